@@ -1,0 +1,42 @@
+# make pong   train on Pong, or go on with the training
+# make test   lint, types, tests
+# Each does all of its own set-up, in .venv.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
+RUN := .venv/bin/python
+PONG := runs/pong
+
+.PHONY: pong test lint types check clean
+
+pong: .venv/installed
+	@if [ -f $(PONG)/params.json ]; then \
+		$(RUN) run_atari.py --logdir=$(PONG) --resume; \
+	else \
+		$(RUN) run_atari.py --logdir=$(PONG) --pfile=example-pong-params.json; \
+	fi
+
+test: lint types check
+
+lint: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/installed-dev
+	.venv/bin/mypy
+
+check: .venv/installed-dev
+	$(RUN) -m pytest
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11 to 3.13 is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(RUN) || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,42 @@
+"""Generalised advantage estimation (Schulman et al. 2015, arXiv:1506.02438)."""
+
+import numpy as np
+
+
+def gae(
+    rewards: np.ndarray,
+    values: np.ndarray,
+    next_values: np.ndarray,
+    episode_over: np.ndarray,
+    gamma: float,
+    gae_lambda: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages and returns of a rollout; all arrays are [T, N] (step, game).
+
+    delta_t = r_t + gamma V'_t - V_t
+    A_t     = delta_t + gamma lambda (1 - over_t) A_{t+1},   A_T = 0
+    R_t     = A_t + V_t
+
+    ``next_values`` is V', the value of the state that step t led to: 0 after a termination,
+    the value of the final observation after a time limit, V_{t+1} elsewhere. It alone says
+    what lies behind a step, so no reward is rewritten; ``episode_over`` only cuts the sum.
+
+    Raises ValueError unless all four arrays have one shape of rank 2.
+    """
+    shapes = {array.shape for array in (rewards, values, next_values, episode_over)}
+    if len(shapes) != 1 or rewards.ndim != 2:
+        raise ValueError(f"gae takes four arrays of one shape [T, N], got {sorted(shapes)}")
+    deltas = rewards + gamma * next_values - values
+    discounts = gamma * gae_lambda * (1.0 - episode_over.astype(deltas.dtype))
+    advantages = np.empty_like(deltas)
+    running = np.zeros_like(deltas[0])
+    for t in reversed(range(len(deltas))):
+        running = deltas[t] + discounts[t] * running
+        advantages[t] = running
+    return advantages, advantages + values
+
+
+def explained_variance(values: np.ndarray, returns: np.ndarray) -> float:
+    """1 - Var(returns - values) / Var(returns); NaN, for undefined, if the returns are constant."""
+    variance = np.var(returns)
+    return float(1.0 - np.var(returns - values) / variance) if variance > 0 else float("nan")

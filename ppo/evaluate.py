@@ -1,0 +1,71 @@
+"""Whole games with a trained policy: their scores, and what can be said of its mean."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppo.games import Game, GameVector, Rules
+from ppo.keys import Purpose, key
+from ppo.model import Act
+from ppo.params import Params
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Games of one policy."""
+
+    games: list[Game]
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return float(np.mean([game.score for game in self.games]))
+
+    @property
+    def mean_steps(self) -> float:
+        """Mean length."""
+        return float(np.mean([game.steps for game in self.games]))
+
+    def interval(self) -> tuple[float, float]:
+        """The 95 percent interval of the mean score, by bootstrap (Efron 1979), resampled with a
+        fixed seed so that the same games give the same interval."""
+        scores = np.array([game.score for game in self.games])
+        draws = np.random.default_rng(0).integers(0, len(scores), (RESAMPLES, len(scores)))
+        low, high = np.percentile(scores[draws].mean(axis=1), [2.5, 97.5])
+        return float(low), float(high)
+
+
+def evaluate(act: Act, params: Params, num_games: int, step: int) -> Evaluation:
+    """Play whole games, ``num_envs`` at once, with actions drawn from the policy.
+
+    Each place plays a share that is fixed beforehand, or else short games would count too
+    often. The same run, step and number of games give the same games.
+    """
+    assert params.seed is not None and params.threads is not None
+    places = min(params.num_envs, num_games)
+    shares = [len(range(place, num_games, places)) for place in range(places)]
+    vector = GameVector(
+        Rules.of(params),
+        places,
+        min(params.threads, places),
+        frame_stack=params.frame_stack,
+        screen_size=params.screen_size,
+        seed=params.seed,
+        purpose=Purpose.EVALUATION,
+    )
+    vector.begin()
+    games: list[list[Game]] = [[] for _ in range(places)]
+    count = 0
+    while any(len(played) < share for played, share in zip(games, shares, strict=True)):
+        actions, _, _ = act(vector.observations, key(params.seed, Purpose.EVALUATION, step, count))
+        vector.send(actions)
+        transition = vector.receive()
+        over = np.flatnonzero(transition.terminated | transition.truncated)
+        for place, game in zip(over, transition.finished, strict=True):
+            games[place].append(game)
+        count += 1
+    vector.close()
+    shared = zip(games, shares, strict=True)
+    return Evaluation([game for played, share in shared for game in played[:share]])

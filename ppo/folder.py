@@ -1,0 +1,120 @@
+"""A run's folder: what lies where, who owns it, and writing files whole or not at all."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class FolderError(Exception):
+    """The folder cannot be used for what was asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run."""
+
+    path: Path
+
+    @property
+    def params(self) -> Path:
+        """The resolved settings."""
+        return self.path / "params.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def replays(self) -> Path:
+        """Folder of the games, as files."""
+        return self.path / "replays"
+
+    @property
+    def videos(self) -> Path:
+        """Folder of the videos."""
+        return self.path / "videos"
+
+    @property
+    def evaluations(self) -> Path:
+        """One JSON line for each evaluation."""
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def progress(self) -> Path:
+        """One CSV row for each point of the log."""
+        return self.path / "progress.csv"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole, and on the disk, or not at all."""
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to the disk, so that a rename survives a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_new(logdir: Path) -> None:
+    """Raise FolderError unless a new run can begin in ``logdir``; nothing is created."""
+    if logdir.exists() and not logdir.is_dir():
+        raise FolderError(f"{logdir} is a file; --logdir takes a folder")
+    if logdir.is_dir() and any(logdir.iterdir()):
+        what = "holds a run" if RunFolder(logdir).params.exists() else "is not empty"
+        resume = "go on with it with --resume, or " if what == "holds a run" else ""
+        raise FolderError(f"{logdir} {what}; {resume}choose a free name, such as {_free(logdir)}")
+    parent = next(p for p in (logdir, *logdir.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise FolderError(f"{logdir} cannot be created: {parent} does not allow writing")
+
+
+def check_run(logdir: Path) -> None:
+    """Raise FolderError unless ``logdir`` holds a run; nothing is created."""
+    if not RunFolder(logdir).params.is_file():
+        raise FolderError(f"{logdir} holds no run (no params.json); start one with --pfile=FILE")
+
+
+@contextmanager
+def owned(logdir: Path) -> Iterator[RunFolder]:
+    """Own the folder while the context lasts. Raises FolderError if another process does.
+
+    The lock is the kernel's, so that it ends with its process, however that ends.
+    """
+    try:
+        logdir.mkdir(parents=True, exist_ok=True)
+        lock = open(logdir / ".lock", "a+b")  # noqa: SIM115 (held as long as the context)
+    except OSError as error:
+        raise FolderError(f"{logdir} cannot be used: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FolderError(f"{logdir} is in use by another process; wait for it") from error
+        yield RunFolder(logdir)
+
+
+def _free(logdir: Path) -> Path:
+    number = 2
+    while (free := logdir.with_name(f"{logdir.absolute().name}-{number}")).exists():
+        number += 1
+    return free

@@ -1,0 +1,220 @@
+"""The order of things: rollout, advantages, update, again and again. No file, no clock face."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppo import model
+from ppo.advantages import explained_variance, gae
+from ppo.checkpoint import Checkpoint, grouped
+from ppo.games import Beginning, Game, Rules, Unfinished, halves
+from ppo.keys import Purpose, key, seed31
+from ppo.params import Params, Schedule
+from ppo.rollout import Collector, Interrupted
+from ppo.update import Updater, flattened
+
+RECENT_GAMES = 100
+
+
+class Diverged(Exception):
+    """A loss or a gradient was not finite; it was not applied."""
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one iteration, up to ``step``, brought: games that ended, and its scalars."""
+
+    step: int
+    games: list[Game]
+    scalars: dict[str, float]
+
+
+def scheduled(schedule: Schedule, initial: float, step: int, total_steps: int) -> float:
+    """A learning rate or clip range at a step: a pure function of it and of the total.
+
+    "linear": initial (1 - step / total_steps), never below 0. "constant": initial.
+    """
+    return initial if schedule == "constant" else initial * max(0.0, 1.0 - step / total_steps)
+
+
+class Learner:
+    """Games, network and optimiser of a run. ``params`` must be resolved (seed and threads)."""
+
+    def __init__(self, params: Params):
+        assert params.seed is not None and params.threads is not None
+        self.params, self.seed = params, params.seed
+        self.rules = Rules.of(params)
+        self.vectors = halves(params, self.rules, params.seed, params.threads)
+        self.model = model.build(
+            self.vectors[0].observations.shape[1:],
+            self.vectors[0].num_actions,
+            params.network,
+            seed31(params.seed, Purpose.NETWORK),
+        )
+        self.act = model.sampler(self.model)
+        self.updater = Updater(self.model, params, params.threads)
+        self.collector = Collector(
+            self.vectors,
+            self.act,
+            model.valuer(self.model),
+            params.num_steps,
+            params.clip_rewards,
+            params.terminal_on_life_loss,
+            params.seed,
+        )
+        self.iteration = self.games_played = self.epochs = 0
+        self.best_score: float | None = None
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_GAMES)
+        self._unfinished = self._snapshots()
+
+    @property
+    def step(self) -> int:
+        """Steps so far."""
+        return self.iteration * self.params.batch_size
+
+    def scheduled_at(self, step: int) -> tuple[float, float]:
+        """Learning rate and clip range of the update that follows the rollout begun at a step."""
+        p, total = self.params, self.params.num_iterations * self.params.batch_size
+        return (
+            scheduled(p.learning_rate_schedule, p.learning_rate, step, total),
+            scheduled(p.clip_range_schedule, p.clip_range, step, total),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, or the score was reached that ends the run."""
+        return self.iteration >= self.params.num_iterations or self._score_reached()
+
+    def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
+        """Improve the policy until the run is finished, or ``stop`` says so.
+
+        A rollout is broken off at once, an update finished first; the state afterwards is that
+        of the last iteration's end. Raises Diverged.
+        """
+        while not self.finished and not stop():
+            try:
+                yield self._iterate(stop)
+            except Interrupted:
+                return
+
+    def state(self) -> Checkpoint:
+        """Everything that the run goes on from, at the end of the last iteration."""
+        games = [game for snapshot in self._unfinished for game in snapshot]
+        arrays = {
+            **grouped("weights", self.model.get_weights()),
+            **grouped("adam", [variable.numpy() for variable in self.updater.adam.variables()]),
+            **grouped("actions", [game.actions for game in games]),
+        }
+        facts = {
+            "iteration": self.iteration,
+            "epochs": self.epochs,
+            "games_played": self.games_played,
+            "best_score": self.best_score,
+            "recent": list(self.recent),
+            "unfinished": [
+                [game.seeds_used, game.beginning.seed, game.beginning.resets] for game in games
+            ],
+        }
+        return Checkpoint(self.step, arrays, facts)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from ``state()``: unfinished games are played again to where they stood."""
+        self.model.set_weights(checkpoint.group("weights"))
+        adam = zip(self.updater.adam.variables(), checkpoint.group("adam"), strict=True)
+        for variable, array in adam:
+            variable.assign(array)
+        facts: dict[str, Any] = checkpoint.facts
+        self.iteration, self.epochs = facts["iteration"], facts["epochs"]
+        self.games_played, self.best_score = facts["games_played"], facts["best_score"]
+        self.recent.extend((score, steps) for score, steps in facts["recent"])
+        games = [
+            Unfinished(used, Beginning(seed, resets), actions)
+            for (used, seed, resets), actions in zip(
+                facts["unfinished"], checkpoint.group("actions"), strict=True
+            )
+        ]
+        for vector in self.vectors:
+            vector.restore(games[vector.places.start : vector.places.stop])
+        self._unfinished = self._snapshots()
+
+    def close(self) -> None:
+        """Free the emulators."""
+        for vector in self.vectors:
+            vector.close()
+
+    def _iterate(self, stop: Callable[[], bool]) -> Iteration:
+        p, began = self.params, time.perf_counter()
+        rollout = self.collector.collect(self.iteration, stop)
+        advantages, returns = gae(
+            rollout.rewards,
+            rollout.values,
+            rollout.next_values,
+            rollout.episode_over,
+            p.gamma,
+            p.gae_lambda,
+        )
+        batch = flattened(
+            rollout.observations,
+            rollout.actions,
+            rollout.log_probs,
+            rollout.values,
+            advantages,
+            returns,
+        )
+        played = time.perf_counter()
+        learning_rate, clip_range = self.scheduled_at(self.step)
+        shuffle_key = key(self.seed, Purpose.SHUFFLE, self.iteration)
+        result = self.updater.update(batch, shuffle_key, learning_rate, clip_range)
+        if not result.finite:
+            raise Diverged(
+                f"a gradient was not finite after step {self.step}; it was not applied. Lower "
+                "learning_rate, or look for rewards or observations that are not finite"
+            )
+        self._count(rollout.games, result.epochs)
+        scalars = {f"train/{name}": value for name, value in result.statistics.items()} | {
+            "train/learning_rate": learning_rate,
+            "train/clip_range": clip_range,
+            "train/explained_variance": explained_variance(rollout.values, returns),
+            "time/rollout_seconds": played - began,
+            "time/update_seconds": time.perf_counter() - played,
+        }
+        return Iteration(self.step, rollout.games, scalars)
+
+    def totals(self) -> dict[str, float]:
+        """Scalars that are no means over the last updates, but say how the run stands."""
+        totals: dict[str, float] = {
+            "rollout/games": self.games_played,
+            "time/frames": self.step * (self.rules.frame_skip if self.rules.is_atari else 1),
+            "train/n_updates": self.epochs,
+        }
+        if self.best_score is not None:
+            totals["rollout/ep_rew_best"] = self.best_score
+            totals["rollout/ep_rew_mean"] = float(np.mean([score for score, _ in self.recent]))
+            totals["rollout/ep_len_mean"] = float(np.mean([steps for _, steps in self.recent]))
+        return totals
+
+    def _count(self, games: list[Game], epochs: int) -> None:
+        self.iteration += 1
+        self.epochs += epochs
+        self.games_played += len(games)
+        self.recent.extend((game.score, game.steps) for game in games)
+        scores = [game.score for game in games]
+        if self.best_score is not None:
+            scores.append(self.best_score)
+        self.best_score = max(scores, default=None)
+        self._unfinished = self._snapshots()
+
+    def _score_reached(self) -> bool:
+        target = self.params.stop_at_score
+        return (
+            target is not None
+            and len(self.recent) == RECENT_GAMES
+            and float(np.mean([score for score, _ in self.recent])) >= target
+        )
+
+    def _snapshots(self) -> list[list[Unfinished]]:
+        return [vector.snapshot() for vector in self.vectors]

@@ -1,0 +1,117 @@
+"""One network with a shared trunk, giving the policy's logits and the value."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Filters, kernel and stride of each convolution, then the units of the dense layer.
+NETWORKS: dict[str, tuple[tuple[tuple[int, int, int], ...], tuple[int, ...]]] = {
+    "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), (512,)),  # Mnih et al. 2015
+    "a3c": (((16, 8, 4), (32, 4, 2)), (256,)),  # Mnih et al. 2016
+    "mlp": ((), (64, 64)),
+}
+TRUNK_GAIN, POLICY_GAIN, VALUE_GAIN = 2**0.5, 0.01, 1.0
+
+
+class PixelConv2D(keras.layers.Conv2D):
+    """A convolution over bytes: x / 255 * kernel + bias, for a stride that divides the kernel.
+
+    Computed as a convolution of stride 1 over blocks of stride x stride pixels (space to
+    depth), the same function at a better speed; the kernel keeps its ordinary form, and takes
+    up the scale, so that no pixel is divided.
+    """
+
+    def call(self, pixels: tf.Tensor) -> tf.Tensor:
+        stride = self.strides[0]
+        kernel = self.kernel * (1.0 / 255.0)
+        if pixels.shape[1] % stride or pixels.shape[2] % stride or self.kernel_size[0] % stride:
+            outputs = tf.nn.conv2d(tf.cast(pixels, kernel.dtype), kernel, stride, "VALID")
+        else:
+            blocks = tf.cast(_blocks(pixels, stride), kernel.dtype)
+            outputs = tf.nn.conv2d(blocks, _block_kernel(kernel, stride), 1, "VALID")
+        return self.activation(tf.nn.bias_add(outputs, self.bias))
+
+
+def _blocks(pixels: tf.Tensor, size: int) -> tf.Tensor:
+    """[B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
+    _, height, width, channels = pixels.shape
+    rows, columns = height // size, width // size
+    split = tf.reshape(pixels, [-1, rows, size, columns, size * channels])
+    moved = tf.transpose(split, [0, 1, 3, 2, 4])
+    return tf.reshape(moved, [-1, rows, columns, size * size * channels])
+
+
+def _block_kernel(kernel: tf.Tensor, size: int) -> tf.Tensor:
+    """The kernel [H, W, C, F] as it meets ``_blocks``."""
+    height, width, channels, filters = kernel.shape
+    split = tf.reshape(kernel, [height // size, size, width // size, size * channels, filters])
+    moved = tf.transpose(split, [0, 2, 1, 3, 4])
+    return tf.reshape(moved, [height // size, width // size, size * size * channels, filters])
+
+
+def build(
+    observation_shape: tuple[int, ...], num_actions: int, network: str, seed: int = 0
+) -> keras.Model:
+    """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
+
+    Pictures are bytes, channels-last, and scaled inside; flat observations are floats.
+    Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the value),
+    biases 0. Raises ValueError where the network does not fit the observations.
+    """
+    convolutions, units = NETWORKS[network]
+    if (len(observation_shape) == 3) != bool(convolutions):
+        raise ValueError(f"the network {network} does not fit observations {observation_shape}")
+    seeds = iter(np.random.SeedSequence(seed).generate_state(8).tolist())
+
+    def options(gain: float, activation: str | None = "relu") -> dict:
+        initializer = keras.initializers.Orthogonal(gain, seed=next(seeds))
+        return {"kernel_initializer": initializer, "activation": activation}
+
+    pictures = bool(convolutions)
+    inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
+    x = inputs
+    for i, (filters, kernel, stride) in enumerate(convolutions):
+        kind = keras.layers.Conv2D if i else PixelConv2D
+        x = kind(filters, kernel, stride, name=f"conv{i + 1}", **options(TRUNK_GAIN))(x)
+    x = keras.layers.Flatten()(x) if pictures else x
+    for i, size in enumerate(units):
+        activation = "relu" if pictures else "tanh"
+        x = keras.layers.Dense(size, name=f"dense{i + 1}", **options(TRUNK_GAIN, activation))(x)
+    logits = keras.layers.Dense(num_actions, name="policy", **options(POLICY_GAIN, None))(x)
+    value = keras.layers.Dense(1, name="value", **options(VALUE_GAIN, None))(x)
+    return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=network)
+
+
+def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+    """log pi(a|s) of the softmax policy: logits [B, A], actions [B] integers -> [B]."""
+    return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=actions, logits=logits)
+
+
+Act = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def sampler(model: keras.Model) -> Act:
+    """A function (observations [n, ...], key) -> (actions, their log-probabilities, values), [n].
+
+    Actions are drawn from the policy with the stateless ``key`` (see ``ppo.keys``).
+    """
+
+    @tf.function
+    def sample(observations: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        logits, values = model(observations)
+        actions = tf.random.stateless_categorical(logits, 1, key, dtype=tf.int32)[:, 0]
+        return actions, log_prob(logits, actions), values
+
+    def act(observations: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        actions, log_probs, values = sample(tf.constant(observations), tf.constant(key))
+        return actions.numpy(), log_probs.numpy(), values.numpy()
+
+    return act
+
+
+def valuer(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A function observations [n, ...] -> values [n]."""
+    values = tf.function(lambda observations: model(observations)[1], reduce_retracing=True)
+    return lambda observations: values(tf.constant(observations)).numpy()

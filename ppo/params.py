@@ -1,0 +1,359 @@
+"""Every setting of a run: type, range, default and meaning, read from a flat JSON file.
+
+All faults of a file are told at once, each with its remedy, before anything is created.
+"""
+
+import difflib
+import json
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Schedule = Literal["linear", "constant"]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class GameSettings(_Group):
+    """Game"""
+
+    env_id: str = Field(
+        "PongNoFrameskip-v4",
+        description="the game: PongNoFrameskip-v4, ALE/Pong-v5 or Pong style, or any Gymnasium "
+        "environment with discrete actions",
+    )
+    num_envs: int = Field(8, ge=1, le=1024, description="games played at once")
+    frame_skip: int = Field(4, ge=1, le=64, description="frames that one step (decision) lasts")
+    frame_stack: int = Field(4, ge=1, le=16, description="latest pictures that the network sees")
+    screen_size: int = Field(
+        84, ge=36, le=210, description="width and height of a picture, in pixels"
+    )
+    sticky_action_probability: Annotated[float, Ge(0), Lt(1)] | None = Field(
+        None,
+        description="chance per frame that the game repeats the action before; null: what the id "
+        "stands for (0 for NoFrameskip-v4, 0.25 for v5)",
+    )
+    noop_max: int = Field(
+        30, ge=1, le=1000, description="a game begins with 0 to noop_max - 1 idle frames"
+    )
+    terminal_on_life_loss: bool = Field(
+        True, description="a lost life ends the return (never the game)"
+    )
+    clip_rewards: bool = Field(
+        True, description="train on the sign of the reward (scores stay whole)"
+    )
+    fire_on_reset: bool = Field(True, description="press FIRE when a game begins, if it has FIRE")
+    full_action_space: bool = Field(False, description="all 18 actions, not the game's own few")
+    max_frames_per_game: int = Field(
+        108_000, ge=16, le=2**31 - 1, description="time limit of a game, in frames"
+    )
+
+
+class TrainingSettings(_Group):
+    """Training"""
+
+    total_steps: int = Field(
+        10_000_000,
+        ge=1,
+        le=10**12,
+        description="steps of the whole run, over all games; rounded up to whole rollouts",
+    )
+    num_steps: int = Field(128, ge=1, le=65_536, description="steps of a rollout, per game")
+    num_epochs: int = Field(4, ge=1, le=1000, description="passes over each rollout")
+    num_minibatches: int = Field(4, ge=1, le=65_536, description="minibatches of each epoch")
+    learning_rate: float = Field(2.5e-4, gt=0, le=1, description="Adam's, at the start")
+    learning_rate_schedule: Schedule = Field(
+        "linear", description="linear falls to 0 at total_steps"
+    )
+    adam_epsilon: float = Field(1e-5, gt=0, le=1, description="Adam's epsilon hat")
+    max_grad_norm: float = Field(0.5, gt=0, description="clip of the gradient's global norm")
+    gamma: float = Field(0.99, ge=0, le=1, description="discount per step")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of GAE")
+    normalize_advantages: bool = Field(
+        True, description="mean 0 and standard deviation 1 in each minibatch"
+    )
+    target_kl: Annotated[float, Gt(0)] | None = Field(
+        None, description="no further epoch once an epoch's mean approximate KL exceeds this"
+    )
+    stop_at_score: float | None = Field(
+        None, description="end the run when the mean score of the last 100 games reaches this"
+    )
+
+
+class ObjectiveSettings(_Group):
+    """Objective"""
+
+    clip_range: float = Field(0.1, gt=0, lt=1, description="epsilon of the surrogate, at the start")
+    clip_range_schedule: Schedule = Field("linear", description="linear falls to 0 at total_steps")
+    entropy_coef: float = Field(0.01, ge=0, description="weight of the entropy bonus")
+    value_coef: float = Field(0.5, ge=0, description="weight of the value loss")
+    value_clip_range: Annotated[float, Gt(0)] | None = Field(
+        None, description="clip of the value's change from its old one; null: none"
+    )
+
+
+class NetworkSettings(_Group):
+    """Network"""
+
+    network: Literal["nature", "a3c", "mlp"] = Field(
+        "nature",
+        description="nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), or mlp "
+        "for flat observations",
+    )
+
+
+class RunSettings(_Group):
+    """Run"""
+
+    seed: int | None = Field(
+        None, ge=0, lt=2**31, description="of all random numbers; null: drawn, printed and stored"
+    )
+    threads: int | None = Field(
+        None, ge=1, le=256, description="threads to compute with; null: one a core, at most 8"
+    )
+    log_interval: int = Field(1024, ge=1, description="steps between points of the log")
+    checkpoint_interval: int = Field(50_000, ge=1, description="steps between checkpoints")
+    checkpoints_kept: int = Field(3, ge=1, description="newest checkpoints that are kept")
+    evaluation_interval: int = Field(0, ge=0, description="steps between evaluations; 0: none")
+    evaluation_games: int = Field(10, ge=1, le=10_000, description="whole games of an evaluation")
+    video_interval: int = Field(250_000, ge=0, description="steps between videos; 0: none")
+
+
+GROUPS: tuple[type[_Group], ...] = (
+    GameSettings,
+    TrainingSettings,
+    ObjectiveSettings,
+    NetworkSettings,
+    RunSettings,
+)
+
+
+class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
+    """All settings of a run. Frozen; derived sizes are properties, never keys."""
+
+    @property
+    def batch_size(self) -> int:
+        """Steps of one rollout over all games, B = T N."""
+        return self.num_envs * self.num_steps
+
+    @property
+    def minibatch_size(self) -> int:
+        """Steps of one minibatch."""
+        return self.batch_size // self.num_minibatches
+
+    @property
+    def num_iterations(self) -> int:
+        """Rollouts of the whole run: total_steps rounded up to whole rollouts."""
+        return -(-self.total_steps // self.batch_size)
+
+    def to_json(self) -> str:
+        """The settings as a params file."""
+        return json.dumps(self.model_dump(), indent=2) + "\n"
+
+
+class ParamsError(ValueError):
+    """Every fault of a params file: ``faults`` is a list of lines."""
+
+    def __init__(self, faults: Sequence[str]):
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+Check = Callable[[Params, frozenset[str]], list[str]]
+
+
+def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
+    """The settings in a JSON file, with ``KEY=VALUE`` overrides on top.
+
+    ``checks`` are further examinations (of what only other rooms know, such as the names of
+    the games): each gets the settings and the keys that are already known to be bad, and
+    returns faults. Raises ParamsError with all faults at once.
+    """
+    values, faults = _read_file(Path(path))
+    return _validated(values, faults, overrides, checks)
+
+
+def override(params: Params, overrides: Sequence[str], checks: Sequence[Check] = ()) -> Params:
+    """``params`` with ``KEY=VALUE`` overrides. Raises ParamsError with all faults at once."""
+    return _validated(params.model_dump(), [], overrides, checks)
+
+
+def _validated(
+    values: dict[str, Any], faults: list[str], overrides: Sequence[str], checks: Sequence[Check]
+) -> Params:
+    values = dict(values)
+    values.pop("$schema", None)
+    for text in overrides:
+        faults += _override(values, text)
+    faults += [_unknown(key) for key in values if key not in Params.model_fields]
+    values = {key: value for key, value in values.items() if key in Params.model_fields}
+    bad = _bad_keys(values)
+    faults += [_fault(key, values[key]) for key in bad]
+    sound = Params(**{key: value for key, value in values.items() if key not in bad})
+    for check in (_inconsistencies, *checks):
+        faults += check(sound, bad)
+    if faults:
+        raise ParamsError(faults)
+    return sound
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return {}, [f"{path}: cannot be read ({reason}); give a JSON file of settings"]
+    try:
+        values = _parse(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        return {}, [f"{path}: not valid JSON at {where}: {error.msg}"]
+    except RecursionError:
+        return {}, [f"{path}: nested too deeply; a params file is one flat object"]
+    except ValueError as error:
+        return {}, [f"{path}: {error}"]
+    if not isinstance(values, dict):
+        return {}, [f'{path}: must hold one JSON object, such as {{"env_id": "Pong"}}']
+    return values, []
+
+
+def _parse(text: str) -> Any:
+    """JSON without its loopholes: no duplicate key, no NaN, no Infinity."""
+
+    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ValueError(f"duplicate key {', '.join(map(_show, twice))}; keep one of each")
+        return dict(pairs)
+
+    def no_constant(name: str) -> Any:
+        raise ValueError(f"{name} is not a number that a setting can have")
+
+    return json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+
+
+def _override(values: dict[str, Any], text: str) -> list[str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        return [f"--set {text}: write it as KEY=VALUE"]
+    try:
+        values[name] = _parse(value)
+    except (json.JSONDecodeError, RecursionError):
+        values[name] = value  # a bare word is a string, so that --set network=a3c works
+    except ValueError as error:
+        return [f"--set {text}: {error}"]
+    return []
+
+
+def _bad_keys(values: Mapping[str, Any]) -> frozenset[str]:
+    try:
+        Params(**values)
+    except ValidationError as error:
+        return frozenset(str(detail["loc"][0]) for detail in error.errors())
+    return frozenset()
+
+
+def _unknown(key: str) -> str:
+    close = difflib.get_close_matches(key, Params.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else "--describe-params lists all keys"
+    return f"{_show(key)}: there is no such setting; {hint}"
+
+
+def _fault(key: str, value: Any) -> str:
+    return f"{key} = {_show(value)}: must be {type_and_range(key)} (default {default_of(key)})"
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
+    """Faults that lie between settings; those with a bad member are left out."""
+    faults = []
+    if not bad & {"num_envs", "num_steps", "num_minibatches"}:
+        faults += _minibatch_faults(params, bad)
+    return faults
+
+
+def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:
+    batch = f"num_envs {params.num_envs} x num_steps {params.num_steps} = {params.batch_size}"
+    if params.batch_size % params.num_minibatches:
+        left = params.batch_size % params.num_minibatches
+        near = max(n for n in range(1, params.num_minibatches) if params.batch_size % n == 0)
+        return [
+            f"num_minibatches = {params.num_minibatches}: {batch} steps leave {left} over; "
+            f"choose a divisor, such as {near}"
+        ]
+    if (
+        params.minibatch_size == 1
+        and params.normalize_advantages
+        and not bad & {"normalize_advantages"}
+    ):
+        return [
+            f"num_minibatches = {params.num_minibatches}: {batch} steps make minibatches of one "
+            "step, whose normalised advantage is always 0; choose fewer minibatches or set "
+            "normalize_advantages to false"
+        ]
+    return []
+
+
+def type_and_range(key: str) -> str:
+    """What a setting may be, in words: "float, above 0, at most 1, or null"."""
+    field = Params.model_fields[key]
+    annotation: Any = field.annotation
+    limits = list(field.metadata)
+    nullable = type(None) in typing.get_args(annotation)
+    if nullable:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) is Annotated:
+        annotation, *inner = typing.get_args(annotation)
+        limits += inner
+    if typing.get_origin(annotation) is Literal:
+        words = [" or ".join(json.dumps(choice) for choice in typing.get_args(annotation))]
+    else:
+        words = [_TYPE_NAMES[annotation]]
+    words += [_bound(limit) for limit in limits if isinstance(limit, Ge | Gt | Le | Lt)]
+    return ", ".join(words) + (", or null" if nullable else "")
+
+
+_TYPE_NAMES = {int: "int", float: "float", str: "string", bool: "true or false"}
+
+
+def _bound(limit: Any) -> str:
+    word, value = {
+        Ge: ("at least", "ge"),
+        Gt: ("above", "gt"),
+        Le: ("at most", "le"),
+        Lt: ("below", "lt"),
+    }[type(limit)]
+    return f"{word} {getattr(limit, value):,}".replace(",", "")
+
+
+def default_of(key: str) -> str:
+    """A setting's default, as JSON."""
+    return json.dumps(Params.model_fields[key].default)
+
+
+def describe(markdown: bool = False) -> str:
+    """Every setting with type, range, default and meaning: one line a key, or Markdown tables."""
+    lines: list[str] = []
+    for group in GROUPS:
+        rows = [
+            (key, type_and_range(key), default_of(key), str(field.description))
+            for key, field in group.__dict__["__pydantic_fields__"].items()
+        ]
+        if markdown:
+            lines += ["", f"## {group.__doc__}", "", "| key | type and range | default | meaning |"]
+            lines += ["| --- | --- | --- | --- |"]
+            lines += [f"| `{k}` | {t} | `{d}` | {m} |" for k, t, d, m in rows]
+        else:
+            lines += ["\t".join(row) for row in rows]
+    return "\n".join(lines).strip("\n") + "\n"

@@ -1,0 +1,107 @@
+"""A trained agent on show: evaluations and videos of a run that is already there."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ppo import checkpoint, model
+from ppo.evaluate import Evaluation, evaluate
+from ppo.folder import RunFolder, owned
+from ppo.games import GameVector, Rules
+from ppo.games import check as check_games
+from ppo.params import Params, load
+from ppo.replay import Replay, record, save
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """The policy of a run's newest sound checkpoint."""
+
+    params: Params
+    rules: Rules
+    step: int
+    act: model.Act
+
+
+def load_agent(folder: RunFolder) -> TrainedAgent:
+    """The trained agent of a run. Raises ParamsError or CheckpointError."""
+    params = load(folder.params, checks=[check_games])
+    saved = checkpoint.newest(folder, warn=print)
+    rules = Rules.of(params)
+    vector = GameVector(rules, 1, 1, frame_stack=params.frame_stack, screen_size=params.screen_size)
+    shape, num_actions = vector.observations.shape[1:], vector.num_actions
+    vector.close()
+    network = model.build(shape, num_actions, params.network)
+    network.set_weights(saved.group("weights"))
+    return TrainedAgent(params, rules, saved.step, model.sampler(network))
+
+
+def evaluate_run(logdir: Path, num_games: int) -> Evaluation:
+    """Play whole games, keep each as a replay, print the scores, and add a line to
+    ``evaluations.jsonl``."""
+    with owned(logdir) as folder:
+        agent = load_agent(folder)
+        evaluation = evaluate(agent.act, agent.params, num_games, agent.step)
+        _save_replays(folder, agent, evaluation)
+        low, high = evaluation.interval()
+        line = {
+            "step": agent.step,
+            "policy": "sampled",
+            "seed": agent.params.seed,
+            "scores": [game.score for game in evaluation.games],
+            "lengths": [game.steps for game in evaluation.games],
+            "mean": evaluation.mean,
+            "low": low,
+            "high": high,
+        }
+        with open(folder.evaluations, "a") as file:
+            file.write(json.dumps(line) + "\n")
+    _print(agent, evaluation)
+    return evaluation
+
+
+def watch_run(logdir: Path, num_games: int) -> list[Path]:
+    """Play whole games and make a video of each; prints where they are."""
+    console = Console()
+    with owned(logdir) as folder:
+        agent = load_agent(folder)
+        if not agent.rules.is_atari:
+            raise OSError(f"{agent.rules.game} has no picture to make a video of; use --evaluate")
+        evaluation = evaluate(agent.act, agent.params, num_games, agent.step)
+        videos = []
+        folder.videos.mkdir(exist_ok=True)
+        for path, game in _save_replays(folder, agent, evaluation):
+            videos.append(folder.videos / f"{path.stem}.mp4")
+            record(game, videos[-1])
+            console.print(
+                f"score {game.score:g} in {game.steps} steps: {videos[-1]}", soft_wrap=True
+            )
+    return videos
+
+
+def _save_replays(
+    folder: RunFolder, agent: TrainedAgent, evaluation: Evaluation
+) -> list[tuple[Path, Replay]]:
+    folder.replays.mkdir(exist_ok=True)
+    saved = []
+    for number, game in enumerate(evaluation.games, 1):
+        path = folder.replays / f"evaluation-{agent.step:012d}-game-{number:03d}.json"
+        replay = Replay.of(game, agent.rules, step=agent.step, policy="sampled")
+        save(path, replay)
+        saved.append((path, replay))
+    return saved
+
+
+def _print(agent: TrainedAgent, evaluation: Evaluation) -> None:
+    table = Table(title=f"{agent.params.env_id}, agent of step {agent.step:,}, sampled policy")
+    for column in ("game", "score", "steps", "frames"):
+        table.add_column(column, justify="right")
+    for number, game in enumerate(evaluation.games, 1):
+        table.add_row(str(number), f"{game.score:g}", f"{game.steps:,}", f"{game.frames:,}")
+    console = Console()
+    console.print(table)
+    low, high = evaluation.interval()
+    console.print(f"mean {evaluation.mean:.2f}, 95 percent interval {low:.2f} to {high:.2f}")

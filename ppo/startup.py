@@ -1,0 +1,45 @@
+"""Importing TensorFlow without its noise, and telling it how many threads to use."""
+
+import os
+import sys
+import tempfile
+
+
+def default_threads() -> int:
+    """Threads to compute with: one for each core that this process may use, at most 8."""
+    return min(len(os.sched_getaffinity(0)), 8)
+
+
+def start_tensorflow(threads: int) -> None:
+    """Import TensorFlow, one thread an operation, ``threads`` operations at once.
+
+    With one thread an operation the sums in it have one order, whatever else runs: the same
+    run gives the same bits. Many cores are used by cutting a minibatch into parts.
+    What TensorFlow prints while it is imported is shown only if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    _import_quietly()
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _import_quietly() -> None:
+    """Hold back file descriptor 2, which no log level of TensorFlow silences altogether."""
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            held.seek(0)
+            os.write(real, held.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)

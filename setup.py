@@ -1,0 +1,24 @@
+"""The package; what it needs is written once, in requirements.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "ppo/__init__.py").read_text())
+assert version
+
+setup(
+    name="ppo-atari",
+    version=version[1],
+    description="Proximal policy optimization for Atari games, to train and to study",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=["ppo"],
+    py_modules=["run_atari"],
+    python_requires=">=3.11,<3.14",
+    install_requires=(here / "requirements.txt").read_text().split(),
+    entry_points={"console_scripts": ["run_atari=run_atari:main"]},
+)
