@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ppo import glossary
 from ppo import params as settings
 from ppo.folder import FolderError, RunFolder, check_new, check_run
 from ppo.params import ParamsError
@@ -18,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.describe_params:
             print(settings.describe(), end="")
+            return DONE
+        if options.describe_metrics:
+            print(glossary.describe(), end="")
             return DONE
         return _command(options)
     except (ParamsError, FolderError) as error:
@@ -98,6 +102,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="every setting: type, range, default, meaning",
     )
+    does.add_argument(
+        "--describe-metrics",
+        action="store_true",
+        help="every scalar: unit, meaning, healthy range, what to do outside it",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -106,7 +115,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="change a setting, with --pfile or --resume; may be given several times",
     )
     options = parser.parse_args(arguments)
-    if options.logdir is None and not options.describe_params:
+    if options.logdir is None and not (options.describe_params or options.describe_metrics):
         parser.error("--logdir=DIR is needed")
     if options.set and not (options.pfile or options.resume):
         parser.error("--set goes with --pfile or --resume")

@@ -1,5 +1,9 @@
-"""The name of every scalar of a run, and what it means."""
+"""The name of every scalar of a run, and what it means.
 
+A name with {epoch}, {layer}, {trunk_layer} or {action} in it stands for one scalar each.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -131,6 +135,95 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("train/n_updates", "epochs", "epochs so far, as Stable-Baselines3 counts", "rises", ""),
     Metric(
+        "train/pseudo_entropy",
+        "",
+        "mean of H' = sum of pi (1 - pi) over the actions",
+        "from 1 - 1/N, uniform over N actions, slowly down",
+        "near 0: the policy is certain everywhere, and the value loss alone moves the trunk",
+    ),
+    Metric(
+        "train/value_scale",
+        "",
+        "mean scale of the value loss, as value_rescaling says; 1 without it",
+        "as train/pseudo_entropy",
+        "near 0: the value is hardly learned any more",
+    ),
+    Metric(
+        "train/target_distance",
+        "",
+        "mean of |t - 1|, how far the surrogate's target lies from the old policy, as a ratio",
+        "the clip range; with the logit target from twice that, for rare actions, to 0",
+        "",
+    ),
+    Metric(
+        "train/beyond_target",
+        "share",
+        "samples whose ratio has gone beyond its target, where the clipped loss no longer pulls",
+        "below 0.2",
+        "rising: other samples drag these along; smaller steps, fewer epochs, or a loss that pulls "
+        "back",
+    ),
+    Metric("train/ratio", "", "mean of r = pi / pi_old", "0.99 to 1.01", "as for train/approx_kl"),
+    Metric(
+        "train/ratio_max",
+        "",
+        "largest ratio of any sample in any epoch",
+        "below 3",
+        "large while train/approx_kl is small: a rare action came up; both large: smaller steps",
+    ),
+    Metric(
+        "epochs/approx_kl_{epoch}",
+        "nats",
+        "mean approximate KL in one epoch of the update",
+        "rises gently from epoch to epoch",
+        "jumps in the last epochs: fewer epochs, or target_kl",
+    ),
+    Metric(
+        "epochs/approx_kl_max_{epoch}",
+        "nats",
+        "largest approximate KL of a sample in that epoch",
+        "below 1",
+        "as above",
+    ),
+    Metric("epochs/ratio_{epoch}", "", "mean ratio in that epoch", "0.99 to 1.01", ""),
+    Metric("epochs/ratio_max_{epoch}", "", "largest ratio in that epoch", "below 3", ""),
+    Metric(
+        "actions/share_{action}",
+        "share",
+        "how often the policy took each action in its rollouts",
+        "all above 0 early on",
+        "one near 1: the policy plays a single action; if the score falls too, it has collapsed",
+    ),
+    Metric(
+        "trunk/value_share",
+        "share",
+        "part of the shared trunk's gradient that comes from the value loss, "
+        "|g_v| / (|g_v| + |g_p|), before the update",
+        "0.2 to 0.8",
+        "near 1: the value drives the trunk; lower value_coef or try value_rescaling",
+    ),
+    Metric(
+        "trunk/value_cosine",
+        "",
+        "cosine between those two gradients",
+        "around 0",
+        "far below 0 for long: value and policy pull the trunk apart",
+    ),
+    Metric(
+        "layers/grad_norm_{layer}",
+        "",
+        "norm of the gradient in one layer, before the update",
+        "all of one order of magnitude",
+        "one far above the rest: that layer uses up max_grad_norm",
+    ),
+    Metric(
+        "layers/dead_{trunk_layer}",
+        "share",
+        "units of the layer that are 0 for every sample and place of a minibatch",
+        "below 0.5, steady",
+        "rising: units die, often from a learning rate that is too high",
+    ),
+    Metric(
         "eval/mean_reward",
         "points",
         "mean score of the last evaluation's games, sampled policy",
@@ -147,4 +240,31 @@ METRICS: tuple[Metric, ...] = (
     ),
 )
 
-TAGS: tuple[str, ...] = tuple(metric.tag for metric in METRICS)
+
+def tags(num_epochs: int, layers: Sequence[str], num_actions: int) -> list[str]:
+    """The names of all scalars of a run, in order, each placeholder filled in."""
+    fillings = {
+        "{epoch}": [str(number) for number in range(1, num_epochs + 1)],
+        "{trunk_layer}": [layer for layer in layers if layer not in ("policy", "value")],
+        "{layer}": list(layers),
+        "{action}": [str(action) for action in range(num_actions)],
+    }
+    names = []
+    for metric in METRICS:
+        mark = next((mark for mark in fillings if mark in metric.tag), None)
+        filled = [metric.tag.replace(mark, word) for word in fillings[mark]] if mark else []
+        names += filled or [metric.tag]
+    return names
+
+
+def describe(markdown: bool = False) -> str:
+    """Every scalar with unit, meaning, healthy range and remedy: a line each, or a table."""
+    rows = [(m.tag, m.unit, m.meaning, m.healthy, m.remedy) for m in METRICS]
+    if not markdown:
+        return "".join("\t".join(row) + "\n" for row in rows)
+    head = ["| scalar | unit | meaning | healthy | outside it |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        f"| `{tag}` | " + " | ".join(rest).replace("|g", "\\|g").replace("g|", "g\\|") + " |"
+        for tag, *rest in rows
+    ]
+    return "\n".join([*head, *lines]) + "\n"

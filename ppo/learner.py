@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ppo import model
+from ppo import diagnostics, glossary, model
 from ppo.advantages import explained_variance, gae
 from ppo.checkpoint import Checkpoint, grouped
 from ppo.games import Beginning, Game, Rules, Unfinished, halves
 from ppo.keys import Purpose, key, seed31
+from ppo.objective import Batch
 from ppo.params import Params, Schedule
 from ppo.rollout import Collector, Interrupted
 from ppo.update import Updater, flattened
@@ -41,6 +42,11 @@ def scheduled(schedule: Schedule, initial: float, step: int, total_steps: int) -
     return initial if schedule == "constant" else initial * max(0.0, 1.0 - step / total_steps)
 
 
+def crossed(interval: int, before: int, after: int) -> bool:
+    """Whether a multiple of the interval lies in (before, after]; 0 has none."""
+    return interval > 0 and after // interval > before // interval
+
+
 class Learner:
     """Games, network and optimiser of a run. ``params`` must be resolved (seed and threads)."""
 
@@ -55,8 +61,10 @@ class Learner:
             params.network,
             seed31(params.seed, Purpose.NETWORK),
         )
+        self.num_actions = self.vectors[0].num_actions
         self.act = model.sampler(self.model)
         self.updater = Updater(self.model, params, params.threads)
+        self.diagnostics = diagnostics.Diagnostics(self.model, params)
         self.collector = Collector(
             self.vectors,
             self.act,
@@ -66,6 +74,7 @@ class Learner:
             params.terminal_on_life_loss,
             params.seed,
         )
+        self.smoothed = np.zeros(2, np.float32)
         self.iteration = self.games_played = self.epochs = 0
         self.best_score: float | None = None
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_GAMES)
@@ -83,6 +92,12 @@ class Learner:
             scheduled(p.learning_rate_schedule, p.learning_rate, step, total),
             scheduled(p.clip_range_schedule, p.clip_range, step, total),
         )
+
+    @property
+    def tags(self) -> list[str]:
+        """The names of all scalars that this run can have."""
+        layers = diagnostics.layer_names(self.model)
+        return glossary.tags(self.params.num_epochs, layers, self.num_actions)
 
     @property
     def finished(self) -> bool:
@@ -108,6 +123,7 @@ class Learner:
             **grouped("weights", self.model.get_weights()),
             **grouped("adam", [variable.numpy() for variable in self.updater.adam.variables()]),
             **grouped("actions", [game.actions for game in games]),
+            "smoothed": self.smoothed,
         }
         facts = {
             "iteration": self.iteration,
@@ -127,6 +143,7 @@ class Learner:
         adam = zip(self.updater.adam.variables(), checkpoint.group("adam"), strict=True)
         for variable, array in adam:
             variable.assign(array)
+        self.smoothed = checkpoint.arrays["smoothed"]
         facts: dict[str, Any] = checkpoint.facts
         self.iteration, self.epochs = facts["iteration"], facts["epochs"]
         self.games_played, self.best_score = facts["games_played"], facts["best_score"]
@@ -168,20 +185,27 @@ class Learner:
         played = time.perf_counter()
         learning_rate, clip_range = self.scheduled_at(self.step)
         shuffle_key = key(self.seed, Purpose.SHUFFLE, self.iteration)
-        result = self.updater.update(batch, shuffle_key, learning_rate, clip_range)
+        looked = self._look(batch, clip_range)
+        result = self.updater.update(batch, shuffle_key, learning_rate, clip_range, self.smoothed)
         if not result.finite:
             raise Diverged(
                 f"a gradient was not finite after step {self.step}; it was not applied. Lower "
                 "learning_rate, or look for rewards or observations that are not finite"
             )
+        self.smoothed = result.smoothed
         self._count(rollout.games, result.epochs)
-        scalars = {f"train/{name}": value for name, value in result.statistics.items()} | {
-            "train/learning_rate": learning_rate,
-            "train/clip_range": clip_range,
-            "train/explained_variance": explained_variance(rollout.values, returns),
-            "time/rollout_seconds": played - began,
-            "time/update_seconds": time.perf_counter() - played,
-        }
+        scalars = (
+            looked
+            | result.scalars()
+            | self._action_shares(rollout.actions)
+            | {
+                "train/learning_rate": learning_rate,
+                "train/clip_range": clip_range,
+                "train/explained_variance": explained_variance(rollout.values, returns),
+                "time/rollout_seconds": played - began,
+                "time/update_seconds": time.perf_counter() - played,
+            }
+        )
         return Iteration(self.step, rollout.games, scalars)
 
     def totals(self) -> dict[str, float]:
@@ -207,6 +231,16 @@ class Learner:
             scores.append(self.best_score)
         self.best_score = max(scores, default=None)
         self._unfinished = self._snapshots()
+
+    def _look(self, batch: Batch, clip_range: float) -> dict[str, float]:
+        after = self.step + self.params.batch_size
+        if not crossed(self.params.diagnostics_interval, self.step, after):
+            return {}
+        return self.diagnostics.measure(batch, clip_range, self.smoothed)
+
+    def _action_shares(self, actions: np.ndarray) -> dict[str, float]:
+        shares = np.bincount(actions.ravel(), minlength=self.num_actions) / actions.size
+        return {f"actions/share_{action}": float(share) for action, share in enumerate(shares)}
 
     def _score_reached(self) -> bool:
         target = self.params.stop_at_score

@@ -1,12 +1,21 @@
 """The terms of PPO's objective: pure functions of one minibatch, [B] in and [B] out.
 
 Every loss is to be minimised. Nothing here knows the network, the optimiser or time.
+
+Notation: r = pi / pi_old is the ratio of an action's probabilities, t = pi' / pi_old that of
+its target, s the sign of its advantage A, eps the clip range.
 """
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
 # An advantage below this standard deviation is noise: normalising divides by no less.
 NORMALIZATION_FLOOR = 1e-8
+
+# The quadratic surrogate's curvature is |A| / |t - 1|, and the logit target's t goes to 1 as
+# pi_old does: below this distance the target is moved out to it.
+QUADRATIC_TARGET_FLOOR = 1e-3
 
 
 def normalized(advantages: tf.Tensor) -> tf.Tensor:
@@ -21,19 +30,107 @@ def entropy(logits: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_sum(tf.exp(log_probs) * log_probs, axis=-1)
 
 
+def pseudo_entropy(logits: tf.Tensor) -> tf.Tensor:
+    """H' = sum_i pi_i (1 - pi_i) of the softmax policy: [B, A] -> [B].
+
+    1 - 1/N when it is uniform over N actions, 0 when it is certain. It is the mean size of
+    1 - pi_a over the actions a that the policy takes, the factor by which the policy's
+    gradient fades as it grows certain.
+    """
+    probs = tf.nn.softmax(logits)
+    return tf.reduce_sum(probs * (1.0 - probs), axis=-1)
+
+
+def target_policy(
+    old_probs: tf.Tensor, advantages: tf.Tensor, clip_range: tf.Tensor | float, kind: str
+) -> tf.Tensor:
+    """The probability pi' up to which the clipped surrogate pulls an action's, [B].
+
+    "probability":  pi' = pi_old (1 + eps s), the textbook's clip
+    "logit":        logit pi' = logit pi_old + 2 atanh(eps s), which is
+                    pi' = pi_old (1 + eps s) / (1 + eps s (2 pi_old - 1))
+    """
+    return old_probs * (1.0 + _target_step(1.0 - old_probs, advantages, clip_range, kind))
+
+
+def _target_step(
+    old_others: tf.Tensor, advantages: tf.Tensor, clip_range: tf.Tensor | float, kind: str
+) -> tf.Tensor:
+    """The signed distance t - 1 of the target, from 1 - pi_old, which stays exact near 0."""
+    return _TARGET_STEPS[kind](old_others, clip_range * tf.sign(advantages))
+
+
+def _probability_step(old_others: tf.Tensor, signed_range: tf.Tensor) -> tf.Tensor:
+    return signed_range + tf.zeros_like(old_others)
+
+
+def _logit_step(old_others: tf.Tensor, signed_range: tf.Tensor) -> tf.Tensor:
+    # (1 + e) / (1 + e (2 p - 1)) - 1 = 2 e (1 - p) / (1 + e (2 p - 1)), without cancellation.
+    return 2.0 * signed_range * old_others / (1.0 + signed_range * (1.0 - 2.0 * old_others))
+
+
+_TARGET_STEPS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "probability": _probability_step,
+    "logit": _logit_step,
+}
+
+
+def target_step(
+    old_log_probs: tf.Tensor,
+    advantages: tf.Tensor,
+    clip_range: tf.Tensor | float,
+    delta_target_policy: str = "probability",
+) -> tf.Tensor:
+    """t - 1, how far the target lies from the old policy, as a ratio and with its sign, [B]."""
+    return _target_step(-tf.math.expm1(old_log_probs), advantages, clip_range, delta_target_policy)
+
+
 def surrogate(
     log_probs: tf.Tensor,
     old_log_probs: tf.Tensor,
     advantages: tf.Tensor,
     clip_range: tf.Tensor | float,
+    delta_target_policy: str = "probability",
+    beyond_target_slope: float = 0.0,
+    quadratic: bool = False,
 ) -> tf.Tensor:
-    """The clipped surrogate (Schulman et al. 2017, eq. 7), as a loss, [B].
+    """The surrogate of the policy gradient, as a loss, [B].
 
-    L = -min(A r, A clip(r, 1 - eps, 1 + eps)),   r = pi / pi_old
+    With d = A (t - r), positive before the target and negative beyond it, every form is a
+    shape in d plus a constant; its value is -A and its slope in r is -A where r = 1:
+
+    linear      (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
+    quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
+
+    a = 0 with the probability target is the clipped surrogate (Schulman et al. 2017, eq. 7),
+    -min(A r, A clip(r, 1 - eps, 1 + eps)); a = 1 the peaked, absolute loss; other a the
+    rollback of Wang, He and Tan 2020 (arXiv:1903.07940). The quadratic with the probability
+    target is Simple Policy Optimization (Xie et al. 2025, arXiv:2401.16025).
     """
-    ratios = tf.exp(log_probs - old_log_probs)
-    clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
-    return -tf.minimum(advantages * ratios, advantages * clipped)
+    step = target_step(old_log_probs, advantages, clip_range, delta_target_policy)
+    if quadratic:
+        return _quadratic(log_probs - old_log_probs, advantages, step)
+    distance = advantages * (step - tf.math.expm1(log_probs - old_log_probs))
+    shape = tf.where(distance >= 0.0, distance, -beyond_target_slope * distance)
+    return shape - advantages * (1.0 + step)
+
+
+def _quadratic(log_ratios: tf.Tensor, advantages: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    size = tf.maximum(tf.abs(step), QUADRATIC_TARGET_FLOOR)
+    distance = tf.sign(advantages) * size - tf.math.expm1(log_ratios)
+    weight = tf.abs(advantages)
+    return weight * tf.square(distance) / (2.0 * size) - advantages - 0.5 * weight * size
+
+
+def beyond_target(
+    log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, step: tf.Tensor
+) -> tf.Tensor:
+    """1 where the ratio has gone beyond its target, where the clipped loss is flat, else 0, [B].
+
+    ``step`` is ``target_step``'s.
+    """
+    distance = advantages * (step - tf.math.expm1(log_probs - old_log_probs))
+    return tf.cast(distance < 0.0, log_probs.dtype)
 
 
 def value_loss(
@@ -54,6 +151,52 @@ def value_loss(
         )
         errors = tf.maximum(errors, tf.square(near - returns))
     return 0.5 * errors
+
+
+def value_rescaling(
+    kind: str, pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scale of each sample's value loss, [B], and the memory ``smoothed`` after this minibatch.
+
+    "none"        1
+    "per_state"   H' of the sample's own state
+    "per_batch"   the minibatch's mean of H'
+    "smoothed"    mean of the minibatches' means, weighted by decay^age
+
+    ``smoothed`` is [2]: the decayed sum of the means and that of their weights; zeros at first,
+    so that the first scale is the first mean. No gradient flows through a scale.
+    """
+    pseudo_entropy = tf.stop_gradient(pseudo_entropy)
+    return _RESCALINGS[kind](pseudo_entropy, smoothed, decay)
+
+
+Rescaled = tuple[tf.Tensor, tf.Tensor]
+
+
+def _no_rescaling(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float) -> Rescaled:
+    return tf.ones_like(pseudo_entropy), smoothed
+
+
+def _per_state(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float) -> Rescaled:
+    return pseudo_entropy, smoothed
+
+
+def _per_batch(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float) -> Rescaled:
+    return tf.fill(tf.shape(pseudo_entropy), tf.reduce_mean(pseudo_entropy)), smoothed
+
+
+def _smoothed(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float) -> Rescaled:
+    mean = tf.reduce_mean(pseudo_entropy)
+    smoothed = decay * smoothed + tf.stack([mean, tf.ones_like(mean)])
+    return tf.fill(tf.shape(pseudo_entropy), smoothed[0] / smoothed[1]), smoothed
+
+
+_RESCALINGS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], Rescaled]] = {
+    "none": _no_rescaling,
+    "per_state": _per_state,
+    "per_batch": _per_batch,
+    "smoothed": _smoothed,
+}
 
 
 def approx_kl(log_probs: tf.Tensor, old_log_probs: tf.Tensor) -> tf.Tensor:

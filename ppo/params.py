@@ -96,6 +96,29 @@ class ObjectiveSettings(_Group):
     value_clip_range: Annotated[float, Gt(0)] | None = Field(
         None, description="clip of the value's change from its old one; null: none"
     )
+    delta_target_policy: Literal["probability", "logit"] = Field(
+        "probability", description="space in which the surrogate's target lies clip_range away"
+    )
+    peaked_policy_loss: bool = Field(
+        False, description="pull back to the target from beyond it, as hard as towards it"
+    )
+    beyond_target_slope: Annotated[float, Ge(0)] | None = Field(
+        None,
+        description="how hard to pull back from beyond the target; null: 0 (the clipped loss), or "
+        "1 with peaked_policy_loss",
+    )
+    quadratic_policy_loss: bool = Field(
+        False, description="a parabola with its lowest point at the target, in place of the clip"
+    )
+    value_rescaling: Literal["none", "per_state", "per_batch", "smoothed"] = Field(
+        "none", description="scale of the value loss by the policy's pseudo-entropy"
+    )
+    value_rescaling_decay: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="weight that smoothed rescaling keeps from minibatch to minibatch",
+    )
 
 
 class NetworkSettings(_Group):
@@ -120,6 +143,9 @@ class RunSettings(_Group):
     log_interval: int = Field(1024, ge=1, description="steps between points of the log")
     checkpoint_interval: int = Field(50_000, ge=1, description="steps between checkpoints")
     checkpoints_kept: int = Field(3, ge=1, description="newest checkpoints that are kept")
+    diagnostics_interval: int = Field(
+        20_000, ge=0, description="steps between closer looks at gradient and network; 0: none"
+    )
     evaluation_interval: int = Field(0, ge=0, description="steps between evaluations; 0: none")
     evaluation_games: int = Field(10, ge=1, le=10_000, description="whole games of an evaluation")
     video_interval: int = Field(250_000, ge=0, description="steps between videos; 0: none")
@@ -151,6 +177,13 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
     def num_iterations(self) -> int:
         """Rollouts of the whole run: total_steps rounded up to whole rollouts."""
         return -(-self.total_steps // self.batch_size)
+
+    @property
+    def slope_beyond_target(self) -> float:
+        """Slope of the surrogate beyond its target, whichever setting says it."""
+        if self.beyond_target_slope is not None:
+            return self.beyond_target_slope
+        return 1.0 if self.peaked_policy_loss else 0.0
 
     def to_json(self) -> str:
         """The settings as a params file."""
@@ -280,7 +313,25 @@ def _inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
     faults = []
     if not bad & {"num_envs", "num_steps", "num_minibatches"}:
         faults += _minibatch_faults(params, bad)
+    if not bad & {"peaked_policy_loss", "beyond_target_slope", "quadratic_policy_loss"}:
+        faults += _surrogate_faults(params)
     return faults
+
+
+def _surrogate_faults(params: Params) -> list[str]:
+    slope = params.beyond_target_slope
+    if params.quadratic_policy_loss and (params.peaked_policy_loss or slope is not None):
+        other = "peaked_policy_loss" if params.peaked_policy_loss else "beyond_target_slope"
+        return [
+            f"quadratic_policy_loss and {other}: the parabola has its own slope beyond the target; "
+            "choose one of them"
+        ]
+    if params.peaked_policy_loss and slope not in (None, 1):
+        return [
+            f"peaked_policy_loss and beyond_target_slope = {slope}: the peaked loss has the slope "
+            "1; choose one of them"
+        ]
+    return []
 
 
 def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:

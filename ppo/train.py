@@ -11,8 +11,7 @@ from ppo.evaluate import evaluate
 from ppo.folder import RunFolder, check_new, check_run, owned, write_whole
 from ppo.games import Rules
 from ppo.games import check as check_games
-from ppo.glossary import TAGS
-from ppo.learner import Diverged, Iteration, Learner
+from ppo.learner import Diverged, Iteration, Learner, crossed
 from ppo.metrics import Log, Means, cut
 from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, load
 from ppo.recorder import Recorder
@@ -116,7 +115,8 @@ class _Run:
             self._save({})
         else:
             self._restore(start, changes)
-        self.log = Log(self.folder.path, TAGS, self.learner.step + 1)
+        self.tags = self.learner.tags
+        self.log = Log(self.folder.path, self.tags, self.learner.step + 1)
         if start is None or changes:
             self.log.text(self.learner.step, "params", _as_table(params))
         self.recorder = Recorder(say)
@@ -164,11 +164,11 @@ class _Run:
         for iteration in self.learner.iterations(self.stop):
             self.means.add(iteration.scalars)
             self._video(iteration, before)
-            if _crossed(self.params.log_interval, before, iteration.step):
+            if crossed(self.params.log_interval, before, iteration.step):
                 self._log(iteration.step)
-            if _crossed(self.params.evaluation_interval, before, iteration.step):
+            if crossed(self.params.evaluation_interval, before, iteration.step):
                 self._evaluate(iteration.step)
-            if _crossed(self.params.checkpoint_interval, before, iteration.step):
+            if crossed(self.params.checkpoint_interval, before, iteration.step):
                 self._save(self.log.sizes())
             before = iteration.step
         self._save(self.log.sizes())
@@ -180,7 +180,7 @@ class _Run:
         scalars = self.means.take() | self.learner.totals()
         scalars["time/fps"] = (step - last_step) / (now - last_time)
         scalars["system/rss_mb"] = _resident_mib()
-        self.log.write(step, {tag: scalars[tag] for tag in TAGS if tag in scalars})
+        self.log.write(step, {tag: scalars[tag] for tag in self.tags if tag in scalars})
         self.display.show(step, scalars)
 
     def _evaluate(self, step: int) -> None:
@@ -191,7 +191,7 @@ class _Run:
 
     def _video(self, iteration: Iteration, step_before: int) -> None:
         """Record the first game that ends at or after each multiple of the interval."""
-        self.video_due |= _crossed(self.params.video_interval, step_before, iteration.step)
+        self.video_due |= crossed(self.params.video_interval, step_before, iteration.step)
         if not (self.video_due and iteration.games):
             return
         self.video_due = False
@@ -219,11 +219,6 @@ class _Run:
         self.recorder.close(abandon)
         self.log.close()
         self.learner.close()
-
-
-def _crossed(interval: int, before: int, after: int) -> bool:
-    """Whether a multiple of the interval lies in (before, after]; 0 has none."""
-    return interval > 0 and after // interval > before // interval
 
 
 def _as_table(params: Params) -> str:

@@ -8,38 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ppo import losses
-from ppo.model import log_prob
+from ppo.objective import MAXIMA, STATISTICS, Batch, objective
 from ppo.params import Params
 
 ADAM_BETA_1, ADAM_BETA_2 = 0.9, 0.999
-
-# Averaged over every minibatch of every epoch; the graph keeps them in this order.
-STATISTICS = (
-    "loss",
-    "policy_gradient_loss",
-    "value_loss",
-    "entropy_loss",
-    "approx_kl",
-    "clip_fraction",
-    "grad_norm",
-)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the update sees of a rollout: [B], and nothing of games or time."""
-
-    observations: tf.Tensor
-    actions: tf.Tensor
-    old_log_probs: tf.Tensor
-    old_values: tf.Tensor
-    advantages: tf.Tensor
-    returns: tf.Tensor
-
-    def tensors(self) -> tuple[tf.Tensor, ...]:
-        """The fields, in order."""
-        return tuple(vars(self).values())
 
 
 def flattened(
@@ -54,36 +26,6 @@ def flattened(
     arrays = (observations, actions, log_probs, values, advantages, returns)
     flat = [array.reshape(-1, *array.shape[2:]) for array in arrays]
     return Batch(*(tf.constant(array) for array in flat))
-
-
-def minibatch_loss(
-    logits: tf.Tensor, values: tf.Tensor, batch: Batch, clip_range: tf.Tensor, params: Params
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """The objective of one minibatch, as a loss, and its statistics but for the gradient's.
-
-    mean(surrogate) - entropy_coef mean(entropy) + value_coef mean(value loss)
-    """
-    advantages = batch.advantages
-    if params.normalize_advantages:
-        advantages = losses.normalized(advantages)
-    log_probs = log_prob(logits, batch.actions)
-    policy_loss = tf.reduce_mean(
-        losses.surrogate(log_probs, batch.old_log_probs, advantages, clip_range)
-    )
-    value_loss = tf.reduce_mean(
-        losses.value_loss(values, batch.old_values, batch.returns, params.value_clip_range)
-    )
-    entropy = tf.reduce_mean(losses.entropy(logits))
-    loss = policy_loss - params.entropy_coef * entropy + params.value_coef * value_loss
-    statistics = [
-        loss,
-        policy_loss,
-        value_loss,
-        -entropy,
-        tf.reduce_mean(losses.approx_kl(log_probs, batch.old_log_probs)),
-        tf.reduce_mean(losses.clip_fraction(log_probs, batch.old_log_probs, clip_range)),
-    ]
-    return loss, statistics
 
 
 def in_shards(
@@ -139,11 +81,36 @@ class Adam:
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """What an update did. ``finite`` is False if a gradient was not, and none was applied since."""
+    """What an update did.
 
-    statistics: dict[str, float]
-    epochs: int
+    ``means`` [epochs, STATISTICS and the gradient's norm] and ``maxima`` [epochs, MAXIMA] have
+    a row for each epoch that was made. ``smoothed`` is the value rescaling's memory. ``finite``
+    is False if a gradient was not; that one was not applied, and nothing came after it.
+    """
+
+    means: np.ndarray
+    maxima: np.ndarray
+    smoothed: np.ndarray
     finite: bool
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that were made."""
+        return len(self.means)
+
+    def scalars(self) -> dict[str, float]:
+        """Each statistic over every minibatch of every epoch, and epoch by epoch."""
+        mean = dict(zip((*STATISTICS, "grad_norm"), self.means.mean(0).tolist(), strict=True))
+        kl, ratio = STATISTICS.index("approx_kl"), STATISTICS.index("ratio")
+        scalars = {f"train/{name}": value for name, value in mean.items()}
+        scalars["train/approx_kl_max"] = float(self.means[:, kl].max())
+        scalars["train/ratio_max"] = float(self.maxima[:, MAXIMA.index("ratio")].max())
+        for number, (means, maxima) in enumerate(zip(self.means, self.maxima, strict=True), 1):
+            scalars[f"epochs/approx_kl_{number}"] = float(means[kl])
+            scalars[f"epochs/approx_kl_max_{number}"] = float(maxima[MAXIMA.index("approx_kl")])
+            scalars[f"epochs/ratio_{number}"] = float(means[ratio])
+            scalars[f"epochs/ratio_max_{number}"] = float(maxima[MAXIMA.index("ratio")])
+        return scalars
 
 
 class Updater:
@@ -156,56 +123,68 @@ class Updater:
         self._graph: Callable = tf.function(self._update)
 
     def update(
-        self, batch: Batch, key: np.ndarray, learning_rate: float, clip_range: float
+        self,
+        batch: Batch,
+        key: np.ndarray,
+        learning_rate: float,
+        clip_range: float,
+        smoothed: np.ndarray,
     ) -> UpdateResult:
         """All epochs and minibatches over one batch; ``key`` shuffles it anew each epoch."""
-        sums, count, epochs, kl_max, finite = self._graph(
+        means, maxima, epochs, memory, finite = self._graph(
             *batch.tensors(),
             tf.constant(key),
             tf.constant(learning_rate, tf.float32),
             tf.constant(clip_range, tf.float32),
+            tf.constant(smoothed, tf.float32),
         )
-        means = (sums / tf.maximum(count, 1.0)).numpy().tolist()
-        statistics = dict(zip(STATISTICS, means, strict=True)) | {"approx_kl_max": float(kl_max)}
-        return UpdateResult(statistics, int(epochs), bool(finite))
+        made = int(epochs)
+        return UpdateResult(
+            means.numpy()[:made], maxima.numpy()[:made], memory.numpy(), bool(finite)
+        )
 
     def _update(self, *arguments: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        *tensors, key, learning_rate, clip_range = arguments
-        params = self.params
-        sums = tf.zeros(len(STATISTICS))
-        count, kl_max = tf.constant(0.0), tf.constant(0.0)
+        *tensors, key, learning_rate, clip_range, smoothed = arguments
+        p = self.params
+        means = tf.zeros([p.num_epochs, len(STATISTICS) + 1])
+        maxima = tf.zeros([p.num_epochs, len(MAXIMA)])
         epochs, finite, go_on = tf.constant(0), tf.constant(True), tf.constant(True)
-        while epochs < params.num_epochs and go_on:
-            epoch_key = tf.stack([key[0], key[1] + epochs])
-            order = tf.random.experimental.stateless_shuffle(tf.range(params.batch_size), epoch_key)
-            rows = tf.reshape(order, [params.num_minibatches, params.minibatch_size])
-            sums_before, minibatch = sums, tf.constant(0)
-            while minibatch < params.num_minibatches and finite:
+        while epochs < p.num_epochs and go_on:
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(p.batch_size), tf.stack([key[0], key[1] + epochs])
+            )
+            rows = tf.reshape(order, [p.num_minibatches, p.minibatch_size])
+            sums, tops = tf.zeros(len(STATISTICS) + 1), tf.zeros(len(MAXIMA))
+            minibatch = tf.constant(0)
+            while minibatch < p.num_minibatches and finite:
                 batch = Batch(*(tf.gather(tensor, rows[minibatch]) for tensor in tensors))
-                statistics, finite = self._minibatch(batch, learning_rate, clip_range)
-                if finite:
-                    sums += statistics
-                    count += 1.0
+                statistics, highest, smoothed, finite = self._minibatch(
+                    batch, learning_rate, clip_range, smoothed
+                )
+                sums, tops = sums + statistics, tf.maximum(tops, highest)
                 minibatch += 1
-            epoch_kl = (sums - sums_before)[STATISTICS.index("approx_kl")] / params.num_minibatches
-            kl_max = tf.maximum(kl_max, epoch_kl)
+            epoch_means = sums / p.num_minibatches
+            here = tf.one_hot(epochs, p.num_epochs)[:, tf.newaxis]
+            means, maxima = means + here * epoch_means, maxima + here * tops
             go_on = finite
-            if params.target_kl is not None:
-                go_on = finite and epoch_kl <= params.target_kl
+            if p.target_kl is not None:
+                go_on = finite and epoch_means[STATISTICS.index("approx_kl")] <= p.target_kl
             epochs += 1
-        return sums, count, epochs, kl_max, finite
+        return means, maxima, epochs, smoothed, finite
 
     def _minibatch(
-        self, batch: Batch, learning_rate: tf.Tensor, clip_range: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        self, batch: Batch, learning_rate: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         """One gradient step; a gradient that is not finite is not applied."""
         with tf.GradientTape() as tape:
             logits, values = in_shards(self.model, batch.observations, self.shards)
-            loss, statistics = minibatch_loss(logits, values, batch, clip_range, self.params)
+            result = objective(logits, values, batch, clip_range, smoothed, self.params)
+            loss = result.policy_part + result.value_part
         gradients = tape.gradient(loss, self.weights)
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss)
         if finite:
             clipped, _ = tf.clip_by_global_norm(gradients, self.params.max_grad_norm, norm)
             self.adam.apply(clipped, learning_rate)
-        return tf.stack([*statistics, norm]), finite
+        statistics = tf.concat([result.statistics, [norm]], 0)
+        return statistics, result.maxima, result.smoothed, finite
