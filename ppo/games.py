@@ -6,6 +6,7 @@ what checkpoints, replays and videos stand on.
 """
 
 import difflib
+import importlib
 import itertools
 import re
 from dataclasses import dataclass
@@ -142,8 +143,11 @@ def resolve(env_id: str) -> tuple[str, float]:
 
 
 def _gymnasium_id(env_id: str) -> str:
+    module, _, name = env_id.rpartition(":")
     try:
-        gymnasium.spec(env_id)
+        if module:
+            importlib.import_module(module)
+        gymnasium.spec(name)
     except Exception as error:
         raise UnknownGame(f"{env_id} cannot be found: {error}") from error
     return env_id

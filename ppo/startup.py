@@ -19,6 +19,9 @@ def start_tensorflow(threads: int) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # Left unset, TensorFlow turns oneDNN off on some processors, where the filter gradients of
+    # the convolutions then take several times as long.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     _import_quietly()
     import tensorflow as tf
 

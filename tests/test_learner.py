@@ -1,0 +1,108 @@
+"""The order of things, the schedules, and a state that goes on exactly."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppo.learner import Learner, crossed, scheduled
+from ppo.params import Params
+
+SMALL = Params(
+    env_id="CartPole-v1",
+    network="mlp",
+    num_envs=4,
+    num_steps=16,
+    num_minibatches=2,
+    total_steps=5 * 64,
+    seed=7,
+    threads=2,
+    value_rescaling="smoothed",
+    diagnostics_interval=128,
+)
+
+
+def finish(learner: Learner) -> list:
+    return list(learner.iterations())
+
+
+@given(st.floats(1e-6, 1), st.integers(0, 10**7), st.integers(1, 10**7))
+def test_linear_schedule_is_a_pure_function_of_the_step(initial, step, total):
+    now = scheduled("linear", initial, step, total)
+    assert now == pytest.approx(initial * max(0, total - step) / total)
+    assert scheduled("constant", initial, step, total) == initial
+
+
+@given(st.integers(1, 1000), st.integers(0, 10**6), st.integers(1, 5000))
+def test_an_interval_fires_at_or_past_each_multiple(interval, before, length):
+    after = before + length
+    multiples = [n for n in range(before + 1, after + 1) if n % interval == 0]
+    assert crossed(interval, before, after) == bool(multiples)
+    assert not crossed(0, before, after)
+
+
+def test_first_update_has_the_whole_learning_rate_and_the_last_is_above_0():
+    learner = Learner(SMALL)
+    rates = [iteration.scalars["train/learning_rate"] for iteration in finish(learner)]
+    np.testing.assert_allclose(rates, 2.5e-4 * np.array([1, 0.8, 0.6, 0.4, 0.2]))
+
+
+def test_order_of_an_iteration(monkeypatch: pytest.MonkeyPatch):
+    tape: list[str] = []
+    learner = Learner(SMALL)
+
+    def put_on_tape(owner, name):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a: [tape.append(name), real(*a)][1])
+
+    put_on_tape(learner.collector, "collect")
+    put_on_tape(learner.diagnostics, "measure")
+    put_on_tape(learner.updater, "update")
+    steps = [iteration.step for iteration in finish(learner)]
+    assert steps == [64, 128, 192, 256, 320]
+    # A closer look at 128 and 256, before the update that it looks at.
+    plain, close = ["collect", "update"], ["collect", "measure", "update"]
+    assert tape == [*plain, *close, *plain, *close, *plain]
+
+
+def test_metrics_of_an_iteration_carry_its_step_and_its_games():
+    learner = Learner(SMALL)
+    iterations = finish(learner)
+    assert sum(len(iteration.games) for iteration in iterations) == learner.games_played
+    assert learner.totals()["train/n_updates"] == 5 * SMALL.num_epochs
+    assert set(learner.tags) >= set(iterations[1].scalars) | set(learner.totals())
+
+
+def test_stopping_in_a_rollout_leaves_the_state_of_the_last_iteration():
+    learner, calls = Learner(SMALL), iter(range(1000))
+    stop = lambda: next(calls) > 40  # noqa: E731 (in the second rollout, of 32 calls each)
+    assert len(list(learner.iterations(stop))) == 1
+    other = Learner(SMALL)
+    next(other.iterations())
+    for name, array in learner.state().arrays.items():
+        np.testing.assert_array_equal(array, other.state().arrays[name])
+    assert learner.state().facts == other.state().facts
+
+
+def test_a_restored_learner_ends_where_the_unbroken_one_does():
+    unbroken, broken = Learner(SMALL), Learner(SMALL)
+    finish(unbroken)
+    iterations = broken.iterations()
+    next(iterations)
+    next(iterations)
+    resumed = Learner(SMALL)
+    resumed.restore(broken.state())
+    assert resumed.step == 128
+    finish(resumed)
+    assert resumed.state().facts == unbroken.state().facts
+    for name, array in resumed.state().arrays.items():
+        np.testing.assert_array_equal(array, unbroken.state().arrays[name])
+
+
+def test_stop_at_score_ends_the_run():
+    params = SMALL.model_copy(update={"stop_at_score": 5.0, "total_steps": 10**6})
+    learner = Learner(params)
+    finish(learner)
+    assert learner.games_played >= 100
+    assert learner.finished
+    assert learner.step < 10**6

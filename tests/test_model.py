@@ -1,0 +1,119 @@
+"""The network: its shapes, its initial scale, and the convolution over bytes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ppo import model
+from ppo.keys import Purpose, key
+
+PICTURE = (84, 84, 4)
+
+
+def pictures(n: int, shape=PICTURE) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, *shape)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "weights"),
+    [
+        # 4 * 8 * 8 * 32 + 32, 32 * 4 * 4 * 64 + 64, 64 * 3 * 3 * 64 + 64, 3136 * 512 + 512, heads
+        ("nature", PICTURE, 8224 + 32832 + 36928 + 1606144 + 513 * 7),
+        # 4 * 8 * 8 * 16 + 16, 16 * 4 * 4 * 32 + 32, 2592 * 256 + 256, heads
+        ("a3c", PICTURE, 4112 + 8224 + 663808 + 257 * 7),
+        ("mlp", (4,), 4 * 64 + 64 + 64 * 64 + 64 + 65 * 7),
+    ],
+)
+def test_shapes_and_number_of_weights(network, shape, weights):
+    net = model.build(shape, 6, network)
+    observations = pictures(3) if len(shape) == 3 else np.zeros((3, *shape), np.float32)
+    logits, values = net(observations)
+    assert logits.shape == (3, 6)
+    assert values.shape == (3,)
+    assert sum(w.size for w in net.get_weights()) == weights
+
+
+def test_trunk_is_shared_by_both_heads():
+    net = model.build(PICTURE, 6, "a3c")
+    trunk = [
+        w.value for w in net.trainable_weights if w.path.split("/")[0] not in ("policy", "value")
+    ]
+    assert len(trunk) == 6
+    for output in (0, 1):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(net(pictures(4))[output]))
+        assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, trunk))
+
+
+@pytest.mark.parametrize("network", ["nature", "a3c"])
+def test_weights_are_orthogonal_with_the_gains_of_the_field(network):
+    for layer in model.build(PICTURE, 6, network).layers:
+        if not layer.weights:
+            continue
+        kernel, bias = (w.numpy() for w in layer.weights)
+        gain = {"policy": 0.01, "value": 1.0}.get(layer.name, 2**0.5)
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+        np.testing.assert_allclose(matrix.T @ matrix, gain**2 * np.eye(matrix.shape[1]), atol=1e-5)
+        assert not bias.any()
+
+
+def test_policy_is_nearly_uniform_at_first():
+    logits, _ = model.build(PICTURE, 6, "nature")(pictures(8))
+    assert np.abs(logits).max() < 0.1
+
+
+def test_weights_follow_from_the_seed():
+    first, same, other = (model.build(PICTURE, 6, "a3c", seed).get_weights() for seed in (1, 1, 2))
+    assert all((a == b).all() for a, b in zip(first, same, strict=True))
+    assert not (first[0] == other[0]).all()
+    assert not (first[0][:2, :2, :2, :2] == first[2][:2, :2, :2, :2]).all()
+
+
+@pytest.mark.parametrize("size", [84, 40, 38])  # 38: no multiple of the stride
+def test_convolution_over_bytes_is_the_plain_one(size):
+    shape = (size, size, 3)
+    layer = model.PixelConv2D(5, 8, 4, activation="relu", bias_initializer="uniform")
+    pixels = pictures(2, shape)
+    layer.build((None, *shape))
+    with tf.GradientTape() as tape:
+        outputs = layer(pixels)
+        loss = tf.reduce_sum(tf.sin(outputs))
+    gradients = tape.gradient(loss, [layer.kernel.value, layer.bias.value])
+    kernel, bias = (tf.Variable(tf.cast(w.value, tf.float64)) for w in (layer.kernel, layer.bias))
+    with tf.GradientTape() as tape:
+        scaled = tf.constant(pixels / 255.0)
+        plain = tf.nn.relu(tf.nn.conv2d(scaled, kernel, 4, "VALID") + bias)
+        loss = tf.reduce_sum(tf.sin(plain))
+    np.testing.assert_allclose(outputs, plain, rtol=1e-5, atol=1e-5)
+    for got, expected in zip(gradients, tape.gradient(loss, [kernel, bias]), strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * scale)
+
+
+def test_network_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="does not fit"):
+        model.build(PICTURE, 6, "mlp")
+    with pytest.raises(ValueError, match="does not fit"):
+        model.build((4,), 2, "nature")
+
+
+def test_log_prob_is_that_of_the_softmax():
+    logits = np.random.default_rng(1).normal(size=(100, 5))
+    actions = np.arange(100) % 5
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = np.log(probs[np.arange(100), actions])
+    np.testing.assert_allclose(model.log_prob(tf.constant(logits), actions), expected)
+
+
+def test_sampler_draws_from_the_policy_with_its_key():
+    net = model.build((2,), 3, "mlp")
+    net.get_layer("policy").bias.assign(np.log([0.5, 0.3, 0.2]))
+    act = model.sampler(net)
+    observations = np.zeros((20_000, 2), np.float32)
+    actions, log_probs, values = act(observations, key(1, Purpose.ACTION, 0))
+    shares = np.bincount(actions) / len(actions)
+    np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=0.02)
+    np.testing.assert_allclose(log_probs, np.log([0.5, 0.3, 0.2])[actions], rtol=1e-5)
+    assert values.shape == (20_000,)
+    assert (actions == act(observations, key(1, Purpose.ACTION, 0))[0]).all()
+    assert (actions != act(observations, key(1, Purpose.ACTION, 1))[0]).any()
