@@ -46,6 +46,8 @@ def _command(options: argparse.Namespace) -> int:
 
     from ppo import train
     from ppo.checkpoint import CheckpointError
+    from ppo.replay import ReplayError
+    from ppo.video import VideoError
 
     try:
         if options.pfile:
@@ -59,7 +61,7 @@ def _command(options: argparse.Namespace) -> int:
         return _fail(STOPPED, str(error))
     except train.Diverged as error:
         return _fail(DIVERGED, str(error))
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, ReplayError, VideoError, OSError) as error:
         return _fail(FAILED, str(error))
 
 

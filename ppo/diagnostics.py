@@ -28,8 +28,10 @@ class Diagnostics:
         self._model = keras.Model(model.inputs, [*model.outputs, *activations])
         self._graph: Callable = tf.function(self._measure)
 
-    def measure(self, batch: Batch, clip_range: float, smoothed: np.ndarray) -> dict[str, float]:
-        """The scalars, from one minibatch that is spread evenly over the batch.
+    def measure(
+        self, batch: Batch, key: np.ndarray, clip_range: float, smoothed: np.ndarray
+    ) -> dict[str, float]:
+        """The scalars, from one minibatch that ``key`` draws from the batch.
 
         ``trunk/value_share``  |g_v| / (|g_v| + |g_p|), the norms of the value part's and of the
                                policy part's gradient in the shared trunk
@@ -37,9 +39,11 @@ class Diagnostics:
         ``layers/grad_norm_*`` norm of the whole gradient in a layer
         ``layers/dead_*``      share of a layer's units that are 0 for every sample and place
         """
-        sample = [tensor[:: self.params.num_minibatches] for tensor in batch.tensors()]
         share, cosine, norms, dead = self._graph(
-            *sample, tf.constant(clip_range, tf.float32), tf.constant(smoothed, tf.float32)
+            *batch.tensors(),
+            tf.constant(key),
+            tf.constant(clip_range, tf.float32),
+            tf.constant(smoothed, tf.float32),
         )
         scalars = {"trunk/value_share": float(share), "trunk/value_cosine": float(cosine)}
         for layer, norm in zip(self._layers, norms.numpy(), strict=True):
@@ -49,8 +53,10 @@ class Diagnostics:
         return scalars
 
     def _measure(self, *arguments: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        *tensors, clip_range, smoothed = arguments
-        batch = Batch(*tensors)
+        *tensors, key, clip_range, smoothed = arguments
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(tensors[0])), key)
+        rows = order[: self.params.minibatch_size]
+        batch = Batch(*(tf.gather(tensor, rows) for tensor in tensors))
         weights = [[w.value for w in layer.trainable_weights] for layer in self._layers]
         with tf.GradientTape(persistent=True) as tape:
             logits, values, *activations = self._model(batch.observations)

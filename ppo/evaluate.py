@@ -1,9 +1,12 @@
 """Whole games with a trained policy: their scores, and what can be said of its mean."""
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ppo.folder import RunFolder
 from ppo.games import Game, GameVector, Rules
 from ppo.keys import Purpose, key
 from ppo.model import Act
@@ -27,6 +30,20 @@ class Evaluation:
     def mean_steps(self) -> float:
         """Mean length."""
         return float(np.mean([game.steps for game in self.games]))
+
+    def record(self, params: Params, step: int) -> dict[str, Any]:
+        """What a line of ``evaluations.jsonl`` says."""
+        low, high = self.interval()
+        return {
+            "step": step,
+            "policy": "sampled",
+            "seed": params.seed,
+            "scores": [game.score for game in self.games],
+            "lengths": [game.steps for game in self.games],
+            "mean": self.mean,
+            "low": low,
+            "high": high,
+        }
 
     def interval(self) -> tuple[float, float]:
         """The 95 percent interval of the mean score, by bootstrap (Efron 1979), resampled with a
@@ -53,19 +70,38 @@ def evaluate(act: Act, params: Params, num_games: int, step: int) -> Evaluation:
         frame_stack=params.frame_stack,
         screen_size=params.screen_size,
         seed=params.seed,
-        purpose=Purpose.EVALUATION,
+        purpose=Purpose.EVALUATION_GAME,
     )
+    try:
+        games = _play(act, vector, shares, params.seed, step)
+    finally:
+        vector.close()
+    return Evaluation(games)
+
+
+def store(folder: RunFolder, evaluation: Evaluation, params: Params, step: int) -> None:
+    """Add a line to ``evaluations.jsonl``, unless the same games stand there already, as they
+    do when a run was resumed from before an evaluation.
+    """
+    line = json.dumps(evaluation.record(params, step)) + "\n"
+    with open(folder.evaluations, "a+") as file:
+        file.seek(0)
+        if line not in file:
+            file.write(line)
+
+
+def _play(act: Act, vector: GameVector, shares: list[int], seed: int, step: int) -> list[Game]:
+    """The games of each place, up to its share, place by place."""
     vector.begin()
-    games: list[list[Game]] = [[] for _ in range(places)]
+    games: list[list[Game]] = [[] for _ in shares]
     count = 0
     while any(len(played) < share for played, share in zip(games, shares, strict=True)):
-        actions, _, _ = act(vector.observations, key(params.seed, Purpose.EVALUATION, step, count))
+        action_key = key(seed, Purpose.EVALUATION_ACTION, step, count)
+        actions, _, _ = act(vector.observations, action_key)
         vector.send(actions)
         transition = vector.receive()
         over = np.flatnonzero(transition.terminated | transition.truncated)
         for place, game in zip(over, transition.finished, strict=True):
             games[place].append(game)
         count += 1
-    vector.close()
-    shared = zip(games, shares, strict=True)
-    return Evaluation([game for played, share in shared for game in played[:share]])
+    return [game for played, share in zip(games, shares, strict=True) for game in played[:share]]

@@ -259,12 +259,12 @@ def tags(num_epochs: int, layers: Sequence[str], num_actions: int) -> list[str]:
 
 def describe(markdown: bool = False) -> str:
     """Every scalar with unit, meaning, healthy range and remedy: a line each, or a table."""
+    rows: list[tuple[str, ...]]
     rows = [(m.tag, m.unit, m.meaning, m.healthy, m.remedy) for m in METRICS]
-    if not markdown:
+    if markdown:
+        rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
+    else:
         return "".join("\t".join(row) + "\n" for row in rows)
     head = ["| scalar | unit | meaning | healthy | outside it |", "| --- | --- | --- | --- | --- |"]
-    lines = [
-        f"| `{tag}` | " + " | ".join(rest).replace("|g", "\\|g").replace("g|", "g\\|") + " |"
-        for tag, *rest in rows
-    ]
+    lines = [f"| `{tag}` | {' | '.join(rest)} |" for tag, *rest in rows]
     return "\n".join([*head, *lines]) + "\n"

@@ -16,7 +16,9 @@ class Purpose(IntEnum):
     GAME = 1
     ACTION = 2
     SHUFFLE = 3
-    EVALUATION = 4
+    EVALUATION_GAME = 4
+    EVALUATION_ACTION = 5
+    DIAGNOSIS = 6
 
 
 def key(seed: int, purpose: Purpose, *counters: int) -> np.ndarray:

@@ -182,10 +182,11 @@ class Learner:
             advantages,
             returns,
         )
-        played = time.perf_counter()
+        rollout_seconds = time.perf_counter() - began
         learning_rate, clip_range = self.scheduled_at(self.step)
-        shuffle_key = key(self.seed, Purpose.SHUFFLE, self.iteration)
         looked = self._look(batch, clip_range)
+        shuffle_key = key(self.seed, Purpose.SHUFFLE, self.iteration)
+        began = time.perf_counter()
         result = self.updater.update(batch, shuffle_key, learning_rate, clip_range, self.smoothed)
         if not result.finite:
             raise Diverged(
@@ -202,8 +203,8 @@ class Learner:
                 "train/learning_rate": learning_rate,
                 "train/clip_range": clip_range,
                 "train/explained_variance": explained_variance(rollout.values, returns),
-                "time/rollout_seconds": played - began,
-                "time/update_seconds": time.perf_counter() - played,
+                "time/rollout_seconds": rollout_seconds,
+                "time/update_seconds": time.perf_counter() - began,
             }
         )
         return Iteration(self.step, rollout.games, scalars)
@@ -236,7 +237,8 @@ class Learner:
         after = self.step + self.params.batch_size
         if not crossed(self.params.diagnostics_interval, self.step, after):
             return {}
-        return self.diagnostics.measure(batch, clip_range, self.smoothed)
+        draw = key(self.seed, Purpose.DIAGNOSIS, self.iteration)
+        return self.diagnostics.measure(batch, draw, clip_range, self.smoothed)
 
     def _action_shares(self, actions: np.ndarray) -> dict[str, float]:
         shares = np.bincount(actions.ravel(), minlength=self.num_actions) / actions.size

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# An advantage below this standard deviation is noise: normalising divides by no less.
+# Added to the standard deviation of the advantages, so that equal ones become 0.
 NORMALIZATION_FLOOR = 1e-8
 
 # The quadratic surrogate's curvature is |A| / |t - 1|, and the logit target's t goes to 1 as

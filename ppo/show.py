@@ -1,6 +1,5 @@
 """A trained agent on show: evaluations and videos of a run that is already there."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppo import checkpoint, model
-from ppo.evaluate import Evaluation, evaluate
+from ppo.evaluate import Evaluation, evaluate, store
 from ppo.folder import RunFolder, owned
 from ppo.games import GameVector, Rules
 from ppo.games import check as check_games
@@ -46,19 +45,7 @@ def evaluate_run(logdir: Path, num_games: int) -> Evaluation:
         agent = load_agent(folder)
         evaluation = evaluate(agent.act, agent.params, num_games, agent.step)
         _save_replays(folder, agent, evaluation)
-        low, high = evaluation.interval()
-        line = {
-            "step": agent.step,
-            "policy": "sampled",
-            "seed": agent.params.seed,
-            "scores": [game.score for game in evaluation.games],
-            "lengths": [game.steps for game in evaluation.games],
-            "mean": evaluation.mean,
-            "low": low,
-            "high": high,
-        }
-        with open(folder.evaluations, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        store(folder, evaluation, agent.params, agent.step)
     _print(agent, evaluation)
     return evaluation
 

@@ -6,7 +6,7 @@ import socket
 import threading
 from types import TracebackType
 
-STOPPED = 3  # exit code
+NOT_SAVED = 1  # exit code of a second signal
 
 
 class StopRequest:
@@ -50,6 +50,6 @@ class StopRequest:
             if number[0] not in (signal.SIGINT, signal.SIGTERM):
                 continue
             if self._requested.is_set():
-                os._exit(STOPPED)
+                os._exit(NOT_SAVED)
             self._requested.set()
         self._reader.close()

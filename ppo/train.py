@@ -7,7 +7,7 @@ from dataclasses import replace as changed
 from pathlib import Path
 
 from ppo import checkpoint, replay
-from ppo.evaluate import evaluate
+from ppo.evaluate import evaluate, store
 from ppo.folder import RunFolder, check_new, check_run, owned, write_whole
 from ppo.games import Rules
 from ppo.games import check as check_games
@@ -110,6 +110,8 @@ class _Run:
         self, start: checkpoint.Checkpoint | None, changes: dict[str, tuple[object, object]]
     ) -> None:
         params, say = self.params, self.display.say
+        if changes:
+            write_whole(self.folder.params, params.to_json().encode())
         if start is None:
             say(f"{params.env_id} with seed {params.seed} and {params.threads} threads")
             self._save({})
@@ -133,7 +135,6 @@ class _Run:
         self.video_due = start.facts["video_due"]
         if changes:
             self._say_what_moves(start.facts["schedules"])
-            write_whole(self.folder.params, self.params.to_json().encode())
         cut(self.folder.path, start.facts["log"])
 
     def _say_what_moves(self, before: list[float]) -> None:
@@ -164,10 +165,12 @@ class _Run:
         for iteration in self.learner.iterations(self.stop):
             self.means.add(iteration.scalars)
             self._video(iteration, before)
-            if crossed(self.params.log_interval, before, iteration.step):
-                self._log(iteration.step)
-            if crossed(self.params.evaluation_interval, before, iteration.step):
+            evaluated = crossed(self.params.evaluation_interval, before, iteration.step)
+            if evaluated:
                 self._evaluate(iteration.step)
+            due = crossed(self.params.log_interval, before, iteration.step)
+            if due or evaluated or self.learner.finished:
+                self._log(iteration.step)
             if crossed(self.params.checkpoint_interval, before, iteration.step):
                 self._save(self.log.sizes())
             before = iteration.step
@@ -185,6 +188,7 @@ class _Run:
 
     def _evaluate(self, step: int) -> None:
         evaluation = evaluate(self.learner.act, self.params, self.params.evaluation_games, step)
+        store(self.folder, evaluation, self.params, step)
         self.means.add(
             {"eval/mean_reward": evaluation.mean, "eval/mean_ep_length": evaluation.mean_steps}
         )
@@ -197,7 +201,7 @@ class _Run:
         self.video_due = False
         name = f"step-{iteration.step:012d}"
         game = replay.Replay.of(
-            iteration.games[-1], self.learner.rules, step=iteration.step, policy="sampled"
+            iteration.games[0], self.learner.rules, step=iteration.step, policy="sampled"
         )
         self.folder.replays.mkdir(exist_ok=True)
         replay.save(self.folder.replays / f"{name}.json", game)

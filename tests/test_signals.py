@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ppo.signals import STOPPED, StopRequest
+from ppo.signals import StopRequest
 
 ROOT = Path(__file__).parents[1]
+NOT_SAVED = 1  # 3 is for a stop with everything saved
 BOTH = [signal.SIGINT, signal.SIGTERM]
 
 # Each keeps the main thread inside one call of C for about 1.5 seconds; a thread tells when
@@ -28,6 +29,7 @@ from ppo.signals import StopRequest
 def call(size):
     return CALL
 
+call(100)  # the first one is slower
 began = time.perf_counter()
 call(20_000)
 size = int(1.5 / (time.perf_counter() - began) * 20_000)
@@ -76,12 +78,8 @@ def test_second_signal_ends_the_process_at_once_inside_a_c_call(numbers):
         process.send_signal(numbers[0])
         assert process.stdout.readline() == "noticed\n"
         process.send_signal(numbers[1])
-        assert process.wait() == STOPPED
+        assert process.wait() == NOT_SAVED
         assert process.stdout.read() == "", "the call was not broken off"
-
-
-def test_exit_code_of_a_stop_is_three():
-    assert STOPPED == 3
 
 
 def wait_until(condition, seconds: float = 5.0) -> bool:
@@ -134,11 +132,12 @@ def test_nothing_is_left_behind():
     def used() -> tuple[int, int]:
         return threading.active_count(), len(os.listdir("/proc/self/fd"))
 
+    # What an earlier test began may still be ending, so there may be less afterwards.
     before = used()
-    for _ in range(3):
+    for _ in range(20):
         with StopRequest():
             pass
-    assert wait_until(lambda: used() == before)
+    assert wait_until(lambda: all(map(int.__le__, used(), before)))
 
 
 def test_one_request_does_not_carry_over_to_the_next():

@@ -184,11 +184,13 @@ def test_smoothed_scale_is_remembered_from_update_to_update():
 def test_diagnostics_change_nothing_and_say_whose_gradient_moves_the_trunk():
     net = model.build((3,), 4, "mlp")
     before = net.get_weights()
-    diagnosis = Diagnostics(net, PARAMS).measure(batch(), 0.1, np.zeros(2, np.float32))
+    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, np.zeros(2, np.float32))
     assert all((a == b).all() for a, b in zip(before, net.get_weights(), strict=True))
     assert 0 < diagnosis["trunk/value_share"] < 1
     assert -1 <= diagnosis["trunk/value_cosine"] <= 1
-    none = Diagnostics(net, changed(value_coef=0.0)).measure(batch(), 0.1, np.zeros(2, np.float32))
+    none = Diagnostics(net, changed(value_coef=0.0)).measure(
+        batch(), KEY, 0.1, np.zeros(2, np.float32)
+    )
     assert none["trunk/value_share"] == 0
     assert none["layers/grad_norm_value"] == 0
 
@@ -200,5 +202,7 @@ def test_dead_units_are_counted():
     pixels = tf.zeros([64, 84, 84, 4], tf.uint8)
     flat = batch()
     data = Batch(pixels, *flat.tensors()[1:])
-    diagnosis = Diagnostics(net, changed(network="a3c")).measure(data, 0.1, np.zeros(2, np.float32))
+    diagnosis = Diagnostics(net, changed(network="a3c")).measure(
+        data, KEY, 0.1, np.zeros(2, np.float32)
+    )
     assert diagnosis["layers/dead_conv2"] == 0.25

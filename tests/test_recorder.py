@@ -1,0 +1,139 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from ppo.games import Beginning, GameVector, Rules
+from ppo.recorder import Recorder
+from ppo.replay import Replay
+
+RULES = Rules(
+    game="pong",
+    frame_skip=4,
+    sticky_action_probability=0.0,
+    noop_max=30,
+    fire_on_reset=True,
+    full_action_space=False,
+    max_frames_per_game=42,
+)
+
+
+@pytest.fixture(scope="module")
+def replay() -> Replay:
+    vector = GameVector(RULES, num_envs=1, threads=1)
+    vector.begin_as([Beginning(seed=1, resets=0)])
+    finished: list = []
+    while not finished:
+        vector.send(np.array([2]))
+        finished = vector.receive().finished
+    vector.close()
+    return Replay.of(finished[0], RULES)
+
+
+@pytest.fixture(scope="module")
+def wrong(replay: Replay) -> Replay:
+    return replay.model_copy(update={"score": 99.0})
+
+
+@pytest.fixture(scope="module")
+def long(replay: Replay) -> Replay:
+    """More than 3,000 pictures: a video of it takes seconds."""
+    return replay.model_copy(
+        update={"actions": [0] * 10_000, "frames": 40_000, "max_frames_per_game": 40_000}
+    )
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def recorder(warnings: list[str]) -> Iterator[Recorder]:
+    recorder = Recorder(warnings.append)
+    yield recorder
+    recorder.close(abandon=True)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def wait_until(fact, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_videos_are_made_one_after_another(
+    recorder: Recorder, warnings: list[str], replay: Replay, tmp_path: Path
+):
+    for name in ("a", "b"):
+        recorder.record(replay, tmp_path / "videos" / f"{name}.mp4")
+    recorder.close(abandon=False)
+    assert files(tmp_path) == ["a.mp4", "b.mp4"] and warnings == []
+    for path in (tmp_path / "videos").iterdir():
+        assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] == replay.frames == 42
+
+
+def test_nobody_waits_for_a_video(recorder: Recorder, long: Replay, tmp_path: Path):
+    before = time.monotonic()
+    recorder.record(long, tmp_path / "videos" / "long.mp4")
+    assert time.monotonic() - before < 1
+    # It goes on without anybody asking.
+    wait_until(lambda: files(tmp_path))
+    assert not (tmp_path / "videos" / "long.mp4").exists()
+
+
+def test_failing_videos_cost_one_warning_and_the_next_one_is_made(
+    recorder: Recorder, warnings: list[str], replay: Replay, wrong: Replay, tmp_path: Path
+):
+    for number, game in enumerate([wrong, wrong, replay]):
+        recorder.record(game, tmp_path / f"{number}.mp4")
+    recorder.close(abandon=False)
+    assert files(tmp_path) == ["2.mp4"]
+    assert len(warnings) == 1 and "\n" not in warnings[0]
+    assert warnings[0].startswith("no video: ") and "not 99" in warnings[0]
+
+
+@pytest.mark.parametrize("trouble", ["no folder", "no encoder", "no such game"])
+def test_any_trouble_is_a_warning(
+    recorder: Recorder,
+    warnings: list[str],
+    replay: Replay,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+):
+    path = tmp_path / "game.mp4"
+    if trouble == "no folder":
+        path = tmp_path / "no" / "where" / "game.mp4"
+    elif trouble == "no encoder":
+        monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+    else:
+        replay = replay.model_copy(update={"game": "no_such_game"})
+    recorder.record(replay, path)
+    recorder.close(abandon=False)
+    assert len(warnings) == 1 and files(tmp_path) == []
+
+
+def test_giving_up_is_quick_and_leaves_no_file_and_no_warning(
+    recorder: Recorder, warnings: list[str], replay: Replay, long: Replay, tmp_path: Path
+):
+    recorder.record(replay, tmp_path / "done.mp4")
+    recorder.record(long, tmp_path / "begun.mp4")
+    recorder.record(replay, tmp_path / "waiting.mp4")
+    wait_until(lambda: any("begun" in name for name in files(tmp_path)))
+    before = time.monotonic()
+    recorder.close(abandon=True)
+    assert time.monotonic() - before < 5
+    assert files(tmp_path) == ["done.mp4"] and warnings == []
+
+
+def test_a_recorder_without_videos_closes_at_once(recorder: Recorder):
+    recorder.close(abandon=False)
+    recorder.close(abandon=True)
