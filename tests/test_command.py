@@ -79,13 +79,14 @@ def command(cwd: Path, *arguments: str | Path, **more: str) -> Done:
 
 # Several command lines one after another, as the shell would give them, after one start.
 SEVERAL = """
-import contextlib, io, json, os, sys, traceback
+import contextlib, io, json, os, resource, sys, traceback
 sys.path.insert(0, sys.argv[1])
 import run_atari
 results = {}
-for name, (cwd, arguments) in json.load(sys.stdin).items():
+for name, (cwd, arguments, largest_file) in json.load(sys.stdin).items():
     out, err = io.StringIO(), io.StringIO()
     os.chdir(cwd)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, -1))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = run_atari.main(arguments)
@@ -98,11 +99,16 @@ print("RESULTS" + json.dumps(results))
 """
 
 
-def commands(lines: dict[str, tuple[Path, list[str]]], **more: str) -> dict[str, Done]:
-    given = json.dumps({name: (str(cwd), arguments) for name, (cwd, arguments) in lines.items()})
+def commands(
+    lines: dict[str, tuple[Path, list[str]]],
+    largest_file: dict[str, int] | None = None,
+    **more: str,
+) -> dict[str, Done]:
+    limits = {name: (largest_file or {}).get(name, -1) for name in lines}
+    given = {name: (str(cwd), arguments, limits[name]) for name, (cwd, arguments) in lines.items()}
     done = subprocess.run(
         [sys.executable, "-c", SEVERAL, str(ROOT)],
-        input=given,
+        input=json.dumps(given),
         env=environment(**more),
         capture_output=True,
         text=True,
@@ -612,6 +618,7 @@ CASES = {
     "foreign checkpoint": ["--resume"],
     "no picture": ["--watch", "1"],
     "diverging": ["--resume", "--set", "value_coef=1e38"],
+    "full disk": ["--resume"],
     "killed early": ["--resume"],
 }
 
@@ -625,14 +632,16 @@ def cases(cart, tmp_path_factory) -> dict[str, Case]:
     damage(paths["unsound"])
     damage(paths["evaluation of unsound"])
     newest = paths["newest unsound"] / "checkpoints" / f"step-{cart.total:012d}.ckpt"
+    checkpoint_size = newest.stat().st_size
     newest.write_bytes(b"")
     edit_settings(paths["foreign checkpoint"], env_id="Acrobot-v1")
-    CASES["diverging"] += ["--set", f"total_steps={cart.total + CART_BATCH}"]
     as_if_killed_before_the_second_checkpoint(paths["killed early"])
     evaluating = CART | {"total_steps": 64, "evaluation_interval": 32, "evaluation_games": 1}
     settings = settings_file(top, evaluating)
     before = {name: tree(path) for name, path in paths.items()}
     lines = {name: (top, [f"--logdir={paths[name]}", *CASES[name]]) for name in CASES}
+    for name in ("diverging", "full disk"):
+        lines[name][1].append(f"--set=total_steps={cart.total + CART_BATCH}")
     lines["evaluating"] = (top, [f"--logdir={top / 'evaluating'}", f"--pfile={settings}"])
     paths["evaluating"], before["evaluating"] = top / "evaluating", {}
     with (
@@ -641,7 +650,7 @@ def cases(cart, tmp_path_factory) -> dict[str, Case]:
     ):
         for lock in (one, other):
             fcntl.flock(lock, fcntl.LOCK_EX)
-        done = commands(lines)
+        done = commands(lines, {"full disk": checkpoint_size - 1})
     return {name: Case(done[name], paths[name], before[name], tree(paths[name])) for name in lines}
 
 
@@ -710,6 +719,14 @@ def test_diverged_run_ends_with_four_and_keeps_the_last_sound_checkpoint(cases, 
     saved = checkpoint.newest(RunFolder(case.path))
     assert saved.step == cart.total
     assert all(np.isfinite(array).all() for array in saved.group("weights"))
+
+
+def test_full_disk_ends_with_one_and_keeps_the_last_sound_checkpoint(cases, cart):
+    case = cases["full disk"]
+    assert case.done.code == 1, case.done
+    assert "File too large" in case.done.err and "Traceback" not in case.done.err
+    assert checkpoint.newest(RunFolder(case.path)).step == cart.total
+    assert not [name for name in case.after if "partial" in name]
 
 
 def test_run_killed_before_its_second_checkpoint_begins_again(cases):

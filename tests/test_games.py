@@ -43,6 +43,7 @@ STICKY_BREAKOUT = replace(BREAKOUT, sticky_action_probability=0.25)
 BERZERK = replace(BREAKOUT, game="berzerk")  # short games, rewards of 50
 STICKY_BERZERK = replace(BERZERK, sticky_action_probability=0.25)
 CARTPOLE = replace(BREAKOUT, game="CartPole-v1")
+CATCH = replace(BREAKOUT, game="tests.pixel_game:Catch-v0")
 
 Begin = Callable[..., GameVector]
 
@@ -399,9 +400,9 @@ def assert_stands_as(vector: GameVector, games: list[Unfinished]) -> None:
 
 @pytest.mark.parametrize("rules", [BERZERK, STICKY_BERZERK, CARTPOLE])
 def test_restored_games_go_on_as_if_never_left(begin: Begin, rules: Rules):
-    vector = begin(rules, seed=3)
-    play_until(vector, 3)
-    actions = random_actions(vector, 210 if rules.is_atari else 60, seed=1)
+    vector = begin(rules, seed=6)
+    play_until(vector, 1)
+    actions = random_actions(vector, 145 if rules.is_atari else 60, seed=1)
     # One game is at its very beginning, the other in its midst; then both are on their way.
     left, picture = vector.snapshot(), vector.observations.copy()
     unbroken = watch(vector, actions[:7])
@@ -411,7 +412,7 @@ def test_restored_games_go_on_as_if_never_left(begin: Begin, rules: Rules):
     assert min(lengths) == 0 < max(lengths)
     assert len({place for seen in unbroken for place in seen.step.final_observations}) == 2
 
-    restored = begin(rules, seed=3)
+    restored = begin(rules, seed=6)
     in_time(lambda: restored.restore(left))
     assert_stands_as(restored, left)
     np.testing.assert_array_equal(restored.observations, picture)
@@ -424,14 +425,16 @@ def test_restored_games_go_on_as_if_never_left(begin: Begin, rules: Rules):
 
 
 def test_restored_games_are_seeded_as_the_unbroken_ones_would_be(begin: Begin):
-    vector, restored = begin(CARTPOLE, seed=3), begin(CARTPOLE, seed=3)
-    play_until(vector, 3 * RESETS_PER_SEED)
+    vector, restored = begin(CATCH, seed=3), begin(CATCH, seed=3)
+    play_until(vector, 2 * RESETS_PER_SEED + 20)
+    watch(vector, random_actions(vector, 2))
     left = vector.snapshot()
-    assert min(game.seeds_used for game in left) >= 2
+    assert [(game.seeds_used, game.beginning.resets) for game in left] == [(2, 10)] * 2
     restored.restore(left)
-    actions = random_actions(vector, 80 * RESETS_PER_SEED)
+    # A game of Catch takes four steps.
+    actions = random_actions(vector, 4 * 2 * RESETS_PER_SEED)
     games = [finished(watch(v, actions)) for v in (vector, restored)]
-    assert len({game.beginning.seed for game in games[0]}) >= 6
+    assert len({game.beginning.seed for game in games[0]}) == 6
     assert list(map(facts, games[0])) == list(map(facts, games[1]))
 
 

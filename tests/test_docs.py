@@ -1,0 +1,38 @@
+"""The pages say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+from ppo import params
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("name", generate.pages())
+def test_generated_page_is_up_to_date(name):
+    assert (ROOT / "docs" / name).read_text() == generate.pages()[name], (
+        "run: python -m docs.generate"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    missing = [t for t in targets if not t.startswith("http") and not (page.parent / t).exists()]
+    assert not missing
+
+
+def test_example_file_is_sound_and_wins_no_trick():
+    example = params.load(ROOT / "example-pong-params.json")
+    assert example.env_id == "PongNoFrameskip-v4"
+    assert not example.full_action_space
+    assert example.clip_rewards
+
+
+def test_surrogate_figures_can_be_drawn(tmp_path):
+    generate.surrogates(tmp_path / "figure.png", gradient=True)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000

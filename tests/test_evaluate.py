@@ -1,0 +1,182 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppo.evaluate import Evaluation, evaluate, store
+from ppo.folder import RunFolder
+from ppo.games import Beginning, Game, Rules
+from ppo.keys import Purpose, seed31
+from ppo.params import Params
+from ppo.replay import Replay, play
+
+CARTPOLE = Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=5, threads=1)
+PLACES = [seed31(5, Purpose.EVALUATION_GAME, place, 0) for place in range(3)]
+
+
+def gambler(observations: np.ndarray, key: np.ndarray) -> tuple:
+    """Random actions, as the key says."""
+    rng = np.random.default_rng(key.view(np.uint32))
+    actions = rng.integers(2, size=len(observations)).astype(np.int32)
+    return actions, np.zeros(len(actions), np.float32), np.zeros(len(actions), np.float32)
+
+
+def first_place_lasts(observations: np.ndarray, key: np.ndarray) -> tuple:
+    """The first place balances its pole to the time limit; the others let it fall."""
+    actions = np.zeros(len(observations), np.int32)
+    actions[0] = observations[0, 2] + observations[0, 3] / 2 > 0
+    return actions, np.zeros(len(actions), np.float32), np.zeros(len(actions), np.float32)
+
+
+def facts(evaluation: Evaluation) -> list[tuple]:
+    return [
+        (game.beginning, game.actions.tolist(), game.score, game.frames)
+        for game in evaluation.games
+    ]
+
+
+def of(scores: list[float]) -> Evaluation:
+    actions = np.zeros(1, np.int32)
+    return Evaluation([Game(Beginning(0, 0), actions, score, 1) for score in scores])
+
+
+# Which games
+
+
+@pytest.mark.parametrize("num_games", [1, 2, 3, 7, 8])
+def test_as_many_games_are_played_as_asked_for(num_games: int):
+    evaluation = evaluate(gambler, CARTPOLE, num_games, step=0)
+    assert len(evaluation.games) == num_games
+    assert all(game.steps == len(game.actions) > 0 for game in evaluation.games)
+
+
+def test_each_place_plays_its_share_however_long_its_games_last():
+    evaluation = evaluate(first_place_lasts, CARTPOLE, 7, step=0)
+    # Whichever games end first, 500 steps against 10: three, two and two.
+    assert [game.beginning for game in evaluation.games] == [
+        *(Beginning(PLACES[0], resets) for resets in range(3)),
+        *(Beginning(PLACES[1], resets) for resets in range(2)),
+        *(Beginning(PLACES[2], resets) for resets in range(2)),
+    ]
+    scores = [game.score for game in evaluation.games]
+    assert scores[:3] == [500] * 3 and max(scores[3:]) < 15
+
+
+def test_a_single_game_is_the_first_of_the_first_place():
+    evaluation = evaluate(gambler, CARTPOLE, 1, step=0)
+    assert [game.beginning for game in evaluation.games] == [Beginning(PLACES[0], 0)]
+
+
+def test_the_same_step_gives_the_same_games_and_another_step_others():
+    one, two, other = (
+        facts(evaluate(gambler, CARTPOLE, 6, step)) for step in (10_000, 10_000, 20_000)
+    )
+    assert one == two
+    assert [game[1] for game in one] != [game[1] for game in other]
+
+
+def test_another_seed_gives_other_games():
+    one, other = (
+        facts(evaluate(gambler, CARTPOLE.model_copy(update={"seed": seed}), 3, 0))
+        for seed in (5, 6)
+    )
+    assert not {game[0] for game in one} & {game[0] for game in other}
+
+
+def test_no_action_is_drawn_with_the_random_numbers_of_another():
+    keys = []
+
+    def act(observations: np.ndarray, key: np.ndarray) -> tuple:
+        keys.append(tuple(key.tolist()))
+        return gambler(observations, key)
+
+    for step in (0, 1):
+        evaluate(act, CARTPOLE, 3, step)
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("sticky", [0.0, 0.25])
+def test_an_evaluated_atari_game_can_be_played_again(sticky: float):
+    params = Params(
+        env_id="BerzerkNoFrameskip-v4",
+        sticky_action_probability=sticky,
+        max_frames_per_game=150,
+        num_envs=2,
+        seed=5,
+        threads=1,
+    )
+    evaluation = evaluate(gambler, params, 3, step=0)
+    assert [game.frames for game in evaluation.games] == [150] * 3
+    last = evaluation.games[1]
+    again = play(Replay.of(last, Rules.of(params)))
+    assert (again.score, again.steps, again.frames) == (last.score, last.steps, last.frames)
+    assert last.beginning.resets == (0 if sticky else 1)
+
+
+# What is said of them
+
+
+def test_mean_score_and_mean_length():
+    evaluation = Evaluation(
+        [
+            Game(Beginning(0, 0), np.zeros(steps, np.int32), score, 4 * steps)
+            for steps, score in ((10, -1.0), (20, 6.0))
+        ]
+    )
+    assert evaluation.mean == 2.5
+    assert evaluation.mean_steps == 15
+
+
+@given(st.lists(st.integers(-1000, 100_000), min_size=1, max_size=20))
+def test_the_interval_contains_the_mean_and_lies_among_the_scores(scores: list[int]):
+    evaluation = of([float(score) for score in scores])
+    low, high = evaluation.interval()
+    assert min(scores) <= low <= evaluation.mean <= high <= max(scores)
+    assert evaluation.interval() == (low, high)
+
+
+def test_a_single_game_is_its_own_interval():
+    assert of([21.0]).interval() == (21.0, 21.0)
+
+
+def test_the_interval_is_the_95_percent_one():
+    scores = np.random.default_rng(0).normal(50, 10, 400)
+    low, high = of(scores.tolist()).interval()
+    half = 1.96 * scores.std() / 20
+    assert low == pytest.approx(scores.mean() - half, abs=0.05)
+    assert high == pytest.approx(scores.mean() + half, abs=0.05)
+
+
+# What is kept of them
+
+
+def lines(folder: RunFolder) -> list[dict]:
+    return [json.loads(line) for line in folder.evaluations.read_text().splitlines()]
+
+
+def test_an_evaluation_is_a_line_with_the_promised_keys(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    evaluation = evaluate(gambler, CARTPOLE, 4, step=100)
+    store(folder, evaluation, CARTPOLE, 100)
+    (line,) = lines(folder)
+    low, high = evaluation.interval()
+    assert line == {
+        "step": 100,
+        "policy": "sampled",
+        "seed": 5,
+        "scores": [game.score for game in evaluation.games],
+        "lengths": [game.steps for game in evaluation.games],
+        "mean": evaluation.mean,
+        "low": low,
+        "high": high,
+    }
+
+
+def test_evaluations_are_added_and_the_same_one_only_once(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for step in (100, 200, 100, 200, 300):
+        store(folder, evaluate(gambler, CARTPOLE, 2, step), CARTPOLE, step)
+    assert [line["step"] for line in lines(folder)] == [100, 200, 300]
