@@ -50,8 +50,9 @@ def main() -> None:
         all_ours.append(ours)
         print(
             f"round {number}: ours {ours['steps_per_second']:.0f} steps/s, "
-            f"{ours['peak_mib']:.0f} MiB | Stable-Baselines3 {sb3['steps_per_second']:.0f} steps/s, {sb3['peak_mib']:.0f} MiB"
-            f" | ratio {ratios[-1]:.2f}",
+            f"{ours['peak_mib']:.0f} MiB | "
+            f"Stable-Baselines3 {sb3['steps_per_second']:.0f} steps/s, {sb3['peak_mib']:.0f} MiB | "
+            f"ratio {ratios[-1]:.2f}",
             flush=True,
         )
     print(

@@ -44,11 +44,16 @@ def grouped(name: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{name}/{number}": array for number, array in enumerate(arrays)}
 
 
-def save(folder: RunFolder, checkpoint: Checkpoint, kept: int) -> Path:
-    """Write a checkpoint, then remove all but the newest ``kept``."""
+def save(folder: RunFolder, checkpoint: Checkpoint, kept: int, best: bool = False) -> Path:
+    """Write a checkpoint, as ``best.ckpt`` too if it is that, then remove all but the newest
+    ``kept``.
+    """
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / f"step-{checkpoint.step:012d}.ckpt"
-    write_whole(path, encode(checkpoint))
+    content = encode(checkpoint)
+    write_whole(path, content)
+    if best:
+        write_whole(folder.checkpoints / "best.ckpt", content)
     for old in _newest_first(folder)[kept:]:
         old.unlink()
     return path

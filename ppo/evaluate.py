@@ -1,6 +1,7 @@
 """Whole games with a trained policy: their scores, and what can be said of its mean."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from ppo.games import Game, GameVector, Rules
 from ppo.keys import Purpose, key
 from ppo.model import Act
 from ppo.params import Params
+from ppo.rollout import Interrupted
 
 RESAMPLES = 10_000
 
@@ -54,11 +56,18 @@ class Evaluation:
         return float(low), float(high)
 
 
-def evaluate(act: Act, params: Params, num_games: int, step: int) -> Evaluation:
+def evaluate(
+    act: Act,
+    params: Params,
+    num_games: int,
+    step: int,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Evaluation:
     """Play whole games, ``num_envs`` at once, with actions drawn from the policy.
 
     Each place plays a share that is fixed beforehand, or else short games would count too
-    often. The same run, step and number of games give the same games.
+    often. The same run, step and number of games give the same games. Raises Interrupted as soon
+    as ``interrupted`` says so.
     """
     assert params.seed is not None and params.threads is not None
     places = min(params.num_envs, num_games)
@@ -73,7 +82,7 @@ def evaluate(act: Act, params: Params, num_games: int, step: int) -> Evaluation:
         purpose=Purpose.EVALUATION_GAME,
     )
     try:
-        games = _play(act, vector, shares, params.seed, step)
+        games = _play(act, vector, shares, (params.seed, step), interrupted)
     finally:
         vector.close()
     return Evaluation(games)
@@ -90,12 +99,21 @@ def store(folder: RunFolder, evaluation: Evaluation, params: Params, step: int) 
             file.write(line)
 
 
-def _play(act: Act, vector: GameVector, shares: list[int], seed: int, step: int) -> list[Game]:
+def _play(
+    act: Act,
+    vector: GameVector,
+    shares: list[int],
+    seed_and_step: tuple[int, int],
+    interrupted: Callable[[], bool],
+) -> list[Game]:
     """The games of each place, up to its share, place by place."""
+    seed, step = seed_and_step
     vector.begin()
     games: list[list[Game]] = [[] for _ in shares]
     count = 0
     while any(len(played) < share for played, share in zip(games, shares, strict=True)):
+        if interrupted():
+            raise Interrupted
         action_key = key(seed, Purpose.EVALUATION_ACTION, step, count)
         actions, _, _ = act(vector.observations, action_key)
         vector.send(actions)

@@ -22,7 +22,14 @@ RECENT_GAMES = 100
 
 
 class Diverged(Exception):
-    """A loss or a gradient was not finite; it was not applied."""
+    """A loss or a gradient was not finite; it was not applied. ``batch`` is what led to it."""
+
+    def __init__(self, step: int, batch: dict[str, np.ndarray]):
+        self.step, self.batch = step, batch
+        super().__init__(
+            f"a gradient was not finite after step {step}; it was not applied. Lower "
+            "learning_rate, or look for rewards or observations that are not finite"
+        )
 
 
 @dataclass(frozen=True)
@@ -190,8 +197,7 @@ class Learner:
         result = self.updater.update(batch, shuffle_key, learning_rate, clip_range, self.smoothed)
         if not result.finite:
             raise Diverged(
-                f"a gradient was not finite after step {self.step}; it was not applied. Lower "
-                "learning_rate, or look for rewards or observations that are not finite"
+                self.step, {name: tensor.numpy() for name, tensor in vars(batch).items()}
             )
         self.smoothed = result.smoothed
         self._count(rollout.games, result.epochs)

@@ -1,10 +1,13 @@
 """A training run: the learner, and around it the log, checkpoints, videos and evaluations."""
 
+import io
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
+
+import numpy as np
 
 from ppo import checkpoint, replay
 from ppo.evaluate import evaluate, store
@@ -15,6 +18,7 @@ from ppo.learner import Diverged, Iteration, Learner, crossed
 from ppo.metrics import Log, Means, cut
 from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, load
 from ppo.recorder import Recorder
+from ppo.rollout import Interrupted
 from ppo.signals import StopRequest
 from ppo.startup import default_threads
 from ppo.terminal import Display
@@ -99,82 +103,119 @@ class _Run:
         changes: dict[str, tuple[object, object]] | None = None,
     ):
         self.params, self.folder, self.stop = params, folder, stop
+        self.start, self.changes = start, changes or {}
         self.learner = Learner(params)
         self.means = Means()
-        self.video_due = False
+        self.log_due = self.evaluation_due = self.video_due = False
+        self.evaluated: float | None = None
+        self.best_saved: float | None = None
         total = params.num_iterations * params.batch_size
         self.display = Display(f"PPO · {params.env_id} · {folder.path}", total)
-        self._begin(start, changes or {})
-
-    def _begin(
-        self, start: checkpoint.Checkpoint | None, changes: dict[str, tuple[object, object]]
-    ) -> None:
-        params, say = self.params, self.display.say
-        if changes:
-            write_whole(self.folder.params, params.to_json().encode())
-        if start is None:
-            say(f"{params.env_id} with seed {params.seed} and {params.threads} threads")
-            self._save({})
-        else:
-            self._restore(start, changes)
-        self.tags = self.learner.tags
-        self.log = Log(self.folder.path, self.tags, self.learner.step + 1)
-        if start is None or changes:
-            self.log.text(self.learner.step, "params", _as_table(params))
-        self.recorder = Recorder(say)
-
-    def _restore(
-        self, start: checkpoint.Checkpoint, changes: dict[str, tuple[object, object]]
-    ) -> None:
-        say = self.display.say
-        say(f"going on from step {start.step:,}")
-        for key, (old, new) in changes.items():
-            say(f"{key}: {old!r} before, now {new!r}")
-        self.learner.restore(start)
-        self.means = Means(start.facts["means"])
-        self.video_due = start.facts["video_due"]
-        if changes:
-            self._say_what_moves(start.facts["schedules"])
-        cut(self.folder.path, start.facts["log"])
-
-    def _say_what_moves(self, before: list[float]) -> None:
-        now = self.learner.scheduled_at(self.learner.step)
-        names = ("learning rate", "clip range")
-        for name, old, new in zip(names, before, now, strict=True):
-            self.display.say(f"{name}: {old:.3g} before, now {new:.3g}")
+        if start:
+            self._restore(start)
 
     def go(self) -> None:
         """Train until the run is finished or asked to stop."""
-        if self.learner.finished:
-            self.display.say(f"the run is done, at step {self.learner.step:,}")
-            self._close(abandon=False)
-            return
-        complete = False
         try:
-            with self.display:
-                self._loop()
-            complete = self.learner.finished
+            if self.learner.finished:
+                self.display.say(f"the run is done, at step {self.learner.step:,}")
+                return
+            self._begin()
+            self._train()
         finally:
-            self._close(abandon=not complete)
-        if not complete:
+            self.learner.close()
+        if not self.learner.finished:
             raise Stopped(f"stopped at step {self.learner.step:,}; everything is saved")
         self.display.say(f"done, at step {self.learner.step:,}")
 
+    def _restore(self, start: checkpoint.Checkpoint) -> None:
+        facts = start.facts
+        self.learner.restore(start)
+        self.means = Means(facts["means"])
+        self.log_due, self.evaluation_due, self.video_due = facts["due"]
+        self.evaluated, self.best_saved = facts["evaluated"], facts["best_saved"]
+
+    def _begin(self) -> None:
+        """Say what begins, bring the files to where it begins, and open them."""
+        params, step = self.params, self.learner.step
+        if self.changes:
+            write_whole(self.folder.params, params.to_json().encode())
+        if self.start:
+            self.display.say(f"going on from step {step:,}")
+            self._say_changes(self.start.facts["schedules"])
+            cut(self.folder.path, self.start.facts["log"])
+        else:
+            self.display.say(
+                f"{params.env_id} with seed {params.seed} and {params.threads} threads"
+            )
+            self._save({})
+        self.tags = self.learner.tags
+        self.log = Log(self.folder.path, self.tags, step + 1)
+        if self.changes or not self.start:
+            self.log.text(step, "params", _as_table(params))
+
+    def _say_changes(self, schedules_before: list[float]) -> None:
+        for key, (old, new) in self.changes.items():
+            self.display.say(f"{key}: {old!r} before, now {new!r}")
+        if not self.changes:
+            return
+        now = self.learner.scheduled_at(self.learner.step)
+        for name, old, new in zip(
+            ("learning rate", "clip range"), schedules_before, now, strict=True
+        ):
+            self.display.say(f"{name}: {old:.3g} before, now {new:.3g}")
+
+    def _train(self) -> None:
+        self.recorder = Recorder(self.display.say)
+        try:
+            with self.display:
+                self._loop()
+        finally:
+            self.recorder.close(abandon=not self.learner.finished)
+            self.log.close()
+
     def _loop(self) -> None:
         before, self._last_point = self.learner.step, (self.learner.step, time.perf_counter())
-        for iteration in self.learner.iterations(self.stop):
+        self._write_point(before)  # of an evaluation that was broken off, if there was one
+        for iteration in self._iterations():
             self.means.add(iteration.scalars)
             self._video(iteration, before)
-            evaluated = crossed(self.params.evaluation_interval, before, iteration.step)
-            if evaluated:
-                self._evaluate(iteration.step)
-            due = crossed(self.params.log_interval, before, iteration.step)
-            if due or evaluated or self.learner.finished:
-                self._log(iteration.step)
-            if crossed(self.params.checkpoint_interval, before, iteration.step):
+            self.evaluation_due |= self._crossed("evaluation_interval", before, iteration.step)
+            self.log_due |= self._crossed("log_interval", before, iteration.step)
+            self.log_due |= self.learner.finished
+            self._write_point(iteration.step)
+            if self._crossed("checkpoint_interval", before, iteration.step):
                 self._save(self.log.sizes())
             before = iteration.step
         self._save(self.log.sizes())
+
+    def _crossed(self, interval: str, before: int, after: int) -> bool:
+        return crossed(getattr(self.params, interval), before, after)
+
+    def _iterations(self) -> Iterator[Iteration]:
+        """The learner's, writing down the batch of one that diverges."""
+        try:
+            yield from self.learner.iterations(self.stop)
+        except Diverged as error:
+            content = io.BytesIO()
+            np.savez(content, **error.batch)  # type: ignore[arg-type]
+            name = f"diverged-{error.step:012d}.npz"
+            write_whole(self.folder.path / name, content.getvalue())
+            self.display.say(f"the batch is in {self.folder.path / name}")
+            raise
+
+    def _write_point(self, step: int) -> None:
+        """Evaluate and log, as far as they are due. An evaluation that is broken off by a request
+        to stop stays due, and with it the point of the log.
+        """
+        try:
+            if self.evaluation_due:
+                self._evaluate(step)
+        except Interrupted:
+            return
+        if self.log_due or self.evaluation_due:
+            self._log(step)
+        self.log_due = self.evaluation_due = False
 
     def _log(self, step: int) -> None:
         last_step, last_time = self._last_point
@@ -187,15 +228,18 @@ class _Run:
         self.display.show(step, scalars)
 
     def _evaluate(self, step: int) -> None:
-        evaluation = evaluate(self.learner.act, self.params, self.params.evaluation_games, step)
+        evaluation = evaluate(
+            self.learner.act, self.params, self.params.evaluation_games, step, self.stop
+        )
         store(self.folder, evaluation, self.params, step)
+        self.evaluated = evaluation.mean
         self.means.add(
             {"eval/mean_reward": evaluation.mean, "eval/mean_ep_length": evaluation.mean_steps}
         )
 
     def _video(self, iteration: Iteration, step_before: int) -> None:
         """Record the first game that ends at or after each multiple of the interval."""
-        self.video_due |= crossed(self.params.video_interval, step_before, iteration.step)
+        self.video_due |= self._crossed("video_interval", step_before, iteration.step)
         if not (self.video_due and iteration.games):
             return
         self.video_due = False
@@ -209,20 +253,30 @@ class _Run:
             self.recorder.record(game, self.folder.videos / f"{name}.mp4")
 
     def _save(self, log_sizes: dict[str, int]) -> None:
+        best = self._is_best()
         state = self.learner.state()
         facts = state.facts | {
+            "evaluated": self.evaluated,
+            "best_saved": self.best_saved,
             "means": self.means.state(),
-            "video_due": self.video_due,
+            "due": [self.log_due, self.evaluation_due, self.video_due],
             "log": log_sizes,
             "params": self.params.model_dump(),
             "schedules": list(self.learner.scheduled_at(self.learner.step)),
         }
-        checkpoint.save(self.folder, changed(state, facts=facts), self.params.checkpoints_kept)
+        saved = changed(state, facts=facts)
+        checkpoint.save(self.folder, saved, self.params.checkpoints_kept, best)
 
-    def _close(self, abandon: bool) -> None:
-        self.recorder.close(abandon)
-        self.log.close()
-        self.learner.close()
+    def _is_best(self) -> bool:
+        """Whether the policy is the best that was saved so far: by the last evaluation if there
+        are any, else by the mean of the last 100 games.
+        """
+        mean = self.learner.totals().get("rollout/ep_rew_mean")
+        score = self.evaluated if self.params.evaluation_interval else mean
+        if score is None or (self.best_saved is not None and score <= self.best_saved):
+            return False
+        self.best_saved = score
+        return True
 
 
 def _as_table(params: Params) -> str:

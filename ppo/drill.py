@@ -1,0 +1,296 @@
+"""A drill of what can go wrong, on this machine: `python -m ppo.drill`.
+
+Real runs in a temporary folder are killed, stopped, damaged, starved of disk and poisoned; each
+row says whether what was promised in docs/reliability.md came true.
+"""
+
+import csv
+import hashlib
+import itertools
+import json
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import gymnasium
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+from rich.console import Console
+
+from ppo import checkpoint
+from ppo.folder import RunFolder
+
+COMMAND = Path(__file__).resolve().parent.parent / "run_atari.py"
+
+# Games of a few hundred frames, so that they end, begin and are seeded anew within a short run.
+SHORT_PONG = {
+    "env_id": "PongNoFrameskip-v4",
+    "network": "a3c",
+    "num_envs": 2,
+    "num_steps": 32,
+    "num_epochs": 1,
+    "num_minibatches": 2,
+    "total_steps": 768,
+    "max_frames_per_game": 300,
+    "log_interval": 64,
+    "checkpoint_interval": 128,
+    "video_interval": 256,
+    "diagnostics_interval": 256,
+    "value_rescaling": "smoothed",
+    "threads": 1,
+    "seed": 5,
+}
+SHORT_CART_POLE = {
+    "env_id": "CartPole-v1",
+    "network": "mlp",
+    "num_steps": 32,
+    "total_steps": 2048,
+    "log_interval": 256,
+    "checkpoint_interval": 256,
+    "checkpoints_kept": 4,
+    "clip_rewards": False,
+    "threads": 1,
+    "seed": 5,
+}
+
+
+class PoisonedCartPole(CartPoleEnv):
+    """CartPole whose rewards are not numbers from the 300th step of a game's place on."""
+
+    steps_so_far = 0
+
+    def step(self, action: int):  # type: ignore[no-untyped-def, override]
+        """As CartPole's, but for the reward."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.steps_so_far += 1
+        bad = self.steps_so_far >= 100
+        return observation, float("nan") if bad else reward, terminated, truncated, info
+
+
+gymnasium.register("PoisonedCartPole-v0", entry_point="ppo.drill:PoisonedCartPole")
+
+
+class DrillError(AssertionError):
+    """A promise was broken."""
+
+
+def expect(fact: bool, otherwise: str) -> None:
+    """Raise DrillError unless a fact holds."""
+    if not fact:
+        raise DrillError(otherwise)
+
+
+def start(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> subprocess.Popen:
+    """Start the command: a new run with settings, or with none a resume."""
+    if settings is None:
+        what = ["--resume"]
+    else:
+        pfile = logdir.parent / f"{logdir.name}.json"
+        pfile.write_text(json.dumps(settings))
+        what = [f"--pfile={pfile}"]
+
+    def limit() -> None:
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    return subprocess.Popen(
+        [sys.executable, str(COMMAND), f"--logdir={logdir}", *what],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limit,
+    )
+
+
+def run(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> tuple[int, str]:
+    """Run the command to its end: exit code and output."""
+    process = start(logdir, settings, limit_bytes)
+    output, _ = process.communicate()
+    return process.returncode, output
+
+
+def fingerprint(logdir: Path) -> str:
+    """A hash of all that a run came to: weights, optimiser, games, and its scalars but for those
+    of time and system; the x axis included.
+    """
+    newest = checkpoint.newest(RunFolder(logdir))
+    digest = hashlib.sha256()
+    for name in sorted(newest.arrays):
+        digest.update(name.encode() + newest.arrays[name].tobytes())
+    kept = ("iteration", "epochs", "games_played", "best_score", "recent", "unfinished")
+    digest.update(json.dumps([newest.step, [newest.facts[key] for key in kept]]).encode())
+    with open(RunFolder(logdir).progress, newline="") as file:
+        for row in csv.DictReader(file):
+            steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
+            digest.update(json.dumps(steady).encode())
+    for path in sorted(RunFolder(logdir).replays.glob("step-*.json")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def unbroken(folder: Path, settings: dict) -> tuple[str, float]:
+    """The fingerprint of a run that nothing disturbs, and the seconds that it took."""
+    began = time.monotonic()
+    code, output = run(folder / "unbroken", settings)
+    expect(code == 0, f"the run ended with exit code {code}: {output}")
+    return fingerprint(folder / "unbroken"), time.monotonic() - began
+
+
+def kill_and_resume(
+    logdir: Path, settings: dict, after_seconds: float, kill: int = signal.SIGKILL
+) -> int:
+    """Begin a run, send it a signal, and resume it to its end. Returns the first exit code."""
+    process = start(logdir, settings)
+    time.sleep(after_seconds)
+    process.send_signal(kill)
+    process.communicate()
+    if not RunFolder(logdir).params.exists():  # it was killed before it had begun
+        shutil.rmtree(logdir, ignore_errors=True)
+        code, output = run(logdir, settings)
+    else:
+        code, output = run(logdir, None)
+    expect(code == 0, f"the resumed run ended with exit code {code}: {output}")
+    return process.returncode
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with its content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def newest_checkpoints(logdir: Path) -> list[Path]:
+    """The checkpoint files of a run, newest first."""
+    return sorted(RunFolder(logdir).checkpoints.glob("step-*.ckpt"), reverse=True)
+
+
+def truncate(path: Path) -> None:
+    """Cut a file in half."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: Path) -> None:
+    """Damage a file in a single bit in its middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def drill_kill(folder: Path) -> str:
+    """Kill -9 at random moments; the end must be that of the unbroken run, bit for bit."""
+    wanted, seconds = unbroken(folder, SHORT_PONG)
+    for number in range(3):
+        after = random.uniform(0.5, 0.95) * seconds
+        logdir = folder / f"killed-{number}"
+        kill_and_resume(logdir, SHORT_PONG, after)
+        expect(fingerprint(logdir) == wanted, f"killed after {after:.1f} s, it ended otherwise")
+    return "killed three times at random: weights, games and scalars as in the unbroken run"
+
+
+def drill_stop(folder: Path) -> str:
+    """SIGTERM saves everything within ten seconds, and the run goes on from there."""
+    logdir = folder / "stopped"
+    process = start(logdir, SHORT_CART_POLE | {"total_steps": 10**6})
+    while not RunFolder(logdir).progress.exists():
+        time.sleep(0.1)
+    time.sleep(1)
+    asked = time.monotonic()
+    process.terminate()
+    output, _ = process.communicate()
+    took = time.monotonic() - asked
+    expect(process.returncode == 3, f"exit code {process.returncode}: {output}")
+    expect(took < 10, f"it took {took:.1f} s")
+    return f"exit code 3 after {took:.1f} s; {output.splitlines()[-1]}"
+
+
+def drill_damage(folder: Path) -> str:
+    """A damaged checkpoint is named and passed over; with none sound nothing is touched."""
+    logdir = folder / "damaged"
+    wanted, _ = unbroken(folder, SHORT_CART_POLE)
+    shutil.copytree(folder / "unbroken", logdir)
+    newest, second = newest_checkpoints(logdir)[:2]
+    truncate(newest)
+    flip_a_bit(second)
+    code, output = run(logdir, None)
+    expect(code == 0, f"exit code {code}: {output}")
+    expect(newest.name in output and second.name in output, f"not named: {output}")
+    expect(fingerprint(logdir) == wanted, "it ended otherwise")
+    for path in newest_checkpoints(logdir):
+        truncate(path)
+    before = snapshot(logdir)
+    code, output = run(logdir, None)
+    expect(code == 1, f"exit code {code} with no sound checkpoint: {output}")
+    expect(snapshot(logdir) == before, "files were changed")
+    return "two damaged ones named and passed over; with all damaged: exit code 1, nothing touched"
+
+
+def drill_full_disk(folder: Path) -> str:
+    """A file that cannot be written ends the run with one message; what was saved stays sound."""
+    logdir = folder / "full"
+    code, output = run(logdir, SHORT_CART_POLE | {"total_steps": 10**6}, limit_bytes=120_000)
+    expect(code == 1, f"exit code {code}: {output}")
+    expect("Traceback" not in output, output)
+    left = list(logdir.rglob("*.partial*"))
+    expect(not left, f"left behind: {left}")
+    step = checkpoint.newest(RunFolder(logdir)).step
+    return f"exit code 1: {output.splitlines()[-1]}; checkpoint of step {step} is sound"
+
+
+def drill_poison(folder: Path) -> str:
+    """A reward that is not a number never reaches the weights."""
+    logdir = folder / "poisoned"
+    poisoned = SHORT_CART_POLE | {"env_id": "ppo.drill:PoisonedCartPole-v0"}
+    code, output = run(logdir, poisoned)
+    expect(code == 4, f"exit code {code}: {output}")
+    arrays = checkpoint.load_weights(logdir)
+    expect(all((array == array).all() for array in arrays), "a weight is not a number")
+    expect(any(logdir.glob("diverged-*.npz")), "the batch was not written down")
+    return "exit code 4, weights sound, the batch written down"
+
+
+DRILLS: tuple[tuple[str, Callable[[Path], str]], ...] = (
+    ("kill -9", drill_kill),
+    ("SIGTERM", drill_stop),
+    ("damaged checkpoints", drill_damage),
+    ("full disk", drill_full_disk),
+    ("rewards that are no numbers", drill_poison),
+)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for one drill."""
+    with tempfile.TemporaryDirectory(prefix="ppo-drill-") as name:
+        yield Path(name)
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run all drills and print a row each; exit code 0 only if every promise was kept."""
+    console = Console(soft_wrap=True, highlight=False)
+    failed = 0
+    for (name, drill), number in zip(DRILLS, itertools.count(1), strict=False):
+        began = time.monotonic()
+        try:
+            with temporary_folder() as folder:
+                said, kept = drill(folder), True
+        except DrillError as error:
+            said, kept = str(error), False
+        failed += not kept
+        took = time.monotonic() - began
+        mark = "kept  " if kept else "BROKEN"
+        console.print(f"{number} {mark} {name} ({took:.0f} s): {said}", markup=False)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
