@@ -45,7 +45,7 @@ def _command(options: argparse.Namespace) -> int:
     start_tensorflow(params.threads or default_threads())
 
     from ppo import train
-    from ppo.checkpoint import CheckpointError
+    from ppo.checkpoint import CheckpointError, MisfitError
     from ppo.replay import ReplayError
     from ppo.video import VideoError
 
@@ -57,6 +57,8 @@ def _command(options: argparse.Namespace) -> int:
         else:
             _play(options, logdir)
         return DONE
+    except MisfitError as error:
+        return _fail(REFUSED, str(error))
     except train.Stopped as error:
         return _fail(STOPPED, str(error))
     except train.Diverged as error:

@@ -25,6 +25,10 @@ class CheckpointError(Exception):
     """No sound checkpoint, or one that does not fit; the message says what to do."""
 
 
+class MisfitError(CheckpointError):
+    """A sound checkpoint, but of another network; the message says how it differs."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """State at the end of an iteration: arrays by name, and ``facts``, anything JSON can say."""
@@ -42,6 +46,16 @@ class Checkpoint:
 def grouped(name: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays under the names that ``Checkpoint.group`` finds them by."""
     return {f"{name}/{number}": array for number, array in enumerate(arrays)}
+
+
+def check_fit(arrays: list[np.ndarray], places: list[np.ndarray]) -> None:
+    """Raise MisfitError unless the arrays have the shapes of those whose places they take."""
+    theirs, ours = ([array.shape for array in some] for some in (arrays, places))
+    if theirs != ours:
+        raise MisfitError(
+            f"the checkpoint does not fit the settings: its weights are {theirs}, the network's "
+            f"{ours}; was params.json changed by hand?"
+        )
 
 
 def save(folder: RunFolder, checkpoint: Checkpoint, kept: int, best: bool = False) -> Path:
@@ -106,7 +120,7 @@ def decode(content: bytes) -> Checkpoint:
             arrays = {key: archive[key] for key in archive.files}
         head_facts = json.loads(arrays.pop("facts").tobytes())
         return Checkpoint(head_facts["step"], arrays, head_facts["facts"])
-    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"its content cannot be read: {error}") from error
 
 

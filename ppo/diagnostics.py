@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ppo.model import log_prob
 from ppo.objective import Batch, objective
 from ppo.params import Params
 
@@ -60,7 +61,8 @@ class Diagnostics:
         weights = [[w.value for w in layer.trainable_weights] for layer in self._layers]
         with tf.GradientTape(persistent=True) as tape:
             logits, values, *activations = self._model(batch.observations)
-            parts = objective(logits, values, batch, clip_range, smoothed, self.params)
+            log_probs = log_prob(logits, batch.actions)
+            parts = objective(logits, log_probs, values, batch, clip_range, smoothed, self.params)
         policy = [_gradients(tape, parts.policy_part, layer) for layer in weights]
         value = [_gradients(tape, parts.value_part, layer) for layer in weights]
         trunk = [i for i, layer in enumerate(self._layers) if layer.name not in HEADS]

@@ -12,7 +12,7 @@ from ppo.games import Game, GameVector, Rules
 from ppo.keys import Purpose, key
 from ppo.model import Act
 from ppo.params import Params
-from ppo.rollout import Interrupted
+from ppo.signals import Interrupted
 
 RESAMPLES = 10_000
 

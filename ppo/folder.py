@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+LOCK = ".lock"
+
 
 class FolderError(Exception):
     """The folder cannot be used for what was asked; the message says why and what to do."""
@@ -79,7 +81,7 @@ def check_new(logdir: Path) -> None:
     """Raise FolderError unless a new run can begin in ``logdir``; nothing is created."""
     if logdir.exists() and not logdir.is_dir():
         raise FolderError(f"{logdir} is a file; --logdir takes a folder")
-    if logdir.is_dir() and any(logdir.iterdir()):
+    if logdir.is_dir() and any(path.name != LOCK for path in logdir.iterdir()):
         what = "holds a run" if RunFolder(logdir).params.exists() else "is not empty"
         resume = "go on with it with --resume, or " if what == "holds a run" else ""
         raise FolderError(f"{logdir} {what}; {resume}choose a free name, such as {_free(logdir)}")
@@ -102,7 +104,7 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
     """
     try:
         logdir.mkdir(parents=True, exist_ok=True)
-        lock = open(logdir / ".lock", "a+b")  # noqa: SIM115 (held as long as the context)
+        lock = open(logdir / LOCK, "a+b")  # noqa: SIM115 (held as long as the context)
     except OSError as error:
         raise FolderError(f"{logdir} cannot be used: {error.strerror}") from error
     with lock:
@@ -114,7 +116,7 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
 
 
 def _free(logdir: Path) -> Path:
-    number = 2
-    while (free := logdir.with_name(f"{logdir.absolute().name}-{number}")).exists():
+    number, logdir = 2, Path(os.path.abspath(logdir)) if logdir.name in ("", "..") else logdir
+    while (free := logdir.with_name(f"{logdir.name}-{number}")).exists():
         number += 1
     return free

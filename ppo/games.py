@@ -422,7 +422,7 @@ class GameVector:
     def snapshot(self) -> list[Unfinished]:
         """The games as they stand between two steps."""
         return [
-            Unfinished(int(used), beginning, np.array(actions, np.uint8))
+            Unfinished(int(used), beginning, np.array(actions, np.int32))
             for used, beginning, actions in zip(
                 self._seeds_used, self._beginnings, self._actions, strict=True
             )
@@ -490,8 +490,10 @@ class GameVector:
             before = self._beginnings[place]
             self._beginnings[place] = Beginning(before.seed, before.resets + 1)
         self._forget(over)
-        # With sticky actions the emulator's own generator runs on from game to game.
-        most = 1 if self.rules.sticky_action_probability > 0 else RESETS_PER_SEED
+        # A generator that draws during a game runs on from game to game: the emulator's with
+        # sticky actions, and perhaps that of any other environment.
+        draws = self.rules.sticky_action_probability > 0 or not self.rules.is_atari
+        most = 1 if draws else RESETS_PER_SEED
         worn = np.array([beginning.resets >= most for beginning in self._beginnings])
         if worn.any():
             self._begin_seeded(worn)

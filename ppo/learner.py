@@ -10,12 +10,13 @@ import numpy as np
 
 from ppo import diagnostics, glossary, model
 from ppo.advantages import explained_variance, gae
-from ppo.checkpoint import Checkpoint, grouped
+from ppo.checkpoint import Checkpoint, check_fit, grouped
 from ppo.games import Beginning, Game, Rules, Unfinished, halves
 from ppo.keys import Purpose, key, seed31
 from ppo.objective import Batch
 from ppo.params import Params, Schedule
-from ppo.rollout import Collector, Interrupted
+from ppo.rollout import Collector
+from ppo.signals import Interrupted
 from ppo.update import Updater, flattened
 
 RECENT_GAMES = 100
@@ -146,7 +147,9 @@ class Learner:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from ``state()``: unfinished games are played again to where they stood."""
-        self.model.set_weights(checkpoint.group("weights"))
+        weights = checkpoint.group("weights")
+        check_fit(weights, self.model.get_weights())
+        self.model.set_weights(weights)
         adam = zip(self.updater.adam.variables(), checkpoint.group("adam"), strict=True)
         for variable, array in adam:
             variable.assign(array)

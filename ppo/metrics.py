@@ -106,7 +106,7 @@ class CsvFile:
 
     def row(self, scalars: Mapping[str, float]) -> None:
         """Append one row."""
-        self._append(["" if (x := scalars.get(c)) is None else repr(x) for c in self._columns])
+        self._append([_cell(scalars.get(column)) for column in self._columns])
 
     def close(self) -> None:
         """End the file."""
@@ -117,6 +117,12 @@ class CsvFile:
         csv.writer(line, lineterminator="\n").writerow(cells)
         self._file.write(line.getvalue())
         self._file.flush()
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else repr(float(value))
 
 
 class Log:

@@ -26,10 +26,11 @@ class PixelConv2D(keras.layers.Conv2D):
     def call(self, pixels: tf.Tensor) -> tf.Tensor:
         stride = self.strides[0]
         kernel = self.kernel * (1.0 / 255.0)
+        floats = tf.cast(pixels, kernel.dtype)  # before they are moved: oneDNN moves no bytes
         if pixels.shape[1] % stride or pixels.shape[2] % stride or self.kernel_size[0] % stride:
-            outputs = tf.nn.conv2d(tf.cast(pixels, kernel.dtype), kernel, stride, "VALID")
+            outputs = tf.nn.conv2d(floats, kernel, stride, "VALID")
         else:
-            blocks = tf.cast(_blocks(pixels, stride), kernel.dtype)
+            blocks = _blocks(floats, stride)
             outputs = tf.nn.conv2d(blocks, _block_kernel(kernel, stride), 1, "VALID")
         return self.activation(tf.nn.bias_add(outputs, self.bias))
 

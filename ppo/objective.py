@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from ppo import losses
-from ppo.model import log_prob
 from ppo.params import Params
 
 # Means over a minibatch, in this order; "grad_norm" is the update's own.
@@ -57,13 +56,15 @@ class Objective:
 
 def objective(
     logits: tf.Tensor,
+    log_probs: tf.Tensor,
     values: tf.Tensor,
     batch: Batch,
     clip_range: tf.Tensor,
     smoothed: tf.Tensor,
     params: Params,
 ) -> Objective:
-    """The objective of one minibatch; its loss is the sum of the two parts.
+    """The objective of one minibatch, from its policy [B, A], the log-probabilities of its
+    actions [B] and its values [B]; its loss is the sum of the two parts.
 
     policy part   mean(surrogate) - entropy_coef mean(entropy)
     value part    value_coef mean(scale x value loss)
@@ -72,7 +73,7 @@ def objective(
     """
     p = params
     advantages = losses.normalized(batch.advantages) if p.normalize_advantages else batch.advantages
-    log_probs, old_log_probs = log_prob(logits, batch.actions), batch.old_log_probs
+    old_log_probs = batch.old_log_probs
     policy_loss = tf.reduce_mean(
         losses.surrogate(
             log_probs,

@@ -243,7 +243,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
         reason = getattr(error, "strerror", None) or error
         return {}, [f"{path}: cannot be read ({reason}); give a JSON file of settings"]
     try:
-        values = _parse(text)
+        values, faults = _parse(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         return {}, [f"{path}: not valid JSON at {where}: {error.msg}"]
@@ -253,23 +253,23 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{path}: {error}"]
     if not isinstance(values, dict):
         return {}, [f'{path}: must hold one JSON object, such as {{"env_id": "Pong"}}']
-    return values, []
+    return values, faults
 
 
-def _parse(text: str) -> Any:
-    """JSON without its loopholes: no duplicate key, no NaN, no Infinity."""
+def _parse(text: str) -> tuple[Any, list[str]]:
+    """JSON, and the faults that Python's reader lets pass: keys that stand there twice.
 
-    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise ValueError(f"duplicate key {', '.join(map(_show, twice))}; keep one of each")
-        return dict(pairs)
+    NaN and Infinity come through as the floats they are, which no setting takes.
+    """
+    faults = []
 
-    def no_constant(name: str) -> Any:
-        raise ValueError(f"{name} is not a number that a setting can have")
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in found]
+        for key in sorted({key for key in keys if keys.count(key) > 1}):
+            faults.append(f"duplicate key {_show(key)}; keep one of them")
+        return dict(found)
 
-    return json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+    return json.loads(text, object_pairs_hook=pairs), faults
 
 
 def _override(values: dict[str, Any], text: str) -> list[str]:
@@ -277,12 +277,13 @@ def _override(values: dict[str, Any], text: str) -> list[str]:
     if not equals or not name:
         return [f"--set {text}: write it as KEY=VALUE"]
     try:
-        values[name] = _parse(value)
+        values[name], faults = _parse(value)
     except (json.JSONDecodeError, RecursionError):
         values[name] = value  # a bare word is a string, so that --set network=a3c works
+        return []
     except ValueError as error:
-        return [f"--set {text}: {error}"]
-    return []
+        return [f"--set {name}: {error}"]
+    return [f"--set {text}: {fault}" for fault in faults]
 
 
 def _bad_keys(values: Mapping[str, Any]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -87,59 +88,91 @@ def play(replay: Replay) -> Game:
     Raises ReplayError if it does not end exactly with its last action, or has an action that
     the game does not know.
     """
-    vector = GameVector(replay.rules, num_envs=1, threads=1)
-    try:
-        vector.begin_as([Beginning(replay.seed, replay.resets)])
-        for number, action in enumerate(replay.actions, 1):
-            _check_action(action, vector.num_actions)
-            vector.send(np.array([action]))
-            finished = vector.receive().finished
-            if finished and number == len(replay.actions):
-                return finished[0]
-            if finished:
-                raise ReplayError(f"the game ended after {number} of {replay.steps} steps")
-        raise ReplayError(f"the game goes on after its {replay.steps} steps")
-    finally:
-        vector.close()
+    with _refusals():
+        vector = GameVector(replay.rules, num_envs=1, threads=1)
+        try:
+            return _play(replay, vector)
+        finally:
+            vector.close()
+
+
+def _play(replay: Replay, vector: GameVector) -> Game:
+    vector.begin_as([Beginning(replay.seed, replay.resets)])
+    for number, action in enumerate(replay.actions, 1):
+        _check_action(action, vector.num_actions)
+        vector.send(np.array([action]))
+        finished = vector.receive().finished
+        if finished and number == len(replay.actions):
+            return finished[0]
+        if finished:
+            raise ReplayError(f"the game ended after {number} of {len(replay.actions)} steps")
+    raise ReplayError(f"the game goes on after its {len(replay.actions)} steps")
 
 
 def pictures(replay: Replay) -> Iterator[np.ndarray]:
-    """The game as the console shows it: after each of its frames a picture [210, 160, 3], RGB."""
-    env = AtariVectorEnv(
-        replay.game,
-        1,
-        num_threads=1,
-        autoreset_mode=AutoresetMode.SAME_STEP,
-        frameskip=1,
-        maxpool=False,
-        stack_num=1,
-        grayscale=False,
-        img_height=210,
-        img_width=160,
-        reward_clipping=False,
-        **emulator_rules(replay.rules),
-    )
+    """The game as the console shows it: after each of its frames a picture [210, 160, 3], RGB.
+
+    Raises ReplayError, at the latest after the last picture, if the game does not go as it says.
+    """
+    if not replay.rules.is_atari:
+        raise ReplayError(f"{replay.game} has no picture of its own to show")
+    with _refusals():
+        env = AtariVectorEnv(
+            replay.game,
+            1,
+            num_threads=1,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            frameskip=1,
+            maxpool=False,
+            stack_num=1,
+            grayscale=False,
+            img_height=210,
+            img_width=160,
+            reward_clipping=False,
+            **emulator_rules(replay.rules),
+        )
+        try:
+            yield from _pictures(replay, env)
+        finally:
+            env.close()
+
+
+def _pictures(replay: Replay, env: AtariVectorEnv) -> Iterator[np.ndarray]:
+    env.reset(seed=np.array([replay.seed]))
+    for _ in range(replay.resets):
+        env.reset()
+    shown, score, over = 0, 0.0, False
+    for action in replay.actions:
+        _check_action(action, int(env.single_action_space.n))
+        for _ in range(replay.frame_skip):
+            if over:
+                break
+            picture, reward, terminated, truncated, info = env.step(np.array([action]))
+            over = bool(terminated[0] or truncated[0])
+            shown, score = shown + 1, score + float(reward[0])
+            yield (info["final_obs"] if over else picture)[0, 0]
+        if over:
+            break
+    # The last action may be cut short by the end of the game; the others may not.
+    steps = -(-shown // replay.frame_skip)
+    if (score, shown, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
+        raise ReplayError(
+            f"the game gave {score:g} points in {shown} frames and {steps} steps"
+            f"{'' if over else ' and goes on'}, not {replay.score:g} in {replay.frames} and "
+            f"{len(replay.actions)}"
+        )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the emulator says of rules that it does not take, as a ReplayError in one line."""
     try:
-        env.reset(seed=np.array([replay.seed]))
-        for _ in range(replay.resets):
-            env.reset()
-        shown, score = 0, 0.0
-        for action in replay.actions:
-            _check_action(action, int(env.single_action_space.n))
-            for _ in range(min(replay.frame_skip, replay.frames - shown)):
-                picture, reward, terminated, truncated, info = env.step(np.array([action]))
-                over = bool(terminated[0] or truncated[0])
-                shown, score = shown + 1, score + float(reward[0])
-                yield (info["final_obs"] if over else picture)[0, 0]
-                if over and shown < replay.frames:
-                    raise ReplayError(f"the game ended at frame {shown} of {replay.frames}")
-        if (score, shown) != (replay.score, replay.frames):
-            raise ReplayError(
-                f"the game gave {score:g} points in {shown} frames, not {replay.score:g} in "
-                f"{replay.frames}"
-            )
-    finally:
-        env.close()
+        yield
+    except (ReplayError, video.VideoError, GeneratorExit):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ReplayError(f"the game cannot be played: {reason}") from error
 
 
 def record(replay: Replay, path: Path) -> int:

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppo.games import Game, GameVector, Transition
 from ppo.keys import Purpose, key
-from ppo.model import Act
+from ppo.signals import Interrupted
 
-
-class Interrupted(Exception):
-    """The rollout was broken off on request; nothing of it is kept."""
+if TYPE_CHECKING:
+    from ppo.model import Act
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Collector:
     def __init__(
         self,
         vectors: list[GameVector],
-        act: Act,
+        act: "Act",
         value: Callable[[np.ndarray], np.ndarray],
         num_steps: int,
         clip_rewards: bool,

@@ -34,7 +34,9 @@ def load_agent(folder: RunFolder) -> TrainedAgent:
     shape, num_actions = vector.observations.shape[1:], vector.num_actions
     vector.close()
     network = model.build(shape, num_actions, params.network)
-    network.set_weights(saved.group("weights"))
+    weights = saved.group("weights")
+    checkpoint.check_fit(weights, network.get_weights())
+    network.set_weights(weights)
     return TrainedAgent(params, rules, saved.step, model.sampler(network))
 
 
@@ -44,7 +46,7 @@ def evaluate_run(logdir: Path, num_games: int) -> Evaluation:
     with owned(logdir) as folder:
         agent = load_agent(folder)
         evaluation = evaluate(agent.act, agent.params, num_games, agent.step)
-        _save_replays(folder, agent, evaluation)
+        _save_replays(folder, agent, evaluation, f"evaluation-of-{num_games}")
         store(folder, evaluation, agent.params, agent.step)
     _print(agent, evaluation)
     return evaluation
@@ -52,7 +54,6 @@ def evaluate_run(logdir: Path, num_games: int) -> Evaluation:
 
 def watch_run(logdir: Path, num_games: int) -> list[Path]:
     """Play whole games and make a video of each; prints where they are."""
-    console = Console()
     with owned(logdir) as folder:
         agent = load_agent(folder)
         if not agent.rules.is_atari:
@@ -60,22 +61,20 @@ def watch_run(logdir: Path, num_games: int) -> list[Path]:
         evaluation = evaluate(agent.act, agent.params, num_games, agent.step)
         videos = []
         folder.videos.mkdir(exist_ok=True)
-        for path, game in _save_replays(folder, agent, evaluation):
+        for path, game in _save_replays(folder, agent, evaluation, "watched"):
             videos.append(folder.videos / f"{path.stem}.mp4")
             record(game, videos[-1])
-            console.print(
-                f"score {game.score:g} in {game.steps} steps: {videos[-1]}", soft_wrap=True
-            )
+            print(f"score {game.score:g} in {game.steps} steps: {videos[-1]}")
     return videos
 
 
 def _save_replays(
-    folder: RunFolder, agent: TrainedAgent, evaluation: Evaluation
+    folder: RunFolder, agent: TrainedAgent, evaluation: Evaluation, name: str
 ) -> list[tuple[Path, Replay]]:
     folder.replays.mkdir(exist_ok=True)
     saved = []
     for number, game in enumerate(evaluation.games, 1):
-        path = folder.replays / f"evaluation-{agent.step:012d}-game-{number:03d}.json"
+        path = folder.replays / f"{name}-step-{agent.step:012d}-game-{number:03d}.json"
         replay = Replay.of(game, agent.rules, step=agent.step, policy="sampled")
         save(path, replay)
         saved.append((path, replay))

@@ -9,6 +9,10 @@ from types import TracebackType
 NOT_SAVED = 1  # exit code of a second signal
 
 
+class Interrupted(Exception):
+    """What was under way was broken off on request; nothing of it is kept."""
+
+
 class StopRequest:
     """While the context lasts, the first SIGINT or SIGTERM sets a flag; a second ends at once.
 

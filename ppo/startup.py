@@ -3,6 +3,8 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def default_threads() -> int:
@@ -22,23 +24,26 @@ def start_tensorflow(threads: int) -> None:
     # Left unset, TensorFlow turns oneDNN off on some processors, where the filter gradients of
     # the convolutions then take several times as long.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    _import_quietly()
-    import tensorflow as tf
+    with _stderr_held_back():
+        import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        # oneDNN tells once, when it is first asked, that it leaves bytes to others.
+        tf.transpose(tf.zeros([1, 2], tf.uint8))
 
 
-def _import_quietly() -> None:
-    """Hold back file descriptor 2, which no log level of TensorFlow silences altogether."""
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Hold back file descriptor 2, which no log level of TensorFlow silences altogether; show
+    what was held back if there is an error.
+    """
     sys.stderr.flush()
     real = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
+            yield
         except BaseException:
             held.seek(0)
             os.write(real, held.read())

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 # Label, tag and format of what is shown, in two columns of the panel.
 SHOWN: tuple[tuple[str, str, str], ...] = (
@@ -36,7 +37,9 @@ class Display:
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
             self._live.start()
-            self._live.update(Panel("playing the first rollout", title=self.title), refresh=True)
+            self._live.update(
+                Panel("playing the first rollout", title=Text(self.title)), refresh=True
+            )
         return self
 
     def __exit__(
@@ -50,7 +53,7 @@ class Display:
 
     def say(self, message: str) -> None:
         """Print a message, above the panel."""
-        self.console.print(message, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def show(self, step: int, scalars: Mapping[str, float]) -> None:
         """Show how the run stands at a step."""
@@ -72,7 +75,7 @@ class Display:
         half = (len(cells) + 1) // 2
         for left, right in zip(cells[:half], cells[half:], strict=True):
             table.add_row(*left, *right)
-        return Panel(Group(head, "", table), title=self.title)
+        return Panel(Group(head, "", table), title=Text(self.title))
 
     def _line(self, step: int, scalars: Mapping[str, float]) -> str:
         shown = {label: _magnitude(tag, scalars, form) for label, tag, form in SHOWN}
@@ -97,5 +100,5 @@ def _magnitude(tag: str, scalars: Mapping[str, float], form: str) -> str:
     if tag not in scalars:
         return "-"
     # The loss is minus the entropy; people read the entropy.
-    value = -scalars[tag] if tag == "train/entropy_loss" else scalars[tag]
+    value = 0.0 - scalars[tag] if tag == "train/entropy_loss" else scalars[tag]
     return form.format(value)

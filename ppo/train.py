@@ -18,8 +18,7 @@ from ppo.learner import Diverged, Iteration, Learner, crossed
 from ppo.metrics import Log, Means, cut
 from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, load
 from ppo.recorder import Recorder
-from ppo.rollout import Interrupted
-from ppo.signals import StopRequest
+from ppo.signals import Interrupted, StopRequest
 from ppo.startup import default_threads
 from ppo.terminal import Display
 
@@ -151,7 +150,7 @@ class _Run:
             self._save({})
         self.tags = self.learner.tags
         self.log = Log(self.folder.path, self.tags, step + 1)
-        if self.changes or not self.start:
+        if self.changes or not (self.start and self.start.facts["log"]):
             self.log.text(step, "params", _as_table(params))
 
     def _say_changes(self, schedules_before: list[float]) -> None:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ppo.model import log_prob
 from ppo.objective import MAXIMA, STATISTICS, Batch, objective
 from ppo.params import Params
 
@@ -178,7 +179,8 @@ class Updater:
         """One gradient step; a gradient that is not finite is not applied."""
         with tf.GradientTape() as tape:
             logits, values = in_shards(self.model, batch.observations, self.shards)
-            result = objective(logits, values, batch, clip_range, smoothed, self.params)
+            log_probs = log_prob(logits, batch.actions)
+            result = objective(logits, log_probs, values, batch, clip_range, smoothed, self.params)
             loss = result.policy_part + result.value_part
         gradients = tape.gradient(loss, self.weights)
         norm = tf.linalg.global_norm(gradients)

@@ -161,6 +161,7 @@ def test_pickle_is_refused_and_never_run(place):
     "body",
     [
         b"no zip at all",
+        b"",
         zipped(),
         zipped(weights=np.zeros(2)),
         zipped(facts=np.frombuffer(b"{", np.uint8)),
@@ -196,6 +197,16 @@ def test_only_the_newest_are_kept(folder, kept, left):
     for step in steps:
         checkpoint.save(folder, small(step), kept)
     assert steps_in(folder) == (left or steps)
+
+
+def test_best_one_is_kept_beside_the_newest_until_a_better_one_comes(folder):
+    for step, best in ((1, True), (2, False), (3, True), (4, False), (5, False)):
+        checkpoint.save(folder, small(step), kept=1, best=best)
+        names = {path.name for path in folder.checkpoints.iterdir()}
+        assert names == {f"step-{step:012d}.ckpt", "best.ckpt"}
+        saved = decode((folder.checkpoints / "best.ckpt").read_bytes())
+        assert identical(saved, small(1 if step < 3 else 3))
+        assert checkpoint.newest(folder).step == step
 
 
 def test_old_ones_are_removed_only_after_the_new_one_is_written(folder, monkeypatch):

@@ -453,14 +453,10 @@ def test_watching_makes_a_video_and_says_where(watched):
         assert str(path) in done.out
 
 
-@pytest.mark.xfail(strict=True, reason="TensorFlow tells of oneDNN on a machine without AVX-512")
 def test_runs_that_end_well_write_nothing_to_stderr(pong, evaluated, watched):
     assert [pong.trained.err, evaluated[1].err, watched[1].err] == ["", "", ""]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="both number the games of a step, which differ with how many are played"
-)
 def test_watching_leaves_the_games_of_an_evaluation_alone(watched):
     pong, _, before = watched
     after = tree(pong.path)
@@ -636,7 +632,8 @@ def cases(cart, tmp_path_factory) -> dict[str, Case]:
     newest.write_bytes(b"")
     edit_settings(paths["foreign checkpoint"], env_id="Acrobot-v1")
     as_if_killed_before_the_second_checkpoint(paths["killed early"])
-    evaluating = CART | {"total_steps": 64, "evaluation_interval": 32, "evaluation_games": 1}
+    often = {"evaluation_interval": 32, "evaluation_games": 1, "log_interval": 10**6}
+    evaluating = CART | often | {"total_steps": 64}
     settings = settings_file(top, evaluating)
     before = {name: tree(path) for name, path in paths.items()}
     lines = {name: (top, [f"--logdir={paths[name]}", *CASES[name]]) for name in CASES}
@@ -654,16 +651,11 @@ def cases(cart, tmp_path_factory) -> dict[str, Case]:
     return {name: Case(done[name], paths[name], before[name], tree(paths[name])) for name in lines}
 
 
-def test_resume_of_a_finished_run_says_so_and_changes_no_file(cases, cart):
+def test_resume_of_a_finished_run_says_so_and_changes_nothing(cases, cart):
     case = cases["finished"]
     assert case.done.code == 0, case.done
     assert "done" in case.done.out and f"{cart.total:,}" in case.done.out
-    assert {name: case.after[name] for name in case.before} == case.before
-
-
-@pytest.mark.xfail(strict=True, reason="each resume begins an event file, also of a finished run")
-def test_resume_of_a_finished_run_adds_no_file(cases):
-    assert cases["finished"].after.keys() == cases["finished"].before.keys()
+    assert case.after == case.before
 
 
 def test_resume_that_does_not_fit_is_refused_naming_each_setting(cases):
@@ -699,7 +691,6 @@ def test_unsound_newest_checkpoint_is_passed_over_with_a_warning(cases, cart):
     assert stored["step"] == checkpoint_steps(case.path)[-2]
 
 
-@pytest.mark.xfail(strict=True, reason="a ValueError of Keras comes through as a trace")
 def test_checkpoint_that_does_not_fit_the_settings_is_refused(cases):
     case = cases["foreign checkpoint"]
     assert case.done.code == 2, case.done
@@ -719,6 +710,8 @@ def test_diverged_run_ends_with_four_and_keeps_the_last_sound_checkpoint(cases, 
     saved = checkpoint.newest(RunFolder(case.path))
     assert saved.step == cart.total
     assert all(np.isfinite(array).all() for array in saved.group("weights"))
+    (batch,) = case.path.glob("diverged-*.npz")
+    assert str(batch) in case.done.out
 
 
 def test_full_disk_ends_with_one_and_keeps_the_last_sound_checkpoint(cases, cart):
@@ -736,7 +729,6 @@ def test_run_killed_before_its_second_checkpoint_begins_again(cases):
     assert [p.step for p in tensorboard(case.path).Tensors("train/loss")] == [CART_BATCH]
 
 
-@pytest.mark.xfail(strict=True, reason="the cut removes the text, which is not written again")
 def test_run_killed_before_its_second_checkpoint_still_shows_its_settings(cases):
     assert tensorboard(cases["killed early"].path).PluginTagToContent("text")
 
@@ -750,7 +742,6 @@ def test_score_of_an_evaluation_stands_at_its_own_step(cases):
     assert cells[32] and cells[64]
 
 
-@pytest.mark.xfail(strict=True, reason="ValueError: '.' has an empty name, from Path.with_name")
 def test_training_into_the_working_folder_with_a_run_is_refused(tmp_path, poisoned):
     (tmp_path / "params.json").write_text("{}")
     done = command(

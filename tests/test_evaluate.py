@@ -12,9 +12,9 @@ from ppo.games import Beginning, Game, Rules
 from ppo.keys import Purpose, seed31
 from ppo.params import Params
 from ppo.replay import Replay, play
+from ppo.signals import Interrupted
 
 CARTPOLE = Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=5, threads=1)
-PLACES = [seed31(5, Purpose.EVALUATION_GAME, place, 0) for place in range(3)]
 
 
 def gambler(observations: np.ndarray, key: np.ndarray) -> tuple:
@@ -56,10 +56,11 @@ def test_as_many_games_are_played_as_asked_for(num_games: int):
 def test_each_place_plays_its_share_however_long_its_games_last():
     evaluation = evaluate(first_place_lasts, CARTPOLE, 7, step=0)
     # Whichever games end first, 500 steps against 10: three, two and two.
-    assert [game.beginning for game in evaluation.games] == [
-        *(Beginning(PLACES[0], resets) for resets in range(3)),
-        *(Beginning(PLACES[1], resets) for resets in range(2)),
-        *(Beginning(PLACES[2], resets) for resets in range(2)),
+    shares = {0: 3, 1: 2, 2: 2}
+    assert [game.beginning.seed for game in evaluation.games] == [
+        seed31(5, Purpose.EVALUATION_GAME, place, number)
+        for place, share in shares.items()
+        for number in range(share)
     ]
     scores = [game.score for game in evaluation.games]
     assert scores[:3] == [500] * 3 and max(scores[3:]) < 15
@@ -67,7 +68,8 @@ def test_each_place_plays_its_share_however_long_its_games_last():
 
 def test_a_single_game_is_the_first_of_the_first_place():
     evaluation = evaluate(gambler, CARTPOLE, 1, step=0)
-    assert [game.beginning for game in evaluation.games] == [Beginning(PLACES[0], 0)]
+    first = Beginning(seed31(5, Purpose.EVALUATION_GAME, 0, 0), 0)
+    assert [game.beginning for game in evaluation.games] == [first]
 
 
 def test_the_same_step_gives_the_same_games_and_another_step_others():
@@ -96,6 +98,19 @@ def test_no_action_is_drawn_with_the_random_numbers_of_another():
     for step in (0, 1):
         evaluate(act, CARTPOLE, 3, step)
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("after", [0, 5])
+def test_an_evaluation_can_be_broken_off_before_any_step(after: int):
+    answers, steps = iter([False] * after + [True]), []
+
+    def act(observations: np.ndarray, key: np.ndarray) -> tuple:
+        steps.append(1)
+        return gambler(observations, key)
+
+    with pytest.raises(Interrupted):
+        evaluate(act, CARTPOLE, 3, 0, lambda: next(answers))
+    assert len(steps) == after
 
 
 @pytest.mark.parametrize("sticky", [0.0, 0.25])

@@ -172,7 +172,6 @@ def test_folder_that_may_not_be_written_is_refused(tmp_path):
         check_new(tmp_path / "run")
 
 
-@pytest.mark.xfail(strict=True, reason="ValueError: '.' has an empty name, from Path.with_name")
 def test_working_folder_with_a_run_is_refused_like_any_other(tmp_path, monkeypatch):
     (tmp_path / "params.json").write_text("{}")
     monkeypatch.chdir(tmp_path)

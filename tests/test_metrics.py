@@ -235,7 +235,6 @@ def test_csv_has_step_and_the_tags_as_columns_and_blanks_for_what_is_missing(tmp
     assert lines == [f"step,{SCORE},{LOSS},{SPEED}", "64,-3,,0.30000000000000004", ""]
 
 
-@pytest.mark.xfail(strict=True, reason="repr of a NumPy float is np.float64(0.1)")
 def test_csv_holds_plain_numbers_for_numpy_floats_too(tmp_path):
     log = Log(tmp_path, SHOWN, 1)
     log.write(1, {SCORE: np.float64(0.1)})

@@ -297,7 +297,6 @@ def test_an_action_too_many_is_refused_by_playing(replay: Replay):
     assert_refused(lambda: play(changed(replay, actions=[*replay.actions, 0])), "after 31 of")
 
 
-@pytest.mark.xfail(strict=True, reason="pictures does not see to it that the game is over")
 @pytest.mark.parametrize(
     "change",
     [{"actions": [0]}, {"frames": -1}, {"max_frames_per_game": 77}],
@@ -343,13 +342,15 @@ def test_a_longer_time_limit_is_refused_by_playing(replay: Replay):
     ],
     ids=str,
 )
-@pytest.mark.xfail(strict=True, reason="told as the emulator's own error, not as ReplayError")
 def test_rules_that_no_emulator_takes_are_refused(replay: Replay, form: Callable, change: dict):
     assert_refused(lambda: form(changed(replay, **change)))
 
 
-def test_a_game_without_a_picture_is_played_but_not_seen():
+def test_a_game_without_a_picture_is_played_but_not_seen(tmp_path: Path):
     rules = replace(BERZERK, game="CartPole-v1")
     replay = Replay.of(played(Case(rules, games_before=3)), rules)
     game = play(replay)
     assert (game.score, game.steps, game.frames) == (replay.score, replay.steps, replay.frames)
+    assert_refused(lambda: see(replay), "CartPole-v1")
+    assert_refused(lambda: record(replay, tmp_path / "game.mp4"), "CartPole-v1")
+    assert list(tmp_path.iterdir()) == []

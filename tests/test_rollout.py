@@ -7,7 +7,8 @@ import pytest
 
 from ppo.games import Beginning, Game, GameVector, Rules, Transition, halves
 from ppo.params import Params
-from ppo.rollout import Collector, Interrupted, Rollout
+from ppo.rollout import Collector, Rollout
+from ppo.signals import Interrupted
 
 CARTPOLE = Params(env_id="CartPole-v1", network="mlp", num_envs=3)
 

@@ -20,7 +20,7 @@ RANKS = (
     "replay rollout update diagnostics",
     "evaluate learner recorder",
     "train show",
-    "run_atari sweep",
+    "run_atari sweep drill",
 )
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules.split()}
 
@@ -74,20 +74,7 @@ def test_every_module_has_its_rank():
     assert modules | {"run_atari"} == set(RANK)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        pytest.param(
-            module,
-            marks=pytest.mark.xfail(
-                strict=True, reason="takes log_prob from ppo.model, of its own rank"
-            )
-            if module == "objective"
-            else (),
-        )
-        for module in RANK
-    ],
-)
+@pytest.mark.parametrize("module", RANK)
 def test_module_imports_only_from_lower_ranks(module):
     wrong = {room for room in rooms_of(module) if RANK[room] >= RANK[module]}
     assert not wrong
@@ -136,18 +123,7 @@ def brought() -> dict[str, list[str]]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        *LIGHT[:-1],
-        pytest.param(
-            LIGHT[-1],
-            marks=pytest.mark.xfail(
-                strict=True, reason="takes the type Act from ppo.model, which imports TensorFlow"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("module", LIGHT)
 def test_module_does_not_bring_tensorflow(brought, module):
     assert not {"tensorflow", "keras"} & set(brought[module])
 

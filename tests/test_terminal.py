@@ -97,7 +97,6 @@ def test_message_goes_through_as_it_is():
     assert console.file.getvalue() == "[bold]/runs/[/x] 'a' 12\n"
 
 
-@pytest.mark.xfail(strict=True, reason="rich turns :smile: into a picture")
 def test_message_with_a_word_between_colons_goes_through_as_it_is():
     console = pipe()
     Display("PPO", 10, console).say("runs/:smile:")
@@ -135,7 +134,6 @@ def test_panel_renders_from_the_first_to_the_last_step(step):
 
 
 @pytest.mark.parametrize("title", ["runs/[bold]", "runs/[/x]", "runs/:smile:"])
-@pytest.mark.xfail(strict=True, reason="the panel's title is read as rich markup")
 def test_title_is_shown_as_it_is(title):
     assert title in shown(terminal(80), SCALARS, title=title)
 
@@ -159,7 +157,6 @@ def test_entropy_is_shown_positive(make):
     assert "-1.625" not in printed
 
 
-@pytest.mark.xfail(strict=True, reason="minus 0.0 is shown as -0.000")
 def test_entropy_of_zero_has_no_sign():
     # What the mean of entropy losses of exactly 0 is: 0.0 + -0.0.
     assert "-0.000" not in shown(pipe(), SCALARS | {"train/entropy_loss": 0.0})
