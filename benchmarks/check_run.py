@@ -1,0 +1,42 @@
+"""Is everything in a run's folder what it claims to be? `python -m benchmarks.check_run DIR`.
+
+Plays every replay again, and decodes every video and counts its pictures.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from ppo import replay
+from ppo.folder import RunFolder
+
+
+def main() -> int:
+    """Print a line for each file; exit code 0 only if all are sound."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("logdir", type=Path)
+    folder = RunFolder(parser.parse_args().logdir)
+    sound = True
+    for path in sorted(folder.replays.glob("*.json")):
+        written = replay.load(path)
+        played = replay.play(written)
+        same = (played.score, played.steps, played.frames) == (
+            written.score,
+            written.steps,
+            written.frames,
+        )
+        line = f"{path.name}: {written.score:g} points, {written.steps} steps, played again"
+        movie = folder.videos / f"{path.stem}.mp4"
+        if movie.exists():
+            pictures, seconds = imageio_ffmpeg.count_frames_and_secs(str(movie))
+            same &= pictures == written.frames
+            line += f"; {movie.name}: {pictures} pictures of {written.frames}, {seconds:.1f} s"
+        sound &= same
+        print(line, "sound" if same else "WRONG")
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

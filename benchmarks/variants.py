@@ -1,0 +1,79 @@
+"""What the experimental settings and the diagnostics cost: updates of each, in turn.
+
+    python -m benchmarks.variants --rounds=12
+
+Only the update differs between them, so updates are timed, on one random batch of the reference
+size (8 games x 128 steps, 4 epochs x 4 minibatches), and each is compared with the plain one of
+its round.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from ppo.startup import default_threads, start_tensorflow
+
+VARIANTS: dict[str, dict] = {
+    "plain": {},
+    "logit": {"delta_target_policy": "logit"},
+    "peaked": {"peaked_policy_loss": True},
+    "rollback": {"beyond_target_slope": 0.3},
+    "quadratic": {"quadratic_policy_loss": True},
+    "per_state": {"value_rescaling": "per_state"},
+    "per_batch": {"value_rescaling": "per_batch"},
+    "smoothed": {"value_rescaling": "smoothed"},
+}
+
+
+def main() -> None:
+    """Measure in turn, print the ratios."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--network", default="nature", choices=["nature", "a3c"])
+    parser.add_argument("--rounds", type=int, default=12)
+    options = parser.parse_args()
+    start_tensorflow(default_threads())
+
+    from ppo import model
+    from ppo.diagnostics import Diagnostics
+    from ppo.params import Params
+    from ppo.update import Updater, flattened
+
+    rng = np.random.default_rng(0)
+    floats = rng.normal(size=(4, 128, 8)).astype(np.float32)
+    batch = flattened(
+        rng.integers(0, 256, (128, 8, 84, 84, 4)).astype(np.uint8),
+        rng.integers(0, 6, (128, 8)).astype(np.int32),
+        np.full((128, 8), -np.log(6), np.float32),
+        *floats[:3],
+    )
+    key, memory = np.array([1, 2], np.int32), np.zeros(2, np.float32)
+    updaters, diagnoses = {}, None
+    for name, settings in VARIANTS.items():
+        params = Params(**{"network": options.network, **settings})
+        network = model.build((84, 84, 4), 6, options.network)
+        updaters[name] = Updater(network, params, default_threads())
+        diagnoses = diagnoses or Diagnostics(network, params)
+    assert diagnoses is not None
+    seconds: dict[str, list[float]] = {name: [] for name in [*VARIANTS, "diagnostics"]}
+    for number in range(options.rounds + 1):
+        for name, updater in updaters.items():
+            began = time.perf_counter()
+            updater.update(batch, key, 2.5e-4, 0.1, memory)
+            if number:  # the first round compiles
+                seconds[name].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        diagnoses.measure(batch, key, 0.1, memory)
+        if number:
+            seconds["diagnostics"].append(time.perf_counter() - began)
+    print(f"{options.network}: plain update {statistics.median(seconds['plain']):.3f} s")
+    for name, times in seconds.items():
+        ratios = [t / p for t, p in zip(times, seconds["plain"], strict=True)]
+        print(f"{name}: {statistics.median(ratios):.3f} of the plain update's time")
+
+
+if __name__ == "__main__":
+    main()
