@@ -48,7 +48,7 @@ class EventFile:
     def __init__(self, folder: Path, first_step: int):
         """``first_step`` is the first step that this file may hold: TensorBoard then drops what
         it may already have read of a later one."""
-        name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+        name = f"events.out.tfevents.{_next_stamp(folder)}.{socket.gethostname()}"
         self._file = open(folder / name, "xb")  # noqa: SIM115 (closed by close)
         self._records = RecordWriter(self._file)
         self._write(
@@ -88,6 +88,14 @@ class EventFile:
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
         self._records.write(event.SerializeToString())
+
+
+def _next_stamp(folder: Path) -> int:
+    """Nanoseconds now, but later than every file that is there, whatever the clock says:
+    TensorBoard reads the files in the order of their names.
+    """
+    names = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    return max([time.time_ns(), *(int(stamp) + 1 for stamp in names if stamp.isdecimal())])
 
 
 class CsvFile:

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.backend.event_processing.event_file_loader import (
+    EventFileLoader,
+    RawEventFileLoader,
+)
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.util.tensor_util import make_ndarray
 
+from ppo import metrics
 from ppo.glossary import tags
 from ppo.metrics import Log, Means, cut
 
@@ -316,3 +320,15 @@ def test_state_is_not_used_up_by_being_asked_for():
     means.add({"a": 4.0})
     means.state()
     assert means.take() == {"a": 4.0}
+
+
+def test_event_files_stand_in_the_order_of_their_starts_though_the_clock_jumps(tmp_path):
+    for step, now in [(1, 3 * 10**18), (2, 2 * 10**18), (3, 10**18)]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(metrics.time, "time_ns", lambda now=now: now)
+            log = Log(tmp_path, SHOWN, step)
+        log.write(step, {SCORE: float(step)})
+        log.close()
+    files = sorted(tmp_path.glob("events.out.tfevents.*"))
+    loader = [list(EventFileLoader(str(file)).Load()) for file in files]
+    assert [events[-1].step for events in loader] == [1, 2, 3]

@@ -23,3 +23,11 @@ def test_a_fingerprint_tells_runs_apart(tmp_path):
     for name, seed in (("first", 1), ("second", 2)):
         assert drill.run(tmp_path / name, drill.SHORT_CART_POLE | {"seed": seed})[0] == 0
     assert drill.fingerprint(tmp_path / "first") != drill.fingerprint(tmp_path / "second")
+
+
+def test_a_path_with_spaces_and_other_alphabets(tmp_path):
+    logdir = tmp_path / "läufe und 走る" / "ein lauf"
+    logdir.parent.mkdir()
+    code, output = drill.run(logdir, drill.SHORT_CART_POLE)
+    assert code == 0, output
+    assert drill.run(logdir, None)[0] == 0

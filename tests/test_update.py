@@ -206,3 +206,18 @@ def test_dead_units_are_counted():
         data, KEY, 0.1, np.zeros(2, np.float32)
     )
     assert diagnosis["layers/dead_conv2"] == 0.25
+
+
+def test_a_policy_with_a_single_action_is_no_fault():
+    data = batch()
+    net = model.build((3,), 1, "mlp")
+    alone = Batch(
+        data.observations,
+        tf.zeros_like(data.actions),
+        tf.zeros_like(data.old_log_probs),
+        *data.tensors()[3:],
+    )
+    result = Updater(net, PARAMS, 1).update(alone, KEY, 0.01, 0.1, np.zeros(2, np.float32))
+    assert result.finite
+    assert result.scalars()["train/entropy_loss"] == 0
+    assert result.scalars()["train/approx_kl"] == 0
