@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import threading
-from types import TracebackType
 
 NOT_SAVED = 1  # exit code of a second signal
 
@@ -38,12 +37,7 @@ class StopRequest:
         }
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._fd_before)
