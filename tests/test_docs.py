@@ -36,3 +36,12 @@ def test_example_file_is_sound_and_wins_no_trick():
 def test_surrogate_figures_can_be_drawn(tmp_path):
     generate.surrogates(tmp_path / "figure.png", gradient=True)
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_places_in_the_code_that_a_page_names_are_there(page):
+    named = re.findall(r"`(ppo/\w+\.py):\s+([\w.]+)`", page.read_text())
+    for file, name in named:
+        code = (ROOT / file).read_text()
+        for part in name.split("."):
+            assert re.search(rf"\b{part}\b", code), f"{file}: {name}"
