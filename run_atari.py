@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ParamsError, FolderError) as error:
         return _fail(REFUSED, str(error))
     except KeyboardInterrupt:
-        return STOPPED
+        return _fail(FAILED, "interrupted; nothing was saved")
 
 
 def _command(options: argparse.Namespace) -> int:
@@ -42,6 +42,8 @@ def _command(options: argparse.Namespace) -> int:
         check_run(logdir)
         overrides = options.set if options.resume else ()
         params = settings.load(RunFolder(logdir).params, overrides, [games.check])
+    if options.watch is not None and not games.Rules.of(params).is_atari:
+        raise FolderError(f"{params.env_id} has no picture to make a video of; use --evaluate")
     start_tensorflow(params.threads or default_threads())
 
     from ppo import train

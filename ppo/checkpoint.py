@@ -19,6 +19,7 @@ import numpy as np
 from ppo.folder import RunFolder, write_whole
 
 FORMAT = b"ppo-checkpoint-1"
+BEST = "best.ckpt"
 
 
 class CheckpointError(Exception):
@@ -65,20 +66,29 @@ def save(folder: RunFolder, checkpoint: Checkpoint, kept: int, best: bool = Fals
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / f"step-{checkpoint.step:012d}.ckpt"
     content = encode(checkpoint)
+    if best:  # first, since the other one says that the best is saved
+        write_whole(folder.checkpoints / BEST, content)
     write_whole(path, content)
-    if best:
-        write_whole(folder.checkpoints / "best.ckpt", content)
-    for old in _newest_first(folder)[kept:]:
+    # Later ones are unsound, or the run would have gone on from them; they do not count.
+    paths = _newest_first(folder)
+    place = paths.index(path)
+    for old in [*paths[:place], *paths[place + kept :]]:
         old.unlink()
     return path
 
 
+def steps(folder: RunFolder) -> list[int]:
+    """The steps of which there is a checkpoint file, newest first."""
+    return [int(path.stem.removeprefix("step-")) for path in _newest_first(folder)]
+
+
 def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> Checkpoint:
-    """The newest sound checkpoint; ``warn`` is told of each unsound one that is passed over.
+    """The newest sound checkpoint, the best one if no other is; ``warn`` is told of each unsound
+    one that is passed over.
 
     Raises CheckpointError if none is sound; nothing is changed.
     """
-    paths = _newest_first(folder)
+    paths = [*_newest_first(folder), *folder.checkpoints.glob(BEST)]
     for path in paths:
         try:
             return decode(path.read_bytes())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppo.folder import RunFolder
+from ppo.folder import RunFolder, write_whole
 from ppo.games import Game, GameVector, Rules
 from ppo.keys import Purpose, key
 from ppo.model import Act
@@ -93,10 +93,10 @@ def store(folder: RunFolder, evaluation: Evaluation, params: Params, step: int) 
     do when a run was resumed from before an evaluation.
     """
     line = json.dumps(evaluation.record(params, step)) + "\n"
-    with open(folder.evaluations, "a+") as file:
-        file.seek(0)
-        if line not in file:
-            file.write(line)
+    before = folder.evaluations.read_text() if folder.evaluations.exists() else ""
+    lines = [whole for whole in before.splitlines(keepends=True) if whole.endswith("\n")]
+    if line not in lines:
+        write_whole(folder.evaluations, "".join([*lines, line]).encode())
 
 
 def _play(

@@ -81,7 +81,7 @@ def check_new(logdir: Path) -> None:
     """Raise FolderError unless a new run can begin in ``logdir``; nothing is created."""
     if logdir.exists() and not logdir.is_dir():
         raise FolderError(f"{logdir} is a file; --logdir takes a folder")
-    if logdir.is_dir() and any(path.name != LOCK for path in logdir.iterdir()):
+    if logdir.is_dir() and any(map(_counts, logdir.iterdir())):
         what = "holds a run" if RunFolder(logdir).params.exists() else "is not empty"
         resume = "go on with it with --resume, or " if what == "holds a run" else ""
         raise FolderError(f"{logdir} {what}; {resume}choose a free name, such as {_free(logdir)}")
@@ -112,7 +112,14 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise FolderError(f"{logdir} is in use by another process; wait for it") from error
+        for partial in logdir.rglob(".*.partial*"):  # of a process that was killed
+            partial.unlink()
         yield RunFolder(logdir)
+
+
+def _counts(path: Path) -> bool:
+    """Whether a file is more than what a process leaves that was killed at birth."""
+    return path.name != LOCK and not (path.name.startswith(".") and ".partial" in path.name)
 
 
 def _free(logdir: Path) -> Path:

@@ -9,6 +9,7 @@ import difflib
 import importlib
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from gymnasium.vector import AutoresetMode
 
 from ppo.keys import Purpose, seed31
 from ppo.params import Params
+from ppo.signals import Interrupted
 
 gymnasium.register_envs(ale_py)
 
@@ -143,14 +145,19 @@ def resolve(env_id: str) -> tuple[str, float]:
 
 
 def _gymnasium_id(env_id: str) -> str:
-    module, _, name = env_id.rpartition(":")
     try:
-        if module:
-            importlib.import_module(module)
-        gymnasium.spec(name)
+        _spec(env_id)
     except Exception as error:
         raise UnknownGame(f"{env_id} cannot be found: {error}") from error
     return env_id
+
+
+def _spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    """The entry of ``ID`` or ``MODULE:ID``, whose module is imported first."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(name)
 
 
 def _nearest(env_id: str) -> str:
@@ -174,18 +181,18 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
     except UnknownGame as error:
         return [f"env_id = {params.env_id!r}: {error}"]
     if game in roms.get_all_rom_ids():
-        return _network_faults(params, pictures=True)
-    return _environment_faults(params)
+        return _network_faults(params, bad, pictures=True)
+    return _environment_faults(params, bad)
 
 
-def _network_faults(params: Params, pictures: bool) -> list[str]:
-    if pictures == (params.network != "mlp"):
+def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
+    if "network" in bad or pictures == (params.network != "mlp"):
         return []
     what, use = ("pictures", "nature or a3c") if pictures else ("flat numbers", "mlp")
     return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]
 
 
-def _environment_faults(params: Params) -> list[str]:
+def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
     try:
         environment = gymnasium.make(params.env_id)
     except Exception as error:
@@ -200,7 +207,7 @@ def _environment_faults(params: Params) -> list[str]:
             f"Box, or a picture of bytes [height, width, channels] of {SMALLEST_PICTURE} pixels "
             "or more"
         ]
-    return _network_faults(params, pictures=len(observations.shape) == 3)
+    return _network_faults(params, bad, pictures=len(observations.shape) == 3)
 
 
 def _fits(observations: gymnasium.spaces.Box) -> bool:
@@ -286,6 +293,7 @@ class _GymnasiumVector:
         self.env = gymnasium.make_vec(
             rules.game,
             num_envs,
+            max_episode_steps=_step_limit(rules),
             vectorization_mode="sync",
             vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
         )
@@ -334,6 +342,12 @@ class _GymnasiumVector:
 
     def close(self) -> None:
         self.env.close()
+
+
+def _step_limit(rules: Rules) -> int:
+    """The lower one of the environment's own limit and that of the rules; a step is a frame."""
+    own = _spec(rules.game).max_episode_steps
+    return min(rules.max_frames_per_game, own or rules.max_frames_per_game)
 
 
 class GameVector:
@@ -428,8 +442,10 @@ class GameVector:
             )
         ]
 
-    def restore(self, games: list[Unfinished]) -> None:
-        """Play unfinished games again, to where they stood.
+    def restore(
+        self, games: list[Unfinished], interrupted: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Play unfinished games again, to where they stood. Raises Interrupted on request.
 
         A step moves all games of the vector, so they are played right-aligned: a game with
         fewer actions is begun later, and until then its place makes idle moves.
@@ -440,6 +456,8 @@ class GameVector:
         longest = int(lengths.max(initial=0))
         self.begin()
         for step in range(longest + 1):
+            if interrupted():
+                raise Interrupted
             begun_now = longest - lengths == step
             if begun_now.any():
                 self._begin_again(begun_now, [game.beginning for game in games])

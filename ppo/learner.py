@@ -15,7 +15,7 @@ from ppo.games import Beginning, Game, Rules, Unfinished, halves
 from ppo.keys import Purpose, key, seed31
 from ppo.objective import Batch
 from ppo.params import Params, Schedule
-from ppo.rollout import Collector
+from ppo.rollout import Collector, NotFinite
 from ppo.signals import Interrupted
 from ppo.update import Updater, flattened
 
@@ -28,7 +28,7 @@ class Diverged(Exception):
     def __init__(self, step: int, batch: dict[str, np.ndarray]):
         self.step, self.batch = step, batch
         super().__init__(
-            f"a gradient was not finite after step {step}; it was not applied. Lower "
+            f"a number was not finite after step {step}; nothing of it was applied. Lower "
             "learning_rate, or look for rewards or observations that are not finite"
         )
 
@@ -123,6 +123,8 @@ class Learner:
                 yield self._iterate(stop)
             except Interrupted:
                 return
+            except NotFinite as error:
+                raise Diverged(self.step, {"observations": error.observations}) from error
 
     def state(self) -> Checkpoint:
         """Everything that the run goes on from, at the end of the last iteration."""
@@ -145,8 +147,13 @@ class Learner:
         }
         return Checkpoint(self.step, arrays, facts)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from ``state()``: unfinished games are played again to where they stood."""
+    def restore(
+        self, checkpoint: Checkpoint, interrupted: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Go on from ``state()``: unfinished games are played again to where they stood.
+
+        Raises MisfitError if the checkpoint is of another network, Interrupted on request.
+        """
         weights = checkpoint.group("weights")
         check_fit(weights, self.model.get_weights())
         self.model.set_weights(weights)
@@ -165,7 +172,7 @@ class Learner:
             )
         ]
         for vector in self.vectors:
-            vector.restore(games[vector.places.start : vector.places.stop])
+            vector.restore(games[vector.places.start : vector.places.stop], interrupted)
         self._unfinished = self._snapshots()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -81,6 +82,10 @@ class EventFile:
         """Let readers see what was written."""
         self._file.flush()
 
+    def sync(self) -> None:
+        """Flush what was written to the disk."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """End the file."""
         self._file.close()
@@ -115,6 +120,10 @@ class CsvFile:
     def row(self, scalars: Mapping[str, float]) -> None:
         """Append one row."""
         self._append([_cell(scalars.get(column)) for column in self._columns])
+
+    def sync(self) -> None:
+        """Flush what was written to the disk."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """End the file."""
@@ -153,7 +162,9 @@ class Log:
         self._events.flush()
 
     def sizes(self) -> dict[str, int]:
-        """The files and how long they are now, for ``cut``."""
+        """The files and how long they are now, for ``cut``; so much of them is on the disk."""
+        self._events.sync()
+        self._csv.sync()
         return {path.name: path.stat().st_size for path in _files(self._folder)}
 
     def close(self) -> None:

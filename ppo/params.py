@@ -29,10 +29,14 @@ class GameSettings(_Group):
         "environment with discrete actions",
     )
     num_envs: int = Field(8, ge=1, le=1024, description="games played at once")
-    frame_skip: int = Field(4, ge=1, le=64, description="frames that one step (decision) lasts")
-    frame_stack: int = Field(4, ge=1, le=16, description="latest pictures that the network sees")
+    frame_skip: int = Field(
+        4, ge=1, le=64, description="frames that one step (decision) lasts; Atari only"
+    )
+    frame_stack: int = Field(
+        4, ge=1, le=16, description="latest pictures that the network sees; Atari only"
+    )
     screen_size: int = Field(
-        84, ge=36, le=210, description="width and height of a picture, in pixels"
+        84, ge=36, le=210, description="width and height of a picture, in pixels; Atari only"
     )
     sticky_action_probability: Annotated[float, Ge(0), Lt(1)] | None = Field(
         None,
@@ -40,7 +44,10 @@ class GameSettings(_Group):
         "stands for (0 for NoFrameskip-v4, 0.25 for v5)",
     )
     noop_max: int = Field(
-        30, ge=1, le=1000, description="a game begins with 0 to noop_max - 1 idle frames"
+        30,
+        ge=1,
+        le=1000,
+        description="a game begins with 0 to noop_max - 1 idle frames; Atari only",
     )
     terminal_on_life_loss: bool = Field(
         True, description="a lost life ends the return (never the game)"
@@ -48,8 +55,12 @@ class GameSettings(_Group):
     clip_rewards: bool = Field(
         True, description="train on the sign of the reward (scores stay whole)"
     )
-    fire_on_reset: bool = Field(True, description="press FIRE when a game begins, if it has FIRE")
-    full_action_space: bool = Field(False, description="all 18 actions, not the game's own few")
+    fire_on_reset: bool = Field(
+        True, description="press FIRE when a game begins, if it has FIRE; Atari only"
+    )
+    full_action_space: bool = Field(
+        False, description="all 18 actions, not the game's own few; Atari only"
+    )
     max_frames_per_game: int = Field(
         108_000, ge=16, le=2**31 - 1, description="time limit of a game, in frames"
     )

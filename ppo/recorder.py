@@ -1,8 +1,9 @@
 """Videos of replays, made in the background while training goes on."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,18 @@ class Recorder:
         self._warn = warn
         self._warned = False
         self._abandoned = threading.Event()
+        self._videos: list[Future] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="video")
 
     def record(self, replay: Replay, path: Path) -> None:
         """Make a video when its turn comes."""
-        self._thread.submit(self._record, replay, path)
+        self._videos = [video for video in self._videos if not video.done()]
+        self._videos.append(self._thread.submit(self._record, replay, path))
+
+    def wait(self, stop: Callable[[], bool]) -> None:
+        """Wait until all videos are made, or ``stop`` says so."""
+        while not stop() and any(not video.done() for video in self._videos):
+            time.sleep(0.05)
 
     def close(self, abandon: bool) -> None:
         """Finish all videos, or give up those that are not finished; their replays remain."""

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from ppo.model import Act
 
 
+class NotFinite(Exception):
+    """The network gave a number that is none, for ``observations``."""
+
+    def __init__(self, observations: np.ndarray):
+        self.observations = observations.copy()
+        super().__init__("the network's output is not finite")
+
+
 @dataclass(frozen=True)
 class Rollout:
     """T steps of N games; arrays are [T, N], observations [T, N, ...].
@@ -89,6 +97,8 @@ class Collector:
     def _send(self, t: int, vector: GameVector, action_key: np.ndarray) -> None:
         columns = _columns(vector)
         actions, log_probs, values = self.act(vector.observations, action_key)
+        if not (np.isfinite(log_probs).all() and np.isfinite(values).all()):
+            raise NotFinite(vector.observations)
         vector.send(actions)
         self._observations[t, columns] = vector.observations
         self._actions[t, columns] = actions

@@ -56,8 +56,6 @@ def watch_run(logdir: Path, num_games: int) -> list[Path]:
     """Play whole games and make a video of each; prints where they are."""
     with owned(logdir) as folder:
         agent = load_agent(folder)
-        if not agent.rules.is_atari:
-            raise OSError(f"{agent.rules.game} has no picture to make a video of; use --evaluate")
         evaluation = evaluate(agent.act, agent.params, num_games, agent.step)
         videos = []
         folder.videos.mkdir(exist_ok=True)

@@ -9,8 +9,8 @@ folder. Called again, a sweep goes on where it was interrupted.
 """
 
 import argparse
-import csv
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,11 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppo import curves, games
+from ppo import checkpoint, curves, games
 from ppo.curves import Curve, CurveError
 from ppo.folder import RunFolder
 from ppo.params import Params, ParamsError, load
 from ppo.startup import default_threads
+
+# What a sweep may change in runs that it finds; anything else would mix two experiments.
+CHANGED_BY_RESUME = ("total_steps", "checkpoint_interval", "checkpoints_kept", "video_interval")
 
 COMMAND = Path(__file__).resolve().parent.parent / "run_atari.py"
 
@@ -67,13 +70,22 @@ def _axis(text: str) -> list[str]:
 
 
 def finished(run: Run, params: Params) -> bool:
-    """Whether the run's log has reached its last step."""
-    progress = RunFolder(run.folder).progress
-    if not progress.exists():
-        return False
-    with open(progress, newline="") as file:
-        steps = [int(row["step"]) for row in csv.DictReader(file)]
-    return bool(steps) and steps[-1] >= params.num_iterations * params.batch_size
+    """Whether the run has a checkpoint of its last step."""
+    last = params.num_iterations * params.batch_size
+    return any(step >= last for step in checkpoint.steps(RunFolder(run.folder)))
+
+
+def changes(run: Run, params: Params) -> dict[str, object]:
+    """The settings that differ from those that the run was begun with; null differs from none."""
+    path = RunFolder(run.folder).params
+    if not path.exists():
+        return {}
+    begun = load(path)
+    return {
+        key: value
+        for key, value in params
+        if value is not None and value != getattr(begun, key) and key != "threads"
+    }
 
 
 def go(run: Run, pfile: Path) -> int:
@@ -83,7 +95,9 @@ def go(run: Run, pfile: Path) -> int:
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     what = [f"--pfile={pfile}", *itertools.chain(*(("--set", text) for text in run.overrides))]
     if RunFolder(run.folder).params.exists():
-        what = ["--resume"]
+        changed = changes(run, load(pfile, run.overrides))
+        sets = (f"{key}={json.dumps(value)}" for key, value in changed.items())
+        what = ["--resume", *itertools.chain(*(("--set", text) for text in sets))]
     with open(run.folder.with_suffix(".log"), "a") as log:
         command = [sys.executable, str(COMMAND), f"--logdir={run.folder}", *what]
         return subprocess.call(command, stdout=log, stderr=log)
@@ -92,7 +106,7 @@ def go(run: Run, pfile: Path) -> int:
 def sweep(runs: Sequence[Run], pfile: Path, workers: int) -> bool:
     """Make all runs, ``workers`` at a time. Returns whether every one came to its end."""
     with ThreadPoolExecutor(workers) as pool:
-        return all(pool.map(lambda run: _report(run, pfile), runs))
+        return all(list(pool.map(lambda run: _report(run, pfile), runs)))
 
 
 def _report(run: Run, pfile: Path) -> bool:
@@ -157,7 +171,13 @@ def _check(pfile: Path, runs: Sequence[Run]) -> None:
     faults: dict[str, None] = {}
     for run in runs:
         try:
-            load(pfile, run.overrides, [games.check])
+            params = load(pfile, run.overrides, [games.check])
+            faults |= {
+                f"{run.folder} holds a run with another {key} than {value!r}; remove it, or use "
+                "another --logdir": None
+                for key, value in changes(run, params).items()
+                if key not in CHANGED_BY_RESUME
+            }
         except ParamsError as error:
             faults |= dict.fromkeys(error.faults)
     if faults:

@@ -1,10 +1,12 @@
 """A training run: the learner, and around it the log, checkpoints, videos and evaluations."""
 
 import io
+import resource
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace as changed
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +28,16 @@ __all__ = ["Diverged", "Stopped", "resume", "run"]
 
 # What a run's games, network, storage and bits depend on.
 FIXED_ON_RESUME = frozenset(
-    [*GameSettings.model_fields, *NetworkSettings.model_fields, "num_steps", "seed", "threads"]
+    [
+        *GameSettings.model_fields,
+        *NetworkSettings.model_fields,
+        *("num_steps", "num_epochs", "seed", "threads"),
+    ]
 )
+
+
+# A run's bits depend on these; a checkpoint says which ones made it.
+VERSIONS = ("tensorflow", "keras", "numpy", "ale-py", "gymnasium")
 
 
 class Stopped(Exception):
@@ -69,7 +79,17 @@ def resume(logdir: str | Path, overrides: Sequence[str] = ()) -> None:
     check_run(logdir)
     before = load(RunFolder(logdir).params, checks=[check_games])
     params = load(RunFolder(logdir).params, overrides, [check_games])
-    changes = {key: (old, new) for key, old in before if (new := getattr(params, key)) != old}
+    changes = _changes(dict(before), params)
+    with StopRequest() as stop, owned(logdir) as folder:
+        newest = _newest(folder)
+        if newest:  # params.json may have been edited by hand
+            changes = _changes(newest.facts["params"], params)
+        _Run(params, folder, stop, newest, changes).go()
+
+
+def _changes(before: dict[str, object], params: Params) -> dict[str, tuple[object, object]]:
+    """The settings that differ, with both values. Raises ParamsError for those that may not."""
+    changes = {key: (before[key], new) for key, new in params if new != before[key]}
     refused = [
         f"{key} = {new!r}: this run began with {old!r}, which a resume cannot change; "
         "start a new run for it"
@@ -78,9 +98,7 @@ def resume(logdir: str | Path, overrides: Sequence[str] = ()) -> None:
     ]
     if refused:
         raise ParamsError(refused)
-    with StopRequest() as stop, owned(logdir) as folder:
-        newest = _newest(folder)
-        _Run(params, folder, stop, newest, changes).go()
+    return changes
 
 
 def _newest(folder: RunFolder) -> checkpoint.Checkpoint | None:
@@ -106,7 +124,7 @@ class _Run:
         self.learner = Learner(params)
         self.means = Means()
         self.log_due = self.evaluation_due = self.video_due = False
-        self.evaluated: float | None = None
+        self.evaluated: tuple[int, float] | None = None  # step and mean score
         self.best_saved: float | None = None
         total = params.num_iterations * params.batch_size
         self.display = Display(f"PPO · {params.env_id} · {folder.path}", total)
@@ -116,23 +134,31 @@ class _Run:
     def go(self) -> None:
         """Train until the run is finished or asked to stop."""
         try:
-            if self.learner.finished:
+            if self._done:
                 self.display.say(f"the run is done, at step {self.learner.step:,}")
                 return
             self._begin()
             self._train()
         finally:
             self.learner.close()
-        if not self.learner.finished:
+        if not self._done:
             raise Stopped(f"stopped at step {self.learner.step:,}; everything is saved")
         self.display.say(f"done, at step {self.learner.step:,}")
 
+    @property
+    def _done(self) -> bool:
+        """Whether nothing remains to do, not even an evaluation that was broken off."""
+        return self.learner.finished and not (self.log_due or self.evaluation_due)
+
     def _restore(self, start: checkpoint.Checkpoint) -> None:
         facts = start.facts
-        self.learner.restore(start)
+        try:
+            self.learner.restore(start, self.stop)
+        except Interrupted:
+            raise Stopped("stopped before anything was done; nothing was changed") from None
         self.means = Means(facts["means"])
         self.log_due, self.evaluation_due, self.video_due = facts["due"]
-        self.evaluated, self.best_saved = facts["evaluated"], facts["best_saved"]
+        self.best_saved = facts["best_saved"]
 
     def _begin(self) -> None:
         """Say what begins, bring the files to where it begins, and open them."""
@@ -141,6 +167,7 @@ class _Run:
             write_whole(self.folder.params, params.to_json().encode())
         if self.start:
             self.display.say(f"going on from step {step:,}")
+            self._say_versions(self.start.facts["versions"])
             self._say_changes(self.start.facts["schedules"])
             cut(self.folder.path, self.start.facts["log"])
         else:
@@ -152,6 +179,14 @@ class _Run:
         self.log = Log(self.folder.path, self.tags, step + 1)
         if self.changes or not (self.start and self.start.facts["log"]):
             self.log.text(step, "params", _as_table(params))
+
+    def _say_versions(self, before: dict[str, str]) -> None:
+        for name, old in before.items():
+            if version(name) != old:
+                self.display.say(
+                    f"{name} was {old} and is {version(name)}: the run goes on, but not bit for "
+                    "bit as it would have"
+                )
 
     def _say_changes(self, schedules_before: list[float]) -> None:
         for key, (old, new) in self.changes.items():
@@ -167,11 +202,26 @@ class _Run:
     def _train(self) -> None:
         self.recorder = Recorder(self.display.say)
         try:
+            self._record_missing()
             with self.display:
                 self._loop()
+            if self._done:
+                self.recorder.wait(self.stop)
         finally:
-            self.recorder.close(abandon=not self.learner.finished)
+            self.recorder.close(abandon=True)
             self.log.close()
+
+    def _record_missing(self) -> None:
+        """Begin with the videos that were given up when the run was stopped."""
+        if not self.learner.rules.is_atari:
+            return
+        for path in sorted(self.folder.replays.glob("step-*.json")):
+            movie = self.folder.videos / f"{path.stem}.mp4"
+            if not movie.exists():
+                try:
+                    self.recorder.record(replay.load(path), movie)
+                except replay.ReplayError as error:
+                    self.display.say(str(error))
 
     def _loop(self) -> None:
         before, self._last_point = self.learner.step, (self.learner.step, time.perf_counter())
@@ -182,8 +232,9 @@ class _Run:
             self.evaluation_due |= self._crossed("evaluation_interval", before, iteration.step)
             self.log_due |= self._crossed("log_interval", before, iteration.step)
             self.log_due |= self.learner.finished
+            evaluating = self.evaluation_due
             self._write_point(iteration.step)
-            if self._crossed("checkpoint_interval", before, iteration.step):
+            if evaluating or self._crossed("checkpoint_interval", before, iteration.step):
                 self._save(self.log.sizes())
             before = iteration.step
         self._save(self.log.sizes())
@@ -231,7 +282,7 @@ class _Run:
             self.learner.act, self.params, self.params.evaluation_games, step, self.stop
         )
         store(self.folder, evaluation, self.params, step)
-        self.evaluated = evaluation.mean
+        self.evaluated = (step, evaluation.mean)
         self.means.add(
             {"eval/mean_reward": evaluation.mean, "eval/mean_ep_length": evaluation.mean_steps}
         )
@@ -255,23 +306,25 @@ class _Run:
         best = self._is_best()
         state = self.learner.state()
         facts = state.facts | {
-            "evaluated": self.evaluated,
             "best_saved": self.best_saved,
             "means": self.means.state(),
             "due": [self.log_due, self.evaluation_due, self.video_due],
             "log": log_sizes,
             "params": self.params.model_dump(),
+            "versions": {name: version(name) for name in VERSIONS},
             "schedules": list(self.learner.scheduled_at(self.learner.step)),
         }
         saved = changed(state, facts=facts)
         checkpoint.save(self.folder, saved, self.params.checkpoints_kept, best)
 
     def _is_best(self) -> bool:
-        """Whether the policy is the best that was saved so far: by the last evaluation if there
-        are any, else by the mean of the last 100 games.
+        """Whether the policy is the best that was saved so far: by its evaluation if the run makes
+        any, else by the mean of the last 100 games.
         """
-        mean = self.learner.totals().get("rollout/ep_rew_mean")
-        score = self.evaluated if self.params.evaluation_interval else mean
+        score = self.learner.totals().get("rollout/ep_rew_mean")
+        if self.params.evaluation_interval:
+            step, mean = self.evaluated or (-1, 0.0)
+            score = mean if step == self.learner.step else None
         if score is None or (self.best_saved is not None and score <= self.best_saved):
             return False
         self.best_saved = score
@@ -287,4 +340,4 @@ def _resident_mib() -> float:
     """Resident memory of this process now."""
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[1])
-    return pages * 4096 / 2**20
+    return pages * resource.getpagesize() / 2**20

@@ -186,8 +186,25 @@ def test_saved_checkpoint_is_the_newest(folder):
 
 
 def test_newest_is_the_one_of_the_largest_step_not_of_the_latest_writing(folder):
-    checkpoint.save(folder, small(20), kept=9)
-    checkpoint.save(folder, small(9), kept=9)
+    for step in (20, 9):
+        path = folder.checkpoints / f"step-{step:012d}.ckpt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(checkpoint.encode(small(step)))
+    assert checkpoint.newest(folder).step == 20
+
+
+def test_later_ones_that_were_passed_over_do_not_push_out_sound_ones(folder):
+    for step in (10, 20, 30, 40):
+        checkpoint.save(folder, small(step), kept=4)
+    for step in (30, 40):
+        (folder.checkpoints / f"step-{step:012d}.ckpt").write_bytes(b"damaged")
+    checkpoint.save(folder, small(25), kept=2)
+    assert steps_in(folder) == [20, 25]
+
+
+def test_the_best_is_the_last_resort(folder):
+    path = checkpoint.save(folder, small(20), kept=4, best=True)
+    path.write_bytes(b"damaged")
     assert checkpoint.newest(folder).step == 20
 
 

@@ -699,7 +699,7 @@ def test_checkpoint_that_does_not_fit_the_settings_is_refused(cases):
 
 def test_game_without_a_picture_cannot_be_watched(cases):
     case = cases["no picture"]
-    assert case.done.code == 1, case.done
+    assert case.done.code == 2, case.done
     assert "CartPole-v1" in case.done.err
 
 
