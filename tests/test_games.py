@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ppo.games import (
     RESETS_PER_SEED,
+    Beginning,
     Game,
     GameVector,
     Rules,
@@ -211,6 +212,19 @@ def test_finished_games_can_be_played_again_from_their_beginnings(begin: Begin, 
         for place, game in zip(step.final_observations, step.finished, strict=True):
             played.setdefault(place, game)
     assert [facts(played[place]) for place in (0, 1)] == [facts(game) for game in chosen]
+
+
+def test_games_begun_together_are_those_begun_alone(begin: Begin):
+    beginnings = [Beginning(7, 2), Beginning(7, 0), Beginning(9, 1)]
+    together, alone = begin(BREAKOUT, 3), begin(BREAKOUT, 1)
+    together.begin_as(beginnings)
+    seen = watch(together, np.zeros((10, 3), int))
+    for place, beginning in enumerate(beginnings):
+        alone.begin_as([beginning])
+        for one, all_three in zip(watch(alone, np.zeros((10, 1), int)), seen, strict=True):
+            np.testing.assert_array_equal(one.observations[0], all_three.observations[place])
+    # The number of resets matters.
+    assert not np.array_equal(seen[-1].observations[0], seen[-1].observations[1])
 
 
 def test_games_whose_steps_draw_random_numbers_can_be_played_again(begin: Begin):

@@ -307,6 +307,12 @@ def test_a_game_that_ends_sooner_or_later_is_refused_by_seeing(replay: Replay, c
     assert_refused(lambda: see(changed(replay, **more)))
 
 
+@BOTH_FORMS
+def test_a_game_cut_short_between_two_steps_is_refused(replay: Replay, form: Callable):
+    cut = changed(replay, actions=replay.actions[:-1], steps=30, frames=120)
+    assert_refused(lambda: form(cut), "goes on")
+
+
 @pytest.mark.parametrize("difference", [-10.0, 0.5, float("nan")])
 def test_a_wrong_score_is_refused(replay: Replay, difference: float):
     wrong = changed(replay, score=replay.score + difference)
