@@ -25,7 +25,7 @@ types: .venv/installed-dev
 	.venv/bin/mypy
 
 check: .venv/installed-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
