@@ -188,13 +188,20 @@ def flip_a_bit(path: Path) -> None:
 
 def drill_kill(folder: Path) -> str:
     """Kill -9 at random moments; the end must be that of the unbroken run, bit for bit."""
-    wanted, seconds = unbroken(folder, SHORT_PONG)
-    for number in range(3):
-        after = random.uniform(0.4, 0.9) * seconds
+    wanted, longest = unbroken(folder, SHORT_PONG)
+    kills = 0
+    for number in range(10):
+        after = random.uniform(0.4, 0.9) * longest
         logdir = folder / f"killed-{number}"
         code = kill_and_resume(logdir, SHORT_PONG, after)
-        expect(code == -signal.SIGKILL, "it was done before it could be killed")
         expect(fingerprint(logdir) == wanted, f"killed after {after:.1f} s, it ended otherwise")
+        if code == -signal.SIGKILL:
+            kills += 1
+        else:  # the machine was faster this time, and the run done before its kill
+            longest = after
+        if kills == 3:
+            break
+    expect(kills == 3, f"only {kills} of 10 runs were still there to be killed")
     return "killed three times at random: weights, games and scalars as in the unbroken run"
 
 
