@@ -95,7 +95,7 @@ class Learner:
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
         """Learning rate and clip range of the update that follows the rollout begun at a step."""
-        p, total = self.params, self.params.num_iterations * self.params.batch_size
+        p, total = self.params, self.params.whole_steps
         return (
             scheduled(p.learning_rate_schedule, p.learning_rate, step, total),
             scheduled(p.clip_range_schedule, p.clip_range, step, total),
@@ -234,7 +234,7 @@ class Learner:
         }
         if self.best_score is not None:
             totals["rollout/ep_rew_best"] = self.best_score
-            totals["rollout/ep_rew_mean"] = float(np.mean([score for score, _ in self.recent]))
+            totals["rollout/ep_rew_mean"] = self._recent_mean()
             totals["rollout/ep_len_mean"] = float(np.mean([steps for _, steps in self.recent]))
         return totals
 
@@ -260,12 +260,16 @@ class Learner:
         shares = np.bincount(actions.ravel(), minlength=self.num_actions) / actions.size
         return {f"actions/share_{action}": float(share) for action, share in enumerate(shares)}
 
+    def _recent_mean(self) -> float:
+        """Mean score of the last games."""
+        return float(np.mean([score for score, _ in self.recent]))
+
     def _score_reached(self) -> bool:
         target = self.params.stop_at_score
         return (
             target is not None
             and len(self.recent) == RECENT_GAMES
-            and float(np.mean([score for score, _ in self.recent])) >= target
+            and self._recent_mean() >= target
         )
 
     def _snapshots(self) -> list[list[Unfinished]]:

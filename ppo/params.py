@@ -190,6 +190,11 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return -(-self.total_steps // self.batch_size)
 
     @property
+    def whole_steps(self) -> int:
+        """Steps of the whole run: total_steps rounded up to whole rollouts."""
+        return self.num_iterations * self.batch_size
+
+    @property
     def slope_beyond_target(self) -> float:
         """Slope of the surrogate beyond its target, whichever setting says it."""
         if self.beyond_target_slope is not None:

@@ -71,8 +71,7 @@ def _axis(text: str) -> list[str]:
 
 def finished(run: Run, params: Params) -> bool:
     """Whether the run has a checkpoint of its last step."""
-    last = params.num_iterations * params.batch_size
-    return any(step >= last for step in checkpoint.steps(RunFolder(run.folder)))
+    return any(step >= params.whole_steps for step in checkpoint.steps(RunFolder(run.folder)))
 
 
 def changes(run: Run, params: Params) -> dict[str, object]:

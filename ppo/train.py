@@ -126,8 +126,7 @@ class _Run:
         self.log_due = self.evaluation_due = self.video_due = False
         self.evaluated: tuple[int, float] | None = None  # step and mean score
         self.best_saved: float | None = None
-        total = params.num_iterations * params.batch_size
-        self.display = Display(f"PPO · {params.env_id} · {folder.path}", total)
+        self.display = Display(f"PPO · {params.env_id} · {folder.path}", params.whole_steps)
         if start:
             self._restore(start)
 
