@@ -9,8 +9,9 @@ from ppo import glossary
 from ppo import params as settings
 from ppo.folder import FolderError, RunFolder, check_new, check_run
 from ppo.params import ParamsError
+from ppo.signals import SAVED as STOPPED
 
-DONE, FAILED, REFUSED, STOPPED, DIVERGED = 0, 1, 2, 3, 4
+DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 4
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
@@ -30,7 +31,7 @@ from ppo.folder import RunFolder
 COMMAND = Path(__file__).resolve().parent.parent / "run_atari.py"
 
 # Games of a few hundred frames, so that they end, begin and are seeded anew within a short run.
-SHORT_PONG = {
+SHORT_PONG: dict[str, Any] = {
     "env_id": "PongNoFrameskip-v4",
     "network": "a3c",
     "num_envs": 2,
@@ -47,7 +48,7 @@ SHORT_PONG = {
     "threads": 1,
     "seed": 5,
 }
-SHORT_CART_POLE = {
+SHORT_CART_POLE: dict[str, Any] = {
     "env_id": "CartPole-v1",
     "network": "mlp",
     "num_steps": 32,
@@ -59,6 +60,7 @@ SHORT_CART_POLE = {
     "threads": 1,
     "seed": 5,
 }
+STUCK_AT = 100
 
 
 class PoisonedCartPole(CartPoleEnv):
@@ -74,7 +76,21 @@ class PoisonedCartPole(CartPoleEnv):
         return observation, float("nan") if bad else reward, terminated, truncated, info
 
 
+class StuckCartPole(CartPoleEnv):
+    """CartPole that hangs in a game place's step number STUCK_AT."""
+
+    steps_so_far = 0
+
+    def step(self, action: int):  # type: ignore[no-untyped-def, override]
+        """As CartPole's, but for one."""
+        self.steps_so_far += 1
+        if self.steps_so_far == STUCK_AT:
+            time.sleep(3600)
+        return super().step(action)
+
+
 gymnasium.register("PoisonedCartPole-v0", entry_point="ppo.drill:PoisonedCartPole")
+gymnasium.register("StuckCartPole-v0", entry_point="ppo.drill:StuckCartPole")
 
 
 class DrillError(AssertionError):
@@ -126,10 +142,9 @@ def fingerprint(logdir: Path) -> str:
         digest.update(name.encode() + newest.arrays[name].tobytes())
     kept = ("iteration", "epochs", "games_played", "best_score", "recent", "unfinished")
     digest.update(json.dumps([newest.step, [newest.facts[key] for key in kept]]).encode())
-    with open(RunFolder(logdir).progress, newline="") as file:
-        for row in csv.DictReader(file):
-            steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
-            digest.update(json.dumps(steady).encode())
+    for row in _progress(logdir):
+        steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
+        digest.update(json.dumps(steady).encode())
     for path in sorted(RunFolder(logdir).replays.glob("step-*.json")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
@@ -212,6 +227,32 @@ def drill_stop(folder: Path) -> str:
     while not RunFolder(logdir).progress.exists():
         expect(process.poll() is None, "the run ended before it began")
         time.sleep(0.1)
+    return _stop(process)
+
+
+def drill_stop_stuck(folder: Path) -> str:
+    """So it does while a game hangs, or an update takes minutes: what was under way is given up."""
+    logdir = folder / "stuck"
+    stuck = SHORT_CART_POLE | {"env_id": "ppo.drill:StuckCartPole-v0", "checkpoint_interval": 10**6}
+    process = start(logdir, stuck)
+    done = STUCK_AT // stuck["num_steps"]
+    while not len(_progress(logdir)) >= done:
+        expect(process.poll() is None, "the run ended before it hung")
+        time.sleep(0.1)
+    said = _stop(process)
+    step, wanted = checkpoint.newest(RunFolder(logdir)).step, done * stuck["num_steps"] * 8
+    expect(step == wanted, f"the checkpoint is of step {step}, not {wanted}")
+    return said
+
+
+def _progress(logdir: Path) -> list[dict[str, str]]:
+    if not RunFolder(logdir).progress.exists():
+        return []
+    with open(RunFolder(logdir).progress, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _stop(process: subprocess.Popen) -> str:
     time.sleep(1)
     asked = time.monotonic()
     process.terminate()
@@ -270,6 +311,7 @@ def drill_poison(folder: Path) -> str:
 DRILLS: tuple[tuple[str, Callable[[Path], str]], ...] = (
     ("kill -9", drill_kill),
     ("SIGTERM", drill_stop),
+    ("SIGTERM while a game hangs", drill_stop_stuck),
     ("damaged checkpoints", drill_damage),
     ("full disk", drill_full_disk),
     ("rewards that are no numbers", drill_poison),

@@ -4,8 +4,10 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 
-NOT_SAVED = 1  # exit code of a second signal
+NOT_SAVED, SAVED = 1, 3  # exit codes: of a second signal, and of a stop with everything saved
+GRACE_SECONDS = 7.0  # for the main thread to come to its end; ten are promised
 
 
 class Interrupted(Exception):
@@ -15,7 +17,8 @@ class Interrupted(Exception):
 class StopRequest:
     """While the context lasts, the first SIGINT or SIGTERM sets a flag; a second ends at once.
 
-    Python runs a signal's handler only between two of its own instructions, and an update is
+    ``last_resort`` is called, from a thread, if the context still lasts GRACE_SECONDS after the
+    first. Python runs a signal's handler only between two of its own instructions, and an update is
     a single one that takes seconds. So the signals are read, as bytes, by a thread.
     """
 
@@ -23,6 +26,9 @@ class StopRequest:
         self._requested = threading.Event()
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
+        self.last_resort: Callable[[], None] = lambda: None
+        self._timer = threading.Timer(GRACE_SECONDS, lambda: self.last_resort())
+        self._timer.daemon = True
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -41,6 +47,7 @@ class StopRequest:
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._fd_before)
+        self._timer.cancel()
         self._writer.close()
 
     def _listen(self) -> None:
@@ -50,4 +57,5 @@ class StopRequest:
             if self._requested.is_set():
                 os._exit(NOT_SAVED)
             self._requested.set()
+            self._timer.start()
         self._reader.close()

@@ -42,6 +42,7 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """May be called more than once."""
         if self.console.is_terminal:
             self._live.stop()
 

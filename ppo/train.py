@@ -1,10 +1,12 @@
 """A training run: the learner, and around it the log, checkpoints, videos and evaluations."""
 
 import io
+import os
 import resource
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace as changed
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +22,7 @@ from ppo.learner import Diverged, Iteration, Learner, crossed
 from ppo.metrics import Log, Means, cut
 from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, load
 from ppo.recorder import Recorder
-from ppo.signals import Interrupted, StopRequest
+from ppo.signals import SAVED, Interrupted, StopRequest
 from ppo.startup import default_threads
 from ppo.terminal import Display
 
@@ -115,7 +117,7 @@ class _Run:
         self,
         params: Params,
         folder: RunFolder,
-        stop: Callable[[], bool],
+        stop: StopRequest,
         start: checkpoint.Checkpoint | None,
         changes: dict[str, tuple[object, object]] | None = None,
     ):
@@ -126,6 +128,10 @@ class _Run:
         self.log_due = self.evaluation_due = self.video_due = False
         self.evaluated: tuple[int, float] | None = None  # step and mean score
         self.best_saved: float | None = None
+        self._files = threading.Lock()
+        self._reached: checkpoint.Checkpoint | None = None  # what _leave saves
+        stop.last_resort = self._leave
+        self.versions = {name: version(name) for name in VERSIONS}
         self.display = Display(f"PPO · {params.env_id} · {folder.path}", params.whole_steps)
         if start:
             self._restore(start)
@@ -181,10 +187,10 @@ class _Run:
 
     def _say_versions(self, before: dict[str, str]) -> None:
         for name, old in before.items():
-            if version(name) != old:
+            if self.versions[name] != old:
                 self.display.say(
-                    f"{name} was {old} and is {version(name)}: the run goes on, but not bit for "
-                    "bit as it would have"
+                    f"{name} was {old} and is {self.versions[name]}: the run goes on, but not bit "
+                    "for bit as it would have"
                 )
 
     def _say_changes(self, schedules_before: list[float]) -> None:
@@ -226,17 +232,36 @@ class _Run:
         before, self._last_point = self.learner.step, (self.learner.step, time.perf_counter())
         self._write_point(before)  # of an evaluation that was broken off, if there was one
         for iteration in self._iterations():
-            self.means.add(iteration.scalars)
-            self._video(iteration, before)
-            self.evaluation_due |= self._crossed("evaluation_interval", before, iteration.step)
-            self.log_due |= self._crossed("log_interval", before, iteration.step)
-            self.log_due |= self.learner.finished
-            evaluating = self.evaluation_due
-            self._write_point(iteration.step)
-            if evaluating or self._crossed("checkpoint_interval", before, iteration.step):
-                self._save(self.log.sizes())
+            with self._files:
+                self._after(iteration, before)
+                self._reached = self._state()
             before = iteration.step
-        self._save(self.log.sizes())
+        with self._files:
+            self._save(self.log.sizes())
+            self._reached = None
+
+    def _after(self, iteration: Iteration, before: int) -> None:
+        """Count, record, evaluate, log and save what an iteration that began at a step brought."""
+        self.means.add(iteration.scalars)
+        self._video(iteration, before)
+        self.evaluation_due |= self._crossed("evaluation_interval", before, iteration.step)
+        self.log_due |= self._crossed("log_interval", before, iteration.step)
+        self.log_due |= self.learner.finished
+        evaluating = self.evaluation_due
+        self._write_point(iteration.step)
+        if evaluating or self._crossed("checkpoint_interval", before, iteration.step):
+            self._save(self.log.sizes())
+
+    def _leave(self) -> None:
+        """End the process, from another thread, in the middle of an update that takes too long;
+        the state of the last iteration's end is saved.
+        """
+        with self._files:
+            if self._reached:
+                self._store(self._reached, self.log.sizes())
+            self.display.__exit__()
+            self.display.say("stopped; what was under way was given up, all before it is saved")
+            os._exit(SAVED)
 
     def _crossed(self, interval: str, before: int, after: int) -> bool:
         return crossed(getattr(self.params, interval), before, after)
@@ -303,18 +328,26 @@ class _Run:
 
     def _save(self, log_sizes: dict[str, int]) -> None:
         best = self._is_best()
+        self._store(self._state(), log_sizes, best)
+
+    def _store(
+        self, state: checkpoint.Checkpoint, log_sizes: dict[str, int], best: bool = False
+    ) -> None:
+        state = changed(state, facts=state.facts | {"log": log_sizes})
+        checkpoint.save(self.folder, state, self.params.checkpoints_kept, best)
+
+    def _state(self) -> checkpoint.Checkpoint:
+        """What the run goes on from, but for the log's sizes."""
         state = self.learner.state()
         facts = state.facts | {
             "best_saved": self.best_saved,
             "means": self.means.state(),
             "due": [self.log_due, self.evaluation_due, self.video_due],
-            "log": log_sizes,
             "params": self.params.model_dump(),
-            "versions": {name: version(name) for name in VERSIONS},
+            "versions": self.versions,
             "schedules": list(self.learner.scheduled_at(self.learner.step)),
         }
-        saved = changed(state, facts=facts)
-        checkpoint.save(self.folder, saved, self.params.checkpoints_kept, best)
+        return changed(state, facts=facts)
 
     def _is_best(self) -> bool:
         """Whether the policy is the best that was saved so far: by its evaluation if the run makes
