@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from ppo import glossary
@@ -16,6 +17,7 @@ DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 4
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code. Settings are read before TensorFlow is."""
+    began = time.monotonic()
     options = _parse(arguments)
     try:
         if options.describe_params:
@@ -24,14 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
         if options.describe_metrics:
             print(glossary.describe(), end="")
             return DONE
-        return _command(options)
+        return _command(options, began)
     except (ParamsError, FolderError) as error:
         return _fail(REFUSED, str(error))
     except KeyboardInterrupt:
         return _fail(FAILED, "interrupted; nothing was saved")
 
 
-def _command(options: argparse.Namespace) -> int:
+def _command(options: argparse.Namespace, began: float) -> int:
     from ppo import games
     from ppo.startup import default_threads, start_tensorflow
 
@@ -54,9 +56,9 @@ def _command(options: argparse.Namespace) -> int:
 
     try:
         if options.pfile:
-            train.run(params, logdir)
+            train.run(params, logdir, began)
         elif options.resume:
-            train.resume(logdir, options.set)
+            train.resume(logdir, options.set, began)
         else:
             _play(options, logdir)
         return DONE

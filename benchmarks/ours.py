@@ -1,4 +1,9 @@
-"""The reference work with this package; prints one JSON line. See benchmarks/speed.py."""
+"""Training with this package, timed; prints one JSON line. See benchmarks/speed.py.
+
+    python -m benchmarks.ours --set network=a3c --set num_envs=16 --set threads=1
+
+The work is that of benchmarks/reference.json, with the given settings changed.
+"""
 
 import argparse
 import json
@@ -6,9 +11,13 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from ppo import params
 from ppo.startup import default_threads, start_tensorflow
+
+REFERENCE = Path(__file__).with_name("reference.json")
 
 
 def timed(spent: dict[str, float], name: str, call: Callable) -> Callable:
@@ -24,31 +33,27 @@ def timed(spent: dict[str, float], name: str, call: Callable) -> Callable:
     return wrapper
 
 
+def resident_mib() -> float:
+    """Peak resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Warm up, measure, print."""
+    process_began = time.perf_counter() - time.process_time()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", default="nature")
     parser.add_argument("--updates", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    threads = default_threads()
-    for text in options.set:
-        threads = int(text.removeprefix("threads=")) if text.startswith("threads=") else threads
-    began = time.perf_counter()
-    start_tensorflow(threads)
+    settings = params.load(REFERENCE, options.set)
+    settings = settings.model_copy(update={"threads": settings.threads or default_threads()})
+    assert settings.threads is not None
+    start_tensorflow(settings.threads)
+    imported_mib = resident_mib()
 
-    from ppo import params
     from ppo.learner import Learner
 
-    base = params.Params(
-        network=options.network,
-        total_steps=10**7,
-        diagnostics_interval=0,
-        seed=1,
-        threads=threads,
-    )
-    settings = params.override(base, options.set)
     learner = Learner(settings)
     spent: dict[str, float] = defaultdict(float)
     collector = learner.collector
@@ -58,7 +63,7 @@ def main() -> None:
     learner.updater.update = timed(spent, "update", learner.updater.update)  # type: ignore[method-assign]
     iterations = learner.iterations()
     next(iterations)
-    first_update = time.perf_counter() - began
+    first_update = time.perf_counter() - process_began
     for _ in range(options.warm_up - 1):
         next(iterations)
     spent.clear()
@@ -67,17 +72,15 @@ def main() -> None:
         next(iterations)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     spent["rest"] = wall - sum(spent.values())
-    print(
-        json.dumps(
-            {
-                "steps_per_second": options.updates * settings.batch_size / wall,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "split": {name: seconds / wall for name, seconds in spent.items()},
-                "cores_used": cpu / wall,
-                "seconds_to_first_update": first_update,
-            }
-        )
-    )
+    result = {
+        "steps_per_second": options.updates * settings.batch_size / wall,
+        "peak_mib": resident_mib(),
+        "above_import_mib": resident_mib() - imported_mib,
+        "split": {name: seconds / wall for name, seconds in spent.items()},
+        "cores_used": cpu / wall,
+        "seconds_to_first_update": first_update,
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python -m benchmarks.speed --sb3-python=.venv-sb3/bin/python
 
 The work: Pong, 8 games x 128 steps, 4 epochs x 4 minibatches of 256, games and acting included.
-Timings drift with the machine, so each round runs both, and what counts is the ratio.
+Timings drift with the machine, so each round runs both, and what counts is the ratio. The
+machine's matrix-product rate is measured in each round too: what share of it is the training's?
 """
 
 import argparse
@@ -11,16 +12,23 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.limits import step_flops
+from benchmarks.ours import REFERENCE
+from ppo import params
+from ppo.startup import default_threads
+
 HERE = Path(__file__).resolve().parent
+ACTIONS = 6  # of Pong
 
 
-def measure(command: list[str], network: str, updates: int) -> dict[str, Any]:
-    """Run one program; its last line is its result."""
+def last_line(command: list[str]) -> Any:
+    """Run one program; its last line is its result, as JSON."""
     done = subprocess.run(
-        [*command, f"--network={network}", f"--updates={updates}"],
+        command,
         check=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -28,6 +36,12 @@ def measure(command: list[str], network: str, updates: int) -> dict[str, Any]:
         cwd=HERE.parent,
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def ours(settings: Sequence[str], updates: int) -> dict[str, Any]:
+    """The reference work with this package."""
+    changed = [text for setting in settings for text in ("--set", setting)]
+    return last_line([sys.executable, "-m", "benchmarks.ours", f"--updates={updates}", *changed])
 
 
 def main() -> None:
@@ -40,32 +54,37 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=30)
     options = parser.parse_args()
-    ours_command = [sys.executable, "-m", "benchmarks.ours"]
-    sb3_command = [options.sb3_python, str(HERE / "sb3.py")]
-    ratios, all_ours = [], []
+    network = f"network={options.network}"
+    sb3 = [options.sb3_python, str(HERE / "sb3.py"), f"--{network}", f"--updates={options.updates}"]
+    limit = [sys.executable, "-m", "benchmarks.limits", f"--threads={default_threads()}"]
+    flops = step_flops(params.load(REFERENCE, [network]), ACTIONS)
+    ratios, shares, found = [], [], []
     for number in range(1, options.rounds + 1):
-        ours = measure(ours_command, options.network, options.updates)
-        sb3 = measure(sb3_command, options.network, options.updates)
-        ratios.append(ours["steps_per_second"] / sb3["steps_per_second"])
-        all_ours.append(ours)
+        product_rate = last_line(limit)
+        us, them = ours([network], options.updates), last_line(sb3)
+        ratios.append(us["steps_per_second"] / them["steps_per_second"])
+        shares.append(us["steps_per_second"] * flops / product_rate / 1e9)
+        found.append(us)
         print(
-            f"round {number}: ours {ours['steps_per_second']:.0f} steps/s, "
-            f"{ours['peak_mib']:.0f} MiB | "
-            f"Stable-Baselines3 {sb3['steps_per_second']:.0f} steps/s, {sb3['peak_mib']:.0f} MiB | "
-            f"ratio {ratios[-1]:.2f}",
+            f"round {number}: ours {us['steps_per_second']:.0f} steps/s, {us['peak_mib']:.0f} MiB "
+            f"({us['above_import_mib']:.0f} above the import of TensorFlow) | "
+            f"Stable-Baselines3 {them['steps_per_second']:.0f} steps/s, {them['peak_mib']:.0f} MiB"
+            f" | ratio {ratios[-1]:.2f} | matrix products {product_rate:.0f} GFLOP/s",
             flush=True,
         )
     print(
         f"{options.network}: median ratio {statistics.median(ratios):.2f} "
         f"({min(ratios):.2f} to {max(ratios):.2f})"
     )
-    split = {
-        name: statistics.median(ours["split"][name] for ours in all_ours)
-        for name in all_ours[0]["split"]
-    }
+    print(
+        f"{flops / 1e6:.0f} MFLOP a step: {statistics.median(shares):.0%} of the rate of matrix "
+        "products, games included"
+    )
+    parts = found[0]["split"]
+    split = {name: statistics.median(us["split"][name] for us in found) for name in parts}
     print("our time: " + ", ".join(f"{name} {share:.0%}" for name, share in split.items()))
-    first = statistics.median(ours["seconds_to_first_update"] for ours in all_ours)
-    used = statistics.median(ours["cores_used"] for ours in all_ours)
+    first = statistics.median(us["seconds_to_first_update"] for us in found)
+    used = statistics.median(us["cores_used"] for us in found)
     print(f"start to end of first update: {first:.1f} s; cores used: {used:.2f}")
 
 

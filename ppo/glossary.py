@@ -51,6 +51,14 @@ METRICS: tuple[Metric, ...] = (
         "steady",
         "falling: other programs use the cores; compare the two times below",
     ),
+    Metric(
+        "time/time_elapsed",
+        "s",
+        "wall-clock time that the run has taken so far, from the command on, summed over its "
+        "starts; what was played again after a kill counts once",
+        "rises",
+        "",
+    ),
     Metric("time/frames", "frames", "emulator frames so far: steps times frame_skip", "rises", ""),
     Metric(
         "time/rollout_seconds",

@@ -225,18 +225,6 @@ def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check
     returns faults. Raises ParamsError with all faults at once.
     """
     values, faults = _read_file(Path(path))
-    return _validated(values, faults, overrides, checks)
-
-
-def override(params: Params, overrides: Sequence[str], checks: Sequence[Check] = ()) -> Params:
-    """``params`` with ``KEY=VALUE`` overrides. Raises ParamsError with all faults at once."""
-    return _validated(params.model_dump(), [], overrides, checks)
-
-
-def _validated(
-    values: dict[str, Any], faults: list[str], overrides: Sequence[str], checks: Sequence[Check]
-) -> Params:
-    values = dict(values)
     values.pop("$schema", None)
     for text in overrides:
         faults += _override(values, text)

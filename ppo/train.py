@@ -58,26 +58,27 @@ def resolved(params: Params) -> Params:
     )
 
 
-def run(params: Params, logdir: str | Path) -> None:
-    """Train from the beginning, in a new or empty folder.
+def run(params: Params, logdir: str | Path, began: float | None = None) -> None:
+    """Train from the beginning, in a new or empty folder. The run's clock started at ``began``,
+    a reading of time.monotonic(), or now.
 
     Raises FolderError (nothing was created), Stopped (all saved), Diverged, or OSError.
     """
-    logdir = Path(logdir)
+    logdir, began = Path(logdir), began or time.monotonic()
     check_new(logdir)
     params = resolved(params)
     with StopRequest() as stop, owned(logdir) as folder:
         write_whole(folder.params, params.to_json().encode())
-        _Run(params, folder, stop, None).go()
+        _Run(params, folder, stop, began).go()
 
 
-def resume(logdir: str | Path, overrides: Sequence[str] = ()) -> None:
+def resume(logdir: str | Path, overrides: Sequence[str] = (), began: float | None = None) -> None:
     """Go on from the newest sound checkpoint of a run, or say that it is done.
 
     ``overrides`` may change what the games, the network and the storage do not depend on.
     Raises ParamsError, FolderError (nothing was changed), CheckpointError, and as ``run``.
     """
-    logdir = Path(logdir)
+    logdir, began = Path(logdir), began or time.monotonic()
     check_run(logdir)
     before = load(RunFolder(logdir).params, checks=[check_games])
     params = load(RunFolder(logdir).params, overrides, [check_games])
@@ -86,7 +87,7 @@ def resume(logdir: str | Path, overrides: Sequence[str] = ()) -> None:
         newest = _newest(folder)
         if newest:  # params.json may have been edited by hand
             changes = _changes(newest.facts["params"], params)
-        _Run(params, folder, stop, newest, changes).go()
+        _Run(params, folder, stop, began, newest, changes).go()
 
 
 def _changes(before: dict[str, object], params: Params) -> dict[str, tuple[object, object]]:
@@ -118,11 +119,13 @@ class _Run:
         params: Params,
         folder: RunFolder,
         stop: StopRequest,
-        start: checkpoint.Checkpoint | None,
+        began: float,
+        start: checkpoint.Checkpoint | None = None,
         changes: dict[str, tuple[object, object]] | None = None,
     ):
         self.params, self.folder, self.stop = params, folder, stop
         self.start, self.changes = start, changes or {}
+        self.began = began  # less what earlier starts took
         self.learner = Learner(params)
         self.means = Means()
         self.log_due = self.evaluation_due = self.video_due = False
@@ -164,6 +167,7 @@ class _Run:
         self.means = Means(facts["means"])
         self.log_due, self.evaluation_due, self.video_due = facts["due"]
         self.best_saved = facts["best_saved"]
+        self.began -= facts["seconds"]
 
     def _begin(self) -> None:
         """Say what begins, bring the files to where it begins, and open them."""
@@ -297,6 +301,7 @@ class _Run:
         self._last_point = step, now
         scalars = self.means.take() | self.learner.totals()
         scalars["time/fps"] = (step - last_step) / (now - last_time)
+        scalars["time/time_elapsed"] = time.monotonic() - self.began
         scalars["system/rss_mb"] = _resident_mib()
         self.log.write(step, {tag: scalars[tag] for tag in self.tags if tag in scalars})
         self.display.show(step, scalars)
@@ -341,6 +346,7 @@ class _Run:
         state = self.learner.state()
         facts = state.facts | {
             "best_saved": self.best_saved,
+            "seconds": time.monotonic() - self.began,
             "means": self.means.state(),
             "due": [self.log_due, self.evaluation_due, self.video_due],
             "params": self.params.model_dump(),

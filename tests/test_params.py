@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ppo.params import GROUPS, Params, ParamsError, describe, load, override
+from ppo.params import GROUPS, Params, ParamsError, describe, load
 
 QUICK = settings(
     max_examples=150,
@@ -462,14 +462,6 @@ def test_override_that_is_no_pair_is_refused(tmp_path, text):
 )
 def test_bad_override_is_refused(tmp_path, text, told):
     assert told in only_fault(tmp_path, "{}", text)
-
-
-def test_override_of_settings_leaves_the_old_ones_alone():
-    before = Params()
-    after = override(before, ["gamma=0.5"])
-    assert (before.gamma, after.gamma) == (0.99, 0.5)
-    with pytest.raises(ParamsError, match="gamma = 2"):
-        override(before, ["gamma=2"])
 
 
 # --- the settings themselves

@@ -1,0 +1,58 @@
+"""What exact resume costs: a checkpoint's size, seconds to save and to resume, in mid-game.
+
+    python -m benchmarks.resume_cost --set network=a3c
+
+8 games of Pong, each about 500 steps old, which is the middle of a first game.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.ours import REFERENCE
+from ppo import params
+from ppo.startup import default_threads, start_tensorflow
+
+
+def main() -> None:
+    """Play, save, resume, print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    settings = params.load(REFERENCE, ["num_epochs=1", *parser.parse_args().set])
+    settings = settings.model_copy(update={"threads": settings.threads or default_threads()})
+    assert settings.threads is not None
+    start_tensorflow(settings.threads)
+
+    from ppo import checkpoint
+    from ppo.folder import RunFolder
+    from ppo.learner import Learner
+
+    learner = Learner(settings)
+    iterations = learner.iterations()
+    for _ in range(-(-500 // settings.num_steps)):
+        next(iterations)
+    with tempfile.TemporaryDirectory() as name:
+        folder = RunFolder(Path(name))
+        began = time.perf_counter()
+        path = checkpoint.save(folder, learner.state(), kept=3)
+        saved = time.perf_counter() - began
+        size = path.stat().st_size
+        learner.close()
+        resumed = Learner(settings)
+        began = time.perf_counter()
+        resumed.restore(checkpoint.newest(folder))
+        restored = time.perf_counter() - began
+    result = {
+        "network": settings.network,
+        "steps_of_the_games": [len(actions) for actions in learner.state().group("actions")],
+        "checkpoint_bytes": size,
+        "seconds_to_save": saved,
+        "seconds_to_restore": restored,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+r"""How long until a perfect game, and until an evaluation of a score?
+
+    python -m benchmarks.time_to_score --pfile=example-pong-params.json --seeds=1,2,3 \
+        --score=20 --logdir=runs/time-to-score --workers=1
+
+Trains once for each seed and prints a JSON line for each: steps and wall-clock seconds, from the
+command on, to the first game of the score ``--perfect`` and to the first evaluation whose mean is
+``--score`` or more. Called again, it goes on with runs that were stopped; time counts while a run
+runs. It reads progress.csv, so runs that are already there are told at once.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ppo import sweep
+from ppo.folder import RunFolder
+from ppo.params import load
+from ppo.startup import default_threads
+
+
+def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:
+    """Steps and seconds of the first point whose ``tag`` is at least the score."""
+    for row in rows:
+        if row[tag] and float(row[tag]) >= score:
+            return {"steps": int(row["step"]), "seconds": float(row["time/time_elapsed"])}
+    return None
+
+
+def told(folder: Path, perfect: float, score: float) -> dict[str, Any]:
+    """What a run's progress.csv says of it."""
+    with open(RunFolder(folder).progress, newline="") as file:
+        rows = list(csv.DictReader(file))
+    evaluated = [row for row in rows if row["eval/mean_reward"]]
+    return {
+        "perfect_game": first_at(rows, "rollout/ep_rew_best", perfect),
+        "evaluation": first_at(evaluated, "eval/mean_reward", score),
+        "last_evaluation": float(evaluated[-1]["eval/mean_reward"]) if evaluated else None,
+        "mean_of_last_games": float(rows[-1]["rollout/ep_rew_mean"] or "nan"),
+        "steps": int(rows[-1]["step"]),
+        "seconds": float(rows[-1]["time/time_elapsed"]),
+    }
+
+
+def main() -> int:
+    """Train and tell; exit code 0 only if every run came to its end."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pfile", type=Path, required=True)
+    parser.add_argument("--logdir", type=Path, required=True)
+    parser.add_argument("--seeds", required=True, metavar="1,2,3")
+    parser.add_argument("--score", type=float, required=True, help="of an evaluation")
+    parser.add_argument("--perfect", type=float, default=21.0, help="of a game")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    options = parser.parse_args()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    threads = max(1, default_threads() // options.workers)
+    runs = sweep.grid(options.logdir, [], [], seeds, threads)
+
+    def one(run: sweep.Run) -> bool:
+        done = sweep.finished(run, load(options.pfile, run.overrides))
+        ended = done or sweep.go(run, options.pfile) == 0
+        if RunFolder(run.folder).progress.exists():
+            line = {"seed": run.seed} | told(run.folder, options.perfect, options.score)
+            print(json.dumps(line), flush=True)
+        return ended
+
+    with ThreadPoolExecutor(options.workers) as pool:
+        return 0 if all(list(pool.map(one, runs))) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
