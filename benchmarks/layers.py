@@ -65,7 +65,7 @@ def main() -> None:
     from ppo.update import Updater, flattened
 
     rng, shape = np.random.default_rng(0), (settings.num_steps, settings.num_envs)
-    network = model.build((84, 84, 4), 6, settings.network)
+    network = model.build((84, 84, 4), 6, settings.network, precision=settings.precision)
     updater = Updater(network, settings, threads)
     floats = rng.normal(size=(3, *shape)).astype(np.float32)
     batch = flattened(

@@ -18,7 +18,7 @@ import numpy as np
 
 from ppo.folder import RunFolder, write_whole
 
-FORMAT = b"ppo-checkpoint-1"
+FORMAT = b"ppo-checkpoint-2"
 BEST = "best.ckpt"
 
 

@@ -51,8 +51,10 @@ class Evaluation:
         """The 95 percent interval of the mean score, by bootstrap (Efron 1979), resampled with a
         fixed seed so that the same games give the same interval."""
         scores = np.array([game.score for game in self.games])
-        draws = np.random.default_rng(0).integers(0, len(scores), (RESAMPLES, len(scores)))
-        low, high = np.percentile(scores[draws].mean(axis=1), [2.5, 97.5])
+        rng = np.random.default_rng(0)
+        shape = RESAMPLES // 100, len(scores)  # a hundred at a time, to save memory
+        means = np.array([rng.choice(scores, shape).mean(axis=1) for _ in range(100)])
+        low, high = np.percentile(means, [2.5, 97.5])
         return float(low), float(high)
 
 

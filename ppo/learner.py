@@ -68,6 +68,7 @@ class Learner:
             self.vectors[0].num_actions,
             params.network,
             seed31(params.seed, Purpose.NETWORK),
+            params.precision,
         )
         self.num_actions = self.vectors[0].num_actions
         self.act = model.sampler(self.model)

@@ -53,13 +53,19 @@ def _block_kernel(kernel: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def build(
-    observation_shape: tuple[int, ...], num_actions: int, network: str, seed: int = 0
+    observation_shape: tuple[int, ...],
+    num_actions: int,
+    network: str,
+    seed: int = 0,
+    precision: str = "float32",
 ) -> keras.Model:
     """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
 
     Pictures are bytes, channels-last, and scaled inside; flat observations are floats.
     Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the value),
-    biases 0. Raises ValueError where the network does not fit the observations.
+    biases 0. With the precision "bfloat16" the trunk computes in it, from weights that stay
+    float32 (Micikevicius et al. 2018); the heads stay float32. Raises ValueError where the network
+    does not fit the observations.
     """
     convolutions, units = NETWORKS[network]
     if (len(observation_shape) == 3) != bool(convolutions):
@@ -68,15 +74,17 @@ def build(
 
     def options(gain: float, activation: str | None = "relu") -> dict:
         initializer = keras.initializers.Orthogonal(gain, seed=next(seeds))
-        return {"kernel_initializer": initializer, "activation": activation}
+        dtype = "float32" if activation is None else trunk
+        return {"kernel_initializer": initializer, "activation": activation, "dtype": dtype}
 
+    trunk = "float32" if precision == "float32" else f"mixed_{precision}"
     pictures = bool(convolutions)
     inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
     x = inputs
     for i, (filters, kernel, stride) in enumerate(convolutions):
         kind = keras.layers.Conv2D if i else PixelConv2D
         x = kind(filters, kernel, stride, name=f"conv{i + 1}", **options(TRUNK_GAIN))(x)
-    x = keras.layers.Flatten()(x) if pictures else x
+    x = keras.layers.Flatten(dtype=trunk)(x) if pictures else x
     for i, size in enumerate(units):
         activation = "relu" if pictures else "tanh"
         x = keras.layers.Dense(size, name=f"dense{i + 1}", **options(TRUNK_GAIN, activation))(x)

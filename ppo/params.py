@@ -140,6 +140,10 @@ class NetworkSettings(_Group):
         description="nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), or mlp "
         "for flat observations",
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="what the trunk computes in; weights and heads are float32 either way",
+    )
 
 
 class RunSettings(_Group):

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace as changed
 from importlib.metadata import version
 from pathlib import Path
@@ -86,7 +87,8 @@ def resume(logdir: str | Path, overrides: Sequence[str] = (), began: float | Non
     with StopRequest() as stop, owned(logdir) as folder:
         newest = _newest(folder)
         if newest:  # params.json may have been edited by hand
-            changes = _changes(newest.facts["params"], params)
+            with _told_in_one_line(newest):
+                changes = _changes(newest.facts["params"], params)
         _Run(params, folder, stop, began, newest, changes).go()
 
 
@@ -109,6 +111,20 @@ def _newest(folder: RunFolder) -> checkpoint.Checkpoint | None:
     if not folder.progress.exists() and not any(folder.checkpoints.glob("*.ckpt")):
         return None
     return checkpoint.newest(folder, warn=print)
+
+
+@contextmanager
+def _told_in_one_line(start: checkpoint.Checkpoint) -> Iterator[None]:
+    """MisfitError for a checkpoint that is sound, but holds something else than a run's state."""
+    try:
+        yield
+    except ParamsError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise checkpoint.MisfitError(
+            f"the checkpoint of step {start.step} does not hold a run's state "
+            f"({type(error).__name__}: {error}); nothing was changed"
+        ) from error
 
 
 class _Run:
@@ -161,13 +177,14 @@ class _Run:
     def _restore(self, start: checkpoint.Checkpoint) -> None:
         facts = start.facts
         try:
-            self.learner.restore(start, self.stop)
+            with _told_in_one_line(start):
+                self.learner.restore(start, self.stop)
+                self.means = Means(facts["means"])
+                self.log_due, self.evaluation_due, self.video_due = facts["due"]
+                self.best_saved = facts["best_saved"]
+                self.began -= facts["seconds"]
         except Interrupted:
             raise Stopped("stopped before anything was done; nothing was changed") from None
-        self.means = Means(facts["means"])
-        self.log_due, self.evaluation_due, self.video_due = facts["due"]
-        self.best_saved = facts["best_saved"]
-        self.began -= facts["seconds"]
 
     def _begin(self) -> None:
         """Say what begins, bring the files to where it begins, and open them."""

@@ -115,10 +115,14 @@ class UpdateResult:
 
 
 class Updater:
-    """Network and optimiser of a run, and the compiled update of both."""
+    """Network and optimiser of a run, and the compiled update of both, on ``threads`` threads of
+    the CPU or on a GPU.
+    """
 
-    def __init__(self, model: keras.Model, params: Params, shards: int):
-        self.model, self.params, self.shards = model, params, shards
+    def __init__(self, model: keras.Model, params: Params, threads: int):
+        self.model, self.params = model, params
+        # A GPU is filled by one large operation; there parts would only make more launches.
+        self.shards = 1 if tf.config.list_physical_devices("GPU") else threads
         self.weights = [weight.value for weight in model.trainable_weights]
         self.adam = Adam(self.weights, params.adam_epsilon)
         self._graph: Callable = tf.function(self._update)

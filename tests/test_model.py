@@ -117,3 +117,17 @@ def test_sampler_draws_from_the_policy_with_its_key():
     assert values.shape == (20_000,)
     assert (actions == act(observations, key(1, Purpose.ACTION, 0))[0]).all()
     assert (actions != act(observations, key(1, Purpose.ACTION, 1))[0]).any()
+
+
+def test_bfloat16_computes_the_trunk_in_it_from_the_same_float32_weights():
+    exact, rough = (model.build(PICTURE, 6, "a3c", 1, p) for p in ("float32", "bfloat16"))
+    for ours, theirs in zip(exact.get_weights(), rough.get_weights(), strict=True):
+        assert theirs.dtype == np.float32
+        np.testing.assert_array_equal(ours, theirs)
+    assert {layer.compute_dtype for layer in rough.layers if "conv" in layer.name} == {"bfloat16"}
+    (logits, values), (rough_logits, rough_values) = exact(pictures(16)), rough(pictures(16))
+    assert rough_logits.dtype == rough_values.dtype == tf.float32
+    # bfloat16 has 8 bits: about 0.4 percent of each sum's size.
+    np.testing.assert_allclose(rough_values, values, atol=0.05 * np.abs(values).max())
+    np.testing.assert_allclose(rough_logits, logits, atol=0.05 * np.abs(logits).max())
+    assert np.abs(rough_values - values).max() > 0

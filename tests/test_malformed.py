@@ -1,0 +1,134 @@
+"""Malformed files, hundreds of them, given to the command as a user would: one message, no
+traceback, and no file created or changed."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+
+import run_atari
+from ppo import drill, games, params, replay
+from ppo.checkpoint import Checkpoint, encode
+from ppo.folder import RunFolder
+from tests.test_params import KEYS, SOUND, VALUES
+
+MANY = settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+FEWER = settings(MANY, max_examples=60)  # some build a network
+
+CART = drill.SHORT_CART_POLE | {"threads": 2}
+
+
+def refused(capsys, folder: Path, *arguments: str) -> int:
+    """Run the command, check what is promised of every refusal, and return its exit code."""
+    before = drill.snapshot(folder)
+    code = run_atari.main(list(arguments))
+    captured = capsys.readouterr()
+    assert code in (1, 2)
+    assert "Traceback" not in captured.out + captured.err
+    assert captured.err.strip()
+    assert drill.snapshot(folder) == before
+    return code
+
+
+@given(sound=SOUND, noise=st.dictionaries(KEYS, VALUES, min_size=1, max_size=4))
+@MANY
+def test_params_file(tmp_path, capsys, sound, noise):
+    pfile = tmp_path / "params.json"
+    pfile.write_text(json.dumps(sound | noise))
+    try:
+        params.load(pfile, checks=[games.check])
+    except params.ParamsError:
+        pass
+    else:
+        assume(False)
+    logdir = tmp_path / "run"
+    assert refused(capsys, tmp_path, f"--logdir={logdir}", f"--pfile={pfile}") == 2
+
+
+@pytest.fixture(scope="module")
+def cart(tmp_path_factory) -> Path:
+    logdir = tmp_path_factory.mktemp("cart") / "run"
+    assert drill.run(logdir, CART | {"total_steps": 512, "checkpoints_kept": 1})[0] == 0
+    return logdir
+
+
+def with_checkpoint(cart: Path, content: bytes) -> Path:
+    for path in RunFolder(cart).checkpoints.glob("*.ckpt"):
+        path.write_bytes(content)
+    return cart
+
+
+ARRAYS = st.lists(st.integers(0, 255), max_size=4).map(np.array)
+NAMES = st.sampled_from(["weights/0", "adam/0", "actions/0", "smoothed"]) | st.text(max_size=4)
+FACTS = st.dictionaries(
+    st.sampled_from(["iteration", "epochs", "means", "due", "log", "params", "unfinished"]), VALUES
+)
+# The last ones have a sound checksum over content that no run ever wrote.
+CONTENTS = (
+    st.binary(max_size=200)
+    | st.builds(lambda tail: b"ppo-checkpoint-2 " + b"0" * 64 + b"\n" + tail, st.binary())
+    | st.builds(
+        lambda arrays, facts: encode(
+            Checkpoint(
+                256, arrays, {"params": json.loads((params.Params(**CART)).to_json())} | facts
+            )
+        ),
+        st.dictionaries(NAMES, ARRAYS, max_size=3),
+        FACTS,
+    )
+)
+
+
+@given(content=CONTENTS)
+@FEWER
+def test_checkpoint(cart, capsys, content):
+    logdir = with_checkpoint(cart, content)
+    refused(capsys, logdir, f"--logdir={logdir}", "--resume")
+
+
+REPLAY = {
+    "game": "pong",
+    "seed": 1,
+    "resets": 0,
+    "actions": [0, 1],
+    "frame_skip": 4,
+    "sticky_action_probability": 0.0,
+    "noop_max": 30,
+    "fire_on_reset": True,
+    "full_action_space": False,
+    "max_frames_per_game": 8,
+    "score": 0.0,
+    "steps": 2,
+    "frames": 8,
+}
+
+
+@given(
+    noise=st.dictionaries(st.sampled_from(sorted(REPLAY)), VALUES, max_size=3),
+    without=st.sets(st.sampled_from(sorted(REPLAY)), max_size=1),
+)
+@MANY
+def test_replay(tmp_path, noise, without):
+    path = tmp_path / "replay.json"
+    values = {key: value for key, value in (REPLAY | noise).items() if key not in without}
+    path.write_text(json.dumps(values))
+    told = ""
+    try:
+        game = replay.load(path)
+    except replay.ReplayError as error:
+        told = str(error)
+    if told:
+        assert "\n" not in told
+        return
+    # A sound file; it may even be of a game that can be played.
+    assume(len(game.actions) < 9 and game.resets < 9 and game.frame_skip < 99)
+    with contextlib.suppress(replay.ReplayError):
+        replay.play(game)
