@@ -550,12 +550,12 @@ class GameVector:
         self._frame_number = info["frame_number"].astype(np.int64)
 
 
-def halves(params: Params, rules: Rules, seed: int, threads: int) -> list[GameVector]:
-    """All games of a run in two vectors, so that one half plays while the network acts for the
-    other; a single game makes one vector."""
-    n = params.num_envs
-    cuts = [0, n // 2, n] if n > 1 else [0, n]
-    vectors = [
+def vectors(params: Params, rules: Rules, seed: int, threads: int, count: int) -> list[GameVector]:
+    """All games of a run, begun, in ``count`` vectors (or one a game, if they are fewer): the
+    games of one move while the network acts for the next."""
+    n, count = params.num_envs, min(count, params.num_envs)
+    cuts = [n * i // count for i in range(count + 1)]
+    parts = [
         GameVector(
             rules,
             b - a,
@@ -567,6 +567,6 @@ def halves(params: Params, rules: Rules, seed: int, threads: int) -> list[GameVe
         )
         for a, b in itertools.pairwise(cuts)
     ]
-    for vector in vectors:
+    for vector in parts:
         vector.begin()
-    return vectors
+    return parts

@@ -11,12 +11,13 @@ import numpy as np
 from ppo import diagnostics, glossary, model
 from ppo.advantages import explained_variance, gae
 from ppo.checkpoint import Checkpoint, check_fit, grouped
-from ppo.games import Beginning, Game, Rules, Unfinished, halves
+from ppo.games import Beginning, Game, Rules, Unfinished, vectors
 from ppo.keys import Purpose, key, seed31
 from ppo.objective import Batch
 from ppo.params import Params, Schedule
 from ppo.rollout import Collector, NotFinite
 from ppo.signals import Interrupted
+from ppo.startup import has_gpu, shards
 from ppo.update import Updater, flattened
 
 RECENT_GAMES = 100
@@ -62,7 +63,10 @@ class Learner:
         assert params.seed is not None and params.threads is not None
         self.params, self.seed = params, params.seed
         self.rules = Rules.of(params)
-        self.vectors = halves(params, self.rules, params.seed, params.threads)
+        # On a CPU games and network take all cores in turn: side by side they were slower.
+        self.vectors = vectors(
+            params, self.rules, params.seed, params.threads, count=2 if has_gpu() else 1
+        )
         self.model = model.build(
             self.vectors[0].observations.shape[1:],
             self.vectors[0].num_actions,
@@ -71,8 +75,8 @@ class Learner:
             params.precision,
         )
         self.num_actions = self.vectors[0].num_actions
-        self.act = model.sampler(self.model)
-        self.updater = Updater(self.model, params, params.threads)
+        self.act = model.sampler(self.model, shards(params.threads))
+        self.updater = Updater(self.model, params, shards(params.threads))
         self.diagnostics = diagnostics.Diagnostics(self.model, params)
         self.collector = Collector(
             self.vectors,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppo.arrays import aligned_zeros
 from ppo.games import Game, GameVector, Transition
 from ppo.keys import Purpose, key
 from ppo.signals import Interrupted
@@ -58,7 +59,7 @@ class Collector:
         self.clip_rewards, self.terminal_on_life_loss = clip_rewards, terminal_on_life_loss
         shape = num_steps, sum(len(vector) for vector in vectors)
         first = vectors[0].observations
-        self._observations = np.zeros((*shape, *first.shape[1:]), first.dtype)
+        self._observations = aligned_zeros((*shape, *first.shape[1:]), first.dtype)
         self._actions = np.zeros(shape, np.int32)
         self._log_probs = np.zeros(shape, np.float32)
         self._values = np.zeros((num_steps + 1, shape[1]), np.float32)

@@ -13,6 +13,7 @@ from ppo.games import GameVector, Rules
 from ppo.games import check as check_games
 from ppo.params import Params, load
 from ppo.replay import Replay, record, save
+from ppo.startup import default_threads, shards
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def load_agent(folder: RunFolder) -> TrainedAgent:
     weights = saved.group("weights")
     checkpoint.check_fit(weights, network.get_weights())
     network.set_weights(weights)
-    return TrainedAgent(params, rules, saved.step, model.sampler(network))
+    act = model.sampler(network, shards(params.threads or default_threads()))
+    return TrainedAgent(params, rules, saved.step, act)
 
 
 def evaluate_run(logdir: Path, num_games: int) -> Evaluation:

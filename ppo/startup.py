@@ -12,6 +12,18 @@ def default_threads() -> int:
     return min(len(os.sched_getaffinity(0)), 8)
 
 
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def shards(threads: int) -> int:
+    """Parts that a batch is computed in at once: one a thread, but all of it on a GPU."""
+    return 1 if has_gpu() else threads
+
+
 def start_tensorflow(threads: int) -> None:
     """Import TensorFlow, one thread an operation, ``threads`` operations at once.
 

@@ -1,6 +1,5 @@
 """Improving the policy on one rollout: epochs x minibatches of gradient steps, one graph."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ppo.model import log_prob
+from ppo.arrays import is_shareable
+from ppo.model import in_shards, log_prob
 from ppo.objective import MAXIMA, STATISTICS, Batch, objective
 from ppo.params import Params
 
@@ -23,24 +23,17 @@ def flattened(
     advantages: np.ndarray,
     returns: np.ndarray,
 ) -> Batch:
-    """[T, N, ...] arrays as a Batch of B = T N samples."""
-    arrays = (observations, actions, log_probs, values, advantages, returns)
-    flat = [array.reshape(-1, *array.shape[2:]) for array in arrays]
-    return Batch(*(tf.constant(array) for array in flat))
-
-
-def in_shards(
-    model: keras.Model, observations: tf.Tensor, shards: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The model's (logits, values), computed as independent parts of the graph.
-
-    Every operation uses one thread, so that the parts fill the cores, forward and backward.
+    """[T, N, ...] arrays as a Batch of B = T N samples. It may share their memory, so that it is
+    good until they change.
     """
-    size = observations.shape[0]
-    cuts = [size * i // shards for i in range(shards + 1)]
-    parts = [model(observations[a:b]) for a, b in itertools.pairwise(cuts) if b > a]
-    logits, values = zip(*parts, strict=True)
-    return tf.concat(logits, 0), tf.concat(values, 0)
+    arrays = (observations, actions, log_probs, values, advantages, returns)
+    return Batch(*(_tensor(array.reshape(-1, *array.shape[2:])) for array in arrays))
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    if is_shareable(array):
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(array)
 
 
 class Adam:
@@ -115,14 +108,10 @@ class UpdateResult:
 
 
 class Updater:
-    """Network and optimiser of a run, and the compiled update of both, on ``threads`` threads of
-    the CPU or on a GPU.
-    """
+    """Network and optimiser of a run, and the compiled update of both, ``shards`` parts at once."""
 
-    def __init__(self, model: keras.Model, params: Params, threads: int):
-        self.model, self.params = model, params
-        # A GPU is filled by one large operation; there parts would only make more launches.
-        self.shards = 1 if tf.config.list_physical_devices("GPU") else threads
+    def __init__(self, model: keras.Model, params: Params, shards: int):
+        self.model, self.params, self.shards = model, params, shards
         self.weights = [weight.value for weight in model.trainable_weights]
         self.adam = Adam(self.weights, params.adam_epsilon)
         self._graph: Callable = tf.function(self._update)

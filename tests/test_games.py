@@ -23,8 +23,8 @@ from ppo.games import (
     Unfinished,
     UnknownGame,
     check,
-    halves,
     resolve,
+    vectors,
 )
 from ppo.keys import Purpose, seed31
 from ppo.params import Params
@@ -490,7 +490,7 @@ def test_halves_play_the_games_that_one_vector_would(begin: Begin, num_envs: int
     params = Params(env_id="BreakoutNoFrameskip-v4", num_envs=num_envs, max_frames_per_game=42)
     rules = Rules.of(params)
     whole = begin(rules, num_envs, seed=9)
-    parts = halves(params, rules, seed=9, threads=2)
+    parts = vectors(params, rules, seed=9, threads=2, count=2)
     assert [list(part.places) for part in parts] == ([[0]] if num_envs == 1 else [[0], [1, 2]])
     for row in random_actions(whole, 15):
         watch(whole, row[np.newaxis])

@@ -75,7 +75,7 @@ def test_metrics_of_an_iteration_carry_its_step_and_its_games():
 
 def test_stopping_in_a_rollout_leaves_the_state_of_the_last_iteration():
     learner, calls = Learner(SMALL), iter(range(1000))
-    stop = lambda: next(calls) > 40  # noqa: E731 (in the second rollout, of 32 calls each)
+    stop = lambda: next(calls) > 24  # noqa: E731 (in the second rollout, of 16 calls each)
     assert len(list(learner.iterations(stop))) == 1
     other = Learner(SMALL)
     next(other.iterations())

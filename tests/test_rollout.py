@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ppo.games import Beginning, Game, GameVector, Rules, Transition, halves
+from ppo.games import Beginning, Game, GameVector, Rules, Transition
+from ppo.games import vectors as begun
 from ppo.params import Params
 from ppo.rollout import Collector, Rollout
 from ppo.signals import Interrupted
@@ -291,7 +292,7 @@ def test_an_interruption_is_heeded_before_the_next_step_is_sent(after: int):
 
 def test_games_in_the_midst_of_a_step_can_be_left():
     params = Params(num_envs=2, max_frames_per_game=16)
-    vectors = halves(params, Rules.of(params), seed=0, threads=2)
+    vectors = begun(params, Rules.of(params), seed=0, threads=2, count=2)
     answers = iter([False, False, True])
 
     def act(observations: np.ndarray, key: np.ndarray) -> tuple:
@@ -324,7 +325,7 @@ def leaner(observations: np.ndarray, key: np.ndarray) -> tuple:
 def cartpoles(act: Callable, cut: bool = True, seed: int = 1, steps: int = 60) -> Collector:
     rules = Rules.of(CARTPOLE)
     if cut:
-        vectors = halves(CARTPOLE, rules, seed=seed, threads=1)
+        vectors = begun(CARTPOLE, rules, seed=seed, threads=1, count=2)
     else:
         vectors = [GameVector(rules, CARTPOLE.num_envs, 1, seed=seed)]
         vectors[0].begin()
@@ -376,8 +377,10 @@ def test_a_real_rollout_hangs_together():
 
 def test_a_real_time_limit_is_bootstrapped_from_the_final_observation():
     params = Params(num_envs=1, max_frames_per_game=32)
-    (vector,) = halves(params, Rules.of(params), seed=0, threads=1)
-    (longer,) = halves(params, replace(Rules.of(params), max_frames_per_game=99), seed=0, threads=1)
+    rules = Rules.of(params)
+    (vector,) = begun(params, rules, seed=0, threads=1, count=2)
+    rules = replace(rules, max_frames_per_game=99)
+    (longer,) = begun(params, rules, seed=0, threads=1, count=2)
 
     def brightness(observations: np.ndarray) -> np.ndarray:
         return observations.astype(np.float32).mean(axis=(1, 2, 3))
@@ -388,8 +391,8 @@ def test_a_real_time_limit_is_bootstrapped_from_the_final_observation():
         return actions, np.zeros(len(actions), np.float32), brightness(observations)
 
     rollouts = [
-        Collector([games], act, brightness, 9, True, True, seed=0).collect(0)
-        for games in (vector, longer)
+        Collector([moved], act, brightness, 9, True, True, seed=0).collect(0)
+        for moved in (vector, longer)
     ]
     assert rollouts[0].episode_over[:, 0].tolist() == [False] * 7 + [True, False]
     assert not rollouts[1].episode_over.any()

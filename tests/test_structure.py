@@ -15,7 +15,7 @@ import setuptools
 ROOT = Path(__file__).parents[1]
 
 RANKS = (
-    "params losses advantages metrics video keys folder startup signals glossary terminal",
+    "params losses advantages arrays metrics video keys folder startup signals glossary terminal",
     "games model checkpoint objective curves",
     "replay rollout update diagnostics",
     "evaluate learner recorder",
@@ -29,6 +29,7 @@ FORBIDDEN = {
     "params": {"tensorflow", "keras", "gymnasium", "ale_py"},
     "losses": {"keras", "time"},
     "advantages": {"tensorflow", "keras", "gymnasium", "ale_py"},
+    "arrays": {"tensorflow", "keras", "gymnasium", "ale_py"},
     "metrics": {"tensorflow", "keras", "gymnasium", "ale_py"},
     "video": {"tensorflow", "keras", "gymnasium", "ale_py"},
     "games": {"tensorflow", "keras", "ppo.advantages"},

@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.diagnostics import Diagnostics
+from ppo.model import in_shards
 from ppo.objective import STATISTICS, Batch
 from ppo.params import Params
-from ppo.update import Adam, Updater, in_shards
+from ppo.update import Adam, Updater
 
 KEY = np.array([3, 4], np.int32)
 PARAMS = Params(
