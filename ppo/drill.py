@@ -103,10 +103,15 @@ def expect(fact: bool, otherwise: str) -> None:
         raise DrillError(otherwise)
 
 
-def start(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> subprocess.Popen:
+def start(
+    logdir: Path,
+    settings: dict | None,
+    limit_bytes: int | None = None,
+    overrides: Sequence[str] = (),
+) -> subprocess.Popen:
     """Start the command: a new run with settings, or with none a resume."""
     if settings is None:
-        what = ["--resume"]
+        what = ["--resume", *itertools.chain(*(("--set", text) for text in overrides))]
     else:
         pfile = logdir.parent / f"{logdir.name}.json"
         pfile.write_text(json.dumps(settings))
@@ -125,9 +130,14 @@ def start(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -
     )
 
 
-def run(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> tuple[int, str]:
+def run(
+    logdir: Path,
+    settings: dict | None,
+    limit_bytes: int | None = None,
+    overrides: Sequence[str] = (),
+) -> tuple[int, str]:
     """Run the command to its end: exit code and output."""
-    process = start(logdir, settings, limit_bytes)
+    process = start(logdir, settings, limit_bytes, overrides)
     output, _ = process.communicate()
     return process.returncode, output
 
@@ -142,7 +152,7 @@ def fingerprint(logdir: Path) -> str:
         digest.update(name.encode() + newest.arrays[name].tobytes())
     kept = ("iteration", "epochs", "games_played", "best_score", "recent", "unfinished")
     digest.update(json.dumps([newest.step, [newest.facts[key] for key in kept]]).encode())
-    for row in _progress(logdir):
+    for row in progress(logdir):
         steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
         digest.update(json.dumps(steady).encode())
     for path in sorted(RunFolder(logdir).replays.glob("step-*.json")):
@@ -236,7 +246,7 @@ def drill_stop_stuck(folder: Path) -> str:
     stuck = SHORT_CART_POLE | {"env_id": "ppo.drill:StuckCartPole-v0", "checkpoint_interval": 10**6}
     process = start(logdir, stuck)
     done = STUCK_AT // stuck["num_steps"]
-    while not len(_progress(logdir)) >= done:
+    while not len(progress(logdir)) >= done:
         expect(process.poll() is None, "the run ended before it hung")
         time.sleep(0.1)
     said = _stop(process)
@@ -245,7 +255,8 @@ def drill_stop_stuck(folder: Path) -> str:
     return said
 
 
-def _progress(logdir: Path) -> list[dict[str, str]]:
+def progress(logdir: Path) -> list[dict[str, str]]:
+    """The rows of a run's progress.csv."""
     if not RunFolder(logdir).progress.exists():
         return []
     with open(RunFolder(logdir).progress, newline="") as file:

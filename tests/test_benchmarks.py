@@ -1,0 +1,55 @@
+"""What the benchmarks compute themselves; their timings are no tests."""
+
+import csv
+
+import pytest
+
+from benchmarks.limits import step_flops
+from benchmarks.time_to_score import told
+from ppo import drill
+from ppo.params import Params
+
+
+def test_operations_of_a_step_by_hand():
+    # Places x filters x kernel of the three convolutions, then the dense layer and the heads.
+    products = [20 * 20 * 32 * 256, 9 * 9 * 64 * 512, 7 * 7 * 64 * 576, 3136 * 512, 512 * 7]
+    forward = 2 * sum(products)
+    update = 2 * (3 * sum(products) - products[0])
+    assert step_flops(Params(num_epochs=1), 6) == forward + update
+    assert step_flops(Params(num_epochs=4), 6) == forward + 4 * update
+    assert step_flops(Params(num_epochs=4), 6) == pytest.approx(217e6, rel=0.01)
+
+
+ROWS = [
+    {"step": 100, "rollout/ep_rew_best": "", "eval/mean_reward": "", "time/time_elapsed": 5.0},
+    {"step": 200, "rollout/ep_rew_best": 20, "eval/mean_reward": 21.0, "time/time_elapsed": 9.5},
+    {"step": 300, "rollout/ep_rew_best": 21, "eval/mean_reward": "", "time/time_elapsed": 14.5},
+    {"step": 400, "rollout/ep_rew_best": 21, "eval/mean_reward": 19.0, "time/time_elapsed": 19.0},
+]
+
+
+def test_time_to_a_score_is_that_of_the_first_point_that_has_it(tmp_path):
+    with open(tmp_path / "progress.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, [*ROWS[0], "rollout/ep_rew_mean"])
+        writer.writeheader()
+        writer.writerows(row | {"rollout/ep_rew_mean": -1.5} for row in ROWS)
+    line = told(tmp_path, perfect=21, score=20)
+    assert line["perfect_game"] == {"steps": 300, "seconds": 14.5}
+    assert line["evaluation"] == {"steps": 200, "seconds": 9.5}
+    assert (line["last_evaluation"], line["mean_of_last_games"]) == (19.0, -1.5)
+    assert (line["steps"], line["seconds"]) == (400, 19.0)
+    assert told(tmp_path, perfect=22, score=22)["perfect_game"] is None
+
+
+def test_clock_of_a_run_goes_on_over_a_resume(tmp_path):
+    logdir = tmp_path / "run"
+    settings = drill.SHORT_CART_POLE | {"total_steps": 1024}
+    assert drill.run(logdir, settings)[0] == 0
+    first = [float(row["time/time_elapsed"]) for row in drill.progress(logdir)]
+    code, output = drill.run(logdir, None, overrides=["total_steps=2048"])
+    assert code == 0, output
+    seconds = [float(row["time/time_elapsed"]) for row in drill.progress(logdir)]
+    assert len(first) == 4 and len(seconds) == 8 and seconds[:4] == first
+    assert seconds == sorted(seconds)
+    # The second start took its time too: TensorFlow alone takes more than a second.
+    assert seconds[4] - seconds[3] > 1
