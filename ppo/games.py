@@ -273,6 +273,7 @@ class _AtariVector:
 
     def close(self) -> None:
         self.env.close()
+        del self.env  # what is left for the interpreter's end is told as a leak
 
 
 def emulator_rules(rules: Rules) -> dict[str, Any]:
