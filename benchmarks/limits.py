@@ -7,6 +7,7 @@ import argparse
 import statistics
 import time
 
+from ppo.model import NETWORKS
 from ppo.params import Params
 
 SIZE = 2048
@@ -16,8 +17,6 @@ def step_flops(params: Params, num_actions: int) -> float:
     """Floating-point operations of one agent step, games aside: one forward pass to act, and in
     each epoch a forward and a backward pass; none is counted for the gradient of the pixels.
     """
-    from ppo.model import NETWORKS
-
     convolutions, units = NETWORKS[params.network]
     side, channels = params.screen_size, params.frame_stack
     products = []

@@ -52,6 +52,7 @@ def main() -> None:
     start_tensorflow(settings.threads)
     imported_mib = resident_mib()
 
+    from benchmarks.limits import step_flops
     from ppo.learner import Learner
 
     learner = Learner(settings)
@@ -74,6 +75,7 @@ def main() -> None:
     spent["rest"] = wall - sum(spent.values())
     result = {
         "steps_per_second": options.updates * settings.batch_size / wall,
+        "step_flops": step_flops(settings, learner.num_actions),
         "peak_mib": resident_mib(),
         "above_import_mib": resident_mib() - imported_mib,
         "split": {name: seconds / wall for name, seconds in spent.items()},

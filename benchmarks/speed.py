@@ -16,13 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.limits import step_flops
-from benchmarks.ours import REFERENCE
-from ppo import params
 from ppo.startup import default_threads
 
 HERE = Path(__file__).resolve().parent
-ACTIONS = 6  # of Pong
 
 
 def last_line(command: list[str]) -> Any:
@@ -57,13 +53,12 @@ def main() -> None:
     network = f"network={options.network}"
     sb3 = [options.sb3_python, str(HERE / "sb3.py"), f"--{network}", f"--updates={options.updates}"]
     limit = [sys.executable, "-m", "benchmarks.limits", f"--threads={default_threads()}"]
-    flops = step_flops(params.load(REFERENCE, [network]), ACTIONS)
     ratios, shares, found = [], [], []
     for number in range(1, options.rounds + 1):
         product_rate = last_line(limit)
         us, them = ours([network], options.updates), last_line(sb3)
         ratios.append(us["steps_per_second"] / them["steps_per_second"])
-        shares.append(us["steps_per_second"] * flops / product_rate / 1e9)
+        shares.append(us["steps_per_second"] * us["step_flops"] / product_rate / 1e9)
         found.append(us)
         print(
             f"round {number}: ours {us['steps_per_second']:.0f} steps/s, {us['peak_mib']:.0f} MiB "
@@ -77,7 +72,7 @@ def main() -> None:
         f"({min(ratios):.2f} to {max(ratios):.2f})"
     )
     print(
-        f"{flops / 1e6:.0f} MFLOP a step: {statistics.median(shares):.0%} of the rate of matrix "
+        f"{found[0]['step_flops'] / 1e6:.0f} MFLOP a step: {statistics.median(shares):.0%} of the rate of matrix "
         "products, games included"
     )
     parts = found[0]["split"]

@@ -106,3 +106,12 @@ def test_stop_at_score_ends_the_run():
     assert learner.games_played >= 100
     assert learner.finished
     assert learner.step < 10**6
+
+
+def test_on_a_gpu_the_batch_is_whole_and_the_games_are_in_two_vectors(monkeypatch):
+    for module in ("ppo.startup", "ppo.learner"):
+        monkeypatch.setattr(f"{module}.has_gpu", lambda: True)
+    learner = Learner(SMALL)
+    assert [list(vector.places) for vector in learner.vectors] == [[0, 1], [2, 3]]
+    assert learner.updater.shards == 1
+    assert len(list(learner.iterations())) == SMALL.num_iterations
