@@ -71,8 +71,9 @@ def main() -> None:
         f"{options.network}: median ratio {statistics.median(ratios):.2f} "
         f"({min(ratios):.2f} to {max(ratios):.2f})"
     )
+    flops = found[0]["step_flops"]
     print(
-        f"{found[0]['step_flops'] / 1e6:.0f} MFLOP a step: {statistics.median(shares):.0%} of the rate of matrix "
+        f"{flops / 1e6:.0f} MFLOP a step: {statistics.median(shares):.0%} of the rate of matrix "
         "products, games included"
     )
     parts = found[0]["split"]
