@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.ours import REFERENCE
-from ppo import params
-from ppo.startup import default_threads, start_tensorflow
+from benchmarks.reference import NUM_ACTIONS, observation_shape, random_batch, reference
+from ppo.startup import start_tensorflow
 
 KINDS = (
     ("filter gradient", "BackpropFilter"),
@@ -21,7 +20,7 @@ KINDS = (
     ("forward", "Conv2D"),
     ("matrix products", "MatMul"),
     ("Adam", "ResourceApplyAdam"),
-    ("frames to floats", "Cast"),
+    ("pixels to floats", "Cast"),
     ("gather", "GatherV2"),
 )
 
@@ -56,24 +55,17 @@ def main() -> None:
     """Trace, sum up, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    settings = params.load(REFERENCE, parser.parse_args().set)
-    threads = settings.threads or default_threads()
+    settings, threads = reference(parser.parse_args().set)
     start_tensorflow(threads)
 
     from ppo import model
     from ppo.diagnostics import layer_names
-    from ppo.update import Updater, flattened
+    from ppo.update import Updater
 
-    rng, shape = np.random.default_rng(0), (settings.num_steps, settings.num_envs)
-    network = model.build((84, 84, 4), 6, settings.network, precision=settings.precision)
+    shape = observation_shape(settings)
+    network = model.build(shape, NUM_ACTIONS, settings.network, precision=settings.precision)
     updater = Updater(network, settings, threads)
-    floats = rng.normal(size=(3, *shape)).astype(np.float32)
-    batch = flattened(
-        rng.integers(0, 256, (*shape, 84, 84, 4)).astype(np.uint8),
-        rng.integers(0, 6, shape).astype(np.int32),
-        np.full(shape, -np.log(6), np.float32),
-        *floats,
-    )
+    batch = random_batch(settings)
 
     def update() -> None:
         updater.update(batch, np.array([1, 2], np.int32), 2.5e-4, 0.1, np.zeros(2, np.float32))

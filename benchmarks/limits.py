@@ -4,10 +4,10 @@ python -m benchmarks.limits --threads=2
 """
 
 import argparse
+import os
 import statistics
 import time
 
-from ppo.model import NETWORKS
 from ppo.params import Params
 
 SIZE = 2048
@@ -17,6 +17,8 @@ def step_flops(params: Params, num_actions: int) -> float:
     """Floating-point operations of one agent step, games aside: one forward pass to act, and in
     each epoch a forward and a backward pass; none is counted for the gradient of the pixels.
     """
+    from ppo.model import NETWORKS
+
     convolutions, units = NETWORKS[params.network]
     side, channels = params.screen_size, params.frame_stack
     products = []
@@ -34,6 +36,7 @@ def step_flops(params: Params, num_actions: int) -> float:
 
 def product_rate(threads: int, rounds: int = 7) -> float:
     """Median rate of a matrix product of SIZE, in operations per second, on so many threads."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as ppo.startup does
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

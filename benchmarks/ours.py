@@ -11,13 +11,10 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from ppo import params
-from ppo.startup import default_threads, start_tensorflow
-
-REFERENCE = Path(__file__).with_name("reference.json")
+from benchmarks.reference import reference
+from ppo.startup import start_tensorflow
 
 
 def timed(spent: dict[str, float], name: str, call: Callable) -> Callable:
@@ -40,16 +37,14 @@ def resident_mib() -> float:
 
 def main() -> None:
     """Warm up, measure, print."""
-    process_began = time.perf_counter() - time.process_time()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=3)
+    parser.add_argument("--began", type=float, default=time.monotonic(), help="of time.monotonic()")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    settings = params.load(REFERENCE, options.set)
-    settings = settings.model_copy(update={"threads": settings.threads or default_threads()})
-    assert settings.threads is not None
-    start_tensorflow(settings.threads)
+    settings, threads = reference(options.set)
+    start_tensorflow(threads)
     imported_mib = resident_mib()
 
     from benchmarks.limits import step_flops
@@ -64,7 +59,7 @@ def main() -> None:
     learner.updater.update = timed(spent, "update", learner.updater.update)  # type: ignore[method-assign]
     iterations = learner.iterations()
     next(iterations)
-    first_update = time.perf_counter() - process_began
+    first_update = time.monotonic() - options.began
     for _ in range(options.warm_up - 1):
         next(iterations)
     spent.clear()

@@ -11,19 +11,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.ours import REFERENCE
-from ppo import params
-from ppo.startup import default_threads, start_tensorflow
+from benchmarks.reference import reference
+from ppo.startup import start_tensorflow
 
 
 def main() -> None:
     """Play, save, resume, print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    settings = params.load(REFERENCE, ["num_epochs=1", *parser.parse_args().set])
-    settings = settings.model_copy(update={"threads": settings.threads or default_threads()})
-    assert settings.threads is not None
-    start_tensorflow(settings.threads)
+    settings, threads = reference(["num_epochs=1", *parser.parse_args().set])
+    start_tensorflow(threads)
 
     from ppo import checkpoint
     from ppo.folder import RunFolder
@@ -33,6 +30,9 @@ def main() -> None:
     iterations = learner.iterations()
     for _ in range(-(-500 // settings.num_steps)):
         next(iterations)
+    began = time.perf_counter()
+    learner.state()
+    copied = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as name:
         folder = RunFolder(Path(name))
         began = time.perf_counter()
@@ -47,6 +47,7 @@ def main() -> None:
     result = {
         "network": settings.network,
         "steps_of_the_games": [len(actions) for actions in learner.state().group("actions")],
+        "seconds_to_copy_the_state": copied,
         "checkpoint_bytes": size,
         "seconds_to_save": saved,
         "seconds_to_restore": restored,

@@ -2,8 +2,9 @@
 
     python -m benchmarks.scaling --updates=6
 
-Each row is the reference work with one setting changed, in a process of its own; the rows are
-measured in turn, ``--rounds`` times, and the median is printed.
+Each row is the reference work with a setting or two changed, in a process of its own; the rows are
+measured in turn, ``--rounds`` times, and the median is printed. With the games the minibatch grows,
+since there are always as many minibatches.
 """
 
 import argparse
@@ -14,11 +15,11 @@ from benchmarks.speed import ours
 from ppo.startup import default_threads
 
 ROWS = (
-    *((f"num_envs={games}",) for games in (1, 2, 4, 8, 16, 32, 64)),
-    ("network=a3c",),
-    *((f"network=a3c num_envs={games}",) for games in (16, 64)),
-    *((f"num_minibatches={number}",) for number in (2, 8, 16)),
-    *((f"threads={threads}",) for threads in range(1, default_threads() + 1)),
+    *(f"num_envs={games}" for games in (1, 2, 4, 8, 16, 32, 64)),
+    "network=a3c",
+    *(f"network=a3c num_envs={games}" for games in (16, 64)),
+    *(f"num_minibatches={number}" for number in (2, 8, 16)),
+    *(f"threads={threads}" for threads in range(1, default_threads() + 1)),
 )
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     results: dict[str, list[dict]] = defaultdict(list)
     for _ in range(options.rounds):
-        for (row,) in ROWS:
+        for row in ROWS:
             results[row].append(ours(row.split(), options.updates))
     print("| changed | steps/s | acting | games | update | rest | cores | peak MiB |")
     print("| --- | --: | --: | --: | --: | --: | --: | --: |")

@@ -12,6 +12,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,21 +24,18 @@ HERE = Path(__file__).resolve().parent
 
 def last_line(command: list[str]) -> Any:
     """Run one program; its last line is its result, as JSON."""
-    done = subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=HERE.parent,
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent, check=False)
+    if done.returncode:
+        said = f"{' '.join(command)} ended with exit code {done.returncode}"
+        sys.exit(f"{said}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def ours(settings: Sequence[str], updates: int) -> dict[str, Any]:
     """The reference work with this package."""
     changed = [text for setting in settings for text in ("--set", setting)]
-    return last_line([sys.executable, "-m", "benchmarks.ours", f"--updates={updates}", *changed])
+    command = [sys.executable, "-m", "benchmarks.ours", f"--updates={updates}", *changed]
+    return last_line([*command, f"--began={time.monotonic()}"])
 
 
 def main() -> None:

@@ -4,9 +4,10 @@ r"""How long until a perfect game, and until an evaluation of a score?
         --score=20 --logdir=runs/time-to-score --workers=1
 
 Trains once for each seed and prints a JSON line for each: steps and wall-clock seconds, from the
-command on, to the first game of the score ``--perfect`` and to the first evaluation whose mean is
-``--score`` or more. Called again, it goes on with runs that were stopped; time counts while a run
-runs. It reads progress.csv, so runs that are already there are told at once.
+command on, to the first point of the log after a game of the score ``--perfect``, and to that of
+the first evaluation whose mean is ``--score`` or more. Called again, it goes on with runs that were
+stopped; time counts while a run runs. It reads progress.csv, so runs that are already there are
+told at once.
 """
 
 import argparse
@@ -35,12 +36,14 @@ def told(folder: Path, perfect: float, score: float) -> dict[str, Any]:
     """What a run's progress.csv says of it."""
     with open(RunFolder(folder).progress, newline="") as file:
         rows = list(csv.DictReader(file))
+    if not rows:
+        return {}
     evaluated = [row for row in rows if row["eval/mean_reward"]]
     return {
         "perfect_game": first_at(rows, "rollout/ep_rew_best", perfect),
         "evaluation": first_at(evaluated, "eval/mean_reward", score),
         "last_evaluation": float(evaluated[-1]["eval/mean_reward"]) if evaluated else None,
-        "mean_of_last_games": float(rows[-1]["rollout/ep_rew_mean"] or "nan"),
+        "mean_of_last_games": float(mean) if (mean := rows[-1]["rollout/ep_rew_mean"]) else None,
         "steps": int(rows[-1]["step"]),
         "seconds": float(rows[-1]["time/time_elapsed"]),
     }

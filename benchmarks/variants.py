@@ -3,8 +3,7 @@
     python -m benchmarks.variants --rounds=12
 
 Only the update differs between them, so updates are timed, on one random batch of the reference
-size (8 games x 128 steps, 4 epochs x 4 minibatches), and each is compared with the plain one of
-its round.
+work (benchmarks/reference.json), and each is compared with the plain one of its round.
 """
 
 import argparse
@@ -13,7 +12,8 @@ import time
 
 import numpy as np
 
-from ppo.startup import default_threads, start_tensorflow
+from benchmarks.reference import NUM_ACTIONS, observation_shape, random_batch, reference
+from ppo.startup import start_tensorflow
 
 VARIANTS: dict[str, dict] = {
     "plain": {},
@@ -35,27 +35,20 @@ def main() -> None:
     parser.add_argument("--network", default="nature", choices=["nature", "a3c"])
     parser.add_argument("--rounds", type=int, default=12)
     options = parser.parse_args()
-    start_tensorflow(default_threads())
+    base, threads = reference([f"network={options.network}"])
+    start_tensorflow(threads)
 
     from ppo import model
     from ppo.diagnostics import Diagnostics
-    from ppo.params import Params
-    from ppo.update import Updater, flattened
+    from ppo.update import Updater
 
-    rng = np.random.default_rng(0)
-    floats = rng.normal(size=(4, 128, 8)).astype(np.float32)
-    batch = flattened(
-        rng.integers(0, 256, (128, 8, 84, 84, 4)).astype(np.uint8),
-        rng.integers(0, 6, (128, 8)).astype(np.int32),
-        np.full((128, 8), -np.log(6), np.float32),
-        *floats[:3],
-    )
+    batch = random_batch(base)
     key, memory = np.array([1, 2], np.int32), np.zeros(2, np.float32)
     updaters, diagnoses = {}, None
     for name, settings in VARIANTS.items():
-        params = Params(**{"network": options.network, **settings})
-        network = model.build((84, 84, 4), 6, options.network)
-        updaters[name] = Updater(network, params, default_threads())
+        params = base.model_copy(update=settings)
+        network = model.build(observation_shape(base), NUM_ACTIONS, options.network)
+        updaters[name] = Updater(network, params, threads)
         diagnoses = diagnoses or Diagnostics(network, params)
     assert diagnoses is not None
     seconds: dict[str, list[float]] = {name: [] for name in [*VARIANTS, "diagnostics"]}

@@ -27,6 +27,7 @@ from rich.console import Console
 
 from ppo import checkpoint
 from ppo.folder import RunFolder
+from ppo.params import Params
 
 COMMAND = Path(__file__).resolve().parent.parent / "run_atari.py"
 
@@ -60,7 +61,7 @@ SHORT_CART_POLE: dict[str, Any] = {
     "threads": 1,
     "seed": 5,
 }
-STUCK_AT = 100
+STUCK_AT_STEP = 100
 
 
 class PoisonedCartPole(CartPoleEnv):
@@ -77,14 +78,14 @@ class PoisonedCartPole(CartPoleEnv):
 
 
 class StuckCartPole(CartPoleEnv):
-    """CartPole that hangs in a game place's step number STUCK_AT."""
+    """CartPole that hangs in a game place's step number STUCK_AT_STEP."""
 
     steps_so_far = 0
 
     def step(self, action: int):  # type: ignore[no-untyped-def, override]
         """As CartPole's, but for one."""
         self.steps_so_far += 1
-        if self.steps_so_far == STUCK_AT:
+        if self.steps_so_far == STUCK_AT_STEP:
             time.sleep(3600)
         return super().step(action)
 
@@ -241,17 +242,28 @@ def drill_stop(folder: Path) -> str:
 
 
 def drill_stop_stuck(folder: Path) -> str:
-    """So it does while a game hangs, or an update takes minutes: what was under way is given up."""
-    logdir = folder / "stuck"
+    """So it does while a game of the rollout, then one of an evaluation, hangs for an hour: what
+    was under way is given up.
+    """
     stuck = SHORT_CART_POLE | {"env_id": "ppo.drill:StuckCartPole-v0", "checkpoint_interval": 10**6}
-    process = start(logdir, stuck)
-    done = STUCK_AT // stuck["num_steps"]
-    while not len(progress(logdir)) >= done:
+    batch = stuck["num_steps"] * Params(**stuck).num_envs
+    whole = STUCK_AT_STEP // stuck["num_steps"]
+    said = _stop_at(folder / "rollout", stuck, points=whole, step=whole * batch)
+    # Its games hang in their 100th step, too; the point of step 512 waits for them.
+    evaluated = stuck | {"evaluation_interval": 2 * batch, "evaluation_games": 1000}
+    return said + "; " + _stop_at(folder / "evaluation", evaluated, points=1, step=2 * batch)
+
+
+def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
+    """Stop a run that hangs after so many points of its log; it must save that step."""
+    process = start(logdir, settings)
+    while not len(progress(logdir)) >= points:
         expect(process.poll() is None, "the run ended before it hung")
         time.sleep(0.1)
+    time.sleep(2)
     said = _stop(process)
-    step, wanted = checkpoint.newest(RunFolder(logdir)).step, done * stuck["num_steps"] * 8
-    expect(step == wanted, f"the checkpoint is of step {step}, not {wanted}")
+    saved = checkpoint.newest(RunFolder(logdir)).step
+    expect(saved == step, f"the checkpoint is of step {saved}, not {step}")
     return said
 
 

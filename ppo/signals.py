@@ -18,7 +18,9 @@ class StopRequest:
     """While the context lasts, the first SIGINT or SIGTERM sets a flag; a second ends at once.
 
     ``last_resort`` is called, from a thread, if the context still lasts GRACE_SECONDS after the
-    first. Python runs a signal's handler only between two of its own instructions, and an update is
+    first; by default it ends the process, which has nothing to save yet.
+
+    Python runs a signal's handler only between two of its own instructions, and an update is
     a single one that takes seconds. So the signals are read, as bytes, by a thread.
     """
 
@@ -26,7 +28,7 @@ class StopRequest:
         self._requested = threading.Event()
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
-        self.last_resort: Callable[[], None] = lambda: None
+        self.last_resort: Callable[[], None] = lambda: os._exit(SAVED)
         self._timer = threading.Timer(GRACE_SECONDS, lambda: self.last_resort())
         self._timer.daemon = True
 

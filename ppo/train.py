@@ -23,7 +23,7 @@ from ppo.learner import Diverged, Iteration, Learner, crossed
 from ppo.metrics import Log, Means, cut
 from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, load
 from ppo.recorder import Recorder
-from ppo.signals import SAVED, Interrupted, StopRequest
+from ppo.signals import NOT_SAVED, SAVED, Interrupted, StopRequest
 from ppo.startup import default_threads
 from ppo.terminal import Display
 
@@ -147,11 +147,12 @@ class _Run:
         self.log_due = self.evaluation_due = self.video_due = False
         self.evaluated: tuple[int, float] | None = None  # step and mean score
         self.best_saved: float | None = None
+        # Whoever holds the lock may write files; while it is free, _reached is what they stand for.
         self._files = threading.Lock()
-        self._reached: checkpoint.Checkpoint | None = None  # what _leave saves
-        stop.last_resort = self._leave
+        self._reached: checkpoint.Checkpoint | None = None
         self.versions = {name: version(name) for name in VERSIONS}
         self.display = Display(f"PPO · {params.env_id} · {folder.path}", params.whole_steps)
+        stop.last_resort = self._leave
         if start:
             self._restore(start)
 
@@ -235,7 +236,9 @@ class _Run:
                 self.recorder.wait(self.stop)
         finally:
             self.recorder.close(abandon=True)
-            self.log.close()
+            with self._files:
+                self._reached = None
+                self.log.close()
 
     def _record_missing(self) -> None:
         """Begin with the videos that were given up when the run was stopped."""
@@ -251,7 +254,8 @@ class _Run:
 
     def _loop(self) -> None:
         before, self._last_point = self.learner.step, (self.learner.step, time.perf_counter())
-        self._write_point(before)  # of an evaluation that was broken off, if there was one
+        with self._files:
+            self._write_point(before)  # of an evaluation that was broken off, if there was one
         for iteration in self._iterations():
             with self._files:
                 self._after(iteration, before)
@@ -274,15 +278,20 @@ class _Run:
             self._save(self.log.sizes())
 
     def _leave(self) -> None:
-        """End the process, from another thread, in the middle of an update that takes too long;
-        the state of the last iteration's end is saved.
+        """End the process, from another thread, in the middle of something that takes too long; the
+        state of the last iteration's end is saved.
         """
-        with self._files:
+        code, said = SAVED, "stopped; what was under way was given up, all before it is saved"
+        try:
+            self._files.acquire()
             if self._reached:
                 self._store(self._reached, self.log.sizes())
+        except BaseException as error:
+            code, said = NOT_SAVED, f"stopped, but the last steps could not be saved: {error}"
+        finally:
             self.display.__exit__()
-            self.display.say("stopped; what was under way was given up, all before it is saved")
-            os._exit(SAVED)
+            self.display.say(said)
+            os._exit(code)
 
     def _crossed(self, interval: str, before: int, after: int) -> bool:
         return crossed(getattr(self.params, interval), before, after)
@@ -324,9 +333,14 @@ class _Run:
         self.display.show(step, scalars)
 
     def _evaluate(self, step: int) -> None:
-        evaluation = evaluate(
-            self.learner.act, self.params, self.params.evaluation_games, step, self.stop
-        )
+        self._reached = self._state()  # with the evaluation still due
+        self._files.release()
+        try:
+            evaluation = evaluate(
+                self.learner.act, self.params, self.params.evaluation_games, step, self.stop
+            )
+        finally:
+            self._files.acquire()
         store(self.folder, evaluation, self.params, step)
         self.evaluated = (step, evaluation.mean)
         self.means.add(

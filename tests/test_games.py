@@ -482,11 +482,11 @@ def test_games_with_many_actions_are_restored_too(begin: Begin):
     assert restored.snapshot()[0].actions.tolist() == [299]
 
 
-# Halves
+# Several vectors
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
-def test_halves_play_the_games_that_one_vector_would(begin: Begin, num_envs: int):
+def test_two_vectors_play_the_games_that_one_vector_would(begin: Begin, num_envs: int):
     params = Params(env_id="BreakoutNoFrameskip-v4", num_envs=num_envs, max_frames_per_game=42)
     rules = Rules.of(params)
     whole = begin(rules, num_envs, seed=9)

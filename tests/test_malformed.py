@@ -1,5 +1,6 @@
-"""Malformed files, hundreds of them, given to the command as a user would: one message, no
-traceback, and no file created or changed."""
+"""Malformed files by the hundred. Settings and checkpoints are given to the command, as a user
+would: one message, no traceback, no file created or changed; replays to what reads and plays them.
+"""
 
 import contextlib
 import json

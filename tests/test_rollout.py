@@ -344,7 +344,7 @@ def test_another_seed_collects_another_rollout():
     assert not np.array_equal(one["actions"], two["actions"])
 
 
-def test_halves_collect_what_one_vector_would():
+def test_two_vectors_collect_what_one_vector_would():
     one, two = cartpoles(leaner), cartpoles(leaner, cut=False)
     for iteration in range(3):
         assert_equal(kept(one.collect(iteration)), kept(two.collect(iteration)))
