@@ -5,6 +5,7 @@ A game is how it began and what was done in it: the emulator is deterministic, s
 what checkpoints, replays and videos stand on.
 """
 
+import ctypes
 import difflib
 import importlib
 import itertools
@@ -274,6 +275,16 @@ class _AtariVector:
     def close(self) -> None:
         self.env.close()
         del self.env  # what is left for the interpreter's end is told as a leak
+        _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """Let the system have what was freed, which glibc keeps by the threads that used it: without
+    this an evaluation's games leave 8 MB behind.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def emulator_rules(rules: Rules) -> dict[str, Any]:
