@@ -11,14 +11,13 @@ told at once.
 """
 
 import argparse
-import csv
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ppo import sweep
+from ppo import drill, sweep
 from ppo.folder import RunFolder
 from ppo.params import load
 from ppo.startup import default_threads
@@ -34,8 +33,7 @@ def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, fl
 
 def told(folder: Path, perfect: float, score: float) -> dict[str, Any]:
     """What a run's progress.csv says of it."""
-    with open(RunFolder(folder).progress, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = drill.progress(folder)
     if not rows:
         return {}
     evaluated = [row for row in rows if row["eval/mean_reward"]]

@@ -104,15 +104,10 @@ def expect(fact: bool, otherwise: str) -> None:
         raise DrillError(otherwise)
 
 
-def start(
-    logdir: Path,
-    settings: dict | None,
-    limit_bytes: int | None = None,
-    overrides: Sequence[str] = (),
-) -> subprocess.Popen:
+def start(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> subprocess.Popen:
     """Start the command: a new run with settings, or with none a resume."""
     if settings is None:
-        what = ["--resume", *itertools.chain(*(("--set", text) for text in overrides))]
+        what = ["--resume"]
     else:
         pfile = logdir.parent / f"{logdir.name}.json"
         pfile.write_text(json.dumps(settings))
@@ -131,14 +126,9 @@ def start(
     )
 
 
-def run(
-    logdir: Path,
-    settings: dict | None,
-    limit_bytes: int | None = None,
-    overrides: Sequence[str] = (),
-) -> tuple[int, str]:
+def run(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> tuple[int, str]:
     """Run the command to its end: exit code and output."""
-    process = start(logdir, settings, limit_bytes, overrides)
+    process = start(logdir, settings, limit_bytes)
     output, _ = process.communicate()
     return process.returncode, output
 
