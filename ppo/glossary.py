@@ -229,7 +229,7 @@ METRICS: tuple[Metric, ...] = (
         "share",
         "units of the layer that are 0 for every sample and place of a minibatch",
         "below 0.5, steady",
-        "rising: units die, often from a learning rate that is too high",
+        "rising: units die; lower learning_rate, or try another picture_scaling",
     ),
     Metric(
         "eval/mean_reward",

@@ -73,6 +73,7 @@ class Learner:
             params.network,
             seed31(params.seed, Purpose.NETWORK),
             params.precision,
+            params.picture_scaling,
         )
         self.num_actions = self.vectors[0].num_actions
         self.act = model.sampler(self.model, shards(params.threads))

@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,23 +19,39 @@ TRUNK_GAIN, POLICY_GAIN, VALUE_GAIN = 2**0.5, 0.01, 1.0
 
 
 class PixelConv2D(keras.layers.Conv2D):
-    """A convolution over bytes: x / 255 * kernel + bias, for a stride that divides the kernel.
+    """A convolution over bytes x: f(x) * kernel + bias, where f is the ``scaling``.
 
-    Computed as a convolution of stride 1 over blocks of stride x stride pixels (space to
-    depth), the same function at a better speed; the kernel keeps its ordinary form, and takes
-    up the scale, so that no pixel is divided.
+    "unit"          f(x) = x / 255
+    "centered"      f(x) = (x - mean(x)) / 255, the mean over one observation
+    "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
+
+    All are linear in the kernel, which takes up the scale, so that no pixel is changed.
+    Where the stride divides the kernel it is computed as a convolution of stride 1 over blocks of
+    stride x stride pixels (space to depth), the same function at a better speed.
     """
 
+    def __init__(self, *arguments: Any, scaling: str = "unit", **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.scaling = scaling
+
     def call(self, pixels: tf.Tensor) -> tf.Tensor:
-        stride = self.strides[0]
         kernel = self.kernel * (1.0 / 255.0)
         floats = tf.cast(pixels, kernel.dtype)  # before they are moved: oneDNN moves no bytes
-        if pixels.shape[1] % stride or pixels.shape[2] % stride or self.kernel_size[0] % stride:
-            outputs = tf.nn.conv2d(floats, kernel, stride, "VALID")
-        else:
-            blocks = _blocks(floats, stride)
-            outputs = tf.nn.conv2d(blocks, _block_kernel(kernel, stride), 1, "VALID")
+        outputs = self._convolved(floats, kernel)
+        if self.scaling != "unit":
+            mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
+            outputs -= mean * tf.reduce_sum(kernel, [0, 1, 2])
+        if self.scaling == "standardized":
+            variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
+            outputs *= 255.0 * tf.math.rsqrt(tf.maximum(variance, 1.0))
         return self.activation(tf.nn.bias_add(outputs, self.bias))
+
+    def _convolved(self, floats: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        stride = self.strides[0]
+        if floats.shape[1] % stride or floats.shape[2] % stride or self.kernel_size[0] % stride:
+            return tf.nn.conv2d(floats, kernel, stride, "VALID")
+        blocks = _blocks(floats, stride)
+        return tf.nn.conv2d(blocks, _block_kernel(kernel, stride), 1, "VALID")
 
 
 def _blocks(pixels: tf.Tensor, size: int) -> tf.Tensor:
@@ -60,10 +77,12 @@ def build(
     network: str,
     seed: int = 0,
     precision: str = "float32",
+    picture_scaling: str = "unit",
 ) -> keras.Model:
     """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
 
-    Pictures are bytes, channels-last, and scaled inside; flat observations are floats.
+    Pictures are bytes, channels-last, and scaled inside (see ``PixelConv2D``); flat observations
+    are floats.
     Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the value),
     biases 0. With the precision "bfloat16" the trunk computes in it, from weights that stay
     float32 (Micikevicius et al. 2018); the heads stay float32. Raises ValueError where the network
@@ -84,7 +103,8 @@ def build(
     inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
     x = inputs
     for i, (filters, kernel, stride) in enumerate(convolutions):
-        kind = keras.layers.Conv2D if i else PixelConv2D
+        scaled = functools.partial(PixelConv2D, scaling=picture_scaling)
+        kind = keras.layers.Conv2D if i else scaled
         x = kind(filters, kernel, stride, name=f"conv{i + 1}", **options(TRUNK_GAIN))(x)
     x = keras.layers.Flatten(dtype=trunk)(x) if pictures else x
     for i, size in enumerate(units):

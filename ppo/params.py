@@ -140,6 +140,11 @@ class NetworkSettings(_Group):
         description="nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), or mlp "
         "for flat observations",
     )
+    picture_scaling: Literal["unit", "centered", "standardized"] = Field(
+        "unit",
+        description="what the network makes of an observation's bytes: unit (0 to 1), centered "
+        "(its mean taken off), or standardized (mean 0, standard deviation 1); pictures only",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="what the trunk computes in; weights and heads are float32 either way",

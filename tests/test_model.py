@@ -8,6 +8,7 @@ from ppo import model
 from ppo.keys import Purpose, key
 
 PICTURE = (84, 84, 4)
+SCALINGS = ["unit", "centered", "standardized"]
 
 
 def pictures(n: int, shape=PICTURE) -> np.ndarray:
@@ -69,11 +70,24 @@ def test_weights_follow_from_the_seed():
     assert not (first[0][:2, :2, :2, :2] == first[2][:2, :2, :2, :2]).all()
 
 
+def scaled(pixels, scaling) -> np.ndarray:
+    """Each observation by itself, in double precision, as PixelConv2D describes it."""
+    floats = pixels.astype(np.float64)
+    if scaling == "unit":
+        return floats / 255.0
+    centered = np.stack([picture - picture.mean() for picture in floats])
+    if scaling == "centered":
+        return centered / 255.0
+    return np.stack([picture / max(picture.std(), 1.0) for picture in centered])
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("size", [84, 40, 38])  # 38: no multiple of the stride
-def test_convolution_over_bytes_is_the_plain_one(size):
+def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(size, scaling):
     shape = (size, size, 3)
-    layer = model.PixelConv2D(5, 8, 4, activation="relu", bias_initializer="uniform")
+    layer = model.PixelConv2D(5, 8, 4, scaling=scaling, activation="relu", bias_initializer="ones")
     pixels = pictures(2, shape)
+    pixels[1] //= 4  # so that the observations differ in mean and deviation
     layer.build((None, *shape))
     with tf.GradientTape() as tape:
         outputs = layer(pixels)
@@ -81,13 +95,31 @@ def test_convolution_over_bytes_is_the_plain_one(size):
     gradients = tape.gradient(loss, [layer.kernel.value, layer.bias.value])
     kernel, bias = (tf.Variable(tf.cast(w.value, tf.float64)) for w in (layer.kernel, layer.bias))
     with tf.GradientTape() as tape:
-        scaled = tf.constant(pixels / 255.0)
-        plain = tf.nn.relu(tf.nn.conv2d(scaled, kernel, 4, "VALID") + bias)
+        plain = tf.nn.conv2d(tf.constant(scaled(pixels, scaling)), kernel, 4, "VALID") + bias
+        plain = tf.nn.relu(plain)
         loss = tf.reduce_sum(tf.sin(plain))
-    np.testing.assert_allclose(outputs, plain, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs, plain, rtol=1e-4, atol=1e-4)
     for got, expected in zip(gradients, tape.gradient(loss, [kernel, bias]), strict=True):
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * scale)
+        size_of_gradient = np.abs(expected).max()
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * size_of_gradient)
+
+
+def test_picture_of_one_colour_is_nothing_once_centered():
+    for scaling in ("centered", "standardized"):
+        net = model.build(PICTURE, 6, "a3c", 1, picture_scaling=scaling)
+        grey = np.full((2, *PICTURE), 87, np.uint8)
+        grey[1] = 200
+        np.testing.assert_allclose(net(grey)[1], 0.0, atol=1e-4)
+
+
+def test_standardized_network_sees_no_brightness_and_no_contrast():
+    dark = pictures(4) // 4
+    nets = {s: model.build(PICTURE, 6, "a3c", 1, picture_scaling=s) for s in SCALINGS}
+    values = {s: (net(dark)[1].numpy(), net(dark * 2 + 90)[1].numpy()) for s, net in nets.items()}
+    np.testing.assert_allclose(*values["standardized"], rtol=1e-3, atol=1e-4)
+    assert not np.allclose(*values["centered"], rtol=0.1)
+    np.testing.assert_allclose(nets["centered"](dark)[1], nets["centered"](dark + 90)[1], atol=1e-4)
+    assert not np.allclose(nets["unit"](dark)[1], nets["unit"](dark + 90)[1], rtol=0.1)
 
 
 def test_network_that_does_not_fit_is_refused():
