@@ -1,18 +1,21 @@
 """Stable-Baselines3's learning curve with the settings that rl-zoo3 publishes for Atari games.
 
-    .venv-sb3/bin/python benchmarks/sb3_curve.py --steps=1000000 --seed=1
+    .venv-sb3/bin/python benchmarks/sb3_curve.py --logdir=runs/sb3 --steps=500000 --seed=1
+    python -m ppo.sweep --logdir=runs --draw ours=RUN,RUN --draw Stable-Baselines3=runs/sb3
 
-Prints a JSON line every 10,000 steps or so: steps, seconds, games, the mean score of the last 100
-games; at the end, the scores of whole games of the sampled policy. The settings are those of
-rl-zoo3 2.9.2 (hyperparams/ppo.yml, atari): learning rate and clip range fall over the 10,000,000
-steps that it names; this script stops earlier. Runs with an interpreter of its own, which has
-benchmarks/requirements-sb3.txt.
+Writes the mean score of the last 100 games to a ``progress.csv`` with our names, every 10,240
+steps, and prints the scores of whole games of the sampled policy at the end, as a JSON line. The
+settings are those of rl-zoo3 2.9.2 (hyperparams/ppo.yml, atari): learning rate and clip range fall
+over the 10,000,000 steps that it names; this script stops earlier. Runs with an interpreter of
+its own, which has benchmarks/requirements-sb3.txt.
 """
 
 import argparse
+import csv
 import json
 import statistics
 import time
+from pathlib import Path
 
 import ale_py
 import gymnasium
@@ -30,24 +33,23 @@ POINT_STEPS = 10_240
 
 
 class Curve(BaseCallback):
-    """Prints the score as it learns, and ends the learning at a step."""
+    """Writes the score down as it learns, and ends the learning at a step."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, path: Path, steps: int) -> None:
         super().__init__()
-        self.steps, self.games, self.began = steps, 0, time.monotonic()
+        self.path, self.steps, self.began = path, steps, time.monotonic()
+        self._write("step", "rollout/ep_rew_mean", "time/time_elapsed")
 
     def _on_step(self) -> bool:
-        self.games += sum("episode" in info for info in self.locals["infos"])
-        recent = self.model.ep_info_buffer
-        if self.num_timesteps % POINT_STEPS == 0 and recent:
-            line = {
-                "steps": self.num_timesteps,
-                "seconds": round(time.monotonic() - self.began, 1),
-                "games": self.games,
-                "mean_of_last_games": statistics.fmean(game["r"] for game in recent),
-            }
-            print(json.dumps(line), flush=True)
+        scores = [game["r"] for game in self.model.ep_info_buffer]
+        if self.num_timesteps % POINT_STEPS == 0 and scores:
+            seconds = round(time.monotonic() - self.began, 1)
+            self._write(self.num_timesteps, statistics.fmean(scores), seconds)
         return self.num_timesteps < self.steps
+
+    def _write(self, *row: object) -> None:
+        with open(self.path, "a", newline="") as file:
+            csv.writer(file).writerow(row)
 
 
 def games(env_id: str, count: int, seed: int) -> VecFrameStack:
@@ -60,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--logdir", type=Path, required=True, help="a new folder")
     parser.add_argument("--env-id", default="PongNoFrameskip-v4")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--seed", type=int, default=1)
@@ -68,6 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
+    options.logdir.mkdir(parents=True)
     model = PPO(
         "CnnPolicy",
         games(options.env_id, 8, options.seed),
@@ -80,7 +84,8 @@ def main() -> None:
         ent_coef=0.01,
         seed=options.seed,
     )
-    model.learn(PUBLISHED_STEPS, callback=Curve(options.steps))
+    curve = Curve(options.logdir / "progress.csv", options.steps)
+    model.learn(PUBLISHED_STEPS, callback=curve)
     scores, _ = evaluate_policy(
         model,
         games(options.env_id, 8, options.seed + 1000),
