@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ppo import drill, sweep
+from ppo import curves, sweep
 from ppo.folder import RunFolder
 from ppo.params import load
 from ppo.startup import default_threads
@@ -33,7 +33,7 @@ def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, fl
 
 def told(folder: Path, perfect: float, score: float) -> dict[str, Any]:
     """What a run's progress.csv says of it."""
-    rows = drill.progress(folder)
+    rows = curves.progress(folder)
     if not rows:
         return {}
     evaluated = [row for row in rows if row["eval/mean_reward"]]

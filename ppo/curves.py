@@ -53,12 +53,20 @@ class Comparison:
         return float(np.trapezoid(self.mean, self.steps) / np.ptp(self.steps))
 
 
+def progress(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's ``progress.csv``, none if it has no such file. Raises OSError."""
+    path = RunFolder(folder).progress
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def read(folder: Path) -> Curve:
     """The score of a run from its ``progress.csv``. Raises CurveError."""
     path = RunFolder(folder).progress
     try:
-        with open(path, newline="") as file:
-            rows = [(row["step"], row[SCORE]) for row in csv.DictReader(file) if row[SCORE]]
+        rows = [(row["step"], row[SCORE]) for row in progress(folder) if row[SCORE]]
         steps, scores = np.array(rows, float).reshape(-1, 2).T
     except (OSError, KeyError, ValueError) as error:
         raise CurveError(f"{path} is no log of a run: {error}") from error

@@ -4,7 +4,6 @@ Real runs in a temporary folder are killed, stopped, damaged, starved of disk an
 row says whether what was promised in docs/reliability.md came true.
 """
 
-import csv
 import hashlib
 import itertools
 import json
@@ -25,7 +24,7 @@ import gymnasium
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from rich.console import Console
 
-from ppo import checkpoint
+from ppo import checkpoint, curves
 from ppo.folder import RunFolder
 from ppo.params import Params
 
@@ -143,7 +142,7 @@ def fingerprint(logdir: Path) -> str:
         digest.update(name.encode() + newest.arrays[name].tobytes())
     kept = ("iteration", "epochs", "games_played", "best_score", "recent", "unfinished")
     digest.update(json.dumps([newest.step, [newest.facts[key] for key in kept]]).encode())
-    for row in progress(logdir):
+    for row in curves.progress(logdir):
         steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
         digest.update(json.dumps(steady).encode())
     for path in sorted(RunFolder(logdir).replays.glob("step-*.json")):
@@ -225,9 +224,7 @@ def drill_stop(folder: Path) -> str:
     """SIGTERM saves everything within ten seconds, and the run goes on from there."""
     logdir = folder / "stopped"
     process = start(logdir, SHORT_CART_POLE | {"total_steps": 10**6})
-    while not RunFolder(logdir).progress.exists():
-        expect(process.poll() is None, "the run ended before it began")
-        time.sleep(0.1)
+    _wait_for(process, logdir, points=1)
     return _stop(process)
 
 
@@ -247,9 +244,7 @@ def drill_stop_stuck(folder: Path) -> str:
 def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
     """Stop a run that hangs after so many points of its log; it must save that step."""
     process = start(logdir, settings)
-    while not len(progress(logdir)) >= points:
-        expect(process.poll() is None, "the run ended before it hung")
-        time.sleep(0.1)
+    _wait_for(process, logdir, points)
     time.sleep(2)
     said = _stop(process)
     saved = checkpoint.newest(RunFolder(logdir)).step
@@ -257,12 +252,11 @@ def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
     return said
 
 
-def progress(logdir: Path) -> list[dict[str, str]]:
-    """The rows of a run's progress.csv."""
-    if not RunFolder(logdir).progress.exists():
-        return []
-    with open(RunFolder(logdir).progress, newline="") as file:
-        return list(csv.DictReader(file))
+def _wait_for(process: subprocess.Popen, logdir: Path, points: int) -> None:
+    """Until the log of a run has so many points."""
+    while not len(curves.progress(logdir)) >= points:
+        expect(process.poll() is None, f"the run ended before its log had {points} points")
+        time.sleep(0.1)
 
 
 def _stop(process: subprocess.Popen) -> str:

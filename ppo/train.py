@@ -334,13 +334,10 @@ class _Run:
 
     def _evaluate(self, step: int) -> None:
         self._reached = self._state()  # with the evaluation still due
-        self._files.release()
-        try:
+        with _released(self._files):
             evaluation = evaluate(
                 self.learner.act, self.params, self.params.evaluation_games, step, self.stop
             )
-        finally:
-            self._files.acquire()
         store(self.folder, evaluation, self.params, step)
         self.evaluated = (step, evaluation.mean)
         self.means.add(
@@ -398,6 +395,16 @@ class _Run:
             return False
         self.best_saved = score
         return True
+
+
+@contextmanager
+def _released(lock: threading.Lock) -> Iterator[None]:
+    """Let go of a lock while the context lasts."""
+    lock.release()
+    try:
+        yield
+    finally:
+        lock.acquire()
 
 
 def _as_table(params: Params) -> str:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ppo import drill, params, train
+from ppo import curves, drill, params, train
 
 
 @pytest.mark.parametrize(("name", "scenario"), drill.DRILLS, ids=[name for name, _ in drill.DRILLS])
@@ -41,7 +41,7 @@ def test_clock_of_a_run_begins_with_its_command_and_goes_on_over_a_resume(tmp_pa
     settings = params.Params(**drill.SHORT_CART_POLE | {"total_steps": 512, "threads": 2})
     train.run(settings, tmp_path, began=time.monotonic() - 1000)
     train.resume(tmp_path, ["total_steps=1024"], began=time.monotonic() - 500)
-    seconds = [float(row["time/time_elapsed"]) for row in drill.progress(tmp_path)]
+    seconds = [float(row["time/time_elapsed"]) for row in curves.progress(tmp_path)]
     assert len(seconds) == 4 and seconds == sorted(seconds)
     assert seconds[0] > 1000 and seconds[1] < 1100
     assert seconds[2] > 1500 and seconds[3] < 1600
@@ -67,7 +67,7 @@ train.run(params.Params(**stuck), sys.argv[1])
 def test_a_last_resort_that_fails_ends_the_run_all_the_same(tmp_path):
     command = [sys.executable, "-c", FAILS_TO_SAVE, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        while len(drill.progress(tmp_path)) < 3:
+        while len(curves.progress(tmp_path)) < 3:
             assert process.poll() is None
             time.sleep(0.1)
         time.sleep(1)
