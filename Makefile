@@ -1,3 +1,4 @@
+# make watch  a video of a game of the trained agent that comes along
 # make pong   train on Pong, or go on with the training
 # make test   lint, types, tests
 # Each does all of its own set-up, in .venv.
@@ -6,7 +7,10 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 RUN := .venv/bin/python
 PONG := runs/pong
 
-.PHONY: pong test lint types check clean
+.PHONY: watch pong test lint types check clean
+
+watch: .venv/installed
+	$(RUN) run_atari.py --logdir=pretrained/pong --watch
 
 pong: .venv/installed
 	@if [ -f $(PONG)/params.json ]; then \

@@ -1,0 +1,35 @@
+"""The trained agent that comes along: whose it is, its size, and that it still wins."""
+
+import json
+import shutil
+from pathlib import Path
+
+from ppo import params, show
+from ppo.folder import RunFolder
+
+ROOT = Path(__file__).resolve().parent.parent
+PONG = RunFolder(ROOT / "pretrained" / "pong")
+
+
+def test_its_settings_are_those_of_the_example_file():
+    example, its = params.load(ROOT / "example-pong-params.json"), params.load(PONG.params)
+    named = {key for key in type(example).model_fields if key not in ("seed", "threads")}
+    named -= {"sticky_action_probability"}  # what null stands for is written down
+    assert {key: getattr(its, key) for key in named} == {k: getattr(example, k) for k in named}
+
+
+def test_it_is_one_small_checkpoint_of_the_last_step():
+    (path,) = PONG.checkpoints.iterdir()
+    assert path.name == f"step-{params.load(PONG.params).whole_steps:012d}.ckpt"
+    assert path.stat().st_size < 10_000_000
+
+
+def test_its_evaluation_is_there():
+    last = json.loads(PONG.evaluations.read_text().splitlines()[-1])
+    assert last["step"] == params.load(PONG.params).whole_steps
+    assert len(last["scores"]) == 30
+
+
+def test_it_wins(tmp_path):
+    shutil.copytree(PONG.path, tmp_path / "pong")
+    assert show.evaluate_run(tmp_path / "pong", 2).mean > 15
