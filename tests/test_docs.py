@@ -19,7 +19,7 @@ def test_generated_page_is_up_to_date(name):
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
     missing = [t for t in targets if not t.startswith("http") and not (page.parent / t).exists()]
@@ -38,7 +38,7 @@ def test_surrogate_figures_can_be_drawn(tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_places_in_the_code_that_a_page_names_are_there(page):
     named = re.findall(r"`(ppo/\w+\.py):\s+([\w.]+)`", page.read_text())
     for file, name in named:
