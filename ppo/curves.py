@@ -89,6 +89,11 @@ def compare(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
     ]
 
 
+def each(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
+    """Every variant by itself, at the steps that all of its own runs have reached."""
+    return [compare({name: runs})[0] for name, runs in variants.items()]
+
+
 def collapses(scores: np.ndarray, fall: float) -> list[float]:
     """The depth of each collapse of a curve, in points.
 
@@ -142,14 +147,16 @@ def table(variants: Mapping[str, Sequence[Curve]]) -> str:
 
 
 def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:
-    """The mean curve of each variant with its 95 percent interval, as a picture."""
+    """The mean curve of each variant with its 95 percent interval, as far as its own runs go, as a
+    picture.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
-    for comparison in compare(variants):
+    for comparison in each(variants):
         (line,) = axes.plot(comparison.steps, comparison.mean, label=comparison.name)
         if len(comparison.scores) > 1:
             low, high = comparison.interval()

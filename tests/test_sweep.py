@@ -39,6 +39,13 @@ def test_runs_are_compared_at_the_steps_that_all_have_reached():
     assert comparisons[1].mean[-1] == 12.5
 
 
+def test_a_figure_shows_each_variant_as_far_as_its_own_runs_go():
+    long, short = curve(0, 1, 2, 3, 4), curve(0, 10, 20)
+    shown = curves.each({"long": [long], "both": [long, short]})
+    assert [comparison.name for comparison in shown] == ["long", "both"]
+    assert [comparison.steps[-1] for comparison in shown] == [400, 200]
+
+
 def test_area_is_the_mean_score_on_the_way():
     (comparison,) = curves.compare({"a": [curve(0, 10, 20)]})
     assert comparison.area == pytest.approx(10)
