@@ -62,8 +62,7 @@ def main() -> None:
     from ppo.diagnostics import layer_names
     from ppo.update import Updater
 
-    shape = observation_shape(settings)
-    network = model.build(shape, NUM_ACTIONS, settings.network, precision=settings.precision)
+    network = model.of_settings(observation_shape(settings), NUM_ACTIONS, settings)
     updater = Updater(network, settings, threads)
     batch = random_batch(settings)
 

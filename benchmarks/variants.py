@@ -47,7 +47,7 @@ def main() -> None:
     updaters, diagnoses = {}, None
     for name, settings in VARIANTS.items():
         params = base.model_copy(update=settings)
-        network = model.build(observation_shape(base), NUM_ACTIONS, options.network)
+        network = model.of_settings(observation_shape(base), NUM_ACTIONS, params)
         updaters[name] = Updater(network, params, threads)
         diagnoses = diagnoses or Diagnostics(network, params)
     assert diagnoses is not None

@@ -67,13 +67,11 @@ class Learner:
         self.vectors = vectors(
             params, self.rules, params.seed, params.threads, count=2 if has_gpu() else 1
         )
-        self.model = model.build(
+        self.model = model.of_settings(
             self.vectors[0].observations.shape[1:],
             self.vectors[0].num_actions,
-            params.network,
+            params,
             seed31(params.seed, Purpose.NETWORK),
-            params.precision,
-            params.picture_scaling,
         )
         self.num_actions = self.vectors[0].num_actions
         self.act = model.sampler(self.model, shards(params.threads))

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ppo.params import NetworkSettings
+
 # Filters, kernel and stride of each convolution, then the units of the dense layer.
 NETWORKS: dict[str, tuple[tuple[tuple[int, int, int], ...], tuple[int, ...]]] = {
     "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), (512,)),  # Mnih et al. 2015
@@ -102,9 +104,9 @@ def build(
     pictures = bool(convolutions)
     inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
     x = inputs
+    over_bytes = functools.partial(PixelConv2D, scaling=picture_scaling)
     for i, (filters, kernel, stride) in enumerate(convolutions):
-        scaled = functools.partial(PixelConv2D, scaling=picture_scaling)
-        kind = keras.layers.Conv2D if i else scaled
+        kind = keras.layers.Conv2D if i else over_bytes
         x = kind(filters, kernel, stride, name=f"conv{i + 1}", **options(TRUNK_GAIN))(x)
     x = keras.layers.Flatten(dtype=trunk)(x) if pictures else x
     for i, size in enumerate(units):
@@ -113,6 +115,20 @@ def build(
     logits = keras.layers.Dense(num_actions, name="policy", **options(POLICY_GAIN, None))(x)
     value = keras.layers.Dense(1, name="value", **options(VALUE_GAIN, None))(x)
     return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=network)
+
+
+def of_settings(
+    observation_shape: tuple[int, ...], num_actions: int, settings: NetworkSettings, seed: int = 0
+) -> keras.Model:
+    """The model that the settings ask for; see ``build``."""
+    return build(
+        observation_shape,
+        num_actions,
+        settings.network,
+        seed,
+        settings.precision,
+        settings.picture_scaling,
+    )
 
 
 def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:

@@ -34,13 +34,7 @@ def load_agent(folder: RunFolder) -> TrainedAgent:
     vector = GameVector(rules, 1, 1, frame_stack=params.frame_stack, screen_size=params.screen_size)
     shape, num_actions = vector.observations.shape[1:], vector.num_actions
     vector.close()
-    network = model.build(
-        shape,
-        num_actions,
-        params.network,
-        precision=params.precision,
-        picture_scaling=params.picture_scaling,
-    )
+    network = model.of_settings(shape, num_actions, params)
     weights = saved.group("weights")
     checkpoint.check_fit(weights, network.get_weights())
     network.set_weights(weights)

@@ -85,7 +85,9 @@ def scaled(pixels, scaling) -> np.ndarray:
 @pytest.mark.parametrize("size", [84, 40, 38])  # 38: no multiple of the stride
 def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(size, scaling):
     shape = (size, size, 3)
-    layer = model.PixelConv2D(5, 8, 4, scaling=scaling, activation="relu", bias_initializer="ones")
+    layer = model.PixelConv2D(
+        5, 8, 4, scaling=scaling, activation="relu", bias_initializer="uniform"
+    )
     pixels = pictures(2, shape)
     pixels[1] //= 4  # so that the observations differ in mean and deviation
     layer.build((None, *shape))
@@ -98,10 +100,10 @@ def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(size, scaling)
         plain = tf.nn.conv2d(tf.constant(scaled(pixels, scaling)), kernel, 4, "VALID") + bias
         plain = tf.nn.relu(plain)
         loss = tf.reduce_sum(tf.sin(plain))
-    np.testing.assert_allclose(outputs, plain, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs, plain, rtol=1e-5, atol=1e-5)
     for got, expected in zip(gradients, tape.gradient(loss, [kernel, bias]), strict=True):
         size_of_gradient = np.abs(expected).max()
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * size_of_gradient)
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * size_of_gradient)
 
 
 def test_picture_of_one_colour_is_nothing_once_centered():
