@@ -1,6 +1,7 @@
 """Whole games with a trained policy: their scores, and what can be said of its mean."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,14 +66,15 @@ def evaluate(
     step: int,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Play whole games, ``num_envs`` at once, with actions drawn from the policy.
+    """Play whole games, at most ``num_envs`` at once, with actions drawn from the policy.
 
     Each place plays a share that is fixed beforehand, or else short games would count too
     often. The same run, step and number of games give the same games. Raises Interrupted as soon
     as ``interrupted`` says so.
     """
     assert params.seed is not None and params.threads is not None
-    places = min(params.num_envs, num_games)
+    games_in_a_row = math.ceil(num_games / params.num_envs)
+    places = math.ceil(num_games / games_in_a_row)  # no more: an idle place's game costs as much
     shares = [len(range(place, num_games, places)) for place in range(places)]
     vector = GameVector(
         Rules.of(params),

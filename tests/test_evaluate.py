@@ -66,6 +66,17 @@ def test_each_place_plays_its_share_however_long_its_games_last():
     assert scores[:3] == [500] * 3 and max(scores[3:]) < 15
 
 
+def test_no_place_plays_that_would_not_end_it_sooner():
+    at_once = set()
+
+    def act(observations: np.ndarray, key: np.ndarray) -> tuple:
+        at_once.add(len(observations))
+        return gambler(observations, key)
+
+    evaluate(act, CARTPOLE.model_copy(update={"num_envs": 8}), 10, step=0)
+    assert at_once == {5}  # two in a row at each, as with eight, where six would wait
+
+
 def test_a_single_game_is_the_first_of_the_first_place():
     evaluation = evaluate(gambler, CARTPOLE, 1, step=0)
     first = Beginning(seed31(5, Purpose.EVALUATION_GAME, 0, 0), 0)
