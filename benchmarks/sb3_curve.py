@@ -5,7 +5,7 @@
 
 Writes the mean score of the last 100 games to a ``progress.csv`` with our names, every 10,240
 steps, and prints the scores of whole games of the sampled policy at the end, as a JSON line. The
-settings are those of rl-zoo3 2.9.2 (hyperparams/ppo.yml, atari): learning rate and clip range fall
+settings are those of rl-zoo3 2.9.2 (see sb3.py): learning rate and clip range fall
 over the 10,000,000 steps that it names; this script stops earlier. Runs with an interpreter of
 its own, which has benchmarks/requirements-sb3.txt.
 """
@@ -17,16 +17,11 @@ import statistics
 import time
 from pathlib import Path
 
-import ale_py
-import gymnasium
 import torch
+from sb3 import PUBLISHED, games
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecFrameStack
-
-gymnasium.register_envs(ale_py)
 
 PUBLISHED_STEPS = 10_000_000
 POINT_STEPS = 10_240
@@ -52,11 +47,6 @@ class Curve(BaseCallback):
             csv.writer(file).writerow(row)
 
 
-def games(env_id: str, count: int, seed: int) -> VecFrameStack:
-    """Its own games, with its own preprocessing."""
-    return VecFrameStack(make_atari_env(env_id, n_envs=count, seed=seed), n_stack=4)
-
-
 def main() -> None:
     """Train, print the curve, evaluate, print the scores."""
     parser = argparse.ArgumentParser(
@@ -74,21 +64,17 @@ def main() -> None:
     options.logdir.mkdir(parents=True)
     model = PPO(
         "CnnPolicy",
-        games(options.env_id, 8, options.seed),
-        n_steps=128,
-        batch_size=256,
-        n_epochs=4,
+        games(options.env_id, options.seed),
         learning_rate=lambda remaining: 2.5e-4 * remaining,
         clip_range=lambda remaining: 0.1 * remaining,
-        vf_coef=0.5,
-        ent_coef=0.01,
         seed=options.seed,
+        **PUBLISHED,
     )
     curve = Curve(options.logdir / "progress.csv", options.steps)
     model.learn(PUBLISHED_STEPS, callback=curve)
     scores, _ = evaluate_policy(
         model,
-        games(options.env_id, 8, options.seed + 1000),
+        games(options.env_id, options.seed + 1000),
         options.evaluation_games,
         deterministic=False,
         return_episode_rewards=True,
