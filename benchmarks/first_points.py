@@ -10,34 +10,27 @@ few openings among its steps, so that a policy may be good at everything but the
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppo.folder import RunFolder
-from ppo.games import GameVector
-from ppo.keys import Purpose, key
-from ppo.show import TrainedAgent, load_agent
+from ppo.startup import default_threads, start_tensorflow
+
+if TYPE_CHECKING:
+    from ppo.show import TrainedAgent
 
 
-def first_rewards(agent: TrainedAgent, num_games: int, num_steps: int) -> np.ndarray:
+def first_rewards(agent: "TrainedAgent", num_games: int, num_steps: int) -> np.ndarray:
     """The first reward of each game within its first steps, 0 where there is none, [num_games]."""
-    params = agent.params
-    assert params.seed is not None
-    vector = GameVector(
-        agent.rules,
-        num_games,
-        1,
-        frame_stack=params.frame_stack,
-        screen_size=params.screen_size,
-        seed=params.seed,
-        purpose=Purpose.EVALUATION_GAME,
-    )
+    from ppo.evaluate import act_once, games_of
+
+    vector = games_of(agent.params, num_games)
     vector.begin()
     first = np.zeros(num_games, np.float32)
-    for step in range(num_steps):
-        action_key = key(params.seed, Purpose.EVALUATION_ACTION, agent.step, step)
-        vector.send(agent.act(vector.observations, action_key)[0])
-        first = np.where(first == 0, vector.receive().rewards, first)
+    for count in range(num_steps):
+        transition = act_once(agent.act, vector, agent.params, agent.step, count)
+        first = np.where(first == 0, transition.rewards, first)
     vector.close()
     return first
 
@@ -51,6 +44,10 @@ def main() -> None:
     parser.add_argument("--games", type=int, default=24)
     parser.add_argument("--steps", type=int, default=120)
     options = parser.parse_args()
+    start_tensorflow(default_threads())
+
+    from ppo.show import load_agent
+
     agent = load_agent(RunFolder(options.logdir))
     first = first_rewards(agent, options.games, options.steps)
     counts = {"won": int((first > 0).sum()), "lost": int((first < 0).sum())}

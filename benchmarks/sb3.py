@@ -20,7 +20,8 @@ from stable_baselines3.common.vec_env import VecFrameStack
 
 gymnasium.register_envs(ale_py)
 
-# What rl-zoo3 2.9.2 publishes for Atari games (hyperparams/ppo.yml), but for the falling rates.
+# What rl-zoo3 2.9.2 publishes for Atari games (hyperparams/ppo.yml); the first two fall to 0.
+LEARNING_RATE, CLIP_RANGE = 2.5e-4, 0.1
 GAMES = 8
 PUBLISHED = {"n_steps": 128, "batch_size": 256, "n_epochs": 4, "vf_coef": 0.5, "ent_coef": 0.01}
 
@@ -75,8 +76,8 @@ def main() -> None:
     model = PPO(
         "CnnPolicy",
         games("PongNoFrameskip-v4", seed=1),
-        learning_rate=2.5e-4,
-        clip_range=0.1,
+        learning_rate=LEARNING_RATE,
+        clip_range=CLIP_RANGE,
         seed=1,
         policy_kwargs=small if options.network == "a3c" else None,
         **PUBLISHED,

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import torch
-from sb3 import PUBLISHED, games
+from sb3 import CLIP_RANGE, LEARNING_RATE, PUBLISHED, games
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -65,8 +65,8 @@ def main() -> None:
     model = PPO(
         "CnnPolicy",
         games(options.env_id, options.seed),
-        learning_rate=lambda remaining: 2.5e-4 * remaining,
-        clip_range=lambda remaining: 0.1 * remaining,
+        learning_rate=lambda remaining: LEARNING_RATE * remaining,
+        clip_range=lambda remaining: CLIP_RANGE * remaining,
         seed=options.seed,
         **PUBLISHED,
     )

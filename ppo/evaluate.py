@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppo.folder import RunFolder, write_whole
-from ppo.games import Game, GameVector, Rules
+from ppo.games import Game, GameVector, Rules, Transition
 from ppo.keys import Purpose, key
 from ppo.model import Act
 from ppo.params import Params
@@ -72,11 +72,21 @@ def evaluate(
     often. The same run, step and number of games give the same games. Raises Interrupted as soon
     as ``interrupted`` says so.
     """
-    assert params.seed is not None and params.threads is not None
     games_in_a_row = math.ceil(num_games / params.num_envs)
     places = math.ceil(num_games / games_in_a_row)  # no more: an idle place's game costs as much
     shares = [len(range(place, num_games, places)) for place in range(places)]
-    vector = GameVector(
+    vector = games_of(params, places)
+    try:
+        games = _play(act, vector, shares, params, step, interrupted)
+    finally:
+        vector.close()
+    return Evaluation(games)
+
+
+def games_of(params: Params, places: int) -> GameVector:
+    """The evaluation games of a run, not yet begun; the caller closes them."""
+    assert params.seed is not None and params.threads is not None
+    return GameVector(
         Rules.of(params),
         places,
         min(params.threads, places),
@@ -85,11 +95,16 @@ def evaluate(
         seed=params.seed,
         purpose=Purpose.EVALUATION_GAME,
     )
-    try:
-        games = _play(act, vector, shares, (params.seed, step), interrupted)
-    finally:
-        vector.close()
-    return Evaluation(games)
+
+
+def act_once(act: Act, vector: GameVector, params: Params, step: int, count: int) -> Transition:
+    """One step of every game: the ``count``-th of an evaluation of the policy of ``step``."""
+    assert params.seed is not None
+    actions, _, _ = act(
+        vector.observations, key(params.seed, Purpose.EVALUATION_ACTION, step, count)
+    )
+    vector.send(actions)
+    return vector.receive()
 
 
 def store(folder: RunFolder, evaluation: Evaluation, params: Params, step: int) -> None:
@@ -107,21 +122,18 @@ def _play(
     act: Act,
     vector: GameVector,
     shares: list[int],
-    seed_and_step: tuple[int, int],
+    params: Params,
+    step: int,
     interrupted: Callable[[], bool],
 ) -> list[Game]:
     """The games of each place, up to its share, place by place."""
-    seed, step = seed_and_step
     vector.begin()
     games: list[list[Game]] = [[] for _ in shares]
     count = 0
     while any(len(played) < share for played, share in zip(games, shares, strict=True)):
         if interrupted():
             raise Interrupted
-        action_key = key(seed, Purpose.EVALUATION_ACTION, step, count)
-        actions, _, _ = act(vector.observations, action_key)
-        vector.send(actions)
-        transition = vector.receive()
+        transition = act_once(act, vector, params, step, count)
         over = np.flatnonzero(transition.terminated | transition.truncated)
         for place, game in zip(over, transition.finished, strict=True):
             games[place].append(game)
