@@ -1,13 +1,14 @@
-# make watch  a video of a game of the trained agent that comes along
-# make pong   train on Pong, or go on with the training
+# make watch  a video of a game of the included agent
+# make pong   train on Pong, or resume the training
 # make test   lint, types, tests
+# make quick  lint, types, and the tests that need no TensorFlow: under a minute
 # Each does all of its own set-up, in .venv.
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 RUN := .venv/bin/python
 PONG := runs/pong
 
-.PHONY: watch pong test lint types check clean
+.PHONY: watch pong test quick lint types check clean
 
 watch: .venv/installed
 	$(RUN) run_atari.py --logdir=pretrained/pong --watch
@@ -20,6 +21,9 @@ pong: .venv/installed
 	fi
 
 test: lint types check
+
+quick: lint types
+	$(RUN) -m pytest -n 2 tests/light
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .

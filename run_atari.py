@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""Train a PPO agent on an Atari game, go on with it, evaluate it, or watch it play."""
+"""Train a PPO agent on an Atari game, resume its training, evaluate it, or watch it play."""
 
 import argparse
 import sys
 import time
 from pathlib import Path
 
-from ppo import glossary
-from ppo import params as settings
-from ppo.folder import FolderError, RunFolder, check_new, check_run
+import ppo
+from ppo import params, presets
+from ppo.files import scalars
+from ppo.files.folder import FolderError, HoldsNoRun, HoldsRun
 from ppo.params import ParamsError
-from ppo.signals import SAVED as STOPPED
-
-DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 4
+from ppo.process.exit_codes import ExitCode
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,64 +20,62 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         if options.describe_params:
-            print(settings.describe(), end="")
-            return DONE
-        if options.describe_metrics:
-            print(glossary.describe(), end="")
-            return DONE
-        return _command(options, began)
+            print(params.describe(), end="")
+        elif options.describe_metrics:
+            print(scalars.describe(), end="")
+        else:
+            return _command(options, began)
+        return ExitCode.DONE
+    except HoldsRun as error:
+        remedy = f"resume it with --resume, or choose a free name, such as {error.free}"
+        return _fail(ExitCode.REFUSED, f"{error.logdir} holds a run; {remedy}")
+    except HoldsNoRun as error:
+        return _fail(ExitCode.REFUSED, f"{error}; start one with --pfile=FILE")
     except (ParamsError, FolderError) as error:
-        return _fail(REFUSED, str(error))
+        return _fail(ExitCode.REFUSED, str(error))
     except KeyboardInterrupt:
-        return _fail(FAILED, "interrupted; nothing was saved")
+        return _fail(ExitCode.FAILED, "interrupted; nothing was saved")
 
 
 def _command(options: argparse.Namespace, began: float) -> int:
-    from ppo import games
-    from ppo.startup import default_threads, start_tensorflow
-
-    logdir = options.logdir
-    if options.pfile:
-        params = settings.load(options.pfile, options.set, [games.check])
-        check_new(logdir)
-    else:
-        check_run(logdir)
-        overrides = options.set if options.resume else ()
-        params = settings.load(RunFolder(logdir).params, overrides, [games.check])
-    if options.watch is not None and not games.Rules.of(params).is_atari:
-        raise FolderError(f"{params.env_id} has no picture to make a video of; use --evaluate")
-    start_tensorflow(params.threads or default_threads())
-
     from ppo import train
     from ppo.checkpoint import CheckpointError, MisfitError
-    from ppo.replay import ReplayError
-    from ppo.video import VideoError
+    from ppo.files.video import VideoError
+    from ppo.play.replay import ReplayError
 
     try:
         if options.pfile:
-            train.run(params, logdir, began)
+            _train(options, began)
         elif options.resume:
-            train.resume(logdir, options.set, began)
+            train.resume(options.logdir, options.set, began)
         else:
-            _play(options, logdir)
-        return DONE
+            _play(options)
+        return ExitCode.DONE
     except MisfitError as error:
-        return _fail(REFUSED, str(error))
+        return _fail(ExitCode.REFUSED, str(error))
     except train.Stopped as error:
-        return _fail(STOPPED, str(error))
+        return _fail(ExitCode.STOPPED, str(error))
     except train.Diverged as error:
-        return _fail(DIVERGED, str(error))
+        return _fail(ExitCode.DIVERGED, str(error))
     except (CheckpointError, ReplayError, VideoError, OSError) as error:
-        return _fail(FAILED, str(error))
+        return _fail(ExitCode.FAILED, str(error))
 
 
-def _play(options: argparse.Namespace, logdir: Path) -> None:
-    from ppo import show
+def _train(options: argparse.Namespace, began: float) -> None:
+    from ppo import train
+    from ppo.envs import catalog
+
+    settings = params.load(presets.find(options.pfile), options.set, [catalog.check])
+    train.run(settings, options.logdir, began)
+
+
+def _play(options: argparse.Namespace) -> None:
+    from ppo.play.show import evaluate_run, watch_run
 
     if options.evaluate is not None:
-        show.evaluate_run(logdir, options.evaluate)
+        evaluate_run(options.logdir, options.evaluate)
     else:
-        show.watch_run(logdir, options.watch)
+        watch_run(options.logdir, options.watch)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -89,11 +86,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog="Exit codes: 0 done, 1 failed, 2 refused and nothing started, 3 stopped by a signal "
         "with everything saved, 4 diverged.",
     )
+    parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")
     parser.add_argument("--logdir", type=Path, help="the run's folder; new or empty for training")
     does = parser.add_mutually_exclusive_group(required=True)
-    does.add_argument("--pfile", type=Path, metavar="FILE", help="train with a JSON params file")
     does.add_argument(
-        "--resume", action="store_true", help="go on from the newest sound checkpoint"
+        "--pfile",
+        metavar="FILE",
+        help=f"train with a JSON params file, or with a preset: {', '.join(presets.names())}",
+    )
+    does.add_argument(
+        "--resume", action="store_true", help="resume from the newest valid checkpoint"
     )
     does.add_argument(
         "--evaluate",
@@ -114,7 +116,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     does.add_argument(
         "--describe-metrics",
         action="store_true",
-        help="every scalar: unit, meaning, healthy range, what to do outside it",
+        help="every scalar: unit, meaning, healthy range, remedy",
     )
     parser.add_argument(
         "--set",
@@ -133,11 +135,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text} is no number of games from 1 to 10000")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of games from 1 to 10000")
     return int(text)
 
 
-def _fail(code: int, message: str) -> int:
+def _fail(code: ExitCode, message: str) -> ExitCode:
     print(message, file=sys.stderr)
     return code
 

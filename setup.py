@@ -1,9 +1,9 @@
-"""The package; what it needs is written once, in requirements.txt."""
+"""The package; what it needs is listed once, in requirements.txt."""
 
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ppo/__init__.py").read_text())
@@ -16,7 +16,8 @@ setup(
     long_description=(here / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["ppo"],
+    packages=find_packages(include=["ppo", "ppo.*"]),
+    package_data={"ppo": ["py.typed"], "ppo.presets": ["*.json"]},
     py_modules=["run_atari"],
     python_requires=">=3.11,<3.14",
     install_requires=(here / "requirements.txt").read_text().split(),

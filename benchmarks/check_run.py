@@ -9,8 +9,8 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from ppo import replay
-from ppo.folder import RunFolder
+from ppo.files.folder import RunFolder
+from ppo.play import replay
 
 
 def main() -> int:

@@ -14,22 +14,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppo.folder import RunFolder
-from ppo.startup import default_threads, start_tensorflow
+from ppo.files.folder import RunFolder
 
 if TYPE_CHECKING:
-    from ppo.show import TrainedAgent
+    from ppo.play.show import TrainedAgent
 
 
 def first_rewards(agent: "TrainedAgent", num_games: int, num_steps: int) -> np.ndarray:
     """The first reward of each game within its first steps, 0 where there is none, [num_games]."""
-    from ppo.evaluate import act_once, games_of
+    from ppo.play.evaluate import act_once, envs_of
 
-    vector = games_of(agent.params, num_games)
+    vector = envs_of(agent.params, num_games)
     vector.begin()
     first = np.zeros(num_games, np.float32)
     for count in range(num_steps):
-        transition = act_once(agent.act, vector, agent.params, agent.step, count)
+        transition = act_once(agent.policy, vector, agent.params, agent.step, count)
         first = np.where(first == 0, transition.rewards, first)
     vector.close()
     return first
@@ -44,9 +43,7 @@ def main() -> None:
     parser.add_argument("--games", type=int, default=24)
     parser.add_argument("--steps", type=int, default=120)
     options = parser.parse_args()
-    start_tensorflow(default_threads())
-
-    from ppo.show import load_agent
+    from ppo.play.show import load_agent
 
     agent = load_agent(RunFolder(options.logdir))
     first = first_rewards(agent, options.games, options.steps)

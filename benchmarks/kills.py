@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ppo import drill
+from ppo.study import drill
 
 
 def main() -> int:

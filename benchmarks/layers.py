@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.reference import NUM_ACTIONS, observation_shape, random_batch, reference
-from ppo.startup import start_tensorflow
+from ppo.process.device import start_tensorflow
 
 KINDS = (
     ("filter gradient", "BackpropFilter"),
@@ -55,19 +55,19 @@ def main() -> None:
     """Trace, sum up, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    settings, threads = reference(parser.parse_args().set)
-    start_tensorflow(threads)
+    settings = reference(parser.parse_args().set)
+    start_tensorflow(settings.threads)
 
     from ppo import model
     from ppo.diagnostics import layer_names
-    from ppo.update import Updater
+    from ppo.update import NO_MEMORY, Updater
 
     network = model.of_settings(observation_shape(settings), NUM_ACTIONS, settings)
-    updater = Updater(network, settings, threads)
+    updater = Updater(network, settings, settings.threads)
     batch = random_batch(settings)
 
     def update() -> None:
-        updater.update(batch, np.array([1, 2], np.int32), 2.5e-4, 0.1, np.zeros(2, np.float32))
+        updater.update(batch, np.array([1, 2], np.int32), 2.5e-4, 0.1, NO_MEMORY)
 
     for _ in range(3):
         update()
@@ -79,7 +79,7 @@ def main() -> None:
     whole = sum(sums.values())
     for row, seconds in sorted(sums.items(), key=lambda item: -item[1]):
         print(f"{row:32} {1000 * seconds:8.1f} ms {seconds / whole:6.1%}")
-    print(f"{'all, over ' + str(threads) + ' threads':32} {1000 * whole:8.1f} ms")
+    print(f"{'all, over ' + str(settings.threads) + ' threads':32} {1000 * whole:8.1f} ms")
 
 
 if __name__ == "__main__":

@@ -4,39 +4,34 @@ python -m benchmarks.limits --threads=2
 """
 
 import argparse
+import math
 import os
 import statistics
 import time
+from typing import TYPE_CHECKING
 
-from ppo.params import Params
+if TYPE_CHECKING:
+    import keras
 
 SIZE = 2048
 
 
-def step_flops(params: Params, num_actions: int) -> float:
+def step_flops(network: "keras.Model", num_epochs: int) -> float:
     """Floating-point operations of one agent step, games aside: one forward pass to act, and in
     each epoch a forward and a backward pass; none is counted for the gradient of the pixels.
     """
-    from ppo.model import NETWORKS
-
-    convolutions, units = NETWORKS[params.network]
-    side, channels = params.screen_size, params.frame_stack
     products = []
-    for filters, kernel, stride in convolutions:
-        side = (side - kernel) // stride + 1
-        products.append(2 * side * side * filters * kernel * kernel * channels)
-        channels = filters
-    size = side * side * channels
-    for unit in (*units, num_actions + 1):
-        products.append(2 * size * unit)
-        size = unit
+    for layer in network.layers:
+        if layer.trainable_weights:
+            places = math.prod(layer.output.shape[1:-1])  # of a convolution
+            products.append(2 * places * layer.get_weights()[0].size)
     forward = sum(products)
-    return forward + params.num_epochs * (3 * forward - products[0])
+    return forward + num_epochs * (3 * forward - products[0])
 
 
 def product_rate(threads: int, rounds: int = 7) -> float:
     """Median rate of a matrix product of SIZE, in operations per second, on so many threads."""
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as ppo.startup does
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as ppo.process.device does
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.reference import reference
-from ppo.startup import start_tensorflow
+from ppo.process.device import start_tensorflow
 
 
-def timed(spent: dict[str, float], name: str, call: Callable) -> Callable:
-    """``call``, adding the time it takes to ``spent[name]``."""
+def time_calls(spent: dict[str, float], name: str, owner: object, method: str) -> None:
+    """Have each call of an object's method add the time that it takes to ``spent[name]``."""
+    call: Callable = getattr(owner, method)
 
     def wrapper(*arguments: Any) -> Any:
         began = time.perf_counter()
@@ -27,7 +28,7 @@ def timed(spent: dict[str, float], name: str, call: Callable) -> Callable:
         finally:
             spent[name] += time.perf_counter() - began
 
-    return wrapper
+    setattr(owner, method, wrapper)
 
 
 def resident_mib() -> float:
@@ -43,21 +44,20 @@ def main() -> None:
     parser.add_argument("--began", type=float, default=time.monotonic(), help="of time.monotonic()")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    settings, threads = reference(options.set)
-    start_tensorflow(threads)
+    settings = reference(options.set)
+    start_tensorflow(settings.threads)
     imported_mib = resident_mib()
 
     from benchmarks.limits import step_flops
-    from ppo.learner import Learner
+    from ppo.trainer import Trainer
 
-    learner = Learner(settings)
+    trainer = Trainer(settings)
     spent: dict[str, float] = defaultdict(float)
-    collector = learner.collector
-    collector.act = timed(spent, "acting", collector.act)
-    for vector in learner.vectors:
-        vector.receive = timed(spent, "games", vector.receive)  # type: ignore[method-assign]
-    learner.updater.update = timed(spent, "update", learner.updater.update)  # type: ignore[method-assign]
-    iterations = learner.iterations()
+    time_calls(spent, "acting", trainer.policy, "act")
+    for vector in trainer.vectors:
+        time_calls(spent, "games", vector, "receive")
+    time_calls(spent, "update", trainer.updater, "update")
+    iterations = trainer.iterations()
     next(iterations)
     first_update = time.monotonic() - options.began
     for _ in range(options.warm_up - 1):
@@ -70,7 +70,7 @@ def main() -> None:
     spent["rest"] = wall - sum(spent.values())
     result = {
         "steps_per_second": options.updates * settings.batch_size / wall,
-        "step_flops": step_flops(settings, learner.num_actions),
+        "step_flops": step_flops(trainer.model, settings.num_epochs),
         "peak_mib": resident_mib(),
         "above_import_mib": resident_mib() - imported_mib,
         "split": {name: seconds / wall for name, seconds in spent.items()},

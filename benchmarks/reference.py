@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppo import params
-from ppo.params import Params
-from ppo.startup import default_threads
+from ppo.params import Params, ResolvedParams
+from ppo.resolve import resolved
 
 if TYPE_CHECKING:
     from ppo.objective import Batch
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 NUM_ACTIONS = 6  # of Pong
 
 
-def reference(overrides: Sequence[str] = ()) -> tuple[Params, int]:
-    """Its settings, with ``KEY=VALUE`` changes, and the threads, which stand in them too."""
-    settings = params.load(Path(__file__).with_name("reference.json"), overrides)
-    threads = settings.threads or default_threads()
-    return settings.model_copy(update={"threads": threads}), threads
+def reference(overrides: Sequence[str] = ()) -> ResolvedParams:
+    """Its settings, with ``KEY=VALUE`` changes."""
+    return resolved(params.load(Path(__file__).with_name("reference.json"), overrides))
 
 
 def observation_shape(settings: Params) -> tuple[int, int, int]:
-    """Of one game."""
+    """Of one env."""
     return settings.screen_size, settings.screen_size, settings.frame_stack
 
 

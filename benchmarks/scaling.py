@@ -12,7 +12,7 @@ import statistics
 from collections import defaultdict
 
 from benchmarks.speed import ours
-from ppo.startup import default_threads
+from ppo.process.device import default_threads
 
 ROWS = (
     *(f"num_envs={games}" for games in (1, 2, 4, 8, 16, 32, 64)),

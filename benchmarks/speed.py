@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppo.startup import default_threads
+from ppo.process.device import default_threads
 
 HERE = Path(__file__).resolve().parent
 

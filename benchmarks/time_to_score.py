@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ppo import curves, sweep
-from ppo.folder import RunFolder
+from ppo.files.folder import RunFolder
 from ppo.params import load
-from ppo.startup import default_threads
+from ppo.process.device import default_threads
+from ppo.study import curves, sweep
 
 
 def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from benchmarks.reference import NUM_ACTIONS, observation_shape, random_batch, reference
-from ppo.startup import start_tensorflow
+from ppo.process.device import start_tensorflow
 
 VARIANTS: dict[str, dict] = {
     "plain": {},
@@ -35,31 +35,31 @@ def main() -> None:
     parser.add_argument("--network", default="nature", choices=["nature", "a3c"])
     parser.add_argument("--rounds", type=int, default=12)
     options = parser.parse_args()
-    base, threads = reference([f"network={options.network}"])
-    start_tensorflow(threads)
+    base = reference([f"network={options.network}"])
+    start_tensorflow(base.threads)
 
     from ppo import model
     from ppo.diagnostics import Diagnostics
-    from ppo.update import Updater
+    from ppo.update import NO_MEMORY, Updater
 
     batch = random_batch(base)
-    key, memory = np.array([1, 2], np.int32), np.zeros(2, np.float32)
+    key = np.array([1, 2], np.int32)
     updaters, diagnoses = {}, None
     for name, settings in VARIANTS.items():
         params = base.model_copy(update=settings)
         network = model.of_settings(observation_shape(base), NUM_ACTIONS, params)
-        updaters[name] = Updater(network, params, threads)
+        updaters[name] = Updater(network, params, base.threads)
         diagnoses = diagnoses or Diagnostics(network, params)
     assert diagnoses is not None
     seconds: dict[str, list[float]] = {name: [] for name in [*VARIANTS, "diagnostics"]}
     for number in range(options.rounds + 1):
         for name, updater in updaters.items():
             began = time.perf_counter()
-            updater.update(batch, key, 2.5e-4, 0.1, memory)
+            updater.update(batch, key, 2.5e-4, 0.1, NO_MEMORY)
             if number:  # the first round compiles
                 seconds[name].append(time.perf_counter() - began)
         began = time.perf_counter()
-        diagnoses.measure(batch, key, 0.1, memory)
+        diagnoses.measure(batch, key, 0.1, NO_MEMORY)
         if number:
             seconds["diagnostics"].append(time.perf_counter() - began)
     print(f"{options.network}: plain update {statistics.median(seconds['plain']):.3f} s")

@@ -1,1 +1,1 @@
-"""The project's pages, and what writes those that follow from the code."""
+"""The project's pages, and the code that generates some of them."""

@@ -11,15 +11,15 @@ def gae(
     gamma: float,
     gae_lambda: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Advantages and returns of a rollout; all arrays are [T, N] (step, game).
+    """Advantages and returns of a rollout; all arrays are [T, N] (step, env).
 
     delta_t = r_t + gamma V'_t - V_t
     A_t     = delta_t + gamma lambda (1 - over_t) A_{t+1},   A_T = 0
     R_t     = A_t + V_t
 
     ``next_values`` is V', the value of the state that step t led to: 0 after a termination,
-    the value of the final observation after a time limit, V_{t+1} elsewhere. It alone says
-    what lies behind a step, so no reward is rewritten; ``episode_over`` only cuts the sum.
+    the value of the final observation after a time limit, V_{t+1} elsewhere. It alone encodes
+    what follows a step, so no reward is modified; ``episode_over`` only cuts the sum.
 
     Raises ValueError unless all four arrays have one shape of rank 2.
     """

@@ -1,7 +1,8 @@
-"""Saving and restoring the whole of a run: a checkpoint is there whole and sound, or absent.
+"""Saving and restoring a run's complete state: a checkpoint is whole and valid, or absent.
 
 A checkpoint is one file: a line with the format and the SHA-256 of the rest, then NumPy's
-``npz``, read without pickle, so that loading never runs code from the file.
+``npz``, read without pickle, so that loading never runs code from the file. Besides arrays it
+holds facts about the run as JSON, validated by the models below.
 """
 
 import hashlib
@@ -10,33 +11,88 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Lt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppo.folder import RunFolder, write_whole
+from ppo.files.folder import RunFolder, write_whole
 
-FORMAT = b"ppo-checkpoint-2"
+FORMAT = 3
 BEST = "best.ckpt"
+
+Count = Annotated[int, Ge(0)]
 
 
 class CheckpointError(Exception):
-    """No sound checkpoint, or one that does not fit; the message says what to do."""
+    """No valid checkpoint, or one that does not fit; the message says what to do."""
 
 
 class MisfitError(CheckpointError):
-    """A sound checkpoint, but of another network; the message says how it differs."""
+    """A valid checkpoint that does not fit the settings; the message says how it differs."""
+
+    def __init__(self, step: int, reason: object):
+        super().__init__(
+            f"the checkpoint of step {step} does not fit the settings: {reason}; was params.json "
+            "changed by hand? Nothing was changed"
+        )
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UnfinishedFacts(_Facts):
+    """How an unfinished episode began; its actions are among the arrays."""
+
+    seeds_used: Count
+    seed: Annotated[int, Ge(0), Lt(2**31)]
+    resets: Count
+
+
+class TrainerFacts(_Facts):
+    """The trainer's state, besides its arrays."""
+
+    iteration: Count = 0
+    epochs: Count = 0
+    games_played: Count = 0
+    best_score: float | None = None
+    recent: tuple[tuple[float, Count], ...] = ()
+    unfinished: tuple[UnfinishedFacts, ...] = ()
+
+
+class Due(_Facts):
+    """What an interval has made due and is not done yet."""
+
+    log: bool = False
+    evaluation: bool = False
+    video: bool = False
+
+
+class SessionFacts(_Facts):
+    """The state of everything around the trainer; the defaults are those of a new run."""
+
+    best_saved: float | None = None
+    seconds: float = 0.0
+    means: dict[str, tuple[float, Count]] = Field(default_factory=dict)
+    due: Due = Due()
+    params: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    schedules: tuple[float, float] | None = None
+    log: dict[str, Count] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State at the end of an iteration: arrays by name, and ``facts``, anything JSON can say."""
+    """State at the end of an iteration: arrays by name, and facts."""
 
     step: int
     arrays: dict[str, np.ndarray]
-    facts: dict[str, Any]
+    trainer: TrainerFacts = field(default_factory=TrainerFacts)
+    session: SessionFacts = field(default_factory=SessionFacts)
 
     def group(self, name: str) -> list[np.ndarray]:
         """The arrays saved as ``name/0``, ``name/1`` and so on, in order."""
@@ -45,31 +101,21 @@ class Checkpoint:
 
 
 def grouped(name: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays under the names that ``Checkpoint.group`` finds them by."""
+    """Arrays under the names by which ``Checkpoint.group`` finds them."""
     return {f"{name}/{number}": array for number, array in enumerate(arrays)}
 
 
-def check_fit(arrays: list[np.ndarray], places: list[np.ndarray]) -> None:
-    """Raise MisfitError unless the arrays have the shapes of those whose places they take."""
-    theirs, ours = ([array.shape for array in some] for some in (arrays, places))
-    if theirs != ours:
-        raise MisfitError(
-            f"the checkpoint does not fit the settings: its weights are {theirs}, the network's "
-            f"{ours}; was params.json changed by hand?"
-        )
-
-
 def save(folder: RunFolder, checkpoint: Checkpoint, kept: int, best: bool = False) -> Path:
-    """Write a checkpoint, as ``best.ckpt`` too if it is that, then remove all but the newest
+    """Write a checkpoint, if ``best`` also as ``best.ckpt``, then remove all but the newest
     ``kept``.
     """
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / f"step-{checkpoint.step:012d}.ckpt"
     content = encode(checkpoint)
-    if best:  # first, since the other one says that the best is saved
+    if best:  # first, since the other one records that the best is saved
         write_whole(folder.checkpoints / BEST, content)
     write_whole(path, content)
-    # Later ones are unsound, or the run would have gone on from them; they do not count.
+    # Later ones are invalid, or the run would have resumed from them; they do not count.
     paths = _newest_first(folder)
     place = paths.index(path)
     for old in [*paths[:place], *paths[place + kept :]]:
@@ -78,60 +124,96 @@ def save(folder: RunFolder, checkpoint: Checkpoint, kept: int, best: bool = Fals
 
 
 def steps(folder: RunFolder) -> list[int]:
-    """The steps of which there is a checkpoint file, newest first."""
+    """The steps that have a checkpoint file, newest first."""
     return [int(path.stem.removeprefix("step-")) for path in _newest_first(folder)]
 
 
 def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> Checkpoint:
-    """The newest sound checkpoint, the best one if no other is; ``warn`` is told of each unsound
-    one that is passed over.
+    """The newest valid checkpoint, the best one if no other is; ``warn`` is called for each
+    invalid one that is skipped.
 
-    Raises CheckpointError if none is sound; nothing is changed.
+    Raises CheckpointError if none is valid; nothing is changed.
     """
     paths = [*_newest_first(folder), *folder.checkpoints.glob(BEST)]
     for path in paths:
         try:
             return decode(path.read_bytes())
         except (CheckpointError, OSError) as error:
-            warn(f"{path} is passed over: {error}")
-    found = f"none of {len(paths)} checkpoints is sound" if paths else "there is no checkpoint"
+            warn(f"{path} is skipped: {error}")
+    found = f"none of {len(paths)} checkpoints is valid" if paths else "there is no checkpoint"
     raise CheckpointError(f"{folder.checkpoints}: {found}; nothing was changed")
 
 
 def load_weights(logdir: str | Path) -> list[np.ndarray]:
-    """The network's weights, in its own order, from the newest sound checkpoint of a run."""
+    """The network's weights, in its own order, from the newest valid checkpoint of a run."""
     return newest(RunFolder(Path(logdir))).group("weights")
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """A checkpoint as the content of its file."""
-    facts = json.dumps({"step": checkpoint.step, "facts": checkpoint.facts}).encode()
+    """The content of a checkpoint's file."""
+    facts = {
+        "step": checkpoint.step,
+        "trainer": checkpoint.trainer.model_dump(),
+        "session": checkpoint.session.model_dump(),
+    }
     buffer = io.BytesIO()
-    np.savez(buffer, facts=np.frombuffer(facts, np.uint8), **checkpoint.arrays)  # type: ignore[arg-type]
+    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    np.savez(buffer, facts=text, **checkpoint.arrays)  # type: ignore[arg-type]
     body = buffer.getvalue()
-    return b"%s %s\n%s" % (FORMAT, hashlib.sha256(body).hexdigest().encode(), body)
+    checksum = hashlib.sha256(body).hexdigest().encode()
+    return b"ppo-checkpoint-%d %s\n%s" % (FORMAT, checksum, body)
 
 
 def decode(content: bytes) -> Checkpoint:
     """The checkpoint in a file's content. Raises CheckpointError if anything is wrong with it."""
-    head, newline, body = content[:200].partition(b"\n")[0], content.find(b"\n"), b""
-    if newline < 0 or not re.fullmatch(rb"ppo-checkpoint-\d+ [0-9a-f]{64}", head):
-        raise CheckpointError("it is no checkpoint, or its first line is damaged")
-    name, checksum = head.split()
-    if name != FORMAT:
+    head, newline, _ = content[:200].partition(b"\n")
+    found = re.fullmatch(rb"ppo-checkpoint-(\d+) ([0-9a-f]{64})", head) if newline else None
+    if not found:
+        raise CheckpointError("it is not a checkpoint, or its first line is damaged")
+    number, checksum = int(found[1]), found[2]
+    if number not in _READERS:
         raise CheckpointError(
-            f"its format is {name.decode()}; this version reads {FORMAT.decode()}"
+            f"its format is ppo-checkpoint-{number}; this version reads the formats "
+            f"{' and '.join(map(str, _READERS))}"
         )
-    body = content[newline + 1 :]
+    body = content[len(head) + 1 :]
     if hashlib.sha256(body).hexdigest().encode() != checksum:
-        raise CheckpointError("its checksum is wrong: it is cut short or damaged")
+        raise CheckpointError("its checksum is wrong: it is truncated or damaged")
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-        head_facts = json.loads(arrays.pop("facts").tobytes())
-        return Checkpoint(head_facts["step"], arrays, head_facts["facts"])
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        facts = _READERS[number](json.loads(arrays.pop("facts").tobytes()))
+        return Checkpoint(
+            int(facts["step"]),
+            arrays,
+            TrainerFacts.model_validate(facts["trainer"]),
+            SessionFacts.model_validate(facts["session"]),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"its {where} is no state of a run: {first['msg']}") from error
+    except (LookupError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"its content cannot be read: {error}") from error
+
+
+def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
+    """The facts of format 2, which had those of trainer and session in one object, and lists
+    without names.
+    """
+    facts = flat["facts"]
+    names = UnfinishedFacts.model_fields
+    trainer = {key: facts[key] for key in TrainerFacts.model_fields if key != "unfinished"}
+    trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
+    session = {key: facts[key] for key in SessionFacts.model_fields if key != "due"}
+    session["due"] = dict(zip(Due.model_fields, facts["due"], strict=True))
+    return {"step": flat["step"], "trainer": trainer, "session": session}
+
+
+_READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    2: _from_format_2,
+    3: lambda facts: facts,
+}
 
 
 def _newest_first(folder: RunFolder) -> list[Path]:

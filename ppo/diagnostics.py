@@ -1,4 +1,4 @@
-"""A closer look at the gradient and the network, apart from the update and without effect on it."""
+"""Diagnostics of gradient and network, separate from the update and without effect on it."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ppo.model import log_prob
+from ppo.model import HEADS, log_prob
 from ppo.objective import Batch, objective
 from ppo.params import Params
-
-HEADS = ("policy", "value")
 
 
 def layer_names(model: keras.Model) -> list[str]:
@@ -38,10 +36,10 @@ class Diagnostics:
                                policy part's gradient in the shared trunk
         ``trunk/value_cosine`` their cosine
         ``layers/grad_norm_*`` norm of the whole gradient in a layer
-        ``layers/dead_*``      share of a layer's units that are 0 for every sample and place
+        ``layers/dead_*``      share of a layer's units that are 0 for every sample and position
         """
         share, cosine, norms, dead = self._graph(
-            *batch.tensors(),
+            batch,
             tf.constant(key),
             tf.constant(clip_range, tf.float32),
             tf.constant(smoothed, tf.float32),
@@ -53,11 +51,11 @@ class Diagnostics:
             scalars[f"layers/dead_{layer.name}"] = float(part)
         return scalars
 
-    def _measure(self, *arguments: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        *tensors, key, clip_range, smoothed = arguments
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(tensors[0])), key)
-        rows = order[: self.params.minibatch_size]
-        batch = Batch(*(tf.gather(tensor, rows) for tensor in tensors))
+    def _measure(
+        self, whole: Batch, key: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(whole.actions)), key)
+        batch = whole.rows(order[: self.params.minibatch_size])
         weights = [[w.value for w in layer.trainable_weights] for layer in self._layers]
         with tf.GradientTape(persistent=True) as tape:
             logits, values, *activations = self._model(batch.observations)
@@ -86,11 +84,11 @@ class Diagnostics:
 def _gradients(
     tape: tf.GradientTape, part: tf.Tensor, weights: list[tf.Variable]
 ) -> list[tf.Tensor]:
-    """Zeros where a head has no share in the part."""
+    """A part's gradients; zero for a head that does not enter it."""
     return tape.gradient(part, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 def _dead_share(activations: tf.Tensor) -> tf.Tensor:
-    """Share of the units (the last axis) that are 0 everywhere else, of [B, ..., units]."""
+    """Share of the units (last axis) of [B, ..., units] that are 0 along all other axes."""
     axes = list(range(len(activations.shape) - 1))
     return tf.reduce_mean(tf.cast(tf.reduce_all(activations == 0.0, axes), tf.float32))

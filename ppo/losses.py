@@ -1,6 +1,6 @@
 """The terms of PPO's objective: pure functions of one minibatch, [B] in and [B] out.
 
-Every loss is to be minimised. Nothing here knows the network, the optimiser or time.
+Every loss is to be minimised. Nothing here depends on the network, the optimiser or time.
 
 Notation: r = pi / pi_old is the ratio of an action's probabilities, t = pi' / pi_old that of
 its target, s the sign of its advantage A, eps the clip range.
@@ -14,12 +14,24 @@ import tensorflow as tf
 NORMALIZATION_FLOOR = 1e-8
 
 # The quadratic surrogate's curvature is |A| / |t - 1|, and the logit target's t goes to 1 as
-# pi_old does: below this distance the target is moved out to it.
+# pi_old does: a smaller distance is raised to this one.
 QUADRATIC_TARGET_FLOOR = 1e-3
+
+
+def check_vectors(*tensors: tf.Tensor) -> None:
+    """Raise ValueError unless all tensors are vectors of one length, [B].
+
+    [B, 1] and [B] would silently broadcast to [B, B]. Shapes are known when a graph is traced, so
+    the check costs nothing at run time.
+    """
+    shapes = [tensor.shape for tensor in map(tf.convert_to_tensor, tensors)]
+    if not all(shape.rank == 1 and shape.is_compatible_with(shapes[0]) for shape in shapes):
+        raise ValueError(f"losses take vectors of one length [B], got {list(map(str, shapes))}")
 
 
 def normalized(advantages: tf.Tensor) -> tf.Tensor:
     """Advantages of a minibatch with mean 0 and (population) standard deviation 1, [B]."""
+    check_vectors(advantages)
     centred = advantages - tf.reduce_mean(advantages)
     return centred / (tf.math.reduce_std(advantages) + NORMALIZATION_FLOOR)
 
@@ -44,12 +56,13 @@ def pseudo_entropy(logits: tf.Tensor) -> tf.Tensor:
 def target_policy(
     old_probs: tf.Tensor, advantages: tf.Tensor, clip_range: tf.Tensor | float, kind: str
 ) -> tf.Tensor:
-    """The probability pi' up to which the clipped surrogate pulls an action's, [B].
+    """The target pi' up to which the clipped surrogate moves an action's probability, [B].
 
     "probability":  pi' = pi_old (1 + eps s), the textbook's clip
     "logit":        logit pi' = logit pi_old + 2 atanh(eps s), which is
                     pi' = pi_old (1 + eps s) / (1 + eps s (2 pi_old - 1))
     """
+    check_vectors(old_probs, advantages)
     return old_probs * (1.0 + _target_step(1.0 - old_probs, advantages, clip_range, kind))
 
 
@@ -107,6 +120,7 @@ def surrogate(
     rollback of Wang, He and Tan 2020 (arXiv:1903.07940). The quadratic with the probability
     target is Simple Policy Optimization (Xie et al. 2025, arXiv:2401.16025).
     """
+    check_vectors(log_probs, old_log_probs, advantages)
     step = target_step(old_log_probs, advantages, clip_range, delta_target_policy)
     if quadratic:
         return _quadratic(log_probs - old_log_probs, advantages, step)
@@ -125,7 +139,7 @@ def _quadratic(log_ratios: tf.Tensor, advantages: tf.Tensor, step: tf.Tensor) ->
 def beyond_target(
     log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, step: tf.Tensor
 ) -> tf.Tensor:
-    """1 where the ratio has gone beyond its target, where the clipped loss is flat, else 0, [B].
+    """1 where the ratio is beyond its target, where the clipped loss is flat, else 0, [B].
 
     ``step`` is ``target_step``'s.
     """
@@ -141,9 +155,10 @@ def value_loss(
 ) -> tf.Tensor:
     """Half the squared error of the values, [B].
 
-    With a clip range the worse of two errors counts: that of the value, and that of the value
-    kept within the range around the old one (as in the baselines; not in the paper).
+    With a clip range it is the larger of two errors: that of the value, and that of the value
+    clipped to the range around the old one (as in baselines; not in the paper).
     """
+    check_vectors(values, old_values, returns)
     errors = tf.square(values - returns)
     if value_clip_range is not None:
         near = old_values + tf.clip_by_value(
@@ -156,16 +171,17 @@ def value_loss(
 def value_rescaling(
     kind: str, pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scale of each sample's value loss, [B], and the memory ``smoothed`` after this minibatch.
+    """Scale of each sample's value loss, [B], and the state ``smoothed`` after this minibatch.
 
     "none"        1
     "per_state"   H' of the sample's own state
     "per_batch"   the minibatch's mean of H'
     "smoothed"    mean of the minibatches' means, weighted by decay^age
 
-    ``smoothed`` is [2]: the decayed sum of the means and that of their weights; zeros at first,
-    so that the first scale is the first mean. No gradient flows through a scale.
+    ``smoothed`` is [2]: the decayed sums of the means and of their weights; initially zeros, so
+    that the first scale is the first mean. No gradient flows through a scale.
     """
+    check_vectors(pseudo_entropy)
     pseudo_entropy = tf.stop_gradient(pseudo_entropy)
     return _RESCALINGS[kind](pseudo_entropy, smoothed, decay)
 

@@ -1,6 +1,5 @@
 """One network with a shared trunk, giving the policy's logits and the value."""
 
-import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +10,12 @@ import tensorflow as tf
 
 from ppo.params import NetworkSettings
 
-# Filters, kernel and stride of each convolution, then the units of the dense layer.
-NETWORKS: dict[str, tuple[tuple[tuple[int, int, int], ...], tuple[int, ...]]] = {
-    "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), (512,)),  # Mnih et al. 2015
-    "a3c": (((16, 8, 4), (32, 4, 2)), (256,)),  # Mnih et al. 2016
-    "mlp": ((), (64, 64)),
-}
-TRUNK_GAIN, POLICY_GAIN, VALUE_GAIN = 2**0.5, 0.01, 1.0
+# Name and gain of the heads, in the order of the network's outputs.
+HEADS = {"policy": 0.01, "value": 1.0}
+TRUNK_GAIN = 2**0.5
 
 
+@keras.saving.register_keras_serializable(package="ppo")
 class PixelConv2D(keras.layers.Conv2D):
     """A convolution over bytes x: f(x) * kernel + bias, where f is the ``scaling``.
 
@@ -27,18 +23,22 @@ class PixelConv2D(keras.layers.Conv2D):
     "centered"      f(x) = (x - mean(x)) / 255, the mean over one observation
     "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
 
-    All are linear in the kernel, which takes up the scale, so that no pixel is changed.
-    Where the stride divides the kernel it is computed as a convolution of stride 1 over blocks of
-    stride x stride pixels (space to depth), the same function at a better speed.
+    All are linear in the kernel, which is scaled in place of the pixels. Where the stride divides
+    the kernel size it is computed as a convolution of stride 1 over blocks of stride x stride
+    pixels (space to depth), the same function but faster.
     """
 
     def __init__(self, *arguments: Any, scaling: str = "unit", **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.scaling = scaling
 
+    def get_config(self) -> dict[str, Any]:
+        """The configuration from which Keras rebuilds the layer."""
+        return super().get_config() | {"scaling": self.scaling}
+
     def call(self, pixels: tf.Tensor) -> tf.Tensor:
         kernel = self.kernel * (1.0 / 255.0)
-        floats = tf.cast(pixels, kernel.dtype)  # before they are moved: oneDNN moves no bytes
+        floats = tf.cast(pixels, kernel.dtype)  # cast first: oneDNN does not transpose bytes
         outputs = self._convolved(floats, kernel)
         if self.scaling != "unit":
             mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
@@ -66,11 +66,80 @@ def _blocks(pixels: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _block_kernel(kernel: tf.Tensor, size: int) -> tf.Tensor:
-    """The kernel [H, W, C, F] as it meets ``_blocks``."""
+    """The kernel [H, W, C, F], rearranged to match ``_blocks``."""
     height, width, channels, filters = kernel.shape
     split = tf.reshape(kernel, [height // size, size, width // size, size * channels, filters])
     moved = tf.transpose(split, [0, 2, 1, 3, 4])
     return tf.reshape(moved, [height // size, width // size, size * size * channels, filters])
+
+
+class _Layers:
+    """Makes the layers of one network, with numbered names; the trunk has the given precision.
+    Initial weights follow from the seed and the order in which the layers are made.
+    """
+
+    def __init__(self, seed: int, precision: str, picture_scaling: str):
+        self._seeds = iter(np.random.SeedSequence(seed).generate_state(8).tolist())
+        self._dtype = "float32" if precision == "float32" else f"mixed_{precision}"
+        self._picture_scaling = picture_scaling
+        self._convolutions, self._dense = itertools.count(1), itertools.count(1)
+
+    def convolution(
+        self, x: keras.KerasTensor, filters: int, kernel: int, stride: int
+    ) -> keras.KerasTensor:
+        """A convolution with ReLU; the first takes bytes."""
+        options, number = self._trunk_options("relu"), next(self._convolutions)
+        name = f"conv{number}"
+        if number == 1:
+            scaling = self._picture_scaling
+            return PixelConv2D(filters, kernel, stride, scaling=scaling, name=name, **options)(x)
+        return keras.layers.Conv2D(filters, kernel, stride, name=name, **options)(x)
+
+    def flattened(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """[B, H, W, C] -> [B, H W C]."""
+        return keras.layers.Flatten(dtype=self._dtype)(x)
+
+    def dense(self, x: keras.KerasTensor, units: int, activation: str) -> keras.KerasTensor:
+        """A dense layer of the trunk."""
+        options = self._trunk_options(activation)
+        return keras.layers.Dense(units, name=f"dense{next(self._dense)}", **options)(x)
+
+    def head(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
+        """A linear layer in float32, whatever the trunk's precision."""
+        weights = self._weights(HEADS[name])
+        return keras.layers.Dense(units, kernel_initializer=weights, dtype="float32", name=name)(x)
+
+    def _trunk_options(self, activation: str) -> dict[str, Any]:
+        weights = self._weights(TRUNK_GAIN)
+        return {"kernel_initializer": weights, "activation": activation, "dtype": self._dtype}
+
+    def _weights(self, gain: float) -> keras.Initializer:
+        return keras.initializers.Orthogonal(gain, seed=next(self._seeds))
+
+
+def _nature(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
+    """Mnih et al. 2015."""
+    for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+        x = layers.convolution(x, filters, kernel, stride)
+    return layers.dense(layers.flattened(x), 512, "relu")
+
+
+def _a3c(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
+    """Mnih et al. 2016."""
+    for filters, kernel, stride in ((16, 8, 4), (32, 4, 2)):
+        x = layers.convolution(x, filters, kernel, stride)
+    return layers.dense(layers.flattened(x), 256, "relu")
+
+
+def _mlp(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
+    for units in (64, 64):
+        x = layers.dense(x, units, "tanh")
+    return x
+
+
+Trunk = Callable[[_Layers, keras.KerasTensor], keras.KerasTensor]
+PICTURE_TRUNKS: dict[str, Trunk] = {"nature": _nature, "a3c": _a3c}
+FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 
 
 def build(
@@ -83,44 +152,30 @@ def build(
 ) -> keras.Model:
     """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
 
-    Pictures are bytes, channels-last, and scaled inside (see ``PixelConv2D``); flat observations
-    are floats.
-    Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the value),
-    biases 0. With the precision "bfloat16" the trunk computes in it, from weights that stay
-    float32 (Micikevicius et al. 2018); the heads stay float32. Raises ValueError where the network
-    does not fit the observations.
+    Images are bytes, channels-last, and scaled inside (see ``PixelConv2D``); flat observations
+    are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
+    value), biases 0. With precision "bfloat16" the trunk computes in it, from float32 weights
+    (Micikevicius et al. 2018); the heads stay float32. Raises ValueError if the network does not
+    fit the observations.
     """
-    convolutions, units = NETWORKS[network]
-    if (len(observation_shape) == 3) != bool(convolutions):
+    pictures = len(observation_shape) == 3
+    trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
+    if network not in trunks:
         raise ValueError(f"the network {network} does not fit observations {observation_shape}")
-    seeds = iter(np.random.SeedSequence(seed).generate_state(8).tolist())
-
-    def options(gain: float, activation: str | None = "relu") -> dict:
-        initializer = keras.initializers.Orthogonal(gain, seed=next(seeds))
-        dtype = "float32" if activation is None else trunk
-        return {"kernel_initializer": initializer, "activation": activation, "dtype": dtype}
-
-    trunk = "float32" if precision == "float32" else f"mixed_{precision}"
-    pictures = bool(convolutions)
+    layers = _Layers(seed, precision, picture_scaling)
     inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
-    x = inputs
-    over_bytes = functools.partial(PixelConv2D, scaling=picture_scaling)
-    for i, (filters, kernel, stride) in enumerate(convolutions):
-        kind = keras.layers.Conv2D if i else over_bytes
-        x = kind(filters, kernel, stride, name=f"conv{i + 1}", **options(TRUNK_GAIN))(x)
-    x = keras.layers.Flatten(dtype=trunk)(x) if pictures else x
-    for i, size in enumerate(units):
-        activation = "relu" if pictures else "tanh"
-        x = keras.layers.Dense(size, name=f"dense{i + 1}", **options(TRUNK_GAIN, activation))(x)
-    logits = keras.layers.Dense(num_actions, name="policy", **options(POLICY_GAIN, None))(x)
-    value = keras.layers.Dense(1, name="value", **options(VALUE_GAIN, None))(x)
+    features = trunks[network](layers, inputs)
+    logits, value = (
+        layers.head(features, units, name)
+        for name, units in zip(HEADS, (num_actions, 1), strict=True)
+    )
     return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=network)
 
 
 def of_settings(
     observation_shape: tuple[int, ...], num_actions: int, settings: NetworkSettings, seed: int = 0
 ) -> keras.Model:
-    """The model that the settings ask for; see ``build``."""
+    """The model for the given settings; see ``build``."""
     return build(
         observation_shape,
         num_actions,
@@ -131,6 +186,15 @@ def of_settings(
     )
 
 
+def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:
+    """Set the network's weights, in its own order. Raises ValueError if the shapes differ."""
+    theirs = [array.shape for array in weights]
+    ours = [array.shape for array in network.get_weights()]
+    if theirs != ours:
+        raise ValueError(f"its weights are {theirs}, the network's {ours}")
+    network.set_weights(weights)
+
+
 def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
     """log pi(a|s) of the softmax policy: logits [B, A], actions [B] integers -> [B]."""
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=actions, logits=logits)
@@ -139,50 +203,12 @@ def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
 def in_shards(
     model: keras.Model, observations: tf.Tensor, shards: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The model's (logits, values), computed as independent parts of the graph.
+    """The model's (logits, values), computed as ``shards`` independent slices of the batch.
 
-    Every operation uses one thread, so that the parts fill the cores, forward and backward.
+    Every operation uses one thread; the slices keep all cores busy, forward and backward.
     """
     size = observations.shape[0]
     cuts = [size * i // shards for i in range(shards + 1)]
     parts = [model(observations[a:b]) for a, b in itertools.pairwise(cuts) if b > a]
     logits, values = zip(*parts, strict=True)
     return tf.concat(logits, 0), tf.concat(values, 0)
-
-
-Act = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-
-
-def sampler(model: keras.Model, shards: int = 1) -> Act:
-    """A function (observations [n, ...], key) -> (actions, their log-probabilities, values), [n].
-
-    Actions are drawn from the policy with the stateless ``key`` (see ``ppo.keys``). The batch
-    is computed in ``shards`` parts at once.
-    """
-
-    @tf.function
-    def sample(observations: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        logits, values = in_shards(model, observations, shards)
-        actions = tf.random.stateless_categorical(logits, 1, key, dtype=tf.int32)[:, 0]
-        return actions, log_prob(logits, actions), values
-
-    # Found once a shape: for a small network tf.function's own search takes a fifth of the call.
-    @functools.cache
-    def found(shape: tuple[int, ...]) -> Callable:
-        dtype = model.inputs[0].dtype
-        return sample.get_concrete_function(
-            tf.TensorSpec(shape, dtype), tf.TensorSpec([2], tf.int32)
-        )
-
-    def act(observations: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        sampled = found(observations.shape)(tf.constant(observations), tf.constant(key))
-        actions, log_probs, values = (tensor.numpy() for tensor in sampled)
-        return actions, log_probs, values
-
-    return act
-
-
-def valuer(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """A function observations [n, ...] -> values [n]."""
-    values = tf.function(lambda observations: model(observations)[1], reduce_retracing=True)
-    return lambda observations: values(tf.constant(observations)).numpy()

@@ -1,33 +1,16 @@
-"""PPO's objective for one minibatch, put together from its terms as the settings say."""
+"""PPO's objective for one minibatch, assembled from its terms according to the settings."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from ppo import losses
 from ppo.params import Params
 
-# Means over a minibatch, in this order; "grad_norm" is the update's own.
-STATISTICS = (
-    "loss",
-    "policy_gradient_loss",
-    "value_loss",
-    "entropy_loss",
-    "approx_kl",
-    "clip_fraction",
-    "pseudo_entropy",
-    "value_scale",
-    "target_distance",
-    "beyond_target",
-    "ratio",
-)
-# Largest values over a minibatch.
-MAXIMA = ("approx_kl", "ratio")
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What the update sees of a rollout: [B], and nothing of games or time."""
+class Batch(NamedTuple):
+    """A rollout as the update sees it: [B], without an env or time axis."""
 
     observations: tf.Tensor
     actions: tf.Tensor
@@ -36,22 +19,48 @@ class Batch:
     advantages: tf.Tensor
     returns: tf.Tensor
 
-    def tensors(self) -> tuple[tf.Tensor, ...]:
-        """The fields, in order."""
-        return tuple(vars(self).values())
+    def rows(self, indices: tf.Tensor) -> "Batch":
+        """A minibatch of some of its samples."""
+        return Batch(*(tf.gather(tensor, indices) for tensor in self))
+
+
+class Means(NamedTuple):
+    """Means over a minibatch, scalars; ``ppo.files.scalars`` defines each."""
+
+    loss: tf.Tensor
+    policy_gradient_loss: tf.Tensor
+    value_loss: tf.Tensor
+    entropy_loss: tf.Tensor
+    approx_kl: tf.Tensor
+    clip_fraction: tf.Tensor
+    pseudo_entropy: tf.Tensor
+    value_scale: tf.Tensor
+    target_distance: tf.Tensor
+    beyond_target: tf.Tensor
+    ratio: tf.Tensor
+
+
+class Maxima(NamedTuple):
+    """Largest values over a minibatch, scalars."""
+
+    approx_kl: tf.Tensor
+    ratio: tf.Tensor
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of a minibatch in its two parts, what is measured on the way, and the value
-    rescaling's memory afterwards.
-    """
+    """The two parts of a minibatch's loss, its statistics, and the value rescaling's new state."""
 
     policy_part: tf.Tensor
     value_part: tf.Tensor
-    statistics: tf.Tensor
-    maxima: tf.Tensor
+    means: Means
+    maxima: Maxima
     smoothed: tf.Tensor
+
+    @property
+    def loss(self) -> tf.Tensor:
+        """The total loss."""
+        return self.means.loss
 
 
 def objective(
@@ -69,9 +78,11 @@ def objective(
     policy part   mean(surrogate) - entropy_coef mean(entropy)
     value part    value_coef mean(scale x value loss)
 
-    ``smoothed`` is the memory of the smoothed value rescaling, [2].
+    ``smoothed`` is the state of the smoothed value rescaling, [2]. Raises ValueError, when it is
+    traced, for tensors of other shapes.
     """
     p = params
+    _check_shapes(logits, log_probs, values, batch)
     advantages = losses.normalized(batch.advantages) if p.normalize_advantages else batch.advantages
     old_log_probs = batch.old_log_probs
     policy_loss = tf.reduce_mean(
@@ -96,18 +107,28 @@ def objective(
     kl = losses.approx_kl(log_probs, old_log_probs)
     ratios = tf.exp(log_probs - old_log_probs)
     step = losses.target_step(old_log_probs, advantages, clip_range, p.delta_target_policy)
-    statistics = [
-        policy_part + value_part,
-        policy_loss,
-        tf.reduce_mean(value_losses),
-        -entropy,
-        tf.reduce_mean(kl),
-        tf.reduce_mean(losses.clip_fraction(log_probs, old_log_probs, clip_range)),
-        tf.reduce_mean(pseudo_entropy),
-        tf.reduce_mean(scale),
-        tf.reduce_mean(tf.abs(step)),
-        tf.reduce_mean(losses.beyond_target(log_probs, old_log_probs, advantages, step)),
-        tf.reduce_mean(ratios),
-    ]
-    maxima = [tf.reduce_max(kl), tf.reduce_max(ratios)]
-    return Objective(policy_part, value_part, tf.stack(statistics), tf.stack(maxima), smoothed)
+    beyond = losses.beyond_target(log_probs, old_log_probs, advantages, step)
+    means = Means(
+        loss=policy_part + value_part,
+        policy_gradient_loss=policy_loss,
+        value_loss=tf.reduce_mean(value_losses),
+        entropy_loss=-entropy,
+        approx_kl=tf.reduce_mean(kl),
+        clip_fraction=tf.reduce_mean(losses.clip_fraction(log_probs, old_log_probs, clip_range)),
+        pseudo_entropy=tf.reduce_mean(pseudo_entropy),
+        value_scale=tf.reduce_mean(scale),
+        target_distance=tf.reduce_mean(tf.abs(step)),
+        beyond_target=tf.reduce_mean(beyond),
+        ratio=tf.reduce_mean(ratios),
+    )
+    maxima = Maxima(approx_kl=tf.reduce_max(kl), ratio=tf.reduce_max(ratios))
+    return Objective(policy_part, value_part, means, maxima, smoothed)
+
+
+def _check_shapes(logits: tf.Tensor, log_probs: tf.Tensor, values: tf.Tensor, batch: Batch) -> None:
+    losses.check_vectors(log_probs, values, *batch[1:])
+    if logits.shape.rank != 2 or not logits.shape[:1].is_compatible_with(log_probs.shape):
+        raise ValueError(
+            f"logits of shape {logits.shape} are not [B, A] beside log-probabilities "
+            f"{log_probs.shape}"
+        )

@@ -1,6 +1,6 @@
 """Every setting of a run: type, range, default and meaning, read from a flat JSON file.
 
-All faults of a file are told at once, each with its remedy, before anything is created.
+All faults of a file are listed at once, each with its remedy, before anything is created.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Schedule = Literal["linear", "constant"]
 
@@ -28,15 +28,15 @@ class GameSettings(_Group):
         description="the game: PongNoFrameskip-v4, ALE/Pong-v5 or Pong style, or any Gymnasium "
         "environment with discrete actions",
     )
-    num_envs: int = Field(8, ge=1, le=1024, description="games played at once")
+    num_envs: int = Field(8, ge=1, le=1024, description="envs: games played at once")
     frame_skip: int = Field(
         4, ge=1, le=64, description="frames that one step (decision) lasts; Atari only"
     )
     frame_stack: int = Field(
-        4, ge=1, le=16, description="latest pictures that the network sees; Atari only"
+        4, ge=1, le=16, description="latest frames that the network sees; Atari only"
     )
     screen_size: int = Field(
-        84, ge=36, le=210, description="width and height of a picture, in pixels; Atari only"
+        84, ge=36, le=210, description="width and height of an observation, in pixels; Atari only"
     )
     sticky_action_probability: Annotated[float, Ge(0), Lt(1)] | None = Field(
         None,
@@ -47,13 +47,13 @@ class GameSettings(_Group):
         30,
         ge=1,
         le=1000,
-        description="a game begins with 0 to noop_max - 1 idle frames; Atari only",
+        description="a game begins with 0 to noop_max - 1 no-op frames; Atari only",
     )
     terminal_on_life_loss: bool = Field(
         True, description="a lost life ends the return (never the game)"
     )
     clip_rewards: bool = Field(
-        True, description="train on the sign of the reward (scores stay whole)"
+        True, description="train on the sign of the reward (scores stay unclipped)"
     )
     fire_on_reset: bool = Field(
         True, description="press FIRE when a game begins, if it has FIRE; Atari only"
@@ -73,12 +73,12 @@ class TrainingSettings(_Group):
         10_000_000,
         ge=1,
         le=10**12,
-        description="steps of the whole run, over all games; rounded up to whole rollouts",
+        description="steps of the whole run, over all envs; rounded up to whole rollouts",
     )
-    num_steps: int = Field(128, ge=1, le=65_536, description="steps of a rollout, per game")
+    num_steps: int = Field(128, ge=1, le=65_536, description="steps of a rollout, per env")
     num_epochs: int = Field(4, ge=1, le=1000, description="passes over each rollout")
     num_minibatches: int = Field(4, ge=1, le=65_536, description="minibatches of each epoch")
-    learning_rate: float = Field(2.5e-4, gt=0, le=1, description="Adam's, at the start")
+    learning_rate: float = Field(2.5e-4, gt=0, le=1, description="initial learning rate of Adam")
     learning_rate_schedule: Schedule = Field(
         "linear", description="linear falls to 0 at total_steps"
     )
@@ -100,7 +100,7 @@ class TrainingSettings(_Group):
 class ObjectiveSettings(_Group):
     """Objective"""
 
-    clip_range: float = Field(0.1, gt=0, lt=1, description="epsilon of the surrogate, at the start")
+    clip_range: float = Field(0.1, gt=0, lt=1, description="initial epsilon of the surrogate")
     clip_range_schedule: Schedule = Field("linear", description="linear falls to 0 at total_steps")
     entropy_coef: float = Field(0.01, ge=0, description="weight of the entropy bonus")
     value_coef: float = Field(0.5, ge=0, description="weight of the value loss")
@@ -119,7 +119,7 @@ class ObjectiveSettings(_Group):
         "1 with peaked_policy_loss",
     )
     quadratic_policy_loss: bool = Field(
-        False, description="a parabola with its lowest point at the target, in place of the clip"
+        False, description="a parabola with its minimum at the target, in place of the clip"
     )
     value_rescaling: Literal["none", "per_state", "per_batch", "smoothed"] = Field(
         "none", description="scale of the value loss by the policy's pseudo-entropy"
@@ -128,7 +128,7 @@ class ObjectiveSettings(_Group):
         0.95,
         ge=0,
         lt=1,
-        description="weight that smoothed rescaling keeps from minibatch to minibatch",
+        description="decay of smoothed rescaling from minibatch to minibatch",
     )
 
 
@@ -142,8 +142,8 @@ class NetworkSettings(_Group):
     )
     picture_scaling: Literal["unit", "centered", "standardized"] = Field(
         "unit",
-        description="what the network makes of an observation's bytes: unit (0 to 1), centered "
-        "(its mean taken off), or standardized (mean 0, standard deviation 1); pictures only",
+        description="how an observation's bytes are scaled: unit (0 to 1), centered (its mean "
+        "subtracted), or standardized (mean 0, standard deviation 1); pictures only",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -160,11 +160,11 @@ class RunSettings(_Group):
     threads: int | None = Field(
         None, ge=1, le=256, description="threads to compute with; null: one a core, at most 8"
     )
-    log_interval: int = Field(1024, ge=1, description="steps between points of the log")
+    log_interval: int = Field(1024, ge=1, description="steps between log entries")
     checkpoint_interval: int = Field(50_000, ge=1, description="steps between checkpoints")
     checkpoints_kept: int = Field(3, ge=1, description="newest checkpoints that are kept")
     diagnostics_interval: int = Field(
-        20_000, ge=0, description="steps between closer looks at gradient and network; 0: none"
+        20_000, ge=0, description="steps between diagnostics of gradient and network; 0: none"
     )
     evaluation_interval: int = Field(0, ge=0, description="steps between evaluations; 0: none")
     evaluation_games: int = Field(10, ge=1, le=10_000, description="whole games of an evaluation")
@@ -181,11 +181,34 @@ GROUPS: tuple[type[_Group], ...] = (
 
 
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
-    """All settings of a run. Frozen; derived sizes are properties, never keys."""
+    """All settings of a run, as given. Frozen; derived sizes are properties, never keys.
+
+    Raises pydantic's ValidationError for a value out of range, and for values that are
+    inconsistent with each other.
+    """
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Params":
+        faults = _inconsistencies(self, frozenset())
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def resolved(
+        self, seed: int, threads: int, sticky_action_probability: float
+    ) -> "ResolvedParams":
+        """The settings with each null replaced; a value that was set is kept."""
+        stands_for = {
+            "seed": seed,
+            "threads": threads,
+            "sticky_action_probability": sticky_action_probability,
+        }
+        given = {key: value for key, value in self if value is not None}
+        return ResolvedParams(**(self.model_dump() | stands_for | given))
 
     @property
     def batch_size(self) -> int:
-        """Steps of one rollout over all games, B = T N."""
+        """Steps of one rollout over all envs, B = T N."""
         return self.num_envs * self.num_steps
 
     @property
@@ -205,7 +228,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     @property
     def slope_beyond_target(self) -> float:
-        """Slope of the surrogate beyond its target, whichever setting says it."""
+        """Slope of the surrogate beyond its target, from either of its settings."""
         if self.beyond_target_slope is not None:
             return self.beyond_target_slope
         return 1.0 if self.peaked_policy_loss else 0.0
@@ -213,6 +236,14 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
     def to_json(self) -> str:
         """The settings as a params file."""
         return json.dumps(self.model_dump(), indent=2) + "\n"
+
+
+class ResolvedParams(Params):
+    """Settings in which nothing is left to be drawn or chosen."""
+
+    sticky_action_probability: float = Field(ge=0, lt=1)
+    seed: int = Field(ge=0, lt=2**31)
+    threads: int = Field(ge=1, le=256)
 
 
 class ParamsError(ValueError):
@@ -229,9 +260,9 @@ Check = Callable[[Params, frozenset[str]], list[str]]
 def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
     """The settings in a JSON file, with ``KEY=VALUE`` overrides on top.
 
-    ``checks`` are further examinations (of what only other rooms know, such as the names of
-    the games): each gets the settings and the keys that are already known to be bad, and
-    returns faults. Raises ParamsError with all faults at once.
+    ``checks`` are validations that need other modules, such as the names of the games: each
+    takes the settings and the keys already known to be invalid, and returns faults. Raises
+    ParamsError with all faults at once.
     """
     values, faults = _read_file(Path(path))
     values.pop("$schema", None)
@@ -241,12 +272,13 @@ def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check
     values = {key: value for key, value in values.items() if key in Params.model_fields}
     bad = _bad_keys(values)
     faults += [_fault(key, values[key]) for key in bad]
-    sound = Params(**{key: value for key, value in values.items() if key not in bad})
+    # Not validated here, so that inconsistencies are listed together with the other faults.
+    rest = Params.model_construct(**{k: value for k, value in values.items() if k not in bad})
     for check in (_inconsistencies, *checks):
-        faults += check(sound, bad)
+        faults += check(rest, bad)
     if faults:
         raise ParamsError(faults)
-    return sound
+    return Params(**values)
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -270,9 +302,9 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _parse(text: str) -> tuple[Any, list[str]]:
-    """JSON, and the faults that Python's reader lets pass: keys that stand there twice.
+    """JSON, and the faults that Python's parser does not report: duplicate keys.
 
-    NaN and Infinity come through as the floats they are, which no setting takes.
+    NaN and Infinity are parsed as floats, which every setting rejects.
     """
     faults = []
 
@@ -288,22 +320,23 @@ def _parse(text: str) -> tuple[Any, list[str]]:
 def _override(values: dict[str, Any], text: str) -> list[str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        return [f"--set {text}: write it as KEY=VALUE"]
+        return [f"{text}: an override is written KEY=VALUE"]
     try:
         values[name], faults = _parse(value)
     except (json.JSONDecodeError, RecursionError):
         values[name] = value  # a bare word is a string, so that --set network=a3c works
         return []
     except ValueError as error:
-        return [f"--set {name}: {error}"]
-    return [f"--set {text}: {fault}" for fault in faults]
+        return [f"{name}: {error}"]
+    return [f"{text}: {fault}" for fault in faults]
 
 
 def _bad_keys(values: Mapping[str, Any]) -> frozenset[str]:
     try:
         Params(**values)
     except ValidationError as error:
-        return frozenset(str(detail["loc"][0]) for detail in error.errors())
+        # An inconsistency has no key of its own.
+        return frozenset(str(detail["loc"][0]) for detail in error.errors() if detail["loc"])
     return frozenset()
 
 
@@ -323,7 +356,7 @@ def _show(value: Any) -> str:
 
 
 def _inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
-    """Faults that lie between settings; those with a bad member are left out."""
+    """Inconsistencies between settings; those that involve an invalid one are skipped."""
     faults = []
     if not bad & {"num_envs", "num_steps", "num_minibatches"}:
         faults += _minibatch_faults(params, bad)
@@ -371,7 +404,7 @@ def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def type_and_range(key: str) -> str:
-    """What a setting may be, in words: "float, above 0, at most 1, or null"."""
+    """A setting's type and range: "float, above 0, at most 1, or null"."""
     field = Params.model_fields[key]
     annotation: Any = field.annotation
     limits = list(field.metadata)
@@ -413,7 +446,7 @@ def describe(markdown: bool = False) -> str:
     for group in GROUPS:
         rows = [
             (key, type_and_range(key), default_of(key), str(field.description))
-            for key, field in group.__dict__["__pydantic_fields__"].items()
+            for key, field in group.model_fields.items()
         ]
         if markdown:
             lines += ["", f"## {group.__doc__}", "", "| key | type and range | default | meaning |"]

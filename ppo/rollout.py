@@ -1,4 +1,4 @@
-"""Playing T steps with the current policy, and writing down what the update needs."""
+"""Playing T steps with the current policy and recording what the update needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppo.arrays import aligned_zeros
-from ppo.games import Game, GameVector, Transition
-from ppo.keys import Purpose, key
-from ppo.signals import Interrupted
+from ppo.envs.episode import Episode, Transition
+from ppo.envs.vector import EnvVector
+from ppo.params import ResolvedParams
+from ppo.process.arrays import aligned_zeros
+from ppo.process.keys import Purpose, key
+from ppo.process.signals import Interrupted
 
 if TYPE_CHECKING:
-    from ppo.model import Act
+    from ppo.policy import Policy
 
 
 class NotFinite(Exception):
-    """The network gave a number that is none, for ``observations``."""
+    """The network's output for ``observations`` is not finite."""
 
     def __init__(self, observations: np.ndarray):
         self.observations = observations.copy()
@@ -25,10 +27,10 @@ class NotFinite(Exception):
 
 @dataclass(frozen=True)
 class Rollout:
-    """T steps of N games; arrays are [T, N], observations [T, N, ...].
+    """T steps of N envs; arrays are [T, N], observations [T, N, ...].
 
     ``next_values`` is the value of what each step led to, 0 after a termination;
-    ``episode_over`` marks where the return ends; ``games`` are the games that ended.
+    ``episode_over`` marks where the return ends; ``episodes`` are those that ended.
     """
 
     observations: np.ndarray
@@ -38,31 +40,21 @@ class Rollout:
     rewards: np.ndarray
     next_values: np.ndarray
     episode_over: np.ndarray
-    games: list[Game]
+    episodes: list[Episode]
 
 
 class Collector:
-    """Plays rollouts; its storage is laid out once and used again by each rollout."""
+    """Plays rollouts; its storage is allocated once and reused by each rollout."""
 
-    def __init__(
-        self,
-        vectors: list[GameVector],
-        act: "Act",
-        value: Callable[[np.ndarray], np.ndarray],
-        num_steps: int,
-        clip_rewards: bool,
-        terminal_on_life_loss: bool,
-        seed: int,
-    ):
-        self.vectors, self.act, self.value = vectors, act, value
-        self.num_steps, self.seed = num_steps, seed
-        self.clip_rewards, self.terminal_on_life_loss = clip_rewards, terminal_on_life_loss
-        shape = num_steps, sum(len(vector) for vector in vectors)
+    def __init__(self, vectors: list[EnvVector], policy: "Policy", params: ResolvedParams):
+        self.vectors, self.policy, self.params = vectors, policy, params
+        num_steps, num_envs = params.num_steps, sum(len(vector) for vector in vectors)
         first = vectors[0].observations
+        shape = num_steps, num_envs
         self._observations = aligned_zeros((*shape, *first.shape[1:]), first.dtype)
         self._actions = np.zeros(shape, np.int32)
         self._log_probs = np.zeros(shape, np.float32)
-        self._values = np.zeros((num_steps + 1, shape[1]), np.float32)
+        self._values = np.zeros((num_steps + 1, num_envs), np.float32)
         self._rewards = np.zeros(shape, np.float32)
         self._next_values = np.zeros(shape, np.float32)
         self._episode_over = np.zeros(shape, bool)
@@ -70,20 +62,21 @@ class Collector:
     def collect(self, iteration: int, interrupted: Callable[[], bool] = lambda: False) -> Rollout:
         """Rollout number ``iteration``, which keys its random numbers.
 
-        While one vector's games move, the network acts for the next vector. Raises Interrupted
-        as soon as ``interrupted`` says so.
+        While one vector's envs step, the network acts for the next vector. Raises Interrupted
+        as soon as ``interrupted`` returns True, and NotFinite.
         """
-        games: list[Game] = []
-        for t in range(self.num_steps):
+        episodes: list[Episode] = []
+        last = self.params.num_steps - 1
+        for t in range(self.params.num_steps):
             for part, vector in enumerate(self.vectors):
                 if t:
-                    games += self._receive(t - 1, vector)
+                    episodes += self._receive(t - 1, vector)
                 if interrupted():
                     raise Interrupted
-                self._send(t, vector, key(self.seed, Purpose.ACTION, iteration, t, part))
+                self._send(t, vector, key(self.params.seed, Purpose.ACTION, iteration, t, part))
         for vector in self.vectors:
-            games += self._receive(self.num_steps - 1, vector)
-            self._values[-1, _columns(vector)] = self.value(vector.observations)
+            episodes += self._receive(last, vector)
+            self._values[-1, vector.columns] = self.policy.values(vector.observations)
         return Rollout(
             self._observations,
             self._actions,
@@ -92,12 +85,12 @@ class Collector:
             self._rewards,
             np.where(self._episode_over, self._next_values, self._values[1:]),
             self._episode_over,
-            games,
+            episodes,
         )
 
-    def _send(self, t: int, vector: GameVector, action_key: np.ndarray) -> None:
-        columns = _columns(vector)
-        actions, log_probs, values = self.act(vector.observations, action_key)
+    def _send(self, t: int, vector: EnvVector, action_key: np.ndarray) -> None:
+        columns = vector.columns
+        actions, log_probs, values = self.policy.act(vector.observations, action_key)
         if not (np.isfinite(log_probs).all() and np.isfinite(values).all()):
             raise NotFinite(vector.observations)
         vector.send(actions)
@@ -106,26 +99,23 @@ class Collector:
         self._log_probs[t, columns] = log_probs
         self._values[t, columns] = values
 
-    def _receive(self, t: int, vector: GameVector) -> list[Game]:
+    def _receive(self, t: int, vector: EnvVector) -> list[Episode]:
         step = vector.receive()
-        columns = _columns(vector)
-        over = step.terminated | step.truncated
-        if self.terminal_on_life_loss:
+        columns = vector.columns
+        over = step.over
+        if self.params.terminal_on_life_loss:
             over = over | step.life_lost
-        self._rewards[t, columns] = np.sign(step.rewards) if self.clip_rewards else step.rewards
+        rewards = np.sign(step.rewards) if self.params.clip_rewards else step.rewards
+        self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over
         self._next_values[t, columns] = self._values_at_ends(step)
         return step.finished
 
     def _values_at_ends(self, step: Transition) -> np.ndarray:
-        """0, save after a time limit: there the game would have gone on."""
+        """0, or after a time limit the value of the final observation."""
         values = np.zeros(len(step.rewards), np.float32)
-        places = np.flatnonzero(step.truncated)
-        if len(places):
-            finals = np.stack([step.final_observations[int(place)] for place in places])
-            values[places] = self.value(finals)
+        indices = np.flatnonzero(step.truncated)
+        if len(indices):
+            finals = np.stack([step.final_observations[int(index)] for index in indices])
+            values[indices] = self.policy.values(finals)
         return values
-
-
-def _columns(vector: GameVector) -> slice:
-    return slice(vector.places.start, vector.places.stop)

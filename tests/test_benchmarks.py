@@ -6,17 +6,18 @@ import pytest
 
 from benchmarks.limits import step_flops
 from benchmarks.time_to_score import told
-from ppo.params import Params
+from ppo import model
 
 
 def test_operations_of_a_step_by_hand():
     # Places x filters x kernel of the three convolutions, then the dense layer and the heads.
     products = [20 * 20 * 32 * 256, 9 * 9 * 64 * 512, 7 * 7 * 64 * 576, 3136 * 512, 512 * 7]
     forward = 2 * sum(products)
+    network = model.build((84, 84, 4), 6, "nature")
     update = 2 * (3 * sum(products) - products[0])
-    assert step_flops(Params(num_epochs=1), 6) == forward + update
-    assert step_flops(Params(num_epochs=4), 6) == forward + 4 * update
-    assert step_flops(Params(num_epochs=4), 6) == pytest.approx(217e6, rel=0.01)
+    assert step_flops(network, 1) == forward + update
+    assert step_flops(network, 4) == forward + 4 * update
+    assert step_flops(network, 4) == pytest.approx(217e6, rel=0.01)
 
 
 ROWS = [

@@ -18,9 +18,10 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from ppo import checkpoint, params, replay
+from ppo import checkpoint, params
 from ppo.checkpoint import decode, load_weights
-from ppo.folder import RunFolder
+from ppo.files.folder import RunFolder
+from ppo.play import replay
 
 ROOT = Path(__file__).parents[1]
 COMMAND = ROOT / "run_atari.py"
@@ -531,7 +532,7 @@ def test_killed_run_had_written_points_after_its_checkpoint(cart):
 
 
 def test_resume_after_a_kill_goes_on_from_the_newest_checkpoint(cart):
-    assert f"going on from step {cart.ahead[0]:,}" in cart.stopped.out
+    assert f"resuming from step {cart.ahead[0]:,}" in cart.stopped.out
     assert "done" not in cart.stopped.out
 
 
@@ -547,7 +548,7 @@ def test_stopped_run_ends_with_three_and_has_saved_everything(cart):
 def test_resume_after_a_stop_goes_on_to_the_new_end(cart):
     assert (cart.finished.code, cart.finished.err) == (0, "")
     lines = cart.finished.out.splitlines()
-    assert f"going on from step {cart.stopped_at:,}" in lines
+    assert f"resuming from step {cart.stopped_at:,}" in lines
     assert lines[-1] == f"done, at step {cart.total:,}"
     assert params.load(cart.path / "params.json").total_steps == cart.total
 
@@ -679,7 +680,7 @@ def test_folder_in_use_is_refused_and_left_alone(cases, name):
 def test_without_a_sound_checkpoint_the_command_fails_and_leaves_files_alone(cases, name):
     case = cases[name]
     assert case.done.code == 1, case.done
-    assert "is sound" in case.done.err
+    assert "is valid" in case.done.err
     assert case.after == case.before
 
 

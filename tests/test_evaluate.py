@@ -6,41 +6,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo.evaluate import Evaluation, evaluate, store
-from ppo.folder import RunFolder
-from ppo.games import Beginning, Game, Rules
-from ppo.keys import Purpose, seed31
-from ppo.params import Params
-from ppo.replay import Replay, play
-from ppo.signals import Interrupted
+from ppo.envs.catalog import rules_of
+from ppo.envs.episode import Episode, Reset
+from ppo.files.folder import RunFolder
+from ppo.params import Params, ResolvedParams
+from ppo.play.evaluate import Evaluation, evaluate, store
+from ppo.play.replay import Replay, play
+from ppo.process.keys import Purpose, seed31
+from ppo.process.signals import Interrupted
+from ppo.resolve import resolved
+from tests.policies import Acting, zeros_beside
 
-CARTPOLE = Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=5, threads=1)
+CARTPOLE = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=5, threads=1))
 
 
-def gambler(observations: np.ndarray, key: np.ndarray) -> tuple:
+def with_changes(**changes) -> ResolvedParams:
+    return CARTPOLE.model_copy(update=changes)
+
+
+def gamble(observations: np.ndarray, key: np.ndarray) -> tuple:
     """Random actions, as the key says."""
     rng = np.random.default_rng(key.view(np.uint32))
-    actions = rng.integers(2, size=len(observations)).astype(np.int32)
-    return actions, np.zeros(len(actions), np.float32), np.zeros(len(actions), np.float32)
+    return zeros_beside(rng.integers(2, size=len(observations)))
 
 
-def first_place_lasts(observations: np.ndarray, key: np.ndarray) -> tuple:
-    """The first place balances its pole to the time limit; the others let it fall."""
+gambler = Acting(gamble)
+
+
+def first_env_lasts(observations: np.ndarray, key: np.ndarray) -> tuple:
+    """The first env balances its pole to the time limit; the others let it fall."""
     actions = np.zeros(len(observations), np.int32)
     actions[0] = observations[0, 2] + observations[0, 3] / 2 > 0
-    return actions, np.zeros(len(actions), np.float32), np.zeros(len(actions), np.float32)
+    return zeros_beside(actions)
 
 
 def facts(evaluation: Evaluation) -> list[tuple]:
     return [
-        (game.beginning, game.actions.tolist(), game.score, game.frames)
-        for game in evaluation.games
+        (game.reset, game.actions.tolist(), game.score, game.frames) for game in evaluation.episodes
     ]
 
 
 def of(scores: list[float]) -> Evaluation:
     actions = np.zeros(1, np.int32)
-    return Evaluation([Game(Beginning(0, 0), actions, score, 1) for score in scores])
+    return Evaluation([Episode(Reset(0, 0), actions, score, 1) for score in scores])
 
 
 # Which games
@@ -49,20 +57,20 @@ def of(scores: list[float]) -> Evaluation:
 @pytest.mark.parametrize("num_games", [1, 2, 3, 7, 8])
 def test_as_many_games_are_played_as_asked_for(num_games: int):
     evaluation = evaluate(gambler, CARTPOLE, num_games, step=0)
-    assert len(evaluation.games) == num_games
-    assert all(game.steps == len(game.actions) > 0 for game in evaluation.games)
+    assert len(evaluation.episodes) == num_games
+    assert all(game.steps == len(game.actions) > 0 for game in evaluation.episodes)
 
 
 def test_each_place_plays_its_share_however_long_its_games_last():
-    evaluation = evaluate(first_place_lasts, CARTPOLE, 7, step=0)
+    evaluation = evaluate(Acting(first_env_lasts), CARTPOLE, 7, step=0)
     # Whichever games end first, 500 steps against 10: three, two and two.
     shares = {0: 3, 1: 2, 2: 2}
-    assert [game.beginning.seed for game in evaluation.games] == [
+    assert [game.reset.seed for game in evaluation.episodes] == [
         seed31(5, Purpose.EVALUATION_GAME, place, number)
         for place, share in shares.items()
         for number in range(share)
     ]
-    scores = [game.score for game in evaluation.games]
+    scores = [game.score for game in evaluation.episodes]
     assert scores[:3] == [500] * 3 and max(scores[3:]) < 15
 
 
@@ -71,16 +79,16 @@ def test_no_place_plays_that_would_not_end_it_sooner():
 
     def act(observations: np.ndarray, key: np.ndarray) -> tuple:
         at_once.add(len(observations))
-        return gambler(observations, key)
+        return gamble(observations, key)
 
-    evaluate(act, CARTPOLE.model_copy(update={"num_envs": 8}), 10, step=0)
+    evaluate(Acting(act), with_changes(num_envs=8), 10, step=0)
     assert at_once == {5}  # two in a row at each, as with eight, where six would wait
 
 
 def test_a_single_game_is_the_first_of_the_first_place():
     evaluation = evaluate(gambler, CARTPOLE, 1, step=0)
-    first = Beginning(seed31(5, Purpose.EVALUATION_GAME, 0, 0), 0)
-    assert [game.beginning for game in evaluation.games] == [first]
+    first = Reset(seed31(5, Purpose.EVALUATION_GAME, 0, 0), 0)
+    assert [game.reset for game in evaluation.episodes] == [first]
 
 
 def test_the_same_step_gives_the_same_games_and_another_step_others():
@@ -92,10 +100,7 @@ def test_the_same_step_gives_the_same_games_and_another_step_others():
 
 
 def test_another_seed_gives_other_games():
-    one, other = (
-        facts(evaluate(gambler, CARTPOLE.model_copy(update={"seed": seed}), 3, 0))
-        for seed in (5, 6)
-    )
+    one, other = (facts(evaluate(gambler, with_changes(seed=seed), 3, 0)) for seed in (5, 6))
     assert not {game[0] for game in one} & {game[0] for game in other}
 
 
@@ -104,10 +109,10 @@ def test_no_action_is_drawn_with_the_random_numbers_of_another():
 
     def act(observations: np.ndarray, key: np.ndarray) -> tuple:
         keys.append(tuple(key.tolist()))
-        return gambler(observations, key)
+        return gamble(observations, key)
 
     for step in (0, 1):
-        evaluate(act, CARTPOLE, 3, step)
+        evaluate(Acting(act), CARTPOLE, 3, step)
     assert len(set(keys)) == len(keys)
 
 
@@ -117,29 +122,27 @@ def test_an_evaluation_can_be_broken_off_before_any_step(after: int):
 
     def act(observations: np.ndarray, key: np.ndarray) -> tuple:
         steps.append(1)
-        return gambler(observations, key)
+        return gamble(observations, key)
 
     with pytest.raises(Interrupted):
-        evaluate(act, CARTPOLE, 3, 0, lambda: next(answers))
+        evaluate(Acting(act), CARTPOLE, 3, 0, lambda: next(answers))
     assert len(steps) == after
 
 
 @pytest.mark.parametrize("sticky", [0.0, 0.25])
 def test_an_evaluated_atari_game_can_be_played_again(sticky: float):
-    params = Params(
+    params = with_changes(
         env_id="BerzerkNoFrameskip-v4",
         sticky_action_probability=sticky,
         max_frames_per_game=150,
         num_envs=2,
-        seed=5,
-        threads=1,
     )
     evaluation = evaluate(gambler, params, 3, step=0)
-    assert [game.frames for game in evaluation.games] == [150] * 3
-    last = evaluation.games[1]
-    again = play(Replay.of(last, Rules.of(params)))
+    assert [game.frames for game in evaluation.episodes] == [150] * 3
+    last = evaluation.episodes[1]
+    again = play(Replay.of(last, rules_of(params)))
     assert (again.score, again.steps, again.frames) == (last.score, last.steps, last.frames)
-    assert last.beginning.resets == (0 if sticky else 1)
+    assert last.reset.resets == (0 if sticky else 1)
 
 
 # What is said of them
@@ -148,7 +151,7 @@ def test_an_evaluated_atari_game_can_be_played_again(sticky: float):
 def test_mean_score_and_mean_length():
     evaluation = Evaluation(
         [
-            Game(Beginning(0, 0), np.zeros(steps, np.int32), score, 4 * steps)
+            Episode(Reset(0, 0), np.zeros(steps, np.int32), score, 4 * steps)
             for steps, score in ((10, -1.0), (20, 6.0))
         ]
     )
@@ -186,15 +189,15 @@ def lines(folder: RunFolder) -> list[dict]:
 def test_an_evaluation_is_a_line_with_the_promised_keys(tmp_path: Path):
     folder = RunFolder(tmp_path)
     evaluation = evaluate(gambler, CARTPOLE, 4, step=100)
-    store(folder, evaluation, CARTPOLE, 100)
+    store(folder, evaluation, CARTPOLE, gambler, 100)
     (line,) = lines(folder)
     low, high = evaluation.interval()
     assert line == {
         "step": 100,
         "policy": "sampled",
         "seed": 5,
-        "scores": [game.score for game in evaluation.games],
-        "lengths": [game.steps for game in evaluation.games],
+        "scores": [game.score for game in evaluation.episodes],
+        "lengths": [game.steps for game in evaluation.episodes],
         "mean": evaluation.mean,
         "low": low,
         "high": high,
@@ -204,5 +207,5 @@ def test_an_evaluation_is_a_line_with_the_promised_keys(tmp_path: Path):
 def test_evaluations_are_added_and_the_same_one_only_once(tmp_path: Path):
     folder = RunFolder(tmp_path)
     for step in (100, 200, 100, 200, 300):
-        store(folder, evaluate(gambler, CARTPOLE, 2, step), CARTPOLE, step)
+        store(folder, evaluate(gambler, CARTPOLE, 2, step), CARTPOLE, gambler, step)
     assert [line["step"] for line in lines(folder)] == [100, 200, 300]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ppo import losses
-from ppo.learner import Learner
 from ppo.params import Params
+from ppo.resolve import resolved
+from ppo.trainer import Trainer
 
 CATCH = Params(
     env_id="tests.pixel_game:Catch-v0",
@@ -43,7 +44,7 @@ CART_POLE = Params(
 
 
 def last_scores(params: Params) -> float:
-    learner = Learner(params)
+    learner = Trainer(resolved(params))
     for _ in learner.iterations():
         pass
     learner.close()

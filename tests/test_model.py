@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from ppo import model
-from ppo.keys import Purpose, key
+from ppo.policy import Policy
+from ppo.process.keys import Purpose, key
 
 PICTURE = (84, 84, 4)
 SCALINGS = ["unit", "centered", "standardized"]
@@ -142,7 +143,7 @@ def test_log_prob_is_that_of_the_softmax():
 def test_sampler_draws_from_the_policy_with_its_key():
     net = model.build((2,), 3, "mlp")
     net.get_layer("policy").bias.assign(np.log([0.5, 0.3, 0.2]))
-    act = model.sampler(net)
+    act = Policy(net).act
     observations = np.zeros((20_000, 2), np.float32)
     actions, log_probs, values = act(observations, key(1, Purpose.ACTION, 0))
     shares = np.bincount(actions) / len(actions)

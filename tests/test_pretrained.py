@@ -4,8 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from ppo import params, show
-from ppo.folder import RunFolder
+from ppo import params
+from ppo.files.folder import RunFolder
+from ppo.play import show
 
 ROOT = Path(__file__).resolve().parent.parent
 PONG = RunFolder(ROOT / "pretrained" / "pong")
@@ -25,7 +26,7 @@ def test_it_is_one_small_checkpoint_of_the_last_step():
 
 
 def test_its_evaluation_is_there():
-    last = json.loads(PONG.evaluations.read_text().splitlines()[-1])
+    last = json.loads((PONG.path / "measured.jsonl").read_text().splitlines()[-1])
     assert last["step"] == params.load(PONG.params).whole_steps
     assert len(last["scores"]) == 30
 

@@ -6,9 +6,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from ppo.games import Beginning, GameVector, Rules
-from ppo.recorder import Recorder
-from ppo.replay import Replay
+from ppo.envs.episode import Reset, Rules
+from ppo.envs.vector import EnvVector
+from ppo.play.recorder import Recorder
+from ppo.play.replay import Replay
 
 RULES = Rules(
     game="pong",
@@ -23,8 +24,8 @@ RULES = Rules(
 
 @pytest.fixture(scope="module")
 def replay() -> Replay:
-    vector = GameVector(RULES, num_envs=1, threads=1)
-    vector.begin_as([Beginning(seed=1, resets=0)])
+    vector = EnvVector(RULES, num_envs=1, threads=1)
+    vector.begin_as([Reset(seed=1, resets=0)])
     finished: list = []
     while not finished:
         vector.send(np.array([2]))

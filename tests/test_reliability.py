@@ -1,12 +1,16 @@
 """The drills of `python -m ppo.drill`, and two equal runs. Real processes, really killed."""
 
+import json
+import os
 import subprocess
 import sys
 import time
 
 import pytest
 
-from ppo import curves, drill, params, train
+from ppo import checkpoint, params, train
+from ppo.files.folder import RunFolder
+from ppo.study import curves, drill
 
 
 @pytest.mark.parametrize(("name", "scenario"), drill.DRILLS, ids=[name for name, _ in drill.DRILLS])
@@ -47,31 +51,94 @@ def test_clock_of_a_run_begins_with_its_command_and_goes_on_over_a_resume(tmp_pa
     assert seconds[2] > 1500 and seconds[3] < 1600
 
 
-# As a full disk does it to the last resort, of which there is no second one.
-FAILS_TO_SAVE = """
-import sys, threading
-from ppo.startup import start_tensorflow
-start_tensorflow(1)
-from ppo import drill, params, train
+# What a disk may do to the last resort, of which there is no second one: it fails, or it hangs.
+TROUBLED = """
+import sys, threading, time
+from ppo import checkpoint, params, train
+from ppo.study import drill
 
-def store(self, *arguments):
+written = checkpoint.write_whole
+
+def write_whole(path, content):
     if threading.current_thread() is not threading.main_thread():
-        raise OSError("no space left")
+        TROUBLE
+    written(path, content)
 
-train._Run._store = store
-stuck = drill.SHORT_CART_POLE | {"env_id": "ppo.drill:StuckCartPole-v0"}
+checkpoint.write_whole = write_whole
+stuck = drill.SHORT_CART_POLE | {"env_id": "ppo.study.broken_envs:StuckCartPole-v0"}
 train.run(params.Params(**stuck), sys.argv[1])
 """
+TROUBLES = {
+    "raise OSError('no space left')": "could not be saved: no space left",
+    "time.sleep(3600)": "could not be saved in time",
+}
+PIPED = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 
-def test_a_last_resort_that_fails_ends_the_run_all_the_same(tmp_path):
-    command = [sys.executable, "-c", FAILS_TO_SAVE, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def stopped(process: subprocess.Popen) -> tuple[str, float]:
+    """Ask a process to stop: what it said, and the seconds that it took."""
+    asked = time.monotonic()
+    process.terminate()
+    output, _ = process.communicate(timeout=30)
+    return output, time.monotonic() - asked
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_last_resort_that_fails_or_hangs_ends_the_run_within_ten_seconds(trouble, tmp_path):
+    command = [sys.executable, "-c", TROUBLED.replace("TROUBLE", trouble), str(tmp_path)]
+    with subprocess.Popen(command, **PIPED) as process:
         while len(curves.progress(tmp_path)) < 3:
             assert process.poll() is None
             time.sleep(0.1)
         time.sleep(1)
-        process.terminate()
-        output, _ = process.communicate(timeout=30)
+        output, seconds = stopped(process)
     assert process.returncode == 1
-    assert "could not be saved: no space left" in output
+    assert seconds < 10
+    assert TROUBLES[trouble] in output
+
+
+# The main thread hangs in a save, which it had begun when the stop was asked for.
+HANGS_IN_A_SAVE = """
+import sys, time
+from ppo import checkpoint, params, train
+from ppo.study import drill
+
+written = checkpoint.write_whole
+
+def write_whole(path, content):
+    if "step-000000000512" in path.name:
+        print("hangs", flush=True)
+        time.sleep(3600)
+    written(path, content)
+
+checkpoint.write_whole = write_whole
+train.run(params.Params(**drill.SHORT_CART_POLE), sys.argv[1])
+"""
+
+
+def test_a_save_that_hangs_does_not_hold_up_a_stop(tmp_path):
+    command = [sys.executable, "-c", HANGS_IN_A_SAVE, str(tmp_path)]
+    with subprocess.Popen(command, **PIPED) as process:
+        assert any("hangs" in line for line in process.stdout)
+        output, seconds = stopped(process)
+    assert process.returncode == 1
+    assert seconds < 10
+    assert "the disk does not answer" in output
+    assert checkpoint.newest(RunFolder(tmp_path)).step == 256
+
+
+# A Python program that trains, without having started TensorFlow in any way.
+FROM_PYTHON = """
+import json, sys
+from ppo import params, train
+train.run(params.Params(**json.loads(sys.argv[2])), sys.argv[1])
+"""
+
+
+def test_a_run_from_python_has_the_bits_of_the_command(tmp_path):
+    settings = drill.SHORT_PONG | {"total_steps": 256, "threads": 2}
+    assert drill.run(tmp_path / "command", settings)[0] == 0
+    line = [sys.executable, "-c", FROM_PYTHON, str(tmp_path / "python"), json.dumps(settings)]
+    bare = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
+    subprocess.run(line, check=True, env=bare, stdout=subprocess.DEVNULL)
+    assert drill.fingerprint(tmp_path / "python") == drill.fingerprint(tmp_path / "command")

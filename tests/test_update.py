@@ -7,9 +7,10 @@ import tensorflow as tf
 from ppo import model
 from ppo.diagnostics import Diagnostics
 from ppo.model import in_shards
-from ppo.objective import STATISTICS, Batch
+from ppo.objective import Batch, Means
+from ppo.optimizer import Adam
 from ppo.params import Params
-from ppo.update import Adam, Updater
+from ppo.update import NO_MEMORY, Updater
 
 KEY = np.array([3, 4], np.int32)
 PARAMS = Params(
@@ -58,7 +59,7 @@ def batch(size: int = 64, advantage: float = 1.0) -> Batch:
 def update(params: Params, data: Batch, shards: int = 1, learning_rate: float = 0.01):
     net = model.build((3,), 4, "mlp")
     updater = Updater(net, params, shards)
-    result = updater.update(data, KEY, learning_rate, 0.1, np.zeros(2, np.float32))
+    result = updater.update(data, KEY, learning_rate, 0.1, NO_MEMORY)
     return net.get_weights(), result
 
 
@@ -73,7 +74,7 @@ def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: 
             tf.range(params.batch_size), [KEY[0], KEY[1] + epoch]
         )
         for rows in np.split(order.numpy(), params.num_minibatches):
-            obs, act, old, _, adv, ret = (t.numpy()[rows] for t in data.tensors())
+            obs, act, old, _, adv, ret = (t.numpy()[rows] for t in data)
             adv = (adv - adv.mean()) / (adv.std() + 1e-8)
             with tf.GradientTape() as tape:
                 logits, values = net(obs)
@@ -100,7 +101,7 @@ def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: 
 def test_with_every_variant_off_the_weights_are_those_of_the_textbook(shards):
     data = batch()
     weights, result = update(PARAMS, data, shards)
-    assert result.means[:, STATISTICS.index("clip_fraction")].max() > 0.05
+    assert result.means["clip_fraction"].max() > 0.05
     for got, expected in zip(weights, textbook_ppo(PARAMS, data, 0.01, 0.1), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
@@ -130,19 +131,22 @@ def test_shards_compute_what_the_whole_does():
 
 def test_target_kl_ends_the_epochs_after_the_first_that_exceeds_it():
     _, all_epochs = update(PARAMS, batch())
-    kl = all_epochs.means[:, STATISTICS.index("approx_kl")]
+    kl = all_epochs.means["approx_kl"]
     assert kl[0] < kl[1]
     _, stopped = update(changed(target_kl=float(kl[0] + kl[1]) / 2), batch())
     assert stopped.epochs == 2
-    np.testing.assert_array_equal(stopped.means, all_epochs.means[:2])
+    for name, values in stopped.means.items():
+        np.testing.assert_array_equal(values, all_epochs.means[name][:2])
 
 
 def test_statistics_are_means_over_every_minibatch_of_every_epoch():
     _, result = update(PARAMS, batch())
     scalars = result.scalars()
-    assert result.means.shape == (3, len(STATISTICS) + 1)
-    for number, name in enumerate(STATISTICS):
-        assert scalars[f"train/{name}"] == pytest.approx(result.means[:, number].mean())
+    assert result.means.keys() == set(Means._fields) and result.grad_norms.shape == (3,)
+    for name, values in result.means.items():
+        assert values.shape == (3,)
+        assert scalars[f"train/{name}"] == pytest.approx(values.mean())
+    assert scalars["train/grad_norm"] == pytest.approx(result.grad_norms.mean())
     assert scalars["train/approx_kl_max"] == scalars["epochs/approx_kl_3"]
     assert scalars["train/ratio_max"] >= scalars["epochs/ratio_max_1"] >= 1
 
@@ -174,7 +178,7 @@ def test_smoothed_scale_is_remembered_from_update_to_update():
     net = model.build((3,), 4, "mlp")
     params = changed(value_rescaling="smoothed", value_rescaling_decay=0.5)
     updater = Updater(net, params, 1)
-    first = updater.update(batch(), KEY, 1e-9, 0.1, np.zeros(2, np.float32))
+    first = updater.update(batch(), KEY, 1e-9, 0.1, NO_MEMORY)
     # Six minibatches of weights 1, 1/2, 1/4 ... and a policy that hardly moves from uniform.
     assert first.smoothed[1] == pytest.approx(2 - 2**-5)
     assert first.smoothed[0] / first.smoothed[1] == pytest.approx(0.75, abs=1e-3)
@@ -185,13 +189,11 @@ def test_smoothed_scale_is_remembered_from_update_to_update():
 def test_diagnostics_change_nothing_and_say_whose_gradient_moves_the_trunk():
     net = model.build((3,), 4, "mlp")
     before = net.get_weights()
-    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, np.zeros(2, np.float32))
+    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, NO_MEMORY)
     assert all((a == b).all() for a, b in zip(before, net.get_weights(), strict=True))
     assert 0 < diagnosis["trunk/value_share"] < 1
     assert -1 <= diagnosis["trunk/value_cosine"] <= 1
-    none = Diagnostics(net, changed(value_coef=0.0)).measure(
-        batch(), KEY, 0.1, np.zeros(2, np.float32)
-    )
+    none = Diagnostics(net, changed(value_coef=0.0)).measure(batch(), KEY, 0.1, NO_MEMORY)
     assert none["trunk/value_share"] == 0
     assert none["layers/grad_norm_value"] == 0
 
@@ -202,23 +204,18 @@ def test_dead_units_are_counted():
     bias.assign([-1e6] * 8 + [1e6] * 24)
     pixels = tf.zeros([64, 84, 84, 4], tf.uint8)
     flat = batch()
-    data = Batch(pixels, *flat.tensors()[1:])
-    diagnosis = Diagnostics(net, changed(network="a3c")).measure(
-        data, KEY, 0.1, np.zeros(2, np.float32)
-    )
+    data = flat._replace(observations=pixels)
+    diagnosis = Diagnostics(net, changed(network="a3c")).measure(data, KEY, 0.1, NO_MEMORY)
     assert diagnosis["layers/dead_conv2"] == 0.25
 
 
 def test_a_policy_with_a_single_action_is_no_fault():
     data = batch()
     net = model.build((3,), 1, "mlp")
-    alone = Batch(
-        data.observations,
-        tf.zeros_like(data.actions),
-        tf.zeros_like(data.old_log_probs),
-        *data.tensors()[3:],
+    alone = data._replace(
+        actions=tf.zeros_like(data.actions), old_log_probs=tf.zeros_like(data.old_log_probs)
     )
-    result = Updater(net, PARAMS, 1).update(alone, KEY, 0.01, 0.1, np.zeros(2, np.float32))
+    result = Updater(net, PARAMS, 1).update(alone, KEY, 0.01, 0.1, NO_MEMORY)
     assert result.finite
     assert result.scalars()["train/entropy_loss"] == 0
     assert result.scalars()["train/approx_kl"] == 0

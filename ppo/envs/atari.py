@@ -1,0 +1,106 @@
+"""ale-py's vector of emulators: as training needs it, and as the console shows a game."""
+
+import ctypes
+from typing import Any
+
+import cv2
+import numpy as np
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+
+from ppo.envs.episode import Rules
+
+SCREEN_SHAPE = (210, 160, 3)
+
+
+class AtariEnvs:
+    """A vector of emulators as training needs it: observations grey, scaled, stacked and
+    channels-last, where ale-py's own are channels-first.
+    """
+
+    def __init__(
+        self, rules: Rules, num_envs: int, threads: int, frame_stack: int, screen_size: int
+    ):
+        self.env = AtariVectorEnv(
+            rules.game,
+            num_envs,
+            num_threads=threads,
+            frameskip=rules.frame_skip,
+            stack_num=frame_stack,
+            img_height=screen_size,
+            img_width=screen_size,
+            **_common(rules),
+        )
+        self.num_actions = int(self.env.single_action_space.n)
+        self.observation_shape: tuple[int, ...] = (screen_size, screen_size, frame_stack)
+        self.dtype: type[np.generic] = np.uint8
+
+    def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
+        """Reset the envs of the mask, with or without seeds."""
+        return self.env.reset(seed=seeds, options={"reset_mask": mask})
+
+    def send(self, actions: np.ndarray) -> None:
+        """Start a step."""
+        self.env.send(actions)
+
+    def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
+        """Wait for the step: observations, rewards, terminated, truncated, info."""
+        return self.env.recv()
+
+    def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
+        """Turn [n, stack, height, width] into [n, height, width, stack]."""
+        for planes, observation in zip(raw, out, strict=True):
+            # With one plane both layouts are the same bytes.
+            if len(planes) == 1:
+                observation[..., 0] = planes[0]
+            else:
+                cv2.merge(list(planes), observation)
+
+    def close(self) -> None:
+        """Free the emulators."""
+        self.env.close()
+        # Emulators that are still there when Python ends are reported as leaks.
+        del self.env
+        _trim_heap()
+
+
+def screen(rules: Rules) -> AtariVectorEnv:
+    """One emulator that gives every frame as the console shows it, SCREEN_SHAPE in colour; a step
+    is a frame. The caller closes it.
+    """
+    height, width, _ = SCREEN_SHAPE
+    return AtariVectorEnv(
+        rules.game,
+        1,
+        num_threads=1,
+        frameskip=1,
+        maxpool=False,
+        stack_num=1,
+        grayscale=False,
+        img_height=height,
+        img_width=width,
+        **_common(rules),
+    )
+
+
+def _common(rules: Rules) -> dict[str, Any]:
+    """The rules as arguments of ale-py's vector, for both uses."""
+    return {
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "reward_clipping": False,
+        "episodic_life": False,
+        "repeat_action_probability": rules.sticky_action_probability,
+        "noop_max": rules.noop_max,
+        "use_fire_reset": rules.fire_on_reset,
+        "full_action_space": rules.full_action_space,
+        "max_num_frames_per_episode": rules.max_frames_per_game,
+    }
+
+
+def _trim_heap() -> None:
+    """Return freed memory to the system; glibc keeps it for the threads that used it, 8 MB after
+    an evaluation's emulators.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)

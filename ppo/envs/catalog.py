@@ -1,0 +1,135 @@
+"""Which games there are: resolving their ids, and checking the settings against them."""
+
+import difflib
+import importlib
+import re
+
+import ale_py
+import gymnasium
+import numpy as np
+from ale_py import roms
+
+from ppo.envs.episode import Rules
+from ppo.params import Params, ResolvedParams
+
+gymnasium.register_envs(ale_py)
+
+# Of smaller frames the third convolution of the network "nature" has no output.
+SMALLEST_FRAME = 36
+
+
+class UnknownGame(ValueError):
+    """There is no such game; the message names the nearest ones."""
+
+
+def rules_of(params: ResolvedParams) -> Rules:
+    """The rules of the settings' game. Raises UnknownGame."""
+    game, _ = resolve(params.env_id)
+    return Rules.of(game, params)
+
+
+def resolve(env_id: str) -> tuple[str, float]:
+    """The ROM (or Gymnasium environment) of an id, and its sticky action probability.
+
+    Raises UnknownGame, with the nearest names, or with the names to use in place of an id
+    whose frame skip is random or whose observation is not an image.
+    """
+    if ":" in env_id:
+        return _gymnasium_id(env_id), 0.0
+    if f"ALE/{env_id}-v5" in gymnasium.registry:
+        env_id = f"ALE/{env_id}-v5"
+    found = gymnasium.registry.get(env_id)
+    if found is None:
+        raise UnknownGame(_nearest(env_id))
+    if "game" not in found.kwargs or "repeat_action_probability" not in found.kwargs:
+        return _gymnasium_id(env_id), 0.0
+    if not re.fullmatch(r"ALE/\w+-v5|\w+NoFrameskip-v[04]", env_id):
+        name = re.sub(r"(-ram)?(Deterministic)?-v\d$", "", env_id)
+        raise UnknownGame(
+            f"{env_id} brings a frame skip of its own (of random length in -v0 and -v4), while "
+            f"frame_skip sets it here; use {name}NoFrameskip-v4 or ALE/{name}-v5"
+        )
+    return found.kwargs["game"], float(found.kwargs["repeat_action_probability"])
+
+
+def spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
+    """The entry of ``ID`` or ``MODULE:ID``, whose module is imported first."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(name)
+
+
+def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
+    """The shape of one observation, channels-last, found without starting an emulator."""
+    if rules_of(params).is_atari:
+        return params.screen_size, params.screen_size, params.frame_stack
+    environment = gymnasium.make(params.env_id)
+    shape = environment.observation_space.shape
+    environment.close()
+    assert shape is not None  # `check` refuses any other space
+    return shape
+
+
+def check(params: Params, bad: frozenset[str]) -> list[str]:
+    """Faults of the settings that depend on the game (a check for ``params.load``)."""
+    if "env_id" in bad:
+        return []
+    try:
+        game, _ = resolve(params.env_id)
+    except UnknownGame as error:
+        return [f"env_id = {params.env_id!r}: {error}"]
+    if game in roms.get_all_rom_ids():
+        return _network_faults(params, bad, pictures=True)
+    return _environment_faults(params, bad)
+
+
+def _gymnasium_id(env_id: str) -> str:
+    try:
+        spec(env_id)
+    except Exception as error:
+        raise UnknownGame(f"{env_id} cannot be found: {error}") from error
+    return env_id
+
+
+def _nearest(env_id: str) -> str:
+    names = [name[4:-3] for name in gymnasium.registry if re.fullmatch(r"ALE/\w+-v5", name)]
+    wanted = re.sub(r"^ALE/|NoFrameskip|Deterministic|-v\d$", "", env_id)
+    by_lower = {name.lower(): name for name in names}
+    close = [by_lower[n] for n in difflib.get_close_matches(wanted.lower(), by_lower, n=3)]
+    ids = [f"{name}NoFrameskip-v4" for name in close]
+    others = [name for name, found in gymnasium.registry.items() if "game" not in found.kwargs]
+    ids += difflib.get_close_matches(env_id, others, n=2)
+    hint = f"did you mean {', '.join(ids)}?" if ids else "try PongNoFrameskip-v4"
+    return f"there is no game {env_id!r}; {hint}"
+
+
+def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
+    if "network" in bad or pictures == (params.network != "mlp"):
+        return []
+    what, use = ("pictures", "nature or a3c") if pictures else ("flat numbers", "mlp")
+    return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]
+
+
+def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
+    try:
+        environment = gymnasium.make(params.env_id)
+    except Exception as error:
+        return [f"env_id = {params.env_id!r}: it cannot be made: {error}"]
+    actions, observations = environment.action_space, environment.observation_space
+    environment.close()
+    if not isinstance(actions, gymnasium.spaces.Discrete) or actions.start != 0:
+        return [f"env_id = {params.env_id!r}: its actions are {actions}; they must be Discrete"]
+    if not isinstance(observations, gymnasium.spaces.Box) or not _fits(observations):
+        return [
+            f"env_id = {params.env_id!r}: its observations are {observations}; they must be a flat "
+            f"Box, or a picture of bytes [height, width, channels] of {SMALLEST_FRAME} pixels "
+            "or more"
+        ]
+    return _network_faults(params, bad, pictures=len(observations.shape) == 3)
+
+
+def _fits(observations: gymnasium.spaces.Box) -> bool:
+    if len(observations.shape) == 3:
+        return observations.dtype == np.uint8 and min(observations.shape[:2]) >= SMALLEST_FRAME
+    return len(observations.shape) == 1

@@ -1,0 +1,98 @@
+"""What an episode is: a reset and the actions after it.
+
+The emulator is deterministic: from its rules, its ``Reset`` and its actions an episode can be
+played again, bit for bit. Checkpoints, replays and videos rely on that.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from ale_py import roms
+
+from ppo.params import ResolvedParams
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything that determines an episode, besides its reset and its actions."""
+
+    game: str
+    frame_skip: int
+    sticky_action_probability: float
+    noop_max: int
+    fire_on_reset: bool
+    full_action_space: bool
+    max_frames_per_game: int
+
+    @property
+    def is_atari(self) -> bool:
+        """Whether the game is a ROM; if not, ``game`` is the id of a Gymnasium environment."""
+        return self.game in roms.get_all_rom_ids()
+
+    @property
+    def frames_per_step(self) -> int:
+        """Frames of one step; outside Atari a step is a frame."""
+        return self.frame_skip if self.is_atari else 1
+
+    @staticmethod
+    def of(game: str, params: ResolvedParams) -> "Rules":
+        """The rules of a game under the settings, which use the same names."""
+        names = [field.name for field in fields(Rules) if field.name != "game"]
+        return Rules(game, **{name: getattr(params, name) for name in names})
+
+
+@dataclass(frozen=True)
+class Reset:
+    """How an episode began: a reset with ``seed``, then ``resets`` without a seed."""
+
+    seed: int
+    resets: int
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A whole episode, from its reset to its end."""
+
+    reset: Reset
+    actions: np.ndarray
+    score: float
+    frames: int
+
+    @property
+    def steps(self) -> int:
+        """Decisions of the agent."""
+        return len(self.actions)
+
+
+@dataclass(frozen=True)
+class UnfinishedEpisode:
+    """An episode in progress, and the number of seeds that its env has used."""
+
+    seeds_used: int
+    reset: Reset
+    actions: np.ndarray
+
+
+class EpisodeMismatch(Exception):
+    """An episode that was played again did not match its record."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What one step of n envs led to; all arrays are [n].
+
+    ``final_observations`` maps the index (in this vector) of each env whose episode ended to the
+    last observation of that episode; the vector already holds the first of the next one.
+    """
+
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    life_lost: np.ndarray
+    final_observations: dict[int, np.ndarray]
+    finished: list[Episode]
+
+    @property
+    def over(self) -> np.ndarray:
+        """Which episodes ended, terminated or truncated."""
+        return self.terminated | self.truncated

@@ -1,0 +1,72 @@
+"""Vectors of any Gymnasium environment outside Atari. A step is a frame."""
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from ppo.envs.catalog import spec
+from ppo.envs.episode import Rules
+
+
+class GenericEnvs:
+    """Gymnasium's own vector, with the interface of ``AtariEnvs``."""
+
+    def __init__(self, rules: Rules, num_envs: int):
+        own_limit = spec(rules.game).max_episode_steps
+        self.env = gymnasium.make_vec(
+            rules.game,
+            num_envs,
+            max_episode_steps=min(rules.max_frames_per_game, own_limit or 2**31),
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+        )
+        self.num_actions = int(self.env.single_action_space.n)  # type: ignore[attr-defined]
+        shape = self.env.single_observation_space.shape
+        assert shape is not None
+        self.observation_shape: tuple[int, ...] = shape
+        pictures = self.env.single_observation_space.dtype == np.uint8
+        self.dtype: type[np.generic] = np.uint8 if pictures else np.float32
+        self.frames = np.zeros(num_envs, np.int64)
+
+    def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
+        """Reset the envs of the mask, with or without seeds."""
+        chosen: list[int | None] = [None] * len(mask)
+        for index, seed in zip(np.flatnonzero(mask), [] if seeds is None else seeds, strict=False):
+            chosen[index] = int(seed)
+        observations, _ = self.env.reset(
+            seed=chosen,  # type: ignore[arg-type]
+            options={"reset_mask": mask},
+        )
+        self.frames[mask] = 0
+        return observations, self._info(np.where(mask, 0, self.frames))
+
+    def send(self, actions: np.ndarray) -> None:
+        """Store the actions; ``receive`` makes the step."""
+        self.actions = actions
+
+    def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
+        """Make the step: observations, rewards, terminated, truncated, info."""
+        observations, rewards, terminated, truncated, info = self.env.step(self.actions)
+        self.frames += 1
+        return (
+            observations,
+            rewards,
+            terminated,
+            truncated,
+            info | self._info(np.where(terminated | truncated, 0, self.frames)),
+        )
+
+    def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
+        """Copy; the observations are channels-last already."""
+        out[:] = raw
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
+
+    def _info(self, episode_frames: np.ndarray) -> dict:
+        return {
+            "lives": np.zeros(len(self.frames), int),
+            "frame_number": self.frames.copy(),
+            "episode_frame_number": episode_frames,
+        }

@@ -1,0 +1,264 @@
+"""A vector of envs, which records every episode as it is played."""
+
+import itertools
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ppo.envs.atari import AtariEnvs
+from ppo.envs.episode import (
+    Episode,
+    EpisodeMismatch,
+    Reset,
+    Rules,
+    Transition,
+    UnfinishedEpisode,
+)
+from ppo.envs.generic import GenericEnvs
+from ppo.params import ResolvedParams
+from ppo.process.keys import Purpose, seed31
+from ppo.process.signals import Interrupted
+
+# A seeded reset loads the ROM again and takes 120 to 195 ms, an unseeded one 8 to 13 ms, and the
+# whole vector waits for it. Without sticky actions an unseeded reset is as deterministic.
+RESETS_PER_SEED = 64
+
+
+class _Envs(Protocol):
+    """The interface of both kinds of envs; observations are channels-last."""
+
+    num_actions: int
+    observation_shape: tuple[int, ...]
+    dtype: type[np.generic]
+
+    def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]: ...
+    def send(self, actions: np.ndarray) -> None: ...
+    def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]: ...
+    def layout(self, raw: np.ndarray, out: np.ndarray) -> None: ...
+    def close(self) -> None: ...
+
+
+class EnvVector:
+    """Envs that step together.
+
+    ``send`` starts a step and returns at once; ``receive`` waits for it. An env whose episode
+    ended is reset in the same step, so that every row is a real transition.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        num_envs: int,
+        threads: int,
+        *,
+        frame_stack: int = 4,
+        screen_size: int = 84,
+        seed: int = 0,
+        first_index: int = 0,
+        purpose: Purpose = Purpose.GAME,
+    ):
+        """An episode's seed follows from the run's ``seed``, the ``purpose`` and the env's index
+        among all envs of the run, of which this vector has ``num_envs`` from ``first_index`` on."""
+        self.rules, self.indices = rules, range(first_index, first_index + num_envs)
+        self._seed, self._purpose = seed, purpose
+        n = num_envs
+        self._envs: _Envs = (
+            AtariEnvs(rules, n, threads, frame_stack, screen_size)
+            if rules.is_atari
+            else GenericEnvs(rules, n)
+        )
+        self.num_actions = self._envs.num_actions
+        self.observations = np.zeros((n, *self._envs.observation_shape), self._envs.dtype)
+        self._seeds_used = np.zeros(n, int)
+        self._resets: list[Reset] = [Reset(0, 0)] * n
+        self._actions: list[list[int]] = [[] for _ in range(n)]
+        self._scores = np.zeros(n)
+        self._frames = np.zeros(n, np.int64)
+        self._lives = np.zeros(n, int)
+        self._frame_number = np.zeros(n, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def columns(self) -> slice:
+        """The range of these envs among all envs of the run."""
+        return slice(self.indices.start, self.indices.stop)
+
+    def begin(self) -> None:
+        """Reset all envs, each with its next seed."""
+        self._reset_seeded(np.ones(len(self), bool))
+
+    def begin_as(self, resets: list[Reset]) -> None:
+        """Reset each env to the beginning of a recorded episode."""
+        self._reset_as(np.ones(len(self), bool), resets)
+
+    def send(self, actions: np.ndarray) -> None:
+        """Start one step. Raises ValueError for an action out of range, before anything moves."""
+        # The emulator hangs on an unknown action.
+        if actions.shape != (len(self),) or actions.min() < 0 or actions.max() >= self.num_actions:
+            raise ValueError(
+                f"actions must be {len(self)} integers from 0 to {self.num_actions - 1}: {actions}"
+            )
+        for taken, action in zip(self._actions, actions.tolist(), strict=True):
+            taken.append(action)
+        self._envs.send(actions)
+
+    def receive(self) -> Transition:
+        """Wait for the step that was sent; ``observations`` then holds the new ones."""
+        raw, rewards, terminated, truncated, info = self._envs.receive()
+        over = terminated | truncated
+        self._envs.layout(raw, self.observations)
+        self._scores += rewards
+        frames_of_next = np.where(over, info["episode_frame_number"], 0)
+        self._frames += info["frame_number"] - self._frame_number - frames_of_next
+        life_lost = ~over & (info["lives"] < self._lives)
+        transition = Transition(
+            rewards=np.asarray(rewards, np.float32),
+            terminated=terminated,
+            truncated=truncated & ~terminated,
+            life_lost=life_lost,
+            final_observations=self._final_observations(info, over),
+            finished=[self._finished(int(index)) for index in np.flatnonzero(over)],
+        )
+        self._note(info)
+        if over.any():
+            self._begin_next(over)
+        return transition
+
+    def snapshot(self) -> list[UnfinishedEpisode]:
+        """The episodes in progress, between two steps."""
+        return [
+            UnfinishedEpisode(int(used), reset, np.array(actions, np.int32))
+            for used, reset, actions in zip(
+                self._seeds_used, self._resets, self._actions, strict=True
+            )
+        ]
+
+    def restore(
+        self,
+        episodes: list[UnfinishedEpisode],
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Play unfinished episodes again, up to their last action.
+
+        A step moves all envs of the vector, so they are played right-aligned: an episode with
+        fewer actions begins later, and until then its env makes idle steps.
+
+        Raises ValueError unless there is one for each env, EpisodeMismatch if one ends too
+        early, Interrupted on request.
+        """
+        if len(episodes) != len(self):
+            raise ValueError(f"{len(episodes)} episodes do not fit a vector of {len(self)}")
+        lengths = np.array([len(episode.actions) for episode in episodes])
+        longest = int(lengths.max(initial=0))
+        self.begin()
+        for step in range(longest + 1):
+            if interrupted():
+                raise Interrupted
+            begun_now = longest - lengths == step
+            if begun_now.any():
+                self._reset_as(begun_now, [episode.reset for episode in episodes])
+            if step == longest:
+                break
+            playing = longest - lengths <= step
+            actions = [
+                episode.actions[step - (longest - length)] if on else 0
+                for episode, length, on in zip(episodes, lengths, playing, strict=True)
+            ]
+            self.send(np.array(actions, np.int64))
+            if self.receive().over[playing].any():
+                raise EpisodeMismatch("an unfinished episode ended while it was played again")
+        self._seeds_used = np.array([episode.seeds_used for episode in episodes])
+
+    def close(self) -> None:
+        """Free the emulators."""
+        self._envs.close()
+
+    def _final_observations(self, info: dict, over: np.ndarray) -> dict[int, np.ndarray]:
+        """Copies; ``info["final_obs"]`` is present only if an episode ended, and its other rows
+        are undefined.
+        """
+        finals: dict[int, np.ndarray] = {}
+        for index in np.flatnonzero(over):
+            finals[int(index)] = np.empty_like(self.observations[index])
+            raw = np.asarray(info["final_obs"][index])
+            self._envs.layout(raw[np.newaxis], finals[int(index)][np.newaxis])
+        return finals
+
+    def _finished(self, index: int) -> Episode:
+        return Episode(
+            self._resets[index],
+            np.array(self._actions[index], np.int32),
+            float(self._scores[index]),
+            int(self._frames[index]),
+        )
+
+    def _begin_next(self, over: np.ndarray) -> None:
+        """Record the episodes that began in this step; reseed the envs that are due."""
+        for index in np.flatnonzero(over):
+            before = self._resets[index]
+            self._resets[index] = Reset(before.seed, before.resets + 1)
+        self._forget(over)
+        # A generator that is used during episodes keeps its state from one to the next: the
+        # emulator's with sticky actions, and perhaps that of any other environment.
+        draws = self.rules.sticky_action_probability > 0 or not self.rules.is_atari
+        most = 1 if draws else RESETS_PER_SEED
+        due = np.array([reset.resets >= most for reset in self._resets])
+        if due.any():
+            self._reset_seeded(due)
+
+    def _reset_seeded(self, mask: np.ndarray) -> None:
+        for index in np.flatnonzero(mask):
+            used = int(self._seeds_used[index])
+            seed = seed31(self._seed, self._purpose, self.indices[index], used)
+            self._resets[index] = Reset(seed, 0)
+            self._seeds_used[index] += 1
+        self._reset(mask, np.array([self._resets[i].seed for i in np.flatnonzero(mask)]))
+
+    def _reset_as(self, mask: np.ndarray, resets: list[Reset]) -> None:
+        for index in np.flatnonzero(mask):
+            self._resets[index] = resets[index]
+        self._reset(mask, np.array([self._resets[i].seed for i in np.flatnonzero(mask)]))
+        plain = np.array([reset.resets for reset in self._resets])
+        for done in range(int(plain[mask].max())):
+            self._reset(mask & (plain > done), None)
+
+    def _reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> None:
+        raw, info = self._envs.reset(mask, seeds)
+        self._envs.layout(raw, self.observations)
+        self._forget(mask)
+        self._note(info)
+
+    def _forget(self, mask: np.ndarray) -> None:
+        for index in np.flatnonzero(mask):
+            self._actions[index] = []
+        self._scores[mask] = 0
+        self._frames[mask] = 0
+
+    def _note(self, info: dict) -> None:
+        self._lives = info["lives"].copy()
+        self._frame_number = info["frame_number"].astype(np.int64)
+
+
+def vectors(params: ResolvedParams, rules: Rules, count: int) -> list[EnvVector]:
+    """All envs of a run, reset, in ``count`` vectors (at most one per env); those of one vector
+    step while the network acts for the next."""
+    n, count = params.num_envs, min(count, params.num_envs)
+    cuts = [n * i // count for i in range(count + 1)]
+    parts = [
+        EnvVector(
+            rules,
+            b - a,
+            min(params.threads, b - a),
+            frame_stack=params.frame_stack,
+            screen_size=params.screen_size,
+            seed=params.seed,
+            first_index=a,
+        )
+        for a, b in itertools.pairwise(cuts)
+    ]
+    for vector in parts:
+        vector.begin()
+    return parts

@@ -1,0 +1,278 @@
+"""The name and meaning of every scalar of a run.
+
+A name with {epoch}, {layer}, {trunk_layer} or {action} in it is a scalar for each of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A scalar: what it measures, its unit, its healthy range, the remedy outside that range."""
+
+    tag: str
+    unit: str
+    meaning: str
+    healthy: str
+    remedy: str
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "rollout/ep_rew_mean",
+        "points",
+        "mean score of the last 100 whole games: the true score, never clipped",
+        "rises; in Pong from -20.4 (random) to 21",
+        "flat for long: see train/entropy_loss and train/clip_fraction; falling: see "
+        "train/approx_kl",
+    ),
+    Metric(
+        "rollout/ep_len_mean",
+        "steps",
+        "mean length of the last 100 whole games, in decisions of the agent (Stable-Baselines3 "
+        "counts frames under this tag: frame_skip times as many)",
+        "depends on the game",
+        "at the time limit: the agent may be stalling (in Breakout, not pressing FIRE)",
+    ),
+    Metric(
+        "rollout/ep_rew_best",
+        "points",
+        "best score of a single game so far",
+        "rises",
+        "far above the mean: the policy is good but inconsistent",
+    ),
+    Metric("rollout/games", "games", "whole games finished so far", "rises", ""),
+    Metric(
+        "time/fps",
+        "steps/s",
+        "steps per second since the last log entry, everything included (Stable-Baselines3's "
+        "name; multiply by frame_skip for frames per second)",
+        "steady",
+        "falling: other programs use the cores; compare the two phase times below",
+    ),
+    Metric(
+        "time/time_elapsed",
+        "s",
+        "wall-clock time of the run so far, start-up included, summed over all its starts; steps "
+        "repeated after a kill count once",
+        "rises",
+        "",
+    ),
+    Metric("time/frames", "frames", "emulator frames so far: steps times frame_skip", "rises", ""),
+    Metric(
+        "time/rollout_seconds",
+        "s",
+        "time to play one rollout",
+        "steady",
+        "larger than time/update_seconds: the games limit the speed",
+    ),
+    Metric("time/update_seconds", "s", "time of one update, all its epochs", "steady", ""),
+    Metric(
+        "train/learning_rate",
+        "",
+        "learning rate of the update",
+        "follows learning_rate_schedule",
+        "",
+    ),
+    Metric("train/clip_range", "", "clip range of the update", "follows clip_range_schedule", ""),
+    Metric(
+        "train/loss",
+        "",
+        "the whole objective, with its coefficients",
+        "not informative by itself: its terms move in opposite directions",
+        "",
+    ),
+    Metric(
+        "train/policy_gradient_loss",
+        "",
+        "mean of the surrogate",
+        "slightly below 0",
+        "above 0: the updates are too large, lower the learning rate",
+    ),
+    Metric(
+        "train/value_loss",
+        "squared return",
+        "half the squared error of the values, before coefficient and rescaling "
+        "(Stable-Baselines3 does not halve it)",
+        "falls, then follows the scale of the returns",
+        "rising for long: the values lag behind; more epochs or a lower learning rate",
+    ),
+    Metric(
+        "train/entropy_loss",
+        "nats",
+        "minus the mean entropy of the policy; -log(number of actions) when it is uniform",
+        "rises slowly from -log(number of actions) towards 0",
+        "near 0 early: premature convergence, raise entropy_coef; never rises: lower it",
+    ),
+    Metric(
+        "train/approx_kl",
+        "nats",
+        "mean of (r - 1) - log r, an estimate of KL(old | new), over all epochs",
+        "0.001 to 0.03",
+        "above 0.05: lower the learning rate, or set target_kl; a jump often precedes a collapse",
+    ),
+    Metric(
+        "train/approx_kl_max",
+        "nats",
+        "largest mean of an epoch of the update",
+        "below 0.05",
+        "as for train/approx_kl",
+    ),
+    Metric(
+        "train/clip_fraction",
+        "share",
+        "samples whose ratio is more than the clip range from 1, whatever the target",
+        "0.05 to 0.3",
+        "above: smaller steps; 0: larger ones",
+    ),
+    Metric(
+        "train/explained_variance",
+        "share",
+        "1 - Var(returns - values) / Var(returns), before the update; empty if all returns are "
+        "equal",
+        "rises towards 1",
+        "below 0: the values are worse than a constant",
+    ),
+    Metric(
+        "train/grad_norm",
+        "",
+        "global norm of the gradient, before it is clipped",
+        "0.1 to 5",
+        "always far above max_grad_norm: clipping sets the size of every step",
+    ),
+    Metric("train/n_updates", "epochs", "epochs so far, as Stable-Baselines3 counts", "rises", ""),
+    Metric(
+        "train/pseudo_entropy",
+        "",
+        "mean of H' = sum of pi (1 - pi) over the actions",
+        "falls slowly from 1 - 1/N (uniform over N actions)",
+        "near 0: the policy is nearly deterministic, and the value loss alone drives the trunk",
+    ),
+    Metric(
+        "train/value_scale",
+        "",
+        "mean scale that value_rescaling gives the value loss; 1 without it",
+        "as train/pseudo_entropy",
+        "near 0: the values are hardly trained any more",
+    ),
+    Metric(
+        "train/target_distance",
+        "",
+        "mean of |t - 1|, the distance of the surrogate's target from the old policy, as a ratio",
+        "the clip range; with the logit target between 0 and, for rare actions, twice that",
+        "",
+    ),
+    Metric(
+        "train/beyond_target",
+        "share",
+        "samples whose ratio is beyond its target, where the clipped loss has no gradient",
+        "below 0.2",
+        "rising: updates for other samples move these too; smaller steps, fewer epochs, or a loss "
+        "that pulls back",
+    ),
+    Metric("train/ratio", "", "mean of r = pi / pi_old", "0.99 to 1.01", "as for train/approx_kl"),
+    Metric(
+        "train/ratio_max",
+        "",
+        "largest ratio of any sample in any epoch",
+        "below 3",
+        "large while train/approx_kl is small: a rare action was taken; both large: smaller steps",
+    ),
+    Metric(
+        "epochs/approx_kl_{epoch}",
+        "nats",
+        "mean approximate KL in one epoch of the update",
+        "rises slowly from epoch to epoch",
+        "jumps in the last epochs: fewer epochs, or target_kl",
+    ),
+    Metric(
+        "epochs/approx_kl_max_{epoch}",
+        "nats",
+        "largest approximate KL of a sample in that epoch",
+        "below 1",
+        "as above",
+    ),
+    Metric("epochs/ratio_{epoch}", "", "mean ratio in that epoch", "0.99 to 1.01", ""),
+    Metric("epochs/ratio_max_{epoch}", "", "largest ratio in that epoch", "below 3", ""),
+    Metric(
+        "actions/share_{action}",
+        "share",
+        "how often the policy took each action in its rollouts",
+        "all above 0 early on",
+        "one near 1: the policy plays a single action; if the score falls too, it has collapsed",
+    ),
+    Metric(
+        "trunk/value_share",
+        "share",
+        "share of the value loss in the shared trunk's gradient, "
+        "|g_v| / (|g_v| + |g_p|), before the update",
+        "0.2 to 0.8",
+        "near 1: the value drives the trunk; lower value_coef or try value_rescaling",
+    ),
+    Metric(
+        "trunk/value_cosine",
+        "",
+        "cosine between these two gradients",
+        "around 0",
+        "far below 0 for long: value and policy gradients conflict",
+    ),
+    Metric(
+        "layers/grad_norm_{layer}",
+        "",
+        "norm of the gradient in one layer, before the update",
+        "all of the same order of magnitude",
+        "one far above the rest: that layer dominates the clipped norm",
+    ),
+    Metric(
+        "layers/dead_{trunk_layer}",
+        "share",
+        "units of the layer that are 0 for every sample and position of a minibatch",
+        "below 0.5, steady",
+        "rising: units die; lower learning_rate, or try another picture_scaling",
+    ),
+    Metric(
+        "eval/mean_reward",
+        "points",
+        "mean score of the last evaluation, sampled policy",
+        "near rollout/ep_rew_mean",
+        "",
+    ),
+    Metric("eval/mean_ep_length", "steps", "mean length of the same games", "", ""),
+    Metric(
+        "system/rss_mb",
+        "MiB",
+        "resident memory of the process",
+        "flat after the first updates",
+        "rising: please report it",
+    ),
+)
+
+
+def tags(num_epochs: int, layers: Sequence[str], num_actions: int) -> list[str]:
+    """The names of all scalars of a run, in order, with placeholders filled in."""
+    fillings = {
+        "{epoch}": [str(number) for number in range(1, num_epochs + 1)],
+        "{trunk_layer}": [layer for layer in layers if layer not in ("policy", "value")],
+        "{layer}": list(layers),
+        "{action}": [str(action) for action in range(num_actions)],
+    }
+    names = []
+    for metric in METRICS:
+        mark = next((mark for mark in fillings if mark in metric.tag), None)
+        filled = [metric.tag.replace(mark, word) for word in fillings[mark]] if mark else []
+        names += filled or [metric.tag]
+    return names
+
+
+def describe(markdown: bool = False) -> str:
+    """Every scalar with unit, meaning, healthy range and remedy: one line each, or a table."""
+    rows: list[tuple[str, ...]]
+    rows = [(m.tag, m.unit, m.meaning, m.healthy, m.remedy) for m in METRICS]
+    if markdown:
+        rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
+    else:
+        return "".join("\t".join(row) + "\n" for row in rows)
+    head = ["| scalar | unit | meaning | healthy | if not |", "| --- | --- | --- | --- | --- |"]
+    lines = [f"| `{tag}` | {' | '.join(rest)} |" for tag, *rest in rows]
+    return "\n".join([*head, *lines]) + "\n"

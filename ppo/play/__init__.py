@@ -1,0 +1,1 @@
+"""Games of a policy: evaluations, replays, videos."""

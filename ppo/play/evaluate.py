@@ -1,0 +1,147 @@
+"""Whole games of a policy: their scores, and the confidence interval of the mean."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppo.envs.catalog import rules_of
+from ppo.envs.episode import Episode, Transition
+from ppo.envs.vector import EnvVector
+from ppo.files.folder import RunFolder, write_whole
+from ppo.params import ResolvedParams
+from ppo.process.keys import Purpose, key
+from ppo.process.signals import Interrupted
+
+if TYPE_CHECKING:
+    from ppo.policy import Policy
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Whole episodes of one policy."""
+
+    episodes: list[Episode]
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return float(np.mean([episode.score for episode in self.episodes]))
+
+    @property
+    def mean_steps(self) -> float:
+        """Mean length."""
+        return float(np.mean([episode.steps for episode in self.episodes]))
+
+    def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
+        """A line of ``evaluations.jsonl``."""
+        low, high = self.interval()
+        return {
+            "step": step,
+            "policy": policy.choice,
+            "seed": params.seed,
+            "scores": [episode.score for episode in self.episodes],
+            "lengths": [episode.steps for episode in self.episodes],
+            "mean": self.mean,
+            "low": low,
+            "high": high,
+        }
+
+    def interval(self) -> tuple[float, float]:
+        """The 95 percent interval of the mean score, by bootstrap (Efron 1979), resampled with a
+        fixed seed so that the same scores give the same interval."""
+        scores = np.array([episode.score for episode in self.episodes])
+        rng = np.random.default_rng(0)
+        shape = RESAMPLES // 100, len(scores)  # a hundred at a time, to save memory
+        means = np.array([rng.choice(scores, shape).mean(axis=1) for _ in range(100)])
+        low, high = np.percentile(means, [2.5, 97.5])
+        return float(low), float(high)
+
+
+def evaluate(
+    policy: "Policy",
+    params: ResolvedParams,
+    num_games: int,
+    step: int,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Play whole games, at most ``num_envs`` at once, with the policy of a step.
+
+    Each env plays a number of games that is fixed in advance; otherwise short games would be
+    overrepresented. The same run, step and number of games give the same episodes. Raises
+    Interrupted as soon as ``interrupted`` returns True.
+    """
+    games_in_a_row = math.ceil(num_games / params.num_envs)
+    num_envs = math.ceil(num_games / games_in_a_row)  # no more: an idle env costs as much
+    shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
+    vector = envs_of(params, num_envs)
+    try:
+        return Evaluation(_play(policy, vector, shares, params, step, interrupted))
+    finally:
+        vector.close()
+
+
+def envs_of(params: ResolvedParams, num_envs: int) -> EnvVector:
+    """The evaluation envs of a run, not yet reset; the caller closes them."""
+    return EnvVector(
+        rules_of(params),
+        num_envs,
+        min(params.threads, num_envs),
+        frame_stack=params.frame_stack,
+        screen_size=params.screen_size,
+        seed=params.seed,
+        purpose=Purpose.EVALUATION_GAME,
+    )
+
+
+def act_once(
+    policy: "Policy", vector: EnvVector, params: ResolvedParams, step: int, count: int
+) -> Transition:
+    """One step of every env: the ``count``-th of an evaluation of the policy of ``step``."""
+    action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count)
+    vector.send(policy.act(vector.observations, action_key).actions)
+    return vector.receive()
+
+
+def store(
+    folder: RunFolder, evaluation: Evaluation, params: ResolvedParams, policy: "Policy", step: int
+) -> None:
+    """Add a line to ``evaluations.jsonl``, unless it is there already, as after a resume from
+    before the evaluation.
+    """
+    line = json.dumps(evaluation.record(params, policy, step)) + "\n"
+    before = folder.evaluations.read_text() if folder.evaluations.exists() else ""
+    lines = [whole for whole in before.splitlines(keepends=True) if whole.endswith("\n")]
+    if line not in lines:
+        write_whole(folder.evaluations, "".join([*lines, line]).encode())
+
+
+def _play(
+    policy: "Policy",
+    vector: EnvVector,
+    shares: list[int],
+    params: ResolvedParams,
+    step: int,
+    interrupted: Callable[[], bool],
+) -> list[Episode]:
+    """The episodes of each env, up to its share, env by env."""
+    vector.begin()
+    played: list[list[Episode]] = [[] for _ in shares]
+    count = 0
+    while any(len(by_env) < share for by_env, share in zip(played, shares, strict=True)):
+        if interrupted():
+            raise Interrupted
+        transition = act_once(policy, vector, params, step, count)
+        for index, episode in zip(
+            np.flatnonzero(transition.over), transition.finished, strict=True
+        ):
+            played[index].append(episode)
+        count += 1
+    return [
+        episode for by_env, share in zip(played, shares, strict=True) for episode in by_env[:share]
+    ]

@@ -1,0 +1,55 @@
+"""Videos of replays, made in the background while training goes on."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from ppo.files import video
+from ppo.play.replay import FRAMES_PER_SECOND, VIDEO_SCALE, Replay, frames
+
+
+class Recorder:
+    """Makes one video after another in its own thread; emulator and ffmpeg run outside Python's
+    global lock. Only the first failure gives a warning."""
+
+    def __init__(self, warn: Callable[[str], None]):
+        self._warn = warn
+        self._warned = False
+        self._abandoned = threading.Event()
+        self._videos: list[Future] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="video")
+
+    def record(self, replay: Replay, path: Path) -> None:
+        """Queue a video."""
+        self._videos = [video for video in self._videos if not video.done()]
+        self._videos.append(self._thread.submit(self._record, replay, path))
+
+    def wait(self, stop: Callable[[], bool]) -> None:
+        """Wait until all videos are made, or ``stop`` returns True."""
+        while not stop() and any(not video.done() for video in self._videos):
+            time.sleep(0.05)
+
+    def close(self, abandon: bool) -> None:
+        """Finish all videos, or abandon unfinished ones; their replays are kept."""
+        if abandon:
+            self._abandoned.set()
+        self._thread.shutdown(wait=True, cancel_futures=abandon)
+
+    def _record(self, replay: Replay, path: Path) -> None:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            video.write(path, self._frames(replay), FRAMES_PER_SECOND, VIDEO_SCALE)
+        except Exception as error:  # nobody reads this thread's result
+            if not (self._warned or self._abandoned.is_set()):
+                self._warned = True
+                self._warn(f"no video: {error}. Training continues; replays are kept")
+
+    def _frames(self, replay: Replay) -> Iterator[np.ndarray]:
+        for frame in frames(replay):
+            if self._abandoned.is_set():
+                raise video.VideoError("abandoned, because the run stops")
+            yield frame

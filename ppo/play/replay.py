@@ -1,0 +1,177 @@
+"""Replays: an episode as a file of a few kB, to be played again and rendered."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from ale_py.vector_env import AtariVectorEnv
+from annotated_types import Ge, Lt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ppo.envs import atari
+from ppo.envs.episode import Episode, Reset, Rules
+from ppo.envs.vector import EnvVector
+from ppo.files import video
+from ppo.files.folder import write_whole
+
+FRAMES_PER_SECOND = 60  # the console's own
+VIDEO_SCALE = 4
+
+Seed = Annotated[int, Ge(0), Lt(2**31)]
+
+
+class ReplayError(Exception):
+    """The file is not a replay, or its episode does not match it."""
+
+
+class Replay(BaseModel):
+    """An episode: its rules, its reset, its actions, and its outcome."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    game: str
+    seed: Seed
+    resets: int = Field(ge=0, le=100_000)
+    actions: list[Annotated[int, Ge(0)]] = Field(min_length=1)
+    frame_skip: int = Field(ge=1)
+    sticky_action_probability: float = Field(ge=0, lt=1)
+    noop_max: int = Field(ge=1)
+    fire_on_reset: bool
+    full_action_space: bool
+    max_frames_per_game: int = Field(ge=1)
+    score: float
+    steps: int
+    frames: int
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of the game."""
+        return Rules(**{name: getattr(self, name) for name in Rules.__dataclass_fields__})
+
+    @staticmethod
+    def of(episode: Episode, rules: Rules, **more: object) -> "Replay":
+        """A finished episode as a replay; ``more`` keys are stored with it."""
+        return Replay(
+            **asdict(rules),
+            **asdict(episode.reset),
+            actions=episode.actions.tolist(),
+            score=episode.score,
+            steps=episode.steps,
+            frames=episode.frames,
+            **more,  # type: ignore[arg-type]
+        )
+
+
+def save(path: Path, replay: Replay) -> None:
+    """Write a replay, whole or not at all."""
+    write_whole(path, (json.dumps(replay.model_dump()) + "\n").encode())
+
+
+def load(path: Path) -> Replay:
+    """Read a replay. Raises ReplayError, with one line, for any other file."""
+    try:
+        return Replay.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise ReplayError(f"{path} is no replay: {where}: {first['msg']}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ReplayError(f"{path} is no replay: {error}") from error
+
+
+def play(replay: Replay) -> Episode:
+    """Play the episode again as training does.
+
+    Raises ReplayError if it does not end exactly with its last action, or has an action that
+    the game does not have.
+    """
+    with _refusals():
+        vector = EnvVector(replay.rules, num_envs=1, threads=1)
+        try:
+            return _play(replay, vector)
+        finally:
+            vector.close()
+
+
+def _play(replay: Replay, vector: EnvVector) -> Episode:
+    vector.begin_as([Reset(replay.seed, replay.resets)])
+    for number, action in enumerate(replay.actions, 1):
+        _check_action(action, vector.num_actions)
+        vector.send(np.array([action]))
+        finished = vector.receive().finished
+        if finished and number == len(replay.actions):
+            return finished[0]
+        if finished:
+            raise ReplayError(f"the game ended after {number} of {len(replay.actions)} steps")
+    raise ReplayError(f"the game goes on after its {len(replay.actions)} steps")
+
+
+def frames(replay: Replay) -> Iterator[np.ndarray]:
+    """The episode as the console shows it: each of its frames [210, 160, 3], RGB.
+
+    Raises ReplayError, at the latest after the last frame, if the episode does not match the
+    replay.
+    """
+    if not replay.rules.is_atari:
+        raise ReplayError(f"{replay.game} has no picture of its own to show")
+    with _refusals():
+        env = atari.screen(replay.rules)
+        try:
+            yield from _frames(replay, env)
+        finally:
+            env.close()
+
+
+def _frames(replay: Replay, env: AtariVectorEnv) -> Iterator[np.ndarray]:
+    env.reset(seed=np.array([replay.seed]))
+    for _ in range(replay.resets):
+        env.reset()
+    shown, score, over = 0, 0.0, False
+    for action in replay.actions:
+        _check_action(action, int(env.single_action_space.n))
+        for _ in range(replay.frame_skip):
+            if over:
+                break
+            frame, reward, terminated, truncated, info = env.step(np.array([action]))
+            over = bool(terminated[0] or truncated[0])
+            shown, score = shown + 1, score + float(reward[0])
+            yield (info["final_obs"] if over else frame)[0, 0]
+        if over:
+            break
+    # The end of the game may cut only the last action short.
+    steps = -(-shown // replay.frame_skip)
+    if (score, shown, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
+        raise ReplayError(
+            f"the game gave {score:g} points in {shown} frames and {steps} steps"
+            f"{'' if over else ' and goes on'}, not {replay.score:g} in {replay.frames} and "
+            f"{len(replay.actions)}"
+        )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn any error of the emulator, which may reject the rules, into a one-line ReplayError."""
+    try:
+        yield
+    except (ReplayError, video.VideoError, GeneratorExit):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ReplayError(f"the game cannot be played: {reason}") from error
+
+
+def record(replay: Replay, path: Path) -> int:
+    """Make a video of an Atari episode, at its true speed. Returns the number of its frames.
+
+    Raises video.VideoError or ReplayError; no file is left behind.
+    """
+    return video.write(path, frames(replay), FRAMES_PER_SECOND, VIDEO_SCALE)
+
+
+def _check_action(action: int, num_actions: int) -> None:
+    if action >= num_actions:
+        raise ReplayError(f"action {action} is out of range; the game knows {num_actions}")

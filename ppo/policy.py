@@ -1,0 +1,85 @@
+"""The policy: actions and values that a network gives for observations."""
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ppo import model
+from ppo.model import in_shards, log_prob
+from ppo.params import NetworkSettings
+
+Choice = Literal["sampled", "greedy"]
+
+
+class Decisions(NamedTuple):
+    """A policy's output for n observations, all [n]: actions, their log-probabilities, and the
+    values of the observations.
+    """
+
+    actions: np.ndarray
+    log_probs: np.ndarray
+    values: np.ndarray
+
+
+class Policy:
+    """A network, and how actions are chosen from its distribution: sampled, or greedy (the most
+    probable). A batch is computed in ``shards`` parallel slices.
+    """
+
+    def __init__(self, network: keras.Model, shards: int = 1, choice: Choice = "sampled"):
+        self.network, self.choice = network, choice
+        self._shards = shards
+        self._graph: Callable = tf.function(self._decide)
+        # Cached by shape: for a small network tf.function's own lookup takes a fifth of a call.
+        self._found = functools.cache(self._concrete)
+        self._values: Callable = tf.function(
+            lambda observations: network(observations)[1], reduce_retracing=True
+        )
+
+    def act(self, observations: np.ndarray, key: np.ndarray) -> Decisions:
+        """Actions for observations [n, ...], sampled with a stateless ``key`` (see
+        ``ppo.process.keys``).
+        """
+        decided = self._found(observations.shape)(tf.constant(observations), tf.constant(key))
+        return Decisions(*(tensor.numpy() for tensor in decided))
+
+    def values(self, observations: np.ndarray) -> np.ndarray:
+        """The values of observations [n, ...], [n]."""
+        return self._values(tf.constant(observations)).numpy()
+
+    def _decide(
+        self, observations: tf.Tensor, key: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        logits, values = in_shards(self.network, observations, self._shards)
+        if self.choice == "greedy":
+            actions = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        else:
+            actions = tf.random.stateless_categorical(logits, 1, key, dtype=tf.int32)[:, 0]
+        return actions, log_prob(logits, actions), values
+
+    def _concrete(self, shape: tuple[int, ...]) -> Callable:
+        return self._graph.get_concrete_function(  # type: ignore[attr-defined]
+            tf.TensorSpec(shape, self.network.inputs[0].dtype), tf.TensorSpec([2], tf.int32)
+        )
+
+
+def of_weights(
+    observation_shape: tuple[int, ...],
+    settings: NetworkSettings,
+    weights: list[np.ndarray],
+    shards: int = 1,
+    choice: Choice = "sampled",
+) -> Policy:
+    """The policy of a network given by its weights, in its own order; the last are the biases of
+    the policy head, whose number is that of the actions.
+
+    Raises ValueError if they do not fit the settings.
+    """
+    num_actions = weights[-1].size if weights else 0
+    network = model.of_settings(observation_shape, num_actions, settings)
+    model.set_weights(network, weights)
+    return Policy(network, shards, choice)

@@ -1,0 +1,1 @@
+"""The process itself: device and threads, signals, random keys, memory."""

@@ -1,0 +1,19 @@
+"""Arrays that TensorFlow can use without a copy."""
+
+import numpy as np
+
+ALIGNMENT = 64  # bytes
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros at an address that is a multiple of ALIGNMENT."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    begin = -raw.ctypes.data % ALIGNMENT
+    return raw[begin : begin + size].view(dtype).reshape(shape)
+
+
+def is_shareable(array: np.ndarray) -> bool:
+    """Whether TensorFlow can use the array without a copy."""
+    flags = array.flags
+    return flags.writeable and flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0

@@ -1,0 +1,106 @@
+"""Importing TensorFlow without its log output, and configuring its threads."""
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class DeviceError(Exception):
+    """TensorFlow already runs with other threading, which would change a run's bits."""
+
+
+def default_threads() -> int:
+    """Threads to compute with: one for each core that this process may use, at most 8."""
+    return min(len(os.sched_getaffinity(0)), 8)
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def shards(threads: int) -> int:
+    """Parallel slices in which a batch is computed: one per thread, a single one on a GPU."""
+    return 1 if has_gpu() else threads
+
+
+def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) -> Any:
+    """Import TensorFlow with one thread per operation and ``threads`` operations at once. Returns
+    the result of ``connect``, which is called before any operation runs, since a distribution
+    strategy cannot be made later.
+
+    With one thread per operation its sums have a fixed order, so the same run gives the same bits.
+    A minibatch is sliced to use all cores. May be called again, also with another number of
+    threads, which then changes only the speed.
+
+    What TensorFlow prints while it is imported is shown only if the import fails. Raises
+    DeviceError if TensorFlow was used before with several threads per operation.
+    """
+    set_environment()
+    with _stderr_held_back():
+        import tensorflow as tf
+
+        _set_threads(tf, threads)
+        connected = connect()
+        # oneDNN prints one line when it is first asked to transpose bytes, which it does not do.
+        tf.transpose(tf.zeros([1, 2], tf.uint8))
+    return connected
+
+
+def set_environment() -> None:
+    """Set the variables that TensorFlow reads on import; ``start_tensorflow`` calls it."""
+    wanted = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "KERAS_BACKEND": "tensorflow",
+        # Left unset, TensorFlow turns oneDNN off on some processors, where the filter gradients
+        # of the convolutions then take several times as long.
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+    }
+    if "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
+        warnings.warn(
+            "TensorFlow was imported before TF_ENABLE_ONEDNN_OPTS=1 could be set: on some "
+            "processors the run is slower and not bit-identical to the command's. Start the run "
+            "before anything imports tensorflow, or set the variable",
+            stacklevel=3,
+        )
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
+def _set_threads(tf: object, threads: int) -> None:
+    threading = tf.config.threading  # type: ignore[attr-defined]
+    try:
+        threading.set_intra_op_parallelism_threads(1)
+        threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError as error:  # TensorFlow has run an operation already
+        if threading.get_intra_op_parallelism_threads() != 1:
+            raise DeviceError(
+                "TensorFlow has already run in this process with several threads per operation, "
+                "which would change the run's bits; start the run first, or in its own process"
+            ) from error
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Buffer file descriptor 2, which no log level of TensorFlow silences completely; write the
+    buffer out if there is an error.
+    """
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(real, held.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)

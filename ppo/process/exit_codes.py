@@ -1,0 +1,13 @@
+"""Exit codes."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The command's exit codes."""
+
+    DONE = 0
+    FAILED = 1
+    REFUSED = 2  # nothing was started
+    STOPPED = 3  # by a signal, with everything saved
+    DIVERGED = 4

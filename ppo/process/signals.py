@@ -1,0 +1,81 @@
+"""SIGINT and SIGTERM as a request to stop, noticed even while the main thread computes."""
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+from ppo.process.exit_codes import ExitCode
+
+# A stop never takes more than ten seconds: the main thread has GRACE_SECONDS to finish, then the
+# last resort has until DEADLINE_SECONDS.
+GRACE_SECONDS, DEADLINE_SECONDS = 7.0, 9.5
+
+
+class Interrupted(Exception):
+    """The work was interrupted on request; none of it is kept."""
+
+
+class StopRequest:
+    """While the context lasts, the first SIGINT or SIGTERM sets a flag; a second ends the process.
+
+    ``last_resort`` is called, from a thread, if the context still lasts GRACE_SECONDS after the
+    first; by default it ends the process, which has nothing to save yet. If the process still
+    runs at DEADLINE_SECONDS, it is ended and saves nothing more.
+
+    Python runs signal handlers only between its own instructions, and an update is a single one
+    that takes seconds. So a thread reads the signals, as bytes from a socket.
+    """
+
+    def __init__(self) -> None:
+        self._requested = threading.Event()
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self.last_resort: Callable[[], None] = lambda: os._exit(ExitCode.STOPPED)
+        self._timers = [
+            threading.Timer(GRACE_SECONDS, lambda: self.last_resort()),
+            threading.Timer(DEADLINE_SECONDS, _give_up),
+        ]
+        for timer in self._timers:
+            timer.daemon = True
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self._requested.is_set()
+
+    def __enter__(self) -> "StopRequest":
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._fd_before = signal.set_wakeup_fd(self._writer.fileno())
+        self._handlers_before = {
+            number: signal.signal(number, lambda *_: None)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers_before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd_before)
+        for timer in self._timers:
+            timer.cancel()
+        self._writer.close()
+
+    def _listen(self) -> None:
+        while number := self._reader.recv(1):
+            if number[0] not in (signal.SIGINT, signal.SIGTERM):
+                continue
+            if self._requested.is_set():
+                os._exit(ExitCode.FAILED)
+            self._requested.set()
+            for timer in self._timers:
+                timer.start()
+        self._reader.close()
+
+
+def _give_up() -> None:
+    """End the process, whatever it waits for; say so if stderr accepts output."""
+    if select.select([], [2], [], 0)[1]:
+        os.write(2, b"stopped, but the last steps could not be saved in time\n")
+    os._exit(ExitCode.FAILED)

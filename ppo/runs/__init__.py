@@ -1,0 +1,1 @@
+"""A training run: the loop around the trainer, its checkpoints, its observers."""

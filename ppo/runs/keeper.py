@@ -1,0 +1,97 @@
+"""A run's checkpoints: the newest, the best, and the last resort of a stop."""
+
+import threading
+import time
+from dataclasses import replace
+from importlib.metadata import version
+
+from ppo import checkpoint
+from ppo.checkpoint import Checkpoint, Due, SessionFacts
+from ppo.files.folder import RunFolder
+from ppo.files.log import Means
+from ppo.params import ResolvedParams
+from ppo.process.exit_codes import ExitCode
+from ppo.trainer import Trainer
+
+# A run's bits depend on these; each checkpoint records their versions.
+VERSIONS = ("tensorflow", "keras", "numpy", "ale-py", "gymnasium")
+
+# How long the last resort waits for a save in progress; only one that hangs takes longer.
+LOCK_SECONDS = 1.5
+
+
+class Keeper:
+    """Saves a run's checkpoints, from the main thread, or from the one that ends a stop which takes
+    too long.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        params: ResolvedParams,
+        began: float,
+        best_saved: float | None = None,
+    ):
+        """``began`` is the run's start, by time.monotonic(), as if it had had no pauses."""
+        self.folder, self.params, self.began = folder, params, began
+        self.best_saved = best_saved
+        self.versions = {name: version(name) for name in VERSIONS}
+        self._saving = threading.Lock()
+        self._reached: Checkpoint | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Time the run has taken so far."""
+        return time.monotonic() - self.began
+
+    def state(
+        self, trainer: Trainer, means: Means, due: Due, log_sizes: dict[str, int]
+    ) -> Checkpoint:
+        """The state from which the run resumes."""
+        session = SessionFacts(
+            best_saved=self.best_saved,
+            seconds=self.seconds,
+            means=means.state(),
+            due=due,
+            params=self.params.model_dump(),
+            versions=self.versions,
+            schedules=trainer.scheduled_at(trainer.step),
+            log=log_sizes,
+        )
+        return replace(trainer.state(), session=session)
+
+    def reached(self, state: Checkpoint | None) -> None:
+        """Set the state that the last resort saves; None if it is saved already."""
+        self._reached = state
+
+    def save(self, state: Checkpoint, score: float | None = None) -> None:
+        """Write a checkpoint, as the best one too if its policy's score is the highest so far."""
+        best = score is not None and (self.best_saved is None or score > self.best_saved)
+        if best:
+            self.best_saved = score
+            session = state.session.model_copy(update={"best_saved": score})
+            state = replace(state, session=session)
+        with self._saving:
+            self._write(state, best)
+
+    def last_resort(self) -> tuple[ExitCode, str]:
+        """Save the state that was reached, whatever the main thread is doing. Returns the exit code
+        and a message. Waits LOCK_SECONDS at most for a save in progress.
+        """
+        if not self._saving.acquire(timeout=LOCK_SECONDS):
+            return (
+                ExitCode.FAILED,
+                "stopped, but the disk does not answer: resume from the newest checkpoint",
+            )
+        try:
+            if self._reached:
+                self._write(self._reached, best=False)
+        except BaseException as error:
+            return ExitCode.FAILED, f"stopped, but the last steps could not be saved: {error}"
+        return (
+            ExitCode.STOPPED,
+            "stopped; the work under way was abandoned, everything before it is saved",
+        )
+
+    def _write(self, state: Checkpoint, best: bool) -> None:
+        checkpoint.save(self.folder, state, self.params.checkpoints_kept, best)

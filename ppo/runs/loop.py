@@ -1,0 +1,93 @@
+"""The loop of a run: iterations, their observers, and when to save."""
+
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ppo.checkpoint import Checkpoint, Due
+from ppo.files.folder import write_whole
+from ppo.outcomes import Diverged
+from ppo.process.signals import Interrupted
+from ppo.runs.keeper import Keeper
+from ppo.runs.observers import Evaluator, Logger, Videographer
+from ppo.trainer import Iteration, Trainer
+
+
+class Loop:
+    """Trains until the run is finished or asked to stop."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        keeper: Keeper,
+        logger: Logger,
+        evaluator: Evaluator,
+        videographer: Videographer,
+        stop: Callable[[], bool],
+    ):
+        self.trainer, self.keeper, self.stop = trainer, keeper, stop
+        self.logger, self.evaluator, self.videographer = logger, evaluator, videographer
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing remains to do, not even an evaluation that was interrupted."""
+        return self.trainer.finished and not (self.logger.due or self.evaluator.due)
+
+    def run(self) -> None:
+        """Train until the end or a stop; the state is then saved. Raises Diverged."""
+        self._report()  # an evaluation that was interrupted
+        for iteration in self._iterations():
+            for observer in (self.logger, self.videographer, self.evaluator):
+                observer.see(iteration)
+            self.logger.due |= self.trainer.finished
+            evaluating = self.evaluator.due
+            self._report()
+            if evaluating or iteration.crossed(self.trainer.params.checkpoint_interval):
+                self._save()
+            self.keeper.reached(self._state())
+        self._save()
+        self.keeper.reached(None)
+
+    def _iterations(self) -> Iterator[Iteration]:
+        """The trainer's, saving the batch of one that diverges."""
+        try:
+            yield from self.trainer.iterations(self.stop)
+        except Diverged as error:
+            content = io.BytesIO()
+            np.savez(content, **error.batch)  # type: ignore[arg-type]
+            path = self.keeper.folder.path / f"diverged-{error.step:012d}.npz"
+            write_whole(path, content.getvalue())
+            self.logger.display.say(f"the batch is in {path}")
+            raise
+
+    def _report(self) -> None:
+        """Evaluate and log, if due. An evaluation that is interrupted by a request to stop stays
+        due, and so does the log entry.
+        """
+        step, evaluating = self.trainer.step, self.evaluator.due
+        if evaluating:
+            self.keeper.reached(self._state())  # with the evaluation still due
+            try:
+                self.logger.means.add(self.evaluator.evaluate(step, self.stop))
+            except Interrupted:
+                return
+        if self.logger.due or evaluating:
+            elapsed = {"time/time_elapsed": self.keeper.seconds}
+            self.logger.write(step, self.trainer.totals() | elapsed)
+
+    def _save(self) -> None:
+        self.logger.log.sync()
+        self.keeper.save(self._state(), self._score())
+
+    def _score(self) -> float | None:
+        """The score that selects the best policy: that of its evaluation if the run makes any,
+        otherwise the mean of the last 100 games.
+        """
+        if self.trainer.params.evaluation_interval:
+            return self.evaluator.score_at(self.trainer.step)
+        return self.trainer.totals().get("rollout/ep_rew_mean")
+
+    def _state(self) -> Checkpoint:
+        due = Due(log=self.logger.due, evaluation=self.evaluator.due, video=self.videographer.due)
+        return self.keeper.state(self.trainer, self.logger.means, due, self.logger.log.sizes())

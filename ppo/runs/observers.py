@@ -1,0 +1,119 @@
+"""Observers of a run: log, evaluations, videos of training episodes.
+
+Each sees every iteration and decides by its interval whether it is due.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+
+from ppo.envs.episode import Rules
+from ppo.files.folder import RunFolder
+from ppo.files.log import Log, Means
+from ppo.params import ResolvedParams
+from ppo.play import replay
+from ppo.play.evaluate import evaluate, store
+from ppo.play.recorder import Recorder
+from ppo.policy import Choice, Policy
+from ppo.runs.terminal import Display
+from ppo.trainer import Iteration
+
+
+class Logger:
+    """Averages scalars, and writes an entry into log and terminal every ``log_interval`` steps."""
+
+    def __init__(self, log: Log, display: Display, interval: int, step: int):
+        self.log, self.display, self.interval = log, display, interval
+        self.means, self.due = Means(), False
+        self._last = step, time.perf_counter()
+
+    def see(self, iteration: Iteration) -> None:
+        """Add its scalars to the means."""
+        self.means.add(iteration.scalars)
+        self.due |= iteration.crossed(self.interval)
+
+    def write(self, step: int, totals: Mapping[str, float]) -> None:
+        """Write an entry: the means since the last one, and the totals."""
+        last_step, last_time = self._last
+        now = time.perf_counter()
+        self._last = step, now
+        scalars = self.means.take() | dict(totals)
+        scalars["time/fps"] = (step - last_step) / (now - last_time)
+        scalars["system/rss_mb"] = _resident_mib()
+        self.log.write(step, scalars)
+        self.display.show(step, scalars)
+        self.due = False
+
+
+class Evaluator:
+    """Evaluates the policy every ``evaluation_interval`` steps."""
+
+    def __init__(self, policy: Policy, params: ResolvedParams, folder: RunFolder):
+        self.policy, self.params, self.folder = policy, params, folder
+        self.due = False
+        self._last: tuple[int, float] | None = None  # step and mean score
+
+    def see(self, iteration: Iteration) -> None:
+        """Note whether an evaluation is due."""
+        self.due |= iteration.crossed(self.params.evaluation_interval)
+
+    def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float]:
+        """Play whole games; returns their scalars. Raises Interrupted, and then stays due."""
+        evaluation = evaluate(
+            self.policy, self.params, self.params.evaluation_games, step, interrupted
+        )
+        store(self.folder, evaluation, self.params, self.policy, step)
+        self._last = step, evaluation.mean
+        self.due = False
+        return {"eval/mean_reward": evaluation.mean, "eval/mean_ep_length": evaluation.mean_steps}
+
+    def score_at(self, step: int) -> float | None:
+        """The mean score of the evaluation at a step, if there was one."""
+        return self._last[1] if self._last and self._last[0] == step else None
+
+
+class Videographer:
+    """Every ``video_interval`` steps, keeps the next episode that ends, as a replay and as a video
+    made in the background.
+    """
+
+    def __init__(
+        self, rules: Rules, choice: Choice, folder: RunFolder, interval: int, recorder: Recorder
+    ):
+        """``choice`` is how the policy chooses the actions."""
+        self.rules, self.choice, self.folder, self.interval = rules, choice, folder, interval
+        self.recorder, self.due = recorder, False
+
+    def see(self, iteration: Iteration) -> None:
+        """Keep an episode of the iteration, if one is due and one ended."""
+        self.due |= iteration.crossed(self.interval)
+        if not (self.due and iteration.episodes):
+            return
+        self.due = False
+        name = f"step-{iteration.step:012d}"
+        kept = replay.Replay.of(
+            iteration.episodes[0], self.rules, step=iteration.step, policy=self.choice
+        )
+        self.folder.replays.mkdir(exist_ok=True)
+        replay.save(self.folder.replays / f"{name}.json", kept)
+        if self.rules.is_atari:
+            self.recorder.record(kept, self.folder.videos / f"{name}.mp4")
+
+    def record_missing(self, warn: Callable[[str], None]) -> None:
+        """Record the videos that were abandoned when the run was stopped."""
+        if not self.rules.is_atari:
+            return
+        for path in sorted(self.folder.replays.glob("step-*.json")):
+            movie = self.folder.videos / f"{path.stem}.mp4"
+            if not movie.exists():
+                try:
+                    self.recorder.record(replay.load(path), movie)
+                except replay.ReplayError as error:
+                    warn(str(error))
+
+
+def _resident_mib() -> float:
+    """Resident memory of this process now."""
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    return pages * resource.getpagesize() / 2**20

@@ -1,0 +1,156 @@
+"""A run in one process: how it starts or resumes, and how it ends."""
+
+import os
+
+from ppo.checkpoint import Checkpoint, Due, MisfitError, SessionFacts
+from ppo.distribution import Workers
+from ppo.envs.episode import EpisodeMismatch
+from ppo.files import scalars
+from ppo.files.folder import RunFolder, write_whole
+from ppo.files.log import Log, Means, cut
+from ppo.outcomes import Stopped
+from ppo.params import ResolvedParams
+from ppo.play.recorder import Recorder
+from ppo.process.signals import Interrupted, StopRequest
+from ppo.runs.keeper import Keeper
+from ppo.runs.loop import Loop
+from ppo.runs.observers import Evaluator, Logger, Videographer
+from ppo.runs.terminal import Display
+from ppo.trainer import Trainer
+
+Changes = dict[str, tuple[object, object]]
+
+
+class Session:
+    """A run from its start in this process to its end."""
+
+    def __init__(
+        self,
+        params: ResolvedParams,
+        folder: RunFolder,
+        stop: StopRequest,
+        began: float,
+        workers: Workers,
+        start: Checkpoint | None = None,
+        changes: Changes | None = None,
+    ):
+        """``start`` is the checkpoint to resume from, ``changes`` the settings that differ from
+        the checkpoint's, with both values.
+        """
+        self.params, self.folder, self.stop = params, folder, stop
+        self.start, self.changes = start, changes or {}
+        self.facts = start.session if start else SessionFacts()
+        self.display = Display(f"PPO · {params.env_id} · {folder.path}", params.whole_steps)
+        self.keeper = Keeper(folder, params, began - self.facts.seconds, self.facts.best_saved)
+        stop.last_resort = self._leave
+        self.trainer = Trainer(params, workers)
+
+    def go(self) -> None:
+        """Train until the run is finished or asked to stop. Raises Stopped or Diverged."""
+        try:
+            if self.start:
+                self._restore(self.start)
+            due = self.facts.due
+            done = self.trainer.finished and not (due.log or due.evaluation)
+            if done:
+                self.display.say(f"the run is done, at step {self.trainer.step:,}")
+                return
+            self._begin()
+            done = self._train()
+        finally:
+            self.trainer.close()
+        if not done:
+            raise Stopped(f"stopped at step {self.trainer.step:,}; everything is saved")
+        self.display.say(f"done, at step {self.trainer.step:,}")
+
+    def _restore(self, start: Checkpoint) -> None:
+        try:
+            self.trainer.restore(start, self.stop)
+        except EpisodeMismatch as error:
+            raise MisfitError(start.step, error) from error
+        except Interrupted:
+            raise Stopped("stopped before anything was done; nothing was changed") from None
+
+    def _begin(self) -> None:
+        """Report what starts, and bring the files to the state of its first step."""
+        params, step = self.params, self.trainer.step
+        if self.changes:
+            write_whole(self.folder.params, params.to_json().encode())
+        if self.start:
+            self.display.say(f"resuming from step {step:,}")
+            self._say_versions()
+            self._say_changes()
+            cut(self.folder.path, self.facts.log)
+        else:
+            self.display.say(
+                f"{params.env_id} with seed {params.seed} and {params.threads} threads"
+            )
+            self.keeper.save(self.keeper.state(self.trainer, Means(), Due(), {}))
+
+    def _say_versions(self) -> None:
+        for name, old in self.facts.versions.items():
+            new = self.keeper.versions.get(name)
+            if new != old:
+                self.display.say(
+                    f"{name} was {old} and is {new}: the run resumes, but may differ in its bits "
+                    "from an uninterrupted one"
+                )
+
+    def _say_changes(self) -> None:
+        for key, (old, new) in self.changes.items():
+            self.display.say(f"{key}: {old!r} before, now {new!r}")
+        if not (self.changes and self.facts.schedules):
+            return
+        now = self.trainer.scheduled_at(self.trainer.step)
+        for name, old, new in zip(
+            ("learning rate", "clip range"), self.facts.schedules, now, strict=True
+        ):
+            self.display.say(f"{name}: {old:.3g} before, now {new:.3g}")
+
+    def _train(self) -> bool:
+        """Returns whether the run was completed."""
+        log, recorder = self._open_log(), Recorder(self.display.say)
+        loop = self._loop(log, recorder)
+        try:
+            loop.videographer.record_missing(self.display.say)
+            with self.display:
+                loop.run()
+            if loop.done:
+                recorder.wait(self.stop)
+        finally:
+            recorder.close(abandon=True)
+            log.close()
+        return loop.done
+
+    def _open_log(self) -> Log:
+        trainer = self.trainer
+        tags = scalars.tags(self.params.num_epochs, trainer.layers, trainer.num_actions)
+        log = Log(self.folder.path, tags, trainer.step + 1)
+        if self.changes or not self.facts.log:
+            log.text(trainer.step, "params", _as_table(self.params))
+        return log
+
+    def _loop(self, log: Log, recorder: Recorder) -> Loop:
+        """The loop with its observers, which resume what was due when the run was last saved."""
+        params, trainer, facts = self.params, self.trainer, self.facts
+        logger = Logger(log, self.display, params.log_interval, trainer.step)
+        logger.means, logger.due = Means(facts.means), facts.due.log
+        evaluator = Evaluator(trainer.policy, params, self.folder)
+        evaluator.due = facts.due.evaluation
+        videographer = Videographer(
+            trainer.rules, trainer.policy.choice, self.folder, params.video_interval, recorder
+        )
+        videographer.due = facts.due.video
+        return Loop(trainer, self.keeper, logger, evaluator, videographer, self.stop)
+
+    def _leave(self) -> None:
+        """End the process, from another thread, while the main thread takes too long."""
+        code, message = self.keeper.last_resort()
+        self.display.__exit__()
+        self.display.say(message)
+        os._exit(code)
+
+
+def _as_table(params: ResolvedParams) -> str:
+    rows = [f"| {key} | {value} |" for key, value in params]
+    return "\n".join(["| setting | value |", "| --- | --- |", *rows])

@@ -1,0 +1,100 @@
+"""A run's progress in the terminal: a live panel, or plain lines into a pipe or file."""
+
+import itertools
+from collections.abc import Mapping
+from datetime import timedelta
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+# Label, tag and format of what is shown, in two columns of the panel.
+SHOWN: tuple[tuple[str, str, str], ...] = (
+    ("score, last 100 games", "rollout/ep_rew_mean", "{:.2f}"),
+    ("best game", "rollout/ep_rew_best", "{:g}"),
+    ("games", "rollout/games", "{:.0f}"),
+    ("length in steps", "rollout/ep_len_mean", "{:.0f}"),
+    ("approximate KL", "train/approx_kl", "{:.4f}"),
+    ("clip fraction", "train/clip_fraction", "{:.3f}"),
+    ("entropy", "train/entropy_loss", "{:.3f}"),
+    ("explained variance", "train/explained_variance", "{:.3f}"),
+    ("value loss", "train/value_loss", "{:.4f}"),
+    ("gradient norm", "train/grad_norm", "{:.3f}"),
+)
+
+
+class Display:
+    """Progress of a run."""
+
+    def __init__(self, title: str, total_steps: int, console: Console | None = None):
+        self.title, self.total_steps = title, total_steps
+        self.console = console or Console()
+        self._live = Live(console=self.console, auto_refresh=False, transient=False)
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            self._live.start()
+            self._live.update(
+                Panel("playing the first rollout", title=Text(self.title)), refresh=True
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """May be called more than once."""
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def say(self, message: str) -> None:
+        """Print a message, above the panel."""
+        self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def show(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Show the run's progress at a step."""
+        if self.console.is_terminal:
+            self._live.update(self._panel(step, scalars), refresh=True)
+        else:
+            self.say(self._line(step, scalars))
+
+    def _panel(self, step: int, scalars: Mapping[str, float]) -> Panel:
+        head = Table.grid(padding=(0, 2), expand=True)
+        head.add_column(ratio=1)
+        head.add_column(justify="right", no_wrap=True)
+        bar = ProgressBar(total=self.total_steps, completed=min(step, self.total_steps))
+        head.add_row(bar, self._progress(step, scalars))
+        cells = [(label, _magnitude(tag, scalars, form)) for label, tag, form in SHOWN]
+        table = Table.grid(padding=(0, 2), expand=True)
+        for justify in ("left", "right", "left", "right"):
+            table.add_column(justify=justify, ratio=1)
+        half = (len(cells) + 1) // 2
+        for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
+            table.add_row(*left, *right)
+        return Panel(Group(head, "", table), title=Text(self.title))
+
+    def _line(self, step: int, scalars: Mapping[str, float]) -> str:
+        shown = {label: _magnitude(tag, scalars, form) for label, tag, form in SHOWN}
+        return (
+            f"{self._progress(step, scalars)} | score {shown['score, last 100 games']} "
+            f"best {shown['best game']} games {shown['games']} | KL {shown['approximate KL']} "
+            f"clipped {shown['clip fraction']} entropy {shown['entropy']} "
+            f"explained variance {shown['explained variance']}"
+        )
+
+    def _progress(self, step: int, scalars: Mapping[str, float]) -> str:
+        rate = scalars.get("time/fps", 0.0)
+        left = timedelta(seconds=round((self.total_steps - step) / rate)) if rate else "?"
+        share = 100 * step / self.total_steps
+        return (
+            f"step {step:,} of {self.total_steps:,} ({share:.1f} %) | {rate:.0f} steps/s | "
+            f"{left} left"
+        )
+
+
+def _magnitude(tag: str, scalars: Mapping[str, float], form: str) -> str:
+    if tag not in scalars:
+        return "-"
+    # The loss is minus the entropy, which is what is shown.
+    value = 0.0 - scalars[tag] if tag == "train/entropy_loss" else scalars[tag]
+    return form.format(value)

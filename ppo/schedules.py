@@ -1,0 +1,16 @@
+"""Schedules and intervals: pure functions of steps."""
+
+from ppo.params import Schedule
+
+
+def scheduled(schedule: Schedule, initial: float, step: int, total_steps: int) -> float:
+    """A learning rate or clip range at a step.
+
+    "linear": initial (1 - step / total_steps), never below 0. "constant": initial.
+    """
+    return initial if schedule == "constant" else initial * max(0.0, 1.0 - step / total_steps)
+
+
+def crossed(interval: int, before: int, after: int) -> bool:
+    """Whether a multiple of the interval lies in (before, after]; 0 has none."""
+    return interval > 0 and after // interval > before // interval

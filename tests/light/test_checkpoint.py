@@ -1,0 +1,412 @@
+import hashlib
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from ppo import checkpoint
+from ppo.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Due,
+    SessionFacts,
+    TrainerFacts,
+    UnfinishedFacts,
+    decode,
+    encode,
+    grouped,
+    load_weights,
+)
+from ppo.files.folder import RunFolder
+
+QUICK = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+DTYPES = st.sampled_from(["f4", "f8", "i4", "i8", "u1", "?"])
+ARRAYS = DTYPES.flatmap(
+    lambda dtype: arrays_of.arrays(
+        np.dtype(dtype), arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+    )
+)
+NAMES = st.from_regex(r"[a-z]{1,6}/[0-9]{1,2}", fullmatch=True)
+COUNTS = st.integers(0, 10**12)
+SCORES = st.floats(allow_nan=False, allow_infinity=False)
+TRAINERS = st.builds(
+    TrainerFacts,
+    iteration=COUNTS,
+    epochs=COUNTS,
+    games_played=COUNTS,
+    best_score=st.none() | SCORES,
+    recent=st.lists(st.tuples(SCORES, COUNTS), max_size=3).map(tuple),
+    unfinished=st.lists(
+        st.builds(
+            UnfinishedFacts, seeds_used=COUNTS, seed=st.integers(0, 2**31 - 1), resets=COUNTS
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+SESSIONS = st.builds(
+    SessionFacts,
+    best_saved=st.none() | SCORES,
+    seconds=SCORES,
+    means=st.dictionaries(st.text(max_size=4), st.tuples(SCORES, COUNTS), max_size=2),
+    due=st.builds(Due, log=st.booleans(), evaluation=st.booleans(), video=st.booleans()),
+    params=st.dictionaries(st.text(max_size=4), st.none() | SCORES | st.text(), max_size=3),
+    versions=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
+    schedules=st.none() | st.tuples(SCORES, SCORES),
+    log=st.dictionaries(st.text(max_size=4), COUNTS, max_size=2),
+)
+
+
+def small(step: int = 7) -> Checkpoint:
+    weights = [np.arange(6, dtype=np.float32).reshape(2, 3) + step, np.array([step], np.int64)]
+    facts = TrainerFacts(iteration=1, best_score=2.5, recent=((0.1, 7),))
+    return Checkpoint(step, grouped("weights", weights), facts, SessionFacts(params={"é": None}))
+
+
+def identical(one: Checkpoint, other: Checkpoint) -> bool:
+    return (
+        (one.step, one.trainer, one.session) == (other.step, other.trainer, other.session)
+        and one.arrays.keys() == other.arrays.keys()
+        and all(array.dtype == other.arrays[key].dtype for key, array in one.arrays.items())
+        and all(array.shape == other.arrays[key].shape for key, array in one.arrays.items())
+        and all(array.tobytes() == other.arrays[key].tobytes() for key, array in one.arrays.items())
+    )
+
+
+def with_checksum(body: bytes, name: bytes = b"ppo-checkpoint-3") -> bytes:
+    return name + b" " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def zipped(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def facts_array(facts: object) -> np.ndarray:
+    return np.frombuffer(json.dumps(facts).encode(), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path)
+
+
+def steps_in(folder: RunFolder) -> list[int]:
+    return sorted(int(re.findall(r"\d+", path.name)[0]) for path in folder.checkpoints.iterdir())
+
+
+# --- the content of the file
+
+
+@given(
+    step=COUNTS,
+    arrays=st.dictionaries(NAMES, ARRAYS, max_size=4),
+    trainer=TRAINERS,
+    session=SESSIONS,
+)
+@QUICK
+def test_decoding_gives_back_every_bit_that_was_encoded(step, arrays, trainer, session):
+    before = Checkpoint(step, arrays, trainer, session)
+    assert identical(decode(encode(before)), before)
+
+
+def test_numbers_that_are_not_finite_survive():
+    odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], np.float32)
+    assert decode(encode(Checkpoint(0, {"a": odd}))).arrays["a"].tobytes() == odd.tobytes()
+
+
+def test_groups_keep_their_order_beyond_ten():
+    many = [np.array(number) for number in range(12)]
+    assert decode(encode(Checkpoint(0, grouped("adam", many)))).group("adam") == many
+
+
+def test_group_holds_its_own_arrays_alone():
+    arrays = grouped("a", [np.array(1)]) | grouped("ab", [np.array(2), np.array(3)])
+    assert Checkpoint(0, arrays).group("a") == [np.array(1)]
+    assert Checkpoint(0, arrays).group("none") == []
+
+
+VALID = encode(small())
+
+
+@given(bit=st.integers(0, 8 * len(VALID) - 1))
+@QUICK
+def test_any_flipped_bit_is_noticed(bit):
+    damaged = bytearray(VALID)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(CheckpointError):
+        decode(bytes(damaged))
+
+
+# The first line is short and matters most, so each of its bits has its turn.
+def test_any_flipped_bit_of_the_first_line_is_noticed():
+    for bit in range(8 * (VALID.index(b"\n") + 1)):
+        damaged = bytearray(VALID)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CheckpointError):
+            decode(bytes(damaged))
+
+
+@given(length=st.integers(0, len(VALID) - 1))
+@QUICK
+def test_any_truncation_is_noticed(length):
+    with pytest.raises(CheckpointError):
+        decode(VALID[:length])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"PK\x03\x04", VALID[1:], VALID + b"x", b"\0" * 999]
+)
+def test_file_that_is_no_checkpoint_is_refused(content):
+    with pytest.raises(CheckpointError):
+        decode(content)
+
+
+def test_other_format_version_is_named_beside_the_one_that_is_read():
+    later = with_checksum(zipped(facts=facts_array({})), b"ppo-checkpoint-999")
+    with pytest.raises(CheckpointError, match="ppo-checkpoint-999") as caught:
+        decode(later)
+    assert "reads the formats 2 and 3" in str(caught.value)
+
+
+class Exploding:
+    """Unpickling this would call ``fired``."""
+
+    fired = False
+
+    def __reduce__(self):
+        return (setattr, (Exploding, "fired", True))
+
+
+@pytest.mark.parametrize("place", ["facts", "weights/0"])
+def test_pickle_is_refused_and_never_run(place):
+    payload = np.array([Exploding()], dtype=object)
+    arrays = {"facts": facts_array({"step": 1, "facts": {}}), place: payload}
+    with pytest.raises(CheckpointError):
+        decode(with_checksum(zipped(**arrays)))
+    assert not Exploding.fired
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no zip at all",
+        b"",
+        zipped(),
+        zipped(weights=np.zeros(2)),
+        zipped(facts=np.frombuffer(b"{", np.uint8)),
+        zipped(facts=facts_array({"facts": {}})),
+        zipped(facts=facts_array({"step": 1})),
+        zipped(facts=facts_array([1, 2])),
+        zipped(facts=facts_array({"step": 1, "trainer": {}})),
+        zipped(facts=facts_array({"step": 1, "trainer": {}, "session": []})),
+    ],
+)
+def test_content_that_is_no_checkpoint_is_refused_though_its_checksum_is_right(body):
+    with pytest.raises(CheckpointError, match=r"cannot be read|no state of a run"):
+        decode(with_checksum(body))
+
+
+# --- the facts
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"iteration": -1},
+        {"iteration": 1.5},
+        {"recent": [[1.0]]},
+        {"unfinished": [{"seeds_used": 1, "seed": 2**31, "resets": 0}]},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_facts_that_no_run_writes_are_refused_by_their_name(change):
+    facts = {"step": 1, "trainer": change, "session": {}}
+    with pytest.raises(CheckpointError, match=f"its {next(iter(change))}.* is no state of a run"):
+        decode(with_checksum(zipped(facts=facts_array(facts))))
+
+
+# As format 2 had them, side by side and with lists in place of names.
+FORMAT_2 = {
+    "iteration": 3,
+    "epochs": 12,
+    "games_played": 2,
+    "best_score": 5.0,
+    "recent": [[5.0, 10], [4.0, 8]],
+    "unfinished": [[2, 77, 1], [1, 78, 0]],
+    "best_saved": 4.5,
+    "seconds": 1.5,
+    "means": {"train/loss": [0.25, 2]},
+    "due": [True, False, True],
+    "params": {"seed": 1},
+    "versions": {"numpy": "2"},
+    "schedules": [1e-3, 0.1],
+    "log": {"progress.csv": 10},
+}
+
+
+def test_format_2_is_still_read():
+    body = zipped(facts=facts_array({"step": 96, "facts": FORMAT_2}), smoothed=np.zeros(2))
+    read = decode(with_checksum(body, b"ppo-checkpoint-2"))
+    assert (read.step, read.arrays.keys()) == (96, {"smoothed"})
+    assert read.trainer == TrainerFacts(
+        iteration=3,
+        epochs=12,
+        games_played=2,
+        best_score=5.0,
+        recent=((5.0, 10), (4.0, 8)),
+        unfinished=(
+            UnfinishedFacts(seeds_used=2, seed=77, resets=1),
+            UnfinishedFacts(seeds_used=1, seed=78, resets=0),
+        ),
+    )
+    assert read.session == SessionFacts(
+        best_saved=4.5,
+        seconds=1.5,
+        means={"train/loss": (0.25, 2)},
+        due=Due(log=True, evaluation=False, video=True),
+        params={"seed": 1},
+        versions={"numpy": "2"},
+        schedules=(1e-3, 0.1),
+        log={"progress.csv": 10},
+    )
+
+
+@pytest.mark.parametrize("missing", FORMAT_2)
+def test_format_2_with_a_fact_missing_is_refused(missing):
+    facts = {key: value for key, value in FORMAT_2.items() if key != missing}
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        decode(
+            with_checksum(
+                zipped(facts=facts_array({"step": 96, "facts": facts})), b"ppo-checkpoint-2"
+            )
+        )
+
+
+# --- the files
+
+
+def test_saved_checkpoint_is_the_newest(folder):
+    for step in (0, 9, 1000):
+        path = checkpoint.save(folder, small(step), kept=9)
+        assert path.parent == folder.checkpoints
+        assert identical(checkpoint.newest(folder), small(step))
+
+
+def test_newest_is_the_one_of_the_largest_step_not_of_the_latest_writing(folder):
+    for step in (20, 9):
+        path = folder.checkpoints / f"step-{step:012d}.ckpt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(checkpoint.encode(small(step)))
+    assert checkpoint.newest(folder).step == 20
+
+
+def test_later_ones_that_were_passed_over_do_not_push_out_valid_ones(folder):
+    for step in (10, 20, 30, 40):
+        checkpoint.save(folder, small(step), kept=4)
+    for step in (30, 40):
+        (folder.checkpoints / f"step-{step:012d}.ckpt").write_bytes(b"damaged")
+    checkpoint.save(folder, small(25), kept=2)
+    assert steps_in(folder) == [20, 25]
+
+
+def test_the_best_is_the_last_resort(folder):
+    path = checkpoint.save(folder, small(20), kept=4, best=True)
+    path.write_bytes(b"damaged")
+    assert checkpoint.newest(folder).step == 20
+
+
+@pytest.mark.parametrize(("kept", "left"), [(1, [40]), (2, [30, 40]), (3, [20, 30, 40]), (9, None)])
+def test_only_the_newest_are_kept(folder, kept, left):
+    steps = [0, 10, 20, 30, 40]
+    for step in steps:
+        checkpoint.save(folder, small(step), kept)
+    assert steps_in(folder) == (left or steps)
+
+
+def test_best_one_is_kept_beside_the_newest_until_a_better_one_comes(folder):
+    for step, best in ((1, True), (2, False), (3, True), (4, False), (5, False)):
+        checkpoint.save(folder, small(step), kept=1, best=best)
+        names = {path.name for path in folder.checkpoints.iterdir()}
+        assert names == {f"step-{step:012d}.ckpt", "best.ckpt"}
+        saved = decode((folder.checkpoints / "best.ckpt").read_bytes())
+        assert identical(saved, small(1 if step < 3 else 3))
+        assert checkpoint.newest(folder).step == step
+
+
+def test_old_ones_are_removed_only_after_the_new_one_is_written(folder, monkeypatch):
+    checkpoint.save(folder, small(1), kept=1)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_whole", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(folder, small(2), kept=1)
+    assert checkpoint.newest(folder).step == 1
+
+
+def test_foreign_files_are_neither_read_nor_removed(folder):
+    folder.checkpoints.mkdir()
+    for name in ("notes.txt", ".step-000000000099.partial", "step-5.tmp"):
+        (folder.checkpoints / name).write_text("mine")
+    checkpoint.save(folder, small(1), kept=1)
+    checkpoint.save(folder, small(2), kept=1)
+    warnings = []
+    assert checkpoint.newest(folder, warnings.append).step == 2
+    assert warnings == []
+    assert len(list(folder.checkpoints.iterdir())) == 4
+
+
+def test_invalid_ones_are_passed_over_with_a_warning_that_names_them(folder):
+    paths = [checkpoint.save(folder, small(step), kept=9) for step in (1, 2, 3)]
+    paths[2].write_bytes(paths[2].read_bytes()[:-1])
+    paths[1].write_bytes(b"")
+    warnings = []
+    assert identical(checkpoint.newest(folder, warnings.append), small(1))
+    assert len(warnings) == 2
+    assert str(paths[2]) in warnings[0] and str(paths[1]) in warnings[1]
+
+
+def test_folder_in_place_of_a_checkpoint_is_passed_over(folder):
+    checkpoint.save(folder, small(1), kept=9)
+    (folder.checkpoints / "step-000000000002.ckpt").mkdir()
+    assert checkpoint.newest(folder).step == 1
+
+
+def test_without_a_valid_one_the_error_says_so_and_files_are_left_alone(folder):
+    for step in (1, 2):
+        path = checkpoint.save(folder, small(step), kept=9)
+        path.write_bytes(path.read_bytes().replace(b"weights", b"weighed"))
+    before = {path: path.read_bytes() for path in folder.path.rglob("*.*")}
+    warnings = []
+    with pytest.raises(CheckpointError, match="none of 2 checkpoints is valid") as caught:
+        checkpoint.newest(folder, warnings.append)
+    assert str(folder.checkpoints) in str(caught.value)
+    assert len(warnings) == 2
+    assert {path: path.read_bytes() for path in folder.path.rglob("*.*")} == before
+
+
+def test_without_any_the_error_says_so_and_nothing_is_created(folder):
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        checkpoint.newest(folder)
+    assert list(folder.path.iterdir()) == []
+
+
+def test_weights_are_read_from_the_newest_valid_one_in_order(folder):
+    checkpoint.save(folder, small(1), kept=9)
+    checkpoint.save(folder, small(2), kept=9).write_bytes(b"damaged")
+    for logdir in (folder.path, str(folder.path)):
+        weights = load_weights(logdir)
+        assert [w.tolist() for w in weights] == [[[1, 2, 3], [4, 5, 6]], [1]]

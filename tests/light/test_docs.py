@@ -1,0 +1,58 @@
+"""The pages say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+from ppo import params
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") or part == "runs" for part in path.relative_to(ROOT).parts)
+)
+
+
+@pytest.mark.parametrize("name", generate.pages())
+def test_generated_page_is_up_to_date(name):
+    assert (ROOT / "docs" / name).read_text() == generate.pages()[name], (
+        "run: python -m docs.generate"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    missing = [t for t in targets if not t.startswith("http") and not (page.parent / t).exists()]
+    assert not missing
+
+
+def test_example_file_is_sound_and_wins_no_trick():
+    example = params.load(ROOT / "example-pong-params.json")
+    assert example.env_id == "PongNoFrameskip-v4"
+    assert not example.full_action_space
+    assert example.clip_rewards
+
+
+def test_surrogate_figures_can_be_drawn(tmp_path):
+    generate.surrogates(tmp_path / "figure.png", gradient=True)
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_places_in_the_code_that_a_page_names_are_there(page):
+    text = page.read_text()
+    files = re.findall(r"`(ppo/[\w/]+\.py)", text)
+    assert not [file for file in files if not (ROOT / file).is_file()]
+    for file, name in re.findall(r"`(ppo/[\w/]+\.py):\s+([\w.]+)`", text):
+        code = (ROOT / file).read_text()
+        for part in name.split("."):
+            assert re.search(rf"\b{part}\b", code), f"{file}: {name}"
+
+
+def test_pages_name_many_places_in_the_code():
+    text = (ROOT / "docs" / "algorithm.md").read_text()
+    assert len(re.findall(r"`(ppo/[\w/]+\.py):\s+([\w.]+)`", text)) > 30

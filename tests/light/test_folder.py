@@ -1,0 +1,255 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ppo.files.folder import (
+    FolderError,
+    HoldsRun,
+    RunFolder,
+    check_new,
+    check_run,
+    owned,
+    write_whole,
+)
+
+ROOT = Path(__file__).parents[2]
+
+HOLD = """
+import sys
+from pathlib import Path
+from ppo.files.folder import owned
+with owned(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def other_process_holding(folder: Path):
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+# --- writing a file whole or not at all
+
+
+def test_new_file_is_written_whole(tmp_path):
+    write_whole(tmp_path / "a", b"content")
+    assert tree(tmp_path) == {"a": b"content"}
+
+
+def test_old_file_is_replaced(tmp_path):
+    (tmp_path / "a").write_bytes(b"old and longer")
+    write_whole(tmp_path / "a", b"new")
+    assert tree(tmp_path) == {"a": b"new"}
+
+
+def test_other_users_may_read_the_file(tmp_path):
+    write_whole(tmp_path / "a", b"content")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("before", [{}, {"a": b"old"}])
+def test_failure_in_the_middle_leaves_what_was_there(tmp_path, monkeypatch, call, error, before):
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        write_whole(tmp_path / "a", b"new")
+    assert tree(tmp_path) == before
+
+
+# The limit makes the kernel break off the write itself, halfway.
+FILE_TOO_LARGE = """
+import resource, sys
+from pathlib import Path
+from ppo.files.folder import write_whole
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    write_whole(Path(sys.argv[1]), b"x" * 1_000_000)
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def test_write_that_the_kernel_breaks_off_leaves_what_was_there(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    command = [sys.executable, "-c", FILE_TOO_LARGE, str(tmp_path / "a")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "27", done.stderr
+    assert tree(tmp_path) == {"a": b"old"}
+
+
+def test_reader_never_sees_half_a_file(tmp_path):
+    contents = {bytes([65 + i]) * 300_000 for i in range(2)}
+    path, done, seen = tmp_path / "a", threading.Event(), set()
+    write_whole(path, min(contents))
+
+    def read():
+        while not done.is_set():
+            seen.add(path.read_bytes())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(10):
+        for content in contents:
+            write_whole(path, content)
+    done.set()
+    reader.join()
+    assert seen and seen <= contents
+
+
+# --- may a new run begin here?
+
+
+@pytest.mark.parametrize("name", ["new", "deep/er/new", "empty"])
+def test_new_or_empty_folder_is_free_and_nothing_is_created(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    before = tree(tmp_path)
+    check_new(tmp_path / name)
+    assert tree(tmp_path) == before
+
+
+def test_folder_with_a_run_is_refused_offering_resume_and_a_free_name(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "params.json").write_text("{}")
+    (tmp_path / "run-2").mkdir()
+    before = tree(tmp_path)
+    with pytest.raises(HoldsRun, match="holds a run; resume it") as caught:
+        check_new(run)
+    assert str(run) in str(caught.value)
+    assert caught.value.free == tmp_path / "run-3"
+    check_new(caught.value.free)
+    assert tree(tmp_path) == before
+
+
+def test_folder_with_other_things_is_refused_without_offering_resume(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "letter.txt").write_text("dear")
+    with pytest.raises(FolderError, match="is not empty") as caught:
+        check_new(tmp_path / "run")
+    assert "resume" not in str(caught.value)
+    assert str(tmp_path / "run-2") in str(caught.value)
+
+
+def test_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderError, match="is a file"):
+        check_new(tmp_path / "file")
+
+
+def test_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderError, match="cannot be created"):
+        check_new(tmp_path / "file" / "run")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_folder_that_may_not_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(FolderError, match="does not allow writing"):
+        check_new(tmp_path / "run")
+
+
+def test_working_folder_with_a_run_is_refused_like_any_other(tmp_path, monkeypatch):
+    (tmp_path / "params.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HoldsRun):
+        check_new(Path("."))
+
+
+# --- is there a run?
+
+
+def test_folder_with_settings_holds_a_run(tmp_path):
+    (tmp_path / "params.json").write_text("{}")
+    check_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["absent", "empty", "file"])
+def test_folder_without_settings_holds_no_run_and_nothing_is_created(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    before = tree(tmp_path)
+    with pytest.raises(FolderError, match="holds no run") as caught:
+        check_run(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert tree(tmp_path) == before
+
+
+# --- who owns it?
+
+
+def test_owner_gets_a_folder_that_is_there(tmp_path):
+    with owned(tmp_path / "deep" / "run") as folder:
+        assert folder == RunFolder(tmp_path / "deep" / "run")
+        assert folder.path.is_dir()
+        assert folder.params == folder.path / "params.json"
+
+
+def test_second_process_is_refused_and_the_first_goes_on(tmp_path):
+    with other_process_holding(tmp_path) as holder:
+        for _ in range(2):
+            with pytest.raises(FolderError, match="in use by another process"), owned(tmp_path):
+                pass
+        assert holder.poll() is None
+
+
+def test_folder_is_free_again_after_its_owner_ends(tmp_path):
+    with other_process_holding(tmp_path) as holder:
+        holder.communicate()
+        assert holder.returncode == 0
+        with owned(tmp_path):
+            pass
+
+
+def test_folder_is_free_again_after_its_owner_was_killed(tmp_path):
+    with other_process_holding(tmp_path) as holder:
+        holder.send_signal(signal.SIGKILL)
+        assert holder.wait() == -signal.SIGKILL
+        left = tree(tmp_path)
+        assert left, "the lock file is expected to stay behind"
+        with owned(tmp_path):
+            pass
+
+
+def test_folder_is_free_again_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), owned(tmp_path):
+        raise ZeroDivisionError
+    with owned(tmp_path):
+        pass
+
+
+def test_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(FolderError, match="cannot be used"), owned(path):
+            pass

@@ -1,0 +1,334 @@
+import csv
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_file_loader import (
+    EventFileLoader,
+    RawEventFileLoader,
+)
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.util.tensor_util import make_ndarray
+
+from ppo.files import log as metrics
+from ppo.files.log import Log, Means, cut
+from ppo.files.scalars import tags
+
+SCORE, LOSS, SPEED = "rollout/ep_rew_mean", "train/loss", "time/fps"
+SHOWN = (SCORE, LOSS, SPEED)
+ALL_POINTS = {"scalars": 0, "text": 0}
+
+
+def reader(folder: Path) -> EventAccumulator:
+    """TensorBoard's own, which joins the files of a folder."""
+    accumulator = EventAccumulator(str(folder), tensor_size_guidance=ALL_POINTS)
+    accumulator.Reload()
+    return accumulator
+
+
+def curve(folder: Path, tag: str) -> list[tuple[int, float]]:
+    points = reader(folder).Tensors(tag)
+    return [(point.step, float(make_ndarray(point.tensor_proto))) for point in points]
+
+
+def raw_steps(folder: Path, tag: str) -> list[int]:
+    """Steps of a tag as they lie in the files, however TensorBoard might join them."""
+    events = [
+        Event.FromString(record)
+        for path in sorted(folder.glob("events.out.tfevents.*"))
+        for record in RawEventFileLoader(str(path)).Load()
+    ]
+    return [event.step for event in events for value in event.summary.value if value.tag == tag]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "progress.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(log: Log, steps, offset: float = 0.0) -> None:
+    for step in steps:
+        log.write(step, {SCORE: step + offset, SPEED: 100.0})
+
+
+# --- TensorBoard
+
+
+def test_tensorboard_reads_back_tags_steps_and_values(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    log.write(64, {SCORE: -20.5, LOSS: 1e-30})
+    log.write(128, {SCORE: 21.0})
+    log.close()
+    assert curve(tmp_path, SCORE) == [(64, -20.5), (128, 21.0)]
+    assert curve(tmp_path, LOSS) == [(64, float(np.float32(1e-30)))]
+    assert set(reader(tmp_path).PluginTagToContent("scalars")) == {SCORE, LOSS}
+
+
+def test_every_tag_of_the_glossary_can_be_written_and_read(tmp_path):
+    every = tags(num_epochs=2, layers=["conv1", "policy", "value"], num_actions=3)
+    log = Log(tmp_path, every, 1)
+    log.write(10**12, {tag: number for number, tag in enumerate(every)})
+    log.close()
+    found = reader(tmp_path)
+    for number, tag in enumerate(every):
+        (point,) = found.Tensors(tag)
+        assert (point.step, make_ndarray(point.tensor_proto)) == (10**12, number)
+
+
+def test_point_can_be_read_as_soon_as_it_is_written(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    for step in (1, 2):
+        log.write(step, {SCORE: 5.0})
+        assert curve(tmp_path, SCORE)[-1] == (step, 5.0)
+        assert rows(tmp_path)[-1]["step"] == str(step)
+    log.close()
+
+
+def test_point_has_the_time_of_its_writing(tmp_path):
+    before = time.time()
+    log = Log(tmp_path, SHOWN, 1)
+    log.write(1, {SCORE: 5.0})
+    log.close()
+    assert before <= reader(tmp_path).Tensors(SCORE)[0].wall_time <= time.time()
+
+
+def test_text_is_shown_by_the_text_plugin(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    log.text(3, "params", "| ключ | value |")
+    log.close()
+    found = reader(tmp_path)
+    assert set(found.PluginTagToContent("text")) == {"params"}
+    (point,) = found.Tensors("params")
+    assert point.step == 3
+    assert make_ndarray(point.tensor_proto).tolist() == ["| ключ | value |".encode()]
+
+
+def test_parent_folder_shows_each_run_by_itself(tmp_path):
+    for name, score in (("one", 1.0), ("two", 2.0)):
+        (tmp_path / name).mkdir()
+        log = Log(tmp_path / name, SHOWN, 1)
+        log.write(5, {SCORE: score})
+        log.close()
+    assert curve(tmp_path / "one", SCORE) == [(5, 1.0)]
+    assert curve(tmp_path / "two", SCORE) == [(5, 2.0)]
+
+
+# --- going on after a restart
+
+
+def broken_off_at_five_saved_at_three(folder: Path) -> dict[str, int]:
+    log = Log(folder, SHOWN, 1)
+    write(log, [1, 2, 3])
+    sizes = log.sizes()
+    write(log, [4, 5])
+    log.close()
+    return sizes
+
+
+def test_sizes_are_those_of_the_event_file_and_the_csv(tmp_path):
+    (tmp_path / "params.json").write_text("{}")
+    log = Log(tmp_path, SHOWN, 1)
+    write(log, [1])
+    files = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    del files["params.json"]
+    assert log.sizes() == files and len(files) == 2
+    assert json.loads(json.dumps(log.sizes())) == log.sizes()
+    log.close()
+
+
+def test_after_a_cut_and_a_second_log_no_step_appears_twice(tmp_path):
+    sizes = broken_off_at_five_saved_at_three(tmp_path)
+    cut(tmp_path, sizes)
+    log = Log(tmp_path, SHOWN, 4)
+    write(log, [4, 5, 6], offset=0.25)
+    log.close()
+    expected = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.25), (5, 5.25), (6, 6.25)]
+    assert curve(tmp_path, SCORE) == expected
+    assert raw_steps(tmp_path, SCORE) == [1, 2, 3, 4, 5, 6]
+    assert [(int(row["step"]), float(row[SCORE])) for row in rows(tmp_path)] == expected
+
+
+def test_after_two_restarts_the_curve_is_whole(tmp_path):
+    sizes = broken_off_at_five_saved_at_three(tmp_path)
+    for first in (4, 6):
+        cut(tmp_path, sizes)
+        log = Log(tmp_path, SHOWN, first)
+        write(log, [first, first + 1])
+        sizes = log.sizes()
+        write(log, [first + 2])
+        log.close()
+    assert raw_steps(tmp_path, SCORE) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [step for step, _ in curve(tmp_path, SCORE)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_tensorboard_that_already_read_the_later_points_drops_them(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    write(log, [1, 2, 3])
+    sizes = log.sizes()
+    write(log, [4, 5])
+    watching = reader(tmp_path)
+    assert len(watching.Tensors(SCORE)) == 5
+    log.close()
+    cut(tmp_path, sizes)
+    log = Log(tmp_path, SHOWN, 4)
+    write(log, [4, 5, 6], offset=0.25)
+    watching.Reload()
+    points = [(p.step, float(make_ndarray(p.tensor_proto))) for p in watching.Tensors(SCORE)]
+    assert points == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.25), (5, 5.25), (6, 6.25)]
+    log.close()
+
+
+def test_cut_removes_what_was_begun_since_and_nothing_else(tmp_path):
+    sizes = broken_off_at_five_saved_at_three(tmp_path)
+    (tmp_path / "params.json").write_text("{}")
+    (tmp_path / "videos").mkdir()
+    Log(tmp_path, SHOWN, 6).close()
+    cut(tmp_path, sizes)
+    assert {path.name for path in tmp_path.iterdir()} == {*sizes, "params.json", "videos"}
+    assert {name: (tmp_path / name).stat().st_size for name in sizes} == sizes
+
+
+def test_cut_to_nothing_leaves_a_fresh_start(tmp_path):
+    broken_off_at_five_saved_at_three(tmp_path)
+    cut(tmp_path, {})
+    assert list(tmp_path.iterdir()) == []
+    log = Log(tmp_path, SHOWN, 1)
+    write(log, [1])
+    log.close()
+    assert raw_steps(tmp_path, SCORE) == [1]
+    assert [row["step"] for row in rows(tmp_path)] == ["1"]
+
+
+def test_cut_heals_files_that_end_in_the_middle_of_a_point(tmp_path):
+    sizes = broken_off_at_five_saved_at_three(tmp_path)
+    for name in sizes:
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:-7])
+    cut(tmp_path, sizes)
+    log = Log(tmp_path, SHOWN, 4)
+    write(log, [4])
+    log.close()
+    assert raw_steps(tmp_path, SCORE) == [1, 2, 3, 4]
+    assert [row["step"] for row in rows(tmp_path)] == ["1", "2", "3", "4"]
+
+
+def test_cut_of_an_untouched_log_changes_nothing(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    write(log, [1, 2])
+    sizes = log.sizes()
+    log.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    cut(tmp_path, sizes)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# --- the CSV
+
+
+def test_csv_has_step_and_the_tags_as_columns_and_blanks_for_what_is_missing(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    log.write(64, {SPEED: 0.1 + 0.2, SCORE: -3})
+    log.close()
+    lines = (tmp_path / "progress.csv").read_text().split("\n")
+    assert lines == [f"step,{SCORE},{LOSS},{SPEED}", "64,-3,,0.30000000000000004", ""]
+
+
+def test_csv_holds_plain_numbers_for_numpy_floats_too(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    log.write(1, {SCORE: np.float64(0.1)})
+    log.close()
+    assert rows(tmp_path)[0][SCORE] == "0.1"
+
+
+def test_csv_has_its_head_once_however_often_the_log_is_opened(tmp_path):
+    for first in (1, 2, 3):
+        log = Log(tmp_path, SHOWN, first)
+        write(log, [first])
+        log.close()
+    lines = (tmp_path / "progress.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert sum(line.startswith("step") for line in lines) == 1
+
+
+def test_csv_goes_on_under_the_head_it_began_with(tmp_path):
+    log = Log(tmp_path, [SCORE, SPEED], 1)
+    log.write(1, {SCORE: 1.0, SPEED: 2.0})
+    log.close()
+    log = Log(tmp_path, [LOSS, SPEED, SCORE], 2)
+    log.write(2, {SCORE: 3.0, SPEED: 4.0, LOSS: 5.0})
+    log.close()
+    assert [list(row.values()) for row in rows(tmp_path)] == [
+        ["1", "1.0", "2.0"],
+        ["2", "3.0", "4.0"],
+    ]
+
+
+def test_empty_csv_gets_its_head(tmp_path):
+    (tmp_path / "progress.csv").touch()
+    log = Log(tmp_path, SHOWN, 1)
+    write(log, [1])
+    log.close()
+    assert [row["step"] for row in rows(tmp_path)] == ["1"]
+
+
+# --- means
+
+
+def test_mean_is_of_everything_since_it_was_last_taken():
+    means = Means()
+    means.add({"a": 1.0, "b": 10.0})
+    means.add({"a": 2.0})
+    assert means.take() == {"a": 1.5, "b": 10.0}
+    means.add({"a": 7.0})
+    assert means.take() == {"a": 7.0}
+    assert means.take() == {}
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_number_that_is_not_finite_is_left_out(odd):
+    means = Means()
+    for scalars in ({"a": 1.0, "b": odd}, {"a": odd}, {"a": 3.0}):
+        means.add(scalars)
+    assert means.take() == {"a": 2.0}
+
+
+FINITE = st.floats(-1e6, 1e6)
+
+
+@given(before=st.lists(FINITE, max_size=4), after=st.lists(FINITE, max_size=4))
+@settings(deadline=None)
+def test_means_go_on_from_their_state_as_if_nothing_had_happened(before, after):
+    unbroken, first = Means(), Means()
+    for value in before:
+        unbroken.add({"a": value})
+        first.add({"a": value})
+    second = Means(json.loads(json.dumps(first.state())))
+    for value in after:
+        unbroken.add({"a": value})
+        second.add({"a": value})
+    assert second.take() == unbroken.take()
+
+
+def test_state_is_not_used_up_by_being_asked_for():
+    means = Means()
+    means.add({"a": 4.0})
+    means.state()
+    assert means.take() == {"a": 4.0}
+
+
+def test_event_files_stand_in_the_order_of_their_starts_though_the_clock_jumps(tmp_path):
+    for step, now in [(1, 3 * 10**18), (2, 2 * 10**18), (3, 10**18)]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(metrics.time, "time_ns", lambda now=now: now)
+            log = Log(tmp_path, SHOWN, step)
+        log.write(step, {SCORE: float(step)})
+        log.close()
+    files = sorted(tmp_path.glob("events.out.tfevents.*"))
+    loader = [list(EventFileLoader(str(file)).Load()) for file in files]
+    assert [events[-1].step for events in loader] == [1, 2, 3]

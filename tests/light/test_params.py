@@ -1,0 +1,607 @@
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ppo.params import GROUPS, Params, ParamsError, describe, load
+
+QUICK = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def written(folder: Path, content: str | bytes) -> Path:
+    path = folder / "params-file.json"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def faults_of(folder: Path, content: str | bytes, *overrides: str) -> list[str]:
+    with pytest.raises(ParamsError) as caught:
+        load(written(folder, content), overrides)
+    return caught.value.faults
+
+
+def only_fault(folder: Path, content: str | bytes, *overrides: str) -> str:
+    faults = faults_of(folder, content, *overrides)
+    assert len(faults) == 1, faults
+    return faults[0]
+
+
+# --- defaults, as the design's table states them
+
+
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [
+        ("env_id", "PongNoFrameskip-v4"),
+        ("num_envs", 8),
+        ("frame_skip", 4),
+        ("frame_stack", 4),
+        ("screen_size", 84),
+        ("sticky_action_probability", None),
+        ("noop_max", 30),
+        ("terminal_on_life_loss", True),
+        ("clip_rewards", True),
+        ("fire_on_reset", True),
+        ("full_action_space", False),
+        ("max_frames_per_game", 108_000),
+        ("total_steps", 10_000_000),
+        ("num_steps", 128),
+        ("num_epochs", 4),
+        ("num_minibatches", 4),
+        ("learning_rate", 2.5e-4),
+        ("learning_rate_schedule", "linear"),
+        ("adam_epsilon", 1e-5),
+        ("max_grad_norm", 0.5),
+        ("gamma", 0.99),
+        ("gae_lambda", 0.95),
+        ("normalize_advantages", True),
+        ("target_kl", None),
+        ("stop_at_score", None),
+        ("clip_range", 0.1),
+        ("entropy_coef", 0.01),
+        ("value_coef", 0.5),
+        ("value_clip_range", None),
+        ("network", "nature"),
+        ("seed", None),
+        ("threads", None),
+    ],
+)
+def test_default_is_the_one_that_the_design_states(tmp_path, key, default):
+    value = getattr(load(written(tmp_path, "{}")), key)
+    assert value == default and type(value) is type(default)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "clip_range_schedule",
+        "log_interval",
+        "checkpoint_interval",
+        "checkpoints_kept",
+        "evaluation_interval",
+        "evaluation_games",
+        "video_interval",
+    ],
+)
+def test_key_of_the_design_without_a_stated_default_exists(key):
+    assert key in Params.model_fields
+
+
+def test_every_setting_has_a_default_and_a_meaning():
+    for key, field in Params.model_fields.items():
+        assert not field.is_required(), key
+        assert field.description, key
+
+
+def test_defaults_keep_their_own_rules():
+    assert Params(**Params().model_dump()) == Params()
+
+
+# --- what is accepted
+
+
+def test_file_gives_its_values_and_the_defaults_of_the_rest(tmp_path):
+    params = load(written(tmp_path, '{"num_envs": 16, "network": "a3c"}'))
+    assert (params.num_envs, params.network, params.num_steps) == (16, "a3c", 128)
+
+
+def test_schema_is_allowed_and_is_no_setting(tmp_path):
+    params = load(written(tmp_path, '{"$schema": "x.json", "gamma": 0.5}'))
+    assert params.gamma == 0.5
+    assert "$schema" not in json.loads(params.to_json())
+
+
+def test_byte_order_mark_is_allowed(tmp_path):
+    assert load(written(tmp_path, b'\xef\xbb\xbf{"gamma": 0.5}')).gamma == 0.5
+
+
+def test_whole_number_is_a_float_too(tmp_path):
+    assert load(written(tmp_path, '{"gamma": 1}')).gamma == 1.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_envs", 1),
+        ("num_envs", 1024),
+        ("clip_range", 0.999),
+        ("gamma", 0.0),
+        ("gamma", 1.0),
+        ("seed", 0),
+        ("seed", 2**31 - 1),
+        ("sticky_action_probability", 0.0),
+        ("sticky_action_probability", None),
+        ("learning_rate", 1.0),
+        ("evaluation_interval", 0),
+    ],
+)
+def test_end_of_a_range_belongs_to_it(tmp_path, key, value):
+    assert getattr(load(written(tmp_path, json.dumps({key: value}))), key) == value
+
+
+# --- single faults, each with what to do
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_envs", 0),
+        ("num_envs", 1025),
+        ("clip_range", 0),
+        ("clip_range", 1),
+        ("clip_range", 1.5),
+        ("gamma", -0.001),
+        ("gamma", 1.001),
+        ("seed", -1),
+        ("seed", 2**31),
+        ("sticky_action_probability", 1),
+        ("learning_rate", 0),
+        ("target_kl", 0),
+        ("max_grad_norm", -1),
+        ("total_steps", 0),
+        ("frame_stack", 0),
+        ("checkpoints_kept", 0),
+        ("evaluation_interval", -1),
+        ("network", "NATURE"),
+        ("learning_rate_schedule", "cosine"),
+    ],
+)
+def test_value_out_of_range_is_refused_with_range_and_default(tmp_path, key, value):
+    fault = only_fault(tmp_path, json.dumps({key: value}))
+    assert fault.startswith(f"{key} = {json.dumps(value)}: must be ")
+    assert f"(default {json.dumps(Params.model_fields[key].default)})" in fault
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_envs", "8"),
+        ("num_envs", 8.0),
+        ("num_envs", True),
+        ("num_envs", None),
+        ("num_envs", [8]),
+        ("num_envs", {"n": 8}),
+        ("gamma", "0.99"),
+        ("gamma", False),
+        ("gamma", None),
+        ("clip_rewards", 1),
+        ("clip_rewards", "true"),
+        ("clip_rewards", None),
+        ("env_id", 5),
+        ("env_id", None),
+        ("network", None),
+        ("seed", True),
+        ("seed", 1.0),
+        ("target_kl", True),
+        ("stop_at_score", "18"),
+    ],
+)
+def test_wrong_type_is_refused_with_the_right_one(tmp_path, key, value):
+    fault = only_fault(tmp_path, json.dumps({key: value}))
+    assert fault.startswith(f"{key} = {json.dumps(value)}: must be ")
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("num_envs", "int, at least 1, at most 1024"),
+        ("clip_range", "float, above 0, below 1"),
+        ("clip_rewards", "true or false"),
+        ("network", '"nature" or "a3c" or "mlp"'),
+        ("sticky_action_probability", "float, at least 0, below 1, or null"),
+        ("seed", "int, at least 0, below 2147483648, or null"),
+    ],
+)
+def test_fault_says_in_words_what_the_setting_may_be(tmp_path, key, words):
+    assert f"must be {words} (" in only_fault(tmp_path, json.dumps({key: {}}))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400"])
+@pytest.mark.parametrize("key", ["gamma", "max_grad_norm", "stop_at_score", "target_kl"])
+def test_number_that_is_not_finite_is_refused(tmp_path, key, number):
+    only_fault(tmp_path, f'{{"{key}": {number}}}')
+    only_fault(tmp_path, "{}", f"{key}={number}")
+
+
+@pytest.mark.parametrize("key", ["num_envs", "gamma", "max_grad_norm", "stop_at_score", "seed"])
+@pytest.mark.parametrize("digits", [400, 4000, 5000])
+def test_huge_integer_is_refused(tmp_path, key, digits):
+    only_fault(tmp_path, f'{{"{key}": {"1" * digits}}}')
+    only_fault(tmp_path, "{}", f"{key}={'1' * digits}")
+
+
+def test_long_value_is_shown_short(tmp_path):
+    assert len(only_fault(tmp_path, json.dumps({"network": "x" * 10_000}))) < 200
+
+
+@pytest.mark.parametrize(
+    ("typed", "nearest"),
+    [("learing_rate", "learning_rate"), ("num_env", "num_envs"), ("Gamma", "gamma")],
+)
+def test_unknown_key_is_refused_with_the_nearest_name(tmp_path, typed, nearest):
+    fault = only_fault(tmp_path, json.dumps({typed: 1}))
+    assert typed in fault and f"did you mean {nearest}?" in fault
+
+
+def test_unknown_key_like_no_other_is_sent_to_the_list(tmp_path):
+    assert "--describe-params" in only_fault(tmp_path, '{"zzzzzzzzqqqqqq": 1}')
+
+
+def test_fault_about_half_a_character_can_still_be_printed(tmp_path):
+    only_fault(tmp_path, r'{"\ud800": 1}').encode()
+
+
+def test_derived_size_is_no_setting(tmp_path):
+    for key in ("batch_size", "minibatch_size", "num_iterations"):
+        assert key in only_fault(tmp_path, json.dumps({key: 64}))
+
+
+@pytest.mark.parametrize(
+    "text", ['{"gamma": 0.5, "gamma": 0.6}', '{"gamma": 0.5, "gamma": 0.5}', '{"x": 1, "x": 2}']
+)
+def test_duplicate_key_is_refused(tmp_path, text):
+    name = json.dumps(text.split('"')[1])
+    assert f"duplicate key {name}; keep one of them" in faults_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ('{"gamma": 0.5,}', 1, 15),
+        ('{\n  "gamma": 0.5\n  "seed": 1\n}', 3, 3),
+        ("", 1, 1),
+        ('{"gamma": 0.5', 1, 14),
+        ("{'gamma': 0.5}", 1, 2),
+        ('{"gamma": 0.5} x', 1, 16),
+    ],
+)
+def test_broken_json_is_refused_with_line_and_column(tmp_path, text, line, column):
+    fault = only_fault(tmp_path, text)
+    assert "params-file.json" in fault
+    told = re.search(r"line (\d+), column (\d+)", fault)
+    assert told and int(told[1]) == line
+    # Which column of a trailing comma is told differs between versions of Python.
+    assert abs(int(told[2]) - column) <= 1
+
+
+@pytest.mark.parametrize("text", ["[]", "[1]", '"Pong"', "5", "null", "true"])
+def test_json_that_is_no_object_is_refused(tmp_path, text):
+    assert "one JSON object" in only_fault(tmp_path, text)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_deep_nesting_is_refused(tmp_path, opening):
+    only_fault(tmp_path, opening * 100_000)
+    only_fault(tmp_path, f'{{"gamma": {"[" * 100_000}')
+    only_fault(tmp_path, "{}", f"gamma={opening * 100_000}")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b'{"env_id": "\xe9"}', b"\x80"])
+def test_invalid_utf8_is_refused(tmp_path, content):
+    assert "cannot be read" in only_fault(tmp_path, content)
+
+
+@pytest.mark.parametrize("name", ["absent.json", "folder", "file/below", "nul\0byte", "x" * 5000])
+def test_path_that_is_no_readable_file_is_refused(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("{}")
+    with pytest.raises(ParamsError, match="cannot be read") as caught:
+        load(tmp_path / name)
+    assert len(caught.value.faults) == 1
+
+
+# --- faults between settings
+
+
+def test_batch_that_minibatches_do_not_divide_is_refused_with_the_arithmetic(tmp_path):
+    fault = only_fault(tmp_path, '{"num_envs": 3, "num_steps": 10, "num_minibatches": 4}')
+    for part in ("num_minibatches = 4", "num_envs 3 x num_steps 10 = 30", "leave 2 over"):
+        assert part in fault
+    suggested = re.search(r"such as (\d+)", fault)
+    assert suggested and 30 % int(suggested[1]) == 0
+
+
+def test_more_minibatches_than_steps_are_refused(tmp_path):
+    only_fault(tmp_path, '{"num_envs": 1, "num_steps": 2, "num_minibatches": 4}')
+
+
+def test_minibatch_of_one_step_is_refused_with_normalised_advantages(tmp_path):
+    one_step = {"num_envs": 2, "num_steps": 4, "num_minibatches": 8}
+    assert "normalize_advantages" in only_fault(tmp_path, json.dumps(one_step))
+    load(written(tmp_path, json.dumps(one_step | {"normalize_advantages": False})))
+    load(written(tmp_path, json.dumps(one_step | {"num_minibatches": 4})))
+
+
+def test_settings_are_checked_against_each_other_though_another_failed(tmp_path):
+    faults = faults_of(
+        tmp_path,
+        '{"num_envs": 3, "num_steps": 10, "num_minibatches": 4, "gamma": 2, "colour": "red"}',
+    )
+    assert len(faults) == 3
+    assert any("leave 2 over" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("bad", ["num_envs", "num_steps", "num_minibatches"])
+def test_no_arithmetic_is_done_with_a_bad_member(tmp_path, bad):
+    sizes = {"num_envs": 3, "num_steps": 10, "num_minibatches": 4} | {bad: 0}
+    assert only_fault(tmp_path, json.dumps(sizes)).startswith(f"{bad} = 0")
+
+
+def test_further_checks_see_sound_settings_and_the_bad_keys(tmp_path):
+    seen = []
+
+    def check(params, bad):
+        seen.append((params.num_envs, params.gamma, set(bad)))
+        return ["a fault from another room"]
+
+    with pytest.raises(ParamsError) as caught:
+        load(written(tmp_path, '{"num_envs": 3, "gamma": 7}'), ["num_steps=8"], [check])
+    assert seen == [(3, 0.99, {"gamma"})]
+    assert len(caught.value.faults) == 2
+    assert "a fault from another room" in caught.value.faults
+
+
+# --- all at once
+
+MANY_FAULTS = {
+    "learing_rate": ("1", "learning_rate"),
+    "num_envs": ("true", "num_envs = true"),
+    "seed": ("1.0", "seed = 1.0"),
+    "gamma": ("1e400", "gamma ="),
+    "entropy_coef": ("-1", "entropy_coef = -1"),
+    "network": ('"resnet"', "network ="),
+    "env_id": ("[]", "env_id = []"),
+    "clip_range": (f"{10**300}", "clip_range ="),
+}
+
+
+def test_all_faults_are_told_at_once(tmp_path):
+    pairs = ", ".join(f'"{key}": {value}' for key, (value, _) in MANY_FAULTS.items())
+    faults = faults_of(tmp_path, f"{{{pairs}}}", "num_steps", "target_kl=-1", "wat=5")
+    for _, told in MANY_FAULTS.values():
+        assert any(told in fault for fault in faults), told
+    for told in ("num_steps", "target_kl = -1", "wat"):
+        assert any(told in fault for fault in faults), told
+    assert len(faults) == len(MANY_FAULTS) + 3
+
+
+def test_message_of_the_error_holds_every_fault(tmp_path):
+    with pytest.raises(ParamsError) as caught:
+        load(written(tmp_path, '{"gamma": 2, "num_envs": 0}'))
+    assert str(caught.value).splitlines() == caught.value.faults
+    assert isinstance(caught.value, ValueError)
+
+
+def test_broken_file_and_bad_override_are_told_together(tmp_path):
+    faults = faults_of(tmp_path, "{", "gamma=2")
+    assert len(faults) == 2
+    assert "not valid JSON" in faults[0] and "gamma = 2" in faults[1]
+
+
+@pytest.mark.parametrize("first", ['"gamma": NaN', '"gamma": 0.5, "gamma": 0.6'])
+def test_nan_or_duplicate_key_does_not_hide_other_faults(tmp_path, first):
+    faults = faults_of(tmp_path, f'{{{first}, "num_envs": 0, "colour": 1}}')
+    for told in ("gamma", "num_envs", "colour"):
+        assert any(told in fault for fault in faults), told
+
+
+# --- overrides
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("network=a3c", "network", "a3c"),
+        ('network="a3c"', "network", "a3c"),
+        ("env_id=ALE/Pong-v5", "env_id", "ALE/Pong-v5"),
+        ("env_id=a=b", "env_id", "a=b"),
+        ("gamma=0.5", "gamma", 0.5),
+        ("gamma=1", "gamma", 1.0),
+        ("learning_rate=5e-4", "learning_rate", 5e-4),
+        ("clip_rewards=false", "clip_rewards", False),
+        ("target_kl=null", "target_kl", None),
+        ("num_envs= 16 ", "num_envs", 16),
+    ],
+)
+def test_override_is_read_as_json_or_else_as_a_word(tmp_path, text, key, value):
+    assert getattr(load(written(tmp_path, "{}"), [text]), key) == value
+
+
+def test_override_wins_over_the_file_and_a_later_one_over_an_earlier(tmp_path):
+    params = load(written(tmp_path, '{"gamma": 7}'), ["gamma=0.1", "gamma=0.2"])
+    assert params.gamma == 0.2
+
+
+@pytest.mark.parametrize("text", ["gamma", "", "=", "=5", "gamma:0.5"])
+def test_override_that_is_no_pair_is_refused(tmp_path, text):
+    assert "KEY=VALUE" in only_fault(tmp_path, "{}", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("gama=0.5", "did you mean gamma?"),
+        ("gamma=0.5x", 'gamma = "0.5x"'),
+        ("gamma=True", 'gamma = "True"'),
+        ("gamma=", 'gamma = ""'),
+        ("num_envs=8.0", "num_envs = 8.0"),
+        ("num_envs=true", "num_envs = true"),
+        ("gamma=NaN", "NaN"),
+        ("seed=[[", "seed ="),
+        ('gamma={"a": 1}', 'gamma = {"a": 1}'),
+    ],
+)
+def test_bad_override_is_refused(tmp_path, text, told):
+    assert told in only_fault(tmp_path, "{}", text)
+
+
+# --- the settings themselves
+
+
+@pytest.mark.parametrize("key", ["gamma", "num_envs", "seed", "unknown"])
+def test_settings_are_frozen(key):
+    params = Params()
+    with pytest.raises(ValidationError):
+        setattr(params, key, 1)
+    with pytest.raises(ValidationError):
+        del params.gamma
+    assert params == Params()
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "iterations"), [(1, 1), (240, 1), (241, 2), (480, 2), (481, 3)]
+)
+def test_derived_sizes_follow_from_the_settings(total_steps, iterations):
+    params = Params(num_envs=6, num_steps=40, num_minibatches=5, total_steps=total_steps)
+    assert params.batch_size == 240
+    assert params.minibatch_size == 48
+    assert params.num_iterations == iterations
+
+
+def test_json_holds_every_setting_and_nothing_else_and_reads_back(tmp_path):
+    params = Params(
+        env_id="Pöng",
+        num_envs=3,
+        num_steps=4,
+        gamma=0.1,
+        seed=2**31 - 1,
+        clip_rewards=False,
+        target_kl=1e-300,
+        network="mlp",
+    )
+    assert json.loads(params.to_json()).keys() == Params.model_fields.keys()
+    assert load(written(tmp_path, params.to_json())) == params
+
+
+def test_example_file_of_the_readme_is_sound():
+    example = Path(__file__).parents[2] / "example-pong-params.json"
+    assert load(example).env_id == "PongNoFrameskip-v4"
+
+
+# --- the description
+
+
+def test_description_has_one_line_a_key_in_the_order_of_the_groups():
+    keys = [line.split("\t")[0] for line in describe().splitlines()]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == set(Params.model_fields)
+    grouped = [key for group in GROUPS for key in group.__dict__["__pydantic_fields__"]]
+    assert keys == grouped
+
+
+def test_line_of_the_description_has_type_range_default_and_meaning():
+    lines = {line.split("\t")[0]: line.split("\t")[1:] for line in describe().splitlines()}
+    assert all(len(rest) == 3 and all(rest) for rest in lines.values())
+    assert lines["num_envs"][:2] == ["int, at least 1, at most 1024", "8"]
+    assert lines["target_kl"][:2] == ["float, above 0, or null", "null"]
+    for key, (_, default, _) in lines.items():
+        assert json.loads(default) == Params.model_fields[key].default
+
+
+def test_markdown_description_has_a_row_for_every_key():
+    text = describe(markdown=True)
+    for key in Params.model_fields:
+        assert text.count(f"| `{key}` |") == 1
+
+
+# --- anything at all in a file gives settings or ParamsError, and no file
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(0, 2000)
+    | st.floats(allow_nan=True, allow_infinity=True)
+    | st.text(max_size=8)
+    | st.sampled_from(["linear", "constant", "nature", "a3c", "mlp"])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+KEYS = st.sampled_from([*Params.model_fields, "$schema"]) | st.text(max_size=12)
+# Sound settings, so that the whole is sometimes sound too.
+SOUND = st.sets(st.sampled_from(sorted(Params.model_fields)), max_size=5).map(
+    lambda keys: {key: Params.model_fields[key].default for key in keys}
+)
+
+
+def result_of(folder: Path, content: bytes, *overrides: str) -> Params | list[str]:
+    path = written(folder, content)
+    files = set(folder.rglob("*"))
+    result: Params | list[str]
+    try:
+        result = load(path, overrides)
+    except ParamsError as error:
+        result = error.faults
+    assert isinstance(result, Params) or (result and all(result))
+    assert set(folder.rglob("*")) == files and path.read_bytes() == content
+    return result
+
+
+@given(sound=SOUND, noise=st.dictionaries(KEYS, VALUES, max_size=4))
+@QUICK
+def test_any_dictionary_gives_settings_or_faults(tmp_path, sound, noise):
+    values = sound | noise
+    result = result_of(tmp_path, json.dumps(values).encode())
+    if isinstance(result, Params):
+        for key, value in values.items():
+            assert key == "$schema" or getattr(result, key) == value
+        for key, value in result:
+            assert not isinstance(value, float) or math.isfinite(value), key
+
+
+@given(content=st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+@QUICK
+def test_any_content_of_a_file_gives_settings_or_faults(tmp_path, content):
+    result_of(tmp_path, content)
+
+
+# Pieces of JSON come far deeper into the reader than random characters do.
+PIECES = ["{", "}", "[", "]", '"gamma"', '"num_envs"', ":", ",", "0.5", "3", "NaN", "null", " "]
+
+
+@given(pieces=st.lists(st.sampled_from(PIECES), max_size=12))
+@QUICK
+def test_any_pieces_of_json_give_settings_or_faults(tmp_path, pieces):
+    result_of(tmp_path, "".join(pieces).encode())
+
+
+@given(
+    overrides=st.lists(
+        st.text(max_size=12) | st.builds("{}={}".format, KEYS, st.text(max_size=8)), max_size=3
+    )
+)
+@QUICK
+def test_any_overrides_give_settings_or_faults(tmp_path, overrides):
+    result_of(tmp_path, b"{}", *overrides)

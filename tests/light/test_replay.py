@@ -1,0 +1,363 @@
+import json
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from ppo.envs.episode import Episode, Rules
+from ppo.envs.vector import EnvVector
+from ppo.play.replay import Replay, ReplayError, frames, load, play, record, save
+
+BERZERK = Rules(
+    game="berzerk",  # short games, points early on
+    frame_skip=4,
+    sticky_action_probability=0.0,
+    noop_max=30,
+    fire_on_reset=True,
+    full_action_space=False,
+    max_frames_per_game=108_000,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Which game to take: one with points, and after how many others."""
+
+    rules: Rules
+    games_before: int = 0
+
+
+CASES = {
+    "ends by itself": Case(BERZERK),
+    "sticky": Case(replace(BERZERK, sticky_action_probability=0.25)),
+    "after resets": Case(replace(BERZERK, max_frames_per_game=400), games_before=2),
+    # Limits that cut a step short.
+    "time limit": Case(replace(BERZERK, max_frames_per_game=403)),
+    "sticky, time limit, after others": Case(
+        replace(BERZERK, sticky_action_probability=0.25, max_frames_per_game=401), games_before=1
+    ),
+    "other rules": Case(
+        replace(
+            BERZERK,
+            frame_skip=7,
+            noop_max=1,
+            fire_on_reset=False,
+            full_action_space=True,
+            max_frames_per_game=500,
+        )
+    ),
+}
+
+
+def played(case: Case) -> Episode:
+    vector = EnvVector(case.rules, num_envs=1, threads=1, seed=4)
+    vector.begin()
+    rng, games = np.random.default_rng(0), 0
+    while True:
+        vector.send(rng.integers(vector.num_actions, size=1))
+        for game in vector.receive().finished:
+            if games >= case.games_before and game.score > 0:
+                vector.close()
+                return game
+            games += 1
+
+
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
+def any_replay(request: pytest.FixtureRequest) -> Replay:
+    return Replay.of(played(request.param), request.param.rules)
+
+
+@pytest.fixture(scope="module")
+def replay() -> Replay:
+    """A game that ends by a time limit in the midst of a step, after two others."""
+    case = Case(replace(BERZERK, max_frames_per_game=123), games_before=2)
+    return Replay.of(played(case), case.rules, step=1000, policy="sampled")
+
+
+def changed(replay: Replay, **changes) -> Replay:
+    return Replay.model_validate(replay.model_dump() | changes)
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def in_time(work: Callable, seconds: float = 30):
+    """The emulator can wait for ever: let the test fail then, not hang."""
+    results: queue.SimpleQueue = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((work(), None))
+        except Exception as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    value, error = results.get(timeout=seconds)
+    if error:
+        raise error
+    return value
+
+
+def see(replay: Replay) -> int:
+    return sum(1 for _ in frames(replay))
+
+
+BOTH_FORMS = pytest.mark.parametrize("form", [play, see])
+
+
+# A game as a file
+
+
+def test_a_saved_game_is_loaded_and_played_again_to_its_score(any_replay: Replay, tmp_path: Path):
+    save(tmp_path / "game.json", any_replay)
+    loaded = load(tmp_path / "game.json")
+    assert loaded == any_replay
+    game = play(loaded)
+    assert (game.score, game.steps, game.frames) == (loaded.score, loaded.steps, loaded.frames)
+    assert game.actions.tolist() == loaded.actions
+    assert (game.reset.seed, game.reset.resets) == (loaded.seed, loaded.resets)
+
+
+def test_the_cases_are_what_they_are_meant_to_be(any_replay: Replay, request):
+    kind = request.node.callspec.id
+    assert any_replay.score > 0
+    assert (any_replay.resets > 0) == (kind == "after resets")
+    limited = any_replay.frames == any_replay.max_frames_per_game
+    assert limited == (kind not in ("ends by itself", "sticky"))
+    if "time limit" in kind:
+        assert any_replay.frames % any_replay.frame_skip
+
+
+def test_a_replay_is_a_small_json_file_with_the_promised_keys(replay: Replay, tmp_path: Path):
+    save(tmp_path / "game.json", replay)
+    written = json.loads((tmp_path / "game.json").read_text())
+    assert set(written) == {
+        *("game", "seed", "resets", "actions", "frame_skip", "sticky_action_probability"),
+        *("noop_max", "fire_on_reset", "full_action_space", "max_frames_per_game"),
+        *("score", "steps", "frames", "step", "policy"),
+    }
+    assert written["game"] == "berzerk" and written["resets"] >= 2
+    assert len(written["actions"]) == written["steps"] == 31 and written["frames"] == 123
+    assert [path.name for path in tmp_path.iterdir()] == ["game.json"]
+
+
+def test_keys_that_it_does_not_know_are_kept(replay: Replay, tmp_path: Path):
+    save(tmp_path / "game.json", changed(replay, note="lucky"))
+    assert load(tmp_path / "game.json").model_extra["note"] == "lucky"
+
+
+# A game to see
+
+
+def test_a_game_has_as_many_pictures_as_frames_and_gives_its_score(any_replay: Replay):
+    # That the score agrees is seen to inside; see the test of wrong scores.
+    shown = list(frames(any_replay))
+    assert len(shown) == any_replay.frames
+    assert {(picture.shape, str(picture.dtype)) for picture in shown} == {((210, 160, 3), "uint8")}
+    assert len({picture.tobytes() for picture in shown}) > 50
+
+
+def test_the_pictures_are_those_of_the_game_to_its_end(replay: Replay):
+    longer = changed(replay, max_frames_per_game=1000, frames=1000)
+    *shown, last = frames(replay)
+    *going_on, true_last = islice(frames(longer), replay.frames)
+    np.testing.assert_array_equal(shown, going_on)
+    # ale-py leaves out the very last frame and shows the one before it again; the next game's
+    # first picture, which it shows too, is far off.
+    assert (last != true_last).mean() < 0.005 < (last != shown[0]).mean()
+
+
+def test_pictures_are_made_only_when_asked_for(replay: Replay):
+    endless = changed(replay, actions=[0] * 10**6, frames=4 * 10**6, max_frames_per_game=10**7)
+    assert len(list(in_time(lambda: list(islice(frames(endless), 5))))) == 5
+
+
+def test_a_video_has_a_picture_for_each_frame(replay: Replay, tmp_path: Path):
+    assert record(replay, tmp_path / "game.mp4") == replay.frames == 123
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "game.mp4"))[0] == 123
+    meta = next(imageio_ffmpeg.read_frames(str(tmp_path / "game.mp4")))
+    assert meta["fps"] == 60
+    assert meta["size"] == (640, 840)
+
+
+def test_a_game_that_does_not_go_as_it_says_makes_no_video(replay: Replay, tmp_path: Path):
+    with pytest.raises(ReplayError):
+        record(changed(replay, score=replay.score + 1), tmp_path / "game.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Files that are no replay
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(ReplayError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path} is no replay: ") and "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("key", sorted(Replay.model_fields))
+def test_a_missing_key_is_refused_by_its_name(replay: Replay, tmp_path: Path, key: str):
+    content = replay.model_dump()
+    del content[key]
+    assert key in refused(write(tmp_path / "game.json", content))
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        ("game", 7),
+        ("seed", "1"),
+        ("seed", 1.5),
+        ("seed", True),
+        ("seed", -1),
+        ("seed", 2**31),
+        ("resets", -1),
+        ("resets", 10**9),
+        ("actions", "0123"),
+        ("actions", []),
+        ("actions", [0, -1]),
+        ("actions", [0, 1.5]),
+        ("actions", [0, None]),
+        ("frame_skip", 0),
+        ("sticky_action_probability", 1.0),
+        ("sticky_action_probability", -0.1),
+        ("noop_max", 0),
+        ("fire_on_reset", 1),
+        ("full_action_space", "no"),
+        ("max_frames_per_game", None),
+        ("score", "21"),
+        ("steps", "31"),
+        ("frames", 0.5),
+    ],
+)
+def test_a_wrong_type_or_range_is_refused_by_its_key(
+    replay: Replay, tmp_path: Path, key: str, bad: object
+):
+    path = write(tmp_path / "game.json", replay.model_dump() | {key: bad})
+    assert key in refused(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "3", '"pong"', "{}", "{,}", "[" * 100_000])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str):
+    refused(write(tmp_path / "game.json", text))
+
+
+def test_a_file_cut_off_anywhere_is_refused(replay: Replay, tmp_path: Path):
+    text = json.dumps(replay.model_dump())
+    for length in range(0, len(text), 25):
+        refused(write(tmp_path / "game.json", text[:length]))
+
+
+def test_a_binary_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
+    (tmp_path / "game.json").write_bytes(bytes(range(256)))
+    refused(tmp_path / "game.json")
+    refused(tmp_path / "nothing.json")
+    refused(tmp_path)
+
+
+# Games that do not go as the file says
+
+
+def assert_refused(work: Callable, *words: str) -> None:
+    with pytest.raises(ReplayError) as caught:
+        in_time(work)
+    message = str(caught.value)
+    assert "\n" not in message and all(word in message for word in words)
+
+
+@BOTH_FORMS
+@pytest.mark.parametrize(("place", "action"), [(0, 18), (-1, 18), (-1, 10**30)])
+def test_an_action_out_of_range_is_refused(replay: Replay, form: Callable, place: int, action: int):
+    actions = list(replay.actions)
+    actions[place] = action
+    assert_refused(lambda: form(changed(replay, actions=actions)), f"action {action}", "18")
+
+
+@BOTH_FORMS
+def test_an_action_that_only_the_full_set_has_is_refused(replay: Replay, form: Callable):
+    pong = changed(replay, game="pong", actions=[6])
+    assert_refused(lambda: form(pong), "action 6 is out of range", "6")
+
+
+@BOTH_FORMS
+def test_an_action_too_few_is_refused(replay: Replay, form: Callable):
+    assert_refused(lambda: form(changed(replay, actions=replay.actions[:-1])))
+
+
+def test_an_action_too_many_is_refused_by_playing(replay: Replay):
+    assert_refused(lambda: play(changed(replay, actions=[*replay.actions, 0])), "after 31 of")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"actions": [0]}, {"frames": -1}, {"max_frames_per_game": 77}],
+    ids=["an action more", "a frame less", "a longer game"],
+)
+def test_a_game_that_ends_sooner_or_later_is_refused_by_seeing(replay: Replay, change: dict):
+    more = {key: getattr(replay, key) + by for key, by in change.items()}
+    assert_refused(lambda: see(changed(replay, **more)))
+
+
+@BOTH_FORMS
+def test_a_game_cut_short_between_two_steps_is_refused(replay: Replay, form: Callable):
+    cut = changed(replay, actions=replay.actions[:-1], steps=30, frames=120)
+    assert_refused(lambda: form(cut), "goes on")
+
+
+@pytest.mark.parametrize("difference", [-10.0, 0.5, float("nan")])
+def test_a_wrong_score_is_refused(replay: Replay, difference: float):
+    wrong = changed(replay, score=replay.score + difference)
+    assert_refused(lambda: see(wrong), f"gave {replay.score:g} points in 123 frames")
+
+
+def test_playing_a_game_with_a_wrong_score_gives_the_true_one(replay: Replay):
+    assert play(changed(replay, score=replay.score + 1)).score == replay.score
+
+
+@pytest.mark.parametrize("difference", [1, -60])
+def test_a_wrong_number_of_frames_is_refused(replay: Replay, difference: int):
+    assert_refused(lambda: see(changed(replay, frames=replay.frames + difference)))
+
+
+@BOTH_FORMS
+def test_a_shorter_time_limit_is_refused(replay: Replay, form: Callable):
+    assert_refused(lambda: form(changed(replay, max_frames_per_game=100)))
+
+
+def test_a_longer_time_limit_is_refused_by_playing(replay: Replay):
+    assert_refused(lambda: play(changed(replay, max_frames_per_game=200)), "goes on after its 31")
+
+
+@BOTH_FORMS
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"game": "no_such_game"},
+        {"game": ""},
+        {"noop_max": 2**31},
+        {"max_frames_per_game": 2**31},
+    ],
+    ids=str,
+)
+def test_rules_that_no_emulator_takes_are_refused(replay: Replay, form: Callable, change: dict):
+    assert_refused(lambda: form(changed(replay, **change)))
+
+
+def test_a_game_without_a_picture_is_played_but_not_seen(tmp_path: Path):
+    rules = replace(BERZERK, game="CartPole-v1")
+    replay = Replay.of(played(Case(rules, games_before=3)), rules)
+    game = play(replay)
+    assert (game.score, game.steps, game.frames) == (replay.score, replay.steps, replay.frames)
+    assert_refused(lambda: see(replay), "CartPole-v1")
+    assert_refused(lambda: record(replay, tmp_path / "game.mp4"), "CartPole-v1")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,412 @@
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from ppo.envs.catalog import rules_of
+from ppo.envs.episode import Episode, Reset, Transition
+from ppo.envs.vector import vectors as begun
+from ppo.params import Params, ResolvedParams
+from ppo.process.signals import Interrupted
+from ppo.resolve import resolved
+from ppo.rollout import Collector, Rollout
+from tests.policies import Acting, zeros_beside
+
+CARTPOLE = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=0, threads=1))
+
+
+def with_changes(**changes) -> ResolvedParams:
+    return CARTPOLE.model_copy(update=changes)
+
+
+@dataclass
+class Script:
+    """What happens to each place in each step, [T, n]."""
+
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    life_lost: np.ndarray
+
+    @staticmethod
+    def quiet(steps: int, n: int) -> "Script":
+        return Script(np.zeros((steps, n), np.float32), *(np.zeros((3, steps, n), bool)))
+
+    @staticmethod
+    def random(steps: int, n: int, seed: int) -> "Script":
+        rng = np.random.default_rng(seed)
+        event = rng.choice(4, (steps, n), p=[0.4, 0.2, 0.2, 0.2])
+        rewards = rng.integers(-300, 300, (steps, n)).astype(np.float32)
+        return Script(rewards, event == 1, event == 2, event == 3)
+
+
+@dataclass
+class Scripted:
+    """A vector of games that go as written down. Each observation, one number, is unlike any
+    other: the place, and the steps so far; that of an ended game's end is negative."""
+
+    script: Script
+    indices: range
+    log: list = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.steps = 0
+        self.observations = np.zeros((len(self), 1), np.float32)
+        self.num_actions = 4
+        self._show()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.indices.start, self.indices.stop)
+
+    def _show(self) -> None:
+        # In place, as the real one does.
+        self.observations[:, 0] = [100 * place + 1 + self.steps for place in self.indices]
+
+    def send(self, actions: np.ndarray) -> None:
+        self.log.append(("send", self.indices.start))
+        self.sent = actions.copy()
+
+    def receive(self) -> Transition:
+        self.log.append(("receive", self.indices.start))
+        t, script = self.steps, self.script
+        columns = self.columns
+        self.steps += 1
+        self._show()
+        over = script.terminated[t, columns] | script.truncated[t, columns]
+        ended = np.flatnonzero(over)
+        return Transition(
+            rewards=script.rewards[t, columns],
+            terminated=script.terminated[t, columns],
+            truncated=script.truncated[t, columns],
+            life_lost=script.life_lost[t, columns],
+            final_observations={int(place): -self.observations[place] for place in ended},
+            finished=[
+                Episode(Reset(int(place) + self.indices.start, t), np.zeros(1, np.int32), 0.0, 0)
+                for place in ended
+            ],
+        )
+
+
+def value(observations: np.ndarray) -> np.ndarray:
+    return observations[:, 0] * np.float32(0.5)
+
+
+@dataclass
+class Player:
+    """A policy that remembers what it saw."""
+
+    log: list = field(default_factory=list)
+    seen: list = field(default_factory=list)
+    keys: list = field(default_factory=list)
+
+    def __call__(self, observations: np.ndarray, key: np.ndarray) -> tuple:
+        self.log.append(("act", None))
+        self.seen.append(observations.copy())
+        self.keys.append(tuple(key.tolist()))
+        actions = (observations[:, 0] % 3).astype(np.int32)
+        return actions, -observations[:, 0] / 7, value(observations)
+
+
+def scripted(script: Script, cuts: tuple[int, ...]) -> list[Scripted]:
+    edges = (0, *cuts, script.rewards.shape[1])
+    return [Scripted(script, range(a, b)) for a, b in pairwise(edges)]
+
+
+def collector(vectors: list, act: Callable | None = None, steps: int = 4, **changes) -> Collector:
+    params = with_changes(num_steps=steps, **changes)
+    return Collector(vectors, Acting(act or Player(), value), params)
+
+
+def collected(script: Script, cuts: tuple[int, ...] = (), **changes) -> Rollout:
+    return collector(scripted(script, cuts), steps=len(script.rewards), **changes).collect(0)
+
+
+def kept(rollout: Rollout) -> dict[str, np.ndarray]:
+    """Copies: the next rollout is written into the same arrays."""
+    return {name: x.copy() for name, x in vars(rollout).items() if isinstance(x, np.ndarray)}
+
+
+def assert_equal(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> None:
+    assert one.keys() == two.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, two[name], err_msg=name)
+
+
+# Rewards and ends
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_rewards_are_their_signs_or_themselves(clip: bool):
+    script = Script.quiet(4, 2)
+    script.rewards[:] = [[0, 200], [-7, 0.25], [1, -1], [0, 0]]
+    rollout = collected(script, clip_rewards=clip)
+    expected = [[0, 1], [-1, 1], [1, -1], [0, 0]] if clip else script.rewards
+    np.testing.assert_array_equal(rollout.rewards, expected)
+    assert rollout.rewards.dtype == np.float32
+
+
+@pytest.mark.parametrize("terminal_on_life_loss", [True, False])
+@pytest.mark.parametrize("event", ["terminated", "truncated", "life_lost"])
+def test_a_return_ends_with_its_game_and_if_wished_with_a_life(
+    event: str, terminal_on_life_loss: bool
+):
+    script = Script.quiet(4, 2)
+    getattr(script, event)[1, 1] = True
+    rollout = collected(script, terminal_on_life_loss=terminal_on_life_loss)
+    expected = np.zeros((4, 2), bool)
+    expected[1, 1] = event != "life_lost" or terminal_on_life_loss
+    np.testing.assert_array_equal(rollout.episode_over, expected)
+
+
+@pytest.mark.parametrize("row", [1, 3], ids=["in the midst", "in the last row"])
+@pytest.mark.parametrize(
+    ("event", "next_value"),
+    [
+        # The next observation, in row 1, is 100 * place + 3, and its value the half of it.
+        ("none", lambda following: following),
+        ("terminated", lambda following: 0),
+        ("life_lost", lambda following: 0),
+        ("truncated", lambda following: -following),
+    ],
+)
+def test_the_next_value_is_that_of_what_the_step_led_to(event: str, next_value: Callable, row: int):
+    script = Script.quiet(4, 2)
+    if event != "none":
+        getattr(script, event)[row, 1] = True
+    rollout = collected(script)
+    following = np.array([[(100 * place + 2 + t) / 2 for place in range(2)] for t in range(4)])
+    expected = following.copy()
+    expected[row, 1] = next_value(following[row, 1])
+    np.testing.assert_array_equal(rollout.next_values, expected)
+
+
+def test_a_lost_life_that_ends_nothing_leaves_the_next_value():
+    script = Script.quiet(3, 1)
+    script.life_lost[:] = True
+    rollout = collected(script, terminal_on_life_loss=False)
+    np.testing.assert_array_equal(rollout.next_values, [[1], [1.5], [2]])
+
+
+@pytest.mark.parametrize("cuts", [(), (2,), (1, 3)])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("terminal_on_life_loss", [True, False])
+def test_any_rollout_agrees_with_one_written_out(
+    seed: int, cuts: tuple[int, ...], terminal_on_life_loss: bool
+):
+    steps, n = 9, 5
+    script = Script.random(steps, n, seed)
+    rollout = collected(script, cuts, terminal_on_life_loss=terminal_on_life_loss)
+    for t in range(steps):
+        for place in range(n):
+            at = t, place
+            observation = np.float32(100 * place + 1 + t)
+            over = script.terminated[at] or script.truncated[at]
+            if script.truncated[at]:
+                following = -(observation + 1) / 2
+            elif script.terminated[at] or (script.life_lost[at] and terminal_on_life_loss):
+                over, following = True, 0
+            else:
+                following = (observation + 1) / 2
+            assert rollout.observations[at] == observation
+            assert rollout.actions[at] == observation % 3
+            assert rollout.log_probs[at] == -observation / np.float32(7)
+            assert rollout.values[at] == observation / 2
+            assert rollout.rewards[at] == np.sign(script.rewards[at])
+            assert rollout.episode_over[at] == over
+            assert rollout.next_values[at] == following
+    assert [(game.reset.resets, game.reset.seed) for game in rollout.episodes] == (
+        [tuple(at) for at in np.argwhere(script.terminated | script.truncated)]
+    )
+
+
+def test_nothing_of_a_rollout_is_left_in_the_next():
+    script = Script.random(8, 3, seed=1)
+    script.truncated[4:] = script.terminated[4:] = script.life_lost[4:] = False
+    script.rewards[4:] = 0
+    games = collector(scripted(script, (1,)), steps=4)
+    assert games.collect(0).episode_over.any()
+    rollout = games.collect(1)
+    assert not rollout.episode_over.any() and not rollout.rewards.any() and not rollout.episodes
+    following = np.arange(6, 10)[:, np.newaxis] + 100 * np.arange(3)
+    np.testing.assert_array_equal(rollout.next_values, following / 2)
+
+
+# The order of things
+
+
+def test_while_one_half_plays_the_policy_acts_for_the_other():
+    log: list = []
+    vectors = scripted(Script.quiet(3, 2), (1,))
+    for vector in vectors:
+        vector.log = log
+    collector(vectors, Player(log), steps=3).collect(0)
+    act = ("act", None)
+    first, second = ([act, ("send", part)] for part in (0, 1))
+    got_first, got_second = ([("receive", part)] for part in (0, 1))
+    again = [*got_first, *first, *got_second, *second]
+    assert log == [*first, *second, *again, *again, *got_first, *got_second]
+
+
+def test_actions_go_to_the_games_they_were_chosen_for():
+    vectors = scripted(Script.quiet(1, 5), (2,))
+    rollout = collector(vectors, steps=1).collect(0)
+    sent = np.concatenate([vector.sent for vector in vectors])
+    np.testing.assert_array_equal(sent, rollout.actions[0])
+    assert [len(vector.sent) for vector in vectors] == [2, 3]
+
+
+def test_the_stored_observations_are_those_that_the_actions_were_chosen_from():
+    player = Player()
+    rollout = collector(scripted(Script.random(6, 4, 0), ()), player, steps=6).collect(0)
+    np.testing.assert_array_equal(rollout.observations, np.stack(player.seen))
+
+
+def test_no_two_choices_share_their_random_numbers():
+    player = Player()
+    games = collector(scripted(Script.quiet(8, 2), (1,)), player, steps=4)
+    games.collect(0)
+    games.collect(1)
+    assert len(set(player.keys)) == len(player.keys) == 2 * 2 * 4
+
+
+def test_random_numbers_follow_from_seed_and_iteration():
+    keys = []
+    for seed, iteration in ((0, 5), (0, 5), (1, 5), (0, 6)):
+        player = Player()
+        vectors = scripted(Script.quiet(4, 2), (1,))
+        collector(vectors, player, seed=seed).collect(iteration)
+        keys.append(player.keys)
+    assert keys[0] == keys[1]
+    assert not set(keys[0]) & set(keys[2]) and not set(keys[0]) & set(keys[3])
+
+
+# Breaking off
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 5])
+def test_an_interruption_is_heeded_before_the_next_step_is_sent(after: int):
+    answers: Iterator[bool] = iter([False] * after + [True])
+    log: list = []
+    vectors = scripted(Script.quiet(4, 2), (1,))
+    for vector in vectors:
+        vector.log = log
+    with pytest.raises(Interrupted):
+        collector(vectors).collect(0, lambda: next(answers))
+    assert sum(what == "send" for what, _ in log) == after
+
+
+def test_games_in_the_midst_of_a_step_can_be_left():
+    params = with_changes(env_id="PongNoFrameskip-v4", num_envs=2, max_frames_per_game=16)
+    vectors = begun(params, rules_of(params), count=2)
+    answers = iter([False, False, True])
+
+    def act(observations: np.ndarray, key: np.ndarray) -> tuple:
+        return zeros_beside(np.zeros(len(observations)))
+
+    games = collector(vectors, act)
+    with pytest.raises(Interrupted):
+        games.collect(0, lambda: next(answers))
+    for vector in vectors:
+        vector.close()
+
+
+# Real games
+
+
+def gambler(observations: np.ndarray, key: np.ndarray) -> tuple:
+    """Random actions, as the key says."""
+    rng = np.random.default_rng(key.view(np.uint32))
+    actions = rng.integers(2, size=len(observations)).astype(np.int32)
+    return actions, np.full(len(actions), -np.log(2), np.float32), value(observations)
+
+
+def leaner(observations: np.ndarray, key: np.ndarray) -> tuple:
+    """Actions that follow from what is seen."""
+    actions = (observations[:, 2] > 0).astype(np.int32)
+    return actions, np.zeros(len(actions), np.float32), value(observations)
+
+
+def cartpoles(act: Callable, cut: bool = True, seed: int = 1, steps: int = 60) -> Collector:
+    params = with_changes(seed=seed)
+    vectors = begun(params, rules_of(params), count=2 if cut else 1)
+    return collector(vectors, act, steps, seed=seed)
+
+
+def test_equal_collectors_collect_equal_rollouts():
+    one, two = cartpoles(gambler), cartpoles(gambler)
+    for iteration in range(3):
+        assert_equal(kept(one.collect(iteration)), kept(two.collect(iteration)))
+
+
+def test_another_seed_collects_another_rollout():
+    one, two = (kept(cartpoles(gambler, seed=seed).collect(0)) for seed in (1, 2))
+    assert not np.array_equal(one["observations"], two["observations"])
+    assert not np.array_equal(one["actions"], two["actions"])
+
+
+def test_two_vectors_collect_what_one_vector_would():
+    one, two = cartpoles(leaner), cartpoles(leaner, cut=False)
+    for iteration in range(3):
+        assert_equal(kept(one.collect(iteration)), kept(two.collect(iteration)))
+
+
+def test_each_rollout_begins_where_the_last_one_stopped():
+    short, long = cartpoles(leaner, steps=30), cartpoles(leaner, steps=60)
+    parts = [kept(short.collect(iteration)) for iteration in range(2)]
+    whole = kept(long.collect(0))
+    assert_equal({name: np.concatenate([p[name] for p in parts]) for name in whole}, whole)
+
+
+def test_a_real_rollout_hangs_together():
+    rollout = cartpoles(gambler, steps=100).collect(0)
+    over, observations = rollout.episode_over, rollout.observations
+    assert observations.shape == (100, 3, 4) and over.any()
+    assert len(rollout.episodes) == over.sum()
+    np.testing.assert_array_equal(rollout.values, observations[..., 0] * np.float32(0.5))
+    np.testing.assert_array_equal(rollout.rewards, np.ones((100, 3)))
+    # Within a game each value is the next value of the step before it; poles fall, they do
+    # not come to a time limit.
+    np.testing.assert_array_equal(
+        rollout.next_values[:-1], np.where(over[:-1], 0, rollout.values[1:])
+    )
+    # A game begins near the middle, and goes by its actions: a push to the right is felt.
+    assert (np.abs(observations[1:][over[:-1]]) <= 0.05).all()
+    pushes = (observations[1:, :, 1] - observations[:-1, :, 1])[~over[:-1]]
+    np.testing.assert_array_equal(pushes > 0, rollout.actions[:-1][~over[:-1]] == 1)
+
+
+def test_a_real_time_limit_is_bootstrapped_from_the_final_observation():
+    params = with_changes(env_id="PongNoFrameskip-v4", num_envs=1, max_frames_per_game=32)
+    rules = rules_of(params)
+    (vector,) = begun(params, rules, count=2)
+    (longer,) = begun(params, replace(rules, max_frames_per_game=99), count=2)
+
+    def brightness(observations: np.ndarray) -> np.ndarray:
+        return observations.astype(np.float32).mean(axis=(1, 2, 3))
+
+    def act(observations: np.ndarray, key: np.ndarray) -> tuple:
+        assert observations.dtype == np.uint8
+        actions = np.full(len(observations), 2, np.int32)
+        return actions, np.zeros(len(actions), np.float32), brightness(observations)
+
+    rollouts = [
+        Collector([moved], Acting(act, brightness), with_changes(num_steps=9)).collect(0)
+        for moved in (vector, longer)
+    ]
+    assert rollouts[0].episode_over[:, 0].tolist() == [False] * 7 + [True, False]
+    assert not rollouts[1].episode_over.any()
+    assert rollouts[0].observations.dtype == np.uint8
+    end, going_on, next_game = (
+        rollout.next_values[t, 0]
+        for rollout, t in ((rollouts[0], 7), (rollouts[1], 7), (rollouts[0], 8))
+    )
+    assert end == pytest.approx(going_on, rel=1e-3)
+    assert end != pytest.approx(next_game, rel=0.1)
+    vector.close()
+    longer.close()

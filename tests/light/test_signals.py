@@ -1,0 +1,148 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ppo.process.signals import StopRequest
+
+ROOT = Path(__file__).parents[2]
+NOT_SAVED = 1  # 3 is for a stop with everything saved
+BOTH = [signal.SIGINT, signal.SIGTERM]
+
+# Each keeps the main thread inside one call of C for about 1.5 seconds; a thread tells when
+# the request was noticed. Both let go of Python's lock, as TensorFlow does.
+CALLS = {
+    "hash": "hashlib.pbkdf2_hmac('sha512', b'a', b'b', size)",
+    "numpy": "np.convolve(np.ones(size), np.ones(3000))",
+}
+COMPUTE = """
+import hashlib, sys, threading, time
+import numpy as np
+from ppo.process.signals import StopRequest
+
+def call(size):
+    return CALL
+
+call(100)  # the first one is slower
+began = time.perf_counter()
+call(20_000)
+size = int(1.5 / (time.perf_counter() - began) * 20_000)
+
+def tell():
+    while not stop():
+        time.sleep(0.005)
+    print("noticed", flush=True)
+
+with StopRequest() as stop:
+    threading.Thread(target=tell, daemon=True).start()
+    print("computing", flush=True)
+    call(size)
+    print("computed", flush=True)
+    print("stop" if stop() else "go on", flush=True)
+"""
+
+
+@contextmanager
+def computing(kind: str):
+    command = [sys.executable, "-c", COMPUTE.replace("CALL", CALLS[kind])]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "computing\n"
+        time.sleep(0.2)  # until the call is under way
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_first_signal_is_noticed_inside_one_long_c_call(kind):
+    with computing(kind) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "noticed\n"
+        assert process.stdout.read() == "computed\nstop\n"
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)]
+)
+def test_second_signal_ends_the_process_at_once_inside_a_c_call(numbers):
+    with computing("hash") as process:
+        process.send_signal(numbers[0])
+        assert process.stdout.readline() == "noticed\n"
+        process.send_signal(numbers[1])
+        assert process.wait() == NOT_SAVED
+        assert process.stdout.read() == "", "the call was not broken off"
+
+
+def wait_until(condition, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.002)
+    return condition()
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_signal_sets_the_flag_and_raises_nothing(number):
+    with StopRequest() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert wait_until(stop)
+
+
+def test_other_signals_do_not_ask_for_a_stop():
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert not wait_until(stop, 0.1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_handlers_and_wakeup_are_as_before_afterwards(asked):
+    handlers = [signal.getsignal(number) for number in BOTH]
+    wakeup = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup)
+    with StopRequest() as stop:
+        assert [signal.getsignal(number) for number in BOTH] != handlers
+        if asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert wait_until(stop)
+    assert [signal.getsignal(number) for number in BOTH] == handlers
+    assert signal.set_wakeup_fd(wakeup) == wakeup
+
+
+def test_handlers_are_as_before_after_an_error():
+    handlers = [signal.getsignal(number) for number in BOTH]
+    with pytest.raises(ZeroDivisionError), StopRequest():
+        raise ZeroDivisionError
+    assert [signal.getsignal(number) for number in BOTH] == handlers
+
+
+def test_nothing_is_left_behind():
+    def used() -> tuple[int, int]:
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    # What an earlier test began may still be ending, so there may be less afterwards.
+    before = used()
+    for _ in range(20):
+        with StopRequest():
+            pass
+    assert wait_until(lambda: all(map(int.__le__, used(), before)))
+
+
+def test_one_request_does_not_carry_over_to_the_next():
+    with StopRequest() as first:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert wait_until(first)
+    with StopRequest() as second:
+        assert not second()

@@ -1,0 +1,162 @@
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from ppo.files.scalars import tags
+from ppo.runs.terminal import SHOWN, Display
+
+SCALARS = {
+    "rollout/ep_rew_mean": -20.25,
+    "rollout/ep_rew_best": -18.0,
+    "rollout/games": 12,
+    "rollout/ep_len_mean": 912.4,
+    "time/fps": 850.0,
+    "train/approx_kl": 0.01234,
+    "train/clip_fraction": 0.125,
+    "train/entropy_loss": -1.625,
+    "train/explained_variance": 0.75,
+    "train/value_loss": 0.0312,
+    "train/grad_norm": 0.4375,
+}
+VALUES = ("-20.25", "-18", "12", "912", "0.0123", "0.125", "1.625", "0.750", "0.0312", "0.438")
+WIDTHS = [60, 80, 120]
+
+
+def terminal(width: int) -> Console:
+    return Console(
+        force_terminal=True,
+        record=True,
+        width=width,
+        height=40,
+        file=io.StringIO(),
+        color_system=None,
+        legacy_windows=False,
+        _environ={},
+    )
+
+
+def pipe() -> Console:
+    return Console(force_terminal=False, width=80, file=io.StringIO(), _environ={})
+
+
+def text_of(console: Console) -> str:
+    """Everything that was printed, without the cursor's movements."""
+    assert isinstance(console.file, io.StringIO)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+
+
+def shown(console: Console, scalars: dict[str, float], step: int = 2048, title: str = "PPO") -> str:
+    with Display(title, 10_000_000, console) as display:
+        display.show(step, scalars)
+    return text_of(console)
+
+
+def test_every_shown_tag_is_one_of_the_glossary():
+    assert {tag for _, tag, _ in SHOWN} <= set(tags(1, [], 0))
+
+
+# --- into a pipe or a file
+
+
+def test_into_a_pipe_go_plain_lines_one_a_point():
+    console = pipe()
+    with Display("PPO", 10_000, console) as display:
+        display.show(1024, SCALARS)
+        display.show(2048, SCALARS)
+    printed = console.file.getvalue()
+    assert [line.split(" | ")[0] for line in printed.splitlines()] == [
+        "step 1,024 of 10,000 (10.2 %)",
+        "step 2,048 of 10,000 (20.5 %)",
+    ]
+    assert "\x1b" not in printed
+
+
+def test_line_says_how_the_run_stands():
+    line = shown(pipe(), SCALARS)
+    for part in (
+        "score -20.25",
+        "best -18",
+        "games 12",
+        "KL 0.0123",
+        "850 steps/s",
+        "3:16:02 left",
+    ):
+        assert part in line
+
+
+def test_line_stays_one_line_however_narrow():
+    console = Console(force_terminal=False, width=20, file=io.StringIO(), _environ={})
+    assert shown(console, SCALARS).count("\n") == 1
+
+
+def test_message_goes_through_as_it_is():
+    console = pipe()
+    Display("PPO", 10, console).say("[bold]/runs/[/x] 'a' 12")
+    assert console.file.getvalue() == "[bold]/runs/[/x] 'a' 12\n"
+
+
+def test_message_with_a_word_between_colons_goes_through_as_it_is():
+    console = pipe()
+    Display("PPO", 10, console).say("runs/:smile:")
+    assert console.file.getvalue() == "runs/:smile:\n"
+
+
+# --- in a terminal
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_panel_shows_every_label_and_value(width):
+    printed = shown(terminal(width), SCALARS)
+    flat = " ".join(re.sub(r"[│╭╮╰╯─]", " ", printed).split())
+    for value in VALUES:
+        assert re.search(rf"(^| ){re.escape(value)}( |$)", flat), value
+    for label, _, _ in SHOWN:
+        assert label.split()[0].rstrip(",") in flat, label
+    assert "step 2,048 of 10,000,000" in flat
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_panel_fits_its_width(width):
+    assert max(map(len, shown(terminal(width), SCALARS).splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scalars", [{}, {"time/fps": 0.0}, {"time/fps": 1e-3}])
+def test_panel_shows_a_dash_for_what_is_not_known_yet(width, scalars):
+    assert re.search(r"best game +- ", shown(terminal(width), scalars))
+
+
+@pytest.mark.parametrize("step", [0, 9_999_999, 10_000_000, 10_000_127])
+def test_panel_renders_from_the_first_to_the_last_step(step):
+    assert f"step {step:,} of" in shown(terminal(80), SCALARS, step)
+
+
+@pytest.mark.parametrize("title", ["runs/[bold]", "runs/[/x]", "runs/:smile:"])
+def test_title_is_shown_as_it_is(title):
+    assert title in shown(terminal(80), SCALARS, title=title)
+
+
+def test_message_is_printed_above_the_panel():
+    console = terminal(80)
+    with Display("PPO", 10_000, console) as display:
+        display.show(1, SCALARS)
+        display.say("a message")
+    printed = text_of(console)
+    assert printed.index("a message") < printed.rindex("best game")
+
+
+# --- entropy
+
+
+@pytest.mark.parametrize("make", [pipe, lambda: terminal(80)])
+def test_entropy_is_shown_positive(make):
+    printed = shown(make(), SCALARS)
+    assert re.search(r"entropy +1\.625", printed)
+    assert "-1.625" not in printed
+
+
+def test_entropy_of_zero_has_no_sign():
+    # What the mean of entropy losses of exactly 0 is: 0.0 + -0.0.
+    assert "-0.000" not in shown(pipe(), SCALARS | {"train/entropy_loss": 0.0})

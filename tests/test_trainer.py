@@ -1,0 +1,105 @@
+"""The order of things, and a state from which training resumes exactly."""
+
+import numpy as np
+import pytest
+
+from ppo.files.scalars import tags
+from ppo.params import Params
+from ppo.resolve import resolved
+from ppo.trainer import Trainer
+
+SMALL = resolved(
+    Params(
+        env_id="CartPole-v1",
+        network="mlp",
+        num_envs=4,
+        num_steps=16,
+        num_minibatches=2,
+        total_steps=5 * 64,
+        seed=7,
+        threads=2,
+        value_rescaling="smoothed",
+        diagnostics_interval=128,
+    )
+)
+
+
+def finish(learner: Trainer) -> list:
+    return list(learner.iterations())
+
+
+def test_first_update_has_the_whole_learning_rate_and_the_last_is_above_0():
+    learner = Trainer(SMALL)
+    rates = [iteration.scalars["train/learning_rate"] for iteration in finish(learner)]
+    np.testing.assert_allclose(rates, 2.5e-4 * np.array([1, 0.8, 0.6, 0.4, 0.2]))
+
+
+def test_order_of_an_iteration(monkeypatch: pytest.MonkeyPatch):
+    tape: list[str] = []
+    learner = Trainer(SMALL)
+
+    def put_on_tape(owner, name):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a: [tape.append(name), real(*a)][1])
+
+    put_on_tape(learner.collector, "collect")
+    put_on_tape(learner.diagnostics, "measure")
+    put_on_tape(learner.updater, "update")
+    steps = [iteration.step for iteration in finish(learner)]
+    assert steps == [64, 128, 192, 256, 320]
+    # A closer look at 128 and 256, before the update that it looks at.
+    plain, close = ["collect", "update"], ["collect", "measure", "update"]
+    assert tape == [*plain, *close, *plain, *close, *plain]
+
+
+def test_metrics_of_an_iteration_carry_its_step_and_its_games():
+    learner = Trainer(SMALL)
+    iterations = finish(learner)
+    assert sum(len(iteration.episodes) for iteration in iterations) == learner.episodes_played
+    assert learner.totals()["train/n_updates"] == 5 * SMALL.num_epochs
+    known = tags(SMALL.num_epochs, learner.layers, learner.num_actions)
+    assert set(known) >= set(iterations[1].scalars) | set(learner.totals())
+
+
+def test_stopping_in_a_rollout_leaves_the_state_of_the_last_iteration():
+    learner, calls = Trainer(SMALL), iter(range(1000))
+    stop = lambda: next(calls) > 24  # noqa: E731 (in the second rollout, of 16 calls each)
+    assert len(list(learner.iterations(stop))) == 1
+    other = Trainer(SMALL)
+    next(other.iterations())
+    for name, array in learner.state().arrays.items():
+        np.testing.assert_array_equal(array, other.state().arrays[name])
+    assert learner.state().trainer == other.state().trainer
+
+
+def test_a_restored_learner_ends_where_the_unbroken_one_does():
+    unbroken, broken = Trainer(SMALL), Trainer(SMALL)
+    finish(unbroken)
+    iterations = broken.iterations()
+    next(iterations)
+    next(iterations)
+    resumed = Trainer(SMALL)
+    resumed.restore(broken.state())
+    assert resumed.step == 128
+    finish(resumed)
+    assert resumed.state().trainer == unbroken.state().trainer
+    for name, array in resumed.state().arrays.items():
+        np.testing.assert_array_equal(array, unbroken.state().arrays[name])
+
+
+def test_stop_at_score_ends_the_run():
+    params = SMALL.model_copy(update={"stop_at_score": 5.0, "total_steps": 10**6})
+    learner = Trainer(params)
+    finish(learner)
+    assert learner.episodes_played >= 100
+    assert learner.finished
+    assert learner.step < 10**6
+
+
+def test_on_a_gpu_the_batch_is_whole_and_the_games_are_in_two_vectors(monkeypatch):
+    for module in ("ppo.process.device", "ppo.trainer"):
+        monkeypatch.setattr(f"{module}.has_gpu", lambda: True)
+    learner = Trainer(SMALL)
+    assert [list(vector.indices) for vector in learner.vectors] == [[0, 1], [2, 3]]
+    assert learner.updater.shards == 1
+    assert len(list(learner.iterations())) == SMALL.num_iterations
