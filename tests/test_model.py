@@ -1,11 +1,13 @@
 """The network: its shapes, its initial scale, and the convolution over bytes."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ppo import model
-from ppo.policy import Policy
+from ppo.params import NetworkSettings
+from ppo.policy import Policy, of_weights
 from ppo.process.keys import Purpose, key
 
 PICTURE = (84, 84, 4)
@@ -125,6 +127,16 @@ def test_standardized_network_sees_no_brightness_and_no_contrast():
     assert not np.allclose(nets["unit"](dark)[1], nets["unit"](dark + 90)[1], rtol=0.1)
 
 
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_saved_and_reloaded_network_is_the_same_function(scaling, precision, tmp_path):
+    net = model.build(PICTURE, 6, "a3c", 1, precision, scaling)
+    net.save(tmp_path / "net.keras")
+    loaded = keras.models.load_model(tmp_path / "net.keras")
+    for ours, theirs in zip(net(pictures(4)), loaded(pictures(4)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_network_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="does not fit"):
         model.build(PICTURE, 6, "mlp")
@@ -152,6 +164,31 @@ def test_sampler_draws_from_the_policy_with_its_key():
     assert values.shape == (20_000,)
     assert (actions == act(observations, key(1, Purpose.ACTION, 0))[0]).all()
     assert (actions != act(observations, key(1, Purpose.ACTION, 1))[0]).any()
+
+
+def test_greedy_policy_takes_the_most_probable_action():
+    net = model.build((2,), 3, "mlp")
+    net.get_layer("policy").bias.assign([0.0, 1.0, 0.5])
+    observations = np.zeros((50, 2), np.float32)
+    greedy = Policy(net, choice="greedy").act(observations, key(1, Purpose.ACTION, 0))
+    assert (greedy.actions == 1).all() and greedy.actions.dtype == np.int32
+    sampled = Policy(net).act(observations, key(1, Purpose.ACTION, 0))
+    assert set(sampled.actions.tolist()) == {0, 1, 2}
+    np.testing.assert_array_equal(greedy.values, sampled.values)
+    np.testing.assert_allclose(greedy.log_probs, sampled.log_probs[sampled.actions == 1][0])
+
+
+def test_policy_is_known_from_settings_and_weights_alone():
+    settings = NetworkSettings(network="a3c", picture_scaling="centered")
+    net = model.of_settings(PICTURE, 5, settings, seed=3)
+    policy = of_weights(PICTURE, settings, net.get_weights())
+    np.testing.assert_array_equal(policy.values(pictures(3)), net(pictures(3))[1])
+
+
+@pytest.mark.parametrize("weights", [[np.zeros(2)], [np.zeros((2, 2))] * 10])
+def test_policy_of_weights_that_do_not_fit_is_refused(weights):
+    with pytest.raises(ValueError, match="weights"):
+        of_weights(PICTURE, NetworkSettings(network="a3c"), weights)
 
 
 def test_bfloat16_computes_the_trunk_in_it_from_the_same_float32_weights():

@@ -52,3 +52,20 @@ def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, capsys):
     assert "| plain | 1 | 1,024 |" in table
     assert "| peaked | 1 | 1,024 |" in table
     assert (logdir / "figure.png").stat().st_size > 10_000
+
+
+def test_drawing_no_run_is_one_message(tmp_path, capsys):
+    assert sweep.main([f"--logdir={tmp_path}", f"--draw=x={tmp_path / 'nowhere'}"]) == 1
+    said = capsys.readouterr().err
+    assert "nowhere" in said and "no run has a curve" in said and "Traceback" not in said
+
+
+def test_drawing_a_run_beside_an_empty_one_draws_the_run(tmp_path, capsys):
+    (tmp_path / "good").mkdir()
+    rows = ["step,rollout/ep_rew_mean", "100,1.0", "200,2.0", "300,3.0"]
+    (tmp_path / "good" / "progress.csv").write_text("\n".join(rows) + "\n")
+    draw = [f"--draw=good={tmp_path / 'good'}", f"--draw=empty={tmp_path / 'empty'}"]
+    assert sweep.main([f"--logdir={tmp_path}", *draw]) == 0
+    captured = capsys.readouterr()
+    assert "| good | 1 | 300 |" in captured.out
+    assert "empty" in captured.err

@@ -22,8 +22,8 @@ class UnknownScalar(KeyError):
     """A scalar that the run's list of names lacks; ``ppo.files.scalars`` makes that list."""
 
 
-class Means:
-    """Means of the values added since they were last taken. Values that are not finite
+class RunningMeans:
+    """RunningMeans of the values added since they were last taken. Values that are not finite
     (undefined ones are NaN) are left out."""
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
@@ -43,7 +43,7 @@ class Means:
         return means
 
     def state(self) -> dict[str, tuple[float, int]]:
-        """The state that ``Means(state)`` continues from."""
+        """The state that ``RunningMeans(state)`` continues from."""
         return dict(self._sums)
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due, SessionFacts
 from ppo.files.folder import RunFolder
-from ppo.files.log import Means
+from ppo.files.log import RunningMeans
 from ppo.params import ResolvedParams
 from ppo.process.exit_codes import ExitCode
 from ppo.trainer import Trainer
@@ -45,7 +45,7 @@ class Keeper:
         return time.monotonic() - self.began
 
     def state(
-        self, trainer: Trainer, means: Means, due: Due, log_sizes: dict[str, int]
+        self, trainer: Trainer, means: RunningMeans, due: Due, log_sizes: dict[str, int]
     ) -> Checkpoint:
         """The state from which the run resumes."""
         session = SessionFacts(

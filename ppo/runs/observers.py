@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from ppo.envs.episode import Rules
 from ppo.files.folder import RunFolder
-from ppo.files.log import Log, Means
+from ppo.files.log import Log, RunningMeans
 from ppo.params import ResolvedParams
 from ppo.play import replay
 from ppo.play.evaluate import evaluate, store
@@ -24,7 +24,7 @@ class Logger:
 
     def __init__(self, log: Log, display: Display, interval: int, step: int):
         self.log, self.display, self.interval = log, display, interval
-        self.means, self.due = Means(), False
+        self.means, self.due = RunningMeans(), False
         self._last = step, time.perf_counter()
 
     def see(self, iteration: Iteration) -> None:

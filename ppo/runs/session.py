@@ -7,7 +7,7 @@ from ppo.distribution import Workers
 from ppo.envs.episode import EpisodeMismatch
 from ppo.files import scalars
 from ppo.files.folder import RunFolder, write_whole
-from ppo.files.log import Log, Means, cut
+from ppo.files.log import Log, RunningMeans, cut
 from ppo.outcomes import Stopped
 from ppo.params import ResolvedParams
 from ppo.play.recorder import Recorder
@@ -85,7 +85,7 @@ class Session:
             self.display.say(
                 f"{params.env_id} with seed {params.seed} and {params.threads} threads"
             )
-            self.keeper.save(self.keeper.state(self.trainer, Means(), Due(), {}))
+            self.keeper.save(self.keeper.state(self.trainer, RunningMeans(), Due(), {}))
 
     def _say_versions(self) -> None:
         for name, old in self.facts.versions.items():
@@ -134,7 +134,7 @@ class Session:
         """The loop with its observers, which resume what was due when the run was last saved."""
         params, trainer, facts = self.params, self.trainer, self.facts
         logger = Logger(log, self.display, params.log_interval, trainer.step)
-        logger.means, logger.due = Means(facts.means), facts.due.log
+        logger.means, logger.due = RunningMeans(facts.means), facts.due.log
         evaluator = Evaluator(trainer.policy, params, self.folder)
         evaluator.due = facts.due.evaluation
         videographer = Videographer(

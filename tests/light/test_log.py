@@ -17,7 +17,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.util.tensor_util import make_ndarray
 
 from ppo.files import log as metrics
-from ppo.files.log import Log, Means, cut
+from ppo.files.log import Log, RunningMeans, UnknownScalar, cut
 from ppo.files.scalars import tags
 
 SCORE, LOSS, SPEED = "rollout/ep_rew_mean", "train/loss", "time/fps"
@@ -281,7 +281,7 @@ def test_empty_csv_gets_its_head(tmp_path):
 
 
 def test_mean_is_of_everything_since_it_was_last_taken():
-    means = Means()
+    means = RunningMeans()
     means.add({"a": 1.0, "b": 10.0})
     means.add({"a": 2.0})
     assert means.take() == {"a": 1.5, "b": 10.0}
@@ -292,7 +292,7 @@ def test_mean_is_of_everything_since_it_was_last_taken():
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_number_that_is_not_finite_is_left_out(odd):
-    means = Means()
+    means = RunningMeans()
     for scalars in ({"a": 1.0, "b": odd}, {"a": odd}, {"a": 3.0}):
         means.add(scalars)
     assert means.take() == {"a": 2.0}
@@ -304,11 +304,11 @@ FINITE = st.floats(-1e6, 1e6)
 @given(before=st.lists(FINITE, max_size=4), after=st.lists(FINITE, max_size=4))
 @settings(deadline=None)
 def test_means_go_on_from_their_state_as_if_nothing_had_happened(before, after):
-    unbroken, first = Means(), Means()
+    unbroken, first = RunningMeans(), RunningMeans()
     for value in before:
         unbroken.add({"a": value})
         first.add({"a": value})
-    second = Means(json.loads(json.dumps(first.state())))
+    second = RunningMeans(json.loads(json.dumps(first.state())))
     for value in after:
         unbroken.add({"a": value})
         second.add({"a": value})
@@ -316,7 +316,7 @@ def test_means_go_on_from_their_state_as_if_nothing_had_happened(before, after):
 
 
 def test_state_is_not_used_up_by_being_asked_for():
-    means = Means()
+    means = RunningMeans()
     means.add({"a": 4.0})
     means.state()
     assert means.take() == {"a": 4.0}
@@ -332,3 +332,12 @@ def test_event_files_stand_in_the_order_of_their_starts_though_the_clock_jumps(t
     files = sorted(tmp_path.glob("events.out.tfevents.*"))
     loader = [list(EventFileLoader(str(file)).Load()) for file in files]
     assert [events[-1].step for events in loader] == [1, 2, 3]
+
+
+def test_a_scalar_that_the_list_of_names_lacks_is_refused_before_anything_is_written(tmp_path):
+    log = Log(tmp_path, ["known"], 1)
+    before = log.sizes()
+    with pytest.raises(UnknownScalar, match="unheard"):
+        log.write(1, {"known": 1.0, "unheard": 2.0})
+    assert log.sizes() == before
+    log.close()

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ppo.params import GROUPS, Params, ParamsError, describe, load
+from ppo.params import GROUPS, Params, ParamsError, ResolvedParams, describe, load
 
 QUICK = settings(
     max_examples=150,
@@ -605,3 +605,35 @@ def test_any_pieces_of_json_give_settings_or_faults(tmp_path, pieces):
 @QUICK
 def test_any_overrides_give_settings_or_faults(tmp_path, overrides):
     result_of(tmp_path, b"{}", *overrides)
+
+
+# --- however settings are made
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"num_minibatches": 7}, "choose a divisor"),
+        ({"num_envs": 2, "num_steps": 2}, "minibatches of one step"),
+        ({"peaked_policy_loss": True, "quadratic_policy_loss": True}, "choose one of them"),
+    ],
+    ids=str,
+)
+def test_inconsistent_settings_are_refused_in_python_too(changes, fault):
+    with pytest.raises(ValidationError, match=fault):
+        Params(**changes)
+
+
+def test_resolved_settings_keep_what_was_given_and_take_what_was_left_open():
+    given = Params(seed=3, gamma=0.5).resolved(7, 2, 0.25)
+    assert (given.seed, given.threads, given.sticky_action_probability) == (3, 2, 0.25)
+    assert given.gamma == 0.5
+    stored = json.loads(given.to_json())
+    assert Params(**stored).resolved(8, 9, 0.5) == given
+
+
+@pytest.mark.parametrize("key", ["seed", "threads", "sticky_action_probability"])
+def test_resolved_settings_leave_nothing_open(key):
+    whole = Params().resolved(7, 2, 0.25).model_dump()
+    with pytest.raises(ValidationError, match=key):
+        ResolvedParams(**whole | {key: None})

@@ -160,3 +160,10 @@ def test_entropy_is_shown_positive(make):
 def test_entropy_of_zero_has_no_sign():
     # What the mean of entropy losses of exactly 0 is: 0.0 + -0.0.
     assert "-0.000" not in shown(pipe(), SCALARS | {"train/entropy_loss": 0.0})
+
+
+def test_panel_of_an_odd_number_of_scalars_shows_them_all(monkeypatch):
+    monkeypatch.setattr("ppo.runs.terminal.SHOWN", SHOWN[:3])
+    text = shown(terminal(100), SCALARS)
+    for label, _, _ in SHOWN[:3]:
+        assert label in text

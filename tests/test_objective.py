@@ -1,0 +1,242 @@
+"""The objective against the definitions of its statistics, written out in NumPy in float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ppo.objective import Batch, objective
+from ppo.params import Params
+
+SIZE, ACTIONS, CLIP_RANGE = 200, 5, 0.2
+MEMORY = np.array([0.3, 0.5])  # of the smoothed value rescaling
+FORMS = {
+    "clipped": {},
+    "peaked": {"peaked_policy_loss": True},
+    "rollback": {"beyond_target_slope": 0.3},
+    "quadratic": {"quadratic_policy_loss": True},
+}
+COEFFICIENTS = {"entropy_coef": 0.07, "value_coef": 0.6, "value_rescaling_decay": 0.8}
+ROWS = ("log_probs", "values", *Batch._fields[1:])
+
+
+@pytest.fixture(params=["eager", "compiled"])
+def run(request):
+    """Calls a function as it stands, or as one graph."""
+    return (lambda f: f) if request.param == "eager" else tf.function
+
+
+def minibatch(seed: int = 0, size: int = SIZE) -> dict[str, np.ndarray]:
+    """Logits, the log-probabilities of actions, values, and a Batch's fields but the first."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(size, ACTIONS))
+    actions = rng.integers(ACTIONS, size=size)
+    log_probs = np.log(probabilities(logits)[np.arange(size), actions])
+    return {
+        "logits": logits,
+        "log_probs": log_probs,
+        "values": rng.normal(size=size),
+        "actions": actions,
+        "old_log_probs": np.minimum(log_probs + rng.normal(0, 0.3, size), -0.05),
+        "old_values": rng.normal(size=size),
+        "advantages": rng.normal(0.5, 2, size),
+        "returns": rng.normal(size=size),
+    }
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits)
+    return powers / powers.sum(1, keepdims=True)
+
+
+def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f):
+    """``objective``, of tensors made from the data, with no observations."""
+
+    def of_tensors(logits, log_probs, values, batch, clip_range, memory):
+        result = objective(logits, log_probs, values, batch, clip_range, memory, params)
+        return result.policy_part, result.value_part, result.means, result.maxima, result.smoothed
+
+    tensors = {name: tf.constant(array) for name, array in data.items()}
+    batch = Batch(tf.zeros(len(data["logits"])), *(tensors[name] for name in Batch._fields[1:]))
+    first = (tensors[name] for name in ("logits", "log_probs", "values"))
+    return run(of_tensors)(*first, batch, tf.constant(CLIP_RANGE, tf.float64), tf.constant(MEMORY))
+
+
+def target(old: np.ndarray, signs: np.ndarray, kind: str) -> np.ndarray:
+    """The target's ratio, pi' / pi_old."""
+    if kind == "probability":
+        return 1 + CLIP_RANGE * signs
+    logit = np.log(old / (1 - old)) + 2 * np.arctanh(CLIP_RANGE * signs)
+    return 1 / (1 + np.exp(-logit)) / old
+
+
+def policy_losses(ratio: np.ndarray, t: np.ndarray, adv: np.ndarray, params: Params) -> np.ndarray:
+    """-A r up to the target; beyond it flat, or rising with a slope; or a parabola."""
+    if params.quadratic_policy_loss:
+        return np.abs(adv) * (ratio - 1) ** 2 / (2 * np.abs(t - 1)) - adv * ratio
+    slope = 1 if params.peaked_policy_loss else params.beyond_target_slope or 0
+    reached = np.where(adv > 0, np.minimum(ratio, t), np.maximum(ratio, t))
+    return slope * np.abs(adv * (ratio - reached)) - adv * reached
+
+
+def scales(pseudo_entropies: np.ndarray, params: Params) -> tuple[np.ndarray | float, np.ndarray]:
+    """The scales of the value losses, and the memory after them."""
+    mean = pseudo_entropies.mean()
+    memory = params.value_rescaling_decay * MEMORY + [mean, 1]
+    return {
+        "none": (1.0, MEMORY),
+        "per_state": (pseudo_entropies, MEMORY),
+        "per_batch": (mean, MEMORY),
+        "smoothed": (memory[0] / memory[1], memory),
+    }[params.value_rescaling]
+
+
+def definitions(data: dict[str, np.ndarray], params: Params) -> dict[str, np.ndarray | float]:
+    """What ``ppo.files.scalars`` says of each statistic, and the two parts."""
+    pi = probabilities(data["logits"])
+    old = np.exp(data["old_log_probs"])
+    ratio = np.exp(data["log_probs"]) / old
+    adv, returns, values = data["advantages"], data["returns"], data["values"]
+    if params.normalize_advantages:
+        adv = (adv - adv.mean()) / adv.std()
+    t = target(old, np.sign(adv), params.delta_target_policy)
+    squares = (values - returns) ** 2
+    if (reach := params.value_clip_range) is not None:
+        near = np.clip(values, data["old_values"] - reach, data["old_values"] + reach)
+        squares = np.maximum(squares, (near - returns) ** 2)
+    scale, memory = scales((pi * (1 - pi)).sum(1), params)
+    policy_loss = policy_losses(ratio, t, adv, params).mean()
+    entropy = -(pi * np.log(pi)).sum(1).mean()
+    policy_part = policy_loss - params.entropy_coef * entropy
+    value_part = params.value_coef * (scale * squares / 2).mean()
+    kl = ratio - 1 - np.log(ratio)
+    return {
+        "policy_part": policy_part,
+        "value_part": value_part,
+        "smoothed": memory,
+        "loss": policy_part + value_part,
+        "policy_gradient_loss": policy_loss,
+        "value_loss": squares.mean() / 2,
+        "entropy_loss": -entropy,
+        "approx_kl": kl.mean(),
+        "clip_fraction": (np.abs(ratio - 1) > CLIP_RANGE).mean(),
+        "pseudo_entropy": (pi * (1 - pi)).sum(1).mean(),
+        "value_scale": np.mean(scale),
+        "target_distance": np.abs(t - 1).mean(),
+        "beyond_target": np.where(adv > 0, ratio > t, ratio < t).mean(),
+        "ratio": ratio.mean(),
+        "largest approx_kl": kl.max(),
+        "largest ratio": ratio.max(),
+    }
+
+
+def assert_as_defined(changes: dict, run) -> None:
+    data, params = minibatch(), Params(**COEFFICIENTS, **changes)
+    policy_part, value_part, means, maxima, smoothed = compute(data, params, run)
+    got = {"policy_part": policy_part, "value_part": value_part, "smoothed": smoothed}
+    got |= means._asdict() | {f"largest {name}": top for name, top in maxima._asdict().items()}
+    expected = definitions(data, params)
+    assert got.keys() == expected.keys()
+    for name, number in expected.items():
+        np.testing.assert_allclose(got[name], number, rtol=1e-6, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("normalize", [True, False], ids=["normalized", "raw"])
+@pytest.mark.parametrize("kind", ["probability", "logit"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_policy_loss_and_its_statistics_are_as_defined(form, kind, normalize, run):
+    changes = FORMS[form] | {"delta_target_policy": kind, "normalize_advantages": normalize}
+    assert_as_defined(changes, run)
+
+
+@pytest.mark.parametrize("value_clip_range", [None, 0.3])
+@pytest.mark.parametrize("rescaling", ["none", "per_state", "per_batch", "smoothed"])
+def test_every_value_loss_and_its_statistics_are_as_defined(rescaling, value_clip_range, run):
+    assert_as_defined({"value_rescaling": rescaling, "value_clip_range": value_clip_range}, run)
+
+
+def test_the_data_tell_the_statistics_apart():
+    numbers = definitions(minibatch(), Params(delta_target_policy="logit", **COEFFICIENTS))
+    assert 0.1 < numbers["clip_fraction"] < 0.9
+    assert 0.1 < numbers["beyond_target"] < 0.9
+    assert abs(numbers["clip_fraction"] - numbers["beyond_target"]) > 0.05
+
+
+@pytest.mark.parametrize("rescaling", ["none", "per_state", "per_batch", "smoothed"])
+def test_the_value_part_moves_the_values_alone(rescaling):
+    data = {name: tf.constant(array) for name, array in minibatch().items()}
+    batch = Batch(tf.zeros(SIZE), *(data[name] for name in Batch._fields[1:]))
+    outputs = [data[name] for name in ("logits", "log_probs", "values")]
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        params = Params(value_rescaling=rescaling)
+        result = objective(*outputs, batch, tf.constant(0.2, tf.float64), MEMORY, params)
+    logits, log_probs, values = tape.gradient(result.value_part, outputs)
+    assert logits is None and log_probs is None
+    assert np.abs(values).min() > 0
+
+
+def test_the_loss_is_the_first_of_the_means():
+    data = {name: tf.constant(array) for name, array in minibatch().items()}
+    batch = Batch(tf.zeros(SIZE), *(data[name] for name in Batch._fields[1:]))
+    outputs = [data[name] for name in ("logits", "log_probs", "values")]
+    result = objective(*outputs, batch, tf.constant(0.2, tf.float64), MEMORY, Params())
+    assert float(result.loss) == float(result.policy_part) + float(result.value_part)
+
+
+# Shapes
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_column_beside_rows_is_refused(name, run):
+    data = minibatch(size=3)
+    data[name] = data[name][:, np.newaxis]
+    with pytest.raises(ValueError, match="shape|length"):
+        compute(data, Params(), run)
+
+
+@pytest.mark.parametrize("name", ["logits", *ROWS])
+def test_another_number_of_samples_is_refused(name, run):
+    data = minibatch(size=3)
+    data[name] = data[name][:1]
+    with pytest.raises(ValueError, match="shape|length"):
+        compute(data, Params(), run)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_logits_of_another_rank_are_refused(rank, run):
+    data = minibatch(size=3)
+    data["logits"] = data["logits"].reshape((3, ACTIONS, 1)[:rank] if rank == 3 else -1)[:3]
+    with pytest.raises(ValueError, match="shape"):
+        compute(data, Params(), run)
+
+
+@pytest.mark.parametrize("value_columns", [(), (1,)], ids=["rows", "a column"])
+def test_shapes_are_checked_when_the_graph_is_traced(value_columns):
+    """With nothing but specifications of tensors; the number of samples may be unknown."""
+    row = tf.TensorSpec([None], tf.float32)
+    batch = Batch(tf.TensorSpec([None, 3]), tf.TensorSpec([None], tf.int32), *[row] * 4)
+    specifications = (
+        tf.TensorSpec([None, ACTIONS]),
+        row,
+        tf.TensorSpec([None, *value_columns]),
+        batch,
+        tf.TensorSpec([]),
+        tf.TensorSpec([2]),
+    )
+    graph = tf.function(lambda *tensors: objective(*tensors, Params()).loss)
+    if value_columns:
+        with pytest.raises(ValueError, match="length"):
+            graph.get_concrete_function(*specifications)
+    else:
+        graph.get_concrete_function(*specifications)
+
+
+# Minibatches
+
+
+def test_rows_of_a_batch_are_its_samples():
+    tensors = [tf.range(start, start + 4) for start in range(0, 60, 10)]
+    rows = Batch(*tensors).rows(tf.constant([2, 0, 2]))
+    assert [tensor.numpy().tolist() for tensor in rows] == [
+        [start + 2, start, start + 2] for start in range(0, 60, 10)
+    ]

@@ -1,0 +1,318 @@
+"""The parts of a run, each alone: what it keeps, what observes it, and its loop."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from ppo import checkpoint
+from ppo.checkpoint import Checkpoint, Due
+from ppo.envs.catalog import rules_of
+from ppo.envs.episode import Episode, Reset
+from ppo.files.folder import RunFolder
+from ppo.files.log import Log, RunningMeans
+from ppo.files.scalars import tags
+from ppo.outcomes import Diverged
+from ppo.params import Params
+from ppo.play.evaluate import Evaluation
+from ppo.process.exit_codes import ExitCode
+from ppo.process.signals import Interrupted
+from ppo.resolve import resolved
+from ppo.runs import observers
+from ppo.runs.keeper import Keeper
+from ppo.runs.loop import Loop
+from ppo.runs.observers import Evaluator, Logger, Videographer
+from ppo.trainer import Iteration
+
+PARAMS = resolved(
+    Params(
+        env_id="CartPole-v1",
+        network="mlp",
+        num_envs=2,
+        num_steps=8,
+        num_minibatches=1,
+        total_steps=64,
+        log_interval=32,
+        checkpoint_interval=48,
+        seed=1,
+        threads=1,
+    )
+)
+
+
+def state(step: int) -> Checkpoint:
+    return Checkpoint(step, {"weights/0": np.full(3, step, np.float32)})
+
+
+def iteration(step: int, *episodes: Episode, **scalars: float) -> Iteration:
+    return Iteration(step - 16, step, list(episodes), scalars)
+
+
+def episode(score: float = 1.0, steps: int = 3) -> Episode:
+    return Episode(Reset(5, 0), np.zeros(steps, np.int32), score, steps)
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    return RunFolder(tmp_path)
+
+
+@pytest.fixture
+def keeper(folder) -> Keeper:
+    return Keeper(folder, PARAMS, began=time.monotonic())
+
+
+# --- what a run keeps
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_score(keeper, folder):
+    for step, score in ((16, 3.0), (32, 5.0), (48, 5.0), (64, None)):
+        keeper.save(state(step), score)
+    best = checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes())
+    assert (best.step, best.session.best_saved) == (32, 5.0)
+    assert checkpoint.newest(folder).step == 64
+
+
+def test_the_last_resort_saves_the_state_that_was_reached(keeper, folder):
+    keeper.save(state(16))
+    keeper.reached(state(32))
+    code, message = keeper.last_resort()
+    assert (code, checkpoint.newest(folder).step) == (ExitCode.STOPPED, 32)
+    assert "saved" in message
+
+
+def test_the_last_resort_saves_nothing_that_is_saved_already(keeper, folder):
+    keeper.reached(state(32))
+    keeper.reached(None)
+    assert keeper.last_resort()[0] == ExitCode.STOPPED
+    assert not folder.checkpoints.exists()
+
+
+def test_the_last_resort_does_not_wait_for_a_save_that_hangs(keeper, monkeypatch):
+    hangs, released = threading.Event(), threading.Event()
+
+    def stuck(*_):
+        hangs.set()
+        released.wait()
+
+    monkeypatch.setattr(checkpoint, "save", stuck)
+    keeper.reached(state(16))
+    saving = threading.Thread(target=lambda: keeper.save(state(32)))
+    saving.start()
+    hangs.wait()
+    asked = time.monotonic()
+    code, message = keeper.last_resort()
+    assert time.monotonic() - asked < 2.5
+    assert code == ExitCode.FAILED and "does not answer" in message
+    released.set()
+    saving.join()
+
+
+def test_a_last_resort_that_fails_says_why(keeper, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    keeper.reached(state(16))
+    code, message = keeper.last_resort()
+    assert code == ExitCode.FAILED and "No space left" in message
+
+
+# --- what observes it
+
+
+class Said:
+    """A display that remembers."""
+
+    def __init__(self) -> None:
+        self.shown: list[int] = []
+        self.said: list[str] = []
+
+    def show(self, step: int, scalars: dict) -> None:
+        self.shown.append(step)
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.fixture
+def log(folder):
+    log = Log(folder.path, tags(1, [], 0), 1)
+    yield log
+    log.close()
+
+
+def logger(log: Log, step: int = 0) -> Logger:
+    return Logger(log, Said(), PARAMS.log_interval, step)
+
+
+def test_the_logger_is_due_at_its_interval_and_writes_means(log, folder):
+    observer = logger(log)
+    due = []
+    for step, loss in ((16, 1.0), (32, 2.0)):
+        observer.see(iteration(step, **{"train/loss": loss}))
+        due.append(observer.due)
+    assert due == [False, True]
+    observer.write(32, {})
+    assert not observer.due and observer.display.shown == [32]
+    header, row = folder.progress.read_text().splitlines()
+    assert dict(zip(header.split(","), row.split(","), strict=True))["train/loss"] == "1.5"
+
+
+class Evaluated:
+    """Stands in for an evaluation, which has tests of its own."""
+
+    def __init__(self, monkeypatch, interrupted: bool = False):
+        self.calls: list[int] = []
+
+        def evaluate(policy, params, num_games, step, stop):
+            self.calls.append(step)
+            if interrupted:
+                raise Interrupted
+            return Evaluation([episode(2.0), episode(4.0)])
+
+        monkeypatch.setattr(observers, "evaluate", evaluate)
+
+
+class AnyPolicy:
+    choice = "sampled"
+
+
+def evaluator(folder: RunFolder) -> Evaluator:
+    params = PARAMS.model_copy(update={"evaluation_interval": 32})
+    return Evaluator(AnyPolicy(), params, folder)
+
+
+def test_the_evaluator_is_due_at_its_interval_until_it_has_evaluated(folder, monkeypatch):
+    Evaluated(monkeypatch)
+    observer = evaluator(folder)
+    observer.see(iteration(16))
+    assert not observer.due
+    observer.see(iteration(32))
+    assert observer.due
+    scalars = observer.evaluate(32, lambda: False)
+    assert scalars == {"eval/mean_reward": 3.0, "eval/mean_ep_length": 3.0}
+    assert not observer.due
+    assert (observer.score_at(32), observer.score_at(48)) == (3.0, None)
+
+
+def test_an_evaluation_that_is_interrupted_stays_due(folder, monkeypatch):
+    Evaluated(monkeypatch, interrupted=True)
+    observer = evaluator(folder)
+    observer.see(iteration(32))
+    with pytest.raises(Interrupted):
+        observer.evaluate(32, lambda: True)
+    assert observer.due
+
+
+def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
+    rules = rules_of(PARAMS)
+    observer = Videographer(rules, "sampled", folder, 32, recorder=None)
+    observer.see(iteration(16, episode(1.0)))
+    observer.see(iteration(32))  # due, but no episode ended
+    observer.see(iteration(48, episode(2.0), episode(3.0)))
+    observer.see(iteration(64, episode(4.0)))
+    assert sorted(path.stem for path in folder.replays.iterdir()) == [
+        "step-000000000048",
+        "step-000000000064",
+    ]
+    assert '"score": 2.0' in (folder.replays / "step-000000000048.json").read_text()
+
+
+# --- the loop
+
+
+class Training:
+    """A trainer that trains nothing."""
+
+    def __init__(self, steps: list[int], diverges: bool = False):
+        self.params, self.step, self._steps, self._diverges = PARAMS, 0, steps, diverges
+        self.finished = False
+
+    def iterations(self, stop):
+        for step in self._steps:
+            if stop():
+                return
+            self.step, self.finished = step, step == 64
+            yield iteration(step, **{"train/loss": float(step)})
+        if self._diverges:
+            raise Diverged(self.step, {"rewards": np.array([np.nan])})
+
+    def totals(self) -> dict[str, float]:
+        return {}
+
+    def state(self) -> Checkpoint:
+        return state(self.step)
+
+    def scheduled_at(self, step: int) -> tuple[float, float]:
+        return 1e-3, 0.1
+
+
+def loop(training: Training, keeper: Keeper, log: Log, stop=lambda: False) -> Loop:
+    videographer = Videographer(rules_of(PARAMS), "sampled", keeper.folder, 0, recorder=None)
+    evaluating = Evaluator(AnyPolicy(), PARAMS, keeper.folder)
+    return Loop(training, keeper, logger(log), evaluating, videographer, stop)
+
+
+def test_the_loop_logs_and_saves_at_the_intervals_and_at_the_end(keeper, folder, log):
+    looped = loop(Training([16, 32, 48, 64]), keeper, log)
+    looped.run()
+    assert looped.done
+    assert looped.logger.display.shown == [32, 64]
+    assert checkpoint.steps(folder) == [64, 48]
+
+
+def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
+    asked = iter([False, False, True])
+    looped = loop(Training([16, 32, 48, 64]), keeper, log, lambda: next(asked))
+    looped.run()
+    assert not looped.done
+    saved = checkpoint.newest(folder)
+    assert saved.step == 32
+    assert saved.session.log == log.sizes()
+
+
+def test_what_was_logged_in_part_is_saved_with_the_checkpoint(keeper, folder, log):
+    asked = iter([False, True])
+    loop(Training([16, 32]), keeper, log, lambda: next(asked)).run()
+    assert checkpoint.newest(folder).session.means == {"train/loss": (16.0, 1)}
+
+
+def test_the_last_resort_can_save_each_iteration_that_was_completed(keeper, folder, log):
+    reached = []
+    keeper.reached = lambda state: reached.append(state and state.step)
+    loop(Training([16, 32, 48, 64]), keeper, log).run()
+    assert reached == [16, 32, 48, 64, None]
+
+
+def test_the_batch_of_a_diverged_run_is_saved(keeper, folder, log):
+    looped = loop(Training([16], diverges=True), keeper, log)
+    with pytest.raises(Diverged):
+        looped.run()
+    with np.load(folder.path / "diverged-000000000016.npz") as batch:
+        assert np.isnan(batch["rewards"]).all()
+    assert "diverged-000000000016.npz" in looped.logger.display.said[0]
+
+
+def test_an_interrupted_evaluation_is_due_again_after_a_resume(keeper, folder, log, monkeypatch):
+    Evaluated(monkeypatch, interrupted=True)
+    looped = loop(Training([16]), keeper, log)
+    looped.evaluator.params = PARAMS.model_copy(update={"evaluation_interval": 16})
+    looped.run()
+    saved = checkpoint.newest(folder)
+    assert saved.session.due == Due(evaluation=True)
+    evaluated = Evaluated(monkeypatch)
+    again = loop(Training([]), keeper, log)
+    again.trainer.step, again.evaluator.due = 16, saved.session.due.evaluation
+    again.run()
+    assert evaluated.calls == [16]
+
+
+def test_means_that_were_saved_continue(folder):
+    means = RunningMeans()
+    means.add({"a": 1.0, "b": float("nan")})
+    continued = RunningMeans(means.state())
+    continued.add({"a": 4.0})
+    assert continued.take() == {"a": 2.5}
+    assert continued.take() == {}
