@@ -2,13 +2,14 @@
 # make pong   train on Pong, or resume the training
 # make test   lint, types, tests
 # make quick  lint, types, and the tests that need no TensorFlow: under a minute
+# make mutants  which small changes of the pure files no test notices: about 20 minutes
 # Each does all of its own set-up, in .venv.
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 RUN := .venv/bin/python
 PONG := runs/pong
 
-.PHONY: watch pong test quick lint types check clean
+.PHONY: watch pong test quick lint types check mutants clean
 
 watch: .venv/installed
 	$(RUN) run_atari.py --logdir=pretrained/pong --watch
@@ -35,6 +36,11 @@ types: .venv/installed-dev
 check: .venv/installed-dev
 	$(RUN) -m pytest -n 2
 
+mutants: .venv/installed-mutants
+	rm -rf mutants
+	$(RUN) -m mutmut run --max-children 2
+	$(RUN) -m benchmarks.mutants
+
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11 to 3.13 is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -46,5 +52,9 @@ check: .venv/installed-dev
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+.venv/installed-mutants: requirements-mutants.txt .venv/installed-dev
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-mutants.txt
+	touch $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf mutants .venv build *.egg-info

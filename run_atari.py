@@ -2,6 +2,8 @@
 """Train a PPO agent on an Atari game, resume its training, evaluate it, or watch it play."""
 
 import argparse
+import io
+import os
 import sys
 import time
 from pathlib import Path
@@ -17,7 +19,38 @@ from ppo.process.exit_codes import ExitCode
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code. Settings are read before TensorFlow is."""
     began = time.monotonic()
+    _make_streams_safe()
     options = _parse(arguments)
+    try:
+        code = _answer(options, began)
+        sys.stdout.flush()
+        return code
+    except OSError as error:  # what was printed did not arrive
+        from ppo.runs.terminal import discard
+
+        discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):  # whoever read it has enough
+            return ExitCode.DONE
+        return _fail(ExitCode.FAILED, _reason(error))
+
+
+def _make_streams_safe() -> None:
+    """Let every message be printed somehow: into nothing if a stream is closed, and without the
+    characters that it cannot show.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (kept open to the end)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _answer(options: argparse.Namespace, began: float) -> int:
     try:
         if options.describe_params:
             print(params.describe(), end="")
@@ -33,40 +66,72 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(ExitCode.REFUSED, f"{error}; start one with --pfile=FILE")
     except (ParamsError, FolderError) as error:
         return _fail(ExitCode.REFUSED, str(error))
+    except MemoryError as error:
+        return _fail(ExitCode.FAILED, f"out of memory: {error}" if str(error) else "out of memory")
     except KeyboardInterrupt:
-        return _fail(ExitCode.FAILED, "interrupted; nothing was saved")
+        return _fail(ExitCode.FAILED, "interrupted; whole files are kept")
 
 
 def _command(options: argparse.Namespace, began: float) -> int:
     from ppo import train
-    from ppo.checkpoint import CheckpointError, MisfitError
+    from ppo.checkpoint import CheckpointError, MisfitError, NewerVersionError
+    from ppo.envs.episode import EpisodeMismatch
     from ppo.files.video import VideoError
+    from ppo.outcomes import NotFinite
     from ppo.play.replay import ReplayError
+    from ppo.process.device import DeviceError
 
     try:
         if options.pfile:
             _train(options, began)
+        elif options.fork:
+            source, step = options.fork
+            train.fork(source, options.logdir, options.set, step, began)
         elif options.resume:
-            train.resume(options.logdir, options.set, began)
+            train.resume(options.logdir, options.set, began, options.new_games)
         else:
             _play(options)
         return ExitCode.DONE
-    except MisfitError as error:
+    except (DeviceError, MisfitError, NewerVersionError) as error:
         return _fail(ExitCode.REFUSED, str(error))
+    except EpisodeMismatch as error:
+        remedy = "--resume --new-games begins new ones in their place, no longer bit for bit"
+        return _fail(ExitCode.REFUSED, f"{error}; nothing was changed. {remedy}")
+    except NotFinite as error:
+        return _fail(ExitCode.DIVERGED, str(error))
     except train.Stopped as error:
         return _fail(ExitCode.STOPPED, str(error))
     except train.Diverged as error:
         return _fail(ExitCode.DIVERGED, str(error))
-    except (CheckpointError, ReplayError, VideoError, OSError) as error:
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _fail(ExitCode.FAILED, _reason(error))
+    except (CheckpointError, ReplayError, VideoError) as error:
         return _fail(ExitCode.FAILED, str(error))
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, and about which file."""
+    if error.strerror is None or error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
 
 
 def _train(options: argparse.Namespace, began: float) -> None:
     from ppo import train
     from ppo.envs import catalog
 
-    settings = params.load(presets.find(options.pfile), options.set, [catalog.check])
+    settings = params.load(_pfile(options.pfile), options.set, [catalog.check])
     train.run(settings, options.logdir, began)
+
+
+def _pfile(name: str) -> Path:
+    """The params file; `params.load` says what is wrong with a path that the system refuses."""
+    try:
+        return presets.find(name)
+    except OSError:
+        return Path(name)
 
 
 def _play(options: argparse.Namespace) -> None:
@@ -98,6 +163,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--resume", action="store_true", help="resume from the newest valid checkpoint"
     )
     does.add_argument(
+        "--fork",
+        type=_run_and_step,
+        metavar="RUN[@STEP]",
+        help="train from another run's checkpoint, its newest valid one or that of a step",
+    )
+    does.add_argument(
         "--evaluate",
         type=_count,
         nargs="?",
@@ -123,14 +194,28 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a setting, with --pfile or --resume; may be given several times",
+        help="change a setting, with --pfile, --resume or --fork; may be given several times",
+    )
+    parser.add_argument(
+        "--new-games",
+        action="store_true",
+        help="with --resume: if the unfinished games cannot be restored, begin new ones",
     )
     options = parser.parse_args(arguments)
     if options.logdir is None and not (options.describe_params or options.describe_metrics):
         parser.error("--logdir=DIR is needed")
-    if options.set and not (options.pfile or options.resume):
-        parser.error("--set goes with --pfile or --resume")
+    if options.set and not (options.pfile or options.resume or options.fork):
+        parser.error("--set goes with --pfile, --resume or --fork")
+    if options.new_games and not options.resume:
+        parser.error("--new-games goes with --resume")
     return options
+
+
+def _run_and_step(text: str) -> tuple[Path, int | None]:
+    """A run's folder, and the step behind the last @ if a number stands there."""
+    run, at, step = text.rpartition("@")
+    step = step.replace(",", "").replace("_", "")
+    return (Path(run), int(step)) if at and step.isdecimal() else (Path(text), None)
 
 
 def _count(text: str) -> int:

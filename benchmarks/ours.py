@@ -54,7 +54,7 @@ def main() -> None:
     trainer = Trainer(settings)
     spent: dict[str, float] = defaultdict(float)
     time_calls(spent, "acting", trainer.policy, "act")
-    for vector in trainer.vectors:
+    for vector in trainer.envs.vectors:
         time_calls(spent, "games", vector, "receive")
     time_calls(spent, "update", trainer.updater, "update")
     iterations = trainer.iterations()

@@ -1,7 +1,7 @@
 """Stable-Baselines3's learning curve with the settings that rl-zoo3 publishes for Atari games.
 
     .venv-sb3/bin/python benchmarks/sb3_curve.py --logdir=runs/sb3 --steps=585000 --seed=1
-    python -m ppo.study.sweep --logdir=runs --draw ours=RUN,RUN --draw Stable-Baselines3=runs/sb3
+    python -m ppo.sweep --logdir=runs --draw ours=RUN,RUN --draw Stable-Baselines3=runs/sb3
 
 Writes the mean score of the last 100 games to a ``progress.csv`` with our names, every 10,240
 steps, and prints the scores of whole games of the sampled policy at the end, as a JSON line. The

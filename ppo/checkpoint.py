@@ -8,27 +8,37 @@ holds facts about the run as JSON, validated by the models below.
 import hashlib
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.folder import RunFolder, check_regular, free_name, write_whole
+from ppo.process.device import available_memory
 
 FORMAT = 3
 BEST = "best.ckpt"
 
-Count = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(0), Lt(2**63)]
 
 
 class CheckpointError(Exception):
     """No valid checkpoint, or one that does not fit; the message says what to do."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint that is not what was written."""
+
+
+class NewerVersionError(CheckpointError):
+    """A checkpoint of a newer version: it is neither read nor passed over."""
 
 
 class MisfitError(CheckpointError):
@@ -60,6 +70,8 @@ class TrainerFacts(_Facts):
     epochs: Count = 0
     games_played: Count = 0
     best_score: float | None = None
+    seed_every_episode: bool = False
+    observations: Count | None = None  # checksum of what the unfinished episodes show
     recent: tuple[tuple[float, Count], ...] = ()
     unfinished: tuple[UnfinishedFacts, ...] = ()
 
@@ -70,6 +82,7 @@ class Due(_Facts):
     log: bool = False
     evaluation: bool = False
     video: bool = False
+    replay_check: bool = False
 
 
 class SessionFacts(_Facts):
@@ -96,8 +109,10 @@ class Checkpoint:
 
     def group(self, name: str) -> list[np.ndarray]:
         """The arrays saved as ``name/0``, ``name/1`` and so on, in order."""
-        numbers = range(sum(key.startswith(f"{name}/") for key in self.arrays))
-        return [self.arrays[f"{name}/{number}"] for number in numbers]
+        keys = [f"{name}/{n}" for n in range(sum(k.startswith(f"{name}/") for k in self.arrays))]
+        if missing := [key for key in keys if key not in self.arrays]:
+            raise CheckpointError(f"the checkpoint of step {self.step} lacks {missing[0]}")
+        return [self.arrays[key] for key in keys]
 
 
 def grouped(name: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -105,43 +120,86 @@ def grouped(name: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{name}/{number}": array for number, array in enumerate(arrays)}
 
 
-def save(folder: RunFolder, checkpoint: Checkpoint, kept: int, best: bool = False) -> Path:
+def save(
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    kept: int,
+    best: bool = False,
+    keep_all: range = range(0),
+) -> Path:
     """Write a checkpoint, if ``best`` also as ``best.ckpt``, then remove all but the newest
-    ``kept``.
+    ``kept`` and those of the steps in ``keep_all``. Later ones, which a resume must have passed
+    over, are taken away first.
     """
     folder.checkpoints.mkdir(exist_ok=True)
-    path = folder.checkpoints / f"step-{checkpoint.step:012d}.ckpt"
+    path = folder.checkpoints / _name(checkpoint.step)
     content = encode(checkpoint)
+    for other in _newest_first(folder):
+        if _step_of(other) > checkpoint.step:
+            _set_aside(other)
     if best:  # first, since the other one records that the best is saved
         write_whole(folder.checkpoints / BEST, content)
     write_whole(path, content)
-    # Later ones are invalid, or the run would have resumed from them; they do not count.
-    paths = _newest_first(folder)
-    place = paths.index(path)
-    for old in [*paths[:place], *paths[place + kept :]]:
-        old.unlink()
+    for old in [other for other in _newest_first(folder) if other.is_file()][kept:]:
+        if _step_of(old) not in keep_all:
+            old.unlink()
     return path
+
+
+def _set_aside(path: Path) -> None:
+    """Remove a damaged checkpoint; any other one, which may be valid, is only renamed. Else a later
+    resume would go on from it, though the log no longer fits.
+    """
+    try:
+        _read(path)
+    except DamagedError:
+        path.unlink()
+        return
+    except (CheckpointError, OSError):
+        pass
+    aside = path.with_name(f"{path.name}.skipped")
+    path.rename(free_name(aside) if aside.exists() else aside)
 
 
 def steps(folder: RunFolder) -> list[int]:
     """The steps that have a checkpoint file, newest first."""
-    return [int(path.stem.removeprefix("step-")) for path in _newest_first(folder)]
+    return [_step_of(path) for path in _newest_first(folder)]
 
 
 def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> Checkpoint:
     """The newest valid checkpoint, the best one if no other is; ``warn`` is called for each
     invalid one that is skipped.
 
-    Raises CheckpointError if none is valid; nothing is changed.
+    Raises CheckpointError if none is valid, NewerVersionError for one that a newer version made;
+    nothing is changed.
     """
     paths = [*_newest_first(folder), *folder.checkpoints.glob(BEST)]
     for path in paths:
         try:
-            return decode(path.read_bytes())
+            return _read(path)
+        except NewerVersionError as error:
+            raise NewerVersionError(
+                f"{path} was made by a newer version: {error}. Use that version, or move the file "
+                "away to use an older checkpoint; nothing was changed"
+            ) from error
         except (CheckpointError, OSError) as error:
-            warn(f"{path} is skipped: {error}")
+            warn(f"{path} is skipped: {getattr(error, 'strerror', None) or error}")
     found = f"none of {len(paths)} checkpoints is valid" if paths else "there is no checkpoint"
     raise CheckpointError(f"{folder.checkpoints}: {found}; nothing was changed")
+
+
+def at(folder: RunFolder, step: int) -> Checkpoint:
+    """The checkpoint of a step. Raises CheckpointError if there is none, or an invalid one."""
+    path = folder.checkpoints / _name(step)
+    if not path.exists():
+        there = ", ".join(f"{step:,}" for step in steps(folder)) or "none"
+        raise CheckpointError(
+            f"{folder.path} has no checkpoint of step {step:,}; there is: {there}"
+        )
+    try:
+        return _read(path)
+    except (CheckpointError, OSError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def load_weights(logdir: str | Path) -> list[np.ndarray]:
@@ -167,34 +225,93 @@ def encode(checkpoint: Checkpoint) -> bytes:
 def decode(content: bytes) -> Checkpoint:
     """The checkpoint in a file's content. Raises CheckpointError if anything is wrong with it."""
     head, newline, _ = content[:200].partition(b"\n")
-    found = re.fullmatch(rb"ppo-checkpoint-(\d+) ([0-9a-f]{64})", head) if newline else None
+    number = _format_of(head)
+    found = re.fullmatch(rb"ppo-checkpoint-\d+ ([0-9a-f]{64})", head) if newline else None
     if not found:
-        raise CheckpointError("it is not a checkpoint, or its first line is damaged")
-    number, checksum = int(found[1]), found[2]
-    if number not in _READERS:
-        raise CheckpointError(
-            f"its format is ppo-checkpoint-{number}; this version reads the formats "
-            f"{' and '.join(map(str, _READERS))}"
-        )
+        raise DamagedError("it is not a checkpoint, or its first line is damaged")
     body = content[len(head) + 1 :]
-    if hashlib.sha256(body).hexdigest().encode() != checksum:
-        raise CheckpointError("its checksum is wrong: it is truncated or damaged")
+    if hashlib.sha256(body).hexdigest().encode() != found[1]:
+        raise DamagedError("its checksum is wrong: it is truncated or damaged")
     try:
-        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        facts = _READERS[number](json.loads(arrays.pop("facts").tobytes()))
-        return Checkpoint(
-            int(facts["step"]),
-            arrays,
-            TrainerFacts.model_validate(facts["trainer"]),
-            SessionFacts.model_validate(facts["session"]),
-        )
+        return _decode(number, body)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"its {where} is no state of a run: {first['msg']}") from error
-    except (LookupError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"its content cannot be read: {error}") from error
+        # The checksum is right, so a fact that is not known here was written by a program.
+        kind = NewerVersionError if first["type"] == "extra_forbidden" else CheckpointError
+        raise kind(f"its {where} is no state of a run: {first['msg']}") from error
+    except Exception as error:  # a crafted file may raise anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"its content cannot be read: {reason}") from error
+
+
+def _format_of(head: bytes) -> int:
+    """The format that a first line names; 0 if it names none, and is damaged. Raises
+    CheckpointError for one that is not read here.
+    """
+    found = re.match(rb"ppo-checkpoint-(\d+)\b", head)
+    number = int(found[1]) if found else 0
+    if found and number not in _READERS:
+        kind = NewerVersionError if number > FORMAT else CheckpointError
+        raise kind(
+            f"its format is ppo-checkpoint-{number}; this version reads the formats "
+            f"{' and '.join(map(str, _READERS))}"
+        )
+    return number
+
+
+def _decode(number: int, body: bytes) -> Checkpoint:
+    arrays = _unpack(body)
+    facts = _READERS[number](json.loads(arrays.pop("facts").tobytes()))
+    if type(facts["step"]) is not int or facts["step"] < 0:
+        raise ValueError("its step is no number of steps")
+    for key, array in arrays.items():
+        if key.startswith("actions/") and not _are_actions(array):
+            raise ValueError(f"its {key} is no list of actions")
+    return Checkpoint(
+        facts["step"],
+        arrays,
+        TrainerFacts.model_validate(facts["trainer"]),
+        SessionFacts.model_validate(facts["session"]),
+    )
+
+
+def _are_actions(array: np.ndarray) -> bool:
+    return array.ndim == 1 and (not array.size or (array.dtype.kind in "iu" and array.min() >= 0))
+
+
+def _unpack(body: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an ``npz`` as ``np.savez`` writes it. Raises ValueError if it is compressed, or
+    says to be larger than it is, before memory is taken for it.
+    """
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        members = archive.infolist()
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        if not stored or sum(member.file_size for member in members) > len(body):
+            raise ValueError("it is compressed, or says to be larger than it is")
+        return {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
+
+
+def _array(content: bytes) -> np.ndarray:
+    """The array in a file as ``np.save`` writes it. Raises ValueError for one that does not hold
+    just the numbers that its head announces.
+    """
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    shape, fortran, dtype = _HEADS[version](file)
+    size = len(content) - file.tell()
+    if dtype.kind not in "biuf" or min(shape, default=0) < 0:
+        raise ValueError(f"it holds an array of {dtype} of the shape {shape}")
+    if math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"an array of the shape {shape} has {size} bytes")
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    return np.ndarray(shape, dtype, content, offset=file.tell(), order=order).copy("K")
+
+
+_HEADS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
@@ -203,10 +320,11 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     """
     facts = flat["facts"]
     names = UnfinishedFacts.model_fields
-    trainer = {key: facts[key] for key in TrainerFacts.model_fields if key != "unfinished"}
+    newer = {"unfinished", "seed_every_episode", "observations"}
+    trainer = {key: facts[key] for key in TrainerFacts.model_fields if key not in newer}
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
     session = {key: facts[key] for key in SessionFacts.model_fields if key != "due"}
-    session["due"] = dict(zip(Due.model_fields, facts["due"], strict=True))
+    session["due"] = dict(zip(("log", "evaluation", "video"), facts["due"], strict=True))
     return {"step": flat["step"], "trainer": trainer, "session": session}
 
 
@@ -216,5 +334,29 @@ _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+def _read(path: Path) -> Checkpoint:
+    """The checkpoint in a file. Raises CheckpointError or OSError."""
+    check_regular(path)
+    if path.stat().st_size > available_memory():
+        raise CheckpointError("it is larger than the available memory")
+    found = decode(path.read_bytes())
+    if path.name not in (BEST, _name(found.step)):
+        raise CheckpointError(f"it is of step {found.step}: it was renamed")
+    return found
+
+
+def _name(step: int) -> str:
+    return f"step-{step:012d}.ckpt"
+
+
+def _step_of(path: Path) -> int:
+    """The step in a name; -1 in one that ``_name`` does not give."""
+    found = re.fullmatch(r"step-([0-9]{12,})\.ckpt", path.name)
+    step = int(found[1]) if found else -1
+    return step if found and path.name == _name(step) else -1
+
+
 def _newest_first(folder: RunFolder) -> list[Path]:
-    return sorted(folder.checkpoints.glob("step-*.ckpt"), reverse=True)
+    """The run's own checkpoints: files of any other name are neither read nor removed."""
+    own = [path for path in folder.checkpoints.glob("step-*.ckpt") if _step_of(path) >= 0]
+    return sorted(own, key=_step_of, reverse=True)

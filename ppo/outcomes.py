@@ -1,4 +1,4 @@
-"""How a run can end before it is done."""
+"""How a run can end other than done."""
 
 import numpy as np
 
@@ -7,12 +7,22 @@ class Stopped(Exception):
     """The run was asked to stop; everything was saved."""
 
 
+class NotFinite(Exception):
+    """The network's output for ``observations`` is not finite."""
+
+    def __init__(self, observations: np.ndarray):
+        self.observations = observations.copy()
+        super().__init__(
+            "the network's output is not finite: its weights are not, or the observations are not"
+        )
+
+
 class Diverged(Exception):
-    """A loss or a gradient was not finite; it was not applied. ``batch`` led to it."""
+    """A number was not finite; nothing of it is saved. ``batch`` is what led to it."""
 
     def __init__(self, step: int, batch: dict[str, np.ndarray]):
         self.step, self.batch = step, batch
         super().__init__(
-            f"a number was not finite after step {step}; nothing of it was applied. Lower "
+            f"a number was not finite after step {step}; nothing of it was saved. Lower "
             "learning_rate, or look for rewards or observations that are not finite"
         )

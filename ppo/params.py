@@ -5,6 +5,7 @@ All faults of a file are listed at once, each with its remedy, before anything i
 
 import difflib
 import json
+import stat
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ class GameSettings(_Group):
     env_id: str = Field(
         "PongNoFrameskip-v4",
         description="the game: PongNoFrameskip-v4, ALE/Pong-v5 or Pong style, or any Gymnasium "
-        "environment with discrete actions",
+        "environment with discrete actions; MODULE:ID imports MODULE, which runs its code",
     )
     num_envs: int = Field(8, ge=1, le=1024, description="envs: games played at once")
     frame_skip: int = Field(
@@ -163,11 +164,23 @@ class RunSettings(_Group):
     log_interval: int = Field(1024, ge=1, description="steps between log entries")
     checkpoint_interval: int = Field(50_000, ge=1, description="steps between checkpoints")
     checkpoints_kept: int = Field(3, ge=1, description="newest checkpoints that are kept")
+    keep_checkpoints_from: int | None = Field(
+        None, ge=0, description="also keep every checkpoint from this step on; null: none"
+    )
+    keep_checkpoints_to: int | None = Field(
+        None, ge=0, description="the last step of those; null: no end"
+    )
     diagnostics_interval: int = Field(
         20_000, ge=0, description="steps between diagnostics of gradient and network; 0: none"
     )
     evaluation_interval: int = Field(0, ge=0, description="steps between evaluations; 0: none")
     evaluation_games: int = Field(10, ge=1, le=10_000, description="whole games of an evaluation")
+    replay_check_interval: int = Field(
+        250_000,
+        ge=0,
+        description="steps between checks that an episode, played again in the background, goes "
+        "as it did; 0: none",
+    )
     video_interval: int = Field(250_000, ge=0, description="steps between videos; 0: none")
 
 
@@ -227,6 +240,14 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return self.num_iterations * self.batch_size
 
     @property
+    def checkpoints_always_kept(self) -> range:
+        """The steps whose checkpoints are kept beside the newest."""
+        if self.keep_checkpoints_from is None:
+            return range(0)
+        last = self.whole_steps if self.keep_checkpoints_to is None else self.keep_checkpoints_to
+        return range(self.keep_checkpoints_from, last + 1)
+
+    @property
     def slope_beyond_target(self) -> float:
         """Slope of the surrogate beyond its target, from either of its settings."""
         if self.beyond_target_slope is not None:
@@ -283,6 +304,8 @@ def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check
 
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe may never end
+            raise ValueError("not a regular file")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -357,12 +380,22 @@ def _show(value: Any) -> str:
 
 def _inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
     """Inconsistencies between settings; those that involve an invalid one are skipped."""
-    faults = []
+    faults = [_float32_fault(k, v) for k, v in params if k not in bad and not _fits_float32(v)]
     if not bad & {"num_envs", "num_steps", "num_minibatches"}:
         faults += _minibatch_faults(params, bad)
     if not bad & {"peaked_policy_loss", "beyond_target_slope", "quadratic_policy_loss"}:
         faults += _surrogate_faults(params)
     return faults
+
+
+def _fits_float32(value: Any) -> bool:
+    """Whether the update, which computes in float32, makes neither 0 nor infinity of a number."""
+    return not isinstance(value, float) or value == 0 or 2.0**-126 <= abs(value) < 2.0**128
+
+
+def _float32_fault(key: str, value: float) -> str:
+    what = "too small" if abs(value) < 1 else "too large"
+    return f"{key} = {value!r}: {what} for float32, in which training computes"
 
 
 def _surrogate_faults(params: Params) -> list[str]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.model import in_shards, log_prob
+from ppo.outcomes import NotFinite
 from ppo.params import NetworkSettings
 
 Choice = Literal["sampled", "greedy"]
@@ -45,7 +46,10 @@ class Policy:
         ``ppo.process.keys``).
         """
         decided = self._found(observations.shape)(tf.constant(observations), tf.constant(key))
-        return Decisions(*(tensor.numpy() for tensor in decided))
+        decisions = Decisions(*(tensor.numpy() for tensor in decided))
+        if not (np.isfinite(decisions.log_probs).all() and np.isfinite(decisions.values).all()):
+            raise NotFinite(observations)
+        return decisions
 
     def values(self, observations: np.ndarray) -> np.ndarray:
         """The values of observations [n, ...], [n]."""
@@ -59,6 +63,8 @@ class Policy:
             actions = tf.argmax(logits, axis=-1, output_type=tf.int32)
         else:
             actions = tf.random.stateless_categorical(logits, 1, key, dtype=tf.int32)[:, 0]
+        # From logits that are NaN an action is drawn that does not exist.
+        actions = tf.minimum(actions, logits.shape[1] - 1)
         return actions, log_prob(logits, actions), values
 
     def _concrete(self, shape: tuple[int, ...]) -> Callable:

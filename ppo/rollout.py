@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from ppo.policy import Policy
 
 
-class NotFinite(Exception):
-    """The network's output for ``observations`` is not finite."""
-
-    def __init__(self, observations: np.ndarray):
-        self.observations = observations.copy()
-        super().__init__("the network's output is not finite")
-
-
 @dataclass(frozen=True)
 class Rollout:
     """T steps of N envs; arrays are [T, N], observations [T, N, ...].
@@ -91,8 +83,6 @@ class Collector:
     def _send(self, t: int, vector: EnvVector, action_key: np.ndarray) -> None:
         columns = vector.columns
         actions, log_probs, values = self.policy.act(vector.observations, action_key)
-        if not (np.isfinite(log_probs).all() and np.isfinite(values).all()):
-            raise NotFinite(vector.observations)
         vector.send(actions)
         self._observations[t, columns] = vector.observations
         self._actions[t, columns] = actions

@@ -1,5 +1,7 @@
 """Entry points of training: run and resume. TensorFlow is imported only when a run starts."""
 
+import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +13,11 @@ from ppo.envs import catalog
 from ppo.files.folder import RunFolder, check_new, check_run, owned, write_whole
 from ppo.outcomes import Diverged, Stopped
 from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, ResolvedParams
-from ppo.process.device import start_tensorflow
+from ppo.process.device import available_memory, start_tensorflow
 from ppo.process.signals import StopRequest
 from ppo.resolve import resolved
 
-__all__ = ["Diverged", "Stopped", "resume", "run"]
+__all__ = ["Diverged", "Stopped", "fork", "resume", "run"]
 
 # What a run's games, network, storage and bits depend on.
 FIXED_ON_RESUME = frozenset(
@@ -27,6 +29,10 @@ FIXED_ON_RESUME = frozenset(
 )
 
 
+# What the shapes of the weights, or the game itself, depend on.
+FIXED_ON_FORK = frozenset(["env_id", "full_action_space", "screen_size", "frame_stack", "network"])
+
+
 def run(settings: Params, logdir: str | Path, began: float | None = None) -> None:
     """Train from the beginning, in a new or empty folder. The run's clock started at ``began``,
     a reading of time.monotonic(), or now.
@@ -36,16 +42,22 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     logdir, began = Path(logdir), began or time.monotonic()
     check_new(logdir)
     whole = resolved(settings)
+    _check_memory(whole)
     workers = start_tensorflow(whole.threads, connect)
 
-    from ppo.runs.session import Session
+    from ppo.runs.session import Session, Start
 
     with StopRequest() as stop, owned(logdir) as folder:
         write_whole(folder.params, whole.to_json().encode())
-        Session(whole, folder, stop, began, workers).go()
+        Session(whole, folder, stop, began, workers, Start()).go()
 
 
-def resume(logdir: str | Path, overrides: Sequence[str] = (), began: float | None = None) -> None:
+def resume(
+    logdir: str | Path,
+    overrides: Sequence[str] = (),
+    began: float | None = None,
+    new_games: bool = False,
+) -> None:
     """Resume from the newest valid checkpoint of a run, or say that it is done.
 
     ``overrides`` may change settings that are not in FIXED_ON_RESUME.
@@ -56,18 +68,79 @@ def resume(logdir: str | Path, overrides: Sequence[str] = (), began: float | Non
     stored = params.load(RunFolder(logdir).params, checks=[catalog.check])
     whole = resolved(params.load(RunFolder(logdir).params, overrides, [catalog.check]))
     changes = _changes(stored.model_dump(), whole)
+    _check_memory(whole)
     workers = start_tensorflow(whole.threads, connect)
 
-    from ppo.runs.session import Session
+    from ppo.runs.session import Session, Start
 
     with StopRequest() as stop, owned(logdir) as folder:
         newest = _newest(folder)
         if newest:  # params.json may have been edited by hand
             changes = _changes(newest.session.params, whole)
-        Session(whole, folder, stop, began, workers, newest, changes).go()
+        start = Start(newest, changes, new_games)
+        Session(whole, folder, stop, began, workers, start).go()
 
 
-def _changes(before: Mapping[str, Any], now: ResolvedParams) -> dict[str, tuple[object, object]]:
+def fork(
+    source: str | Path,
+    logdir: str | Path,
+    overrides: Sequence[str] = (),
+    step: int | None = None,
+    began: float | None = None,
+) -> None:
+    """Begin a new run with the weights, optimiser, unfinished games and counters of another's
+    checkpoint: that of a step, or its newest valid one. The other run may be in progress.
+
+    With nothing changed, it repeats the other run bit for bit. ``overrides`` may change all that is
+    not in FIXED_ON_FORK. With fewer envs the last ones' games are dropped, with more of them new
+    games begin, and new games begin in all of them if their rules change (frame skip, sticky
+    actions, no-ops, FIRE, time limit). The steps of a rollout, epochs and minibatches may change,
+    since a step is counted as it is made.
+
+    Raises as ``run`` and ``resume``.
+    """
+    source, logdir, began = Path(source), Path(logdir), began or time.monotonic()
+    check_new(logdir)
+    check_run(source)
+    origin = RunFolder(source)
+    whole = resolved(params.load(origin.params, overrides, [catalog.check]))
+    saved = checkpoint.newest(origin, warn=print) if step is None else checkpoint.at(origin, step)
+    changes = _changes(saved.session.params, whole, FIXED_ON_FORK, "fork")
+    _check_memory(whole)
+    workers = start_tensorflow(whole.threads, connect)
+
+    from ppo.runs.session import Session, Start
+
+    with StopRequest() as stop, owned(logdir) as folder:
+        write_whole(folder.params, whole.to_json().encode())
+        told = {"run": str(source.absolute()), "step": saved.step, "changes": changes}
+        write_whole(folder.origin, (json.dumps(told, indent=2) + "\n").encode())
+        start = Start(saved, changes, fork_of=source)
+        Session(whole, folder, stop, began, workers, start).go()
+
+
+def _check_memory(params: ResolvedParams) -> None:
+    """Raise ParamsError if the observations of a rollout of an Atari game do not fit the memory."""
+    if not catalog.rules_of(params).is_atari:
+        return
+    wanted = params.batch_size * math.prod(catalog.observation_shape(params))  # bytes
+    available = available_memory()
+    if wanted > available:
+        raise ParamsError(
+            [
+                f"num_envs {params.num_envs} x num_steps {params.num_steps}: the observations of "
+                f"one rollout take {wanted / 2**30:.1f} GiB of memory, of which this machine has "
+                f"{available / 2**30:.1f} GiB available; choose smaller ones"
+            ]
+        )
+
+
+def _changes(
+    before: Mapping[str, Any],
+    now: ResolvedParams,
+    fixed: frozenset[str] = FIXED_ON_RESUME,
+    what: str = "resume",
+) -> dict[str, tuple[object, object]]:
     """The settings that differ, with both values. Raises ParamsError for those that may not.
 
     A setting that the run does not have yet counts as its default.
@@ -75,10 +148,10 @@ def _changes(before: Mapping[str, Any], now: ResolvedParams) -> dict[str, tuple[
     old = {key: before.get(key, field.default) for key, field in Params.model_fields.items()}
     changes = {key: (old[key], new) for key, new in now if new != old[key]}
     refused = [
-        f"{key} = {new!r}: this run began with {old!r}, which a resume cannot change; "
+        f"{key} = {new!r}: this run began with {old!r}, which a {what} cannot change; "
         "start a new run for it"
         for key, (old, new) in changes.items()
-        if key in FIXED_ON_RESUME
+        if key in fixed
     ]
     if refused:
         raise ParamsError(refused)

@@ -1,7 +1,6 @@
 """The training loop: rollout, advantages, update. It reads and writes no files."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,21 +10,21 @@ from ppo import diagnostics, model
 from ppo.advantages import explained_variance, gae
 from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
 from ppo.distribution import OneWorker, Workers
-from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
-from ppo.envs.vector import vectors
+from ppo.envs.fleet import Fleet
 from ppo.objective import Batch
-from ppo.outcomes import Diverged
+from ppo.outcomes import Diverged, NotFinite
 from ppo.params import ResolvedParams
 from ppo.policy import Policy
 from ppo.process.device import has_gpu, shards
 from ppo.process.keys import Purpose, key, seed31
 from ppo.process.signals import Interrupted
-from ppo.rollout import Collector, NotFinite
+from ppo.rollout import Collector
 from ppo.schedules import crossed, scheduled
+from ppo.tally import Tally
 from ppo.update import NO_MEMORY, Updater, flattened
 
-RECENT_EPISODES = 100
+MOST_RESETS = 1000  # since a seed; more than any run makes
 
 
 @dataclass(frozen=True)
@@ -47,32 +46,33 @@ class Iteration:
 class Trainer:
     """Envs, network and optimiser of a run."""
 
-    def __init__(self, params: ResolvedParams, workers: Workers | None = None):
+    def __init__(
+        self,
+        params: ResolvedParams,
+        workers: Workers | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ):
+        """Raises Interrupted on request, while the emulators are built."""
         self.params, self.workers = params, workers or OneWorker()
-        self.rules = rules_of(params)
-        # On a CPU envs and network use all cores in turn: running at once was slower.
-        self.vectors = vectors(params, self.rules, count=2 if has_gpu() else 1)
-        self.num_actions = self.vectors[0].num_actions
+        # On a CPU envs and network take all cores in turn: side by side they were slower.
+        self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted)
         self.model = model.of_settings(
-            self.vectors[0].observations.shape[1:],
-            self.num_actions,
+            self.envs.observation_shape,
+            self.envs.num_actions,
             params,
             seed31(params.seed, Purpose.NETWORK),
         )
         self.policy = Policy(self.model, shards(params.threads))
         self.updater = Updater(self.model, params, shards(params.threads), self.workers)
         self.diagnostics = diagnostics.Diagnostics(self.model, params)
-        self.collector = Collector(self.vectors, self.policy, params)
+        self.collector = Collector(self.envs.vectors, self.policy, params)
         self.smoothed = NO_MEMORY
-        self.iteration = self.episodes_played = self.epochs = 0
-        self.best_score: float | None = None
-        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
-        self._unfinished = self._snapshots()
+        self.tally = Tally()
 
     @property
     def step(self) -> int:
         """Steps so far."""
-        return self.iteration * self.params.batch_size
+        return self.tally.step
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
         """Learning rate and clip range of the update that follows the rollout begun at a step."""
@@ -90,13 +90,14 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or the score was reached that ends the run."""
-        return self.iteration >= self.params.num_iterations or self._score_reached()
+        done = self.step >= self.params.whole_steps
+        return done or self.tally.reached(self.params.stop_at_score)
 
     def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
         """Improve the policy until the run is finished, or ``stop`` returns True.
 
-        A stop interrupts a rollout at once and lets an update finish; the state is then that of
-        the end of the last iteration. Raises Diverged.
+        A stop interrupts a rollout at once and an update after its end; the state is then that of
+        the last iteration's end. Raises Diverged.
         """
         while not self.workers.any(self.finished or stop()):
             try:
@@ -107,27 +108,22 @@ class Trainer:
                 raise Diverged(self.step, {"observations": error.observations}) from error
 
     def state(self) -> Checkpoint:
-        """Everything needed to resume training, as of the end of the last iteration."""
-        episodes = [episode for snapshot in self._unfinished for episode in snapshot]
+        """The state from which training resumes, at the end of the last iteration."""
         arrays = {
             **grouped("weights", self.model.get_weights()),
             **grouped("adam", [variable.numpy() for variable in self.updater.adam.variables()]),
-            **grouped("actions", [episode.actions for episode in episodes]),
+            **grouped("actions", [episode.actions for episode in self.envs.unfinished]),
             "smoothed": self.smoothed,
         }
         facts = TrainerFacts(
-            iteration=self.iteration,
-            epochs=self.epochs,
-            games_played=self.episodes_played,
-            best_score=self.best_score,
-            recent=tuple(self.recent),
+            **self.tally.facts(),
+            seed_every_episode=self.envs.seeds_every_episode,
+            observations=self.envs.shown,
             unfinished=tuple(
                 UnfinishedFacts(
-                    seeds_used=episode.seeds_used,
-                    seed=episode.reset.seed,
-                    resets=episode.reset.resets,
+                    seeds_used=of.seeds_used, seed=of.reset.seed, resets=of.reset.resets
                 )
-                for episode in episodes
+                for of in self.envs.unfinished
             ),
         )
         return Checkpoint(self.step, arrays, facts)
@@ -140,41 +136,46 @@ class Trainer:
         Raises MisfitError if the checkpoint is of other settings, EpisodeMismatch if an episode
         does not replay as recorded, Interrupted on request.
         """
+        episodes, envs = len(checkpoint.trainer.unfinished), self.params.num_envs
+        if episodes != envs:
+            raise MisfitError(checkpoint.step, f"{episodes} unfinished games for {envs} envs")
+        self.fork(checkpoint, True, interrupted)
+
+    def fork(
+        self,
+        checkpoint: Checkpoint,
+        same_rules: bool,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Begin with the state of a run whose settings may have been others.
+
+        Of its unfinished episodes as many continue as there are envs; further envs begin new ones,
+        and so do all of them unless the games have the ``same_rules``. Raises as ``restore``.
+        """
         self._check_fit(checkpoint)
-        facts = checkpoint.trainer
         self.model.set_weights(checkpoint.group("weights"))
         adam = zip(self.updater.adam.variables(), checkpoint.group("adam"), strict=True)
         for variable, array in adam:
             variable.assign(array)
         self.smoothed = checkpoint.arrays["smoothed"]
-        self.iteration, self.epochs = facts.iteration, facts.epochs
-        self.episodes_played, self.best_score = facts.games_played, facts.best_score
-        self.recent.extend(facts.recent)
-        episodes = [
-            UnfinishedEpisode(of.seeds_used, Reset(of.seed, of.resets), actions)
-            for of, actions in zip(facts.unfinished, checkpoint.group("actions"), strict=True)
-        ]
-        for vector in self.vectors:
-            vector.restore(episodes[vector.columns], interrupted)
-        self._unfinished = self._snapshots()
+        self.tally.restore(checkpoint)
+        facts = checkpoint.trainer
+        if facts.seed_every_episode:
+            self.envs.seed_every_episode()
+        if same_rules:
+            episodes = [
+                UnfinishedEpisode(of.seeds_used, Reset(of.seed, of.resets), actions)
+                for of, actions in zip(facts.unfinished, checkpoint.group("actions"), strict=True)
+            ]
+            self.envs.restore(episodes, facts.observations, interrupted)
 
     def totals(self) -> dict[str, float]:
-        """Scalars of the whole run so far, not averaged over updates."""
-        totals: dict[str, float] = {
-            "rollout/games": self.episodes_played,
-            "time/frames": self.step * self.rules.frames_per_step,
-            "train/n_updates": self.epochs,
-        }
-        if self.best_score is not None:
-            totals["rollout/ep_rew_best"] = self.best_score
-            totals["rollout/ep_rew_mean"] = self._recent_mean()
-            totals["rollout/ep_len_mean"] = float(np.mean([steps for _, steps in self.recent]))
-        return totals
+        """Scalars that are no means over the last updates, but say how the run stands."""
+        return self.tally.scalars() | {"time/frames": self.step * self.envs.rules.frames_per_step}
 
     def close(self) -> None:
         """Free the emulators."""
-        for vector in self.vectors:
-            vector.close()
+        self.envs.close()
 
     def _check_fit(self, checkpoint: Checkpoint) -> None:
         """Raise MisfitError unless every array has the shape of the one it restores."""
@@ -183,20 +184,20 @@ class Trainer:
             theirs, ours = ([a.shape for a in of.group(name)] for of in (checkpoint, state))
             if theirs != ours:
                 raise MisfitError(checkpoint.step, f"its {name} are {theirs}, the run's {ours}")
-        counts = {
-            "unfinished games": (len(checkpoint.trainer.unfinished), self.params.num_envs),
-            "lists of actions": (len(checkpoint.group("actions")), self.params.num_envs),
-            "step": (checkpoint.step, checkpoint.trainer.iteration * self.params.batch_size),
-        }
-        for name, (its, wanted) in counts.items():
-            if its != wanted:
-                raise MisfitError(checkpoint.step, f"{name}: {its} in place of {wanted}")
+        actions, episodes = len(checkpoint.group("actions")), len(checkpoint.trainer.unfinished)
+        if actions != episodes:
+            raise MisfitError(checkpoint.step, f"{episodes} unfinished games, actions of {actions}")
+        of_actions = checkpoint.group("actions")
+        if any(a.size and not 0 <= a.min() <= a.max() < self.envs.num_actions for a in of_actions):
+            raise MisfitError(checkpoint.step, "an action that the game does not have")
+        if any(episode.resets > MOST_RESETS for episode in checkpoint.trainer.unfinished):
+            raise MisfitError(checkpoint.step, f"more than {MOST_RESETS} resets since a seed")
         if getattr(checkpoint.arrays.get("smoothed"), "shape", None) != (2,):
             raise MisfitError(checkpoint.step, "it lacks the state of the value rescaling")
 
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
         p, step, began = self.params, self.step, time.perf_counter()
-        rollout = self.collector.collect(self.iteration, stop)
+        rollout = self.collector.collect(self.tally.iteration, stop)
         advantages, returns = gae(
             rollout.rewards,
             rollout.values,
@@ -216,13 +217,14 @@ class Trainer:
         rollout_seconds = time.perf_counter() - began
         learning_rate, clip_range = self.scheduled_at(step)
         diagnosed = self._diagnose(batch, clip_range)
-        shuffle_key = key(p.seed, Purpose.SHUFFLE, self.iteration)
+        shuffle_key = key(p.seed, Purpose.SHUFFLE, self.tally.iteration)
         began = time.perf_counter()
         result = self.updater.update(batch, shuffle_key, learning_rate, clip_range, self.smoothed)
         if not result.finite:
             raise Diverged(step, {name: t.numpy() for name, t in batch._asdict().items()})
         self.smoothed = result.smoothed
-        self._count(rollout.episodes, result.epochs)
+        self.tally.count(p.batch_size, result.epochs, rollout.episodes)
+        self.envs.note()
         scalars = (
             diagnosed
             | result.scalars()
@@ -237,39 +239,18 @@ class Trainer:
         )
         return Iteration(step, self.step, rollout.episodes, scalars)
 
-    def _count(self, episodes: list[Episode], epochs: int) -> None:
-        self.iteration += 1
-        self.epochs += epochs
-        self.episodes_played += len(episodes)
-        self.recent.extend((episode.score, episode.steps) for episode in episodes)
-        scores = [episode.score for episode in episodes]
-        if self.best_score is not None:
-            scores.append(self.best_score)
-        self.best_score = max(scores, default=None)
-        self._unfinished = self._snapshots()
-
     def _diagnose(self, batch: Batch, clip_range: float) -> dict[str, float]:
         after = self.step + self.params.batch_size
         if not crossed(self.params.diagnostics_interval, self.step, after):
             return {}
-        draw = key(self.params.seed, Purpose.DIAGNOSIS, self.iteration)
+        draw = key(self.params.seed, Purpose.DIAGNOSIS, self.tally.iteration)
         return self.diagnostics.measure(batch, draw, clip_range, self.smoothed)
 
     def _action_shares(self, actions: np.ndarray) -> dict[str, float]:
-        shares = np.bincount(actions.ravel(), minlength=self.num_actions) / actions.size
+        shares = np.bincount(actions.ravel(), minlength=self.envs.num_actions) / actions.size
         return {f"actions/share_{action}": float(share) for action, share in enumerate(shares)}
 
-    def _recent_mean(self) -> float:
-        """Mean score of the last episodes."""
-        return float(np.mean([score for score, _ in self.recent]))
 
-    def _score_reached(self) -> bool:
-        target = self.params.stop_at_score
-        return (
-            target is not None
-            and len(self.recent) == RECENT_EPISODES
-            and self._recent_mean() >= target
-        )
-
-    def _snapshots(self) -> list[list[UnfinishedEpisode]]:
-        return [vector.snapshot() for vector in self.vectors]
+def _facts_of(episode: UnfinishedEpisode) -> UnfinishedFacts:
+    reset = episode.reset
+    return UnfinishedFacts(seeds_used=episode.seeds_used, seed=reset.seed, resets=reset.resets)

@@ -44,7 +44,8 @@ class UpdateResult:
 
     ``means``, ``maxima`` and ``grad_norms`` have an entry for each epoch that ran: the mean, or
     the largest value, over its minibatches. ``smoothed`` is the value rescaling's state.
-    ``finite`` is False if a gradient was not; it was not applied, and the update ended there.
+    ``finite`` is False if a gradient was not, which was not applied, or if a weight or a moment of
+    the optimiser no longer is.
     """
 
     means: dict[str, np.ndarray]
@@ -145,6 +146,10 @@ class Updater:
                 kl = Means(*tf.unstack(epoch_means[:-1])).approx_kl
                 proceed = finite and self.workers.mean(kl) <= p.target_kl
             epochs += 1
+        # A finite gradient can still overflow the optimiser, or a weight.
+        state = [*self.weights, *self.adam.first, *self.adam.second]
+        all_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in state])
+        finite = finite and self.workers.every(all_finite)
         return (
             Means(*tf.unstack(means[:, :-1], axis=1)),
             Maxima(*tf.unstack(maxima, axis=1)),

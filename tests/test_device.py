@@ -1,9 +1,14 @@
 """How TensorFlow is started, in processes of their own."""
 
+import io
+import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from ppo.process import device
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,11 +37,77 @@ except DeviceError as error:
 """
 
 
-def run(code: str) -> subprocess.CompletedProcess:
+KERAS_WAS_TOLD_OTHERWISE = """
+import os, sys
+os.close(2)  # nor is there a stream for messages
+sys.stderr = None
+from ppo.process.device import start_tensorflow
+start_tensorflow(1)
+import keras
+print(keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format())
+print(keras.config.epsilon(), keras.layers.Dense(1).compute_dtype)
+"""
+ANOTHER_KERAS = """
+import sys, types
+keras = types.ModuleType("keras")
+keras.backend = types.SimpleNamespace(backend=lambda: "jax")
+sys.modules["keras"] = keras
+from ppo.process.device import DeviceError, start_tensorflow
+try:
+    start_tensorflow(1)
+except DeviceError as error:
+    print(error)
+"""
+NO_TEMPORARY_FOLDER = """
+import tempfile
+
+def none():
+    raise FileNotFoundError(2, "No usable temporary directory found")
+
+tempfile._get_default_tempdir = none
+from ppo.process.device import DeviceError, start_tensorflow
+try:
+    start_tensorflow(1)
+except DeviceError as error:
+    print(error)
+"""
+
+
+def run(code: str, **more: str) -> subprocess.CompletedProcess:
     bare = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=bare, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=ROOT, env=bare | more, capture_output=True, text=True
     )
+
+
+def test_what_the_user_told_keras_changes_nothing(tmp_path):
+    (tmp_path / ".keras").mkdir()
+    told = {"floatx": "float16", "epsilon": 0.1, "backend": "jax"}
+    told["image_data_format"] = "channels_first"
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(told))
+    done = run(KERAS_WAS_TOLD_OTHERWISE, HOME=str(tmp_path), KERAS_BACKEND="jax")
+    assert done.stdout.split() == ["tensorflow", "float32", "channels_last", "1e-07", "float32"]
+
+
+def test_a_process_whose_keras_runs_on_something_else_is_refused():
+    done = run(ANOTHER_KERAS)
+    assert done.stdout.startswith("Keras already runs on jax"), done.stderr
+
+
+def test_without_a_folder_for_temporary_files_one_line_says_what_to_do():
+    done = run(NO_TEMPORARY_FOLDER)
+    assert "set TMPDIR" in done.stdout and done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_available_memory_is_that_of_the_system():
+    assert 2**20 < device.available_memory() < 2**60
+    assert device.available_memory() % 1024 == 0
+
+
+def test_where_the_system_says_nothing_memory_is_without_end(monkeypatch):
+    monkeypatch.setattr(device, "open", lambda _: io.StringIO("MemFree: 1 kB\n"), raising=False)
+    assert device.available_memory() == math.inf
 
 
 def test_workers_are_connected_before_any_operation_runs():

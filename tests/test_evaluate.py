@@ -48,7 +48,7 @@ def facts(evaluation: Evaluation) -> list[tuple]:
 
 def of(scores: list[float]) -> Evaluation:
     actions = np.zeros(1, np.int32)
-    return Evaluation([Episode(Reset(0, 0), actions, score, 1) for score in scores])
+    return Evaluation([Episode(Reset(0, 0), actions, score, 1, 0) for score in scores])
 
 
 # Which games
@@ -151,7 +151,7 @@ def test_an_evaluated_atari_game_can_be_played_again(sticky: float):
 def test_mean_score_and_mean_length():
     evaluation = Evaluation(
         [
-            Episode(Reset(0, 0), np.zeros(steps, np.int32), score, 4 * steps)
+            Episode(Reset(0, 0), np.zeros(steps, np.int32), score, 4 * steps, 0)
             for steps, score in ((10, -1.0), (20, 6.0))
         ]
     )
@@ -209,3 +209,15 @@ def test_evaluations_are_added_and_the_same_one_only_once(tmp_path: Path):
     for step in (100, 200, 100, 200, 300):
         store(folder, evaluate(gambler, CARTPOLE, 2, step), CARTPOLE, gambler, step)
     assert [line["step"] for line in lines(folder)] == [100, 200, 300]
+
+
+def test_a_last_line_without_an_end_is_kept_and_half_a_line_is_not(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    store(folder, evaluate(gambler, CARTPOLE, 2, 100), CARTPOLE, gambler, 100)
+    whole = folder.evaluations.read_text()
+    folder.evaluations.write_text(whole.rstrip("\n"))
+    store(folder, evaluate(gambler, CARTPOLE, 2, 200), CARTPOLE, gambler, 200)
+    assert [line["step"] for line in lines(folder)] == [100, 200]
+    folder.evaluations.write_text(whole + '{"step": 150, "sco')
+    store(folder, evaluate(gambler, CARTPOLE, 2, 200), CARTPOLE, gambler, 200)
+    assert [line["step"] for line in lines(folder)] == [100, 200]

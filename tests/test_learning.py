@@ -48,7 +48,7 @@ def last_scores(params: Params) -> float:
     for _ in learner.iterations():
         pass
     learner.close()
-    return float(np.mean([score for score, _ in learner.recent]))
+    return float(np.mean([score for score, _ in learner.tally.recent]))
 
 
 def test_pixel_game_is_learnt():

@@ -6,6 +6,8 @@ Random cases are array elements in float64; kinks, where there is no derivative,
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ppo import losses
 
@@ -92,6 +94,28 @@ def test_target_and_step_agree(kind):
     np.testing.assert_allclose(1 + step, target / np.exp(old), rtol=1e-12)
 
 
+advantages_of_normal_size = st.floats(-9, 9, allow_subnormal=False)
+
+
+@given(
+    st.floats(0.001, 0.999),
+    st.floats(0.01, 0.99),
+    advantages_of_normal_size,
+    st.sampled_from(KINDS),
+)
+def test_target_lies_on_the_side_of_the_advantage(old, clip_range, advantage, kind):
+    p, advantages = (tf.constant([x], tf.float64) for x in (old, advantage))
+    target = float(losses.target_policy(p, advantages, clip_range, kind)[0])
+    assert (target > old) == (advantage > 0) and (target < old) == (advantage < 0)
+    assert kind == "probability" or 0 < target < 1
+
+
+def test_target_step_is_the_clip_range_unless_told_otherwise():
+    _, old, advantages = cases(23)
+    step = losses.target_step(tf.constant(old), advantages, 0.2)
+    np.testing.assert_allclose(step, 0.2 * np.sign(advantages), rtol=1e-12)
+
+
 # The surrogate
 
 
@@ -168,6 +192,27 @@ def test_value_and_slope_are_minus_the_advantage_at_the_old_policy(form, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["clipped", "peaked", "rollback"])
+def test_a_clip_range_of_0_leaves_the_first_step_to_the_policy_gradient(form, kind):
+    _, old, advantages = cases(24)
+    _, slope = value_and_slope(old, old, advantages, 0.0, kind, **FORMS[form])
+    np.testing.assert_allclose(slope, -advantages, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("slope", [0.3, 1.0])
+def test_what_lies_beyond_costs_the_slope_times_the_distance(slope, kind):
+    new, old, advantages = cases(25)
+    clipped, bent = (
+        losses.surrogate(tf.constant(new), old, advantages, 0.2, kind, beyond_target_slope=a)
+        for a in (0.0, slope)
+    )
+    target = losses.target_policy(np.exp(old), advantages, 0.2, kind).numpy()
+    past = np.maximum(0, (np.exp(new) - target) / np.exp(old) * np.sign(advantages))
+    np.testing.assert_allclose(bent - clipped, slope * np.abs(advantages) * past, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("form", "pull"), [("clipped", 0.0), ("peaked", 1.0), ("rollback", 0.3)])
 def test_beyond_the_target_clipped_is_flat_and_the_others_pull_back(form, pull, kind):
     _, old, advantages = cases(11, high=0.6)
@@ -230,6 +275,18 @@ def test_beyond_target_marks_where_the_clipped_loss_is_flat(kind):
     _, slope = value_and_slope(new, old, advantages, 0.2, kind)
     np.testing.assert_array_equal(beyond, slope == 0)
     assert 50 < beyond.sum() < CASES - 50
+
+
+def test_nothing_without_an_advantage_is_beyond_a_target():
+    new, old, _ = cases(26)
+    step = losses.target_step(tf.constant(old), np.zeros(CASES), 0.2)
+    assert not losses.beyond_target(new, old, np.zeros(CASES), step).numpy().any()
+
+
+def test_a_ratio_at_its_target_is_not_beyond_it():
+    _, old, advantages = cases(27)
+    step = losses.target_step(tf.constant(old), advantages, 0.0)
+    assert not losses.beyond_target(old, old, advantages, step).numpy().any()
 
 
 # Entropies
@@ -325,6 +382,12 @@ def test_equal_advantages_are_normalized_to_0():
     np.testing.assert_array_equal(losses.normalized(tf.fill([8], 5.0)), np.zeros(8))
 
 
+def test_the_floor_of_the_deviation_is_added_to_it():
+    small = losses.NORMALIZATION_FLOOR
+    halved = losses.normalized(tf.constant([-small, small], tf.float64))
+    np.testing.assert_allclose(halved, [-0.5, 0.5])
+
+
 def test_approx_kl_is_unbiased_and_never_negative():
     rng = np.random.default_rng(22)
     old, new = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4))
@@ -335,5 +398,55 @@ def test_approx_kl_is_unbiased_and_never_negative():
 
 def test_clip_fraction_counts_either_side():
     log_ratios = np.log([0.7, 0.85, 1.0, 1.15, 1.3])
-    marks = losses.clip_fraction(tf.constant(log_ratios), np.zeros(5), 0.2)
+    old = np.linspace(-3, -1, 5)
+    marks = losses.clip_fraction(tf.constant(old + log_ratios), old, 0.2)
     assert marks.numpy().tolist() == [1, 0, 0, 0, 1]
+
+
+def test_a_ratio_that_has_not_moved_is_within_a_clip_range_of_0():
+    assert not losses.clip_fraction(tf.zeros(3), np.zeros(3), 0.0).numpy().any()
+
+
+# Shapes: [B, 1] and [B] would broadcast to [B, B]
+
+OF_VECTORS = {
+    "normalized": (losses.normalized, 1),
+    "target_policy": (lambda p, a: losses.target_policy(p, a, 0.2, "logit"), 2),
+    "surrogate": (lambda new, old, a: losses.surrogate(new, old, a, 0.2), 3),
+    "value_loss": (lambda values, old, returns: losses.value_loss(values, old, returns, 0.2), 3),
+    "value_rescaling": (lambda h: losses.value_rescaling("per_batch", h, tf.zeros(2), 0.9)[0], 1),
+}
+ARGUMENTS = [(name, place) for name, (_, count) in OF_VECTORS.items() for place in range(count)]
+
+
+@pytest.mark.parametrize(("name", "column"), ARGUMENTS)
+def test_a_column_beside_rows_is_refused(name, column, run):
+    function, count = OF_VECTORS[name]
+    tensors = [tf.fill([3, 1] if place == column else [3], 0.5) for place in range(count)]
+    with pytest.raises(ValueError, match=r"\[B"):
+        run(function)(*tensors)
+
+
+@pytest.mark.parametrize(("name", "column"), ARGUMENTS)
+def test_a_column_is_refused_while_a_graph_is_traced(name, column):
+    """From specifications alone, whose number of samples is unknown."""
+    function, count = OF_VECTORS[name]
+    shapes = [[None, 1] if place == column else [None] for place in range(count)]
+    with pytest.raises(ValueError, match=r"\[B"):
+        tf.function(function).get_concrete_function(*map(tf.TensorSpec, shapes))
+
+
+@pytest.mark.parametrize("name", OF_VECTORS)
+def test_vectors_of_unknown_length_are_traced(name):
+    function, count = OF_VECTORS[name]
+    graph = tf.function(function).get_concrete_function(*[tf.TensorSpec([None])] * count)
+    assert graph(*[tf.fill([3], 0.5)] * count).shape == [3]
+
+
+def test_vectors_have_one_length_and_one_axis():
+    losses.check_vectors(tf.zeros(3), np.zeros(3), [0.0, 0.0, 0.0])
+    for other in (tf.zeros(2), tf.zeros(1), tf.zeros([3, 1]), tf.zeros([1, 3]), tf.zeros([])):
+        with pytest.raises(ValueError, match=r"\[B"):
+            losses.check_vectors(tf.zeros(3), other)
+    with pytest.raises(ValueError, match=r"\[B"):
+        losses.check_vectors(tf.zeros([3, 1]), tf.zeros([3, 1]))

@@ -190,7 +190,7 @@ def test_the_loss_is_the_first_of_the_means():
 def test_a_column_beside_rows_is_refused(name, run):
     data = minibatch(size=3)
     data[name] = data[name][:, np.newaxis]
-    with pytest.raises(ValueError, match="shape|length"):
+    with pytest.raises(ValueError, match=r"\[B"):
         compute(data, Params(), run)
 
 
@@ -198,15 +198,15 @@ def test_a_column_beside_rows_is_refused(name, run):
 def test_another_number_of_samples_is_refused(name, run):
     data = minibatch(size=3)
     data[name] = data[name][:1]
-    with pytest.raises(ValueError, match="shape|length"):
+    with pytest.raises(ValueError, match=r"\[B"):
         compute(data, Params(), run)
 
 
 @pytest.mark.parametrize("rank", [1, 3])
 def test_logits_of_another_rank_are_refused(rank, run):
     data = minibatch(size=3)
-    data["logits"] = data["logits"].reshape((3, ACTIONS, 1)[:rank] if rank == 3 else -1)[:3]
-    with pytest.raises(ValueError, match="shape"):
+    data["logits"] = np.zeros([3] * rank)
+    with pytest.raises(ValueError, match=r"\[B"):
         compute(data, Params(), run)
 
 
@@ -225,7 +225,7 @@ def test_shapes_are_checked_when_the_graph_is_traced(value_columns):
     )
     graph = tf.function(lambda *tensors: objective(*tensors, Params()).loss)
     if value_columns:
-        with pytest.raises(ValueError, match="length"):
+        with pytest.raises(ValueError, match=r"\[B"):
             graph.get_concrete_function(*specifications)
     else:
         graph.get_concrete_function(*specifications)

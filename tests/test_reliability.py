@@ -2,15 +2,22 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from ppo import checkpoint, params, train
 from ppo.files.folder import RunFolder
 from ppo.study import curves, drill
+from ppo.study.command import RUN_ATARI
 
 
 @pytest.mark.parametrize(("name", "scenario"), drill.DRILLS, ids=[name for name, _ in drill.DRILLS])
@@ -142,3 +149,66 @@ def test_a_run_from_python_has_the_bits_of_the_command(tmp_path):
     bare = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
     subprocess.run(line, check=True, env=bare, stdout=subprocess.DEVNULL)
     assert drill.fingerprint(tmp_path / "python") == drill.fingerprint(tmp_path / "command")
+
+
+def test_videos_that_a_stop_left_out_are_made_by_a_resume_of_the_finished_run(tmp_path):
+    logdir = tmp_path / "run"
+    assert drill.run(logdir, drill.SHORT_PONG)[0] == 0
+    videos = sorted(path.name for path in (logdir / "videos").iterdir())
+    assert videos
+    shutil.rmtree(logdir / "videos")
+    code, output = drill.run(logdir, None)
+    assert code == 0 and "the run is done" in output
+    assert sorted(path.name for path in (logdir / "videos").iterdir()) == videos
+
+
+# As the emulators of many envs are built, which takes long and lets no other thread run.
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_while_many_games_are_built_takes_no_more_than_ten_seconds(number, tmp_path):
+    settings = drill.SHORT_PONG | {"num_envs": 512, "num_steps": 2}
+    process = drill.start(tmp_path / "run", settings)
+    while not (tmp_path / "run" / "params.json").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    asked = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert time.monotonic() - asked < 10
+
+
+class EndsTheProcess(CartPoleEnv):
+    def step(self, action):
+        sys.exit(0)
+
+
+def test_an_environment_that_ends_the_process_does_not_look_like_a_finished_run(tmp_path):
+    gymnasium.register("EndsTheProcess-v0", EndsTheProcess)
+    settings = params.Params(**drill.SHORT_CART_POLE | {"env_id": "EndsTheProcess-v0"})
+    with pytest.raises(RuntimeError, match="tried to end the process"):
+        train.run(settings, tmp_path / "run")
+
+
+def test_observations_that_are_nan_end_with_four_and_what_was_saved_stays(tmp_path):
+    settings = drill.SHORT_CART_POLE | {"env_id": "ppo.study.broken_envs:BlindCartPole-v0"}
+    code, output = drill.run(tmp_path / "run", settings)
+    assert code == 4, output
+    assert "Traceback" not in output
+    weights = checkpoint.load_weights(tmp_path / "run")
+    assert all(np.isfinite(array).all() for array in weights)
+
+
+def test_an_evaluation_of_weights_that_are_nan_ends_with_four(tmp_path):
+    logdir = tmp_path / "run"
+    assert drill.run(logdir, drill.SHORT_CART_POLE | {"total_steps": 256})[0] == 0
+    folder = RunFolder(logdir)
+    saved = checkpoint.newest(folder)
+    arrays = {
+        name: np.full_like(array, np.nan) if name.startswith("weights") else array
+        for name, array in saved.arrays.items()
+    }
+    checkpoint.save(folder, replace(saved, arrays=arrays), kept=1)
+    line = [*RUN_ATARI, f"--logdir={logdir}", "--evaluate", "1"]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "not finite" in done.stderr and "Traceback" not in done.stderr

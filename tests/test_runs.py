@@ -16,6 +16,7 @@ from ppo.files.scalars import tags
 from ppo.outcomes import Diverged
 from ppo.params import Params
 from ppo.play.evaluate import Evaluation
+from ppo.play.replay import ReplayError
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
@@ -23,6 +24,7 @@ from ppo.runs import observers
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
+from ppo.runs.verifier import Verifier
 from ppo.trainer import Iteration
 
 PARAMS = resolved(
@@ -50,7 +52,7 @@ def iteration(step: int, *episodes: Episode, **scalars: float) -> Iteration:
 
 
 def episode(score: float = 1.0, steps: int = 3) -> Episode:
-    return Episode(Reset(5, 0), np.zeros(steps, np.int32), score, steps)
+    return Episode(Reset(5, 0), np.zeros(steps, np.int32), score, steps, 0)
 
 
 @pytest.fixture
@@ -207,8 +209,8 @@ def test_an_evaluation_that_is_interrupted_stays_due(folder, monkeypatch):
 
 
 def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
-    rules = rules_of(PARAMS)
-    observer = Videographer(rules, "sampled", folder, 32, recorder=None)
+    params = PARAMS.model_copy(update={"video_interval": 32})
+    observer = Videographer(params, "sampled", folder, recorder=None)
     observer.see(iteration(16, episode(1.0)))
     observer.see(iteration(32))  # due, but no episode ended
     observer.see(iteration(48, episode(2.0), episode(3.0)))
@@ -250,9 +252,9 @@ class Training:
 
 
 def loop(training: Training, keeper: Keeper, log: Log, stop=lambda: False) -> Loop:
-    videographer = Videographer(rules_of(PARAMS), "sampled", keeper.folder, 0, recorder=None)
+    videographer = Videographer(PARAMS, "sampled", keeper.folder, recorder=None)
     evaluating = Evaluator(AnyPolicy(), PARAMS, keeper.folder)
-    return Loop(training, keeper, logger(log), evaluating, videographer, stop)
+    return Loop(training, keeper, logger(log), evaluating, videographer, Verifier(PARAMS), stop)
 
 
 def test_the_loop_logs_and_saves_at_the_intervals_and_at_the_end(keeper, folder, log):
@@ -316,3 +318,65 @@ def test_means_that_were_saved_continue(folder):
     continued.add({"a": 4.0})
     assert continued.take() == {"a": 2.5}
     assert continued.take() == {}
+
+
+# --- the check on the run
+
+
+def wrong(checked: object, interrupted: object) -> None:
+    raise ReplayError("played again, the game has score 3, not 4")
+
+
+class Finished(Training):
+    """Ends an episode in each iteration, and remembers that it was told to seed all."""
+
+    seeds_all = False
+
+    def iterations(self, stop):
+        for each in super().iterations(stop):
+            yield iteration(each.step, episode(), **each.scalars)
+
+    def seed_every_episode(self) -> None:
+        self.seeds_all = True
+
+    rules = rules_of(PARAMS)
+
+    @property
+    def envs(self) -> "Finished":
+        return self
+
+
+def checking(training: Finished, keeper: Keeper, log: Log, stop=lambda: False) -> Loop:
+    looped = loop(training, keeper, log, stop)
+    looped.verifier.params = PARAMS.model_copy(update={"replay_check_interval": 16})
+    return looped
+
+
+def test_an_episode_that_does_not_go_as_it_did_is_told_and_all_are_seeded(keeper, log, monkeypatch):
+    monkeypatch.setattr("ppo.play.replay.verify", wrong)
+    training = Finished([16, 32, 48, 64])
+    looped = checking(training, keeper, log)
+    looped.run()
+    assert training.seeds_all
+    assert any("CartPole-v1" in said and "score 3" in said for said in looped.logger.display.said)
+
+
+def test_an_episode_that_goes_as_it_did_is_not_told(keeper, log, monkeypatch):
+    checked = []
+    monkeypatch.setattr("ppo.play.replay.verify", lambda replay, _: checked.append(replay.seed))
+    training = Finished([16, 32, 48, 64])
+    looped = checking(training, keeper, log)
+    looped.run()
+    assert checked and not training.seeds_all and not looped.logger.display.said
+
+
+def test_a_check_that_a_stop_interrupts_is_due_again(keeper, folder, log, monkeypatch):
+    def slow(checked, interrupted):
+        while not interrupted():
+            time.sleep(0.01)
+        raise Interrupted
+
+    monkeypatch.setattr("ppo.play.replay.verify", slow)
+    asked = iter([False, True, True])
+    checking(Finished([16, 32]), keeper, log, lambda: next(asked)).run()
+    assert checkpoint.newest(folder).session.due == Due(replay_check=True)

@@ -1,11 +1,21 @@
-"""A sweep: its grid, what it refuses, and one that is interrupted and resumed."""
+"""A sweep: its grid, and real runs that are interrupted, damaged, stopped."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from ppo.study import sweep
+from ppo import checkpoint
+from ppo.files.folder import RunFolder
+from ppo.study import curves, sweep
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_grid_is_every_combination_seed_by_seed():
@@ -16,20 +26,6 @@ def test_grid_is_every_combination_seed_by_seed():
     assert [run.seed for run in runs] == [0] * 4 + [1] * 4
     assert runs[2].overrides == ("peaked_policy_loss=true", "gamma=0.9", "seed=0", "threads=1")
     assert len({run.folder for run in runs}) == 8
-
-
-@pytest.mark.parametrize("bad", [["--vary", "gama=1"], ["--vary", "gamma=2"], ["--seeds", "a"]])
-def test_bad_settings_start_nothing(tmp_path, bad, capsys):
-    pfile = tmp_path / "base.json"
-    pfile.write_text("{}")
-    arguments = [f"--logdir={tmp_path / 'sweep'}", f"--pfile={pfile}", *bad]
-    refused = sweep.main
-    if bad[0] == "--seeds":  # argparse ends the process itself
-        with pytest.raises(SystemExit, match="2"):
-            refused(arguments)
-    else:
-        assert refused(arguments) == 2
-    assert not (tmp_path / "sweep").exists()
 
 
 def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, capsys):
@@ -53,19 +49,78 @@ def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, capsys):
     assert "| peaked | 1 | 1,024 |" in table
     assert (logdir / "figure.png").stat().st_size > 10_000
 
+    spoil(logdir / "plain" / "seed-0")
+    assert sweep.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "plain, seed 0: begins" in said and "plain, seed 0: done" in said
+    assert "peaked, seed 0: was done already" in said
+    assert checkpoint.newest(RunFolder(logdir / "plain" / "seed-0")).step == 1024
 
-def test_drawing_no_run_is_one_message(tmp_path, capsys):
-    assert sweep.main([f"--logdir={tmp_path}", f"--draw=x={tmp_path / 'nowhere'}"]) == 1
-    said = capsys.readouterr().err
-    assert "nowhere" in said and "no run has a curve" in said and "Traceback" not in said
+
+def spoil(run: Path) -> None:
+    """Make junk of the last checkpoint, and leave a copy of it, as a user may."""
+    last = RunFolder(run).checkpoints / "step-000000001024.ckpt"
+    last.with_name("step-copy.ckpt").write_bytes(last.read_bytes())
+    last.write_bytes(b"junk")
 
 
-def test_drawing_a_run_beside_an_empty_one_draws_the_run(tmp_path, capsys):
-    (tmp_path / "good").mkdir()
-    rows = ["step,rollout/ep_rew_mean", "100,1.0", "200,2.0", "300,3.0"]
-    (tmp_path / "good" / "progress.csv").write_text("\n".join(rows) + "\n")
-    draw = [f"--draw=good={tmp_path / 'good'}", f"--draw=empty={tmp_path / 'empty'}"]
-    assert sweep.main([f"--logdir={tmp_path}", *draw]) == 0
-    captured = capsys.readouterr()
-    assert "| good | 1 | 300 |" in captured.out
-    assert "empty" in captured.err
+CART_POLE = {
+    "env_id": "CartPole-v1",
+    "network": "mlp",
+    "num_steps": 32,
+    "total_steps": 1024,
+    "log_interval": 256,
+    "clip_rewards": False,
+}
+
+
+def processes_of(folder: Path) -> list[int]:
+    """All running processes whose command names the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            if str(folder) in path.read_text():
+                found.append(int(path.parent.name))
+    return found
+
+
+def stop(process: subprocess.Popen, how: signal.Signals) -> None:
+    """As ``kill`` does, or as a terminal's Ctrl-C, which goes to all of the process group."""
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_sweep_stops_its_runs_and_waits_for_them(tmp_path, how):
+    pfile = tmp_path / "base.json"
+    pfile.write_text(json.dumps(CART_POLE | {"total_steps": 10**7}))
+    logdir = tmp_path / "sweep"
+    command = [sys.executable, "-m", "ppo.sweep", f"--logdir={logdir}", f"--pfile={pfile}"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [*command, "--variant=a", "--variant=b"],
+        cwd=ROOT,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        first = logdir / "a" / "seed-0"
+        while not curves.progress(first):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        stop(process, how)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert out == "a, seed 0: begins\n"
+        assert err == "stopped; call the same command again to resume\n"
+        assert not processes_of(logdir)
+        assert "everything is saved" in first.with_suffix(".log").read_text()
+        assert checkpoint.newest(RunFolder(first)).step > 0
+        assert not (logdir / "b").exists()
+    finally:
+        for orphan in processes_of(logdir):
+            os.kill(orphan, signal.SIGKILL)

@@ -1,9 +1,13 @@
 """The order of things, and a state from which training resumes exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ppo.envs.episode import EpisodeMismatch
 from ppo.files.scalars import tags
+from ppo.outcomes import Diverged
 from ppo.params import Params
 from ppo.resolve import resolved
 from ppo.trainer import Trainer
@@ -55,9 +59,9 @@ def test_order_of_an_iteration(monkeypatch: pytest.MonkeyPatch):
 def test_metrics_of_an_iteration_carry_its_step_and_its_games():
     learner = Trainer(SMALL)
     iterations = finish(learner)
-    assert sum(len(iteration.episodes) for iteration in iterations) == learner.episodes_played
+    assert sum(len(iteration.episodes) for iteration in iterations) == learner.tally.episodes
     assert learner.totals()["train/n_updates"] == 5 * SMALL.num_epochs
-    known = tags(SMALL.num_epochs, learner.layers, learner.num_actions)
+    known = tags(SMALL.num_epochs, learner.layers, learner.envs.num_actions)
     assert set(known) >= set(iterations[1].scalars) | set(learner.totals())
 
 
@@ -91,15 +95,60 @@ def test_stop_at_score_ends_the_run():
     params = SMALL.model_copy(update={"stop_at_score": 5.0, "total_steps": 10**6})
     learner = Trainer(params)
     finish(learner)
-    assert learner.episodes_played >= 100
+    assert learner.tally.episodes >= 100
     assert learner.finished
     assert learner.step < 10**6
+
+
+def test_games_that_show_something_else_after_a_restore_are_noticed():
+    trainer, resumed = Trainer(SMALL), Trainer(SMALL)
+    next(trainer.iterations())
+    state = trainer.state()
+    facts = state.trainer.model_copy(update={"observations": 1 ^ state.trainer.observations})
+    with pytest.raises(EpisodeMismatch, match="do not show what they showed"):
+        resumed.restore(replace(state, trainer=facts))
+    resumed.envs.begin()  # if asked to go on, with new ones
+    assert all(len(episode.actions) == 0 for episode in resumed.envs.vectors[0].snapshot())
+    assert resumed.step == 64 and len(list(resumed.iterations())) == 4
+
+
+def test_a_run_that_seeds_every_episode_does_so_after_a_resume():
+    params = SMALL.model_copy(
+        update={"env_id": "PongNoFrameskip-v4", "network": "a3c", "max_frames_per_game": 40}
+    )
+    trainer, resumed = Trainer(params), Trainer(params)
+    assert trainer.envs.vectors[0].resets_per_seed > 1
+    trainer.envs.seed_every_episode()
+    next(trainer.iterations())
+    resumed.restore(trainer.state())
+    assert resumed.envs.vectors[0].resets_per_seed == 1
+    for one in (trainer, resumed):
+        one.close()
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 1.0, "max_grad_norm": 3e38}])
+def test_a_weight_that_is_not_finite_ends_the_run_before_anything_is_saved(changes):
+    trainer = Trainer(SMALL.model_copy(update=changes))
+    weight = trainer.updater.adam.second[0]
+    weight.assign(np.full(weight.shape, np.inf))
+    with pytest.raises(Diverged):
+        next(trainer.iterations())
+    assert trainer.step == 0
+
+
+def test_weights_that_are_nan_end_the_run_with_the_observations():
+    trainer = Trainer(SMALL)
+    weights = trainer.model.get_weights()
+    trainer.model.set_weights([np.full_like(array, np.nan) for array in weights])
+    with pytest.raises(Diverged) as caught:
+        next(trainer.iterations())
+    assert caught.value.batch.keys() == {"observations"}
 
 
 def test_on_a_gpu_the_batch_is_whole_and_the_games_are_in_two_vectors(monkeypatch):
     for module in ("ppo.process.device", "ppo.trainer"):
         monkeypatch.setattr(f"{module}.has_gpu", lambda: True)
     learner = Trainer(SMALL)
-    assert [list(vector.indices) for vector in learner.vectors] == [[0, 1], [2, 3]]
+    assert [list(vector.indices) for vector in learner.envs.vectors] == [[0, 1], [2, 3]]
     assert learner.updater.shards == 1
     assert len(list(learner.iterations())) == SMALL.num_iterations

@@ -10,7 +10,8 @@ from ppo.model import in_shards
 from ppo.objective import Batch, Means
 from ppo.optimizer import Adam
 from ppo.params import Params
-from ppo.update import NO_MEMORY, Updater
+from ppo.process.arrays import aligned_zeros
+from ppo.update import NO_MEMORY, Updater, UpdateResult, flattened
 
 KEY = np.array([3, 4], np.int32)
 PARAMS = Params(
@@ -64,11 +65,13 @@ def update(params: Params, data: Batch, shards: int = 1, learning_rate: float = 
 
 
 def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: float):
-    """PPO as its paper has it, with nothing of the package but the network and the shuffle."""
+    """PPO as its paper has it, with nothing of the package but the network and the shuffle: the
+    weights, and the gradients' norms [epochs, minibatches].
+    """
     net = model.build((3,), 4, "mlp")
     weights = [w.value for w in net.trainable_weights]
     moments = [[np.zeros(w.shape), np.zeros(w.shape)] for w in weights]
-    count = 0
+    norms = []
     for epoch in range(params.num_epochs):
         order = tf.random.experimental.stateless_shuffle(
             tf.range(params.batch_size), [KEY[0], KEY[1] + epoch]
@@ -87,14 +90,15 @@ def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: 
                 loss = policy - params.entropy_coef * entropy + params.value_coef * value
             gradients = [g.numpy() for g in tape.gradient(loss, weights)]
             norm = np.sqrt(sum((g**2).sum() for g in gradients))
-            count += 1
+            norms.append(norm)
+            count = len(norms)
             for w, g, moment in zip(weights, gradients, moments, strict=True):
                 g = g * min(1, params.max_grad_norm / norm)
                 moment[0] = 0.9 * moment[0] + 0.1 * g
                 moment[1] = 0.999 * moment[1] + 0.001 * g**2
                 rate = learning_rate * np.sqrt(1 - 0.999**count) / (1 - 0.9**count)
                 w.assign_sub(rate * moment[0] / (np.sqrt(moment[1]) + params.adam_epsilon))
-    return net.get_weights()
+    return net.get_weights(), np.reshape(norms, [params.num_epochs, -1])
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3])
@@ -102,8 +106,10 @@ def test_with_every_variant_off_the_weights_are_those_of_the_textbook(shards):
     data = batch()
     weights, result = update(PARAMS, data, shards)
     assert result.means["clip_fraction"].max() > 0.05
-    for got, expected in zip(weights, textbook_ppo(PARAMS, data, 0.01, 0.1), strict=True):
+    textbook, norms = textbook_ppo(PARAMS, data, 0.01, 0.1)
+    for got, expected in zip(weights, textbook, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.grad_norms, norms.mean(1), rtol=1e-4)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -151,12 +157,84 @@ def test_statistics_are_means_over_every_minibatch_of_every_epoch():
     assert scalars["train/ratio_max"] >= scalars["epochs/ratio_max_1"] >= 1
 
 
+def test_an_epoch_at_the_target_kl_does_not_exceed_it():
+    kl = update(changed(target_kl=1e9), batch())[1].means["approx_kl"]
+    _, result = update(changed(target_kl=float(kl[0])), batch())
+    assert result.epochs == 2
+
+
+def test_while_nothing_is_learnt_every_epoch_measures_the_whole_batch():
+    data = batch()
+    moved = np.random.default_rng(7).normal(0, 0.3, len(data.actions)).astype(np.float32)
+    data = data._replace(old_log_probs=data.old_log_probs + moved)
+    _, result = update(changed(normalize_advantages=False), data, learning_rate=0.0)
+    logits, values = model.build((3,), 4, "mlp")(data.observations)
+    log_ratios = (model.log_prob(logits, data.actions) - data.old_log_probs).numpy()
+    ratios = np.exp(log_ratios)
+    kl = ratios - 1 - log_ratios
+    for got, expected in (
+        (result.means["ratio"], ratios.mean()),
+        (result.means["approx_kl"], kl.mean()),
+        (result.means["clip_fraction"], (np.abs(ratios - 1) > 0.1).mean()),
+        (result.means["value_loss"], np.mean((values - data.returns) ** 2) / 2),
+        (result.maxima["ratio"], ratios.max()),
+        (result.maxima["approx_kl"], kl.max()),
+    ):
+        np.testing.assert_allclose(got, np.full(3, expected), rtol=1e-4)
+
+
+def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
+    def statistics(kl: list[float], ratio: list[float]) -> dict[str, np.ndarray]:
+        return {"approx_kl": np.array(kl), "ratio": np.array(ratio)}
+
+    means, maxima = statistics([0.25, 0.75], [1.0, 1.5]), statistics([3.0, 2.0], [9.0, 8.0])
+    result = UpdateResult(means, maxima, np.array([4.0, 6.0]), NO_MEMORY, True)
+    assert result.scalars() == {
+        "train/approx_kl": 0.5,
+        "train/ratio": 1.25,
+        "train/grad_norm": 5.0,
+        "train/approx_kl_max": 0.75,
+        "train/ratio_max": 9.0,
+        "epochs/approx_kl_1": 0.25,
+        "epochs/approx_kl_2": 0.75,
+        "epochs/approx_kl_max_1": 3.0,
+        "epochs/approx_kl_max_2": 2.0,
+        "epochs/ratio_1": 1.0,
+        "epochs/ratio_2": 1.5,
+        "epochs/ratio_max_1": 9.0,
+        "epochs/ratio_max_2": 8.0,
+    }
+
+
+def test_a_rollout_is_flattened_step_by_step():
+    steps, envs = 3, 2
+    observations = aligned_zeros((steps, envs, 4), np.dtype(np.uint8))
+    observations[:] = np.random.default_rng(8).integers(256, size=observations.shape)
+    actions = np.arange(steps * envs, dtype=np.int32).reshape(steps, envs)
+    floats = [actions.astype(np.float32) + offset for offset in (10, 20, 30, 40)]
+    arrays = [observations, actions, *floats]
+    for tensor, array in zip(flattened(*arrays), arrays, strict=True):
+        assert tensor.dtype == array.dtype
+        for t in range(steps):
+            for env in range(envs):
+                np.testing.assert_array_equal(tensor[t * envs + env], array[t, env])
+
+
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_a_gradient_that_is_not_finite_is_never_applied(poison):
     data = batch(advantage=poison)
     before = model.build((3,), 4, "mlp").get_weights()
     after, result = update(changed(normalize_advantages=False), data)
-    assert not result.finite
+    assert not result.finite and result.epochs == 1
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+
+
+def test_a_loss_that_is_not_finite_is_noticed_though_its_gradient_is():
+    data = batch()
+    data = data._replace(returns=tf.fill(data.returns.shape, 1e30))
+    before = model.build((3,), 4, "mlp").get_weights()
+    after, result = update(changed(value_coef=0.0), data)
+    assert np.isfinite(result.grad_norms).all() and not result.finite
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 

@@ -7,8 +7,8 @@ import re
 import ale_py
 import gymnasium
 import numpy as np
-from ale_py import roms
 
+from ppo.envs import roms
 from ppo.envs.episode import Rules
 from ppo.params import Params, ResolvedParams
 
@@ -79,7 +79,7 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
         game, _ = resolve(params.env_id)
     except UnknownGame as error:
         return [f"env_id = {params.env_id!r}: {error}"]
-    if game in roms.get_all_rom_ids():
+    if roms.is_rom(game):
         return _network_faults(params, bad, pictures=True)
     return _environment_faults(params, bad)
 
@@ -93,6 +93,8 @@ def _gymnasium_id(env_id: str) -> str:
 
 
 def _nearest(env_id: str) -> str:
+    if _rom_name(env_id) in roms.unplayable():
+        return f"{env_id} cannot be played: the game is for several players, ale-py has one"
     names = [name[4:-3] for name in gymnasium.registry if re.fullmatch(r"ALE/\w+-v5", name)]
     wanted = re.sub(r"^ALE/|NoFrameskip|Deterministic|-v\d$", "", env_id)
     by_lower = {name.lower(): name for name in names}
@@ -102,6 +104,12 @@ def _nearest(env_id: str) -> str:
     ids += difflib.get_close_matches(env_id, others, n=2)
     hint = f"did you mean {', '.join(ids)}?" if ids else "try PongNoFrameskip-v4"
     return f"there is no game {env_id!r}; {hint}"
+
+
+def _rom_name(env_id: str) -> str:
+    """The ROM that an id would be of: MazeCrazeNoFrameskip-v4 is maze_craze."""
+    name = re.sub(r"^ALE/|(-ram)?(NoFrameskip|Deterministic)?(-v\d)?$", "", env_id)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:

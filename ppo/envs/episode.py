@@ -4,11 +4,12 @@ The emulator is deterministic: from its rules, its ``Reset`` and its actions an 
 played again, bit for bit. Checkpoints, replays and videos rely on that.
 """
 
+import zlib
 from dataclasses import dataclass, fields
 
 import numpy as np
-from ale_py import roms
 
+from ppo.envs import roms
 from ppo.params import ResolvedParams
 
 
@@ -27,7 +28,7 @@ class Rules:
     @property
     def is_atari(self) -> bool:
         """Whether the game is a ROM; if not, ``game`` is the id of a Gymnasium environment."""
-        return self.game in roms.get_all_rom_ids()
+        return roms.is_rom(self.game)
 
     @property
     def frames_per_step(self) -> int:
@@ -41,6 +42,11 @@ class Rules:
         return Rules(game, **{name: getattr(params, name) for name in names})
 
 
+def checksum(observations: np.ndarray, before: int = 0) -> int:
+    """CRC-32 of observations, following on that of others."""
+    return zlib.crc32(np.ascontiguousarray(observations).data, before)
+
+
 @dataclass(frozen=True)
 class Reset:
     """How an episode began: a reset with ``seed``, then ``resets`` without a seed."""
@@ -51,12 +57,15 @@ class Reset:
 
 @dataclass(frozen=True)
 class Episode:
-    """A whole episode, from its reset to its end."""
+    """A whole episode, from its reset to its end; ``last_observation`` is a checksum of it, since
+    two episodes may differ in what they show and not in score and length.
+    """
 
     reset: Reset
     actions: np.ndarray
     score: float
     frames: int
+    last_observation: int
 
     @property
     def steps(self) -> int:

@@ -46,7 +46,10 @@ class GenericEnvs:
 
     def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """Make the step: observations, rewards, terminated, truncated, info."""
-        observations, rewards, terminated, truncated, info = self.env.step(self.actions)
+        try:
+            observations, rewards, terminated, truncated, info = self.env.step(self.actions)
+        except SystemExit as error:  # which would end the training as if it were done
+            raise RuntimeError("the environment tried to end the process") from error
         self.frames += 1
         return (
             observations,

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ppo.envs import roms
 from ppo.envs.atari import AtariEnvs
 from ppo.envs.episode import (
     Episode,
@@ -14,14 +15,16 @@ from ppo.envs.episode import (
     Rules,
     Transition,
     UnfinishedEpisode,
+    checksum,
 )
 from ppo.envs.generic import GenericEnvs
+from ppo.envs.grouped import MOST_IN_ONE, GroupedEnvs
 from ppo.params import ResolvedParams
 from ppo.process.keys import Purpose, seed31
 from ppo.process.signals import Interrupted
 
-# A seeded reset loads the ROM again and takes 120 to 195 ms, an unseeded one 8 to 13 ms, and the
-# whole vector waits for it. Without sticky actions an unseeded reset is as deterministic.
+# A seeded reset loads the ROM again and takes about 100 ms, an unseeded one 3 to 13 ms, and the
+# whole vector waits for it. Where an unseeded one is as fresh a start, it serves so many times.
 RESETS_PER_SEED = 64
 
 
@@ -57,17 +60,14 @@ class EnvVector:
         seed: int = 0,
         first_index: int = 0,
         purpose: Purpose = Purpose.GAME,
+        interrupted: Callable[[], bool] = lambda: False,
     ):
         """An episode's seed follows from the run's ``seed``, the ``purpose`` and the env's index
         among all envs of the run, of which this vector has ``num_envs`` from ``first_index`` on."""
         self.rules, self.indices = rules, range(first_index, first_index + num_envs)
         self._seed, self._purpose = seed, purpose
         n = num_envs
-        self._envs: _Envs = (
-            AtariEnvs(rules, n, threads, frame_stack, screen_size)
-            if rules.is_atari
-            else GenericEnvs(rules, n)
-        )
+        self._envs = _make(rules, n, threads, frame_stack, screen_size, interrupted)
         self.num_actions = self._envs.num_actions
         self.observations = np.zeros((n, *self._envs.observation_shape), self._envs.dtype)
         self._seeds_used = np.zeros(n, int)
@@ -77,6 +77,10 @@ class EnvVector:
         self._frames = np.zeros(n, np.int64)
         self._lives = np.zeros(n, int)
         self._frame_number = np.zeros(n, np.int64)
+        # A generator that is used during episodes keeps its state from one to the next: the
+        # emulator's with sticky actions, and perhaps that of any other environment.
+        fresh = rules.sticky_action_probability == 0 and rules.game in roms.FRESH_AFTER_RESET
+        self.resets_per_seed = RESETS_PER_SEED if fresh else 1
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -114,13 +118,14 @@ class EnvVector:
         frames_of_next = np.where(over, info["episode_frame_number"], 0)
         self._frames += info["frame_number"] - self._frame_number - frames_of_next
         life_lost = ~over & (info["lives"] < self._lives)
+        finals = self._final_observations(info, over)
         transition = Transition(
             rewards=np.asarray(rewards, np.float32),
             terminated=terminated,
             truncated=truncated & ~terminated,
             life_lost=life_lost,
-            final_observations=self._final_observations(info, over),
-            finished=[self._finished(int(index)) for index in np.flatnonzero(over)],
+            final_observations=finals,
+            finished=[self._finished(index, final) for index, final in finals.items()],
         )
         self._note(info)
         if over.any():
@@ -187,12 +192,13 @@ class EnvVector:
             self._envs.layout(raw[np.newaxis], finals[int(index)][np.newaxis])
         return finals
 
-    def _finished(self, index: int) -> Episode:
+    def _finished(self, index: int, last_observation: np.ndarray) -> Episode:
         return Episode(
             self._resets[index],
             np.array(self._actions[index], np.int32),
             float(self._scores[index]),
             int(self._frames[index]),
+            checksum(last_observation),
         )
 
     def _begin_next(self, over: np.ndarray) -> None:
@@ -201,11 +207,7 @@ class EnvVector:
             before = self._resets[index]
             self._resets[index] = Reset(before.seed, before.resets + 1)
         self._forget(over)
-        # A generator that is used during episodes keeps its state from one to the next: the
-        # emulator's with sticky actions, and perhaps that of any other environment.
-        draws = self.rules.sticky_action_probability > 0 or not self.rules.is_atari
-        most = 1 if draws else RESETS_PER_SEED
-        due = np.array([reset.resets >= most for reset in self._resets])
+        due = np.array([reset.resets >= self.resets_per_seed for reset in self._resets])
         if due.any():
             self._reset_seeded(due)
 
@@ -242,7 +244,31 @@ class EnvVector:
         self._frame_number = info["frame_number"].astype(np.int64)
 
 
-def vectors(params: ResolvedParams, rules: Rules, count: int) -> list[EnvVector]:
+def _make(
+    rules: Rules,
+    num_envs: int,
+    threads: int,
+    frame_stack: int,
+    screen_size: int,
+    interrupted: Callable[[], bool],
+) -> _Envs:
+    if not rules.is_atari:
+        return GenericEnvs(rules, num_envs)
+
+    def emulators(count: int) -> AtariEnvs:
+        return AtariEnvs(rules, count, min(threads, count), frame_stack, screen_size)
+
+    if num_envs <= MOST_IN_ONE:
+        return emulators(num_envs)
+    return GroupedEnvs(emulators, num_envs, interrupted)
+
+
+def vectors(
+    params: ResolvedParams,
+    rules: Rules,
+    count: int,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> list[EnvVector]:
     """All envs of a run, reset, in ``count`` vectors (at most one per env); those of one vector
     step while the network acts for the next."""
     n, count = params.num_envs, min(count, params.num_envs)
@@ -256,6 +282,7 @@ def vectors(params: ResolvedParams, rules: Rules, count: int) -> list[EnvVector]
             screen_size=params.screen_size,
             seed=params.seed,
             first_index=a,
+            interrupted=interrupted,
         )
         for a, b in itertools.pairwise(cuts)
     ]

@@ -1,14 +1,23 @@
 """A run's folder: its layout, its lock, and atomic writes."""
 
+import errno
 import fcntl
 import os
-import tempfile
+import re
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 LOCK = ".lock"
+
+# What files of this package are called until they are whole.
+PARTIAL = re.compile(r"\.ppo-.+\.partial(\.\w+)?")
+
+# What writing into a folder fails with that may only be read.
+READ_ONLY = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
 
 
 class FolderError(Exception):
@@ -43,6 +52,11 @@ class RunFolder:
         return self.path / "params.json"
 
     @property
+    def origin(self) -> Path:
+        """Of a fork: the run and the step that it began from, and what was changed."""
+        return self.path / "origin.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
@@ -70,18 +84,26 @@ class RunFolder:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole and flushed to the disk, or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
+    temporary = path.with_name(f".ppo-{secrets.token_hex(4)}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except OSError as error:  # that of a full disk names no file
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def check_regular(path: Path) -> None:
+    """Raise OSError unless ``path`` is a regular file: reading a pipe may never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def sync_folder(path: Path) -> None:
@@ -95,6 +117,11 @@ def sync_folder(path: Path) -> None:
 
 def check_new(logdir: Path) -> None:
     """Raise FolderError unless a new run can begin in ``logdir``; nothing is created."""
+    with _usable(logdir):
+        _check_new(logdir)
+
+
+def _check_new(logdir: Path) -> None:
     if logdir.exists() and not logdir.is_dir():
         raise FolderError(f"{logdir} is a file, not a folder")
     if logdir.is_dir() and any(map(_counts, logdir.iterdir())):
@@ -108,39 +135,76 @@ def check_new(logdir: Path) -> None:
 
 def check_run(logdir: Path) -> None:
     """Raise FolderError unless ``logdir`` holds a run; nothing is created."""
-    if not RunFolder(logdir).params.is_file():
-        raise HoldsNoRun(logdir)
+    with _usable(logdir):
+        if not RunFolder(logdir).params.is_file():
+            raise HoldsNoRun(logdir)
 
 
 @contextmanager
-def owned(logdir: Path) -> Iterator[RunFolder]:
-    """Lock the folder while the context lasts. Raises FolderError if another process holds it.
+def owned(logdir: Path, read_only: bool = False) -> Iterator[RunFolder]:
+    """Lock the folder while the context lasts. Raises FolderError if another process holds it, or
+    if it cannot be written, unless it may be ``read_only``.
 
-    The lock is the kernel's, so it ends with the process, however that ends.
+    The locks are the kernel's, so they end with the process, however that ends. The folder itself
+    is locked, since a file in it may be removed, and a file in it, since some network file systems
+    lock nothing else.
+    """
+    with ExitStack() as locks:
+        with _usable(logdir):
+            if not read_only:
+                logdir.mkdir(parents=True, exist_ok=True)
+            _lock(logdir, os.O_RDONLY, locks, optional=frozenset([errno.EBADF, errno.ENOLCK]))
+            may_fail = READ_ONLY if read_only else frozenset()
+            _lock(logdir / LOCK, os.O_RDWR | os.O_CREAT, locks, optional=may_fail)
+        folder = RunFolder(logdir)
+        _remove_partials(folder)
+        yield folder
+
+
+def _lock(path: Path, flags: int, locks: ExitStack, optional: frozenset[int]) -> None:
+    """Lock a file or folder until ``locks`` is closed; ``optional`` are the errors that do not
+    matter.
     """
     try:
-        logdir.mkdir(parents=True, exist_ok=True)
-        lock = open(logdir / LOCK, "a+b")  # noqa: SIM115 (held as long as the context)
+        handle = os.open(path, flags, 0o666)
+        locks.callback(os.close, handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        folder = path.parent if path.name == LOCK else path
+        raise FolderError(f"{folder} is in use by another process; wait for it") from error
+    except OSError as error:
+        if error.errno not in optional:
+            raise
+
+
+def _remove_partials(folder: RunFolder) -> None:
+    """Remove what a process left behind that was killed while it wrote."""
+    for place in (folder.path, folder.checkpoints, folder.replays, folder.videos):
+        with suppress(OSError):
+            for path in list(place.iterdir()):
+                if PARTIAL.fullmatch(path.name):
+                    path.unlink()
+
+
+@contextmanager
+def _usable(logdir: Path) -> Iterator[None]:
+    """Turn what the system says about a path into a FolderError."""
+    if "\0" in str(logdir):
+        raise FolderError(f"{str(logdir)!r} cannot be used: it has a NUL character")
+    try:
+        yield
     except OSError as error:
         raise FolderError(f"{logdir} cannot be used: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FolderError(f"{logdir} is in use by another process; wait for it") from error
-        for partial in logdir.rglob(".*.partial*"):  # of a process that was killed
-            partial.unlink()
-        yield RunFolder(logdir)
 
 
 def _counts(path: Path) -> bool:
     """Whether a file is more than the lock or a partial file of a process that was killed."""
-    return path.name != LOCK and not (path.name.startswith(".") and ".partial" in path.name)
+    return path.name != LOCK and not PARTIAL.fullmatch(path.name)
 
 
 def free_name(logdir: Path) -> Path:
     """The folder's name with the first free number appended."""
     number, logdir = 2, Path(os.path.abspath(logdir)) if logdir.name in ("", "..") else logdir
-    while (free := logdir.with_name(f"{logdir.name}-{number}")).exists():
+    while os.path.exists(free := logdir.with_name(f"{logdir.name}-{number}")):
         number += 1
     return free

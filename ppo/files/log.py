@@ -1,12 +1,15 @@
 """Scalars of a run: means since the last log entry, TensorBoard, and the same as CSV."""
 
 import csv
+import errno
 import io
 import math
 import os
+import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+# How an event file of this package begins; a foreign one may lie beside it.
+OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)
 
 
 class UnknownScalar(KeyError):
@@ -27,7 +33,7 @@ class RunningMeans:
     (undefined ones are NaN) are left out."""
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
-        self._sums = dict(sums or {})
+        self._sums = {tag: (total, n) for tag, (total, n) in (sums or {}).items() if n}
 
     def add(self, scalars: Mapping[str, float]) -> None:
         """Add one value of each."""
@@ -54,7 +60,8 @@ class EventFile:
         """``first_step`` is the first step that this file may hold: TensorBoard then drops later
         steps that it may already have read."""
         name = f"events.out.tfevents.{_next_stamp(folder)}.{socket.gethostname()}"
-        self._file = open(folder / name, "xb")  # noqa: SIM115 (closed by close)
+        self._path = folder / name
+        self._file = open(self._path, "xb")  # noqa: SIM115 (closed by close)
         self._records = RecordWriter(self._file)
         self._write(
             Event(
@@ -84,19 +91,23 @@ class EventFile:
 
     def flush(self) -> None:
         """Let readers see what was written."""
-        self._file.flush()
+        with _named(self._path):
+            self._file.flush()
 
     def sync(self) -> None:
         """Flush what was written to the disk."""
-        os.fsync(self._file.fileno())
+        with _named(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with _named(self._path):
+            self._file.close()
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        self._records.write(event.SerializeToString())
+        with _named(self._path):
+            self._records.write(event.SerializeToString())
 
 
 def _next_stamp(folder: Path) -> int:
@@ -112,14 +123,18 @@ class CsvFile:
 
     def __init__(self, path: Path, columns: Sequence[str]):
         """Appends to an existing file, under its own header."""
-        fresh = not path.exists() or path.stat().st_size == 0
-        if not fresh:
-            with open(path, newline="") as existing:
-                columns = next(csv.reader(existing))
-        self._columns = columns
+        self._path, before = path, b""
+        if path.exists():
+            if not path.is_file():  # reading a pipe may never end
+                raise OSError(errno.EINVAL, "not a regular file", str(path))
+            before = path.read_bytes()
+        text = before.decode(errors="replace")
+        self._columns = next(csv.reader(io.StringIO(text, newline="")), []) or columns
         self._file = open(path, "a", newline="")  # noqa: SIM115 (closed by close)
-        if fresh:
+        if not before:
             self._append(columns)
+        elif not before.endswith(b"\n"):  # edited by hand: the next row would join the last one
+            self._file.write("\n")
 
     def row(self, scalars: Mapping[str, float]) -> None:
         """Append one row."""
@@ -127,17 +142,20 @@ class CsvFile:
 
     def sync(self) -> None:
         """Flush what was written to the disk."""
-        os.fsync(self._file.fileno())
+        with _named(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with _named(self._path):
+            self._file.close()
 
     def _append(self, cells: Sequence[str]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(cells)
-        self._file.write(line.getvalue())
-        self._file.flush()
+        with _named(self._path):
+            self._file.write(line.getvalue())
+            self._file.flush()
 
 
 def _cell(value: float | None) -> str:
@@ -146,18 +164,27 @@ def _cell(value: float | None) -> str:
     return str(value) if isinstance(value, int) else repr(float(value))
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an OSError name the file: the one of a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 class Log:
     """The scalars of a run, in TensorBoard and in ``progress.csv``."""
 
     def __init__(self, folder: Path, tags: Sequence[str], first_step: int):
         """``tags`` are the names of all scalars that the run may write."""
-        self._folder, self._tags = folder, frozenset(tags)
+        self._folder, self.tags = folder, frozenset(tags)
         self._csv = CsvFile(folder / "progress.csv", ["step", *tags])
         self._events = EventFile(folder, first_step)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write one entry. Raises UnknownScalar, before anything is written."""
-        if unknown := scalars.keys() - self._tags:
+        if unknown := scalars.keys() - self.tags:
             raise UnknownScalar(f"{sorted(unknown)} are not among the scalars of the run")
         self._events.scalars(step, scalars)
         self._events.flush()
@@ -184,14 +211,26 @@ class Log:
 
 
 def cut(folder: Path, sizes: Mapping[str, Any]) -> None:
-    """Truncate the files to earlier sizes; newer files are removed."""
+    """Truncate the files to earlier sizes; newer files are removed, foreign ones left alone."""
     for path in _files(folder):
         if path.name not in sizes:
             path.unlink()
         elif path.stat().st_size > sizes[path.name]:
             with open(path, "r+b") as file:
-                file.truncate(sizes[path.name])
+                size = sizes[path.name]
+                if path.suffix == ".csv":  # edited by hand, it may not have a row's end there
+                    size = file.read(size).rfind(b"\n") + 1
+                file.truncate(size)
 
 
 def _files(folder: Path) -> list[Path]:
-    return [*folder.glob("events.out.tfevents.*"), *folder.glob("progress.csv")]
+    """The log's own files."""
+    events = [path for path in folder.glob("events.out.tfevents.*") if _is_own(path)]
+    return [*events, *folder.glob("progress.csv")]
+
+
+def _is_own(events: Path) -> bool:
+    if not events.is_file():
+        return False
+    with open(events, "rb") as file:
+        return bool(OWN_EVENTS.search(file.read(100)))

@@ -18,7 +18,8 @@ def write(path: Path, frames: Iterable[np.ndarray], frames_per_second: float, sc
     H.264 in yuv420p, which browsers play. The file appears under its name only when it is
     complete and holds every frame. Returns their number. Raises VideoError.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    # An absolute path, since ffmpeg takes "a:b" for a protocol and "-x" for an option.
+    partial = path.absolute().with_name(f".ppo-{path.stem}.partial{path.suffix}")
     try:
         count = _encode(partial, frames, frames_per_second, scale)
         found, _ = imageio_ffmpeg.count_frames_and_secs(str(partial))

@@ -79,14 +79,16 @@ def evaluate(
     games_in_a_row = math.ceil(num_games / params.num_envs)
     num_envs = math.ceil(num_games / games_in_a_row)  # no more: an idle env costs as much
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
-    vector = envs_of(params, num_envs)
+    vector = envs_of(params, num_envs, interrupted)
     try:
         return Evaluation(_play(policy, vector, shares, params, step, interrupted))
     finally:
         vector.close()
 
 
-def envs_of(params: ResolvedParams, num_envs: int) -> EnvVector:
+def envs_of(
+    params: ResolvedParams, num_envs: int, interrupted: Callable[[], bool] = lambda: False
+) -> EnvVector:
     """The evaluation envs of a run, not yet reset; the caller closes them."""
     return EnvVector(
         rules_of(params),
@@ -96,6 +98,7 @@ def envs_of(params: ResolvedParams, num_envs: int) -> EnvVector:
         screen_size=params.screen_size,
         seed=params.seed,
         purpose=Purpose.EVALUATION_GAME,
+        interrupted=interrupted,
     )
 
 
@@ -116,9 +119,18 @@ def store(
     """
     line = json.dumps(evaluation.record(params, policy, step)) + "\n"
     before = folder.evaluations.read_text() if folder.evaluations.exists() else ""
-    lines = [whole for whole in before.splitlines(keepends=True) if whole.endswith("\n")]
+    lines = [f"{whole}\n" for whole in before.splitlines() if _is_json(whole)]
     if line not in lines:
         write_whole(folder.evaluations, "".join([*lines, line]).encode())
+
+
+def _is_json(line: str) -> bool:
+    """Whether a line is whole; the last one may have been cut off."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _play(

@@ -1,7 +1,7 @@
 """Replays: an episode as a file of a few kB, to be played again and rendered."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +12,14 @@ from ale_py.vector_env import AtariVectorEnv
 from annotated_types import Ge, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppo.envs import atari
+from ppo.envs import atari, roms
+from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset, Rules
 from ppo.envs.vector import EnvVector
 from ppo.files import video
 from ppo.files.folder import write_whole
+from ppo.params import ResolvedParams
+from ppo.process.signals import Interrupted
 
 FRAMES_PER_SECOND = 60  # the console's own
 VIDEO_SCALE = 4
@@ -35,17 +38,21 @@ class Replay(BaseModel):
 
     game: str
     seed: Seed
-    resets: int = Field(ge=0, le=100_000)
+    resets: int = Field(ge=0, le=1000)
     actions: list[Annotated[int, Ge(0)]] = Field(min_length=1)
-    frame_skip: int = Field(ge=1)
+    frame_skip: int = Field(ge=1, le=64)
     sticky_action_probability: float = Field(ge=0, lt=1)
-    noop_max: int = Field(ge=1)
+    noop_max: int = Field(ge=1, le=1000)
     fire_on_reset: bool
     full_action_space: bool
     max_frames_per_game: int = Field(ge=1)
     score: float
     steps: int
     frames: int
+    # How the agent saw the episode, and a checksum of what it saw last; older files lack them.
+    frame_stack: int = Field(4, ge=1, le=16)
+    screen_size: int = Field(84, ge=36, le=210)
+    last_observation: int | None = None
 
     @property
     def rules(self) -> Rules:
@@ -62,8 +69,15 @@ class Replay(BaseModel):
             score=episode.score,
             steps=episode.steps,
             frames=episode.frames,
+            last_observation=episode.last_observation,
             **more,  # type: ignore[arg-type]
         )
+
+
+def of_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
+    """An episode of a run with these settings as a replay."""
+    sizes = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
+    return Replay.of(episode, rules_of(params), **sizes, **more)
 
 
 def save(path: Path, replay: Replay) -> None:
@@ -83,23 +97,42 @@ def load(path: Path) -> Replay:
         raise ReplayError(f"{path} is no replay: {error}") from error
 
 
-def play(replay: Replay) -> Episode:
+def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> None:
+    """Play the episode again. Raises ReplayError if it goes otherwise than the replay says, as far
+    as score, length and the last observation tell; Interrupted on request.
+    """
+    episode = play(replay, interrupted)
+    for name in ("score", "steps", "frames", "last_observation"):
+        now, before = getattr(episode, name), getattr(replay, name)
+        if before is not None and now != before:
+            raise ReplayError(f"played again, the game has {name} {now:g}, not {before:g}")
+
+
+def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Episode:
     """Play the episode again as training does.
 
     Raises ReplayError if it does not end exactly with its last action, or has an action that
-    the game does not have.
+    the game does not have; Interrupted on request.
     """
-    with _refusals():
-        vector = EnvVector(replay.rules, num_envs=1, threads=1)
+    with _refusals(replay):
+        vector = EnvVector(
+            replay.rules,
+            num_envs=1,
+            threads=1,
+            frame_stack=replay.frame_stack,
+            screen_size=replay.screen_size,
+        )
         try:
-            return _play(replay, vector)
+            return _play(replay, vector, interrupted)
         finally:
             vector.close()
 
 
-def _play(replay: Replay, vector: EnvVector) -> Episode:
+def _play(replay: Replay, vector: EnvVector, interrupted: Callable[[], bool]) -> Episode:
     vector.begin_as([Reset(replay.seed, replay.resets)])
     for number, action in enumerate(replay.actions, 1):
+        if interrupted():
+            raise Interrupted
         _check_action(action, vector.num_actions)
         vector.send(np.array([action]))
         finished = vector.receive().finished
@@ -118,7 +151,7 @@ def frames(replay: Replay) -> Iterator[np.ndarray]:
     """
     if not replay.rules.is_atari:
         raise ReplayError(f"{replay.game} has no picture of its own to show")
-    with _refusals():
+    with _refusals(replay):
         env = atari.screen(replay.rules)
         try:
             yield from _frames(replay, env)
@@ -153,11 +186,13 @@ def _frames(replay: Replay, env: AtariVectorEnv) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(replay: Replay) -> Iterator[None]:
     """Turn any error of the emulator, which may reject the rules, into a one-line ReplayError."""
+    if replay.game in roms.unplayable():
+        raise ReplayError(f"{replay.game} cannot be played: the game is for several players")
     try:
         yield
-    except (ReplayError, video.VideoError, GeneratorExit):
+    except (ReplayError, video.VideoError, GeneratorExit, Interrupted):
         raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,10 +12,10 @@ from rich.table import Table
 from ppo import checkpoint, params
 from ppo.envs import catalog
 from ppo.envs.episode import Rules
-from ppo.files.folder import FolderError, RunFolder, check_run, owned
+from ppo.files.folder import READ_ONLY, FolderError, RunFolder, check_run, owned
 from ppo.params import ResolvedParams
 from ppo.play.evaluate import Evaluation, evaluate, store
-from ppo.play.replay import Replay, record, save
+from ppo.play.replay import Replay, of_run, record, save
 from ppo.process.device import shards, start_tensorflow
 from ppo.resolve import resolved
 
@@ -61,11 +61,17 @@ def load_agent(folder: RunFolder) -> TrainedAgent:
 
 def evaluate_run(logdir: Path, num_games: int) -> Evaluation:
     """Play whole games, keep each as a replay, print the scores, and add a line to
-    ``evaluations.jsonl``."""
-    with _games_of(logdir, num_games) as (folder, agent, evaluation):
-        _save_replays(folder, agent, evaluation, f"evaluation-of-{num_games}")
-        store(folder, evaluation, agent.params, agent.policy, agent.step)
-    _print(agent, evaluation)
+    ``evaluations.jsonl``. In a folder that may only be read, nothing is kept."""
+    with _games_of(logdir, num_games, read_only=True) as (folder, agent, evaluation):
+        try:
+            _save_replays(folder, agent, evaluation, f"evaluation-of-{num_games}")
+            store(folder, evaluation, agent.params, agent.policy, agent.step)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            print(f"the evaluation is not stored: {logdir} cannot be written ({error.strerror})")
+        finally:
+            _print(agent, evaluation)
     return evaluation
 
 
@@ -87,10 +93,12 @@ def watch_run(logdir: Path, num_games: int) -> list[Path]:
 
 
 @contextmanager
-def _games_of(logdir: Path, num_games: int) -> Iterator[tuple[RunFolder, TrainedAgent, Evaluation]]:
+def _games_of(
+    logdir: Path, num_games: int, read_only: bool = False
+) -> Iterator[tuple[RunFolder, TrainedAgent, Evaluation]]:
     """The run's folder, locked while the context lasts, its agent, and the agent's games."""
     check_run(logdir)
-    with owned(logdir) as folder:
+    with owned(logdir, read_only) as folder:
         agent = load_agent(folder)
         yield folder, agent, evaluate(agent.policy, agent.params, num_games, agent.step)
 
@@ -102,7 +110,7 @@ def _save_replays(
     saved = []
     for number, episode in enumerate(evaluation.episodes, 1):
         path = folder.replays / f"{name}-step-{agent.step:012d}-game-{number:03d}.json"
-        replay = Replay.of(episode, agent.rules, step=agent.step, policy=agent.policy.choice)
+        replay = of_run(episode, agent.params, step=agent.step, policy=agent.policy.choice)
         save(path, replay)
         saved.append((path, replay))
     return saved

@@ -1,5 +1,6 @@
-"""Importing TensorFlow without its log output, and configuring its threads."""
+"""What the machine has: its memory, its threads; importing TensorFlow without its log output."""
 
+import math
 import os
 import sys
 import tempfile
@@ -10,12 +11,21 @@ from typing import Any
 
 
 class DeviceError(Exception):
-    """TensorFlow already runs with other threading, which would change a run's bits."""
+    """TensorFlow cannot be used as a run needs it; the message says what to do."""
 
 
 def default_threads() -> int:
     """Threads to compute with: one for each core that this process may use, at most 8."""
     return min(len(os.sched_getaffinity(0)), 8)
+
+
+def available_memory() -> float:
+    """Bytes of memory that a process can still take; infinite where the system does not say."""
+    try:
+        with open("/proc/meminfo") as file:
+            return 1024.0 * next(int(row.split()[1]) for row in file if row[:13] == "MemAvailable:")
+    except (OSError, StopIteration):
+        return math.inf
 
 
 def has_gpu() -> bool:
@@ -40,12 +50,16 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     threads, which then changes only the speed.
 
     What TensorFlow prints while it is imported is shown only if the import fails. Raises
-    DeviceError if TensorFlow was used before with several threads per operation.
+    DeviceError if TensorFlow was used before with several threads per operation, which would
+    change a run's bits, or if it has no folder for the code that it generates.
     """
     set_environment()
+    _check_temporary_folder()
     with _stderr_held_back():
+        import keras
         import tensorflow as tf
 
+        _check_keras(keras)
         _set_threads(tf, threads)
         connected = connect()
         # oneDNN prints one line when it is first asked to transpose bytes, which it does not do.
@@ -55,9 +69,9 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
 
 def set_environment() -> None:
     """Set the variables that TensorFlow reads on import; ``start_tensorflow`` calls it."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else the user works with
     wanted = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        "KERAS_BACKEND": "tensorflow",
         # Left unset, TensorFlow turns oneDNN off on some processors, where the filter gradients
         # of the convolutions then take several times as long.
         "TF_ENABLE_ONEDNN_OPTS": "1",
@@ -71,6 +85,29 @@ def set_environment() -> None:
         )
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+
+
+def _check_temporary_folder() -> None:
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise DeviceError(
+            "TensorFlow needs a folder for temporary files; set TMPDIR to one that can be written"
+        ) from error
+
+
+def _check_keras(keras: Any) -> None:
+    """Undo what the user's ``keras.json`` changes, which would change a run. Raises DeviceError if
+    Keras was imported before with another backend.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise DeviceError(
+            f"Keras already runs on {keras.backend.backend()} in this process; import ppo first, "
+            "or set KERAS_BACKEND=tensorflow"
+        )
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
 
 
 def _set_threads(tf: object, threads: int) -> None:
@@ -91,9 +128,15 @@ def _stderr_held_back() -> Iterator[None]:
     """Buffer file descriptor 2, which no log level of TensorFlow silences completely; write the
     buffer out if there is an error.
     """
-    sys.stderr.flush()
-    real = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    if sys.stderr:
+        sys.stderr.flush()
+    try:
+        real = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    # In memory, since there may be no folder for temporary files.
+    with open(os.memfd_create("stderr"), "w+b", buffering=0) as held:
         os.dup2(held.fileno(), 2)
         try:
             yield

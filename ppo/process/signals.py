@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to stop, noticed even while the main thread computes."""
+"""SIGINT, SIGTERM and SIGHUP as a request to stop, noticed even while the main thread computes."""
 
 import os
 import select
@@ -14,12 +14,15 @@ from ppo.process.exit_codes import ExitCode
 GRACE_SECONDS, DEADLINE_SECONDS = 7.0, 9.5
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Interrupted(Exception):
     """The work was interrupted on request; none of it is kept."""
 
 
 class StopRequest:
-    """While the context lasts, the first SIGINT or SIGTERM sets a flag; a second ends the process.
+    """While the context lasts, the first of STOPS sets a flag; a second ends the process.
 
     ``last_resort`` is called, from a thread, if the context still lasts GRACE_SECONDS after the
     first; by default it ends the process, which has nothing to save yet. If the process still
@@ -46,12 +49,13 @@ class StopRequest:
         return self._requested.is_set()
 
     def __enter__(self) -> "StopRequest":
-        threading.Thread(target=self._listen, daemon=True).start()
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno())
         self._handlers_before = {
             number: signal.signal(number, lambda *_: None)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in STOPS
+            if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN)  # by nohup
         }
+        threading.Thread(target=self._listen, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,7 +68,7 @@ class StopRequest:
 
     def _listen(self) -> None:
         while number := self._reader.recv(1):
-            if number[0] not in (signal.SIGINT, signal.SIGTERM):
+            if number[0] not in self._handlers_before:
                 continue
             if self._requested.is_set():
                 os._exit(ExitCode.FAILED)

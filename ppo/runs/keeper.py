@@ -94,4 +94,7 @@ class Keeper:
         )
 
     def _write(self, state: Checkpoint, best: bool) -> None:
-        checkpoint.save(self.folder, state, self.params.checkpoints_kept, best)
+        params = self.params
+        checkpoint.save(
+            self.folder, state, params.checkpoints_kept, best, params.checkpoints_always_kept
+        )

@@ -1,17 +1,18 @@
 """The loop of a run: iterations, their observers, and when to save."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from ppo.checkpoint import Checkpoint, Due
 from ppo.files.folder import write_whole
-from ppo.outcomes import Diverged
+from ppo.outcomes import Diverged, NotFinite
 from ppo.process.signals import Interrupted
 from ppo.runs.keeper import Keeper
 from ppo.runs.observers import Evaluator, Logger, Videographer
-from ppo.trainer import Iteration, Trainer
+from ppo.runs.verifier import Verifier
+from ppo.trainer import Trainer
 
 
 class Loop:
@@ -24,10 +25,12 @@ class Loop:
         logger: Logger,
         evaluator: Evaluator,
         videographer: Videographer,
+        verifier: Verifier,
         stop: Callable[[], bool],
     ):
         self.trainer, self.keeper, self.stop = trainer, keeper, stop
-        self.logger, self.evaluator, self.videographer = logger, evaluator, videographer
+        self.logger, self.evaluator = logger, evaluator
+        self.videographer, self.verifier = videographer, verifier
 
     @property
     def done(self) -> bool:
@@ -35,10 +38,23 @@ class Loop:
         return self.trainer.finished and not (self.logger.due or self.evaluator.due)
 
     def run(self) -> None:
-        """Train until the end or a stop; the state is then saved. Raises Diverged."""
+        """Train until the end or a stop; the state is then saved. Raises Diverged, whose batch is
+        saved.
+        """
+        try:
+            self._run()
+        except Diverged as error:
+            content = io.BytesIO()
+            np.savez(content, **error.batch)  # type: ignore[arg-type]
+            path = self.keeper.folder.path / f"diverged-{error.step:012d}.npz"
+            write_whole(path, content.getvalue())
+            self.logger.display.say(f"the batch is in {path}")
+            raise
+
+    def _run(self) -> None:
         self._report()  # an evaluation that was interrupted
-        for iteration in self._iterations():
-            for observer in (self.logger, self.videographer, self.evaluator):
+        for iteration in self.trainer.iterations(self.stop):
+            for observer in (self.logger, self.videographer, self.evaluator, self.verifier):
                 observer.see(iteration)
             self.logger.due |= self.trainer.finished
             evaluating = self.evaluator.due
@@ -48,18 +64,6 @@ class Loop:
             self.keeper.reached(self._state())
         self._save()
         self.keeper.reached(None)
-
-    def _iterations(self) -> Iterator[Iteration]:
-        """The trainer's, saving the batch of one that diverges."""
-        try:
-            yield from self.trainer.iterations(self.stop)
-        except Diverged as error:
-            content = io.BytesIO()
-            np.savez(content, **error.batch)  # type: ignore[arg-type]
-            path = self.keeper.folder.path / f"diverged-{error.step:012d}.npz"
-            write_whole(path, content.getvalue())
-            self.logger.display.say(f"the batch is in {path}")
-            raise
 
     def _report(self) -> None:
         """Evaluate and log, if due. An evaluation that is interrupted by a request to stop stays
@@ -72,11 +76,20 @@ class Loop:
                 self.logger.means.add(self.evaluator.evaluate(step, self.stop))
             except Interrupted:
                 return
+            except NotFinite as error:
+                raise Diverged(step, {"observations": error.observations}) from error
         if self.logger.due or evaluating:
             elapsed = {"time/time_elapsed": self.keeper.seconds}
             self.logger.write(step, self.trainer.totals() | elapsed)
 
     def _save(self) -> None:
+        if mismatch := self.verifier.mismatch(self.stop):
+            self.trainer.envs.seed_every_episode()
+            self.logger.display.say(
+                f"an episode of {self.trainer.envs.rules.game} does not go the same way twice "
+                f"({mismatch}): from here on every episode begins with a seed. Replays of episodes "
+                "before this may not hold; please report the game"
+            )
         self.logger.log.sync()
         self.keeper.save(self._state(), self._score())
 
@@ -89,5 +102,10 @@ class Loop:
         return self.trainer.totals().get("rollout/ep_rew_mean")
 
     def _state(self) -> Checkpoint:
-        due = Due(log=self.logger.due, evaluation=self.evaluator.due, video=self.videographer.due)
+        due = Due(
+            log=self.logger.due,
+            evaluation=self.evaluator.due,
+            video=self.videographer.due,
+            replay_check=self.verifier.due,
+        )
         return self.keeper.state(self.trainer, self.logger.means, due, self.logger.log.sizes())

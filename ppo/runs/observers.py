@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 
-from ppo.envs.episode import Rules
+from ppo.envs.catalog import rules_of
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans
 from ppo.params import ResolvedParams
@@ -78,30 +78,30 @@ class Videographer:
     """
 
     def __init__(
-        self, rules: Rules, choice: Choice, folder: RunFolder, interval: int, recorder: Recorder
+        self, params: ResolvedParams, choice: Choice, folder: RunFolder, recorder: Recorder
     ):
         """``choice`` is how the policy chooses the actions."""
-        self.rules, self.choice, self.folder, self.interval = rules, choice, folder, interval
+        self.params, self.choice, self.folder = params, choice, folder
         self.recorder, self.due = recorder, False
 
     def see(self, iteration: Iteration) -> None:
         """Keep an episode of the iteration, if one is due and one ended."""
-        self.due |= iteration.crossed(self.interval)
+        self.due |= iteration.crossed(self.params.video_interval)
         if not (self.due and iteration.episodes):
             return
         self.due = False
         name = f"step-{iteration.step:012d}"
-        kept = replay.Replay.of(
-            iteration.episodes[0], self.rules, step=iteration.step, policy=self.choice
+        kept = replay.of_run(
+            iteration.episodes[0], self.params, step=iteration.step, policy=self.choice
         )
         self.folder.replays.mkdir(exist_ok=True)
         replay.save(self.folder.replays / f"{name}.json", kept)
-        if self.rules.is_atari:
+        if kept.rules.is_atari:
             self.recorder.record(kept, self.folder.videos / f"{name}.mp4")
 
     def record_missing(self, warn: Callable[[str], None]) -> None:
         """Record the videos that were abandoned when the run was stopped."""
-        if not self.rules.is_atari:
+        if not rules_of(self.params).is_atari:
             return
         for path in sorted(self.folder.replays.glob("step-*.json")):
             movie = self.folder.videos / f"{path.stem}.mp4"

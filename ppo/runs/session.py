@@ -1,10 +1,13 @@
 """A run in one process: how it starts or resumes, and how it ends."""
 
 import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
-from ppo.checkpoint import Checkpoint, Due, MisfitError, SessionFacts
+from ppo.checkpoint import Checkpoint, SessionFacts
 from ppo.distribution import Workers
-from ppo.envs.episode import EpisodeMismatch
+from ppo.envs.episode import EpisodeMismatch, Rules
 from ppo.files import scalars
 from ppo.files.folder import RunFolder, write_whole
 from ppo.files.log import Log, RunningMeans, cut
@@ -16,9 +19,40 @@ from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.terminal import Display
+from ppo.runs.verifier import Verifier
 from ppo.trainer import Trainer
 
+NOTHING_DONE = "stopped before anything was done; nothing was changed"
+
 Changes = dict[str, tuple[object, object]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from: a checkpoint to resume from, or none.
+
+    ``changes`` are the settings that differ from those that the checkpoint was made with, before
+    and now; ``new_games`` says that new games may begin where the unfinished ones cannot be
+    restored; ``fork_of`` is the run that the checkpoint is of, if it is another one's.
+    """
+
+    checkpoint: Checkpoint | None = None
+    changes: Changes = field(default_factory=dict)
+    new_games: bool = False
+    fork_of: Path | None = None
+
+    @property
+    def facts(self) -> SessionFacts:
+        """What the session resumes from; a fork has files of its own."""
+        if not self.checkpoint:
+            return SessionFacts()
+        own: dict[str, Any] = {"log": {}, "best_saved": None} if self.fork_of else {}
+        return self.checkpoint.session.model_copy(update=own)
+
+    @property
+    def same_rules(self) -> bool:
+        """Whether the games go by the rules that they went by."""
+        return not self.changes.keys() & {field.name for field in fields(Rules)}
 
 
 class Session:
@@ -31,29 +65,28 @@ class Session:
         stop: StopRequest,
         began: float,
         workers: Workers,
-        start: Checkpoint | None = None,
-        changes: Changes | None = None,
+        start: Start,
     ):
-        """``start`` is the checkpoint to resume from, ``changes`` the settings that differ from
-        the checkpoint's, with both values.
-        """
         self.params, self.folder, self.stop = params, folder, stop
-        self.start, self.changes = start, changes or {}
-        self.facts = start.session if start else SessionFacts()
+        self.start, self.facts = start, start.facts
         self.display = Display(f"PPO · {params.env_id} · {folder.path}", params.whole_steps)
         self.keeper = Keeper(folder, params, began - self.facts.seconds, self.facts.best_saved)
         stop.last_resort = self._leave
-        self.trainer = Trainer(params, workers)
+        try:
+            self.trainer = Trainer(params, workers, stop)
+        except Interrupted:
+            raise Stopped(NOTHING_DONE) from None
 
     def go(self) -> None:
         """Train until the run is finished or asked to stop. Raises Stopped or Diverged."""
         try:
-            if self.start:
-                self._restore(self.start)
+            if self.start.checkpoint:
+                self._restore(self.start.checkpoint)
             due = self.facts.due
             done = self.trainer.finished and not (due.log or due.evaluation)
             if done:
                 self.display.say(f"the run is done, at step {self.trainer.step:,}")
+                self._finish_videos()
                 return
             self._begin()
             done = self._train()
@@ -63,29 +96,41 @@ class Session:
             raise Stopped(f"stopped at step {self.trainer.step:,}; everything is saved")
         self.display.say(f"done, at step {self.trainer.step:,}")
 
-    def _restore(self, start: Checkpoint) -> None:
+    def _restore(self, checkpoint: Checkpoint) -> None:
         try:
-            self.trainer.restore(start, self.stop)
+            if self.start.fork_of:
+                self.trainer.fork(checkpoint, self.start.same_rules, self.stop)
+            else:
+                self.trainer.restore(checkpoint, self.stop)
         except EpisodeMismatch as error:
-            raise MisfitError(start.step, error) from error
+            if not self.start.new_games:
+                raise
+            self.trainer.envs.begin()
+            self.display.say(f"{error}: new games begin in their place")
         except Interrupted:
-            raise Stopped("stopped before anything was done; nothing was changed") from None
+            raise Stopped(NOTHING_DONE) from None
 
     def _begin(self) -> None:
         """Report what starts, and bring the files to the state of its first step."""
         params, step = self.params, self.trainer.step
-        if self.changes:
-            write_whole(self.folder.params, params.to_json().encode())
-        if self.start:
+        if self.start.fork_of:
+            self.display.say(f"fork of {self.start.fork_of} at step {step:,}")
+        elif self.start.checkpoint:
             self.display.say(f"resuming from step {step:,}")
-            self._say_versions()
-            self._say_changes()
-            cut(self.folder.path, self.facts.log)
         else:
             self.display.say(
                 f"{params.env_id} with seed {params.seed} and {params.threads} threads"
             )
-            self.keeper.save(self.keeper.state(self.trainer, RunningMeans(), Due(), {}))
+        if self.start.checkpoint:
+            self._say_versions()
+            self._say_changes()
+        if self.start.changes:
+            write_whole(self.folder.params, params.to_json().encode())
+        if self.start.checkpoint and not self.start.fork_of:
+            cut(self.folder.path, self.facts.log)
+        else:
+            means = RunningMeans(self.facts.means)
+            self.keeper.save(self.keeper.state(self.trainer, means, self.facts.due, {}))
 
     def _say_versions(self) -> None:
         for name, old in self.facts.versions.items():
@@ -97,9 +142,9 @@ class Session:
                 )
 
     def _say_changes(self) -> None:
-        for key, (old, new) in self.changes.items():
+        for key, (old, new) in self.start.changes.items():
             self.display.say(f"{key}: {old!r} before, now {new!r}")
-        if not (self.changes and self.facts.schedules):
+        if not (self.start.changes and self.facts.schedules):
             return
         now = self.trainer.scheduled_at(self.trainer.step)
         for name, old, new in zip(
@@ -122,11 +167,21 @@ class Session:
             log.close()
         return loop.done
 
+    def _finish_videos(self) -> None:
+        """Make the videos that a stop of the finished run left out."""
+        recorder = Recorder(self.display.say)
+        videographer = Videographer(self.params, self.trainer.policy.choice, self.folder, recorder)
+        try:
+            videographer.record_missing(self.display.say)
+            recorder.wait(self.stop)
+        finally:
+            recorder.close(abandon=True)
+
     def _open_log(self) -> Log:
         trainer = self.trainer
-        tags = scalars.tags(self.params.num_epochs, trainer.layers, trainer.num_actions)
+        tags = scalars.tags(self.params.num_epochs, trainer.layers, trainer.envs.num_actions)
         log = Log(self.folder.path, tags, trainer.step + 1)
-        if self.changes or not self.facts.log:
+        if self.start.changes or not self.facts.log:
             log.text(trainer.step, "params", _as_table(self.params))
         return log
 
@@ -134,14 +189,15 @@ class Session:
         """The loop with its observers, which resume what was due when the run was last saved."""
         params, trainer, facts = self.params, self.trainer, self.facts
         logger = Logger(log, self.display, params.log_interval, trainer.step)
-        logger.means, logger.due = RunningMeans(facts.means), facts.due.log
+        known = {tag: sum_ for tag, sum_ in facts.means.items() if tag in log.tags}
+        logger.means, logger.due = RunningMeans(known), facts.due.log
         evaluator = Evaluator(trainer.policy, params, self.folder)
         evaluator.due = facts.due.evaluation
-        videographer = Videographer(
-            trainer.rules, trainer.policy.choice, self.folder, params.video_interval, recorder
-        )
+        videographer = Videographer(params, trainer.policy.choice, self.folder, recorder)
         videographer.due = facts.due.video
-        return Loop(trainer, self.keeper, logger, evaluator, videographer, self.stop)
+        verifier = Verifier(params)
+        verifier.due = facts.due.replay_check
+        return Loop(trainer, self.keeper, logger, evaluator, videographer, verifier, self.stop)
 
     def _leave(self) -> None:
         """End the process, from another thread, while the main thread takes too long."""

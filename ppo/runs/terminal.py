@@ -1,8 +1,11 @@
 """A run's progress in the terminal: a live panel, or plain lines into a pipe or file."""
 
 import itertools
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import IO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -26,37 +29,60 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
 )
 
 
+class _Console(Console):
+    """A console that raises BrokenPipeError, on which rich ends the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # it is called while the error is handled
+
+
 class Display:
-    """Progress of a run."""
+    """Progress of a run. Once its output fails, as into a pipe that was closed, it is quiet, and
+    the run goes on.
+    """
 
     def __init__(self, title: str, total_steps: int, console: Console | None = None):
         self.title, self.total_steps = title, total_steps
-        self.console = console or Console()
+        self.console = console or _Console()
         self._live = Live(console=self.console, auto_refresh=False, transient=False)
+        self._live_started = False
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
-            self._live.start()
-            self._live.update(
-                Panel("playing the first rollout", title=Text(self.title)), refresh=True
-            )
+            with self._quiet_once_it_fails():
+                self._live.start()
+                self._live_started = True
+                self._live.update(
+                    Panel("playing the first rollout", title=Text(self.title)), refresh=True
+                )
         return self
 
     def __exit__(self, *_: object) -> None:
         """May be called more than once."""
-        if self.console.is_terminal:
-            self._live.stop()
+        if self._live_started:
+            with self._quiet_once_it_fails():
+                self._live.stop()
 
     def say(self, message: str) -> None:
         """Print a message, above the panel."""
-        self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        with self._quiet_once_it_fails():
+            self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def show(self, step: int, scalars: Mapping[str, float]) -> None:
         """Show the run's progress at a step."""
         if self.console.is_terminal:
-            self._live.update(self._panel(step, scalars), refresh=True)
+            with self._quiet_once_it_fails():
+                self._live.update(self._panel(step, scalars), refresh=True)
         else:
             self.say(self._line(step, scalars))
+
+    @contextmanager
+    def _quiet_once_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self.console.quiet = True
+            discard(self.console.file)
 
     def _panel(self, step: int, scalars: Mapping[str, float]) -> Panel:
         head = Table.grid(padding=(0, 2), expand=True)
@@ -90,6 +116,12 @@ class Display:
             f"step {step:,} of {self.total_steps:,} ({share:.1f} %) | {rate:.0f} steps/s | "
             f"{left} left"
         )
+
+
+def discard(stream: IO[str]) -> None:
+    """Let what a broken stream still holds go nowhere; else Python fails again when it ends."""
+    with open(os.devnull, "wb") as nowhere, suppress(OSError):  # it may be no file
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _magnitude(tag: str, scalars: Mapping[str, float], form: str) -> str:

@@ -3,6 +3,7 @@
 import time
 
 import gymnasium
+import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 BROKEN_AT_STEP = 100
@@ -34,5 +35,18 @@ class StuckCartPole(CartPoleEnv):
         return super().step(action)
 
 
-for name in ("PoisonedCartPole", "StuckCartPole"):
+class BlindCartPole(CartPoleEnv):
+    """CartPole whose observations are NaN from an env's step BROKEN_AT_STEP on."""
+
+    steps_so_far = 0
+
+    def step(self, action: int):  # type: ignore[no-untyped-def, override]
+        """As CartPole's, but for the observation."""
+        observation, *rest = super().step(action)
+        self.steps_so_far += 1
+        bad = self.steps_so_far >= BROKEN_AT_STEP
+        return (np.full_like(observation, np.nan) if bad else observation, *rest)
+
+
+for name in ("PoisonedCartPole", "BlindCartPole", "StuckCartPole"):
     gymnasium.register(f"{name}-v0", entry_point=f"ppo.study.broken_envs:{name}")

@@ -1,7 +1,68 @@
-"""The command that starts a run in its own process."""
+"""The command that starts a run in its own process, and how such processes are stopped."""
 
+import signal
+import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
+
+from ppo.process.exit_codes import ExitCode
+from ppo.process.signals import STOPS
 
 # Beside the package, in a checkout as in an installation.
 RUN_ATARI = [sys.executable, str(Path(__file__).resolve().parents[2] / "run_atari.py")]
+
+
+@contextmanager
+def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
+    """Call ``handler`` for each of STOPS, while the context lasts."""
+    before = {
+        number: signal.signal(number, handler)
+        for number in STOPS
+        if signal.getsignal(number) != signal.SIG_IGN  # as nohup asks for SIGHUP
+    }
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+class Children:
+    """Processes that are stopped together.
+
+    Each has a process group of its own, since the Ctrl-C of a terminal goes to all of a group,
+    and a run that gets two signals ends without saving.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._running: set[subprocess.Popen] = set()
+        # A second signal may interrupt `stop`, in the same thread.
+        self._lock = threading.RLock()
+
+    def stop(self, *_: object) -> None:
+        """Send SIGTERM, once, to all that run, and start no other: a handler for ``on_stop``."""
+        with self._lock:
+            if not self.stopped:
+                self.stopped = True
+                for process in self._running:
+                    process.terminate()
+
+    def call(self, command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
+        """As ``subprocess.call``, without a terminal; STOPPED if nothing may start any more."""
+        with self._lock:
+            if self.stopped:
+                return ExitCode.STOPPED
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, process_group=0
+            )
+            self._running.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._running.discard(process)

@@ -1,18 +1,20 @@
 """Learning curves of existing runs: read, measured, compared and drawn."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ppo.files.folder import RunFolder
+from ppo.files.folder import RunFolder, write_whole
 
 SCORE = "rollout/ep_rew_mean"
 POINTS = 200
 RESAMPLES = 2000
 COLLAPSE_SHARE = 0.25
+LONGEST_LABEL = 60  # characters, in a figure
 
 
 class CurveError(Exception):
@@ -68,30 +70,43 @@ def read(folder: Path) -> Curve:
     try:
         rows = [(row["step"], row[SCORE]) for row in progress(folder) if row[SCORE]]
         steps, scores = np.array(rows, float).reshape(-1, 2).T
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise CurveError(f"{path} is not the log of a run: {error}") from error
+    if not (np.isfinite(steps).all() and np.isfinite(scores).all() and (np.diff(steps) > 0).all()):
+        raise CurveError(f"{path} is not the log of a run: a step or a score is out of place")
     if len(steps) < 2:
         raise CurveError(f"{path} has no curve yet: fewer than two log entries with a score")
     return Curve(steps, scores)
 
 
 def compare(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
-    """All variants at the steps that all their runs have reached."""
+    """All variants that have a curve, at the steps that all runs have reached. Raises CurveError
+    if there are none.
+    """
     curves = [curve for runs in variants.values() for curve in runs]
-    first = max(curve.steps[0] for curve in curves)
-    last = min(curve.steps[-1] for curve in curves)
+    first = max((curve.steps[0] for curve in curves), default=0)
+    last = min((curve.steps[-1] for curve in curves), default=0)
     if first >= last:
-        raise CurveError("the runs have no steps in common")
+        raise CurveError("the runs have no steps in common" if curves else "no run has a curve")
     steps = np.linspace(first, last, POINTS)
     return [
         Comparison(name, steps, np.array([np.interp(steps, c.steps, c.scores) for c in runs]))
         for name, runs in variants.items()
+        if runs
     ]
 
 
 def each(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
-    """Each variant by itself, at the steps that its own runs have all reached."""
-    return [compare({name: runs})[0] for name, runs in variants.items()]
+    """Each variant by itself, at the steps that its own runs have all reached; without those
+    that have no curve, or no steps in common.
+    """
+    found = []
+    for name, runs in variants.items():
+        try:
+            found += compare({name: runs})
+        except CurveError:
+            continue
+    return found
 
 
 def collapses(scores: np.ndarray, fall: float) -> list[float]:
@@ -121,29 +136,59 @@ def fall_of_a_collapse(comparisons: Sequence[Comparison]) -> float:
     return float(COLLAPSE_SHARE * (best - first))
 
 
-def table(variants: Mapping[str, Sequence[Curve]]) -> str:
-    """The results of each variant, as Markdown, with the definition of each column."""
-    comparisons = compare(variants)
-    fall = fall_of_a_collapse(comparisons)
+def table(
+    variants: Mapping[str, Sequence[Curve]], missing: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """The results of each variant, as Markdown, with the definition of each column.
+
+    ``missing`` has for a variant a line for each of its runs that has no curve.
+    """
+    missing = missing or {}
+    try:
+        results, meaning = _results(compare(variants))
+    except CurveError as error:
+        results, meaning = {}, f"No results: {error}."
     lines = [
         "| variant | runs | steps | area | best | final | collapses | deepest |",
         "| --- | --: | --: | --: | --: | --: | --: | --: |",
     ]
+    for name in dict.fromkeys([*variants, *missing]):
+        runs, without = len(variants.get(name, ())), len(missing.get(name, ()))
+        number = f"{runs} of {runs + without}" if without else f"{runs}"
+        cells = [legible(name).replace("|", r"\|"), number, *results.get(name, ["–"] * 6)]
+        lines.append(f"| {' | '.join(cells)} |")
+    if missing:
+        meaning += "\n\nNot every run has a curve:\n\n"
+        meaning += "\n".join(f"- {legible(line)}" for found in missing.values() for line in found)
+    return "\n".join(lines) + f"\n\n{meaning}\n"
+
+
+def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], str]:
+    """The cells of each variant, from the third column on, and what they mean."""
+    fall = fall_of_a_collapse(comparisons)
+    results = {}
     for comparison in comparisons:
         found = [collapses(scores, fall) for scores in comparison.scores]
         depths = [depth for depths in found for depth in depths]
-        best, final = comparison.scores.max(1), comparison.scores[:, -1]
-        lines.append(
-            f"| {comparison.name} | {len(comparison.scores)} | {comparison.steps[-1]:,.0f} "
-            f"| {comparison.area:.2f} | {_spread(best)} | {_spread(final)} | {len(depths)} "
-            f"| {max(depths, default=0):.2f} |"
-        )
-    return "\n".join(lines) + (
-        "\n\nScores are means of the last 100 games, at the steps that all runs have reached. "
+        results[comparison.name] = [
+            f"{comparison.steps[-1]:,.0f}",
+            f"{comparison.area:.2f}",
+            _spread(comparison.scores.max(1)),
+            _spread(comparison.scores[:, -1]),
+            f"{len(depths)}",
+            f"{max(depths, default=0):.2f}",
+        ]
+    return results, (
+        "Scores are means of the last 100 games, at the steps that all runs have reached. "
         "Area: mean over those steps. Best, final: mean over the runs (lowest to highest). "
         f"Collapses: falls of more than {fall:.2f} points below the best so far, a quarter of the "
-        "range of all runs, until half of the fall is regained; deepest: the largest fall.\n"
+        "range of all runs, until half of the fall is regained; deepest: the largest fall."
     )
+
+
+def legible(text: str) -> str:
+    """The text with an escape in place of each character that cannot be printed."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:
@@ -156,17 +201,29 @@ def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> Non
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
-    for comparison in each(variants):
-        (line,) = axes.plot(comparison.steps, comparison.mean, label=comparison.name)
+    comparisons = each(variants)
+    for comparison in comparisons:
+        (line,) = axes.plot(comparison.steps, comparison.mean)
         if len(comparison.scores) > 1:
             low, high = comparison.interval()
             axes.fill_between(comparison.steps, low, high, color=line.get_color(), alpha=0.15)
-    axes.set(title=title, xlabel="steps", ylabel="mean score of the last 100 games")
+    axes.set(xlabel="steps", ylabel="mean score of the last 100 games")
+    axes.set_title(_label(title), parse_math=False)
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    legend = axes.legend(axes.lines, [str(number) for number in range(len(comparisons))])
+    for text, comparison in zip(legend.get_texts(), comparisons, strict=True):
+        text.set(text=_label(comparison.name), parse_math=False)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png")
     pyplot.close(figure)
+    write_whole(path, content.getvalue())
+
+
+def _label(text: str) -> str:
+    """A name as a figure shows it, cut in the middle if it is too long."""
+    text, half = legible(text), LONGEST_LABEL // 2
+    return text if len(text) <= LONGEST_LABEL else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def _spread(values: np.ndarray) -> str:

@@ -11,86 +11,74 @@ folder. Called again, a sweep resumes where it was interrupted.
 import argparse
 import itertools
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppo import checkpoint
-from ppo.envs import catalog
-from ppo.files.folder import RunFolder
+from ppo.checkpoint import CheckpointError
+from ppo.files.folder import RunFolder, write_whole
 from ppo.params import Params, ParamsError, load
 from ppo.process.device import default_threads
+from ppo.process.exit_codes import ExitCode
 from ppo.study import curves
-from ppo.study.command import RUN_ATARI
+from ppo.study.command import RUN_ATARI, Children, on_stop
 from ppo.study.curves import Curve, CurveError
+from ppo.study.grid import (
+    FIGURE,
+    TABLE,
+    Run,
+    changes,
+    count,
+    create,
+    draw_faults,
+    form_faults,
+    grid,
+    history_faults,
+    logdir_faults,
+    seed_faults,
+    setting_faults,
+    shown_faults,
+    to_show,
+    well_formed,
+)
 
-# What a sweep may change in existing runs; anything else would mix two experiments.
-CHANGED_BY_RESUME = ("total_steps", "checkpoint_interval", "checkpoints_kept", "video_interval")
+Call = Callable[..., int]
+
+STOPPED = "stopped; call the same command again to resume"
 
 
 @dataclass(frozen=True)
-class Run:
-    """One cell of the grid."""
+class Plan:
+    """What the arguments ask for."""
 
-    variant: str
-    seed: int
-    overrides: tuple[str, ...]
-    folder: Path
-
-
-def grid(
-    logdir: Path, variants: Sequence[str], varied: Sequence[str], seeds: Sequence[int], threads: int
-) -> list[Run]:
-    """All runs of a sweep, seed by seed, so that an interrupted one has runs of each variant.
-
-    A variant is ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``; a varied key is ``KEY=V1,V2``.
-    """
-    named = [_variant(text) for text in variants] or [("", ())]
-    axes = [_axis(text) for text in varied]
-    runs = []
-    for seed in seeds:
-        for (name, settings), values in itertools.product(named, itertools.product(*axes)):
-            label = ", ".join(filter(None, [name, *values])) or "plain"
-            overrides = (*settings, *values, f"seed={seed}", f"threads={threads}")
-            folder = logdir / label.replace("/", "_").replace(", ", "_") / f"seed-{seed}"
-            runs.append(Run(label, seed, overrides, folder))
-    return runs
-
-
-def _variant(text: str) -> tuple[str, tuple[str, ...]]:
-    name, _, settings = text.partition(":")
-    return name, tuple(filter(None, settings.split(",")))
-
-
-def _axis(text: str) -> list[str]:
-    key, _, values = text.partition("=")
-    return [f"{key}={value}" for value in values.split(",")]
+    logdir: Path
+    pfile: Path | None
+    runs: list[Run]
+    workers: int
+    shown: dict[str, list[Path]]
 
 
 def finished(run: Run, params: Params) -> bool:
-    """Whether the run has a checkpoint of its last step."""
-    return any(step >= params.whole_steps for step in checkpoint.steps(RunFolder(run.folder)))
+    """Whether the newest valid checkpoint is of the last step, and nothing of it is still due.
+
+    A run that ended at its ``stop_at_score`` is not known here; its resume says that it is done.
+    """
+    try:
+        newest = checkpoint.newest(RunFolder(run.folder))
+    except (CheckpointError, OSError):
+        return False
+    due = newest.session.due
+    return newest.step >= params.whole_steps and not (due.log or due.evaluation)
 
 
-def changes(run: Run, params: Params) -> dict[str, object]:
-    """The settings that differ from those that the run began with, null and threads aside."""
-    path = RunFolder(run.folder).params
-    if not path.exists():
-        return {}
-    begun = load(path)
-    return {
-        key: value
-        for key, value in params
-        if value is not None and value != getattr(begun, key) and key != "threads"
-    }
-
-
-def go(run: Run, pfile: Path) -> int:
+def go(run: Run, pfile: Path, call: Call = subprocess.call) -> int:
     """Start the run, or resume it; returns the command's exit code. Its output goes to
-    ``NAME.log`` beside its folder.
+    ``NAME.log`` beside its folder. ``call`` is as ``subprocess.call``.
     """
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     what = [f"--pfile={pfile}", *itertools.chain(*(("--set", text) for text in run.overrides))]
@@ -98,91 +86,136 @@ def go(run: Run, pfile: Path) -> int:
         changed = changes(run, load(pfile, run.overrides))
         sets = (f"{key}={json.dumps(value)}" for key, value in changed.items())
         what = ["--resume", *itertools.chain(*(("--set", text) for text in sets))]
-    with open(run.folder.with_suffix(".log"), "a") as log:
+    with open(run.log, "a") as log:
         command = [*RUN_ATARI, f"--logdir={run.folder}", *what]
-        return subprocess.call(command, stdout=log, stderr=log)
+        return call(command, stdout=log, stderr=log)
 
 
-def sweep(runs: Sequence[Run], pfile: Path, workers: int) -> bool:
-    """Make all runs, ``workers`` at a time. Returns whether all were completed."""
-    with ThreadPoolExecutor(workers) as pool:
-        return all(list(pool.map(lambda run: _report(run, pfile), runs)))
+def sweep(runs: Sequence[Run], pfile: Path, workers: int, children: Children) -> list[str]:
+    """Make all runs, ``workers`` at a time. Returns a line for each that did not come to its end,
+    except those that were stopped with ``children``.
+    """
+    with on_stop(children.stop), ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(lambda run: _outcome(run, pfile, children), runs))
+    return [
+        f"{run.name}: {outcome}" for run, outcome in zip(runs, outcomes, strict=True) if outcome
+    ]
 
 
-def _report(run: Run, pfile: Path) -> bool:
-    params = load(pfile, run.overrides)
-    if finished(run, params):
-        print(f"{run.variant}, seed {run.seed}: was done already", flush=True)
-        return True
-    print(f"{run.variant}, seed {run.seed}: begins", flush=True)
-    code = go(run, pfile)
-    said = "done" if code == 0 else f"ended with exit code {code}; see {run.folder}.log"
-    print(f"{run.variant}, seed {run.seed}: {said}", flush=True)
-    return code == 0
+def _outcome(run: Run, pfile: Path, children: Children) -> str:
+    """How a run ended, if not well."""
+    if children.stopped:
+        return ""
+    try:
+        if finished(run, load(pfile, run.overrides)):
+            _say(f"{run.name}: was done already")
+            return ""
+        _say(f"{run.name}: begins")
+        code = go(run, pfile, children.call)
+    except (ParamsError, OSError) as error:
+        return " ".join(str(error).splitlines())
+    if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:
+        return ""
+    said = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
+    _say(f"{run.name}: {said}")
+    return "" if code == 0 else said
 
 
-def write_results(variants: dict[str, list[Path]], logdir: Path) -> None:
-    """``table.md`` and ``figure.png`` of all runs that have a curve. Raises CurveError."""
-    read: dict[str, list[Curve]] = {}
+def _say(text: str) -> None:
+    print(curves.legible(text), flush=True)
+
+
+def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
+    """``table.md`` of all variants, and ``figure.png`` of those that have a curve. Raises
+    CurveError, and writes nothing, if none has.
+    """
+    read: dict[str, list[Curve]] = {name: [] for name in variants}
+    missing: dict[str, list[str]] = {}
     for name, folders in variants.items():
         for folder in folders:
             try:
-                curve = curves.read(folder)
-                read.setdefault(name, []).append(curve)
+                read[name].append(curves.read(folder))
             except CurveError as error:
-                print(error, file=sys.stderr)
-    if not read:
-        raise CurveError("no run has a curve")
-    text = curves.table(read)
-    (logdir / "table.md").write_text(text)
-    curves.draw(read, logdir / "figure.png", logdir.name)
-    print(text, end="")
+                missing.setdefault(name, []).append(str(error))
+    text = curves.table(read, missing)
+    print(text, end="", flush=True)
+    if not any(read.values()):
+        raise CurveError("no run has a curve, so nothing is drawn")
+    write_whole(logdir / TABLE, text.encode())
+    curves.draw(read, logdir / FIGURE, logdir.name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code 0 if all runs were completed, 2 for bad settings."""
+    """Run the command; returns its exit code."""
     options = _parse(arguments)
     try:
-        return _command(options)
-    except (ParamsError, CurveError) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, ParamsError) else 1
+        with on_stop(signal.default_int_handler):
+            return _go(_plan(options))
+    except ParamsError as error:
+        return _fail(ExitCode.REFUSED, str(error))
+    except OSError as error:
+        return _fail(ExitCode.FAILED, str(error))
+    except KeyboardInterrupt:
+        return _fail(ExitCode.STOPPED, STOPPED)
 
 
-def _command(options: argparse.Namespace) -> int:
-    shown: dict[str, list[Path]] = {}
-    for text in options.draw:
-        name, _, folders = text.partition("=")
-        shown.setdefault(name, []).extend(map(Path, folders.split(",")))
-    complete = True
-    if options.pfile:
-        threads = max(1, default_threads() // options.workers)
-        runs = grid(options.logdir, options.variant, options.vary, options.seeds, threads)
-        _check(options.pfile, runs)
-        complete = sweep(runs, options.pfile, options.workers)
-        for run in runs:
-            shown.setdefault(run.variant, []).append(run.folder)
-    options.logdir.mkdir(parents=True, exist_ok=True)
-    write_results(shown, options.logdir)
-    return 0 if complete else 1
-
-
-def _check(pfile: Path, runs: Sequence[Run]) -> None:
-    """Raise ParamsError for all faults of all runs, before the first begins."""
-    faults: dict[str, None] = {}
-    for run in runs:
+def _go(plan: Plan) -> ExitCode:
+    children, failed, drawn = Children(), [], True
+    if plan.pfile:
+        failed = sweep(plan.runs, plan.pfile, plan.workers, children)
+    if not children.stopped:
         try:
-            params = load(pfile, run.overrides, [catalog.check])
-            faults |= {
-                f"{run.folder} holds a run with another {key} than {value!r}; remove it, or use "
-                "another --logdir": None
-                for key, value in changes(run, params).items()
-                if key not in CHANGED_BY_RESUME
-            }
-        except ParamsError as error:
-            faults |= dict.fromkeys(error.faults)
+            write_results(plan.shown, plan.logdir)
+        except CurveError as error:
+            print(error, file=sys.stderr)
+            drawn = False
+    for line in failed:
+        print(line, file=sys.stderr)
+    if children.stopped:
+        return _fail(ExitCode.STOPPED, STOPPED)
+    return ExitCode.FAILED if failed or not (plan.runs or drawn) else ExitCode.DONE
+
+
+def _fail(code: ExitCode, message: str) -> ExitCode:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """What to do, in a folder that is there now. Raises ParamsError with all faults."""
+    logdir, pfile = options.logdir, options.pfile
+    runs = _runs(options) if pfile else []
+    shown = to_show(options.draw, runs)
+    faults = logdir_faults(logdir) + draw_faults(options.draw)
+    faults += _grid_faults(options, runs) if pfile else _needless(options)
+    faults = faults or history_faults(pfile, runs) + shown_faults(shown)
     if faults:
-        raise ParamsError(list(faults))
+        raise ParamsError(faults)
+    create(logdir)
+    return Plan(logdir, pfile, runs, count(options.workers or "1") or 1, shown)
+
+
+def _runs(options: argparse.Namespace) -> list[Run]:
+    """The runs of that part of the grid which is well formed."""
+    variants, varied = well_formed(options.variant, options.vary)
+    seeds = [] if seed_faults(options.seeds or "0") else (options.seeds or "0").split(",")
+    threads = max(1, default_threads() // (count(options.workers or "1") or 1))
+    return grid(options.logdir, variants, varied, [int(seed) for seed in seeds] or [0], threads)
+
+
+def _grid_faults(options: argparse.Namespace, runs: Sequence[Run]) -> list[str]:
+    faults = form_faults(options.variant, options.vary) + setting_faults(options.pfile, runs)
+    if options.seeds is not None:
+        faults += seed_faults(options.seeds)
+    if options.workers is not None and not count(options.workers):
+        faults.append(f"--workers={options.workers!r}: write the number of runs at a time, as 2")
+    return faults
+
+
+def _needless(options: argparse.Namespace) -> list[str]:
+    """The arguments of a grid where there is none."""
+    given = [key for key in ("variant", "vary", "seeds", "workers") if vars(options)[key]]
+    return [f"--{key} goes with --pfile" for key in given]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -191,6 +224,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        epilog="Exit codes: 0 every run came to its end, 1 a run failed, 2 refused and nothing "
+        "started, 3 stopped by a signal, with every run saved.",
     )
     parser.add_argument("--logdir", type=Path, required=True, help="folder of the sweep")
     parser.add_argument("--pfile", type=Path, help="params file that all runs share")
@@ -203,8 +238,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME[:KEY=VALUE,...]",
         help="a named set of settings",
     )
-    add("--seeds", type=_seeds, default=[0], metavar="0,1,2", help="seeds of each combination")
-    add("--workers", type=int, default=1, help="runs at a time; they share the cores")
+    add("--seeds", metavar="0,1,2", help="seeds of each combination; default 0")
+    add("--workers", metavar="N", help="runs at a time, default 1; they share the cores")
     add(
         "--draw",
         action="append",
@@ -215,12 +250,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.pfile and not options.draw:
         parser.error("--pfile=FILE or --draw NAME=RUN is needed")
-    if options.workers < 1:
-        parser.error("--workers must be at least 1")
     return options
-
-
-def _seeds(text: str) -> list[int]:
-    if not all(part.isdecimal() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text}: write seeds as 0,1,2")
-    return [int(part) for part in text.split(",")]

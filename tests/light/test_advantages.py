@@ -99,6 +99,28 @@ def test_shapes_that_would_broadcast_are_refused():
         gae(*[np.zeros(3)] * 4, 0.9, 0.9)
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_each_array_has_the_shape_of_the_others(place):
+    arrays = [np.zeros((2, 3)) for _ in range(4)]
+    for shape in [(2, 1), (1, 3), (3,), (2, 3, 1)]:
+        arrays[place] = np.zeros(shape)
+        with pytest.raises(ValueError, match=r"\[T, N\]"):
+            gae(*arrays, 0.9, 0.9)
+
+
+def test_single_precision_stays_single():
+    rollout = [array.astype(np.float32) for array in random_rollout(0, 5, 2)[:3]]
+    for array in gae(*rollout, np.zeros((5, 2), bool), 0.99, 0.95):
+        assert array.dtype == np.float32
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 10), st.floats(-5, 5))
+def test_explained_variance_ignores_what_shifts_or_scales_both(seed, scale, shift):
+    values, returns = np.random.default_rng(seed).normal(size=(2, 50))
+    whole = explained_variance(scale * values + shift, scale * returns)
+    assert whole == pytest.approx(1 - ((returns - values).std() / returns.std()) ** 2)
+
+
 def test_explained_variance():
     returns = np.array([1.0, 2.0, 3.0])
     assert explained_variance(returns, returns) == 1

@@ -1,7 +1,9 @@
 import hashlib
 import io
 import json
+import os
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from ppo.checkpoint import (
     Checkpoint,
     CheckpointError,
     Due,
+    NewerVersionError,
     SessionFacts,
     TrainerFacts,
     UnfinishedFacts,
@@ -217,6 +220,98 @@ def test_content_that_is_no_checkpoint_is_refused_though_its_checksum_is_right(b
         decode(with_checksum(body))
 
 
+SOUND = {"step": 1, "trainer": {}, "session": {}}
+
+
+def packed(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
+def member(array: np.ndarray, allow_pickle: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=allow_pickle)
+    return buffer.getvalue()
+
+
+def claiming(shape: tuple[int, ...], size: int = 64) -> bytes:
+    """An array that says to have a shape, and has a size."""
+    buffer = io.BytesIO()
+    head = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, head)
+    return buffer.getvalue() + bytes(size)
+
+
+def patched(body: bytes, offset: int, content: bytes) -> bytes:
+    """The archive with its first entry in the list at the end changed."""
+    place = body.index(b"PK\x01\x02") + offset
+    return body[:place] + content + body[place + len(content) :]
+
+
+FACTS = member(facts_array(SOUND))
+CRAFTED = {
+    "a huge array": packed({"facts": FACTS, "weights/0": claiming((1 << 45,))}),
+    "huge facts": packed({"facts": claiming((1 << 45,))}),
+    "an overflowing shape": packed({"facts": FACTS, "weights/0": claiming((1 << 40, 1 << 40))}),
+    "a negative shape": packed({"facts": FACTS, "weights/0": claiming((-4, -4))}),
+    "an array cut off": packed({"facts": FACTS, "weights/0": claiming((17,))}),
+    "an array and more": packed({"facts": FACTS, "weights/0": claiming((15,))}),
+    "no array": packed({"facts": FACTS, "weights/0": b"text"}),
+    "a head of brackets": packed({"facts": b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 10_000}),
+    "deflated": packed({"facts": FACTS, "weights/0": bytes(10**6)}, zipfile.ZIP_DEFLATED),
+    "bzip2": packed({"facts": FACTS}, zipfile.ZIP_BZIP2),
+    "an unknown compression": patched(packed({"facts": FACTS}), 10, b"\x63\x00"),
+    "a wrong size": patched(packed({"facts": FACTS}), 24, b"\xff\xff\xff\x7f"),
+    "encrypted": patched(packed({"facts": FACTS}), 8, b"\x01\x00"),
+    "objects": packed({"facts": FACTS, "weights/0": member(np.array([{}]), allow_pickle=True)}),
+    "words": packed({"facts": FACTS, "weights/0": member(np.array(["a"]))}),
+    "a structure": packed({"facts": FACTS, "weights/0": member(np.zeros(2, "i4,f4"))}),
+    "deep facts": packed({"facts": member(np.full(200_000, ord("["), np.uint8))}),
+    "a step beyond numbers": zipped(facts=facts_array(SOUND | {"step": float("inf")})),
+    "a step of words": zipped(facts=facts_array(SOUND | {"step": "1"})),
+    "a step before the first": zipped(facts=facts_array(SOUND | {"step": -1})),
+    "a count beyond numbers": zipped(facts=facts_array(SOUND | {"trainer": {"epochs": 10**400}})),
+    "actions in two dimensions": packed(
+        {"facts": FACTS, "actions/0": member(np.ones((2, 2), int))}
+    ),
+    "actions that are no numbers": packed({"facts": FACTS, "actions/0": member(np.ones(2))}),
+    "actions below zero": packed({"facts": FACTS, "actions/0": member(np.array([0, -1]))}),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_crafted_content_is_refused_in_one_line_though_its_checksum_is_right(name):
+    with pytest.raises(CheckpointError) as caught:
+        decode(with_checksum(CRAFTED[name]))
+    assert str(caught.value) and "\n" not in str(caught.value)
+    assert not isinstance(caught.value, NewerVersionError)
+
+
+def test_array_that_says_to_be_huge_takes_no_memory(monkeypatch):
+    taken = []
+    make = np.ndarray
+    monkeypatch.setattr(np, "ndarray", lambda *given, **more: taken.append(given) or make(*given))
+    with pytest.raises(CheckpointError, match="shape"):
+        decode(with_checksum(CRAFTED["huge facts"]))
+    assert not taken
+
+
+def test_array_in_column_order_is_read_as_it_was():
+    array = np.asfortranarray(np.arange(6).reshape(2, 3))
+    read = decode(with_checksum(zipped(facts=facts_array(SOUND), a=array))).arrays["a"]
+    assert np.array_equal(read, array) and read.flags.writeable
+
+
+@pytest.mark.parametrize("name", ["weights", "adam", "actions"])
+def test_group_with_a_gap_is_refused_in_one_line(name):
+    arrays = {f"{name}/0": np.zeros(1), f"{name}/2": np.zeros(1)}
+    with pytest.raises(CheckpointError, match=f"step 5 lacks {name}/1"):
+        Checkpoint(5, arrays).group(name)
+
+
 # --- the facts
 
 
@@ -355,6 +450,121 @@ def test_old_ones_are_removed_only_after_the_new_one_is_written(folder, monkeypa
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(folder, small(2), kept=1)
     assert checkpoint.newest(folder).step == 1
+
+
+FOREIGN = [
+    "step-my-backup.ckpt",
+    "step-000000000009-copy.ckpt",
+    "step-9.ckpt",
+    "step-0000000000009.ckpt",
+    "step-00000000000９.ckpt",
+    "step-000000000009.ckpt.skipped",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_checkpoint_under_another_name_is_neither_read_nor_removed(folder, name):
+    for step in (1, 2):
+        checkpoint.save(folder, small(step), kept=9)
+    (folder.checkpoints / name).write_bytes(encode(small(9)))
+    warnings = []
+    assert checkpoint.newest(folder, warnings.append).step == 2
+    assert checkpoint.steps(folder) == [2, 1]
+    assert warnings == []
+    checkpoint.save(folder, small(3), kept=1)
+    assert (folder.checkpoints / name).read_bytes() == encode(small(9))
+    assert checkpoint.steps(folder) == [3]
+
+
+def test_steps_beyond_twelve_digits_are_the_newest(folder):
+    for step in (10**12 - 1, 10**12):
+        checkpoint.save(folder, small(step), kept=1)
+    assert checkpoint.steps(folder) == [10**12]
+
+
+def test_checkpoint_that_was_renamed_to_a_later_step_is_passed_over(folder):
+    path = checkpoint.save(folder, small(1), kept=9)
+    checkpoint.save(folder, small(2), kept=9)
+    (folder.checkpoints / f"step-{9:012d}.ckpt").write_bytes(path.read_bytes())
+    warnings = []
+    assert checkpoint.newest(folder, warnings.append).step == 2
+    (warning,) = warnings
+    assert "it is of step 1" in warning
+
+
+def by_a_newer_version() -> list[bytes]:
+    more = SOUND | {"step": 9, "trainer": {"unheard_of": 1}}
+    return [
+        with_checksum(b"of another kind", b"ppo-checkpoint-4"),
+        b"ppo-checkpoint-12 sha3-512 " + b"0" * 128 + b"\n",
+        with_checksum(zipped(facts=facts_array(more))),
+    ]
+
+
+@pytest.mark.parametrize("content", by_a_newer_version())
+def test_checkpoint_of_a_newer_version_is_not_passed_over(folder, content):
+    checkpoint.save(folder, small(1), kept=9)
+    path = folder.checkpoints / f"step-{9:012d}.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(NewerVersionError, match="was made by a newer version") as caught:
+        checkpoint.newest(folder)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encode(small(9)),
+        with_checksum(b"of another kind", b"ppo-checkpoint-1"),
+        with_checksum(zipped(facts=facts_array(SOUND | {"step": "nine"}))),
+        *by_a_newer_version(),
+    ],
+)
+def test_later_one_that_may_be_valid_is_set_aside_and_never_removed(folder, content):
+    checkpoint.save(folder, small(1), kept=9)
+    path = folder.checkpoints / f"step-{9:012d}.ckpt"
+    for number, name in enumerate([f"{path.name}.skipped", f"{path.name}.skipped-2"], 2):
+        path.write_bytes(content)
+        checkpoint.save(folder, small(number), kept=1)
+        assert checkpoint.newest(folder).step == number
+        assert (folder.checkpoints / name).read_bytes() == content
+    assert len(list(folder.checkpoints.iterdir())) == 3
+
+
+def test_later_one_that_cannot_be_read_is_set_aside(folder, monkeypatch):
+    checkpoint.save(folder, small(1), kept=9)
+    checkpoint.save(folder, small(9), kept=9)
+
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "check_regular", fail)
+        checkpoint.save(folder, small(2), kept=9)
+    assert checkpoint.newest(folder).step == 2
+    assert (folder.checkpoints / f"step-{9:012d}.ckpt.skipped").read_bytes() == encode(small(9))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_passed_over_and_stays(folder, make):
+    checkpoint.save(folder, small(1), kept=9)
+    for step in (2, 9):
+        make(folder.checkpoints / f"step-{step:012d}.ckpt")
+    warnings = []
+    assert checkpoint.newest(folder, warnings.append).step == 1
+    assert len(warnings) == 2 and all("not a regular file" in warning for warning in warnings)
+    checkpoint.save(folder, small(3), kept=1)
+    assert checkpoint.newest(folder).step == 3
+    assert len(list(folder.checkpoints.iterdir())) == 3
+
+
+def test_file_larger_than_the_memory_is_passed_over(folder):
+    checkpoint.save(folder, small(1), kept=9)
+    with open(folder.checkpoints / f"step-{9:012d}.ckpt", "wb") as file:
+        file.truncate(1 << 42)  # it takes no space on the disk
+    warnings = []
+    assert checkpoint.newest(folder, warnings.append).step == 1
+    assert "larger than the available memory" in warnings[0]
 
 
 def test_foreign_files_are_neither_read_nor_removed(folder):

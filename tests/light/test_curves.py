@@ -55,3 +55,46 @@ def test_interval_holds_the_mean_and_shrinks_to_it_for_equal_runs():
     assert (scores.mean(0) <= high).all()
     low, high = Comparison("a", np.arange(200.0), np.ones((3, 200))).interval()
     assert (low == high).all()
+
+
+def test_a_variant_without_a_curve_takes_no_part_in_the_comparison():
+    text = curves.table({"a": [curve(0, 10, 20)], "b": []}, {"b": ["b has none", "nor has b"]})
+    assert "| a | 1 | 200 | 10.00 | 20.00 | 20.00 | 0 | 0.00 |" in text
+    assert "| b | 0 of 2 | – | – | – | – | – | – |" in text
+    assert "- b has none\n- nor has b\n" in text
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "100,1\n100,2",
+        "200,1\n100,2",
+        "100,nan\n200,2",
+        "nan,1\n200,2",
+        "100,inf\n200,2",
+        "a,1\n2,2",
+    ],
+)
+def test_a_log_whose_numbers_are_no_curve_is_refused(tmp_path, rows):
+    (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE}\n{rows}\n")
+    with pytest.raises(curves.CurveError, match="is not the log of a run"):
+        curves.read(tmp_path)
+
+
+def test_a_log_that_is_no_csv_is_refused(tmp_path):
+    (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE}\n1,{'9' * 200_000}\n")
+    with pytest.raises(curves.CurveError, match="field larger than field limit"):
+        curves.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["$x$", "$x_{", "_x", "x" * 500])
+def test_a_figure_shows_names_literally(tmp_path, monkeypatch, name):
+    shown = []
+    monkeypatch.setattr("matplotlib.pyplot.close", shown.append)
+    curves.draw({name: [curve(0, 1)]}, tmp_path / "figure.png", name)
+    (axes,) = shown[0].axes
+    texts = [axes.title, *axes.get_legend().get_texts()]
+    assert len(texts) == 2
+    for text in texts:
+        assert text.get_text() == (name if len(name) < 60 else "x" * 29 + "…" + "x" * 30)
+        assert not text.get_parse_math()

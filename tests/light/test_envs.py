@@ -22,6 +22,7 @@ from ppo.envs.episode import (
     Transition,
     UnfinishedEpisode,
 )
+from ppo.envs.roms import FRESH_AFTER_RESET, unplayable
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector, vectors
 from ppo.params import Params
 from ppo.process.keys import Purpose, seed31
@@ -117,7 +118,7 @@ def finished(seen: list[Seen]) -> list[Episode]:
 
 
 def facts(game: Episode) -> tuple:
-    return game.reset, game.actions.tolist(), game.score, game.frames
+    return game.reset, game.actions.tolist(), game.score, game.frames, game.last_observation
 
 
 def assert_same(seen: list[Seen], other: list[Seen]) -> None:
@@ -232,6 +233,68 @@ def test_games_whose_steps_draw_random_numbers_can_be_played_again(begin: Begin)
         again.begin_as([game.reset])
         seen = watch(again, game.actions[:, np.newaxis])
         assert [facts(g) for g in finished(seen)] == [facts(game)]
+
+
+# Consoles whose memory outlives a plain reset: every episode is seeded there
+
+CARRIES_STATE = ["yars_revenge", "time_pilot", "ice_hockey", "hangman"]
+
+
+def played_again(vector: EnvVector, episode: Episode) -> list[Seen]:
+    vector.begin_as([episode.reset])
+    return watch(vector, episode.actions[:, np.newaxis])
+
+
+@pytest.mark.parametrize("game", [*CARRIES_STATE, "surround", "pong", "breakout"])
+@pytest.mark.parametrize("sticky", [0.0, 0.25])
+def test_every_observation_of_an_episode_comes_again(begin: Begin, game: str, sticky: float):
+    rules = replace(BREAKOUT, game=game, sticky_action_probability=sticky, max_frames_per_game=500)
+    vector = begin(rules, 1, seed=3)
+    seen = play_until(vector, 4)
+    again, start = begin(rules, 1), 0
+    for episode in finished(seen):
+        before, start = seen[start : start + episode.steps], start + episode.steps
+        now = played_again(again, episode)
+        for one, other in zip(before[:-1], now[:-1], strict=True):
+            np.testing.assert_array_equal(one.observations, other.observations)
+        assert list(map(facts, now[-1].step.finished)) == [facts(episode)]
+
+
+@pytest.mark.parametrize("game", CARRIES_STATE[:2])
+def test_a_plain_reset_is_no_fresh_start_for_these(begin: Begin, game: str):
+    rules = replace(BREAKOUT, game=game, max_frames_per_game=1500)
+    vector = begin(rules, 1, seed=3)
+    vector.resets_per_seed = RESETS_PER_SEED  # as for other games
+    later = finished(play_until(vector, 4))[1:]
+    again = begin(rules, 1)
+    ends = [finished(played_again(again, episode)) for episode in later]
+    assert [list(map(facts, end)) for end in ends] != [[facts(episode)] for episode in later]
+
+
+@pytest.mark.parametrize("game", [*CARRIES_STATE, "no_such_rom"])
+def test_a_rom_that_carries_state_or_is_unknown_is_not_listed(game: str):
+    assert game not in FRESH_AFTER_RESET
+
+
+def test_every_listed_rom_is_one_that_can_be_played():
+    assert set(roms.get_all_rom_ids()) - unplayable() > FRESH_AFTER_RESET
+
+
+# More envs than one vector of emulators is built with
+
+
+def test_envs_in_several_groups_are_those_of_a_single_one(begin: Begin, monkeypatch):
+    rules = replace(BREAKOUT, max_frames_per_game=62)
+    whole = begin(rules, 5, seed=5)
+    monkeypatch.setattr("ppo.envs.vector.MOST_IN_ONE", 2)
+    monkeypatch.setattr("ppo.envs.grouped.GROUP", 2)
+    grouped = begin(rules, 5, seed=5)
+    np.testing.assert_array_equal(whole.observations, grouped.observations)
+    actions = random_actions(whole, 70)
+    assert_same(watch(whole, actions), watch(grouped, actions))
+    left = whole.snapshot()
+    grouped.restore(left)
+    np.testing.assert_array_equal(whole.observations, grouped.observations)
 
 
 # What a step tells
@@ -597,6 +660,14 @@ def test_unknown_ids_and_ram_ids_are_refused_with_the_nearest_name(env_id: str, 
 
 def test_an_id_may_name_the_module_that_brings_the_game():
     assert resolve("tests.pixel_game:Catch-v0") == ("tests.pixel_game:Catch-v0", 0.0)
+
+
+@pytest.mark.parametrize(
+    "env_id", ["Combat", "ALE/MazeCraze-v5", "WarlordsNoFrameskip-v4", "Joust-ram-v4"]
+)
+def test_games_for_several_players_are_refused_with_the_reason(env_id: str):
+    with pytest.raises(UnknownGame, match="for several players"):
+        resolve(env_id)
 
 
 @pytest.mark.parametrize("env_id", ["no_such_module:Game-v0", "ppo:Game-v0"])

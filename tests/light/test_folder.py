@@ -1,8 +1,10 @@
+import fcntl
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +70,26 @@ def test_old_file_is_replaced(tmp_path):
 def test_other_users_may_read_the_file(tmp_path):
     write_whole(tmp_path / "a", b"content")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_is_honoured(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "a", b"content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_error_names_the_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        write_whole(tmp_path / "a", b"new")
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "a"))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -172,6 +194,100 @@ def test_folder_below_a_file_is_refused(tmp_path):
         check_new(tmp_path / "file" / "run")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "nul\0byte", "nul\0byte/below"])
+@pytest.mark.parametrize("check", [check_new, check_run])
+def test_path_that_the_system_refuses_is_refused_in_one_line(tmp_path, name, check):
+    with pytest.raises(FolderError, match=r"cannot be used: ") as caught:
+        check(tmp_path / name)
+    assert "\0" not in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(FolderError, match=r"cannot be used: "), owned(tmp_path / name):
+        pass
+
+
+def test_longest_name_that_is_taken_has_a_free_one_named(tmp_path):
+    (tmp_path / ("x" * 255)).mkdir()
+    (tmp_path / ("x" * 255) / "params.json").write_text("{}")
+    with pytest.raises(HoldsRun):
+        check_new(tmp_path / ("x" * 255))
+
+
+def test_partial_file_of_another_program_counts(tmp_path):
+    (tmp_path / ".movie.partial").touch()
+    with pytest.raises(FolderError, match="is not empty"):
+        check_new(tmp_path)
+
+
+def test_partial_file_of_a_run_that_was_killed_at_once_does_not_count(tmp_path):
+    (tmp_path / ".ppo-0123abcd.partial").touch()
+    (tmp_path / ".lock").touch()
+    check_new(tmp_path)
+
+
+# What a user without rights is told, by each function for the folder that it is given.
+UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from ppo.files.folder import FolderError, check_new, check_run, owned
+
+def own(path):
+    with owned(path):
+        pass
+
+def own_to_read(path):
+    with owned(path, read_only=True) as folder:
+        print(folder.params.read_text())
+
+if os.geteuid() == 0:
+    os.setuid(65534)
+functions = {"check_new": check_new, "check_run": check_run, "own": own, "read": own_to_read}
+for name, path in zip(sys.argv[1::2], sys.argv[2::2]):
+    try:
+        functions[name](Path(path))
+    except FolderError as error:
+        print(error)
+"""
+
+
+@pytest.fixture
+def public():
+    """A folder that every user may read, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        for path in folder.iterdir():
+            path.chmod(0o700)
+
+
+def told(*lines: str | Path) -> list[str]:
+    command = [sys.executable, "-c", UNPRIVILEGED, *map(str, lines)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_folder_that_cannot_be_listed_is_refused_in_one_line(public):
+    (public / "secret" / "run").mkdir(parents=True)
+    (public / "secret").chmod(0)
+    paths = [public / "secret", public / "secret" / "run", public / "secret" / "new" / "run"]
+    lines = told(*(part for path in paths for part in ("check_new", path, "check_run", path)))
+    reason = "cannot be used: Permission denied"
+    assert lines == [f"{path} {reason}" for path in paths for _ in range(2)]
+
+
+def test_folder_that_may_only_be_read_is_owned_to_read_it_alone(public):
+    (public / "run").mkdir()
+    (public / "run" / "params.json").write_text("sound")
+    (public / "run").chmod(0o555)
+    before = tree(public)
+    lines = told("own", public / "run", "read", public / "run")
+    assert lines == [f"{public / 'run'} cannot be used: Permission denied", "sound"]
+    with other_process_holding(public / "run"):
+        assert "in use by another process" in told("read", public / "run")[0]
+    (public / "run" / ".lock").unlink(missing_ok=True)
+    assert tree(public) == before
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
 def test_folder_that_may_not_be_written_is_refused(tmp_path):
     tmp_path.chmod(0o500)
@@ -221,6 +337,37 @@ def test_second_process_is_refused_and_the_first_goes_on(tmp_path):
             with pytest.raises(FolderError, match="in use by another process"), owned(tmp_path):
                 pass
         assert holder.poll() is None
+
+
+def test_second_process_is_refused_though_the_lock_file_was_removed(tmp_path):
+    with other_process_holding(tmp_path):
+        (tmp_path / ".lock").unlink()
+        with pytest.raises(FolderError, match="in use by another process"), owned(tmp_path):
+            pass
+
+
+def test_second_process_is_refused_though_the_first_holds_the_lock_file_alone(tmp_path):
+    # as on a file system that locks no folders, or a process of an older version
+    with open(tmp_path / ".lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(FolderError, match="in use by another process"), owned(tmp_path):
+            pass
+
+
+def test_partial_files_of_this_package_alone_are_removed(tmp_path):
+    for place in ("checkpoints", "replays", "videos", "mine"):
+        (tmp_path / place).mkdir()
+    own = [
+        ".ppo-0123abcd.partial",
+        "checkpoints/.ppo-0123abcd.partial",
+        "videos/.ppo-a.partial.mp4",
+    ]
+    foreign = [".movie.partial", "replays/.x.partial", "mine/.ppo-x.partial", "videos/a.partial"]
+    for name in own + foreign:
+        (tmp_path / name).touch()
+    with owned(tmp_path):
+        left = {name for name, content in tree(tmp_path).items() if content is not None}
+    assert left == {".lock", *foreign}
 
 
 def test_folder_is_free_again_after_its_owner_ends(tmp_path):

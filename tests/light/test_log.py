@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import os
 import time
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from tensorboard.backend.event_processing.event_file_loader import (
     RawEventFileLoader,
 )
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
 
 from ppo.files import log as metrics
@@ -194,6 +196,26 @@ def test_cut_removes_what_was_begun_since_and_nothing_else(tmp_path):
     assert {name: (tmp_path / name).stat().st_size for name in sizes} == sizes
 
 
+def foreign_events(folder: Path) -> bytes:
+    """An event file as TensorFlow writes it, named like our own."""
+    path = folder / f"events.out.tfevents.{10**18}.host"
+    with open(path, "wb") as file:
+        writer = RecordWriter(file)
+        source = SourceMetadata(writer="tensorflow.core.util.events_writer")
+        event = Event(file_version="brain.Event:2", source_metadata=source)
+        writer.write(event.SerializeToString())
+    return path.read_bytes()
+
+
+def test_event_file_of_another_program_is_left_alone(tmp_path):
+    before = foreign_events(tmp_path)
+    sizes = broken_off_at_five_saved_at_three(tmp_path)
+    assert len(sizes) == 2
+    for earlier in (sizes, {}):
+        cut(tmp_path, earlier)
+        assert (tmp_path / f"events.out.tfevents.{10**18}.host").read_bytes() == before
+
+
 def test_cut_to_nothing_leaves_a_fresh_start(tmp_path):
     broken_off_at_five_saved_at_three(tmp_path)
     cut(tmp_path, {})
@@ -277,6 +299,64 @@ def test_empty_csv_gets_its_head(tmp_path):
     assert [row["step"] for row in rows(tmp_path)] == ["1"]
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_row_after_an_edit_by_hand_has_its_own_line(tmp_path, newline, end):
+    log = Log(tmp_path, SHOWN, 1)
+    write(log, [1, 2])
+    log.close()
+    lines = (tmp_path / "progress.csv").read_text().splitlines()
+    edited = newline.join(lines) + (newline if end else "")
+    (tmp_path / "progress.csv").write_bytes(edited.encode())
+    log = Log(tmp_path, SHOWN, 3)
+    write(log, [3])
+    log.close()
+    assert [(row["step"], row[SCORE], row[SPEED]) for row in rows(tmp_path)] == [
+        (str(step), f"{step}.0", "100.0") for step in (1, 2, 3)
+    ]
+
+
+def test_cut_in_the_middle_of_a_row_leaves_none_of_it(tmp_path):
+    sizes = broken_off_at_five_saved_at_three(tmp_path)
+    lines = (tmp_path / "progress.csv").read_text().splitlines()
+    (tmp_path / "progress.csv").write_bytes("\r\n".join(lines).encode())
+    cut(tmp_path, sizes)
+    log = Log(tmp_path, SHOWN, 4)
+    write(log, [4])
+    log.close()
+    steps = [row["step"] for row in rows(tmp_path)]
+    assert steps == ["1", "2", "4"]  # of the third row, two bytes were missing
+
+
+def test_pipe_in_place_of_the_csv_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "progress.csv")
+    with pytest.raises(OSError, match="not a regular file"):
+        Log(tmp_path, SHOWN, 1)
+
+
+class FullDisk:
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, *_):
+        raise OSError(28, "No space left on device")
+
+    flush = close = fileno = write
+
+
+@pytest.mark.parametrize("part", ["_csv", "_events"])
+def test_error_names_the_file(tmp_path, part, monkeypatch):
+    log = Log(tmp_path, SHOWN, 1)
+    of = getattr(log, part)
+    monkeypatch.setattr(of, "_file", FullDisk(of._file))
+    if part == "_events":
+        monkeypatch.setattr(of, "_records", RecordWriter(of._file))
+    for call in (lambda: write(log, [1]), of.sync, of.close):
+        with pytest.raises(OSError, match="No space") as caught:
+            call()
+        assert caught.value.filename == str(of._path)
+
+
 # --- means
 
 
@@ -313,6 +393,10 @@ def test_means_go_on_from_their_state_as_if_nothing_had_happened(before, after):
         unbroken.add({"a": value})
         second.add({"a": value})
     assert second.take() == unbroken.take()
+
+
+def test_mean_of_nothing_is_left_out():
+    assert RunningMeans({"a": (0.0, 0), "b": (3.0, 2)}).take() == {"b": 1.5}
 
 
 def test_state_is_not_used_up_by_being_asked_for():

@@ -495,7 +495,7 @@ def test_json_holds_every_setting_and_nothing_else_and_reads_back(tmp_path):
         gamma=0.1,
         seed=2**31 - 1,
         clip_rewards=False,
-        target_kl=1e-300,
+        target_kl=1e-30,
         network="mlp",
     )
     assert json.loads(params.to_json()).keys() == Params.model_fields.keys()
@@ -637,3 +637,17 @@ def test_resolved_settings_leave_nothing_open(key):
     whole = Params().resolved(7, 2, 0.25).model_dump()
     with pytest.raises(ValidationError, match=key):
         ResolvedParams(**whole | {key: None})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("max_grad_norm", 1e39, "too large"),
+        ("adam_epsilon", 1e-46, "too small"),
+        ("target_kl", 1e-40, "too small"),
+        ("value_clip_range", 1e40, "too large"),
+    ],
+)
+def test_numbers_that_float32_cannot_hold_are_refused(key, value, what):
+    with pytest.raises(ValidationError, match=f"{key}.*{what} for float32"):
+        Params(**{key: value})

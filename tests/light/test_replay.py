@@ -12,7 +12,8 @@ import pytest
 
 from ppo.envs.episode import Episode, Rules
 from ppo.envs.vector import EnvVector
-from ppo.play.replay import Replay, ReplayError, frames, load, play, record, save
+from ppo.play.replay import Replay, ReplayError, frames, load, play, record, save, verify
+from ppo.process.signals import Interrupted
 
 BERZERK = Rules(
     game="berzerk",  # short games, points early on
@@ -143,6 +144,7 @@ def test_a_replay_is_a_small_json_file_with_the_promised_keys(replay: Replay, tm
         *("game", "seed", "resets", "actions", "frame_skip", "sticky_action_probability"),
         *("noop_max", "fire_on_reset", "full_action_space", "max_frames_per_game"),
         *("score", "steps", "frames", "step", "policy"),
+        *("frame_stack", "screen_size", "last_observation"),
     }
     assert written["game"] == "berzerk" and written["resets"] >= 2
     assert len(written["actions"]) == written["steps"] == 31 and written["frames"] == 123
@@ -205,7 +207,9 @@ def refused(path: Path) -> str:
     return message
 
 
-@pytest.mark.parametrize("key", sorted(Replay.model_fields))
+@pytest.mark.parametrize(
+    "key", sorted(n for n, f in Replay.model_fields.items() if f.is_required())
+)
 def test_a_missing_key_is_refused_by_its_name(replay: Replay, tmp_path: Path, key: str):
     content = replay.model_dump()
     del content[key]
@@ -232,6 +236,8 @@ def test_a_missing_key_is_refused_by_its_name(replay: Replay, tmp_path: Path, ke
         ("sticky_action_probability", 1.0),
         ("sticky_action_probability", -0.1),
         ("noop_max", 0),
+        ("noop_max", 1001),
+        ("resets", 1001),
         ("fire_on_reset", 1),
         ("full_action_space", "no"),
         ("max_frames_per_game", None),
@@ -344,13 +350,31 @@ def test_a_longer_time_limit_is_refused_by_playing(replay: Replay):
     [
         {"game": "no_such_game"},
         {"game": ""},
-        {"noop_max": 2**31},
         {"max_frames_per_game": 2**31},
     ],
     ids=str,
 )
 def test_rules_that_no_emulator_takes_are_refused(replay: Replay, form: Callable, change: dict):
     assert_refused(lambda: form(changed(replay, **change)))
+
+
+def test_a_game_for_several_players_is_refused_without_starting_it(replay: Replay):
+    for form in (play, see):
+        assert_refused(lambda form=form: form(changed(replay, game="combat")), "several players")
+
+
+def test_a_replay_that_shows_something_else_at_its_end_is_noticed(replay: Replay):
+    verify(replay)
+    assert_refused(
+        lambda: verify(changed(replay, last_observation=1 ^ replay.last_observation)),
+        "last_observation",
+    )
+    verify(changed(replay, last_observation=None))  # as in files of before
+
+
+def test_playing_again_can_be_interrupted(replay: Replay):
+    with pytest.raises(Interrupted):
+        play(replay, lambda: True)
 
 
 def test_a_game_without_a_picture_is_played_but_not_seen(tmp_path: Path):

@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset, Transition
 from ppo.envs.vector import vectors as begun
 from ppo.params import Params, ResolvedParams
+from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
 from ppo.rollout import Collector, Rollout
@@ -87,7 +88,7 @@ class Scripted:
             life_lost=script.life_lost[t, columns],
             final_observations={int(place): -self.observations[place] for place in ended},
             finished=[
-                Episode(Reset(int(place) + self.indices.start, t), np.zeros(1, np.int32), 0.0, 0)
+                Episode(Reset(int(place) + self.indices.start, t), np.zeros(1, np.int32), 0.0, 0, 0)
                 for place in ended
             ],
         )
@@ -237,6 +238,13 @@ def test_nothing_of_a_rollout_is_left_in_the_next():
     np.testing.assert_array_equal(rollout.next_values, following / 2)
 
 
+def test_arrays_have_the_types_that_the_update_computes_with():
+    rollout = collected(Script.quiet(4, 2))
+    floats = (rollout.log_probs, rollout.values, rollout.rewards, rollout.next_values)
+    assert all(array.dtype == np.float32 for array in floats)
+    assert rollout.actions.dtype == np.int32 and rollout.episode_over.dtype == bool
+
+
 # The order of things
 
 
@@ -273,6 +281,19 @@ def test_no_two_choices_share_their_random_numbers():
     games.collect(0)
     games.collect(1)
     assert len(set(player.keys)) == len(player.keys) == 2 * 2 * 4
+
+
+def test_actions_share_no_random_numbers_with_another_purpose():
+    player = Player()
+    games = collector(scripted(Script.quiet(32, 2), (1,)), player, steps=4)
+    for iteration in range(8):
+        games.collect(iteration)
+    others = {
+        tuple(key(0, purpose, *counters).tolist())
+        for purpose in set(Purpose) - {Purpose.ACTION}
+        for counters in product(range(8), range(2))
+    }
+    assert not others & set(player.keys)
 
 
 def test_random_numbers_follow_from_seed_and_iteration():

@@ -13,7 +13,7 @@ from ppo.process.signals import StopRequest
 
 ROOT = Path(__file__).parents[2]
 NOT_SAVED = 1  # 3 is for a stop with everything saved
-BOTH = [signal.SIGINT, signal.SIGTERM]
+ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 # Each keeps the main thread inside one call of C for about 1.5 seconds; a thread tells when
 # the request was noticed. Both let go of Python's lock, as TensorFlow does.
@@ -89,7 +89,7 @@ def wait_until(condition, seconds: float = 5.0) -> bool:
     return condition()
 
 
-@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize("number", ALL)
 def test_signal_sets_the_flag_and_raises_nothing(number):
     with StopRequest() as stop:
         assert not stop()
@@ -109,23 +109,23 @@ def test_other_signals_do_not_ask_for_a_stop():
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_handlers_and_wakeup_are_as_before_afterwards(asked):
-    handlers = [signal.getsignal(number) for number in BOTH]
+    handlers = [signal.getsignal(number) for number in ALL]
     wakeup = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(wakeup)
     with StopRequest() as stop:
-        assert [signal.getsignal(number) for number in BOTH] != handlers
+        assert [signal.getsignal(number) for number in ALL] != handlers
         if asked:
             os.kill(os.getpid(), signal.SIGTERM)
             assert wait_until(stop)
-    assert [signal.getsignal(number) for number in BOTH] == handlers
+    assert [signal.getsignal(number) for number in ALL] == handlers
     assert signal.set_wakeup_fd(wakeup) == wakeup
 
 
 def test_handlers_are_as_before_after_an_error():
-    handlers = [signal.getsignal(number) for number in BOTH]
+    handlers = [signal.getsignal(number) for number in ALL]
     with pytest.raises(ZeroDivisionError), StopRequest():
         raise ZeroDivisionError
-    assert [signal.getsignal(number) for number in BOTH] == handlers
+    assert [signal.getsignal(number) for number in ALL] == handlers
 
 
 def test_nothing_is_left_behind():
@@ -146,3 +146,14 @@ def test_one_request_does_not_carry_over_to_the_next():
         assert wait_until(first)
     with StopRequest() as second:
         assert not second()
+
+
+def test_a_hangup_that_is_ignored_as_nohup_asks_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not wait_until(stop, 0.1)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

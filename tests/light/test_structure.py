@@ -19,7 +19,7 @@ RANKS = (
     "params advantages losses outcomes presets distribution process",
     "files schedules",
     "envs model checkpoint objective optimizer",
-    "policy update diagnostics resolve",
+    "policy update diagnostics resolve tally",
     "rollout",
     "trainer",
     "play",
@@ -30,10 +30,10 @@ RANKS = (
 WINGS = {
     "process": ("exit_codes keys arrays device", "signals"),
     "files": ("folder scalars log video",),
-    "envs": ("episode", "catalog atari", "generic", "vector"),
+    "envs": ("roms", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
     "play": ("replay evaluate", "recorder show"),
-    "runs": ("terminal", "keeper observers", "loop", "session"),
-    "study": ("curves command broken_envs", "sweep drill"),
+    "runs": ("terminal", "keeper observers verifier", "loop", "session"),
+    "study": ("curves command broken_envs grid", "sweep drill"),
 }
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 RANK_IN_WING = {

@@ -147,6 +147,40 @@ def test_message_is_printed_above_the_panel():
     assert printed.index("a message") < printed.rindex("best game")
 
 
+# --- an output that fails
+
+
+class Failing(io.StringIO):
+    """Takes some writes, then none."""
+
+    def __init__(self, error: OSError, takes: int):
+        super().__init__()
+        self.error, self.takes = error, takes
+
+    def write(self, text: str) -> int:
+        self.takes -= 1
+        if self.takes < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("takes", [0, 1, 2])
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError(5, "I/O error")])
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_display_whose_output_fails_is_quiet_from_then_on(error, takes, is_terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR" if is_terminal else "NO_COLOR", "1")
+    output = Failing(error, takes)
+    monkeypatch.setattr("sys.stdout", output)
+    with Display("PPO", 10_000) as display:
+        assert display.console.is_terminal == is_terminal
+        for step in range(4):
+            display.say("a message")
+            display.show(step, SCALARS)
+    assert display.console.quiet
+    display.say("more")
+
+
 # --- entropy
 
 

@@ -52,6 +52,14 @@ def test_the_video_holds_exactly_the_pictures_sent_in_their_order(tmp_path: Path
     assert files(tmp_path) == ["game.mp4"]
 
 
+@pytest.mark.parametrize("folder", ["a:b", "-x", "file:c", "ü %d"])
+def test_a_relative_path_may_have_any_name(tmp_path: Path, monkeypatch, folder: str):
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir()
+    assert write(Path(folder) / "game.mp4", numbered(9), 60, SCALE) == 9
+    assert files(Path(folder)) == ["game.mp4"]
+
+
 @pytest.mark.parametrize("rate", [60, 15])
 def test_the_video_is_what_browsers_play_at_its_true_speed(tmp_path: Path, rate: int):
     write(tmp_path / "game.mp4", numbered(2 * rate), rate, SCALE)

@@ -1,0 +1,74 @@
+"""All envs of a run, and its unfinished episodes as they are saved and restored."""
+
+from collections.abc import Callable
+
+from ppo.envs.catalog import rules_of
+from ppo.envs.episode import EpisodeMismatch, UnfinishedEpisode, checksum
+from ppo.envs.vector import vectors
+from ppo.params import ResolvedParams
+
+
+class Fleet:
+    """The vectors of a run. What is saved is the last ``note``, since a rollout may be interrupted
+    later: ``unfinished`` are the episodes, ``shown`` is a checksum of their observations.
+    """
+
+    def __init__(
+        self,
+        params: ResolvedParams,
+        count: int,
+        interrupted: Callable[[], bool] = lambda: False,
+    ):
+        """``count`` is the number of vectors. Raises Interrupted while emulators are built."""
+        self.rules = rules_of(params)
+        self.vectors = vectors(params, self.rules, count, interrupted)
+        self.num_actions = self.vectors[0].num_actions
+        self.observation_shape = self.vectors[0].observations.shape[1:]
+        self.seeds_every_episode = False
+        self.note()
+
+    def note(self) -> None:
+        """Take down the episodes as they stand between two steps."""
+        self.unfinished = [episode for vector in self.vectors for episode in vector.snapshot()]
+        self.shown = 0
+        for vector in self.vectors:
+            self.shown = checksum(vector.observations, self.shown)
+
+    def seed_every_episode(self) -> None:
+        """From here on, begin every episode with a seeded reset, whatever is known of the ROM."""
+        self.seeds_every_episode = True
+        for vector in self.vectors:
+            vector.resets_per_seed = 1
+
+    def begin(self) -> None:
+        """Abandon the unfinished episodes, and begin new ones."""
+        for vector in self.vectors:
+            vector.begin()
+        self.note()
+
+    def restore(
+        self,
+        episodes: list[UnfinishedEpisode],
+        shown: int | None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Play unfinished episodes again, up to their last actions; where there are fewer of them
+        than envs, the last envs begin new ones.
+
+        Raises EpisodeMismatch if one does not go as it went, or if all of them together do not
+        show what they showed (``shown``, if it is known), Interrupted on request.
+        """
+        whole = len(episodes) == len(self.unfinished)
+        episodes = [*episodes, *self.unfinished[len(episodes) :]]
+        for vector in self.vectors:
+            vector.restore(episodes[vector.columns], interrupted)
+        self.note()
+        if whole and shown not in (None, self.shown):
+            raise EpisodeMismatch(
+                f"the unfinished games of {self.rules.game} do not show what they showed before"
+            )
+
+    def close(self) -> None:
+        """Free the emulators."""
+        for vector in self.vectors:
+            vector.close()

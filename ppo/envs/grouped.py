@@ -1,0 +1,93 @@
+"""Many emulators as a few vectors of some, which look like one.
+
+ale-py builds all emulators of a vector in one call of 0.07 s each, in which no other Python thread
+runs, not even the one that a request to stop waits for.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ppo.envs.atari import AtariEnvs
+from ppo.process.signals import Interrupted
+
+# Up to MOST_IN_ONE are built in one call, which is over in time; more of them in groups.
+MOST_IN_ONE, GROUP = 16, 8
+
+Received = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]
+
+
+class GroupedEnvs:
+    """Vectors of at most GROUP emulators, in step, under the contract of ``AtariEnvs``."""
+
+    def __init__(
+        self, make: Callable[[int], AtariEnvs], num_envs: int, interrupted: Callable[[], bool]
+    ):
+        """``make`` builds a vector of so many. Raises Interrupted on request, also later on, when
+        several groups are reset.
+        """
+        starts = range(0, num_envs, GROUP)
+        self._interrupted, self._parts = interrupted, []
+        for start in starts:
+            self._raise_if_interrupted()
+            self._parts.append(make(min(GROUP, num_envs - start)))
+        self._columns = [slice(start, start + GROUP) for start in starts]
+        first = self._parts[0]
+        self.num_actions = first.num_actions
+        self.observation_shape, self.dtype = first.observation_shape, first.dtype
+        self._shown: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
+
+    def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
+        """Reset the envs of the mask, with seeds or without; a part without any stays as it is."""
+        used = 0
+        for number, (part, columns) in enumerate(zip(self._parts, self._columns, strict=True)):
+            count = int(mask[columns].sum())
+            if count:
+                self._raise_if_interrupted()
+                chosen = None if seeds is None else seeds[used : used + count]
+                self._shown[number] = part.reset(mask[columns], chosen)
+            used += count
+        raw, infos = zip(*self._shown, strict=True)
+        return np.concatenate(raw), self._merged(infos)
+
+    def send(self, actions: np.ndarray) -> None:
+        """Start a step of all."""
+        for part, columns in zip(self._parts, self._columns, strict=True):
+            part.send(actions[columns])
+
+    def receive(self) -> Received:
+        """Wait for the step: observations, rewards, terminated, truncated, info."""
+        received = [part.receive() for part in self._parts]
+        self._shown = [(observations, info) for observations, *_, info in received]
+        *arrays, infos = zip(*received, strict=True)
+        observations, rewards, terminated, truncated = map(np.concatenate, arrays)
+        return observations, rewards, terminated, truncated, self._merged(infos)
+
+    def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
+        """Channels-first to channels-last."""
+        self._parts[0].layout(raw, out)
+
+    def close(self) -> None:
+        """Free the emulators."""
+        for part in self._parts:
+            part.close()
+
+    def _raise_if_interrupted(self) -> None:
+        if self._interrupted():
+            raise Interrupted
+
+    def _merged(self, infos: tuple[dict, ...]) -> dict[str, Any]:
+        """One info of all; final observations by index, since only parts where an episode ended
+        have any.
+        """
+        names = ("lives", "frame_number", "episode_frame_number")
+        merged: dict[str, Any] = {
+            name: np.concatenate([info[name] for info in infos]) for name in names
+        }
+        merged["final_obs"] = {
+            columns.start + index: final
+            for info, columns in zip(infos, self._columns, strict=True)
+            for index, final in enumerate(info.get("final_obs", ()))
+        }
+        return merged

@@ -1,0 +1,335 @@
+"""What a sweep refuses, before anything is created; when a run is done; what the results show."""
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppo import checkpoint
+from ppo.checkpoint import Checkpoint, Due, SessionFacts
+from ppo.files.folder import RunFolder
+from ppo.params import Params
+from ppo.process.exit_codes import ExitCode
+from ppo.study import sweep
+from ppo.study.command import Children
+
+CART_POLE = {"env_id": "CartPole-v1", "network": "mlp", "num_steps": 32, "total_steps": 512}
+
+
+@pytest.fixture
+def pfile(tmp_path) -> Path:
+    path = tmp_path / "base.json"
+    path.write_text(json.dumps(CART_POLE))
+    return path
+
+
+@pytest.fixture
+def refused(tmp_path, pfile, capsys, monkeypatch):
+    """Call the command, which must refuse; returns what it said."""
+
+    def call(*arguments: str, logdir: Path = tmp_path / "sweep") -> str:
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(sweep, "go", lambda *_: pytest.fail("a run began"))
+        assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}", *arguments]) == 2
+        assert sorted(tmp_path.rglob("*")) == before
+        said = capsys.readouterr()
+        assert said.out == ""
+        return said.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--vary=gama=1"], "gamma"),
+        (["--vary=gamma=2"], "gamma = 2"),
+        (["--seeds=a"], "--seeds='a'"),
+        (["--seeds="], "--seeds=''"),
+        (["--seeds=0,1,0,0"], "0 is given twice"),
+        (["--seeds=1,01"], "1 is given twice"),
+        (["--seeds=2147483648"], "from 0 to 2147483647"),
+        ([f"--seeds={'9' * 5000}"], "from 0 to 2147483647"),
+        (["--seeds=-1"], "from 0 to 2147483647"),
+        (["--workers=0"], "--workers='0'"),
+        (["--workers=two"], "--workers='two'"),
+        (["--variant=x:gamma=0.9", "--variant=x:gamma=0.8"], "two variants are named 'x'"),
+        (["--variant=a/b", "--variant=a_b"], "'a/b' and 'a_b' would share the folder 'a_b'"),
+        (["--vary=env_id=CartPole-v1,CartPole-v1"], "env_id=CartPole-v1 is given twice"),
+        (["--vary=gamma=0.9", "--vary=gamma=0.8"], "--vary gamma: is given twice"),
+        (["--variant=x:gamma=0.9,gamma=0.8"], "variant 'x' sets gamma twice"),
+        (["--variant=x:gamma=0.9", "--vary=gamma=0.8,0.7"], "'x' sets gamma, which --vary sets"),
+        (["--vary=seed=1,2"], "use --seeds"),
+        (["--vary=threads=1,2"], "use --workers"),
+        (["--variant=x:seed=1"], "use --seeds"),
+        (["--variant=x:threads=1"], "use --workers"),
+        (["--vary=gamma"], "'gamma=' is no setting with a value"),
+        (["--vary=gamma="], "'gamma=' is no setting with a value"),
+        (["--vary=gamma=0.9,,0.8"], "'gamma=' is no setting with a value"),
+        (["--vary==0.9"], "'=0.9' is no setting with a value"),
+        (["--variant=x:gamma"], "'gamma' is no setting with a value"),
+        (["--variant=x:gamma="], "'gamma=' is no setting with a value"),
+        (["--variant=x:"], "'' is no setting with a value"),
+        (["--variant="], "it has no name"),
+        (["--variant=:gamma=0.9"], "it has no name"),
+        (["--variant=.."], "'..' cannot be the name of its folder"),
+        (["--variant=."], "'.' cannot be the name of its folder"),
+        (["--variant=/x"], "'/x' cannot be the name of its folder"),
+        (["--variant=a\0b"], r"'a\x00b' cannot be the name of its folder"),
+        (["--variant=a\nb"], r"'a\nb' cannot be the name of its folder"),
+        (["--variant=a\udc80"], r"'a\udc80' cannot be the name of its folder"),
+        (["--variant=table.md"], "'table.md' cannot be the name of its folder"),
+        (["--vary=gamma=0.9\n,0.8"], r"'gamma=0.9\n' holds a character that cannot be printed"),
+        (["--draw=x"], "--draw 'x': write NAME=RUN,RUN"),
+        (["--draw=x="], "--draw 'x=': write NAME=RUN,RUN"),
+        (["--draw==run"], "--draw '=run': write NAME=RUN,RUN"),
+        (["--draw=x=run,run/../run"], "run is shown twice as 'x'"),
+    ],
+)
+def test_a_bad_argument_is_one_line(refused, arguments, named):
+    said = refused(*arguments)
+    assert named in said
+    assert said.count("\n") == 1
+
+
+def test_all_faults_are_listed_at_once(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    said = refused(
+        *("--seeds=0,0", "--workers=0", "--variant=..", "--variant=x:gama=1", "--vary=seed=1"),
+        logdir=tmp_path / "file",
+    )
+    assert len(said.splitlines()) == 6
+    for named in ("file", "--seeds", "--workers", "'..'", "gama", "seed cannot be varied"):
+        assert named in said
+
+
+@pytest.mark.parametrize(
+    "argument", ["--vary=gamma=0.9", "--variant=x", "--seeds=1", "--workers=2"]
+)
+def test_arguments_of_a_grid_without_one_are_refused(tmp_path, capsys, argument):
+    assert sweep.main([f"--logdir={tmp_path / 'd'}", "--draw=x=run", argument]) == 2
+    assert "goes with --pfile" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
+def test_a_file_in_place_of_the_folder_is_refused(refused, tmp_path, below):
+    (tmp_path / "file").write_text("")
+    assert "file is a file, not a folder" in refused(logdir=tmp_path / "file" / below)
+
+
+@pytest.mark.parametrize(
+    "logdir", ["/proc/sweep", "/proc/1/sweep/sub", "x" * 300, "y/" + "x" * 300]
+)
+def test_a_folder_that_cannot_be_created_is_refused(refused, tmp_path, logdir):
+    assert "cannot be used" in refused(logdir=tmp_path / logdir)
+
+
+def test_a_broken_link_in_place_of_the_folder_is_refused(refused, tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert "link is a file, not a folder" in refused(logdir=tmp_path / "link")
+
+
+def test_a_file_in_place_of_a_variant_is_refused(refused, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "x").write_text("")
+    assert "x is a file, not a folder" in refused("--variant=x")
+
+
+def test_a_damaged_params_file_of_a_run_is_refused_by_name(refused, tmp_path):
+    run = tmp_path / "sweep" / "plain" / "seed-0"
+    run.mkdir(parents=True)
+    (run / "params.json").write_text('{"gamma": 7}')
+    assert f"{run / 'params.json'}: gamma = 7" in refused()
+
+
+def test_a_run_with_other_settings_is_refused(refused, tmp_path):
+    run = tmp_path / "sweep" / "plain" / "seed-0"
+    run.mkdir(parents=True)
+    (run / "params.json").write_text(json.dumps(CART_POLE | {"seed": 0, "gamma": 0.5}))
+    assert "another gamma than 0.99" in refused()
+
+
+def folders(labels: list[str]) -> list[str]:
+    return [run.folder.parent.name for run in sweep.grid(Path("d"), labels, [], [0], 1)]
+
+
+def test_a_long_label_has_a_short_folder_of_its_own():
+    names = folders(["ä" * 200, "ä" * 201, "x" * 255, "x" * 256])
+    assert len({*names}) == 4
+    assert names[2] == "x" * 255
+    assert all(len(name.encode()) <= 255 for name in names)
+    assert names == folders(["ä" * 200, "ä" * 201, "x" * 255, "x" * 256])
+
+
+def saved(folder: Path, step: int, **due: bool) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = SessionFacts(due=Due(**due))
+    state = Checkpoint(step, {"weights/0": np.zeros(2)}, session=facts)
+    return checkpoint.save(RunFolder(folder), state, kept=3)
+
+
+@pytest.fixture
+def run(tmp_path) -> sweep.Run:
+    return sweep.grid(tmp_path, [], [], [0], 1)[0]
+
+
+SETTINGS = Params(**CART_POLE)
+
+
+def test_a_run_with_a_checkpoint_of_its_last_step_is_finished(run):
+    assert not sweep.finished(run, SETTINGS)
+    saved(run.folder, 256)
+    assert not sweep.finished(run, SETTINGS)
+    saved(run.folder, 512)
+    assert sweep.finished(run, SETTINGS)
+
+
+def test_a_run_whose_last_checkpoint_is_junk_is_not_finished(run):
+    saved(run.folder, 256)
+    saved(run.folder, 512).write_bytes(b"junk")
+    assert not sweep.finished(run, SETTINGS)
+
+
+def test_a_run_that_has_its_last_evaluation_before_it_is_not_finished(run):
+    saved(run.folder, 512, evaluation=True)
+    assert not sweep.finished(run, SETTINGS)
+
+
+def test_a_copy_of_a_checkpoint_does_not_count(run):
+    content = saved(run.folder, 256).read_bytes()
+    copy = RunFolder(run.folder).checkpoints / "step-copy.ckpt"
+    copy.write_bytes(content)
+    assert not sweep.finished(run, SETTINGS)
+    saved(run.folder, 512)
+    assert sweep.finished(run, SETTINGS)
+
+
+# --- processes
+
+COUNT_SIGNALS = """
+import signal, sys, time
+seen = []
+signal.signal(signal.SIGTERM, lambda *_: seen.append(1))
+print("ready", flush=True)
+while not seen:
+    time.sleep(0.01)
+time.sleep(0.5)
+sys.exit(40 + len(seen))
+"""
+
+
+def test_processes_that_are_stopped_twice_get_one_signal(tmp_path):
+    children, path = Children(), tmp_path / "out"
+    command = [sys.executable, "-c", COUNT_SIGNALS]
+    with open(path, "w") as out, ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(children.call, command, out, out)
+        while not path.read_text():
+            time.sleep(0.01)
+        children.stop()
+        time.sleep(0.1)
+        children.stop()
+        assert ended.result() == 41
+        assert children.call(command, out, out) == ExitCode.STOPPED
+
+
+# --- results
+
+
+def logged(folder: Path, *scores: float) -> Path:
+    folder.mkdir(parents=True)
+    rows = [f"{100 * number},{score}" for number, score in enumerate(scores, 1)]
+    text = "\n".join(["step,rollout/ep_rew_mean", *rows])
+    (folder / "progress.csv").write_text(text + "\n")
+    return folder
+
+
+def shown(tmp_path: Path, *draws: str, logdir: str = "d") -> tuple[int, Path]:
+    folder = tmp_path / logdir
+    return sweep.main([f"--logdir={folder}", *(f"--draw={draw}" for draw in draws)]), folder
+
+
+def test_drawing_no_run_is_one_message(tmp_path, capsys):
+    code, logdir = shown(tmp_path, f"x={tmp_path / 'nowhere'}")
+    said = capsys.readouterr()
+    assert code == 1
+    assert "nowhere" in said.out and "| x | 0 of 1 |" in said.out
+    assert said.err == "no run has a curve, so nothing is drawn\n"
+    assert not [*logdir.iterdir()]
+
+
+def test_a_variant_without_a_curve_is_shown_with_its_runs(tmp_path):
+    good, short = logged(tmp_path / "good", 1, 2, 3), logged(tmp_path / "short", 1)
+    code, logdir = shown(tmp_path, f"good={good}", f"mixed={good},{short}", f"empty={short}")
+    assert code == 0
+    table = (logdir / "table.md").read_text()
+    assert "| good | 1 | 300 |" in table
+    assert "| mixed | 1 of 2 | 300 |" in table
+    assert "| empty | 0 of 1 | – | – |" in table
+    assert f"- {short / 'progress.csv'} has no curve yet" in table
+    assert (logdir / "figure.png").stat().st_size > 10_000
+
+
+def test_runs_without_common_steps_have_a_table_and_a_figure(tmp_path):
+    early, late = logged(tmp_path / "early", 1, 2), tmp_path / "late"
+    late.mkdir()
+    (late / "progress.csv").write_text("step,rollout/ep_rew_mean\n900,1\n1000,2\n")
+    code, logdir = shown(tmp_path, f"early={early}", f"late={late}", f"both={early},{late}")
+    assert code == 0
+    table = (logdir / "table.md").read_text()
+    assert "| early | 1 | – |" in table and "the runs have no steps in common" in table
+    assert (logdir / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "name", ["$x_{", "$x_{$", "_x", "a|b", "x\ny", "\udc80", "x" * 5000, "游戏"]
+)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_any_name_is_drawn(tmp_path, name):
+    code, logdir = shown(tmp_path, f"{name}={logged(tmp_path / 'good', 1, 2)}", logdir="$x_{$\n")
+    assert code == 0
+    head, _, row, *_ = (logdir / "table.md").read_text().splitlines()
+    assert head.count("|") == row.replace(r"\|", "").count("|")
+    assert (logdir / "figure.png").stat().st_size > 10_000
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_drawn(tmp_path, pfile, capsys):
+    logdir = tmp_path / "sweep"
+    saved(logged(logdir / "good" / "seed-0", 1, 2), 512)
+    other = logdir / "bad" / "seed-0" / "other"
+    other.mkdir(parents=True)
+    code = sweep.main([f"--logdir={logdir}", f"--pfile={pfile}", "--variant=bad", "--variant=good"])
+    assert code == 1
+    said, log = capsys.readouterr(), logdir / "bad" / "seed-0.log"
+    assert said.err == f"bad, seed 0: ended with exit code 2; see {log}\n"
+    assert "good, seed 0: was done already" in said.out
+    assert f"{other.parent} is not empty" in log.read_text()
+    table = (logdir / "table.md").read_text()
+    assert "| bad | 0 of 1 | – |" in table and "| good | 1 | 200 |" in table
+    assert (logdir / "figure.png").exists()
+
+
+def test_runs_that_are_done_but_have_no_curve_are_no_failure(tmp_path, pfile, capsys):
+    saved(tmp_path / "sweep" / "plain" / "seed-0", 512)
+    assert sweep.main([f"--logdir={tmp_path / 'sweep'}", f"--pfile={pfile}"]) == 0
+    said = capsys.readouterr()
+    assert "| plain | 0 of 1 |" in said.out
+    assert said.err == "no run has a curve, so nothing is drawn\n"
+
+
+def test_a_run_that_cannot_begin_is_named(tmp_path, pfile, capsys):
+    logdir = tmp_path / "sweep"
+    (logdir / "plain" / "seed-0.log").mkdir(parents=True)
+    assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}"]) == 1
+    assert "plain, seed 0: " in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_written_are_one_message(tmp_path, capsys):
+    (tmp_path / "d" / "table.md").mkdir(parents=True)
+    code, _ = shown(tmp_path, f"x={logged(tmp_path / 'good', 1, 2)}")
+    assert code == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
