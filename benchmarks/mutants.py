@@ -28,8 +28,8 @@ def main() -> None:
             print(mutmut("show", name))
     for file, counts in states.items():
         killed, all_mutants = sum(counts[state] for state in KILLED), counts.total()
-        others = ", ".join(f"{n} {state}" for state, n in counts.items() if state not in KILLED)
-        print(f"{file:16} {killed / all_mutants:4.0%}  {killed} of {all_mutants} killed; {others}")
+        others = ", ".join(f"{n} {state}" for state, n in counts.items() if state != "killed")
+        print(f"{file:16} {killed / all_mutants:4.0%}, {killed} of {all_mutants}: {others}")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ class Session:
                 self._restore(self.start.checkpoint)
             due = self.facts.due
             done = self.trainer.finished and not (due.log or due.evaluation)
+            if done and self.start.fork_of:
+                self._begin()  # so that there is something to resume with more steps
             if done:
                 self.display.say(f"the run is done, at step {self.trainer.step:,}")
                 self._finish_videos()

@@ -1,0 +1,111 @@
+"""A new run from another's checkpoint, with nothing changed and with one thing changed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ppo import checkpoint, params, train
+from ppo.checkpoint import CheckpointError
+from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
+from ppo.params import ParamsError
+from ppo.study import curves, drill
+
+SETTINGS = drill.SHORT_CART_POLE | {
+    "total_steps": 1536,
+    "checkpoint_interval": 256,
+    "keep_checkpoints_from": 768,
+    "keep_checkpoints_to": 1024,
+    "checkpoints_kept": 1,
+    "threads": 2,
+    "value_rescaling": "smoothed",
+    "log_interval": 512,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    logdir = tmp_path_factory.mktemp("origin") / "run"
+    train.run(params.Params(**SETTINGS), logdir)
+    return logdir
+
+
+def steps_after(logdir, step: int) -> list[dict[str, str]]:
+    """The log entries from a step on, without what is of time."""
+    return [
+        {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
+        for row in curves.progress(logdir)
+        if int(row["step"]) > step
+    ]
+
+
+def arrays(logdir) -> dict[str, bytes]:
+    newest = checkpoint.newest(RunFolder(logdir))
+    return {name: array.tobytes() for name, array in newest.arrays.items()}
+
+
+def test_every_checkpoint_between_two_steps_is_kept(run):
+    assert checkpoint.steps(RunFolder(run)) == [1536, 1024, 768]
+
+
+def test_a_fork_with_nothing_changed_is_the_same_run(run, tmp_path):
+    train.fork(run, tmp_path / "fork", step=768)
+    assert arrays(tmp_path / "fork") == arrays(run)
+    assert steps_after(tmp_path / "fork", 0) == steps_after(run, 768)
+    ours, theirs = (checkpoint.newest(RunFolder(d)).trainer for d in (tmp_path / "fork", run))
+    assert ours == theirs
+
+
+def test_a_fork_of_a_fork_is_the_same_run(run, tmp_path):
+    train.fork(run, tmp_path / "one", step=768)
+    train.fork(tmp_path / "one", tmp_path / "two", step=1024)
+    assert arrays(tmp_path / "two") == arrays(run)
+
+
+def test_a_fork_can_be_resumed(run, tmp_path):
+    constant = ["learning_rate_schedule=constant", "clip_range_schedule=constant"]
+    train.fork(run, tmp_path / "whole", constant, step=768)
+    train.fork(run, tmp_path / "parts", [*constant, "total_steps=1024"], step=768)
+    train.resume(tmp_path / "parts", ["total_steps=1536"])
+    assert arrays(tmp_path / "whole") == arrays(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["seed=6", "learning_rate=1e-3", "num_epochs=1", "num_steps=16", "num_envs=4", "num_envs=12"],
+)
+def test_one_change_makes_another_run_that_ends_at_the_same_step(change, run, tmp_path):
+    train.fork(run, tmp_path / "fork", [change], step=768)
+    newest = checkpoint.newest(RunFolder(tmp_path / "fork"))
+    assert newest.step == 1536
+    assert len(newest.trainer.unfinished) == (int(change[9:]) if "num_envs" in change else 8)
+    assert arrays(tmp_path / "fork")["weights/0"] != arrays(run)["weights/0"]
+    origin = json.loads((tmp_path / "fork" / "origin.json").read_text())
+    assert (origin["run"], origin["step"]) == (str(run), 768)
+    assert list(origin["changes"]) == [change.split("=")[0]]
+
+
+def test_a_fork_begins_with_the_weights_and_the_optimiser_of_its_origin(run, tmp_path):
+    train.fork(run, tmp_path / "fork", ["total_steps=768", "seed=9"], step=768)
+    first = checkpoint.at(RunFolder(tmp_path / "fork"), 768)
+    origin = checkpoint.at(RunFolder(run), 768)
+    for name, array in origin.arrays.items():
+        np.testing.assert_array_equal(first.arrays[name], array)
+
+
+def test_new_games_begin_where_their_rules_change(run, tmp_path):
+    train.fork(run, tmp_path / "fork", ["max_frames_per_game=50", "total_steps=768"], step=768)
+    unfinished = checkpoint.newest(RunFolder(tmp_path / "fork")).trainer.unfinished
+    assert all(episode.seeds_used == 1 for episode in unfinished)
+
+
+def test_what_a_fork_cannot_be_of_is_refused_before_anything_is_created(run, tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint of step 512"):
+        train.fork(run, tmp_path / "new", step=512)
+    with pytest.raises(ParamsError, match=r"env_id.*fork cannot change"):
+        train.fork(run, tmp_path / "new", ["env_id=Acrobot-v1"])
+    with pytest.raises(HoldsNoRun):
+        train.fork(tmp_path / "nowhere", tmp_path / "new")
+    with pytest.raises(HoldsRun):
+        train.fork(run, run)
+    assert list(tmp_path.iterdir()) == []
