@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ppo import model
+from ppo.outcomes import NotFinite
 from ppo.params import NetworkSettings
 from ppo.policy import Policy, of_weights
 from ppo.process.keys import Purpose, key
@@ -176,6 +177,18 @@ def test_greedy_policy_takes_the_most_probable_action():
     assert set(sampled.actions.tolist()) == {0, 1, 2}
     np.testing.assert_array_equal(greedy.values, sampled.values)
     np.testing.assert_allclose(greedy.log_probs, sampled.log_probs[sampled.actions == 1][0])
+
+
+@pytest.mark.parametrize("head", ["policy", "value"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_output_that_is_not_finite_is_refused_with_the_observations(head, number):
+    net = model.build((2,), 3, "mlp")
+    bias = net.get_layer(head).bias
+    bias.assign(np.full(bias.shape, number))
+    observations = np.ones((4, 2), np.float32)
+    with pytest.raises(NotFinite) as caught:
+        Policy(net).act(observations, key(1, Purpose.ACTION, 0))
+    np.testing.assert_array_equal(caught.value.observations, observations)
 
 
 def test_policy_is_known_from_settings_and_weights_alone():
