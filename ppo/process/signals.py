@@ -17,6 +17,12 @@ GRACE_SECONDS, DEADLINE_SECONDS = 7.0, 9.5
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def heeded() -> list[signal.Signals]:
+    """STOPS, without a SIGHUP that is ignored, as nohup asks for."""
+    hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in STOPS if number != signal.SIGHUP or not hangup_ignored]
+
+
 class Interrupted(Exception):
     """The work was interrupted on request; none of it is kept."""
 
@@ -51,9 +57,7 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno())
         self._handlers_before = {
-            number: signal.signal(number, lambda *_: None)
-            for number in STOPS
-            if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN)  # by nohup
+            number: signal.signal(number, lambda *_: None) for number in heeded()
         }
         threading.Thread(target=self._listen, daemon=True).start()
         return self

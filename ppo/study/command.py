@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ppo.process.exit_codes import ExitCode
-from ppo.process.signals import STOPS
+from ppo.process.signals import heeded
 
 # Beside the package, in a checkout as in an installation.
 RUN_ATARI = [sys.executable, str(Path(__file__).resolve().parents[2] / "run_atari.py")]
@@ -18,12 +18,8 @@ RUN_ATARI = [sys.executable, str(Path(__file__).resolve().parents[2] / "run_atar
 
 @contextmanager
 def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
-    """Call ``handler`` for each of STOPS, while the context lasts."""
-    before = {
-        number: signal.signal(number, handler)
-        for number in STOPS
-        if signal.getsignal(number) != signal.SIG_IGN  # as nohup asks for SIGHUP
-    }
+    """Call ``handler`` for each request to stop, while the context lasts."""
+    before = {number: signal.signal(number, handler) for number in heeded()}
     try:
         yield
     finally:
