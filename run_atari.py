@@ -2,8 +2,6 @@
 """Train a PPO agent on an Atari game, resume its training, evaluate it, or watch it play."""
 
 import argparse
-import io
-import os
 import sys
 import time
 from pathlib import Path
@@ -14,40 +12,23 @@ from ppo.files import scalars
 from ppo.files.folder import FolderError, HoldsNoRun, HoldsRun
 from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode
+from ppo.process.streams import discard, make_safe
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code. Settings are read before TensorFlow is."""
     began = time.monotonic()
-    _make_streams_safe()
+    make_safe()
     options = _parse(arguments)
     try:
         code = _answer(options, began)
         sys.stdout.flush()
         return code
     except OSError as error:  # what was printed did not arrive
-        from ppo.runs.terminal import discard
-
         discard(sys.stdout)
         if isinstance(error, BrokenPipeError):  # whoever read it has enough
             return ExitCode.DONE
         return _fail(ExitCode.FAILED, _reason(error))
-
-
-def _make_streams_safe() -> None:
-    """Let every message be printed somehow: into nothing if a stream is closed, and without the
-    characters that it cannot show.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:  # the next file that is opened would take its place
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (kept open to the end)
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
 
 
 def _answer(options: argparse.Namespace, began: float) -> int:
@@ -122,16 +103,8 @@ def _train(options: argparse.Namespace, began: float) -> None:
     from ppo import train
     from ppo.envs import catalog
 
-    settings = params.load(_pfile(options.pfile), options.set, [catalog.check])
+    settings = params.load(presets.find(options.pfile), options.set, [catalog.check])
     train.run(settings, options.logdir, began)
-
-
-def _pfile(name: str) -> Path:
-    """The params file; `params.load` says what is wrong with a path that the system refuses."""
-    try:
-        return presets.find(name)
-    except OSError:
-        return Path(name)
 
 
 def _play(options: argparse.Namespace) -> None:

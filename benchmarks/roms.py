@@ -20,7 +20,7 @@ import numpy as np
 from ale_py import roms
 
 from ppo.envs.episode import Episode, Rules
-from ppo.envs.roms import unplayable
+from ppo.envs.roms import is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector
 from ppo.play.replay import Replay, ReplayError, frames, verify
 
@@ -140,7 +140,7 @@ def main() -> int:
     parser.add_argument("--plain-resets", action="store_true")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
-    every = sorted(set(roms.get_all_rom_ids()) - unplayable())
+    every = sorted(rom for rom in roms.get_all_rom_ids() if not is_for_several(rom))
     games = options.games.split(",") if options.games else every
     results = []
     with ProcessPoolExecutor(options.workers) as pool:

@@ -8,18 +8,17 @@ holds facts about the run as JSON, validated by the models below.
 import hashlib
 import io
 import json
-import math
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ppo.files import npz
 from ppo.files.folder import RunFolder, check_regular, free_name, write_whole
 from ppo.process.device import available_memory
 
@@ -261,7 +260,7 @@ def _format_of(head: bytes) -> int:
 
 
 def _decode(number: int, body: bytes) -> Checkpoint:
-    arrays = _unpack(body)
+    arrays = npz.unpack(body)
     facts = _READERS[number](json.loads(arrays.pop("facts").tobytes()))
     if type(facts["step"]) is not int or facts["step"] < 0:
         raise ValueError("its step is no number of steps")
@@ -278,40 +277,6 @@ def _decode(number: int, body: bytes) -> Checkpoint:
 
 def _are_actions(array: np.ndarray) -> bool:
     return array.ndim == 1 and (not array.size or (array.dtype.kind in "iu" and array.min() >= 0))
-
-
-def _unpack(body: bytes) -> dict[str, np.ndarray]:
-    """The arrays of an ``npz`` as ``np.savez`` writes it. Raises ValueError if it is compressed, or
-    says to be larger than it is, before memory is taken for it.
-    """
-    with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        members = archive.infolist()
-        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-        if not stored or sum(member.file_size for member in members) > len(body):
-            raise ValueError("it is compressed, or says to be larger than it is")
-        return {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
-
-
-def _array(content: bytes) -> np.ndarray:
-    """The array in a file as ``np.save`` writes it. Raises ValueError for one that does not hold
-    just the numbers that its head announces.
-    """
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    shape, fortran, dtype = _HEADS[version](file)
-    size = len(content) - file.tell()
-    if dtype.kind not in "biuf" or min(shape, default=0) < 0:
-        raise ValueError(f"it holds an array of {dtype} of the shape {shape}")
-    if math.prod(shape) * dtype.itemsize != size:
-        raise ValueError(f"an array of the shape {shape} has {size} bytes")
-    order: Literal["C", "F"] = "F" if fortran else "C"
-    return np.ndarray(shape, dtype, content, offset=file.tell(), order=order).copy("K")
-
-
-_HEADS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:

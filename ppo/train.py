@@ -1,9 +1,9 @@
-"""Entry points of training: run and resume. TensorFlow is imported only when a run starts."""
+"""Entry points of training: run, resume and fork. TensorFlow is imported only when a run starts."""
 
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, Resol
 from ppo.process.device import available_memory, start_tensorflow
 from ppo.process.signals import StopRequest
 from ppo.resolve import resolved
+from ppo.runs.start import Changes, Start
 
 __all__ = ["Diverged", "Stopped", "fork", "resume", "run"]
 
@@ -42,14 +43,12 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     logdir, began = Path(logdir), began or time.monotonic()
     check_new(logdir)
     whole = resolved(settings)
-    _check_memory(whole)
-    workers = start_tensorflow(whole.threads, connect)
 
-    from ppo.runs.session import Session, Start
-
-    with StopRequest() as stop, owned(logdir) as folder:
+    def start(folder: RunFolder) -> Start:
         write_whole(folder.params, whole.to_json().encode())
-        Session(whole, folder, stop, began, workers, Start()).go()
+        return Start()
+
+    _train(whole, logdir, began, start)
 
 
 def resume(
@@ -68,17 +67,13 @@ def resume(
     stored = params.load(RunFolder(logdir).params, checks=[catalog.check])
     whole = resolved(params.load(RunFolder(logdir).params, overrides, [catalog.check]))
     changes = _changes(stored.model_dump(), whole)
-    _check_memory(whole)
-    workers = start_tensorflow(whole.threads, connect)
 
-    from ppo.runs.session import Session, Start
+    def start(folder: RunFolder) -> Start:
+        newest = _newest(folder)  # params.json may have been edited by hand
+        changed = _changes(newest.session.params, whole) if newest else changes
+        return Start(newest, changed, new_games)
 
-    with StopRequest() as stop, owned(logdir) as folder:
-        newest = _newest(folder)
-        if newest:  # params.json may have been edited by hand
-            changes = _changes(newest.session.params, whole)
-        start = Start(newest, changes, new_games)
-        Session(whole, folder, stop, began, workers, start).go()
+    _train(whole, logdir, began, start)
 
 
 def fork(
@@ -106,17 +101,29 @@ def fork(
     whole = resolved(params.load(origin.params, overrides, [catalog.check]))
     saved = checkpoint.newest(origin, warn=print) if step is None else checkpoint.at(origin, step)
     changes = _changes(saved.session.params, whole, FIXED_ON_FORK, "fork")
-    _check_memory(whole)
-    workers = start_tensorflow(whole.threads, connect)
+    told = {"run": str(source.absolute()), "step": saved.step, "changes": changes}
 
-    from ppo.runs.session import Session, Start
+    def start(folder: RunFolder) -> Start:
+        write_whole(folder.params, whole.to_json().encode())
+        write_whole(folder.origin, (json.dumps(told, indent=2) + "\n").encode())
+        return Start(saved, changes, fork_of=source)
+
+    _train(whole, logdir, began, start)
+
+
+def _train(
+    params: ResolvedParams, logdir: Path, began: float, start: Callable[[RunFolder], Start]
+) -> None:
+    """Train in a folder that is owned meanwhile; ``start`` prepares it, and says what it starts
+    from.
+    """
+    _check_memory(params)
+    workers = start_tensorflow(params.threads, connect)
+
+    from ppo.runs.session import Session
 
     with StopRequest() as stop, owned(logdir) as folder:
-        write_whole(folder.params, whole.to_json().encode())
-        told = {"run": str(source.absolute()), "step": saved.step, "changes": changes}
-        write_whole(folder.origin, (json.dumps(told, indent=2) + "\n").encode())
-        start = Start(saved, changes, fork_of=source)
-        Session(whole, folder, stop, began, workers, start).go()
+        Session(params, folder, stop, began, workers, start(folder)).go()
 
 
 def _check_memory(params: ResolvedParams) -> None:
@@ -140,7 +147,7 @@ def _changes(
     now: ResolvedParams,
     fixed: frozenset[str] = FIXED_ON_RESUME,
     what: str = "resume",
-) -> dict[str, tuple[object, object]]:
+) -> Changes:
     """The settings that differ, with both values. Raises ParamsError for those that may not.
 
     A setting that the run does not have yet counts as its default.

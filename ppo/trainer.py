@@ -119,12 +119,7 @@ class Trainer:
             **self.tally.facts(),
             seed_every_episode=self.envs.seeds_every_episode,
             observations=self.envs.shown,
-            unfinished=tuple(
-                UnfinishedFacts(
-                    seeds_used=of.seeds_used, seed=of.reset.seed, resets=of.reset.resets
-                )
-                for of in self.envs.unfinished
-            ),
+            unfinished=tuple(map(_facts_of, self.envs.unfinished)),
         )
         return Checkpoint(self.step, arrays, facts)
 
@@ -184,13 +179,13 @@ class Trainer:
             theirs, ours = ([a.shape for a in of.group(name)] for of in (checkpoint, state))
             if theirs != ours:
                 raise MisfitError(checkpoint.step, f"its {name} are {theirs}, the run's {ours}")
-        actions, episodes = len(checkpoint.group("actions")), len(checkpoint.trainer.unfinished)
-        if actions != episodes:
-            raise MisfitError(checkpoint.step, f"{episodes} unfinished games, actions of {actions}")
-        of_actions = checkpoint.group("actions")
-        if any(a.size and not 0 <= a.min() <= a.max() < self.envs.num_actions for a in of_actions):
+        actions, episodes = checkpoint.group("actions"), checkpoint.trainer.unfinished
+        if len(actions) != len(episodes):
+            reason = f"{len(episodes)} unfinished games, actions of {len(actions)}"
+            raise MisfitError(checkpoint.step, reason)
+        if any(a.size and not 0 <= a.min() <= a.max() < self.envs.num_actions for a in actions):
             raise MisfitError(checkpoint.step, "an action that the game does not have")
-        if any(episode.resets > MOST_RESETS for episode in checkpoint.trainer.unfinished):
+        if any(episode.resets > MOST_RESETS for episode in episodes):
             raise MisfitError(checkpoint.step, f"more than {MOST_RESETS} resets since a seed")
         if getattr(checkpoint.arrays.get("smoothed"), "shape", None) != (2,):
             raise MisfitError(checkpoint.step, "it lacks the state of the value rescaling")

@@ -93,7 +93,7 @@ def _gymnasium_id(env_id: str) -> str:
 
 
 def _nearest(env_id: str) -> str:
-    if _rom_name(env_id) in roms.unplayable():
+    if roms.is_for_several(_rom_name(env_id)):
         return f"{env_id} cannot be played: the game is for several players, ale-py has one"
     names = [name[4:-3] for name in gymnasium.registry if re.fullmatch(r"ALE/\w+-v5", name)]
     wanted = re.sub(r"^ALE/|NoFrameskip|Deterministic|-v\d$", "", env_id)

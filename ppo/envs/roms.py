@@ -32,9 +32,8 @@ def is_rom(game: str) -> bool:
     return game in roms.get_all_rom_ids()
 
 
-def unplayable() -> set[str]:
-    """The ROMs that take several players, which ale-py does not have: when it is given one of them
+def is_for_several(game: str) -> bool:
+    """Whether a ROM takes several players, which ale-py does not have: when it is given such a one
     it ends the whole process.
     """
-    paths = {game: roms.get_rom_path(game) for game in roms.get_all_rom_ids()}
-    return {game for game, path in paths.items() if not ALEInterface.isSupportedROM(path)}
+    return is_rom(game) and not ALEInterface.isSupportedROM(roms.get_rom_path(game))

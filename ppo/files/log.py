@@ -1,17 +1,15 @@
 """Scalars of a run: means since the last log entry, TensorBoard, and the same as CSV."""
 
 import csv
-import errno
 import io
 import math
 import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
@@ -19,6 +17,8 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+from ppo.files.folder import check_regular, naming
 
 # How an event file of this package begins; a foreign one may lie beside it.
 OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)
@@ -29,7 +29,7 @@ class UnknownScalar(KeyError):
 
 
 class RunningMeans:
-    """RunningMeans of the values added since they were last taken. Values that are not finite
+    """Means of the values added since they were last taken. Values that are not finite
     (undefined ones are NaN) are left out."""
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
@@ -53,15 +53,36 @@ class RunningMeans:
         return dict(self._sums)
 
 
-class EventFile:
+class _OpenFile:
+    """A file that grows. Its errors name it."""
+
+    def __init__(self, path: Path, file: IO):
+        self._path, self._file = path, file
+
+    def flush(self) -> None:
+        """Let readers see what was written."""
+        with naming(self._path):
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Flush what was written to the disk."""
+        with naming(self._path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        with naming(self._path):
+            self._file.close()
+
+
+class EventFile(_OpenFile):
     """A TensorBoard event file. Each start of a run writes its own; readers join them."""
 
     def __init__(self, folder: Path, first_step: int):
         """``first_step`` is the first step that this file may hold: TensorBoard then drops later
         steps that it may already have read."""
         name = f"events.out.tfevents.{_next_stamp(folder)}.{socket.gethostname()}"
-        self._path = folder / name
-        self._file = open(self._path, "xb")  # noqa: SIM115 (closed by close)
+        super().__init__(folder / name, open(folder / name, "xb"))  # noqa: SIM115 (close does it)
         self._records = RecordWriter(self._file)
         self._write(
             Event(
@@ -89,24 +110,9 @@ class EventFile:
         value = Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
         self._write(Event(step=step, summary=Summary(value=[value])))
 
-    def flush(self) -> None:
-        """Let readers see what was written."""
-        with _named(self._path):
-            self._file.flush()
-
-    def sync(self) -> None:
-        """Flush what was written to the disk."""
-        with _named(self._path):
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        with _named(self._path):
-            self._file.close()
-
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        with _named(self._path):
+        with naming(self._path):
             self._records.write(event.SerializeToString())
 
 
@@ -118,19 +124,18 @@ def _next_stamp(folder: Path) -> int:
     return max([time.time_ns(), *(int(stamp) + 1 for stamp in names if stamp.isdecimal())])
 
 
-class CsvFile:
+class CsvFile(_OpenFile):
     """A CSV with a fixed header; a missing scalar is an empty cell."""
 
     def __init__(self, path: Path, columns: Sequence[str]):
         """Appends to an existing file, under its own header."""
-        self._path, before = path, b""
+        before = b""
         if path.exists():
-            if not path.is_file():  # reading a pipe may never end
-                raise OSError(errno.EINVAL, "not a regular file", str(path))
+            check_regular(path)
             before = path.read_bytes()
         text = before.decode(errors="replace")
         self._columns = next(csv.reader(io.StringIO(text, newline="")), []) or columns
-        self._file = open(path, "a", newline="")  # noqa: SIM115 (closed by close)
+        super().__init__(path, open(path, "a", newline=""))  # noqa: SIM115 (close does it)
         if not before:
             self._append(columns)
         elif not before.endswith(b"\n"):  # edited by hand: the next row would join the last one
@@ -140,20 +145,10 @@ class CsvFile:
         """Append one row."""
         self._append([_cell(scalars.get(column)) for column in self._columns])
 
-    def sync(self) -> None:
-        """Flush what was written to the disk."""
-        with _named(self._path):
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        with _named(self._path):
-            self._file.close()
-
     def _append(self, cells: Sequence[str]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(cells)
-        with _named(self._path):
+        with naming(self._path):
             self._file.write(line.getvalue())
             self._file.flush()
 
@@ -164,23 +159,15 @@ def _cell(value: float | None) -> str:
     return str(value) if isinstance(value, int) else repr(float(value))
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Let an OSError name the file: the one of a full disk names none."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
 class Log:
     """The scalars of a run, in TensorBoard and in ``progress.csv``."""
 
     def __init__(self, folder: Path, tags: Sequence[str], first_step: int):
         """``tags`` are the names of all scalars that the run may write."""
-        self._folder, self.tags = folder, frozenset(tags)
+        self.tags = frozenset(tags)
         self._csv = CsvFile(folder / "progress.csv", ["step", *tags])
         self._events = EventFile(folder, first_step)
+        self._all = _files(folder)  # of earlier starts, too
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write one entry. Raises UnknownScalar, before anything is written."""
@@ -202,7 +189,7 @@ class Log:
 
     def sizes(self) -> dict[str, int]:
         """The files' current sizes, for ``cut``."""
-        return {path.name: path.stat().st_size for path in _files(self._folder)}
+        return {path.name: path.stat().st_size for path in self._all}
 
     def close(self) -> None:
         """Close the files."""

@@ -188,7 +188,7 @@ def _frames(replay: Replay, env: AtariVectorEnv) -> Iterator[np.ndarray]:
 @contextmanager
 def _refusals(replay: Replay) -> Iterator[None]:
     """Turn any error of the emulator, which may reject the rules, into a one-line ReplayError."""
-    if replay.game in roms.unplayable():
+    if roms.is_for_several(replay.game):
         raise ReplayError(f"{replay.game} cannot be played: the game is for several players")
     try:
         yield

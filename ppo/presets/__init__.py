@@ -1,5 +1,6 @@
 """Settings by name, as JSON files beside this one."""
 
+import os
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -12,5 +13,6 @@ def names() -> list[str]:
 
 def find(name_or_path: str) -> Path:
     """The file of a preset, or else the path itself; an existing file takes precedence."""
-    path = Path(name_or_path)
-    return path if path.exists() or name_or_path not in names() else FOLDER / f"{path}.json"
+    is_file = os.path.exists(name_or_path)  # False for a path that the system refuses
+    preset = name_or_path in names() and not is_file
+    return FOLDER / f"{name_or_path}.json" if preset else Path(name_or_path)

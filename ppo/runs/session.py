@@ -1,13 +1,10 @@
 """A run in one process: how it starts or resumes, and how it ends."""
 
 import os
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any
 
-from ppo.checkpoint import Checkpoint, SessionFacts
+from ppo.checkpoint import Checkpoint
 from ppo.distribution import Workers
-from ppo.envs.episode import EpisodeMismatch, Rules
+from ppo.envs.episode import EpisodeMismatch
 from ppo.files import scalars
 from ppo.files.folder import RunFolder, write_whole
 from ppo.files.log import Log, RunningMeans, cut
@@ -18,41 +15,12 @@ from ppo.process.signals import Interrupted, StopRequest
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
+from ppo.runs.start import Start
 from ppo.runs.terminal import Display
 from ppo.runs.verifier import Verifier
 from ppo.trainer import Trainer
 
 NOTHING_DONE = "stopped before anything was done; nothing was changed"
-
-Changes = dict[str, tuple[object, object]]
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a run starts from: a checkpoint to resume from, or none.
-
-    ``changes`` are the settings that differ from those that the checkpoint was made with, before
-    and now; ``new_games`` says that new games may begin where the unfinished ones cannot be
-    restored; ``fork_of`` is the run that the checkpoint is of, if it is another one's.
-    """
-
-    checkpoint: Checkpoint | None = None
-    changes: Changes = field(default_factory=dict)
-    new_games: bool = False
-    fork_of: Path | None = None
-
-    @property
-    def facts(self) -> SessionFacts:
-        """What the session resumes from; a fork has files of its own."""
-        if not self.checkpoint:
-            return SessionFacts()
-        own: dict[str, Any] = {"log": {}, "best_saved": None} if self.fork_of else {}
-        return self.checkpoint.session.model_copy(update=own)
-
-    @property
-    def same_rules(self) -> bool:
-        """Whether the games go by the rules that they went by."""
-        return not self.changes.keys() & {field.name for field in fields(Rules)}
 
 
 class Session:
@@ -126,7 +94,7 @@ class Session:
         if self.start.checkpoint:
             self._say_versions()
             self._say_changes()
-        if self.start.changes:
+        if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())
         if self.start.checkpoint and not self.start.fork_of:
             cut(self.folder.path, self.facts.log)

@@ -1,11 +1,9 @@
 """A run's progress in the terminal: a live panel, or plain lines into a pipe or file."""
 
 import itertools
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import IO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +11,8 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from ppo.process.streams import discard
 
 # Label, tag and format of what is shown, in two columns of the panel.
 SHOWN: tuple[tuple[str, str, str], ...] = (
@@ -116,12 +116,6 @@ class Display:
             f"step {step:,} of {self.total_steps:,} ({share:.1f} %) | {rate:.0f} steps/s | "
             f"{left} left"
         )
-
-
-def discard(stream: IO[str]) -> None:
-    """Let what a broken stream still holds go nowhere; else Python fails again when it ends."""
-    with open(os.devnull, "wb") as nowhere, suppress(OSError):  # it may be no file
-        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _magnitude(tag: str, scalars: Mapping[str, float], form: str) -> str:

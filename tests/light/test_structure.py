@@ -28,11 +28,11 @@ RANKS = (
     "run_atari sweep drill",
 )
 WINGS = {
-    "process": ("exit_codes keys arrays device", "signals"),
-    "files": ("folder scalars log video",),
+    "process": ("exit_codes keys arrays device streams", "signals"),
+    "files": ("folder npz scalars", "log video"),
     "envs": ("roms", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
     "play": ("replay evaluate", "recorder show"),
-    "runs": ("terminal", "keeper observers verifier", "loop", "session"),
+    "runs": ("terminal start", "keeper observers verifier", "loop", "session"),
     "study": ("curves command broken_envs grid", "sweep drill"),
 }
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}

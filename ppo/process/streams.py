@@ -1,0 +1,29 @@
+"""Standard output and error that may be closed, broken, or take only some characters."""
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import IO
+
+
+def make_safe() -> None:
+    """Let every message be printed somehow: into nothing if a stream is closed, and without the
+    characters that it cannot show.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (kept open to the end)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def discard(stream: IO[str]) -> None:
+    """Let what a broken stream still holds go nowhere; else Python fails again when it ends."""
+    with open(os.devnull, "wb") as nowhere, suppress(OSError):  # it may be no file
+        os.dup2(nowhere.fileno(), stream.fileno())

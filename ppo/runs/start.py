@@ -1,0 +1,38 @@
+"""What a run starts from. It is known before TensorFlow is imported."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ppo.checkpoint import Checkpoint, SessionFacts
+from ppo.envs.episode import Rules
+
+Changes = dict[str, tuple[object, object]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from: a checkpoint to resume from, or none.
+
+    ``changes`` are the settings that differ from those that the checkpoint was made with, before
+    and now; ``new_games`` says that new games may begin where the unfinished ones cannot be
+    restored; ``fork_of`` is the run that the checkpoint is of, if it is another one's.
+    """
+
+    checkpoint: Checkpoint | None = None
+    changes: Changes = field(default_factory=dict)
+    new_games: bool = False
+    fork_of: Path | None = None
+
+    @property
+    def facts(self) -> SessionFacts:
+        """What the session resumes from; a fork has files of its own."""
+        if not self.checkpoint:
+            return SessionFacts()
+        own: dict[str, Any] = {"log": {}, "best_saved": None} if self.fork_of else {}
+        return self.checkpoint.session.model_copy(update=own)
+
+    @property
+    def same_rules(self) -> bool:
+        """Whether the games go by the rules that they went by."""
+        return not self.changes.keys() & {field.name for field in fields(Rules)}
