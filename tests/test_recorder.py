@@ -6,20 +6,13 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from ppo.envs.episode import Reset, Rules
+from ppo.envs.episode import Reset
 from ppo.envs.vector import EnvVector
 from ppo.play.recorder import Recorder
 from ppo.play.replay import Replay
+from tests.rules import rules_for
 
-RULES = Rules(
-    game="pong",
-    frame_skip=4,
-    sticky_action_probability=0.0,
-    noop_max=30,
-    fire_on_reset=True,
-    full_action_space=False,
-    max_frames_per_game=42,
-)
+RULES = rules_for("pong", max_frames_per_game=42)
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,9 @@ from ppo.envs.episode import Episode, Rules
 from ppo.envs.vector import EnvVector
 from ppo.play.replay import Replay, ReplayError, frames, load, play, record, save, verify
 from ppo.process.signals import Interrupted
+from tests.rules import rules_for
 
-BERZERK = Rules(
-    game="berzerk",  # short games, points early on
-    frame_skip=4,
-    sticky_action_probability=0.0,
-    noop_max=30,
-    fire_on_reset=True,
-    full_action_space=False,
-    max_frames_per_game=108_000,
-)
+BERZERK = rules_for("berzerk")  # short games, points early on
 
 
 @dataclass(frozen=True)

@@ -27,18 +27,11 @@ from ppo.envs.vector import RESETS_PER_SEED, EnvVector, vectors
 from ppo.params import Params
 from ppo.process.keys import Purpose, seed31
 from ppo.resolve import resolved
+from tests.rules import rules_for
 
 gymnasium.register_envs(ale_py)
 
-BREAKOUT = Rules(
-    game="breakout",
-    frame_skip=4,
-    sticky_action_probability=0.0,
-    noop_max=30,
-    fire_on_reset=True,
-    full_action_space=False,
-    max_frames_per_game=108_000,
-)
+BREAKOUT = rules_for("breakout")
 STICKY_BREAKOUT = replace(BREAKOUT, sticky_action_probability=0.25)
 BERZERK = replace(BREAKOUT, game="berzerk")  # short games, rewards of 50
 STICKY_BERZERK = replace(BERZERK, sticky_action_probability=0.25)
