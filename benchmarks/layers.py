@@ -59,7 +59,6 @@ def main() -> None:
     start_tensorflow(settings.threads)
 
     from ppo import model
-    from ppo.diagnostics import layer_names
     from ppo.update import NO_MEMORY, Updater
 
     network = model.of_settings(observation_shape(settings), NUM_ACTIONS, settings)
@@ -71,11 +70,12 @@ def main() -> None:
 
     for _ in range(3):
         update()
+    layers = list(model.weighted_layers(network))
     sums: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory() as folder:
         for name, seconds in traced(update, Path(folder)):
             if ":" in name and not name.endswith(":Process"):
-                sums[row_of(name, layer_names(network))] += seconds
+                sums[row_of(name, layers)] += seconds
     whole = sum(sums.values())
     for row, seconds in sorted(sums.items(), key=lambda item: -item[1]):
         print(f"{row:32} {1000 * seconds:8.1f} ms {seconds / whole:6.1%}")

@@ -24,6 +24,9 @@ VARIANTS: dict[str, dict] = {
     "per_state": {"value_rescaling": "per_state"},
     "per_batch": {"value_rescaling": "per_batch"},
     "smoothed": {"value_rescaling": "smoothed"},
+    "drift": {"feature_drift_coef": 1.0},
+    "detached": {"value_gradient": "detached"},
+    "separate": {"value_gradient": "separate"},
 }
 
 
@@ -49,7 +52,7 @@ def main() -> None:
         params = base.model_copy(update=settings)
         network = model.of_settings(observation_shape(base), NUM_ACTIONS, params)
         updaters[name] = Updater(network, params, base.threads)
-        diagnoses = diagnoses or Diagnostics(network, params)
+        diagnoses = diagnoses or Diagnostics(network, params, base.threads)
     assert diagnoses is not None
     seconds: dict[str, list[float]] = {name: [] for name in [*VARIANTS, "diagnostics"]}
     for number in range(options.rounds + 1):

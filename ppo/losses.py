@@ -29,11 +29,16 @@ def check_vectors(*tensors: tf.Tensor) -> None:
         raise ValueError(f"losses take vectors of one length [B], got {list(map(str, shapes))}")
 
 
-def normalized(advantages: tf.Tensor) -> tf.Tensor:
-    """Advantages of a minibatch with mean 0 and (population) standard deviation 1, [B]."""
+def normalized(advantages: tf.Tensor, std_floor: float = 0.0) -> tf.Tensor:
+    """Advantages of a minibatch with mean 0, divided by their (population) standard deviation or by
+    ``std_floor``, whichever is larger, [B].
+    """
     check_vectors(advantages)
     centred = advantages - tf.reduce_mean(advantages)
-    return centred / (tf.math.reduce_std(advantages) + NORMALIZATION_FLOOR)
+    std = tf.math.reduce_std(advantages)
+    if std_floor:
+        std = tf.maximum(std, std_floor)
+    return centred / (std + NORMALIZATION_FLOOR)
 
 
 def entropy(logits: tf.Tensor) -> tf.Tensor:
@@ -213,6 +218,18 @@ _RESCALINGS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], Rescaled]] = {
     "per_batch": _per_batch,
     "smoothed": _smoothed,
 }
+
+
+def feature_drift(features: tf.Tensor, old_features: tf.Tensor) -> tf.Tensor:
+    """Mean over the units of (phi - phi_old)^2, how far the pre-activations of the last hidden
+    layer have moved since the rollout: [B, D], [B, D] -> [B].
+
+    Proximal feature optimisation (Moalla et al. 2024, arXiv:2405.00662, section 4) penalises its
+    mean. Raises ValueError unless both have one shape of rank 2.
+    """
+    if features.shape.rank != 2 or not features.shape.is_compatible_with(old_features.shape):
+        raise ValueError(f"features are [B, D], got {features.shape} and {old_features.shape}")
+    return tf.reduce_mean(tf.square(features - old_features), axis=-1)
 
 
 def approx_kl(log_probs: tf.Tensor, old_log_probs: tf.Tensor) -> tf.Tensor:

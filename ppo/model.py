@@ -14,6 +14,9 @@ from ppo.params import NetworkSettings
 HEADS = {"policy": 0.01, "value": 1.0}
 TRUNK_GAIN = 2**0.5
 
+# Begins the names of the layers of a value network of its own.
+VALUE_PREFIX = "value_"
+
 
 @keras.saving.register_keras_serializable(package="ppo")
 class PixelConv2D(keras.layers.Conv2D):
@@ -78,10 +81,12 @@ class _Layers:
     Initial weights follow from the seed and the order in which the layers are made.
     """
 
-    def __init__(self, seed: int, precision: str, picture_scaling: str):
+    def __init__(
+        self, seed: int | list[int], precision: str, picture_scaling: str, prefix: str = ""
+    ):
         self._seeds = iter(np.random.SeedSequence(seed).generate_state(8).tolist())
         self._dtype = "float32" if precision == "float32" else f"mixed_{precision}"
-        self._picture_scaling = picture_scaling
+        self._picture_scaling, self._prefix = picture_scaling, prefix
         self._convolutions, self._dense = itertools.count(1), itertools.count(1)
 
     def convolution(
@@ -89,7 +94,7 @@ class _Layers:
     ) -> keras.KerasTensor:
         """A convolution with ReLU; the first takes bytes."""
         options, number = self._trunk_options("relu"), next(self._convolutions)
-        name = f"conv{number}"
+        name = f"{self._prefix}conv{number}"
         if number == 1:
             scaling = self._picture_scaling
             return PixelConv2D(filters, kernel, stride, scaling=scaling, name=name, **options)(x)
@@ -102,7 +107,8 @@ class _Layers:
     def dense(self, x: keras.KerasTensor, units: int, activation: str) -> keras.KerasTensor:
         """A dense layer of the trunk."""
         options = self._trunk_options(activation)
-        return keras.layers.Dense(units, name=f"dense{next(self._dense)}", **options)(x)
+        name = f"{self._prefix}dense{next(self._dense)}"
+        return keras.layers.Dense(units, name=name, **options)(x)
 
     def head(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
         """A linear layer in float32, whatever the trunk's precision."""
@@ -149,14 +155,16 @@ def build(
     seed: int = 0,
     precision: str = "float32",
     picture_scaling: str = "unit",
+    value_gradient: str = "shared",
 ) -> keras.Model:
     """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
 
     Images are bytes, channels-last, and scaled inside (see ``PixelConv2D``); flat observations
     are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
     value), biases 0. With precision "bfloat16" the trunk computes in it, from float32 weights
-    (Micikevicius et al. 2018); the heads stay float32. Raises ValueError if the network does not
-    fit the observations.
+    (Micikevicius et al. 2018); the heads stay float32. The ``value_gradient`` is "shared" (it goes
+    into the trunk), "detached" (it ends at the value's head), or "separate" (the value has a trunk
+    of its own). Raises ValueError if the network does not fit the observations.
     """
     pictures = len(observation_shape) == 3
     trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
@@ -164,11 +172,14 @@ def build(
         raise ValueError(f"the network {network} does not fit observations {observation_shape}")
     layers = _Layers(seed, precision, picture_scaling)
     inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
-    features = trunks[network](layers, inputs)
-    logits, value = (
-        layers.head(features, units, name)
-        for name, units in zip(HEADS, (num_actions, 1), strict=True)
-    )
+    features = of_value = trunks[network](layers, inputs)
+    if value_gradient == "detached":
+        of_value = keras.ops.stop_gradient(features)
+    elif value_gradient == "separate":
+        own = _Layers([seed, 1], precision, picture_scaling, VALUE_PREFIX)
+        of_value = trunks[network](own, inputs)
+    logits = layers.head(features, num_actions, "policy")
+    value = layers.head(of_value, 1, "value")
     return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=network)
 
 
@@ -183,7 +194,39 @@ def of_settings(
         seed,
         settings.precision,
         settings.picture_scaling,
+        settings.value_gradient,
     )
+
+
+def weighted_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
+    """The weights of each layer that has any, by its name, trunk first."""
+    return {
+        layer.name: layer.trainable_weights for layer in model.layers if layer.trainable_weights
+    }
+
+
+def policy_trunk(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers with weights that the policy's head stands on, from the input up."""
+    return [
+        layer
+        for layer in model.layers
+        if layer.trainable_weights
+        and layer.name not in HEADS
+        and not layer.name.startswith(VALUE_PREFIX)
+    ]
+
+
+def with_last_inputs(model: keras.Model) -> keras.Model:
+    """The model with a third output: what the policy's last hidden layer takes in. See
+    ``preactivations``.
+    """
+    return keras.Model(model.input, [*model.outputs, policy_trunk(model)[-1].input])
+
+
+def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
+    """The policy's last hidden layer before its activation, in float32, [B, D]."""
+    layer = policy_trunk(model)[-1]
+    return tf.matmul(tf.cast(last_inputs, tf.float32), layer.kernel.value) + layer.bias.value
 
 
 def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:
@@ -200,15 +243,13 @@ def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=actions, logits=logits)
 
 
-def in_shards(
-    model: keras.Model, observations: tf.Tensor, shards: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The model's (logits, values), computed as ``shards`` independent slices of the batch.
+def in_shards(model: keras.Model, observations: tf.Tensor, shards: int) -> tuple[tf.Tensor, ...]:
+    """The model's outputs (logits, values, ...), computed as ``shards`` independent slices of the
+    batch.
 
     Every operation uses one thread; the slices keep all cores busy, forward and backward.
     """
     size = observations.shape[0]
     cuts = [size * i // shards for i in range(shards + 1)]
     parts = [model(observations[a:b]) for a, b in itertools.pairwise(cuts) if b > a]
-    logits, values = zip(*parts, strict=True)
-    return tf.concat(logits, 0), tf.concat(values, 0)
+    return tuple(tf.concat(output, 0) for output in zip(*parts, strict=True))

@@ -38,6 +38,11 @@ class Means(NamedTuple):
     target_distance: tf.Tensor
     beyond_target: tf.Tensor
     ratio: tf.Tensor
+    ratio_distance: tf.Tensor
+    above: tf.Tensor
+    ratio_above: tf.Tensor
+    below: tf.Tensor
+    ratio_below: tf.Tensor
 
 
 class Maxima(NamedTuple):
@@ -49,7 +54,7 @@ class Maxima(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """The two parts of a minibatch's loss, its statistics, and the value rescaling's new state."""
+    """The parts of a minibatch's loss, its statistics, and the value rescaling's new state."""
 
     policy_part: tf.Tensor
     value_part: tf.Tensor
@@ -71,19 +76,23 @@ def objective(
     clip_range: tf.Tensor,
     smoothed: tf.Tensor,
     params: Params,
+    drift: tf.Tensor | None = None,
 ) -> Objective:
     """The objective of one minibatch, from its policy [B, A], the log-probabilities of its
-    actions [B] and its values [B]; its loss is the sum of the two parts.
+    actions [B] and its values [B]; its loss is the sum of the parts.
 
-    policy part   mean(surrogate) - entropy_coef mean(entropy)
+    policy part   mean(surrogate) - entropy_coef mean(entropy) + feature_drift_coef mean(drift)
     value part    value_coef mean(scale x value loss)
 
-    ``smoothed`` is the state of the smoothed value rescaling, [2]. Raises ValueError, when it is
-    traced, for tensors of other shapes.
+    ``drift`` is that of ``losses.feature_drift``, [B]; None: none. ``smoothed`` is the state of the
+    smoothed value rescaling, [2]. Raises ValueError, when it is traced, for tensors of other
+    shapes.
     """
     p = params
     _check_shapes(logits, log_probs, values, batch)
-    advantages = losses.normalized(batch.advantages) if p.normalize_advantages else batch.advantages
+    advantages = batch.advantages
+    if p.normalize_advantages:
+        advantages = losses.normalized(advantages, p.advantage_std_floor)
     old_log_probs = batch.old_log_probs
     policy_loss = tf.reduce_mean(
         losses.surrogate(
@@ -103,11 +112,15 @@ def objective(
     )
     value_losses = losses.value_loss(values, batch.old_values, batch.returns, p.value_clip_range)
     policy_part = policy_loss - p.entropy_coef * entropy
+    if drift is not None:
+        policy_part += p.feature_drift_coef * tf.reduce_mean(drift)
     value_part = p.value_coef * tf.reduce_mean(scale * value_losses)
     kl = losses.approx_kl(log_probs, old_log_probs)
     ratios = tf.exp(log_probs - old_log_probs)
     step = losses.target_step(old_log_probs, advantages, clip_range, p.delta_target_policy)
     beyond = losses.beyond_target(log_probs, old_log_probs, advantages, step)
+    above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
+    below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)
     means = Means(
         loss=policy_part + value_part,
         policy_gradient_loss=policy_loss,
@@ -120,6 +133,11 @@ def objective(
         target_distance=tf.reduce_mean(tf.abs(step)),
         beyond_target=tf.reduce_mean(beyond),
         ratio=tf.reduce_mean(ratios),
+        ratio_distance=tf.reduce_mean(tf.abs(ratios - 1.0)),
+        above=tf.reduce_mean(above),
+        ratio_above=tf.reduce_mean(above * ratios),
+        below=tf.reduce_mean(below),
+        ratio_below=tf.reduce_mean(below * ratios),
     )
     maxima = Maxima(approx_kl=tf.reduce_max(kl), ratio=tf.reduce_max(ratios))
     return Objective(policy_part, value_part, means, maxima, smoothed)

@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-ADAM_BETA_1, ADAM_BETA_2 = 0.9, 0.999
-
 
 class Adam:
     """Adam (Kingma and Ba 2015, arXiv:1412.6980), one fused operation per weight.
@@ -14,8 +12,15 @@ class Adam:
     bias-corrected root instead.
     """
 
-    def __init__(self, weights: list[tf.Variable], epsilon: float):
+    def __init__(
+        self,
+        weights: list[tf.Variable],
+        epsilon: float,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+    ):
         self.weights, self.epsilon = weights, epsilon
+        self.beta_1, self.beta_2 = beta_1, beta_2
         self.first = [tf.Variable(tf.zeros_like(w)) for w in weights]
         self.second = [tf.Variable(tf.zeros_like(w)) for w in weights]
         self.updates = tf.Variable(0, dtype=tf.int64)
@@ -28,14 +33,19 @@ class Adam:
                 var=w.handle,
                 m=m.handle,
                 v=v.handle,
-                beta1_power=tf.pow(ADAM_BETA_1, count),
-                beta2_power=tf.pow(ADAM_BETA_2, count),
+                beta1_power=tf.pow(self.beta_1, count),
+                beta2_power=tf.pow(self.beta_2, count),
                 lr=learning_rate,
-                beta1=ADAM_BETA_1,
-                beta2=ADAM_BETA_2,
+                beta1=self.beta_1,
+                beta2=self.beta_2,
                 epsilon=self.epsilon,
                 grad=gradient,
             )
+
+    def reset(self) -> None:
+        """Begin anew: moments 0, and no step made, so that the bias is corrected from there."""
+        for variable in self.variables():
+            variable.assign(tf.zeros_like(variable))
 
     def variables(self) -> list[tf.Variable]:
         """Its complete state."""

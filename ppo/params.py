@@ -84,14 +84,27 @@ class TrainingSettings(_Group):
         "linear", description="linear falls to 0 at total_steps"
     )
     adam_epsilon: float = Field(1e-5, gt=0, le=1, description="Adam's epsilon hat")
+    adam_beta_1: float = Field(0.9, ge=0, lt=1, description="decay of Adam's first moment")
+    adam_beta_2: float = Field(0.999, ge=0, lt=1, description="decay of Adam's second moment")
+    adam_reset: bool = Field(
+        False, description="begin Adam anew, with moments of 0, before the update of each rollout"
+    )
     max_grad_norm: float = Field(0.5, gt=0, description="clip of the gradient's global norm")
     gamma: float = Field(0.99, ge=0, le=1, description="discount per step")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of GAE")
     normalize_advantages: bool = Field(
         True, description="mean 0 and standard deviation 1 in each minibatch"
     )
+    advantage_std_floor: float = Field(
+        0.0, ge=0, description="least standard deviation that normalising divides advantages by"
+    )
     target_kl: Annotated[float, Gt(0)] | None = Field(
         None, description="no further epoch once an epoch's mean approximate KL exceeds this"
+    )
+    minibatch_kl_limit: Annotated[float, Gt(0)] | None = Field(
+        None,
+        description="end the update before the step of a minibatch whose mean approximate KL "
+        "exceeds this",
     )
     stop_at_score: float | None = Field(
         None, description="end the run when the mean score of the last 100 games reaches this"
@@ -107,6 +120,12 @@ class ObjectiveSettings(_Group):
     value_coef: float = Field(0.5, ge=0, description="weight of the value loss")
     value_clip_range: Annotated[float, Gt(0)] | None = Field(
         None, description="clip of the value's change from its old one; null: none"
+    )
+    feature_drift_coef: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the squared drift of the last hidden layer's pre-activations since "
+        "the rollout",
     )
     delta_target_policy: Literal["probability", "logit"] = Field(
         "probability", description="space in which the surrogate's target lies clip_range away"
@@ -145,6 +164,11 @@ class NetworkSettings(_Group):
         "unit",
         description="how an observation's bytes are scaled: unit (0 to 1), centered (its mean "
         "subtracted), or standardized (mean 0, standard deviation 1); pictures only",
+    )
+    value_gradient: Literal["shared", "detached", "separate"] = Field(
+        "shared",
+        description="what the value loss trains: shared (the trunk, too), detached (its head "
+        "alone), or separate (a network of its own)",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -385,6 +409,8 @@ def _inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
         faults += _minibatch_faults(params, bad)
     if not bad & {"peaked_policy_loss", "beyond_target_slope", "quadratic_policy_loss"}:
         faults += _surrogate_faults(params)
+    if not bad & {"normalize_advantages", "advantage_std_floor"}:
+        faults += _floor_faults(params)
     return faults
 
 
@@ -410,6 +436,15 @@ def _surrogate_faults(params: Params) -> list[str]:
         return [
             f"peaked_policy_loss and beyond_target_slope = {slope}: the peaked loss has the slope "
             "1; choose one of them"
+        ]
+    return []
+
+
+def _floor_faults(params: Params) -> list[str]:
+    if params.advantage_std_floor and not params.normalize_advantages:
+        return [
+            f"advantage_std_floor = {params.advantage_std_floor}: without normalize_advantages "
+            "nothing is divided; choose one of them"
         ]
     return []
 

@@ -22,7 +22,8 @@ class Rollout:
     """T steps of N envs; arrays are [T, N], observations [T, N, ...].
 
     ``next_values`` is the value of what each step led to, 0 after a termination;
-    ``episode_over`` marks where the return ends; ``episodes`` are those that ended.
+    ``episode_over`` marks where the return ends; ``episodes`` are those that ended, ``points`` what
+    all games scored in these steps, unclipped.
     """
 
     observations: np.ndarray
@@ -33,6 +34,7 @@ class Rollout:
     next_values: np.ndarray
     episode_over: np.ndarray
     episodes: list[Episode]
+    points: float
 
 
 class Collector:
@@ -50,6 +52,7 @@ class Collector:
         self._rewards = np.zeros(shape, np.float32)
         self._next_values = np.zeros(shape, np.float32)
         self._episode_over = np.zeros(shape, bool)
+        self._points = 0.0
 
     def collect(self, iteration: int, interrupted: Callable[[], bool] = lambda: False) -> Rollout:
         """Rollout number ``iteration``, which keys its random numbers.
@@ -58,6 +61,7 @@ class Collector:
         as soon as ``interrupted`` returns True, and NotFinite.
         """
         episodes: list[Episode] = []
+        self._points = 0.0
         last = self.params.num_steps - 1
         for t in range(self.params.num_steps):
             for part, vector in enumerate(self.vectors):
@@ -78,6 +82,7 @@ class Collector:
             np.where(self._episode_over, self._next_values, self._values[1:]),
             self._episode_over,
             episodes,
+            self._points,
         )
 
     def _send(self, t: int, vector: EnvVector, action_key: np.ndarray) -> None:
@@ -95,6 +100,7 @@ class Collector:
         over = step.over
         if self.params.terminal_on_life_loss:
             over = over | step.life_lost
+        self._points += float(step.rewards.sum())
         rewards = np.sign(step.rewards) if self.params.clip_rewards else step.rewards
         self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over

@@ -34,6 +34,15 @@ FIXED_ON_RESUME = frozenset(
 FIXED_ON_FORK = frozenset(["env_id", "full_action_space", "screen_size", "frame_stack", "network"])
 
 
+def _fixed_on_resume(setting: str, before: Any, now: Any) -> bool:
+    return setting in FIXED_ON_RESUME
+
+
+def _fixed_on_fork(setting: str, before: Any, now: Any) -> bool:
+    of_own = setting == "value_gradient" and "separate" in (before, now)
+    return setting in FIXED_ON_FORK or of_own
+
+
 def run(settings: Params, logdir: str | Path, began: float | None = None) -> None:
     """Train from the beginning, in a new or empty folder. The run's clock started at ``began``,
     a reading of time.monotonic(), or now.
@@ -87,7 +96,8 @@ def fork(
     checkpoint: that of a step, or its newest valid one. The other run may be in progress.
 
     With nothing changed, it repeats the other run bit for bit. ``overrides`` may change all that is
-    not in FIXED_ON_FORK. With fewer envs the last ones' games are dropped, with more of them new
+    not in FIXED_ON_FORK, and where the value's gradient goes unless one of the two has a network of
+    its own for it. With fewer envs the last ones' games are dropped, with more of them new
     games begin, and new games begin in all of them if their rules change (frame skip, sticky
     actions, no-ops, FIRE, time limit). The steps of a rollout, epochs and minibatches may change,
     since a step is counted as it is made.
@@ -100,7 +110,7 @@ def fork(
     origin = RunFolder(source)
     whole = resolved(params.load(origin.params, overrides, [catalog.check]))
     saved = checkpoint.newest(origin, warn=print) if step is None else checkpoint.at(origin, step)
-    changes = _changes(saved.session.params, whole, FIXED_ON_FORK, "fork")
+    changes = _changes(saved.session.params, whole, _fixed_on_fork, "fork")
     told = {"run": str(source.absolute()), "step": saved.step, "changes": changes}
 
     def start(folder: RunFolder) -> Start:
@@ -145,7 +155,7 @@ def _check_memory(params: ResolvedParams) -> None:
 def _changes(
     before: Mapping[str, Any],
     now: ResolvedParams,
-    fixed: frozenset[str] = FIXED_ON_RESUME,
+    fixed: Callable[[str, Any, Any], bool] = _fixed_on_resume,
     what: str = "resume",
 ) -> Changes:
     """The settings that differ, with both values. Raises ParamsError for those that may not.
@@ -158,7 +168,7 @@ def _changes(
         f"{key} = {new!r}: this run began with {old!r}, which a {what} cannot change; "
         "start a new run for it"
         for key, (old, new) in changes.items()
-        if key in fixed
+        if fixed(key, old, new)
     ]
     if refused:
         raise ParamsError(refused)

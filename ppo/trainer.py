@@ -1,14 +1,16 @@
 """The training loop: rollout, advantages, update. It reads and writes no files."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ppo import diagnostics, model
+from ppo import model
 from ppo.advantages import explained_variance, gae
 from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
+from ppo.diagnostics import Diagnostics
 from ppo.distribution import OneWorker, Workers
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
 from ppo.envs.fleet import Fleet
@@ -64,7 +66,7 @@ class Trainer:
         )
         self.policy = Policy(self.model, shards(params.threads))
         self.updater = Updater(self.model, params, shards(params.threads), self.workers)
-        self.diagnostics = diagnostics.Diagnostics(self.model, params)
+        self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
         self.collector = Collector(self.envs.vectors, self.policy, params)
         self.smoothed = NO_MEMORY
         self.tally = Tally()
@@ -85,7 +87,7 @@ class Trainer:
     @property
     def layers(self) -> list[str]:
         """The network's layers that have weights, trunk first."""
-        return diagnostics.layer_names(self.model)
+        return list(self.updater.layers)
 
     @property
     def finished(self) -> bool:
@@ -223,8 +225,10 @@ class Trainer:
         scalars = (
             diagnosed
             | result.scalars()
+            | _advantage_scalars(advantages)
             | self._action_shares(rollout.actions)
             | {
+                "rollout/points_per_step": rollout.points / p.batch_size,
                 "train/learning_rate": learning_rate,
                 "train/clip_range": clip_range,
                 "train/explained_variance": explained_variance(rollout.values, returns),
@@ -244,6 +248,12 @@ class Trainer:
     def _action_shares(self, actions: np.ndarray) -> dict[str, float]:
         shares = np.bincount(actions.ravel(), minlength=self.envs.num_actions) / actions.size
         return {f"actions/share_{action}": float(share) for action, share in enumerate(shares)}
+
+
+def _advantage_scalars(advantages: np.ndarray) -> dict[str, float]:
+    """Their standard deviation over the rollout, and what normalising multiplies them by."""
+    std = float(advantages.std())
+    return {"train/advantage_std": std, "train/advantage_scale": 1 / std if std else math.nan}
 
 
 def _facts_of(episode: UnfinishedEpisode) -> UnfinishedFacts:

@@ -1,12 +1,15 @@
 """Improving the policy on one rollout: epochs x minibatches of gradient steps, one graph."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from ppo import flight, losses, model
 from ppo.distribution import OneWorker, Workers
 from ppo.model import in_shards, log_prob
 from ppo.objective import Batch, Maxima, Means, objective
@@ -15,6 +18,13 @@ from ppo.params import Params
 from ppo.process.arrays import is_shareable
 
 NO_MEMORY = np.zeros(2, np.float32)  # initial state of the smoothed value rescaling
+
+# Means of a minibatch: of its samples, and of its gradient.
+MEANS = (*Means._fields, "grad_norm", "grad_cut")
+NUM_MAXIMA = len(Maxima._fields)
+KL = MEANS.index("approx_kl")
+# Sums over the samples beyond the clip range, and their share: logged as the mean of those samples.
+BEYOND = {"ratio_above": "above", "ratio_below": "below"}
 
 
 def flattened(
@@ -42,35 +52,58 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
 class UpdateResult:
     """The result of an update.
 
-    ``means``, ``maxima`` and ``grad_norms`` have an entry for each epoch that ran: the mean, or
-    the largest value, over its minibatches. ``smoothed`` is the value rescaling's state.
+    ``means`` and ``maxima`` have an entry for each epoch that ran: the mean, or the largest value,
+    over its minibatches. ``kls`` has the mean approximate KL of each minibatch, before its step;
+    ``moved`` has ``flight.layer_step`` of each layer. ``smoothed`` is the value rescaling's state.
     ``finite`` is False if a gradient was not, which was not applied, or if a weight or a moment of
     the optimiser no longer is.
     """
 
     means: dict[str, np.ndarray]
     maxima: dict[str, np.ndarray]
-    grad_norms: np.ndarray
+    kls: np.ndarray
+    moved: dict[str, np.ndarray]
     smoothed: np.ndarray
     finite: bool
 
     @property
     def epochs(self) -> int:
         """Epochs that ran."""
-        return len(self.grad_norms)
+        return len(self.maxima["ratio"])
 
     def scalars(self) -> dict[str, float]:
         """Each statistic over every minibatch of every epoch, and epoch by epoch."""
-        by_epoch = self.means | {"grad_norm": self.grad_norms}
-        means = np.stack(list(by_epoch.values()), axis=1).mean(0).tolist()
-        scalars = {f"train/{name}": mean for name, mean in zip(by_epoch, means, strict=True)}
+        means = {name: float(by_epoch.mean()) for name, by_epoch in self.means.items()}
+        for name, share in BEYOND.items():
+            samples = means.pop(share)
+            means[name] = means[name] / samples if samples else math.nan
+        scalars = {f"train/{name}": mean for name, mean in means.items()}
         scalars["train/approx_kl_max"] = float(self.means["approx_kl"].max())
         scalars["train/ratio_max"] = float(self.maxima["ratio"].max())
+        scalars["train/minibatch_kl_max"] = float(self.kls.max())
+        scalars["train/minibatch_kl_argmax"] = float(self.kls.argmax() + 1)
         for name in ("approx_kl", "ratio"):
             for epoch in range(self.epochs):
                 scalars[f"epochs/{name}_{epoch + 1}"] = float(self.means[name][epoch])
                 scalars[f"epochs/{name}_max_{epoch + 1}"] = float(self.maxima[name][epoch])
+        for layer, (step, largest, change) in self.moved.items():
+            scalars[f"layers/step_{layer}"] = float(step)
+            scalars[f"layers/step_max_{layer}"] = float(largest)
+            scalars[f"layers/change_{layer}"] = float(change)
         return scalars
+
+
+class _Record(NamedTuple):
+    """An update in tensors: the fields of ``UpdateResult``, and how much of them was made."""
+
+    means: tf.Tensor  # [epochs, MEANS]
+    maxima: tf.Tensor  # [epochs, Maxima]
+    kls: tf.Tensor  # [epochs x minibatches]
+    moved: tf.Tensor  # [layers, 3]
+    smoothed: tf.Tensor
+    finite: tf.Tensor
+    epochs: tf.Tensor
+    minibatches: tf.Tensor
 
 
 class Updater:
@@ -79,12 +112,16 @@ class Updater:
     """
 
     def __init__(
-        self, model: keras.Model, params: Params, shards: int, workers: Workers | None = None
+        self, network: keras.Model, params: Params, shards: int, workers: Workers | None = None
     ):
-        self.model, self.params, self.shards = model, params, shards
+        self.model, self.params, self.shards = network, params, shards
         self.workers = workers or OneWorker()
-        self.weights = [weight.value for weight in model.trainable_weights]
-        self.adam = Adam(self.weights, params.adam_epsilon)
+        self.layers = model.weighted_layers(network)
+        self.weights = [weight.value for weight in network.trainable_weights]
+        betas = params.adam_beta_1, params.adam_beta_2
+        self.adam = Adam(self.weights, params.adam_epsilon, *betas)
+        self._limits_drift = params.feature_drift_coef > 0
+        self._network = model.with_last_inputs(network) if self._limits_drift else network
         self._graph: Callable = tf.function(self._update)
 
     def update(
@@ -96,20 +133,23 @@ class Updater:
         smoothed: np.ndarray,
     ) -> UpdateResult:
         """All epochs and minibatches over one batch, reshuffled with ``key`` in each epoch."""
-        means, maxima, grad_norms, epochs, memory, finite = self._graph(
-            batch,
-            tf.constant(key),
-            tf.constant(learning_rate, tf.float32),
-            tf.constant(clip_range, tf.float32),
-            tf.constant(smoothed, tf.float32),
+        record = _Record(
+            *self._graph(
+                batch,
+                tf.constant(key),
+                tf.constant(learning_rate, tf.float32),
+                tf.constant(clip_range, tf.float32),
+                tf.constant(smoothed, tf.float32),
+            )
         )
-        made = int(epochs)
+        epochs = int(record.epochs)
         return UpdateResult(
-            {name: tensor.numpy()[:made] for name, tensor in means._asdict().items()},
-            {name: tensor.numpy()[:made] for name, tensor in maxima._asdict().items()},
-            grad_norms.numpy()[:made],
-            memory.numpy(),
-            bool(finite),
+            dict(zip(MEANS, record.means.numpy()[:epochs].T, strict=True)),
+            dict(zip(Maxima._fields, record.maxima.numpy()[:epochs].T, strict=True)),
+            record.kls.numpy()[: int(record.minibatches)],
+            dict(zip(self.layers, record.moved.numpy(), strict=True)),
+            record.smoothed.numpy(),
+            bool(record.finite),
         )
 
     def _update(
@@ -119,63 +159,101 @@ class Updater:
         learning_rate: tf.Tensor,
         clip_range: tf.Tensor,
         smoothed: tf.Tensor,
-    ) -> tuple[Means, Maxima, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        # The loops carry the statistics as two vectors, each accumulated by one operation.
-        p, num_means, num_maxima = self.params, len(Means._fields), len(Maxima._fields)
-        means = tf.zeros([p.num_epochs, num_means + 1])
-        maxima = tf.zeros([p.num_epochs, num_maxima])
-        epochs, finite, proceed = tf.constant(0), tf.constant(True), tf.constant(True)
+    ) -> _Record:
+        # The loops carry the statistics as vectors, each accumulated by one operation.
+        p = self.params
+        if p.adam_reset:
+            self.adam.reset()
+        weights = self._weights_by_layer()
+        features = self._features(batch) if self._limits_drift else None
+        means, maxima = tf.zeros([p.num_epochs, len(MEANS)]), tf.zeros([p.num_epochs, NUM_MAXIMA])
+        kls = tf.zeros(p.num_epochs * p.num_minibatches)
+        epochs, seen = tf.constant(0), tf.constant(0)
+        finite, proceed = tf.constant(True), tf.constant(True)
         while epochs < p.num_epochs and proceed:
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(p.batch_size), tf.stack([key[0], key[1] + epochs])
             )
             rows = tf.reshape(order, [p.num_minibatches, p.minibatch_size])
-            sums, tops = tf.zeros(num_means + 1), tf.zeros(num_maxima)
+            sums, tops = tf.zeros(len(MEANS)), tf.zeros(NUM_MAXIMA)
             minibatch = tf.constant(0)
-            while minibatch < p.num_minibatches and finite:
-                of_minibatch, highest, smoothed, finite = self._minibatch(
-                    batch.rows(rows[minibatch]), learning_rate, clip_range, smoothed
+            while minibatch < p.num_minibatches and proceed:
+                old_features = None if features is None else tf.gather(features, rows[minibatch])
+                of_minibatch, highest, smoothed, finite, proceed = self._minibatch(
+                    batch.rows(rows[minibatch]), old_features, learning_rate, clip_range, smoothed
                 )
                 sums, tops = sums + of_minibatch, tf.maximum(tops, highest)
+                kls = tf.where(tf.range(len(kls)) == seen, of_minibatch[KL], kls)
                 minibatch += 1
-            epoch_means = sums / p.num_minibatches
+                seen += 1
+            limited = p.minibatch_kl_limit is not None
+            epoch_means = sums / (tf.cast(minibatch, tf.float32) if limited else p.num_minibatches)
             here = tf.one_hot(epochs, p.num_epochs)[:, tf.newaxis]
             means, maxima = means + here * epoch_means, maxima + here * tops
-            proceed = finite
             if p.target_kl is not None:
-                kl = Means(*tf.unstack(epoch_means[:-1])).approx_kl
-                proceed = finite and self.workers.mean(kl) <= p.target_kl
+                proceed = proceed and self.workers.mean(epoch_means[KL]) <= p.target_kl
             epochs += 1
+        moved = [
+            flight.layer_step(before, after, learning_rate)
+            for before, after in zip(weights, self._weights_by_layer(), strict=True)
+        ]
         # A finite gradient can still overflow the optimiser, or a weight.
         state = [*self.weights, *self.adam.first, *self.adam.second]
         all_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in state])
         finite = finite and self.workers.every(all_finite)
-        return (
-            Means(*tf.unstack(means[:, :-1], axis=1)),
-            Maxima(*tf.unstack(maxima, axis=1)),
-            means[:, -1],
-            epochs,
-            smoothed,
-            finite,
-        )
+        return _Record(means, maxima, kls, tf.stack(moved), smoothed, finite, epochs, seen)
 
     def _minibatch(
-        self, batch: Batch, learning_rate: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One gradient step; a gradient that is not finite is not applied.
+        self,
+        batch: Batch,
+        old_features: tf.Tensor | None,
+        learning_rate: tf.Tensor,
+        clip_range: tf.Tensor,
+        smoothed: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One gradient step. A gradient that is not finite is not applied, nor is one of a
+        minibatch beyond the KL limit.
 
-        Returns the means followed by the gradient's norm, the maxima, the value rescaling's
-        state, and whether all was finite.
+        Returns the means, the maxima, the value rescaling's state, whether all was finite, and
+        whether the step was made.
         """
+        p = self.params
         with tf.GradientTape() as tape:
-            logits, values = in_shards(self.model, batch.observations, self.shards)
+            logits, values, *rest = in_shards(self._network, batch.observations, self.shards)
             log_probs = log_prob(logits, batch.actions)
-            result = objective(logits, log_probs, values, batch, clip_range, smoothed, self.params)
+            drift = None
+            if old_features is not None:
+                features = model.preactivations(self.model, rest[0])
+                drift = losses.feature_drift(features, old_features)
+            result = objective(logits, log_probs, values, batch, clip_range, smoothed, p, drift)
         gradients = self.workers.mean_gradients(tape.gradient(result.loss, self.weights))
         norm = tf.linalg.global_norm(gradients)
         finite = self.workers.every(tf.math.is_finite(norm) & tf.math.is_finite(result.loss))
-        if finite:
-            clipped, _ = tf.clip_by_global_norm(gradients, self.params.max_grad_norm, norm)
+        applied = finite
+        if p.minibatch_kl_limit is not None:
+            kl = self.workers.mean(result.means.approx_kl)
+            applied = finite and kl <= p.minibatch_kl_limit
+        if applied:
+            clipped, _ = tf.clip_by_global_norm(gradients, p.max_grad_norm, norm)
             self.adam.apply(clipped, learning_rate)
-        means = tf.stack([*result.means, norm])
-        return means, tf.stack(result.maxima), result.smoothed, finite
+        means = tf.stack([*result.means, norm, flight.cut_share(norm, p.max_grad_norm)])
+        return means, tf.stack(result.maxima), result.smoothed, finite, applied
+
+    def _weights_by_layer(self) -> list[list[tf.Tensor]]:
+        """The weights as they are now, layer by layer."""
+        layers = self.layers.values()
+        return [[tf.identity(weight.value) for weight in layer] for layer in layers]
+
+    def _features(self, batch: Batch) -> tf.Tensor:
+        """The last hidden layer's pre-activations for the whole batch, a minibatch at a time."""
+        p = self.params
+
+        def of_part(observations: tf.Tensor) -> tf.Tensor:
+            outputs = in_shards(self._network, observations, self.shards)
+            return model.preactivations(self.model, outputs[-1])
+
+        shape = [p.num_minibatches, p.minibatch_size, *batch.observations.shape[1:]]
+        parts = tf.map_fn(
+            of_part, tf.reshape(batch.observations, shape), fn_output_signature=tf.float32
+        )
+        return tf.reshape(parts, [p.batch_size, parts.shape[-1]])

@@ -70,6 +70,15 @@ def test_a_fork_can_be_resumed(run, tmp_path):
     assert arrays(tmp_path / "whole") == arrays(tmp_path / "parts")
 
 
+def test_where_the_value_gradient_goes_may_change_unless_a_network_of_its_own_is_for_it(
+    run, tmp_path
+):
+    train.fork(run, tmp_path / "fork", ["value_gradient=detached"], step=768)
+    assert checkpoint.newest(RunFolder(tmp_path / "fork")).step == 1536
+    with pytest.raises(ParamsError, match=r"value_gradient = 'separate'.*fork cannot change"):
+        train.fork(run, tmp_path / "new", ["value_gradient=separate"])
+
+
 @pytest.mark.parametrize(
     "change",
     ["seed=6", "learning_rate=1e-3", "num_epochs=1", "num_steps=16", "num_envs=4", "num_envs=12"],

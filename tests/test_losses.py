@@ -388,6 +388,28 @@ def test_the_floor_of_the_deviation_is_added_to_it():
     np.testing.assert_allclose(halved, [-0.5, 0.5])
 
 
+@given(st.floats(0.01, 100), st.integers(0, 2**32 - 1))
+def test_floored_advantages_never_exceed_the_normalized_ones(floor, seed):
+    advantages = tf.constant(np.random.default_rng(seed).normal(3, 7, 50))
+    free = losses.normalized(advantages).numpy()
+    for normalized in (losses.normalized, tf.function(losses.normalized)):
+        floored = normalized(advantages, floor).numpy()
+        np.testing.assert_allclose(floored, free * min(1, np.std(advantages) / floor), rtol=1e-6)
+
+
+def test_feature_drift_is_the_mean_square_over_the_units(run):
+    rng = np.random.default_rng(23)
+    new, old = rng.normal(size=(2, 7, 3))
+    drift = run(losses.feature_drift)(tf.constant(new), tf.constant(old))
+    np.testing.assert_allclose(
+        drift, [((a - b) @ (a - b)) / 3 for a, b in zip(new, old, strict=True)]
+    )
+    with pytest.raises(ValueError, match=r"\[B, D\]"):
+        run(losses.feature_drift)(tf.zeros([7]), tf.zeros([7]))
+    with pytest.raises(ValueError, match=r"\[B, D\]"):
+        run(losses.feature_drift)(tf.zeros([7, 3]), tf.zeros([7, 2]))
+
+
 def test_approx_kl_is_unbiased_and_never_negative():
     rng = np.random.default_rng(22)
     old, new = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4))

@@ -50,6 +50,51 @@ def test_trunk_is_shared_by_both_heads():
         assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, trunk))
 
 
+def test_detached_value_trains_its_head_alone():
+    shared, net = (model.build(PICTURE, 6, "a3c", value_gradient=v) for v in ("shared", "detached"))
+    for ours, theirs in zip(net.get_weights(), shared.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(net(pictures(4)), shared(pictures(4)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert reached(net, output=1) == {"value"}
+    assert reached(net, output=0) == {"conv1", "conv2", "dense1", "policy"}
+
+
+@pytest.mark.parametrize(("network", "shape"), [("a3c", PICTURE), ("mlp", (3,))])
+def test_separate_value_has_a_network_of_its_own(network, shape):
+    shared, net = (model.build(shape, 6, network, value_gradient=v) for v in ("shared", "separate"))
+    of_policy, of_value = reached(net, output=0, shape=shape), reached(net, output=1, shape=shape)
+    assert of_policy | of_value == set(model.weighted_layers(net))
+    assert not of_policy & of_value
+    assert of_policy == reached(shared, output=0, shape=shape)
+    assert of_value - {"value"} == {f"value_{name}" for name in of_policy - {"policy"}}
+    for name in of_policy:
+        for ours, theirs in zip(
+            net.get_layer(name).get_weights(), shared.get_layer(name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+        if name != "policy":
+            own = net.get_layer(f"value_{name}").get_weights()[0]
+            assert np.abs(own - net.get_layer(name).get_weights()[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("value_gradient", ["shared", "detached", "separate"])
+def test_the_last_of_the_weights_are_the_policy_biases(value_gradient):
+    for network, shape in (("a3c", PICTURE), ("nature", PICTURE), ("mlp", (3,))):
+        net = model.build(shape, 6, network, value_gradient=value_gradient)
+        assert net.weights[-1] is net.get_layer("policy").bias
+
+
+def reached(net, output: int, shape=PICTURE) -> set[str]:
+    """The layers that the gradient of an output reaches."""
+    observations = pictures(4) if shape == PICTURE else np.ones((4, *shape), np.float32)
+    layers = model.weighted_layers(net)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(net(observations)[output]))
+    gradients = tape.gradient(loss, {n: [w.value for w in ws] for n, ws in layers.items()})
+    return {name for name, of_layer in gradients.items() if of_layer[0] is not None}
+
+
 @pytest.mark.parametrize("network", ["nature", "a3c"])
 def test_weights_are_orthogonal_with_the_gains_of_the_field(network):
     for layer in model.build(PICTURE, 6, network).layers:

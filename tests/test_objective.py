@@ -48,11 +48,11 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(1, keepdims=True)
 
 
-def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f):
+def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f, drift=None):
     """``objective``, of tensors made from the data, with no observations."""
 
     def of_tensors(logits, log_probs, values, batch, clip_range, memory):
-        result = objective(logits, log_probs, values, batch, clip_range, memory, params)
+        result = objective(logits, log_probs, values, batch, clip_range, memory, params, drift)
         return result.policy_part, result.value_part, result.means, result.maxima, result.smoothed
 
     tensors = {name: tf.constant(array) for name, array in data.items()}
@@ -97,7 +97,7 @@ def definitions(data: dict[str, np.ndarray], params: Params) -> dict[str, np.nda
     ratio = np.exp(data["log_probs"]) / old
     adv, returns, values = data["advantages"], data["returns"], data["values"]
     if params.normalize_advantages:
-        adv = (adv - adv.mean()) / adv.std()
+        adv = (adv - adv.mean()) / max(adv.std(), params.advantage_std_floor)
     t = target(old, np.sign(adv), params.delta_target_policy)
     squares = (values - returns) ** 2
     if (reach := params.value_clip_range) is not None:
@@ -124,6 +124,11 @@ def definitions(data: dict[str, np.ndarray], params: Params) -> dict[str, np.nda
         "target_distance": np.abs(t - 1).mean(),
         "beyond_target": np.where(adv > 0, ratio > t, ratio < t).mean(),
         "ratio": ratio.mean(),
+        "ratio_distance": np.abs(ratio - 1).mean(),
+        "above": (ratio > 1 + CLIP_RANGE).mean(),
+        "ratio_above": np.where(ratio > 1 + CLIP_RANGE, ratio, 0).mean(),
+        "below": (ratio < 1 - CLIP_RANGE).mean(),
+        "ratio_below": np.where(ratio < 1 - CLIP_RANGE, ratio, 0).mean(),
         "largest approx_kl": kl.max(),
         "largest ratio": ratio.max(),
     }
@@ -152,6 +157,21 @@ def test_every_policy_loss_and_its_statistics_are_as_defined(form, kind, normali
 @pytest.mark.parametrize("rescaling", ["none", "per_state", "per_batch", "smoothed"])
 def test_every_value_loss_and_its_statistics_are_as_defined(rescaling, value_clip_range, run):
     assert_as_defined({"value_rescaling": rescaling, "value_clip_range": value_clip_range}, run)
+
+
+@pytest.mark.parametrize("floor", [0.5, 4.0], ids=["below the deviation", "above it"])
+def test_floored_advantages_are_as_defined(floor, run):
+    assert_as_defined({"advantage_std_floor": floor}, run)
+
+
+def test_the_mean_drift_is_added_to_the_policy_part(run):
+    data, drift = minibatch(), np.random.default_rng(1).random(SIZE)
+    without = compute(data, Params(), run)
+    params = Params(feature_drift_coef=0.3)
+    policy_part, value_part, means, _, _ = compute(data, params, run, tf.constant(drift))
+    assert float(policy_part - without[0]) == pytest.approx(0.3 * drift.mean())
+    assert value_part == without[1]
+    assert float(means.loss - without[2].loss) == pytest.approx(0.3 * drift.mean())
 
 
 def test_the_data_tell_the_statistics_apart():

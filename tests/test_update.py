@@ -1,17 +1,21 @@
 """The update against PPO written out plainly, and its edges: early stop, non-finite numbers."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ppo import model
+from ppo import flight, model
 from ppo.diagnostics import Diagnostics
+from ppo.distribution import OneWorker
 from ppo.model import in_shards
-from ppo.objective import Batch, Means
+from ppo.objective import Batch
 from ppo.optimizer import Adam
 from ppo.params import Params
 from ppo.process.arrays import aligned_zeros
-from ppo.update import NO_MEMORY, Updater, UpdateResult, flattened
+from ppo.update import MEANS, NO_MEMORY, Updater, UpdateResult, flattened
 
 KEY = np.array([3, 4], np.int32)
 PARAMS = Params(
@@ -33,6 +37,9 @@ CHANGES = {
     "smoothed": {"value_rescaling": "smoothed"},
     "value_clip_range": {"value_clip_range": 0.01},
     "raw advantages": {"normalize_advantages": False},
+    "floored advantages": {"advantage_std_floor": 5.0},
+    "betas": {"adam_beta_1": 0.5, "adam_beta_2": 0.9},
+    "drift": {"feature_drift_coef": 5.0},
 }
 
 
@@ -66,19 +73,20 @@ def update(params: Params, data: Batch, shards: int = 1, learning_rate: float = 
 
 def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: float):
     """PPO as its paper has it, with nothing of the package but the network and the shuffle: the
-    weights, and the gradients' norms [epochs, minibatches].
+    weights, the gradients' norms and the minibatches' KL [epochs, minibatches].
     """
     net = model.build((3,), 4, "mlp")
     weights = [w.value for w in net.trainable_weights]
     moments = [[np.zeros(w.shape), np.zeros(w.shape)] for w in weights]
-    norms = []
+    norms, kls = [], []
+    b1, b2 = params.adam_beta_1, params.adam_beta_2
     for epoch in range(params.num_epochs):
         order = tf.random.experimental.stateless_shuffle(
             tf.range(params.batch_size), [KEY[0], KEY[1] + epoch]
         )
         for rows in np.split(order.numpy(), params.num_minibatches):
             obs, act, old, _, adv, ret = (t.numpy()[rows] for t in data)
-            adv = (adv - adv.mean()) / (adv.std() + 1e-8)
+            adv = (adv - adv.mean()) / (max(adv.std(), params.advantage_std_floor) + 1e-8)
             with tf.GradientTape() as tape:
                 logits, values = net(obs)
                 log_probs = tf.nn.log_softmax(logits)
@@ -91,25 +99,29 @@ def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: 
             gradients = [g.numpy() for g in tape.gradient(loss, weights)]
             norm = np.sqrt(sum((g**2).sum() for g in gradients))
             norms.append(norm)
+            kls.append(np.mean(ratio - 1 - np.log(ratio)))
             count = len(norms)
             for w, g, moment in zip(weights, gradients, moments, strict=True):
                 g = g * min(1, params.max_grad_norm / norm)
-                moment[0] = 0.9 * moment[0] + 0.1 * g
-                moment[1] = 0.999 * moment[1] + 0.001 * g**2
-                rate = learning_rate * np.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+                moment[0] = b1 * moment[0] + (1 - b1) * g
+                moment[1] = b2 * moment[1] + (1 - b2) * g**2
+                rate = learning_rate * np.sqrt(1 - b2**count) / (1 - b1**count)
                 w.assign_sub(rate * moment[0] / (np.sqrt(moment[1]) + params.adam_epsilon))
-    return net.get_weights(), np.reshape(norms, [params.num_epochs, -1])
+    return net.get_weights(), *(np.reshape(of, [params.num_epochs, -1]) for of in (norms, kls))
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3])
-def test_with_every_variant_off_the_weights_are_those_of_the_textbook(shards):
-    data = batch()
-    weights, result = update(PARAMS, data, shards)
+@pytest.mark.parametrize("change", ["none", "floored advantages", "betas"])
+def test_with_every_variant_off_the_weights_are_those_of_the_textbook(change, shards):
+    data, params = batch(), changed(**CHANGES.get(change, {}))
+    weights, result = update(params, data, shards)
     assert result.means["clip_fraction"].max() > 0.05
-    textbook, norms = textbook_ppo(PARAMS, data, 0.01, 0.1)
+    textbook, norms, kls = textbook_ppo(params, data, 0.01, 0.1)
     for got, expected in zip(weights, textbook, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(result.grad_norms, norms.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(result.means["grad_norm"], norms.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(result.means["grad_cut"], (1 - 0.05 / norms).mean(1), rtol=1e-4)
+    np.testing.assert_allclose(result.kls, kls.ravel(), rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -145,14 +157,105 @@ def test_target_kl_ends_the_epochs_after_the_first_that_exceeds_it():
         np.testing.assert_array_equal(values, all_epochs.means[name][:2])
 
 
+def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
+    _, whole = update(PARAMS, batch())
+    assert (whole.kls[:3] < whole.kls[3]).all()
+    limit = float(whole.kls[2] + whole.kls[3]) / 2
+    weights, ended = update(changed(minibatch_kl_limit=limit), batch())
+    np.testing.assert_array_equal(ended.kls, whole.kls[:4])
+    assert ended.epochs == 2 and ended.finite
+    # Of the second epoch's two minibatches the refused one is in its mean, too.
+    assert ended.means["approx_kl"][1] == pytest.approx(whole.kls[2:4].mean())
+    three_steps, _ = update(changed(minibatch_kl_limit=1e9, num_epochs=2), batch())
+    assert any((a != b).any() for a, b in zip(weights, three_steps, strict=True))
+    by_hand = weights_after_three_steps()
+    assert all((a == b).all() for a, b in zip(weights, by_hand, strict=True))
+
+
+def weights_after_three_steps() -> list[np.ndarray]:
+    """Those of an update whose fourth minibatch's gradient is refused as not finite."""
+
+    class NoFourth(OneWorker):
+        def __init__(self):
+            self.calls = tf.Variable(0)
+
+        def every(self, flag):
+            return flag & (self.calls.assign_add(1) < 4)
+
+    net = model.build((3,), 4, "mlp")
+    Updater(net, PARAMS, 1, NoFourth()).update(batch(), KEY, 0.01, 0.1, NO_MEMORY)
+    return net.get_weights()
+
+
+def test_a_kl_limit_that_never_binds_changes_no_weight():
+    plain, _ = update(PARAMS, batch())
+    limited, _ = update(changed(minibatch_kl_limit=1e9), batch())
+    for got, expected in zip(limited, plain, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_an_optimiser_that_is_reset_makes_each_update_as_its_first():
+    net = model.build((3,), 4, "mlp")
+    before = net.get_weights()
+    updater = Updater(net, changed(adam_reset=True), 1)
+    updater.update(batch(), KEY, 0.01, 0.1, NO_MEMORY)
+    first = net.get_weights()
+    net.set_weights(before)
+    updater.update(batch(), KEY, 0.01, 0.1, NO_MEMORY)
+    assert all((a == b).all() for a, b in zip(first, net.get_weights(), strict=True))
+    assert int(updater.adam.updates) == 6
+
+
+def test_penalty_on_the_drift_of_the_features_holds_them():
+    def drift(coefficient: float) -> float:
+        params, data = changed(feature_drift_coef=coefficient), batch()
+        net = model.build((3,), 4, "mlp")
+        last = keras.Model(net.input, model.policy_trunk(net)[-1].input)
+        before = model.preactivations(net, last(data.observations))
+        Updater(net, params, 2).update(data, KEY, 0.01, 0.1, NO_MEMORY)
+        after = model.preactivations(net, last(data.observations))
+        return float(tf.reduce_mean((after - before) ** 2))
+
+    assert drift(100.0) < drift(1.0) < drift(0.0)
+
+
+def test_preactivations_are_what_the_last_hidden_layer_activates():
+    net = model.build((84, 84, 4), 6, "a3c")
+    pixels = np.random.default_rng(6).integers(0, 256, (5, 84, 84, 4)).astype(np.uint8)
+    logits, _, inputs = model.with_last_inputs(net)(pixels)
+    features = keras.Model(net.input, net.get_layer("dense1").output)(pixels)
+    np.testing.assert_allclose(
+        tf.nn.relu(model.preactivations(net, inputs)), features, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_array_equal(logits, net(pixels)[0])
+
+
+def test_steps_of_the_layers_are_what_the_weights_have_moved():
+    net = model.build((3,), 4, "mlp")
+    before = {name: [w.numpy() for w in ws] for name, ws in model.weighted_layers(net).items()}
+    result = Updater(net, PARAMS, 1).update(batch(), KEY, 0.02, 0.1, NO_MEMORY)
+    assert list(result.moved) == ["dense1", "dense2", "value", "policy"]
+    for layer, weights in model.weighted_layers(net).items():
+        old = np.concatenate([w.ravel() for w in before[layer]])
+        step = np.concatenate([w.numpy().ravel() for w in weights]) - old
+        expected = [
+            np.sqrt((step**2).mean()) / 0.02,
+            np.abs(step).max() / 0.02,
+            np.linalg.norm(step) / np.linalg.norm(old),
+        ]
+        np.testing.assert_allclose(result.moved[layer], expected, rtol=1e-4)
+
+
 def test_statistics_are_means_over_every_minibatch_of_every_epoch():
     _, result = update(PARAMS, batch())
     scalars = result.scalars()
-    assert result.means.keys() == set(Means._fields) and result.grad_norms.shape == (3,)
+    assert tuple(result.means) == MEANS
     for name, values in result.means.items():
         assert values.shape == (3,)
-        assert scalars[f"train/{name}"] == pytest.approx(values.mean())
-    assert scalars["train/grad_norm"] == pytest.approx(result.grad_norms.mean())
+        if name not in ("above", "below", "ratio_above", "ratio_below"):
+            assert scalars[f"train/{name}"] == pytest.approx(values.mean())
+    assert 0 < result.means["above"].mean() < 1
+    assert scalars["train/ratio_above"] > 1.1 and 0 < scalars["train/ratio_below"] < 0.9
     assert scalars["train/approx_kl_max"] == scalars["epochs/approx_kl_3"]
     assert scalars["train/ratio_max"] >= scalars["epochs/ratio_max_1"] >= 1
 
@@ -188,11 +291,17 @@ def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
         return {"approx_kl": np.array(kl), "ratio": np.array(ratio)}
 
     means, maxima = statistics([0.25, 0.75], [1.0, 1.5]), statistics([3.0, 2.0], [9.0, 8.0])
-    result = UpdateResult(means, maxima, np.array([4.0, 6.0]), NO_MEMORY, True)
-    assert result.scalars() == {
+    means |= {"above": np.array([0.0, 0.5]), "ratio_above": np.array([0.0, 1.0])}
+    means |= {"below": np.zeros(2), "ratio_below": np.zeros(2)}
+    kls, moved = np.array([0.2, 0.3, 0.9, 0.6]), {"dense1": np.array([2.0, 7.0, 0.5])}
+    scalars = UpdateResult(means, maxima, kls, moved, NO_MEMORY, True).scalars()
+    assert np.isnan(scalars.pop("train/ratio_below"))
+    assert scalars == {
         "train/approx_kl": 0.5,
         "train/ratio": 1.25,
-        "train/grad_norm": 5.0,
+        "train/ratio_above": 2.0,
+        "train/minibatch_kl_max": 0.9,
+        "train/minibatch_kl_argmax": 3.0,
         "train/approx_kl_max": 0.75,
         "train/ratio_max": 9.0,
         "epochs/approx_kl_1": 0.25,
@@ -203,6 +312,9 @@ def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
         "epochs/ratio_2": 1.5,
         "epochs/ratio_max_1": 9.0,
         "epochs/ratio_max_2": 8.0,
+        "layers/step_dense1": 2.0,
+        "layers/step_max_dense1": 7.0,
+        "layers/change_dense1": 0.5,
     }
 
 
@@ -234,7 +346,7 @@ def test_a_loss_that_is_not_finite_is_noticed_though_its_gradient_is():
     data = data._replace(returns=tf.fill(data.returns.shape, 1e30))
     before = model.build((3,), 4, "mlp").get_weights()
     after, result = update(changed(value_coef=0.0), data)
-    assert np.isfinite(result.grad_norms).all() and not result.finite
+    assert np.isfinite(result.means["grad_norm"]).all() and not result.finite
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
@@ -274,6 +386,74 @@ def test_diagnostics_change_nothing_and_say_whose_gradient_moves_the_trunk():
     none = Diagnostics(net, changed(value_coef=0.0)).measure(batch(), KEY, 0.1, NO_MEMORY)
     assert none["trunk/value_share"] == 0
     assert none["layers/grad_norm_value"] == 0
+
+
+def test_halves_of_a_rollout_agree_as_their_gradients_do():
+    params, data = changed(num_minibatches=8), batch()
+    net = model.build((3,), 4, "mlp")
+    got = Diagnostics(net, params, 2).measure(data, KEY, 0.1, NO_MEMORY)["trunk/halves_cosine"]
+    order = tf.random.experimental.stateless_shuffle(tf.range(64), KEY).numpy()
+    weights = [w.value for name in ("dense1", "dense2", "policy") for w in of_layer(net, name)]
+    halves = [np.zeros(sum(int(tf.size(w)) for w in weights)) for _ in range(2)]
+    for number, rows in enumerate(np.split(order, 8)):
+        part = data.rows(tf.constant(rows))
+        adv = part.advantages.numpy()
+        adv = (adv - adv.mean()) / adv.std()
+        with tf.GradientTape() as tape:
+            log_probs = tf.nn.log_softmax(net(part.observations)[0])
+            ratio = tf.exp(tf.gather(log_probs, part.actions, batch_dims=1) - part.old_log_probs)
+            entropy = -tf.reduce_mean(tf.reduce_sum(tf.exp(log_probs) * log_probs, -1))
+            loss = -tf.reduce_mean(ratio * adv) - params.entropy_coef * entropy
+        gradients = tape.gradient(loss, weights)
+        halves[number // 4] += np.concatenate([g.numpy().ravel() for g in gradients])
+    norms = [np.linalg.norm(half) for half in halves]
+    assert got == pytest.approx(halves[0] @ halves[1] / np.prod(norms), abs=1e-4)
+
+
+def of_layer(net: keras.Model, name: str) -> list[keras.Variable]:
+    return net.get_layer(name).trainable_weights
+
+
+@pytest.mark.parametrize("value_gradient", ["detached", "separate"])
+def test_a_value_gradient_of_its_own_has_no_share_of_the_trunk(value_gradient):
+    net = model.build((3,), 4, "mlp", value_gradient=value_gradient)
+    params = changed(value_gradient=value_gradient)
+    diagnosis = Diagnostics(net, params).measure(batch(), KEY, 0.1, NO_MEMORY)
+    assert diagnosis["trunk/value_share"] == 0
+    assert diagnosis["layers/grad_norm_value"] > 0
+    assert np.isfinite(diagnosis["trunk/halves_cosine"])
+
+
+def test_rank_and_norm_of_the_last_layer():
+    net = model.build((3,), 4, "mlp")
+    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, NO_MEMORY)
+    assert 1 < diagnosis["trunk/rank"] <= 64
+    last = net.get_layer("dense2")
+    last.kernel.assign(tf.zeros_like(last.kernel))
+    last.bias.assign(tf.fill(last.bias.shape, 0.5))
+    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, NO_MEMORY)
+    assert diagnosis["trunk/rank"] == 1
+    assert diagnosis["trunk/preactivation_norm"] == pytest.approx(0.5 * 64**0.5)
+
+
+def ranks(matrix: np.ndarray) -> list[int]:
+    functions = (flight.effective_rank, tf.function(flight.effective_rank))
+    return [int(function(tf.constant(matrix))) for function in functions]
+
+
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_rank_of_equal_singular_values_is_their_number(rank, seed):
+    rng = np.random.default_rng(seed)
+    basis, _ = np.linalg.qr(rng.normal(size=(20, 20)))
+    other, _ = np.linalg.qr(rng.normal(size=(9, 9)))
+    assert ranks(basis[:, :rank] @ other[:rank]) == [rank, rank]
+
+
+def test_rank_leaves_out_what_carries_a_hundredth():
+    assert ranks(np.diag([10.0, 1.1, 0.01])) == [2, 2]
+    assert ranks(np.diag([10.0, 0.9, 0.01])) == [1, 1]
+    assert ranks(np.zeros((3, 2))) == [0, 0]
 
 
 def test_dead_units_are_counted():

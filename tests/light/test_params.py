@@ -57,6 +57,13 @@ def only_fault(folder: Path, content: str | bytes, *overrides: str) -> str:
         ("num_steps", 128),
         ("num_epochs", 4),
         ("num_minibatches", 4),
+        ("adam_beta_1", 0.9),
+        ("adam_beta_2", 0.999),
+        ("adam_reset", False),
+        ("advantage_std_floor", 0.0),
+        ("minibatch_kl_limit", None),
+        ("feature_drift_coef", 0.0),
+        ("value_gradient", "shared"),
         ("learning_rate", 2.5e-4),
         ("learning_rate_schedule", "linear"),
         ("adam_epsilon", 1e-5),
@@ -382,6 +389,12 @@ MANY_FAULTS = {
     "env_id": ("[]", "env_id = []"),
     "clip_range": (f"{10**300}", "clip_range ="),
 }
+
+
+def test_a_floor_under_advantages_that_are_not_normalised_is_refused(tmp_path):
+    both = {"normalize_advantages": False, "advantage_std_floor": 0.1}
+    assert only_fault(tmp_path, json.dumps(both)).startswith("advantage_std_floor = 0.1: ")
+    load(written(tmp_path, json.dumps({"advantage_std_floor": 0.1})))
 
 
 def test_all_faults_are_told_at_once(tmp_path):

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 RANKS = (
     "params advantages losses outcomes presets distribution process",
     "files schedules",
-    "envs model checkpoint objective optimizer",
+    "envs model checkpoint objective optimizer flight",
     "policy update diagnostics resolve tally",
     "rollout",
     "trainer",
@@ -53,6 +53,7 @@ FORBIDDEN = {
     "params": NETWORKS | GAMES,
     "advantages": NETWORKS | GAMES | FILES | AROUND,
     "losses": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},
+    "flight": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},
     "objective": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},
     "optimizer": GAMES | FILES | AROUND | {"time", "ppo.losses"},
     "schedules": NETWORKS | GAMES | FILES | AROUND | {"time"},
