@@ -43,6 +43,7 @@ class Means(NamedTuple):
     ratio_above: tf.Tensor
     below: tf.Tensor
     ratio_below: tf.Tensor
+    surrogate_gain: tf.Tensor
 
 
 class Maxima(NamedTuple):
@@ -138,6 +139,8 @@ def objective(
         ratio_above=tf.reduce_mean(above * ratios),
         below=tf.reduce_mean(below),
         ratio_below=tf.reduce_mean(below * ratios),
+        # At the old policy every surrogate is minus the mean advantage.
+        surrogate_gain=-policy_loss - tf.reduce_mean(advantages),
     )
     maxima = Maxima(approx_kl=tf.reduce_max(kl), ratio=tf.reduce_max(ratios))
     return Objective(policy_part, value_part, means, maxima, smoothed)

@@ -101,6 +101,11 @@ class TrainingSettings(_Group):
     target_kl: Annotated[float, Gt(0)] | None = Field(
         None, description="no further epoch once an epoch's mean approximate KL exceeds this"
     )
+    target_kl_if_improved: bool = Field(
+        False,
+        description="let target_kl end the epochs only where the surrogate is better than that of "
+        "the old policy",
+    )
     minibatch_kl_limit: Annotated[float, Gt(0)] | None = Field(
         None,
         description="end the update before the step of a minibatch whose mean approximate KL "
@@ -411,6 +416,8 @@ def _inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
         faults += _surrogate_faults(params)
     if not bad & {"normalize_advantages", "advantage_std_floor"}:
         faults += _floor_faults(params)
+    if not bad & {"target_kl", "target_kl_if_improved"}:
+        faults += _early_stop_faults(params)
     return faults
 
 
@@ -446,6 +453,12 @@ def _floor_faults(params: Params) -> list[str]:
             f"advantage_std_floor = {params.advantage_std_floor}: without normalize_advantages "
             "nothing is divided; choose one of them"
         ]
+    return []
+
+
+def _early_stop_faults(params: Params) -> list[str]:
+    if params.target_kl_if_improved and params.target_kl is None:
+        return ["target_kl_if_improved = true: without target_kl it has no effect; set both"]
     return []
 
 

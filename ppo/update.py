@@ -22,7 +22,7 @@ NO_MEMORY = np.zeros(2, np.float32)  # initial state of the smoothed value resca
 # Means of a minibatch: of its samples, and of its gradient.
 MEANS = (*Means._fields, "grad_norm", "grad_cut")
 NUM_MAXIMA = len(Maxima._fields)
-KL = MEANS.index("approx_kl")
+KL, GAIN = MEANS.index("approx_kl"), MEANS.index("surrogate_gain")
 # Sums over the samples beyond the clip range, and their share: logged as the mean of those samples.
 BEYOND = {"ratio_above": "above", "ratio_below": "below"}
 
@@ -79,6 +79,7 @@ class UpdateResult:
             means[name] = means[name] / samples if samples else math.nan
         scalars = {f"train/{name}": mean for name, mean in means.items()}
         scalars["train/approx_kl_max"] = float(self.means["approx_kl"].max())
+        scalars["train/surrogate_gain_last"] = float(self.means["surrogate_gain"][-1])
         scalars["train/ratio_max"] = float(self.maxima["ratio"].max())
         scalars["train/minibatch_kl_max"] = float(self.kls.max())
         scalars["train/minibatch_kl_argmax"] = float(self.kls.argmax() + 1)
@@ -191,7 +192,10 @@ class Updater:
             here = tf.one_hot(epochs, p.num_epochs)[:, tf.newaxis]
             means, maxima = means + here * epoch_means, maxima + here * tops
             if p.target_kl is not None:
-                proceed = proceed and self.workers.mean(epoch_means[KL]) <= p.target_kl
+                enough = self.workers.mean(epoch_means[KL]) > p.target_kl
+                if p.target_kl_if_improved:
+                    enough = enough and self.workers.mean(epoch_means[GAIN]) > 0
+                proceed = proceed and not enough
             epochs += 1
         moved = [
             flight.layer_step(before, after, learning_rate)

@@ -129,6 +129,7 @@ def definitions(data: dict[str, np.ndarray], params: Params) -> dict[str, np.nda
         "ratio_above": np.where(ratio > 1 + CLIP_RANGE, ratio, 0).mean(),
         "below": (ratio < 1 - CLIP_RANGE).mean(),
         "ratio_below": np.where(ratio < 1 - CLIP_RANGE, ratio, 0).mean(),
+        "surrogate_gain": -adv.mean() - policy_loss,
         "largest approx_kl": kl.max(),
         "largest ratio": ratio.max(),
     }

@@ -157,6 +157,19 @@ def test_target_kl_ends_the_epochs_after_the_first_that_exceeds_it():
         np.testing.assert_array_equal(values, all_epochs.means[name][:2])
 
 
+@pytest.mark.parametrize(("rate", "epochs"), [(0.01, 2), (-0.01, 3)])
+def test_early_stop_may_wait_until_the_surrogate_is_better(rate, epochs):
+    # With a negative rate every step makes the surrogate of the whole batch worse.
+    target = {"target_kl": 1e-9, "num_minibatches": 1}
+    _, stopped = update(changed(**target), batch(), learning_rate=rate)
+    _, waited = update(changed(target_kl_if_improved=True, **target), batch(), learning_rate=rate)
+    assert stopped.epochs == 2
+    assert waited.epochs == epochs
+    gain = waited.means["surrogate_gain"]
+    assert np.sign(gain[-1]) == np.sign(rate)
+    assert waited.scalars()["train/surrogate_gain_last"] == gain[-1]
+
+
 def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
     _, whole = update(PARAMS, batch())
     assert (whole.kls[:3] < whole.kls[3]).all()
@@ -293,6 +306,7 @@ def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
     means, maxima = statistics([0.25, 0.75], [1.0, 1.5]), statistics([3.0, 2.0], [9.0, 8.0])
     means |= {"above": np.array([0.0, 0.5]), "ratio_above": np.array([0.0, 1.0])}
     means |= {"below": np.zeros(2), "ratio_below": np.zeros(2)}
+    means |= {"surrogate_gain": np.array([-0.5, 0.25])}
     kls, moved = np.array([0.2, 0.3, 0.9, 0.6]), {"dense1": np.array([2.0, 7.0, 0.5])}
     scalars = UpdateResult(means, maxima, kls, moved, NO_MEMORY, True).scalars()
     assert np.isnan(scalars.pop("train/ratio_below"))
@@ -300,6 +314,8 @@ def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
         "train/approx_kl": 0.5,
         "train/ratio": 1.25,
         "train/ratio_above": 2.0,
+        "train/surrogate_gain": -0.125,
+        "train/surrogate_gain_last": 0.25,
         "train/minibatch_kl_max": 0.9,
         "train/minibatch_kl_argmax": 3.0,
         "train/approx_kl_max": 0.75,

@@ -99,6 +99,22 @@ METRICS: tuple[Metric, ...] = (
         "above 0: the updates are too large, lower the learning rate",
     ),
     Metric(
+        "train/surrogate_gain",
+        "",
+        "how much better the surrogate is than that of the old policy, on the rollout's own "
+        "samples, over all epochs",
+        "above 0",
+        "as for train/surrogate_gain_last",
+    ),
+    Metric(
+        "train/surrogate_gain_last",
+        "",
+        "the same in the last epoch that ran",
+        "above 0",
+        "below 0: the update ended worse than it began, by its own measure: lower learning_rate, "
+        "or let it repair itself: more epochs, no target_kl, target_kl_if_improved",
+    ),
+    Metric(
         "train/value_loss",
         "squared return",
         "half the squared error of the values, before coefficient and rescaling "

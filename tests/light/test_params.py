@@ -59,6 +59,7 @@ def only_fault(folder: Path, content: str | bytes, *overrides: str) -> str:
         ("num_minibatches", 4),
         ("adam_beta_1", 0.9),
         ("adam_beta_2", 0.999),
+        ("target_kl_if_improved", False),
         ("adam_reset", False),
         ("advantage_std_floor", 0.0),
         ("minibatch_kl_limit", None),
@@ -395,6 +396,11 @@ def test_a_floor_under_advantages_that_are_not_normalised_is_refused(tmp_path):
     both = {"normalize_advantages": False, "advantage_std_floor": 0.1}
     assert only_fault(tmp_path, json.dumps(both)).startswith("advantage_std_floor = 0.1: ")
     load(written(tmp_path, json.dumps({"advantage_std_floor": 0.1})))
+
+
+def test_a_condition_of_an_early_stop_that_is_off_is_refused(tmp_path):
+    assert "target_kl" in only_fault(tmp_path, json.dumps({"target_kl_if_improved": True}))
+    load(written(tmp_path, json.dumps({"target_kl_if_improved": True, "target_kl": 0.05})))
 
 
 def test_all_faults_are_told_at_once(tmp_path):
