@@ -84,6 +84,8 @@ def _command(options: argparse.Namespace, began: float) -> int:
         return _fail(ExitCode.STOPPED, str(error))
     except train.Diverged as error:
         return _fail(ExitCode.DIVERGED, str(error))
+    except train.Collapsed as error:
+        return _fail(ExitCode.COLLAPSED, str(error))
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -122,7 +124,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         allow_abbrev=False,
         epilog="Exit codes: 0 done, 1 failed, 2 refused and nothing started, 3 stopped by a signal "
-        "with everything saved, 4 diverged.",
+        "with everything saved, 4 diverged, 5 collapsed again after all rollbacks, with everything "
+        "saved.",
     )
     parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")
     parser.add_argument("--logdir", type=Path, help="the run's folder; new or empty for training")

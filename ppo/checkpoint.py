@@ -8,6 +8,7 @@ holds facts about the run as JSON, validated by the models below.
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class TrainerFacts(_Facts):
     iteration: Count = 0
     epochs: Count = 0
     games_played: Count = 0
+    rollbacks: Count = 0
     best_score: float | None = None
     seed_every_episode: bool = False
     observations: Count | None = None  # checksum of what the unfinished episodes show
@@ -84,6 +86,17 @@ class Due(_Facts):
     replay_check: bool = False
 
 
+class GuardFacts(_Facts):
+    """The state of the guard against a collapse; see ``ppo.falls.Watch`` and ``ppo.runs.guard``."""
+
+    recent: tuple[float, ...] = ()
+    best: float = -math.inf
+    low: float = math.inf
+    evidence: float = 0.0
+    quiet: Count = 0
+    told: bool = False
+
+
 class SessionFacts(_Facts):
     """The state of everything around the trainer; the defaults are those of a new run."""
 
@@ -91,6 +104,7 @@ class SessionFacts(_Facts):
     seconds: float = 0.0
     means: dict[str, tuple[float, Count]] = Field(default_factory=dict)
     due: Due = Due()
+    guard: GuardFacts = GuardFacts()
     params: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     schedules: tuple[float, float] | None = None
@@ -285,10 +299,10 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     """
     facts = flat["facts"]
     names = UnfinishedFacts.model_fields
-    newer = {"unfinished", "seed_every_episode", "observations"}
+    newer = {"unfinished", "seed_every_episode", "observations", "rollbacks"}
     trainer = {key: facts[key] for key in TrainerFacts.model_fields if key not in newer}
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
-    session = {key: facts[key] for key in SessionFacts.model_fields if key != "due"}
+    session = {key: facts[key] for key in SessionFacts.model_fields.keys() - {"due", "guard"}}
     session["due"] = dict(zip(("log", "evaluation", "video"), facts["due"], strict=True))
     return {"step": flat["step"], "trainer": trainer, "session": session}
 

@@ -26,3 +26,14 @@ class Diverged(Exception):
             f"a number was not finite after step {step}; nothing of it was saved. Lower "
             "learning_rate, or look for rewards or observations that are not finite"
         )
+
+
+class Collapsed(Exception):
+    """The policy fell again after all rollbacks; everything was saved."""
+
+    def __init__(self, step: int, rollbacks: int):
+        super().__init__(
+            f"the policy has fallen again by step {step:,}, after {rollbacks} rollbacks; all of it "
+            "is saved. --explain tells what came first; to go on regardless, resume with --set "
+            "collapse_guard=warn"
+        )

@@ -199,6 +199,11 @@ class RunSettings(_Group):
     keep_checkpoints_to: int | None = Field(
         None, ge=0, description="the last step of those; null: no end"
     )
+    collapse_guard: Literal["off", "warn", "rollback"] = Field(
+        "warn",
+        description="what to do if the points per step fall by half of what was reached: nothing, "
+        "warn, or put the healthy policy back with half the learning rate, at most three times",
+    )
     diagnostics_interval: int = Field(
         20_000, ge=0, description="steps between diagnostics of gradient and network; 0: none"
     )

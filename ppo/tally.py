@@ -15,7 +15,7 @@ class Tally:
     """Counts, and the scores of the last RECENT_EPISODES whole episodes."""
 
     def __init__(self) -> None:
-        self.step = self.iteration = self.epochs = self.episodes = 0
+        self.step = self.iteration = self.epochs = self.episodes = self.rollbacks = 0
         self.best_score: float | None = None
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
 
@@ -45,6 +45,7 @@ class Tally:
         scalars: dict[str, float] = {
             "rollout/games": self.episodes,
             "train/n_updates": self.epochs,
+            "train/rollbacks": self.rollbacks,
         }
         if self.best_score is not None:
             scalars["rollout/ep_rew_best"] = self.best_score
@@ -58,6 +59,7 @@ class Tally:
             "iteration": self.iteration,
             "epochs": self.epochs,
             "games_played": self.episodes,
+            "rollbacks": self.rollbacks,
             "best_score": self.best_score,
             "recent": tuple(self.recent),
         }
@@ -67,5 +69,6 @@ class Tally:
         facts = checkpoint.trainer
         self.step, self.iteration, self.epochs = checkpoint.step, facts.iteration, facts.epochs
         self.episodes, self.best_score = facts.games_played, facts.best_score
+        self.rollbacks = facts.rollbacks
         self.recent.clear()
         self.recent.extend(facts.recent)

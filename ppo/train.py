@@ -11,14 +11,14 @@ from ppo import checkpoint, params
 from ppo.distribution import connect
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, check_new, check_run, owned, write_whole
-from ppo.outcomes import Diverged, Stopped
+from ppo.outcomes import Collapsed, Diverged, Stopped
 from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, ResolvedParams
 from ppo.process.device import available_memory, start_tensorflow
 from ppo.process.signals import StopRequest
 from ppo.resolve import resolved
 from ppo.runs.start import Changes, Start
 
-__all__ = ["Diverged", "Stopped", "fork", "resume", "run"]
+__all__ = ["Collapsed", "Diverged", "Stopped", "fork", "resume", "run"]
 
 # What a run's games, network, storage and bits depend on.
 FIXED_ON_RESUME = frozenset(
@@ -47,7 +47,7 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     """Train from the beginning, in a new or empty folder. The run's clock started at ``began``,
     a reading of time.monotonic(), or now.
 
-    Raises FolderError (nothing was created), Stopped (all saved), Diverged, or OSError.
+    Raises FolderError (nothing was created), Stopped or Collapsed (all saved), Diverged, OSError.
     """
     logdir, began = Path(logdir), began or time.monotonic()
     check_new(logdir)

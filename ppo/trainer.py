@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,17 @@ from ppo.tally import Tally
 from ppo.update import NO_MEMORY, Updater, flattened
 
 MOST_RESETS = 1000  # since a seed; more than any run makes
+POINTS = "rollout/points_per_step"
+
+
+class Learner(NamedTuple):
+    """What learns: the network's weights, the optimiser's state, and that of the value rescaling,
+    the only one of its list.
+    """
+
+    weights: list[np.ndarray]
+    adam: list[np.ndarray]
+    smoothed: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -76,11 +88,19 @@ class Trainer:
         """Steps so far."""
         return self.tally.step
 
+    @property
+    def rollbacks(self) -> int:
+        """Rollbacks so far."""
+        return self.tally.rollbacks
+
     def scheduled_at(self, step: int) -> tuple[float, float]:
-        """Learning rate and clip range of the update that follows the rollout begun at a step."""
+        """Learning rate and clip range of the update that follows the rollout begun at a step; each
+        rollback has halved the rate.
+        """
         p, total = self.params, self.params.whole_steps
+        rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
         return (
-            scheduled(p.learning_rate_schedule, p.learning_rate, step, total),
+            rate / 2**self.rollbacks,
             scheduled(p.clip_range_schedule, p.clip_range, step, total),
         )
 
@@ -109,11 +129,24 @@ class Trainer:
             except NotFinite as error:
                 raise Diverged(self.step, {"observations": error.observations}) from error
 
+    def learner(self) -> Learner:
+        """A copy of what has been learnt."""
+        adam = [variable.numpy() for variable in self.updater.adam.variables()]
+        return Learner(self.model.get_weights(), adam, [self.smoothed])
+
+    def roll_back(self, learner: Learner) -> None:
+        """Put back what had been learnt, and halve the learning rate from now on. Steps and games
+        go on, and so do the random numbers.
+        """
+        self._learn_from(learner)
+        self.tally.rollbacks += 1
+
     def state(self) -> Checkpoint:
         """The state from which training resumes, at the end of the last iteration."""
+        learner = self.learner()
         arrays = {
-            **grouped("weights", self.model.get_weights()),
-            **grouped("adam", [variable.numpy() for variable in self.updater.adam.variables()]),
+            **grouped("weights", learner.weights),
+            **grouped("adam", learner.adam),
             **grouped("actions", [episode.actions for episode in self.envs.unfinished]),
             "smoothed": self.smoothed,
         }
@@ -150,11 +183,8 @@ class Trainer:
         and so do all of them unless the games have the ``same_rules``. Raises as ``restore``.
         """
         self._check_fit(checkpoint)
-        self.model.set_weights(checkpoint.group("weights"))
-        adam = zip(self.updater.adam.variables(), checkpoint.group("adam"), strict=True)
-        for variable, array in adam:
-            variable.assign(array)
-        self.smoothed = checkpoint.arrays["smoothed"]
+        smoothed = [checkpoint.arrays["smoothed"]]
+        self._learn_from(Learner(checkpoint.group("weights"), checkpoint.group("adam"), smoothed))
         self.tally.restore(checkpoint)
         facts = checkpoint.trainer
         if facts.seed_every_episode:
@@ -173,6 +203,12 @@ class Trainer:
     def close(self) -> None:
         """Free the emulators."""
         self.envs.close()
+
+    def _learn_from(self, learner: Learner) -> None:
+        self.model.set_weights(learner.weights)
+        for variable, array in zip(self.updater.adam.variables(), learner.adam, strict=True):
+            variable.assign(array)
+        (self.smoothed,) = learner.smoothed
 
     def _check_fit(self, checkpoint: Checkpoint) -> None:
         """Raise MisfitError unless every array has the shape of the one it restores."""
@@ -228,7 +264,7 @@ class Trainer:
             | _advantage_scalars(advantages)
             | self._action_shares(rollout.actions)
             | {
-                "rollout/points_per_step": rollout.points / p.batch_size,
+                POINTS: rollout.points / p.batch_size,
                 "train/learning_rate": learning_rate,
                 "train/clip_range": clip_range,
                 "train/explained_variance": explained_variance(rollout.values, returns),

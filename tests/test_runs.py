@@ -13,7 +13,7 @@ from ppo.envs.episode import Episode, Reset
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans
 from ppo.files.scalars import tags
-from ppo.outcomes import Diverged
+from ppo.outcomes import Collapsed, Diverged
 from ppo.params import Params
 from ppo.play.evaluate import Evaluation
 from ppo.play.replay import ReplayError
@@ -21,11 +21,12 @@ from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
 from ppo.runs import observers
+from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.verifier import Verifier
-from ppo.trainer import Iteration
+from ppo.trainer import POINTS, Iteration, Learner
 
 PARAMS = resolved(
     Params(
@@ -48,7 +49,7 @@ def state(step: int) -> Checkpoint:
 
 
 def iteration(step: int, *episodes: Episode, **scalars: float) -> Iteration:
-    return Iteration(step - 16, step, list(episodes), scalars)
+    return Iteration(step - 16, step, list(episodes), {POINTS: 0.0} | scalars)
 
 
 def episode(score: float = 1.0, steps: int = 3) -> Episode:
@@ -222,6 +223,115 @@ def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
     assert '"score": 2.0' in (folder.replays / "step-000000000048.json").read_text()
 
 
+# --- the guard
+
+
+class Learning:
+    """A trainer whose weights are the number of the iteration."""
+
+    def __init__(self) -> None:
+        self.iteration = self.rollbacks = 0
+
+    @property
+    def step(self) -> int:
+        return 16 * self.iteration
+
+    def learner(self) -> Learner:
+        return Learner([np.array([self.iteration])], [np.array([-self.iteration])], [np.zeros(2)])
+
+    def roll_back(self, learner: Learner) -> None:
+        self.rolled_back_to = int(learner.weights[0][0])
+        self.rollbacks += 1
+
+    def scheduled_at(self, step: int) -> tuple[float, float]:
+        return 1e-3 / 2**self.rollbacks, 0.1
+
+    def state(self) -> Checkpoint:
+        return state(self.step)
+
+
+def guard(mode: str) -> Guard:
+    said = Said()
+    watcher = Guard(Learning(), PARAMS.model_copy(update={"collapse_guard": mode}), said.say)
+    watcher.said = said.said
+    return watcher
+
+
+def show(watcher: Guard, *points: float) -> None:
+    """Each a rollout's points per step, with a little noise."""
+    for level in points:
+        watcher.trainer.iteration += 1
+        number = watcher.trainer.iteration
+        wiggle = 0.01 * (number * 7 % 5 - 2)
+        watcher.see(iteration(16 * number, **{POINTS: level + wiggle}))
+
+
+RISE = [0.0] * 12 + [i / 40 for i in range(41)] + [1.0] * 30
+FALL = [0.3] * 8
+
+
+def test_the_guard_warns_once_of_a_fall_and_never_of_a_single_reading():
+    watcher = guard("warn")
+    show(watcher, *RISE, 0.0, *[1.0] * 5, 0.1, *[1.0] * 5)
+    assert watcher.said == []
+    show(watcher, *FALL)
+    assert len(watcher.said) == 1 and "has fallen" in watcher.said[0]
+    show(watcher, *[0.0] * 50)
+    assert len(watcher.said) == 1
+    show(watcher, *[1.0] * 20, *FALL)
+    assert len(watcher.said) == 2
+    assert watcher.trainer.rollbacks == 0 and not watcher.arrays()
+
+
+def test_the_guard_puts_the_healthy_policy_back_three_times_and_then_ends_the_run():
+    watcher = guard("rollback")
+    show(watcher, *RISE)
+    began = watcher.trainer.iteration
+    for rollback in (1, 2, 3):
+        show(watcher, *[1.0] * 12, *FALL)
+        assert watcher.trainer.rollbacks == rollback
+        assert watcher.trainer.rolled_back_to <= began - CONFIRMED_AFTER
+    assert (
+        "5e-4" in watcher.said[0].replace("0.0005", "5e-4") and "1 of at most 3" in watcher.said[0]
+    )
+    with pytest.raises(Collapsed, match="after 3 rollbacks"):
+        show(watcher, *[1.0] * 12, *FALL)
+
+
+def test_the_policy_that_is_put_back_had_no_evidence_against_it_for_long():
+    watcher = guard("rollback")
+    show(watcher, *RISE, *[1.0] * 200)
+    fell = watcher.trainer.iteration
+    show(watcher, *FALL)
+    age = fell - watcher.trainer.rolled_back_to
+    assert CONFIRMED_AFTER <= age <= 2 * CONFIRMED_AFTER
+
+
+@pytest.mark.parametrize("cut", [5, 30, 80, 99, 108, 112, 120])
+def test_a_guard_that_is_restored_goes_on_as_the_unbroken_one(cut, keeper):
+    points = [*RISE, *[1.0] * 25, *FALL, *[1.0] * 30, *FALL]
+    whole, parts = guard("rollback"), guard("rollback")
+    show(whole, *points)
+    show(parts, *points[:cut])
+    saved = keeper.state(parts.trainer, parts, RunningMeans(), Due(), {})
+    resumed = guard("rollback")
+    resumed.restore(checkpoint.decode(checkpoint.encode(saved)))
+    resumed.trainer = parts.trainer
+    show(resumed, *points[cut:])
+    assert resumed.facts() == whole.facts()
+    assert whole.trainer.rollbacks == resumed.trainer.rollbacks == 2
+    assert whole.trainer.rolled_back_to == resumed.trainer.rolled_back_to
+    ours, theirs = resumed.arrays(), whole.arrays()
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def test_a_guard_that_is_off_sees_nothing():
+    watcher = guard("off")
+    show(watcher, *RISE, *FALL)
+    assert watcher.said == [] and watcher.watch.recent == ()
+
+
 # --- the loop
 
 
@@ -254,7 +364,9 @@ class Training:
 def loop(training: Training, keeper: Keeper, log: Log, stop=lambda: False) -> Loop:
     videographer = Videographer(PARAMS, "sampled", keeper.folder, recorder=None)
     evaluating = Evaluator(AnyPolicy(), PARAMS, keeper.folder)
-    return Loop(training, keeper, logger(log), evaluating, videographer, Verifier(PARAMS), stop)
+    verifier, logs = Verifier(PARAMS), logger(log)
+    guard = Guard(training, PARAMS, logs.display.say)
+    return Loop(training, keeper, logs, evaluating, videographer, verifier, guard, stop)
 
 
 def test_the_loop_logs_and_saves_at_the_intervals_and_at_the_end(keeper, folder, log):
@@ -278,7 +390,8 @@ def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
 def test_what_was_logged_in_part_is_saved_with_the_checkpoint(keeper, folder, log):
     asked = iter([False, True])
     loop(Training([16, 32]), keeper, log, lambda: next(asked)).run()
-    assert checkpoint.newest(folder).session.means == {"train/loss": (16.0, 1)}
+    means = checkpoint.newest(folder).session.means
+    assert means == {"train/loss": (16.0, 1), POINTS: (0.0, 1)}
 
 
 def test_the_last_resort_can_save_each_iteration_that_was_completed(keeper, folder, log):

@@ -174,6 +174,13 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("train/n_updates", "epochs", "epochs so far, as Stable-Baselines3 counts", "rises", ""),
     Metric(
+        "train/rollbacks",
+        "rollbacks",
+        "how often collapse_guard has put the healthy policy back so far, and halved the rate",
+        "0",
+        "above: --explain tells what came first",
+    ),
+    Metric(
         "train/pseudo_entropy",
         "",
         "mean of H' = sum of pi (1 - pi) over the actions",

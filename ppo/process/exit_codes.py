@@ -11,3 +11,4 @@ class ExitCode(IntEnum):
     REFUSED = 2  # nothing was started
     STOPPED = 3  # by a signal, with everything saved
     DIVERGED = 4
+    COLLAPSED = 5  # again after all rollbacks, with everything saved

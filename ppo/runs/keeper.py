@@ -11,6 +11,7 @@ from ppo.files.folder import RunFolder
 from ppo.files.log import RunningMeans
 from ppo.params import ResolvedParams
 from ppo.process.exit_codes import ExitCode
+from ppo.runs.guard import Guard
 from ppo.trainer import Trainer
 
 # A run's bits depend on these; each checkpoint records their versions.
@@ -45,7 +46,12 @@ class Keeper:
         return time.monotonic() - self.began
 
     def state(
-        self, trainer: Trainer, means: RunningMeans, due: Due, log_sizes: dict[str, int]
+        self,
+        trainer: Trainer,
+        guard: Guard,
+        means: RunningMeans,
+        due: Due,
+        log_sizes: dict[str, int],
     ) -> Checkpoint:
         """The state from which the run resumes."""
         session = SessionFacts(
@@ -53,12 +59,14 @@ class Keeper:
             seconds=self.seconds,
             means=means.state(),
             due=due,
+            guard=guard.facts(),
             params=self.params.model_dump(),
             versions=self.versions,
             schedules=trainer.scheduled_at(trainer.step),
             log=log_sizes,
         )
-        return replace(trainer.state(), session=session)
+        state = trainer.state()
+        return replace(state, session=session, arrays=state.arrays | guard.arrays())
 
     def reached(self, state: Checkpoint | None) -> None:
         """Set the state that the last resort saves; None if it is saved already."""

@@ -7,8 +7,9 @@ import numpy as np
 
 from ppo.checkpoint import Checkpoint, Due
 from ppo.files.folder import write_whole
-from ppo.outcomes import Diverged, NotFinite
+from ppo.outcomes import Collapsed, Diverged, NotFinite
 from ppo.process.signals import Interrupted
+from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.verifier import Verifier
@@ -26,11 +27,12 @@ class Loop:
         evaluator: Evaluator,
         videographer: Videographer,
         verifier: Verifier,
+        guard: Guard,
         stop: Callable[[], bool],
     ):
         self.trainer, self.keeper, self.stop = trainer, keeper, stop
         self.logger, self.evaluator = logger, evaluator
-        self.videographer, self.verifier = videographer, verifier
+        self.videographer, self.verifier, self.guard = videographer, verifier, guard
 
     @property
     def done(self) -> bool:
@@ -38,11 +40,14 @@ class Loop:
         return self.trainer.finished and not (self.logger.due or self.evaluator.due)
 
     def run(self) -> None:
-        """Train until the end or a stop; the state is then saved. Raises Diverged, whose batch is
-        saved.
+        """Train until the end or a stop; the state is then saved. Raises Collapsed, and Diverged,
+        whose batch is saved.
         """
         try:
             self._run()
+        except Collapsed:
+            self._save()
+            raise
         except Diverged as error:
             content = io.BytesIO()
             np.savez(content, **error.batch)  # type: ignore[arg-type]
@@ -56,6 +61,7 @@ class Loop:
         for iteration in self.trainer.iterations(self.stop):
             for observer in (self.logger, self.videographer, self.evaluator, self.verifier):
                 observer.see(iteration)
+            self.guard.see(iteration)
             self.logger.due |= self.trainer.finished
             evaluating = self.evaluator.due
             self._report()
@@ -108,4 +114,5 @@ class Loop:
             video=self.videographer.due,
             replay_check=self.verifier.due,
         )
-        return self.keeper.state(self.trainer, self.logger.means, due, self.logger.log.sizes())
+        sizes = self.logger.log.sizes()
+        return self.keeper.state(self.trainer, self.guard, self.logger.means, due, sizes)

@@ -12,6 +12,7 @@ from ppo.outcomes import Stopped
 from ppo.params import ResolvedParams
 from ppo.play.recorder import Recorder
 from ppo.process.signals import Interrupted, StopRequest
+from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
@@ -44,9 +45,10 @@ class Session:
             self.trainer = Trainer(params, workers, stop)
         except Interrupted:
             raise Stopped(NOTHING_DONE) from None
+        self.guard = Guard(self.trainer, params, self.display.say)
 
     def go(self) -> None:
-        """Train until the run is finished or asked to stop. Raises Stopped or Diverged."""
+        """Train until the run is finished or asked to stop. Raises Stopped, Diverged, Collapsed."""
         try:
             if self.start.checkpoint:
                 self._restore(self.start.checkpoint)
@@ -67,6 +69,7 @@ class Session:
         self.display.say(f"done, at step {self.trainer.step:,}")
 
     def _restore(self, checkpoint: Checkpoint) -> None:
+        self.guard.restore(checkpoint)
         try:
             if self.start.fork_of:
                 self.trainer.fork(checkpoint, self.start.same_rules, self.stop)
@@ -100,7 +103,7 @@ class Session:
             cut(self.folder.path, self.facts.log)
         else:
             means = RunningMeans(self.facts.means)
-            self.keeper.save(self.keeper.state(self.trainer, means, self.facts.due, {}))
+            self.keeper.save(self.keeper.state(self.trainer, self.guard, means, self.facts.due, {}))
 
     def _say_versions(self) -> None:
         for name, old in self.facts.versions.items():
@@ -167,7 +170,16 @@ class Session:
         videographer.due = facts.due.video
         verifier = Verifier(params)
         verifier.due = facts.due.replay_check
-        return Loop(trainer, self.keeper, logger, evaluator, videographer, verifier, self.stop)
+        return Loop(
+            trainer,
+            self.keeper,
+            logger,
+            evaluator,
+            videographer,
+            verifier,
+            self.guard,
+            self.stop,
+        )
 
     def _leave(self) -> None:
         """End the process, from another thread, while the main thread takes too long."""

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the bottom up; a name is a module or a wing, whose own ranks stand in WINGS.
 RANKS = (
-    "params advantages losses outcomes presets distribution process",
+    "params advantages losses falls outcomes presets distribution process",
     "files schedules",
     "envs model checkpoint objective optimizer flight",
     "policy update diagnostics resolve tally",
@@ -32,8 +32,8 @@ WINGS = {
     "files": ("folder npz scalars", "log video"),
     "envs": ("roms", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
     "play": ("replay evaluate", "recorder show"),
-    "runs": ("terminal start", "keeper observers verifier", "loop", "session"),
-    "study": ("curves command broken_envs grid", "sweep drill"),
+    "runs": ("terminal start guard", "keeper observers verifier", "loop", "session"),
+    "study": ("curves command broken_envs grid", "history sweep drill"),
 }
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 RANK_IN_WING = {
@@ -52,6 +52,7 @@ AROUND = {"ppo.runs", "ppo.play", "ppo.study"}
 FORBIDDEN = {
     "params": NETWORKS | GAMES,
     "advantages": NETWORKS | GAMES | FILES | AROUND,
+    "falls": NETWORKS | GAMES | FILES | AROUND,
     "losses": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},
     "flight": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},
     "objective": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},

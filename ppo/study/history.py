@@ -1,0 +1,70 @@
+"""The log of a run as numbers, continued backwards into the runs that it was forked from."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from ppo.files.folder import FolderError, RunFolder, check_run
+from ppo.study import curves
+
+POINTS = "rollout/points_per_step"
+
+Row = dict[str, float]
+
+
+class HistoryError(Exception):
+    """A run has no readable log; the message says why."""
+
+
+def rows(run: Path) -> list[Row]:
+    """The log entries of a run, before them those of the run it was forked from, up to the fork,
+    and so on; each has its step, and what is not empty. Raises FolderError and HistoryError.
+    """
+    check_run(run)
+    own = _own(run)
+    origin = fork_of(run)
+    if origin is None:
+        return own
+    source, step = origin
+    try:
+        before = rows(source)
+    except (FolderError, HistoryError, OSError):  # it may have been moved away
+        return own
+    return [row for row in before if row["step"] <= step] + own
+
+
+def fork_of(run: Path) -> tuple[Path, int] | None:
+    """The run that a run was forked from, and the step; None if it is no fork."""
+    path = RunFolder(run).origin
+    try:
+        told = json.loads(path.read_text())
+        return Path(told["run"]), int(told["step"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HistoryError(f"{path} does not tell what the run was forked from: {error}") from error
+
+
+def points(row: Mapping[str, float]) -> float:
+    """Points per step: of the rollouts if they were logged, else of the last 100 games; NaN if
+    there is neither.
+    """
+    if POINTS in row:
+        return row[POINTS]
+    steps = row.get("rollout/ep_len_mean")
+    return row["rollout/ep_rew_mean"] / steps if steps else math.nan
+
+
+def _own(run: Path) -> list[Row]:
+    path = RunFolder(run).progress
+    try:
+        found = [
+            {tag: float(text) for tag, text in row.items() if text} for row in curves.progress(run)
+        ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise HistoryError(f"{path} is not the log of a run: {error}") from error
+    if any("step" not in row for row in found):
+        raise HistoryError(f"{path} is not the log of a run: a row has no step")
+    return found

@@ -1,0 +1,102 @@
+"""Falls of a policy: the sequential test, and what is found in a whole series."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ppo import falls
+from ppo.falls import LIMIT, MOST_OF_A_READING, Watch
+
+CLIMB = np.concatenate([np.zeros(12), np.linspace(0, 1, 40), np.ones(40)])
+
+
+def noisy(levels: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+    return levels + np.random.default_rng(seed).normal(0, sigma, len(levels))
+
+
+def watched(points) -> Watch:
+    watch = Watch()
+    for reading in points:
+        watch = watch.after(float(reading))
+    return watch
+
+
+def alarm(points) -> int | None:
+    """The number of readings up to the alarm."""
+    watch = Watch()
+    for number, reading in enumerate(points):
+        watch = watch.after(float(reading))
+        if watch.alarmed:
+            return number
+    return None
+
+
+def test_noise_is_the_deviation_around_a_level_that_drifts():
+    points = noisy(np.linspace(0, 50, 20_000), 0.7, seed=1)
+    assert falls.noise(points) == pytest.approx(0.7, rel=0.03)
+    assert falls.noise([]) == falls.noise([3.0]) == 0
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.1))
+@settings(max_examples=60, deadline=None)
+def test_a_run_that_climbs_and_stays_gives_no_alarm(seed, sigma):
+    assert alarm(noisy(np.concatenate([CLIMB, np.ones(400)]), sigma, seed)) is None
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_noise_alone_gives_no_alarm(seed):
+    assert alarm(np.random.default_rng(seed).normal(0, 1, 500)) is None
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.08), st.floats(-0.5, 0.5))
+@settings(max_examples=60, deadline=None)
+def test_a_fall_by_half_is_noticed_within_ten_readings(seed, sigma, level):
+    points = noisy(np.concatenate([CLIMB, np.full(30, level)]), sigma, seed)
+    noticed = alarm(points)
+    assert noticed is not None
+    assert 5 <= noticed - len(CLIMB) + 1 <= 12
+
+
+def test_no_single_reading_decides():
+    before = watched(CLIMB + 0.01 * (np.arange(len(CLIMB)) % 3))
+    once = before.after(-1e9)
+    assert once.evidence == pytest.approx(MOST_OF_A_READING) and LIMIT / once.evidence >= 4
+    assert once.after(1.0).evidence == 0
+
+
+def test_alarm_does_not_depend_on_the_unit_of_the_points():
+    points = noisy(np.concatenate([CLIMB, np.full(30, 0.3)]), 0.05, seed=4)
+    assert alarm(points) == alarm(1000 * points)
+
+
+def test_a_restarted_watch_remembers_what_was_best():
+    fallen = watched(np.concatenate([CLIMB, np.zeros(20)]))
+    again = fallen.restarted()
+    assert not again.alarmed and again.best == fallen.best
+    assert alarm([]) is None
+    for _ in range(20):
+        again = again.after(0.0)
+    assert again.alarmed
+
+
+def test_a_fall_is_found_with_its_onset_and_depth():
+    points = noisy(np.concatenate([CLIMB, np.linspace(1, -0.5, 6)[1:], np.full(20, -0.5)]), 0.01, 2)
+    fall = falls.find(points)
+    assert fall.onset == len(CLIMB) - 1
+    assert fall.peak == pytest.approx(1, abs=0.03) and fall.low == pytest.approx(0, abs=0.03)
+    assert fall.depth == pytest.approx(1.5, abs=0.06)
+    assert points[fall.bottom] == pytest.approx(-0.5, abs=0.05)
+
+
+def test_nothing_is_found_in_a_healthy_run():
+    assert falls.find(noisy(CLIMB, 0.02, 3)) is None
+    assert falls.find([]) is None
+
+
+def test_a_policy_that_was_good_from_the_first_reading_on_can_fall_to_nothing():
+    points = noisy(np.concatenate([np.ones(40), np.zeros(20)]), 0.01, 5)
+    fall = falls.find(points)
+    assert fall.onset == 39
+    assert fall.depth == pytest.approx(1, abs=0.03)
