@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _answer(options: argparse.Namespace, began: float) -> int:
     try:
-        if options.describe_params:
+        if options.explain:
+            print(_explained(options.logdir), end="")
+        elif options.describe_params:
             print(params.describe(), end="")
         elif options.describe_metrics:
             print(scalars.describe(), end="")
@@ -51,6 +53,16 @@ def _answer(options: argparse.Namespace, began: float) -> int:
         return _fail(ExitCode.FAILED, f"out of memory: {error}" if str(error) else "out of memory")
     except KeyboardInterrupt:
         return _fail(ExitCode.FAILED, "interrupted; whole files are kept")
+
+
+def _explained(logdir: Path) -> str:
+    from ppo.study.explain import explain
+    from ppo.study.history import HistoryError
+
+    try:
+        return explain(logdir)
+    except HistoryError as error:
+        raise FolderError(str(error)) from error
 
 
 def _command(options: argparse.Namespace, began: float) -> int:
@@ -154,6 +166,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     does.add_argument(
         "--watch", type=_count, nargs="?", const=1, metavar="GAMES", help="record videos"
+    )
+    does.add_argument(
+        "--explain",
+        action="store_true",
+        help="from the run's log: did the policy fall, when, how far, and what came first",
     )
     does.add_argument(
         "--describe-params",

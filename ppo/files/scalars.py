@@ -9,13 +9,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """A scalar: what it measures, its unit, its healthy range, the remedy outside that range."""
+    """A scalar: what it measures, its unit, how it goes in a healthy run, and the remedy if not;
+    and the limits that no healthy run was seen to leave for several log entries in a row.
+    """
 
     tag: str
     unit: str
     meaning: str
     healthy: str
     remedy: str
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def limits(self) -> str:
+        """The limits in words."""
+        if self.low is not None and self.high is not None:
+            return f"{self.low:g} to {self.high:g}"
+        if self.low is not None:
+            return f"above {self.low:g}"
+        return "" if self.high is None else f"below {self.high:g}"
+
+    @property
+    def good(self) -> str:
+        """The limits, and how it goes in a healthy run."""
+        return "; ".join(filter(None, [self.limits, self.healthy]))
 
 
 METRICS: tuple[Metric, ...] = (
@@ -97,6 +115,7 @@ METRICS: tuple[Metric, ...] = (
         "mean of the surrogate",
         "slightly below 0",
         "above 0: the updates are too large, lower the learning rate",
+        high=0.05,
     ),
     Metric(
         "train/surrogate_gain",
@@ -110,9 +129,10 @@ METRICS: tuple[Metric, ...] = (
         "train/surrogate_gain_last",
         "",
         "the same in the last epoch that ran",
-        "above 0",
+        "above 0 on the mean",
         "below 0: the update ended worse than it began, by its own measure: lower learning_rate, "
         "or let it repair itself: more epochs, no target_kl, target_kl_if_improved",
+        low=-0.03,
     ),
     Metric(
         "train/value_loss",
@@ -128,20 +148,23 @@ METRICS: tuple[Metric, ...] = (
         "minus the mean entropy of the policy; -log(number of actions) when it is uniform",
         "rises slowly from -log(number of actions) towards 0",
         "near 0 early: premature convergence, raise entropy_coef; never rises: lower it",
+        high=-0.02,
     ),
     Metric(
         "train/approx_kl",
         "nats",
         "mean of (r - 1) - log r, an estimate of KL(old | new), over all epochs",
         "0.001 to 0.03",
-        "above 0.05: lower the learning rate, or set target_kl; a jump often precedes a collapse",
+        "above: lower the learning rate; target_kl alone can make it worse, see docs/collapse.md",
+        high=0.05,
     ),
     Metric(
         "train/approx_kl_max",
         "nats",
         "largest mean of an epoch of the update",
-        "below 0.05",
+        "",
         "as for train/approx_kl",
+        high=0.1,
     ),
     Metric(
         "train/clip_fraction",
@@ -149,6 +172,7 @@ METRICS: tuple[Metric, ...] = (
         "samples whose ratio is more than the clip range from 1, whatever the target",
         "0.05 to 0.3",
         "above: smaller steps; 0: larger ones",
+        high=0.4,
     ),
     Metric(
         "train/explained_variance",
@@ -164,13 +188,15 @@ METRICS: tuple[Metric, ...] = (
         "global norm of the gradient, before it is clipped",
         "0.1 to 5",
         "always far above max_grad_norm: clipping sets the size of every step",
+        high=10.0,
     ),
     Metric(
         "train/grad_cut",
         "share",
         "share of the gradient that the clip of its norm cut, 1 - max_grad_norm / norm",
-        "below 0.9",
+        "",
         "near 1: clipping sets the size of every step",
+        high=0.95,
     ),
     Metric("train/n_updates", "epochs", "epochs so far, as Stable-Baselines3 counts", "rises", ""),
     Metric(
@@ -186,6 +212,7 @@ METRICS: tuple[Metric, ...] = (
         "mean of H' = sum of pi (1 - pi) over the actions",
         "falls slowly from 1 - 1/N (uniform over N actions)",
         "near 0: the policy is nearly deterministic, and the value loss alone drives the trunk",
+        low=0.02,
     ),
     Metric(
         "train/value_scale",
@@ -205,17 +232,27 @@ METRICS: tuple[Metric, ...] = (
         "train/beyond_target",
         "share",
         "samples whose ratio is beyond its target, where the clipped loss has no gradient",
-        "below 0.2",
+        "",
         "rising: updates for other samples move these too; smaller steps, fewer epochs, or a loss "
         "that pulls back",
+        high=0.4,
     ),
-    Metric("train/ratio", "", "mean of r = pi / pi_old", "0.99 to 1.01", "as for train/approx_kl"),
+    Metric(
+        "train/ratio",
+        "",
+        "mean of r = pi / pi_old",
+        "",
+        "as for train/approx_kl",
+        low=0.9,
+        high=1.1,
+    ),
     Metric(
         "train/ratio_max",
         "",
         "largest ratio of any sample in any epoch",
-        "below 3",
+        "mostly below 5",
         "large while train/approx_kl is small: a rare action was taken; both large: smaller steps",
+        high=30.0,
     ),
     Metric(
         "train/ratio_distance",
@@ -223,28 +260,32 @@ METRICS: tuple[Metric, ...] = (
         "mean of |r - 1|",
         "below the clip range",
         "as for train/approx_kl",
+        high=0.3,
     ),
     Metric(
         "train/ratio_above",
         "",
         "mean ratio of the samples above 1 + clip_range; empty if there are none",
-        "below 2",
+        "",
         "rising: ratios escape where the clipped loss has no gradient; smaller steps, or a loss "
         "that pulls back",
+        high=2.5,
     ),
     Metric(
         "train/ratio_below",
         "",
         "mean ratio of the samples below 1 - clip_range; empty if there are none",
-        "above 0.4",
+        "",
         "falling: as above",
+        low=0.3,
     ),
     Metric(
         "train/minibatch_kl_max",
         "nats",
         "largest mean approximate KL of a minibatch, before its step",
-        "below 0.1",
+        "",
         "above: the update went too far; minibatch_kl_limit ends it there",
+        high=0.3,
     ),
     Metric(
         "train/minibatch_kl_argmax",
@@ -264,8 +305,9 @@ METRICS: tuple[Metric, ...] = (
         "train/advantage_scale",
         "",
         "what normalising multiplies them by, 1 over that; empty if all are equal",
-        "below 30",
+        "",
         "far above: noise is blown up to the size of a signal; see advantage_std_floor",
+        high=100.0,
     ),
     Metric(
         "epochs/approx_kl_{epoch}",
@@ -295,8 +337,9 @@ METRICS: tuple[Metric, ...] = (
         "share",
         "share of the value loss in the shared trunk's gradient, "
         "|g_v| / (|g_v| + |g_p|), before the update",
-        "0.2 to 0.8",
+        "falls as the policy gets better",
         "near 1: the value drives the trunk; lower value_coef or try value_rescaling",
+        high=0.9,
     ),
     Metric(
         "trunk/value_cosine",
@@ -312,6 +355,7 @@ METRICS: tuple[Metric, ...] = (
         "that carry 99 percent of the squared ones, of as many samples as the layer has units",
         "steady",
         "falling towards 1: the layer tells the observations apart no longer",
+        low=2.0,
     ),
     Metric(
         "trunk/preactivation_norm",
@@ -352,15 +396,17 @@ METRICS: tuple[Metric, ...] = (
         "layers/change_{layer}",
         "share",
         "norm of that movement relative to the norm of the layer's weights",
-        "below 0.05",
+        "mostly below 0.1",
         "above: lower learning_rate",
+        high=0.6,
     ),
     Metric(
         "layers/dead_{trunk_layer}",
         "share",
         "units of the layer that are 0 for every sample and position of a minibatch",
-        "below 0.5, steady",
+        "steady",
         "rising: units die; lower learning_rate, or try another picture_scaling",
+        high=0.7,
     ),
     Metric(
         "eval/mean_reward",
@@ -399,7 +445,7 @@ def tags(num_epochs: int, layers: Sequence[str], num_actions: int) -> list[str]:
 def describe(markdown: bool = False) -> str:
     """Every scalar with unit, meaning, healthy range and remedy: one line each, or a table."""
     rows: list[tuple[str, ...]]
-    rows = [(m.tag, m.unit, m.meaning, m.healthy, m.remedy) for m in METRICS]
+    rows = [(m.tag, m.unit, m.meaning, m.good, m.remedy) for m in METRICS]
     if markdown:
         rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
     else:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from ppo.envs.catalog import rules_of
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans
+from ppo.health import Health
 from ppo.params import ResolvedParams
 from ppo.play import replay
 from ppo.play.evaluate import evaluate, store
@@ -24,7 +25,7 @@ class Logger:
 
     def __init__(self, log: Log, display: Display, interval: int, step: int):
         self.log, self.display, self.interval = log, display, interval
-        self.means, self.due = RunningMeans(), False
+        self.means, self.due, self.health = RunningMeans(), False, Health()
         self._last = step, time.perf_counter()
 
     def see(self, iteration: Iteration) -> None:
@@ -42,6 +43,8 @@ class Logger:
         scalars["system/rss_mb"] = _resident_mib()
         self.log.write(step, scalars)
         self.display.show(step, scalars)
+        for message in self.health.see(scalars):
+            self.display.say(f"step {step:,}: {message}")
         self.due = False
 
 

@@ -23,7 +23,7 @@ def rows(run: Path) -> list[Row]:
     and so on; each has its step, and what is not empty. Raises FolderError and HistoryError.
     """
     check_run(run)
-    own = _own(run)
+    own = own_rows(run)
     origin = fork_of(run)
     if origin is None:
         return own
@@ -57,7 +57,8 @@ def points(row: Mapping[str, float]) -> float:
     return row["rollout/ep_rew_mean"] / steps if steps else math.nan
 
 
-def _own(run: Path) -> list[Row]:
+def own_rows(run: Path) -> list[Row]:
+    """The log entries of a run itself. Raises HistoryError."""
     path = RunFolder(run).progress
     try:
         found = [

@@ -14,19 +14,16 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppo import checkpoint
-from ppo.checkpoint import CheckpointError
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import Params, ParamsError, load
+from ppo.params import ParamsError, load
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
 from ppo.study import curves
-from ppo.study.command import RUN_ATARI, Children, on_stop
+from ppo.study.command import Children, on_stop
 from ppo.study.curves import Curve, CurveError
 from ppo.study.grid import (
     FIGURE,
@@ -46,8 +43,7 @@ from ppo.study.grid import (
     to_show,
     well_formed,
 )
-
-Call = Callable[..., int]
+from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
 
 STOPPED = "stopped; call the same command again to resume"
 
@@ -63,66 +59,29 @@ class Plan:
     shown: dict[str, list[Path]]
 
 
-def finished(run: Run, params: Params) -> bool:
-    """Whether the newest valid checkpoint is of the last step, and nothing of it is still due.
-
-    A run that ended at its ``stop_at_score`` is not known here; its resume says that it is done.
-    """
-    try:
-        newest = checkpoint.newest(RunFolder(run.folder))
-    except (CheckpointError, OSError):
-        return False
-    due = newest.session.due
-    return newest.step >= params.whole_steps and not (due.log or due.evaluation)
-
-
 def go(run: Run, pfile: Path, call: Call = subprocess.call) -> int:
-    """Start the run, or resume it; returns the command's exit code. Its output goes to
-    ``NAME.log`` beside its folder. ``call`` is as ``subprocess.call``.
+    """Start the run, or resume it; returns the command's exit code. ``call`` is as
+    ``subprocess.call``.
     """
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
     what = [f"--pfile={pfile}", *itertools.chain(*(("--set", text) for text in run.overrides))]
     if RunFolder(run.folder).params.exists():
         changed = changes(run, load(pfile, run.overrides))
         sets = (f"{key}={json.dumps(value)}" for key, value in changed.items())
         what = ["--resume", *itertools.chain(*(("--set", text) for text in sets))]
-    with open(run.log, "a") as log:
-        command = [*RUN_ATARI, f"--logdir={run.folder}", *what]
-        return call(command, stdout=log, stderr=log)
+    return call_with_log(run, what, call)
 
 
 def sweep(runs: Sequence[Run], pfile: Path, workers: int, children: Children) -> list[str]:
     """Make all runs, ``workers`` at a time. Returns a line for each that did not come to its end,
     except those that were stopped with ``children``.
     """
-    with on_stop(children.stop), ThreadPoolExecutor(workers) as pool:
-        outcomes = list(pool.map(lambda run: _outcome(run, pfile, children), runs))
-    return [
-        f"{run.name}: {outcome}" for run, outcome in zip(runs, outcomes, strict=True) if outcome
-    ]
-
-
-def _outcome(run: Run, pfile: Path, children: Children) -> str:
-    """How a run ended, if not well."""
-    if children.stopped:
-        return ""
-    try:
-        if finished(run, load(pfile, run.overrides)):
-            _say(f"{run.name}: was done already")
-            return ""
-        _say(f"{run.name}: begins")
-        code = go(run, pfile, children.call)
-    except (ParamsError, OSError) as error:
-        return " ".join(str(error).splitlines())
-    if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:
-        return ""
-    said = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
-    _say(f"{run.name}: {said}")
-    return "" if code == 0 else said
-
-
-def _say(text: str) -> None:
-    print(curves.legible(text), flush=True)
+    return run_all(
+        runs,
+        workers,
+        children,
+        lambda run: finished(run, load(pfile, run.overrides)),
+        lambda run, call: go(run, pfile, call),
+    )
 
 
 def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
@@ -152,11 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with on_stop(signal.default_int_handler):
             return _go(_plan(options))
     except ParamsError as error:
-        return _fail(ExitCode.REFUSED, str(error))
+        return fail(ExitCode.REFUSED, str(error))
     except OSError as error:
-        return _fail(ExitCode.FAILED, str(error))
+        return fail(ExitCode.FAILED, str(error))
     except KeyboardInterrupt:
-        return _fail(ExitCode.STOPPED, STOPPED)
+        return fail(ExitCode.STOPPED, STOPPED)
 
 
 def _go(plan: Plan) -> ExitCode:
@@ -172,13 +131,8 @@ def _go(plan: Plan) -> ExitCode:
     for line in failed:
         print(line, file=sys.stderr)
     if children.stopped:
-        return _fail(ExitCode.STOPPED, STOPPED)
+        return fail(ExitCode.STOPPED, STOPPED)
     return ExitCode.FAILED if failed or not (plan.runs or drawn) else ExitCode.DONE
-
-
-def _fail(code: ExitCode, message: str) -> ExitCode:
-    print(message, file=sys.stderr)
-    return code
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 RANKS = (
     "params advantages losses falls outcomes presets distribution process",
     "files schedules",
-    "envs model checkpoint objective optimizer flight",
+    "envs model checkpoint objective optimizer flight health",
     "policy update diagnostics resolve tally",
     "rollout",
     "trainer",
     "play",
     "runs",
     "train study",
-    "run_atari sweep drill",
+    "run_atari sweep drill autopsy",
 )
 WINGS = {
     "process": ("exit_codes keys arrays device streams", "signals"),
@@ -33,7 +33,13 @@ WINGS = {
     "envs": ("roms", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
     "play": ("replay evaluate", "recorder show"),
     "runs": ("terminal start guard", "keeper observers verifier", "loop", "session"),
-    "study": ("curves command broken_envs grid", "history sweep drill"),
+    "study": (
+        "curves command broken_envs grid changes",
+        "history parallel verdict",
+        "signs",
+        "explain",
+        "sweep drill autopsy",
+    ),
 }
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 RANK_IN_WING = {

@@ -1,0 +1,118 @@
+"""Faults planted in healthy runs, to see whether `run_atari.py --explain` finds them.
+
+    python -m benchmarks.faults --fault="learning rate x 10" --at-update=20 --logdir=DIR \
+        --fork=RUN[@STEP] --set total_steps=400000
+    python -m benchmarks.faults --table DIR...
+
+A fault begins at one update, without a trace in the settings.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ppo import trainer
+from ppo.trainer import Trainer
+
+Update = Callable[..., Any]
+
+
+def _wrapped(owner: object, method: str, around: Update) -> None:
+    call = getattr(owner, method)
+    setattr(owner, method, lambda *arguments: around(call, *arguments))
+
+
+def _rate(learner: Trainer) -> None:
+    def faster(update: Update, batch: Any, key: Any, rate: float, *rest: Any) -> Any:
+        return update(batch, key, 10 * rate, *rest)
+
+    _wrapped(learner.updater, "update", faster)
+
+
+def _clip_off(learner: Trainer) -> None:
+    def unclipped(
+        update: Update, batch: Any, key: Any, rate: float, clip_range: float, smoothed: Any
+    ) -> Any:
+        return update(batch, key, rate, 1e6, smoothed)
+
+    _wrapped(learner.updater, "update", unclipped)
+
+
+def _rewards(learner: Trainer) -> None:
+    def large(collect: Update, *arguments: Any) -> Any:
+        rollout = collect(*arguments)
+        return replace(rollout, rewards=1000 * rollout.rewards)
+
+    _wrapped(learner.collector, "collect", large)
+
+
+def _with_settings(**changes: object) -> Callable[[Trainer], None]:
+    def change(learner: Trainer) -> None:
+        import tensorflow as tf
+
+        learner.params = learner.params.model_copy(update=changes)
+        for part, function in ((learner.updater, "_update"), (learner.diagnostics, "_measure")):
+            part.params = learner.params
+            part._graph = tf.function(getattr(part, function))
+
+    return change
+
+
+def _value_coefficient(learner: Trainer) -> None:
+    _with_settings(value_coef=100 * learner.params.value_coef)(learner)
+
+
+def _weights(learner: Trainer) -> None:
+    rng = np.random.default_rng(1)
+    weights = learner.model.get_weights()
+    trunk = len(weights) - 4  # two heads, each a kernel and its biases
+    noisy = [
+        w + w.std() * rng.normal(size=w.shape) if n < trunk else w for n, w in enumerate(weights)
+    ]
+    learner.model.set_weights(noisy)
+
+
+FAULTS: dict[str, Callable[[Trainer], None]] = {
+    "learning rate x 10": _rate,
+    "lambda 0": _with_settings(gae_lambda=0.0),
+    "clip off": _clip_off,
+    "rewards x 1000": _rewards,
+    "value coefficient x 100": _value_coefficient,
+    "entropy coefficient 0.5": _with_settings(entropy_coef=0.5),
+    "trunk's weights perturbed": _weights,
+}
+
+
+def plant(fault: str, update: int) -> None:
+    """Plant a fault in the runs of this process, before their update of that number, from 1."""
+    iterate, count = Trainer._iterate, 0
+
+    def faulty(self: Trainer, stop: Callable[[], bool]) -> trainer.Iteration:
+        nonlocal count
+        count += 1
+        if count == update:
+            FAULTS[fault](self)
+        return iterate(self, stop)
+
+    Trainer._iterate = faulty  # type: ignore[method-assign]
+
+
+def main() -> int:
+    """Plant the fault, and hand the rest to the command."""
+    import run_atari
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fault", choices=["none", *FAULTS], required=True)
+    parser.add_argument("--at-update", type=int, default=20)
+    options, rest = parser.parse_known_args()
+    if options.fault != "none":
+        plant(options.fault, options.at_update)
+    return run_atari.main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

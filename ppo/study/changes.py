@@ -1,0 +1,149 @@
+"""What an autopsy changes, one thing at a time, and what it means if that prevents the fall."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ppo.params import ResolvedParams
+
+UNCHANGED = "unchanged"
+RATES = (2, 4, 8)  # what the learning rate is divided by, for the effect of smaller steps alone
+FLOOR_SHARE = 5.0  # times the deviation of the advantages before the fall
+UNKNOWN_FLOOR = 0.3  # of a log that does not have it: about that of Pong early in training
+KL_LIMIT = 0.05
+
+
+@dataclass(frozen=True)
+class Change:
+    """Settings that differ from those of the run that fell; ``meaning`` is the cause if they
+    prevent the fall at equal KL.
+    """
+
+    name: str
+    settings: Mapping[str, object]
+    meaning: str
+
+    @property
+    def shown(self) -> str:
+        """The settings as they are given on a command line."""
+        texts = (v if isinstance(v, str) else json.dumps(v) for v in self.settings.values())
+        return " ".join(f"{key}={text}" for key, text in zip(self.settings, texts, strict=True))
+
+
+def smaller_rates(learning_rate: float) -> list[Change]:
+    """The run with smaller steps and nothing else: what any change has to be compared with."""
+    return [
+        Change(f"rate / {part}", {"learning_rate": learning_rate / part}, "the steps are too large")
+        for part in RATES
+    ]
+
+
+def of_cause(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
+    """The changes that tell the possible causes apart, for a run with these settings."""
+    return [*_of_epochs(params), *_of_gradient(params, advantage_std), *_of_objective(params)]
+
+
+def _of_epochs(params: ResolvedParams) -> list[Change]:
+    many = params.num_epochs
+    if params.target_kl is None:
+        fewer = max(1, many // 3)
+        found = [
+            Change(
+                f"{fewer} epochs" if fewer > 1 else "1 epoch",
+                {"num_epochs": fewer},
+                "later epochs overfit the rollout",
+            ),
+            Change(
+                "twice the epochs",
+                {"num_epochs": 2 * many},
+                "the update ends before later epochs repair what its first steps broke",
+            ),
+        ]
+        return found if many > 1 else found[1:]
+    repaired = (
+        "early stopping ends the update before later epochs repair what its first steps broke"
+    )
+    off: dict[str, object] = {"target_kl": None, "target_kl_if_improved": False}
+    found = [
+        Change("no early stop", off, repaired),
+        Change("2 epochs, no early stop", off | {"num_epochs": 2}, repaired),
+    ]
+    if not params.target_kl_if_improved:
+        found.append(Change("stop only if improved", {"target_kl_if_improved": True}, repaired))
+    return found
+
+
+def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
+    found = []
+    if params.normalize_advantages:
+        floor = FLOOR_SHARE * advantage_std if advantage_std else UNKNOWN_FLOOR
+        found.append(
+            Change(
+                "advantages floored",
+                {"advantage_std_floor": round(floor, 3)},
+                "normalising blows the advantages' noise up to the size of a signal",
+            )
+        )
+    if params.num_minibatches >= 4:
+        found.append(
+            Change(
+                "minibatches x 4 in size",
+                {"num_minibatches": params.num_minibatches // 4},
+                "the gradient of so small a minibatch is noise",
+            )
+        )
+    if params.value_gradient == "shared":
+        found.append(
+            Change(
+                "value detached",
+                {"value_gradient": "detached"},
+                "the value's gradient drives the shared trunk",
+            )
+        )
+    return [
+        *found,
+        Change(
+            "beta 2 of 0.9",
+            {"adam_beta_2": 0.9},
+            "Adam's second moment lags behind the gradient",
+        ),
+        Change(
+            "moments reset",
+            {"adam_reset": True},
+            "Adam's moments are of another policy's gradients",
+        ),
+        Change(
+            "KL limit per minibatch",
+            {"minibatch_kl_limit": KL_LIMIT},
+            "single steps within an update go too far",
+        ),
+    ]
+
+
+def _of_objective(params: ResolvedParams) -> list[Change]:
+    clip = round(params.clip_range / 4, 4)
+    changes = [
+        Change("clip range / 4", {"clip_range": clip}, "the clip range is too wide"),
+        Change(
+            "features held",
+            {"feature_drift_coef": 1.0},
+            "the last hidden layer drifts away from what the heads read",
+        ),
+    ]
+    if params.delta_target_policy == "probability":
+        changes.append(
+            Change(
+                "logit target",
+                {"delta_target_policy": "logit"},
+                "likely actions are pushed as far as unlikely ones",
+            )
+        )
+    if not (params.slope_beyond_target or params.quadratic_policy_loss):
+        changes.append(
+            Change(
+                "quadratic loss",
+                {"quadratic_policy_loss": True},
+                "ratios escape where the clipped loss is flat",
+            )
+        )
+    return changes

@@ -1,0 +1,88 @@
+"""Runs side by side, each in its own process."""
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ppo import checkpoint
+from ppo.checkpoint import CheckpointError
+from ppo.files.folder import RunFolder
+from ppo.params import Params, ParamsError
+from ppo.process.exit_codes import ExitCode
+from ppo.study import curves
+from ppo.study.command import RUN_ATARI, Children, on_stop
+from ppo.study.grid import Run
+
+Call = Callable[..., int]
+
+
+def run_all(
+    runs: Sequence[Run],
+    workers: int,
+    children: Children,
+    done: Callable[[Run], bool],
+    go: Callable[[Run, Call], int],
+) -> list[str]:
+    """Make all runs that are not done, ``workers`` at a time; ``go`` starts or resumes one with a
+    function like ``subprocess.call``, and returns its exit code. Returns a line for each that did
+    not come to its end, except those that were stopped with ``children``.
+    """
+
+    def outcome(run: Run) -> str:
+        return _outcome(run, children, done, go)
+
+    with on_stop(children.stop), ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(outcome, runs))
+    return [f"{run.name}: {said}" for run, said in zip(runs, outcomes, strict=True) if said]
+
+
+def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
+    """Call the command for a run; its output goes to ``NAME.log`` beside its folder."""
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(run.log, "a") as log:
+        return call([*RUN_ATARI, f"--logdir={run.folder}", *arguments], stdout=log, stderr=log)
+
+
+def finished(run: Run, params: Params) -> bool:
+    """Whether the newest valid checkpoint is of the last step, and nothing of it is still due.
+
+    A run that ended at its ``stop_at_score`` is not known here; its resume says that it is done.
+    """
+    try:
+        newest = checkpoint.newest(RunFolder(run.folder))
+    except (CheckpointError, OSError):
+        return False
+    due = newest.session.due
+    return newest.step >= params.whole_steps and not (due.log or due.evaluation)
+
+
+def fail(code: ExitCode, message: str) -> ExitCode:
+    """Print the message as an error; returns the code."""
+    print(message, file=sys.stderr)
+    return code
+
+
+def _outcome(
+    run: Run, children: Children, done: Callable[[Run], bool], go: Callable[[Run, Call], int]
+) -> str:
+    """How a run ended, if not well."""
+    if children.stopped:
+        return ""
+    try:
+        if done(run):
+            _say(f"{run.name}: was done already")
+            return ""
+        _say(f"{run.name}: begins")
+        code = go(run, children.call)
+    except (ParamsError, OSError) as error:
+        return " ".join(str(error).splitlines())
+    if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:
+        return ""
+    said = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
+    _say(f"{run.name}: {said}")
+    return "" if code == 0 else said
+
+
+def _say(text: str) -> None:
+    print(curves.legible(text), flush=True)

@@ -1,0 +1,189 @@
+"""What the forks of an autopsy say: a table, a figure, and the cause."""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppo.files.folder import write_whole
+from ppo.study.changes import UNCHANGED, Change
+
+HELD = 0.5  # share of the height that a policy must keep, of which a fall takes half
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The forks with one change, one number for each seed: the share of the height at the end and
+    where it was lowest, the mean KL of an update, and the gain of the surrogate in its last epoch.
+    """
+
+    change: Change
+    end: np.ndarray
+    lowest: np.ndarray
+    kl: np.ndarray
+    gain: np.ndarray
+
+    @property
+    def held(self) -> int:
+        """Forks that did not fall."""
+        return int((self.end >= HELD).sum())
+
+    @property
+    def forks(self) -> int:
+        """Forks in all."""
+        return len(self.end)
+
+
+def fisher(held: int, of: int, others_held: int, of_others: int) -> float:
+    """Two-sided p of Fisher's exact test that two groups hold equally often: the probability, given
+    how many hold in all, of a split that is no more probable than this one.
+    """
+    total, all_held = of + of_others, held + others_held
+
+    def probability(count: int) -> float:
+        ways = math.comb(of, count) * math.comb(of_others, all_held - count)
+        return ways / math.comb(total, all_held)
+
+    possible = range(max(0, all_held - of_others), min(of, all_held) + 1)
+    here = probability(held)
+    return sum(p for p in map(probability, possible) if p <= here * (1 + 1e-9))
+
+
+def interval(values: np.ndarray, resamples: int = 2000) -> tuple[float, float]:
+    """The 95 percent interval of the mean, by bootstrap over the seeds."""
+    draws = np.random.default_rng(0).integers(0, len(values), (resamples, len(values)))
+    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
+    """The control whose KL is nearest, by ratio."""
+    return min(
+        controls, key=lambda control: abs(math.log(_positive(control.kl.mean()) / _positive(kl)))
+    )
+
+
+def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
+    """What a change does, compared with the run unchanged, and then with the control of the nearest
+    KL among the smaller rates and the run unchanged.
+    """
+    control = nearest(float(outcome.kl.mean()), controls)
+    if outcome.held <= unchanged.held or not _differ(outcome, unchanged):
+        return "falls as well" if outcome.held <= outcome.forks / 2 else "cannot be told apart"
+    if _differ(outcome, control) and outcome.held > control.held:
+        return f"prevents it at equal KL ({control.change.name} holds {control.held})"
+    return f"prevents it as smaller steps do ({control.change.name} holds {control.held})"
+
+
+def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The changes that prevent the fall at equal KL, the one that keeps most first."""
+    unchanged, controls, changed = parted(outcomes)
+    found = [of for of in changed if "equal KL" in judged(of, unchanged, controls)]
+    return sorted(found, key=lambda of: -of.end.mean())
+
+
+def parted(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
+    """The run unchanged; it and the smaller rates, the controls; the changes."""
+    unchanged = next(of for of in outcomes if of.change.name == UNCHANGED)
+    rates = [of for of in outcomes if set(of.change.settings) == {"learning_rate"}]
+    changed = [of for of in outcomes if of is not unchanged and of not in rates]
+    return unchanged, [unchanged, *rates], changed
+
+
+def verdict(outcomes: Sequence[Outcome]) -> str:
+    """The cause in words."""
+    unchanged, controls, _ = parted(outcomes)
+    again = unchanged.forks - unchanged.held
+    said = f"Unchanged, {again} of {unchanged.forks} forks fall."
+    if unchanged.held > unchanged.forks / 5:
+        return f"{said} The fall depends on chance: fork earlier, or with more seeds."
+    found = causes(outcomes)
+    if found:
+        lines = [
+            f"- **{of.change.meaning}**: with `{of.change.shown}` {of.held} of {of.forks} hold"
+            for of in found
+        ]
+        return "\n".join([f"{said} What prevents it at equal KL:", "", *lines])
+    holding = [of for of in controls[1:] if _differ(of, unchanged) and of.held > unchanged.held]
+    if holding:
+        largest = max(holding, key=lambda of: of.kl.mean())
+        return (
+            f"{said} No change prevents it at equal KL, but smaller steps do: **the steps are too "
+            f"large** (`{largest.change.shown}`: {largest.held} of {largest.forks} hold)."
+        )
+    return f"{said} Nothing that was tried prevents it, not even smaller steps."
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """One row for each change, as Markdown."""
+    unchanged, controls, changed = parted(outcomes)
+    lines = [
+        "| change | settings | hold | end (95 %) | lowest | KL an update | gain | verdict |",
+        "| --- | --- | --: | --: | --: | --: | --: | --- |",
+    ]
+    for of in [*controls, *changed]:
+        low, high = interval(of.end)
+        said = "" if of in controls else judged(of, unchanged, controls)
+        lines.append(
+            f"| {of.change.name} | `{of.change.shown or '-'}` | {of.held} of {of.forks} | "
+            f"{of.end.mean():.2f} ({low:.2f} to {high:.2f}) | {of.lowest.mean():.2f} | "
+            f"{of.kl.mean():.3f} | "
+            f"{of.gain.mean():+.3f} | {said} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
+    """Draw what each change keeps over its KL, beside the curve of the controls."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    _, controls, changed = parted(outcomes)
+    figure, axes = pyplot.subplots(figsize=(10, 6), layout="constrained")
+    controls = sorted(controls, key=lambda of: of.kl.mean())
+    means = [(of.kl.mean(), of.end.mean()) for of in controls]
+    axes.plot(*zip(*means, strict=True), "o-", color="black", label="unchanged, and smaller rates")
+    for of in controls:
+        axes.annotate(
+            of.change.name, (of.kl.mean(), of.end.mean()), (5, -12), textcoords="offset points"
+        )
+    colours = pyplot.get_cmap("tab20")
+    for number, of in enumerate(changed):
+        low, high = interval(of.end)
+        mean = of.end.mean()
+        axes.errorbar(
+            of.kl.mean(),
+            mean,
+            [[mean - low], [high - mean]],
+            fmt="s",
+            capsize=3,
+            color=colours(number % 20),
+            label=f"{of.change.name} ({of.held}/{of.forks})",
+        )
+    axes.axhline(HELD, color="grey", linestyle=":")
+    axes.set(
+        xscale="log",
+        xlabel="mean approximate KL of an update",
+        ylabel="share of the height at the end",
+    )
+    axes.set_title(title, parse_math=False)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png")
+    pyplot.close(figure)
+    write_whole(path, content.getvalue())
+
+
+def _differ(one: Outcome, other: Outcome) -> bool:
+    return fisher(one.held, one.forks, other.held, other.forks) < SIGNIFICANT
+
+
+def _positive(kl: float) -> float:
+    return max(float(kl), 1e-9)

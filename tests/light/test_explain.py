@@ -1,0 +1,168 @@
+"""Explaining a run from its log: logs that are written down, with one thing wrong in each."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppo import health
+from ppo.files.folder import HoldsNoRun
+from ppo.health import ENTRIES, Health
+from ppo.study import history, signs
+from ppo.study.explain import explain
+from ppo.study.history import HistoryError
+
+HEALTHY = {
+    "rollout/points_per_step": 0.01,
+    "train/approx_kl": 0.01,
+    "train/ratio_distance": 0.08,
+    "train/target_distance": 0.2,
+    "train/clip_range": 0.2,
+    "train/entropy_loss": -1.0,
+    "train/grad_norm": 1.0,
+    "train/advantage_std": 0.25,
+    "train/value_loss": 0.03,
+    "layers/change_conv1": 0.02,
+    "layers/change_policy": 0.03,
+    "train/minibatch_kl_max": 0.03,
+    "train/minibatch_kl_argmax": 31.0,
+}
+FAULT_AT = 40  # an entry, from 0
+
+
+def log(**faults: float) -> list[dict[str, float]]:
+    """Sixty entries of a healthy run with a little noise; each fault multiplies a scalar from the
+    entry FAULT_AT on.
+    """
+    rng = np.random.default_rng(3)
+    rows = []
+    for entry in range(60):
+        row = {tag: value * math.exp(rng.normal(0, 0.03)) for tag, value in HEALTHY.items()}
+        row["train/target_distance"], row["train/clip_range"] = 0.2, 0.2
+        row["step"] = 1000.0 * (entry + 1)
+        for tag, factor in faults.items() if entry >= FAULT_AT else ():
+            name = tag.replace("__", "/")
+            row[name] *= factor
+        rows.append(row)
+    return rows
+
+
+def written(folder: Path, rows: list[dict[str, float]], params: str = "{}") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.json").write_text(params)
+    with open(folder / "progress.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, ["step", *[tag for tag in rows[0] if tag != "step"]])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+FAULTS = {
+    signs.STEPS: {"layers__change_conv1": 8, "layers__change_policy": 8, "train__approx_kl": 20},
+    signs.REWARDS: {"train__advantage_std": 1000, "train__value_loss": 1e6, "train__grad_norm": 50},
+    signs.TRUST: {"train__target_distance": 1e6, "train__ratio_distance": 3},
+    signs.WEIGHTS: {"rollout__points_per_step": 0.2, "train__value_loss": 5},
+    signs.VALUE: {"train__grad_norm": 30},
+    signs.ENTROPY: {"train__entropy_loss": 1.5, "train__ratio_distance": 3},
+    signs.ADVANTAGES: {"train__advantage_std": 0.2},
+}
+
+
+@pytest.mark.parametrize("cause", FAULTS, ids=lambda cause: cause.name)
+def test_each_class_of_cause_is_named_with_its_entry(cause, tmp_path):
+    run = written(tmp_path / "run", log(**FAULTS[cause]))
+    text = explain(run)
+    assert f"a sign of: {cause.name}" in text
+    assert cause.remedy in text
+    assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
+
+
+def test_nothing_is_found_in_a_healthy_log(tmp_path):
+    text = explain(written(tmp_path / "run", log()))
+    assert "did not fall" in text and "nothing left its own band" in text
+    assert "autopsy" not in text and "in the last" not in text
+
+
+def test_a_fall_is_told_with_its_depth_the_minibatch_and_the_autopsy(tmp_path):
+    rows = log(**FAULTS[signs.STEPS])
+    for entry, row in enumerate(rows):
+        row["rollout/points_per_step"] += -0.02 if entry > FAULT_AT else 0.0
+    text = explain(written(tmp_path / "run", rows))
+    assert "the policy fell, from 0.01" in text and "% of its height" in text
+    assert f"ended at step {1000 * (FAULT_AT + 1):,}" in text
+    assert "of minibatch 3" in text
+    assert f"python -m ppo.autopsy {tmp_path / 'run'}" in text
+
+
+def test_a_log_that_is_short_says_so(tmp_path):
+    assert "too few" in explain(written(tmp_path / "run", log()[:5]))
+
+
+def test_a_folder_without_a_run_or_with_a_broken_log_is_refused(tmp_path):
+    with pytest.raises(HoldsNoRun):
+        explain(tmp_path / "nowhere")
+    run = written(tmp_path / "run", log())
+    run.joinpath("progress.csv").write_text("step,train/approx_kl\n1000,much\n")
+    with pytest.raises(HistoryError, match="not the log of a run"):
+        explain(run)
+
+
+def fork(folder: Path, origin: Path, step: int, rows: list[dict[str, float]]) -> Path:
+    run = written(folder, rows)
+    told = {"run": str(origin), "step": step, "changes": {"gamma": [0.9, 0.5], "seed": [1, 2]}}
+    (run / "origin.json").write_text(json.dumps(told))
+    return run
+
+
+def test_the_log_of_a_fork_goes_on_from_that_of_its_origin(tmp_path):
+    rows = log()
+    origin = written(tmp_path / "origin", rows)
+    second = fork(tmp_path / "second", origin, 20_000, rows[20:30])
+    third = fork(tmp_path / "third", second, 25_000, rows[25:])
+    assert [row["step"] for row in history.rows(third)] == [row["step"] for row in rows]
+    assert "forked at step 25,000, with gamma from 0.9 to 0.5, seed from 1 to 2" in explain(third)
+
+
+def test_a_fork_whose_origin_is_gone_has_its_own_log(tmp_path):
+    run = fork(tmp_path / "run", tmp_path / "gone", 20_000, log()[20:])
+    assert len(history.rows(run)) == 40
+
+
+def test_points_are_those_of_the_rollout_or_of_the_last_games():
+    old = {"rollout/ep_rew_mean": 20.0, "rollout/ep_len_mean": 1600.0}
+    assert history.points(old) == 0.0125
+    assert history.points(old | {history.POINTS: 0.5}) == 0.5
+    assert math.isnan(history.points({}))
+
+
+# Limits
+
+
+def test_health_says_once_what_is_outside_for_several_entries_in_a_row():
+    watch = Health()
+    bad = {"train/approx_kl": 0.3, "layers/dead_dense1": 0.9, "rollout/games": 1e9}
+    said = [watch.see(bad) for _ in range(ENTRIES + 3)]
+    assert [len(messages) for messages in said] == [0] * (ENTRIES - 1) + [2, 0, 0, 0]
+    assert "train/approx_kl is 0.3, healthy below 0.05" in said[ENTRIES - 1][0]
+    assert "learning rate" in said[ENTRIES - 1][0]
+
+
+def test_one_healthy_entry_begins_the_count_anew():
+    watch = Health()
+    for value in [0.3] * (ENTRIES - 1) + [0.01] + [0.3] * (ENTRIES - 1):
+        assert watch.see({"train/approx_kl": value}) == []
+
+
+def test_an_entry_without_the_scalar_leaves_the_count():
+    watch = Health()
+    for _ in range(ENTRIES - 1):
+        assert watch.see({"trunk/rank": 1.0}) == [] == watch.see({"train/approx_kl": 0.01})
+    assert len(watch.see({"trunk/rank": 1.0})) == 1
+
+
+def test_placeholders_are_filled_in():
+    assert health.metric_of("layers/change_conv1").tag == "layers/change_{layer}"
+    assert health.metric_of("nothing/of_this") is None

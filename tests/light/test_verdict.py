@@ -1,0 +1,106 @@
+"""The verdict of an autopsy, from outcomes that are written down."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppo.study import verdict
+from ppo.study.changes import UNCHANGED, Change
+from ppo.study.verdict import Outcome
+
+
+def outcome(name: str, held: int, kl: float, forks: int = 5, **settings: object) -> Outcome:
+    end = np.array([0.9] * held + [0.1] * (forks - held))
+    change = Change(name, settings or {"gamma": 0.5}, f"the meaning of {name}")
+    return Outcome(change, end, end - 0.1, np.full(forks, kl), np.full(forks, -0.1))
+
+
+UNTOUCHED = Outcome(Change(UNCHANGED, {}, ""), *(np.full(5, n) for n in (0.1, 0.0, 0.4, -0.2)))
+SMALLER = [
+    outcome(f"rate / {part}", held, 0.4 / part, learning_rate=1 / part)
+    for part, held in ((2, 0), (4, 1), (8, 5))
+]
+
+
+def said(*changed: Outcome) -> str:
+    return verdict.verdict([UNTOUCHED, *SMALLER, *changed])
+
+
+def test_fisher_is_what_the_protocol_states():
+    assert verdict.fisher(5, 5, 0, 5) == pytest.approx(0.0079, abs=1e-4)
+    assert verdict.fisher(5, 5, 1, 5) == pytest.approx(0.0476, abs=1e-4)
+    assert verdict.fisher(4, 5, 1, 5) == pytest.approx(0.206, abs=1e-3)
+    assert verdict.fisher(3, 5, 3, 5) == pytest.approx(1)
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.data())
+def test_fisher_is_a_probability_and_does_not_depend_on_the_order(of, of_others, data):
+    held, others = data.draw(st.integers(0, of)), data.draw(st.integers(0, of_others))
+    p = verdict.fisher(held, of, others, of_others)
+    assert 0 < p <= 1 + 1e-12
+    assert p == pytest.approx(verdict.fisher(others, of_others, held, of))
+    assert p == pytest.approx(verdict.fisher(of - held, of, of_others - others, of_others))
+
+
+def test_a_change_that_holds_where_a_smaller_rate_of_its_kl_falls_is_the_cause():
+    text = said(outcome("cure", 5, 0.25), outcome("other", 1, 0.2))
+    assert "Unchanged, 5 of 5 forks fall" in text
+    assert "**the meaning of cure**" in text and "gamma=0.5" in text
+    assert "other" not in text
+
+
+def test_a_change_that_is_no_more_than_a_smaller_step_is_no_cause():
+    small = outcome("timid", 5, 0.05)
+    text = said(small)
+    assert (
+        "timid" not in text and "the steps are too large" in text and "learning_rate=0.125" in text
+    )
+    judged = verdict.judged(small, UNTOUCHED, [UNTOUCHED, *SMALLER])
+    assert judged == "prevents it as smaller steps do (rate / 8 holds 5)"
+
+
+def test_a_change_that_holds_at_a_higher_kl_is_compared_with_the_run_unchanged():
+    assert verdict.causes([UNTOUCHED, *SMALLER, outcome("bold", 5, 3.0)])
+
+
+@pytest.mark.parametrize(("held", "judged"), [(0, "falls as well"), (3, "cannot be told apart")])
+def test_what_does_not_differ_from_the_run_unchanged_is_said_to_be_so(held, judged):
+    change = outcome("weak", held, 0.4)
+    assert verdict.judged(change, UNTOUCHED, [UNTOUCHED, *SMALLER]) == judged
+
+
+def test_a_fall_that_does_not_happen_again_has_no_verdict():
+    lucky = outcome(UNCHANGED, 2, 0.4)
+    assert "depends on chance" in verdict.verdict([lucky, *SMALLER, outcome("cure", 5, 0.3)])
+
+
+def test_without_anything_that_helps_the_verdict_says_so():
+    never = [outcome(f"rate / {part}", 0, 0.1, learning_rate=0.1) for part in (2, 4)]
+    text = verdict.verdict([UNTOUCHED, *never, outcome("weak", 0, 0.1)])
+    assert text.endswith("Nothing that was tried prevents it, not even smaller steps.")
+
+
+def test_table_has_a_row_for_each_change_with_its_interval():
+    lines = verdict.table([UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)]).splitlines()
+    assert len(lines) == 2 + 5
+    assert lines[-1].startswith("| cure | `gamma=0.5` | 4 of 5 | 0.74 (")
+    assert "0.250" in lines[-1]
+
+
+def test_interval_holds_the_mean_and_narrows_with_agreement():
+    low, high = verdict.interval(np.array([0.0, 0.2, 0.4, 0.6, 0.8]))
+    assert low < 0.4 < high and high - low < 0.8
+    assert verdict.interval(np.full(5, 0.3)) == pytest.approx((0.3, 0.3))
+
+
+def test_figure_is_a_picture(tmp_path):
+    verdict.draw([UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)], tmp_path / "f.png", "a fall")
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nearest_is_by_ratio():
+    assert verdict.nearest(0.15, [UNTOUCHED, *SMALLER]).change.name == "rate / 2"
+    assert math.isclose(verdict.nearest(0.0, SMALLER).kl.mean(), 0.05)

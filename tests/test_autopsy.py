@@ -1,0 +1,210 @@
+"""The autopsy of a fall: what it forks and changes, and a real one that is called again."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppo import checkpoint
+from ppo.checkpoint import Checkpoint, CheckpointError
+from ppo.files.folder import RunFolder
+from ppo.params import Params, ParamsError
+from ppo.process.exit_codes import ExitCode
+from ppo.resolve import resolved
+from ppo.study import autopsy
+from ppo.study.changes import UNCHANGED, of_cause
+from ppo.study.history import HistoryError
+from tests.light.test_explain import written
+
+ROOT = Path(__file__).parents[1]
+CATCH = resolved(
+    Params(
+        env_id="tests.pixel_game:Catch-v0",
+        network="a3c",
+        num_envs=4,
+        num_steps=8,
+        num_epochs=2,
+        num_minibatches=4,
+        learning_rate=1e-3,
+        learning_rate_schedule="linear",
+        total_steps=3200,
+        target_kl=0.05,
+        seed=1,
+        threads=1,
+    )
+)
+LEVELS = [0.0] * 15 + [1.0] * 45 + [0.1] * 40  # falls after entry 60, at step 1,920
+
+
+def rows(levels: list[float] = LEVELS) -> list[dict[str, float]]:
+    wiggle = [0.01 * (n * 7 % 5 - 2) for n in range(len(levels))]
+    return [
+        {
+            "step": 32.0 * (n + 1),
+            "rollout/points_per_step": level + w,
+            "train/advantage_std": 0.05,
+        }
+        for n, (level, w) in enumerate(zip(levels, wiggle, strict=True))
+    ]
+
+
+def fallen(
+    folder: Path, params: Params = CATCH, checkpoints: tuple[int, ...] = (1600, 1888)
+) -> Path:
+    run = written(folder, rows(), params.to_json())
+    for step in checkpoints:
+        checkpoint.save(RunFolder(run), Checkpoint(step, {"weights/0": np.zeros(2)}), 9)
+    return run
+
+
+def test_the_fork_is_from_the_checkpoint_before_the_fatal_update(tmp_path):
+    case = autopsy.case_of(fallen(tmp_path / "run"))
+    assert (case.source, case.step) == (tmp_path / "run", 1888)
+    assert case.peak == pytest.approx(1, abs=0.03) and case.bottom == pytest.approx(0, abs=0.03)
+    assert case.kept(np.array([case.peak, case.bottom])) == pytest.approx([1, 0])
+    # The rate is that of the step, since a fork's own schedule would be another.
+    assert case.settings.learning_rate == pytest.approx(1e-3 * (1 - 1888 / 3200))
+
+
+def test_a_checkpoint_after_the_fall_is_of_no_use(tmp_path):
+    with pytest.raises(CheckpointError, match="keep_checkpoints_from"):
+        autopsy.case_of(fallen(tmp_path / "run", checkpoints=(2000,)))
+
+
+def test_without_its_own_checkpoint_a_fork_is_traced_to_its_origin(tmp_path):
+    origin = fallen(tmp_path / "origin", CATCH.model_copy(update={"num_minibatches": 2}))
+    run = written(tmp_path / "run", rows()[59:], CATCH.to_json())
+    told = {"run": str(origin), "step": 1888, "changes": {"num_minibatches": [2, 4]}}
+    (run / "origin.json").write_text(json.dumps(told))
+    case = autopsy.case_of(run)
+    assert (case.source, case.step) == (origin, 1888)
+    assert case.differing["num_minibatches"] == 4
+    assert "seed" not in case.differing
+
+
+def test_a_run_that_did_not_fall_needs_a_step(tmp_path):
+    run = written(tmp_path / "run", rows(LEVELS[:60]), CATCH.to_json())
+    checkpoint.save(RunFolder(run), Checkpoint(800, {}), 9)
+    with pytest.raises(HistoryError, match="--at=STEP"):
+        autopsy.case_of(run)
+    assert autopsy.case_of(run, at=900).step == 800
+
+
+def test_every_fork_changes_one_thing(tmp_path):
+    case = autopsy.case_of(fallen(tmp_path / "run"))
+    changes = autopsy._changes(case, [], [])
+    plan = autopsy.Plan(case, tmp_path / "a", changes, [1, 2], updates=3, workers=1)
+    by_change = {run.variant: set(run.overrides) for run in plan.runs() if run.seed == 1}
+    assert list(by_change)[:4] == [UNCHANGED, "rate / 2", "rate / 4", "rate / 8"]
+    assert len(plan.runs()) == 2 * len(changes)
+    for change in changes[1:]:
+        extra = by_change[change.name] - by_change[UNCHANGED]
+        assert {text.split("=")[0] for text in extra} <= {*change.settings}, change.name
+        assert extra, change.name
+    assert f"total_steps={case.step + 3 * 32}" in by_change[UNCHANGED]
+
+
+@pytest.mark.parametrize(
+    ("settings", "there", "absent"),
+    [
+        ({"target_kl": 0.05}, "no early stop", "twice the epochs"),
+        ({"target_kl": None}, "twice the epochs", "no early stop"),
+        ({"normalize_advantages": False}, "beta 2 of 0.9", "advantages floored"),
+        ({"value_gradient": "detached"}, "moments reset", "value detached"),
+        ({"delta_target_policy": "logit"}, "quadratic loss", "logit target"),
+        ({"peaked_policy_loss": True}, "logit target", "quadratic loss"),
+        ({"num_minibatches": 2}, "value detached", "minibatches x 4 in size"),
+    ],
+)
+def test_only_what_can_be_changed_is(settings, there, absent):
+    names = {change.name for change in of_cause(CATCH.model_copy(update=settings), 0.05)}
+    assert there in names and absent not in names
+
+
+def test_the_floor_is_a_multiple_of_the_deviation_before_the_fall():
+    by_name = {change.name: change for change in of_cause(CATCH, 0.05)}
+    assert by_name["advantages floored"].settings == {"advantage_std_floor": 0.25}
+    by_name = {change.name: change for change in of_cause(CATCH, None)}
+    assert by_name["advantages floored"].settings == {"advantage_std_floor": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--seeds=1,1"], "given twice"),
+        (["--updates=0"], "--updates"),
+        (["--workers=x"], "--workers"),
+        (["--at=x"], "--at"),
+        (["--only=nothing"], "there are: no early stop"),
+        (["--change=odd:gamma=7"], "gamma"),
+        (["--change=:gamma=1"], "no name"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_created(arguments, told, tmp_path, capsys):
+    run = fallen(tmp_path / "run")
+    assert autopsy.main([str(run), f"--logdir={tmp_path / 'a'}", *arguments]) == ExitCode.REFUSED
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_only_and_own_changes_choose_what_is_forked(tmp_path):
+    case = autopsy.case_of(fallen(tmp_path / "run"))
+    names = [c.name for c in autopsy._changes(case, ["mine:gamma=0.9"], ["moments reset"])]
+    assert names[4:] == ["moments reset", "mine"]
+    with pytest.raises(ParamsError):
+        autopsy._changes(case, [], ["none such"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A short run, with a checkpoint of each iteration."""
+    logdir = tmp_path_factory.mktemp("autopsy") / "run"
+    params = CATCH.model_copy(
+        update={
+            "total_steps": 640,
+            "log_interval": 32,
+            "checkpoint_interval": 32,
+            "keep_checkpoints_from": 0,
+            "num_minibatches": 2,
+        }
+    )
+    pfile = logdir.with_suffix(".json")
+    pfile.write_text(params.to_json())
+    command = [sys.executable, ROOT / "run_atari.py", f"--logdir={logdir}", f"--pfile={pfile}"]
+    subprocess.run(command, check=True, capture_output=True)
+    return logdir
+
+
+def command_for(run: Path) -> list[str]:
+    arguments = ["--at=480", "--seeds=1", "--updates=2", "--workers=2", "--only=moments reset"]
+    return [sys.executable, "-m", "ppo.autopsy", str(run), *arguments]
+
+
+def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained):
+    folder = trained.with_name("run-autopsy")
+    process = subprocess.Popen(command_for(trained), cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.endswith(": begins\n"):
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == ExitCode.STOPPED
+    assert not (folder / "verdict.md").exists()
+
+    done = subprocess.run(command_for(trained), cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    text = (folder / "verdict.md").read_text()
+    assert text in done.stdout
+    assert "| moments reset | `adam_reset=true` |" in text
+    assert (folder / "figure.png").stat().st_size > 10_000
+    first = checkpoint.newest(RunFolder(folder / UNCHANGED / "seed-1"))
+    assert first.step == 480 + 2 * 32
+
+    again = subprocess.run(command_for(trained), cwd=ROOT, text=True, capture_output=True)
+    assert again.stdout.count("was done already") == 5
+    assert (folder / "verdict.md").read_text() == text
