@@ -1,10 +1,10 @@
 """Faults planted in healthy runs, to see whether `run_atari.py --explain` finds them.
 
-    python -m benchmarks.faults --fault="learning rate x 10" --at-update=20 --logdir=DIR \
-        --fork=RUN[@STEP] --set total_steps=400000
-    python -m benchmarks.faults --table DIR...
+    python -m benchmarks.faults --fault="learning rate x 10" --at-step=400000 --logdir=DIR \
+        --pfile=pong --set total_steps=600000
 
-A fault begins at one update, without a trace in the settings.
+A fault begins with the iteration that begins at a step or after it, without a trace in the settings.
+What follows are arguments of the command; a run that is resumed needs its fault again.
 """
 
 import argparse
@@ -87,14 +87,14 @@ FAULTS: dict[str, Callable[[Trainer], None]] = {
 }
 
 
-def plant(fault: str, update: int) -> None:
-    """Plant a fault in the runs of this process, before their update of that number, from 1."""
-    iterate, count = Trainer._iterate, 0
+def plant(fault: str, step: int) -> None:
+    """Plant a fault in the runs of this process, once they have reached a step."""
+    iterate, planted = Trainer._iterate, False
 
     def faulty(self: Trainer, stop: Callable[[], bool]) -> trainer.Iteration:
-        nonlocal count
-        count += 1
-        if count == update:
+        nonlocal planted
+        if self.step >= step and not planted:
+            planted = True
             FAULTS[fault](self)
         return iterate(self, stop)
 
@@ -107,10 +107,10 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fault", choices=["none", *FAULTS], required=True)
-    parser.add_argument("--at-update", type=int, default=20)
+    parser.add_argument("--at-step", type=int, required=True)
     options, rest = parser.parse_known_args()
     if options.fault != "none":
-        plant(options.fault, options.at_update)
+        plant(options.fault, options.at_step)
     return run_atari.main(rest)
 
 

@@ -232,7 +232,7 @@ class _Fork:
 
 
 def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
-    rows = history.own_rows(plan.run(change, seed).folder)
+    rows = history.own_rows(plan.run(change, seed).folder)[: plan.updates]
     if not rows:
         raise HistoryError(f"{change.name}, seed {seed}, has no log")
     tags = history.POINTS, "train/approx_kl", "train/surrogate_gain_last"

@@ -85,4 +85,5 @@ def _outcome(
 
 
 def _say(text: str) -> None:
-    print(curves.legible(text), flush=True)
+    sys.stdout.write(f"{curves.legible(text)}\n")  # whole, beside those of other threads
+    sys.stdout.flush()
