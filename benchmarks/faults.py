@@ -3,7 +3,7 @@
     python -m benchmarks.faults --fault="learning rate x 10" --at-step=400000 --logdir=DIR \
         --pfile=pong --set total_steps=600000
 
-A fault begins with the iteration that begins at a step or after it, without a trace in the settings.
+A fault begins with the first iteration from a step on, without a trace in the settings.
 What follows are arguments of the command; a run that is resumed needs its fault again.
 """
 
