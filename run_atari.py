@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _answer(options: argparse.Namespace, began: float) -> int:
     try:
-        if options.explain:
-            print(_explained(options.logdir), end="")
+        if options.explain or options.report is not None:
+            print(_told(options), end="")
         elif options.describe_params:
             print(params.describe(), end="")
         elif options.describe_metrics:
@@ -55,12 +55,21 @@ def _answer(options: argparse.Namespace, began: float) -> int:
         return _fail(ExitCode.FAILED, "interrupted; whole files are kept")
 
 
-def _explained(logdir: Path) -> str:
-    from ppo.study.explain import explain
+def _told(options: argparse.Namespace) -> str:
+    """What the files of a run tell: its explanation, or where its report is."""
     from ppo.study.history import HistoryError
 
     try:
-        return explain(logdir)
+        if options.explain:
+            from ppo.study.explain import explain
+
+            return explain(options.logdir)
+        from ppo.study import card, report
+
+        page, folder = options.logdir / report.REPORT, options.logdir / "card"
+        report.write([options.logdir, *options.report], page)
+        card.write(options.logdir, folder)
+        return f"the report is {page}, the model card in {folder}\n"
     except HistoryError as error:
         raise FolderError(str(error)) from error
 
@@ -171,6 +180,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--explain",
         action="store_true",
         help="from the run's log: did the policy fall, when, how far, and what came first",
+    )
+    does.add_argument(
+        "--report",
+        type=Path,
+        nargs="*",
+        metavar="RUN",
+        help="write report.html, of this run and any others beside it, and a model card",
     )
     does.add_argument(
         "--describe-params",

@@ -38,6 +38,8 @@ WINGS = {
         "history parallel verdict",
         "signs",
         "explain",
+        "story",
+        "report card",
         "sweep drill autopsy",
     ),
 }

@@ -1,0 +1,56 @@
+"""A model card of a run: a page with a metadata header, and a video beside it."""
+
+import json
+from pathlib import Path
+
+from ppo.files.folder import write_whole
+from ppo.study.story import Story, commands, story, videos
+
+CARD, VIDEO = "README.md", "replay.mp4"
+
+
+def write(run: Path, folder: Path) -> None:
+    """Write a model card and, if the run has a video, the best one beside it, into a folder."""
+    of = story(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    best = next(iter(videos(of)), None)
+    if best:
+        write_whole(folder / VIDEO, best[1].read_bytes())
+    write_whole(folder / CARD, _page(of).encode())
+
+
+def _page(of: Story) -> str:
+    video = f"![a game]({VIDEO})\n\n" if videos(of) else ""
+    rows = (f"| `{key}` | `{json.dumps(value)}` |" for key, value in of.differing().items())
+    settings = "\n".join(["| setting | value |", "| --- | --- |", *rows])
+    headline = of.headline()
+    return (
+        f"{_HEADER.format(game=of.params.env_id, score=of.mean)}\n"
+        f"# A PPO agent that plays {of.params.env_id}\n\n"
+        f"{headline[0].upper()}{headline[1:]}.\n\n{video}"
+        f"Trained for {of.step:,} steps (decisions of the agent), seed {of.params.seed}.\n\n"
+        f"{settings}\n\n```\n{commands(of)}\n```\n"
+    )
+
+
+_HEADER = """\
+---
+library_name: keras
+tags:
+- reinforcement-learning
+- ppo
+- atari
+- {game}
+model-index:
+- name: PPO
+  results:
+  - task:
+      type: reinforcement-learning
+    dataset:
+      name: {game}
+      type: {game}
+    metrics:
+    - type: mean_reward
+      value: {score:.2f}
+---
+"""

@@ -1,0 +1,158 @@
+"""The report and the model card of runs whose files are written down."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import run_atari
+from ppo.files import video
+from ppo.params import Params
+from ppo.study import card, report
+from ppo.study.story import story
+from tests.light.test_explain import fork, log, written
+
+CHROMIUM = shutil.which("chromium")
+EVALUATION = {
+    "step": 60_000,
+    "policy": "sampled",
+    "seed": 1,
+    "scores": [19.0, 21.0],
+    "lengths": [1700, 1650],
+    "mean": 20.0,
+    "low": 19.0,
+    "high": 21.0,
+}
+
+
+def run_at(folder: Path, **settings: object) -> Path:
+    rows = log()
+    for row in rows:
+        row["rollout/ep_rew_mean"] = row["step"] / 3000
+    params = Params(seed=3, learning_rate=1e-3, **settings)
+    run = written(folder, rows, params.to_json())
+    (run / "evaluations.jsonl").write_text(json.dumps(EVALUATION) + '\n{"step": 1, "cut o')
+    return run
+
+
+def with_video(run: Path, name: str, score: float) -> Path:
+    for wing in ("videos", "replays"):
+        (run / wing).mkdir(exist_ok=True)
+    frames = np.random.default_rng(1).integers(0, 255, (30, 32, 32, 3)).astype(np.uint8)
+    video.write(run / "videos" / f"{name}.mp4", frames, 30, 4)
+    (run / "replays" / f"{name}.json").write_text(json.dumps({"score": score}))
+    return run
+
+
+def page_of(*runs: Path) -> str:
+    report.write(list(runs), runs[0] / "report.html")
+    return (runs[0] / "report.html").read_text()
+
+
+def test_the_report_tells_the_score_the_settings_the_health_and_how_to_repeat_it(tmp_path):
+    page = page_of(run_at(tmp_path / "run"))
+    assert "20.00 points (95 percent interval 19.00 to 21.00)" in page
+    assert "<td>learning_rate</td><td>0.001</td><td>0.00025</td>" in page
+    assert "<td>gamma</td>" not in page
+    assert re.search(
+        r"<td>train/approx_kl</td><td>0\.0\d+</td><td>below 0\.05</td><td>ok</td>", page
+    )
+    assert "the policy did not fall" in page
+    assert f"--pfile={tmp_path}/run/params.json" in page
+    assert page.count("<svg") == 1
+
+
+def test_the_page_needs_no_network(tmp_path):
+    page = page_of(with_video(run_at(tmp_path / "run"), "step-1", 3.0))
+    sources = re.findall(r"(?:src|href)=['\"]([^'\"]{0,30})", page)
+    assert sources and all(source.startswith(("data:", "#")) for source in sources)
+    assert "@import" not in page and "url(http" not in page
+
+
+def test_several_runs_share_one_figure(tmp_path):
+    runs = [run_at(tmp_path / "one"), run_at(tmp_path / "two", env_id="BreakoutNoFrameskip-v4")]
+    page = page_of(*runs)
+    assert "<h1>PongNoFrameskip-v4 and BreakoutNoFrameskip-v4</h1>" in page
+    assert page.count("<svg") == 1 and page.count("<section>") == 2
+    assert "one: 20.00 points" in page
+
+
+def test_names_are_escaped(tmp_path):
+    page = page_of(run_at(tmp_path / "<b>run & $x$"))
+    assert "<b>run" not in page and "&lt;b&gt;run &amp; $x$" in page
+
+
+def test_best_and_newest_video_are_inside(tmp_path):
+    run = run_at(tmp_path / "run")
+    for name, score in (("step-1", 3.0), ("step-2", 9.0), ("step-3", 5.0)):
+        with_video(run, name, score)
+    page = page_of(run)
+    assert page.count("<video") == 2
+    assert "best: step-2, score 9" in page and "newest: step-3, score 5" in page
+
+
+def test_a_run_without_evaluations_or_games_has_a_report(tmp_path):
+    run = written(tmp_path / "run", log(), Params(seed=1).to_json())
+    assert "no whole game yet" in page_of(run)
+
+
+def test_a_fork_is_repeated_as_a_fork(tmp_path):
+    origin = run_at(tmp_path / "origin")
+    run = fork(tmp_path / "run", origin, 20_000, log()[20:])
+    assert f"--fork={origin}@20000" in page_of(run)
+
+
+def test_the_card_has_its_header_and_the_best_video_beside_it(tmp_path):
+    run = with_video(with_video(run_at(tmp_path / "run"), "step-1", 9.0), "step-2", 1.0)
+    card.write(run, run / "card")
+    page = (run / "card" / "README.md").read_text()
+    header, body = page.split("---\n")[1:3]
+    assert "library_name: keras" in header and "value: 20.00" in header
+    assert "- PongNoFrameskip-v4" in header
+    assert "20.00 points" in body and "![a game](replay.mp4)" in body
+    best = run / "videos" / "step-1.mp4"
+    assert (run / "card" / "replay.mp4").read_bytes() == best.read_bytes()
+
+
+def test_the_command_writes_both_and_refuses_what_is_no_run(tmp_path, capsys):
+    run = run_at(tmp_path / "run")
+    assert run_atari.main([f"--logdir={run}", "--report", str(run_at(tmp_path / "other"))]) == 0
+    assert (run / "report.html").exists() and (run / "card" / "README.md").exists()
+    assert "report.html" in capsys.readouterr().out
+    assert run_atari.main([f"--logdir={tmp_path / 'none'}", "--report"]) == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_story_without_a_checkpoint_knows_no_versions(tmp_path):
+    assert story(run_at(tmp_path / "run")).versions == {}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_in_a_browser_nothing_fails_and_the_video_is_decoded(tmp_path):
+    page = page_of(with_video(run_at(tmp_path / "run"), "step-1", 3.0))
+    script = (
+        "<script>const v = document.querySelector('video');"
+        "v.onseeked = () => document.body.dataset.shown = `${v.currentTime} ${v.videoWidth}`;"
+        "v.onloadeddata = () => v.currentTime = 0.5</script>"
+    )
+    watched = tmp_path / "watched.html"
+    watched.write_text(page.replace("</body>", script + "</body>"))
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+            *("--no-first-run", "--disable-component-update", "--disable-sync"),
+            *("--autoplay-policy=no-user-gesture-required", "--virtual-time-budget=5000"),
+            *(f"--user-data-dir={tmp_path / 'browser'}", "--enable-logging=stderr", "--dump-dom"),
+            f"file://{watched}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "CONSOLE" not in done.stderr
+    assert 'data-shown="0.5 128"' in done.stdout
