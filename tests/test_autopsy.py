@@ -16,7 +16,9 @@ from ppo.params import Params, ParamsError
 from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
 from ppo.study import autopsy
+from ppo.study.case import case_of
 from ppo.study.changes import UNCHANGED, of_cause
+from ppo.study.forks import Plan
 from ppo.study.history import HistoryError
 from tests.light.test_explain import written
 
@@ -62,7 +64,7 @@ def fallen(
 
 
 def test_the_fork_is_from_the_checkpoint_before_the_fatal_update(tmp_path):
-    case = autopsy.case_of(fallen(tmp_path / "run"))
+    case = case_of(fallen(tmp_path / "run"))
     assert (case.source, case.step) == (tmp_path / "run", 1888)
     assert case.peak == pytest.approx(1, abs=0.03) and case.bottom == pytest.approx(0, abs=0.03)
     assert case.kept(np.array([case.peak, case.bottom])) == pytest.approx([1, 0])
@@ -72,7 +74,7 @@ def test_the_fork_is_from_the_checkpoint_before_the_fatal_update(tmp_path):
 
 def test_a_checkpoint_after_the_fall_is_of_no_use(tmp_path):
     with pytest.raises(CheckpointError, match="keep_checkpoints_from"):
-        autopsy.case_of(fallen(tmp_path / "run", checkpoints=(2000,)))
+        case_of(fallen(tmp_path / "run", checkpoints=(2000,)))
 
 
 def test_without_its_own_checkpoint_a_fork_is_traced_to_its_origin(tmp_path):
@@ -80,7 +82,7 @@ def test_without_its_own_checkpoint_a_fork_is_traced_to_its_origin(tmp_path):
     run = written(tmp_path / "run", rows()[59:], CATCH.to_json())
     told = {"run": str(origin), "step": 1888, "changes": {"num_minibatches": [2, 4]}}
     (run / "origin.json").write_text(json.dumps(told))
-    case = autopsy.case_of(run)
+    case = case_of(run)
     assert (case.source, case.step) == (origin, 1888)
     assert case.differing["num_minibatches"] == 4
     assert "seed" not in case.differing
@@ -90,14 +92,14 @@ def test_a_run_that_did_not_fall_needs_a_step(tmp_path):
     run = written(tmp_path / "run", rows(LEVELS[:60]), CATCH.to_json())
     checkpoint.save(RunFolder(run), Checkpoint(800, {}), 9)
     with pytest.raises(HistoryError, match="--at=STEP"):
-        autopsy.case_of(run)
-    assert autopsy.case_of(run, at=900).step == 800
+        case_of(run)
+    assert case_of(run, at=900).step == 800
 
 
 def test_every_fork_changes_one_thing(tmp_path):
-    case = autopsy.case_of(fallen(tmp_path / "run"))
+    case = case_of(fallen(tmp_path / "run"))
     changes = autopsy._changes(case, [], [])
-    plan = autopsy.Plan(case, tmp_path / "a", changes, [1, 2], updates=3, workers=1)
+    plan = Plan(case, tmp_path / "a", changes, [1, 2], updates=3, workers=1)
     by_change = {run.variant: set(run.overrides) for run in plan.runs() if run.seed == 1}
     assert list(by_change)[:4] == [UNCHANGED, "rate / 2", "rate / 4", "rate / 8"]
     assert len(plan.runs()) == 2 * len(changes)
@@ -152,7 +154,7 @@ def test_bad_arguments_are_refused_before_anything_is_created(arguments, told, t
 
 
 def test_only_and_own_changes_choose_what_is_forked(tmp_path):
-    case = autopsy.case_of(fallen(tmp_path / "run"))
+    case = case_of(fallen(tmp_path / "run"))
     names = [c.name for c in autopsy._changes(case, ["mine:gamma=0.9"], ["moments reset"])]
     assert names[4:] == ["moments reset", "mine"]
     with pytest.raises(ParamsError):

@@ -16,28 +16,25 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ppo import checkpoint, falls, params
+from ppo import params
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files.folder import FolderError, RunFolder, write_whole
-from ppo.params import Params, ParamsError, ResolvedParams
+from ppo.params import Params, ParamsError
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
-from ppo.schedules import scheduled
-from ppo.study import history, verdict
+from ppo.study import verdict
+from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, Change, of_cause, smaller_rates
 from ppo.study.command import Children, on_stop
+from ppo.study.forks import MEDIAN_OVER, Plan, outcomes_of
 from ppo.study.grid import (
     Run,
     count,
     create,
-    folder_name,
     form_faults,
     logdir_faults,
     seed_faults,
@@ -49,204 +46,6 @@ from ppo.study.verdict import Outcome
 
 VERDICT, FIGURE = "verdict.md", "figure.png"
 STOPPED = "stopped; call the same command again to resume"
-LAST = 3  # the end of a fork is its last third
-MEDIAN_OVER = 5  # rollouts, for the lowest level
-
-# A fork logs every update, and does nothing that takes time from it.
-QUIET: dict[str, object] = {
-    "log_interval": 1,
-    "video_interval": 0,
-    "evaluation_interval": 0,
-    "replay_check_interval": 0,
-    "diagnostics_interval": 0,
-    "checkpoints_kept": 1,
-    "keep_checkpoints_from": None,
-    "keep_checkpoints_to": None,
-    "stop_at_score": None,
-    "collapse_guard": "off",
-    "learning_rate_schedule": "constant",
-    "clip_range_schedule": "constant",
-}
-# What a fork need not have in common with the run.
-INCIDENTAL = frozenset(["seed", "threads", "total_steps", "checkpoint_interval", *QUIET])
-
-
-@dataclass(frozen=True)
-class Case:
-    """A fall: the settings that the run had just before it, with the rates of that step; the
-    checkpoint before it, by its folder and step; the settings that differ from that one's run; the
-    points per step that the policy fell from and to; and in words what fell.
-    """
-
-    settings: ResolvedParams
-    source: Path
-    step: int
-    differing: Mapping[str, object]
-    peak: float
-    bottom: float
-    advantage_std: float | None
-    told: str
-
-    def kept(self, points: np.ndarray) -> np.ndarray:
-        """The share of the height that is left at each level."""
-        return (points - self.bottom) / (self.peak - self.bottom)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the arguments ask for."""
-
-    case: Case
-    logdir: Path
-    changes: list[Change]
-    seeds: list[int]
-    updates: int
-    workers: int
-
-    def runs(self) -> list[Run]:
-        """The forks, seed by seed, so that an interrupted autopsy has some of each change."""
-        return [self.run(change, seed) for seed in self.seeds for change in self.changes]
-
-    def run(self, change: Change, seed: int) -> Run:
-        """The fork with a change and a seed."""
-        steps = self.updates * self.case.settings.batch_size
-        own = {
-            "total_steps": self.case.step + steps,
-            "checkpoint_interval": steps,
-            "seed": seed,
-            "threads": max(1, default_threads() // self.workers),
-        }
-        settings = {**self.case.differing, **QUIET, **own, **change.settings}
-        overrides = tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
-        folder = self.logdir / folder_name(change.name) / f"seed-{seed}"
-        return Run(change.name, seed, overrides, folder)
-
-
-def case_of(run: Path, at: int | None = None) -> Case:
-    """The fall of a run, the deepest one or what follows a step. Raises FolderError, HistoryError,
-    ParamsError and CheckpointError.
-    """
-    told = history.rows(run)
-    rows = [row for row in told if np.isfinite(history.points(row))]
-    points = [history.points(row) for row in rows]
-    settings = params.load(RunFolder(run).params, checks=[catalog.check])
-    fall = falls.find(points)
-    if at is not None:
-        before = [level for row, level in zip(rows, points, strict=True) if row["step"] <= at]
-        onset, words = at, f"what follows step {at:,}"
-        peak, bottom = float(np.median(before[-falls.MEDIAN_OVER :] or [0.0])), min(points)
-    elif fall:
-        onset = int(rows[fall.onset]["step"]) - settings.batch_size
-        peak, bottom = fall.peak, min(fall.bottom_level, fall.low)
-        words = (
-            f"a fall from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, after the "
-            f"rollout that ended at step {rows[fall.onset]['step']:,.0f}"
-        )
-    else:
-        raise HistoryError(f"{run} has not fallen; give a step with --at=STEP")
-    if peak <= bottom:
-        raise HistoryError(f"{run} has no height to fall from at step {onset:,}")
-    source, step = _checkpoint_before(run, onset)
-    of_source = params.load(RunFolder(source).params, checks=[catalog.check])
-    settings = _as_of(ResolvedParams.model_validate(settings.model_dump()), step)
-    stds = [
-        row["train/advantage_std"]
-        for row in told
-        if row["step"] <= onset + settings.batch_size and "train/advantage_std" in row
-    ]
-    return Case(
-        settings=settings,
-        source=source,
-        step=step,
-        differing={
-            key: value
-            for key, value in settings
-            if value != getattr(of_source, key) and key not in INCIDENTAL
-        },
-        peak=peak,
-        bottom=bottom,
-        advantage_std=stds[-1] if stds else None,
-        told=words,
-    )
-
-
-def _as_of(settings: ResolvedParams, step: int) -> ResolvedParams:
-    """The settings with the learning rate and the clip range of a step, constant."""
-    total = settings.whole_steps
-    rate = scheduled(settings.learning_rate_schedule, settings.learning_rate, step, total)
-    clip = scheduled(settings.clip_range_schedule, settings.clip_range, step, total)
-    return settings.model_copy(update={"learning_rate": rate, "clip_range": clip})
-
-
-def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
-    """The newest checkpoint up to a step, of the run or of what it was forked from: its folder and
-    its step.
-    """
-    own = [found for found in checkpoint.steps(RunFolder(run)) if found <= step]
-    if own:
-        return run, own[0]
-    origin = history.fork_of(run)
-    if origin is None:
-        raise CheckpointError(
-            f"{run} has no checkpoint up to step {step:,}: run it again with its seed and with "
-            f"keep_checkpoints_from=0, or fork it before that step, and call this again"
-        )
-    source, forked_at = origin
-    return _checkpoint_before(source, min(step, forked_at))
-
-
-def outcomes_of(plan: Plan) -> list[Outcome]:
-    """What the forks with each change came to. Raises HistoryError."""
-    forks = {
-        change.name: [_fork(plan, change, seed) for seed in plan.seeds] for change in plan.changes
-    }
-    falling = _falling(forks[UNCHANGED])
-    return [
-        Outcome(
-            change,
-            end=np.array(
-                [fork.kept[-max(1, len(fork.kept) // LAST) :].mean() for fork in of_change]
-            ),
-            lowest=np.array([fork.lowest() for fork in of_change]),
-            kl=np.array([fork.kl[:falling].mean() for fork in of_change]),
-            gain=np.array([fork.gain[:falling].mean() for fork in of_change]),
-        )
-        for change, of_change in zip(plan.changes, forks.values(), strict=True)
-    ]
-
-
-@dataclass(frozen=True)
-class _Fork:
-    """One number for each update: the share of the height that its rollout kept, its KL, and its
-    surrogate's gain.
-    """
-
-    kept: np.ndarray
-    kl: np.ndarray
-    gain: np.ndarray
-
-    def lowest(self) -> float:
-        """The lowest median of successive rollouts."""
-        last = range(MEDIAN_OVER, len(self.kept) + 1) or [len(self.kept)]
-        return float(min(np.median(self.kept[max(0, n - MEDIAN_OVER) : n]) for n in last))
-
-
-def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
-    rows = history.own_rows(plan.run(change, seed).folder)[: plan.updates]
-    if not rows:
-        raise HistoryError(f"{change.name}, seed {seed}, has no log")
-    tags = history.POINTS, "train/approx_kl", "train/surrogate_gain_last"
-    points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
-    return _Fork(plan.case.kept(points), kl, gain)
-
-
-def _falling(unchanged: Sequence[_Fork]) -> int:
-    """The number of updates after which the forks that are unchanged have fallen, on the mean; all
-    if they have not.
-    """
-    kept = np.mean([fork.kept for fork in unchanged], axis=0)
-    fallen = np.flatnonzero(kept < verdict.HELD)
-    return max(1, int(fallen[0])) if len(fallen) else len(kept)
 
 
 def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:

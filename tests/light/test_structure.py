@@ -36,8 +36,8 @@ WINGS = {
     "study": (
         "curves command broken_envs grid changes",
         "history parallel verdict",
-        "signs",
-        "explain",
+        "case signs",
+        "explain forks",
         "story",
         "report card",
         "sweep drill autopsy",

@@ -1,0 +1,137 @@
+"""The fall that an autopsy is about, and the checkpoint before it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ppo import checkpoint, falls, params
+from ppo.checkpoint import CheckpointError
+from ppo.envs import catalog
+from ppo.files.folder import RunFolder
+from ppo.params import ResolvedParams, RunSettings
+from ppo.schedules import scheduled
+from ppo.study import history
+from ppo.study.history import HistoryError, Row
+
+# What a fork of another run's checkpoint need not have in common with the run that fell.
+INCIDENTAL = frozenset([*RunSettings.model_fields, "total_steps", "stop_at_score"])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fall: the settings that the run had just before it, with the rates of that step; the
+    checkpoint before it, by its folder and step; the settings that differ from that one's run; the
+    points per step that the policy fell from and to; and in words what fell.
+    """
+
+    settings: ResolvedParams
+    source: Path
+    step: int
+    differing: Mapping[str, object]
+    peak: float
+    bottom: float
+    advantage_std: float | None
+    told: str
+
+    def kept(self, points: np.ndarray) -> np.ndarray:
+        """The share of the height that is left at each level."""
+        return (points - self.bottom) / (self.peak - self.bottom)
+
+
+def case_of(run: Path, at: int | None = None) -> Case:
+    """The fall of a run, the deepest one or what follows a step. Raises FolderError, HistoryError,
+    ParamsError and CheckpointError.
+    """
+    log = history.rows(run)
+    given = params.load(RunFolder(run).params, checks=[catalog.check])
+    height = _height_after(log, at) if at is not None else _fallen(log, given.batch_size)
+    if height is None:
+        raise HistoryError(f"{run} has not fallen; give a step with --at=STEP")
+    if height.peak <= height.bottom:
+        raise HistoryError(f"{run} has no height to fall from at step {height.step:,}")
+    source, step = _checkpoint_before(run, height.step)
+    settings = _as_of(ResolvedParams.model_validate(given.model_dump()), step)
+    of_source = params.load(RunFolder(source).params, checks=[catalog.check])
+    return Case(
+        settings=settings,
+        source=source,
+        step=step,
+        differing={
+            key: value
+            for key, value in settings
+            if value != getattr(of_source, key) and key not in INCIDENTAL
+        },
+        peak=height.peak,
+        bottom=height.bottom,
+        advantage_std=_advantage_std(log, height.step + given.batch_size),
+        told=height.told,
+    )
+
+
+class _Height(NamedTuple):
+    """The points per step before a step and at their lowest, and in words what happened."""
+
+    step: int
+    peak: float
+    bottom: float
+    told: str
+
+
+def _height_after(log: Sequence[Row], step: int) -> _Height:
+    """The height at a step that was given, down to the lowest reading of the whole log."""
+    levels = [(row["step"], history.points(row)) for row in log]
+    levels = [(at, level) for at, level in levels if math.isfinite(level)]
+    before = [level for at, level in levels if at <= step][-falls.MEDIAN_OVER :]
+    peak = float(np.median(before)) if before else -math.inf
+    bottom = min((level for _, level in levels), default=0.0)
+    return _Height(step, peak, bottom, f"what follows step {step:,}")
+
+
+def _fallen(log: Sequence[Row], batch_size: int) -> _Height | None:
+    """The deepest fall, and the step at which its last good rollout began."""
+    rows = [row for row in log if math.isfinite(history.points(row))]
+    fall = falls.find([history.points(row) for row in rows])
+    if fall is None:
+        return None
+    step = int(rows[fall.onset]["step"])
+    told = (
+        f"a fall from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, after the rollout "
+        f"that ended at step {step:,}"
+    )
+    return _Height(step - batch_size, fall.peak, min(fall.bottom_level, fall.low), told)
+
+
+def _advantage_std(log: Sequence[Row], step: int) -> float | None:
+    """The deviation of the advantages in the last entry up to a step."""
+    tag = "train/advantage_std"
+    found = [row[tag] for row in log if row["step"] <= step and tag in row]
+    return found[-1] if found else None
+
+
+def _as_of(settings: ResolvedParams, step: int) -> ResolvedParams:
+    """The settings with the learning rate and the clip range of a step, constant."""
+    total = settings.whole_steps
+    rate = scheduled(settings.learning_rate_schedule, settings.learning_rate, step, total)
+    clip = scheduled(settings.clip_range_schedule, settings.clip_range, step, total)
+    return settings.model_copy(update={"learning_rate": rate, "clip_range": clip})
+
+
+def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
+    """The newest checkpoint up to a step, of the run or of what it was forked from: its folder and
+    its step.
+    """
+    own = [found for found in checkpoint.steps(RunFolder(run)) if found <= step]
+    if own:
+        return run, own[0]
+    origin = history.fork_of(run)
+    if origin is None:
+        raise CheckpointError(
+            f"{run} has no checkpoint up to step {step:,}: run it again with its seed and with "
+            f"keep_checkpoints_from=0, or fork it before that step, and call this again"
+        )
+    source, forked_at = origin
+    return _checkpoint_before(source, min(step, forked_at))

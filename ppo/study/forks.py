@@ -1,0 +1,119 @@
+"""The forks of an autopsy, and what they came to."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppo.process.device import default_threads
+from ppo.study import history, verdict
+from ppo.study.case import Case
+from ppo.study.changes import UNCHANGED, Change
+from ppo.study.grid import Run, folder_name
+from ppo.study.history import HistoryError
+from ppo.study.verdict import Outcome
+
+LAST = 3  # the end of a fork is its last third
+MEDIAN_OVER = 5  # rollouts, for the lowest level
+
+# A fork logs every update, and does nothing that takes time from it.
+QUIET: dict[str, object] = {
+    "log_interval": 1,
+    "video_interval": 0,
+    "evaluation_interval": 0,
+    "replay_check_interval": 0,
+    "diagnostics_interval": 0,
+    "checkpoints_kept": 1,
+    "keep_checkpoints_from": None,
+    "keep_checkpoints_to": None,
+    "stop_at_score": None,
+    "collapse_guard": "off",
+    "learning_rate_schedule": "constant",
+    "clip_range_schedule": "constant",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the arguments ask for."""
+
+    case: Case
+    logdir: Path
+    changes: list[Change]
+    seeds: list[int]
+    updates: int
+    workers: int
+
+    def runs(self) -> list[Run]:
+        """The forks, seed by seed, so that an interrupted autopsy has some of each change."""
+        return [self.run(change, seed) for seed in self.seeds for change in self.changes]
+
+    def run(self, change: Change, seed: int) -> Run:
+        """The fork with a change and a seed."""
+        steps = self.updates * self.case.settings.batch_size
+        own = {
+            "total_steps": self.case.step + steps,
+            "checkpoint_interval": steps,
+            "seed": seed,
+            "threads": max(1, default_threads() // self.workers),
+        }
+        settings = {**self.case.differing, **QUIET, **own, **change.settings}
+        overrides = tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
+        folder = self.logdir / folder_name(change.name) / f"seed-{seed}"
+        return Run(change.name, seed, overrides, folder)
+
+
+def outcomes_of(plan: Plan) -> list[Outcome]:
+    """What the forks with each change came to. Raises HistoryError."""
+    forks = {
+        change.name: [_fork(plan, change, seed) for seed in plan.seeds] for change in plan.changes
+    }
+    falling = _falling(forks[UNCHANGED])
+    return [
+        Outcome(
+            change,
+            end=np.array(
+                [fork.kept[-max(1, len(fork.kept) // LAST) :].mean() for fork in of_change]
+            ),
+            lowest=np.array([fork.lowest() for fork in of_change]),
+            kl=np.array([fork.kl[:falling].mean() for fork in of_change]),
+            gain=np.array([fork.gain[:falling].mean() for fork in of_change]),
+        )
+        for change, of_change in zip(plan.changes, forks.values(), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Fork:
+    """One number for each update: the share of the height that its rollout kept, its KL, and its
+    surrogate's gain.
+    """
+
+    kept: np.ndarray
+    kl: np.ndarray
+    gain: np.ndarray
+
+    def lowest(self) -> float:
+        """The lowest median of successive rollouts."""
+        last = range(MEDIAN_OVER, len(self.kept) + 1) or [len(self.kept)]
+        return float(min(np.median(self.kept[max(0, n - MEDIAN_OVER) : n]) for n in last))
+
+
+def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
+    rows = history.own_rows(plan.run(change, seed).folder)[: plan.updates]
+    if not rows:
+        raise HistoryError(f"{change.name}, seed {seed}, has no log")
+    tags = history.POINTS, "train/approx_kl", "train/surrogate_gain_last"
+    points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
+    return _Fork(plan.case.kept(points), kl, gain)
+
+
+def _falling(unchanged: Sequence[_Fork]) -> int:
+    """The number of updates after which the forks that are unchanged have fallen, on the mean; all
+    if they have not.
+    """
+    kept = np.mean([fork.kept for fork in unchanged], axis=0)
+    fallen = np.flatnonzero(kept < verdict.HELD)
+    return max(1, int(fallen[0])) if len(fallen) else len(kept)
