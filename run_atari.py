@@ -35,6 +35,10 @@ def _answer(options: argparse.Namespace, began: float) -> int:
     try:
         if options.explain:
             print(_explained(options.logdir), end="")
+        elif options.board:
+            from ppo.study import board
+
+            board.show(options.logdir)
         elif options.describe_params:
             print(params.describe(), end="")
         elif options.describe_metrics:
@@ -171,6 +175,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--explain",
         action="store_true",
         help="from the run's log: did the policy fall, when, how far, and what came first",
+    )
+    does.add_argument(
+        "--board",
+        action="store_true",
+        help="TensorBoard of a run, or of all runs in a folder, with the main charts first",
     )
     does.add_argument(
         "--describe-params",

@@ -109,6 +109,8 @@ class SessionFacts(_Facts):
     versions: dict[str, str] = Field(default_factory=dict)
     schedules: tuple[float, float] | None = None
     log: dict[str, Count] = Field(default_factory=dict)
+    # The step of the newest video that the log shows.
+    pictured: int | None = None
 
 
 @dataclass(frozen=True)
