@@ -93,9 +93,9 @@ class Display:
         bar = ProgressBar(total=self.total_steps, completed=min(step, self.total_steps))
         head.add_row(bar, self._progress(step, scalars, rate))
         cells = [(label, _magnitude(tag, scalars, form)) for label, tag, form in SHOWN]
-        table = Table.grid(padding=(0, 2), expand=True)
+        table = Table.grid(padding=(0, 3))  # as narrow as it can be: labels stay near their values
         for justify in ("left", "right", "left", "right"):
-            table.add_column(justify=justify, ratio=1)
+            table.add_column(justify=justify)
         half = (len(cells) + 1) // 2
         for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
             table.add_row(*left, *right)

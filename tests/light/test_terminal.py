@@ -126,6 +126,14 @@ def test_panel_shows_every_label_and_value(width):
     assert "step 2,048 of 10,000,000" in flat
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_no_label_is_wrapped_and_each_stands_near_its_value(width):
+    printed = shown(terminal(width), SCALARS)
+    for label, _, _ in SHOWN:
+        found = re.search(rf"(│ |   ){label}( +)(\S+)", printed)
+        assert found and found[3] in VALUES and len(found[2]) < 24, label
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_panel_fits_its_width(width):
     assert max(map(len, shown(terminal(width), SCALARS).splitlines())) <= width
