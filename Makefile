@@ -1,5 +1,6 @@
 # make watch  a video of a game of the included agent
 # make pong   train on Pong, or resume the training
+# make board  TensorBoard of all runs in runs/
 # make test   lint, types, tests
 # make quick  lint, types, and the tests that need no TensorFlow: under a minute
 # make mutants  which small changes of the pure files no test notices: about 20 minutes
@@ -9,7 +10,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 RUN := .venv/bin/python
 PONG := runs/pong
 
-.PHONY: watch pong test quick lint types check mutants clean
+.PHONY: watch pong board test quick lint types check mutants clean
 
 watch: .venv/installed
 	$(RUN) run_atari.py --logdir=pretrained/pong --watch
@@ -20,6 +21,9 @@ pong: .venv/installed
 	else \
 		$(RUN) run_atari.py --logdir=$(PONG) --pfile=example-pong-params.json; \
 	fi
+
+board: .venv/installed
+	@$(RUN) run_atari.py --logdir=$(dir $(PONG)) --board
 
 test: lint types check
 

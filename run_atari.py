@@ -35,6 +35,10 @@ def _answer(options: argparse.Namespace, began: float) -> int:
     try:
         if options.explain or options.report is not None:
             print(_told(options), end="")
+        elif options.board:
+            from ppo.study import board
+
+            board.show(options.logdir)
         elif options.describe_params:
             print(params.describe(), end="")
         elif options.describe_metrics:
@@ -187,6 +191,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         nargs="*",
         metavar="RUN",
         help="write report.html, of this run and any others beside it, and a model card",
+    )
+    does.add_argument(
+        "--board",
+        action="store_true",
+        help="TensorBoard of a run, or of all runs in a folder, with the main charts first",
     )
     does.add_argument(
         "--describe-params",

@@ -109,6 +109,8 @@ class SessionFacts(_Facts):
     versions: dict[str, str] = Field(default_factory=dict)
     schedules: tuple[float, float] | None = None
     log: dict[str, Count] = Field(default_factory=dict)
+    # The step of the newest video that the log shows.
+    pictured: Annotated[int, Ge(-1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -300,9 +302,10 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     facts = flat["facts"]
     names = UnfinishedFacts.model_fields
     newer = {"unfinished", "seed_every_episode", "observations", "rollbacks"}
+    newer |= {"due", "guard", "pictured"}
     trainer = {key: facts[key] for key in TrainerFacts.model_fields if key not in newer}
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
-    session = {key: facts[key] for key in SessionFacts.model_fields.keys() - {"due", "guard"}}
+    session = {key: facts[key] for key in SessionFacts.model_fields.keys() - newer}
     session["due"] = dict(zip(("log", "evaluation", "video"), facts["due"], strict=True))
     return {"step": flat["step"], "trainer": trainer, "session": session}
 

@@ -3,18 +3,9 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-from ppo.files.scalars import METRICS, Metric
+from ppo.files.scalars import Metric, metric_of
 
 ENTRIES = 5  # log entries in a row outside, before anything is said
-
-
-def metric_of(tag: str) -> Metric | None:
-    """The glossary's entry for the name of a scalar, with its placeholder filled in or without."""
-    for metric in METRICS:
-        head, mark, _ = metric.tag.partition("{")
-        if tag == metric.tag or (mark and tag.startswith(head)):
-            return metric
-    return None
 
 
 class Health:

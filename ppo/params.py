@@ -191,6 +191,9 @@ class RunSettings(_Group):
         None, ge=1, le=256, description="threads to compute with; null: one a core, at most 8"
     )
     log_interval: int = Field(1024, ge=1, description="steps between log entries")
+    log_epochs: bool = Field(
+        False, description="also log each epoch of the updates by itself, as epochs/*"
+    )
     checkpoint_interval: int = Field(50_000, ge=1, description="steps between checkpoints")
     checkpoints_kept: int = Field(3, ge=1, description="newest checkpoints that are kept")
     keep_checkpoints_from: int | None = Field(

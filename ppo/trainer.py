@@ -261,6 +261,7 @@ class Trainer:
         scalars = (
             diagnosed
             | result.scalars()
+            | (result.by_epoch() if p.log_epochs else {})
             | _advantage_scalars(advantages)
             | self._action_shares(rollout.actions)
             | {
@@ -283,7 +284,10 @@ class Trainer:
 
     def _action_shares(self, actions: np.ndarray) -> dict[str, float]:
         shares = np.bincount(actions.ravel(), minlength=self.envs.num_actions) / actions.size
-        return {f"actions/share_{action}": float(share) for action, share in enumerate(shares)}
+        names = self.envs.action_names
+        return {
+            f"actions/share_{name}": float(share) for name, share in zip(names, shares, strict=True)
+        }
 
 
 def _advantage_scalars(advantages: np.ndarray) -> dict[str, float]:

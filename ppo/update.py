@@ -72,7 +72,7 @@ class UpdateResult:
         return len(self.maxima["ratio"])
 
     def scalars(self) -> dict[str, float]:
-        """Each statistic over every minibatch of every epoch, and epoch by epoch."""
+        """Each statistic over every minibatch of every epoch."""
         means = {name: float(by_epoch.mean()) for name, by_epoch in self.means.items()}
         for name, share in BEYOND.items():
             samples = means.pop(share)
@@ -83,14 +83,19 @@ class UpdateResult:
         scalars["train/ratio_max"] = float(self.maxima["ratio"].max())
         scalars["train/minibatch_kl_max"] = float(self.kls.max())
         scalars["train/minibatch_kl_argmax"] = float(self.kls.argmax() + 1)
-        for name in ("approx_kl", "ratio"):
-            for epoch in range(self.epochs):
-                scalars[f"epochs/{name}_{epoch + 1}"] = float(self.means[name][epoch])
-                scalars[f"epochs/{name}_max_{epoch + 1}"] = float(self.maxima[name][epoch])
         for layer, (step, largest, change) in self.moved.items():
             scalars[f"layers/step_{layer}"] = float(step)
             scalars[f"layers/step_max_{layer}"] = float(largest)
             scalars[f"layers/change_{layer}"] = float(change)
+        return scalars
+
+    def by_epoch(self) -> dict[str, float]:
+        """Approximate KL and ratio, epoch by epoch."""
+        scalars = {}
+        for name in ("approx_kl", "ratio"):
+            for epoch in range(self.epochs):
+                scalars[f"epochs/{name}_{epoch + 1}"] = float(self.means[name][epoch])
+                scalars[f"epochs/{name}_max_{epoch + 1}"] = float(self.maxima[name][epoch])
         return scalars
 
 

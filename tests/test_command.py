@@ -143,7 +143,9 @@ def steps_of(run: Path) -> list[int]:
 
 
 def tensorboard(run: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(run), tensor_size_guidance={"scalars": 0, "text": 0})
+    accumulator = EventAccumulator(
+        str(run), tensor_size_guidance={"scalars": 0, "text": 0, "images": 0}
+    )
     accumulator.Reload()
     return accumulator
 
@@ -199,6 +201,8 @@ REFUSED = {
     "resume with a bad override": (["--logdir=run", "--resume", "--set", "gamma=2"], "gamma = 2"),
     "evaluation of no run": (["--logdir=empty", "--evaluate", "2"], "holds no run"),
     "video of no run": (["--logdir=new", "--watch"], "holds no run"),
+    "board of no folder": (["--logdir=new", "--board"], "holds no run that TensorBoard can show"),
+    "board of a run without a log": (["--logdir=run", "--board"], "events.out.tfevents"),
 }
 
 
@@ -308,11 +312,33 @@ def watched(evaluated) -> tuple[PongRun, Done, dict[str, bytes | None]]:
 
 def test_training_ends_with_zero_at_whole_rollouts(pong):
     assert pong.trained.code == 0, pong.trained
-    assert pong.trained.out.splitlines()[-1] == "done, at step 256"
+    done, *block = pong.trained.out.splitlines()[-8:]
+    assert done == "done, at step 256"
+    assert [line.split()[0] for line in block] == [
+        *("score", "best", "time", "folder", "evaluate", "watch", "board")
+    ]
+    assert block[3].split()[1] == str(pong.path)
+
+
+def test_a_video_is_told_and_pictured_in_tensorboard(pong):
+    (movie,) = (pong.path / "videos").iterdir()
+    (line,) = [line for line in pong.trained.out.splitlines() if "video" in line]
+    assert line.startswith("step ") and line.endswith(f": {movie}")
+    (point,) = tensorboard(pong.path).Tensors("videos/training")
+    width, height, gif = make_ndarray(point.tensor_proto).tolist()
+    assert (width, height, gif[:6]) == (b"160", b"210", b"GIF89a")
+    assert f"step {point.step}: " in line
+
+
+def test_shares_of_the_actions_are_named(pong):
+    names = [f"{n}_{name}" for n, name in enumerate(["NOOP", "FIRE", "RIGHT", "LEFT"])]
+    tags = tensorboard(pong.path).PluginTagToContent("scalars")
+    for name in names:
+        assert f"actions/share_{name}" in tags and f"actions/share_{name}" in rows(pong.path)[0]
 
 
 def test_output_into_a_pipe_is_one_plain_line_a_point(pong):
-    lines = [line for line in pong.trained.out.splitlines() if line.startswith("step ")]
+    lines = [line for line in pong.trained.out.splitlines() if re.match(r"step \d+ of ", line)]
     assert [line.split(" of ")[0] for line in lines] == [f"step {step}" for step in PONG_STEPS]
     assert "\x1b" not in pong.trained.out
 
@@ -370,7 +396,8 @@ def test_csv_and_tensorboard_hold_the_same_points(pong):
 
 def test_settings_are_shown_in_tensorboard(pong):
     found = tensorboard(pong.path)
-    (text,) = found.PluginTagToContent("text")
+    text = "params"
+    assert set(found.PluginTagToContent("text")) == {text}
     shown = make_ndarray(found.Tensors(text)[0].tensor_proto).item().decode()
     for key in params.Params.model_fields:
         assert key in shown
@@ -549,7 +576,8 @@ def test_resume_after_a_stop_goes_on_to_the_new_end(cart):
     assert (cart.finished.code, cart.finished.err) == (0, "")
     lines = cart.finished.out.splitlines()
     assert f"resuming from step {cart.stopped_at:,}" in lines
-    assert lines[-1] == f"done, at step {cart.total:,}"
+    assert f"done, at step {cart.total:,}" in lines
+    assert not [line for line in lines if "--watch" in line]  # there is no picture of it
     assert params.load(cart.path / "params.json").total_steps == cart.total
 
 

@@ -403,6 +403,7 @@ def test_an_action_out_of_range_is_refused_before_anything_moves(begin: Begin, r
 def test_all_eighteen_actions_are_there_for_the_asking(begin: Begin):
     vector = begin(replace(BREAKOUT, full_action_space=True), 1)
     assert vector.num_actions == 18
+    assert (vector.action_names[2], vector.action_names[17]) == ("2_UP", "17_DOWNLEFTFIRE")
     watch(vector, np.array([[17]]))
 
 
@@ -574,6 +575,7 @@ def test_cartpole_keeps_the_same_contract(begin: Begin):
     vector = begin(CARTPOLE, 3)
     assert vector.observations.shape == (3, 4) and vector.observations.dtype == np.float32
     assert vector.num_actions == 2
+    assert vector.action_names == ["0", "1"]
     for seen in play_until(vector, 5):
         step = seen.step
         assert step.rewards.tolist() == [1, 1, 1] and not step.life_lost.any()

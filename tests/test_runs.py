@@ -1,32 +1,41 @@
 """The parts of a run, each alone: what it keeps, what observes it, and its loop."""
 
+import json
+import math
+import struct
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
 from ppo.files.folder import RunFolder
-from ppo.files.log import Log, RunningMeans
+from ppo.files.log import Log, RunningMeans, cut
 from ppo.files.scalars import tags
 from ppo.outcomes import Collapsed, Diverged
 from ppo.params import Params
+from ppo.play import replay
 from ppo.play.evaluate import Evaluation
+from ppo.play.recorder import Made, step_of
 from ppo.play.replay import ReplayError
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
 from ppo.runs import observers
+from ppo.runs.announcer import TAG, Announcer
 from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.verifier import Verifier
 from ppo.trainer import POINTS, Iteration, Learner
+from tests.rules import rules_for
 
 PARAMS = resolved(
     Params(
@@ -130,10 +139,12 @@ class Said:
 
     def __init__(self) -> None:
         self.shown: list[int] = []
+        self.rates: list[float] = []
         self.said: list[str] = []
 
-    def show(self, step: int, scalars: dict) -> None:
+    def show(self, step: int, scalars: dict, rate: float) -> None:
         self.shown.append(step)
+        self.rates.append(rate)
 
     def say(self, message: str) -> None:
         self.said.append(message)
@@ -141,7 +152,7 @@ class Said:
 
 @pytest.fixture
 def log(folder):
-    log = Log(folder.path, tags(1, [], 0), 1)
+    log = Log(folder.path, tags(1, [], []), 1)
     yield log
     log.close()
 
@@ -161,6 +172,15 @@ def test_the_logger_is_due_at_its_interval_and_writes_means(log, folder):
     assert not observer.due and observer.display.shown == [32]
     header, row = folder.progress.read_text().splitlines()
     assert dict(zip(header.split(","), row.split(","), strict=True))["train/loss"] == "1.5"
+
+
+def test_the_time_left_follows_from_the_whole_start_and_not_from_the_last_entry(log, monkeypatch):
+    clock = iter([100.0, 102.0, 112.0])
+    monkeypatch.setattr(observers.time, "perf_counter", lambda: next(clock))
+    observer = logger(log, step=1000)
+    observer.write(1040, {})
+    observer.write(1080, {})  # ten seconds, since an evaluation was among them
+    assert observer.display.rates == [40 / 2, 80 / 12]
 
 
 class Evaluated:
@@ -184,7 +204,7 @@ class AnyPolicy:
 
 def evaluator(folder: RunFolder) -> Evaluator:
     params = PARAMS.model_copy(update={"evaluation_interval": 32})
-    return Evaluator(AnyPolicy(), params, folder)
+    return Evaluator(AnyPolicy(), params, folder, Said().say)
 
 
 def test_the_evaluator_is_due_at_its_interval_until_it_has_evaluated(folder, monkeypatch):
@@ -198,6 +218,23 @@ def test_the_evaluator_is_due_at_its_interval_until_it_has_evaluated(folder, mon
     assert scalars == {"eval/mean_reward": 3.0, "eval/mean_ep_length": 3.0}
     assert not observer.due
     assert (observer.score_at(32), observer.score_at(48)) == (3.0, None)
+
+
+def test_an_evaluation_is_told_with_its_interval_and_the_best_so_far(folder, monkeypatch):
+    Evaluated(monkeypatch)
+    display = Said()
+    observer = evaluator(folder)
+    observer.say = display.say
+    observer.evaluate(1000, lambda: False)
+    lines = [{"policy": "sampled", "step": 40, "mean": 7.25}, {"policy": "greedy", "step": 40}]
+    lines += [{"policy": "sampled", "step": 5000, "mean": 9.0}]  # of a later step, abandoned
+    with open(folder.evaluations, "a") as file:
+        file.write("".join(json.dumps(line) + "\n" for line in lines) + '{"policy": "samp')
+    observer.evaluate(2000, lambda: False)
+    assert display.said == [
+        "step 1,000: evaluation 3.00 (95 %: 2.00 to 4.00), best so far 3.00",
+        "step 2,000: evaluation 3.00 (95 %: 2.00 to 4.00), best so far 7.25",
+    ]
 
 
 def test_an_evaluation_that_is_interrupted_stays_due(folder, monkeypatch):
@@ -221,6 +258,92 @@ def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
         "step-000000000064",
     ]
     assert '"score": 2.0' in (folder.replays / "step-000000000048.json").read_text()
+
+
+class Queue:
+    """A recorder that notes what it is to record, and has it made when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.ready: list[Made] = []
+
+    def record(self, kept: replay.Replay, path: Path) -> None:
+        self.asked.append(step_of(kept))
+
+    def made(self):
+        while self.ready:
+            yield self.ready.pop(0)
+
+
+def kept(step: object) -> replay.Replay:
+    return replay.Replay.of(episode(-3.0), rules_for("pong"), step=step)
+
+
+def made(step: int) -> Made:
+    return Made(kept(step), Path(f"videos/step-{step}.mp4"), GIF)
+
+
+GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"..."
+
+
+def test_a_video_that_was_made_is_told_once_and_pictured_in_the_log(folder, log):
+    queue, display = Queue(), Said()
+    announcer = Announcer(queue, log, display.say)
+    announcer.announce()
+    assert display.said == []
+    queue.ready = [made(32)]
+    announcer.announce()
+    announcer.announce()
+    assert display.said == ["step 32: video, score -3: videos/step-32.mp4"]
+    assert pictures(folder) == [32] and announcer.pictured == 32
+
+
+def pictures(folder: RunFolder) -> list[int]:
+    found = EventAccumulator(str(folder.path), tensor_size_guidance={"images": 0})
+    found.Reload()
+    if TAG not in found.PluginTagToContent("images"):
+        return []
+    return [point.step for point in found.Tensors(TAG)]
+
+
+@pytest.mark.parametrize("step", [None, "7", -5, 1.5])
+def test_a_replay_that_does_not_tell_its_step_is_of_step_zero(step):
+    assert step_of(kept(step)) == 0
+
+
+@pytest.mark.parametrize(
+    ("videos", "pictured", "expected"),
+    [
+        ([16, 32], 16, [32, 48]),  # the log lost the picture of 32, and 48 was abandoned
+        ([16, 32, 48], 48, []),
+        ([16], math.inf, [32, 48]),
+    ],
+)
+def test_a_resume_records_what_is_missing_and_what_the_log_does_not_show(
+    folder, videos, pictured, expected
+):
+    folder.replays.mkdir()
+    folder.videos.mkdir()
+    for step in (16, 32, 48, 64):  # 64 is after the checkpoint: the run comes there again
+        replay.save(folder.replays / f"step-{step:012d}.json", kept(step))
+    for step in videos:
+        (folder.videos / f"step-{step:012d}.mp4").touch()
+    queue, params = Queue(), PARAMS.model_copy(update={"env_id": "PongNoFrameskip-v4"})
+    videographer = Videographer(params, "sampled", folder, queue)
+    videographer.record_missing(print, 50, pictured)
+    assert queue.asked == expected
+
+
+def test_a_checkpoint_and_the_log_cut_to_it_know_the_same_pictures(keeper, folder, log):
+    looped = loop(Training([16, 32]), keeper, log)
+    looped.announcer.recorder.ready = [made(16)]
+    looped.run()
+    saved = checkpoint.newest(folder).session
+    looped.announcer.recorder.ready = [made(32)]
+    looped.announcer.announce()
+    assert pictures(folder) == [16, 32]
+    cut(folder.path, saved.log)
+    assert pictures(folder) == [16] and saved.pictured == 16
 
 
 # --- the guard
@@ -363,10 +486,11 @@ class Training:
 
 def loop(training: Training, keeper: Keeper, log: Log, stop=lambda: False) -> Loop:
     videographer = Videographer(PARAMS, "sampled", keeper.folder, recorder=None)
-    evaluating = Evaluator(AnyPolicy(), PARAMS, keeper.folder)
     verifier, logs = Verifier(PARAMS), logger(log)
+    evaluating = Evaluator(AnyPolicy(), PARAMS, keeper.folder, logs.display.say)
+    announcer = Announcer(Queue(), log, logs.display.say)
     guard = Guard(training, PARAMS, logs.display.say)
-    return Loop(training, keeper, logs, evaluating, videographer, verifier, guard, stop)
+    return Loop(training, keeper, logs, evaluating, videographer, announcer, verifier, guard, stop)
 
 
 def test_the_loop_logs_and_saves_at_the_intervals_and_at_the_end(keeper, folder, log):

@@ -61,8 +61,21 @@ def test_metrics_of_an_iteration_carry_its_step_and_its_games():
     iterations = finish(learner)
     assert sum(len(iteration.episodes) for iteration in iterations) == learner.tally.episodes
     assert learner.totals()["train/n_updates"] == 5 * SMALL.num_epochs
-    known = tags(SMALL.num_epochs, learner.layers, learner.envs.num_actions)
+    known = tags(0, learner.layers, learner.envs.action_names)
     assert set(known) >= set(iterations[1].scalars) | set(learner.totals())
+
+
+def test_epochs_are_logged_one_by_one_if_asked_for():
+    plain, asked = (
+        next(Trainer(SMALL.model_copy(update={"log_epochs": asked})).iterations()).scalars
+        for asked in (False, True)
+    )
+    more = {tag for tag in tags(SMALL.num_epochs, [], []) if tag.startswith("epochs/")}
+    assert more and asked.keys() - plain.keys() == more
+    same = [tag for tag in plain if tag.startswith("train/")]
+    assert {tag: plain[tag] for tag in same} == pytest.approx(
+        {tag: asked[tag] for tag in same}, abs=0, nan_ok=True
+    )
 
 
 def test_stopping_in_a_rollout_leaves_the_state_of_the_last_iteration():

@@ -261,7 +261,7 @@ def test_steps_of_the_layers_are_what_the_weights_have_moved():
 
 def test_statistics_are_means_over_every_minibatch_of_every_epoch():
     _, result = update(PARAMS, batch())
-    scalars = result.scalars()
+    scalars = result.scalars() | result.by_epoch()
     assert tuple(result.means) == MEANS
     for name, values in result.means.items():
         assert values.shape == (3,)
@@ -308,7 +308,8 @@ def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
     means |= {"below": np.zeros(2), "ratio_below": np.zeros(2)}
     means |= {"surrogate_gain": np.array([-0.5, 0.25])}
     kls, moved = np.array([0.2, 0.3, 0.9, 0.6]), {"dense1": np.array([2.0, 7.0, 0.5])}
-    scalars = UpdateResult(means, maxima, kls, moved, NO_MEMORY, True).scalars()
+    result = UpdateResult(means, maxima, kls, moved, NO_MEMORY, True)
+    scalars = result.scalars() | result.by_epoch()
     assert np.isnan(scalars.pop("train/ratio_below"))
     assert scalars == {
         "train/approx_kl": 0.5,

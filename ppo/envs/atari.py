@@ -31,7 +31,9 @@ class AtariEnvs:
             img_width=screen_size,
             **_common(rules),
         )
-        self.num_actions = int(self.env.single_action_space.n)
+        actions = self.env.ale.get_action_set()
+        self.num_actions = len(actions)
+        self.action_names = [f"{number}_{action.name}" for number, action in enumerate(actions)]
         self.observation_shape: tuple[int, ...] = (screen_size, screen_size, frame_stack)
         self.dtype: type[np.generic] = np.uint8
 

@@ -23,6 +23,7 @@ class Fleet:
         self.rules = rules_of(params)
         self.vectors = vectors(params, self.rules, count, interrupted)
         self.num_actions = self.vectors[0].num_actions
+        self.action_names = self.vectors[0].action_names
         self.observation_shape = self.vectors[0].observations.shape[1:]
         self.seeds_every_episode = False
         self.note()

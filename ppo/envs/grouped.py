@@ -34,7 +34,7 @@ class GroupedEnvs:
             self._parts.append(make(min(GROUP, num_envs - start)))
         self._columns = [slice(start, start + GROUP) for start in starts]
         first = self._parts[0]
-        self.num_actions = first.num_actions
+        self.num_actions, self.action_names = first.num_actions, first.action_names
         self.observation_shape, self.dtype = first.observation_shape, first.dtype
         self._shown: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
 

@@ -32,6 +32,7 @@ class _Envs(Protocol):
     """The interface of both kinds of envs; observations are channels-last."""
 
     num_actions: int
+    action_names: list[str]
     observation_shape: tuple[int, ...]
     dtype: type[np.generic]
 
@@ -69,6 +70,7 @@ class EnvVector:
         n = num_envs
         self._envs = _make(rules, n, threads, frame_stack, screen_size, interrupted)
         self.num_actions = self._envs.num_actions
+        self.action_names = self._envs.action_names
         self.observations = np.zeros((n, *self._envs.observation_shape), self._envs.dtype)
         self._seeds_used = np.zeros(n, int)
         self._resets: list[Reset] = [Reset(0, 0)] * n

@@ -3,25 +3,14 @@
 import csv
 import io
 import math
-import os
-import re
-import socket
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.summary.writer.record_writer import RecordWriter
-
+from ppo.files import hparams
+from ppo.files.events import EventFile, GrowingFile, is_own
 from ppo.files.folder import check_regular, naming
-
-# How an event file of this package begins; a foreign one may lie beside it.
-OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)
+from ppo.files.scalars import metric_of
 
 
 class UnknownScalar(KeyError):
@@ -53,88 +42,19 @@ class RunningMeans:
         return dict(self._sums)
 
 
-class _OpenFile:
-    """A file that grows. Its errors name it."""
-
-    def __init__(self, path: Path, file: IO):
-        self._path, self._file = path, file
-
-    def flush(self) -> None:
-        """Let readers see what was written."""
-        with naming(self._path):
-            self._file.flush()
-
-    def sync(self) -> None:
-        """Flush what was written to the disk."""
-        with naming(self._path):
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        with naming(self._path):
-            self._file.close()
-
-
-class EventFile(_OpenFile):
-    """A TensorBoard event file. Each start of a run writes its own; readers join them."""
-
-    def __init__(self, folder: Path, first_step: int):
-        """``first_step`` is the first step that this file may hold: TensorBoard then drops later
-        steps that it may already have read."""
-        name = f"events.out.tfevents.{_next_stamp(folder)}.{socket.gethostname()}"
-        super().__init__(folder / name, open(folder / name, "xb"))  # noqa: SIM115 (close does it)
-        self._records = RecordWriter(self._file)
-        self._write(
-            Event(
-                file_version="brain.Event:2", source_metadata=SourceMetadata(writer="ppo.files.log")
-            )
-        )
-        self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
-        self.flush()
-
-    def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write one value of each."""
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-        self._write(Event(step=step, summary=Summary(value=values)))
-
-    def text(self, step: int, tag: str, markdown: str) -> None:
-        """Write a text, shown in TensorBoard's text tab."""
-        metadata = SummaryMetadata(
-            plugin_data=SummaryMetadata.PluginData(plugin_name="text"),
-        )
-        tensor = TensorProto(
-            dtype=DT_STRING,
-            string_val=[markdown.encode()],
-            tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
-        )
-        value = Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
-        self._write(Event(step=step, summary=Summary(value=[value])))
-
-    def _write(self, event: Event) -> None:
-        event.wall_time = time.time()
-        with naming(self._path):
-            self._records.write(event.SerializeToString())
-
-
-def _next_stamp(folder: Path) -> int:
-    """The time in nanoseconds, raised above that of every existing file if the clock went back:
-    TensorBoard reads the files in the order of their names.
-    """
-    names = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
-    return max([time.time_ns(), *(int(stamp) + 1 for stamp in names if stamp.isdecimal())])
-
-
-class CsvFile(_OpenFile):
+class CsvFile(GrowingFile):
     """A CSV with a fixed header; a missing scalar is an empty cell."""
 
     def __init__(self, path: Path, columns: Sequence[str]):
-        """Appends to an existing file, under its own header."""
+        """Appends to an existing file, under its own header: a name in it that has been completed
+        since, as "actions/share_0" to "actions/share_0_NOOP", keeps its column."""
         before = b""
         if path.exists():
             check_regular(path)
             before = path.read_bytes()
         text = before.decode(errors="replace")
-        self._columns = next(csv.reader(io.StringIO(text, newline="")), []) or columns
+        header = next(csv.reader(io.StringIO(text, newline="")), []) or columns
+        self._tags = [_completed(name, columns) for name in header]
         super().__init__(path, open(path, "a", newline=""))  # noqa: SIM115 (close does it)
         if not before:
             self._append(columns)
@@ -143,7 +63,7 @@ class CsvFile(_OpenFile):
 
     def row(self, scalars: Mapping[str, float]) -> None:
         """Append one row."""
-        self._append([_cell(scalars.get(column)) for column in self._columns])
+        self._append([_cell(scalars.get(tag)) for tag in self._tags])
 
     def _append(self, cells: Sequence[str]) -> None:
         line = io.StringIO()
@@ -153,6 +73,13 @@ class CsvFile(_OpenFile):
             self._file.flush()
 
 
+def _completed(name: str, columns: Sequence[str]) -> str:
+    """The column of that name, or else the one whose name begins so."""
+    if name in columns:
+        return name
+    return next((column for column in columns if column.startswith(f"{name}_")), name)
+
+
 def _cell(value: float | None) -> str:
     if value is None:
         return ""
@@ -160,26 +87,40 @@ def _cell(value: float | None) -> str:
 
 
 class Log:
-    """The scalars of a run, in TensorBoard and in ``progress.csv``."""
+    """The scalars of a run, in ``progress.csv`` and, but for the rarely needed ones, in
+    TensorBoard."""
 
     def __init__(self, folder: Path, tags: Sequence[str], first_step: int):
         """``tags`` are the names of all scalars that the run may write."""
         self.tags = frozenset(tags)
+        metrics = {tag: metric_of(tag) for tag in tags}
+        descriptions = {tag: metric.description for tag, metric in metrics.items() if metric}
+        self._csv_only = {tag for tag, metric in metrics.items() if metric and metric.csv_only}
         self._csv = CsvFile(folder / "progress.csv", ["step", *tags])
-        self._events = EventFile(folder, first_step)
+        self._events = EventFile(folder, first_step, descriptions)
         self._all = _files(folder)  # of earlier starts, too
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write one entry. Raises UnknownScalar, before anything is written."""
         if unknown := scalars.keys() - self.tags:
             raise UnknownScalar(f"{sorted(unknown)} are not among the scalars of the run")
-        self._events.scalars(step, scalars)
+        shown = {tag: value for tag, value in scalars.items() if tag not in self._csv_only}
+        self._events.scalars(step, shown)
         self._events.flush()
         self._csv.row({"step": step, **scalars})
 
-    def text(self, step: int, tag: str, markdown: str) -> None:
-        """Write a text, for TensorBoard alone."""
-        self._events.text(step, tag, markdown)
+    def settings(self, step: int, settings: Mapping[str, object]) -> None:
+        """Write the settings, for TensorBoard alone: as a table, and as hyperparameters beside the
+        scores."""
+        rows = [f"| {key} | {value} |" for key, value in settings.items()]
+        table = "\n".join(["| setting | value |", "| --- | --- |", *rows])
+        self._events.text(step, "params", table)
+        self._events.hparams(hparams.experiment(settings), hparams.session(settings))
+        self._events.flush()
+
+    def picture(self, step: int, tag: str, gif: bytes) -> None:
+        """Write a GIF, for TensorBoard alone."""
+        self._events.picture(step, tag, gif)
         self._events.flush()
 
     def sync(self) -> None:
@@ -212,12 +153,5 @@ def cut(folder: Path, sizes: Mapping[str, Any]) -> None:
 
 def _files(folder: Path) -> list[Path]:
     """The log's own files."""
-    events = [path for path in folder.glob("events.out.tfevents.*") if _is_own(path)]
+    events = [path for path in folder.glob("events.out.tfevents.*") if is_own(path)]
     return [*events, *folder.glob("progress.csv")]
-
-
-def _is_own(events: Path) -> bool:
-    if not events.is_file():
-        return False
-    with open(events, "rb") as file:
-        return bool(OWN_EVENTS.search(file.read(100)))

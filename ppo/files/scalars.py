@@ -10,7 +10,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Metric:
     """A scalar: what it measures, its unit, how it goes in a healthy run, and the remedy if not;
-    and the limits that no healthy run was seen to leave for several log entries in a row.
+    the limits that no healthy run was seen to leave for several log entries in a row; and whether
+    it is rarely needed, and so in ``progress.csv`` alone.
     """
 
     tag: str
@@ -20,6 +21,7 @@ class Metric:
     remedy: str
     low: float | None = None
     high: float | None = None
+    csv_only: bool = False
 
     @property
     def limits(self) -> str:
@@ -34,6 +36,14 @@ class Metric:
     def good(self) -> str:
         """The limits, and how it goes in a healthy run."""
         return "; ".join(filter(None, [self.limits, self.healthy]))
+
+    @property
+    def description(self) -> str:
+        """All of it in Markdown, a paragraph each."""
+        what = f"{self.meaning} ({self.unit})" if self.unit else self.meaning
+        healthy = f"**Healthy:** {self.good}" if self.good else ""
+        remedy = f"**If not:** {self.remedy}" if self.remedy else ""
+        return "\n\n".join(filter(None, [what, healthy, remedy]))
 
 
 METRICS: tuple[Metric, ...] = (
@@ -84,6 +94,7 @@ METRICS: tuple[Metric, ...] = (
         "repeated after a kill count once",
         "rises",
         "",
+        csv_only=True,
     ),
     Metric("time/frames", "frames", "emulator frames so far: steps times frame_skip", "rises", ""),
     Metric(
@@ -124,6 +135,7 @@ METRICS: tuple[Metric, ...] = (
         "samples, over all epochs",
         "above 0",
         "as for train/surrogate_gain_last",
+        csv_only=True,
     ),
     Metric(
         "train/surrogate_gain_last",
@@ -197,6 +209,7 @@ METRICS: tuple[Metric, ...] = (
         "",
         "near 1: clipping sets the size of every step",
         high=0.95,
+        csv_only=True,
     ),
     Metric("train/n_updates", "epochs", "epochs so far, as Stable-Baselines3 counts", "rises", ""),
     Metric(
@@ -205,6 +218,7 @@ METRICS: tuple[Metric, ...] = (
         "how often collapse_guard has put the healthy policy back so far, and halved the rate",
         "0",
         "above: --explain tells what came first",
+        csv_only=True,
     ),
     Metric(
         "train/pseudo_entropy",
@@ -227,6 +241,7 @@ METRICS: tuple[Metric, ...] = (
         "mean of |t - 1|, the distance of the surrogate's target from the old policy, as a ratio",
         "the clip range; with the logit target between 0 and, for rare actions, twice that",
         "",
+        csv_only=True,
     ),
     Metric(
         "train/beyond_target",
@@ -245,6 +260,7 @@ METRICS: tuple[Metric, ...] = (
         "as for train/approx_kl",
         low=0.9,
         high=1.1,
+        csv_only=True,
     ),
     Metric(
         "train/ratio_max",
@@ -261,6 +277,7 @@ METRICS: tuple[Metric, ...] = (
         "below the clip range",
         "as for train/approx_kl",
         high=0.3,
+        csv_only=True,
     ),
     Metric(
         "train/ratio_above",
@@ -270,6 +287,7 @@ METRICS: tuple[Metric, ...] = (
         "rising: ratios escape where the clipped loss has no gradient; smaller steps, or a loss "
         "that pulls back",
         high=2.5,
+        csv_only=True,
     ),
     Metric(
         "train/ratio_below",
@@ -278,6 +296,7 @@ METRICS: tuple[Metric, ...] = (
         "",
         "falling: as above",
         low=0.3,
+        csv_only=True,
     ),
     Metric(
         "train/minibatch_kl_max",
@@ -293,6 +312,7 @@ METRICS: tuple[Metric, ...] = (
         "which minibatch of the update that was, counted from 1 through all epochs",
         "in the last epoch",
         "in the first: single steps are too large",
+        csv_only=True,
     ),
     Metric(
         "train/advantage_std",
@@ -308,6 +328,7 @@ METRICS: tuple[Metric, ...] = (
         "",
         "far above: noise is blown up to the size of a signal; see advantage_std_floor",
         high=100.0,
+        csv_only=True,
     ),
     Metric(
         "epochs/approx_kl_{epoch}",
@@ -363,6 +384,7 @@ METRICS: tuple[Metric, ...] = (
         "mean norm of that layer's pre-activations, over the same samples",
         "steady",
         "rising without end: the features grow; see feature_drift_coef",
+        csv_only=True,
     ),
     Metric(
         "trunk/halves_cosine",
@@ -370,6 +392,7 @@ METRICS: tuple[Metric, ...] = (
         "cosine of the policy part's gradients in the two halves of the rollout, before the update",
         "above 0",
         "around 0: the gradient is noise; larger rollouts, or a lower learning_rate",
+        csv_only=True,
     ),
     Metric(
         "layers/grad_norm_{layer}",
@@ -377,6 +400,7 @@ METRICS: tuple[Metric, ...] = (
         "norm of the gradient in one layer, before the update",
         "all of the same order of magnitude",
         "one far above the rest: that layer dominates the clipped norm",
+        csv_only=True,
     ),
     Metric(
         "layers/step_{layer}",
@@ -384,6 +408,7 @@ METRICS: tuple[Metric, ...] = (
         "root mean square of how far the update moved the layer's weights",
         "1 to 10",
         "rising: the gradients of successive steps agree, or Adam's second moment lags behind them",
+        csv_only=True,
     ),
     Metric(
         "layers/step_max_{layer}",
@@ -391,6 +416,7 @@ METRICS: tuple[Metric, ...] = (
         "how far it moved the weight that moved furthest",
         "below the number of gradient steps",
         "above: Adam's second moment lags behind a growing gradient; see adam_beta_2",
+        csv_only=True,
     ),
     Metric(
         "layers/change_{layer}",
@@ -399,6 +425,7 @@ METRICS: tuple[Metric, ...] = (
         "mostly below 0.1",
         "above: lower learning_rate",
         high=0.6,
+        csv_only=True,
     ),
     Metric(
         "layers/dead_{trunk_layer}",
@@ -407,6 +434,7 @@ METRICS: tuple[Metric, ...] = (
         "steady",
         "rising: units die; lower learning_rate, or try another picture_scaling",
         high=0.7,
+        csv_only=True,
     ),
     Metric(
         "eval/mean_reward",
@@ -426,26 +454,40 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
-def tags(num_epochs: int, layers: Sequence[str], num_actions: int) -> list[str]:
-    """The names of all scalars of a run, in order, with placeholders filled in."""
+def tags(num_epochs: int, layers: Sequence[str], actions: Sequence[str]) -> list[str]:
+    """The names of all scalars of a run, in order, with placeholders filled in; ``num_epochs`` is 0
+    for a run that does not log them one by one."""
     fillings = {
         "{epoch}": [str(number) for number in range(1, num_epochs + 1)],
         "{trunk_layer}": [layer for layer in layers if layer not in ("policy", "value")],
         "{layer}": list(layers),
-        "{action}": [str(action) for action in range(num_actions)],
+        "{action}": list(actions),
     }
     names = []
     for metric in METRICS:
         mark = next((mark for mark in fillings if mark in metric.tag), None)
-        filled = [metric.tag.replace(mark, word) for word in fillings[mark]] if mark else []
-        names += filled or [metric.tag]
+        names += (
+            [metric.tag.replace(mark, word) for word in fillings[mark]] if mark else [metric.tag]
+        )
     return names
+
+
+def metric_of(tag: str) -> Metric | None:
+    """The glossary's entry for the name of a scalar, with its placeholder filled in or without."""
+    fits = [metric for metric in METRICS if tag == metric.tag or _fills(tag, metric)]
+    # "layers/step_max_conv1" begins as "layers/step_{layer}" does, too.
+    return max(fits, key=lambda metric: len(metric.tag.partition("{")[0]), default=None)
+
+
+def _fills(tag: str, metric: Metric) -> bool:
+    head, mark, _ = metric.tag.partition("{")
+    return bool(mark) and tag.startswith(head)
 
 
 def describe(markdown: bool = False) -> str:
     """Every scalar with unit, meaning, healthy range and remedy: one line each, or a table."""
     rows: list[tuple[str, ...]]
-    rows = [(m.tag, m.unit, m.meaning, m.good, m.remedy) for m in METRICS]
+    rows = [(m.tag, m.unit, _told(m), m.good, m.remedy) for m in METRICS]
     if markdown:
         rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
     else:
@@ -453,3 +495,7 @@ def describe(markdown: bool = False) -> str:
     head = ["| scalar | unit | meaning | healthy | if not |", "| --- | --- | --- | --- | --- |"]
     lines = [f"| `{tag}` | {' | '.join(rest)} |" for tag, *rest in rows]
     return "\n".join([*head, *lines]) + "\n"
+
+
+def _told(metric: Metric) -> str:
+    return f"{metric.meaning} (in `progress.csv` alone)" if metric.csv_only else metric.meaning

@@ -1,15 +1,42 @@
 """Videos of replays, made in the background while training goes on."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ppo.files import video
+from ppo.files import gif, video
 from ppo.play.replay import FRAMES_PER_SECOND, VIDEO_SCALE, Replay, frames
+
+
+@dataclass(frozen=True)
+class Made:
+    """A video that was made: of which replay, where it is, and a small GIF of it."""
+
+    replay: Replay
+    path: Path
+    gif: bytes
+
+    @property
+    def step(self) -> int:
+        """The run's step at which the episode ended."""
+        return step_of(self.replay)
+
+    @property
+    def told(self) -> str:
+        """A line that says so."""
+        return f"step {self.step:,}: video, score {self.replay.score:g}: {self.path}"
+
+
+def step_of(replay: Replay) -> int:
+    """The run's step at which an episode ended; 0 if its file does not tell."""
+    step = (replay.model_extra or {}).get("step")
+    return step if isinstance(step, int) and step >= 0 else 0
 
 
 class Recorder:
@@ -21,12 +48,18 @@ class Recorder:
         self._warned = False
         self._abandoned = threading.Event()
         self._videos: list[Future] = []
+        self._made: queue.SimpleQueue[Made] = queue.SimpleQueue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="video")
 
     def record(self, replay: Replay, path: Path) -> None:
         """Queue a video."""
         self._videos = [video for video in self._videos if not video.done()]
         self._videos.append(self._thread.submit(self._record, replay, path))
+
+    def made(self) -> Iterator[Made]:
+        """The videos that were made since the last call."""
+        while not self._made.empty():
+            yield self._made.get()
 
     def wait(self, stop: Callable[[], bool]) -> None:
         """Wait until all videos are made, or ``stop`` returns True."""
@@ -43,6 +76,7 @@ class Recorder:
         try:
             path.parent.mkdir(exist_ok=True)
             video.write(path, self._frames(replay), FRAMES_PER_SECOND, VIDEO_SCALE)
+            self._made.put(Made(replay, path, gif.small(path, self._abandoned.is_set)))
         except Exception as error:  # nobody reads this thread's result
             if not (self._warned or self._abandoned.is_set()):
                 self._warned = True

@@ -52,6 +52,7 @@ class Keeper:
         means: RunningMeans,
         due: Due,
         log_sizes: dict[str, int],
+        pictured: int | None = None,
     ) -> Checkpoint:
         """The state from which the run resumes."""
         session = SessionFacts(
@@ -64,6 +65,7 @@ class Keeper:
             versions=self.versions,
             schedules=trainer.scheduled_at(trainer.step),
             log=log_sizes,
+            pictured=pictured,
         )
         state = trainer.state()
         return replace(state, session=session, arrays=state.arrays | guard.arrays())

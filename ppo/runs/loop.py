@@ -9,6 +9,7 @@ from ppo.checkpoint import Checkpoint, Due
 from ppo.files.folder import write_whole
 from ppo.outcomes import Collapsed, Diverged, NotFinite
 from ppo.process.signals import Interrupted
+from ppo.runs.announcer import Announcer
 from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.observers import Evaluator, Logger, Videographer
@@ -26,13 +27,15 @@ class Loop:
         logger: Logger,
         evaluator: Evaluator,
         videographer: Videographer,
+        announcer: Announcer,
         verifier: Verifier,
         guard: Guard,
         stop: Callable[[], bool],
     ):
         self.trainer, self.keeper, self.stop = trainer, keeper, stop
         self.logger, self.evaluator = logger, evaluator
-        self.videographer, self.verifier, self.guard = videographer, verifier, guard
+        self.videographer, self.announcer = videographer, announcer
+        self.verifier, self.guard = verifier, guard
 
     @property
     def done(self) -> bool:
@@ -62,6 +65,7 @@ class Loop:
             for observer in (self.logger, self.videographer, self.evaluator, self.verifier):
                 observer.see(iteration)
             self.guard.see(iteration)
+            self.announcer.announce()
             self.logger.due |= self.trainer.finished
             evaluating = self.evaluator.due
             self._report()
@@ -115,4 +119,6 @@ class Loop:
             replay_check=self.verifier.due,
         )
         sizes = self.logger.log.sizes()
-        return self.keeper.state(self.trainer, self.guard, self.logger.means, due, sizes)
+        return self.keeper.state(
+            self.trainer, self.guard, self.logger.means, due, sizes, self.announcer.pictured
+        )

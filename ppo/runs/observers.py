@@ -3,18 +3,20 @@
 Each sees every iteration and decides by its interval whether it is due.
 """
 
+import math
 import resource
 import time
 from collections.abc import Callable, Mapping
 
 from ppo.envs.catalog import rules_of
+from ppo.files import evaluations
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans
 from ppo.health import Health
 from ppo.params import ResolvedParams
 from ppo.play import replay
-from ppo.play.evaluate import evaluate, store
-from ppo.play.recorder import Recorder
+from ppo.play.evaluate import Evaluation, evaluate, store
+from ppo.play.recorder import Recorder, step_of
 from ppo.policy import Choice, Policy
 from ppo.runs.terminal import Display
 from ppo.trainer import Iteration
@@ -26,7 +28,7 @@ class Logger:
     def __init__(self, log: Log, display: Display, interval: int, step: int):
         self.log, self.display, self.interval = log, display, interval
         self.means, self.due, self.health = RunningMeans(), False, Health()
-        self._last = step, time.perf_counter()
+        self._first = self._last = step, time.perf_counter()
 
     def see(self, iteration: Iteration) -> None:
         """Add its scalars to the means."""
@@ -42,7 +44,8 @@ class Logger:
         scalars["time/fps"] = (step - last_step) / (now - last_time)
         scalars["system/rss_mb"] = _resident_mib()
         self.log.write(step, scalars)
-        self.display.show(step, scalars)
+        first_step, first_time = self._first
+        self.display.show(step, scalars, (step - first_step) / (now - first_time))
         for message in self.health.see(scalars):
             self.display.say(f"step {step:,}: {message}")
         self.due = False
@@ -51,8 +54,14 @@ class Logger:
 class Evaluator:
     """Evaluates the policy every ``evaluation_interval`` steps."""
 
-    def __init__(self, policy: Policy, params: ResolvedParams, folder: RunFolder):
-        self.policy, self.params, self.folder = policy, params, folder
+    def __init__(
+        self,
+        policy: Policy,
+        params: ResolvedParams,
+        folder: RunFolder,
+        say: Callable[[str], None],
+    ):
+        self.policy, self.params, self.folder, self.say = policy, params, folder, say
         self.due = False
         self._last: tuple[int, float] | None = None  # step and mean score
 
@@ -66,6 +75,7 @@ class Evaluator:
             self.policy, self.params, self.params.evaluation_games, step, interrupted
         )
         store(self.folder, evaluation, self.params, self.policy, step)
+        self.say(self._told(step, evaluation))
         self._last = step, evaluation.mean
         self.due = False
         return {"eval/mean_reward": evaluation.mean, "eval/mean_ep_length": evaluation.mean_steps}
@@ -73,6 +83,15 @@ class Evaluator:
     def score_at(self, step: int) -> float | None:
         """The mean score of the evaluation at a step, if there was one."""
         return self._last[1] if self._last and self._last[0] == step else None
+
+    def _told(self, step: int, evaluation: Evaluation) -> str:
+        low, high = evaluation.interval()
+        best = evaluations.best(self.folder, self.policy.choice, step)
+        best = evaluation.mean if best is None else best
+        return (
+            f"step {step:,}: evaluation {evaluation.mean:.2f} (95 %: {low:.2f} to {high:.2f}), "
+            f"best so far {best:.2f}"
+        )
 
 
 class Videographer:
@@ -102,17 +121,23 @@ class Videographer:
         if kept.rules.is_atari:
             self.recorder.record(kept, self.folder.videos / f"{name}.mp4")
 
-    def record_missing(self, warn: Callable[[str], None]) -> None:
-        """Record the videos that were abandoned when the run was stopped."""
+    def record_missing(
+        self, warn: Callable[[str], None], step: int, pictured: float = math.inf
+    ) -> None:
+        """Record the videos of episodes up to ``step`` that were abandoned when the run was
+        stopped, and again those of episodes after ``pictured``, which the log does not show."""
         if not rules_of(self.params).is_atari:
             return
         for path in sorted(self.folder.replays.glob("step-*.json")):
             movie = self.folder.videos / f"{path.stem}.mp4"
-            if not movie.exists():
-                try:
-                    self.recorder.record(replay.load(path), movie)
-                except replay.ReplayError as error:
-                    warn(str(error))
+            try:
+                kept = replay.load(path)
+            except replay.ReplayError as error:
+                warn(str(error))
+                continue
+            missing = not movie.exists() or step_of(kept) > pictured
+            if missing and step_of(kept) <= step:
+                self.recorder.record(kept, movie)
 
 
 def _resident_mib() -> float:

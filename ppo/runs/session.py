@@ -5,13 +5,15 @@ import os
 from ppo.checkpoint import Checkpoint
 from ppo.distribution import Workers
 from ppo.envs.episode import EpisodeMismatch
-from ppo.files import scalars
+from ppo.files import evaluations, scalars
 from ppo.files.folder import RunFolder, write_whole
 from ppo.files.log import Log, RunningMeans, cut
 from ppo.outcomes import Stopped
 from ppo.params import ResolvedParams
 from ppo.play.recorder import Recorder
 from ppo.process.signals import Interrupted, StopRequest
+from ppo.runs import ending
+from ppo.runs.announcer import Announcer
 from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
@@ -57,8 +59,8 @@ class Session:
             if done and self.start.fork_of:
                 self._begin()  # so that there is something to resume with more steps
             if done:
-                self.display.say(f"the run is done, at step {self.trainer.step:,}")
                 self._finish_videos()
+                self._conclude("the run is done", self.facts.seconds)
                 return
             self._begin()
             done = self._train()
@@ -66,7 +68,14 @@ class Session:
             self.trainer.close()
         if not done:
             raise Stopped(f"stopped at step {self.trainer.step:,}; everything is saved")
-        self.display.say(f"done, at step {self.trainer.step:,}")
+        self._conclude("done", self.keeper.seconds)
+
+    def _conclude(self, word: str, seconds: float) -> None:
+        trainer = self.trainer
+        best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
+        watchable = trainer.envs.rules.is_atari
+        self.display.say(f"{word}, at step {trainer.step:,}")
+        self.display.say(ending.block(self.folder.path, trainer.totals(), best, seconds, watchable))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.guard.restore(checkpoint)
@@ -130,11 +139,14 @@ class Session:
         log, recorder = self._open_log(), Recorder(self.display.say)
         loop = self._loop(log, recorder)
         try:
-            loop.videographer.record_missing(self.display.say)
+            loop.videographer.record_missing(
+                self.display.say, self.trainer.step, loop.announcer.pictured
+            )
             with self.display:
                 loop.run()
             if loop.done:
                 recorder.wait(self.stop)
+                loop.announcer.announce()
         finally:
             recorder.close(abandon=True)
             log.close()
@@ -145,17 +157,20 @@ class Session:
         recorder = Recorder(self.display.say)
         videographer = Videographer(self.params, self.trainer.policy.choice, self.folder, recorder)
         try:
-            videographer.record_missing(self.display.say)
+            videographer.record_missing(self.display.say, self.trainer.step)
             recorder.wait(self.stop)
+            for made in recorder.made():
+                self.display.say(made.told)
         finally:
             recorder.close(abandon=True)
 
     def _open_log(self) -> Log:
         trainer = self.trainer
-        tags = scalars.tags(self.params.num_epochs, trainer.layers, trainer.envs.num_actions)
+        epochs = self.params.num_epochs if self.params.log_epochs else 0
+        tags = scalars.tags(epochs, trainer.layers, trainer.envs.action_names)
         log = Log(self.folder.path, tags, trainer.step + 1)
         if self.start.changes or not self.facts.log:
-            log.text(trainer.step, "params", _as_table(self.params))
+            log.settings(trainer.step, dict(self.params))
         return log
 
     def _loop(self, log: Log, recorder: Recorder) -> Loop:
@@ -164,10 +179,13 @@ class Session:
         logger = Logger(log, self.display, params.log_interval, trainer.step)
         known = {tag: sum_ for tag, sum_ in facts.means.items() if tag in log.tags}
         logger.means, logger.due = RunningMeans(known), facts.due.log
-        evaluator = Evaluator(trainer.policy, params, self.folder)
+        evaluator = Evaluator(trainer.policy, params, self.folder, self.display.say)
         evaluator.due = facts.due.evaluation
         videographer = Videographer(params, trainer.policy.choice, self.folder, recorder)
         videographer.due = facts.due.video
+        # Of a run that began before its log showed videos, those made so far stay as they are.
+        pictured = trainer.step - 1 if facts.pictured is None else facts.pictured
+        announcer = Announcer(recorder, log, self.display.say, pictured)
         verifier = Verifier(params)
         verifier.due = facts.due.replay_check
         return Loop(
@@ -176,6 +194,7 @@ class Session:
             logger,
             evaluator,
             videographer,
+            announcer,
             verifier,
             self.guard,
             self.stop,
@@ -187,8 +206,3 @@ class Session:
         self.display.__exit__()
         self.display.say(message)
         os._exit(code)
-
-
-def _as_table(params: ResolvedParams) -> str:
-    rows = [f"| {key} | {value} |" for key, value in params]
-    return "\n".join(["| setting | value |", "| --- | --- |", *rows])

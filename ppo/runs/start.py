@@ -29,7 +29,8 @@ class Start:
         """What the session resumes from; a fork has files of its own."""
         if not self.checkpoint:
             return SessionFacts()
-        own: dict[str, Any] = {"log": {}, "best_saved": None} if self.fork_of else {}
+        new: dict[str, Any] = {"log": {}, "best_saved": None, "pictured": None}
+        own = new if self.fork_of else {}
         return self.checkpoint.session.model_copy(update=own)
 
     @property

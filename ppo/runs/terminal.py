@@ -68,13 +68,15 @@ class Display:
         with self._quiet_once_it_fails():
             self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
-    def show(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Show the run's progress at a step."""
+    def show(self, step: int, scalars: Mapping[str, float], rate: float) -> None:
+        """Show the run's progress at a step. The time left follows from ``rate``, steps per second
+        with everything that the run does, while the last entry's may be without an evaluation.
+        """
         if self.console.is_terminal:
             with self._quiet_once_it_fails():
-                self._live.update(self._panel(step, scalars), refresh=True)
+                self._live.update(self._panel(step, scalars, rate), refresh=True)
         else:
-            self.say(self._line(step, scalars))
+            self.say(self._line(step, scalars, rate))
 
     @contextmanager
     def _quiet_once_it_fails(self) -> Iterator[None]:
@@ -84,36 +86,35 @@ class Display:
             self.console.quiet = True
             discard(self.console.file)
 
-    def _panel(self, step: int, scalars: Mapping[str, float]) -> Panel:
+    def _panel(self, step: int, scalars: Mapping[str, float], rate: float) -> Panel:
         head = Table.grid(padding=(0, 2), expand=True)
         head.add_column(ratio=1)
         head.add_column(justify="right", no_wrap=True)
         bar = ProgressBar(total=self.total_steps, completed=min(step, self.total_steps))
-        head.add_row(bar, self._progress(step, scalars))
+        head.add_row(bar, self._progress(step, scalars, rate))
         cells = [(label, _magnitude(tag, scalars, form)) for label, tag, form in SHOWN]
-        table = Table.grid(padding=(0, 2), expand=True)
+        table = Table.grid(padding=(0, 3))  # as narrow as it can be: labels stay near their values
         for justify in ("left", "right", "left", "right"):
-            table.add_column(justify=justify, ratio=1)
+            table.add_column(justify=justify)
         half = (len(cells) + 1) // 2
         for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
             table.add_row(*left, *right)
         return Panel(Group(head, "", table), title=Text(self.title))
 
-    def _line(self, step: int, scalars: Mapping[str, float]) -> str:
+    def _line(self, step: int, scalars: Mapping[str, float], rate: float) -> str:
         shown = {label: _magnitude(tag, scalars, form) for label, tag, form in SHOWN}
         return (
-            f"{self._progress(step, scalars)} | score {shown['score, last 100 games']} "
+            f"{self._progress(step, scalars, rate)} | score {shown['score, last 100 games']} "
             f"best {shown['best game']} games {shown['games']} | KL {shown['approximate KL']} "
             f"clipped {shown['clip fraction']} entropy {shown['entropy']} "
             f"explained variance {shown['explained variance']}"
         )
 
-    def _progress(self, step: int, scalars: Mapping[str, float]) -> str:
-        rate = scalars.get("time/fps", 0.0)
+    def _progress(self, step: int, scalars: Mapping[str, float], rate: float) -> str:
         left = timedelta(seconds=round((self.total_steps - step) / rate)) if rate else "?"
-        share = 100 * step / self.total_steps
+        share, speed = 100 * step / self.total_steps, scalars.get("time/fps", 0.0)
         return (
-            f"step {step:,} of {self.total_steps:,} ({share:.1f} %) | {rate:.0f} steps/s | "
+            f"step {step:,} of {self.total_steps:,} ({share:.1f} %) | {speed:.0f} steps/s | "
             f"{left} left"
         )
 

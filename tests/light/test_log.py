@@ -2,6 +2,8 @@ import csv
 import json
 import math
 import os
+import re
+import struct
 import time
 from pathlib import Path
 
@@ -9,22 +11,34 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_file_loader import (
     EventFileLoader,
     RawEventFileLoader,
 )
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
+from tensorboard.compat.proto.summary_pb2 import (
+    DATA_CLASS_BLOB_SEQUENCE,
+    DATA_CLASS_SCALAR,
+    Summary,
+)
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import get_experiment, list_session_groups
+from tensorboard.plugins.hparams.api_pb2 import GetExperimentRequest, ListSessionGroupsRequest
+from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
 
-from ppo.files import log as metrics
 from ppo.files.log import Log, RunningMeans, UnknownScalar, cut
-from ppo.files.scalars import tags
+from ppo.files.scalars import metric_of, tags
+from ppo.params import Params
 
 SCORE, LOSS, SPEED = "rollout/ep_rew_mean", "train/loss", "time/fps"
 SHOWN = (SCORE, LOSS, SPEED)
-ALL_POINTS = {"scalars": 0, "text": 0}
+ALL_POINTS = {"scalars": 0, "text": 0, "images": 0}
 
 
 def reader(folder: Path) -> EventAccumulator:
@@ -73,14 +87,167 @@ def test_tensorboard_reads_back_tags_steps_and_values(tmp_path):
 
 
 def test_every_tag_of_the_glossary_can_be_written_and_read(tmp_path):
-    every = tags(num_epochs=2, layers=["conv1", "policy", "value"], num_actions=3)
+    every = tags(num_epochs=2, layers=["conv1", "policy", "value"], actions=["0_NOOP", "1"])
     log = Log(tmp_path, every, 1)
     log.write(10**12, {tag: number for number, tag in enumerate(every)})
     log.close()
     found = reader(tmp_path)
+    (row,) = rows(tmp_path)
+    shown = set(found.PluginTagToContent("scalars"))
     for number, tag in enumerate(every):
-        (point,) = found.Tensors(tag)
-        assert (point.step, make_ndarray(point.tensor_proto)) == (10**12, number)
+        assert float(row[tag]) == number
+        if tag in shown:
+            (point,) = found.Tensors(tag)
+            assert (point.step, make_ndarray(point.tensor_proto)) == (10**12, number)
+    assert {tag for tag in every if metric_of(tag).csv_only} == {*every} - shown
+
+
+def test_tensorboard_shows_about_thirty_to_forty_scalars_of_pong():
+    actions = [f"{number}_NAME" for number in range(6)]
+    every = tags(0, ["conv1", "conv2", "dense1", "policy", "value"], actions)
+    assert 30 <= len([tag for tag in every if not metric_of(tag).csv_only]) <= 42
+    assert not [tag for tag in every if tag.startswith("epochs/")]
+    assert not [tag for tag in tags(0, [], []) if "{" in tag]
+
+
+def test_every_scalar_is_described_by_its_own_entry_of_the_glossary(tmp_path):
+    for tag, meaning in (
+        ("layers/step_max_conv1", "how far it moved the weight that moved furthest"),
+        ("layers/step_conv1", "root mean square"),
+        ("epochs/approx_kl_max_2", "largest approximate KL of a sample"),
+        ("train/approx_kl_max", "largest mean of an epoch"),
+    ):
+        assert meaning in metric_of(tag).description
+
+
+def test_tensorboard_describes_a_scalar_as_the_glossary_does(tmp_path):
+    log = Log(tmp_path, [SCORE, "actions/share_2_RIGHT"], 1)
+    log.write(1, {SCORE: 5.0, "actions/share_2_RIGHT": 0.5})
+    log.close()
+    found = reader(tmp_path)
+    for tag in (SCORE, "actions/share_2_RIGHT"):
+        metadata = found.SummaryMetadata(tag)
+        assert metadata.plugin_data.plugin_name == "scalars"
+        assert metadata.data_class == DATA_CLASS_SCALAR
+        assert metric_of(tag).meaning in metadata.summary_description
+        assert f"({metric_of(tag).unit})" in metadata.summary_description
+    assert "**Healthy:** rises" in found.SummaryMetadata(SCORE).summary_description
+
+
+def test_a_file_describes_each_scalar_once(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    write(log, [1, 2])
+    log.close()
+    described = [value.HasField("metadata") for value in values_of(tmp_path, SCORE)]
+    assert described == [True, False]
+
+
+def values_of(folder: Path, tag: str) -> list[Summary.Value]:
+    (path,) = folder.glob("events.out.tfevents.*")
+    events = [Event.FromString(record) for record in RawEventFileLoader(str(path)).Load()]
+    return [value for event in events for value in event.summary.value if value.tag == tag]
+
+
+def test_a_curve_that_began_with_simple_values_goes_on(tmp_path):
+    with open(tmp_path / "events.out.tfevents.1000.here", "wb") as file:
+        writer = RecordWriter(file)
+        writer.write(Event(file_version="brain.Event:2").SerializeToString())
+        value = Summary.Value(tag=SCORE, simple_value=1.5)
+        writer.write(Event(step=1, summary=Summary(value=[value])).SerializeToString())
+    log = Log(tmp_path, SHOWN, 2)
+    write(log, [2])
+    log.close()
+    assert curve(tmp_path, SCORE) == [(1, 1.5), (2, 2.0)]
+
+
+def test_a_table_that_began_before_actions_had_names_goes_on(tmp_path):
+    (tmp_path / "progress.csv").write_text("step,actions/share_1,actions/share_10\n1,0.25,0.5\n")
+    names = ["actions/share_1_FIRE", "actions/share_10_UPFIRE"]
+    log = Log(tmp_path, names, 2)
+    log.write(2, {names[0]: 0.75, names[1]: 0.125})
+    log.close()
+    assert [(row["actions/share_1"], row["actions/share_10"]) for row in rows(tmp_path)] == [
+        ("0.25", "0.5"),
+        ("0.75", "0.125"),
+    ]
+    assert curve(tmp_path, names[0]) == [(2, 0.75)]
+
+
+# --- settings and pictures
+
+
+SETTINGS = dict(Params(seed=7, threads=1, learning_rate=0.5))
+
+
+def written_settings(folder: Path) -> EventAccumulator:
+    log = Log(folder, SHOWN, 1)
+    log.settings(0, SETTINGS)
+    write(log, [1])
+    log.close()
+    return reader(folder)
+
+
+def test_settings_are_a_table_for_the_text_plugin(tmp_path):
+    (point,) = written_settings(tmp_path).Tensors("params")
+    assert "| learning_rate | 0.5 |" in make_ndarray(point.tensor_proto).item().decode()
+
+
+def test_the_hparams_plugin_reads_settings_and_score(tmp_path):
+    """Through its own handlers, as its page does."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        written_settings(tmp_path / name)
+    multiplexer = EventMultiplexer(tensor_size_guidance=ALL_POINTS)
+    multiplexer.AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    context, ask = Context(TBContext(data_provider=provider)), RequestContext()
+    experiment = get_experiment.Handler(ask, context, "", GetExperimentRequest()).run()
+    infos = {info.name: info for info in experiment.hparam_infos}
+    assert {*infos} == {*Params.model_fields}
+    assert infos["learning_rate"].description == "initial learning rate of Adam"
+    types = ("learning_rate", "target_kl", "adam_reset", "network")
+    assert [infos[name].type for name in types] == [3, 3, 2, 1]  # number, number, bool, string
+    scores = [metric.name.tag for metric in experiment.metric_infos]
+    assert scores[0] == SCORE and {*scores} <= {*tags(0, [], [])}
+    wanted = ListSessionGroupsRequest(slice_size=9, allowed_statuses=range(4))
+    groups = list_session_groups.Handler(ask, context, "", wanted).run()
+    assert [group.name for group in groups.session_groups] == ["one", "two"]
+    for group in groups.session_groups:
+        assert group.hparams["learning_rate"].number_value == 0.5
+        assert "target_kl" not in group.hparams  # null
+        assert [(m.name.tag, m.value) for m in group.metric_values] == [(SCORE, 1.0)]
+
+
+def test_settings_that_may_be_null_are_numbers():
+    for field in Params.model_fields.values():
+        kinds = set(re.findall(r"\b(int|float|str|bool|None|Literal)\b", str(field.annotation)))
+        assert "None" not in kinds or kinds <= {"None", "int", "float"}
+
+
+GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"whatever follows"
+
+
+def test_a_picture_is_shown_by_the_images_plugin(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    log.picture(64, "videos/training", GIF)
+    log.close()
+    found = reader(tmp_path)
+    assert found.SummaryMetadata("videos/training").data_class == DATA_CLASS_BLOB_SEQUENCE
+    assert set(found.PluginTagToContent("images")) == {"videos/training"}
+    (point,) = found.Tensors("videos/training")
+    assert point.step == 64
+    assert make_ndarray(point.tensor_proto).tolist() == [b"160", b"210", GIF]
+
+
+def test_a_cut_takes_pictures_away_with_the_rest(tmp_path):
+    log = Log(tmp_path, SHOWN, 1)
+    log.picture(1, "videos/training", GIF)
+    sizes = log.sizes()
+    log.picture(2, "videos/training", GIF)
+    log.close()
+    cut(tmp_path, sizes)
+    assert raw_steps(tmp_path, "videos/training") == [1]
 
 
 def test_point_can_be_read_as_soon_as_it_is_written(tmp_path):
@@ -98,17 +265,6 @@ def test_point_has_the_time_of_its_writing(tmp_path):
     log.write(1, {SCORE: 5.0})
     log.close()
     assert before <= reader(tmp_path).Tensors(SCORE)[0].wall_time <= time.time()
-
-
-def test_text_is_shown_by_the_text_plugin(tmp_path):
-    log = Log(tmp_path, SHOWN, 1)
-    log.text(3, "params", "| ключ | value |")
-    log.close()
-    found = reader(tmp_path)
-    assert set(found.PluginTagToContent("text")) == {"params"}
-    (point,) = found.Tensors("params")
-    assert point.step == 3
-    assert make_ndarray(point.tensor_proto).tolist() == ["| ключ | value |".encode()]
 
 
 def test_parent_folder_shows_each_run_by_itself(tmp_path):
@@ -409,7 +565,7 @@ def test_state_is_not_used_up_by_being_asked_for():
 def test_event_files_stand_in_the_order_of_their_starts_though_the_clock_jumps(tmp_path):
     for step, now in [(1, 3 * 10**18), (2, 2 * 10**18), (3, 10**18)]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(metrics.time, "time_ns", lambda now=now: now)
+            patch.setattr(time, "time_ns", lambda now=now: now)
             log = Log(tmp_path, SHOWN, step)
         log.write(step, {SCORE: float(step)})
         log.close()

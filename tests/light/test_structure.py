@@ -29,12 +29,17 @@ RANKS = (
 )
 WINGS = {
     "process": ("exit_codes keys arrays device streams", "signals"),
-    "files": ("folder npz scalars", "log video"),
+    "files": ("folder npz scalars", "events hparams evaluations video", "log gif"),
     "envs": ("roms", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
     "play": ("replay evaluate", "recorder show"),
-    "runs": ("terminal start guard", "keeper observers verifier", "loop", "session"),
+    "runs": (
+        "terminal start guard ending announcer",
+        "keeper observers verifier",
+        "loop",
+        "session",
+    ),
     "study": (
-        "curves command broken_envs grid changes",
+        "curves command broken_envs grid changes board",
         "history parallel verdict",
         "case signs",
         "explain forks",

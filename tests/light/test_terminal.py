@@ -1,10 +1,13 @@
 import io
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from ppo.files.scalars import tags
+from ppo.runs.ending import block
 from ppo.runs.terminal import SHOWN, Display
 
 SCALARS = {
@@ -21,7 +24,7 @@ SCALARS = {
     "train/grad_norm": 0.4375,
 }
 VALUES = ("-20.25", "-18", "12", "912", "0.0123", "0.125", "1.625", "0.750", "0.0312", "0.438")
-WIDTHS = [60, 80, 120]
+WIDTHS = [60, 80, 140]
 
 
 def terminal(width: int) -> Console:
@@ -47,14 +50,20 @@ def text_of(console: Console) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
 
 
-def shown(console: Console, scalars: dict[str, float], step: int = 2048, title: str = "PPO") -> str:
+def shown(
+    console: Console,
+    scalars: dict[str, float],
+    step: int = 2048,
+    title: str = "PPO",
+    rate: float = 425.0,
+) -> str:
     with Display(title, 10_000_000, console) as display:
-        display.show(step, scalars)
+        display.show(step, scalars, rate)
     return text_of(console)
 
 
 def test_every_shown_tag_is_one_of_the_glossary():
-    assert {tag for _, tag, _ in SHOWN} <= set(tags(1, [], 0))
+    assert {tag for _, tag, _ in SHOWN} <= set(tags(1, [], []))
 
 
 # --- into a pipe or a file
@@ -63,8 +72,8 @@ def test_every_shown_tag_is_one_of_the_glossary():
 def test_into_a_pipe_go_plain_lines_one_a_point():
     console = pipe()
     with Display("PPO", 10_000, console) as display:
-        display.show(1024, SCALARS)
-        display.show(2048, SCALARS)
+        display.show(1024, SCALARS, 850.0)
+        display.show(2048, SCALARS, 850.0)
     printed = console.file.getvalue()
     assert [line.split(" | ")[0] for line in printed.splitlines()] == [
         "step 1,024 of 10,000 (10.2 %)",
@@ -81,7 +90,7 @@ def test_line_says_how_the_run_stands():
         "games 12",
         "KL 0.0123",
         "850 steps/s",
-        "3:16:02 left",
+        "6:32:05 left",  # by the rate of the whole start, half of the last entry's
     ):
         assert part in line
 
@@ -117,15 +126,24 @@ def test_panel_shows_every_label_and_value(width):
     assert "step 2,048 of 10,000,000" in flat
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_no_label_is_wrapped_and_each_stands_near_its_value(width):
+    printed = shown(terminal(width), SCALARS)
+    for label, _, _ in SHOWN:
+        found = re.search(rf"(│ |   ){label}( +)(\S+)", printed)
+        assert found and found[3] in VALUES and len(found[2]) < 24, label
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_panel_fits_its_width(width):
     assert max(map(len, shown(terminal(width), SCALARS).splitlines())) <= width
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scalars", [{}, {"time/fps": 0.0}, {"time/fps": 1e-3}])
-def test_panel_shows_a_dash_for_what_is_not_known_yet(width, scalars):
-    assert re.search(r"best game +- ", shown(terminal(width), scalars))
+@pytest.mark.parametrize("rate", [0.0, 1e-3])
+@pytest.mark.parametrize("scalars", [{}, {"time/fps": 0.0}])
+def test_panel_shows_a_dash_for_what_is_not_known_yet(width, scalars, rate):
+    assert re.search(r"best game +- ", shown(terminal(width), scalars, rate=rate))
 
 
 @pytest.mark.parametrize("step", [0, 9_999_999, 10_000_000, 10_000_127])
@@ -141,7 +159,7 @@ def test_title_is_shown_as_it_is(title):
 def test_message_is_printed_above_the_panel():
     console = terminal(80)
     with Display("PPO", 10_000, console) as display:
-        display.show(1, SCALARS)
+        display.show(1, SCALARS, 850.0)
         display.say("a message")
     printed = text_of(console)
     assert printed.index("a message") < printed.rindex("best game")
@@ -176,7 +194,7 @@ def test_display_whose_output_fails_is_quiet_from_then_on(error, takes, is_termi
         assert display.console.is_terminal == is_terminal
         for step in range(4):
             display.say("a message")
-            display.show(step, SCALARS)
+            display.show(step, SCALARS, 850.0)
     assert display.console.quiet
     display.say("more")
 
@@ -201,3 +219,36 @@ def test_panel_of_an_odd_number_of_scalars_shows_them_all(monkeypatch):
     text = shown(terminal(100), SCALARS)
     for label, _, _ in SHOWN[:3]:
         assert label in text
+
+
+# --- the end
+
+
+TOTALS = {"rollout/ep_rew_mean": 20.125, "rollout/ep_rew_best": 21.0, "rollout/games": 3120}
+
+
+def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next():
+    lines = block(Path("runs/pong"), TOTALS, 20.77, 1566.0, True).splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [
+        ["score", "20.12, mean of the last 100 games"],
+        ["best", "21 in one of 3,120 games; 20.77 in an evaluation"],
+        ["time", "26.1 minutes"],
+        ["folder", "runs/pong"],
+        ["evaluate", "python run_atari.py --logdir=runs/pong --evaluate 30"],
+        ["watch", "python run_atari.py --logdir=runs/pong --watch"],
+        ["board", "python run_atari.py --logdir=runs/pong --board"],
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_end_of_a_run_without_games_evaluations_and_pictures():
+    lines = block(Path("a"), {"rollout/games": 0}, None, 30.0, False).splitlines()
+    labels = [line.split()[0] for line in lines]
+    assert labels == ["score", "time", "folder", "evaluate", "board"]
+    assert "no game has ended" in lines[0]
+
+
+def test_the_next_commands_can_be_pasted_into_a_shell():
+    folder = "runs/it's a $HOME"
+    *_, board = block(Path(folder), TOTALS, None, 1.0, True).splitlines()
+    assert f"--logdir={folder}" in shlex.split(board)

@@ -1,0 +1,45 @@
+"""The last words of a run: what it came to, where it is, and what to do next."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def block(
+    folder: Path,
+    totals: Mapping[str, float],
+    evaluation: float | None,
+    seconds: float,
+    watchable: bool,
+) -> str:
+    """Lines of a label and its content. ``totals`` are the run's, ``evaluation`` is the best mean
+    score of its evaluations, if it made any; ``watchable`` is whether there is a picture to watch.
+    """
+    command = f"python run_atari.py --logdir={shlex.quote(str(folder))}"
+    rows = [
+        ("score", _score(totals)),
+        ("best", _best(totals, evaluation)),
+        ("time", f"{seconds / 60:,.1f} minutes"),
+        ("folder", str(folder)),
+        ("evaluate", f"{command} --evaluate 30"),
+        ("watch", f"{command} --watch" if watchable else ""),
+        ("board", f"{command} --board"),
+    ]
+    return "\n".join(f"  {label:<10}{content}" for label, content in rows if content)
+
+
+def _score(totals: Mapping[str, float]) -> str:
+    if "rollout/ep_rew_mean" not in totals:
+        return "no game has ended"
+    games = min(int(totals["rollout/games"]), 100)
+    return f"{totals['rollout/ep_rew_mean']:.2f}, mean of the last {games} games"
+
+
+def _best(totals: Mapping[str, float], evaluation: float | None) -> str:
+    parts = []
+    if "rollout/ep_rew_best" in totals:
+        games = int(totals["rollout/games"])
+        parts.append(f"{totals['rollout/ep_rew_best']:g} in one of {games:,} games")
+    if evaluation is not None:
+        parts.append(f"{evaluation:.2f} in an evaluation")
+    return "; ".join(parts)

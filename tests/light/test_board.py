@@ -1,0 +1,88 @@
+"""TensorBoard for people: a real server, asked as its page asks."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ppo.files.folder import FolderError
+from ppo.files.log import Log
+from ppo.files.scalars import metric_of, tags
+from ppo.study import board
+
+TAGS = tags(0, [], ["0_NOOP"])
+
+
+def written(run: Path) -> Path:
+    run.mkdir(parents=True)
+    (run / "params.json").write_text("{}")
+    log = Log(run, TAGS, 1)
+    log.write(1, dict.fromkeys(board.PINNED, 1.0))
+    log.close()
+    return run
+
+
+def answers(address: str, path: str):
+    """What the server says, once it has read something."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with urllib.request.urlopen(urllib.parse.urljoin(address, path)) as answer:
+            if found := json.load(answer):
+                return found
+        time.sleep(0.1)
+    raise AssertionError(f"{path} stays empty")
+
+
+def test_a_run_has_its_folder_s_name_and_its_main_charts_are_pinned(tmp_path, capfd):
+    run = written(tmp_path / "my run, the 2nd")
+    with board.served(run) as address:
+        assert answers(address, "data/runs") == [run.name]
+        found = answers(address, "data/plugin/timeseries/tags")["scalars"]
+        assert {*found["runTagInfo"][run.name]} == {*board.PINNED}
+        pinned = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)["pinnedCards"][0]
+        assert json.loads(pinned) == [{"plugin": "scalars", "tag": tag} for tag in board.PINNED]
+        described = json.dumps(found["tagDescriptions"])
+        assert "the true score, never clipped" in described
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_runs_of_a_folder_have_their_names(tmp_path):
+    for name in ("one", "two"):
+        written(tmp_path / name)
+    with board.served(tmp_path) as address:
+        assert answers(address, "data/runs") == ["one", "two"]
+
+
+def test_the_pinned_charts_are_shown_in_tensorboard():
+    for tag in board.PINNED:
+        assert tag in TAGS and not metric_of(tag).csv_only
+
+
+def test_nothing_is_left_behind(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    run = written(tmp_path / "run")
+    before = sorted(path.name for path in run.iterdir())
+    with board.served(run):
+        pass
+    assert sorted(path.name for path in run.iterdir()) == before
+    assert not list((tmp_path / "temporary").glob("ppo-board-*"))
+
+
+@pytest.mark.parametrize("name", ["absent", "empty", "file"])
+def test_a_folder_without_a_log_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderError, match="holds no run that TensorBoard can show"):
+        board.check(tmp_path / name)
+
+
+def test_the_board_does_not_need_tensorflow():
+    code = "import sys; import ppo.study.board; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n"
