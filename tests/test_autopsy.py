@@ -115,6 +115,8 @@ def test_every_fork_changes_one_thing(tmp_path):
     [
         ({"target_kl": 0.05}, "no early stop", "twice the epochs"),
         ({"target_kl": None}, "twice the epochs", "no early stop"),
+        ({"target_kl": None}, "KL limit per minibatch", "no KL limit per minibatch"),
+        ({"minibatch_kl_limit": 0.1}, "no KL limit per minibatch", "KL limit per minibatch"),
         ({"normalize_advantages": False}, "beta 2 of 0.9", "advantages floored"),
         ({"value_gradient": "detached"}, "moments reset", "value detached"),
         ({"delta_target_policy": "logit"}, "quadratic loss", "logit target"),
@@ -141,7 +143,7 @@ def test_the_floor_is_a_multiple_of_the_deviation_before_the_fall():
         (["--updates=0"], "--updates"),
         (["--workers=x"], "--workers"),
         (["--at=x"], "--at"),
-        (["--only=nothing"], "there are: no early stop"),
+        (["--only=nothing"], "there are: KL limit per minibatch, no early stop"),
         (["--change=odd:gamma=7"], "gamma"),
         (["--change=:gamma=1"], "no name"),
     ],

@@ -40,7 +40,30 @@ def smaller_rates(learning_rate: float) -> list[Change]:
 
 def of_cause(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
     """The changes that tell the possible causes apart, for a run with these settings."""
-    return [*_of_epochs(params), *_of_gradient(params, advantage_std), *_of_objective(params)]
+    return [
+        *_of_limits(params),
+        *_of_epochs(params),
+        *_of_gradient(params, advantage_std),
+        *_of_objective(params),
+    ]
+
+
+def _of_limits(params: ResolvedParams) -> list[Change]:
+    if params.minibatch_kl_limit is None:
+        return [
+            Change(
+                "KL limit per minibatch",
+                {"minibatch_kl_limit": KL_LIMIT},
+                "single steps within an update go too far",
+            )
+        ]
+    return [
+        Change(
+            "no KL limit per minibatch",
+            {"minibatch_kl_limit": None},
+            "the KL limit ends the update before later steps repair what its first ones broke",
+        )
+    ]
 
 
 def _of_epochs(params: ResolvedParams) -> list[Change]:
@@ -111,11 +134,6 @@ def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Ch
             "moments reset",
             {"adam_reset": True},
             "Adam's moments are of another policy's gradients",
-        ),
-        Change(
-            "KL limit per minibatch",
-            {"minibatch_kl_limit": KL_LIMIT},
-            "single steps within an update go too far",
         ),
     ]
 
