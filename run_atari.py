@@ -71,6 +71,7 @@ def _command(options: argparse.Namespace, began: float) -> int:
     from ppo.envs.episode import EpisodeMismatch
     from ppo.files.video import VideoError
     from ppo.outcomes import NotFinite
+    from ppo.play.export import ExportError
     from ppo.play.replay import ReplayError
     from ppo.process.device import DeviceError
 
@@ -102,7 +103,7 @@ def _command(options: argparse.Namespace, began: float) -> int:
         raise
     except OSError as error:
         return _fail(ExitCode.FAILED, _reason(error))
-    except (CheckpointError, ReplayError, VideoError) as error:
+    except (CheckpointError, ExportError, ReplayError, VideoError) as error:
         return _fail(ExitCode.FAILED, str(error))
 
 
@@ -122,10 +123,13 @@ def _train(options: argparse.Namespace, began: float) -> None:
 
 
 def _play(options: argparse.Namespace) -> None:
+    from ppo.play.export import export_run
     from ppo.play.show import evaluate_run, watch_run
 
     if options.evaluate is not None:
         evaluate_run(options.logdir, options.evaluate)
+    elif options.export is not None:
+        export_run(options.logdir, options.export)
     else:
         watch_run(options.logdir, options.watch)
 
@@ -166,6 +170,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     does.add_argument(
         "--watch", type=_count, nargs="?", const=1, metavar="GAMES", help="record videos"
+    )
+    does.add_argument(
+        "--export",
+        metavar="FILE",
+        help="write the network for use without this package: FILE.keras, FILE.onnx, or FOLDER/ "
+        "for a SavedModel",
     )
     does.add_argument(
         "--explain",
