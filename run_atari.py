@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _answer(options: argparse.Namespace, began: float) -> int:
     try:
+        if options.check:
+            return _checked(options)
         if options.explain:
             print(_explained(options.logdir), end="")
         elif options.describe_params:
@@ -63,6 +65,17 @@ def _explained(logdir: Path) -> str:
         return explain(logdir)
     except HistoryError as error:
         raise FolderError(str(error)) from error
+
+
+def _checked(options: argparse.Namespace) -> int:
+    from ppo.study.preflight import check
+    from ppo.study.probe import ProbeError
+
+    try:
+        check(_settings(options), options.check)
+    except ProbeError as error:
+        return _fail(error.code, str(error))
+    return ExitCode.DONE
 
 
 def _command(options: argparse.Namespace, began: float) -> int:
@@ -116,10 +129,14 @@ def _reason(error: OSError) -> str:
 
 def _train(options: argparse.Namespace, began: float) -> None:
     from ppo import train
+
+    train.run(_settings(options), options.logdir, began)
+
+
+def _settings(options: argparse.Namespace) -> params.Params:
     from ppo.envs import catalog
 
-    settings = params.load(presets.find(options.pfile), options.set, [catalog.check])
-    train.run(settings, options.logdir, began)
+    return params.load(presets.find(options.pfile), options.set, [catalog.check])
 
 
 def _play(options: argparse.Namespace) -> None:
@@ -200,12 +217,24 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="change a setting, with --pfile, --resume or --fork; may be given several times",
     )
     parser.add_argument(
+        "--check",
+        type=Path,
+        nargs="?",
+        const=Path("preflight.png"),
+        metavar="PNG",
+        help="with --pfile: say what will run, forecast time, memory and disk from a few measured "
+        "seconds, and draw what the network sees (default: preflight.png)",
+    )
+    parser.add_argument(
         "--new-games",
         action="store_true",
         help="with --resume: if the unfinished games cannot be restored, begin new ones",
     )
     options = parser.parse_args(arguments)
-    if options.logdir is None and not (options.describe_params or options.describe_metrics):
+    if options.check and not options.pfile:
+        parser.error("--check goes with --pfile")
+    alone = options.check or options.describe_params or options.describe_metrics
+    if options.logdir is None and not alone:
         parser.error("--logdir=DIR is needed")
     if options.set and not (options.pfile or options.resume or options.fork):
         parser.error("--set goes with --pfile, --resume or --fork")

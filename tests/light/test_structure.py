@@ -34,10 +34,10 @@ WINGS = {
     "play": ("replay evaluate", "recorder show", "export"),
     "runs": ("terminal start guard", "keeper observers verifier", "loop", "session"),
     "study": (
-        "curves command broken_envs grid changes",
-        "history parallel verdict",
-        "signs",
-        "explain",
+        "curves command broken_envs grid changes details sheet",
+        "history parallel verdict probe",
+        "signs forecast",
+        "explain preflight",
         "sweep drill autopsy",
     ),
 }
