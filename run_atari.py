@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _answer(options: argparse.Namespace, began: float) -> int:
     try:
+        if options.check:
+            return _checked(options)
         if options.explain or options.report is not None:
             print(_told(options), end="")
         elif options.board:
@@ -78,12 +80,24 @@ def _told(options: argparse.Namespace) -> str:
         raise FolderError(str(error)) from error
 
 
+def _checked(options: argparse.Namespace) -> int:
+    from ppo.study.preflight import check
+    from ppo.study.probe import ProbeError
+
+    try:
+        check(_settings(options), options.check)
+    except ProbeError as error:
+        return _fail(error.code, str(error))
+    return ExitCode.DONE
+
+
 def _command(options: argparse.Namespace, began: float) -> int:
     from ppo import train
     from ppo.checkpoint import CheckpointError, MisfitError, NewerVersionError
     from ppo.envs.episode import EpisodeMismatch
     from ppo.files.video import VideoError
     from ppo.outcomes import NotFinite
+    from ppo.play.export import ExportError
     from ppo.play.replay import ReplayError
     from ppo.process.device import DeviceError
 
@@ -115,7 +129,7 @@ def _command(options: argparse.Namespace, began: float) -> int:
         raise
     except OSError as error:
         return _fail(ExitCode.FAILED, _reason(error))
-    except (CheckpointError, ReplayError, VideoError) as error:
+    except (CheckpointError, ExportError, ReplayError, VideoError) as error:
         return _fail(ExitCode.FAILED, str(error))
 
 
@@ -128,17 +142,24 @@ def _reason(error: OSError) -> str:
 
 def _train(options: argparse.Namespace, began: float) -> None:
     from ppo import train
+
+    train.run(_settings(options), options.logdir, began)
+
+
+def _settings(options: argparse.Namespace) -> params.Params:
     from ppo.envs import catalog
 
-    settings = params.load(presets.find(options.pfile), options.set, [catalog.check])
-    train.run(settings, options.logdir, began)
+    return params.load(presets.find(options.pfile), options.set, [catalog.check])
 
 
 def _play(options: argparse.Namespace) -> None:
+    from ppo.play.export import export_run
     from ppo.play.show import evaluate_run, watch_run
 
     if options.evaluate is not None:
         evaluate_run(options.logdir, options.evaluate)
+    elif options.export is not None:
+        export_run(options.logdir, options.export)
     else:
         watch_run(options.logdir, options.watch)
 
@@ -181,6 +202,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--watch", type=_count, nargs="?", const=1, metavar="GAMES", help="record videos"
     )
     does.add_argument(
+        "--export",
+        metavar="FILE",
+        help="write the network for use without this package: FILE.keras, FILE.onnx, or FOLDER/ "
+        "for a SavedModel",
+    )
+    does.add_argument(
         "--explain",
         action="store_true",
         help="from the run's log: did the policy fall, when, how far, and what came first",
@@ -215,12 +242,24 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="change a setting, with --pfile, --resume or --fork; may be given several times",
     )
     parser.add_argument(
+        "--check",
+        type=Path,
+        nargs="?",
+        const=Path("preflight.png"),
+        metavar="PNG",
+        help="with --pfile: say what will run, forecast time, memory and disk from a few measured "
+        "seconds, and draw what the network sees (default: preflight.png)",
+    )
+    parser.add_argument(
         "--new-games",
         action="store_true",
         help="with --resume: if the unfinished games cannot be restored, begin new ones",
     )
     options = parser.parse_args(arguments)
-    if options.logdir is None and not (options.describe_params or options.describe_metrics):
+    if options.check and not options.pfile:
+        parser.error("--check goes with --pfile")
+    alone = options.check or options.describe_params or options.describe_metrics
+    if options.logdir is None and not alone:
         parser.error("--logdir=DIR is needed")
     if options.set and not (options.pfile or options.resume or options.fork):
         parser.error("--set goes with --pfile, --resume or --fork")

@@ -70,17 +70,26 @@ def screen(rules: Rules) -> AtariVectorEnv:
     """One emulator that gives every frame as the console shows it, SCREEN_SHAPE in colour; a step
     is a frame. The caller closes it.
     """
+    return _unscaled(rules, frameskip=1, maxpool=False, grayscale=False)
+
+
+def grey_screen(rules: Rules) -> AtariVectorEnv:
+    """One emulator that gives the grey picture of each step before it is scaled to an observation.
+    The caller closes it.
+    """
+    return _unscaled(rules, frameskip=rules.frame_skip)
+
+
+def _unscaled(rules: Rules, **how: Any) -> AtariVectorEnv:
     height, width, _ = SCREEN_SHAPE
     return AtariVectorEnv(
         rules.game,
         1,
         num_threads=1,
-        frameskip=1,
-        maxpool=False,
         stack_num=1,
-        grayscale=False,
         img_height=height,
         img_width=width,
+        **how,
         **_common(rules),
     )
 

@@ -1,1 +1,1 @@
-"""Games of a policy: evaluations, replays, videos."""
+"""Games of a policy: evaluations, replays, videos; and the policy as a file."""

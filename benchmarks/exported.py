@@ -1,0 +1,114 @@
+"""Does an exported network act as the package does, in a process without the package?
+
+    python -m benchmarks.exported --logdir=pretrained/pong --observations=10000
+
+Plays whole games of a run's newest checkpoint, plays their replays again, exports the network, and
+lets a process that has Keras alone choose the most probable action for each observation. Prints one
+JSON line: how many of them are the package's, and how far the outputs differ.
+"""
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppo.envs.episode import Reset
+from ppo.envs.vector import EnvVector
+from ppo.files.folder import RunFolder
+from ppo.play.export import export_run
+from ppo.play.replay import Replay, of_run
+
+if TYPE_CHECKING:
+    from ppo.play.show import TrainedAgent
+
+# Isolated (-I), a process sees neither this folder nor PYTHONPATH.
+ALONE = """
+import importlib.util, sys
+import keras, numpy as np
+for name in ("ppo", "run_atari"):
+    assert importlib.util.find_spec(name) is None, name
+network = keras.saving.load_model(sys.argv[1])
+outputs = network.predict(np.load(sys.argv[2], mmap_mode="r"), batch_size=100, verbose=0)
+np.savez(sys.argv[3], **outputs)
+"""
+
+
+def observations_of(replay: Replay) -> Iterator[np.ndarray]:
+    """What the agent saw before each of its actions, played again."""
+    sizes: dict[str, Any] = {
+        "frame_stack": replay.frame_stack,
+        "screen_size": replay.screen_size,
+    }
+    vector = EnvVector(replay.rules, num_envs=1, threads=1, **sizes)
+    vector.begin_as([Reset(replay.seed, replay.resets)])
+    for action in replay.actions:
+        yield vector.observations[0].copy()
+        vector.send(np.array([action]))
+        vector.receive()
+    vector.close()
+
+
+def games_of(agent: "TrainedAgent") -> Iterator[Replay]:
+    """One game of the agent after another, as replays."""
+    from ppo.play.evaluate import evaluate
+
+    for number in itertools.count():
+        (episode,) = evaluate(agent.policy, agent.params, 1, number).episodes
+        yield of_run(episode, agent.params)
+
+
+def alone(network: Path, observations: np.ndarray) -> dict[str, np.ndarray]:
+    """The outputs of an exported network, by name, in a process without the package."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder, "observations.npy"), Path(folder, "outputs.npz")
+        np.save(given, observations)
+        command = [sys.executable, "-I", "-c", ALONE, *map(str, (network.resolve(), given, found))]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        with np.load(found) as arrays:
+            return dict(arrays)
+
+
+def compared(agent: "TrainedAgent", network: Path, observations: np.ndarray) -> dict[str, float]:
+    """How many of the actions of an exported network are the agent's own, and the largest
+    differences of the outputs.
+    """
+    parts = np.array_split(observations, max(1, len(observations) // 100))
+    outputs = [agent.policy.network(part) for part in parts]
+    logits, values = (np.concatenate(output) for output in zip(*outputs, strict=True))
+    theirs = alone(network, observations)
+    same = theirs["logits"].argmax(1) == logits.argmax(1)
+    return {
+        "observations": len(observations),
+        "same_actions": int(same.sum()),
+        "logits_differ_by": float(np.abs(theirs["logits"] - logits).max()),
+        "values_differ_by": float(np.abs(theirs["value"] - values).max()),
+    }
+
+
+def main() -> None:
+    """Play, export, compare, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--logdir", type=Path, required=True)
+    parser.add_argument("--observations", type=int, default=10_000)
+    options = parser.parse_args()
+    from ppo.play.show import load_agent
+
+    agent = load_agent(RunFolder(options.logdir))
+    seen = itertools.chain.from_iterable(map(observations_of, games_of(agent)))
+    observations = np.array(list(itertools.islice(seen, options.observations)))
+    with tempfile.TemporaryDirectory() as folder:
+        network = export_run(options.logdir, str(Path(folder, "network.keras")))
+        print(json.dumps(compared(agent, network, observations)))
+
+
+if __name__ == "__main__":
+    main()

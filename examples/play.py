@@ -1,0 +1,26 @@
+"""Play an exported network: python examples/play.py agent.keras PongNoFrameskip-v4 10"""
+
+import sys
+
+import ale_py
+import gymnasium
+import keras
+import numpy as np
+from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+
+gymnasium.register_envs(ale_py)
+network = keras.saving.load_model(sys.argv[1])
+_, size, _, stack = network.input_shape
+env = AtariPreprocessing(gymnasium.make(sys.argv[2], frameskip=1), screen_size=size)
+env = FrameStackObservation(env, stack, padding_type="zero")
+rng = np.random.default_rng(0)
+for game in range(int(sys.argv[3])):
+    observation, score, over = env.reset(seed=game)[0], 0.0, False
+    if "FIRE" in env.unwrapped.get_action_meanings():
+        observation = env.step(1)[0]
+    while not over:
+        logits = network.predict_on_batch(np.moveaxis(observation, 0, -1)[np.newaxis])["logits"][0]
+        action = np.argmax(logits + rng.gumbel(size=len(logits)))  # sampled from their softmax
+        observation, reward, terminated, truncated, _ = env.step(action)
+        score, over = score + float(reward), terminated or truncated
+    print(f"game {game + 1}: {score:g}", flush=True)

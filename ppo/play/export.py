@@ -1,0 +1,86 @@
+"""A trained network as a file that works without this package: ``--export``."""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppo.files.folder import FolderError, RunFolder
+from ppo.play.show import load_agent
+
+if TYPE_CHECKING:
+    import keras
+
+FOLDER = ""  # the suffix of a SavedModel
+SUFFIXES = (".keras", ".onnx", FOLDER)
+WRITE_ONNX = ("tf2onnx", "onnx")  # what Keras writes it with
+
+
+class ExportError(Exception):
+    """The network could not be written; no file was left behind."""
+
+
+def export_run(logdir: Path, target: str) -> Path:
+    """Write the network of a run's newest valid checkpoint, in float32; prints what it takes and
+    gives. The run may be in progress.
+
+    ``target`` is a new file that ends in .keras or .onnx, or a new folder (no suffix, or "/" at the
+    end), which becomes a SavedModel. Raises FolderError (nothing was created), ExportError, and as
+    ``load_agent``.
+    """
+    path = Path(target)
+    suffix = FOLDER if target.endswith("/") else path.suffix
+    _check(path, suffix)
+    agent = load_agent(RunFolder(logdir))
+
+    from ppo.portable import portable
+
+    network = portable(agent.policy.network)
+    network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX asks for a call
+    _write(network, path, suffix)
+    print(
+        f"{path}: the network {network.name} of {agent.params.env_id} at step {agent.step:,}, for "
+        f"{network.input.dtype} observations [n, {', '.join(map(str, network.input.shape[1:]))}]; "
+        f"outputs: logits [n, {network.output['logits'].shape[1]}], value [n]"
+    )
+    return path
+
+
+def _check(path: Path, suffix: str) -> None:
+    if suffix not in SUFFIXES:
+        raise FolderError(
+            f"{path}: the name says what is written: FILE.keras, FILE.onnx, or FOLDER/ for a "
+            "SavedModel"
+        )
+    if path.exists():
+        raise FolderError(f"{path} exists; choose a free name, or remove it first")
+    if not path.absolute().parent.is_dir():
+        raise FolderError(f"{path} cannot be made: there is no folder {path.absolute().parent}")
+    missing = [name for name in WRITE_ONNX if not find_spec(name)]
+    if suffix == ".onnx" and missing:
+        raise FolderError(
+            f"{path}: Keras writes ONNX with tf2onnx, which is no part of this package, and "
+            f"{' and '.join(missing)} cannot be found; install with: pip install tf2onnx onnx. "
+            "FILE.keras needs neither"
+        )
+
+
+def _write(network: "keras.Model", path: Path, suffix: str) -> None:
+    """Write whole or not at all."""
+    # An absolute path, since the parts of Keras take some names for addresses.
+    partial = path.absolute().with_name(f".ppo-{path.stem}.partial{suffix}")
+    try:
+        if suffix == ".keras":
+            network.save(partial)
+        else:
+            format_ = "tf_saved_model" if suffix == FOLDER else "onnx"
+            network.export(str(partial), format=format_, verbose=False)
+        partial.rename(path)
+    except Exception as error:  # of any kind, since it may come from another package
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(f"{path} could not be written: {reason}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""A network as a model of Keras's own layers, which loads where this package is not installed."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ppo.model import PixelConv2D
+
+
+def portable(network: keras.Model) -> keras.Model:
+    """The same function as a network of ``ppo.model.build``, with the same weights, of Keras's own
+    layers and operations, in float32 throughout. Its input is named "observations", its outputs are
+    "logits" [B, A] and "value" [B].
+    """
+    scalings = {
+        layer.name: layer.scaling for layer in network.layers if isinstance(layer, PixelConv2D)
+    }
+
+    def call(layer: Any, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        scaling = scalings.get(layer.name)
+        return layer(scaled(inputs, scaling) if scaling else inputs)
+
+    shape, dtype = network.input.shape[1:], network.input.dtype
+    inputs = keras.Input(shape, dtype=dtype, name="observations")
+    twin = keras.models.clone_model(network, inputs, _standard, call)
+    for layer in network.layers:
+        if layer.weights:
+            twin.get_layer(layer.name).set_weights(layer.get_weights())
+    outputs = dict(zip(("logits", "value"), twin.outputs, strict=True))
+    return keras.Model(inputs, outputs, name=network.name)
+
+
+def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
+    """Bytes [B, H, W, C] as a ``PixelConv2D`` of this scaling takes them, f(x)."""
+    axes = [1, 2, 3]
+    x = keras.layers.Rescaling(1 / 255)(pixels)
+    if scaling != "unit":
+        x = x - ops.mean(x, axes, keepdims=True)
+    if scaling == "standardized":
+        variance = ops.mean(ops.square(x), axes, keepdims=True)
+        x = x / ops.sqrt(ops.maximum(variance, 1 / 255**2))
+    return x
+
+
+def _standard(layer: Any) -> Any:
+    """A layer or operation like the given one, without its weights."""
+    kind, config = type(layer), layer.get_config()
+    if isinstance(layer, PixelConv2D):
+        kind = keras.layers.Conv2D
+        del config["scaling"]
+    if "dtype" in config:
+        config["dtype"] = "float32"
+    return kind.from_config(config)

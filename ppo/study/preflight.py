@@ -1,0 +1,136 @@
+"""What a run will be, before hours are spent on it: ``--check``."""
+
+import tempfile
+from datetime import timedelta
+from itertools import chain, islice
+from pathlib import Path
+
+from ppo.envs import catalog
+from ppo.files import video
+from ppo.files.folder import FolderError
+from ppo.params import Params, ResolvedParams
+from ppo.play.replay import FRAMES_PER_SECOND, VIDEO_SCALE
+from ppo.resolve import resolved
+from ppo.study import sheet
+from ppo.study.details import details
+from ppo.study.forecast import Forecast, forecast, times
+from ppo.study.probe import Probe, probe
+
+CLIP_FRAMES = 240  # of the video that is measured
+
+
+def check(settings: Params, picture: Path) -> None:
+    """Print what will run, which implementation details are on, and a forecast of time, memory and
+    disk from a few measured iterations; write a contact sheet of an Atari game. Nothing else is
+    left behind.
+
+    Raises FolderError (nothing was created), ProbeError, OSError.
+    """
+    _check_picture(picture)
+    params = resolved(settings)
+    is_atari = catalog.rules_of(params).is_atari
+    print("\n".join(plan(params)))
+    print()
+    for number, detail in enumerate(details(params, is_atari)):
+        of_group = number + 1 if number < 13 else number - 12
+        group = "core " if number < 13 else "Atari"
+        print(f"{group} {of_group:2}  {detail.state:4}{detail.name:33}{detail.settings}".rstrip())
+    print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)
+    measured = probe(params)
+    print("\n".join(outlook(params, measured, _video_rate(params) if is_atari else 0.0)))
+    if is_atari:
+        sheet.draw(params, picture)
+        print(f"what the network sees: {picture}")
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix != ".png":
+        raise FolderError(f"{path}: the contact sheet is a PNG; give it a name that ends in .png")
+    if not path.absolute().parent.is_dir():
+        raise FolderError(f"{path} cannot be made: there is no folder {path.absolute().parent}")
+
+
+def plan(params: ResolvedParams) -> list[str]:
+    """What will run, in lines: the game, and the arithmetic of steps, frames and minibatches."""
+    rules = catalog.rules_of(params)
+    kind = "an Atari game" if rules.is_atari else "an environment outside Atari"
+    shape = " x ".join(map(str, catalog.observation_shape(params)))
+    frames = params.whole_steps * rules.frames_per_step
+    gradient_steps = params.num_epochs * params.num_minibatches
+    rounded = "" if params.whole_steps == params.total_steps else f" ({params.total_steps:,} asked)"
+    return [
+        f"{params.env_id}: {kind}, observations {shape}, sticky actions "
+        f"{params.sticky_action_probability:g}",
+        f"{params.whole_steps:,} steps{rounded}, {frames:,} frames",
+        f"{params.num_iterations:,} rollouts of {params.num_envs} envs x {params.num_steps} steps "
+        f"= {params.batch_size:,} steps, each followed by an update",
+        f"an update: {params.num_epochs} epochs x {params.num_minibatches} minibatches of "
+        f"{params.batch_size:,} / {params.num_minibatches} = {params.minibatch_size:,} steps: "
+        f"{gradient_steps:,} gradient steps, {params.num_iterations * gradient_steps:,} in all",
+    ]
+
+
+def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[str]:
+    """Network and forecast, in lines; ``video_rate`` is in bytes per second of a game."""
+    ahead = forecast(params, measured)
+    speed = params.whole_steps / ahead.seconds
+    return [
+        f"network {params.network}: {measured.num_weights:,} weights, {measured.num_actions} "
+        "actions",
+        f"time: {_duration(ahead.seconds)} with {params.threads} threads ({speed:,.0f} steps/s)"
+        + _evaluation_words(params, ahead),
+        f"memory: {_size(ahead.memory)} at most",
+        f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs"
+        + _video_words(params, measured.game_steps, video_rate),
+    ]
+
+
+def _evaluation_words(params: ResolvedParams, ahead: Forecast) -> str:
+    if ahead.evaluations is None:
+        return ", and evaluations, whose games were too long to be measured"
+    if not ahead.evaluations:
+        return ""
+    return (
+        f", {_duration(ahead.evaluations)} of it in {times(params.evaluation_interval, params)} "
+        "evaluations with games as short as those of the first policy"
+    )
+
+
+def _video_words(params: ResolvedParams, steps: float | None, rate: float) -> str:
+    count = times(params.video_interval, params) if rate else 0
+    if not count:
+        return ""
+    if steps is None:
+        return f", {count} videos of {_size(60 * rate)} for each minute of a game"
+    seconds = steps * params.frame_skip / FRAMES_PER_SECOND
+    return f", {_size(count * rate * seconds)} of {count} videos of {_duration(seconds)} each"
+
+
+def _video_rate(params: ResolvedParams) -> float:
+    """Bytes of a second of video, measured of the first seconds of a game."""
+    frames = chain.from_iterable(moment.frames for moment in sheet.moments(params))
+    with tempfile.TemporaryDirectory(prefix="ppo-check-") as folder:
+        path = Path(folder, "clip.mp4")
+        video.write(path, islice(frames, CLIP_FRAMES), FRAMES_PER_SECOND, VIDEO_SCALE)
+        return path.stat().st_size * FRAMES_PER_SECOND / CLIP_FRAMES
+
+
+def _duration(seconds: float) -> str:
+    """5 s, 4 min, 3 h 20 min, 2 days 4 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    whole = timedelta(minutes=minutes)
+    hours, rest = divmod(whole.seconds // 60, 60)
+    return f"{whole.days} days {hours} h" if whole.days else f"{hours} h {rest} min"
+
+
+def _size(number: float) -> str:
+    """Bytes in words."""
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"

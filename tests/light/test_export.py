@@ -1,0 +1,32 @@
+"""What an export refuses, before anything is read or made."""
+
+import pytest
+
+from ppo.files.folder import FolderError
+from ppo.play import export
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("agent.h5", "FILE.keras, FILE.onnx, or FOLDER/"),
+        ("v1.2", "FILE.keras, FILE.onnx, or FOLDER/"),
+        ("there.keras", "there.keras exists; choose a free name"),
+        ("folder", "folder exists; choose a free name"),
+        ("nowhere/agent.keras", "there is no folder"),
+        ("agent.onnx", "invented_exporter cannot be found; install with: pip install tf2onnx onnx"),
+    ],
+)
+def test_target_that_cannot_be_is_refused_with_the_remedy(tmp_path, monkeypatch, target, told):
+    monkeypatch.setattr(export, "WRITE_ONNX", ("json", "invented_exporter"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.keras").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FolderError, match=told):
+        export.export_run(tmp_path / "no-run", target)
+    assert {path.name for path in tmp_path.iterdir()} == {"there.keras", "folder"}
+
+
+def test_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(FolderError, match="holds no run"):
+        export.export_run(tmp_path, f"{tmp_path}/v1.2/")

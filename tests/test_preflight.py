@@ -1,0 +1,166 @@
+"""The preflight: what is drawn, what is measured of a real run, and that nothing is left of it."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import run_atari
+from ppo.params import Params
+from ppo.process.exit_codes import ExitCode
+from ppo.resolve import resolved
+from ppo.study import probe, sheet
+from ppo.study.preflight import plan
+
+ROOT = Path(__file__).resolve().parents[1]
+CART = {
+    "env_id": "CartPole-v1",
+    "network": "mlp",
+    "num_envs": 2,
+    "num_steps": 16,
+    "num_minibatches": 2,
+    "seed": 1,
+    "threads": 1,
+    "total_steps": 3210,
+    "evaluation_interval": 1000,
+    "evaluation_games": 3,
+}
+
+
+def settings_file(folder: Path, settings: dict) -> Path:
+    path = folder / "settings.json"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+# --- the contact sheet
+
+
+@pytest.mark.parametrize("env_id", ["PongNoFrameskip-v4", "ALE/Breakout-v5"])
+def test_three_emulators_show_the_same_game(env_id):
+    params = resolved(Params(env_id=env_id, seed=3))
+    last = None
+    for moment in itertools.islice(sheet.moments(params), 100):
+        newest = moment.observation[..., -1]
+        # Every later form follows from the one before it.
+        scaled = cv2.resize(moment.grey, (84, 84), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(scaled, newest)
+        if last is not None:
+            np.testing.assert_array_equal(moment.observation[..., -2], last)
+        last = newest.copy()
+        brightest = np.maximum(*(frame.max(axis=-1) for frame in moment.frames[-2:]))
+        assert ((brightest > 0) == (moment.grey > 0)).all()
+
+
+def test_contact_sheet_shows_all_forms_side_by_side(tmp_path):
+    params = resolved(Params(seed=3))
+    sheet.draw(params, tmp_path / "sheet.png")
+    picture = cv2.cvtColor(cv2.imread(str(tmp_path / "sheet.png")), cv2.COLOR_BGR2RGB)
+    moments = list(itertools.islice(sheet.moments(params), max(sheet.SHOWN_STEPS)))
+    first = moments[sheet.SHOWN_STEPS[0] - 1]
+    top, left = 2 * sheet.HEAD, sheet.GAP
+    console = picture[top : top + 420, left : left + 320]
+    np.testing.assert_array_equal(console[::2, ::2], first.frames[-1])
+    grey = picture[top : top + 420, left + 336 : left + 656]
+    np.testing.assert_array_equal(grey[::2, ::2, 0], first.grey)
+    assert (picture[:top].min(axis=(0, 2)) < 100).sum() > 200  # there are words
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_contact_sheet_of_another_stack_can_be_drawn(tmp_path, stack):
+    sheet.draw(resolved(Params(seed=3, frame_stack=stack)), tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+# --- the arithmetic
+
+
+def test_plan_counts_steps_frames_updates_and_minibatches():
+    text = "\n".join(plan(resolved(Params(total_steps=10_000))))
+    assert "10,240 steps (10,000 asked), 40,960 frames" in text
+    assert "10 rollouts of 8 envs x 128 steps = 1,024 steps" in text
+    assert "4 epochs x 4 minibatches of 1,024 / 4 = 256 steps: 16 gradient steps, 160 in" in text
+
+
+def test_outside_atari_a_step_is_a_frame():
+    params = resolved(Params(env_id="CartPole-v1", network="mlp", total_steps=1024))
+    assert "1,024 steps, 1,024 frames" in plan(params)[1]
+    assert "outside Atari, observations 4," in plan(params)[0]
+
+
+# --- the command
+
+
+def test_check_measures_a_real_run_and_leaves_nothing(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(probe, "SECONDS", 0.5)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    file = settings_file(tmp_path, CART)
+    monkeypatch.chdir(tmp_path)
+    assert run_atari.main(["--check", f"--pfile={file}"]) == ExitCode.DONE
+    out = capfd.readouterr().out
+    assert "3,232 steps (3,210 asked)" in out
+    assert out.count("\ncore ") == 13 and out.count("\nAtari ") == 9
+    # 4 * 64 + 64, 64 * 64 + 64, heads of 2 actions and 1 value
+    assert f"{4 * 64 + 64 + 64 * 64 + 64 + 65 * 3:,} weights, 2 actions" in out
+    assert "in 3 evaluations" in out
+    assert "memory: " in out and "of checkpoints" in out
+    assert "video" not in out
+    assert {path.name for path in tmp_path.iterdir()} == {"settings.json", "tmp"}
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_run_that_fails_is_told_as_it_told_it(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(
+        probe, "RUN_ATARI", [sys.executable, "-c", "import sys; sys.exit('no such luck')"]
+    )
+    file = settings_file(tmp_path, CART)
+    assert run_atari.main(["--check", f"--pfile={file}"]) == ExitCode.FAILED
+    assert "no such luck" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--check", "sheet.jpg", "--pfile=settings.json"], "ends in .png"),
+        (["--check", "nowhere/sheet.png", "--pfile=settings.json"], "there is no folder"),
+        (["--check", "--pfile=settings.json", "--set", "num_envs=0"], "num_envs = 0: must be int"),
+    ],
+)
+def test_check_refuses_before_it_measures(tmp_path, monkeypatch, capfd, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    settings_file(tmp_path, CART)
+    assert run_atari.main(arguments) == ExitCode.REFUSED
+    done = capfd.readouterr()
+    assert told in done.err and not done.out
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
+def test_check_needs_settings(capfd):
+    with pytest.raises(SystemExit):
+        run_atari.main(["--check", "--describe-params"])
+    assert "--check goes with --pfile" in capfd.readouterr().err
+
+
+def test_check_that_is_stopped_stops_its_run_and_leaves_nothing(tmp_path):
+    file = settings_file(tmp_path, CART)
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, ROOT / "run_atari.py", "--check", f"--pfile={file}"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.glob("tmp/ppo-check-*/run/.lock")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == ExitCode.FAILED
+    assert not list((tmp_path / "tmp").iterdir())
