@@ -25,13 +25,13 @@ RANKS = (
     "play",
     "runs",
     "train study",
-    "run_atari sweep drill autopsy",
+    "run_atari sweep drill autopsy replay",
 )
 WINGS = {
     "process": ("exit_codes keys arrays device streams", "signals"),
     "files": ("folder npz scalars", "log video"),
-    "envs": ("roms", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
-    "play": ("replay evaluate", "recorder show"),
+    "envs": ("roms human", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
+    "play": ("replay evaluate agent", "recorder summary again", "show"),
     "runs": ("terminal start guard", "keeper observers verifier", "loop", "session"),
     "study": (
         "curves command broken_envs grid changes",
@@ -77,6 +77,7 @@ FORBIDDEN = {
     "envs": NETWORKS | FILES | AROUND | {"ppo.advantages", "ppo.losses"},
     "play.replay": NETWORKS | {"ppo.model", "ppo.policy"},
     "play.evaluate": {"ppo.update", "ppo.rollout", "ppo.optimizer"},
+    "play.again": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},
     "play.recorder": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},
     "play": {"argparse", "ppo.update", "ppo.rollout", "ppo.runs", "ppo.study"},
     "runs": NETWORKS | {"argparse", "ppo.study"},
@@ -199,6 +200,7 @@ LIGHT = [
     "ppo.play.show",
     "ppo.sweep",
     "ppo.drill",
+    "ppo.replay",
     "ppo.rollout",  # the last, so that what it brings is not blamed on another
 ]
 
