@@ -93,7 +93,7 @@ def _checked(options: argparse.Namespace) -> int:
 
 def _command(options: argparse.Namespace, began: float) -> int:
     from ppo import train
-    from ppo.checkpoint import CheckpointError, MisfitError, NewerVersionError
+    from ppo.checkpoint import CheckpointError, MisfitError, NewerVersionError, NoCheckpoint
     from ppo.envs.episode import EpisodeMismatch
     from ppo.files.video import VideoError
     from ppo.outcomes import NotFinite
@@ -112,7 +112,7 @@ def _command(options: argparse.Namespace, began: float) -> int:
         else:
             _play(options)
         return ExitCode.DONE
-    except (DeviceError, MisfitError, NewerVersionError) as error:
+    except (DeviceError, MisfitError, NewerVersionError, NoCheckpoint) as error:
         return _fail(ExitCode.REFUSED, str(error))
     except EpisodeMismatch as error:
         remedy = "--resume --new-games begins new ones in their place, no longer bit for bit"
@@ -154,14 +154,17 @@ def _settings(options: argparse.Namespace) -> params.Params:
 
 def _play(options: argparse.Namespace) -> None:
     from ppo.play.export import export_run
-    from ppo.play.show import evaluate_run, watch_run
+    from ppo.play.show import POLICIES, evaluate_run, watch_run
 
+    which = {"which": options.checkpoint} if options.checkpoint is not None else {}
     if options.evaluate is not None:
-        evaluate_run(options.logdir, options.evaluate)
+        policies = POLICIES[options.policy or "both"]
+        evaluate_run(options.logdir, options.evaluate, policies, seed=options.seed, **which)
     elif options.export is not None:
         export_run(options.logdir, options.export)
     else:
-        watch_run(options.logdir, options.watch)
+        policies = POLICIES[options.policy or "sampled"]
+        watch_run(options.logdir, options.watch, policies, seed=options.seed, **which)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -196,10 +199,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const=10,
         metavar="GAMES",
-        help="play whole games; print and store the scores",
+        help="play whole games; print and store the scores; also while the run trains",
     )
     does.add_argument(
-        "--watch", type=_count, nargs="?", const=1, metavar="GAMES", help="record videos"
+        "--watch",
+        type=_count,
+        nargs="?",
+        const=1,
+        metavar="GAMES",
+        help="record videos; also while the run trains",
     )
     does.add_argument(
         "--export",
@@ -255,6 +263,21 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="with --resume: if the unfinished games cannot be restored, begin new ones",
     )
+    games = parser.add_argument_group("the games of --evaluate and --watch")
+    games.add_argument(
+        "--checkpoint",
+        type=_which,
+        metavar="newest|best|STEP",
+        help="whose policy plays; default newest",
+    )
+    games.add_argument(
+        "--policy",
+        choices=["sampled", "greedy", "both"],
+        help="how it chooses actions; default both for --evaluate, sampled for --watch",
+    )
+    games.add_argument(
+        "--seed", type=_seed, metavar="N", help="which games; default: new ones each time"
+    )
     options = parser.parse_args(arguments)
     if options.check and not options.pfile:
         parser.error("--check goes with --pfile")
@@ -265,14 +288,36 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--set goes with --pfile, --resume or --fork")
     if options.new_games and not options.resume:
         parser.error("--new-games goes with --resume")
+    plays = options.evaluate is not None or options.watch is not None
+    for name in ("checkpoint", "policy", "seed"):
+        if vars(options)[name] is not None and not plays:
+            parser.error(f"--{name} goes with --evaluate or --watch")
     return options
 
 
 def _run_and_step(text: str) -> tuple[Path, int | None]:
     """A run's folder, and the step behind the last @ if a number stands there."""
-    run, at, step = text.rpartition("@")
-    step = step.replace(",", "").replace("_", "")
-    return (Path(run), int(step)) if at and step.isdecimal() else (Path(text), None)
+    run, at, number = text.rpartition("@")
+    step = _step(number)
+    return (Path(text), None) if step is None or not at else (Path(run), step)
+
+
+def _step(text: str) -> int | None:
+    digits = text.replace(",", "").replace("_", "")
+    return int(digits) if digits.isdecimal() else None
+
+
+def _which(text: str) -> str | int:
+    step = _step(text)
+    if step is None and text not in ("newest", "best"):
+        raise argparse.ArgumentTypeError(f"{text} is neither newest nor best nor a step")
+    return text if step is None else step
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2147483647")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--logdir", type=Path, required=True)
     parser.add_argument("--observations", type=int, default=10_000)
     options = parser.parse_args()
-    from ppo.play.show import load_agent
+    from ppo.play.agent import load_agent
 
     agent = load_agent(RunFolder(options.logdir))
     seen = itertools.chain.from_iterable(map(observations_of, games_of(agent)))

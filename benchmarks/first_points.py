@@ -17,7 +17,7 @@ import numpy as np
 from ppo.files.folder import RunFolder
 
 if TYPE_CHECKING:
-    from ppo.play.show import TrainedAgent
+    from ppo.play.agent import TrainedAgent
 
 
 def first_rewards(agent: "TrainedAgent", num_games: int, num_steps: int) -> np.ndarray:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--games", type=int, default=24)
     parser.add_argument("--steps", type=int, default=120)
     options = parser.parse_args()
-    from ppo.play.show import load_agent
+    from ppo.play.agent import load_agent
 
     agent = load_agent(RunFolder(options.logdir))
     first = first_rewards(agent, options.games, options.steps)

@@ -9,11 +9,12 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Lt
@@ -28,9 +29,15 @@ BEST = "best.ckpt"
 
 Count = Annotated[int, Ge(0), Lt(2**63)]
 
+Which = Literal["newest", "best"] | int
+
 
 class CheckpointError(Exception):
     """No valid checkpoint, or one that does not fit; the message says what to do."""
+
+
+class NoCheckpoint(CheckpointError):
+    """There is no such checkpoint; the message says which there are."""
 
 
 class DamagedError(CheckpointError):
@@ -183,7 +190,7 @@ def steps(folder: RunFolder) -> list[int]:
 
 def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> Checkpoint:
     """The newest valid checkpoint, the best one if no other is; ``warn`` is called for each
-    invalid one that is skipped.
+    invalid one that is skipped. One that a run in progress removes meanwhile has newer ones.
 
     Raises CheckpointError if none is valid, NewerVersionError for one that a newer version made;
     nothing is changed.
@@ -198,21 +205,45 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
                 "away to use an older checkpoint; nothing was changed"
             ) from error
         except (CheckpointError, OSError) as error:
+            if not os.path.lexists(path):
+                return newest(folder, warn)
             warn(f"{path} is skipped: {getattr(error, 'strerror', None) or error}")
     found = f"none of {len(paths)} checkpoints is valid" if paths else "there is no checkpoint"
     raise CheckpointError(f"{folder.checkpoints}: {found}; nothing was changed")
 
 
 def at(folder: RunFolder, step: int) -> Checkpoint:
-    """The checkpoint of a step. Raises CheckpointError if there is none, or an invalid one."""
-    path = folder.checkpoints / _name(step)
-    if not path.exists():
-        there = ", ".join(f"{step:,}" for step in steps(folder)) or "none"
-        raise CheckpointError(
-            f"{folder.path} has no checkpoint of step {step:,}; there is: {there}"
-        )
+    """The checkpoint of a step. Raises NoCheckpoint if there is none, CheckpointError for an
+    invalid one.
+    """
+    there = ", ".join(f"{other:,}" for other in steps(folder)) or "none"
+    return _named(
+        folder.checkpoints / _name(step),
+        f"{folder.path} has no checkpoint of step {step:,}; there is: {there}",
+    )
+
+
+def best(folder: RunFolder) -> Checkpoint:
+    """The best checkpoint, by the score that the run saved it for. Raises as ``at``."""
+    path = folder.checkpoints / BEST
+    return _named(path, f"{folder.path} has no best checkpoint; use the newest, or that of a step")
+
+
+def chosen(
+    folder: RunFolder, which: Which, warn: Callable[[str], None] = lambda _: None
+) -> Checkpoint:
+    """The newest valid checkpoint, the best one, or that of a step."""
+    if which == "newest":
+        return newest(folder, warn)
+    return best(folder) if which == "best" else at(folder, which)
+
+
+def _named(path: Path, absent: str) -> Checkpoint:
+    """The checkpoint in a file; ``absent`` is what to say if there is none."""
     try:
         return _read(path)
+    except FileNotFoundError as error:
+        raise NoCheckpoint(absent) from error
     except (CheckpointError, OSError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -41,6 +41,10 @@ class Policy:
             lambda observations: network(observations)[1], reduce_retracing=True
         )
 
+    def choosing(self, choice: Choice) -> "Policy":
+        """The same network, with actions chosen in this way."""
+        return Policy(self.network, self._shards, choice)
+
     def act(self, observations: np.ndarray, key: np.ndarray) -> Decisions:
         """Actions for observations [n, ...], sampled with a stateless ``key`` (see
         ``ppo.process.keys``).

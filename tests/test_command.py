@@ -183,6 +183,11 @@ USAGE = {
     "no games": (["--logdir=run", "--evaluate", "0"], "--evaluate"),
     "games that are no number": (["--logdir=run", "--watch", "many"], "many"),
     "evaluation with settings": (["--logdir=run", "--evaluate", "--set", "gamma=0.5"], "--set"),
+    "no such checkpoint": (["--logdir=run", "--evaluate", "--checkpoint=worst"], "worst"),
+    "no such policy": (["--logdir=run", "--watch", "--policy=random"], "--policy"),
+    "seed out of range": (["--logdir=run", "--evaluate", "--seed=2147483648"], "--seed"),
+    "seed of a training": (["--logdir=new", "--pfile=sound.json", "--seed=1"], "--seed goes with"),
+    "checkpoint of a resume": (["--logdir=run", "--resume", "--checkpoint=0"], "--checkpoint goes"),
 }
 REFUSED = {
     "bad settings": (["--logdir=new", "--pfile=bad.json"], "gamma = 2"),
@@ -307,7 +312,9 @@ def evaluated(pong) -> tuple[PongRun, Done, dict[str, bytes | None]]:
 def watched(evaluated) -> tuple[PongRun, Done, dict[str, bytes | None]]:
     pong, _, _ = evaluated
     before = tree(pong.path)
-    return pong, command(pong.cwd, f"--logdir={pong.path}", "--watch", "2"), before
+    with open(pong.path / ".lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as if the run were in progress
+        return pong, command(pong.cwd, f"--logdir={pong.path}", "--watch", "2"), before
 
 
 def test_training_ends_with_zero_at_whole_rollouts(pong):
@@ -445,25 +452,48 @@ def test_every_video_decodes_to_as_many_pictures_as_its_replay_has_frames(watche
         assert seconds == pytest.approx(frames / 60, abs=0.05)
 
 
-def test_evaluation_prints_each_game_and_the_mean(evaluated):
+def evaluations(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+
+
+def told(done: Done) -> dict[str, list[str]]:
+    """The rows of what an evaluation prints into a pipe."""
+    return {name: cells for name, *cells in (line.split("\t") for line in done.out.splitlines())}
+
+
+def test_evaluation_prints_what_it_stores_side_by_side(evaluated):
     pong, done, _ = evaluated
     assert done.code == 0, done
-    stored = json.loads((pong.path / "evaluations.jsonl").read_text())
-    for number, score in enumerate(stored["scores"], 1):
-        assert re.search(rf"\b{number} +│ +{score:g} +│ +100 +│ +400\b", done.out)
-    assert f"mean {stored['mean']:.2f}" in done.out
+    rows, stored = told(done), evaluations(pong.path)
+    assert rows["PongNoFrameskip-v4"] == [line["policy"] for line in stored]
+    assert rows["mean score"] == [f"{line['mean']:.2f}" for line in stored]
+    assert rows["95 percent interval, low"] == [f"{line['low']:.2f}" for line in stored]
+    assert rows["seed of the games"] == [str(line["seed"]) for line in stored]
+    assert rows["games"] == ["3", "3"] and rows["mean length in steps"] == ["100", "100"]
 
 
 def test_evaluation_is_stored_with_the_keys_of_the_contract(evaluated):
     pong, _, _ = evaluated
-    (line,) = (pong.path / "evaluations.jsonl").read_text().splitlines()
-    stored = json.loads(line)
-    assert stored["step"] == 256
-    assert stored["policy"] in ("sampled", "greedy")
-    assert isinstance(stored["seed"], int)
-    assert len(stored["scores"]) == 3 and stored["lengths"] == [100] * 3
-    assert stored["mean"] == pytest.approx(np.mean(stored["scores"]))
-    assert stored["low"] <= stored["mean"] <= stored["high"]
+    sampled, greedy = evaluations(pong.path)
+    assert (sampled["policy"], greedy["policy"]) == ("sampled", "greedy")
+    assert sampled["seed"] == greedy["seed"]
+    for stored in (sampled, greedy):
+        assert stored["step"] == 256 and isinstance(stored["seed"], int)
+        assert len(stored["scores"]) == 3 and stored["lengths"] == [100] * 3
+        assert stored["mean"] == pytest.approx(np.mean(stored["scores"]))
+        assert stored["low"] <= stored["mean"] <= stored["high"]
+        assert stored["human_normalized"] == pytest.approx((stored["mean"] + 20.7) / 35.3)
+
+
+def test_evaluation_names_the_replays_of_the_best_the_median_and_the_worst_game(evaluated):
+    pong, done, _ = evaluated
+    for number, stored in enumerate(evaluations(pong.path)):
+        worst, median, best = sorted(stored["scores"])
+        for name, score in (("best", best), ("median", median), ("worst", worst)):
+            path = Path(told(done)[f"{name} replay"][number])
+            assert path == pong.path / "replays" / stored["replays"][name]
+            found = replay.load(path)
+            assert (found.score, found.model_extra["policy"]) == (score, stored["policy"])
 
 
 def test_evaluation_leaves_the_run_itself_alone(evaluated):
@@ -639,7 +669,13 @@ CASES = {
     "evaluation in use": ["--evaluate", "1"],
     "unsound": ["--resume"],
     "evaluation of unsound": ["--evaluate", "1"],
-    "newest unsound": ["--evaluate", "1"],
+    "newest unsound": ["--evaluate", "1", "--policy=sampled"],
+    "seeds": ["--evaluate", "1", "--checkpoint=0", "--policy=greedy", "--seed=7"],
+    "seeds again": ["--evaluate", "1", "--checkpoint=0", "--policy=greedy", "--seed=7"],
+    "no seed": ["--evaluate", "1", "--policy=greedy"],
+    "no seed again": ["--evaluate", "1", "--policy=greedy"],
+    "best checkpoint": ["--evaluate", "1", "--checkpoint=best"],
+    "absent checkpoint": ["--evaluate", "1", "--checkpoint=7"],
     "foreign checkpoint": ["--resume"],
     "no picture": ["--watch", "1"],
     "diverging": ["--resume", "--set", "value_coef=1e38"],
@@ -696,11 +732,43 @@ def test_resume_that_does_not_fit_is_refused_naming_each_setting(cases):
     assert case.after == case.before
 
 
-@pytest.mark.parametrize("name", ["in use", "evaluation in use"])
-def test_folder_in_use_is_refused_and_left_alone(cases, name):
-    case = cases[name]
+def test_folder_in_use_is_refused_and_left_alone(cases):
+    case = cases["in use"]
     assert case.done.code == 2, case.done
     assert "in use" in case.done.err and str(case.path) in case.done.err
+    assert case.after == case.before
+
+
+def test_run_in_progress_is_evaluated(cases, cart):
+    case = cases["evaluation in use"]
+    assert (case.done.code, case.done.err) == (0, "")
+    assert [line["step"] for line in evaluations(case.path)] == [cart.total] * 2
+    assert {name: case.after[name] for name in case.before} == case.before
+
+
+def test_the_same_seed_gives_the_same_games_of_the_checkpoint_that_was_asked_for(cases):
+    (one,), (same,) = (evaluations(cases[name].path) for name in ("seeds", "seeds again"))
+    assert one == same
+    assert (one["step"], one["seed"], one["policy"]) == (0, 7, "greedy")
+
+
+def test_without_a_seed_each_evaluation_plays_new_games_and_stores_their_seed(cases):
+    (one,), (other,) = (evaluations(cases[name].path) for name in ("no seed", "no seed again"))
+    assert one["seed"] != other["seed"]
+    assert told(cases["no seed"].done)["seed of the games"] == [str(one["seed"])]
+
+
+def test_best_checkpoint_is_that_of_the_best_score(cases):
+    case = cases["best checkpoint"]
+    assert case.done.code == 0, case.done
+    best = decode((case.path / "checkpoints" / "best.ckpt").read_bytes())
+    assert [line["step"] for line in evaluations(case.path)] == [best.step] * 2
+
+
+def test_checkpoint_that_is_not_there_is_refused_with_those_that_are(cases, cart):
+    case = cases["absent checkpoint"]
+    assert case.done.code == 2, case.done
+    assert "no checkpoint of step 7" in case.done.err and f"{cart.total:,}" in case.done.err
     assert case.after == case.before
 
 

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,29 @@ def test_mean_score_and_mean_length():
     assert evaluation.mean_steps == 15
 
 
+@pytest.mark.parametrize(
+    ("scores", "examples"),
+    [
+        ([3.0], {"best": 0, "median": 0, "worst": 0}),
+        ([1.0, 5.0, 3.0], {"best": 1, "median": 2, "worst": 0}),
+        ([1.0, 5.0, 3.0, 2.0], {"best": 1, "median": 3, "worst": 0}),
+        ([7.0, 7.0, 7.0], {"best": 0, "median": 1, "worst": 2}),
+    ],
+)
+def test_examples_are_the_best_the_median_and_the_worst_game(scores, examples):
+    assert of(scores).examples() == examples
+    assert of(scores).median == np.median(scores)
+
+
+def test_score_is_told_between_random_play_and_a_human_where_both_are_published():
+    pong = with_changes(env_id="ALE/Pong-v5")
+    assert of([-20.7, 14.6]).human_normalized(pong) == pytest.approx(0.5)
+    assert of([0.0]).human_normalized(CARTPOLE) is None
+    record = of([14.6]).record(pong, gambler, 1)
+    assert record["human_normalized"] == pytest.approx(1)
+    assert "human_normalized" not in of([14.6]).record(CARTPOLE, gambler, 1)
+
+
 @given(st.lists(st.integers(-1000, 100_000), min_size=1, max_size=20))
 def test_the_interval_contains_the_mean_and_lies_among_the_scores(scores: list[int]):
     evaluation = of([float(score) for score in scores])
@@ -201,6 +225,10 @@ def test_an_evaluation_is_a_line_with_the_promised_keys(tmp_path: Path):
         "mean": evaluation.mean,
         "low": low,
         "high": high,
+        "median": float(np.median(line["scores"])),
+        "best": max(line["scores"]),
+        "worst": min(line["scores"]),
+        "mean_length": np.mean(line["lengths"]),
     }
 
 
@@ -221,3 +249,29 @@ def test_a_last_line_without_an_end_is_kept_and_half_a_line_is_not(tmp_path: Pat
     folder.evaluations.write_text(whole + '{"step": 150, "sco')
     store(folder, evaluate(gambler, CARTPOLE, 2, 200), CARTPOLE, gambler, 200)
     assert [line["step"] for line in lines(folder)] == [100, 200]
+
+
+def test_lines_of_an_older_version_are_kept_and_known_again(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    evaluation = evaluate(gambler, CARTPOLE, 2, 100)
+    keys = ("step", "policy", "seed", "scores", "lengths", "mean", "low", "high")
+    record = evaluation.record(CARTPOLE, gambler, 100)
+    old = json.dumps({key: record[key] for key in keys}) + "\n"
+    folder.evaluations.write_text(old)
+    store(folder, evaluation, CARTPOLE, gambler, 100)
+    assert folder.evaluations.read_text() == old
+    store(folder, evaluate(gambler, CARTPOLE, 2, 200), CARTPOLE, gambler, 200, replays={})
+    assert [line["step"] for line in lines(folder)] == [100, 200]
+    assert folder.evaluations.read_text().startswith(old)
+    assert lines(folder)[1]["replays"] == {}
+
+
+def test_no_line_is_lost_where_several_store_at_once(tmp_path: Path):
+    folder, evaluation = RunFolder(tmp_path), of([1.0, 2.0])
+
+    def add(step: int) -> None:
+        store(folder, evaluation, CARTPOLE, gambler, step)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(40)))
+    assert sorted(line["step"] for line in lines(folder)) == list(range(40))

@@ -13,8 +13,8 @@ from benchmarks import exported
 from ppo import model
 from ppo.files.folder import RunFolder
 from ppo.play import export
+from ppo.play.agent import TrainedAgent, load_agent
 from ppo.play.replay import Replay
-from ppo.play.show import TrainedAgent, load_agent
 from ppo.portable import portable
 
 ROOT = Path(__file__).resolve().parent.parent

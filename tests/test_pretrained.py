@@ -33,4 +33,5 @@ def test_its_evaluation_is_there():
 
 def test_it_wins(tmp_path):
     shutil.copytree(PONG.path, tmp_path / "pong")
-    assert show.evaluate_run(tmp_path / "pong", 2).mean > 15
+    (evaluation,) = show.evaluate_run(tmp_path / "pong", 2, ["sampled"])
+    assert evaluation.mean > 15

@@ -19,6 +19,9 @@ PARTIAL = re.compile(r"\.ppo-.+\.partial(\.\w+)?")
 # What writing into a folder fails with that may only be read.
 READ_ONLY = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
 
+# What locking fails with on file systems that do not lock such a file or folder.
+UNLOCKABLE = frozenset([errno.EBADF, errno.ENOLCK])
+
 
 class FolderError(Exception):
     """The folder cannot be used for what was asked; the message says why and what to do."""
@@ -148,9 +151,9 @@ def check_run(logdir: Path) -> None:
 
 
 @contextmanager
-def owned(logdir: Path, read_only: bool = False) -> Iterator[RunFolder]:
-    """Lock the folder while the context lasts. Raises FolderError if another process holds it, or
-    if it cannot be written, unless it may be ``read_only``.
+def owned(logdir: Path) -> Iterator[RunFolder]:
+    """Lock the folder while the context lasts: for whoever writes the log. Raises FolderError if
+    another process holds it, or if it cannot be written.
 
     The locks are the kernel's, so they end with the process, however that ends. The folder itself
     is locked, since a file in it may be removed, and a file in it, since some network file systems
@@ -158,24 +161,50 @@ def owned(logdir: Path, read_only: bool = False) -> Iterator[RunFolder]:
     """
     with ExitStack() as locks:
         with _usable(logdir):
-            if not read_only:
-                logdir.mkdir(parents=True, exist_ok=True)
-            _lock(logdir, os.O_RDONLY, locks, optional=frozenset([errno.EBADF, errno.ENOLCK]))
-            may_fail = READ_ONLY if read_only else frozenset()
-            _lock(logdir / LOCK, os.O_RDWR | os.O_CREAT, locks, optional=may_fail)
+            logdir.mkdir(parents=True, exist_ok=True)
+            _lock(logdir, os.O_RDONLY, locks, optional=UNLOCKABLE)
+            _lock(logdir / LOCK, os.O_RDWR | os.O_CREAT, locks)
         folder = RunFolder(logdir)
         _remove_partials(folder)
         yield folder
 
 
-def _lock(path: Path, flags: int, locks: ExitStack, optional: frozenset[int]) -> None:
+@contextmanager
+def visited(logdir: Path) -> Iterator[RunFolder]:
+    """Use a folder that another process may own, to read the run and to add files that the log does
+    not know. While the context lasts, no owner that starts removes partial files.
+    """
+    folder = RunFolder(logdir)
+    with ExitStack() as locks:
+        with _usable(logdir):
+            optional = UNLOCKABLE | READ_ONLY | {errno.ENOENT}
+            _lock(folder.checkpoints, os.O_RDONLY, locks, fcntl.LOCK_SH, optional)
+        yield folder
+
+
+@contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Wait until no other process is in this context for the file, which may be replaced in it."""
+    with ExitStack() as locks:
+        place = path.with_name(f".{path.name}{LOCK}")
+        _lock(place, os.O_RDWR | os.O_CREAT, locks, fcntl.LOCK_EX, UNLOCKABLE)
+        yield
+
+
+def _lock(
+    path: Path,
+    flags: int,
+    locks: ExitStack,
+    how: int = fcntl.LOCK_EX | fcntl.LOCK_NB,
+    optional: frozenset[int] = frozenset(),
+) -> None:
     """Lock a file or folder until ``locks`` is closed; ``optional`` are the errors that do not
     matter.
     """
     try:
         handle = os.open(path, flags, 0o666)
         locks.callback(os.close, handle)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, how)
     except BlockingIOError as error:
         folder = path.parent if path.name == LOCK else path
         raise FolderError(f"{folder} is in use by another process; wait for it") from error
@@ -185,12 +214,17 @@ def _lock(path: Path, flags: int, locks: ExitStack, optional: frozenset[int]) ->
 
 
 def _remove_partials(folder: RunFolder) -> None:
-    """Remove what a process left behind that was killed while it wrote."""
-    for place in (folder.path, folder.checkpoints, folder.replays, folder.videos):
-        with suppress(OSError):
-            for path in list(place.iterdir()):
-                if PARTIAL.fullmatch(path.name):
-                    path.unlink()
+    """Remove what a process left behind that was killed while it wrote; not while there are
+    visitors, who may be writing now.
+    """
+    with ExitStack() as locks, suppress(OSError, FolderError):
+        optional = UNLOCKABLE | {errno.ENOENT}
+        _lock(folder.checkpoints, os.O_RDONLY, locks, optional=optional)
+        for place in (folder.path, folder.checkpoints, folder.replays, folder.videos):
+            with suppress(OSError):
+                for path in list(place.iterdir()):
+                    if PARTIAL.fullmatch(path.name):
+                        path.unlink()
 
 
 @contextmanager

@@ -445,6 +445,14 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("eval/mean_ep_length", "steps", "mean length of the same games", "", ""),
     Metric(
+        "eval/human_normalized",
+        "",
+        "their mean score where random play is 0 and a human 1, by published scores of 57 Atari "
+        "games; undefined for any other game",
+        "rises",
+        "",
+    ),
+    Metric(
         "system/rss_mb",
         "MiB",
         "resident memory of the process",

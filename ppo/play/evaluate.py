@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppo.envs import human
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Transition
 from ppo.envs.vector import EnvVector
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.folder import RunFolder, alone_with, write_whole
 from ppo.params import ResolvedParams
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
@@ -29,36 +30,61 @@ class Evaluation:
     episodes: list[Episode]
 
     @property
+    def scores(self) -> np.ndarray:
+        """The scores, one for each game."""
+        return np.array([episode.score for episode in self.episodes])
+
+    @property
     def mean(self) -> float:
         """Mean score."""
-        return float(np.mean([episode.score for episode in self.episodes]))
+        return float(np.mean(self.scores))
+
+    @property
+    def median(self) -> float:
+        """Median score."""
+        return float(np.median(self.scores))
 
     @property
     def mean_steps(self) -> float:
         """Mean length."""
         return float(np.mean([episode.steps for episode in self.episodes]))
 
+    def examples(self) -> dict[str, int]:
+        """The indices of the games that are best, median (the lower one of two) and worst."""
+        order = np.argsort(-self.scores, kind="stable")
+        places = {"best": 0, "median": len(order) // 2, "worst": -1}
+        return {name: int(order[place]) for name, place in places.items()}
+
+    def human_normalized(self, params: ResolvedParams) -> float | None:
+        """The mean score where random play is 0 and a human 1, if the game has such scores."""
+        return human.normalized(rules_of(params).game, self.mean)
+
     def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
         """A line of ``evaluations.jsonl``."""
         low, high = self.interval()
+        normalized = self.human_normalized(params)
         return {
             "step": step,
             "policy": policy.choice,
             "seed": params.seed,
-            "scores": [episode.score for episode in self.episodes],
+            "scores": self.scores.tolist(),
             "lengths": [episode.steps for episode in self.episodes],
             "mean": self.mean,
             "low": low,
             "high": high,
+            "median": self.median,
+            "best": float(self.scores.max()),
+            "worst": float(self.scores.min()),
+            "mean_length": self.mean_steps,
+            **({} if normalized is None else {"human_normalized": normalized}),
         }
 
     def interval(self) -> tuple[float, float]:
         """The 95 percent interval of the mean score, by bootstrap (Efron 1979), resampled with a
         fixed seed so that the same scores give the same interval."""
-        scores = np.array([episode.score for episode in self.episodes])
         rng = np.random.default_rng(0)
-        shape = RESAMPLES // 100, len(scores)  # a hundred at a time, to save memory
-        means = np.array([rng.choice(scores, shape).mean(axis=1) for _ in range(100)])
+        shape = RESAMPLES // 100, len(self.scores)  # a hundred at a time, to save memory
+        means = np.array([rng.choice(self.scores, shape).mean(axis=1) for _ in range(100)])
         low, high = np.percentile(means, [2.5, 97.5])
         return float(low), float(high)
 
@@ -112,25 +138,36 @@ def act_once(
 
 
 def store(
-    folder: RunFolder, evaluation: Evaluation, params: ResolvedParams, policy: "Policy", step: int
+    folder: RunFolder,
+    evaluation: Evaluation,
+    params: ResolvedParams,
+    policy: "Policy",
+    step: int,
+    **more: object,
 ) -> None:
-    """Add a line to ``evaluations.jsonl``, unless it is there already, as after a resume from
-    before the evaluation.
+    """Add a line to ``evaluations.jsonl``, with ``more`` keys, unless the same games are there
+    already, as after a resume from before the evaluation. Other processes may do so meanwhile.
     """
-    line = json.dumps(evaluation.record(params, policy, step)) + "\n"
-    before = folder.evaluations.read_text() if folder.evaluations.exists() else ""
-    lines = [f"{whole}\n" for whole in before.splitlines() if _is_json(whole)]
-    if line not in lines:
-        write_whole(folder.evaluations, "".join([*lines, line]).encode())
+    record = evaluation.record(params, policy, step) | more
+    with alone_with(folder.evaluations):
+        before = folder.evaluations.read_text() if folder.evaluations.exists() else ""
+        lines = [line for line in before.splitlines() if _read(line)]
+        if not any(_same_games(_read(line), record) for line in lines):
+            lines.append(json.dumps(record))
+            write_whole(folder.evaluations, "".join(f"{line}\n" for line in lines).encode())
 
 
-def _is_json(line: str) -> bool:
-    """Whether a line is whole; the last one may have been cut off."""
+def _read(line: str) -> Any:
+    """What a line says; None if it is cut off, as the last one may be."""
     try:
-        json.loads(line)
+        return json.loads(line)
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def _same_games(one: Any, other: dict[str, Any]) -> bool:
+    keys = ("step", "policy", "seed", "scores", "lengths")
+    return isinstance(one, dict) and all(one.get(key) == other[key] for key in keys)
 
 
 def _play(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppo.files.folder import FolderError, RunFolder
-from ppo.play.show import load_agent
+from ppo.play.agent import load_agent
 
 if TYPE_CHECKING:
     import keras

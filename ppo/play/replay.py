@@ -97,13 +97,22 @@ def load(path: Path) -> Replay:
         raise ReplayError(f"{path} is no replay: {error}") from error
 
 
-def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> None:
-    """Play the episode again. Raises ReplayError if it goes otherwise than the replay says, as far
-    as score, length and the last observation tell; Interrupted on request.
+def compare(
+    replay: Replay, interrupted: Callable[[], bool] = lambda: False
+) -> dict[str, tuple[float, float | None]]:
+    """Play the episode again: score, length and the checksum of the last observation, each as it is
+    now and as the replay says, None where an older one does not. Raises as ``play``.
     """
     episode = play(replay, interrupted)
-    for name in ("score", "steps", "frames", "last_observation"):
-        now, before = getattr(episode, name), getattr(replay, name)
+    names = ("score", "steps", "frames", "last_observation")
+    return {name: (getattr(episode, name), getattr(replay, name)) for name in names}
+
+
+def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> None:
+    """Play the episode again. Raises ReplayError if it goes otherwise than the replay says, as far
+    as ``compare`` tells; Interrupted on request.
+    """
+    for name, (now, before) in compare(replay, interrupted).items():
         if before is not None and now != before:
             raise ReplayError(f"played again, the game has {name} {now:g}, not {before:g}")
 

@@ -78,7 +78,12 @@ class Evaluator:
         self.say(self._told(step, evaluation))
         self._last = step, evaluation.mean
         self.due = False
-        return {"eval/mean_reward": evaluation.mean, "eval/mean_ep_length": evaluation.mean_steps}
+        normalized = evaluation.human_normalized(self.params)
+        return {
+            "eval/mean_reward": evaluation.mean,
+            "eval/mean_ep_length": evaluation.mean_steps,
+            **({} if normalized is None else {"eval/human_normalized": normalized}),
+        }
 
     def score_at(self, step: int) -> float | None:
         """The mean score of the evaluation at a step, if there was one."""

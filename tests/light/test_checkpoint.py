@@ -17,6 +17,7 @@ from ppo.checkpoint import (
     CheckpointError,
     Due,
     NewerVersionError,
+    NoCheckpoint,
     SessionFacts,
     TrainerFacts,
     UnfinishedFacts,
@@ -587,6 +588,52 @@ def test_invalid_ones_are_passed_over_with_a_warning_that_names_them(folder):
     assert identical(checkpoint.newest(folder, warnings.append), small(1))
     assert len(warnings) == 2
     assert str(paths[2]) in warnings[0] and str(paths[1]) in warnings[1]
+
+
+def test_one_that_is_removed_between_listing_and_reading_has_newer_ones(folder, monkeypatch):
+    checkpoint.save(folder, small(1), kept=1)
+    read = checkpoint._read
+
+    def read_too_late(path):
+        if newer:
+            checkpoint.save(folder, small(newer.pop()), kept=1)
+        return read(path)
+
+    newer, warnings = [3, 2], []  # the run saves twice meanwhile, and keeps one
+    monkeypatch.setattr(checkpoint, "_read", read_too_late)
+    assert checkpoint.newest(folder, warnings.append).step == 3
+    assert (newer, warnings) == ([], [])
+
+
+def test_link_that_leads_nowhere_is_passed_over(folder):
+    checkpoint.save(folder, small(1), kept=9)
+    (folder.checkpoints / f"step-{2:012d}.ckpt").symlink_to("nowhere")
+    warnings = []
+    assert checkpoint.newest(folder, warnings.append).step == 1
+    assert len(warnings) == 1
+
+
+def test_the_newest_the_best_or_that_of_a_step_is_chosen(folder):
+    for step in (0, 1, 2):
+        checkpoint.save(folder, small(step), kept=9, best=step == 1)
+    assert checkpoint.chosen(folder, "newest").step == 2
+    assert checkpoint.chosen(folder, "best").step == 1
+    assert checkpoint.chosen(folder, 0).step == 0
+
+
+@pytest.mark.parametrize("which", ["best", 1])
+def test_one_that_is_not_there_is_refused_with_what_to_use(folder, which):
+    checkpoint.save(folder, small(1500), kept=9)
+    with pytest.raises(NoCheckpoint, match=r"no best checkpoint; use|there is: 1,500"):
+        checkpoint.chosen(folder, which)
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", f"step-{7:012d}.ckpt"])
+def test_damaged_one_that_was_asked_for_is_no_other(folder, name):
+    checkpoint.save(folder, small(7), kept=9, best=True)
+    (folder.checkpoints / name).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=name):
+        checkpoint.chosen(folder, "best" if name == "best.ckpt" else 7)
 
 
 def test_folder_in_place_of_a_checkpoint_is_passed_over(folder):

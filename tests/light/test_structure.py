@@ -25,13 +25,13 @@ RANKS = (
     "play",
     "runs",
     "train study",
-    "run_atari sweep drill autopsy",
+    "run_atari sweep drill autopsy replay",
 )
 WINGS = {
     "process": ("exit_codes keys arrays device streams", "signals"),
     "files": ("folder npz scalars", "events hparams evaluations video", "log gif"),
-    "envs": ("roms", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
-    "play": ("replay evaluate", "recorder show", "export"),
+    "envs": ("roms human", "episode", "catalog atari", "generic grouped", "vector", "fleet"),
+    "play": ("replay evaluate agent", "recorder summary again", "show", "export"),
     "runs": (
         "terminal start guard ending announcer",
         "keeper observers verifier",
@@ -85,6 +85,7 @@ FORBIDDEN = {
     "envs": NETWORKS | FILES | AROUND | {"ppo.advantages", "ppo.losses"},
     "play.replay": NETWORKS | {"ppo.model", "ppo.policy"},
     "play.evaluate": {"ppo.update", "ppo.rollout", "ppo.optimizer"},
+    "play.again": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},
     "play.recorder": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},
     "play": {"argparse", "ppo.update", "ppo.rollout", "ppo.runs", "ppo.study"},
     "runs": NETWORKS | {"argparse", "ppo.study"},
@@ -207,6 +208,7 @@ LIGHT = [
     "ppo.play.show",
     "ppo.sweep",
     "ppo.drill",
+    "ppo.replay",
     "ppo.rollout",  # the last, so that what it brings is not blamed on another
 ]
 

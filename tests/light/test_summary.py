@@ -1,0 +1,57 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ppo.envs.episode import Episode, Reset
+from ppo.params import Params
+from ppo.play import summary
+from ppo.play.evaluate import Evaluation
+
+PONG = Params(env_id="PongNoFrameskip-v4").resolved(1, 1, 0.0)
+
+
+def of(*scores: float) -> Evaluation:
+    actions = np.zeros(1234, np.int32)
+    return Evaluation([Episode(Reset(0, 0), actions, score, 4936, 0) for score in scores])
+
+
+def shown(terminal: bool, params=PONG) -> list[str]:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=80, color_system=None)
+    body = summary.rows([of(-20.7, 14.6, 21.0), of(21.0, 20.0)], params)
+    summary.show([params.env_id, "sampled", "greedy"], body, console)
+    return file.getvalue().splitlines()
+
+
+EXPECTED = {
+    "games": ("3", "2"),
+    "mean score": ("4.97", "20.50"),
+    "median score": ("14.6", "20.5"),
+    "best score": ("21", "21"),
+    "worst score": ("-20.7", "20"),
+    "mean length in steps": ("1234", "1234"),
+    "human-normalized score": ("0.73", "1.17"),
+    "95 percent interval, low": ("-20.70", "20.00"),
+    "95 percent interval, high": ("21.00", "21.00"),
+}
+
+
+def test_in_a_pipe_each_line_has_tabs_and_nothing_else():
+    head, *lines = (line.split("\t") for line in shown(terminal=False))
+    assert head == ["PongNoFrameskip-v4", "sampled", "greedy"]
+    assert {name: (one, other) for name, one, other in lines} == EXPECTED
+
+
+def test_a_terminal_of_80_columns_shows_the_same_as_a_table():
+    lines = shown(terminal=True)
+    assert max(map(len, lines)) <= 80
+    rows = {tuple(cell.strip() for cell in line.split("│")[1:4]) for line in lines}
+    assert {(name, *cells) for name, cells in EXPECTED.items()} <= rows
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Tetris-v5", "CartPole-v1"])
+def test_game_that_no_human_is_known_to_have_played_has_a_dash(env_id):
+    lines = shown(terminal=False, params=PONG.model_copy(update={"env_id": env_id}))
+    assert "human-normalized score\t-\t-" in lines

@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from ppo.envs.vector import EnvVector
+from ppo.play.replay import Replay, save
+from ppo.replay import main
+from tests.rules import rules_for
+
+BERZERK = rules_for("berzerk", max_frames_per_game=123)
+
+
+@pytest.fixture(scope="module")
+def replay() -> Replay:
+    """A game of random actions, 31 steps, the last one cut short."""
+    vector = EnvVector(BERZERK, num_envs=1, threads=1, seed=4)
+    vector.begin()
+    rng = np.random.default_rng(0)
+    finished: list = []
+    while not finished:
+        vector.send(rng.integers(vector.num_actions, size=1))
+        finished = vector.receive().finished
+    vector.close()
+    return Replay.of(finished[0], BERZERK)
+
+
+@pytest.fixture
+def file(replay: Replay, tmp_path: Path) -> Path:
+    save(tmp_path / "game.json", replay)
+    return tmp_path / "game.json"
+
+
+def changed(file: Path, name: str, **changes) -> Path:
+    path = file.with_name(name)
+    path.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return path
+
+
+def test_game_that_goes_as_it_went_agrees(file, replay, capsys):
+    assert main([str(file)]) == 0
+    told = f"agrees: score {replay.score:g}, steps 31, frames 123, last picture "
+    assert capsys.readouterr().out == f"{file}: {told}{replay.last_observation:08x}\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"score": 9000.0}, "(recorded: 9000)"),
+        ({"steps": 30}, "steps 31 (recorded: 30)"),
+        ({"last_observation": 1}, "(recorded: 00000001)"),
+        ({"actions": [0] * 20}, "the game goes on after its 20 steps"),
+        ({"actions": [0] * 40}, "the game ended after 31 of 40 steps"),
+        ({"actions": [99] * 31}, "action 99 is out of range"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_game_that_goes_otherwise_differs_and_the_others_are_played_all_the_same(
+    file, changes, told, capsys
+):
+    wrong = changed(file, "wrong.json", **changes)
+    assert main([str(wrong), str(file)]) == 1
+    one, other = capsys.readouterr().out.splitlines()
+    assert one.startswith(f"{wrong}: DIFFERS: ") and told in one
+    assert other.startswith(f"{file}: agrees: ")
+
+
+def test_older_replay_has_no_last_picture_to_compare(file, capsys):
+    older = changed(file, "older.json", last_observation=None)
+    assert main([str(older)]) == 0
+    assert capsys.readouterr().out.endswith(" (not recorded)\n")
+
+
+def test_video_has_a_picture_for_each_frame(file, tmp_path, capsys):
+    video = tmp_path / "game.mp4"
+    assert main([str(file), "--video", str(video)]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"{video}: 123 pictures"
+    assert imageio_ffmpeg.count_frames_and_secs(str(video))[0] == 123
+
+
+def test_game_that_differs_makes_no_video(file, tmp_path):
+    wrong = changed(file, "wrong.json", score=-1.0)
+    assert main([str(wrong), "--video", str(tmp_path / "game.mp4")]) == 1
+    assert not (tmp_path / "game.mp4").exists()
+
+
+def test_all_faults_are_told_at_once_and_nothing_is_played(file, tmp_path, capsys):
+    (tmp_path / "letter.json").write_text("dear")
+    before = sorted(tmp_path.iterdir())
+    video = tmp_path / "absent" / "game.avi"
+    names = [str(file), str(tmp_path / "letter.json"), str(tmp_path / "none.json")]
+    assert main([*names, "--video", str(video)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and sorted(tmp_path.iterdir()) == before
+    for part, line in zip(
+        ("letter.json is no replay", "none.json", "3 files", "ends in .mp4", "no folder"),
+        told.err.splitlines(),
+        strict=True,
+    ):
+        assert part in line
