@@ -1,15 +1,15 @@
 """TensorBoard for a run, or for all runs of a folder, with the main charts on the first screen."""
 
 import contextlib
-import io
 import json
+import re
+import subprocess
+import sys
 import tempfile
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from tensorboard import program
 
 from ppo.files.folder import FolderError, RunFolder
 
@@ -43,7 +43,8 @@ def served(logdir: Path) -> Iterator[str]:
             # TensorBoard names a run by its path below its folder: one that is it would be ".".
             root = Path(folder)
             (root / logdir.resolve().name).symlink_to(logdir.resolve())
-        yield f"{_launch(root)}?pinnedCards={_pinned()}#timeseries"
+        with _server(root) as address:
+            yield f"{address}?pinnedCards={_pinned()}#timeseries"
 
 
 def check(logdir: Path) -> None:
@@ -55,17 +56,35 @@ def check(logdir: Path) -> None:
         )
 
 
-def _launch(root: Path) -> str:
-    """Start a server in a thread of its own, in silence."""
-    server = program.TensorBoard()
-    arguments = ["--logdir", str(root), "--samples_per_plugin", f"images={PICTURES}"]
-    server.configure(argv=["tensorboard", *arguments])
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return server.launch()
-    except program.TensorBoardServerException as error:
-        raise FolderError(f"TensorBoard cannot be started: {error.msg}") from error
+@contextlib.contextmanager
+def _server(root: Path) -> Iterator[str]:
+    """A server in a process of its own, in silence, while the context lasts; gives its address."""
+    command = [sys.executable, "-m", "tensorboard.main", f"--logdir={root}"]
+    command.append(f"--samples_per_plugin=images={PICTURES}")
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        try:
+            address = _address(process.stderr)
+            # A pipe that nobody reads would stop the server once it is full.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield address
+        finally:
+            process.terminate()
+
+
+def _address(said: Iterable[str]) -> str:
+    """The address that the server tells. Raises FolderError if it ends without one."""
+    line = ""
+    for line in said:
+        if found := re.search(r"TensorBoard \S+ at (http\S+)", line):
+            return found[1]
+    raise FolderError(f"TensorBoard cannot be started: {line.strip() or 'it ended at once'}")
 
 
 def _pinned() -> str:
