@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 MEDIAN_OVER = 9  # readings of a running median
-NOISE_OVER = 30  # readings that the noise is measured on
+# Readings that the noise is measured on: of 30, one row in some hundred would look calm by chance.
+NOISE_OVER = 60
 FEWEST = 10  # readings before anything is said
 
 # The sequential test's limit: its log likelihood ratio when one of a million healthy runs has got

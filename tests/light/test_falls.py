@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ppo import falls
 from ppo.falls import LIMIT, MOST_OF_A_READING, Watch
 
+# What is true but for a tiny share of all noises is tested with the same ones each time.
+STATISTICAL = settings(max_examples=60, deadline=None, derandomize=True)
 CLIMB = np.concatenate([np.zeros(12), np.linspace(0, 1, 40), np.ones(40)])
 
 
@@ -39,19 +41,20 @@ def test_noise_is_the_deviation_around_a_level_that_drifts():
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.1))
-@settings(max_examples=60, deadline=None)
+@STATISTICAL
 def test_a_run_that_climbs_and_stays_gives_no_alarm(seed, sigma):
     assert alarm(noisy(np.concatenate([CLIMB, np.ones(400)]), sigma, seed)) is None
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@STATISTICAL
+@example(149803450)
 def test_noise_alone_gives_no_alarm(seed):
     assert alarm(np.random.default_rng(seed).normal(0, 1, 500)) is None
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.08), st.floats(-0.5, 0.5))
-@settings(max_examples=60, deadline=None)
+@STATISTICAL
 def test_a_fall_by_half_is_noticed_within_ten_readings(seed, sigma, level):
     points = noisy(np.concatenate([CLIMB, np.full(30, level)]), sigma, seed)
     noticed = alarm(points)
