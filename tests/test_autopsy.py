@@ -121,7 +121,11 @@ def test_every_fork_changes_one_thing(tmp_path):
         ({"value_gradient": "detached"}, "moments reset", "value detached"),
         ({"delta_target_policy": "logit"}, "quadratic loss", "logit target"),
         ({"peaked_policy_loss": True}, "logit target", "quadratic loss"),
-        ({"num_minibatches": 2}, "value detached", "minibatches x 4 in size"),
+        ({"num_minibatches": 2}, "whole rollout a minibatch", "minibatches x 4 in size"),
+        ({"num_minibatches": 4}, "whole rollout a minibatch", "minibatches x 4 in size"),
+        ({"num_minibatches": 8}, "minibatches x 4 in size", "no KL limit per minibatch"),
+        ({"num_minibatches": 1}, "value detached", "whole rollout a minibatch"),
+        ({"minibatch_kl_limit": 0.1}, "value detached", "twice the epochs"),
     ],
 )
 def test_only_what_can_be_changed_is(settings, there, absent):

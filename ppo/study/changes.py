@@ -67,6 +67,8 @@ def _of_limits(params: ResolvedParams) -> list[Change]:
 
 
 def _of_epochs(params: ResolvedParams) -> list[Change]:
+    if params.minibatch_kl_limit is not None:
+        return []  # the limit ends a fatal update within its first epoch
     many = params.num_epochs
     if params.target_kl is None:
         fewer = max(1, many // 3)
@@ -107,14 +109,17 @@ def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Ch
                 "normalising blows the advantages' noise up to the size of a signal",
             )
         )
-    if params.num_minibatches >= 4:
-        found.append(
-            Change(
-                "minibatches x 4 in size",
-                {"num_minibatches": params.num_minibatches // 4},
-                "the gradient of so small a minibatch is noise",
-            )
+    larger = {
+        params.num_minibatches / 4: "minibatches x 4 in size",
+        1.0: "whole rollout a minibatch",
+    }
+    found += [
+        Change(
+            name, {"num_minibatches": int(count)}, "the gradient of so small a minibatch is noise"
         )
+        for count, name in larger.items()
+        if count.is_integer() and count < params.num_minibatches
+    ]
     if params.value_gradient == "shared":
         found.append(
             Change(
