@@ -26,11 +26,11 @@ from ppo.files.folder import FolderError, RunFolder, write_whole
 from ppo.params import Params, ParamsError
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
-from ppo.study import verdict
+from ppo.study import autopsy_figure, verdict
 from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, Change, of_cause, smaller_rates
 from ppo.study.command import Children, on_stop
-from ppo.study.forks import MEDIAN_OVER, Plan, outcomes_of
+from ppo.study.forks import Plan, outcomes_of
 from ppo.study.grid import (
     Run,
     count,
@@ -42,7 +42,7 @@ from ppo.study.grid import (
 )
 from ppo.study.history import HistoryError
 from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
-from ppo.study.verdict import Outcome
+from ppo.study.verdict import MEDIAN_OVER, Outcome
 
 VERDICT, FIGURE = "verdict.md", "figure.png"
 STOPPED = "stopped; call the same command again to resume"
@@ -66,7 +66,7 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         "better the surrogate is in an update's last epoch than that of the policy before it. "
         "Verdicts are by Fisher's exact test at 5 percent, against the run unchanged and against "
         "the smaller rate of the nearest KL.\n\n"
-        f"![what each change keeps, over its KL]({FIGURE})\n"
+        f"![how the forks went on, and what each change keeps at which KL]({FIGURE})\n"
     )
 
 
@@ -113,7 +113,7 @@ def _go(plan: Plan) -> ExitCode:
     text = report(plan, outcomes)
     print(text, end="", flush=True)
     write_whole(plan.logdir / VERDICT, text.encode())
-    verdict.draw(outcomes, plan.logdir / FIGURE, case.told)
+    autopsy_figure.draw(outcomes, plan.logdir / FIGURE, case.told)
     return ExitCode.DONE
 
 

@@ -15,9 +15,6 @@ from ppo.study.grid import Run, folder_name
 from ppo.study.history import HistoryError
 from ppo.study.verdict import Outcome
 
-LAST = 3  # the end of a fork is its last third
-MEDIAN_OVER = 5  # rollouts, for the lowest level
-
 # A fork logs every update, and does nothing that takes time from it.
 QUIET: dict[str, object] = {
     "log_interval": 1,
@@ -74,10 +71,7 @@ def outcomes_of(plan: Plan) -> list[Outcome]:
     return [
         Outcome(
             change,
-            end=np.array(
-                [fork.kept[-max(1, len(fork.kept) // LAST) :].mean() for fork in of_change]
-            ),
-            lowest=np.array([fork.lowest() for fork in of_change]),
+            kept=[fork.kept for fork in of_change],
             kl=np.array([fork.kl[:falling].mean() for fork in of_change]),
             gain=np.array([fork.gain[:falling].mean() for fork in of_change]),
         )
@@ -94,11 +88,6 @@ class _Fork:
     kept: np.ndarray
     kl: np.ndarray
     gain: np.ndarray
-
-    def lowest(self) -> float:
-        """The lowest median of successive rollouts."""
-        last = range(MEDIAN_OVER, len(self.kept) + 1) or [len(self.kept)]
-        return float(min(np.median(self.kept[max(0, n - MEDIAN_OVER) : n]) for n in last))
 
 
 def _fork(plan: Plan, change: Change, seed: int) -> _Fork:

@@ -1,31 +1,45 @@
-"""What the forks of an autopsy say: a table, a figure, and the cause."""
+"""What the forks of an autopsy say: a table, and the cause."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ppo.files.folder import write_whole
 from ppo.study.changes import UNCHANGED, Change
 
+LAST = 3  # the end of a fork is its last third
+MEDIAN_OVER = 5  # rollouts, for the lowest level
 HELD = 0.5  # share of the height that a policy must keep, of which a fall takes half
 SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The forks with one change, one number for each seed: the share of the height at the end and
-    where it was lowest, the mean KL of an update, and the gain of the surrogate in its last epoch.
+    """The forks with one change: the share of the height that each rollout kept, one array for each
+    seed; and, one number for each seed, the mean KL of an update and the gain of the surrogate in
+    its last epoch.
     """
 
     change: Change
-    end: np.ndarray
-    lowest: np.ndarray
+    kept: Sequence[np.ndarray]
     kl: np.ndarray
     gain: np.ndarray
+
+    @property
+    def end(self) -> np.ndarray:
+        """The mean share of the last third, for each seed."""
+        return np.array([of[-max(1, len(of) // LAST) :].mean() for of in self.kept])
+
+    @property
+    def lowest(self) -> np.ndarray:
+        """The lowest median of successive rollouts, for each seed."""
+        return np.array([_lowest(of) for of in self.kept])
+
+    @property
+    def curve(self) -> np.ndarray:
+        """The mean over the seeds, for each update that all of them made."""
+        return np.mean([of[: min(map(len, self.kept))] for of in self.kept], axis=0)
 
     @property
     def held(self) -> int:
@@ -35,7 +49,7 @@ class Outcome:
     @property
     def forks(self) -> int:
         """Forks in all."""
-        return len(self.end)
+        return len(self.kept)
 
 
 def fisher(held: int, of: int, others_held: int, of_others: int) -> float:
@@ -137,48 +151,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
-    """Draw what each change keeps over its KL, beside the curve of the controls."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    _, controls, changed = parted(outcomes)
-    figure, axes = pyplot.subplots(figsize=(10, 6), layout="constrained")
-    controls = sorted(controls, key=lambda of: of.kl.mean())
-    means = [(of.kl.mean(), of.end.mean()) for of in controls]
-    axes.plot(*zip(*means, strict=True), "o-", color="black", label="unchanged, and smaller rates")
-    for of in controls:
-        axes.annotate(
-            of.change.name, (of.kl.mean(), of.end.mean()), (5, -12), textcoords="offset points"
-        )
-    colours = pyplot.get_cmap("tab20")
-    for number, of in enumerate(changed):
-        low, high = interval(of.end)
-        mean = of.end.mean()
-        axes.errorbar(
-            of.kl.mean(),
-            mean,
-            [[mean - low], [high - mean]],
-            fmt="s",
-            capsize=3,
-            color=colours(number % 20),
-            label=f"{of.change.name} ({of.held}/{of.forks})",
-        )
-    axes.axhline(HELD, color="grey", linestyle=":")
-    axes.set(
-        xscale="log",
-        xlabel="mean approximate KL of an update",
-        ylabel="share of the height at the end",
-    )
-    axes.set_title(title, parse_math=False)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=120, format="png")
-    pyplot.close(figure)
-    write_whole(path, content.getvalue())
+def _lowest(kept: np.ndarray) -> float:
+    lasts = range(MEDIAN_OVER, len(kept) + 1) or [len(kept)]
+    return float(min(np.median(kept[max(0, n - MEDIAN_OVER) : n]) for n in lasts))
 
 
 def _differ(one: Outcome, other: Outcome) -> bool:

@@ -41,7 +41,7 @@ WINGS = {
     "study": (
         "curves command broken_envs grid changes board details sheet",
         "history parallel verdict probe",
-        "case signs forecast",
+        "case signs forecast autopsy_figure",
         "explain forks preflight",
         "story",
         "report card",

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo.study import verdict
+from ppo.study import autopsy_figure, verdict
 from ppo.study.changes import UNCHANGED, Change
 from ppo.study.verdict import Outcome
 
 
 def outcome(name: str, held: int, kl: float, forks: int = 5, **settings: object) -> Outcome:
-    end = np.array([0.9] * held + [0.1] * (forks - held))
+    kept = [np.full(6, 0.9)] * held + [np.full(6, 0.1)] * (forks - held)
     change = Change(name, settings or {"gamma": 0.5}, f"the meaning of {name}")
-    return Outcome(change, end, end - 0.1, np.full(forks, kl), np.full(forks, -0.1))
+    return Outcome(change, kept, np.full(forks, kl), np.full(forks, -0.1))
 
 
-UNTOUCHED = Outcome(Change(UNCHANGED, {}, ""), *(np.full(5, n) for n in (0.1, 0.0, 0.4, -0.2)))
+UNTOUCHED = outcome(UNCHANGED, 0, 0.4)
 SMALLER = [
     outcome(f"rate / {part}", held, 0.4 / part, learning_rate=1 / part)
     for part, held in ((2, 0), (4, 1), (8, 5))
@@ -27,6 +27,14 @@ SMALLER = [
 
 def said(*changed: Outcome) -> str:
     return verdict.verdict([UNTOUCHED, *SMALLER, *changed])
+
+
+def test_end_is_the_last_third_and_lowest_a_median_of_five():
+    kept = [np.array([1, 1, -3, 1, 0, 0, 0, 0.5, 0.8]), np.array([1.0, 0.2])]
+    of = Outcome(Change("x", {}, ""), kept, np.ones(2), np.ones(2))
+    assert of.end == pytest.approx([1.3 / 3, 0.2])
+    assert of.lowest == pytest.approx([0.0, 0.6])
+    assert of.curve == pytest.approx([1.0, 0.6])
 
 
 def test_fisher_is_what_the_protocol_states():
@@ -97,7 +105,9 @@ def test_interval_holds_the_mean_and_narrows_with_agreement():
 
 
 def test_figure_is_a_picture(tmp_path):
-    verdict.draw([UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)], tmp_path / "f.png", "a fall")
+    autopsy_figure.draw(
+        [UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)], tmp_path / "f.png", "a fall"
+    )
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 
