@@ -4,8 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+import threading
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,6 +21,7 @@ from ppo.study.story import story
 from tests.light.test_explain import fork, log, written
 
 CHROMIUM = shutil.which("chromium")
+PIXEL = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
 EVALUATION = {
     "step": 60_000,
     "policy": "sampled",
@@ -131,28 +136,62 @@ def test_a_story_without_a_checkpoint_knows_no_versions(tmp_path):
     assert story(run_at(tmp_path / "run")).versions == {}
 
 
+class Browsed(ThreadingHTTPServer):
+    """A page, a place where its script reports what it saw, and a picture that comes only then: the
+    browser waits for it, however slow the machine is.
+    """
+
+    def __init__(self, page: str):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.page, self.shown, self.seen = page, "", threading.Event()
+
+
+class Answer(BaseHTTPRequestHandler):
+    """One request for a part of a Browsed page."""
+
+    server: Browsed
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/shown?"):
+            self.server.shown = urllib.parse.unquote(self.path.partition("?")[2])
+            self.server.seen.set()
+        elif self.path == "/held.png":
+            self.server.seen.wait(50)
+        content = self.server.page.encode() if self.path == "/" else PIXEL
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if self.path == "/" else "image/png")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """In silence."""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def test_in_a_browser_nothing_fails_and_the_video_is_decoded(tmp_path):
     page = page_of(with_video(run_at(tmp_path / "run"), "step-1", 3.0))
     script = (
-        "<script>const v = document.querySelector('video');"
-        "v.onseeked = () => document.body.dataset.shown = `${v.currentTime} ${v.videoWidth}`;"
-        "v.onloadeddata = () => v.currentTime = 0.5</script>"
+        "<img src='/held.png'><script>const v = document.querySelector('video');"
+        "v.onseeked = () => new Image().src = `/shown?${v.currentTime} ${v.videoWidth}`;"
+        "const seek = () => v.currentTime = 0.5;"
+        "v.readyState >= 2 ? seek() : v.onloadeddata = seek</script>"
     )
-    watched = tmp_path / "watched.html"
-    watched.write_text(page.replace("</body>", script + "</body>"))
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-            *("--no-first-run", "--disable-component-update", "--disable-sync"),
-            *("--autoplay-policy=no-user-gesture-required", "--virtual-time-budget=5000"),
-            *(f"--user-data-dir={tmp_path / 'browser'}", "--enable-logging=stderr", "--dump-dom"),
-            f"file://{watched}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    with Browsed(page.replace("</body>", script + "</body>")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = subprocess.run(
+            [
+                CHROMIUM,
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+                *("--no-first-run", "--disable-component-update", "--disable-sync"),
+                *(f"--user-data-dir={tmp_path / 'browser'}", "--enable-logging=stderr"),
+                "--dump-dom",
+                f"http://127.0.0.1:{server.server_port}/",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        server.shutdown()
     assert "CONSOLE" not in done.stderr
-    assert 'data-shown="0.5 128"' in done.stdout
+    assert server.shown == "0.5 128"
