@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import ppo
-from ppo import params, presets
+from ppo import listing, params, presets, schema
 from ppo.files import scalars
 from ppo.files.folder import FolderError, HoldsNoRun, HoldsRun
 from ppo.params import ParamsError
@@ -41,10 +41,12 @@ def _answer(options: argparse.Namespace, began: float) -> int:
             from ppo.study import board
 
             board.show(options.logdir)
+        elif options.describe_params == "schema":
+            print(schema.describe(), end="")
         elif options.describe_params:
-            print(params.describe(), end="")
+            listing.show(params.describe(), params.entries())
         elif options.describe_metrics:
-            print(scalars.describe(), end="")
+            listing.show(scalars.describe(), scalars.entries())
         else:
             return _command(options, began)
         return ExitCode.DONE
@@ -52,7 +54,7 @@ def _answer(options: argparse.Namespace, began: float) -> int:
         remedy = f"resume it with --resume, or choose a free name, such as {error.free}"
         return _fail(ExitCode.REFUSED, f"{error.logdir} holds a run; {remedy}")
     except HoldsNoRun as error:
-        return _fail(ExitCode.REFUSED, f"{error}; start one with --pfile=FILE")
+        return _fail(ExitCode.REFUSED, f"{error}; start one with --pfile=FILE or --env=ID")
     except (ParamsError, FolderError) as error:
         return _fail(ExitCode.REFUSED, str(error))
     except MemoryError as error:
@@ -102,7 +104,7 @@ def _command(options: argparse.Namespace, began: float) -> int:
     from ppo.process.device import DeviceError
 
     try:
-        if options.pfile:
+        if options.pfile or options.env:
             _train(options, began)
         elif options.fork:
             source, step = options.fork
@@ -149,6 +151,8 @@ def _train(options: argparse.Namespace, began: float) -> None:
 def _settings(options: argparse.Namespace) -> params.Params:
     from ppo.envs import catalog
 
+    if options.env:
+        return params.of_game(options.env, options.set, [catalog.check])
     return params.load(presets.find(options.pfile), options.set, [catalog.check])
 
 
@@ -184,6 +188,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help=f"train with a JSON params file, or with a preset: {', '.join(presets.names())}",
     )
+    does.add_argument("--env", metavar="ID", help="train on a game with the default settings")
     does.add_argument(
         "--resume", action="store_true", help="resume from the newest valid checkpoint"
     )
@@ -234,8 +239,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     does.add_argument(
         "--describe-params",
-        action="store_true",
-        help="every setting: type, range, default, meaning",
+        nargs="?",
+        const="list",
+        choices=["list", "schema"],
+        help="every setting: type, range, default, meaning; or a JSON schema of them, for editors",
     )
     does.add_argument(
         "--describe-metrics",
@@ -247,7 +254,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a setting, with --pfile, --resume or --fork; may be given several times",
+        help="change a setting, with --pfile, --env, --resume or --fork; may be given more than "
+        "once",
     )
     parser.add_argument(
         "--check",
@@ -255,8 +263,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const=Path("preflight.png"),
         metavar="PNG",
-        help="with --pfile: say what will run, forecast time, memory and disk from a few measured "
-        "seconds, and draw what the network sees (default: preflight.png)",
+        help="with --pfile or --env: say what will run, forecast time, memory and disk from a few "
+        "measured seconds, and draw what the network sees (default: preflight.png)",
     )
     parser.add_argument(
         "--new-games",
@@ -279,13 +287,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--seed", type=_seed, metavar="N", help="which games; default: new ones each time"
     )
     options = parser.parse_args(arguments)
-    if options.check and not options.pfile:
-        parser.error("--check goes with --pfile")
+    new = options.pfile or options.env
+    if options.check and not new:
+        parser.error("--check goes with --pfile or --env")
     alone = options.check or options.describe_params or options.describe_metrics
     if options.logdir is None and not alone:
         parser.error("--logdir=DIR is needed")
-    if options.set and not (options.pfile or options.resume or options.fork):
-        parser.error("--set goes with --pfile, --resume or --fork")
+    if options.set and not (new or options.resume or options.fork):
+        parser.error("--set goes with --pfile, --env, --resume or --fork")
     if options.new_games and not options.resume:
         parser.error("--new-games goes with --resume")
     plays = options.evaluate is not None or options.watch is not None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppo import params
+from ppo import params, schema
 from ppo.files import scalars
 
 DOCS = Path(__file__).resolve().parent
@@ -53,6 +53,7 @@ def pages() -> dict[str, str]:
     return {
         "params.md": PARAMS_HEAD + params.describe(markdown=True),
         "metrics.md": METRICS_HEAD + scalars.describe(markdown=True),
+        "params.schema.json": schema.describe(),
     }
 
 

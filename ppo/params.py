@@ -9,10 +9,12 @@ import stat
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ppo import elsewhere
 
 Schedule = Literal["linear", "constant"]
 
@@ -323,11 +325,28 @@ def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check
     ParamsError with all faults at once.
     """
     values, faults = _read_file(Path(path))
+    return _checked(values, faults, overrides, checks)
+
+
+def of_game(env_id: str, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
+    """The defaults for a game, as ``load`` of a file that names nothing else."""
+    return _checked({"env_id": env_id}, [], overrides, checks)
+
+
+def _checked(
+    values: dict[str, Any],
+    faults: Sequence[str],
+    overrides: Sequence[str],
+    checks: Sequence[Check],
+) -> Params:
+    faults = list(faults)
     values.pop("$schema", None)
     for text in overrides:
         faults += _override(values, text)
-    faults += [_unknown(key) for key in values if key not in Params.model_fields]
-    values = {key: value for key, value in values.items() if key in Params.model_fields}
+    faults += [_unknown(key, values) for key in values if key not in Params.model_fields]
+    values = {
+        key: _whole(key, value) for key, value in values.items() if key in Params.model_fields
+    }
     bad = _bad_keys(values)
     faults += [_fault(key, values[key]) for key in bad]
     # Not validated here, so that inconsistencies are listed together with the other faults.
@@ -400,7 +419,15 @@ def _bad_keys(values: Mapping[str, Any]) -> frozenset[str]:
     return frozenset()
 
 
-def _unknown(key: str) -> str:
+def _whole(key: str, value: Any) -> Any:
+    """1e6, a float in JSON, as the whole number that it is, where one is wanted."""
+    wanted = _form(key).type is int and isinstance(value, float) and value.is_integer()
+    return int(value) if wanted else value
+
+
+def _unknown(key: str, values: Mapping[str, Any]) -> str:
+    if known := elsewhere.hint(key, values):
+        return f"{_show(key)}: there is no such setting; {known}"
     close = difflib.get_close_matches(key, Params.model_fields, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]}?" if close else "--describe-params lists all keys"
     return f"{_show(key)}: there is no such setting; {hint}"
@@ -492,8 +519,15 @@ def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:
     return []
 
 
-def type_and_range(key: str) -> str:
-    """A setting's type and range: "float, above 0, at most 1, or null"."""
+class _Form(NamedTuple):
+    """A setting's type, without None; its limits; and whether it may be null."""
+
+    type: Any
+    limits: list[Any]
+    nullable: bool
+
+
+def _form(key: str) -> _Form:
     field = Params.model_fields[key]
     annotation: Any = field.annotation
     limits = list(field.metadata)
@@ -503,6 +537,12 @@ def type_and_range(key: str) -> str:
     if typing.get_origin(annotation) is Annotated:
         annotation, *inner = typing.get_args(annotation)
         limits += inner
+    return _Form(annotation, limits, nullable)
+
+
+def type_and_range(key: str) -> str:
+    """A setting's type and range: "float, above 0, at most 1, or null"."""
+    annotation, limits, nullable = _form(key)
     if typing.get_origin(annotation) is Literal:
         words = [" or ".join(json.dumps(choice) for choice in typing.get_args(annotation))]
     else:
@@ -544,3 +584,11 @@ def describe(markdown: bool = False) -> str:
         else:
             lines += ["\t".join(row) for row in rows]
     return "\n".join(lines).strip("\n") + "\n"
+
+
+def entries() -> list[tuple[str, str, str]]:
+    """Every setting: its key, its meaning, and its default, type and range."""
+    return [
+        (key, str(field.description), f"default {default_of(key)}; {type_and_range(key)}")
+        for key, field in Params.model_fields.items()
+    ]

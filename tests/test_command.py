@@ -18,7 +18,7 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from ppo import checkpoint, params
+from ppo import checkpoint, params, schema
 from ppo.checkpoint import decode, load_weights
 from ppo.files.folder import RunFolder
 from ppo.play import replay
@@ -264,6 +264,25 @@ def test_help_answers_without_tensorflow(tmp_path, poisoned):
 def test_settings_are_described_without_tensorflow(tmp_path, poisoned):
     done = command(tmp_path, "--describe-params", PYTHONPATH=poisoned)
     assert (done.code, done.out, done.err) == (0, params.describe(), "")
+
+
+def test_the_schema_of_settings_is_printed_without_tensorflow(tmp_path, poisoned):
+    done = command(tmp_path, "--describe-params=schema", PYTHONPATH=poisoned)
+    assert (done.code, done.out, done.err) == (0, schema.describe(), "")
+
+
+def test_a_game_is_trained_without_a_params_file(tmp_path):
+    settings = {**CART, "total_steps": CART_BATCH}
+    given = [f"--set={k}={v}" for k, v in settings.items() if k != "env_id"]
+    done = command(tmp_path, "--logdir=cart", "--env=CartPole-v1", *given)
+    assert done.code == 0, done.err
+    stored = json.loads((tmp_path / "cart" / "params.json").read_text())
+    assert stored == {**params.Params().model_dump(), **stored, **settings}
+    same = settings_file(tmp_path, settings)
+    both = command(tmp_path, "--logdir=two", "--env=CartPole-v1", f"--pfile={same}")
+    assert both.code == 2 and "not allowed with" in both.err
+    unknown = command(tmp_path, "--logdir=no", "--env=Breakuot")
+    assert unknown.code == 2 and "Breakout" in unknown.err and not (tmp_path / "no").exists()
 
 
 def test_bad_settings_end_the_real_command_with_two_lines_and_no_trace(tmp_path, poisoned):

@@ -505,5 +505,12 @@ def describe(markdown: bool = False) -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
+def entries() -> list[tuple[str, str, str]]:
+    """Every scalar: its name, its meaning with the unit, and its healthy range and remedy."""
+    return [
+        (m.tag, f"{_told(m)} ({m.unit})", f"healthy: {m.good}; if not: {m.remedy}") for m in METRICS
+    ]
+
+
 def _told(metric: Metric) -> str:
     return f"{metric.meaning} (in `progress.csv` alone)" if metric.csv_only else metric.meaning

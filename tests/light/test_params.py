@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ppo.params import GROUPS, Params, ParamsError, ResolvedParams, describe, load
+from ppo import elsewhere
+from ppo.params import GROUPS, Params, ParamsError, ResolvedParams, describe, load, of_game
 
 QUICK = settings(
     max_examples=150,
@@ -193,7 +194,7 @@ def test_value_out_of_range_is_refused_with_range_and_default(tmp_path, key, val
     ("key", "value"),
     [
         ("num_envs", "8"),
-        ("num_envs", 8.0),
+        ("num_envs", 8.5),
         ("num_envs", True),
         ("num_envs", None),
         ("num_envs", [8]),
@@ -208,7 +209,7 @@ def test_value_out_of_range_is_refused_with_range_and_default(tmp_path, key, val
         ("env_id", None),
         ("network", None),
         ("seed", True),
-        ("seed", 1.0),
+        ("seed", 1.5),
         ("target_kl", True),
         ("stop_at_score", "18"),
     ],
@@ -266,6 +267,41 @@ def test_unknown_key_like_no_other_is_sent_to_the_list(tmp_path):
 
 def test_fault_about_half_a_character_can_still_be_printed(tmp_path):
     only_fault(tmp_path, r'{"\ud800": 1}').encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "ours"), [*elsewhere.SAME.items(), ("anneal_lr", "learning_rate_schedule")]
+)
+def test_names_of_other_packages_are_answered_with_ours(tmp_path, key, ours):
+    fault = only_fault(tmp_path, json.dumps({key: 1}))
+    assert fault.startswith(f"{json.dumps(key)}: there is no such setting; here it is ")
+    assert ours in fault and ours in Params.model_fields and key not in Params.model_fields
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"batch_size": 256, "num_envs": 8, "num_steps": 128}, "num_minibatches, num_envs x"),
+        ({"batch_size": 256, "num_envs": 8, "num_steps": 128}, "batch_size = 4"),
+        ({"batch_size": 100, "num_envs": 8, "num_steps": 128}, "num_steps / batch_size"),
+        ({"batch_size": 256}, "num_steps / batch_size"),
+    ],
+)
+def test_a_size_of_minibatches_is_turned_into_their_number(tmp_path, settings, told):
+    assert told in only_fault(tmp_path, json.dumps(settings))
+
+
+@pytest.mark.parametrize("text", ["1e6", "1000000.0", "1000000"])
+def test_whole_numbers_may_be_written_as_floats(tmp_path, text):
+    of_file = load(written(tmp_path, f'{{"total_steps": {text}, "seed": 3.0}}'))
+    of_command = load(written(tmp_path, "{}"), [f"total_steps={text}", "seed=3"])
+    assert of_file == of_command and of_file.total_steps == 10**6
+    assert type(of_file.total_steps) is type(of_file.seed) is int
+
+
+def test_a_game_alone_has_the_defaults():
+    assert of_game("Breakout") == Params(env_id="Breakout")
+    assert of_game("Breakout", ["seed=4"]).seed == 4
 
 
 def test_derived_size_is_no_setting(tmp_path):
@@ -383,7 +419,7 @@ def test_further_checks_see_sound_settings_and_the_bad_keys(tmp_path):
 MANY_FAULTS = {
     "learing_rate": ("1", "learning_rate"),
     "num_envs": ("true", "num_envs = true"),
-    "seed": ("1.0", "seed = 1.0"),
+    "seed": ("1.5", "seed = 1.5"),
     "gamma": ("1e400", "gamma ="),
     "entropy_coef": ("-1", "entropy_coef = -1"),
     "network": ('"resnet"', "network ="),
@@ -472,7 +508,7 @@ def test_override_that_is_no_pair_is_refused(tmp_path, text):
         ("gamma=0.5x", 'gamma = "0.5x"'),
         ("gamma=True", 'gamma = "True"'),
         ("gamma=", 'gamma = ""'),
-        ("num_envs=8.0", "num_envs = 8.0"),
+        ("num_envs=8.5", "num_envs = 8.5"),
         ("num_envs=true", "num_envs = true"),
         ("gamma=NaN", "NaN"),
         ("seed=[[", "seed ="),

@@ -1,0 +1,32 @@
+"""The JSON schema of a params file, with which editors complete and check it."""
+
+import json
+from typing import Any
+
+from ppo.params import Params
+
+REFERENCE = "$schema"
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the settings: types, ranges, defaults, meanings."""
+    made = Params.model_json_schema()
+    made["properties"] = {
+        REFERENCE: {"type": "string", "description": "where this schema is, for editors"},
+        **{key: _setting(of) for key, of in made["properties"].items()},
+    }
+    return {
+        REFERENCE: "https://json-schema.org/draft/2020-12/schema",
+        **made,
+        "title": "Settings of a run",
+        "description": "A params file of run_atari.py: omitted settings have their defaults.",
+    }
+
+
+def describe() -> str:
+    """The schema as a file."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def _setting(of: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in of.items() if key != "title"}
