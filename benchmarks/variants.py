@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--network", default="nature", choices=["nature", "a3c"])
+    parser.add_argument("--network", default="nature", choices=["nature", "a3c", "impala"])
     parser.add_argument("--rounds", type=int, default=12)
     options = parser.parse_args()
     base = reference([f"network={options.network}"])

@@ -17,6 +17,8 @@ TRUNK_GAIN = 2**0.5
 # Begins the names of the layers of a value network of its own.
 VALUE_PREFIX = "value_"
 
+MOST_LAYERS = 32  # with weights, of a network
+
 
 @keras.saving.register_keras_serializable(package="ppo")
 class PixelConv2D(keras.layers.Conv2D):
@@ -26,9 +28,9 @@ class PixelConv2D(keras.layers.Conv2D):
     "centered"      f(x) = (x - mean(x)) / 255, the mean over one observation
     "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
 
-    All are linear in the kernel, which is scaled in place of the pixels. Where the stride divides
-    the kernel size it is computed as a convolution of stride 1 over blocks of stride x stride
-    pixels (space to depth), the same function but faster.
+    All are linear in the kernel, which is scaled in place of the pixels; what pads a picture is 0
+    after the scaling. Where the stride divides the kernel size it is computed as a convolution of
+    stride 1 over blocks of stride x stride pixels (space to depth), the same function but faster.
     """
 
     def __init__(self, *arguments: Any, scaling: str = "unit", **options: Any) -> None:
@@ -45,14 +47,22 @@ class PixelConv2D(keras.layers.Conv2D):
         outputs = self._convolved(floats, kernel)
         if self.scaling != "unit":
             mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
-            outputs -= mean * tf.reduce_sum(kernel, [0, 1, 2])
+            outputs -= mean * self._kernel_sums(floats, kernel)
         if self.scaling == "standardized":
             variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
             outputs *= 255.0 * tf.math.rsqrt(tf.maximum(variance, 1.0))
         return self.activation(tf.nn.bias_add(outputs, self.bias))
 
+    def _kernel_sums(self, floats: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """The sum of the weights on the picture at each place, [1, H', W', F] or [F]."""
+        if self.padding == "valid":
+            return tf.reduce_sum(kernel, [0, 1, 2])
+        return tf.nn.conv2d(tf.ones_like(floats[:1]), kernel, self.strides[0], "SAME")
+
     def _convolved(self, floats: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         stride = self.strides[0]
+        if self.padding == "same":
+            return tf.nn.conv2d(floats, kernel, stride, "SAME")
         if floats.shape[1] % stride or floats.shape[2] % stride or self.kernel_size[0] % stride:
             return tf.nn.conv2d(floats, kernel, stride, "VALID")
         blocks = _blocks(floats, stride)
@@ -81,24 +91,45 @@ class _Layers:
     Initial weights follow from the seed and the order in which the layers are made.
     """
 
-    def __init__(
-        self, seed: int | list[int], precision: str, picture_scaling: str, prefix: str = ""
-    ):
-        self._seeds = iter(np.random.SeedSequence(seed).generate_state(8).tolist())
+    def __init__(self, seed: int | list[int], settings: NetworkSettings, prefix: str = ""):
+        self._seeds = iter(np.random.SeedSequence(seed).generate_state(MOST_LAYERS).tolist())
+        precision = settings.precision
         self._dtype = "float32" if precision == "float32" else f"mixed_{precision}"
-        self._picture_scaling, self._prefix = picture_scaling, prefix
+        self._settings, self._prefix = settings, prefix
         self._convolutions, self._dense = itertools.count(1), itertools.count(1)
 
     def convolution(
-        self, x: keras.KerasTensor, filters: int, kernel: int, stride: int
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        kernel: int,
+        stride: int = 1,
+        padding: str = "valid",
+        activation: str = "relu",
     ) -> keras.KerasTensor:
-        """A convolution with ReLU; the first takes bytes."""
-        options, number = self._trunk_options("relu"), next(self._convolutions)
-        name = f"{self._prefix}conv{number}"
+        """A convolution, ``network_width`` times as wide; the first takes bytes."""
+        number = next(self._convolutions)
+        options = self._trunk_options(activation) | {
+            "padding": padding,
+            "name": f"{self._prefix}conv{number}",
+        }
+        filters *= self._settings.network_width
         if number == 1:
-            scaling = self._picture_scaling
-            return PixelConv2D(filters, kernel, stride, scaling=scaling, name=name, **options)(x)
-        return keras.layers.Conv2D(filters, kernel, stride, name=name, **options)(x)
+            scaling = self._settings.picture_scaling
+            return PixelConv2D(filters, kernel, stride, scaling=scaling, **options)(x)
+        return keras.layers.Conv2D(filters, kernel, stride, **options)(x)
+
+    def halved(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """The largest of 3 x 3 pixels, at every other place."""
+        return keras.layers.MaxPooling2D(3, 2, "same", dtype=self._dtype)(x)
+
+    def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """A ReLU alone."""
+        return keras.layers.ReLU(dtype=self._dtype)(x)
+
+    def sum(self, x: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:
+        """The sum of two layers' outputs."""
+        return keras.layers.Add(dtype=self._dtype)([x, y])
 
     def flattened(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """[B, H, W, C] -> [B, H W C]."""
@@ -137,6 +168,19 @@ def _a3c(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     return layers.dense(layers.flattened(x), 256, "relu")
 
 
+def _impala(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
+    """The large network of Espeholt et al. 2018 (arXiv:1802.01561), without its LSTM."""
+    for filters in (16, 32, 32):
+        x = layers.convolution(x, filters, 3, padding="same", activation="linear")
+        x = layers.halved(x)
+        for _ in range(2):
+            y = layers.convolution(layers.relu(x), filters, 3, padding="same")
+            x = layers.sum(
+                x, layers.convolution(y, filters, 3, padding="same", activation="linear")
+            )
+    return layers.dense(layers.flattened(layers.relu(x)), 256, "relu")
+
+
 def _mlp(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     for units in (64, 64):
         x = layers.dense(x, units, "tanh")
@@ -144,7 +188,7 @@ def _mlp(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 Trunk = Callable[[_Layers, keras.KerasTensor], keras.KerasTensor]
-PICTURE_TRUNKS: dict[str, Trunk] = {"nature": _nature, "a3c": _a3c}
+PICTURE_TRUNKS: dict[str, Trunk] = {"nature": _nature, "a3c": _a3c, "impala": _impala}
 FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 
 
@@ -156,46 +200,47 @@ def build(
     precision: str = "float32",
     picture_scaling: str = "unit",
     value_gradient: str = "shared",
+    network_width: int = 1,
 ) -> keras.Model:
-    """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
-
-    Images are bytes, channels-last, and scaled inside (see ``PixelConv2D``); flat observations
-    are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
-    value), biases 0. With precision "bfloat16" the trunk computes in it, from float32 weights
-    (Micikevicius et al. 2018); the heads stay float32. The ``value_gradient`` is "shared" (it goes
-    into the trunk), "detached" (it ends at the value's head), or "separate" (the value has a trunk
-    of its own). Raises ValueError if the network does not fit the observations.
-    """
-    pictures = len(observation_shape) == 3
-    trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
-    if network not in trunks:
-        raise ValueError(f"the network {network} does not fit observations {observation_shape}")
-    layers = _Layers(seed, precision, picture_scaling)
-    inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
-    features = of_value = trunks[network](layers, inputs)
-    if value_gradient == "detached":
-        of_value = keras.ops.stop_gradient(features)
-    elif value_gradient == "separate":
-        own = _Layers([seed, 1], precision, picture_scaling, VALUE_PREFIX)
-        of_value = trunks[network](own, inputs)
-    logits = layers.head(features, num_actions, "policy")
-    value = layers.head(of_value, 1, "value")
-    return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=network)
+    """``of_settings`` for settings that are given one by one."""
+    settings = NetworkSettings.model_validate(
+        {
+            "network": network,
+            "precision": precision,
+            "picture_scaling": picture_scaling,
+            "value_gradient": value_gradient,
+            "network_width": network_width,
+        }
+    )
+    return of_settings(observation_shape, num_actions, settings, seed)
 
 
 def of_settings(
     observation_shape: tuple[int, ...], num_actions: int, settings: NetworkSettings, seed: int = 0
 ) -> keras.Model:
-    """The model for the given settings; see ``build``."""
-    return build(
-        observation_shape,
-        num_actions,
-        settings.network,
-        seed,
-        settings.precision,
-        settings.picture_scaling,
-        settings.value_gradient,
-    )
+    """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
+
+    Images are bytes, channels-last, and scaled inside (see ``PixelConv2D``); flat observations
+    are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
+    value), biases 0. With ``precision`` "bfloat16" the trunk computes in it, from float32 weights
+    (Micikevicius et al. 2018); the heads stay float32. The ``value_gradient`` is "shared" (it goes
+    into the trunk), "detached" (it ends at the value's head), or "separate" (the value has a trunk
+    of its own). Raises ValueError if the network does not fit the observations.
+    """
+    pictures, network = len(observation_shape) == 3, settings.network
+    trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
+    if network not in trunks:
+        raise ValueError(f"the network {network} does not fit observations {observation_shape}")
+    layers = _Layers(seed, settings)
+    inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
+    features = of_value = trunks[network](layers, inputs)
+    if settings.value_gradient == "detached":
+        of_value = keras.ops.stop_gradient(features)
+    elif settings.value_gradient == "separate":
+        of_value = trunks[network](_Layers([seed, 1], settings, VALUE_PREFIX), inputs)
+    logits = layers.head(features, num_actions, "policy")
+    value = layers.head(of_value, 1, "value")
+    return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=network)
 
 
 def weighted_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:

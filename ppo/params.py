@@ -162,10 +162,13 @@ class ObjectiveSettings(_Group):
 class NetworkSettings(_Group):
     """Network"""
 
-    network: Literal["nature", "a3c", "mlp"] = Field(
+    network: Literal["nature", "a3c", "impala", "mlp"] = Field(
         "nature",
-        description="nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), or mlp "
-        "for flat observations",
+        description="nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), impala "
+        "(Espeholt et al. 2018, residual, far slower), or mlp for flat observations",
+    )
+    network_width: int = Field(
+        1, ge=1, le=16, description="times as many filters in each convolution; pictures only"
     )
     picture_scaling: Literal["unit", "centered", "standardized"] = Field(
         "unit",

@@ -689,7 +689,7 @@ def test_games_and_networks_that_fit_have_no_fault(env_id: str, network: str):
 @pytest.mark.parametrize(
     ("env_id", "network", "fault"),
     [
-        ("Pong", "mlp", "network = 'mlp': Pong shows pictures; use nature or a3c"),
+        ("Pong", "mlp", "network = 'mlp': Pong shows pictures; use nature, a3c or impala"),
         ("CartPole-v1", "nature", "network = 'nature': CartPole-v1 shows flat numbers; use mlp"),
         ("CartPole-v1", "a3c", "network = 'a3c': CartPole-v1 shows flat numbers; use mlp"),
         ("Pendulum-v1", "mlp", "must be Discrete"),

@@ -37,7 +37,8 @@ def of_own_layers(network) -> bool:
 
 @pytest.mark.parametrize("scaling", ["unit", "centered", "standardized"])
 @pytest.mark.parametrize(
-    ("network", "value_gradient"), [("nature", "shared"), ("a3c", "detached"), ("a3c", "separate")]
+    ("network", "value_gradient"),
+    [("nature", "shared"), ("a3c", "detached"), ("a3c", "separate"), ("impala", "shared")],
 )
 def test_portable_network_is_the_same_function_of_pictures(network, value_gradient, scaling):
     ours = model.build((84, 84, 4), 6, network, 3, "float32", scaling, value_gradient)
@@ -46,7 +47,7 @@ def test_portable_network_is_the_same_function_of_pictures(network, value_gradie
     logits, values = ours(seen)
     outputs = theirs(seen)
     # The deviation of a nearly even picture is all rounding.
-    np.testing.assert_allclose(outputs["logits"], logits, atol=5e-5)
+    np.testing.assert_allclose(outputs["logits"], logits, atol=2e-4)
     np.testing.assert_allclose(outputs["value"], values, rtol=1e-3, atol=1e-3)
     assert of_own_layers(theirs)
     assert not of_own_layers(ours)

@@ -26,6 +26,12 @@ def pictures(n: int, shape=PICTURE) -> np.ndarray:
         ("nature", PICTURE, 8224 + 32832 + 36928 + 1606144 + 513 * 7),
         # 4 * 8 * 8 * 16 + 16, 16 * 4 * 4 * 32 + 32, 2592 * 256 + 256, heads
         ("a3c", PICTURE, 4112 + 8224 + 663808 + 257 * 7),
+        # 3 x 3 convolutions from 4 to 16 to 32 to 32, four more after each; 11 * 11 * 32 pixels
+        (
+            "impala",
+            PICTURE,
+            592 + 4 * 2320 + 4640 + 4 * 9248 + 5 * 9248 + (3872 * 256 + 256) + 257 * 7,
+        ),
         ("mlp", (4,), 4 * 64 + 64 + 64 * 64 + 64 + 65 * 7),
     ],
 )
@@ -80,7 +86,12 @@ def test_separate_value_has_a_network_of_its_own(network, shape):
 
 @pytest.mark.parametrize("value_gradient", ["shared", "detached", "separate"])
 def test_the_last_of_the_weights_are_the_policy_biases(value_gradient):
-    for network, shape in (("a3c", PICTURE), ("nature", PICTURE), ("mlp", (3,))):
+    for network, shape in (
+        ("a3c", PICTURE),
+        ("nature", PICTURE),
+        ("impala", PICTURE),
+        ("mlp", (3,)),
+    ):
         net = model.build(shape, 6, network, value_gradient=value_gradient)
         assert net.weights[-1] is net.get_layer("policy").bias
 
@@ -95,7 +106,7 @@ def reached(net, output: int, shape=PICTURE) -> set[str]:
     return {name for name, of_layer in gradients.items() if of_layer[0] is not None}
 
 
-@pytest.mark.parametrize("network", ["nature", "a3c"])
+@pytest.mark.parametrize("network", ["nature", "a3c", "impala"])
 def test_weights_are_orthogonal_with_the_gains_of_the_field(network):
     for layer in model.build(PICTURE, 6, network).layers:
         if not layer.weights:
@@ -131,11 +142,23 @@ def scaled(pixels, scaling) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("size", [84, 40, 38])  # 38: no multiple of the stride
-def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(size, scaling):
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride", "padding"),
+    # 38: no multiple of the stride
+    [(84, 8, 4, "valid"), (40, 8, 4, "valid"), (38, 8, 4, "valid"), (20, 3, 1, "same")],
+)
+def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(
+    size, kernel_size, stride, padding, scaling
+):
     shape = (size, size, 3)
     layer = model.PixelConv2D(
-        5, 8, 4, scaling=scaling, activation="relu", bias_initializer="uniform"
+        5,
+        kernel_size,
+        stride,
+        padding,
+        scaling=scaling,
+        activation="relu",
+        bias_initializer="uniform",
     )
     pixels = pictures(2, shape)
     pixels[1] //= 4  # so that the observations differ in mean and deviation
@@ -146,13 +169,37 @@ def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(size, scaling)
     gradients = tape.gradient(loss, [layer.kernel.value, layer.bias.value])
     kernel, bias = (tf.Variable(tf.cast(w.value, tf.float64)) for w in (layer.kernel, layer.bias))
     with tf.GradientTape() as tape:
-        plain = tf.nn.conv2d(tf.constant(scaled(pixels, scaling)), kernel, 4, "VALID") + bias
-        plain = tf.nn.relu(plain)
+        plain = tf.nn.conv2d(tf.constant(scaled(pixels, scaling)), kernel, stride, padding.upper())
+        plain = tf.nn.relu(plain + bias)
         loss = tf.reduce_sum(tf.sin(plain))
     np.testing.assert_allclose(outputs, plain, rtol=1e-5, atol=1e-5)
     for got, expected in zip(gradients, tape.gradient(loss, [kernel, bias]), strict=True):
         size_of_gradient = np.abs(expected).max()
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * size_of_gradient)
+
+
+def test_width_multiplies_the_filters_alone():
+    for network in ("a3c", "impala"):
+        one, three = (model.build(PICTURE, 6, network, network_width=n) for n in (1, 3))
+        for narrow, wide in zip(one.layers, three.layers, strict=True):
+            if narrow.weights:
+                factor = 3 if narrow.name.startswith("conv") else 1
+                assert wide.bias.shape[0] == factor * narrow.bias.shape[0]
+
+
+def test_a_residual_block_of_zeros_passes_on_what_it_gets():
+    net = model.build(PICTURE, 6, "impala", 1)
+    first = net.get_layer("conv1")
+    for layer in net.layers:
+        if layer.name.startswith("conv") and layer.name not in ("conv1", "conv6", "conv11"):
+            layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    seen = pictures(2)
+    pooled = tf.nn.max_pool2d(first(seen), 3, 2, "SAME")
+    for name in ("conv6", "conv11"):
+        pooled = tf.nn.max_pool2d(net.get_layer(name)(pooled), 3, 2, "SAME")
+    flat = tf.reshape(tf.nn.relu(pooled), [2, -1])
+    features = net.get_layer("dense1")(flat)
+    np.testing.assert_allclose(net.get_layer("policy")(features), net(seen)[0], atol=1e-6)
 
 
 def test_picture_of_one_colour_is_nothing_once_centered():

@@ -115,7 +115,7 @@ def _rom_name(env_id: str) -> str:
 def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
     if "network" in bad or pictures == (params.network != "mlp"):
         return []
-    what, use = ("pictures", "nature or a3c") if pictures else ("flat numbers", "mlp")
+    what, use = ("pictures", "nature, a3c or impala") if pictures else ("flat numbers", "mlp")
     return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]
 
 
