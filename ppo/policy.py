@@ -40,6 +40,7 @@ class Policy:
         self._values: Callable = tf.function(
             lambda observations: network(observations)[1], reduce_retracing=True
         )
+        self._outputs: Callable = tf.function(network, reduce_retracing=True)
 
     def choosing(self, choice: Choice) -> "Policy":
         """The same network, with actions chosen in this way."""
@@ -58,6 +59,11 @@ class Policy:
     def values(self, observations: np.ndarray) -> np.ndarray:
         """The values of observations [n, ...], [n]."""
         return self._values(tf.constant(observations)).numpy()
+
+    def outlook(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The probabilities of the actions, [n, A], and the values, [n], of observations."""
+        logits, values = self._outputs(tf.constant(observations))
+        return tf.nn.softmax(logits).numpy(), values.numpy()
 
     def _decide(
         self, observations: tf.Tensor, key: tf.Tensor

@@ -22,7 +22,7 @@ from ppo.outcomes import Collapsed, Diverged
 from ppo.params import Params
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation
-from ppo.play.recorder import Made, step_of
+from ppo.play.recorder import Made
 from ppo.play.replay import ReplayError
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import Interrupted
@@ -58,7 +58,9 @@ def state(step: int) -> Checkpoint:
 
 
 def iteration(step: int, *episodes: Episode, **scalars: float) -> Iteration:
-    return Iteration(step - 16, step, list(episodes), {POINTS: 0.0} | scalars)
+    return Iteration(
+        step - 16, step, list(episodes), [step] * len(episodes), {POINTS: 0.0} | scalars
+    )
 
 
 def episode(score: float = 1.0, steps: int = 3) -> Episode:
@@ -268,7 +270,7 @@ class Queue:
         self.ready: list[Made] = []
 
     def record(self, kept: replay.Replay, path: Path) -> None:
-        self.asked.append(step_of(kept))
+        self.asked.append(replay.step_of(kept))
 
     def made(self):
         while self.ready:
@@ -308,7 +310,7 @@ def pictures(folder: RunFolder) -> list[int]:
 
 @pytest.mark.parametrize("step", [None, "7", -5, 1.5])
 def test_a_replay_that_does_not_tell_its_step_is_of_step_zero(step):
-    assert step_of(kept(step)) == 0
+    assert replay.step_of(kept(step)) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,22 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
+_QUALITY = ["-preset", "veryfast", "-crf", "20", "-threads", "1"]
+
 
 class VideoError(Exception):
     """The video could not be made; no file was left behind."""
 
 
-def write(path: Path, frames: Iterable[np.ndarray], frames_per_second: float, scale: int) -> int:
-    """Encode frames [height, width, 3] (RGB bytes), enlarged ``scale`` times.
+def write(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    frames_per_second: float,
+    scale: int = 1,
+    title: str = "",
+) -> int:
+    """Encode frames [height, width, 3] (RGB bytes), enlarged ``scale`` times; the sides are then
+    even. Each frame is taken when the one before it is encoded, so that they may share memory.
 
     H.264 in yuv420p, which browsers play. The file appears under its name only when it is
     complete and holds every frame. Returns their number. Raises VideoError.
@@ -21,7 +30,7 @@ def write(path: Path, frames: Iterable[np.ndarray], frames_per_second: float, sc
     # An absolute path, since ffmpeg takes "a:b" for a protocol and "-x" for an option.
     partial = path.absolute().with_name(f".ppo-{path.stem}.partial{path.suffix}")
     try:
-        count = _encode(partial, frames, frames_per_second, scale)
+        count = _encode(partial, frames, frames_per_second, scale, title)
         found, _ = imageio_ffmpeg.count_frames_and_secs(str(partial))
         if found != count:
             raise VideoError(f"the encoder wrote {found} of {count} frames")
@@ -34,25 +43,35 @@ def write(path: Path, frames: Iterable[np.ndarray], frames_per_second: float, sc
         partial.unlink(missing_ok=True)
 
 
-def _encode(path: Path, frames: Iterable[np.ndarray], frames_per_second: float, scale: int) -> int:
+def _encode(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    frames_per_second: float,
+    scale: int,
+    title: str,
+) -> int:
     encoder, count = None, 0
     try:
         for frame in frames:
-            large = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+            large = frame
+            if scale != 1:
+                large = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
             if encoder is None:
                 encoder = imageio_ffmpeg.write_frames(
                     str(path),
                     (large.shape[1], large.shape[0]),
                     fps=frames_per_second,
                     codec="libx264",
+                    pix_fmt_in="yuv420p",
                     pix_fmt_out="yuv420p",
                     macro_block_size=2,
                     quality=None,
-                    output_params=["-preset", "veryfast", "-crf", "20", "-threads", "1"],
+                    output_params=[*_QUALITY, "-metadata", f"title={title}"],
                     ffmpeg_log_level="error",
                 )
                 encoder.send(None)
-            encoder.send(np.ascontiguousarray(large))
+            # Half the bytes, and OpenCV converts them in a tenth of the time that ffmpeg takes.
+            encoder.send(cv2.cvtColor(large, cv2.COLOR_RGB2YUV_I420))
             count += 1
     finally:
         if encoder is not None:
