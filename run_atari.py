@@ -109,6 +109,10 @@ def _command(options: argparse.Namespace, began: float) -> int:
             train.fork(source, options.logdir, options.set, step, began)
         elif options.resume:
             train.resume(options.logdir, options.set, began, options.new_games)
+        elif options.film:
+            from ppo.study.film import film
+
+            film(options.logdir)
         else:
             _play(options)
         return ExitCode.DONE

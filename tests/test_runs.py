@@ -35,6 +35,7 @@ from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.verifier import Verifier
 from ppo.trainer import POINTS, Iteration, Learner
+from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for
 
 PARAMS = resolved(
@@ -254,12 +255,41 @@ def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
     observer.see(iteration(16, episode(1.0)))
     observer.see(iteration(32))  # due, but no episode ended
     observer.see(iteration(48, episode(2.0), episode(3.0)))
-    observer.see(iteration(64, episode(4.0)))
+    observer.see(iteration(64, episode(-4.0)))
+    first = [at - 3 * PARAMS.num_envs for at in (48, 64)]
     assert sorted(path.stem for path in folder.replays.iterdir()) == [
-        "step-000000000048",
-        "step-000000000064",
+        f"step-{first[0]:012d}-to-000000000048-score_2",
+        f"step-{first[1]:012d}-to-000000000064-score_-4",
     ]
-    assert '"score": 2.0' in (folder.replays / "step-000000000048.json").read_text()
+    (kept,) = (replay.load(path) for path in folder.replays.glob("*-to-000000000048-*"))
+    assert replay.title(kept).endswith(f"score 2, sampled policy of steps {first[0]} to 48")
+
+
+class Untrained:
+    """Counts how often it is asked."""
+
+    choice, asked = "sampled", 0
+
+    def act(self, observations, key):
+        self.asked += 1
+        return Decided(*zeros_beside(np.zeros(len(observations), int)))
+
+
+def test_a_game_of_the_untrained_policy_is_kept_once_and_within_five_minutes(folder, monkeypatch):
+    monkeypatch.setattr(observers, "UNTRAINED_FRAMES", 40)
+    params = PARAMS.model_copy(update={"env_id": "PongNoFrameskip-v4"})
+    policy, queue = Untrained(), Queue()
+    videographer = Videographer(params, "sampled", folder, queue)
+    videographer.begin(policy, lambda: True)
+    assert not folder.replays.exists()  # asked to stop: a resume makes up for it
+    videographer.begin(policy, lambda: False)
+    (path,) = folder.replays.iterdir()
+    kept = replay.load(path)
+    assert path.stem == "step-000000000000-untrained-score_0"
+    assert (kept.frames, kept.steps, policy.asked, queue.asked) == (40, 10, 10, [0])
+    replay.verify(kept)
+    videographer.begin(policy, lambda: False)  # again, after a resume from step 0
+    assert policy.asked == 10
 
 
 class Queue:

@@ -1,5 +1,7 @@
 """Frames to an mp4, streamed to ffmpeg: memory stays constant however long the video."""
 
+import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,7 +9,10 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
-_QUALITY = ["-preset", "veryfast", "-crf", "20", "-threads", "1"]
+# For pictures of large squares and of what stands still: the fastest preset with what costs little of
+# the others, at a constant quality, whose choice needs no look at the pictures. Half the time of
+# "veryfast", and hardly larger files.
+_QUALITY = ["-preset", "ultrafast", "-x264-params", "cabac=1:8x8dct=1:scenecut=0", "-qp", "20"]
 
 
 class VideoError(Exception):
@@ -31,7 +36,7 @@ def write(
     partial = path.absolute().with_name(f".ppo-{path.stem}.partial{path.suffix}")
     try:
         count = _encode(partial, frames, frames_per_second, scale, title)
-        found, _ = imageio_ffmpeg.count_frames_and_secs(str(partial))
+        found = _count(partial)
         if found != count:
             raise VideoError(f"the encoder wrote {found} of {count} frames")
         partial.replace(path)
@@ -66,7 +71,7 @@ def _encode(
                     pix_fmt_out="yuv420p",
                     macro_block_size=2,
                     quality=None,
-                    output_params=[*_QUALITY, "-metadata", f"title={title}"],
+                    output_params=[*_QUALITY, "-threads", "1", "-metadata", f"title={title}"],
                     ffmpeg_log_level="error",
                 )
                 encoder.send(None)
@@ -79,3 +84,14 @@ def _encode(
     if not count:
         raise VideoError(f"{path.name}: there was no frame")
     return count
+
+
+def _count(path: Path) -> int:
+    """Frames in a video, found without decoding them."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", str(path), "-map", "0:v:0"]
+    command += ["-c", "copy", "-f", "null", "-"]
+    told = subprocess.run(command, capture_output=True, text=True, errors="replace").stderr
+    counts = re.findall(r"frame= *(\d+)", told)
+    if not counts:
+        raise RuntimeError(told)
+    return int(counts[-1])

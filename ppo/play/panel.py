@@ -30,6 +30,7 @@ LEFT, RIGHT = 16, 704
 INPUTS_TOP, INPUTS_HEIGHT = 214, 168
 ACTIONS_TOP, ACTIONS_HEIGHT = 428, 204
 MOST_ROWS = 9  # of actions, before there are two columns
+MOST_ACTIONS = 24  # further ones have no room
 LABEL = 0.72
 
 
@@ -91,9 +92,10 @@ class Panel:
         size = fitting([caption.game], 1.05, RIGHT - LEFT, bold=True)
         write(on, caption.game, LEFT, 44, size, bold=True)
         write(on, caption.policy, LEFT, 76, fitting([caption.policy], LABEL, RIGHT - LEFT), DIM)
-        for name, x in (("score", LEFT), ("lives", 330), ("step", 450)):
-            if name != "lives" or caption.has_lives:
-                write(on, name, x, 116, LABEL, DIM)
+        write(on, "score", LEFT, 116, LABEL, DIM)
+        write(on, "step", RIGHT, 116, LABEL, DIM, align=1)
+        if caption.has_lives:
+            write(on, "lives", 330, 116, LABEL, DIM)
         self._points = Number(LEFT, 160, 9, 1.35, AMBER, bold=True, right=False)
         self._lives = (
             Number(330, 160, 2, 1.35, bold=True, right=False) if caption.has_lives else None
@@ -125,14 +127,15 @@ class _Bars:
     """The actions by name, each with a bar of its probability."""
 
     def __init__(self, names: Sequence[str]):
+        names = names[:MOST_ACTIONS]
         columns = 1 if len(names) <= MOST_ROWS else 2
         rows = math.ceil(len(names) / columns)
         self._row = min(36, ACTIONS_HEIGHT // rows)
+        self._text = min(LABEL, self._row / 36)
         self._names = names
         self._wide = (RIGHT - LEFT - 20 * (columns - 1)) // columns
-        size = min(LABEL, self._row / 36)
         widest = 0.42 * self._wide
-        self._size = fitting(names, size, int(widest))
+        self._size = fitting(names, self._text, int(widest))
         self._label = round(max(width_of(name, self._size, bold=True) for name in names)) + 16
         places = [divmod(n, rows) for n in range(len(names))]
         self._places = [
@@ -140,11 +143,11 @@ class _Bars:
             for column, row in places
         ]
         self._percents = [
-            Number(x + self._wide, self._baseline(y), 4, size) for x, y in self._places
+            Number(x + self._wide, self._baseline(y), 4, self._text) for x, y in self._places
         ]
 
     def _baseline(self, top: int) -> int:
-        return top + round(self._row * 0.68)
+        return top + round(self._row / 2 + 10.5 * self._text)
 
     def draw(self, on: np.ndarray, probabilities: np.ndarray, chosen: int) -> None:
         for number, (name, (x, y)) in enumerate(zip(self._names, self._places, strict=True)):

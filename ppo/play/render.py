@@ -50,14 +50,13 @@ def annotated(replay: Replay, policy: "Policy") -> Pictures:
     with closing(Decisions(replay, policy)) as decisions:
         side: Panel | None = None
         for number, frame in enumerate(frames(replay)):
-            large = enlarged(frame.picture)
             if side is None:
-                whole, place, free = beside(large)
+                whole, place, free = beside(enlarged(frame.picture))
                 side = Panel(decisions.caption(has_lives=frame.lives > 0), free)
             if number % replay.rules.frames_per_step == 0:
                 side.decide(decisions.next())
             side.see(frame.reward, frame.lives)
-            place[:] = large
+            enlarged(frame.picture, place)
             yield whole
         yield from held(whole, place, replay)
 
@@ -105,26 +104,31 @@ def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def held(whole: np.ndarray, place: np.ndarray, replay: Replay) -> Pictures:
     """The last picture for HELD_SECONDS, with the final score in its part ``place``."""
-    height, width = place.shape[:2]
-    size = width / 500
-    band = place[round(0.42 * height) : round(0.58 * height)]
-    band[:] = band // 4
-    middle = band.shape[0] // 2
-    write(band, "final score", width // 2, round(middle - 8 * size), size, BRIGHT, align=0.5)
-    score = f"{replay.score:,.10g}"
-    write(band, score, width // 2, round(middle + 44 * size), 1.8 * size, AMBER, True, align=0.5)
+    draw_score(place, replay.score)
     for _ in range(round(HELD_SECONDS * frames_per_second(replay))):
         yield whole
 
 
-def enlarged(picture: np.ndarray) -> np.ndarray:
-    """A picture as large as fits, each pixel a sharp square; a larger one is made smaller."""
+def draw_score(on: np.ndarray, score: float) -> None:
+    """Write the final score across the picture of a game."""
+    height, width = on.shape[:2]
+    size = width / 500
+    band = on[round(0.42 * height) : round(0.58 * height)]
+    band[:] = band // 4
+    middle = band.shape[0] // 2
+    write(band, "final score", width // 2, round(middle - 8 * size), size, BRIGHT, align=0.5)
+    told = f"{score:,.10g}"
+    write(band, told, width // 2, round(middle + 44 * size), 1.8 * size, AMBER, True, align=0.5)
+
+
+def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
+    """A picture as large as fits, each pixel a sharp square; a larger one is made smaller. It is
+    drawn in a ``place`` of its size if one is given.
+    """
     height, width = picture.shape[:2]
     scale = min(MOST_WIDE / width, MOST_HIGH / height)
-    if scale >= 1:
-        scale = int(scale)
-        size, how = (width * scale, height * scale), cv2.INTER_NEAREST
-    else:
-        size, how = (int(width * scale), int(height * scale)), cv2.INTER_AREA
-    large = cv2.resize(picture, size, interpolation=how)
-    return large[: size[1] // 2 * 2, : size[0] // 2 * 2]  # videos have even sides
+    how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+    scale = int(scale) if scale >= 1 else scale
+    # Videos have even sides.
+    size = round(width * scale) // 2 * 2, round(height * scale) // 2 * 2
+    return cv2.resize(picture, size, place, interpolation=how)

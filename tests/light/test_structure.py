@@ -55,7 +55,7 @@ WINGS = {
     "study": (
         "curves command broken_envs grid changes board details sheet",
         "history parallel verdict probe",
-        "case signs forecast",
+        "case signs forecast film",
         "explain forks preflight",
         "story",
         "report card",
