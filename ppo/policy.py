@@ -40,7 +40,7 @@ class Policy:
         self._values: Callable = tf.function(
             lambda observations: network(observations)[1], reduce_retracing=True
         )
-        self._outputs: Callable = tf.function(network, reduce_retracing=True)
+        self._outlook: Callable = tf.function(self._expect, reduce_retracing=True)
 
     def choosing(self, choice: Choice) -> "Policy":
         """The same network, with actions chosen in this way."""
@@ -62,8 +62,12 @@ class Policy:
 
     def outlook(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The probabilities of the actions, [n, A], and the values, [n], of observations."""
-        logits, values = self._outputs(tf.constant(observations))
-        return tf.nn.softmax(logits).numpy(), values.numpy()
+        probabilities, values = self._outlook(tf.constant(observations))
+        return probabilities.numpy(), values.numpy()
+
+    def _expect(self, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits, values = self.network(observations)
+        return tf.nn.softmax(logits), values
 
     def _decide(
         self, observations: tf.Tensor, key: tf.Tensor

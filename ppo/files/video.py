@@ -9,9 +9,8 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
-# For pictures of large squares and of what stands still: the fastest preset with what costs little of
-# the others, at a constant quality, whose choice needs no look at the pictures. Half the time of
-# "veryfast", and hardly larger files.
+# For large squares and what stands still: the fastest preset with what costs little of the others,
+# at a constant quality, which needs no look ahead. Half the time of "veryfast", hardly larger files.
 _QUALITY = ["-preset", "ultrafast", "-x264-params", "cabac=1:8x8dct=1:scenecut=0", "-qp", "20"]
 
 

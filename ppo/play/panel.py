@@ -12,12 +12,12 @@ import numpy as np
 
 from ppo.play.drawing import (
     AMBER,
-    BACKGROUND,
     BLUE,
     BRIGHT,
     DIM,
     FIELD,
     Number,
+    canvas,
     fill,
     fitting,
     width_of,
@@ -132,7 +132,6 @@ class _Bars:
         rows = math.ceil(len(names) / columns)
         self._row = min(36, ACTIONS_HEIGHT // rows)
         self._text = min(LABEL, self._row / 36)
-        self._names = names
         self._wide = (RIGHT - LEFT - 20 * (columns - 1)) // columns
         widest = 0.42 * self._wide
         self._size = fitting(names, self._text, int(widest))
@@ -145,17 +144,23 @@ class _Bars:
         self._percents = [
             Number(x + self._wide, self._baseline(y), 4, self._text) for x, y in self._places
         ]
+        self._labels = {taken: [self._written(name, taken) for name in names] for taken in (0, 1)}
 
     def _baseline(self, top: int) -> int:
         return top + round(self._row / 2 + 10.5 * self._text)
 
+    def _written(self, name: str, taken: int) -> np.ndarray:
+        label = canvas(self._row, self._label)
+        write(
+            label, name, 0, self._baseline(0), self._size, AMBER if taken else BRIGHT, bool(taken)
+        )
+        return label
+
     def draw(self, on: np.ndarray, probabilities: np.ndarray, chosen: int) -> None:
-        for number, (name, (x, y)) in enumerate(zip(self._names, self._places, strict=True)):
+        for number, (x, y) in enumerate(self._places):
             taken = number == chosen
-            fill(on, x, y, x + self._label, y + self._row, BACKGROUND)
-            colour = AMBER if taken else BRIGHT
-            write(on, name, x, self._baseline(y), self._size, colour, bold=taken)
             left, right = x + self._label, self._percents[number].left - 6
+            on[y : y + self._row, x:left] = self._labels[taken][number]
             filled = left + round(float(probabilities[number]) * (right - left))
             fill(on, left, y + 4, right, y + self._row - 4, FIELD)
             fill(on, left, y + 4, filled, y + self._row - 4, AMBER if taken else BLUE)

@@ -105,8 +105,13 @@ def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def held(whole: np.ndarray, place: np.ndarray, replay: Replay) -> Pictures:
     """The last picture for HELD_SECONDS, with the final score in its part ``place``."""
     draw_score(place, replay.score)
-    for _ in range(round(HELD_SECONDS * frames_per_second(replay))):
+    for _ in range(held_pictures(replay)):
         yield whole
+
+
+def held_pictures(replay: Replay) -> int:
+    """Of a video, how many pictures follow on the last frame."""
+    return round(HELD_SECONDS * frames_per_second(replay))
 
 
 def draw_score(on: np.ndarray, score: float) -> None:
