@@ -12,7 +12,7 @@ from ppo.files.video import VideoError
 
 SECONDS, PICTURES_PER_SECOND, WIDTH, COLOURS = 30, 10, 160, 16
 MOST_BYTES = 300_000  # later pictures are left out
-PAGE_PICTURES_PER_SECOND, PAGE_WIDTH, PAGE_COLOURS = 20, 680, 64
+PAGE_PICTURES_PER_SECOND, PAGE_WIDTH, PAGE_COLOURS = 20, 680, 128
 
 
 def small(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:

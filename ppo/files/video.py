@@ -10,7 +10,8 @@ import imageio_ffmpeg
 import numpy as np
 
 # For large squares and what stands still: the fastest preset with what costs little of the others,
-# at a constant quality, which needs no look ahead. Half the time of "veryfast", hardly larger files.
+# at a constant quality, which needs no look ahead: half the time of "veryfast", the files hardly
+# larger.
 _QUALITY = ["-preset", "ultrafast", "-x264-params", "cabac=1:8x8dct=1:scenecut=0", "-qp", "20"]
 
 
