@@ -111,6 +111,10 @@ def _command(options: argparse.Namespace, began: float) -> int:
             train.fork(source, options.logdir, options.set, step, began)
         elif options.resume:
             train.resume(options.logdir, options.set, began, options.new_games)
+        elif options.film:
+            from ppo.study.film import film
+
+            film(options.logdir)
         else:
             _play(options)
         return ExitCode.DONE
@@ -158,7 +162,9 @@ def _settings(options: argparse.Namespace) -> params.Params:
 
 def _play(options: argparse.Namespace) -> None:
     from ppo.play.export import export_run
-    from ppo.play.show import POLICIES, evaluate_run, watch_run
+    from ppo.play.games import POLICIES
+    from ppo.play.show import evaluate_run
+    from ppo.play.watch import watch_run
 
     which = {"which": options.checkpoint} if options.checkpoint is not None else {}
     if options.evaluate is not None:
@@ -168,7 +174,8 @@ def _play(options: argparse.Namespace) -> None:
         export_run(options.logdir, options.export)
     else:
         policies = POLICIES[options.policy or "sampled"]
-        watch_run(options.logdir, options.watch, policies, seed=options.seed, **which)
+        look = {"plain": options.plain, "gif_seconds": options.gif or 0.0}
+        watch_run(options.logdir, options.watch, policies, seed=options.seed, **which, **look)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -212,7 +219,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const=1,
         metavar="GAMES",
-        help="record videos; also while the run trains",
+        help="record videos of whole games beside what the network sees, does and expects; also "
+        "while the run trains",
+    )
+    does.add_argument(
+        "--film",
+        action="store_true",
+        help="one video of how it learnt: clips of the training's own games beside the learning "
+        "curve up to their step",
     )
     does.add_argument(
         "--export",
@@ -286,6 +300,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     games.add_argument(
         "--seed", type=_seed, metavar="N", help="which games; default: new ones each time"
     )
+    games.add_argument(
+        "--plain", action="store_true", help="with --watch: the game's picture alone"
+    )
+    games.add_argument(
+        "--gif",
+        type=_seconds,
+        metavar="SECONDS",
+        help="with --watch: the end of each video also as a GIF, for a page",
+    )
     options = parser.parse_args(arguments)
     new = options.pfile or options.env
     if options.check and not new:
@@ -301,6 +324,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     for name in ("checkpoint", "policy", "seed"):
         if vars(options)[name] is not None and not plays:
             parser.error(f"--{name} goes with --evaluate or --watch")
+    for name in ("plain", "gif"):
+        if vars(options)[name] and options.watch is None:
+            parser.error(f"--{name} goes with --watch")
     return options
 
 
@@ -327,6 +353,12 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2147483647")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not text.isdecimal() or not 1 <= int(text) <= 600:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 1 to 600")
+    return float(text)
 
 
 def _count(text: str) -> int:

@@ -11,6 +11,7 @@ import imageio_ffmpeg
 
 from ppo.files.folder import RunFolder
 from ppo.play import replay
+from ppo.play.render import held_pictures
 
 
 def main() -> int:
@@ -30,8 +31,9 @@ def main() -> int:
         movie = folder.videos / f"{path.stem}.mp4"
         if movie.exists():
             pictures, seconds = imageio_ffmpeg.count_frames_and_secs(str(movie))
-            same &= pictures == written.frames
-            line += f"; {movie.name}: {pictures} pictures of {written.frames}, {seconds:.1f} s"
+            wanted = written.frames + held_pictures(written)
+            same &= pictures == wanted
+            line += f"; {movie.name}: {pictures} pictures of {wanted}, {seconds:.1f} s"
         valid &= same
         print(line, "valid" if same else "WRONG")
     return 0 if valid else 1

@@ -26,7 +26,7 @@ from ppo.play.export import export_run
 from ppo.play.replay import Replay, of_run
 
 if TYPE_CHECKING:
-    from ppo.play.show import TrainedAgent
+    from ppo.play.agent import TrainedAgent
 
 # Isolated (-I), a process sees neither this folder nor PYTHONPATH.
 ALONE = """

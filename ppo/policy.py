@@ -40,6 +40,7 @@ class Policy:
         self._values: Callable = tf.function(
             lambda observations: network(observations)[1], reduce_retracing=True
         )
+        self._outlook: Callable = tf.function(self._expect, reduce_retracing=True)
 
     def choosing(self, choice: Choice) -> "Policy":
         """The same network, with actions chosen in this way."""
@@ -58,6 +59,15 @@ class Policy:
     def values(self, observations: np.ndarray) -> np.ndarray:
         """The values of observations [n, ...], [n]."""
         return self._values(tf.constant(observations)).numpy()
+
+    def outlook(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The probabilities of the actions, [n, A], and the values, [n], of observations."""
+        probabilities, values = self._outlook(tf.constant(observations))
+        return probabilities.numpy(), values.numpy()
+
+    def _expect(self, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits, values = self.network(observations)
+        return tf.nn.softmax(logits), values
 
     def _decide(
         self, observations: tf.Tensor, key: tf.Tensor

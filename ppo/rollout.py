@@ -22,8 +22,8 @@ class Rollout:
     """T steps of N envs; arrays are [T, N], observations [T, N, ...].
 
     ``next_values`` is the value of what each step led to, 0 after a termination;
-    ``episode_over`` marks where the return ends; ``episodes`` are those that ended, ``points`` what
-    all games scored in these steps, unclipped.
+    ``episode_over`` marks where the return ends; ``episodes`` are those that ended, each in the
+    step of ``ended_in``; ``points`` is what all games scored in these steps, unclipped.
     """
 
     observations: np.ndarray
@@ -34,6 +34,7 @@ class Rollout:
     next_values: np.ndarray
     episode_over: np.ndarray
     episodes: list[Episode]
+    ended_in: list[int]
     points: float
 
 
@@ -60,18 +61,18 @@ class Collector:
         While one vector's envs step, the network acts for the next vector. Raises Interrupted
         as soon as ``interrupted`` returns True, and NotFinite.
         """
-        episodes: list[Episode] = []
+        ended: list[tuple[int, Episode]] = []
         self._points = 0.0
         last = self.params.num_steps - 1
         for t in range(self.params.num_steps):
             for part, vector in enumerate(self.vectors):
                 if t:
-                    episodes += self._receive(t - 1, vector)
+                    ended += self._receive(t - 1, vector)
                 if interrupted():
                     raise Interrupted
                 self._send(t, vector, key(self.params.seed, Purpose.ACTION, iteration, t, part))
         for vector in self.vectors:
-            episodes += self._receive(last, vector)
+            ended += self._receive(last, vector)
             self._values[-1, vector.columns] = self.policy.values(vector.observations)
         return Rollout(
             self._observations,
@@ -81,7 +82,8 @@ class Collector:
             self._rewards,
             np.where(self._episode_over, self._next_values, self._values[1:]),
             self._episode_over,
-            episodes,
+            [episode for _, episode in ended],
+            [t for t, _ in ended],
             self._points,
         )
 
@@ -94,7 +96,7 @@ class Collector:
         self._log_probs[t, columns] = log_probs
         self._values[t, columns] = values
 
-    def _receive(self, t: int, vector: EnvVector) -> list[Episode]:
+    def _receive(self, t: int, vector: EnvVector) -> list[tuple[int, Episode]]:
         step = vector.receive()
         columns = vector.columns
         over = step.over
@@ -105,7 +107,7 @@ class Collector:
         self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over
         self._next_values[t, columns] = self._values_at_ends(step)
-        return step.finished
+        return [(t, episode) for episode in step.finished]
 
     def _values_at_ends(self, step: Transition) -> np.ndarray:
         """0, or after a time limit the value of the final observation."""

@@ -43,13 +43,14 @@ class Learner(NamedTuple):
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration: the steps before and after it, the episodes that ended in it, and its
-    scalars.
+    """One iteration: the steps before and after it, the episodes that ended in it, the run's step
+    at the end of each of them, and its scalars.
     """
 
     step_before: int
     step: int
     episodes: list[Episode]
+    ended_at: list[int]
     scalars: dict[str, float]
 
     def crossed(self, interval: int) -> bool:
@@ -273,7 +274,8 @@ class Trainer:
                 "time/update_seconds": time.perf_counter() - began,
             }
         )
-        return Iteration(step, self.step, rollout.episodes, scalars)
+        ended_at = [step + (t + 1) * p.num_envs for t in rollout.ended_in]
+        return Iteration(step, self.step, rollout.episodes, ended_at, scalars)
 
     def _diagnose(self, batch: Batch, clip_range: float) -> dict[str, float]:
         after = self.step + self.params.batch_size

@@ -1,5 +1,7 @@
 """A small game of pixels with a known best score: catch what falls. Made for tests and sweeps."""
 
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 
@@ -14,7 +16,10 @@ class Catch(gymnasium.Env):
     at best 1.
     """
 
-    def __init__(self) -> None:
+    metadata: ClassVar[dict] = {"render_modes": ["rgb_array"], "render_fps": 5}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Box(0, 255, (SIZE, SIZE, 1), np.uint8)
         self.action_space = gymnasium.spaces.Discrete(3)
 
@@ -30,6 +35,9 @@ class Catch(gymnasium.Env):
         over = self.row == CELLS - 1
         reward = (1.0 if self.paddle == self.column else -1.0) if over else 0.0
         return self._picture(), reward, over, False, {}
+
+    def render(self) -> np.ndarray | None:
+        return np.repeat(self._picture(), 3, axis=2) if self.render_mode else None
 
     def _picture(self) -> np.ndarray:
         cells = np.zeros((CELLS, CELLS), np.uint8)

@@ -73,11 +73,11 @@ def test_older_replay_has_no_last_picture_to_compare(file, capsys):
     assert capsys.readouterr().out.endswith(" (not recorded)\n")
 
 
-def test_video_has_a_picture_for_each_frame(file, tmp_path, capsys):
+def test_video_has_a_picture_for_each_frame_and_two_seconds_of_the_end(file, tmp_path, capsys):
     video = tmp_path / "game.mp4"
     assert main([str(file), "--video", str(video)]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == f"{video}: 123 pictures"
-    assert imageio_ffmpeg.count_frames_and_secs(str(video))[0] == 123
+    assert capsys.readouterr().out.splitlines()[1] == f"{video}: 243 pictures"
+    assert imageio_ffmpeg.count_frames_and_secs(str(video))[0] == 123 + 120
 
 
 def test_game_that_differs_makes_no_video(file, tmp_path):

@@ -184,6 +184,8 @@ USAGE = {
     "games that are no number": (["--logdir=run", "--watch", "many"], "many"),
     "evaluation with settings": (["--logdir=run", "--evaluate", "--set", "gamma=0.5"], "--set"),
     "no such checkpoint": (["--logdir=run", "--evaluate", "--checkpoint=worst"], "worst"),
+    "a panel without a video": (["--logdir=run", "--evaluate", "--plain"], "--plain"),
+    "a GIF of no time": (["--logdir=run", "--watch", "--gif=0"], "--gif"),
     "no such policy": (["--logdir=run", "--watch", "--policy=random"], "--policy"),
     "seed out of range": (["--logdir=run", "--evaluate", "--seed=2147483648"], "--seed"),
     "seed of a training": (["--logdir=new", "--pfile=sound.json", "--seed=1"], "--seed goes with"),
@@ -206,6 +208,7 @@ REFUSED = {
     "resume with a bad override": (["--logdir=run", "--resume", "--set", "gamma=2"], "gamma = 2"),
     "evaluation of no run": (["--logdir=empty", "--evaluate", "2"], "holds no run"),
     "video of no run": (["--logdir=new", "--watch"], "holds no run"),
+    "film of no run": (["--logdir=new", "--film"], "holds no run"),
     "board of no folder": (["--logdir=new", "--board"], "holds no run that TensorBoard can show"),
     "board of a run without a log": (["--logdir=run", "--board"], "events.out.tfevents"),
 }
@@ -347,13 +350,14 @@ def test_training_ends_with_zero_at_whole_rollouts(pong):
 
 
 def test_a_video_is_told_and_pictured_in_tensorboard(pong):
-    (movie,) = (pong.path / "videos").iterdir()
-    (line,) = [line for line in pong.trained.out.splitlines() if "video" in line]
-    assert line.startswith("step ") and line.endswith(f": {movie}")
-    (point,) = tensorboard(pong.path).Tensors("videos/training")
-    width, height, gif = make_ndarray(point.tensor_proto).tolist()
-    assert (width, height, gif[:6]) == (b"160", b"210", b"GIF89a")
-    assert f"step {point.step}: " in line
+    movies = sorted((pong.path / "videos").iterdir())
+    lines = [line for line in pong.trained.out.splitlines() if "video" in line]
+    assert len(lines) == 2 and {line.split(": ")[-1] for line in lines} == {*map(str, movies)}
+    points = tensorboard(pong.path).Tensors("videos/training")
+    for point, line in zip(points, lines, strict=True):
+        width, height, gif = make_ndarray(point.tensor_proto).tolist()
+        assert (width, height, gif[:6]) == (b"160", b"210", b"GIF89a")
+        assert f"step {point.step}: " in line
 
 
 def test_shares_of_the_actions_are_named(pong):
@@ -459,16 +463,31 @@ def test_replay_has_the_keys_of_the_contract_and_plays_again_to_its_score(pong):
         assert (again.score, again.frames) == (stored["score"], stored["frames"])
 
 
-def test_every_video_decodes_to_as_many_pictures_as_its_replay_has_frames(watched):
+def test_training_videos_are_named_by_the_steps_that_played_them(pong):
+    spans = [path.stem for path in sorted((pong.path / "videos").iterdir())]
+    # A game has 100 steps in one of two envs: the first ends at step 200, the second at 400.
+    assert [re.sub("score_.*", "", span) for span in spans] == [
+        "step-000000000000-to-000000000200-",
+        "step-000000000000-untrained-",
+    ]
+
+
+def test_the_first_video_is_of_the_untrained_policy(pong):
+    (path,) = (pong.path / "replays").glob("*untrained*")
+    kept = replay.load(path)
+    assert (kept.model_extra["step"], kept.model_extra["policy"]) == (0, "sampled")
+
+
+def test_every_video_decodes_to_as_many_pictures_as_its_replay_has_frames_and_the_held_end(watched):
     run = watched[0].path
     videos = list((run / "videos").iterdir())
     assert {path.suffix for path in videos} == {".mp4"}
-    assert len(videos) >= 3  # of the training and of --watch
+    assert len(videos) == 4  # two of the training, two of --watch
     for path in videos:
         frames = json.loads((run / "replays" / f"{path.stem}.json").read_text())["frames"]
         pictures, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
-        assert pictures == frames
-        assert seconds == pytest.approx(frames / 60, abs=0.05)
+        assert pictures == frames + 120
+        assert seconds == pytest.approx(frames / 60 + 2, abs=0.05)
 
 
 def evaluations(run: Path) -> list[dict]:
@@ -528,6 +547,10 @@ def test_watching_makes_a_video_and_says_where(watched):
     assert len(new) == 2
     for path in new:
         assert str(path) in done.out
+        score = replay.load(pong.path / "replays" / f"{path.stem}.json").score
+        assert path.stem.endswith(f"-score_{score:g}")
+        meta = next(imageio_ffmpeg.read_frames(str(path)))
+        assert meta["size"] == (1360, 840)  # with the panel
 
 
 def test_runs_that_end_well_write_nothing_to_stderr(pong, evaluated, watched):

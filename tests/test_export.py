@@ -46,9 +46,10 @@ def test_portable_network_is_the_same_function_of_pictures(network, value_gradie
     seen = pictures(np.random.default_rng(0))
     logits, values = ours(seen)
     outputs = theirs(seen)
-    # The deviation of a nearly even picture is all rounding.
-    np.testing.assert_allclose(outputs["logits"], logits, atol=2e-4)
-    np.testing.assert_allclose(outputs["value"], values, rtol=1e-3, atol=1e-3)
+    # The deviation of a nearly even picture is all rounding; more layers blow it up further.
+    rough = 10 if network == "impala" else 1
+    np.testing.assert_allclose(outputs["logits"], logits, atol=5e-5 * rough)
+    np.testing.assert_allclose(outputs["value"], values, rtol=1e-3 * rough, atol=1e-3)
     assert of_own_layers(theirs)
     assert not of_own_layers(ours)
 

@@ -22,7 +22,7 @@ from ppo.outcomes import Collapsed, Diverged
 from ppo.params import Params
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation
-from ppo.play.recorder import Made, step_of
+from ppo.play.recorder import Made
 from ppo.play.replay import ReplayError
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import Interrupted
@@ -35,6 +35,7 @@ from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.verifier import Verifier
 from ppo.trainer import POINTS, Iteration, Learner
+from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for
 
 PARAMS = resolved(
@@ -58,7 +59,9 @@ def state(step: int) -> Checkpoint:
 
 
 def iteration(step: int, *episodes: Episode, **scalars: float) -> Iteration:
-    return Iteration(step - 16, step, list(episodes), {POINTS: 0.0} | scalars)
+    return Iteration(
+        step - 16, step, list(episodes), [step] * len(episodes), {POINTS: 0.0} | scalars
+    )
 
 
 def episode(score: float = 1.0, steps: int = 3) -> Episode:
@@ -252,12 +255,41 @@ def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
     observer.see(iteration(16, episode(1.0)))
     observer.see(iteration(32))  # due, but no episode ended
     observer.see(iteration(48, episode(2.0), episode(3.0)))
-    observer.see(iteration(64, episode(4.0)))
+    observer.see(iteration(64, episode(-4.0)))
+    first = [at - 3 * PARAMS.num_envs for at in (48, 64)]
     assert sorted(path.stem for path in folder.replays.iterdir()) == [
-        "step-000000000048",
-        "step-000000000064",
+        f"step-{first[0]:012d}-to-000000000048-score_2",
+        f"step-{first[1]:012d}-to-000000000064-score_-4",
     ]
-    assert '"score": 2.0' in (folder.replays / "step-000000000048.json").read_text()
+    (kept,) = (replay.load(path) for path in folder.replays.glob("*-to-000000000048-*"))
+    assert replay.title(kept).endswith(f"score 2, sampled policy of steps {first[0]} to 48")
+
+
+class Untrained:
+    """Counts how often it is asked."""
+
+    choice, asked = "sampled", 0
+
+    def act(self, observations, key):
+        self.asked += 1
+        return Decided(*zeros_beside(np.zeros(len(observations), int)))
+
+
+def test_a_game_of_the_untrained_policy_is_kept_once_and_within_five_minutes(folder, monkeypatch):
+    monkeypatch.setattr(observers, "UNTRAINED_FRAMES", 40)
+    params = PARAMS.model_copy(update={"env_id": "PongNoFrameskip-v4"})
+    policy, queue = Untrained(), Queue()
+    videographer = Videographer(params, "sampled", folder, queue)
+    videographer.begin(policy, lambda: True)
+    assert not folder.replays.exists()  # asked to stop: a resume makes up for it
+    videographer.begin(policy, lambda: False)
+    (path,) = folder.replays.iterdir()
+    kept = replay.load(path)
+    assert path.stem == "step-000000000000-untrained-score_0"
+    assert (kept.frames, kept.steps, policy.asked, queue.asked) == (40, 10, 10, [0])
+    replay.verify(kept)
+    videographer.begin(policy, lambda: False)  # again, after a resume from step 0
+    assert policy.asked == 10
 
 
 class Queue:
@@ -268,7 +300,7 @@ class Queue:
         self.ready: list[Made] = []
 
     def record(self, kept: replay.Replay, path: Path) -> None:
-        self.asked.append(step_of(kept))
+        self.asked.append(replay.step_of(kept))
 
     def made(self):
         while self.ready:
@@ -308,7 +340,7 @@ def pictures(folder: RunFolder) -> list[int]:
 
 @pytest.mark.parametrize("step", [None, "7", -5, 1.5])
 def test_a_replay_that_does_not_tell_its_step_is_of_step_zero(step):
-    assert step_of(kept(step)) == 0
+    assert replay.step_of(kept(step)) == 0
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,10 @@ class GenericEnvs:
     """Gymnasium's own vector, with the interface of ``AtariEnvs``."""
 
     def __init__(self, rules: Rules, num_envs: int):
-        own_limit = spec(rules.game).max_episode_steps
         self.env = gymnasium.make_vec(
             rules.game,
             num_envs,
-            max_episode_steps=min(rules.max_frames_per_game, own_limit or 2**31),
+            max_episode_steps=_limit(rules),
             vectorization_mode="sync",
             vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
         )
@@ -74,3 +73,18 @@ class GenericEnvs:
             "frame_number": self.frames.copy(),
             "episode_frame_number": episode_frames,
         }
+
+
+def rendering(rules: Rules) -> gymnasium.Env:
+    """One such environment that renders pictures. The caller closes it."""
+    return gymnasium.make(
+        rules.game,
+        render_mode="rgb_array",
+        max_episode_steps=_limit(rules),
+        disable_env_checker=True,
+    )
+
+
+def _limit(rules: Rules) -> int:
+    """Steps of an episode at most."""
+    return min(rules.max_frames_per_game, spec(rules.game).max_episode_steps or 2**31)

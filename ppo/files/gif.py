@@ -1,4 +1,4 @@
-"""A small GIF of a video, for where no video can be shown."""
+"""GIFs of a video, for where no video can be shown: a small one, and one for a page."""
 
 import subprocess
 from collections.abc import Callable
@@ -7,15 +7,12 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
+from ppo.files.folder import write_whole
 from ppo.files.video import VideoError
 
 SECONDS, PICTURES_PER_SECOND, WIDTH, COLOURS = 30, 10, 160, 16
 MOST_BYTES = 300_000  # later pictures are left out
-
-_FILTER = (
-    f"fps={PICTURES_PER_SECOND},scale={WIDTH}:-2:flags=area,split[pictures][copy];"
-    f"[copy]palettegen=max_colors={COLOURS}[palette];[pictures][palette]paletteuse=dither=none"
-)
+PAGE_PICTURES_PER_SECOND, PAGE_WIDTH, PAGE_COLOURS = 20, 680, 128
 
 
 def small(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:
@@ -23,9 +20,39 @@ def small(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:
 
     Raises VideoError if it cannot be made, or once ``abandoned`` returns True.
     """
+    look = _look(PICTURES_PER_SECOND, f"{WIDTH}", COLOURS)
+    return _encoded(video, ["-t", f"{SECONDS}"], look, ["-fs", f"{MOST_BYTES}"], abandoned)
+
+
+def of_end(video: Path, path: Path, seconds: float) -> int:
+    """Write the last ``seconds`` of a video as a GIF that a page can show. Returns its bytes.
+    Raises VideoError or OSError.
+    """
+    look = _look(PAGE_PICTURES_PER_SECOND, f"'min(iw,{PAGE_WIDTH})'", PAGE_COLOURS)
+    gif = _encoded(video, ["-sseof", f"-{seconds}"], look)
+    write_whole(path, gif)
+    return len(gif)
+
+
+def _look(rate: int, width: str, colours: int) -> str:
+    """A filter of ffmpeg: one palette for all pictures, and no dithering, which flickers."""
+    return (
+        f"fps={rate},scale={width}:-2:flags=area,split[pictures][copy];"
+        f"[copy]palettegen=max_colors={colours}[palette];[pictures][palette]paletteuse=dither=none:"
+        "diff_mode=rectangle"
+    )
+
+
+def _encoded(
+    video: Path,
+    part: list[str],
+    look: str,
+    limit: list[str] | None = None,
+    abandoned: Callable[[], bool] = lambda: False,
+) -> bytes:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-threads", "1"]
-    command += ["-t", f"{SECONDS}", "-i", str(video.absolute()), "-filter_complex", _FILTER]
-    command += ["-fs", f"{MOST_BYTES}", "-f", "gif", "-"]
+    command += [*part, "-i", str(video.absolute()), "-filter_complex", look]
+    command += [*(limit or []), "-f", "gif", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
         gif = None
         while gif is None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppo.play.replay import ReplayError, compare, load, record
+from ppo.play.render import record
+from ppo.play.replay import ReplayError, compare, load
 
 # What is told of each quantity that `compare` gives: its name and its form.
 TOLD = {

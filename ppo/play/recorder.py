@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ppo.files import gif, video
-from ppo.play.replay import FRAMES_PER_SECOND, VIDEO_SCALE, Replay, frames
+from ppo.play import render
+from ppo.play.replay import Replay, frames_per_second, step_of, title
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,6 @@ class Made:
     def told(self) -> str:
         """A line that says so."""
         return f"step {self.step:,}: video, score {self.replay.score:g}: {self.path}"
-
-
-def step_of(replay: Replay) -> int:
-    """The run's step at which an episode ended; 0 if its file does not tell."""
-    step = (replay.model_extra or {}).get("step")
-    return step if isinstance(step, int) and step >= 0 else 0
 
 
 class Recorder:
@@ -75,15 +70,16 @@ class Recorder:
     def _record(self, replay: Replay, path: Path) -> None:
         try:
             path.parent.mkdir(exist_ok=True)
-            video.write(path, self._frames(replay), FRAMES_PER_SECOND, VIDEO_SCALE)
+            rate = frames_per_second(replay)
+            video.write(path, self._pictures(replay), rate, title=title(replay))
             self._made.put(Made(replay, path, gif.small(path, self._abandoned.is_set)))
         except Exception as error:  # nobody reads this thread's result
             if not (self._warned or self._abandoned.is_set()):
                 self._warned = True
                 self._warn(f"no video: {error}. Training continues; replays are kept")
 
-    def _frames(self, replay: Replay) -> Iterator[np.ndarray]:
-        for frame in frames(replay):
+    def _pictures(self, replay: Replay) -> Iterator[np.ndarray]:
+        for picture in render.plain(replay):
             if self._abandoned.is_set():
                 raise video.VideoError("abandoned, because the run stops")
-            yield frame
+            yield picture

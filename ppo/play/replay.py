@@ -2,27 +2,26 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from ale_py.vector_env import AtariVectorEnv
 from annotated_types import Ge, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ppo.envs import atari, roms
+from ppo.envs import roms, screens
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset, Rules
+from ppo.envs.screens import Frame, NoScreen, Screen
 from ppo.envs.vector import EnvVector
 from ppo.files import video
 from ppo.files.folder import write_whole
 from ppo.params import ResolvedParams
 from ppo.process.signals import Interrupted
 
-FRAMES_PER_SECOND = 60  # the console's own
-VIDEO_SCALE = 4
+FIRST = "first_step"  # of a training episode: the run's step at which it began
 
 Seed = Annotated[int, Ge(0), Lt(2**31)]
 
@@ -59,6 +58,11 @@ class Replay(BaseModel):
         """The rules of the game."""
         return Rules(**{name: getattr(self, name) for name in Rules.__dataclass_fields__})
 
+    @property
+    def score_name(self) -> str:
+        """The score as part of a file's name, in which "-21" behind a dash would read as 21."""
+        return f"score_{self.score:.10g}"
+
     @staticmethod
     def of(episode: Episode, rules: Rules, **more: object) -> "Replay":
         """A finished episode as a replay; ``more`` keys are stored with it."""
@@ -78,6 +82,21 @@ def of_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
     """An episode of a run with these settings as a replay."""
     sizes = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
     return Replay.of(episode, rules_of(params), **sizes, **more)
+
+
+def step_of(replay: Replay, name: str = "step") -> int:
+    """The run's step at which an episode ended, or another step of that name that its file tells; 0
+    if it does not.
+    """
+    step = (replay.model_extra or {}).get(name)
+    return step if isinstance(step, int) and step >= 0 else 0
+
+
+def title(replay: Replay) -> str:
+    """What a video of the episode is called."""
+    first, last, extra = step_of(replay, FIRST), step_of(replay), replay.model_extra or {}
+    whose = f"steps {first:,} to {last:,}" if FIRST in extra else f"step {last:,}"
+    return f"{replay.game}, score {replay.score:.10g}, {extra.get('policy')} policy of {whose}"
 
 
 def save(path: Path, replay: Replay) -> None:
@@ -123,22 +142,24 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
     Raises ReplayError if it does not end exactly with its last action, or has an action that
     the game does not have; Interrupted on request.
     """
-    with _refusals(replay):
-        vector = EnvVector(
-            replay.rules,
-            num_envs=1,
-            threads=1,
-            frame_stack=replay.frame_stack,
-            screen_size=replay.screen_size,
-        )
-        try:
-            return _play(replay, vector, interrupted)
-        finally:
-            vector.close()
+    with _refusals(replay), closing(begun(replay)) as vector:
+        return _play(replay, vector, interrupted)
+
+
+def begun(replay: Replay) -> EnvVector:
+    """An env as in training, at the beginning of the episode. The caller closes it."""
+    vector = EnvVector(
+        replay.rules,
+        num_envs=1,
+        threads=1,
+        frame_stack=replay.frame_stack,
+        screen_size=replay.screen_size,
+    )
+    vector.begin_as([Reset(replay.seed, replay.resets)])
+    return vector
 
 
 def _play(replay: Replay, vector: EnvVector, interrupted: Callable[[], bool]) -> Episode:
-    vector.begin_as([Reset(replay.seed, replay.resets)])
     for number, action in enumerate(replay.actions, 1):
         if interrupted():
             raise Interrupted
@@ -152,40 +173,37 @@ def _play(replay: Replay, vector: EnvVector, interrupted: Callable[[], bool]) ->
     raise ReplayError(f"the game goes on after its {len(replay.actions)} steps")
 
 
-def frames(replay: Replay) -> Iterator[np.ndarray]:
-    """The episode as the console shows it: each of its frames [210, 160, 3], RGB.
+def frames(replay: Replay) -> Iterator[Frame]:
+    """The episode as the game shows it, frame by frame.
 
     Raises ReplayError, at the latest after the last frame, if the episode does not match the
-    replay.
+    replay, or if there is no picture of the game.
     """
-    if not replay.rules.is_atari:
-        raise ReplayError(f"{replay.game} has no picture of its own to show")
+    with _refusals(replay), closing(screens.screen_of(replay.rules)) as screen:
+        yield from _frames(replay, screen)
+
+
+def frames_per_second(replay: Replay) -> float:
+    """The true speed of the game. Raises ReplayError if there is no picture of it."""
     with _refusals(replay):
-        env = atari.screen(replay.rules)
-        try:
-            yield from _frames(replay, env)
-        finally:
-            env.close()
+        return screens.frames_per_second(replay.rules)
 
 
-def _frames(replay: Replay, env: AtariVectorEnv) -> Iterator[np.ndarray]:
-    env.reset(seed=np.array([replay.seed]))
-    for _ in range(replay.resets):
-        env.reset()
+def _frames(replay: Replay, screen: Screen) -> Iterator[Frame]:
+    screen.begin(Reset(replay.seed, replay.resets))
     shown, score, over = 0, 0.0, False
     for action in replay.actions:
-        _check_action(action, int(env.single_action_space.n))
-        for _ in range(replay.frame_skip):
+        _check_action(action, screen.num_actions)
+        for _ in range(replay.rules.frames_per_step):
             if over:
                 break
-            frame, reward, terminated, truncated, info = env.step(np.array([action]))
-            over = bool(terminated[0] or truncated[0])
-            shown, score = shown + 1, score + float(reward[0])
-            yield (info["final_obs"] if over else frame)[0, 0]
+            frame = screen.step(action)
+            shown, score, over = shown + 1, score + frame.reward, frame.over
+            yield frame
         if over:
             break
     # The end of the game may cut only the last action short.
-    steps = -(-shown // replay.frame_skip)
+    steps = -(-shown // replay.rules.frames_per_step)
     if (score, shown, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
         raise ReplayError(
             f"the game gave {score:g} points in {shown} frames and {steps} steps"
@@ -203,17 +221,11 @@ def _refusals(replay: Replay) -> Iterator[None]:
         yield
     except (ReplayError, video.VideoError, GeneratorExit, Interrupted):
         raise
+    except NoScreen as error:
+        raise ReplayError(str(error)) from error
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ReplayError(f"the game cannot be played: {reason}") from error
-
-
-def record(replay: Replay, path: Path) -> int:
-    """Make a video of an Atari episode, at its true speed. Returns the number of its frames.
-
-    Raises video.VideoError or ReplayError; no file is left behind.
-    """
-    return video.write(path, frames(replay), FRAMES_PER_SECOND, VIDEO_SCALE)
 
 
 def _check_action(action: int, num_actions: int) -> None:

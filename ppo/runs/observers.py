@@ -7,19 +7,24 @@ import math
 import resource
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from ppo.envs.catalog import rules_of
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans
 from ppo.health import Health
+from ppo.outcomes import NotFinite
 from ppo.params import ResolvedParams
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation, evaluate, store
-from ppo.play.recorder import Recorder, step_of
+from ppo.play.recorder import Recorder
 from ppo.policy import Choice, Policy
+from ppo.process.signals import Interrupted
 from ppo.runs.terminal import Display
 from ppo.trainer import Iteration
+
+UNTRAINED_FRAMES = 18_000  # five minutes; a policy that knows nothing may play for ever
 
 
 class Logger:
@@ -100,8 +105,8 @@ class Evaluator:
 
 
 class Videographer:
-    """Every ``video_interval`` steps, keeps the next episode that ends, as a replay and as a video
-    made in the background.
+    """Keeps a game of the untrained policy and, every ``video_interval`` steps, the next episode
+    that ends: each as a replay, and as a video that is made in the background.
     """
 
     def __init__(
@@ -111,20 +116,32 @@ class Videographer:
         self.params, self.choice, self.folder = params, choice, folder
         self.recorder, self.due = recorder, False
 
+    def begin(self, policy: Policy, interrupted: Callable[[], bool]) -> None:
+        """Before the first iteration, keep a game of the untrained policy."""
+        rules, name = rules_of(self.params), "step-000000000000-untrained"
+        known = any(self.folder.replays.glob(f"{name}*.json"))
+        if known or not (self.params.video_interval and rules.is_atari):
+            return
+        frames = min(rules.max_frames_per_game, UNTRAINED_FRAMES)
+        params = self.params.model_copy(update={"max_frames_per_game": frames})
+        try:
+            (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
+        except (Interrupted, NotFinite):  # what the training then meets, too
+            return
+        kept = replay.of_run(episode, params, **self._told(0))
+        self._keep(f"{name}-{kept.score_name}", kept)
+
     def see(self, iteration: Iteration) -> None:
         """Keep an episode of the iteration, if one is due and one ended."""
         self.due |= iteration.crossed(self.params.video_interval)
         if not (self.due and iteration.episodes):
             return
         self.due = False
-        name = f"step-{iteration.step:012d}"
-        kept = replay.of_run(
-            iteration.episodes[0], self.params, step=iteration.step, policy=self.choice
-        )
-        self.folder.replays.mkdir(exist_ok=True)
-        replay.save(self.folder.replays / f"{name}.json", kept)
-        if kept.rules.is_atari:
-            self.recorder.record(kept, self.folder.videos / f"{name}.mp4")
+        episode, last = iteration.episodes[0], iteration.ended_at[0]
+        first = max(0, last - episode.steps * self.params.num_envs)
+        told = self._told(iteration.step) | {replay.FIRST: first}
+        kept = replay.of_run(episode, self.params, **told)
+        self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
 
     def record_missing(
         self, warn: Callable[[str], None], step: int, pictured: float = math.inf
@@ -133,16 +150,28 @@ class Videographer:
         stopped, and again those of episodes after ``pictured``, which the log does not show."""
         if not rules_of(self.params).is_atari:
             return
+        found = []
         for path in sorted(self.folder.replays.glob("step-*.json")):
-            movie = self.folder.videos / f"{path.stem}.mp4"
             try:
-                kept = replay.load(path)
+                found.append((replay.load(path), self._video(path.stem)))
             except replay.ReplayError as error:
                 warn(str(error))
-                continue
-            missing = not movie.exists() or step_of(kept) > pictured
-            if missing and step_of(kept) <= step:
+        for kept, movie in sorted(found, key=lambda one: replay.step_of(one[0])):
+            missing = not movie.exists() or replay.step_of(kept) > pictured
+            if missing and replay.step_of(kept) <= step:
                 self.recorder.record(kept, movie)
+
+    def _keep(self, name: str, kept: replay.Replay) -> None:
+        self.folder.replays.mkdir(exist_ok=True)
+        replay.save(self.folder.replays / f"{name}.json", kept)
+        if kept.rules.is_atari:
+            self.recorder.record(kept, self._video(name))
+
+    def _told(self, step: int) -> dict[str, object]:
+        return {"step": step, "policy": self.choice}
+
+    def _video(self, name: str) -> Path:
+        return self.folder.videos / f"{name}.mp4"
 
 
 def _resident_mib() -> float:

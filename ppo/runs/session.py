@@ -4,6 +4,7 @@ import os
 
 from ppo.checkpoint import Checkpoint
 from ppo.distribution import Workers
+from ppo.envs import screens
 from ppo.envs.episode import EpisodeMismatch
 from ppo.files import evaluations, scalars
 from ppo.files.folder import RunFolder, write_whole
@@ -73,7 +74,7 @@ class Session:
     def _conclude(self, word: str, seconds: float) -> None:
         trainer = self.trainer
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
-        watchable = trainer.envs.rules.is_atari
+        watchable = not screens.fault(trainer.envs.rules)
         self.display.say(f"{word}, at step {trainer.step:,}")
         self.display.say(ending.block(self.folder.path, trainer.totals(), best, seconds, watchable))
 
@@ -137,11 +138,15 @@ class Session:
     def _train(self) -> bool:
         """Returns whether the run was completed."""
         log, recorder = self._open_log(), Recorder(self.display.say)
-        loop = self._loop(log, recorder)
+        videographer = self._videographer(recorder)
+        videographer.due = self.facts.due.video
+        pictured = self._pictured()
         try:
-            loop.videographer.record_missing(
-                self.display.say, self.trainer.step, loop.announcer.pictured
-            )
+            videographer.record_missing(self.display.say, self.trainer.step, pictured)
+            if not self.trainer.step:
+                videographer.begin(self.trainer.policy, self.stop)
+            announcer = Announcer(recorder, log, self.display.say, pictured)
+            loop = self._loop(log, videographer, announcer)
             with self.display:
                 loop.run()
             if loop.done:
@@ -155,7 +160,7 @@ class Session:
     def _finish_videos(self) -> None:
         """Make the videos that a stop of the finished run left out."""
         recorder = Recorder(self.display.say)
-        videographer = Videographer(self.params, self.trainer.policy.choice, self.folder, recorder)
+        videographer = self._videographer(recorder)
         try:
             videographer.record_missing(self.display.say, self.trainer.step)
             recorder.wait(self.stop)
@@ -163,6 +168,15 @@ class Session:
                 self.display.say(made.told)
         finally:
             recorder.close(abandon=True)
+
+    def _videographer(self, recorder: Recorder) -> Videographer:
+        return Videographer(self.params, self.trainer.policy.choice, self.folder, recorder)
+
+    def _pictured(self) -> int:
+        """The step of the newest video that the log shows."""
+        # Of a run that began before its log showed videos, those made so far stay as they are.
+        pictured = self.facts.pictured
+        return self.trainer.step - 1 if pictured is None else pictured
 
     def _open_log(self) -> Log:
         trainer = self.trainer
@@ -173,7 +187,7 @@ class Session:
             log.settings(trainer.step, dict(self.params))
         return log
 
-    def _loop(self, log: Log, recorder: Recorder) -> Loop:
+    def _loop(self, log: Log, videographer: Videographer, announcer: Announcer) -> Loop:
         """The loop with its observers, which resume what was due when the run was last saved."""
         params, trainer, facts = self.params, self.trainer, self.facts
         logger = Logger(log, self.display, params.log_interval, trainer.step)
@@ -181,11 +195,6 @@ class Session:
         logger.means, logger.due = RunningMeans(known), facts.due.log
         evaluator = Evaluator(trainer.policy, params, self.folder, self.display.say)
         evaluator.due = facts.due.evaluation
-        videographer = Videographer(params, trainer.policy.choice, self.folder, recorder)
-        videographer.due = facts.due.video
-        # Of a run that began before its log showed videos, those made so far stay as they are.
-        pictured = trainer.step - 1 if facts.pictured is None else facts.pictured
-        announcer = Announcer(recorder, log, self.display.say, pictured)
         verifier = Verifier(params)
         verifier.due = facts.due.replay_check
         return Loop(

@@ -6,10 +6,11 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ppo.envs import catalog
+from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError
 from ppo.params import Params, ResolvedParams
-from ppo.play.replay import FRAMES_PER_SECOND, VIDEO_SCALE
+from ppo.play import render
 from ppo.resolve import resolved
 from ppo.study import sheet
 from ppo.study.details import details
@@ -102,7 +103,7 @@ def _video_words(params: ResolvedParams, steps: float | None, rate: float) -> st
         return ""
     if steps is None:
         return f", {count} videos of {_size(60 * rate)} for each minute of a game"
-    seconds = steps * params.frame_skip / FRAMES_PER_SECOND
+    seconds = steps * params.frame_skip / ATARI_FRAMES_PER_SECOND
     return f", {_size(count * rate * seconds)} of {count} videos of {_duration(seconds)} each"
 
 
@@ -111,8 +112,9 @@ def _video_rate(params: ResolvedParams) -> float:
     frames = chain.from_iterable(moment.frames for moment in sheet.moments(params))
     with tempfile.TemporaryDirectory(prefix="ppo-check-") as folder:
         path = Path(folder, "clip.mp4")
-        video.write(path, islice(frames, CLIP_FRAMES), FRAMES_PER_SECOND, VIDEO_SCALE)
-        return path.stat().st_size * FRAMES_PER_SECOND / CLIP_FRAMES
+        clip = map(render.enlarged, islice(frames, CLIP_FRAMES))
+        video.write(path, clip, ATARI_FRAMES_PER_SECOND)
+        return path.stat().st_size * ATARI_FRAMES_PER_SECOND / CLIP_FRAMES
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,152 @@
+"""One env that shows an episode as people see it: each frame, with its reward and its lives."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ppo.envs import atari, generic
+from ppo.envs.episode import Reset, Rules
+
+ATARI_FRAMES_PER_SECOND = 60.0  # the console's own
+OTHER_FRAMES_PER_SECOND = 30.0  # of an environment that does not say
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture [height, width, 3], RGB; what the frame was rewarded with; the lives that are left,
+    0 in a game without lives; whether the episode ended with it.
+    """
+
+    picture: np.ndarray
+    reward: float
+    lives: int
+    over: bool
+
+
+class Screen(Protocol):
+    """The interface of both kinds; a step is a frame."""
+
+    num_actions: int
+
+    def begin(self, reset: Reset) -> None: ...
+    def step(self, action: int) -> Frame: ...
+    def close(self) -> None: ...
+
+
+class NoScreen(Exception):
+    """There is no picture of the game; the message says why and what to do."""
+
+
+def screen_of(rules: Rules) -> Screen:
+    """The screen of a game; the caller closes it. Raises NoScreen."""
+    return AtariScreen(rules) if rules.is_atari else RenderedScreen(rules)
+
+
+def fault(rules: Rules) -> str | None:
+    """Why there is no picture of the game, None if there is one."""
+    if rules.is_atari:
+        return None
+    try:
+        RenderedScreen(rules).close()
+    except NoScreen as error:
+        return str(error)
+    return None
+
+
+def frames_per_second(rules: Rules) -> float:
+    """The true speed of the game. Raises NoScreen."""
+    if rules.is_atari:
+        return ATARI_FRAMES_PER_SECOND
+    with closing(RenderedScreen(rules)) as screen:
+        return screen.frames_per_second
+
+
+class AtariScreen:
+    """The console's own picture."""
+
+    def __init__(self, rules: Rules):
+        self._env = atari.screen(rules)
+        self.num_actions = int(self._env.single_action_space.n)
+        self._lives = 0
+
+    def begin(self, reset: Reset) -> None:
+        """Begin an episode as it is recorded."""
+        _, info = self._env.reset(seed=np.array([reset.seed]))
+        for _ in range(reset.resets):
+            _, info = self._env.reset()
+        self._lives = int(info["lives"][0])
+
+    def step(self, action: int) -> Frame:
+        """Play one frame."""
+        picture, reward, terminated, truncated, info = self._env.step(np.array([action]))
+        over = bool(terminated[0] or truncated[0])
+        if not over:
+            self._lives = int(info["lives"][0])
+        elif terminated[0]:  # `info` has those of the next episode already
+            self._lives = 0
+        shown = (info["final_obs"] if over else picture)[0, 0]
+        return Frame(shown, float(reward[0]), self._lives, over)
+
+    def close(self) -> None:
+        """Free the emulator."""
+        self._env.close()
+
+
+class RenderedScreen:
+    """What a Gymnasium environment renders as ``rgb_array``."""
+
+    def __init__(self, rules: Rules):
+        """Raises NoScreen."""
+        try:
+            self._env = generic.rendering(rules)
+        except Exception as error:  # of any kind, since the environment is foreign
+            raise _no_screen(rules, error) from error
+        metadata = self._env.metadata
+        self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
+        self.frames_per_second = float(metadata.get("render_fps") or OTHER_FRAMES_PER_SECOND)
+        self._rules = rules
+        try:
+            self._env.reset(seed=0)
+            self._picture()
+        except NoScreen:
+            self.close()
+            raise
+        except Exception as error:
+            self.close()
+            raise _no_screen(rules, error) from error
+
+    def begin(self, reset: Reset) -> None:
+        """Begin an episode as it is recorded."""
+        self._env.reset(seed=reset.seed)
+        for _ in range(reset.resets):
+            self._env.reset()
+
+    def step(self, action: int) -> Frame:
+        """Play one step."""
+        _, reward, terminated, truncated, _ = self._env.step(action)
+        return Frame(self._picture(), float(reward), 0, bool(terminated or truncated))
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _picture(self) -> np.ndarray:
+        picture = self._env.render()
+        if not (
+            isinstance(picture, np.ndarray)
+            and picture.dtype == np.uint8
+            and picture.ndim == 3
+            and picture.shape[2] == 3
+        ):
+            raise _no_screen(self._rules, "it gave no picture of bytes [height, width, 3]")
+        return picture
+
+
+def _no_screen(rules: Rules, reason: object) -> NoScreen:
+    told = (str(reason).strip() or type(reason).__name__).splitlines()[0]
+    return NoScreen(
+        f"{rules.game} cannot be shown: with render_mode='rgb_array' it says: {told}. Its scores "
+        "can be seen with --evaluate"
+    )

@@ -1,0 +1,104 @@
+"""Text, numbers and colours of annotated pictures, drawn on a canvas [height, width, 3], RGB."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+Colour = tuple[int, int, int]
+
+BACKGROUND: Colour = (16, 19, 26)
+FIELD: Colour = (30, 35, 46)  # where bars and curves stand
+LINE: Colour = (62, 70, 88)
+BRIGHT: Colour = (240, 243, 248)
+DIM: Colour = (152, 161, 178)
+BLUE: Colour = (98, 146, 222)
+AMBER: Colour = (255, 184, 48)
+GREEN: Colour = (92, 214, 130)
+RED: Colour = (244, 98, 98)
+
+_PLAIN, _BOLD = cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX
+
+
+def canvas(height: int, width: int) -> np.ndarray:
+    """An empty one."""
+    return np.full((height, width, 3), BACKGROUND, np.uint8)
+
+
+def width_of(text: str, size: float, bold: bool = False) -> int:
+    """Pixels that a text takes."""
+    return cv2.getTextSize(text, _BOLD if bold else _PLAIN, size, 1)[0][0]
+
+
+def fitting(texts: Sequence[str], size: float, width: int, bold: bool = False) -> float:
+    """The size, or a smaller one at which every text fits the width."""
+    widest = max((width_of(text, size, bold) for text in texts), default=0)
+    return size * min(1.0, width / max(widest, 1))
+
+
+def write(
+    on: np.ndarray,
+    text: str,
+    x: int,
+    baseline: int,
+    size: float,
+    colour: Colour = BRIGHT,
+    bold: bool = False,
+    align: float = 0.0,
+) -> None:
+    """Draw a text; at ``x`` is its left end, its middle (``align`` 0.5) or its right end (1)."""
+    left = x - round(align * width_of(text, size, bold)) if align else x
+    font = _BOLD if bold else _PLAIN
+    cv2.putText(on, text, (left, baseline), font, size, colour, 1, cv2.LINE_AA)
+
+
+def fill(on: np.ndarray, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
+    """Fill a rectangle; the right column and the bottom row are not part of it."""
+    on[top:bottom, left:right] = colour
+
+
+class Number:
+    """A number at a fixed place, in characters of one width, so that it does not jump. Drawn again
+    only if it changes, from pictures of its characters.
+    """
+
+    CHARACTERS = "0123456789+-.,%einfa "
+
+    def __init__(
+        self,
+        x: int,
+        baseline: int,
+        cells: int,
+        size: float,
+        colour: Colour = BRIGHT,
+        bold: bool = False,
+        right: bool = True,
+    ):
+        """``cells`` characters, of which the last stands at ``x``, or else (``right`` False) the
+        first.
+        """
+        self._width = max(width_of(digit, size, bold) for digit in "0123456789")
+        self._height, self._below = round(30 * size), round(8 * size)
+        self._cells, self._right, self._baseline = cells, right, baseline
+        self.left = x - cells * self._width if right else x
+        self._pictures = {
+            character: self._picture(character, size, colour, bold) for character in self.CHARACTERS
+        }
+        self._shown = ""
+
+    def draw(self, on: np.ndarray, text: str) -> None:
+        """Draw the number, of which no more than ``cells`` characters are shown."""
+        text = text[: self._cells]
+        text = text.rjust(self._cells) if self._right else text.ljust(self._cells)
+        if text == self._shown:
+            return
+        row = np.concatenate([self._pictures[character] for character in text], axis=1)
+        top = self._baseline - self._height + self._below
+        on[top : top + self._height, self.left : self.left + row.shape[1]] = row
+        self._shown = text
+
+    def _picture(self, character: str, size: float, colour: Colour, bold: bool) -> np.ndarray:
+        cell = canvas(self._height, self._width)
+        baseline = self._height - self._below
+        write(cell, character, self._width // 2, baseline, size, colour, bold, align=0.5)
+        return cell

@@ -1,0 +1,139 @@
+"""Videos of replays: the game's picture alone, or beside a panel of what the network does."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from ppo.files import video
+from ppo.play import panel
+from ppo.play.drawing import AMBER, BRIGHT, canvas, write
+from ppo.play.panel import Caption, Decision, Panel
+from ppo.play.replay import Replay, begun, frames, frames_per_second, step_of, title
+
+if TYPE_CHECKING:
+    from ppo.policy import Policy
+
+HELD_SECONDS = 2  # the console ends a game before it shows the last point
+MOST_WIDE, MOST_HIGH = 960, panel.HEIGHT
+
+Pictures = Iterator[np.ndarray]
+
+
+def record(replay: Replay, path: Path, policy: "Policy | None" = None) -> int:
+    """Make a video of an episode at its true speed, with a panel if the ``policy`` is given that
+    played it. Returns the number of its pictures: the frames of the episode, and the held end.
+
+    Raises video.VideoError or ReplayError; no file is left behind.
+    """
+    pictures = annotated(replay, policy) if policy else plain(replay)
+    return video.write(path, pictures, frames_per_second(replay), title=title(replay))
+
+
+def plain(replay: Replay) -> Pictures:
+    """The game's pictures, enlarged, and its end held with the final score. The pictures share
+    their memory.
+    """
+    for frame in frames(replay):
+        shown = enlarged(frame.picture)
+        yield shown
+    yield from held(shown, shown, replay)
+
+
+def annotated(replay: Replay, policy: "Policy") -> Pictures:
+    """The game's pictures beside a panel, and its end held with the final score. The pictures share
+    their memory.
+    """
+    with closing(Decisions(replay, policy)) as decisions:
+        side: Panel | None = None
+        for number, frame in enumerate(frames(replay)):
+            if side is None:
+                whole, place, free = beside(enlarged(frame.picture))
+                side = Panel(decisions.caption(has_lives=frame.lives > 0), free)
+            if number % replay.rules.frames_per_step == 0:
+                side.decide(decisions.next())
+            side.see(frame.reward, frame.lives)
+            enlarged(frame.picture, place)
+            yield whole
+        yield from held(whole, place, replay)
+
+
+class Decisions:
+    """An episode once more, as the network sees it."""
+
+    def __init__(self, replay: Replay, policy: "Policy"):
+        self._replay, self._policy = replay, policy
+        self._vector, self._actions = begun(replay), iter(replay.actions)
+
+    def caption(self, has_lives: bool) -> Caption:
+        """What a panel says of the episode."""
+        names = [name.partition("_")[2] for name in self._vector.action_names]
+        return Caption(
+            self._replay.game.replace("_", " "),
+            f"{self._policy.choice} policy of step {step_of(self._replay):,}",
+            [name or f"action {number}" for number, name in enumerate(names)],
+            self._replay.steps,
+            has_lives,
+        )
+
+    def next(self) -> Decision:
+        """The next step."""
+        observation, action = self._vector.observations[0].copy(), next(self._actions)
+        probabilities, values = self._policy.outlook(observation[np.newaxis])
+        self._vector.send(np.array([action]))
+        self._vector.receive()
+        return Decision(observation, probabilities[0], float(values[0]), action)
+
+    def close(self) -> None:
+        """Free the emulator."""
+        self._vector.close()
+
+
+def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An empty picture, its left part, which is as large as ``large``, and its right part, which is
+    free for a panel.
+    """
+    height, width = large.shape[:2]
+    whole = canvas(panel.HEIGHT, width + panel.WIDTH)
+    top = (panel.HEIGHT - height) // 2
+    return whole, whole[top : top + height, :width], whole[:, width:]
+
+
+def held(whole: np.ndarray, place: np.ndarray, replay: Replay) -> Pictures:
+    """The last picture for HELD_SECONDS, with the final score in its part ``place``."""
+    draw_score(place, replay.score)
+    for _ in range(held_pictures(replay)):
+        yield whole
+
+
+def held_pictures(replay: Replay) -> int:
+    """Of a video, how many pictures follow on the last frame."""
+    return round(HELD_SECONDS * frames_per_second(replay))
+
+
+def draw_score(on: np.ndarray, score: float) -> None:
+    """Write the final score across the picture of a game."""
+    height, width = on.shape[:2]
+    size = width / 500
+    band = on[round(0.42 * height) : round(0.58 * height)]
+    band[:] = band // 4
+    middle = band.shape[0] // 2
+    write(band, "final score", width // 2, round(middle - 8 * size), size, BRIGHT, align=0.5)
+    told = f"{score:,.10g}"
+    write(band, told, width // 2, round(middle + 44 * size), 1.8 * size, AMBER, True, align=0.5)
+
+
+def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
+    """A picture as large as fits, each pixel a sharp square; a larger one is made smaller. It is
+    drawn in a ``place`` of its size if one is given.
+    """
+    height, width = picture.shape[:2]
+    scale = min(MOST_WIDE / width, MOST_HIGH / height)
+    how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+    scale = int(scale) if scale >= 1 else scale
+    # Videos have even sides.
+    size = round(width * scale) // 2 * 2, round(height * scale) // 2 * 2
+    return cv2.resize(picture, size, place, interpolation=how)

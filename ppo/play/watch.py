@@ -1,0 +1,49 @@
+"""Videos of whole games of a trained run: ``--watch``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppo.checkpoint import Which
+from ppo.envs import catalog, screens
+from ppo.files import gif
+from ppo.files.folder import FolderError, RunFolder
+from ppo.play.agent import settings_of
+from ppo.play.games import POLICIES, games_of
+from ppo.play.render import record
+
+if TYPE_CHECKING:
+    from ppo.policy import Choice
+
+
+def watch_run(
+    logdir: Path,
+    num_games: int,
+    policies: Sequence["Choice"] = POLICIES["sampled"],
+    which: Which = "newest",
+    seed: int | None = None,
+    plain: bool = False,
+    gif_seconds: float = 0,
+) -> list[Path]:
+    """Play whole games as ``evaluate_run`` does and make a video of each, with a panel of what the
+    network does unless it shall be ``plain``; and a GIF of its last ``gif_seconds``. Prints where
+    they are. Raises FolderError for a run of a game that cannot be shown.
+    """
+    settings = settings_of(RunFolder(logdir))
+    if fault := screens.fault(catalog.rules_of(settings)):
+        raise FolderError(fault)
+    with games_of(logdir, num_games, policies, which, seed) as (folder, games):
+        made = []
+        folder.videos.mkdir(exist_ok=True)
+        saved = [(played.agent, *one) for played in games for one in played.save(folder, "watched")]
+        for agent, path, replay in saved:
+            video = folder.videos / f"{path.stem}.mp4"
+            record(replay, video, None if plain else agent.policy)
+            made.append(video)
+            print(f"score {replay.score:.10g} in {replay.steps:,} steps: {video}", flush=True)
+            if gif_seconds:
+                picture = video.with_suffix(".gif")
+                size = gif.of_end(video, picture, gif_seconds)
+                made.append(picture)
+                print(f"its last {gif_seconds:g} seconds, {size / 1e6:.2f} MB: {picture}")
+    return made

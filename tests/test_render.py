@@ -1,0 +1,201 @@
+"""Videos of replays: every frame accounted for, every point shown."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from ppo.envs.episode import Reset
+from ppo.envs.vector import EnvVector
+from ppo.files.folder import FolderError, RunFolder
+from ppo.play import panel, render
+from ppo.play.panel import Panel
+from ppo.play.render import annotated, plain, record
+from ppo.play.replay import Replay, ReplayError, frames, save
+from ppo.study import film
+from tests.pixel_game import CELL, SIZE
+from tests.rules import rules_for
+
+BERZERK = rules_for("berzerk", max_frames_per_game=123)  # the limit cuts a step short
+CATCH = replace(BERZERK, game="tests.pixel_game:Catch-v0")
+
+
+@dataclass
+class Uniform:
+    """A policy that holds every action equally good, and remembers what it was shown."""
+
+    num_actions: int
+    choice: str = "sampled"
+    seen: int = 0
+
+    def outlook(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.seen += 1
+        return np.full((1, self.num_actions), 1 / self.num_actions), np.array([self.seen / 100])
+
+
+def played(rules, **more) -> Replay:
+    """A game of random actions with points."""
+    vector = EnvVector(rules, num_envs=1, threads=1, seed=4)
+    vector.begin()
+    rng = np.random.default_rng(0)
+    while True:
+        vector.send(rng.integers(vector.num_actions, size=1))
+        for game in vector.receive().finished:
+            if game.score > 0:
+                vector.close()
+                return Replay.of(game, rules, **more)
+
+
+@pytest.fixture(scope="module")
+def replay() -> Replay:
+    return played(BERZERK, step=1000, policy="sampled")
+
+
+@pytest.fixture(scope="module")
+def catch() -> Replay:
+    return played(CATCH, step=7, policy="greedy")
+
+
+@pytest.fixture
+def panels(monkeypatch: pytest.MonkeyPatch) -> list[Panel]:
+    made: list[Panel] = []
+
+    def noted(*arguments) -> Panel:
+        made.append(Panel(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(render, "Panel", noted)
+    return made
+
+
+def decoded(path: Path) -> tuple[dict, Iterator[np.ndarray]]:
+    reader = imageio_ffmpeg.read_frames(str(path))
+    meta = next(reader)
+    width, height = meta["size"]
+    return meta, (np.frombuffer(raw, np.uint8).reshape(height, width, 3) for raw in reader)
+
+
+@pytest.mark.parametrize("with_panel", [False, True])
+def test_pictures_decoded_are_the_frames_played_and_the_held_end(replay, tmp_path, with_panel):
+    policy = Uniform(18) if with_panel else None
+    assert record(replay, tmp_path / "game.mp4", policy) == replay.frames + 120 == 243
+    meta, pictures = decoded(tmp_path / "game.mp4")
+    assert meta["fps"] == 60
+    assert meta["size"] == ((640 + 720, 840) if with_panel else (640, 840))
+    for frame in frames(replay):
+        last = next(pictures)
+        assert np.abs(last[2::4, 2:640:4].astype(int) - frame.picture).mean() < 6
+    first, *held = (picture[::5, ::5].astype(np.int16) for picture in pictures)
+    assert len(held) == 119
+    assert max(np.abs(picture - first).max() for picture in held) < 12
+    assert np.abs(first - last[::5, ::5]).max() > 100  # the score across the picture
+
+
+def test_the_sum_of_the_reward_ticks_is_the_score(replay, panels):
+    assert sum(1 for _ in annotated(replay, Uniform(18))) == replay.frames + 120
+    (shown,) = panels
+    assert shown.timeline.rewards.sum() == replay.score > 0
+
+
+def test_the_network_decides_once_a_step_of_what_it_saw_when_it_played(replay, monkeypatch):
+    shown: list[panel.Decision] = []
+    monkeypatch.setattr(Panel, "decide", lambda self, decision: shown.append(decision))
+    policy = Uniform(18)
+    sum(1 for _ in annotated(replay, policy))
+    assert policy.seen == len(shown) == replay.steps
+    assert [decision.action for decision in shown] == replay.actions
+    vector = EnvVector(BERZERK, num_envs=1, threads=1)
+    vector.begin_as([Reset(replay.seed, replay.resets)])
+    for decision in shown:
+        np.testing.assert_array_equal(decision.observation, vector.observations[0])
+        vector.send(np.array([decision.action]))
+        vector.receive()
+    vector.close()
+
+
+def test_a_game_without_a_policy_s_own_panel_is_the_picture_alone(replay):
+    first = next(plain(replay))
+    np.testing.assert_array_equal(first[2::4, 2::4], next(frames(replay)).picture)
+
+
+def test_the_score_stands_in_the_title(replay, tmp_path):
+    record(replay, tmp_path / "game.mp4")
+    title = f"berzerk, score {replay.score:g}, sampled policy of step 1,000"
+    assert title.encode() in (tmp_path / "game.mp4").read_bytes()
+
+
+def test_lives_are_those_of_the_game():
+    game = played(rules_for("berzerk"))
+    lives = [frame.lives for frame in frames(game)]
+    assert lives == sorted(lives, reverse=True) and {0, 1, 2} < {*lives}
+    assert lives[-1] == 0
+
+
+@pytest.mark.parametrize("with_panel", [False, True])
+def test_any_environment_that_renders_is_recorded_at_its_own_speed(catch, tmp_path, with_panel):
+    policy = Uniform(3) if with_panel else None
+    assert record(catch, tmp_path / "game.mp4", policy) == catch.frames + 10
+    meta, pictures = decoded(tmp_path / "game.mp4")
+    pictures = list(pictures)
+    assert meta["fps"] == 5 and len(pictures) == 4 + 10
+    game = pictures[0][:840, :840].astype(int)
+    scale = 840 // SIZE
+    assert game[:: CELL * scale].shape[0] == SIZE // CELL and game.max() > 200
+
+
+def test_a_wrong_replay_makes_no_video(replay, tmp_path):
+    wrong = replay.model_copy(update={"score": replay.score + 1})
+    for policy in (None, Uniform(18)):
+        with pytest.raises(ReplayError):
+            record(wrong, tmp_path / "game.mp4", policy)
+    assert list(tmp_path.iterdir()) == []
+
+
+# The film
+
+
+@pytest.fixture
+def run(replay, tmp_path) -> RunFolder:
+    folder = RunFolder(tmp_path)
+    folder.replays.mkdir()
+    (tmp_path / "params.json").write_text("{}")
+    rows = ["step,rollout/ep_rew_mean", *(f"{step},{step / 100}" for step in range(100, 2001, 100))]
+    folder.progress.write_text("\n".join(rows) + "\n")
+    for step in range(0, 2001, 100):
+        save(folder.replays / f"step-{step}.json", replay.model_copy(update={"step": step}))
+    (folder.replays / "step-damaged.json").write_text("{")
+    return folder
+
+
+def test_a_film_has_clips_evenly_over_the_training(run):
+    steps = [game.model_extra["step"] for game in film.clips(run)]
+    assert len(steps) == 12 and (steps[0], steps[-1]) == (0, 2000)
+    assert set(np.diff(steps)) <= {100, 200}
+
+
+def test_every_picture_of_a_film_is_accounted_for(run, monkeypatch, capsys):
+    monkeypatch.setattr(film, "CLIPS", 3)
+    monkeypatch.setattr(film, "CLIP_SECONDS", 0.5)
+    path = film.film(run.path)
+    meta, pictures = decoded(path)
+    # At most so many seconds, of which every second picture is shown; then the score.
+    pictures = [picture[250:660, 740:, 2] > 190 for picture in pictures]  # the curve
+    assert len(pictures) == 3 * (60 // 2 + 36) and meta["size"] == (1360, 840)
+    assert str(path) in capsys.readouterr().out
+    assert pictures[-1].sum() > pictures[0].sum()
+
+
+def test_a_run_without_games_or_without_a_curve_makes_no_film(run):
+    run.progress.unlink()
+    with pytest.raises(FolderError, match="no curve"):
+        film.film(run.path)
+    for path in run.replays.iterdir():
+        path.unlink()
+    with pytest.raises(FolderError, match="video_interval"):
+        film.film(run.path)
+    assert not run.videos.exists()
+    assert json.loads(run.params.read_text()) == {}

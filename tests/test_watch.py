@@ -1,0 +1,56 @@
+"""Videos of a trained run, with its own network."""
+
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from ppo import train
+from ppo.files.folder import FolderError
+from ppo.params import Params
+from ppo.play.replay import load
+from ppo.play.watch import watch_run
+from tests.pixel_game import SIZE
+
+CATCH = Params(
+    env_id="tests.pixel_game:Catch-v0",
+    network="a3c",
+    num_envs=2,
+    num_steps=16,
+    num_minibatches=1,
+    total_steps=32,
+    seed=3,
+    threads=1,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    logdir = tmp_path_factory.mktemp("catch") / "run"
+    train.run(CATCH, logdir)
+    return logdir
+
+
+def test_any_environment_that_renders_is_watched(run, capsys):
+    first, picture, second, _ = watch_run(run, 2, seed=5, gif_seconds=1)
+    kept = load(run / "replays" / f"{first.stem}.json")
+    assert first.stem.endswith(f"-game-001-score_{kept.score:g}")
+    assert imageio_ffmpeg.count_frames_and_secs(str(first))[0] == kept.frames + 10
+    meta = next(imageio_ffmpeg.read_frames(str(second)))
+    assert meta["size"] == (840 // SIZE * SIZE + 720, 840) and meta["fps"] == 5
+    assert picture == first.with_suffix(".gif") and picture.read_bytes().startswith(b"GIF89a")
+    assert next(imageio_ffmpeg.read_frames(str(picture)))["duration"] == pytest.approx(1, abs=0.2)
+    assert all(str(path) in capsys.readouterr().out for path in (first,))
+
+
+def test_the_picture_alone_on_request(run):
+    (path,) = watch_run(run, 1, seed=5, plain=True)
+    assert next(imageio_ffmpeg.read_frames(str(path)))["size"] == (840, 840)
+
+
+def test_an_environment_that_cannot_render_is_refused_before_anything_is_made(run, monkeypatch):
+    monkeypatch.setattr("tests.pixel_game.Catch.render", lambda self: None)
+    before = sorted(run.rglob("*"))
+    with pytest.raises(FolderError, match=r"Catch-v0 cannot be shown.*gave no picture"):
+        watch_run(run, 1)
+    assert sorted(run.rglob("*")) == before
