@@ -453,6 +453,13 @@ def test_the_guard_puts_the_healthy_policy_back_three_times_and_then_ends_the_ru
         show(watcher, *[1.0] * 12, *FALL)
 
 
+def test_a_fork_that_falls_before_anything_is_confirmed_is_put_back_to_where_it_began():
+    watcher = guard("rollback")
+    show(watcher, *[1.0] * 12, *[0.0] * 12)
+    assert watcher.trainer.rollbacks == 1
+    assert watcher.trainer.rolled_back_to == 1
+
+
 def test_the_policy_that_is_put_back_had_no_evidence_against_it_for_long():
     watcher = guard("rollback")
     show(watcher, *RISE, *[1.0] * 200)

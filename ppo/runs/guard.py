@@ -36,13 +36,16 @@ class Guard:
         """
         if self.mode == "off":
             return
+        if self.mode == "rollback" and not self.kept:
+            # Of a run that has just begun there is nothing better; of a fork it is what was forked.
+            self.kept[HEALTHY] = self.trainer.learner()
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:
             self.told &= self.watch.evidence > 0
             if self.mode == "rollback":
                 self._keep()
-        elif self.mode == "rollback" and HEALTHY in self.kept:
+        elif self.mode == "rollback":
             self._roll_back(iteration.step)
         elif not self.told:
             self.told = True

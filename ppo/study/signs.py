@@ -12,6 +12,7 @@ BEFORE = 20  # entries that a band is made of
 FEWEST_BEFORE = 8  # of them with the quantity
 ALARM = 8.0  # deviations from the median, in two entries running
 RELATIVE_FLOOR = 0.05  # of the median, for what is not on a logarithmic scale
+LOST = 0.75  # of the level, for a single entry to be enough: one bad rollout is no sign
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def departure(
     spread = max(spread, quantity.floor, relative, 1e-12)
     deviations = (np.array(now) - median) / spread
     both = deviations[0] * deviations[1] > 0 and np.abs(deviations).min() >= alarm
-    once = quantity.once_below and deviations[0] <= -alarm
+    lost = median - now[0] >= LOST * abs(median)
+    once = quantity.once_below and deviations[0] <= -alarm and lost
     if not (both or once):
         return None
     return Departure(quantity, index, median, now[0], float(deviations[0]))

@@ -86,6 +86,12 @@ def test_nothing_is_found_in_a_healthy_log(tmp_path):
     assert "autopsy" not in text and "in the last" not in text
 
 
+def test_one_bad_rollout_is_no_sign(tmp_path):
+    rows = log()
+    rows[FAULT_AT]["rollout/points_per_step"] *= 0.5
+    assert "nothing left its own band" in explain(written(tmp_path / "run", rows))
+
+
 def test_a_fall_is_told_with_its_depth_the_minibatch_and_the_autopsy(tmp_path):
     rows = log(**FAULTS[signs.STEPS])
     for entry, row in enumerate(rows):
