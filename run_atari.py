@@ -156,7 +156,8 @@ def _settings(options: argparse.Namespace) -> params.Params:
     from ppo.envs import catalog
 
     if options.env:
-        return params.of_game(options.env, options.set, [catalog.check])
+        network = catalog.network_for(options.env)
+        return params.of_game(options.env, network, options.set, [catalog.check])
     return params.load(presets.find(options.pfile), options.set, [catalog.check])
 
 
@@ -195,7 +196,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help=f"train with a JSON params file, or with a preset: {', '.join(presets.names())}",
     )
-    does.add_argument("--env", metavar="ID", help="train on a game with the default settings")
+    does.add_argument(
+        "--env",
+        metavar="ID",
+        help="train on a game with the default settings; with the network mlp where observations "
+        "are flat",
+    )
     does.add_argument(
         "--resume", action="store_true", help="resume from the newest valid checkpoint"
     )

@@ -1,39 +1,52 @@
 """Takes the README's pictures of TensorBoard: run `python -m docs.screenshots RUN`.
 
 It needs Chromium or Chrome, found in PATH or named by the variable BROWSER. RUN is the folder of a
-run with a video, or of several runs.
+run, or of several runs. If its log is progress.csv alone, as that of pretrained/pong, an event file
+is made in a temporary folder. The Images tab is taken only if there is a video.
 """
 
 import argparse
+import csv
+import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from ppo.files.folder import FolderError
+from docs.browser import Browser, BrowserError
+from ppo.files.folder import FolderError, RunFolder
+from ppo.files.log import Log
 from ppo.study import board
 
 DOCS = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-SIZE = (1400, 900)
-# How long the page's own clock runs before the picture is taken.
-MILLISECONDS = 20_000
+SIZE = (1300, 840)
+SECONDS = 12.0  # that a page is given to draw its curves
 # The picture, and the part of TensorBoard that it shows.
 PICTURES = {"tensorboard.png": "timeseries", "tensorboard-images.png": "images"}
+# TensorBoard as it is after a click that closes the panel on the right, without the table of
+# values below each chart.
+SETTINGS = {"timeSeriesSettingsPaneOpened": False, "stepSelectorEnabled": False}
+STORE = f"localStorage.setItem('_tb_global_settings', {json.dumps(json.dumps(SETTINGS))})"
 
 
-def take(run: Path, folder: Path) -> list[Path]:
-    """Take every picture; returns where they are. Raises FolderError, or CalledProcessError if the
-    browser fails.
-    """
-    program = browser()
-    taken = []
-    with board.served(run) as address:
+def take(run: Path, folder: Path, seconds: float = SECONDS) -> list[Path]:
+    """Take every picture; returns where they are. Raises FolderError, BrowserError, OSError."""
+    program, taken = browser(), []
+    with (
+        tempfile.TemporaryDirectory() as place,
+        board.served(with_events(run, Path(place))) as address,
+        Browser(program, SIZE) as page,
+    ):
+        page.visit(address.partition("?")[0], 1.0)
+        page.run(STORE)
         for name, part in PICTURES.items():
+            if part == "images" and next(run.rglob("videos/*.mp4"), None) is None:
+                continue
+            page.visit(f"{address.rpartition('#')[0]}#{part}", seconds)
             taken.append(folder / name)
-            _photograph(program, f"{address.rpartition('#')[0]}#{part}", taken[-1])
+            taken[-1].write_bytes(page.picture())
     return taken
 
 
@@ -46,17 +59,22 @@ def browser() -> str:
     raise FolderError(f"none of {', '.join(names)} is in PATH; name one by BROWSER=PROGRAM")
 
 
-def _photograph(program: str, address: str, picture: Path) -> None:
-    width, height = SIZE
-    with tempfile.TemporaryDirectory() as profile:
-        command = [
-            *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-            *(f"--user-data-dir={profile}", f"--window-size={width},{height}"),
-            *(f"--virtual-time-budget={MILLISECONDS}", f"--screenshot={picture}", address),
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-    if not picture.exists():
-        raise FolderError(f"{program} took no picture of {address}")
+def with_events(run: Path, place: Path) -> Path:
+    """The run, or else a copy of its log in ``place`` that TensorBoard can read."""
+    table = run / "progress.csv"
+    if not table.exists() or any(run.glob("events.out.tfevents.*")):
+        return run
+    copy = place / run.resolve().name
+    copy.mkdir()
+    shutil.copy(RunFolder(run).params, copy)
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    log = Log(copy, [tag for tag in rows[0] if tag != "step"], 0)
+    for row in rows:
+        scalars = {tag: float(value) for tag, value in row.items() if value and tag != "step"}
+        log.write(int(row["step"]), scalars)
+    log.close()
+    return copy
 
 
 def main() -> int:
@@ -68,7 +86,7 @@ def main() -> int:
     try:
         for picture in take(options.run, options.out):
             print(picture)
-    except (FolderError, subprocess.SubprocessError) as error:
+    except (FolderError, BrowserError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

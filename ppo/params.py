@@ -331,9 +331,11 @@ def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check
     return _checked(values, faults, overrides, checks)
 
 
-def of_game(env_id: str, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
-    """The defaults for a game, as ``load`` of a file that names nothing else."""
-    return _checked({"env_id": env_id}, [], overrides, checks)
+def of_game(
+    env_id: str, network: str, overrides: Sequence[str] = (), checks: Sequence[Check] = ()
+) -> Params:
+    """The defaults for a game and a network, as ``load`` of a file that names nothing else."""
+    return _checked({"env_id": env_id, "network": network}, [], overrides, checks)
 
 
 def _checked(
@@ -423,9 +425,11 @@ def _bad_keys(values: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _whole(key: str, value: Any) -> Any:
-    """1e6, a float in JSON, as the whole number that it is, where one is wanted."""
-    wanted = _form(key).type is int and isinstance(value, float) and value.is_integer()
-    return int(value) if wanted else value
+    """1e6, a float in JSON, as the whole number that it is, where one is wanted; beyond 2^53 not
+    every whole number is a float.
+    """
+    whole = isinstance(value, float) and value.is_integer() and abs(value) <= 2**53
+    return int(value) if whole and _form(key).type is int else value
 
 
 def _unknown(key: str, values: Mapping[str, Any]) -> str:

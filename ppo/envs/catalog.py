@@ -112,6 +112,23 @@ def _rom_name(env_id: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+def network_for(env_id: str) -> str:
+    """The network for a game if none is named: mlp for flat observations, else the default. Of an
+    id that ``check`` refuses it does not matter.
+    """
+    usual: str = Params.model_fields["network"].default
+    try:
+        game, _ = resolve(env_id)
+        if roms.is_rom(game):
+            return usual
+        environment = gymnasium.make(env_id)
+    except Exception:  # told by `check`
+        return usual
+    shape = environment.observation_space.shape
+    environment.close()
+    return "mlp" if shape is not None and len(shape) == 1 else usual
+
+
 def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
     if "network" in bad or pictures == (params.network != "mlp"):
         return []

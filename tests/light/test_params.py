@@ -225,7 +225,7 @@ def test_wrong_type_is_refused_with_the_right_one(tmp_path, key, value):
         ("num_envs", "int, at least 1, at most 1024"),
         ("clip_range", "float, above 0, below 1"),
         ("clip_rewards", "true or false"),
-        ("network", '"nature" or "a3c" or "mlp"'),
+        ("network", '"nature" or "a3c" or "impala" or "mlp"'),
         ("sticky_action_probability", "float, at least 0, below 1, or null"),
         ("seed", "int, at least 0, below 2147483648, or null"),
     ],
@@ -300,8 +300,8 @@ def test_whole_numbers_may_be_written_as_floats(tmp_path, text):
 
 
 def test_a_game_alone_has_the_defaults():
-    assert of_game("Breakout") == Params(env_id="Breakout")
-    assert of_game("Breakout", ["seed=4"]).seed == 4
+    assert of_game("Breakout", "a3c") == Params(env_id="Breakout", network="a3c")
+    assert of_game("Breakout", "a3c", ["seed=4", "network=nature"]).network == "nature"
 
 
 def test_derived_size_is_no_setting(tmp_path):

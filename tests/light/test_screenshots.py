@@ -1,26 +1,59 @@
-"""The pictures of the README, with a program in the browser's place that notes what it is asked."""
+"""The pictures of the README, with a program in the browser's place that notes what it is told."""
 
-import subprocess
+import contextlib
+import csv
+import json
+import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from docs import screenshots
+from docs.browser import BrowserError
 from ppo.files.folder import FolderError
 from ppo.files.log import Log
+from ppo.files.scalars import tags
+from ppo.params import Params
+from ppo.study import board
 
-BROWSER = """#!/bin/sh
-for argument; do
-    case "$argument" in --screenshot=*) echo "$@" > "${argument#--screenshot=}";; esac
-done
+# It answers every message, and gives as each picture what it was told before.
+BROWSER = f"""#!{sys.executable}
+import base64, json, os
+told, heard = [], b""
+while part := os.read(3, 65536):
+    heard += part
+    while b"\\0" in heard:
+        text, _, heard = heard.partition(b"\\0")
+        message = json.loads(text)
+        told.append(message)
+        data = base64.b64encode(json.dumps(told).encode()).decode()
+        result = {{"targetId": "t", "sessionId": "s", "data": data}}
+        event, answer = {{"method": "an.event"}}, {{"id": message["id"], "result": result}}
+        os.write(4, json.dumps(event).encode() + b"\\0" + json.dumps(answer).encode() + b"\\0")
 """
+
+
+ADDRESS = "http://localhost:6006/?pinnedCards=some#timeseries"
+
+
+@pytest.fixture(autouse=True)
+def served(monkeypatch) -> None:
+    """No TensorBoard, which takes seconds to start; test_board is about it."""
+    monkeypatch.setattr(board, "served", lambda run: contextlib.nullcontext(ADDRESS))
 
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    Log(tmp_path, ["train/loss"], 1).close()
-    (tmp_path / "params.json").write_text("{}")
-    return tmp_path
+    folder = tmp_path / "pong"
+    (folder / "videos").mkdir(parents=True)
+    (folder / "videos" / "step-0.mp4").write_bytes(b"")
+    log = Log(folder, tags(0, ["policy", "value"], ["0"]), 1)
+    log.write(8, {"rollout/ep_rew_mean": 3.0})
+    log.write(16, {"rollout/ep_rew_mean": 4.5, "train/loss": 0.25})
+    log.close()
+    (folder / "params.json").write_text(Params().to_json())
+    return folder
 
 
 def program(folder: Path, monkeypatch, script: str) -> None:
@@ -29,25 +62,49 @@ def program(folder: Path, monkeypatch, script: str) -> None:
     monkeypatch.setenv("BROWSER", str(folder / "browser"))
 
 
-def test_each_part_of_tensorboard_is_photographed(run, monkeypatch):
-    program(run, monkeypatch, BROWSER)
-    for path in screenshots.take(run, run):
-        asked = path.read_text()
-        part = screenshots.PICTURES[path.name]
-        assert "http://localhost:" in asked and asked.rstrip().endswith(f"#{part}")
-        assert "pinnedCards=" in asked and "--window-size=1400,900" in asked
+def test_each_part_of_tensorboard_is_photographed(run, tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, BROWSER)
+    taken = screenshots.take(run, tmp_path, seconds=0)
+    assert [path.name for path in taken] == list(screenshots.PICTURES)
+    for path in taken:
+        told = [message["params"] for message in json.loads(path.read_text())]
+        address = [params["url"] for params in told if "url" in params][-1]
+        assert address == ADDRESS.replace("timeseries", screenshots.PICTURES[path.name])
+        assert any(params.get("width") == screenshots.SIZE[0] for params in told)
+        assert any("timeSeriesSettingsPane" in params.get("expression", "") for params in told)
 
 
-def test_a_browser_that_fails_is_an_error(run, monkeypatch):
-    program(run, monkeypatch, "#!/bin/sh\nexit 1\n")
-    with pytest.raises(subprocess.CalledProcessError):
-        screenshots.take(run, run)
+def test_images_of_a_run_without_a_video_are_not_photographed(run, tmp_path, monkeypatch):
+    (run / "videos" / "step-0.mp4").unlink()
+    program(tmp_path, monkeypatch, BROWSER)
+    taken = screenshots.take(run, tmp_path, seconds=0)
+    assert [path.name for path in taken] == ["tensorboard.png"]
 
 
-def test_a_browser_that_takes_no_picture_is_an_error(run, monkeypatch):
-    program(run, monkeypatch, "#!/bin/sh\n")
-    with pytest.raises(FolderError, match="took no picture"):
-        screenshots.take(run, run)
+def test_log_that_is_a_table_alone_is_made_readable_for_tensorboard(run, tmp_path):
+    assert screenshots.with_events(run, tmp_path) == run
+    for path in run.glob("events.out.tfevents.*"):
+        path.unlink()
+    (tmp_path / "place").mkdir()
+    copy = screenshots.with_events(run, tmp_path / "place")
+    assert copy.name == run.name and not list(run.glob("events.out.tfevents.*"))
+    events = EventAccumulator(str(copy))
+    events.Reload()
+    found = {event.step: event.tensor_proto.float_val[0] for event in events.Tensors(SCORE)}
+    with open(run / "progress.csv", newline="") as file:
+        wanted = {int(row["step"]): float(row[SCORE]) for row in csv.DictReader(file)}
+    assert found == wanted == {8: 3.0, 16: 4.5}
+
+
+SCORE = "rollout/ep_rew_mean"
+
+
+@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nhead -c 9 <&3; exit 0\n"])
+def test_a_browser_that_ends_is_an_error(run, tmp_path, monkeypatch, script):
+    program(tmp_path, monkeypatch, script)
+    with pytest.raises(BrowserError, match="ended"):
+        screenshots.take(run, tmp_path, seconds=0)
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_without_a_browser_the_script_says_how_to_name_one(run, monkeypatch):

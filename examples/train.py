@@ -1,0 +1,27 @@
+"""Train from Python, then use the policy: python examples/train.py PFILE LOGDIR [KEY=VALUE ...]"""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ppo import checkpoint, model, params, train
+
+pfile, logdir, *overrides = sys.argv[1:]
+settings = params.load(pfile, overrides)
+train.run(settings, logdir)
+
+with open(Path(logdir, "progress.csv"), newline="") as table:
+    entry = list(csv.DictReader(table))[-1]
+print(f"step {entry['step']}: score {entry['rollout/ep_rew_mean'] or 'of no whole game yet'}")
+
+weights = checkpoint.load_weights(logdir)
+shape = (settings.screen_size, settings.screen_size, settings.frame_stack)
+actions = weights[-1].size  # the biases of the policy's head
+scaling = settings.picture_scaling
+network = model.build(shape, actions, settings.network, picture_scaling=scaling)
+network.set_weights(weights)
+logits, values = network(np.zeros((1, *shape), np.uint8))
+print("probabilities of the actions on a black screen:", tf.nn.softmax(logits)[0].numpy().round(3))
