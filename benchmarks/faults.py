@@ -57,7 +57,7 @@ def _with_settings(**changes: object) -> Callable[[Trainer], None]:
         learner.params = learner.params.model_copy(update=changes)
         for part, function in ((learner.updater, "_update"), (learner.diagnostics, "_measure")):
             part.params = learner.params
-            part._graph = tf.function(getattr(part, function))
+            part._graph = tf.function(getattr(part, function), autograph=False)
 
     return change
 

@@ -33,7 +33,7 @@ class Diagnostics:
         activations = [network.get_layer(layer).output for layer in self._trunk]
         self._with_activations = keras.Model(network.input, [*network.outputs, *activations])
         self._last = keras.Model(network.input, [policy_trunk[-1].input, policy_trunk[-1].output])
-        self._graph: Callable = tf.function(self._measure)
+        self._graph: Callable = tf.function(self._measure, autograph=False)
 
     def measure(
         self, batch: Batch, key: np.ndarray, clip_range: float, smoothed: np.ndarray
@@ -57,7 +57,7 @@ class Diagnostics:
     def _measure(
         self, whole: Batch, key: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], ...]:
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(whole.actions)), key)
+        order = tf.random.experimental.stateless_shuffle(tf.range(whole.actions.shape[0]), key)
         batch = whole.rows(order[: self.params.minibatch_size])
         with tf.GradientTape(persistent=True) as tape:
             logits, values, *activations = self._with_activations(batch.observations)
@@ -113,7 +113,7 @@ class Diagnostics:
         """Cosine of the policy part's gradients in the two halves of a shuffled rollout, each
         summed over pieces no larger than a minibatch; NaN for a rollout of one sample.
         """
-        half = len(order) // 2
+        half = order.shape[0] // 2
         if not half:
             return tf.constant(np.nan, tf.float32)
         pieces = -(-half // self.params.minibatch_size)

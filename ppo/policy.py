@@ -34,13 +34,13 @@ class Policy:
     def __init__(self, network: keras.Model, shards: int = 1, choice: Choice = "sampled"):
         self.network, self.choice = network, choice
         self._shards = shards
-        self._graph: Callable = tf.function(self._decide)
+        self._graph: Callable = tf.function(self._decide, autograph=False)
         # Cached by shape: for a small network tf.function's own lookup takes a fifth of a call.
         self._found = functools.cache(self._concrete)
         self._values: Callable = tf.function(
-            lambda observations: network(observations)[1], reduce_retracing=True
+            lambda observations: network(observations)[1], autograph=False, reduce_retracing=True
         )
-        self._outlook: Callable = tf.function(self._expect, reduce_retracing=True)
+        self._outlook: Callable = tf.function(self._expect, autograph=False, reduce_retracing=True)
 
     def choosing(self, choice: Choice) -> "Policy":
         """The same network, with actions chosen in this way."""

@@ -112,6 +112,26 @@ class _Record(NamedTuple):
     minibatches: tf.Tensor
 
 
+class _Minibatch(NamedTuple):
+    """The result of a minibatch; ``applied`` says whether its step was made."""
+
+    means: tf.Tensor  # [MEANS]
+    maxima: tf.Tensor  # [Maxima]
+    smoothed: tf.Tensor
+    finite: tf.Tensor
+    applied: tf.Tensor
+
+
+class _Carried(NamedTuple):
+    """What one minibatch hands to the next, beside the weights."""
+
+    smoothed: tf.Tensor
+    finite: tf.Tensor
+    proceed: tf.Tensor
+    kls: tf.Tensor  # [epochs x minibatches]
+    seen: tf.Tensor  # minibatches so far
+
+
 class Updater:
     """Network and optimiser of a run, and the compiled update of both; a minibatch is computed
     in ``shards`` parallel slices.
@@ -128,7 +148,7 @@ class Updater:
         self.adam = Adam(self.weights, params.adam_epsilon, *betas)
         self._limits_drift = params.feature_drift_coef > 0
         self._network = model.with_last_inputs(network) if self._limits_drift else network
-        self._graph: Callable = tf.function(self._update)
+        self._graph: Callable = tf.function(self._update, autograph=False)
 
     def update(
         self,
@@ -158,6 +178,8 @@ class Updater:
             bool(record.finite),
         )
 
+    # Loops and conditions are written with TensorFlow's operations: to translate those of Python
+    # took three seconds of every start.
     def _update(
         self,
         batch: Batch,
@@ -166,42 +188,41 @@ class Updater:
         clip_range: tf.Tensor,
         smoothed: tf.Tensor,
     ) -> _Record:
-        # The loops carry the statistics as vectors, each accumulated by one operation.
         p = self.params
         if p.adam_reset:
             self.adam.reset()
         weights = self._weights_by_layer()
         features = self._features(batch) if self._limits_drift else None
-        means, maxima = tf.zeros([p.num_epochs, len(MEANS)]), tf.zeros([p.num_epochs, NUM_MAXIMA])
-        kls = tf.zeros(p.num_epochs * p.num_minibatches)
-        epochs, seen = tf.constant(0), tf.constant(0)
-        finite, proceed = tf.constant(True), tf.constant(True)
-        while epochs < p.num_epochs and proceed:
+
+        def step(rows: tf.Tensor, smoothed: tf.Tensor) -> _Minibatch:
+            old_features = None if features is None else tf.gather(features, rows)
+            return self._minibatch(
+                batch.rows(rows), old_features, learning_rate, clip_range, smoothed
+            )
+
+        def epoch(
+            epochs: tf.Tensor, means: tf.Tensor, maxima: tf.Tensor, carried: _Carried
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Carried]:
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(p.batch_size), tf.stack([key[0], key[1] + epochs])
             )
             rows = tf.reshape(order, [p.num_minibatches, p.minibatch_size])
-            sums, tops = tf.zeros(len(MEANS)), tf.zeros(NUM_MAXIMA)
-            minibatch = tf.constant(0)
-            while minibatch < p.num_minibatches and proceed:
-                old_features = None if features is None else tf.gather(features, rows[minibatch])
-                of_minibatch, highest, smoothed, finite, proceed = self._minibatch(
-                    batch.rows(rows[minibatch]), old_features, learning_rate, clip_range, smoothed
-                )
-                sums, tops = sums + of_minibatch, tf.maximum(tops, highest)
-                kls = tf.where(tf.range(len(kls)) == seen, of_minibatch[KL], kls)
-                minibatch += 1
-                seen += 1
-            limited = p.minibatch_kl_limit is not None
-            epoch_means = sums / (tf.cast(minibatch, tf.float32) if limited else p.num_minibatches)
+            of_epoch, highest, carried = self._epoch(rows, step, carried)
             here = tf.one_hot(epochs, p.num_epochs)[:, tf.newaxis]
-            means, maxima = means + here * epoch_means, maxima + here * tops
-            if p.target_kl is not None:
-                enough = self.workers.mean(epoch_means[KL]) > p.target_kl
-                if p.target_kl_if_improved:
-                    enough = enough and self.workers.mean(epoch_means[GAIN]) > 0
-                proceed = proceed and not enough
-            epochs += 1
+            return epochs + 1, means + here * of_epoch, maxima + here * highest, carried
+
+        kls = tf.zeros(p.num_epochs * p.num_minibatches)
+        start = _Carried(smoothed, tf.constant(True), tf.constant(True), kls, tf.constant(0))
+        epochs, means, maxima, end = tf.while_loop(
+            lambda epochs, means, maxima, carried: (epochs < p.num_epochs) & carried.proceed,
+            epoch,
+            (
+                tf.constant(0),
+                tf.zeros([p.num_epochs, len(MEANS)]),
+                tf.zeros([p.num_epochs, NUM_MAXIMA]),
+                start,
+            ),
+        )
         moved = [
             flight.layer_step(before, after, learning_rate)
             for before, after in zip(weights, self._weights_by_layer(), strict=True)
@@ -209,8 +230,49 @@ class Updater:
         # A finite gradient can still overflow the optimiser, or a weight.
         state = [*self.weights, *self.adam.first, *self.adam.second]
         all_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in state])
-        finite = finite and self.workers.every(all_finite)
-        return _Record(means, maxima, kls, tf.stack(moved), smoothed, finite, epochs, seen)
+        finite = end.finite & self.workers.every(all_finite)
+        return _Record(
+            means, maxima, end.kls, tf.stack(moved), end.smoothed, finite, epochs, end.seen
+        )
+
+    def _epoch(
+        self,
+        rows: tf.Tensor,
+        step: Callable[[tf.Tensor, tf.Tensor], _Minibatch],
+        carried: _Carried,
+    ) -> tuple[tf.Tensor, tf.Tensor, _Carried]:
+        """Minibatches of the given rows, [minibatches, samples]: the mean of their means, the
+        largest of their maxima, and what is carried into the next epoch.
+        """
+        p = self.params
+
+        def minibatch(
+            number: tf.Tensor, sums: tf.Tensor, tops: tf.Tensor, carried: _Carried
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Carried]:
+            made = step(rows[number], carried.smoothed)
+            here = tf.range(carried.kls.shape[0]) == carried.seen
+            kls = tf.where(here, made.means[KL], carried.kls)
+            carried = _Carried(made.smoothed, made.finite, made.applied, kls, carried.seen + 1)
+            return number + 1, sums + made.means, tf.maximum(tops, made.maxima), carried
+
+        number, sums, tops, carried = tf.while_loop(
+            lambda number, sums, tops, carried: (number < p.num_minibatches) & carried.proceed,
+            minibatch,
+            (tf.constant(0), tf.zeros(len(MEANS)), tf.zeros(NUM_MAXIMA), carried),
+        )
+        limited = p.minibatch_kl_limit is not None
+        means = sums / (tf.cast(number, tf.float32) if limited else p.num_minibatches)
+        return means, tops, carried._replace(proceed=carried.proceed & self._goes_on(means))
+
+    def _goes_on(self, means: tf.Tensor) -> tf.Tensor:
+        """Whether another epoch may follow one with these means."""
+        p = self.params
+        if p.target_kl is None:
+            return tf.constant(True)
+        enough = self.workers.mean(means[KL]) > p.target_kl
+        if p.target_kl_if_improved:
+            enough &= self.workers.mean(means[GAIN]) > 0
+        return ~enough
 
     def _minibatch(
         self,
@@ -219,12 +281,9 @@ class Updater:
         learning_rate: tf.Tensor,
         clip_range: tf.Tensor,
         smoothed: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> _Minibatch:
         """One gradient step. A gradient that is not finite is not applied, nor is one of a
         minibatch beyond the KL limit.
-
-        Returns the means, the maxima, the value rescaling's state, whether all was finite, and
-        whether the step was made.
         """
         p = self.params
         with tf.GradientTape() as tape:
@@ -241,12 +300,16 @@ class Updater:
         applied = finite
         if p.minibatch_kl_limit is not None:
             kl = self.workers.mean(result.means.approx_kl)
-            applied = finite and kl <= p.minibatch_kl_limit
-        if applied:
+            applied &= kl <= p.minibatch_kl_limit
+
+        def apply() -> tf.Operation:
             clipped, _ = tf.clip_by_global_norm(gradients, p.max_grad_norm, norm)
             self.adam.apply(clipped, learning_rate)
+            return tf.no_op()
+
+        tf.cond(applied, apply, tf.no_op)
         means = tf.stack([*result.means, norm, flight.cut_share(norm, p.max_grad_norm)])
-        return means, tf.stack(result.maxima), result.smoothed, finite, applied
+        return _Minibatch(means, tf.stack(result.maxima), result.smoothed, finite, applied)
 
     def _weights_by_layer(self) -> list[list[tf.Tensor]]:
         """The weights as they are now, layer by layer."""
