@@ -56,7 +56,8 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     set_environment()
     _check_temporary_folder()
     with _stderr_held_back():
-        import keras
+        with _hidden("matplotlib"):  # Keras would import it for figures: an eighth of a start
+            import keras
         import tensorflow as tf
 
         _check_keras(keras)
@@ -121,6 +122,19 @@ def _set_threads(tf: object, threads: int) -> None:
                 "TensorFlow has already run in this process with several threads per operation, "
                 "which would change the run's bits; start the run first, or in its own process"
             ) from error
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Let whoever can do without a package do without it, unless it is imported already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]  # Python's way to make an import fail
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 @contextmanager
