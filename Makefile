@@ -28,7 +28,7 @@ board: .venv/installed
 test: lint types check
 
 quick: lint types
-	$(RUN) -m pytest -n 2 --dist=worksteal tests/light
+	$(RUN) -m pytest -n 2 --dist=loadgroup tests/light
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .
@@ -38,7 +38,7 @@ types: .venv/installed-dev
 	.venv/bin/mypy
 
 check: .venv/installed-dev
-	$(RUN) -m pytest -n 2 --dist=worksteal
+	$(RUN) -m pytest -n 2 --dist=loadgroup
 
 mutants: .venv/installed-mutants
 	rm -rf mutants

@@ -63,7 +63,7 @@ class Diagnostics:
             logits, values, *activations = self._with_activations(batch.observations)
             parts = self._objective(logits, values, batch, clip_range, smoothed)
         policy, value = (
-            {layer: _gradients(tape, part, weights) for layer, weights in self._layers.items()}
+            tape.gradient(part, self._layers, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             for part in (parts.policy_part, parts.value_part)
         )
         norms = {
@@ -137,13 +137,6 @@ class Diagnostics:
             )
 
         return flight.cosine(half_of(rows[:pieces]), half_of(rows[pieces:]))
-
-
-def _gradients(
-    tape: tf.GradientTape, part: tf.Tensor, weights: list[tf.Variable]
-) -> list[tf.Tensor]:
-    """A part's gradients; zero for a layer that does not enter it."""
-    return tape.gradient(part, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 def _dead_share(activations: tf.Tensor) -> tf.Tensor:

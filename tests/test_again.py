@@ -10,6 +10,8 @@ from ppo.play.replay import Replay, save
 from ppo.replay import main
 from tests.rules import rules_for
 
+pytestmark = pytest.mark.xdist_group("again")  # made once: what its tests share
+
 BERZERK = rules_for("berzerk", max_frames_per_game=123)
 
 

@@ -22,6 +22,8 @@ from ppo.study.forks import Plan
 from ppo.study.history import HistoryError
 from tests.light.test_explain import written
 
+pytestmark = pytest.mark.xdist_group("autopsy")  # made once: what its tests share
+
 ROOT = Path(__file__).parents[1]
 CATCH = resolved(
     Params(

@@ -23,6 +23,8 @@ from ppo.checkpoint import decode, load_weights
 from ppo.files.folder import RunFolder
 from ppo.play import replay
 
+pytestmark = pytest.mark.xdist_group("command")  # made once: what its tests share
+
 ROOT = Path(__file__).parents[1]
 COMMAND = ROOT / "run_atari.py"
 

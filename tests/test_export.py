@@ -17,6 +17,8 @@ from ppo.play.agent import TrainedAgent, load_agent
 from ppo.play.replay import Replay
 from ppo.portable import portable
 
+pytestmark = pytest.mark.xdist_group("export")  # made once: what its tests share
+
 ROOT = Path(__file__).resolve().parent.parent
 PONG = ROOT / "pretrained" / "pong"
 

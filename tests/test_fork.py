@@ -11,6 +11,8 @@ from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
 from ppo.params import ParamsError
 from ppo.study import curves, drill
 
+pytestmark = pytest.mark.xdist_group("fork")  # made once: what its tests share
+
 SETTINGS = drill.SHORT_CART_POLE | {
     "total_steps": 1536,
     "checkpoint_interval": 256,

@@ -23,6 +23,8 @@ from ppo.play import replay
 from ppo.study import drill
 from tests.light.test_params import KEYS, SOUND, VALUES
 
+pytestmark = pytest.mark.xdist_group("malformed")  # made once: what its tests share
+
 MANY = settings(
     max_examples=300,
     deadline=None,

@@ -12,6 +12,8 @@ from ppo.play.recorder import Recorder
 from ppo.play.replay import Replay
 from tests.rules import rules_for
 
+pytestmark = pytest.mark.xdist_group("recorder")  # made once: what its tests share
+
 RULES = rules_for("pong", max_frames_per_game=42)
 
 

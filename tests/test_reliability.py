@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -25,27 +26,37 @@ def test_drill(name, scenario, tmp_path):
     scenario(tmp_path)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_two_equal_runs_have_equal_fingerprints(threads, tmp_path):
-    settings = drill.SHORT_CART_POLE | {"threads": threads}
-    for name in ("first", "second"):
-        code, output = drill.run(tmp_path / name, settings)
-        assert code == 0, output
-    assert drill.fingerprint(tmp_path / "first") == drill.fingerprint(tmp_path / "second")
+@pytest.fixture(scope="module")
+def cart_pole(tmp_path_factory) -> Path:
+    """A finished run of CartPole."""
+    logdir = tmp_path_factory.mktemp("cart_pole") / "run"
+    code, output = drill.run(logdir, drill.SHORT_CART_POLE)
+    assert code == 0, output
+    return logdir
 
 
-def test_a_fingerprint_tells_runs_apart(tmp_path):
-    for name, seed in (("first", 1), ("second", 2)):
-        assert drill.run(tmp_path / name, drill.SHORT_CART_POLE | {"seed": seed})[0] == 0
-    assert drill.fingerprint(tmp_path / "first") != drill.fingerprint(tmp_path / "second")
-
-
-def test_a_path_with_spaces_and_other_alphabets(tmp_path):
+@pytest.mark.xdist_group("cart_pole")
+def test_two_equal_runs_have_equal_fingerprints_wherever_they_are(cart_pole, tmp_path):
     logdir = tmp_path / "läufe und 走る" / "ein lauf"
     logdir.parent.mkdir()
     code, output = drill.run(logdir, drill.SHORT_CART_POLE)
     assert code == 0, output
+    assert drill.fingerprint(logdir) == drill.fingerprint(cart_pole)
     assert drill.run(logdir, None)[0] == 0
+
+
+@pytest.mark.xdist_group("cart_pole")
+def test_a_fingerprint_tells_runs_apart(cart_pole, tmp_path):
+    assert drill.run(tmp_path / "run", drill.SHORT_CART_POLE | {"seed": 6})[0] == 0
+    assert drill.fingerprint(tmp_path / "run") != drill.fingerprint(cart_pole)
+
+
+def test_two_equal_runs_with_two_threads_have_equal_fingerprints(tmp_path):
+    settings = drill.SHORT_CART_POLE | {"threads": 2, "total_steps": 1024}
+    for name in ("first", "second"):
+        code, output = drill.run(tmp_path / name, settings)
+        assert code == 0, output
+    assert drill.fingerprint(tmp_path / "first") == drill.fingerprint(tmp_path / "second")
 
 
 def test_clock_of_a_run_begins_with_its_command_and_goes_on_over_a_resume(tmp_path):
@@ -143,7 +154,7 @@ train.run(params.Params(**json.loads(sys.argv[2])), sys.argv[1])
 
 
 def test_a_run_from_python_has_the_bits_of_the_command(tmp_path):
-    settings = drill.SHORT_PONG | {"total_steps": 256, "threads": 2}
+    settings = drill.SHORT_PONG | {"total_steps": 256, "threads": 2, "video_interval": 0}
     assert drill.run(tmp_path / "command", settings)[0] == 0
     line = [sys.executable, "-c", FROM_PYTHON, str(tmp_path / "python"), json.dumps(settings)]
     bare = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
@@ -198,9 +209,9 @@ def test_observations_that_are_nan_end_with_four_and_what_was_saved_stays(tmp_pa
     assert all(np.isfinite(array).all() for array in weights)
 
 
-def test_an_evaluation_of_weights_that_are_nan_ends_with_four(tmp_path):
-    logdir = tmp_path / "run"
-    assert drill.run(logdir, drill.SHORT_CART_POLE | {"total_steps": 256})[0] == 0
+@pytest.mark.xdist_group("cart_pole")
+def test_an_evaluation_of_weights_that_are_nan_ends_with_four(cart_pole, tmp_path):
+    logdir = shutil.copytree(cart_pole, tmp_path / "run")
     folder = RunFolder(logdir)
     saved = checkpoint.newest(folder)
     arrays = {

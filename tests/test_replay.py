@@ -16,6 +16,8 @@ from ppo.play.replay import Replay, ReplayError, frames, load, play, save, verif
 from ppo.process.signals import Interrupted
 from tests.rules import rules_for
 
+pytestmark = pytest.mark.xdist_group("replay")  # made once: what its tests share
+
 BERZERK = rules_for("berzerk")  # short games, points early on
 
 

@@ -12,6 +12,8 @@ from ppo.play.replay import load
 from ppo.play.watch import watch_run
 from tests.pixel_game import SIZE
 
+pytestmark = pytest.mark.xdist_group("watch")  # made once: what its tests share
+
 CATCH = Params(
     env_id="tests.pixel_game:Catch-v0",
     network="a3c",
