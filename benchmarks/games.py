@@ -108,13 +108,8 @@ def go_sb3(run: GameRun, steps: int, python: Path, call: Call) -> int:
         return call([str(part) for part in command], stdout=log, stderr=log)
 
 
-def train(options: argparse.Namespace, children: Children) -> list[str]:
-    """Make all runs; returns a line for each that failed. Raises ParamsError with all faults."""
-    faults = argument_faults(options)
-    runs = [] if faults else plan(options)
-    if faults := faults or [*dict.fromkeys(itertools.chain(*map(run_faults, runs)))]:
-        raise ParamsError(faults)
-    create(options.logdir)
+def train(options: argparse.Namespace, runs: Sequence[GameRun], children: Children) -> list[str]:
+    """Make all runs; returns a line for each that failed."""
     if options.sb3:
         return run_all(
             runs,
@@ -128,7 +123,13 @@ def train(options: argparse.Namespace, children: Children) -> list[str]:
 
 def argument_faults(options: argparse.Namespace) -> list[str]:
     """What is wrong with the arguments, whatever the settings mean."""
-    faults = logdir_faults(options.logdir) + seed_faults(options.seeds)
+    faults = logdir_faults(options.logdir)
+    if options.page:
+        faults += games_page.faults(options.page, place_of(options.logdir))
+    if options.only_table:
+        there = faults or options.logdir.is_dir()
+        return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
+    faults += seed_faults(options.seeds)
     games = options.games.split(",")
     for game in sorted({game for game in games if games.count(game) > 1}):
         faults.append(f"--games: {game} is given twice; a seed makes one run of it")
@@ -160,12 +161,17 @@ def write(logdir: Path, page: Path | None) -> None:
     """Write and print the table of everything that has finished in the folder."""
     results, missing = read(logdir)
     found = games_table.tables(results)
-    text = games_table.markdown(found, missing) if found else "No run has finished yet."
+    text = games_table.markdown(found, missing) or "There is no run yet."
     print(text, flush=True)
     write_whole(logdir / "games.md", f"{text}\n".encode())
     write_whole(logdir / "games.json", games_table.as_json(results, found).encode())
     if page:
-        games_page.insert(page, logdir.resolve().name, text)
+        games_page.insert(page, place_of(logdir), text)
+
+
+def place_of(logdir: Path) -> str:
+    """What a page calls the place of the folder's table."""
+    return logdir.resolve().name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,9 +179,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, children = parse(arguments), Children()
     try:
         with on_stop(signal.default_int_handler):
-            if options.page:
-                games_page.check(options.page, options.logdir.resolve().name)
-            failed = [] if options.only_table else train(options, children)
+            faults = argument_faults(options)
+            runs = [] if faults or options.only_table else plan(options)
+            faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
+            if faults:
+                raise ParamsError(faults)
+            create(options.logdir)
+            failed = train(options, runs, children)
             if not children.stopped:
                 write(options.logdir, options.page)
     except ParamsError as error:

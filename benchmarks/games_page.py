@@ -4,19 +4,20 @@ import re
 from pathlib import Path
 
 from ppo.files.folder import write_whole
-from ppo.params import ParamsError
 
 
-def check(page: Path, name: str) -> None:
-    """Raise ParamsError unless the page has a place of that name."""
-    if not _place(name).search(page.read_text()):
-        begin, end = _comments(name)
-        raise ParamsError([f"{page} has no place for it; put {begin} and, below, {end} into it"])
+def faults(page: Path, name: str) -> list[str]:
+    """Why the page has no place of that name, if it has none."""
+    begin, end = _comments(name)
+    try:
+        found = _place(name).search(page.read_text())
+    except (OSError, ValueError) as error:
+        return [f"--page={page} cannot be read: {getattr(error, 'strerror', None) or error}"]
+    return [] if found else [f"{page} has no place for it; put {begin} and {end} into it"]
 
 
 def insert(page: Path, name: str, text: str) -> None:
-    """Replace what is in the place of that name. Raises ParamsError if there is none."""
-    check(page, name)
+    """Replace what is in the place of that name."""
     begin, end = _comments(name)
     before = page.read_text()
     after = _place(name).sub(lambda _: f"{begin}\n\n{text}\n\n{end}", before)

@@ -3,14 +3,18 @@
 import csv
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 
+from benchmarks.aggregates import interval_of_runs
 from ppo.envs import catalog, human
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
+from ppo.play.evaluate import interval
 from ppo.play.games import POLICIES
 from ppo.study import curves
 
@@ -60,7 +64,7 @@ def run_folder(game: str, seed: int) -> str:
 
 
 def read(logdir: Path) -> tuple[list[Result], list[str]]:
-    """All finished runs of a folder, and a line for each that is not finished."""
+    """All runs of a folder that are evaluated at their end, and the folders of the others."""
     results, missing = [], []
     for folder in sorted(path for path in logdir.glob("*/*") if path.is_dir()):
         parts = SETTINGS_FOLDER.fullmatch(folder.parent.name), RUN_FOLDER.fullmatch(folder.name)
@@ -69,7 +73,7 @@ def read(logdir: Path) -> tuple[list[Result], list[str]]:
             if found:
                 results.append(found)
             else:
-                missing.append(f"{folder.relative_to(logdir)} has not been evaluated at its end")
+                missing.append(str(folder.relative_to(logdir)))
     return results, missing
 
 
@@ -86,12 +90,18 @@ def read_run(folder: Path) -> Result | None:
     steps = {int(line["step"]) for line in found.values()}
     if len(steps) > 1 or max(steps) < total_steps:
         return None
-    scores = {name: [float(score) for score in line["scores"]] for name, line in found.items()}
+    scores = {str(name): [*map(float, line["scores"])] for name, line in found.items()}
     game, seed = run["game"], int(run["seed"])
     env_id = _env_id(folder) or env_of(game)
     return Result(
         settings["settings"], total_steps, game, env_id, seed, max(steps), seconds / 60, scores
     )
+
+
+def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The 95 percent interval of the mean score of a game's runs; of a single one that of its
+    evaluation."""
+    return interval_of_runs(runs) if len(runs) > 1 else interval(np.array(runs[0]))
 
 
 def seconds_of(folder: Path) -> float | None:

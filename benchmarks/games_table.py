@@ -8,11 +8,8 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
-from benchmarks.aggregates import AGGREGATES, Estimate, aggregates, interval_of_runs
-from benchmarks.games_results import Result
-from ppo.play.evaluate import interval
+from benchmarks.aggregates import AGGREGATES, Estimate, aggregates
+from benchmarks.games_results import Result, interval_of
 from ppo.play.games import POLICIES
 
 
@@ -66,8 +63,9 @@ def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
     """The tables as a part of a page, with an overview of all kinds of settings first."""
     parts = [_overview(found)] if len(found) > 1 else []
     parts += [_section(table) for table in found]
-    unfinished = [f"- {line}" for line in missing]
-    return "\n\n".join([*parts, *(["\n".join(["Not in it:", *unfinished])] if unfinished else [])])
+    if unfinished := [f"- {line}" for line in missing]:
+        parts.append("\n".join(["Not finished:", "", *unfinished]))
+    return "\n\n".join(parts)
 
 
 def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
@@ -112,8 +110,7 @@ def _row(game: str, runs: Sequence[Result]) -> Row:
 def _score(runs: Sequence[Result], policy: str) -> Score:
     scores = [run.scores[policy] for run in runs]
     mean = fmean(map(fmean, scores))
-    low, high = interval_of_runs(scores) if len(runs) > 1 else interval(np.array(scores[0]))
-    return Score(mean, low, high, runs[0].normalized(mean))
+    return Score(mean, *interval_of(scores), runs[0].normalized(mean))
 
 
 def _of_human(runs: Sequence[Result], policy: str) -> list[float]:
