@@ -147,9 +147,12 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
 def run_faults(run: GameRun) -> list[str]:
     """Why a run cannot begin, or go on in its folder."""
     try:
-        changed = changes(run, run.params)
+        params = run.params
+        changed = changes(run, params)
     except ParamsError as error:
         return error.faults
+    if params.stop_at_score is not None:
+        return ["stop_at_score: the runs of a table have the same steps; set it to null"]
     return [
         f"{run.folder} holds a run with another {key} than {value!r}; remove it, or use another "
         "--logdir"

@@ -148,7 +148,8 @@ def _section(table: Table) -> str:
             cells += [f"{points(score.mean)} {between}", _plain(score.human_normalized)]
         lines.append(f"| {' | '.join([*cells, f'{row.minutes:.1f}'])} |")
     if table.counted:
-        lines += ["", f"| of {table.counted} games, human-normalised | sampled | greedy |"]
+        games = f"{table.counted} game{'s' * (table.counted > 1)}"
+        lines += ["", f"| of {games}, human-normalised | sampled | greedy |"]
         lines.append("| --- | --- | --- |")
         for name in AGGREGATES:
             numbers = [_estimate(table.over[policy][name]) for policy in POLICIES["both"]]
@@ -158,17 +159,17 @@ def _section(table: Table) -> str:
 
 def points(score: float) -> str:
     """A score, as exactly as its size asks for."""
-    return f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.1f}"
+    return f"{score:,.0f}" if abs(score) >= 1000 else f"{score:z.1f}"
 
 
 def _plain(number: float | None) -> str:
-    return "-" if number is None else f"{number:.2f}"
+    return "-" if number is None else f"{number:z.2f}"
 
 
 def _estimate(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
     if estimate.interval is None:
-        return f"{estimate.value:.2f}"
+        return f"{estimate.value:z.2f}"
     low, high = estimate.interval
-    return f"{estimate.value:.2f} ({low:.2f} to {high:.2f})"
+    return f"{estimate.value:z.2f} ({low:z.2f} to {high:z.2f})"

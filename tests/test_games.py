@@ -111,6 +111,9 @@ def test_every_fault_of_the_arguments_is_listed_before_anything_is_created(tmp_p
     )
     said = capsys.readouterr().err
     assert "BreakoutNoFrameskip-v4" in said and "did you mean gamma?" in said
+    stops = ["--games=Pong", "--steps=9", "--set", "stop_at_score=1", f"--logdir={logdir}"]
+    assert games.main(stops) == 2
+    assert capsys.readouterr().err.startswith("stop_at_score: ")
     assert not logdir.exists()
 
 
@@ -130,7 +133,8 @@ def test_line_of_a_preset_is_read_from_its_runs_and_refused_for_others(tmp_path)
 
 
 def test_scores_are_shown_as_exactly_as_their_size_asks_for():
-    assert [games_table.points(score) for score in (-20.66, 999.94, 12345.6)] == [
+    assert [games_table.points(score) for score in (-0.01, -20.66, 999.94, 12345.6)] == [
+        "0.0",
         "-20.7",
         "999.9",
         "12,346",
