@@ -45,6 +45,8 @@ def _answer(options: argparse.Namespace, began: float) -> int:
             print(schema.describe(), end="")
         elif options.describe_params:
             listing.show(params.describe(), params.entries())
+        elif options.describe_presets:
+            listing.show(presets.describe(), presets.entries())
         elif options.describe_metrics:
             listing.show(scalars.describe(), scalars.entries())
         else:
@@ -265,6 +267,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="every setting: type, range, default, meaning; or a JSON schema of them, for editors",
     )
     does.add_argument(
+        "--describe-presets",
+        action="store_true",
+        help="every preset: its game, and the score that it was measured to reach, in which time",
+    )
+    does.add_argument(
         "--describe-metrics",
         action="store_true",
         help="every scalar: unit, meaning, healthy range, remedy",
@@ -319,8 +326,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     new = options.pfile or options.env
     if options.check and not new:
         parser.error("--check goes with --pfile or --env")
-    alone = options.check or options.describe_params or options.describe_metrics
-    if options.logdir is None and not alone:
+    describes = options.describe_params or options.describe_presets or options.describe_metrics
+    if options.logdir is None and not (options.check or describes):
         parser.error("--logdir=DIR is needed")
     if options.set and not (new or options.resume or options.fork):
         parser.error("--set goes with --pfile, --env, --resume or --fork")

@@ -17,7 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["ppo", "ppo.*"]),
-    package_data={"ppo": ["py.typed"], "ppo.presets": ["*.json"]},
+    package_data={"ppo": ["py.typed"], "ppo.presets": ["*.json", "*.jsonl"]},
     py_modules=["run_atari"],
     python_requires=">=3.11,<3.14",
     install_requires=(here / "requirements.txt").read_text().split(),

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ppo import presets
 from ppo.files.folder import RunFolder
 from ppo.params import load
 from ppo.process.device import default_threads
@@ -52,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pfile", type=Path, required=True)
+    parser.add_argument("--pfile", type=presets.find, required=True)
     parser.add_argument("--logdir", type=Path, required=True)
     parser.add_argument("--seeds", required=True, metavar="1,2,3")
     parser.add_argument("--score", type=float, required=True, help="of an evaluation")

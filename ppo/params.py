@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ppo import elsewhere
+from ppo import elsewhere, presets
 
 Schedule = Literal["linear", "constant"]
 
@@ -370,7 +370,8 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        return {}, [f"{path}: cannot be read ({reason}); give a JSON file of settings"]
+        remedy = f"give a JSON file of settings or a preset: {', '.join(presets.names())}"
+        return {}, [f"{path}: cannot be read ({reason}); {remedy}"]
     try:
         values, faults = _parse(text)
     except json.JSONDecodeError as error:

@@ -70,7 +70,8 @@ def run(installed: Path, *command: str) -> str:
 def test_wheel_holds_every_module_the_types_mark_and_the_presets(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ppo").rglob("*.py")}
-    assert modules | {"run_atari.py", "ppo/py.typed", "ppo/presets/pong.json"} <= names
+    presets = {"ppo/presets/pong.json", "ppo/presets/measured.jsonl"}
+    assert modules | {"run_atari.py", "ppo/py.typed"} | presets <= names
 
 
 def test_every_promised_import_works_and_comes_from_the_wheel(installed):
@@ -82,6 +83,7 @@ def test_every_promised_import_works_and_comes_from_the_wheel(installed):
 def test_command_answers(installed):
     assert run(installed, "run_atari", "--version") == f"ppo-atari {ppo.__version__}\n"
     assert "learning_rate\t" in run(installed, "run_atari", "--describe-params")
+    assert run(installed, "run_atari", "--describe-presets").startswith("pong\t")
     assert "usage" in run(installed, "python", "-m", "ppo.sweep", "--help")
     assert "usage" in run(installed, "python", "-m", "ppo.drill", "--help")
 

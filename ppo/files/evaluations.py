@@ -2,18 +2,38 @@
 
 import json
 from contextlib import suppress
+from typing import Any
 
 from ppo.files.folder import RunFolder
 
 
 def best(folder: RunFolder, policy: str, until: int) -> float | None:
-    """The best mean score of a policy's evaluations up to a step; None if there is none. Lines that
-    are none are passed over: the last one may have been cut off."""
+    """The best mean score of a policy's evaluations up to a step; None if there is none."""
     means = []
-    text = folder.evaluations.read_text(errors="replace") if folder.evaluations.exists() else ""
-    for line in text.splitlines():
+    for told in _lines(folder):
         with suppress(ValueError, KeyError, TypeError):
-            told = json.loads(line)
             if told["policy"] == policy and told["step"] <= until:
                 means.append(float(told["mean"]))
     return max(means, default=None)
+
+
+def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | None:
+    """The latest step's evaluation of a policy in so many games; None if there is none."""
+    found: dict[str, Any] | None = None
+    for told in _lines(folder):
+        with suppress(KeyError, TypeError):
+            fits = told["policy"] == policy and len(told["scores"]) == num_games
+            if fits and (found is None or told["step"] >= found["step"]):
+                found = told
+    return found
+
+
+def _lines(folder: RunFolder) -> list[Any]:
+    """What each line says. Lines that are none are passed over: the last one may have been cut
+    off."""
+    text = folder.evaluations.read_text(errors="replace") if folder.evaluations.exists() else ""
+    told = []
+    for line in text.splitlines():
+        with suppress(ValueError):
+            told.append(json.loads(line))
+    return told

@@ -80,13 +80,18 @@ class Evaluation:
         }
 
     def interval(self) -> tuple[float, float]:
-        """The 95 percent interval of the mean score, by bootstrap (Efron 1979), resampled with a
-        fixed seed so that the same scores give the same interval."""
-        rng = np.random.default_rng(0)
-        shape = RESAMPLES // 100, len(self.scores)  # a hundred at a time, to save memory
-        means = np.array([rng.choice(self.scores, shape).mean(axis=1) for _ in range(100)])
-        low, high = np.percentile(means, [2.5, 97.5])
-        return float(low), float(high)
+        """The 95 percent interval of the mean score."""
+        return interval(self.scores)
+
+
+def interval(scores: np.ndarray) -> tuple[float, float]:
+    """The 95 percent interval of the mean score, by bootstrap (Efron 1979), resampled with a fixed
+    seed so that the same scores give the same interval."""
+    rng = np.random.default_rng(0)
+    shape = RESAMPLES // 100, len(scores)  # a hundred at a time, to save memory
+    means = np.array([rng.choice(scores, shape).mean(axis=1) for _ in range(100)])
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def evaluate(

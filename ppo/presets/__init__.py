@@ -1,9 +1,53 @@
-"""Settings by name, as JSON files beside this one."""
+"""Settings by name, as JSON files beside this one, each with what it was measured to reach.
 
+``measured.jsonl`` has a line for each, which ``python -m benchmarks.measured`` writes.
+"""
+
+import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).parent
+MEASURED = FOLDER / "measured.jsonl"
+
+
+class Measured(NamedTuple):
+    """What runs of a preset reached: the mean score of whole games with its 95 percent interval."""
+
+    preset: str
+    seeds: list[int]
+    steps: int
+    games: int  # of each run
+    policy: str
+    score: float
+    low: float
+    high: float
+    minutes: float  # of a run, on the mean
+    threads: int
+    machine: str
+    date: str
+
+    @property
+    def env_id(self) -> str:
+        """The game."""
+        settings = json.loads((FOLDER / f"{self.preset}.json").read_text())
+        return str(settings["env_id"])
+
+    @property
+    def result(self) -> str:
+        """The score, as a line."""
+        return (
+            f"{self.env_id}: {self.score:.2f} (95 percent interval {self.low:.2f} to "
+            f"{self.high:.2f}) after {self.steps:,} steps, {self.minutes:.1f} minutes"
+        )
+
+    @property
+    def circumstances(self) -> str:
+        """How it was measured, as a line."""
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{self.games} games, {self.policy}; {seeds}; {threads}, {self.machine}, {self.date}"
 
 
 def names() -> list[str]:
@@ -16,3 +60,18 @@ def find(name_or_path: str) -> Path:
     is_file = os.path.exists(name_or_path)  # False for a path that the system refuses
     preset = name_or_path in names() and not is_file
     return FOLDER / f"{name_or_path}.json" if preset else Path(name_or_path)
+
+
+def measured() -> list[Measured]:
+    """What each preset was measured to reach."""
+    return [Measured(**json.loads(line)) for line in MEASURED.read_text().splitlines()]
+
+
+def describe() -> str:
+    """One line a preset: its name, what it reached, and how that was measured."""
+    return "".join(f"{line.preset}\t{line.result}\t{line.circumstances}\n" for line in measured())
+
+
+def entries() -> list[tuple[str, str, str]]:
+    """Each preset: its name, what it reached, and how that was measured."""
+    return [(line.preset, line.result, line.circumstances) for line in measured()]

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
@@ -15,21 +16,22 @@ from ppo.study.command import RUN_ATARI, Children, on_stop
 from ppo.study.grid import Run
 
 Call = Callable[..., int]
+OneRun = TypeVar("OneRun", bound=Run)
 
 
 def run_all(
-    runs: Sequence[Run],
+    runs: Sequence[OneRun],
     workers: int,
     children: Children,
-    done: Callable[[Run], bool],
-    go: Callable[[Run, Call], int],
+    done: Callable[[OneRun], bool],
+    go: Callable[[OneRun, Call], int],
 ) -> list[str]:
     """Make all runs that are not done, ``workers`` at a time; ``go`` starts or resumes one with a
     function like ``subprocess.call``, and returns its exit code. Returns a line for each that did
     not come to its end, except those that were stopped with ``children``.
     """
 
-    def outcome(run: Run) -> str:
+    def outcome(run: OneRun) -> str:
         return _outcome(run, children, done, go)
 
     with on_stop(children.stop), ThreadPoolExecutor(workers) as pool:
@@ -64,7 +66,10 @@ def fail(code: ExitCode, message: str) -> ExitCode:
 
 
 def _outcome(
-    run: Run, children: Children, done: Callable[[Run], bool], go: Callable[[Run, Call], int]
+    run: OneRun,
+    children: Children,
+    done: Callable[[OneRun], bool],
+    go: Callable[[OneRun, Call], int],
 ) -> str:
     """How a run ended, if not well."""
     if children.stopped:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppo import presets
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load
 from ppo.process.device import default_threads
@@ -182,7 +183,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "started, 3 stopped by a signal, with every run saved.",
     )
     parser.add_argument("--logdir", type=Path, required=True, help="folder of the sweep")
-    parser.add_argument("--pfile", type=Path, help="params file that all runs share")
+    share = "params file, or preset, that all runs share"
+    parser.add_argument("--pfile", type=presets.find, metavar="FILE", help=share)
     add = parser.add_argument
     add("--vary", action="append", default=[], metavar="KEY=V1,V2", help="a setting to vary")
     add(

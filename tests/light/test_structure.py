@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 # From the bottom up; a name is a module or a wing, whose own ranks stand in WINGS.
 RANKS = (
-    "elsewhere listing",
-    "params advantages losses falls outcomes presets distribution process",
+    "elsewhere listing presets",
+    "params advantages losses falls outcomes distribution process",
     "files schedules schema",
     "envs model checkpoint objective optimizer flight health",
     "policy portable update diagnostics resolve tally",

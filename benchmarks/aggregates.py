@@ -1,0 +1,82 @@
+"""One number for many games, with its bootstrap interval.
+
+Mean, median and interquartile mean are those of R. Agarwal et al., "Deep reinforcement learning at
+the edge of the statistical precipice" (2021, arXiv:2108.13264). Their library, rliable, wants as
+many runs of each game; here a game may have more runs than another, and counts as much.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 10_000
+PERCENTILES = (2.5, 97.5)  # of a 95 percent interval
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 percent interval; None where no game has a second run."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+
+def mean(scores: np.ndarray) -> np.ndarray:
+    """The mean over games of each one's mean; scores are [..., runs, games]."""
+    return scores.mean((-2, -1))
+
+
+def median(scores: np.ndarray) -> np.ndarray:
+    """The median over games of each one's mean; scores are [..., runs, games]."""
+    return np.median(scores.mean(-2), -1)
+
+
+def interquartile_mean(scores: np.ndarray) -> np.ndarray:
+    """The mean of all runs of all games without the lowest and the highest quarter, each rounded
+    down to whole runs; scores are [..., runs, games]."""
+    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), -1)
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
+
+
+AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": mean,
+    "median": median,
+    "interquartile mean": interquartile_mean,
+}
+
+
+def aggregates(games: Sequence[Sequence[float]]) -> dict[str, Estimate]:
+    """Each aggregate of the scores of each game's runs, with its stratified bootstrap interval: the
+    runs of each game are resampled, the games stay."""
+    rng = np.random.default_rng(0)
+    scores = _matrix([np.array(runs, float) for runs in games])
+    resampled = _matrix([rng.choice(runs, (RESAMPLES, len(runs))) for runs in games])
+    varied = any(len(runs) > 1 for runs in games)
+    return {
+        name: Estimate(float(of(scores)), _interval(of(resampled)) if varied else None)
+        for name, of in AGGREGATES.items()
+    }
+
+
+def interval_of_runs(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The 95 percent interval of the mean of several runs' mean scores of as many games: the runs
+    are resampled, then the games of each."""
+    rng = np.random.default_rng(0)
+    scores = np.array(runs, float)
+    count, games = scores.shape
+    which = rng.integers(0, count, (RESAMPLES, count, 1))
+    return _interval(scores[which, rng.integers(0, games, (RESAMPLES, count, games))].mean((1, 2)))
+
+
+def _matrix(games: Sequence[np.ndarray]) -> np.ndarray:
+    """[..., runs, games], in which the runs of each game, [..., its runs], are repeated to as many,
+    so that games have the same weight."""
+    most = math.lcm(*(runs.shape[-1] for runs in games))
+    return np.stack([np.repeat(runs, most // runs.shape[-1], -1) for runs in games], -1)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, PERCENTILES)
+    return float(low), float(high)

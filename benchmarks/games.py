@@ -1,0 +1,241 @@
+r"""Scores in many games: trains, evaluates, and writes one table.
+
+    python -m benchmarks.games --games=Pong,Qbert --steps=2500000 --seeds=1,2 --logdir=runs/games \
+        --workers=2
+    python -m benchmarks.games --games=Pong,Qbert --steps=2500000 --seeds=1 --logdir=runs/games \
+        --sb3=.venv-sb3/bin/python
+    python -m benchmarks.games --only-table --logdir=runs/games --page=docs/games.md
+
+Each game and seed is a run of run_atari.py with one thread, in LOGDIR/STEPS-steps_SETTINGS/
+GAME-SEED, followed by 30 games of its sampled and 30 of its greedy policy. Called again, it resumes
+where it was interrupted; SIGINT and SIGTERM save every run first. ``--sb3`` trains
+Stable-Baselines3 in its place, with rl-zoo3's settings and the same steps, seeds and evaluation
+(see sb3_curve.py). LOGDIR/games.md and games.json have all that has finished in LOGDIR; ``--page``
+also puts the table into a page, between two comments. docs/games.md says what the numbers mean.
+"""
+
+import argparse
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import games_page, games_table
+from benchmarks.games_results import GAMES, env_of, read, read_run, run_folder, settings_folder
+from ppo import presets
+from ppo.envs import catalog
+from ppo.files.folder import RunFolder, write_whole
+from ppo.params import Params, ParamsError, load, of_game
+from ppo.process.exit_codes import ExitCode
+from ppo.study.command import Children, on_stop
+from ppo.study.grid import Run, changes, count, create, folder_name, logdir_faults, seed_faults
+from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
+
+SB3 = "Stable-Baselines3"
+SB3_SCRIPT = Path(__file__).resolve().with_name("sb3_curve.py")
+STOPPED = "stopped; call the same command again to resume"
+# Each of these has an argument of its own, or is the same in all runs.
+FIXED = {"env_id": "--games", "total_steps": "--steps", "seed": "--seeds", "threads": "--workers"}
+# An evaluation follows the run; what else would show it takes time from it.
+QUIET = ("evaluation_interval=0", "video_interval=0")
+
+
+@dataclass(frozen=True)
+class GameRun(Run):
+    """A run of a game, and how it begins."""
+
+    env_id: str
+    pfile: Path | None
+
+    @property
+    def params(self) -> Params:
+        """Its settings. Raises ParamsError."""
+        if self.pfile:
+            return load(self.pfile, self.overrides, [catalog.check])
+        network = catalog.network_for(self.env_id)
+        return of_game(self.env_id, network, self.overrides, [catalog.check])
+
+
+def plan(options: argparse.Namespace) -> list[GameRun]:
+    """The runs, seed by seed, so that an interrupted call has all games of the first seeds."""
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    label = label_of(options)
+    folder = options.logdir / settings_folder(folder_name(label), options.steps)
+    runs = []
+    for seed, game in itertools.product(seeds, options.games.split(",")):
+        own = (f"env_id={env_of(game)}", f"total_steps={options.steps}", f"seed={seed}")
+        overrides = (*QUIET, *options.set, *own, "threads=1")
+        name = f"{label}, {game}"
+        place = folder / run_folder(game, seed)
+        runs.append(GameRun(name, seed, overrides, place, env_of(game), options.pfile))
+    return runs
+
+
+def label_of(options: argparse.Namespace) -> str:
+    """What the table calls the settings."""
+    if options.sb3:
+        return SB3
+    parts = [*([options.pfile.stem] if options.pfile else []), *options.set]
+    return ", ".join(parts) or "defaults"
+
+
+def done(run: GameRun) -> bool:
+    """Whether a run of this package is finished and evaluated."""
+    return finished(run, run.params) and read_run(run.folder) is not None
+
+
+def go(run: GameRun, call: Call) -> int:
+    """Start or resume a run, if it is not finished, then evaluate it; returns the exit code."""
+    if not finished(run, run.params):
+        begin = [f"--pfile={run.pfile}" if run.pfile else f"--env={run.env_id}"]
+        begin += itertools.chain(*(("--set", text) for text in run.overrides))
+        there = RunFolder(run.folder).params.exists()
+        if code := call_with_log(run, ["--resume"] if there else begin, call):
+            return code
+    return call_with_log(run, ["--evaluate", str(GAMES), f"--seed={run.seed}"], call)
+
+
+def go_sb3(run: GameRun, steps: int, python: Path, call: Call) -> int:
+    """The same with Stable-Baselines3, whose rates fall over the steps of the run as ours do."""
+    command = [python, SB3_SCRIPT, f"--logdir={run.folder}", f"--env-id={run.env_id}"]
+    command += [f"--steps={steps}", f"--schedule-steps={steps}", f"--seed={run.seed}"]
+    command += ["--threads=1", f"--evaluation-games={GAMES}"]
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(run.log, "a") as log:
+        return call([str(part) for part in command], stdout=log, stderr=log)
+
+
+def train(options: argparse.Namespace, runs: Sequence[GameRun], children: Children) -> list[str]:
+    """Make all runs; returns a line for each that failed."""
+    if options.sb3:
+        return run_all(
+            runs,
+            options.workers,
+            children,
+            lambda run: read_run(run.folder) is not None,
+            lambda run, call: go_sb3(run, options.steps, options.sb3, call),
+        )
+    return run_all(runs, options.workers, children, done, go)
+
+
+def argument_faults(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the arguments, whatever the settings mean."""
+    faults = logdir_faults(options.logdir)
+    if options.page:
+        faults += games_page.faults(options.page, place_of(options.logdir))
+    if options.only_table:
+        there = faults or options.logdir.is_dir()
+        return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
+    faults += seed_faults(options.seeds)
+    games = options.games.split(",")
+    for game in sorted({game for game in games if games.count(game) > 1}):
+        faults.append(f"--games: {game} is given twice; a seed makes one run of it")
+    for text in options.set:
+        key = text.partition("=")[0]
+        if key in FIXED:
+            faults.append(f"--set {text}: use {FIXED[key]}")
+    if options.sb3 and (options.set or options.pfile):
+        faults.append("--sb3 has the settings of rl-zoo3; leave out --set and --pfile")
+    if options.sb3 and not os.access(options.sb3, os.X_OK):
+        faults.append(f"--sb3={options.sb3}: give a Python that has {SB3}; see docs/games.md")
+    return faults
+
+
+def run_faults(run: GameRun) -> list[str]:
+    """Why a run cannot begin, or go on in its folder."""
+    try:
+        params = run.params
+        changed = changes(run, params)
+    except ParamsError as error:
+        return error.faults
+    if params.stop_at_score is not None:
+        return ["stop_at_score: the runs of a table have the same steps; set it to null"]
+    return [
+        f"{run.folder} holds a run with another {key} than {value!r}; remove it, or use another "
+        "--logdir"
+        for key, value in changed.items()
+    ]
+
+
+def write(logdir: Path, page: Path | None) -> None:
+    """Write and print the table of everything that has finished in the folder."""
+    results, missing = read(logdir)
+    found = games_table.tables(results)
+    text = games_table.markdown(found, missing) or "There is no run yet."
+    print(text, flush=True)
+    write_whole(logdir / "games.md", f"{text}\n".encode())
+    write_whole(logdir / "games.json", games_table.as_json(results, found).encode())
+    if page:
+        games_page.insert(page, place_of(logdir), text)
+
+
+def place_of(logdir: Path) -> str:
+    """What a page calls the place of the folder's table."""
+    return logdir.resolve().name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options, children = parse(arguments), Children()
+    try:
+        with on_stop(signal.default_int_handler):
+            faults = argument_faults(options)
+            runs = [] if faults or options.only_table else plan(options)
+            faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
+            if faults:
+                raise ParamsError(faults)
+            create(options.logdir)
+            failed = train(options, runs, children)
+            if not children.stopped:
+                write(options.logdir, options.page)
+    except ParamsError as error:
+        return fail(ExitCode.REFUSED, str(error))
+    except OSError as error:
+        return fail(ExitCode.FAILED, str(error))
+    except KeyboardInterrupt:
+        return fail(ExitCode.STOPPED, STOPPED)
+    for line in failed:
+        print(line, file=sys.stderr)
+    if children.stopped:
+        return fail(ExitCode.STOPPED, STOPPED)
+    return ExitCode.FAILED if failed else ExitCode.DONE
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.games",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--logdir", type=Path, required=True, help="folder of all runs")
+    add("--games", metavar="Pong,Qbert", help="Pong is PongNoFrameskip-v4; any id is itself")
+    add("--steps", type=positive, metavar="N", help="of each run, rounded up to whole rollouts")
+    add("--seeds", default="1", metavar="1,2", help="of each game; default 1")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
+    add("--pfile", type=presets.find, metavar="FILE", help="settings, or a preset's name")
+    add("--workers", type=positive, default=1, metavar="K", help="runs at a time; default 1")
+    add("--sb3", type=Path, metavar="PYTHON", help=f"train {SB3} with this interpreter")
+    add("--only-table", action="store_true", help="write the table of what has finished")
+    add("--page", type=Path, metavar="FILE", help="put the table into a page, too")
+    options = parser.parse_args(arguments)
+    if not options.only_table and not (options.games and options.steps):
+        parser.error("--games and --steps are needed, or --only-table")
+    return options
+
+
+def positive(text: str) -> int:
+    """A number of 1 or more."""
+    number = count(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""Generated parts of a page, each between two comments with its name."""
+
+import re
+from pathlib import Path
+
+from ppo.files.folder import write_whole
+
+
+def faults(page: Path, name: str) -> list[str]:
+    """Why the page has no place of that name, if it has none."""
+    begin, end = _comments(name)
+    try:
+        found = _place(name).search(page.read_text())
+    except (OSError, ValueError) as error:
+        return [f"--page={page} cannot be read: {getattr(error, 'strerror', None) or error}"]
+    return [] if found else [f"{page} has no place for it; put {begin} and {end} into it"]
+
+
+def insert(page: Path, name: str, text: str) -> None:
+    """Replace what is in the place of that name."""
+    begin, end = _comments(name)
+    before = page.read_text()
+    after = _place(name).sub(lambda _: f"{begin}\n\n{text}\n\n{end}", before)
+    if after != before:
+        write_whole(page, after.encode())
+
+
+def _comments(name: str) -> tuple[str, str]:
+    return f"<!-- begin {name} -->", f"<!-- end {name} -->"
+
+
+def _place(name: str) -> re.Pattern[str]:
+    begin, end = map(re.escape, _comments(name))
+    return re.compile(f"{begin}.*?{end}", re.DOTALL)

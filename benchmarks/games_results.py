@@ -1,0 +1,119 @@
+"""The runs of ``benchmarks.games``: the names of their folders, and what their files say."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+from benchmarks.aggregates import interval_of_runs
+from ppo.envs import catalog, human
+from ppo.files import evaluations
+from ppo.files.folder import RunFolder
+from ppo.play.evaluate import interval
+from ppo.play.games import POLICIES
+from ppo.study import curves
+
+GAMES = 30  # of an evaluation, with each policy
+SETTINGS_FOLDER = re.compile(r"(?P<steps>\d+)-steps_(?P<settings>.+)")
+RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run and the scores of its evaluation, by policy."""
+
+    settings: str
+    total_steps: int
+    game: str
+    env_id: str
+    seed: int
+    steps: int
+    minutes: float
+    scores: dict[str, list[float]]
+
+    def normalized(self, score: float) -> float | None:
+        """The score where random play is 0 and a human 1; None if the game has no such scores."""
+        try:
+            rom, _ = catalog.resolve(self.env_id)
+        except catalog.UnknownGame:  # its module is not here
+            return None
+        return human.normalized(rom, score)
+
+
+def env_of(game: str) -> str:
+    """The environment of a name: ``Pong`` is PongNoFrameskip-v4, whose games others compare; any
+    id is itself.
+    """
+    known = f"ALE/{game}-v5" in gymnasium.registry
+    return f"{game}NoFrameskip-v4" if known else game
+
+
+def settings_folder(label: str, total_steps: int) -> str:
+    """The folder of the runs of some settings."""
+    return f"{total_steps}-steps_{label}"
+
+
+def run_folder(game: str, seed: int) -> str:
+    """The folder of a run, in that of its settings."""
+    return re.sub(r"[/:.]", "_", game) + f"-{seed}"
+
+
+def read(logdir: Path) -> tuple[list[Result], list[str]]:
+    """All runs of a folder that are evaluated at their end, and the folders of the others."""
+    results, missing = [], []
+    for folder in sorted(path for path in logdir.glob("*/*") if path.is_dir()):
+        parts = SETTINGS_FOLDER.fullmatch(folder.parent.name), RUN_FOLDER.fullmatch(folder.name)
+        if parts[0] and parts[1]:
+            found = read_run(folder)
+            if found:
+                results.append(found)
+            else:
+                missing.append(str(folder.relative_to(logdir)))
+    return results, missing
+
+
+def read_run(folder: Path) -> Result | None:
+    """A run and its evaluation at its end, or None if it has none."""
+    settings = SETTINGS_FOLDER.fullmatch(folder.parent.name)
+    run = RUN_FOLDER.fullmatch(folder.name)
+    assert settings and run
+    told = {name: evaluations.last(RunFolder(folder), name, GAMES) for name in POLICIES["both"]}
+    found = {name: line for name, line in told.items() if line}
+    total_steps, seconds = int(settings["steps"]), seconds_of(folder)
+    if seconds is None or len(found) < len(told):
+        return None
+    steps = {int(line["step"]) for line in found.values()}
+    if len(steps) > 1 or max(steps) < total_steps:
+        return None
+    scores = {str(name): [*map(float, line["scores"])] for name, line in found.items()}
+    game, seed = run["game"], int(run["seed"])
+    env_id = _env_id(folder) or env_of(game)
+    return Result(
+        settings["settings"], total_steps, game, env_id, seed, max(steps), seconds / 60, scores
+    )
+
+
+def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The 95 percent interval of the mean score of a game's runs; of a single one that of its
+    evaluation."""
+    return interval_of_runs(runs) if len(runs) > 1 else interval(np.array(runs[0]))
+
+
+def seconds_of(folder: Path) -> float | None:
+    """How long a run has taken, by its log; None if it has none."""
+    try:
+        rows = curves.progress(folder)
+        return float(rows[-1]["time/time_elapsed"]) if rows else None
+    except (OSError, KeyError, ValueError, csv.Error):
+        return None
+
+
+def _env_id(folder: Path) -> str | None:
+    """The game in a run's settings; None for Stable-Baselines3, which has no such file."""
+    path = RunFolder(folder).params
+    return str(json.loads(path.read_text())["env_id"]) if path.exists() else None

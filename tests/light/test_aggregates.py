@@ -1,0 +1,51 @@
+"""Aggregates over games against hand calculations."""
+
+import numpy as np
+import pytest
+
+from benchmarks.aggregates import aggregates, interquartile_mean, interval_of_runs
+
+# rliable 1.2.0 gives 2.25, 2.0 and 1.5 for these two runs of four games.
+TWO_RUNS = [[0.0, 2.0], [1.0, 1.0], [2.0, 4.0], [8.0, 0.0]]
+
+
+def test_aggregates_of_two_runs_of_four_games_by_hand():
+    found = aggregates(TWO_RUNS)
+    # The games' means are 1, 1, 3, 4; of all eight, 0 0 and 4 8 are the outer quarters.
+    assert found["mean"].value == (1 + 1 + 3 + 4) / 4
+    assert found["median"].value == (1 + 3) / 2
+    assert found["interquartile mean"].value == (1 + 1 + 2 + 2) / 4
+
+
+def test_outer_quarters_are_rounded_down_to_whole_runs():
+    assert interquartile_mean(np.array([[1.0, 2.0, 9.0]])) == 4
+    assert interquartile_mean(np.array([[1.0, 2.0, 3.0, 4.0, 90.0]])) == 3
+
+
+def test_games_count_alike_however_many_runs_they_have():
+    found = aggregates([[0.0, 1.0, 2.0], [5.0]])
+    assert found["mean"].value == (1 + 5) / 2
+    assert found["median"].value == (1 + 5) / 2
+    # 0 1 2 5 5 5 without one at either end.
+    assert found["interquartile mean"].value == (1 + 2 + 5 + 5) / 4
+
+
+def test_an_interval_is_that_of_all_resamples_of_the_runs():
+    # One game of two runs: half of all resamples have the mean 1, a quarter each 0 and 2.
+    assert aggregates([[0.0, 2.0]])["mean"].interval == (0, 2)
+    # The games are not resampled: one without variation leaves the other's.
+    low, high = aggregates([[0.0, 2.0], [4.0, 4.0]])["mean"].interval
+    assert (low, high) == (2, 3)
+
+
+def test_without_a_second_run_there_is_no_interval():
+    assert {found.interval for found in aggregates([[1.0], [2.0]]).values()} == {None}
+
+
+def test_interval_of_runs_has_the_variation_between_runs_and_between_their_games():
+    assert interval_of_runs([[1.0, 1.0], [3.0, 3.0]]) == (1, 3)
+    games = np.arange(30.0)
+    low, high = interval_of_runs([games, games])
+    # The mean of 60 draws has the deviation sqrt((30^2 - 1) / 12 / 60).
+    half = 1.96 * np.sqrt((30**2 - 1) / 12 / 60)
+    assert (low, high) == pytest.approx((games.mean() - half, games.mean() + half), abs=0.2)

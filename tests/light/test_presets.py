@@ -1,0 +1,32 @@
+"""Presets by name, and what they were measured to reach."""
+
+import pytest
+
+import run_atari
+from ppo import params, presets
+from ppo.envs import catalog
+
+
+def test_every_preset_is_measured_once_and_is_listed(capsys):
+    assert [line.preset for line in presets.measured()] == presets.names()
+    assert run_atari.main(["--describe-presets"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[0] for line in listed] == presets.names()
+    assert all(len(line.split("\t")) == 3 for line in listed)
+
+
+@pytest.mark.parametrize("line", presets.measured(), ids=lambda line: line.preset)
+def test_line_is_of_a_whole_run_of_the_preset(line):
+    settings = params.load(presets.find(line.preset), checks=[catalog.check])
+    assert (line.env_id, line.steps) == (settings.env_id, settings.whole_steps)
+    assert line.low <= line.score <= line.high
+    assert f"{line.score:.2f}" in line.result and f"{line.minutes:.1f} minutes" in line.result
+
+
+def test_unknown_name_is_answered_with_the_presets_beside_the_other_faults(tmp_path, capsys):
+    logdir = tmp_path / "run"
+    assert run_atari.main([f"--logdir={logdir}", "--pfile=breakout", "--set", "gama=1"]) == 2
+    name, key = capsys.readouterr().err.splitlines()
+    assert name.startswith("breakout: ") and ", ".join(presets.names()) in name
+    assert "did you mean gamma?" in key
+    assert not logdir.exists()

@@ -1,0 +1,141 @@
+"""The table of many games: real runs that are resumed, and how runs are read, counted and shown."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import games, games_page, games_table, measured
+from benchmarks.games_results import read
+from ppo import checkpoint, train
+from ppo.files.folder import RunFolder
+from ppo.params import ParamsError
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--games=CartPole-v1", "--steps=512", "--set", "num_steps=32"]
+
+
+def test_a_run_is_resumed_evaluated_shown_and_not_repeated(tmp_path, capsys):
+    arguments = [*SMALL, f"--logdir={tmp_path}"]
+    (run,) = games.plan(games.parse(arguments))
+    train.run(run.params, run.folder)
+    # As if it had been stopped before its end.
+    (RunFolder(run.folder).checkpoints / "step-000000000512.ckpt").unlink()
+    assert checkpoint.newest(RunFolder(run.folder)).step == 0
+
+    assert games.main(arguments) == 0
+    assert "CartPole-v1, seed 1: done" in capsys.readouterr().out
+    assert checkpoint.newest(RunFolder(run.folder)).step == 512
+    said = run.log.read_text()
+    assert "step 512 of 512" in said and "greedy" in said
+    ((result,), missing) = read(tmp_path)
+    assert (result.game, result.seed, result.steps, missing) == ("CartPole-v1", 1, 512, [])
+    assert {name: len(scores) for name, scores in result.scores.items()} == {
+        "sampled": 30,
+        "greedy": 30,
+    }
+    assert "| CartPole-v1 | 1 | " in (tmp_path / "games.md").read_text()
+
+    assert games.main(arguments) == 0
+    assert "CartPole-v1, seed 1: was done already" in capsys.readouterr().out
+    assert run.log.read_text() == said
+
+    changed = [*SMALL, "--set", "gamma=0.9", f"--logdir={tmp_path}"]
+    (other,) = games.plan(games.parse(changed))
+    shutil.copytree(run.folder, other.folder)
+    assert games.main(changed) == 2
+    assert "holds a run with another gamma than 0.9" in capsys.readouterr().err
+
+
+def fabricate(folder: Path, seconds: float, sampled: float, greedy: float, games: int = 30):
+    """What a finished run leaves that the table reads: its last row, its evaluations."""
+    folder.mkdir(parents=True)
+    (folder / "progress.csv").write_text(f"step,time/time_elapsed\n1024,1\n2048,{seconds}\n")
+    lines = [
+        {"step": 2048, "policy": name, "seed": 1, "scores": [score] * games}
+        for name, score in (("sampled", sampled), ("greedy", greedy))
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "evaluations.jsonl").write_text(text + '{"step": 20')
+
+
+def test_table_of_two_games_by_hand(tmp_path):
+    runs = tmp_path / "2000-steps_defaults"
+    # Pong's random play has -20.7, its human 14.6; Breakout's 1.7 and 30.5.
+    fabricate(runs / "Pong-1", 60, 14.6, -20.7)
+    fabricate(runs / "Pong-2", 120, -20.7, -20.7)
+    fabricate(runs / "Breakout-1", 30, 30.5, 1.7)
+    fabricate(tmp_path / "2000-steps_Stable-Baselines3" / "Pong-1", 600, 14.6, 14.6)
+    fabricate(runs / "Breakout-2", 30, 30.5, 1.7, games=10)
+    fabricate(tmp_path / "4000-steps_defaults" / "Breakout-1", 30, 30.5, 1.7)
+    (runs / "Pong-1.log").touch()
+
+    assert games.main(["--only-table", f"--logdir={tmp_path}"]) == 0
+    text = (tmp_path / "games.md").read_text()
+    assert (
+        "| Breakout | 1 | 30.5 (30.5 to 30.5) | 1.00 | 1.7 (1.7 to 1.7) | 0.00 | 0.5 |\n"
+        "| Pong | 1, 2 | -3.0 (-20.7 to 14.6) | 0.50 | -20.7 (-20.7 to -20.7) | 0.00 | 1.5 |\n"
+    ) in text
+    assert "| mean | 0.75 (0.50 to 1.00) | 0.00 (0.00 to 0.00) |" in text
+    assert "| Stable-Baselines3 | 2,000 | 1 | 1 | 1.00 | 1.00 | 1.00 |" in text
+    unfinished = ["2000-steps_defaults/Breakout-2", "4000-steps_defaults/Breakout-1"]
+    assert text.endswith("\n".join(["Not finished:", "", *(f"- {one}" for one in unfinished), ""]))
+
+    content = json.loads((tmp_path / "games.json").read_text())
+    ours = next(table for table in content["tables"] if table["settings"] == "defaults")
+    assert ours["over"]["sampled"]["median"] == {"value": 0.75, "interval": [0.5, 1.0]}
+    assert len(content["runs"]) == 4
+
+
+def test_table_goes_into_its_place_of_a_page_and_nowhere_else(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- begin x -->\nold\n<!-- end x -->\nb\n<!-- begin y --><!-- end y -->\n")
+    games_page.insert(page, "x", r"new \1")
+    after = page.read_text()
+    assert after.startswith("a\n<!-- begin x -->\n\nnew \\1\n\n<!-- end x -->\nb\n<!-- begin y -->")
+    games_page.insert(page, "x", r"new \1")
+    assert page.read_text() == after
+    assert not games_page.faults(page, "y")
+    (fault,) = games_page.faults(page, "z")
+    assert "<!-- begin z -->" in fault
+
+
+def test_every_fault_of_the_arguments_is_listed_before_anything_is_created(tmp_path, capsys):
+    logdir = tmp_path / "runs"
+    arguments = ["--games=Pong,Pong", "--steps=9", "--seeds=1,1", "--set", "seed=3", "--sb3=none"]
+    assert games.main([*arguments, f"--logdir={logdir}", f"--page={tmp_path / 'none.md'}"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 6
+    assert (
+        games.main(["--games=Breaout", "--steps=9", "--set", "gama=1", f"--logdir={logdir}"]) == 2
+    )
+    said = capsys.readouterr().err
+    assert "BreakoutNoFrameskip-v4" in said and "did you mean gamma?" in said
+    stops = ["--games=Pong", "--steps=9", "--set", "stop_at_score=1", f"--logdir={logdir}"]
+    assert games.main(stops) == 2
+    assert capsys.readouterr().err.startswith("stop_at_score: ")
+    assert not logdir.exists()
+
+
+def test_line_of_a_preset_is_read_from_its_runs_and_refused_for_others(tmp_path):
+    run = tmp_path / "pong"
+    shutil.copytree(ROOT / "pretrained" / "pong", run)
+    (run / "measured.jsonl").rename(run / "evaluations.jsonl")
+    line = measured.measured("pong", [run], "sampled", "a machine", "2026-11-24")
+    assert (line.seeds, line.threads, line.steps, line.games) == ([2], 2, 2_000_896, 30)
+    assert "20.77 (95 percent interval 20.43 to 20.97)" in line.result  # its README
+    assert "26.3 minutes" in line.result
+
+    settings = json.loads((run / "params.json").read_text())
+    (run / "params.json").write_text(json.dumps(settings | {"gamma": 0.9}))
+    with pytest.raises(ParamsError, match=r"gamma is 0\.9, in the preset 0\.99"):
+        measured.measured("pong", [run], "greedy", "a machine", "2026-11-24")
+
+
+def test_scores_are_shown_as_exactly_as_their_size_asks_for():
+    assert [games_table.points(score) for score in (-0.01, -20.66, 999.94, 12345.6)] == [
+        "0.0",
+        "-20.7",
+        "999.9",
+        "12,346",
+    ]
