@@ -1,3 +1,4 @@
+import signal
 import sys
 
 import pytest
@@ -13,3 +14,14 @@ def _tensorflow():
     """Unless only tests are run that do without it."""
     if "tensorflow" in sys.modules:
         start_tensorflow(threads=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals():
+    """Those that a terminal sends are not ignored, as they are in a job of the background."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
