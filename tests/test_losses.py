@@ -3,6 +3,8 @@
 Random cases are array elements in float64; kinks, where there is no derivative, are left out.
 """
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,7 +27,11 @@ KINDS = ("probability", "logit")
 @pytest.fixture(params=["eager", "compiled"])
 def run(request):
     """Calls a function as it stands, or as one graph."""
-    return (lambda f: f) if request.param == "eager" else tf.function
+    return (
+        (lambda f: f)
+        if request.param == "eager"
+        else functools.partial(tf.function, autograph=False)
+    )
 
 
 def cases(seed: int, low: float = 0.001, high: float = 0.999):
@@ -392,7 +398,7 @@ def test_the_floor_of_the_deviation_is_added_to_it():
 def test_floored_advantages_never_exceed_the_normalized_ones(floor, seed):
     advantages = tf.constant(np.random.default_rng(seed).normal(3, 7, 50))
     free = losses.normalized(advantages).numpy()
-    for normalized in (losses.normalized, tf.function(losses.normalized)):
+    for normalized in (losses.normalized, tf.function(losses.normalized, autograph=False)):
         floored = normalized(advantages, floor).numpy()
         np.testing.assert_allclose(floored, free * min(1, np.std(advantages) / floor), rtol=1e-6)
 
@@ -455,13 +461,15 @@ def test_a_column_is_refused_while_a_graph_is_traced(name, column):
     function, count = OF_VECTORS[name]
     shapes = [[None, 1] if place == column else [None] for place in range(count)]
     with pytest.raises(ValueError, match=r"\[B"):
-        tf.function(function).get_concrete_function(*map(tf.TensorSpec, shapes))
+        tf.function(function, autograph=False).get_concrete_function(*map(tf.TensorSpec, shapes))
 
 
 @pytest.mark.parametrize("name", OF_VECTORS)
 def test_vectors_of_unknown_length_are_traced(name):
     function, count = OF_VECTORS[name]
-    graph = tf.function(function).get_concrete_function(*[tf.TensorSpec([None])] * count)
+    graph = tf.function(function, autograph=False).get_concrete_function(
+        *[tf.TensorSpec([None])] * count
+    )
     assert graph(*[tf.fill([3], 0.5)] * count).shape == [3]
 
 
