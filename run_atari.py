@@ -98,9 +98,10 @@ def _command(options: argparse.Namespace, began: float) -> int:
     from ppo.checkpoint import CheckpointError, MisfitError, NewerVersionError, NoCheckpoint
     from ppo.envs.episode import EpisodeMismatch
     from ppo.files.video import VideoError
-    from ppo.outcomes import NotFinite
+    from ppo.outcomes import NotFinite, WorkerLost, WorkersDiffer
     from ppo.play.export import ExportError
     from ppo.play.replay import ReplayError
+    from ppo.process.cluster import ClusterError
     from ppo.process.device import DeviceError
 
     try:
@@ -120,6 +121,10 @@ def _command(options: argparse.Namespace, began: float) -> int:
         return ExitCode.DONE
     except (DeviceError, MisfitError, NewerVersionError, NoCheckpoint) as error:
         return _fail(ExitCode.REFUSED, str(error))
+    except (ClusterError, WorkersDiffer) as error:
+        return _fail(ExitCode.REFUSED, str(error))
+    except WorkerLost as error:
+        return _fail(ExitCode.LOST, f"{error}; what was reached is saved, --resume goes on")
     except EpisodeMismatch as error:
         remedy = "--resume --new-games begins new ones in their place, no longer bit for bit"
         return _fail(ExitCode.REFUSED, f"{error}; nothing was changed. {remedy}")
@@ -186,7 +191,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
         epilog="Exit codes: 0 done, 1 failed, 2 refused and nothing started, 3 stopped by a signal "
         "with everything saved, 4 diverged, 5 collapsed again after all rollbacks, with everything "
-        "saved.",
+        "saved, 6 another worker of the run was lost, with what was reached saved.",
     )
     parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")
     parser.add_argument("--logdir", type=Path, help="the run's folder; new or empty for training")

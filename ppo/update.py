@@ -22,7 +22,7 @@ NO_MEMORY = np.zeros(2, np.float32)  # initial state of the smoothed value resca
 # Means of a minibatch: of its samples, and of its gradient.
 MEANS = (*Means._fields, "grad_norm", "grad_cut")
 NUM_MAXIMA = len(Maxima._fields)
-KL, GAIN = MEANS.index("approx_kl"), MEANS.index("surrogate_gain")
+LOSS, KL, GAIN = map(MEANS.index, ("loss", "approx_kl", "surrogate_gain"))
 # Sums over the samples beyond the clip range, and their share: logged as the mean of those samples.
 BEYOND = {"ratio_above": "above", "ratio_below": "below"}
 
@@ -53,7 +53,8 @@ class UpdateResult:
     """The result of an update.
 
     ``means`` and ``maxima`` have an entry for each epoch that ran: the mean, or the largest value,
-    over its minibatches. ``kls`` has the mean approximate KL of each minibatch, before its step;
+    over its minibatches; with several workers, the means are those over all of them, the maxima
+    this one's. ``kls`` has the mean approximate KL of each minibatch, before its step;
     ``moved`` has ``flight.layer_step`` of each layer. ``smoothed`` is the value rescaling's state.
     ``finite`` is False if a gradient was not, which was not applied, or if a weight or a moment of
     the optimiser no longer is.
@@ -138,16 +139,19 @@ class Updater:
         clip_range: float,
         smoothed: np.ndarray,
     ) -> UpdateResult:
-        """All epochs and minibatches over one batch, reshuffled with ``key`` in each epoch."""
-        record = _Record(
-            *self._graph(
-                batch,
-                tf.constant(key),
-                tf.constant(learning_rate, tf.float32),
-                tf.constant(clip_range, tf.float32),
-                tf.constant(smoothed, tf.float32),
+        """All epochs and minibatches over one batch, reshuffled with ``key`` in each epoch. Raises
+        WorkerLost.
+        """
+        with self.workers.watched():
+            record = _Record(
+                *self._graph(
+                    batch,
+                    tf.constant(key),
+                    tf.constant(learning_rate, tf.float32),
+                    tf.constant(clip_range, tf.float32),
+                    tf.constant(smoothed, tf.float32),
+                )
             )
-        )
         epochs = int(record.epochs)
         return UpdateResult(
             dict(zip(MEANS, record.means.numpy()[:epochs].T, strict=True)),
@@ -173,33 +177,40 @@ class Updater:
         weights = self._weights_by_layer()
         features = self._features(batch) if self._limits_drift else None
         means, maxima = tf.zeros([p.num_epochs, len(MEANS)]), tf.zeros([p.num_epochs, NUM_MAXIMA])
-        kls = tf.zeros(p.num_epochs * p.num_minibatches)
+        kls = tf.zeros(p.num_epochs * p.minibatches_per_epoch)
         epochs, seen = tf.constant(0), tf.constant(0)
         finite, proceed = tf.constant(True), tf.constant(True)
         while epochs < p.num_epochs and proceed:
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(p.batch_size), tf.stack([key[0], key[1] + epochs])
             )
-            rows = tf.reshape(order, [p.num_minibatches, p.minibatch_size])
+            rows = tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
+            of_all = self._moments(tf.gather(batch.advantages, rows))
             sums, tops = tf.zeros(len(MEANS)), tf.zeros(NUM_MAXIMA)
             minibatch = tf.constant(0)
-            while minibatch < p.num_minibatches and proceed:
+            while minibatch < p.minibatches_per_epoch and proceed:
                 old_features = None if features is None else tf.gather(features, rows[minibatch])
                 of_minibatch, highest, smoothed, finite, proceed = self._minibatch(
-                    batch.rows(rows[minibatch]), old_features, learning_rate, clip_range, smoothed
+                    batch.rows(rows[minibatch]),
+                    old_features,
+                    None if of_all is None else of_all[minibatch],
+                    learning_rate,
+                    clip_range,
+                    smoothed,
                 )
                 sums, tops = sums + of_minibatch, tf.maximum(tops, highest)
                 kls = tf.where(tf.range(len(kls)) == seen, of_minibatch[KL], kls)
                 minibatch += 1
                 seen += 1
             limited = p.minibatch_kl_limit is not None
-            epoch_means = sums / (tf.cast(minibatch, tf.float32) if limited else p.num_minibatches)
+            made = tf.cast(minibatch, tf.float32) if limited else p.minibatches_per_epoch
+            epoch_means = sums / made
             here = tf.one_hot(epochs, p.num_epochs)[:, tf.newaxis]
             means, maxima = means + here * epoch_means, maxima + here * tops
             if p.target_kl is not None:
-                enough = self.workers.mean(epoch_means[KL]) > p.target_kl
+                enough = epoch_means[KL] > p.target_kl
                 if p.target_kl_if_improved:
-                    enough = enough and self.workers.mean(epoch_means[GAIN]) > 0
+                    enough = enough and epoch_means[GAIN] > 0
                 proceed = proceed and not enough
             epochs += 1
         moved = [
@@ -209,19 +220,20 @@ class Updater:
         # A finite gradient can still overflow the optimiser, or a weight.
         state = [*self.weights, *self.adam.first, *self.adam.second]
         all_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in state])
-        finite = finite and self.workers.every(all_finite)
+        finite = finite and all_finite
         return _Record(means, maxima, kls, tf.stack(moved), smoothed, finite, epochs, seen)
 
     def _minibatch(
         self,
         batch: Batch,
         old_features: tf.Tensor | None,
+        advantage_moments: tf.Tensor | None,
         learning_rate: tf.Tensor,
         clip_range: tf.Tensor,
         smoothed: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One gradient step. A gradient that is not finite is not applied, nor is one of a
-        minibatch beyond the KL limit.
+        """One gradient step, the mean over all workers' parts of the minibatch. A gradient that is
+        not finite is not applied, nor is one of a minibatch beyond the KL limit.
 
         Returns the means, the maxima, the value rescaling's state, whether all was finite, and
         whether the step was made.
@@ -234,19 +246,49 @@ class Updater:
             if old_features is not None:
                 features = model.preactivations(self.model, rest[0])
                 drift = losses.feature_drift(features, old_features)
-            result = objective(logits, log_probs, values, batch, clip_range, smoothed, p, drift)
-        gradients = self.workers.mean_gradients(tape.gradient(result.loss, self.weights))
+            result = objective(
+                logits,
+                log_probs,
+                values,
+                batch,
+                clip_range,
+                smoothed,
+                p,
+                drift,
+                advantage_moments,
+                self._mean,
+            )
+        # Together, since what costs is the number of exchanges. One worker's NaN is everyone's.
+        gradients = tape.gradient(result.loss, self.weights)
+        *gradients, means = self.workers.mean([*gradients, tf.stack(result.means)])
         norm = tf.linalg.global_norm(gradients)
-        finite = self.workers.every(tf.math.is_finite(norm) & tf.math.is_finite(result.loss))
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
         applied = finite
         if p.minibatch_kl_limit is not None:
-            kl = self.workers.mean(result.means.approx_kl)
-            applied = finite and kl <= p.minibatch_kl_limit
+            applied = finite and means[KL] <= p.minibatch_kl_limit
         if applied:
             clipped, _ = tf.clip_by_global_norm(gradients, p.max_grad_norm, norm)
             self.adam.apply(clipped, learning_rate)
-        means = tf.stack([*result.means, norm, flight.cut_share(norm, p.max_grad_norm)])
+        of_gradient = tf.stack([norm, flight.cut_share(norm, p.max_grad_norm)])
+        means = tf.concat([means, of_gradient], 0)
         return means, tf.stack(result.maxima), result.smoothed, finite, applied
+
+    def _moments(self, advantages: tf.Tensor) -> tf.Tensor | None:
+        """Mean and standard deviation of each minibatch's advantages over all workers, from this
+        one's [minibatches, B]; None where a minibatch has no other parts.
+        """
+        if self.workers.count == 1 or not self.params.normalize_advantages:
+            return None
+        # In float64 the difference of two squares keeps its digits.
+        wide = tf.cast(advantages, tf.float64)
+        own = [tf.reduce_mean(wide, -1), tf.reduce_mean(tf.square(wide), -1)]
+        mean, square = self.workers.mean(own)
+        std = tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))
+        return tf.cast(tf.stack([mean, std], -1), advantages.dtype)
+
+    def _mean(self, samples: tf.Tensor) -> tf.Tensor:
+        (mean,) = self.workers.mean([tf.reduce_mean(samples)])
+        return mean
 
     def _weights_by_layer(self) -> list[list[tf.Tensor]]:
         """The weights as they are now, layer by layer."""
@@ -261,7 +303,7 @@ class Updater:
             outputs = in_shards(self._network, observations, self.shards)
             return model.preactivations(self.model, outputs[-1])
 
-        shape = [p.num_minibatches, p.minibatch_size, *batch.observations.shape[1:]]
+        shape = [p.minibatches_per_epoch, p.minibatch_size, *batch.observations.shape[1:]]
         parts = tf.map_fn(
             of_part, tf.reshape(batch.observations, shape), fn_output_signature=tf.float32
         )
