@@ -2,6 +2,7 @@
 """Train a PPO agent on an Atari game, resume its training, evaluate it, or watch it play."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,8 +12,11 @@ from ppo import listing, params, presets, schema
 from ppo.files import scalars
 from ppo.files.folder import FolderError, HoldsNoRun, HoldsRun
 from ppo.params import ParamsError
+from ppo.process.cluster import TF_CONFIG
 from ppo.process.exit_codes import ExitCode
 from ppo.process.streams import discard, make_safe
+
+RESTARTS = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,6 +97,22 @@ def _checked(options: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
+def _launch(options: argparse.Namespace) -> int:
+    """Train in several processes, each of which gets what was given here."""
+    from ppo.study.workers import Launch
+
+    if options.resume:
+        begin = ["--resume"]
+    elif options.fork:
+        run, step = options.fork
+        begin = [f"--fork={run}" if step is None else f"--fork={run}@{step}"]
+    else:
+        begin = [f"--pfile={options.pfile}" if options.pfile else f"--env={options.env}"]
+    begin += [f"--set={change}" for change in options.set]
+    begin += ["--new-games"] if options.new_games else []
+    return Launch(options.logdir, begin, options.workers, options.restarts).go()
+
+
 def _command(options: argparse.Namespace, began: float) -> int:
     from ppo import train
     from ppo.checkpoint import CheckpointError, MisfitError, NewerVersionError, NoCheckpoint
@@ -105,6 +125,8 @@ def _command(options: argparse.Namespace, began: float) -> int:
     from ppo.process.device import DeviceError
 
     try:
+        if options.workers > 1:
+            return _launch(options)
         if options.pfile or options.env:
             _train(options, began)
         elif options.fork:
@@ -296,6 +318,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="with --resume: if the unfinished games cannot be restored, begin new ones",
     )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="train in N processes on this machine, each with num_envs games; on several machines "
+        "TF_CONFIG or Slurm says which worker each is",
+    )
+    parser.add_argument(
+        "--restarts",
+        type=_restarts,
+        default=None,
+        metavar="N",
+        help="with --workers: how often all start again from the newest checkpoint when one dies "
+        f"or hangs; default {RESTARTS}",
+    )
     games = parser.add_argument_group("the games of --evaluate and --watch")
     games.add_argument(
         "--checkpoint",
@@ -331,6 +369,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--set goes with --pfile, --env, --resume or --fork")
     if options.new_games and not options.resume:
         parser.error("--new-games goes with --resume")
+    if options.workers > 1 and not (new or options.resume or options.fork):
+        parser.error("--workers goes with --pfile, --env, --resume or --fork")
+    if options.workers > 1 and os.environ.get(TF_CONFIG):
+        parser.error("--workers starts workers itself; with TF_CONFIG, leave it out")
+    if options.restarts is not None and options.workers == 1:
+        parser.error("--restarts goes with --workers")
+    options.restarts = RESTARTS if options.restarts is None else options.restarts
     plays = options.evaluate is not None or options.watch is not None
     for name in ("checkpoint", "policy", "seed"):
         if vars(options)[name] is not None and not plays:
@@ -370,6 +415,18 @@ def _seconds(text: str) -> float:
     if not text.isdecimal() or not 1 <= int(text) <= 600:
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 1 to 600")
     return float(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of workers from 1 to 1024")
+    return int(text)
+
+
+def _restarts(text: str) -> int:
+    if not text.isdecimal() or int(text) > 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of restarts from 0 to 1000")
+    return int(text)
 
 
 def _count(text: str) -> int:

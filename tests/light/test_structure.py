@@ -55,7 +55,7 @@ WINGS = {
     ),
     "study": (
         "curves command broken_envs grid changes board details sheet",
-        "history parallel verdict probe",
+        "workers history parallel verdict probe",
         "case signs forecast film autopsy_figure",
         "explain forks preflight",
         "story",

@@ -1,0 +1,163 @@
+"""One run over many processes on this machine: they are started, watched, and started again from
+the newest checkpoint when one of them dies or hangs.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ppo.files.folder import RunFolder
+from ppo.process.cluster import TF_CONFIG
+from ppo.process.exit_codes import ExitCode
+from ppo.process.signals import DEADLINE_SECONDS
+from ppo.study.command import RUN_ATARI, on_stop
+
+# Once one has ended before its time, the others are asked to stop, and then ended.
+GRACE_SECONDS = DEADLINE_SECONDS + 2
+POLL_SECONDS = 0.1
+PARENT_DIED = 1  # prctl's PR_SET_PDEATHSIG
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A run that is started as ``workers`` processes, and again at most ``restarts`` times;
+    ``begin`` are the command's arguments besides the folder.
+    """
+
+    logdir: Path
+    begin: Sequence[str]
+    workers: int
+    restarts: int
+
+    def go(self) -> int:
+        """Run to the end; returns the exit code."""
+        arguments = self.begin
+        for restart in range(self.restarts + 1):
+            with ExitStack() as open_files:
+                team = _Team(self.logdir, arguments, self.workers, open_files)
+                with on_stop(team.stop):
+                    team.wait()
+                code, reason = team.outcome()
+                if code != ExitCode.LOST:
+                    return code
+            left = self.restarts - restart
+            if left:
+                reason += f"; all start again ({left - 1} more times)"
+                if RunFolder(self.logdir).params.exists():
+                    reason += " from the newest checkpoint"
+                    arguments = ["--resume"]
+            print(reason, file=sys.stderr, flush=True)
+        return ExitCode.LOST
+
+
+class _Team:
+    """The processes of one start. Each has a session of its own, since the Ctrl-C of a terminal
+    goes to all of a group, and a run that gets two signals ends without saving; if the starter
+    dies, they are asked to stop.
+    """
+
+    def __init__(self, logdir: Path, arguments: Sequence[str], workers: int, open_files: ExitStack):
+        addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+        command = [*RUN_ATARI, f"--logdir={logdir}", *arguments]
+        self.asked = False
+        self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
+        self.errors: list[IO[str]] = []
+        self.processes: list[subprocess.Popen] = []
+        for index in range(workers):
+            # The others say only what the first one says, too, unless they are the cause.
+            errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
+            open_files.push(errors)
+            task = {"type": "worker", "index": index}
+            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, TF_CONFIG: config},
+                stdin=subprocess.DEVNULL,
+                stdout=None if index == 0 else errors,
+                stderr=None if index == 0 else errors,
+                start_new_session=True,
+                preexec_fn=_stop_with_parent,
+            )
+            self.errors.append(errors)
+            self.processes.append(process)
+
+    def stop(self, *_: object) -> None:
+        """Ask all, once, to stop: a handler for ``on_stop``."""
+        if not self.asked:
+            self.asked = True
+            self._ask()
+
+    def wait(self) -> None:
+        """Wait until all have ended; those that do not end soon after one that failed, or after a
+        request to stop, are ended.
+        """
+        deadline: float | None = None
+        while len(self.first_code) < len(self.processes):
+            for index, process in enumerate(self.processes):
+                if index not in self.first_code and process.poll() is not None:
+                    self.first_code[index] = process.returncode
+            failed = any(self.first_code.values())
+            if deadline is None and (failed or self.asked or 0 in self.first_code):
+                deadline = time.monotonic() + GRACE_SECONDS
+                if failed and not self.asked:
+                    self._ask()
+            if deadline is not None and time.monotonic() > deadline:
+                self._end()
+            time.sleep(POLL_SECONDS)
+
+    def outcome(self) -> tuple[int, str]:
+        """The exit code of all together, and if a worker was lost, which and how."""
+        codes = self.first_code
+        own = next((index for index, code in codes.items() if code in _VERDICTS), None)
+        if own is not None:
+            if own:
+                self.errors[own].seek(0)
+                sys.stderr.write(self.errors[own].read())
+            return codes[own], ""
+        first = next((code for code in codes.values() if code), ExitCode.DONE)
+        if codes[0] == ExitCode.DONE:
+            return ExitCode.DONE, ""
+        if first == ExitCode.STOPPED or self.asked:
+            unsaved = codes[0] < 0 and codes[0] != -signal.SIGTERM  # which ends what has not begun
+            return ExitCode.FAILED if unsaved else ExitCode.STOPPED, ""
+        dead = next((index for index, code in codes.items() if code < 0), None)
+        if dead is None:
+            return ExitCode.LOST, "the workers lost each other"
+        return ExitCode.LOST, f"worker {dead} was lost ({signal.Signals(-codes[dead]).name})"
+
+    def _ask(self) -> None:
+        for process in self.processes:
+            process.terminate()
+
+    def _end(self) -> None:
+        for process in self.processes:
+            process.kill()
+
+
+# A worker that ends so knows why, and would end so again.
+_VERDICTS = (ExitCode.FAILED, ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
+
+
+def _stop_with_parent() -> None:
+    """Let the system ask this process to stop when its parent ends."""
+    ctypes.CDLL(None).prctl(PARENT_DIED, signal.SIGTERM)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free now; all are held until all are known."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
