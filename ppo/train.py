@@ -144,7 +144,7 @@ def _train(
     _check_memory(params)
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    workers = start_tensorflow(params.threads, lambda: _connect(here))
+    workers = start_tensorflow(params.threads, lambda: connect(here))
 
     from ppo.runs.follower import follow, tell
     from ppo.runs.session import Session
@@ -159,7 +159,8 @@ def _train(
             Session(params, folder, stop, began, workers, begins).go()
 
 
-def _connect(here: Place) -> Workers:
+def connect(here: Place) -> Workers:
+    """The workers of a run, seen from one of them; waits for the others."""
     if here.count == 1:
         return OneWorker()
     from ppo.collectives import Collectives

@@ -4,6 +4,7 @@ the newest checkpoint when one of them dies or hangs.
 
 import ctypes
 import json
+import math
 import os
 import signal
 import socket
@@ -23,8 +24,9 @@ from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import DEADLINE_SECONDS
 from ppo.study.command import RUN_ATARI, on_stop
 
-# Once one has ended before its time, the others are asked to stop, and then ended.
+# Once one has failed, the others are asked to stop, which they do by a deadline of their own.
 GRACE_SECONDS = DEADLINE_SECONDS + 2
+GRACE_OF_OTHERS_SECONDS = 2.0
 POLL_SECONDS = 0.1
 PARENT_DIED = 1  # prctl's PR_SET_PDEATHSIG
 
@@ -68,18 +70,15 @@ class _Team:
     """
 
     def __init__(self, logdir: Path, arguments: Sequence[str], workers: int, open_files: ExitStack):
-        addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
         command = [*RUN_ATARI, f"--logdir={logdir}", *arguments]
         self.asked = False
         self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
         self.errors: list[IO[str]] = []
         self.processes: list[subprocess.Popen] = []
-        for index in range(workers):
+        for index, config in enumerate(configurations(workers)):
             # The others say only what the first one says, too, unless they are the cause.
             errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
             open_files.push(errors)
-            task = {"type": "worker", "index": index}
-            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
             process = subprocess.Popen(
                 command,
                 env={**os.environ, TF_CONFIG: config},
@@ -93,10 +92,8 @@ class _Team:
             self.processes.append(process)
 
     def stop(self, *_: object) -> None:
-        """Ask all, once, to stop: a handler for ``on_stop``."""
-        if not self.asked:
-            self.asked = True
-            self._ask()
+        """Have all asked, once, to stop: a handler for ``on_stop``."""
+        self.asked = True
 
     def wait(self) -> None:
         """Wait until all have ended; those that do not end soon after one that failed, or after a
@@ -108,10 +105,11 @@ class _Team:
                 if index not in self.first_code and process.poll() is not None:
                     self.first_code[index] = process.returncode
             failed = any(self.first_code.values())
-            if deadline is None and (failed or self.asked or 0 in self.first_code):
+            if deadline is None and (failed or self.asked):
                 deadline = time.monotonic() + GRACE_SECONDS
-                if failed and not self.asked:
-                    self._ask()
+                self._ask()
+            if 0 in self.first_code:  # the others have nothing to save
+                deadline = min(deadline or math.inf, time.monotonic() + GRACE_OF_OTHERS_SECONDS)
             if deadline is not None and time.monotonic() > deadline:
                 self._end()
             time.sleep(POLL_SECONDS)
@@ -152,6 +150,27 @@ _VERDICTS = (ExitCode.FAILED, ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLL
 def _stop_with_parent() -> None:
     """Let the system ask this process to stop when its parent ends."""
     ctypes.CDLL(None).prctl(PARENT_DIED, signal.SIGTERM)
+
+
+def configurations(workers: int) -> list[str]:
+    """The TF_CONFIG of each of so many workers on this machine."""
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+    return [
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+        for index in range(workers)
+    ]
+
+
+def pids(starter: int) -> dict[int, int]:
+    """The process ids of the workers that a starter has now, by index."""
+    children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+    found = {}
+    for child in map(int, children):
+        for entry in Path(f"/proc/{child}/environ").read_text().split("\0"):
+            name, _, config = entry.partition("=")
+            if name == TF_CONFIG:
+                found[json.loads(config)["task"]["index"]] = child
+    return found
 
 
 def _free_ports(count: int) -> list[int]:

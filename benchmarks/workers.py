@@ -1,0 +1,76 @@
+"""Steps per second of several workers of one thread each, beside one of one thread, and beside one
+process with as many threads, in turn.
+
+    python -m benchmarks.workers [--network=a3c] [--workers=2] [--set KEY=VALUE ...]
+
+The work is that of benchmarks/reference.json, done by each worker. Timings drift with the machine,
+so each round runs all three, and what counts is the ratio.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from ppo.process.cluster import TF_CONFIG
+from ppo.study.workers import configurations
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def speed(settings: list[str], workers: int, threads: int, updates: int) -> float:
+    """Steps per second of so many workers together."""
+    command = [sys.executable, "-m", "benchmarks.ours", f"--updates={updates}"]
+    command += [text for one in [*settings, f"threads={threads}"] for text in ("--set", one)]
+    configs = configurations(workers) if workers > 1 else [""]
+    processes = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, TF_CONFIG: config},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for config in configs
+    ]
+    said = [process.communicate()[0] for process in processes]
+    return float(json.loads(said[0].splitlines()[-1])["steps_per_second"])
+
+
+def main() -> None:
+    """Measure in turn, print each round, then the medians."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--network", default="a3c")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    settings = [f"network={options.network}", *options.set]
+    over_one, over_threads = [], []
+    for number in range(1, options.rounds + 1):
+        many = speed(settings, options.workers, 1, options.updates)
+        one = speed(settings, 1, 1, options.updates)
+        threads = speed(settings, 1, options.workers, options.updates)
+        over_one.append(many / one)
+        over_threads.append(many / threads)
+        print(
+            f"round {number}: {options.workers} workers {many:.0f} steps/s | one of one thread "
+            f"{one:.0f}, ratio {over_one[-1]:.2f} | one of {options.workers} threads "
+            f"{threads:.0f}, ratio {over_threads[-1]:.2f}",
+            flush=True,
+        )
+    print(
+        f"{options.network}: median ratio {statistics.median(over_one):.2f} to one of one thread, "
+        f"{statistics.median(over_threads):.2f} to one of {options.workers} threads"
+    )
+
+
+if __name__ == "__main__":
+    main()
