@@ -19,8 +19,8 @@ from ppo.study import drill
 from ppo.study.command import RUN_ATARI
 from ppo.study.workers import configurations, pids
 from ppo.update import NO_MEMORY, Updater
-from tests.test_update import KEY, batch, changed
-from tests.two_workers import CASES, SHIFT, arrays
+from tests.test_update import batch
+from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of
 
 ROOT = Path(__file__).parents[1]
 SHORT = drill.SHORT_CART_POLE | {"num_envs": 2, "total_steps": 1024, "checkpoint_interval": 128}
@@ -30,12 +30,19 @@ SHORT = drill.SHORT_CART_POLE | {"num_envs": 2, "total_steps": 1024, "checkpoint
 def of_two(tmp_path_factory) -> list[dict[str, np.ndarray]]:
     """What each of two workers found."""
     folder = tmp_path_factory.mktemp("workers")
+    data = folder / "batch.npz"
+    np.savez(data, **{name: t.numpy() for name, t in batch(128)._asdict().items()})
     processes = []
     for index, config in enumerate(configurations(2)):
-        command = [sys.executable, "-m", "tests.two_workers", str(folder / f"{index}.npz")]
+        out = folder / f"{index}.npz"
+        command = [sys.executable, "-m", "tests.two_workers", str(data), str(out)]
         environment = {**os.environ, TF_CONFIG: config}
         processes.append(subprocess.Popen(command, env=environment, cwd=ROOT))
-    assert [process.wait(120) for process in processes] == [0, 0]
+    try:
+        assert [process.wait(300) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
     return [dict(np.load(folder / f"{index}.npz")) for index in range(2)]
 
 
@@ -57,7 +64,7 @@ def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
     of_two, case, monkeypatch
 ):
     shuffle = tf.random.experimental.stateless_shuffle
-    params = changed(**CASES[case], num_envs=8)
+    params = params_of(case, num_envs=8)
     params = params.model_copy(update={"num_minibatches": 2 * params.num_minibatches})
 
     def same_samples_in_the_same_minibatches(_, seed):
@@ -91,18 +98,18 @@ def started(logdir: Path, settings: dict) -> subprocess.Popen:
 
 def test_a_worker_that_hangs_is_ended_and_the_run_ends_as_the_unbroken_one(tmp_path):
     unbroken = started(tmp_path / "unbroken", SHORT)
-    said, _ = unbroken.communicate(timeout=120)
+    said, _ = unbroken.communicate(timeout=300)
     assert unbroken.returncode == 0, said
     assert "2 workers" in said and said.count("done, at step 1,024") == 1
 
     broken = started(tmp_path / "broken", SHORT)
     saved = tmp_path / "broken" / "checkpoints"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not list(saved.glob("step-*128.ckpt")):
         assert broken.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(pids(broken.pid)[1], signal.SIGSTOP)
-    said, _ = broken.communicate(timeout=180)
+    said, _ = broken.communicate(timeout=300)
     assert broken.returncode == 0, said
     assert "worker 1 of the run was lost" in said and "start again" in said
     assert drill.fingerprint(tmp_path / "broken") == drill.fingerprint(tmp_path / "unbroken")

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +50,12 @@ class Launch:
                 team = _Team(self.logdir, arguments, self.workers, open_files)
                 with on_stop(team.stop):
                     team.wait()
-                code, reason = team.outcome()
+                code, cause = outcome(team.first_code, team.asked)
                 if code != ExitCode.LOST:
+                    if cause:
+                        team.show_errors(cause)
                     return code
+                reason = _told(cause, team.first_code)
             left = self.restarts - restart
             if left:
                 reason += f"; all start again ({left - 1} more times)"
@@ -114,25 +117,10 @@ class _Team:
                 self._end()
             time.sleep(POLL_SECONDS)
 
-    def outcome(self) -> tuple[int, str]:
-        """The exit code of all together, and if a worker was lost, which and how."""
-        codes = self.first_code
-        own = next((index for index, code in codes.items() if code in _VERDICTS), None)
-        if own is not None:
-            if own:
-                self.errors[own].seek(0)
-                sys.stderr.write(self.errors[own].read())
-            return codes[own], ""
-        first = next((code for code in codes.values() if code), ExitCode.DONE)
-        if codes[0] == ExitCode.DONE:
-            return ExitCode.DONE, ""
-        if first == ExitCode.STOPPED or self.asked:
-            unsaved = codes[0] < 0 and codes[0] != -signal.SIGTERM  # which ends what has not begun
-            return ExitCode.FAILED if unsaved else ExitCode.STOPPED, ""
-        dead = next((index for index, code in codes.items() if code < 0), None)
-        if dead is None:
-            return ExitCode.LOST, "the workers lost each other"
-        return ExitCode.LOST, f"worker {dead} was lost ({signal.Signals(-codes[dead]).name})"
+    def show_errors(self, worker: int) -> None:
+        """Show what one of the others said; the first said it by itself."""
+        self.errors[worker].seek(0)
+        sys.stderr.write(self.errors[worker].read())
 
     def _ask(self) -> None:
         for process in self.processes:
@@ -144,7 +132,29 @@ class _Team:
 
 
 # A worker that ends so knows why, and would end so again.
-_VERDICTS = (ExitCode.FAILED, ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
+VERDICTS = (ExitCode.FAILED, ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
+
+
+def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
+    """The exit code of all workers together, and whose it is, from those of each, in the order in
+    which they ended; ``asked`` is whether they were asked to stop.
+    """
+    if codes[0] == ExitCode.DONE:
+        return ExitCode.DONE, 0
+    for worker, code in codes.items():
+        if code in VERDICTS:
+            return code, worker
+    first = next(code for code in codes.values() if code)
+    if first == ExitCode.STOPPED or asked:
+        saved = codes[0] >= 0 or codes[0] == -signal.SIGTERM  # which ends what has not begun
+        return ExitCode.STOPPED if saved else ExitCode.FAILED, 0
+    return ExitCode.LOST, next((worker for worker, code in codes.items() if code < 0), None)
+
+
+def _told(lost: int | None, codes: Mapping[int, int]) -> str:
+    if lost is None:
+        return "the workers lost each other"
+    return f"worker {lost} was lost ({signal.Signals(-codes[lost]).name})"
 
 
 def _stop_with_parent() -> None:
