@@ -16,6 +16,7 @@ import tensorflow as tf
 from ppo.outcomes import WorkerLost
 from ppo.process.cluster import TF_CONFIG, ClusterError, Place
 
+MOST_TASKS = 1024  # of a node
 WORD = np.dtype(np.int32)  # of the types that can be gathered, the one for bytes
 
 
@@ -100,7 +101,11 @@ class Collectives:
 def _resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
     if os.environ.get(TF_CONFIG):
         return tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    return tf.distribute.cluster_resolver.SlurmClusterResolver()
+    # Which GPU a task has is Slurm's affair; left to itself, the resolver asks nvidia-smi, which a
+    # machine without GPUs does not have.
+    return tf.distribute.cluster_resolver.SlurmClusterResolver(
+        gpus_per_node=MOST_TASKS, gpus_per_task=1, auto_set_gpu=False
+    )
 
 
 def _options() -> tf.distribute.experimental.CommunicationOptions:

@@ -144,6 +144,8 @@ def _train(
     _check_memory(params)
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if here.count > 1 and here.index == 0:
+        print(f"waiting for {here.count - 1} other workers", flush=True)
     workers = start_tensorflow(params.threads, lambda: connect(here))
 
     from ppo.runs.follower import follow, tell
