@@ -371,6 +371,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--new-games goes with --resume")
     if options.workers > 1 and not (new or options.resume or options.fork):
         parser.error("--workers goes with --pfile, --env, --resume or --fork")
+    if options.workers > 1 and options.check:
+        parser.error("--workers does not go with --check, which measures one process")
     if options.workers > 1 and os.environ.get(TF_CONFIG):
         parser.error("--workers starts workers itself; with TF_CONFIG, leave it out")
     if options.restarts is not None and options.workers == 1:

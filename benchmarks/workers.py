@@ -4,7 +4,8 @@ process with as many threads, in turn.
     python -m benchmarks.workers [--network=a3c] [--workers=2] [--set KEY=VALUE ...]
 
 The work is that of benchmarks/reference.json, done by each worker. Timings drift with the machine,
-so each round runs all three, and what counts is the ratio.
+so each round runs all three, and what counts is the ratio. On a machine that others use, too, only
+the processor's time tells something: that of a thousand steps, over all workers.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from ppo.process.cluster import TF_CONFIG
 from ppo.study.workers import configurations
@@ -21,8 +23,18 @@ from ppo.study.workers import configurations
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def speed(settings: list[str], workers: int, threads: int, updates: int) -> float:
-    """Steps per second of so many workers together."""
+class Speed(NamedTuple):
+    """Of all workers together."""
+
+    steps_per_second: float
+    cpu_seconds: float  # of a thousand steps
+
+    def __str__(self) -> str:
+        return f"{self.steps_per_second:.0f} steps/s ({self.cpu_seconds:.2f} s of CPU for 1000)"
+
+
+def speed(settings: list[str], workers: int, threads: int, updates: int) -> Speed:
+    """That of so many workers of so many threads each."""
     command = [sys.executable, "-m", "benchmarks.ours", f"--updates={updates}"]
     command += [text for one in [*settings, f"threads={threads}"] for text in ("--set", one)]
     configs = configurations(workers) if workers > 1 else [""]
@@ -38,7 +50,9 @@ def speed(settings: list[str], workers: int, threads: int, updates: int) -> floa
         for config in configs
     ]
     said = [process.communicate()[0] for process in processes]
-    return float(json.loads(said[0].splitlines()[-1])["steps_per_second"])
+    found = [json.loads(text.splitlines()[-1]) for text in said]
+    steps = found[0]["steps_per_second"]
+    return Speed(steps, 1000 * sum(one["cores_used"] for one in found) / steps)
 
 
 def main() -> None:
@@ -58,12 +72,12 @@ def main() -> None:
         many = speed(settings, options.workers, 1, options.updates)
         one = speed(settings, 1, 1, options.updates)
         threads = speed(settings, 1, options.workers, options.updates)
-        over_one.append(many / one)
-        over_threads.append(many / threads)
+        over_one.append(many.steps_per_second / one.steps_per_second)
+        over_threads.append(many.steps_per_second / threads.steps_per_second)
         print(
-            f"round {number}: {options.workers} workers {many:.0f} steps/s | one of one thread "
-            f"{one:.0f}, ratio {over_one[-1]:.2f} | one of {options.workers} threads "
-            f"{threads:.0f}, ratio {over_threads[-1]:.2f}",
+            f"round {number}: {options.workers} workers {many} | one of one thread {one}, ratio "
+            f"{over_one[-1]:.2f} | one of {options.workers} threads {threads}, ratio "
+            f"{over_threads[-1]:.2f}",
             flush=True,
         )
     print(

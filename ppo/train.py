@@ -141,7 +141,7 @@ def _train(
     """Train in a folder that is owned meanwhile; ``start`` prepares it, and says what it starts
     from. All workers but the first hear that from the first, and use no folder.
     """
-    _check_memory(params)
+    _check_memory(params, here.here)
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if here.count > 1 and here.index == 0:
@@ -182,12 +182,14 @@ def _check_workers(stored: Params, here: Place) -> None:
         )
 
 
-def _check_memory(params: ResolvedParams) -> None:
-    """Raise ParamsError if the observations of a rollout of an Atari game do not fit the memory."""
+def _check_memory(params: ResolvedParams, processes: int) -> None:
+    """Raise ParamsError if the observations of a rollout of an Atari game do not fit the memory,
+    which so many processes share.
+    """
     if not catalog.rules_of(params).is_atari:
         return
     wanted = params.batch_size * math.prod(catalog.observation_shape(params))  # bytes
-    available = available_memory()
+    available = available_memory() / processes
     if wanted > available:
         raise ParamsError(
             [

@@ -19,10 +19,7 @@ CASES = {
     "one gradient": {"num_epochs": 1, "num_minibatches": 1, "max_grad_norm": 1e9},
     "whole update": {},
     "smoothed": {"value_rescaling": "smoothed"},
-    "per_batch": {"value_rescaling": "per_batch"},
-    "raw advantages": {"normalize_advantages": False},
-    "minibatch limit": {"minibatch_kl_limit": 1e-4},
-    "target": {"target_kl": 1e-4},
+    "early exit": {"minibatch_kl_limit": 2e-3, "normalize_advantages": False},
 }
 
 

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from ppo.params import Params, ParamsError, of_workers
 from ppo.process.cluster import ClusterError, Place, place
 from ppo.process.exit_codes import ExitCode
 from ppo.study.workers import configurations, outcome
@@ -82,3 +83,25 @@ KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
 )
 def test_the_exit_code_of_all_workers(codes, asked, expected):
     assert outcome(codes, asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("minibatch_per", "part", "gradient_steps"), [("worker", 256, 4), ("run", 128, 8)]
+)
+def test_a_minibatch_grows_with_the_workers_or_is_shared_out(minibatch_per, part, gradient_steps):
+    settings = Params(workers=2, minibatch_per=minibatch_per, total_steps=3000)
+    assert (settings.batch_size, settings.steps_per_iteration) == (1024, 2048)
+    assert (settings.minibatch_size, settings.minibatches_per_epoch) == (part, gradient_steps)
+    assert (settings.num_iterations, settings.whole_steps) == (2, 4096)
+
+
+def test_a_minibatch_that_cannot_be_shared_out_is_refused():
+    with pytest.raises(ParamsError, match="minibatch_per = .run.: .* 4 minibatches x 3 workers"):
+        of_workers(Params(minibatch_per="run"), 3)
+    assert of_workers(Params(minibatch_per="run"), 4).minibatch_size == 64
+
+
+def test_settings_of_other_workers_are_refused():
+    with pytest.raises(ParamsError, match="workers = 2: .* started with 3"):
+        of_workers(Params(workers=2), 3)
+    assert of_workers(Params(), 3).workers == 3
