@@ -96,12 +96,12 @@ def test_a_minibatch_grows_with_the_workers_or_is_shared_out(minibatch_per, part
 
 
 def test_a_minibatch_that_cannot_be_shared_out_is_refused():
-    with pytest.raises(ParamsError, match="minibatch_per = .run.: .* 4 minibatches x 3 workers"):
+    with pytest.raises(ParamsError, match=r"minibatch_per = .run.: .* 4 minibatches x 3 workers"):
         of_workers(Params(minibatch_per="run"), 3)
     assert of_workers(Params(minibatch_per="run"), 4).minibatch_size == 64
 
 
 def test_settings_of_other_workers_are_refused():
-    with pytest.raises(ParamsError, match="workers = 2: .* started with 3"):
+    with pytest.raises(ParamsError, match=r"workers = 2: .* started with 3"):
         of_workers(Params(workers=2), 3)
     assert of_workers(Params(), 3).workers == 3
