@@ -185,7 +185,7 @@ class Updater:
                 tf.range(p.batch_size), tf.stack([key[0], key[1] + epochs])
             )
             rows = tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
-            of_all = self._moments(tf.gather(batch.advantages, rows))
+            of_all = self._moments(batch.advantages, rows)
             sums, tops = tf.zeros(len(MEANS)), tf.zeros(NUM_MAXIMA)
             minibatch = tf.constant(0)
             while minibatch < p.minibatches_per_epoch and proceed:
@@ -273,14 +273,14 @@ class Updater:
         means = tf.concat([means, of_gradient], 0)
         return means, tf.stack(result.maxima), result.smoothed, finite, applied
 
-    def _moments(self, advantages: tf.Tensor) -> tf.Tensor | None:
-        """Mean and standard deviation of each minibatch's advantages over all workers, from this
-        one's [minibatches, B]; None where a minibatch has no other parts.
+    def _moments(self, advantages: tf.Tensor, rows: tf.Tensor) -> tf.Tensor | None:
+        """Mean and standard deviation of each minibatch's advantages over all workers, from those
+        in this one's rows [minibatches, B]; None where a minibatch has no other parts.
         """
         if self.workers.count == 1 or not self.params.normalize_advantages:
             return None
         # In float64 the difference of two squares keeps its digits.
-        wide = tf.cast(advantages, tf.float64)
+        wide = tf.cast(tf.gather(advantages, rows), tf.float64)
         own = [tf.reduce_mean(wide, -1), tf.reduce_mean(tf.square(wide), -1)]
         mean, square = self.workers.mean(own)
         std = tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))

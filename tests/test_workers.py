@@ -81,7 +81,8 @@ def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
         found = of_two[0][f"{case}/{key}"]
         assert found.shape == wanted.shape, key
         scale = np.linalg.norm(wanted)
-        limit = 1e-5 if case == "one gradient" else 2e-4
+        # Adam's first moment after one step is the gradient.
+        limit = 1e-5 if case == "one gradient" and key.startswith("moments/") else 2e-4
         assert np.linalg.norm(found - wanted) <= limit * scale + 1e-6, key
 
 
