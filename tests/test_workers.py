@@ -20,7 +20,7 @@ from ppo.study.command import RUN_ATARI
 from ppo.study.workers import configurations, pids
 from ppo.update import NO_MEMORY, Updater
 from tests.test_update import batch
-from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of
+from tests.two_workers import CASES, KEY, SHIFT, arrays, of_two, params_of
 
 ROOT = Path(__file__).parents[1]
 SHORT = drill.SHORT_CART_POLE | {"num_envs": 2, "total_steps": 1024, "checkpoint_interval": 128}
@@ -64,8 +64,7 @@ def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
     of_two, case, monkeypatch
 ):
     shuffle = tf.random.experimental.stateless_shuffle
-    params = params_of(case, num_envs=8)
-    params = params.model_copy(update={"num_minibatches": 2 * params.num_minibatches})
+    params = params_of(case, num_envs=8, num_minibatches=of_two(case).minibatches_per_epoch)
 
     def same_samples_in_the_same_minibatches(_, seed):
         orders = [shuffle(tf.range(64), seed + n * SHIFT) + n * 64 for n in range(2)]
@@ -77,6 +76,7 @@ def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
     )
     updater = Updater(model.build((3,), 4, "mlp"), params, 1)
     result = updater.update(batch(128), KEY, 0.01, 0.1, NO_MEMORY)
+    assert (len(result.kls) == 2) == (case == "early exit")
     for key, wanted in arrays(updater, result).items():
         found = of_two[0][f"{case}/{key}"]
         assert found.shape == wanted.shape, key
