@@ -20,7 +20,7 @@ from ppo.study.command import RUN_ATARI
 from ppo.study.workers import configurations, pids
 from ppo.update import NO_MEMORY, Updater
 from tests.test_update import batch
-from tests.two_workers import CASES, KEY, SHIFT, arrays, of_two, params_of
+from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of, shared_by_two
 
 ROOT = Path(__file__).parents[1]
 SHORT = drill.SHORT_CART_POLE | {"num_envs": 2, "total_steps": 1024, "checkpoint_interval": 128}
@@ -64,7 +64,7 @@ def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
     of_two, case, monkeypatch
 ):
     shuffle = tf.random.experimental.stateless_shuffle
-    params = params_of(case, num_envs=8, num_minibatches=of_two(case).minibatches_per_epoch)
+    params = params_of(case, num_envs=8, num_minibatches=shared_by_two(case).minibatches_per_epoch)
 
     def same_samples_in_the_same_minibatches(_, seed):
         orders = [shuffle(tf.range(64), seed + n * SHIFT) + n * 64 for n in range(2)]

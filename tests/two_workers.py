@@ -38,7 +38,7 @@ def params_of(case: str, **others) -> Params:
     return Params(**{**small, **CASES[case], **others})
 
 
-def of_two(case: str) -> Params:
+def shared_by_two(case: str) -> Params:
     """Those of two workers that share a minibatch out."""
     # Shared out as "run" has it, an epoch has a minibatch for each worker at least.
     split = "worker" if case == "one gradient" else "run"
@@ -61,7 +61,7 @@ def main(data: str, out: str) -> None:
     with np.load(data) as whole:
         half = Batch(*(tf.constant(whole[name][64 * here.index :][:64]) for name in Batch._fields))
     for name in CASES:
-        updater = Updater(model.build((3,), 4, "mlp"), of_two(name), 1, workers)
+        updater = Updater(model.build((3,), 4, "mlp"), shared_by_two(name), 1, workers)
         result = updater.update(half, KEY + here.index * SHIFT, 0.01, 0.1, NO_MEMORY)
         found |= {f"{name}/{key}": array for key, array in arrays(updater, result).items()}
     np.savez(out, **found)
