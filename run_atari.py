@@ -2,6 +2,7 @@
 """Train a PPO agent on an Atari game, resume its training, evaluate it, or watch it play."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,8 +12,11 @@ from ppo import listing, params, presets, schema
 from ppo.files import scalars
 from ppo.files.folder import FolderError, HoldsNoRun, HoldsRun
 from ppo.params import ParamsError
+from ppo.process.cluster import TF_CONFIG
 from ppo.process.exit_codes import ExitCode
 from ppo.process.streams import discard, make_safe
+
+RESTARTS = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,17 +99,36 @@ def _checked(options: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
+def _launch(options: argparse.Namespace) -> int:
+    """Train in several processes, each of which gets what was given here."""
+    from ppo.study.workers import Launch
+
+    if options.resume:
+        begin = ["--resume"]
+    elif options.fork:
+        run, step = options.fork
+        begin = [f"--fork={run}" if step is None else f"--fork={run}@{step}"]
+    else:
+        begin = [f"--pfile={options.pfile}" if options.pfile else f"--env={options.env}"]
+    begin += [f"--set={change}" for change in options.set]
+    begin += ["--new-games"] if options.new_games else []
+    return Launch(options.logdir, begin, options.workers, options.restarts).go()
+
+
 def _command(options: argparse.Namespace, began: float) -> int:
     from ppo import train
     from ppo.checkpoint import CheckpointError, MisfitError, NewerVersionError, NoCheckpoint
     from ppo.envs.episode import EpisodeMismatch
     from ppo.files.video import VideoError
-    from ppo.outcomes import NotFinite
+    from ppo.outcomes import NotFinite, WorkerLost, WorkersDiffer
     from ppo.play.export import ExportError
     from ppo.play.replay import ReplayError
+    from ppo.process.cluster import ClusterError
     from ppo.process.device import DeviceError
 
     try:
+        if options.workers > 1:
+            return _launch(options)
         if options.pfile or options.env:
             _train(options, began)
         elif options.fork:
@@ -122,6 +145,10 @@ def _command(options: argparse.Namespace, began: float) -> int:
         return ExitCode.DONE
     except (DeviceError, MisfitError, NewerVersionError, NoCheckpoint) as error:
         return _fail(ExitCode.REFUSED, str(error))
+    except (ClusterError, WorkersDiffer) as error:
+        return _fail(ExitCode.REFUSED, str(error))
+    except WorkerLost as error:
+        return _fail(ExitCode.LOST, f"{error}; what was reached is saved, --resume goes on")
     except EpisodeMismatch as error:
         remedy = "--resume --new-games begins new ones in their place, no longer bit for bit"
         return _fail(ExitCode.REFUSED, f"{error}; nothing was changed. {remedy}")
@@ -188,7 +215,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
         epilog="Exit codes: 0 done, 1 failed, 2 refused and nothing started, 3 stopped by a signal "
         "with everything saved, 4 diverged, 5 collapsed again after all rollbacks, with everything "
-        "saved.",
+        "saved, 6 another worker of the run was lost, with what was reached saved.",
     )
     parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")
     parser.add_argument("--logdir", type=Path, help="the run's folder; new or empty for training")
@@ -298,6 +325,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="with --resume: if the unfinished games cannot be restored, begin new ones",
     )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help="train in N processes on this machine, each with num_envs games; on several machines "
+        "TF_CONFIG or Slurm says which worker each is",
+    )
+    parser.add_argument(
+        "--restarts",
+        type=_restarts,
+        default=None,
+        metavar="N",
+        help="with --workers: how often all start again from the newest checkpoint when one dies "
+        f"or hangs; default {RESTARTS}",
+    )
     games = parser.add_argument_group("the games of --evaluate and --watch")
     games.add_argument(
         "--checkpoint",
@@ -333,6 +376,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--set goes with --pfile, --env, --resume or --fork")
     if options.new_games and not options.resume:
         parser.error("--new-games goes with --resume")
+    if options.workers > 1 and not (new or options.resume or options.fork):
+        parser.error("--workers goes with --pfile, --env, --resume or --fork")
+    if options.workers > 1 and options.check:
+        parser.error("--workers does not go with --check, which measures one process")
+    if options.workers > 1 and os.environ.get(TF_CONFIG):
+        parser.error("--workers starts workers itself; with TF_CONFIG, leave it out")
+    if options.restarts is not None and options.workers == 1:
+        parser.error("--restarts goes with --workers")
+    options.restarts = RESTARTS if options.restarts is None else options.restarts
     plays = options.evaluate is not None or options.watch is not None
     for name in ("checkpoint", "policy", "seed"):
         if vars(options)[name] is not None and not plays:
@@ -372,6 +424,18 @@ def _seconds(text: str) -> float:
     if not text.isdecimal() or not 1 <= int(text) <= 600:
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 1 to 600")
     return float(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of workers from 1 to 1024")
+    return int(text)
+
+
+def _restarts(text: str) -> int:
+    if not text.isdecimal() or int(text) > 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of restarts from 0 to 1000")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -2,7 +2,8 @@
 
     python -m benchmarks.ours --set network=a3c --set num_envs=16 --set threads=1
 
-The work is that of benchmarks/reference.json, with the given settings changed.
+The work is that of benchmarks/reference.json, with the given settings changed; of several workers,
+which TF_CONFIG tells apart, each does as much.
 """
 
 import argparse
@@ -14,7 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.reference import reference
+from ppo.process.cluster import place
 from ppo.process.device import start_tensorflow
+from ppo.train import connect
 
 
 def time_calls(spent: dict[str, float], name: str, owner: object, method: str) -> None:
@@ -44,14 +47,15 @@ def main() -> None:
     parser.add_argument("--began", type=float, default=time.monotonic(), help="of time.monotonic()")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    settings = reference(options.set)
-    start_tensorflow(settings.threads)
+    here = place()
+    settings = reference([*options.set, f"workers={here.count}"])
+    workers = start_tensorflow(settings.threads, lambda: connect(here))
     imported_mib = resident_mib()
 
     from benchmarks.limits import step_flops
     from ppo.trainer import Trainer
 
-    trainer = Trainer(settings)
+    trainer = Trainer(settings, workers)
     spent: dict[str, float] = defaultdict(float)
     time_calls(spent, "acting", trainer.policy, "act")
     for vector in trainer.envs.vectors:
@@ -69,7 +73,7 @@ def main() -> None:
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     spent["rest"] = wall - sum(spent.values())
     result = {
-        "steps_per_second": options.updates * settings.batch_size / wall,
+        "steps_per_second": options.updates * settings.steps_per_iteration / wall,
         "step_flops": step_flops(trainer.model, settings.num_epochs),
         "peak_mib": resident_mib(),
         "above_import_mib": resident_mib() - imported_mib,

@@ -1,9 +1,12 @@
 """One worker or many behind one interface: what the workers of a run must agree on.
 
-The update averages its gradients over the workers before it clips them, and asks all workers at
-each early exit; the trainer asks before it stops. So far there is only one worker.
+Each worker plays its own envs. An update takes the mean of everyone's gradients before it clips
+them, and decides early exits on everyone's means; what else a worker must know of the others it
+gathers between two updates. So all workers go the same way, and hold the same weights.
 """
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -11,51 +14,48 @@ if TYPE_CHECKING:
 
 
 class Workers(Protocol):
-    """The workers of one run, seen from one of them.
+    """The workers of one run, seen from one of them: every call is made by all, in the same order.
 
-    ``mean`` and ``every`` are called while a graph is traced, outside any replica's function;
-    ``any`` between two iterations.
+    All but ``mean`` are called between two updates. Anything may raise WorkerLost.
     """
 
     count: int
+    index: int
 
-    def mean_gradients(self, gradients: "list[tf.Tensor]") -> "list[tf.Tensor]":
-        """The mean over the workers of each gradient."""
+    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        """The mean over the workers of each tensor, in one exchange; the tensors have one type. It
+        is called while a graph is traced, also in its loops, outside any replica's function.
+        """
 
-    def mean(self, statistic: "tf.Tensor") -> "tf.Tensor":
-        """The mean over the workers of a statistic that decides an early exit."""
+    def gather(self, data: bytes) -> list[bytes]:
+        """The data of each worker."""
 
-    def every(self, flag: "tf.Tensor") -> "tf.Tensor":
-        """Whether a flag is set on every worker."""
+    def share(self, data: bytes) -> bytes:
+        """The data of the first worker."""
 
-    def any(self, flag: bool) -> bool:
-        """Whether a flag is set on any worker."""
+    def watched(self) -> AbstractContextManager[None]:
+        """While the context lasts, the failure of a graph that calls ``mean`` raises WorkerLost if
+        another worker is the cause.
+        """
 
 
 class OneWorker:
     """A run in a single process: every mean is the value itself."""
 
-    count = 1
+    count, index = 1, 0
 
-    def mean_gradients(self, gradients: "list[tf.Tensor]") -> "list[tf.Tensor]":
-        """The gradients."""
-        return gradients
+    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        """The tensors."""
+        return list(tensors)
 
-    def mean(self, statistic: "tf.Tensor") -> "tf.Tensor":
-        """The statistic."""
-        return statistic
+    def gather(self, data: bytes) -> list[bytes]:
+        """The data."""
+        return [data]
 
-    def every(self, flag: "tf.Tensor") -> "tf.Tensor":
-        """The flag."""
-        return flag
+    def share(self, data: bytes) -> bytes:
+        """The data."""
+        return data
 
-    def any(self, flag: bool) -> bool:
-        """The flag."""
-        return flag
-
-
-def connect() -> Workers:
-    """The workers that this process belongs to. ``ppo.process.device.start_tensorflow`` calls it
-    before TensorFlow runs any operation.
-    """
-    return OneWorker()
+    def watched(self) -> AbstractContextManager[None]:
+        """No other worker can be the cause of anything."""
+        return nullcontext()

@@ -29,13 +29,19 @@ def check_vectors(*tensors: tf.Tensor) -> None:
         raise ValueError(f"losses take vectors of one length [B], got {list(map(str, shapes))}")
 
 
-def normalized(advantages: tf.Tensor, std_floor: float = 0.0) -> tf.Tensor:
+def normalized(
+    advantages: tf.Tensor, std_floor: float = 0.0, moments: tf.Tensor | None = None
+) -> tf.Tensor:
     """Advantages of a minibatch with mean 0, divided by their (population) standard deviation or by
-    ``std_floor``, whichever is larger, [B].
+    ``std_floor``, whichever is larger, [B]. Of a minibatch that is only a part of one, ``moments``
+    are mean and standard deviation of the whole, [2].
     """
     check_vectors(advantages)
-    centred = advantages - tf.reduce_mean(advantages)
-    std = tf.math.reduce_std(advantages)
+    if moments is None:
+        mean, std = tf.reduce_mean(advantages), tf.math.reduce_std(advantages)
+    else:
+        mean, std = moments[0], moments[1]
+    centred = advantages - mean
     if std_floor:
         std = tf.maximum(std, std_floor)
     return centred / (std + NORMALIZATION_FLOOR)
@@ -173,8 +179,15 @@ def value_loss(
     return 0.5 * errors
 
 
+Mean = Callable[[tf.Tensor], tf.Tensor]
+
+
 def value_rescaling(
-    kind: str, pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float
+    kind: str,
+    pseudo_entropy: tf.Tensor,
+    smoothed: tf.Tensor,
+    decay: float,
+    mean: Mean = tf.reduce_mean,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Scale of each sample's value loss, [B], and the state ``smoothed`` after this minibatch.
 
@@ -184,35 +197,42 @@ def value_rescaling(
     "smoothed"    mean of the minibatches' means, weighted by decay^age
 
     ``smoothed`` is [2]: the decayed sums of the means and of their weights; initially zeros, so
-    that the first scale is the first mean. No gradient flows through a scale.
+    that the first scale is the first mean. No gradient flows through a scale. ``mean`` is that over
+    the minibatch, also if the samples are only a part of it.
     """
     check_vectors(pseudo_entropy)
     pseudo_entropy = tf.stop_gradient(pseudo_entropy)
-    return _RESCALINGS[kind](pseudo_entropy, smoothed, decay)
+    return _RESCALINGS[kind](pseudo_entropy, smoothed, decay, mean)
 
 
 Rescaled = tuple[tf.Tensor, tf.Tensor]
 
 
-def _no_rescaling(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float) -> Rescaled:
+def _no_rescaling(
+    pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean
+) -> Rescaled:
     return tf.ones_like(pseudo_entropy), smoothed
 
 
-def _per_state(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float) -> Rescaled:
+def _per_state(
+    pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean
+) -> Rescaled:
     return pseudo_entropy, smoothed
 
 
-def _per_batch(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float) -> Rescaled:
-    return tf.fill(tf.shape(pseudo_entropy), tf.reduce_mean(pseudo_entropy)), smoothed
+def _per_batch(
+    pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean
+) -> Rescaled:
+    return tf.fill(tf.shape(pseudo_entropy), mean(pseudo_entropy)), smoothed
 
 
-def _smoothed(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float) -> Rescaled:
-    mean = tf.reduce_mean(pseudo_entropy)
-    smoothed = decay * smoothed + tf.stack([mean, tf.ones_like(mean)])
+def _smoothed(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean) -> Rescaled:
+    newest = mean(pseudo_entropy)
+    smoothed = decay * smoothed + tf.stack([newest, tf.ones_like(newest)])
     return tf.fill(tf.shape(pseudo_entropy), smoothed[0] / smoothed[1]), smoothed
 
 
-_RESCALINGS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], Rescaled]] = {
+_RESCALINGS: dict[str, Callable[[tf.Tensor, tf.Tensor, float, Mean], Rescaled]] = {
     "none": _no_rescaling,
     "per_state": _per_state,
     "per_batch": _per_batch,

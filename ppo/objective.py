@@ -78,6 +78,8 @@ def objective(
     smoothed: tf.Tensor,
     params: Params,
     drift: tf.Tensor | None = None,
+    moments: tf.Tensor | None = None,
+    mean: losses.Mean = tf.reduce_mean,
 ) -> Objective:
     """The objective of one minibatch, from its policy [B, A], the log-probabilities of its
     actions [B] and its values [B]; its loss is the sum of the parts.
@@ -86,14 +88,15 @@ def objective(
     value part    value_coef mean(scale x value loss)
 
     ``drift`` is that of ``losses.feature_drift``, [B]; None: none. ``smoothed`` is the state of the
-    smoothed value rescaling, [2]. Raises ValueError, when it is traced, for tensors of other
-    shapes.
+    smoothed value rescaling, [2]. Where several workers share a minibatch, ``moments`` are mean and
+    standard deviation of all its advantages, [2], and ``mean`` is that over all of it; the means in
+    the result are this part's. Raises ValueError, when it is traced, for tensors of other shapes.
     """
     p = params
     _check_shapes(logits, log_probs, values, batch)
     advantages = batch.advantages
     if p.normalize_advantages:
-        advantages = losses.normalized(advantages, p.advantage_std_floor)
+        advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
     old_log_probs = batch.old_log_probs
     policy_loss = tf.reduce_mean(
         losses.surrogate(
@@ -109,7 +112,7 @@ def objective(
     entropy = tf.reduce_mean(losses.entropy(logits))
     pseudo_entropy = losses.pseudo_entropy(logits)
     scale, smoothed = losses.value_rescaling(
-        p.value_rescaling, pseudo_entropy, smoothed, p.value_rescaling_decay
+        p.value_rescaling, pseudo_entropy, smoothed, p.value_rescaling_decay, mean
     )
     value_losses = losses.value_loss(values, batch.old_values, batch.returns, p.value_clip_range)
     policy_part = policy_loss - p.entropy_coef * entropy

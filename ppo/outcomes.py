@@ -37,3 +37,18 @@ class Collapsed(Exception):
             "is saved. --explain tells what came first; to go on regardless, resume with --set "
             "collapse_guard=warn"
         )
+
+
+class WorkerLost(Exception):
+    """Another worker of the run died, or does not answer. ``worker`` is its index, None if that is
+    not known.
+    """
+
+    def __init__(self, worker: int | None, reason: str):
+        self.worker = worker
+        which = "a worker" if worker is None else f"worker {worker}"
+        super().__init__(f"{which} of the run was lost: it died, or does not answer ({reason})")
+
+
+class WorkersDiffer(Exception):
+    """Workers that were not started alike; the message says in what."""

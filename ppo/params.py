@@ -31,7 +31,7 @@ class GameSettings(_Group):
         description="the game: PongNoFrameskip-v4, ALE/Pong-v5 or Pong style, or any Gymnasium "
         "environment with discrete actions; MODULE:ID imports MODULE, which runs its code",
     )
-    num_envs: int = Field(8, ge=1, le=1024, description="envs: games played at once")
+    num_envs: int = Field(8, ge=1, le=1024, description="envs: games each worker plays at once")
     frame_skip: int = Field(
         4, ge=1, le=64, description="frames that one step (decision) lasts; Atari only"
     )
@@ -76,11 +76,18 @@ class TrainingSettings(_Group):
         10_000_000,
         ge=1,
         le=10**12,
-        description="steps of the whole run, over all envs; rounded up to whole rollouts",
+        description="steps of the whole run, over all envs of all workers; rounded up to whole "
+        "rollouts",
     )
     num_steps: int = Field(128, ge=1, le=65_536, description="steps of a rollout, per env")
     num_epochs: int = Field(4, ge=1, le=1000, description="passes over each rollout")
     num_minibatches: int = Field(4, ge=1, le=65_536, description="minibatches of each epoch")
+    minibatch_per: Literal["worker", "run"] = Field(
+        "worker",
+        description="with several workers: each contributes a minibatch of its own to every "
+        "gradient step, which is then over workers times as many steps (worker), or all share out "
+        "one, and an epoch has workers times as many gradient steps (run)",
+    )
     learning_rate: float = Field(2.5e-4, gt=0, le=1, description="initial learning rate of Adam")
     learning_rate_schedule: Schedule = Field(
         "linear", description="linear falls to 0 at total_steps"
@@ -193,7 +200,17 @@ class RunSettings(_Group):
         None, ge=0, lt=2**31, description="of all random numbers; null: drawn, printed and stored"
     )
     threads: int | None = Field(
-        None, ge=1, le=256, description="threads to compute with; null: one a core, at most 8"
+        None,
+        ge=1,
+        le=256,
+        description="threads that each worker computes with; null: one a core, at most 8",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="processes that train one policy together; given by --workers, TF_CONFIG or "
+        "Slurm, and stored",
     )
     log_interval: int = Field(1024, ge=1, description="steps between log entries")
     log_epochs: bool = Field(
@@ -263,23 +280,33 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     @property
     def batch_size(self) -> int:
-        """Steps of one rollout over all envs, B = T N."""
+        """Steps of one rollout over all envs of a worker, B = T N."""
         return self.num_envs * self.num_steps
 
     @property
+    def steps_per_iteration(self) -> int:
+        """Steps of one rollout over all workers."""
+        return self.workers * self.batch_size
+
+    @property
+    def minibatches_per_epoch(self) -> int:
+        """Gradient steps of an epoch."""
+        return self.num_minibatches * (self.workers if self.minibatch_per == "run" else 1)
+
+    @property
     def minibatch_size(self) -> int:
-        """Steps of one minibatch."""
-        return self.batch_size // self.num_minibatches
+        """Steps of one minibatch, or of a worker's part in it."""
+        return self.batch_size // self.minibatches_per_epoch
 
     @property
     def num_iterations(self) -> int:
         """Rollouts of the whole run: total_steps rounded up to whole rollouts."""
-        return -(-self.total_steps // self.batch_size)
+        return -(-self.total_steps // self.steps_per_iteration)
 
     @property
     def whole_steps(self) -> int:
         """Steps of the whole run: total_steps rounded up to whole rollouts."""
-        return self.num_iterations * self.batch_size
+        return self.num_iterations * self.steps_per_iteration
 
     @property
     def checkpoints_always_kept(self) -> range:
@@ -336,6 +363,18 @@ def of_game(
 ) -> Params:
     """The defaults for a game and a network, as ``load`` of a file that names nothing else."""
     return _checked({"env_id": env_id, "network": network}, [], overrides, checks)
+
+
+def of_workers(settings: Params, count: int) -> Params:
+    """The settings of a run that is started as so many workers. Raises ParamsError."""
+    if settings.workers not in (1, count):
+        raise ParamsError(
+            [
+                f"workers = {settings.workers}: the run was started with {count}; leave the "
+                f"setting out, or start the run with --workers={settings.workers}"
+            ]
+        )
+    return _checked(settings.model_dump() | {"workers": count}, [], [], [])
 
 
 def _checked(
@@ -453,7 +492,7 @@ def _show(value: Any) -> str:
 def _inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
     """Inconsistencies between settings; those that involve an invalid one are skipped."""
     faults = [_float32_fault(k, v) for k, v in params if k not in bad and not _fits_float32(v)]
-    if not bad & {"num_envs", "num_steps", "num_minibatches"}:
+    if not bad & {"num_envs", "num_steps", "num_minibatches", "workers", "minibatch_per"}:
         faults += _minibatch_faults(params, bad)
     if not bad & {"peaked_policy_loss", "beyond_target_slope", "quadratic_policy_loss"}:
         faults += _surrogate_faults(params)
@@ -507,6 +546,8 @@ def _early_stop_faults(params: Params) -> list[str]:
 
 def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:
     batch = f"num_envs {params.num_envs} x num_steps {params.num_steps} = {params.batch_size}"
+    if params.minibatches_per_epoch != params.num_minibatches:
+        return _shared_minibatch_faults(params, batch)
     if params.batch_size % params.num_minibatches:
         left = params.batch_size % params.num_minibatches
         near = max(n for n in range(1, params.num_minibatches) if params.batch_size % n == 0)
@@ -525,6 +566,18 @@ def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:
             "normalize_advantages to false"
         ]
     return []
+
+
+def _shared_minibatch_faults(params: Params, batch: str) -> list[str]:
+    parts = params.minibatches_per_epoch
+    whole = not params.batch_size % parts
+    if whole and (params.minibatch_size > 1 or not params.normalize_advantages):
+        return []
+    return [
+        f'minibatch_per = "run": {batch} steps of a worker do not make {params.num_minibatches} '
+        f"minibatches x {params.workers} workers = {parts} parts of equal size, of two steps or "
+        "more; choose fewer minibatches, or another number of workers"
+    ]
 
 
 class _Form(NamedTuple):

@@ -41,8 +41,12 @@ class Rollout:
 class Collector:
     """Plays rollouts; its storage is allocated once and reused by each rollout."""
 
-    def __init__(self, vectors: list[EnvVector], policy: "Policy", params: ResolvedParams):
+    def __init__(
+        self, vectors: list[EnvVector], policy: "Policy", params: ResolvedParams, worker: int = 0
+    ):
+        """``worker`` is the number of this worker among all of the run."""
         self.vectors, self.policy, self.params = vectors, policy, params
+        self._first_part = worker * len(vectors)
         num_steps, num_envs = params.num_steps, sum(len(vector) for vector in vectors)
         first = vectors[0].observations
         shape = num_steps, num_envs
@@ -65,7 +69,7 @@ class Collector:
         self._points = 0.0
         last = self.params.num_steps - 1
         for t in range(self.params.num_steps):
-            for part, vector in enumerate(self.vectors):
+            for part, vector in enumerate(self.vectors, self._first_part):
                 if t:
                     ended += self._receive(t - 1, vector)
                 if interrupted():

@@ -2,30 +2,32 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ppo import checkpoint, params
-from ppo.distribution import connect
+from ppo.distribution import OneWorker, Workers
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, check_new, check_run, owned, write_whole
-from ppo.outcomes import Collapsed, Diverged, Stopped
+from ppo.outcomes import Collapsed, Diverged, Stopped, WorkerLost
 from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, ResolvedParams
+from ppo.process.cluster import Place, place
 from ppo.process.device import available_memory, start_tensorflow
 from ppo.process.signals import StopRequest
 from ppo.resolve import resolved
 from ppo.runs.start import Changes, Start
 
-__all__ = ["Collapsed", "Diverged", "Stopped", "fork", "resume", "run"]
+__all__ = ["Collapsed", "Diverged", "Stopped", "WorkerLost", "fork", "resume", "run"]
 
 # What a run's games, network, storage and bits depend on.
 FIXED_ON_RESUME = frozenset(
     [
         *GameSettings.model_fields,
         *NetworkSettings.model_fields,
-        *("num_steps", "num_epochs", "seed", "threads"),
+        *("num_steps", "num_epochs", "seed", "threads", "workers"),
     ]
 )
 
@@ -45,19 +47,22 @@ def _fixed_on_fork(setting: str, before: Any, now: Any) -> bool:
 
 def run(settings: Params, logdir: str | Path, began: float | None = None) -> None:
     """Train from the beginning, in a new or empty folder. The run's clock started at ``began``,
-    a reading of time.monotonic(), or now.
+    a reading of time.monotonic(), or now. Where TF_CONFIG or Slurm says so, this process is one of
+    several workers; all but the first leave the folder alone.
 
-    Raises FolderError (nothing was created), Stopped or Collapsed (all saved), Diverged, OSError.
+    Raises FolderError (nothing was created), Stopped or Collapsed (all saved), Diverged, OSError,
+    ClusterError, WorkerLost and WorkersDiffer.
     """
-    logdir, began = Path(logdir), began or time.monotonic()
-    check_new(logdir)
-    whole = resolved(settings)
+    logdir, began, here = Path(logdir), began or time.monotonic(), place()
+    if here.index == 0:
+        check_new(logdir)
+    whole = resolved(params.of_workers(settings, here.count), here.here)
 
     def start(folder: RunFolder) -> Start:
         write_whole(folder.params, whole.to_json().encode())
         return Start()
 
-    _train(whole, logdir, began, start)
+    _train(whole, logdir, began, start, here)
 
 
 def resume(
@@ -71,10 +76,12 @@ def resume(
     ``overrides`` may change settings that are not in FIXED_ON_RESUME.
     Raises ParamsError, FolderError (nothing was changed), CheckpointError, and as ``run``.
     """
-    logdir, began = Path(logdir), began or time.monotonic()
+    logdir, began, here = Path(logdir), began or time.monotonic(), place()
     check_run(logdir)
     stored = params.load(RunFolder(logdir).params, checks=[catalog.check])
-    whole = resolved(params.load(RunFolder(logdir).params, overrides, [catalog.check]))
+    _check_workers(stored, here)
+    given = params.load(RunFolder(logdir).params, overrides, [catalog.check])
+    whole = resolved(given, here.here)
     changes = _changes(stored.model_dump(), whole)
 
     def start(folder: RunFolder) -> Start:
@@ -82,7 +89,7 @@ def resume(
         changed = _changes(newest.session.params, whole) if newest else changes
         return Start(newest, changed, new_games)
 
-    _train(whole, logdir, began, start)
+    _train(whole, logdir, began, start, here)
 
 
 def fork(
@@ -105,10 +112,13 @@ def fork(
     Raises as ``run`` and ``resume``.
     """
     source, logdir, began = Path(source), Path(logdir), began or time.monotonic()
-    check_new(logdir)
+    here = place()
+    if here.index == 0:
+        check_new(logdir)
     check_run(source)
     origin = RunFolder(source)
-    whole = resolved(params.load(origin.params, overrides, [catalog.check]))
+    given = params.load(origin.params, [*overrides, f"workers={here.count}"], [catalog.check])
+    whole = resolved(given, here.here)
     saved = checkpoint.newest(origin, warn=print) if step is None else checkpoint.at(origin, step)
     changes = _changes(saved.session.params, whole, _fixed_on_fork, "fork")
     told = {"run": str(source.absolute()), "step": saved.step, "changes": changes}
@@ -118,30 +128,68 @@ def fork(
         write_whole(folder.origin, (json.dumps(told, indent=2) + "\n").encode())
         return Start(saved, changes, fork_of=source)
 
-    _train(whole, logdir, began, start)
+    _train(whole, logdir, began, start, here)
 
 
 def _train(
-    params: ResolvedParams, logdir: Path, began: float, start: Callable[[RunFolder], Start]
+    params: ResolvedParams,
+    logdir: Path,
+    began: float,
+    start: Callable[[RunFolder], Start],
+    here: Place,
 ) -> None:
     """Train in a folder that is owned meanwhile; ``start`` prepares it, and says what it starts
-    from.
+    from. All workers but the first hear that from the first, and use no folder.
     """
-    _check_memory(params)
-    workers = start_tensorflow(params.threads, connect)
+    _check_memory(params, here.here)
+    if here.count > 1:  # each lost worker is told in many lines, before this package tells it
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if here.count > 1 and here.index == 0:
+        print(f"waiting for {here.count - 1} other workers", flush=True)
+    workers = start_tensorflow(params.threads, lambda: connect(here))
 
+    from ppo.runs.follower import follow, tell
     from ppo.runs.session import Session
 
-    with StopRequest() as stop, owned(logdir) as folder:
-        Session(params, folder, stop, began, workers, start(folder)).go()
+    with StopRequest() as stop:
+        if here.index > 0:
+            follow(workers, params.threads, stop)
+            return
+        with owned(logdir) as folder:
+            begins = start(folder)
+            tell(workers, params, begins)
+            Session(params, folder, stop, began, workers, begins).go()
 
 
-def _check_memory(params: ResolvedParams) -> None:
-    """Raise ParamsError if the observations of a rollout of an Atari game do not fit the memory."""
+def connect(here: Place) -> Workers:
+    """The workers of a run, seen from one of them; waits for the others."""
+    if here.count == 1:
+        return OneWorker()
+    from ppo.collectives import Collectives
+
+    return Collectives(here)
+
+
+def _check_workers(stored: Params, here: Place) -> None:
+    """Raise ParamsError unless a run is resumed by as many workers as it has."""
+    if stored.workers != here.count:
+        raise ParamsError(
+            [
+                f"this run has {stored.workers} workers, each with games of its own, and was "
+                f"resumed with {here.count}; resume it with --workers={stored.workers}, or begin "
+                "a new run from it with --fork, whose number is free"
+            ]
+        )
+
+
+def _check_memory(params: ResolvedParams, processes: int) -> None:
+    """Raise ParamsError if the observations of a rollout of an Atari game do not fit the memory,
+    which so many processes share.
+    """
     if not catalog.rules_of(params).is_atari:
         return
     wanted = params.batch_size * math.prod(catalog.observation_shape(params))  # bytes
-    available = available_memory()
+    available = available_memory() / processes
     if wanted > available:
         raise ParamsError(
             [

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,9 @@ from ppo.advantages import explained_variance, gae
 from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
 from ppo.diagnostics import Diagnostics
 from ppo.distribution import OneWorker, Workers
-from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
+from ppo.envs.episode import Episode, EpisodeMismatch, Reset, UnfinishedEpisode
 from ppo.envs.fleet import Fleet
+from ppo.exchange import Games, Report, share_arrays, share_games, share_report
 from ppo.objective import Batch
 from ppo.outcomes import Diverged, NotFinite
 from ppo.params import ResolvedParams
@@ -22,13 +23,15 @@ from ppo.policy import Policy
 from ppo.process.device import has_gpu, shards
 from ppo.process.keys import Purpose, key, seed31
 from ppo.process.signals import Interrupted
-from ppo.rollout import Collector
+from ppo.rollout import Collector, Rollout
 from ppo.schedules import crossed, scheduled
 from ppo.tally import Tally
 from ppo.update import NO_MEMORY, Updater, flattened
 
 MOST_RESETS = 1000  # since a seed; more than any run makes
 POINTS = "rollout/points_per_step"
+# How a worker's rollout went, as it tells the others.
+_PLAYED, _INTERRUPTED, _NOT_FINITE = b"", b"interrupted", b"not finite"
 
 
 class Learner(NamedTuple):
@@ -43,8 +46,8 @@ class Learner(NamedTuple):
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration: the steps before and after it, the episodes that ended in it, the run's step
-    at the end of each of them, and its scalars.
+    """One iteration of all workers: the steps before and after it, the episodes that ended in it,
+    the run's step at the end of each of them, and its scalars.
     """
 
     step_before: int
@@ -59,7 +62,9 @@ class Iteration:
 
 
 class Trainer:
-    """Envs, network and optimiser of a run."""
+    """Envs, network and optimiser of a run. With several workers, each has a trainer with its own
+    part of the envs; everything else that a trainer knows is the same in all of them.
+    """
 
     def __init__(
         self,
@@ -67,10 +72,12 @@ class Trainer:
         workers: Workers | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ):
-        """Raises Interrupted on request, while the emulators are built."""
+        """Raises Interrupted on request, while the emulators are built, and WorkerLost, as
+        everything does in which all workers take part.
+        """
         self.params, self.workers = params, workers or OneWorker()
         # On a CPU envs and network take all cores in turn: side by side they were slower.
-        self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted)
+        self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
         self.model = model.of_settings(
             self.envs.observation_shape,
             self.envs.num_actions,
@@ -80,9 +87,10 @@ class Trainer:
         self.policy = Policy(self.model, shards(params.threads))
         self.updater = Updater(self.model, params, shards(params.threads), self.workers)
         self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
-        self.collector = Collector(self.envs.vectors, self.policy, params)
+        self.collector = Collector(self.envs.vectors, self.policy, params, self.workers.index)
         self.smoothed = NO_MEMORY
         self.tally = Tally()
+        self.games = self._all_games()
 
     @property
     def step(self) -> int:
@@ -117,18 +125,16 @@ class Trainer:
         return done or self.tally.reached(self.params.stop_at_score)
 
     def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
-        """Improve the policy until the run is finished, or ``stop`` returns True.
+        """Improve the policy until the run is finished, or ``stop`` returns True in any worker.
 
         A stop interrupts a rollout at once and an update after its end; the state is then that of
         the last iteration's end. Raises Diverged.
         """
-        while not self.workers.any(self.finished or stop()):
+        while self._goes_on(stop):
             try:
                 yield self._iterate(stop)
             except Interrupted:
                 return
-            except NotFinite as error:
-                raise Diverged(self.step, {"observations": error.observations}) from error
 
     def learner(self) -> Learner:
         """A copy of what has been learnt."""
@@ -148,14 +154,14 @@ class Trainer:
         arrays = {
             **grouped("weights", learner.weights),
             **grouped("adam", learner.adam),
-            **grouped("actions", [episode.actions for episode in self.envs.unfinished]),
+            **grouped("actions", [episode.actions for episode in self.games.unfinished]),
             "smoothed": self.smoothed,
         }
         facts = TrainerFacts(
             **self.tally.facts(),
             seed_every_episode=self.envs.seeds_every_episode,
-            observations=self.envs.shown,
-            unfinished=tuple(map(_facts_of, self.envs.unfinished)),
+            observations=self.games.shown,
+            unfinished=tuple(map(_facts_of, self.games.unfinished)),
         )
         return Checkpoint(self.step, arrays, facts)
 
@@ -167,7 +173,8 @@ class Trainer:
         Raises MisfitError if the checkpoint is of other settings, EpisodeMismatch if an episode
         does not replay as recorded, Interrupted on request.
         """
-        episodes, envs = len(checkpoint.trainer.unfinished), self.params.num_envs
+        episodes = len(checkpoint.trainer.unfinished)
+        envs = self.params.num_envs * self.params.workers
         if episodes != envs:
             raise MisfitError(checkpoint.step, f"{episodes} unfinished games for {envs} envs")
         self.fork(checkpoint, True, interrupted)
@@ -195,7 +202,12 @@ class Trainer:
                 UnfinishedEpisode(of.seeds_used, Reset(of.seed, of.resets), actions)
                 for of, actions in zip(facts.unfinished, checkpoint.group("actions"), strict=True)
             ]
-            self.envs.restore(episodes, facts.observations, interrupted)
+            self._restore_games(Games(episodes, facts.observations), interrupted)
+
+    def new_games(self) -> None:
+        """Abandon the unfinished episodes, and begin new ones."""
+        self.envs.begin()
+        self.games = self._all_games()
 
     def totals(self) -> dict[str, float]:
         """Scalars that are no means over the last updates, but say how the run stands."""
@@ -229,9 +241,54 @@ class Trainer:
         if getattr(checkpoint.arrays.get("smoothed"), "shape", None) != (2,):
             raise MisfitError(checkpoint.step, "it lacks the state of the value rescaling")
 
+    def _restore_games(self, saved: Games, interrupted: Callable[[], bool]) -> None:
+        """Each worker plays its own; if one of them does not go as it went, all raise."""
+        first = self.workers.index * self.params.num_envs
+        mismatch = ""
+        try:
+            self.envs.restore(saved.unfinished[first : first + self.params.num_envs], interrupted)
+        except EpisodeMismatch as error:
+            mismatch = str(error)
+        if told := [told.decode() for told in self.workers.gather(mismatch.encode()) if told]:
+            raise EpisodeMismatch(told[0])
+        whole = len(saved.unfinished) == len(self.games.unfinished)
+        self.games = self._all_games()
+        if whole and saved.shown not in (None, self.games.shown):
+            raise EpisodeMismatch(
+                f"the unfinished games of {self.envs.rules.game} do not show what they showed "
+                "before"
+            )
+
+    def _all_games(self) -> Games:
+        return share_games(self.workers, Games(self.envs.unfinished, self.envs.shown))
+
+    def _goes_on(self, stop: Callable[[], bool]) -> bool:
+        """Whether there is a next iteration; what one worker asks for holds for all."""
+        own = self.finished or stop(), self.envs.seeds_every_episode
+        ends, seeds = (any(flags) for flags in zip(*self.workers.gather(bytes(own)), strict=True))
+        if seeds and not self.envs.seeds_every_episode:
+            self.envs.seed_every_episode()
+        return not ends
+
+    def _rollout(self, stop: Callable[[], bool]) -> Rollout:
+        """Those of all workers succeed, or none does. Raises Interrupted and Diverged."""
+        rollout, unfit, outcome = None, {}, _PLAYED
+        try:
+            rollout = self.collector.collect(self.tally.iteration, stop)
+        except Interrupted:
+            outcome = _INTERRUPTED
+        except NotFinite as error:
+            unfit, outcome = {"observations": error.observations}, _NOT_FINITE
+        outcomes = self.workers.gather(outcome)
+        if _NOT_FINITE in outcomes:
+            raise Diverged(self.step, share_arrays(self.workers, unfit))
+        if rollout is None or _INTERRUPTED in outcomes:
+            raise Interrupted
+        return rollout
+
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
         p, step, began = self.params, self.step, time.perf_counter()
-        rollout = self.collector.collect(self.tally.iteration, stop)
+        rollout = self._rollout(stop)
         advantages, returns = gae(
             rollout.rewards,
             rollout.values,
@@ -251,37 +308,52 @@ class Trainer:
         rollout_seconds = time.perf_counter() - began
         learning_rate, clip_range = self.scheduled_at(step)
         diagnosed = self._diagnose(batch, clip_range)
-        shuffle_key = key(p.seed, Purpose.SHUFFLE, self.tally.iteration)
+        # The number of the first worker, 0, leaves a key of so few counters as it is.
+        worker = self.workers.index
+        shuffle_key = key(p.seed, Purpose.SHUFFLE, self.tally.iteration, worker)
         began = time.perf_counter()
         result = self.updater.update(batch, shuffle_key, learning_rate, clip_range, self.smoothed)
         if not result.finite:
-            raise Diverged(step, {name: t.numpy() for name, t in batch._asdict().items()})
+            unfit = {name: t.numpy() for name, t in batch._asdict().items()}
+            raise Diverged(step, share_arrays(self.workers, unfit))
         self.smoothed = result.smoothed
-        self.tally.count(p.batch_size, result.epochs, rollout.episodes)
-        self.envs.note()
-        scalars = (
+        own = (
             diagnosed
-            | result.scalars()
-            | (result.by_epoch() if p.log_epochs else {})
             | _advantage_scalars(advantages)
             | self._action_shares(rollout.actions)
             | {
-                POINTS: rollout.points / p.batch_size,
-                "train/learning_rate": learning_rate,
-                "train/clip_range": clip_range,
                 "train/explained_variance": explained_variance(rollout.values, returns),
                 "time/rollout_seconds": rollout_seconds,
                 "time/update_seconds": time.perf_counter() - began,
             }
         )
-        ended_at = [step + (t + 1) * p.num_envs for t in rollout.ended_in]
-        return Iteration(step, self.step, rollout.episodes, ended_at, scalars)
+        maxima = np.stack(list(result.maxima.values()), -1)
+        report = share_report(
+            self.workers, Report(rollout.episodes, rollout.ended_in, rollout.points, own, maxima)
+        )
+        self.tally.count(p.steps_per_iteration, result.epochs, report.episodes)
+        self.envs.note()
+        self.games = self._all_games()
+        result = replace(result, maxima=dict(zip(result.maxima, report.maxima.T, strict=True)))
+        scalars = (
+            report.scalars
+            | result.scalars()
+            | (result.by_epoch() if p.log_epochs else {})
+            | {
+                POINTS: report.points / p.steps_per_iteration,
+                "train/learning_rate": learning_rate,
+                "train/clip_range": clip_range,
+            }
+        )
+        ended_at = [step + (t + 1) * p.num_envs * p.workers for t in report.ended_in]
+        return Iteration(step, self.step, report.episodes, ended_at, scalars)
 
     def _diagnose(self, batch: Batch, clip_range: float) -> dict[str, float]:
-        after = self.step + self.params.batch_size
+        after = self.step + self.params.steps_per_iteration
         if not crossed(self.params.diagnostics_interval, self.step, after):
             return {}
-        draw = key(self.params.seed, Purpose.DIAGNOSIS, self.tally.iteration)
+        worker = self.workers.index
+        draw = key(self.params.seed, Purpose.DIAGNOSIS, self.tally.iteration, worker)
         return self.diagnostics.measure(batch, draw, clip_range, self.smoothed)
 
     def _action_shares(self, actions: np.ndarray) -> dict[str, float]:

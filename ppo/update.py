@@ -22,7 +22,7 @@ NO_MEMORY = np.zeros(2, np.float32)  # initial state of the smoothed value resca
 # Means of a minibatch: of its samples, and of its gradient.
 MEANS = (*Means._fields, "grad_norm", "grad_cut")
 NUM_MAXIMA = len(Maxima._fields)
-KL, GAIN = MEANS.index("approx_kl"), MEANS.index("surrogate_gain")
+LOSS, KL, GAIN = map(MEANS.index, ("loss", "approx_kl", "surrogate_gain"))
 # Sums over the samples beyond the clip range, and their share: logged as the mean of those samples.
 BEYOND = {"ratio_above": "above", "ratio_below": "below"}
 
@@ -53,7 +53,8 @@ class UpdateResult:
     """The result of an update.
 
     ``means`` and ``maxima`` have an entry for each epoch that ran: the mean, or the largest value,
-    over its minibatches. ``kls`` has the mean approximate KL of each minibatch, before its step;
+    over its minibatches; with several workers, the means are those over all of them, the maxima
+    this one's. ``kls`` has the mean approximate KL of each minibatch, before its step;
     ``moved`` has ``flight.layer_step`` of each layer. ``smoothed`` is the value rescaling's state.
     ``finite`` is False if a gradient was not, which was not applied, or if a weight or a moment of
     the optimiser no longer is.
@@ -158,16 +159,19 @@ class Updater:
         clip_range: float,
         smoothed: np.ndarray,
     ) -> UpdateResult:
-        """All epochs and minibatches over one batch, reshuffled with ``key`` in each epoch."""
-        record = _Record(
-            *self._graph(
-                batch,
-                tf.constant(key),
-                tf.constant(learning_rate, tf.float32),
-                tf.constant(clip_range, tf.float32),
-                tf.constant(smoothed, tf.float32),
+        """All epochs and minibatches over one batch, reshuffled with ``key`` in each epoch. Raises
+        WorkerLost.
+        """
+        with self.workers.watched():
+            record = _Record(
+                *self._graph(
+                    batch,
+                    tf.constant(key),
+                    tf.constant(learning_rate, tf.float32),
+                    tf.constant(clip_range, tf.float32),
+                    tf.constant(smoothed, tf.float32),
+                )
             )
-        )
         epochs = int(record.epochs)
         return UpdateResult(
             dict(zip(MEANS, record.means.numpy()[:epochs].T, strict=True)),
@@ -194,10 +198,10 @@ class Updater:
         weights = self._weights_by_layer()
         features = self._features(batch) if self._limits_drift else None
 
-        def step(rows: tf.Tensor, smoothed: tf.Tensor) -> _Minibatch:
+        def step(rows: tf.Tensor, moments: tf.Tensor | None, smoothed: tf.Tensor) -> _Minibatch:
             old_features = None if features is None else tf.gather(features, rows)
             return self._minibatch(
-                batch.rows(rows), old_features, learning_rate, clip_range, smoothed
+                batch.rows(rows), old_features, moments, learning_rate, clip_range, smoothed
             )
 
         def epoch(
@@ -206,12 +210,13 @@ class Updater:
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(p.batch_size), tf.stack([key[0], key[1] + epochs])
             )
-            rows = tf.reshape(order, [p.num_minibatches, p.minibatch_size])
-            of_epoch, highest, carried = self._epoch(rows, step, carried)
+            rows = tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
+            moments = self._moments(batch.advantages, rows)
+            of_epoch, highest, carried = self._epoch(rows, moments, step, carried)
             here = tf.one_hot(epochs, p.num_epochs)[:, tf.newaxis]
             return epochs + 1, means + here * of_epoch, maxima + here * highest, carried
 
-        kls = tf.zeros(p.num_epochs * p.num_minibatches)
+        kls = tf.zeros(p.num_epochs * p.minibatches_per_epoch)
         start = _Carried(smoothed, tf.constant(True), tf.constant(True), kls, tf.constant(0))
         epochs, means, maxima, end = tf.while_loop(
             lambda epochs, means, maxima, carried: (epochs < p.num_epochs) & carried.proceed,
@@ -230,7 +235,7 @@ class Updater:
         # A finite gradient can still overflow the optimiser, or a weight.
         state = [*self.weights, *self.adam.first, *self.adam.second]
         all_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in state])
-        finite = end.finite & self.workers.every(all_finite)
+        finite = end.finite & all_finite
         return _Record(
             means, maxima, end.kls, tf.stack(moved), end.smoothed, finite, epochs, end.seen
         )
@@ -238,30 +243,32 @@ class Updater:
     def _epoch(
         self,
         rows: tf.Tensor,
-        step: Callable[[tf.Tensor, tf.Tensor], _Minibatch],
+        moments: tf.Tensor | None,
+        step: Callable[[tf.Tensor, tf.Tensor | None, tf.Tensor], _Minibatch],
         carried: _Carried,
     ) -> tuple[tf.Tensor, tf.Tensor, _Carried]:
-        """Minibatches of the given rows, [minibatches, samples]: the mean of their means, the
-        largest of their maxima, and what is carried into the next epoch.
+        """Minibatches of the given rows, [minibatches, samples], and ``_moments``: the mean of
+        their means, the largest of their maxima, and what is carried into the next epoch.
         """
-        p = self.params
+        count = self.params.minibatches_per_epoch
 
         def minibatch(
             number: tf.Tensor, sums: tf.Tensor, tops: tf.Tensor, carried: _Carried
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Carried]:
-            made = step(rows[number], carried.smoothed)
+            of_all = None if moments is None else moments[number]
+            made = step(rows[number], of_all, carried.smoothed)
             here = tf.range(carried.kls.shape[0]) == carried.seen
             kls = tf.where(here, made.means[KL], carried.kls)
             carried = _Carried(made.smoothed, made.finite, made.applied, kls, carried.seen + 1)
             return number + 1, sums + made.means, tf.maximum(tops, made.maxima), carried
 
         number, sums, tops, carried = tf.while_loop(
-            lambda number, sums, tops, carried: (number < p.num_minibatches) & carried.proceed,
+            lambda number, sums, tops, carried: (number < count) & carried.proceed,
             minibatch,
             (tf.constant(0), tf.zeros(len(MEANS)), tf.zeros(NUM_MAXIMA), carried),
         )
-        limited = p.minibatch_kl_limit is not None
-        means = sums / (tf.cast(number, tf.float32) if limited else p.num_minibatches)
+        limited = self.params.minibatch_kl_limit is not None
+        means = sums / (tf.cast(number, tf.float32) if limited else count)
         return means, tops, carried._replace(proceed=carried.proceed & self._goes_on(means))
 
     def _goes_on(self, means: tf.Tensor) -> tf.Tensor:
@@ -269,21 +276,22 @@ class Updater:
         p = self.params
         if p.target_kl is None:
             return tf.constant(True)
-        enough = self.workers.mean(means[KL]) > p.target_kl
+        enough = means[KL] > p.target_kl
         if p.target_kl_if_improved:
-            enough &= self.workers.mean(means[GAIN]) > 0
+            enough &= means[GAIN] > 0
         return ~enough
 
     def _minibatch(
         self,
         batch: Batch,
         old_features: tf.Tensor | None,
+        advantage_moments: tf.Tensor | None,
         learning_rate: tf.Tensor,
         clip_range: tf.Tensor,
         smoothed: tf.Tensor,
     ) -> _Minibatch:
-        """One gradient step. A gradient that is not finite is not applied, nor is one of a
-        minibatch beyond the KL limit.
+        """One gradient step, the mean over all workers' parts of the minibatch. A gradient that is
+        not finite is not applied, nor is one of a minibatch beyond the KL limit.
         """
         p = self.params
         with tf.GradientTape() as tape:
@@ -293,14 +301,26 @@ class Updater:
             if old_features is not None:
                 features = model.preactivations(self.model, rest[0])
                 drift = losses.feature_drift(features, old_features)
-            result = objective(logits, log_probs, values, batch, clip_range, smoothed, p, drift)
-        gradients = self.workers.mean_gradients(tape.gradient(result.loss, self.weights))
+            result = objective(
+                logits,
+                log_probs,
+                values,
+                batch,
+                clip_range,
+                smoothed,
+                p,
+                drift,
+                advantage_moments,
+                self._mean,
+            )
+        # Together, since what costs is the number of exchanges. One worker's NaN is everyone's.
+        gradients = tape.gradient(result.loss, self.weights)
+        *gradients, means = self.workers.mean([*gradients, tf.stack(result.means)])
         norm = tf.linalg.global_norm(gradients)
-        finite = self.workers.every(tf.math.is_finite(norm) & tf.math.is_finite(result.loss))
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
         applied = finite
         if p.minibatch_kl_limit is not None:
-            kl = self.workers.mean(result.means.approx_kl)
-            applied &= kl <= p.minibatch_kl_limit
+            applied &= means[KL] <= p.minibatch_kl_limit
 
         def apply() -> tf.Operation:
             clipped, _ = tf.clip_by_global_norm(gradients, p.max_grad_norm, norm)
@@ -308,8 +328,26 @@ class Updater:
             return tf.no_op()
 
         tf.cond(applied, apply, tf.no_op)
-        means = tf.stack([*result.means, norm, flight.cut_share(norm, p.max_grad_norm)])
+        of_gradient = tf.stack([norm, flight.cut_share(norm, p.max_grad_norm)])
+        means = tf.concat([means, of_gradient], 0)
         return _Minibatch(means, tf.stack(result.maxima), result.smoothed, finite, applied)
+
+    def _moments(self, advantages: tf.Tensor, rows: tf.Tensor) -> tf.Tensor | None:
+        """Mean and standard deviation of each minibatch's advantages over all workers, from those
+        in this one's rows [minibatches, B]; None where a minibatch has no other parts.
+        """
+        if self.workers.count == 1 or not self.params.normalize_advantages:
+            return None
+        # In float64 the difference of two squares keeps its digits.
+        wide = tf.cast(tf.gather(advantages, rows), tf.float64)
+        own = [tf.reduce_mean(wide, -1), tf.reduce_mean(tf.square(wide), -1)]
+        mean, square = self.workers.mean(own)
+        std = tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))
+        return tf.cast(tf.stack([mean, std], -1), advantages.dtype)
+
+    def _mean(self, samples: tf.Tensor) -> tf.Tensor:
+        (mean,) = self.workers.mean([tf.reduce_mean(samples)])
+        return mean
 
     def _weights_by_layer(self) -> list[list[tf.Tensor]]:
         """The weights as they are now, layer by layer."""
@@ -324,7 +362,7 @@ class Updater:
             outputs = in_shards(self._network, observations, self.shards)
             return model.preactivations(self.model, outputs[-1])
 
-        shape = [p.num_minibatches, p.minibatch_size, *batch.observations.shape[1:]]
+        shape = [p.minibatches_per_epoch, p.minibatch_size, *batch.observations.shape[1:]]
         parts = tf.map_fn(
             of_part, tf.reshape(batch.observations, shape), fn_output_signature=tf.float32
         )

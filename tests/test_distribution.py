@@ -1,15 +1,19 @@
 """The seams for workers: where the update and the trainer ask them, and heed their answer."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ppo import model
-from ppo.distribution import OneWorker, connect
+from ppo.distribution import OneWorker
+from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
+from ppo.exchange import Games, Report, share_games, share_report
 from ppo.params import Params
 from ppo.resolve import resolved
 from ppo.trainer import Trainer
-from ppo.update import NO_MEMORY, Updater, UpdateResult
+from ppo.update import KL, NO_MEMORY, Updater, UpdateResult
 from tests.test_update import KEY, PARAMS, batch, changed
 
 
@@ -22,35 +26,32 @@ def update(workers: OneWorker, params: Params = PARAMS) -> tuple[list[np.ndarray
 class Reversing(OneWorker):
     """As if the other workers' gradients were so large that they turned the mean around."""
 
-    def mean_gradients(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-        return [-1e6 * gradient for gradient in gradients]
+    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        *gradients, means = tensors
+        return [*(-1e6 * gradient for gradient in gradients), means]
 
 
 class Disagreeing(OneWorker):
-    """Another worker's number is not finite."""
+    """Another worker's loss is not finite."""
 
-    def every(self, flag: tf.Tensor) -> tf.Tensor:
-        return flag & False
+    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        *gradients, means = tensors
+        return [*gradients, means * np.nan]
 
 
 class Ahead(OneWorker):
     """The other workers' KL is large."""
 
-    def mean(self, statistic: tf.Tensor) -> tf.Tensor:
-        return statistic + 1.0
+    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        *gradients, means = tensors
+        return [*gradients, means + tf.one_hot(KL, means.shape[0])]
 
 
 class Stopping(OneWorker):
     """Another worker was asked to stop."""
 
-    def any(self, flag: bool) -> bool:
-        return True
-
-
-def test_this_process_is_the_only_worker():
-    workers = connect()
-    assert workers.count == 1
-    assert workers.any(True) and not workers.any(False)
+    def gather(self, data: bytes) -> list[bytes]:
+        return [data, bytes([True, False])]
 
 
 def test_gradients_are_averaged_before_they_are_clipped():
@@ -76,8 +77,44 @@ def test_target_kl_is_compared_with_the_mean_over_the_workers(workers, epochs):
     assert result.epochs == epochs
 
 
+@pytest.mark.parametrize(("workers", "steps"), [(OneWorker(), 6), (Ahead(), 1)])
+def test_so_is_the_kl_limit_of_a_minibatch(workers, steps):
+    _, result = update(workers, changed(minibatch_kl_limit=0.9))
+    assert len(result.kls) == steps
+
+
 def test_a_run_stops_when_any_worker_is_asked_to():
     params = resolved(Params(env_id="CartPole-v1", network="mlp", seed=1, threads=1))
     trainer = Trainer(params, Stopping())
     assert list(trainer.iterations()) == []
     trainer.close()
+
+
+class Echo(OneWorker):
+    """Two workers of which the other tells the same."""
+
+    count = 2
+
+    def gather(self, data: bytes) -> list[bytes]:
+        return [data, data]
+
+
+def test_games_of_all_workers_stand_in_the_order_of_the_envs():
+    own = Games(
+        [UnfinishedEpisode(1, Reset(n, 2), np.arange(n, dtype=np.int32)) for n in (3, 0)], 7
+    )
+    found = share_games(Echo(), own)
+    assert [episode.reset.seed for episode in found.unfinished] == [3, 0, 3, 0]
+    assert [len(episode.actions) for episode in found.unfinished] == [3, 0, 3, 0]
+    assert found.shown not in (7, None)
+
+
+def test_reports_are_joined_in_the_order_in_which_episodes_ended():
+    episodes = [Episode(Reset(n, 0), np.arange(4, dtype=np.int32), n / 3, 9, 5) for n in (1, 2)]
+    scalars = {"a": 1 / 3, "undefined": np.nan}
+    own = Report(episodes, [2, 5], 3.5, scalars, np.array([[1.0, 2.0]], np.float32))
+    found = share_report(Echo(), own)
+    assert [episode.score for episode in found.episodes] == [1 / 3, 1 / 3, 2 / 3, 2 / 3]
+    assert found.ended_in == [2, 2, 5, 5] and found.points == 7
+    assert found.scalars["a"] == 1 / 3 and np.isnan(found.scalars["undefined"])
+    np.testing.assert_array_equal(found.maxima, own.maxima)

@@ -192,8 +192,9 @@ def weights_after_three_steps() -> list[np.ndarray]:
         def __init__(self):
             self.calls = tf.Variable(0)
 
-        def every(self, flag):
-            return flag & (self.calls.assign_add(1) < 4)
+        def mean(self, tensors):
+            *gradients, means = tensors
+            return [*gradients, tf.where(self.calls.assign_add(1) < 4, means, np.nan)]
 
     net = model.build((3,), 4, "mlp")
     Updater(net, PARAMS, 1, NoFourth()).update(batch(), KEY, 0.01, 0.1, NO_MEMORY)

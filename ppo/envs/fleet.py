@@ -1,16 +1,17 @@
-"""All envs of a run, and its unfinished episodes as they are saved and restored."""
+"""All envs of a worker, and its unfinished episodes as they are saved and restored."""
 
 from collections.abc import Callable
 
 from ppo.envs.catalog import rules_of
-from ppo.envs.episode import EpisodeMismatch, UnfinishedEpisode, checksum
+from ppo.envs.episode import UnfinishedEpisode, checksum
 from ppo.envs.vector import vectors
 from ppo.params import ResolvedParams
 
 
 class Fleet:
-    """The vectors of a run. What is saved is the last ``note``, since a rollout may be interrupted
-    later: ``unfinished`` are the episodes, ``shown`` is a checksum of their observations.
+    """The vectors of a worker. What is saved is the last ``note``, since a rollout may be
+    interrupted later: ``unfinished`` are the episodes, ``shown`` is a checksum of their
+    observations.
     """
 
     def __init__(
@@ -18,10 +19,13 @@ class Fleet:
         params: ResolvedParams,
         count: int,
         interrupted: Callable[[], bool] = lambda: False,
+        worker: int = 0,
     ):
-        """``count`` is the number of vectors. Raises Interrupted while emulators are built."""
+        """``count`` is the number of vectors, ``worker`` that of the worker among all of the run.
+        Raises Interrupted while emulators are built.
+        """
         self.rules = rules_of(params)
-        self.vectors = vectors(params, self.rules, count, interrupted)
+        self.vectors = vectors(params, self.rules, count, interrupted, worker)
         self.num_actions = self.vectors[0].num_actions
         self.action_names = self.vectors[0].action_names
         self.observation_shape = self.vectors[0].observations.shape[1:]
@@ -50,24 +54,17 @@ class Fleet:
     def restore(
         self,
         episodes: list[UnfinishedEpisode],
-        shown: int | None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Play unfinished episodes again, up to their last actions; where there are fewer of them
         than envs, the last envs begin new ones.
 
-        Raises EpisodeMismatch if one does not go as it went, or if all of them together do not
-        show what they showed (``shown``, if it is known), Interrupted on request.
+        Raises EpisodeMismatch if one ends where it did not, Interrupted on request.
         """
-        whole = len(episodes) == len(self.unfinished)
         episodes = [*episodes, *self.unfinished[len(episodes) :]]
         for vector in self.vectors:
             vector.restore(episodes[vector.columns], interrupted)
         self.note()
-        if whole and shown not in (None, self.shown):
-            raise EpisodeMismatch(
-                f"the unfinished games of {self.rules.game} do not show what they showed before"
-            )
 
     def close(self) -> None:
         """Free the emulators."""

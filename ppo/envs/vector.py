@@ -60,12 +60,16 @@ class EnvVector:
         screen_size: int = 84,
         seed: int = 0,
         first_index: int = 0,
+        before: int = 0,
         purpose: Purpose = Purpose.GAME,
         interrupted: Callable[[], bool] = lambda: False,
     ):
         """An episode's seed follows from the run's ``seed``, the ``purpose`` and the env's index
-        among all envs of the run, of which this vector has ``num_envs`` from ``first_index`` on."""
-        self.rules, self.indices = rules, range(first_index, first_index + num_envs)
+        among all envs of the run, ``before`` of which belong to other workers. Of this one's, the
+        vector has ``num_envs`` from ``first_index`` on.
+        """
+        self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
+        self.indices = range(before + first_index, before + first_index + num_envs)
         self._seed, self._purpose = seed, purpose
         n = num_envs
         self._envs = _make(rules, n, threads, frame_stack, screen_size, interrupted)
@@ -86,11 +90,6 @@ class EnvVector:
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    @property
-    def columns(self) -> slice:
-        """The range of these envs among all envs of the run."""
-        return slice(self.indices.start, self.indices.stop)
 
     def begin(self) -> None:
         """Reset all envs, each with its next seed."""
@@ -270,8 +269,9 @@ def vectors(
     rules: Rules,
     count: int,
     interrupted: Callable[[], bool] = lambda: False,
+    worker: int = 0,
 ) -> list[EnvVector]:
-    """All envs of a run, reset, in ``count`` vectors (at most one per env); those of one vector
+    """All envs of a worker, reset, in ``count`` vectors (at most one per env); those of one vector
     step while the network acts for the next."""
     n, count = params.num_envs, min(count, params.num_envs)
     cuts = [n * i // count for i in range(count + 1)]
@@ -284,6 +284,7 @@ def vectors(
             screen_size=params.screen_size,
             seed=params.seed,
             first_index=a,
+            before=worker * n,
             interrupted=interrupted,
         )
         for a, b in itertools.pairwise(cuts)

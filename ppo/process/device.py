@@ -15,9 +15,11 @@ class DeviceError(Exception):
     """TensorFlow cannot be used as a run needs it; the message says what to do."""
 
 
-def default_threads() -> int:
-    """Threads to compute with: one for each core that this process may use, at most 8."""
-    return min(len(os.sched_getaffinity(0)), 8)
+def default_threads(processes: int = 1) -> int:
+    """Threads to compute with: one for each core that this process may use, at most 8; fewer if
+    several ``processes`` share them.
+    """
+    return max(1, min(len(os.sched_getaffinity(0)) // processes, 8))
 
 
 def available_memory() -> float:

@@ -12,3 +12,4 @@ class ExitCode(IntEnum):
     STOPPED = 3  # by a signal, with everything saved
     DIVERGED = 4
     COLLAPSED = 5  # again after all rollbacks, with everything saved
+    LOST = 6  # another worker of the run died or hangs; all but its last iteration is saved

@@ -84,6 +84,12 @@ class Keeper:
         with self._saving:
             self._write(state, best)
 
+    def save_reached(self) -> None:
+        """Write the state that was reached, if it is not saved already."""
+        with self._saving:
+            if self._reached:
+                self._write(self._reached, best=False)
+
     def last_resort(self) -> tuple[ExitCode, str]:
         """Save the state that was reached, whatever the main thread is doing. Returns the exit code
         and a message. Waits LOCK_SECONDS at most for a save in progress.

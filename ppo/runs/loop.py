@@ -7,7 +7,7 @@ import numpy as np
 
 from ppo.checkpoint import Checkpoint, Due
 from ppo.files.folder import write_whole
-from ppo.outcomes import Collapsed, Diverged, NotFinite
+from ppo.outcomes import Collapsed, Diverged, NotFinite, WorkerLost
 from ppo.process.signals import Interrupted
 from ppo.runs.announcer import Announcer
 from ppo.runs.guard import Guard
@@ -43,13 +43,17 @@ class Loop:
         return self.trainer.finished and not (self.logger.due or self.evaluator.due)
 
     def run(self) -> None:
-        """Train until the end or a stop; the state is then saved. Raises Collapsed, and Diverged,
-        whose batch is saved.
+        """Train until the end or a stop; the state is then saved. Raises Collapsed, Diverged,
+        whose batch is saved, and WorkerLost, when the last iteration's state is.
         """
         try:
             self._run()
         except Collapsed:
             self._save()
+            raise
+        except WorkerLost:
+            self.logger.log.sync()
+            self.keeper.save_reached()
             raise
         except Diverged as error:
             content = io.BytesIO()

@@ -1,20 +1,20 @@
-"""A run in one process: how it starts or resumes, and how it ends."""
+"""A run in its first or only process: how it starts or resumes, and how it ends."""
 
 import os
 
 from ppo.checkpoint import Checkpoint
 from ppo.distribution import Workers
 from ppo.envs import screens
-from ppo.envs.episode import EpisodeMismatch
 from ppo.files import evaluations, scalars
 from ppo.files.folder import RunFolder, write_whole
 from ppo.files.log import Log, RunningMeans, cut
-from ppo.outcomes import Stopped
+from ppo.outcomes import Stopped, WorkerLost
 from ppo.params import ResolvedParams
 from ppo.play.recorder import Recorder
 from ppo.process.signals import Interrupted, StopRequest
 from ppo.runs import ending
 from ppo.runs.announcer import Announcer
+from ppo.runs.follower import is_done, restore
 from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
@@ -51,12 +51,13 @@ class Session:
         self.guard = Guard(self.trainer, params, self.display.say)
 
     def go(self) -> None:
-        """Train until the run is finished or asked to stop. Raises Stopped, Diverged, Collapsed."""
+        """Train until the run is finished or asked to stop. Raises Stopped, Diverged, Collapsed,
+        and WorkerLost.
+        """
         try:
             if self.start.checkpoint:
                 self._restore(self.start.checkpoint)
-            due = self.facts.due
-            done = self.trainer.finished and not (due.log or due.evaluation)
+            done = is_done(self.trainer, self.facts.due)
             if done and self.start.fork_of:
                 self._begin()  # so that there is something to resume with more steps
             if done:
@@ -65,6 +66,10 @@ class Session:
                 return
             self._begin()
             done = self._train()
+        except WorkerLost:
+            if not self.stop():  # else it has ended sooner
+                raise
+            done = False
         finally:
             self.trainer.close()
         if not done:
@@ -79,19 +84,16 @@ class Session:
         self.display.say(ending.block(self.folder.path, trainer.totals(), best, seconds, watchable))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        self.guard.restore(checkpoint)
+        start = self.start
+        same_rules = start.same_rules if start.fork_of else None
         try:
-            if self.start.fork_of:
-                self.trainer.fork(checkpoint, self.start.same_rules, self.stop)
-            else:
-                self.trainer.restore(checkpoint, self.stop)
-        except EpisodeMismatch as error:
-            if not self.start.new_games:
-                raise
-            self.trainer.envs.begin()
-            self.display.say(f"{error}: new games begin in their place")
+            mismatch = restore(
+                self.trainer, self.guard, checkpoint, same_rules, start.new_games, self.stop
+            )
         except Interrupted:
             raise Stopped(NOTHING_DONE) from None
+        if mismatch:
+            self.display.say(f"{mismatch}: new games begin in their place")
 
     def _begin(self) -> None:
         """Report what starts, and bring the files to the state of its first step."""
@@ -101,8 +103,9 @@ class Session:
         elif self.start.checkpoint:
             self.display.say(f"resuming from step {step:,}")
         else:
+            shared = f", {params.workers} workers" if params.workers > 1 else ""
             self.display.say(
-                f"{params.env_id} with seed {params.seed} and {params.threads} threads"
+                f"{params.env_id} with seed {params.seed} and {params.threads} threads{shared}"
             )
         if self.start.checkpoint:
             self._say_versions()

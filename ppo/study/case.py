@@ -48,7 +48,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     """
     log = history.rows(run)
     given = params.load(RunFolder(run).params, checks=[catalog.check])
-    height = _height_after(log, at) if at is not None else _fallen(log, given.batch_size)
+    height = _height_after(log, at) if at is not None else _fallen(log, given.steps_per_iteration)
     if height is None:
         raise HistoryError(f"{run} has not fallen; give a step with --at=STEP")
     if height.peak <= height.bottom:
@@ -67,7 +67,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
         },
         peak=height.peak,
         bottom=height.bottom,
-        advantage_std=_advantage_std(log, height.step + given.batch_size),
+        advantage_std=_advantage_std(log, height.step + given.steps_per_iteration),
         told=height.told,
     )
 

@@ -49,7 +49,7 @@ class Plan:
 
     def run(self, change: Change, seed: int) -> Run:
         """The fork with a change and a seed."""
-        steps = self.updates * self.case.settings.batch_size
+        steps = self.updates * self.case.settings.steps_per_iteration
         own = {
             "total_steps": self.case.step + steps,
             "checkpoint_interval": steps,

@@ -19,8 +19,8 @@ RANKS = (
     "elsewhere listing presets",
     "params advantages losses falls outcomes distribution process",
     "files schedules schema",
-    "envs model checkpoint objective optimizer flight health",
-    "policy portable update diagnostics resolve tally",
+    "envs model checkpoint objective optimizer flight health collectives",
+    "policy portable update diagnostics resolve tally exchange",
     "rollout",
     "trainer",
     "play",
@@ -29,7 +29,7 @@ RANKS = (
     "run_atari sweep drill autopsy replay",
 )
 WINGS = {
-    "process": ("exit_codes keys arrays device streams", "signals"),
+    "process": ("exit_codes keys arrays device streams cluster", "signals"),
     "files": ("folder npz scalars", "events hparams evaluations video", "log gif"),
     "envs": (
         "roms human",
@@ -49,13 +49,13 @@ WINGS = {
     ),
     "runs": (
         "terminal start guard ending announcer",
-        "keeper observers verifier",
+        "keeper observers verifier follower",
         "loop",
         "session",
     ),
     "study": (
         "curves command broken_envs grid changes board details sheet",
-        "history parallel verdict probe",
+        "workers history parallel verdict probe",
         "case signs forecast film autopsy_figure",
         "explain forks preflight",
         "story",
@@ -94,6 +94,8 @@ FORBIDDEN = {
     "diagnostics": GAMES | FILES | AROUND | {"ppo.envs", "time"},
     "trainer": GAMES | NETWORKS | FILES | AROUND | {"argparse"},
     "distribution": GAMES | FILES | AROUND,
+    "collectives": GAMES | AROUND | {"keras", "ppo.files", "ppo.model", "ppo.optimizer"},
+    "exchange": NETWORKS | GAMES | AROUND,
     "checkpoint": NETWORKS | GAMES | AROUND,
     "process": GAMES | {"ppo.files", "ppo.envs", *AROUND},
     "files": NETWORKS | GAMES | AROUND,

@@ -1,0 +1,90 @@
+"""Steps per second of several workers of one thread each, beside one of one thread, and beside one
+process with as many threads, in turn.
+
+    python -m benchmarks.workers [--network=a3c] [--workers=2] [--set KEY=VALUE ...]
+
+The work is that of benchmarks/reference.json, done by each worker. Timings drift with the machine,
+so each round runs all three, and what counts is the ratio. On a machine that others use, too, only
+the processor's time tells something: that of a thousand steps, over all workers.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from ppo.process.cluster import TF_CONFIG
+from ppo.study.workers import configurations
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Speed(NamedTuple):
+    """Of all workers together."""
+
+    steps_per_second: float
+    cpu_seconds: float  # of a thousand steps
+
+    def __str__(self) -> str:
+        return f"{self.steps_per_second:.0f} steps/s ({self.cpu_seconds:.2f} s of CPU for 1000)"
+
+
+def speed(settings: list[str], workers: int, threads: int, updates: int) -> Speed:
+    """That of so many workers of so many threads each."""
+    command = [sys.executable, "-m", "benchmarks.ours", f"--updates={updates}"]
+    command += [text for one in [*settings, f"threads={threads}"] for text in ("--set", one)]
+    configs = configurations(workers) if workers > 1 else [""]
+    processes = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, TF_CONFIG: config},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for config in configs
+    ]
+    said = [process.communicate()[0] for process in processes]
+    found = [json.loads(text.splitlines()[-1]) for text in said]
+    steps = found[0]["steps_per_second"]
+    return Speed(steps, 1000 * sum(one["cores_used"] for one in found) / steps)
+
+
+def main() -> None:
+    """Measure in turn, print each round, then the medians."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--network", default="a3c")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    settings = [f"network={options.network}", *options.set]
+    over_one, over_threads = [], []
+    for number in range(1, options.rounds + 1):
+        many = speed(settings, options.workers, 1, options.updates)
+        one = speed(settings, 1, 1, options.updates)
+        threads = speed(settings, 1, options.workers, options.updates)
+        over_one.append(many.steps_per_second / one.steps_per_second)
+        over_threads.append(many.steps_per_second / threads.steps_per_second)
+        print(
+            f"round {number}: {options.workers} workers {many} | one of one thread {one}, ratio "
+            f"{over_one[-1]:.2f} | one of {options.workers} threads {threads}, ratio "
+            f"{over_threads[-1]:.2f}",
+            flush=True,
+        )
+    print(
+        f"{options.network}: median ratio {statistics.median(over_one):.2f} to one of one thread, "
+        f"{statistics.median(over_threads):.2f} to one of {options.workers} threads"
+    )
+
+
+if __name__ == "__main__":
+    main()

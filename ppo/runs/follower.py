@@ -1,0 +1,88 @@
+"""All workers of a run but the first: what it tells them, and what they do. They write nothing."""
+
+import json
+from collections.abc import Callable
+
+from ppo import checkpoint
+from ppo.distribution import Workers
+from ppo.envs.episode import EpisodeMismatch
+from ppo.outcomes import Stopped, WorkersDiffer
+from ppo.params import ResolvedParams
+from ppo.runs.guard import Guard
+from ppo.runs.start import Start
+from ppo.trainer import Trainer
+
+
+def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
+    """Tell the others the settings, and what the run starts from."""
+    if workers.count == 1:
+        return
+    facts = {
+        "params": params.model_dump(),
+        "is_fork": start.fork_of is not None,
+        "same_rules": start.same_rules,
+        "new_games": start.new_games,
+    }
+    state = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
+    workers.share(json.dumps(facts).encode() + b"\n" + state)
+
+
+def follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
+    """Train as one of the others, until the run is finished or anyone was asked to stop. Raises
+    Stopped, Diverged, Collapsed, WorkerLost, and WorkersDiffer if the first has not so many
+    ``threads``.
+    """
+    head, _, state = workers.share(b"").partition(b"\n")
+    facts = json.loads(head)
+    params = ResolvedParams(**facts["params"])
+    if params.threads != threads:
+        raise WorkersDiffer(
+            f"worker {workers.index} has {threads} threads, the first worker {params.threads}; "
+            "--set threads=N gives all the same"
+        )
+    trainer = Trainer(params, workers, stop)
+    try:
+        guard = Guard(trainer, params, lambda _: None)
+        if state:
+            saved = checkpoint.decode(state)
+            same_rules = facts["same_rules"] if facts["is_fork"] else None
+            restore(trainer, guard, saved, same_rules, facts["new_games"], stop)
+            if is_done(trainer, saved.session.due):
+                return
+        for iteration in trainer.iterations(stop):
+            guard.see(iteration)
+        if not trainer.finished:
+            raise Stopped(f"worker {workers.index}: stopped at step {trainer.step:,}")
+    finally:
+        trainer.close()
+
+
+def restore(
+    trainer: Trainer,
+    guard: Guard,
+    saved: checkpoint.Checkpoint,
+    same_rules: bool | None,
+    new_games: bool,
+    stop: Callable[[], bool],
+) -> str | None:
+    """Continue from a checkpoint: of another run, if ``same_rules`` says whether its games go by
+    the same rules. Returns why new games begin, if ``new_games`` allows that, and they do. Raises
+    as ``Trainer.restore``.
+    """
+    guard.restore(saved)
+    try:
+        if same_rules is None:
+            trainer.restore(saved, stop)
+        else:
+            trainer.fork(saved, same_rules, stop)
+    except EpisodeMismatch as error:
+        if not new_games:
+            raise
+        trainer.new_games()
+        return str(error)
+    return None
+
+
+def is_done(trainer: Trainer, due: checkpoint.Due) -> bool:
+    """Whether nothing remains to do of a run as it was saved."""
+    return trainer.finished and not (due.log or due.evaluation)

@@ -1,0 +1,192 @@
+"""One run over many processes on this machine: they are started, watched, and started again from
+the newest checkpoint when one of them dies or hangs.
+"""
+
+import ctypes
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ppo.files.folder import RunFolder
+from ppo.process.cluster import TF_CONFIG
+from ppo.process.exit_codes import ExitCode
+from ppo.process.signals import DEADLINE_SECONDS
+from ppo.study.command import RUN_ATARI, on_stop
+
+# Once one has failed, the others are asked to stop, which they do by a deadline of their own.
+GRACE_SECONDS = DEADLINE_SECONDS + 2
+GRACE_OF_OTHERS_SECONDS = 2.0
+POLL_SECONDS = 0.1
+PARENT_DIED = 1  # prctl's PR_SET_PDEATHSIG
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A run that is started as ``workers`` processes, and again at most ``restarts`` times;
+    ``begin`` are the command's arguments besides the folder.
+    """
+
+    logdir: Path
+    begin: Sequence[str]
+    workers: int
+    restarts: int
+
+    def go(self) -> int:
+        """Run to the end; returns the exit code."""
+        arguments = self.begin
+        for restart in range(self.restarts + 1):
+            with ExitStack() as open_files:
+                team = _Team(self.logdir, arguments, self.workers, open_files)
+                with on_stop(team.stop):
+                    team.wait()
+                code, cause = outcome(team.first_code, team.asked)
+                if code != ExitCode.LOST:
+                    if cause:
+                        team.show_errors(cause)
+                    return code
+                reason = _told(cause, team.first_code)
+            left = self.restarts - restart
+            if left:
+                reason += f"; all start again ({left - 1} more times)"
+                if RunFolder(self.logdir).params.exists():
+                    reason += " from the newest checkpoint"
+                    arguments = ["--resume"]
+            print(reason, file=sys.stderr, flush=True)
+        return ExitCode.LOST
+
+
+class _Team:
+    """The processes of one start. Each has a session of its own, since the Ctrl-C of a terminal
+    goes to all of a group, and a run that gets two signals ends without saving; if the starter
+    dies, they are asked to stop.
+    """
+
+    def __init__(self, logdir: Path, arguments: Sequence[str], workers: int, open_files: ExitStack):
+        command = [*RUN_ATARI, f"--logdir={logdir}", *arguments]
+        self.asked = False
+        self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
+        self.errors: list[IO[str]] = []
+        self.processes: list[subprocess.Popen] = []
+        for index, config in enumerate(configurations(workers)):
+            # The others say only what the first one says, too, unless they are the cause.
+            errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
+            open_files.push(errors)
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, TF_CONFIG: config},
+                stdin=subprocess.DEVNULL,
+                stdout=None if index == 0 else errors,
+                stderr=None if index == 0 else errors,
+                start_new_session=True,
+                preexec_fn=_stop_with_parent,
+            )
+            self.errors.append(errors)
+            self.processes.append(process)
+
+    def stop(self, *_: object) -> None:
+        """Have all asked, once, to stop: a handler for ``on_stop``."""
+        self.asked = True
+
+    def wait(self) -> None:
+        """Wait until all have ended; those that do not end soon after one that failed, or after a
+        request to stop, are ended.
+        """
+        deadline: float | None = None
+        while len(self.first_code) < len(self.processes):
+            for index, process in enumerate(self.processes):
+                if index not in self.first_code and process.poll() is not None:
+                    self.first_code[index] = process.returncode
+            failed = any(self.first_code.values())
+            if deadline is None and (failed or self.asked):
+                deadline = time.monotonic() + GRACE_SECONDS
+                self._ask()
+            if 0 in self.first_code:  # the others have nothing to save
+                deadline = min(deadline or math.inf, time.monotonic() + GRACE_OF_OTHERS_SECONDS)
+            if deadline is not None and time.monotonic() > deadline:
+                self._end()
+            time.sleep(POLL_SECONDS)
+
+    def show_errors(self, worker: int) -> None:
+        """Show what one of the others said; the first said it by itself."""
+        self.errors[worker].seek(0)
+        sys.stderr.write(self.errors[worker].read())
+
+    def _ask(self) -> None:
+        for process in self.processes:
+            process.terminate()
+
+    def _end(self) -> None:
+        for process in self.processes:
+            process.kill()
+
+
+# A worker that ends so knows why, and would end so again.
+VERDICTS = (ExitCode.FAILED, ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
+
+
+def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
+    """The exit code of all workers together, and whose it is, from those of each, in the order in
+    which they ended; ``asked`` is whether they were asked to stop.
+    """
+    if codes[0] == ExitCode.DONE:
+        return ExitCode.DONE, 0
+    for worker, code in codes.items():
+        if code in VERDICTS:
+            return code, worker
+    first = next(code for code in codes.values() if code)
+    if first == ExitCode.STOPPED or asked:
+        saved = codes[0] >= 0 or codes[0] == -signal.SIGTERM  # which ends what has not begun
+        return ExitCode.STOPPED if saved else ExitCode.FAILED, 0
+    return ExitCode.LOST, next((worker for worker, code in codes.items() if code < 0), None)
+
+
+def _told(lost: int | None, codes: Mapping[int, int]) -> str:
+    if lost is None:
+        return "the workers lost each other"
+    return f"worker {lost} was lost ({signal.Signals(-codes[lost]).name})"
+
+
+def _stop_with_parent() -> None:
+    """Let the system ask this process to stop when its parent ends."""
+    ctypes.CDLL(None).prctl(PARENT_DIED, signal.SIGTERM)
+
+
+def configurations(workers: int) -> list[str]:
+    """The TF_CONFIG of each of so many workers on this machine."""
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+    return [
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+        for index in range(workers)
+    ]
+
+
+def pids(starter: int) -> dict[int, int]:
+    """The process ids of the workers that a starter has now, by index."""
+    children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+    found = {}
+    for child in map(int, children):
+        for entry in Path(f"/proc/{child}/environ").read_text().split("\0"):
+            name, _, config = entry.partition("=")
+            if name == TF_CONFIG:
+                found[json.loads(config)["task"]["index"]] = child
+    return found
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free now; all are held until all are known."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]

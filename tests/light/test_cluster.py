@@ -1,0 +1,107 @@
+"""Which worker a process is, and what the exit codes of all of them come to."""
+
+import json
+import signal
+
+import pytest
+
+from ppo.params import Params, ParamsError, of_workers
+from ppo.process.cluster import ClusterError, Place, place
+from ppo.process.exit_codes import ExitCode
+from ppo.study.workers import configurations, outcome
+
+TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
+
+
+def tf_config(cluster: dict, job: str = "worker", index: int = 0) -> dict[str, str]:
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": job, "index": index}})}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Place(1, 0)),
+        ({"TF_CONFIG": "{}"}, Place(1, 0)),
+        (tf_config(TWO, index=1), Place(2, 1)),
+        (tf_config({"worker": ["a:1", "a:2", "b:1"]}, index=1), Place(3, 1, here=2)),
+        (tf_config({"chief": ["a:1"], "worker": ["b:1"]}), Place(2, 1, has_chief=True)),
+        (tf_config({"chief": ["a:1"], "worker": ["b:1"]}, "chief"), Place(2, 0, has_chief=True)),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, Place(4, 3)),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Place(1, 0)),
+    ],
+)
+def test_the_place_among_the_workers(environment, expected):
+    assert place(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "part"),
+    [
+        ({"TF_CONFIG": "{"}, "cannot be read"),
+        ({"TF_CONFIG": "[]"}, "cannot be read"),
+        ({"TF_CONFIG": json.dumps({"cluster": TWO})}, "task"),
+        (tf_config({"worker": ["nowhere"]}), "no HOST:PORT"),
+        (tf_config(TWO, index=2), "worker 2, which trains nothing"),
+        (tf_config(TWO | {"ps": ["c:1"]}, "ps"), "ps 0, which trains nothing"),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "4"}, "srun"),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, "srun"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(environment, part):
+    with pytest.raises(ClusterError, match=part):
+        place(environment)
+
+
+def test_workers_on_one_machine_know_that_they_share_it():
+    configs = configurations(3)
+    assert [place({"TF_CONFIG": text}) for text in configs] == [
+        Place(3, n, here=3) for n in range(3)
+    ]
+    assert len(set(json.loads(configs[0])["cluster"]["worker"])) == 3
+
+
+KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("codes", "asked", "expected"),
+    [
+        ({1: 0, 0: 0}, False, (ExitCode.DONE, 0)),
+        ({0: 0, 1: KILLED}, False, (ExitCode.DONE, 0)),  # it had nothing left to do
+        ({1: KILLED, 0: ExitCode.LOST}, False, (ExitCode.LOST, 1)),
+        ({1: KILLED, 0: ExitCode.STOPPED}, False, (ExitCode.LOST, 1)),
+        ({0: ExitCode.LOST, 1: KILLED}, False, (ExitCode.LOST, 1)),  # it hung
+        ({0: KILLED, 1: TERMINATED}, False, (ExitCode.LOST, 0)),
+        ({0: ExitCode.LOST, 1: ExitCode.LOST}, False, (ExitCode.LOST, None)),
+        ({1: ExitCode.STOPPED, 0: ExitCode.LOST}, False, (ExitCode.STOPPED, 0)),
+        ({0: ExitCode.STOPPED, 1: ExitCode.STOPPED}, True, (ExitCode.STOPPED, 0)),
+        ({0: TERMINATED, 1: TERMINATED}, True, (ExitCode.STOPPED, 0)),
+        ({0: KILLED, 1: ExitCode.STOPPED}, True, (ExitCode.FAILED, 0)),
+        ({0: ExitCode.REFUSED, 1: TERMINATED}, False, (ExitCode.REFUSED, 0)),
+        ({0: ExitCode.LOST, 1: ExitCode.FAILED}, False, (ExitCode.FAILED, 1)),
+    ],
+)
+def test_the_exit_code_of_all_workers(codes, asked, expected):
+    assert outcome(codes, asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("minibatch_per", "part", "gradient_steps"), [("worker", 256, 4), ("run", 128, 8)]
+)
+def test_a_minibatch_grows_with_the_workers_or_is_shared_out(minibatch_per, part, gradient_steps):
+    settings = Params(workers=2, minibatch_per=minibatch_per, total_steps=3000)
+    assert (settings.batch_size, settings.steps_per_iteration) == (1024, 2048)
+    assert (settings.minibatch_size, settings.minibatches_per_epoch) == (part, gradient_steps)
+    assert (settings.num_iterations, settings.whole_steps) == (2, 4096)
+
+
+def test_a_minibatch_that_cannot_be_shared_out_is_refused():
+    with pytest.raises(ParamsError, match=r"minibatch_per = .run.: .* 4 minibatches x 3 workers"):
+        of_workers(Params(minibatch_per="run"), 3)
+    assert of_workers(Params(minibatch_per="run"), 4).minibatch_size == 64
+
+
+def test_settings_of_other_workers_are_refused():
+    with pytest.raises(ParamsError, match=r"workers = 2: .* started with 3"):
+        of_workers(Params(workers=2), 3)
+    assert of_workers(Params(), 3).workers == 3

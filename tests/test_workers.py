@@ -1,0 +1,121 @@
+"""Two workers as real processes on 127.0.0.1: what they compute, and what happens if one hangs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ppo import model
+from ppo.process.cluster import TF_CONFIG
+from ppo.process.exit_codes import ExitCode
+from ppo.study import drill
+from ppo.study.command import RUN_ATARI
+from ppo.study.workers import configurations, pids
+from ppo.update import NO_MEMORY, Updater
+from tests.test_update import batch
+from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of, shared_by_two
+
+ROOT = Path(__file__).parents[1]
+SHORT = drill.SHORT_CART_POLE | {"num_envs": 2, "total_steps": 1024, "checkpoint_interval": 128}
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory) -> list[dict[str, np.ndarray]]:
+    """What each of two workers found."""
+    folder = tmp_path_factory.mktemp("workers")
+    data = folder / "batch.npz"
+    np.savez(data, **{name: t.numpy() for name, t in batch(128)._asdict().items()})
+    processes = []
+    for index, config in enumerate(configurations(2)):
+        out = folder / f"{index}.npz"
+        command = [sys.executable, "-m", "tests.two_workers", str(data), str(out)]
+        environment = {**os.environ, TF_CONFIG: config}
+        processes.append(subprocess.Popen(command, env=environment, cwd=ROOT))
+    try:
+        assert [process.wait(300) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [dict(np.load(folder / f"{index}.npz")) for index in range(2)]
+
+
+def test_each_worker_hears_all_others_and_the_first(of_two):
+    for found in of_two:
+        assert found["told"].tobytes() == b"abc|abcd|from the first"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_workers_hold_the_same_bits(of_two, case):
+    first, second = ({k: a for k, a in f.items() if k.startswith(f"{case}/")} for f in of_two)
+    assert first.keys() == second.keys() and len(first) > 20
+    for key, array in first.items():
+        np.testing.assert_array_equal(array, second[key], key)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
+    of_two, case, monkeypatch
+):
+    shuffle = tf.random.experimental.stateless_shuffle
+    params = params_of(case, num_envs=8, num_minibatches=shared_by_two(case).minibatches_per_epoch)
+
+    def same_samples_in_the_same_minibatches(_, seed):
+        orders = [shuffle(tf.range(64), seed + n * SHIFT) + n * 64 for n in range(2)]
+        parts = [tf.reshape(order, [params.num_minibatches, -1]) for order in orders]
+        return tf.reshape(tf.concat(parts, 1), [-1])
+
+    monkeypatch.setattr(
+        tf.random.experimental, "stateless_shuffle", same_samples_in_the_same_minibatches
+    )
+    updater = Updater(model.build((3,), 4, "mlp"), params, 1)
+    result = updater.update(batch(128), KEY, 0.01, 0.1, NO_MEMORY)
+    assert (len(result.kls) == 2) == (case == "early exit")
+    for key, wanted in arrays(updater, result).items():
+        found = of_two[0][f"{case}/{key}"]
+        assert found.shape == wanted.shape, key
+        scale = np.linalg.norm(wanted)
+        # Adam's first moment after one step is the gradient.
+        limit = 1e-5 if case == "one gradient" and key.startswith("moments/") else 2e-4
+        assert np.linalg.norm(found - wanted) <= limit * scale + 1e-6, key
+
+
+def started(logdir: Path, settings: dict) -> subprocess.Popen:
+    pfile = logdir.parent / f"{logdir.name}.json"
+    pfile.write_text(json.dumps(settings))
+    return subprocess.Popen(
+        [*RUN_ATARI, f"--logdir={logdir}", f"--pfile={pfile}", "--workers=2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_worker_that_hangs_is_ended_and_the_run_ends_as_the_unbroken_one(tmp_path):
+    unbroken = started(tmp_path / "unbroken", SHORT)
+    said, _ = unbroken.communicate(timeout=300)
+    assert unbroken.returncode == 0, said
+    assert "2 workers" in said and said.count("done, at step 1,024") == 1
+
+    broken = started(tmp_path / "broken", SHORT)
+    saved = tmp_path / "broken" / "checkpoints"
+    deadline = time.monotonic() + 300
+    while not list(saved.glob("step-*128.ckpt")):
+        assert broken.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(pids(broken.pid)[1], signal.SIGSTOP)
+    said, _ = broken.communicate(timeout=300)
+    assert broken.returncode == 0, said
+    assert "worker 1 of the run was lost" in said and "start again" in said
+    assert drill.fingerprint(tmp_path / "broken") == drill.fingerprint(tmp_path / "unbroken")
+
+    alone = subprocess.run(
+        [*RUN_ATARI, f"--logdir={tmp_path / 'broken'}", "--resume"], capture_output=True, text=True
+    )
+    assert alone.returncode == ExitCode.REFUSED and "--workers=2" in alone.stderr

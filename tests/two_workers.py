@@ -1,0 +1,71 @@
+"""One of two workers, which tests/test_workers.py starts: what it hears from the other, and its
+updates on its half of a batch, go into a file.
+
+    TF_CONFIG=... python -m tests.two_workers BATCH.npz OUT.npz
+"""
+
+import sys
+
+import numpy as np
+
+from ppo.params import Params
+from ppo.process.cluster import place
+from ppo.process.device import start_tensorflow
+from ppo.train import connect
+
+KEY = np.array([3, 4], np.int32)
+SHIFT = np.array([0, 1000], np.int32)  # from one worker's shuffle to the next one's
+CASES = {
+    "one gradient": {"num_epochs": 1, "num_minibatches": 1, "max_grad_norm": 1e9},
+    "whole update": {},
+    "smoothed": {"value_rescaling": "smoothed"},
+    "early exit": {"minibatch_kl_limit": 2e-3, "normalize_advantages": False},
+}
+
+
+def arrays(updater, result) -> dict[str, np.ndarray]:
+    """What an update led to."""
+    found = {f"weights/{n}": w.numpy() for n, w in enumerate(updater.weights)}
+    found |= {f"moments/{n}": m.numpy() for n, m in enumerate(updater.adam.first)}
+    found |= {f"means/{name}": value for name, value in result.means.items()}
+    return found | {"kls": result.kls, "smoothed": result.smoothed}
+
+
+def params_of(case: str, **others) -> Params:
+    """The settings of a case, with some others."""
+    small = {"network": "mlp", "num_envs": 4, "num_steps": 16, "num_epochs": 3}
+    small |= {"num_minibatches": 2, "max_grad_norm": 0.05}
+    return Params(**{**small, **CASES[case], **others})
+
+
+def shared_by_two(case: str) -> Params:
+    """Those of two workers that share a minibatch out."""
+    # Shared out as "run" has it, an epoch has a minibatch for each worker at least.
+    split = "worker" if case == "one gradient" else "run"
+    return params_of(case, workers=2, minibatch_per=split)
+
+
+def main(data: str, out: str) -> None:
+    here = place()
+    workers = start_tensorflow(1, lambda: connect(here))
+
+    import tensorflow as tf
+
+    from ppo import model
+    from ppo.objective import Batch
+    from ppo.update import NO_MEMORY, Updater
+
+    told = workers.gather(b"abcde"[: 3 + here.index])
+    shared = workers.share(b"from the first" if here.index == 0 else b"")
+    found = {"told": np.frombuffer(b"|".join([*told, shared]), np.uint8)}
+    with np.load(data) as whole:
+        half = Batch(*(tf.constant(whole[name][64 * here.index :][:64]) for name in Batch._fields))
+    for name in CASES:
+        updater = Updater(model.build((3,), 4, "mlp"), shared_by_two(name), 1, workers)
+        result = updater.update(half, KEY + here.index * SHIFT, 0.01, 0.1, NO_MEMORY)
+        found |= {f"{name}/{key}": array for key, array in arrays(updater, result).items()}
+    np.savez(out, **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
