@@ -229,16 +229,19 @@ def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys, reason)
     )
 
 
-@pytest.mark.parametrize(("available", "fits"), [(56_447, False), (56_448, True)])
-def test_memory_is_that_of_the_observations_of_a_rollout(monkeypatch, available, fits):
+@pytest.mark.parametrize(
+    ("available", "processes", "fits"),
+    [(56_447, 1, False), (56_448, 1, True), (112_895, 2, False), (112_896, 2, True)],
+)
+def test_memory_is_that_of_the_observations_of_a_rollout(monkeypatch, available, processes, fits):
     settings = params.Params(num_envs=2, num_steps=1, num_minibatches=1, total_steps=8)
     whole = settings.resolved(1, 1, 0.0)  # two times 84 x 84 x 4 bytes
     monkeypatch.setattr(train, "available_memory", lambda: available)
     if fits:
-        train._check_memory(whole)
+        train._check_memory(whole, processes)
     else:
         with pytest.raises(params.ParamsError, match="choose smaller ones"):
-            train._check_memory(whole)
+            train._check_memory(whole, processes)
 
 
 # --- evaluations

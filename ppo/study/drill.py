@@ -41,7 +41,7 @@ SHORT_PONG: dict[str, Any] = {
     "max_frames_per_game": 300,
     "log_interval": 64,
     "checkpoint_interval": 128,
-    "video_interval": 256,
+    "video_interval": 512,
     "diagnostics_interval": 256,
     "value_rescaling": "smoothed",
     "threads": 1,
