@@ -29,6 +29,7 @@ from ppo import presets
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import Params, ParamsError, load, of_game
+from ppo.process.arguments import argument_parser
 from ppo.process.exit_codes import ExitCode
 from ppo.study.command import Children, on_stop
 from ppo.study.grid import Run, changes, count, create, folder_name, logdir_faults, seed_faults
@@ -206,12 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.games",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = argument_parser("benchmarks.games", __doc__)
     add = parser.add_argument
     add("--logdir", type=Path, required=True, help="folder of all runs")
     add("--games", metavar="Pong,Qbert", help="Pong is PongNoFrameskip-v4; any id is itself")

@@ -7,7 +7,6 @@ Every second kill comes right after a checkpoint's file appears, while its conte
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -19,7 +18,6 @@ from pathlib import Path
 
 from ppo.files.folder import PARTIAL, RunFolder
 from ppo.study import drill
-from ppo.study.command import RUN_ATARI
 from ppo.study.workers import pids
 
 SETTINGS = drill.SHORT_PONG | {"total_steps": 1536}
@@ -27,13 +25,7 @@ SETTINGS = drill.SHORT_PONG | {"total_steps": 1536}
 
 def start(logdir: Path, workers: int) -> subprocess.Popen:
     """Start a new run."""
-    pfile = logdir.parent / f"{logdir.name}.json"
-    pfile.write_text(json.dumps(SETTINGS))
-    return subprocess.Popen(
-        [*RUN_ATARI, f"--logdir={logdir}", f"--pfile={pfile}", f"--workers={workers}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    return drill.start(logdir, SETTINGS, options=[f"--workers={workers}"])
 
 
 def saves(logdir: Path) -> bool:
@@ -68,7 +60,7 @@ def main() -> int:
     equal = made = 0
     with drill.temporary_folder() as folder:
         began = time.monotonic()
-        start(folder / "unbroken", options.workers).wait()
+        start(folder / "unbroken", options.workers).communicate()
         longest = time.monotonic() - began
         wanted = drill.fingerprint(folder / "unbroken")
         print(f"unbroken: {longest:.1f} s, {wanted[:16]}", flush=True)
@@ -77,7 +69,8 @@ def main() -> int:
             process = start(logdir, options.workers)
             after = random.uniform(0.2, 0.95) * longest
             done = kill(process, logdir, after, in_a_save=made % 2 == 1)
-            code = process.wait()
+            process.communicate()
+            code = process.returncode
             if not done:  # it was faster this time
                 longest = after
                 shutil.rmtree(logdir)

@@ -37,8 +37,10 @@ class Collectives:
                 "each worker one GPU, by CUDA_VISIBLE_DEVICES, or none"
             )
         signature = [tf.TensorSpec([None], tf.int32)]
-        self._gather = tf.function(self._gathered, input_signature=signature)
-        self._sum = tf.function(self._reduced, input_signature=signature)
+        self._gather, self._sum = (
+            tf.function(exchange, input_signature=signature, autograph=False)
+            for exchange in (self._gathered, self._reduced)
+        )
 
     def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """See ``Workers``: all tensors travel as one vector."""

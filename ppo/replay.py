@@ -15,6 +15,7 @@ from pathlib import Path
 from ppo.files.video import VideoError
 from ppo.play.again import play_again, render, unusable
 from ppo.play.replay import ReplayError
+from ppo.process.arguments import argument_parser
 from ppo.process.exit_codes import ExitCode
 from ppo.process.streams import make_safe
 
@@ -39,12 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m ppo.replay",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="Exit codes: 0 every game went as its file says, 1 one did not or no video could be "
+    parser = argument_parser(
+        "ppo.replay",
+        __doc__,
+        "Exit codes: 0 every game went as its file says, 1 one did not or no video could be "
         "made, 2 refused and nothing played.",
     )
     add = parser.add_argument

@@ -69,7 +69,7 @@ def measured() -> list[Measured]:
 
 def describe() -> str:
     """One line a preset: its name, what it reached, and how that was measured."""
-    return "".join(f"{line.preset}\t{line.result}\t{line.circumstances}\n" for line in measured())
+    return "".join("\t".join(entry) + "\n" for entry in entries())
 
 
 def entries() -> list[tuple[str, str, str]]:

@@ -24,6 +24,7 @@ from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files.folder import FolderError, RunFolder, write_whole
 from ppo.params import Params, ParamsError
+from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
 from ppo.study import autopsy_figure, verdict
@@ -182,12 +183,10 @@ def _check(plan: Plan) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m ppo.autopsy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="Exit codes: 0 done, 1 a fork failed, 2 refused and nothing started, 3 stopped by a "
+    parser = argument_parser(
+        "ppo.autopsy",
+        __doc__,
+        "Exit codes: 0 done, 1 a fork failed, 2 refused and nothing started, 3 stopped by a "
         "signal, with every fork saved.",
     )
     add = parser.add_argument

@@ -71,8 +71,15 @@ def expect(fact: bool, otherwise: str) -> None:
         raise DrillError(otherwise)
 
 
-def start(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> subprocess.Popen:
-    """Start the command: a new run with the settings, or a resume if there are none."""
+def start(
+    logdir: Path,
+    settings: dict | None,
+    limit_bytes: int | None = None,
+    options: Sequence[str] = (),
+) -> subprocess.Popen:
+    """Start the command with further options: a new run with the settings, or a resume if there are
+    none.
+    """
     if settings is None:
         what = ["--resume"]
     else:
@@ -85,7 +92,7 @@ def start(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
     return subprocess.Popen(
-        [*RUN_ATARI, f"--logdir={logdir}", *what],
+        [*RUN_ATARI, f"--logdir={logdir}", *what, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

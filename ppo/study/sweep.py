@@ -21,6 +21,7 @@ from pathlib import Path
 from ppo import presets
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load
+from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
 from ppo.study import curves
@@ -174,12 +175,10 @@ def _needless(options: argparse.Namespace) -> list[str]:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m ppo.sweep",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog="Exit codes: 0 every run came to its end, 1 a run failed, 2 refused and nothing "
+    parser = argument_parser(
+        "ppo.sweep",
+        __doc__,
+        "Exit codes: 0 every run came to its end, 1 a run failed, 2 refused and nothing "
         "started, 3 stopped by a signal, with every run saved.",
     )
     parser.add_argument("--logdir", type=Path, required=True, help="folder of the sweep")

@@ -29,7 +29,7 @@ RANKS = (
     "run_atari sweep drill autopsy replay",
 )
 WINGS = {
-    "process": ("exit_codes keys arrays device streams cluster", "signals"),
+    "process": ("exit_codes keys arrays device streams cluster arguments", "signals"),
     "files": ("folder npz scalars", "events hparams evaluations video", "log gif"),
     "envs": (
         "roms human",
