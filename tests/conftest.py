@@ -25,3 +25,9 @@ def _signals():
     ):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Those that take long begin first, so that no worker is left alone with one at the end."""
+    long = ("test_workers", "test_reliability", "test_learning", "test_sweep")
+    items.sort(key=lambda item: item.path.stem not in long)

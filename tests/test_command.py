@@ -22,6 +22,7 @@ from ppo import checkpoint, params, schema
 from ppo.checkpoint import decode, load_weights
 from ppo.files.folder import RunFolder
 from ppo.play import replay
+from tests.forked import Forked
 
 pytestmark = pytest.mark.xdist_group("command")  # made once: what its tests share
 
@@ -579,13 +580,7 @@ class CartRun:
     total: int
 
 
-def running(cwd: Path, *arguments: str) -> subprocess.Popen:
-    line = [sys.executable, str(COMMAND), *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(line, cwd=cwd, env=environment(), stdout=pipe, stderr=pipe, text=True)
-
-
-def wait_for(process: subprocess.Popen, condition) -> None:
+def wait_for(process: Forked, condition) -> None:
     end = time.monotonic() + 120
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -608,15 +603,14 @@ def cart(tmp_path_factory) -> CartRun:
         newest, last = newest_and_last()
         return newest > 0 and last >= newest + 2 * CART_BATCH
 
-    with running(
-        top, f"--logdir={run}", f"--pfile={settings_file(top, CART | {'total_steps': 10**7})}"
-    ) as process:
+    pfile = settings_file(top, CART | {"total_steps": 10**7})
+    with Forked([f"--logdir={run}", f"--pfile={pfile}"], top) as process:
         wait_for(process, log_is_ahead)
         process.send_signal(signal.SIGKILL)
         process.wait()
         ahead = newest_and_last()
 
-    with running(top, f"--logdir={run}", "--resume") as process:
+    with Forked([f"--logdir={run}", "--resume"], top) as process:
         wait_for(process, lambda: len(rows(run)) > 2 and steps_of(run)[-2] > ahead[1])
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)

@@ -241,9 +241,9 @@ def played_again(vector: EnvVector, episode: Episode) -> list[Seen]:
 @pytest.mark.parametrize("game", [*CARRIES_STATE, "surround", "pong", "breakout"])
 @pytest.mark.parametrize("sticky", [0.0, 0.25])
 def test_every_observation_of_an_episode_comes_again(begin: Begin, game: str, sticky: float):
-    rules = replace(BREAKOUT, game=game, sticky_action_probability=sticky, max_frames_per_game=500)
+    rules = replace(BREAKOUT, game=game, sticky_action_probability=sticky, max_frames_per_game=320)
     vector = begin(rules, 1, seed=3)
-    seen = play_until(vector, 4)
+    seen = play_until(vector, 3)
     again, start = begin(rules, 1), 0
     for episode in finished(seen):
         before, start = seen[start : start + episode.steps], start + episode.steps

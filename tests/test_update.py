@@ -1,5 +1,7 @@
 """The update against PPO written out plainly, and its edges: early stop, non-finite numbers."""
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -71,6 +73,12 @@ def update(params: Params, data: Batch, shards: int = 1, learning_rate: float = 
     return net.get_weights(), result
 
 
+@cache
+def plain_update():
+    """With every variant off: weights and result, which nobody changes."""
+    return update(PARAMS, batch())
+
+
 def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: float):
     """PPO as its paper has it, with nothing of the package but the network and the shuffle: the
     weights, the gradients' norms and the minibatches' KL [epochs, minibatches].
@@ -126,9 +134,8 @@ def test_with_every_variant_off_the_weights_are_those_of_the_textbook(change, sh
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_variant_changes_the_weights(change):
-    data = batch()
-    plain, _ = update(PARAMS, data)
-    varied, _ = update(changed(**CHANGES[change]), data)
+    plain, _ = plain_update()
+    varied, _ = update(changed(**CHANGES[change]), batch())
     assert max(np.abs(a - b).max() for a, b in zip(plain, varied, strict=True)) > 1e-5
 
 
@@ -148,7 +155,7 @@ def test_shards_compute_what_the_whole_does():
 
 
 def test_target_kl_ends_the_epochs_after_the_first_that_exceeds_it():
-    _, all_epochs = update(PARAMS, batch())
+    _, all_epochs = plain_update()
     kl = all_epochs.means["approx_kl"]
     assert kl[0] < kl[1]
     _, stopped = update(changed(target_kl=float(kl[0] + kl[1]) / 2), batch())
@@ -171,7 +178,7 @@ def test_early_stop_may_wait_until_the_surrogate_is_better(rate, epochs):
 
 
 def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
-    _, whole = update(PARAMS, batch())
+    _, whole = plain_update()
     assert (whole.kls[:3] < whole.kls[3]).all()
     limit = float(whole.kls[2] + whole.kls[3]) / 2
     weights, ended = update(changed(minibatch_kl_limit=limit), batch())
@@ -202,7 +209,7 @@ def weights_after_three_steps() -> list[np.ndarray]:
 
 
 def test_a_kl_limit_that_never_binds_changes_no_weight():
-    plain, _ = update(PARAMS, batch())
+    plain, _ = plain_update()
     limited, _ = update(changed(minibatch_kl_limit=1e9), batch())
     for got, expected in zip(limited, plain, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7)
@@ -261,7 +268,7 @@ def test_steps_of_the_layers_are_what_the_weights_have_moved():
 
 
 def test_statistics_are_means_over_every_minibatch_of_every_epoch():
-    _, result = update(PARAMS, batch())
+    _, result = plain_update()
     scalars = result.scalars() | result.by_epoch()
     assert tuple(result.means) == MEANS
     for name, values in result.means.items():

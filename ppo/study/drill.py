@@ -80,24 +80,29 @@ def start(
     """Start the command with further options: a new run with the settings, or a resume if there are
     none.
     """
-    if settings is None:
-        what = ["--resume"]
-    else:
-        pfile = logdir.parent / f"{logdir.name}.json"
-        pfile.write_text(json.dumps(settings))
-        what = [f"--pfile={pfile}"]
 
     def limit() -> None:
         if limit_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
     return subprocess.Popen(
-        [*RUN_ATARI, f"--logdir={logdir}", *what, *options],
+        [*RUN_ATARI, f"--logdir={logdir}", beginning(logdir, settings), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=limit,
     )
+
+
+def beginning(logdir: Path, settings: dict | None) -> str:
+    """The argument that begins a run with the settings, in a file beside its folder, or resumes it
+    if there are none.
+    """
+    if settings is None:
+        return "--resume"
+    pfile = logdir.parent / f"{logdir.name}.json"
+    pfile.write_text(json.dumps(settings))
+    return f"--pfile={pfile}"
 
 
 def run(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> tuple[int, str]:
@@ -271,7 +276,7 @@ def drill_damage(folder: Path) -> str:
 def drill_full_disk(folder: Path) -> str:
     """A file that cannot be written ends the run with one message; saved files stay valid."""
     logdir = folder / "full"
-    code, output = run(logdir, SHORT_CART_POLE | {"total_steps": 10**6}, limit_bytes=120_000)
+    code, output = run(logdir, SHORT_CART_POLE | {"total_steps": 10**6}, limit_bytes=80_000)
     expect(code == 1, f"exit code {code}: {output}")
     expect("Traceback" not in output, output)
     left = list(logdir.rglob("*.partial*"))
