@@ -8,8 +8,7 @@
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 RUN := .venv/bin/python
-# Only what is imported is compiled, and when it is: half the time of an installation.
-PIP := .venv/bin/pip install --quiet --no-compile --disable-pip-version-check
+PIP := .venv/bin/pip install --quiet --disable-pip-version-check
 PONG := runs/pong
 
 .PHONY: watch pong board test quick lint types check mutants clean
