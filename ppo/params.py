@@ -187,9 +187,10 @@ class NetworkSettings(_Group):
         description="what the value loss trains: shared (the trunk, too), detached (its head "
         "alone), or separate (a network of its own)",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
         "float32",
-        description="what the trunk computes in; weights and heads are float32 either way",
+        description="what the trunk computes in; weights and heads are float32 either way; auto: "
+        "bfloat16 for pictures where the processor computes in it, else float32",
     )
 
 
@@ -267,15 +268,16 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return self
 
     def resolved(
-        self, seed: int, threads: int, sticky_action_probability: float
+        self, seed: int, threads: int, sticky_action_probability: float, precision: str
     ) -> "ResolvedParams":
-        """The settings with each null replaced; a value that was set is kept."""
+        """The settings with each null, and auto, replaced; a value that was set is kept."""
         stands_for = {
             "seed": seed,
             "threads": threads,
             "sticky_action_probability": sticky_action_probability,
+            "precision": precision,
         }
-        given = {key: value for key, value in self if value is not None}
+        given = {key: value for key, value in self if value not in (None, "auto")}
         return ResolvedParams(**(self.model_dump() | stands_for | given))
 
     @property
@@ -334,6 +336,7 @@ class ResolvedParams(Params):
     sticky_action_probability: float = Field(ge=0, lt=1)
     seed: int = Field(ge=0, lt=2**31)
     threads: int = Field(ge=1, le=256)
+    precision: Literal["float32", "bfloat16"]
 
 
 class ParamsError(ValueError):

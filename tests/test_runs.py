@@ -312,7 +312,7 @@ def kept(step: object) -> replay.Replay:
 
 
 def made(step: int) -> Made:
-    return Made(kept(step), Path(f"videos/step-{step}.mp4"), GIF)
+    return Made(kept(step), Path(f"run/videos/step-{step}.mp4"), GIF)
 
 
 GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"..."

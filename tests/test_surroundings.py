@@ -69,7 +69,7 @@ def test_run_goes_on_though_nobody_reads_its_output_any_more(top, plain):
     with started(
         top, "unread", env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout.readline() == "CartPole-v1 with seed 1 and 1 threads\n"
+        assert process.stdout.readline() == "CartPole-v1 with seed 1 and 1 thread\n"
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
@@ -235,7 +235,7 @@ def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys, reason)
 )
 def test_memory_is_that_of_the_observations_of_a_rollout(monkeypatch, available, processes, fits):
     settings = params.Params(num_envs=2, num_steps=1, num_minibatches=1, total_steps=8)
-    whole = settings.resolved(1, 1, 0.0)  # two times 84 x 84 x 4 bytes
+    whole = settings.resolved(1, 1, 0.0, "float32")  # two times 84 x 84 x 4 bytes
     monkeypatch.setattr(train, "available_memory", lambda: available)
     if fits:
         train._check_memory(whole, processes)

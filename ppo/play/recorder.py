@@ -30,8 +30,9 @@ class Made:
 
     @property
     def told(self) -> str:
-        """A line that says so."""
-        return f"step {self.step:,}: video, score {self.replay.score:g}: {self.path}"
+        """A line that says so, and where it is in the run's folder."""
+        place = f"{self.path.parent.name}/{self.path.name}"
+        return f"step {self.step:,}: video, score {self.replay.score:g}: {place}"
 
 
 class Recorder:

@@ -8,7 +8,11 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+CPU_INFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as it has them
 
 
 class DeviceError(Exception):
@@ -29,6 +33,15 @@ def available_memory() -> float:
             return 1024.0 * next(int(row.split()[1]) for row in file if row[:13] == "MemAvailable:")
     except (OSError, StopIteration):
         return math.inf
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16; False where the system does not say."""
+    try:
+        words = CPU_INFO.read_text().split()
+    except OSError:
+        return False
+    return not BFLOAT16_FLAGS.isdisjoint(words)
 
 
 def has_gpu() -> bool:

@@ -103,10 +103,9 @@ class Session:
         elif self.start.checkpoint:
             self.display.say(f"resuming from step {step:,}")
         else:
+            threads = f"{params.threads} thread{'s' * (params.threads > 1)}"
             shared = f", {params.workers} workers" if params.workers > 1 else ""
-            self.display.say(
-                f"{params.env_id} with seed {params.seed} and {params.threads} threads{shared}"
-            )
+            self.display.say(f"{params.env_id} with seed {params.seed} and {threads}{shared}")
         if self.start.checkpoint:
             self._say_versions()
             self._say_changes()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def of(is_atari: bool = True, **settings):
-    params = Params(**settings).resolved(seed=1, threads=1, sticky_action_probability=0.0)
+    params = Params(**settings).resolved(1, 1, 0.0, "float32")
     return {detail.name: detail for detail in details(params, is_atari)}
 
 

@@ -16,7 +16,7 @@ def settings(**changed):
         "diagnostics_interval": 0,
         "log_interval": 200,
     }
-    return Params(**(base | changed)).resolved(seed=1, threads=1, sticky_action_probability=0.0)
+    return Params(**(base | changed)).resolved(1, 1, 0.0, "float32")
 
 
 def row(elapsed: float, *tags: str) -> dict[str, float]:

@@ -680,18 +680,27 @@ def test_inconsistent_settings_are_refused_in_python_too(changes, fault):
 
 
 def test_resolved_settings_keep_what_was_given_and_take_what_was_left_open():
-    given = Params(seed=3, gamma=0.5).resolved(7, 2, 0.25)
+    given = Params(seed=3, gamma=0.5).resolved(7, 2, 0.25, "bfloat16")
     assert (given.seed, given.threads, given.sticky_action_probability) == (3, 2, 0.25)
     assert given.gamma == 0.5
     stored = json.loads(given.to_json())
-    assert Params(**stored).resolved(8, 9, 0.5) == given
+    assert Params(**stored).resolved(8, 9, 0.5, "float32") == given
+
+
+@pytest.mark.parametrize("chosen", ["float32", "bfloat16"])
+def test_precision_is_the_processor_s_only_if_it_is_auto(chosen):
+    assert Params(precision="auto").resolved(7, 2, 0.25, chosen).precision == chosen
+    assert Params(precision="float32").resolved(7, 2, 0.25, chosen).precision == "float32"
+    assert Params(precision="bfloat16").resolved(7, 2, 0.25, chosen).precision == "bfloat16"
 
 
 @pytest.mark.parametrize("key", ["seed", "threads", "sticky_action_probability"])
 def test_resolved_settings_leave_nothing_open(key):
-    whole = Params().resolved(7, 2, 0.25).model_dump()
+    whole = Params().resolved(7, 2, 0.25, "bfloat16").model_dump()
     with pytest.raises(ValidationError, match=key):
         ResolvedParams(**whole | {key: None})
+    with pytest.raises(ValidationError, match="precision"):
+        ResolvedParams(**whole | {"precision": "auto"})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from ppo.params import Params
 from ppo.play import summary
 from ppo.play.evaluate import Evaluation
 
-PONG = Params(env_id="PongNoFrameskip-v4").resolved(1, 1, 0.0)
+PONG = Params(env_id="PongNoFrameskip-v4").resolved(1, 1, 0.0, "float32")
 
 
 def of(*scores: float) -> Evaluation:

@@ -1,0 +1,38 @@
+"""What is chosen for settings that were left open."""
+
+import pytest
+
+from ppo import resolve
+from ppo.params import Params
+from ppo.process import device
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("flags\t: fpu avx512f avx512_bf16 xsaves\n", True),
+        ("flags\t: fpu amx_bf16\n", True),
+        ("flags\t: fpu avx512f avx512_bf16_of_another\n", False),
+        ("", False),
+    ],
+)
+def test_a_processor_says_whether_it_has_bfloat16(words, found, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(words)
+    monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
+    assert device.processor_has_bfloat16() == found
+
+
+def test_a_system_that_does_not_say_has_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "CPU_INFO", tmp_path / "none")
+    assert not device.processor_has_bfloat16()
+
+
+@pytest.mark.parametrize(
+    ("has_it", "network", "chosen"),
+    [(True, "a3c", "bfloat16"), (False, "a3c", "float32"), (True, "mlp", "float32")],
+)
+def test_precision_suits_processor_and_network(has_it, network, chosen, monkeypatch):
+    monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: has_it)
+    env_id = "CartPole-v1" if network == "mlp" else "PongNoFrameskip-v4"
+    params = Params(env_id=env_id, network=network, precision="auto")
+    assert resolve.resolved(params).precision == chosen
