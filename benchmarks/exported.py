@@ -1,10 +1,12 @@
 """Does an exported network act as the package does, in a process without the package?
 
     python -m benchmarks.exported --logdir=pretrained/pong --observations=10000
+    python -m benchmarks.exported --logdir=pretrained/pong --onnx-python=.venv-onnx/bin/python
 
 Plays whole games of a run's newest checkpoint, plays their replays again, exports the network, and
-lets a process that has Keras alone choose the most probable action for each observation. Prints one
-JSON line: how many of them are the package's, and how far the outputs differ.
+lets a process that has Keras alone, or with ``--onnx-python`` one that has ONNX Runtime alone,
+choose the most probable action for each observation. Prints one JSON line: how many of them are
+the package's, and how far the outputs differ.
 """
 
 import argparse
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from ppo.play.agent import TrainedAgent
 
 # Isolated (-I), a process sees neither this folder nor PYTHONPATH.
-ALONE = """
+KERAS = """
 import importlib.util, sys
 import keras, numpy as np
 for name in ("ppo", "run_atari"):
@@ -37,6 +39,18 @@ for name in ("ppo", "run_atari"):
 network = keras.saving.load_model(sys.argv[1])
 outputs = network.predict(np.load(sys.argv[2], mmap_mode="r"), batch_size=100, verbose=0)
 np.savez(sys.argv[3], **outputs)
+"""
+ONNX_RUNTIME = """
+import importlib.util, sys
+import numpy as np, onnxruntime
+for name in ("ppo", "run_atari", "keras", "tensorflow"):
+    assert importlib.util.find_spec(name) is None, name
+session = onnxruntime.InferenceSession(sys.argv[1])
+(given,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
+observations = np.load(sys.argv[2], mmap_mode="r")
+parts = [observations[i : i + 100] for i in range(0, len(observations), 100)]
+outputs = [session.run(names, {given.name: np.ascontiguousarray(part)}) for part in parts]
+np.savez(sys.argv[3], **dict(zip(names, map(np.concatenate, zip(*outputs)))))
 """
 
 
@@ -64,25 +78,30 @@ def games_of(agent: "TrainedAgent") -> Iterator[Replay]:
         yield of_run(episode, agent.params)
 
 
-def alone(network: Path, observations: np.ndarray) -> dict[str, np.ndarray]:
+def alone(
+    network: Path, observations: np.ndarray, python: str = sys.executable
+) -> dict[str, np.ndarray]:
     """The outputs of an exported network, by name, in a process without the package."""
+    code = ONNX_RUNTIME if network.suffix == ".onnx" else KERAS
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder, "observations.npy"), Path(folder, "outputs.npz")
         np.save(given, observations)
-        command = [sys.executable, "-I", "-c", ALONE, *map(str, (network.resolve(), given, found))]
+        command = [python, "-I", "-c", code, *map(str, (network.resolve(), given, found))]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         with np.load(found) as arrays:
             return dict(arrays)
 
 
-def compared(agent: "TrainedAgent", network: Path, observations: np.ndarray) -> dict[str, float]:
+def compared(
+    agent: "TrainedAgent", network: Path, observations: np.ndarray, python: str = sys.executable
+) -> dict[str, float]:
     """How many of the actions of an exported network are the agent's own, and the largest
-    differences of the outputs.
+    differences of the outputs, with the given Python.
     """
     parts = np.array_split(observations, max(1, len(observations) // 100))
     outputs = [agent.policy.network(part) for part in parts]
     logits, values = (np.concatenate(output) for output in zip(*outputs, strict=True))
-    theirs = alone(network, observations)
+    theirs = alone(network, observations, python)
     same = theirs["logits"].argmax(1) == logits.argmax(1)
     return {
         "observations": len(observations),
@@ -99,6 +118,7 @@ def main() -> None:
     )
     parser.add_argument("--logdir", type=Path, required=True)
     parser.add_argument("--observations", type=int, default=10_000)
+    parser.add_argument("--onnx-python", help="a Python that has ONNX Runtime and no Keras")
     options = parser.parse_args()
     from ppo.play.agent import load_agent
 
@@ -106,8 +126,10 @@ def main() -> None:
     seen = itertools.chain.from_iterable(map(observations_of, games_of(agent)))
     observations = np.array(list(itertools.islice(seen, options.observations)))
     with tempfile.TemporaryDirectory() as folder:
-        network = export_run(options.logdir, str(Path(folder, "network.keras")))
-        print(json.dumps(compared(agent, network, observations)))
+        name = "network.onnx" if options.onnx_python else "network.keras"
+        network = export_run(options.logdir, str(Path(folder, name)))
+        python = options.onnx_python or sys.executable
+        print(json.dumps(compared(agent, network, observations, python)))
 
 
 if __name__ == "__main__":
