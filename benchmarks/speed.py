@@ -1,14 +1,17 @@
-"""Steps per second of the reference work, beside Stable-Baselines3, in turn.
+"""Steps per second of the reference work, beside other programs that do the same, in turn.
 
     python -m benchmarks.speed --sb3-python=.venv-sb3/bin/python
+    python -m benchmarks.speed --set precision=bfloat16 --beside "mine=python mine.py --updates=30"
 
 The work: Pong, 8 games x 128 steps, 4 epochs x 4 minibatches of 256, games and acting included.
-Timings drift with the machine, so each round runs both, and what counts is the ratio. The
-machine's matrix-product rate is measured in each round too: what share of it is the training's?
+Timings drift with the machine, so each round runs all, and what counts is the ratio. A program
+beside ends with a JSON line that has ``steps_per_second`` and ``peak_mib``. The machine's
+matrix-product rate is measured in each round too: what share of it is the training's?
 """
 
 import argparse
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -38,48 +41,78 @@ def ours(settings: Sequence[str], updates: int) -> dict[str, Any]:
     return last_line([*command, f"--began={time.monotonic()}"])
 
 
+def beside(options: argparse.Namespace) -> dict[str, list[str]]:
+    """The commands of the other programs, by name."""
+    commands = {}
+    if options.sb3_python:
+        work = [f"--network={options.network}", f"--updates={options.updates}"]
+        commands["Stable-Baselines3"] = [options.sb3_python, str(HERE / "sb3.py"), *work]
+    for text in options.beside:
+        name, _, command = text.partition("=")
+        commands[name] = shlex.split(command)
+    return commands
+
+
+def told(name: str, found: dict[str, Any]) -> str:
+    """Speed and memory of one program, as a line says them."""
+    return f"{name} {found['steps_per_second']:.0f} steps/s, {found['peak_mib']:.0f} MiB"
+
+
 def main() -> None:
     """Measure in turn, print each round, then the medians."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sb3-python", required=True, help="interpreter with Stable-Baselines3")
+    parser.add_argument("--sb3-python", help="interpreter with Stable-Baselines3")
+    parser.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--network", default="nature", choices=["nature", "a3c"])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of ours")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=30)
     options = parser.parse_args()
-    network = f"network={options.network}"
-    sb3 = [options.sb3_python, str(HERE / "sb3.py"), f"--{network}", f"--updates={options.updates}"]
+    others = beside(options)
+    if not others:
+        parser.error("give --sb3-python or --beside")
     limit = [sys.executable, "-m", "benchmarks.limits", f"--threads={default_threads()}"]
-    ratios, shares, found = [], [], []
+    settings = [f"network={options.network}", *options.set]
+    ratios: dict[str, list[float]] = {name: [] for name in others}
+    shares, found = [], []
     for number in range(1, options.rounds + 1):
         product_rate = last_line(limit)
-        us, them = ours([network], options.updates), last_line(sb3)
-        ratios.append(us["steps_per_second"] / them["steps_per_second"])
-        shares.append(us["steps_per_second"] * us["step_flops"] / product_rate / 1e9)
+        us = ours(settings, options.updates)
         found.append(us)
+        shares.append(us["steps_per_second"] * us["step_flops"] / product_rate / 1e9)
+        parts = [told("ours", us)]
+        for name, command in others.items():
+            them = last_line(command)
+            ratios[name].append(us["steps_per_second"] / them["steps_per_second"])
+            parts.append(f"{told(name, them)}, ratio {ratios[name][-1]:.2f}")
+        parts.append(f"matrix products {product_rate:.0f} GFLOP/s")
+        print(f"round {number}: " + " | ".join(parts), flush=True)
+    for name, by_round in ratios.items():
         print(
-            f"round {number}: ours {us['steps_per_second']:.0f} steps/s, {us['peak_mib']:.0f} MiB "
-            f"({us['above_import_mib']:.0f} above the import of TensorFlow) | "
-            f"Stable-Baselines3 {them['steps_per_second']:.0f} steps/s, {them['peak_mib']:.0f} MiB"
-            f" | ratio {ratios[-1]:.2f} | matrix products {product_rate:.0f} GFLOP/s",
-            flush=True,
+            f"{options.network} beside {name}: median ratio {statistics.median(by_round):.2f} "
+            f"({min(by_round):.2f} to {max(by_round):.2f})"
         )
+    summarize(found, statistics.median(shares))
+
+
+def summarize(found: Sequence[dict[str, Any]], share: float) -> None:
+    """Print where our time goes, and what share of the limit it is."""
     print(
-        f"{options.network}: median ratio {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
-    )
-    flops = found[0]["step_flops"]
-    print(
-        f"{flops / 1e6:.0f} MFLOP a step: {statistics.median(shares):.0%} of the rate of matrix "
-        "products, games included"
+        f"{found[0]['step_flops'] / 1e6:.0f} MFLOP a step: {share:.0%} of the rate of matrix "
+        "products in float32, games included"
     )
     parts = found[0]["split"]
     split = {name: statistics.median(us["split"][name] for us in found) for name in parts}
     print("our time: " + ", ".join(f"{name} {share:.0%}" for name, share in split.items()))
+    above = statistics.median(us["above_import_mib"] for us in found)
     first = statistics.median(us["seconds_to_first_update"] for us in found)
     used = statistics.median(us["cores_used"] for us in found)
-    print(f"start to end of first update: {first:.1f} s; cores used: {used:.2f}")
+    print(
+        f"{above:.0f} MiB above the import of TensorFlow; start to end of first update: "
+        f"{first:.1f} s; cores used: {used:.2f}"
+    )
 
 
 if __name__ == "__main__":
