@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ppo import losses
 from ppo.objective import Batch, objective
 from ppo.params import Params
 
@@ -54,11 +55,11 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(1, keepdims=True)
 
 
-def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f, drift=None):
+def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f, *more):
     """``objective``, of tensors made from the data, with no observations."""
 
     def of_tensors(logits, log_probs, values, batch, clip_range, memory):
-        result = objective(logits, log_probs, values, batch, clip_range, memory, params, drift)
+        result = objective(logits, log_probs, values, batch, clip_range, memory, params, *more)
         return result.policy_part, result.value_part, result.means, result.maxima, result.smoothed
 
     tensors = {name: tf.constant(array) for name, array in data.items()}
@@ -259,6 +260,20 @@ def test_shapes_are_checked_when_the_graph_is_traced(value_columns):
 
 
 # Minibatches
+
+
+@pytest.mark.parametrize("rescaling", ["none", "per_batch", "smoothed"])
+def test_parts_of_a_minibatch_have_on_the_mean_the_loss_of_the_whole(run, rescaling):
+    data, params = minibatch(7), Params(**COEFFICIENTS, value_rescaling=rescaling)
+    advantages = data["advantages"]
+    moments = tf.constant([advantages.mean(), advantages.std()])
+    mean = tf.reduce_mean(losses.pseudo_entropy(tf.constant(data["logits"])))
+    parts = [{k: v[rows] for k, v in data.items()} for rows in (slice(0, 50), slice(50, SIZE))]
+    found = [compute(part, params, run, None, moments, lambda samples: mean) for part in parts]
+    whole = compute(data, params, run)
+    for of_first, of_second, of_whole in zip(*(f[:2] for f in found), whole[:2], strict=True):
+        np.testing.assert_allclose((of_first + 3 * of_second) / 4, of_whole, rtol=1e-12)
+    np.testing.assert_allclose(found[0][-1], whole[-1])
 
 
 def test_rows_of_a_batch_are_its_samples():

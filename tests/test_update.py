@@ -132,6 +132,11 @@ def test_with_every_variant_off_the_weights_are_those_of_the_textbook(change, sh
     np.testing.assert_allclose(result.kls, kls.ravel(), rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.parametrize(("norm", "cut"), [(4.0, 0.75), (1.0, 0.0), (0.6, 0.0), (0.1, 0.0)])
+def test_a_clip_cuts_what_exceeds_it_and_nothing_of_a_small_gradient(norm, cut):
+    assert flight.cut_share(tf.constant(norm), 1.0).numpy() == pytest.approx(cut)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_variant_changes_the_weights(change):
     plain, _ = plain_update()
