@@ -19,6 +19,8 @@ VALUE_PREFIX = "value_"
 
 MOST_LAYERS = 32  # with weights, of a network
 
+MIXED = "mixed_bfloat16"  # Keras's name: float32 weights, rounded where they are used
+
 
 @keras.saving.register_keras_serializable(package="ppo")
 class PixelConv2D(keras.layers.Conv2D):
@@ -93,8 +95,7 @@ class _Layers:
 
     def __init__(self, seed: int | list[int], settings: NetworkSettings, prefix: str = ""):
         self._seeds = iter(np.random.SeedSequence(seed).generate_state(MOST_LAYERS).tolist())
-        precision = settings.precision
-        self._dtype = "float32" if precision == "float32" else f"mixed_{precision}"
+        self._dtype = "float32" if settings.precision == "float32" else MIXED
         self._settings, self._prefix = settings, prefix
         self._convolutions, self._dense = itertools.count(1), itertools.count(1)
 
@@ -272,6 +273,36 @@ def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
     """The policy's last hidden layer before its activation, in float32, [B, D]."""
     layer = policy_trunk(model)[-1]
     return tf.matmul(tf.cast(last_inputs, tf.float32), layer.kernel.value) + layer.bias.value
+
+
+def rounded(network: keras.Model) -> keras.Model:
+    """A twin whose trunk has its weights in bfloat16, for a network that computes in it: the same
+    function, bit for bit, once ``round_weights`` has run, without rounding them in every call. A
+    network that computes in float32 is its own twin.
+    """
+    if not any(map(_is_mixed, network.layers)):
+        return network
+    return keras.models.clone_model(network, clone_function=_rounded)
+
+
+def round_weights(network: keras.Model, twin: keras.Model) -> None:
+    """Give a twin made by ``rounded`` the network's weights as they are now."""
+    for name, weights in weighted_layers(network).items():
+        for weight, other in zip(weights, twin.get_layer(name).weights, strict=True):
+            other.assign(tf.cast(weight.value, other.dtype))
+
+
+def _is_mixed(layer: keras.Operation) -> bool:
+    return isinstance(layer, keras.Layer) and layer.dtype_policy.name == MIXED
+
+
+def _rounded(layer: keras.Operation) -> keras.Operation:
+    config = layer.get_config()
+    if _is_mixed(layer):
+        config["dtype"] = "bfloat16"
+        if "kernel_initializer" in config:
+            config["kernel_initializer"] = "zeros"  # orthogonal ones cannot be drawn in it
+    return type(layer).from_config(config)
 
 
 def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:

@@ -28,23 +28,36 @@ class Decisions(NamedTuple):
 
 class Policy:
     """A network, and how actions are chosen from its distribution: sampled, or greedy (the most
-    probable). A batch is computed in ``shards`` parallel slices.
+    probable). A batch is computed in ``shards`` parallel slices. Once the network's weights have
+    changed, ``prepare`` must be called before the next actions and values.
     """
 
     def __init__(self, network: keras.Model, shards: int = 1, choice: Choice = "sampled"):
         self.network, self.choice = network, choice
         self._shards = shards
+        self._twin = model.rounded(network)
+        self._round: Callable = tf.function(
+            lambda: model.round_weights(network, self._twin), autograph=False
+        )
+        self.prepare()
         self._graph: Callable = tf.function(self._decide, autograph=False)
         # Cached by shape: for a small network tf.function's own lookup takes a fifth of a call.
         self._found = functools.cache(self._concrete)
         self._values: Callable = tf.function(
-            lambda observations: network(observations)[1], autograph=False, reduce_retracing=True
+            lambda observations: self._twin(observations)[1],
+            autograph=False,
+            reduce_retracing=True,
         )
         self._outlook: Callable = tf.function(self._expect, autograph=False, reduce_retracing=True)
 
     def choosing(self, choice: Choice) -> "Policy":
         """The same network, with actions chosen in this way."""
         return Policy(self.network, self._shards, choice)
+
+    def prepare(self) -> None:
+        """Take over the network's weights as they are now."""
+        if self._twin is not self.network:
+            self._round()
 
     def act(self, observations: np.ndarray, key: np.ndarray) -> Decisions:
         """Actions for observations [n, ...], sampled with a stateless ``key`` (see
@@ -72,7 +85,7 @@ class Policy:
     def _decide(
         self, observations: tf.Tensor, key: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        logits, values = in_shards(self.network, observations, self._shards)
+        logits, values = in_shards(self._twin, observations, self._shards)
         if self.choice == "greedy":
             actions = tf.argmax(logits, axis=-1, output_type=tf.int32)
         else:

@@ -65,6 +65,7 @@ class Collector:
         While one vector's envs step, the network acts for the next vector. Raises Interrupted
         as soon as ``interrupted`` returns True, and NotFinite.
         """
+        self.policy.prepare()
         ended: list[tuple[int, Episode]] = []
         self._points = 0.0
         last = self.params.num_steps - 1

@@ -310,3 +310,33 @@ def test_bfloat16_computes_the_trunk_in_it_from_the_same_float32_weights():
     np.testing.assert_allclose(rough_values, values, atol=0.05 * np.abs(values).max())
     np.testing.assert_allclose(rough_logits, logits, atol=0.05 * np.abs(logits).max())
     assert np.abs(rough_values - values).max() > 0
+
+
+@pytest.mark.parametrize("value_gradient", ["shared", "separate"])
+@pytest.mark.parametrize("scaling", ["unit", "centered", "standardized"])
+@pytest.mark.parametrize("network", ["nature", "a3c", "impala"])
+def test_policy_with_rounded_weights_has_the_bits_of_its_network(network, scaling, value_gradient):
+    settings = NetworkSettings(
+        network=network,
+        picture_scaling=scaling,
+        value_gradient=value_gradient,
+        precision="bfloat16",
+    )
+    net = model.of_settings(PICTURE, 5, settings, seed=3)
+    policy, draw = Policy(net, shards=2), key(1, Purpose.ACTION, 0)
+    rng = np.random.default_rng(4)
+    for _ in range(2):
+        actions, log_probs, values = policy.act(pictures(7), draw)
+        logits, wanted = tf.function(lambda x: model.in_shards(net, x, 2), autograph=False)(
+            pictures(7)
+        )
+        np.testing.assert_array_equal(values, wanted)
+        np.testing.assert_array_equal(log_probs, model.log_prob(logits, actions))
+        # A change that rounding would hide is none that the policy could miss.
+        net.set_weights([w + rng.normal(0, 0.1, w.shape) for w in net.get_weights()])
+        policy.prepare()
+
+
+def test_policy_in_float32_needs_no_twin():
+    net = model.build(PICTURE, 6, "a3c")
+    assert model.rounded(net) is net

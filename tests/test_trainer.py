@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ppo.envs.episode import EpisodeMismatch
 from ppo.files.scalars import tags
+from ppo.model import in_shards
 from ppo.outcomes import Diverged
 from ppo.params import Params
 from ppo.resolve import resolved
@@ -54,6 +56,17 @@ def test_order_of_an_iteration(monkeypatch: pytest.MonkeyPatch):
     # A closer look at 128 and 256, before the update that it looks at.
     plain, close = ["collect", "update"], ["collect", "measure", "update"]
     assert tape == [*plain, *close, *plain, *close, *plain]
+
+
+def test_each_rollout_is_played_by_the_newest_weights_also_where_they_are_rounded():
+    pictures = {"env_id": "tests.pixel_game:Catch-v0", "network": "a3c", "precision": "bfloat16"}
+    changes = pictures | {"value_rescaling": "none", "learning_rate": 0.01}
+    learner = Trainer(resolved(Params(**SMALL.model_dump() | changes)))
+    next(learner.iterations())
+    rollout = learner.collector.collect(1)
+    network = tf.function(lambda x: in_shards(learner.model, x, 2), autograph=False)
+    for observations, values in zip(rollout.observations, rollout.values, strict=True):
+        np.testing.assert_array_equal(values, network(tf.constant(observations))[1])
 
 
 def test_metrics_of_an_iteration_carry_its_step_and_its_games():

@@ -184,6 +184,7 @@ def _play(
     interrupted: Callable[[], bool],
 ) -> list[Episode]:
     """The episodes of each env, up to its share, env by env."""
+    policy.prepare()
     vector.begin()
     played: list[list[Episode]] = [[] for _ in shares]
     count = 0
