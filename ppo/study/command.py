@@ -62,3 +62,6 @@ class Children:
         finally:
             with self._lock:
                 self._running.discard(process)
+
+    def close(self) -> None:
+        """All have ended."""

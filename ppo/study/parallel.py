@@ -76,19 +76,20 @@ def _outcome(
         return ""
     try:
         if done(run):
-            _say(f"{run.name}: was done already")
+            say(f"{run.name}: was done already")
             return ""
-        _say(f"{run.name}: begins")
+        say(f"{run.name}: begins")
         code = go(run, children.call)
     except (ParamsError, OSError) as error:
         return " ".join(str(error).splitlines())
     if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:
         return ""
     said = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
-    _say(f"{run.name}: {said}")
+    say(f"{run.name}: {said}")
     return "" if code == 0 else said
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(f"{curves.legible(text)}\n")  # whole, beside those of other threads
+def say(text: str) -> None:
+    """Print a line, whole beside those of other threads."""
+    sys.stdout.write(f"{curves.legible(text)}\n")
     sys.stdout.flush()

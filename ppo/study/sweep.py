@@ -3,9 +3,11 @@
     python -m ppo.sweep --pfile=BASE --vary KEY=V1,V2 --seeds=0,1,2 --logdir=DIR --workers=2
     python -m ppo.sweep --pfile=BASE --variant plain --variant logit:delta_target_policy=logit ...
     python -m ppo.sweep --draw NAME=RUN,RUN --draw NAME=RUN --logdir=DIR
+    python -m ppo.sweep --pfile=BASE --seeds=0,1,2 --logdir=/shared/DIR --cluster=HOST:6379
 
 Every combination of the values, the variants and the seeds is a run in its own process and
-folder. Called again, a sweep resumes where it was interrupted.
+folder. Called again, a sweep resumes where it was interrupted. With ``--cluster`` the runs go to
+the machines of a Ray cluster, which share the folder.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
-from ppo.study import curves
+from ppo.study import curves, machines
 from ppo.study.command import Children, on_stop
 from ppo.study.curves import Curve, CurveError
 from ppo.study.grid import (
@@ -45,6 +47,7 @@ from ppo.study.grid import (
     to_show,
     well_formed,
 )
+from ppo.study.machines import Cluster, outlasting
 from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
 
 STOPPED = "stopped; call the same command again to resume"
@@ -59,6 +62,15 @@ class Plan:
     runs: list[Run]
     workers: int
     shown: dict[str, list[Path]]
+    cluster: str | None = None
+    cores: int = 1
+    gpu: bool = False
+
+    def children(self) -> Children:
+        """What starts the runs: this machine, or a cluster. Raises OSError."""
+        if self.cluster is None:
+            return Children()
+        return Cluster(self.cluster, self.cores, self.gpu, self.logdir)
 
 
 def go(run: Run, pfile: Path, call: Call = subprocess.call) -> int:
@@ -82,7 +94,7 @@ def sweep(runs: Sequence[Run], pfile: Path, workers: int, children: Children) ->
         workers,
         children,
         lambda run: finished(run, load(pfile, run.overrides)),
-        lambda run, call: go(run, pfile, call),
+        outlasting(lambda run, call: go(run, pfile, call)),
     )
 
 
@@ -121,9 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _go(plan: Plan) -> ExitCode:
-    children, failed, drawn = Children(), [], True
+    children, failed, drawn = plan.children(), [], True
     if plan.pfile:
         failed = sweep(plan.runs, plan.pfile, plan.workers, children)
+    children.close()
     if not children.stopped:
         try:
             write_results(plan.shown, plan.logdir)
@@ -148,15 +161,26 @@ def _plan(options: argparse.Namespace) -> Plan:
     if faults:
         raise ParamsError(faults)
     create(logdir)
-    return Plan(logdir, pfile, runs, count(options.workers or "1") or 1, shown)
+    workers = count(options.workers or "1") or 1
+    if options.cluster is None:
+        return Plan(logdir, pfile, runs, workers, shown)
+    shared = logdir / "settings.json"  # the params file, where all machines see it
+    write_whole(shared, pfile.read_bytes())
+    workers = workers if options.workers else len(runs)
+    return Plan(logdir, shared, runs, workers, shown, options.cluster, _cores(options), options.gpu)
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:
     """The runs of that part of the grid which is well formed."""
     variants, varied = well_formed(options.variant, options.vary)
     seeds = [] if seed_faults(options.seeds or "0") else (options.seeds or "0").split(",")
-    threads = max(1, default_threads() // (count(options.workers or "1") or 1))
+    workers = count(options.workers or "1") or 1
+    threads = _cores(options) if options.cluster else max(1, default_threads() // workers)
     return grid(options.logdir, variants, varied, [int(seed) for seed in seeds] or [0], threads)
+
+
+def _cores(options: argparse.Namespace) -> int:
+    return count(options.cores or "1") or 1
 
 
 def _grid_faults(options: argparse.Namespace, runs: Sequence[Run]) -> list[str]:
@@ -165,12 +189,18 @@ def _grid_faults(options: argparse.Namespace, runs: Sequence[Run]) -> list[str]:
         faults += seed_faults(options.seeds)
     if options.workers is not None and not count(options.workers):
         faults.append(f"--workers={options.workers!r}: write the number of runs at a time, as 2")
-    return faults
+    if options.cores is not None and not count(options.cores):
+        faults.append(f"--cores={options.cores!r}: write the number of cores of a run, as 2")
+    if options.cluster is None:
+        given = [key for key in ("cores", "gpu") if vars(options)[key]]
+        faults += [f"--{key} goes with --cluster" for key in given]
+    return faults + machines.faults(options.cluster)
 
 
 def _needless(options: argparse.Namespace) -> list[str]:
     """The arguments of a grid where there is none."""
-    given = [key for key in ("variant", "vary", "seeds", "workers") if vars(options)[key]]
+    grid_only = ("variant", "vary", "seeds", "workers", "cluster", "cores", "gpu")
+    given = [key for key in grid_only if vars(options)[key]]
     return [f"--{key} goes with --pfile" for key in given]
 
 
@@ -196,6 +226,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seeds", metavar="0,1,2", help="seeds of each combination; default 0")
     add("--workers", metavar="N", help="runs at a time, default 1; they share the cores")
     add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="run on a Ray cluster: HOST:PORT, auto, or local; by default all runs at a time",
+    )
+    add("--cores", metavar="N", help="with --cluster: cores of each run, default 1")
+    add("--gpu", action="store_true", help="with --cluster: also a GPU of each run")
+    add(
         "--draw",
         action="append",
         default=[],
@@ -203,6 +240,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="also show existing runs",
     )
     options = parser.parse_args(arguments)
+    if options.cluster:
+        options.logdir = options.logdir.absolute()
     if not options.pfile and not options.draw:
         parser.error("--pfile=FILE or --draw NAME=RUN is needed")
     return options

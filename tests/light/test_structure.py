@@ -56,6 +56,7 @@ WINGS = {
     "study": (
         "curves command broken_envs grid changes board details sheet",
         "workers history parallel verdict probe",
+        "machines",
         "case signs forecast film autopsy_figure",
         "explain forks preflight",
         "story",
@@ -279,11 +280,16 @@ def test_dependencies_are_written_in_no_second_place():
     assert not re.search(r"^\s*dependencies", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 
 
+# Packages of an extra, and the one module that imports each, when it is used.
+OPTIONAL = {"study.machines": {"ray"}}
+
+
 def test_every_imported_package_is_among_the_requirements():
     wanted = names_in((ROOT / "requirements.txt").read_text())
     origin = importlib.metadata.packages_distributions()
     for module in MODULES:
         tops = {name.split(".")[0] for name in imports_of(module)} - {"ppo"} - BROUGHT_ALONG
+        tops -= OPTIONAL.get(module, set())
         for top in tops - set(sys.stdlib_module_names):
             assert {name.lower() for name in origin[top]} & wanted, f"{module} imports {top}"
 
