@@ -18,6 +18,9 @@ class Acting:
     values: Callable = no_values
     choice: str = "sampled"
 
+    def prepare(self) -> None:
+        """There are no weights."""
+
     def act(self, observations: np.ndarray, key: np.ndarray):
         return Decided(*self.decide(observations, key))
 

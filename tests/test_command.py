@@ -355,7 +355,8 @@ def test_training_ends_with_zero_at_whole_rollouts(pong):
 def test_a_video_is_told_and_pictured_in_tensorboard(pong):
     movies = sorted((pong.path / "videos").iterdir())
     lines = [line for line in pong.trained.out.splitlines() if "video" in line]
-    assert len(lines) == 2 and {line.split(": ")[-1] for line in lines} == {*map(str, movies)}
+    told = {pong.path / line.split(": ")[-1] for line in lines}
+    assert len(lines) == 2 and told == set(movies)
     points = tensorboard(pong.path).Tensors("videos/training")
     for point, line in zip(points, lines, strict=True):
         width, height, gif = make_ndarray(point.tensor_proto).tolist()

@@ -270,6 +270,9 @@ class Untrained:
 
     choice, asked = "sampled", 0
 
+    def prepare(self):
+        pass
+
     def act(self, observations, key):
         self.asked += 1
         return Decided(*zeros_beside(np.zeros(len(observations), int)))
