@@ -2,19 +2,11 @@
 here: its threads would not be in the fork.
 """
 
-import gc
-
-from ppo.process.device import set_environment
+from ppo.process.device import import_tensorflow, set_environment
 
 set_environment()
-gc.disable()
-
-import keras  # noqa: E402, F401
-import tensorflow  # noqa: E402, F401
+import_tensorflow()
 
 import run_atari  # noqa: E402, F401
 from ppo import train  # noqa: E402, F401
 from ppo.play import show, watch  # noqa: E402, F401
-
-gc.freeze()
-gc.enable()

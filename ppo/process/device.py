@@ -71,17 +71,23 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     """
     set_environment()
     _check_temporary_folder()
-    with _stderr_held_back(), _garbage_left():
-        with _hidden("matplotlib"):  # Keras would import it for figures: an eighth of a start
-            import keras
-        import tensorflow as tf
-
+    with _stderr_held_back():
+        tf, keras = import_tensorflow()
         _check_keras(keras)
         _set_threads(tf, threads)
         connected = connect()
         # oneDNN prints one line when it is first asked to transpose bytes, which it does not do.
         tf.transpose(tf.zeros([1, 2], tf.uint8))
     return connected
+
+
+def import_tensorflow() -> tuple[Any, Any]:
+    """TensorFlow and Keras, of which no operation runs here; ``set_environment`` comes before."""
+    with _garbage_left():
+        with _hidden("matplotlib"):  # Keras would import it for figures: an eighth of a start
+            import keras
+        import tensorflow as tf
+    return tf, keras
 
 
 def set_environment() -> None:

@@ -1,5 +1,6 @@
 """The command that starts a run in its own process, and how such processes are stopped."""
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -14,6 +15,17 @@ from ppo.process.signals import heeded
 
 # Beside the package, in a checkout as in an installation.
 RUN_ATARI = [sys.executable, str(Path(__file__).resolve().parents[2] / "run_atari.py")]
+
+PARENT_DIED = 1  # prctl's PR_SET_PDEATHSIG
+
+
+def with_parent(number: signal.Signals) -> Callable[[], None]:
+    """What a new process does, as ``preexec_fn``, to get this signal when its parent ends."""
+
+    def ask() -> None:
+        ctypes.CDLL(None).prctl(PARENT_DIED, number)
+
+    return ask
 
 
 @contextmanager

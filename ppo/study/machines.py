@@ -4,7 +4,6 @@ All machines have this package and see the sweep's folder. If a machine is lost,
 elsewhere from their newest checkpoints. Ray is optional: ``pip install .[cluster]``.
 """
 
-import ctypes
 import os
 import signal
 import socket
@@ -16,14 +15,12 @@ from pathlib import Path
 from typing import IO
 
 from ppo.process.exit_codes import ExitCode
-from ppo.study.command import RUN_ATARI, Children
+from ppo.study.command import RUN_ATARI, Children, with_parent
 from ppo.study.grid import Run
 from ppo.study.parallel import Call, say
 
-LOCAL = "local"  # a cluster of this machine alone, for as long as the sweep takes
 LOSSES = 20  # how often a run may lose its machine
 POLL_SECONDS = 0.5
-PARENT_DIED = 1  # of prctl
 
 
 class MachineLost(Exception):
@@ -41,7 +38,7 @@ class Cluster(Children):
     """Processes on whichever machine has the cores free, stopped together."""
 
     def __init__(self, address: str, cores: int, gpu: bool, folder: Path):
-        """``address`` is LOCAL, "auto" or HOST:PORT. A file in the sweep's ``folder``, which all
+        """``address`` is "local", "auto" or HOST:PORT. A file in the sweep's ``folder``, which all
         machines see, tells the runs to stop. Raises OSError if the cluster does not answer.
         """
         import ray
@@ -115,7 +112,8 @@ def run_here(arguments: Sequence[str], log: str, stop_file: str) -> int:
             stdout=out,
             stderr=out,
             process_group=0,
-            preexec_fn=_end_with_parent,
+            # Where Ray is gone, the run must not go on beside the one that takes its place.
+            preexec_fn=with_parent(signal.SIGKILL),
         )
         while process.poll() is None:
             if os.path.exists(stop_file):
@@ -123,10 +121,3 @@ def run_here(arguments: Sequence[str], log: str, stop_file: str) -> int:
                 process.wait()
             time.sleep(POLL_SECONDS)
     return process.returncode
-
-
-def _end_with_parent() -> None:
-    """Let the system end this process with its parent: where Ray is gone, the run must not go on
-    beside the one that takes its place.
-    """
-    ctypes.CDLL(None).prctl(PARENT_DIED, signal.SIGKILL)

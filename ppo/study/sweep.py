@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,10 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _go(plan: Plan) -> ExitCode:
-    children, failed, drawn = plan.children(), [], True
-    if plan.pfile:
-        failed = sweep(plan.runs, plan.pfile, plan.workers, children)
-    children.close()
+    failed, drawn = [], True
+    with closing(plan.children()) as children:
+        if plan.pfile:
+            failed = sweep(plan.runs, plan.pfile, plan.workers, children)
     if not children.stopped:
         try:
             write_results(plan.shown, plan.logdir)
@@ -161,26 +162,27 @@ def _plan(options: argparse.Namespace) -> Plan:
     if faults:
         raise ParamsError(faults)
     create(logdir)
-    workers = count(options.workers or "1") or 1
+    workers, cores = _number(options.workers), _number(options.cores)
     if options.cluster is None:
         return Plan(logdir, pfile, runs, workers, shown)
     shared = logdir / "settings.json"  # the params file, where all machines see it
     write_whole(shared, pfile.read_bytes())
     workers = workers if options.workers else len(runs)
-    return Plan(logdir, shared, runs, workers, shown, options.cluster, _cores(options), options.gpu)
+    return Plan(logdir, shared, runs, workers, shown, options.cluster, cores, options.gpu)
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:
     """The runs of that part of the grid which is well formed."""
     variants, varied = well_formed(options.variant, options.vary)
     seeds = [] if seed_faults(options.seeds or "0") else (options.seeds or "0").split(",")
-    workers = count(options.workers or "1") or 1
-    threads = _cores(options) if options.cluster else max(1, default_threads() // workers)
+    own = max(1, default_threads() // _number(options.workers))
+    threads = _number(options.cores) if options.cluster else own
     return grid(options.logdir, variants, varied, [int(seed) for seed in seeds] or [0], threads)
 
 
-def _cores(options: argparse.Namespace) -> int:
-    return count(options.cores or "1") or 1
+def _number(text: str | None) -> int:
+    """Of --workers or --cores; 1 if it is left out, or at fault."""
+    return count(text or "1") or 1
 
 
 def _grid_faults(options: argparse.Namespace, runs: Sequence[Run]) -> list[str]:

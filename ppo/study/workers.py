@@ -2,7 +2,6 @@
 the newest checkpoint when one of them dies or hangs.
 """
 
-import ctypes
 import json
 import math
 import os
@@ -22,13 +21,12 @@ from ppo.files.folder import RunFolder
 from ppo.process.cluster import TF_CONFIG
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import DEADLINE_SECONDS
-from ppo.study.command import RUN_ATARI, on_stop
+from ppo.study.command import RUN_ATARI, on_stop, with_parent
 
 # Once one has failed, the others are asked to stop, which they do by a deadline of their own.
 GRACE_SECONDS = DEADLINE_SECONDS + 2
 GRACE_OF_OTHERS_SECONDS = 2.0
 POLL_SECONDS = 0.1
-PARENT_DIED = 1  # prctl's PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class _Team:
                 stdout=None if index == 0 else errors,
                 stderr=None if index == 0 else errors,
                 start_new_session=True,
-                preexec_fn=_stop_with_parent,
+                preexec_fn=with_parent(signal.SIGTERM),
             )
             self.errors.append(errors)
             self.processes.append(process)
@@ -155,11 +153,6 @@ def _told(lost: int | None, codes: Mapping[int, int]) -> str:
     if lost is None:
         return "the workers lost each other"
     return f"worker {lost} was lost ({signal.Signals(-codes[lost]).name})"
-
-
-def _stop_with_parent() -> None:
-    """Let the system ask this process to stop when its parent ends."""
-    ctypes.CDLL(None).prctl(PARENT_DIED, signal.SIGTERM)
 
 
 def configurations(workers: int) -> list[str]:
