@@ -4,17 +4,21 @@ r"""Scores in many games: trains, evaluates, and writes one table.
         --workers=2
     python -m benchmarks.games --games=Pong,Qbert --steps=2500000 --seeds=1 --logdir=runs/games \
         --sb3=.venv-sb3/bin/python
-    python -m benchmarks.games --only-table --logdir=runs/games --page=docs/games.md
+    python -m benchmarks.games --only-table --logdir=runs/games --page=docs/games.md \
+        --results=docs/games.jsonl --machine="two cores of an AMD EPYC"
 
 Each game and seed is a run of run_atari.py with one thread, in LOGDIR/STEPS-steps_SETTINGS/
 GAME-SEED, followed by 30 games of its sampled and 30 of its greedy policy. Called again, it resumes
 where it was interrupted; SIGINT and SIGTERM save every run first. ``--sb3`` trains
 Stable-Baselines3 in its place, with rl-zoo3's settings and the same steps, seeds and evaluation
-(see sb3_curve.py). LOGDIR/games.md and games.json have all that has finished in LOGDIR; ``--page``
-also puts the table into a page, between two comments. docs/games.md says what the numbers mean.
+(see sb3_curve.py). LOGDIR/games.md and games.json have all that has finished in LOGDIR;
+``--results`` adds it to a file with the runs of other folders and machines, and the table is of all
+of them; ``--page`` also puts the table into a page, between two comments. docs/games.md says what
+the numbers mean.
 """
 
 import argparse
+import datetime
 import itertools
 import os
 import signal
@@ -23,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import games_page, games_table
+from benchmarks import games_page, games_store, games_table
 from benchmarks.games_results import GAMES, env_of, read, read_run, run_folder, settings_folder
 from ppo import presets
 from ppo.envs import catalog
@@ -127,6 +131,10 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
     faults = logdir_faults(options.logdir)
     if options.page:
         faults += games_page.faults(options.page, place_of(options.logdir))
+    if options.results:
+        faults += games_store.faults(options.results)
+        if not options.machine:
+            faults.append("--results: say with --machine what the runs were made on")
     if options.only_table:
         there = faults or options.logdir.is_dir()
         return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
@@ -161,9 +169,13 @@ def run_faults(run: GameRun) -> list[str]:
     ]
 
 
-def write(logdir: Path, page: Path | None) -> None:
-    """Write and print the table of everything that has finished in the folder."""
+def write(options: argparse.Namespace) -> None:
+    """Write and print the table of everything that has finished."""
+    logdir, page = options.logdir, options.page
     results, missing = read(logdir)
+    if options.results:
+        today = datetime.date.today().isoformat()
+        results = games_store.add(options.results, results, options.machine, today)
     found = games_table.tables(results)
     text = games_table.markdown(found, missing) or "There is no run yet."
     print(text, flush=True)
@@ -191,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             create(options.logdir)
             failed = train(options, runs, children)
             if not children.stopped:
-                write(options.logdir, options.page)
+                write(options)
     except ParamsError as error:
         return fail(ExitCode.REFUSED, str(error))
     except OSError as error:
@@ -218,6 +230,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--workers", type=positive, default=1, metavar="K", help="runs at a time; default 1")
     add("--sb3", type=Path, metavar="PYTHON", help=f"train {SB3} with this interpreter")
     add("--only-table", action="store_true", help="write the table of what has finished")
+    add("--results", type=Path, metavar="FILE", help="add to these, and show all of them")
+    add("--machine", metavar="TEXT", help="what the runs of LOGDIR were made on, for --results")
     add("--page", type=Path, metavar="FILE", help="put the table into a page, too")
     options = parser.parse_args(arguments)
     if not options.only_table and not (options.games and options.steps):

@@ -25,7 +25,9 @@ RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run and the scores of its evaluation, by policy."""
+    """A finished run and the scores of its evaluation, by policy; machine and date where they were
+    noted (see games_store.py).
+    """
 
     settings: str
     total_steps: int
@@ -35,6 +37,8 @@ class Result:
     steps: int
     minutes: float
     scores: dict[str, list[float]]
+    machine: str = ""
+    date: str = ""
 
     def normalized(self, score: float) -> float | None:
         """The score where random play is 0 and a human 1; None if the game has no such scores."""

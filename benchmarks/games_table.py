@@ -45,6 +45,7 @@ class Table:
     rows: list[Row]
     over: dict[str, dict[str, Estimate]]
     counted: int
+    machines: list[str]
 
 
 def tables(results: Sequence[Result]) -> list[Table]:
@@ -94,7 +95,17 @@ def _table(settings: str, total_steps: int, runs: Sequence[Result]) -> Table:
         normalized = [_of_human(of_game, policy) for of_game in by_game.values()]
         scores = [of_game for of_game in normalized if of_game]
         over[policy], counted = aggregates(scores) if scores else {}, len(scores)
-    return Table(settings, total_steps, [_row(*item) for item in by_game.items()], over, counted)
+    rows = [_row(*item) for item in by_game.items()]
+    return Table(settings, total_steps, rows, over, counted, _machines(runs))
+
+
+def _machines(runs: Sequence[Result]) -> list[str]:
+    """A line for each machine and day that is noted: the runs that were made there."""
+    noted = sorted((run for run in runs if run.machine), key=lambda run: (run.date, run.machine))
+    made: dict[str, list[str]] = {}
+    for run in noted:
+        made.setdefault(f"{run.machine}, {run.date}", []).append(f"{run.game} {run.seed}")
+    return [f"{place}: {', '.join(of_place)}" for place, of_place in made.items()]
 
 
 def _row(game: str, runs: Sequence[Result]) -> Row:
@@ -154,6 +165,8 @@ def _section(table: Table) -> str:
         for name in AGGREGATES:
             numbers = [_estimate(table.over[policy][name]) for policy in POLICIES["both"]]
             lines.append(f"| {name} | {' | '.join(numbers)} |")
+    if table.machines:
+        lines += ["", "Made on, with game and seed:", "", *(f"- {line}" for line in table.machines)]
     return "\n".join(lines)
 
 

@@ -88,6 +88,32 @@ def test_table_of_two_games_by_hand(tmp_path):
     assert len(content["runs"]) == 4
 
 
+def test_results_of_several_machines_add_up_to_one_table(tmp_path):
+    store = tmp_path / "games.jsonl"
+    for machine, game in (("one", "Pong-1"), ("two", "Pong-2")):
+        runs = tmp_path / machine / "2000-steps_defaults"
+        fabricate(runs / game, 60, 14.6, -20.7)
+        if machine == "two":  # run here, too: the first one counts
+            fabricate(runs / "Pong-1", 600, -20.7, -20.7)
+        arguments = ["--only-table", f"--logdir={runs.parent}", f"--results={store}"]
+        assert games.main([*arguments, f"--machine={machine}"]) == 0
+    text = (tmp_path / "two" / "games.md").read_text()
+    assert (
+        "| Pong | 1, 2 | 14.6 (14.6 to 14.6) | 1.00 | -20.7 (-20.7 to -20.7) | 0.00 | 1.0 |" in text
+    )
+    assert text.count("- one, 2") == text.count("- two, 2") == 1
+    assert ": Pong 1\n" in text and text.endswith(": Pong 2\n")
+    assert len(store.read_text().splitlines()) == 2
+
+
+def test_results_that_are_none_or_of_no_machine_are_refused(tmp_path, capsys):
+    store = tmp_path / "games.jsonl"
+    store.write_text('{"settings": "defaults"}\n')
+    assert games.main(["--only-table", f"--logdir={tmp_path}", f"--results={store}"]) == 2
+    said = capsys.readouterr().err
+    assert "a line of it is not a run" in said and "--machine" in said
+
+
 def test_table_goes_into_its_place_of_a_page_and_nowhere_else(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- begin x -->\nold\n<!-- end x -->\nb\n<!-- begin y --><!-- end y -->\n")

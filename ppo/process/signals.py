@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from ppo.process.exit_codes import ExitCode
@@ -12,7 +13,8 @@ from ppo.process.exit_codes import ExitCode
 # A stop never takes more than ten seconds: the main thread has GRACE_SECONDS to finish, then the
 # last resort has until DEADLINE_SECONDS.
 GRACE_SECONDS, DEADLINE_SECONDS = 7.0, 9.5
-
+# One request may come twice: `timeout` signals its child, and then the group that the child is in.
+REPEAT_SECONDS = 0.3
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -28,7 +30,8 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While the context lasts, the first of STOPS sets a flag; a second ends the process.
+    """While the context lasts, the first of STOPS sets a flag; a second ends the process, unless it
+    comes within REPEAT_SECONDS of the first, and so belongs to the same request.
 
     ``last_resort`` is called, from a thread, if the context still lasts GRACE_SECONDS after the
     first; by default it ends the process, which has nothing to save yet. If the process still
@@ -71,14 +74,17 @@ class StopRequest:
         self._writer.close()
 
     def _listen(self) -> None:
+        repeated_until = 0.0
         while number := self._reader.recv(1):
             if number[0] not in self._handlers_before:
                 continue
-            if self._requested.is_set():
+            if not self._requested.is_set():
+                repeated_until = time.monotonic() + REPEAT_SECONDS
+                self._requested.set()
+                for timer in self._timers:
+                    timer.start()
+            elif time.monotonic() > repeated_until:
                 os._exit(ExitCode.FAILED)
-            self._requested.set()
-            for timer in self._timers:
-                timer.start()
         self._reader.close()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo.process.signals import StopRequest
+from ppo.process.signals import REPEAT_SECONDS, StopRequest
 
 ROOT = Path(__file__).parents[2]
 NOT_SAVED = 1  # 3 is for a stop with everything saved
@@ -24,7 +24,7 @@ CALLS = {
 COMPUTE = """
 import hashlib, sys, threading, time
 import numpy as np
-from ppo.process.signals import StopRequest
+from ppo.process.signals import REPEAT_SECONDS, StopRequest
 
 def call(size):
     return CALL
@@ -77,9 +77,19 @@ def test_second_signal_ends_the_process_at_once_inside_a_c_call(numbers):
     with computing("hash") as process:
         process.send_signal(numbers[0])
         assert process.stdout.readline() == "noticed\n"
+        time.sleep(2 * REPEAT_SECONDS)
         process.send_signal(numbers[1])
         assert process.wait() == NOT_SAVED
         assert process.stdout.read() == "", "the call was not broken off"
+
+
+def test_a_request_that_timeout_sends_twice_is_one():
+    with computing("hash") as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "noticed\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "computed\nstop\n"
+        assert process.wait() == 0
 
 
 def wait_until(condition, seconds: float = 5.0) -> bool:

@@ -1,0 +1,46 @@
+"""Finished runs of ``benchmarks.games`` in one file, whichever folder and machine made them."""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.games_results import Result
+from ppo.files.folder import write_whole
+
+
+def faults(path: Path) -> list[str]:
+    """Why the file cannot be read, if it cannot; one that is not there has no runs yet."""
+    try:
+        load(path)
+    except OSError as error:
+        return [f"--results={path} cannot be read: {error.strerror}"]
+    except (ValueError, TypeError) as error:
+        return [f"--results={path}: a line of it is not a run ({error}); remove that line"]
+    return []
+
+
+def load(path: Path) -> list[Result]:
+    """The runs in the file. Raises OSError, and ValueError or TypeError for a line that is none."""
+    if not path.exists():
+        return []
+    return [Result(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def add(path: Path, results: Iterable[Result], machine: str, date: str) -> list[Result]:
+    """Add runs to the file and return all that it then has. A run that is there stays as it was
+    noted: its machine and date are those of its first time.
+    """
+    runs = {identity(result): result for result in load(path)}
+    for result in results:
+        noted = dataclasses.replace(result, machine=machine, date=date)
+        runs.setdefault(identity(result), noted)
+    found = [runs[key] for key in sorted(runs)]
+    lines = [json.dumps(dataclasses.asdict(result)) for result in found]
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+    return found
+
+
+def identity(result: Result) -> tuple[int, str, str, int]:
+    """What no two runs of a table have in common."""
+    return result.total_steps, result.settings, result.game, result.seed
