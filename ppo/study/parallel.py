@@ -14,6 +14,7 @@ from ppo.process.exit_codes import ExitCode
 from ppo.study import curves
 from ppo.study.command import RUN_ATARI, Children, on_stop
 from ppo.study.grid import Run
+from ppo.study.overview import Overview
 
 Call = Callable[..., int]
 OneRun = TypeVar("OneRun", bound=Run)
@@ -28,13 +29,18 @@ def run_all(
 ) -> list[str]:
     """Make all runs that are not done, ``workers`` at a time; ``go`` starts or resumes one with a
     function like ``subprocess.call``, and returns its exit code. Returns a line for each that did
-    not come to its end, except those that were stopped with ``children``.
+    not come to its end, except those that were stopped with ``children``. A terminal shows how
+    they stand.
     """
+    overview = Overview(runs)
 
     def outcome(run: OneRun) -> str:
-        return _outcome(run, children, done, go)
+        with overview.of(run):
+            said = _outcome(run, children, done, go)
+        overview.count(bool(said))
+        return said
 
-    with on_stop(children.stop), ThreadPoolExecutor(workers) as pool:
+    with on_stop(children.stop), overview, ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(outcome, runs))
     return [f"{run.name}: {said}" for run, said in zip(runs, outcomes, strict=True) if said]
 

@@ -55,7 +55,8 @@ WINGS = {
     ),
     "study": (
         "curves command broken_envs grid changes board details sheet",
-        "workers history parallel verdict probe",
+        "workers history overview verdict probe",
+        "parallel",
         "machines",
         "case signs forecast film autopsy_figure",
         "explain forks preflight",

@@ -1,0 +1,114 @@
+"""Runs side by side, as one table that a terminal keeps up to date."""
+
+import csv
+import io
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ppo.files.folder import RunFolder
+from ppo.study.curves import SCORE
+from ppo.study.grid import Run
+
+REFRESHES_PER_SECOND = 0.5
+ROW_BYTES = 16_384  # of a log; a row has about a tenth
+
+
+class Overview:
+    """While the context lasts, a terminal shows the runs that are under way, and how many have
+    ended; lines that are printed appear above it. A pipe or a file gets the lines alone.
+    """
+
+    def __init__(self, runs: Sequence[Run], console: Console | None = None):
+        self.runs = len(runs)
+        self.ended = self.failed = 0
+        self._lock = threading.Lock()
+        self._under_way: dict[Path, Run] = {}
+        console = console or Console()
+        self._live = (
+            Live(
+                get_renderable=self.table,
+                console=console,
+                refresh_per_second=REFRESHES_PER_SECOND,
+                transient=True,
+            )
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> "Overview":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    @contextmanager
+    def of(self, run: Run) -> Iterator[None]:
+        """While the context lasts, the run is under way."""
+        self._under_way[run.folder] = run
+        try:
+            yield
+        finally:
+            del self._under_way[run.folder]
+
+    def count(self, failed: bool) -> None:
+        """A run has ended, well or not."""
+        with self._lock:
+            self.ended += 1
+            self.failed += failed
+
+    def table(self) -> Group:
+        """What is shown."""
+        table = Table(box=None, padding=(0, 2), pad_edge=False)
+        table.add_column("run", overflow="ellipsis", no_wrap=True)
+        for title in ("step", "of", "score", "steps/s", "left"):
+            table.add_column(title, justify="right", no_wrap=True)
+        under_way = list(self._under_way.values())
+        for run in under_way:
+            table.add_row(Text(run.name), *_cells(run))
+        waiting = self.runs - self.ended - len(under_way)
+        said = f"{self.ended} of {self.runs} runs have ended, {waiting} wait"
+        if self.failed:
+            said += f", {self.failed} failed"
+        return Group(table, Text(said))
+
+
+def _cells(run: Run) -> list[str]:
+    """How a run stands, by its files; a dash where they do not say."""
+    folder, row = RunFolder(run.folder), {}
+    try:
+        total = int(json.loads(folder.params.read_text())["total_steps"])
+        row = last_row(folder.progress)
+        step, rate = int(row["step"]), float(row["time/fps"])
+        left = timedelta(seconds=round(max(0, total - step) / rate))
+        score = f"{float(row[SCORE]):.2f}" if row[SCORE] else "-"
+    except (OSError, KeyError, ValueError, ZeroDivisionError):
+        return ["-"] * 5
+    return [f"{step:,}", f"{total:,}", score, f"{rate:.0f}", str(left)]
+
+
+def last_row(path: Path) -> dict[str, str]:
+    """The last whole row of a ``progress.csv``, by column; it may grow meanwhile. Raises OSError,
+    and ValueError if there is none.
+    """
+    with open(path, "rb") as file:
+        head = file.readline()
+        start = file.tell()
+        end = file.seek(0, io.SEEK_END)
+        file.seek(max(start, end - ROW_BYTES))
+        rows = file.read().decode(errors="replace").split("\n")[:-1]
+    if not rows:
+        raise ValueError(f"{path} has no row yet")
+    columns, cells = csv.reader([head.decode().strip(), rows[-1].strip()])
+    return dict(zip(columns, cells, strict=True))
