@@ -188,9 +188,10 @@ class NetworkSettings(_Group):
         "alone), or separate (a network of its own)",
     )
     precision: Literal["float32", "bfloat16", "auto"] = Field(
-        "float32",
+        "auto",
         description="what the trunk computes in; weights and heads are float32 either way; auto: "
-        "bfloat16 for pictures where the processor computes in it, else float32",
+        "bfloat16 for pictures on a processor that computes in it, else float32; it is chosen when "
+        "the run begins",
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CPU_INFO = Path("/proc/cpuinfo")
+GPU_DRIVER = Path("/proc/driver/nvidia")
 BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as it has them
 
 
@@ -42,6 +43,11 @@ def processor_has_bfloat16() -> bool:
     except OSError:
         return False
     return not BFLOAT16_FLAGS.isdisjoint(words)
+
+
+def has_gpu_driver() -> bool:
+    """Whether TensorFlow may compute on a GPU, as far as it can be known before its import."""
+    return GPU_DRIVER.exists()
 
 
 def has_gpu() -> bool:

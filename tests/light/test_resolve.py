@@ -28,11 +28,22 @@ def test_a_system_that_does_not_say_has_none(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("has_it", "network", "chosen"),
-    [(True, "a3c", "bfloat16"), (False, "a3c", "float32"), (True, "mlp", "float32")],
+    ("has_it", "has_gpu", "network", "chosen"),
+    [
+        (True, False, "a3c", "bfloat16"),
+        (False, False, "a3c", "float32"),
+        (True, False, "mlp", "float32"),
+        (True, True, "a3c", "float32"),
+    ],
 )
-def test_precision_suits_processor_and_network(has_it, network, chosen, monkeypatch):
+def test_precision_suits_processor_and_network(
+    has_it, has_gpu, network, chosen, monkeypatch, tmp_path
+):
     monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: has_it)
+    driver = tmp_path / "nvidia"
+    monkeypatch.setattr(device, "GPU_DRIVER", driver)
+    if has_gpu:
+        driver.mkdir()
     env_id = "CartPole-v1" if network == "mlp" else "PongNoFrameskip-v4"
-    params = Params(env_id=env_id, network=network, precision="auto")
+    params = Params(env_id=env_id, network=network)
     assert resolve.resolved(params).precision == chosen
