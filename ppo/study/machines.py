@@ -1,26 +1,27 @@
 """Runs on the machines of a Ray cluster (https://docs.ray.io), each a task with its cores reserved.
 
-All machines have this package and see the sweep's folder. If a machine is lost, its runs go on
-elsewhere from their newest checkpoints. Ray is optional: ``pip install .[cluster]``.
+All machines have this package. Those that do not see the sweep's folder work on a copy of their
+run's part of it, and send back what changes. If a machine is lost, its runs go on elsewhere from
+their newest checkpoints. Ray is optional: ``pip install .[cluster]``.
 """
 
-import os
 import signal
-import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ppo.process.exit_codes import ExitCode
 from ppo.study.command import RUN_ATARI, Children, with_parent
+from ppo.study.desk import Copy, Desk
 from ppo.study.grid import Run
 from ppo.study.parallel import Call, say
 
 LOSSES = 20  # how often a run may lose its machine
-POLL_SECONDS = 0.5
+POLL_SECONDS, SEND_SECONDS = 0.5, 10.0
 
 
 class MachineLost(Exception):
@@ -37,29 +38,34 @@ def faults(address: str | None) -> list[str]:
 class Cluster(Children):
     """Processes on whichever machine has the cores free, stopped together."""
 
-    def __init__(self, address: str, cores: int, gpu: bool, folder: Path):
-        """``address`` is "local", "auto" or HOST:PORT. A file in the sweep's ``folder``, which all
-        machines see, tells the runs to stop. Raises OSError if the cluster does not answer.
+    def __init__(self, address: str, cores: int, gpu: bool, folder: Path, settings: Path):
+        """``address`` is "local", "auto" or HOST:PORT; ``settings`` is the params file, in the
+        sweep's ``folder``. Raises OSError if the cluster does not answer.
         """
         import ray
 
         super().__init__()
-        self._file = folder / ".stop"
-        self._file.unlink(missing_ok=True)
+        self._folder, self._settings = folder, settings.relative_to(folder)
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False)
         except ConnectionError as error:
             raise OSError(f"--cluster={address}: {error}") from error
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        # Many tasks wait for its answers, and one may send a large file.
+        actor = ray.remote(num_cpus=0, max_concurrency=100, scheduling_strategy=here)(Desk)
+        self._desk = actor.remote(folder)
         self._task = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=0)(run_here)
 
     def stop(self, *_: object) -> None:
         """Have all that run asked to stop, and start no other: a handler for ``on_stop``."""
         self.stopped = True
-        self._file.touch()
+        self._desk.stop.remote()
 
     def call(self, command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
-        """As ``Children.call``, of the command alone. Raises MachineLost, and OSError if a machine
-        does not see the folder.
+        """As ``Children.call``, of the command alone, whose first argument is the run's folder.
+        Raises MachineLost.
         """
         import ray
         from ray.exceptions import NodeDiedError, WorkerCrashedError
@@ -67,8 +73,10 @@ class Cluster(Children):
         if self.stopped:
             return ExitCode.STOPPED
         arguments = [str(part) for part in command[len(RUN_ATARI) :]]
+        log = Path(stdout.name).relative_to(self._folder)
+        paths = [str(log), str(log.with_suffix("")), str(self._settings)]
         try:
-            return ray.get(self._task.remote(arguments, stdout.name, str(self._file)))
+            return ray.get(self._task.remote(arguments, self._folder, paths, Asked(self._desk)))
         except (NodeDiedError, WorkerCrashedError) as error:
             if self.stopped:
                 return ExitCode.STOPPED
@@ -78,8 +86,33 @@ class Cluster(Children):
         """Leave the cluster."""
         import ray
 
+        ray.get(self._desk.close.remote())
         ray.shutdown()
-        self._file.unlink(missing_ok=True)
+
+
+class Asked:
+    """The desk as another machine has it: each call waits for the answer."""
+
+    def __init__(self, desk: Any):
+        self._desk = desk
+
+    def marker(self) -> Path:
+        """As ``Desk.marker``, and so the others."""
+        return self._answer("marker")
+
+    def stopped(self) -> bool:
+        return self._answer("stopped")
+
+    def lend(self, paths: Sequence[str]) -> dict[str, bytes]:
+        return self._answer("lend", paths)
+
+    def take(self, files: dict[str, bytes], paths: Sequence[str], kept: Sequence[str]) -> None:
+        self._answer("take", files, paths, kept)
+
+    def _answer(self, method: str, *arguments: object) -> Any:
+        import ray
+
+        return ray.get(getattr(self._desk, method).remote(*arguments))
 
 
 def outlasting(go: Callable[[Run, Call], int]) -> Callable[[Run, Call], int]:
@@ -96,15 +129,31 @@ def outlasting(go: Callable[[Run, Call], int]) -> Callable[[Run, Call], int]:
     return again
 
 
-def run_here(arguments: Sequence[str], log: str, stop_file: str) -> int:
-    """Run the command on this machine until it ends, or until the file is there; returns its exit
-    code. Raises OSError if this machine does not see the folder of the log.
+def run_here(
+    arguments: Sequence[str], folder: Path, paths: Sequence[str], desk: Desk | Asked
+) -> int:
+    """Run the command on this machine until it ends, or until the desk says stop; returns its exit
+    code. The run's log, its folder and its params file are the ``paths`` in the sweep's ``folder``;
+    where this machine does not see that, a copy takes its place.
     """
-    if not os.path.isdir(os.path.dirname(log)):
-        raise OSError(
-            f"the machine {socket.gethostname()} does not see {os.path.dirname(log)}; let --logdir "
-            "be a folder that all machines share"
-        )
+    if desk.marker().exists():
+        return _run(arguments, folder / paths[0], desk, lambda: None)
+    with tempfile.TemporaryDirectory(prefix="ppo-sweep-") as place:
+        copy = Copy(Path(place), paths, desk.lend(paths))
+
+        def send() -> None:
+            files, all_names = copy.changed()
+            desk.take(files, paths, all_names)
+
+        there = [part.replace(str(folder), place) for part in arguments]
+        code = _run(there, Path(place, paths[0]), desk, send)
+        send()
+    return code
+
+
+def _run(arguments: Sequence[str], log: Path, desk: Desk | Asked, send: Callable[[], None]) -> int:
+    """Run the command to its end, and ``send`` what there is every few seconds."""
+    log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a") as out:
         process = subprocess.Popen(
             [*RUN_ATARI, *arguments],
@@ -115,9 +164,14 @@ def run_here(arguments: Sequence[str], log: str, stop_file: str) -> int:
             # Where Ray is gone, the run must not go on beside the one that takes its place.
             preexec_fn=with_parent(signal.SIGKILL),
         )
+        sent = time.monotonic()
         while process.poll() is None:
-            if os.path.exists(stop_file):
+            if desk.stopped():
                 process.terminate()  # it saves
                 process.wait()
-            time.sleep(POLL_SECONDS)
+            elif time.monotonic() > sent + SEND_SECONDS:
+                send()
+                sent = time.monotonic()
+            else:
+                time.sleep(POLL_SECONDS)
     return process.returncode

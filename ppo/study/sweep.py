@@ -7,7 +7,7 @@
 
 Every combination of the values, the variants and the seeds is a run in its own process and
 folder. Called again, a sweep resumes where it was interrupted. With ``--cluster`` the runs go to
-the machines of a Ray cluster, which share the folder.
+the machines of a Ray cluster; what those do that do not share the folder is brought back.
 """
 
 import argparse
@@ -71,7 +71,8 @@ class Plan:
         """What starts the runs: this machine, or a cluster. Raises OSError."""
         if self.cluster is None:
             return Children()
-        return Cluster(self.cluster, self.cores, self.gpu, self.logdir)
+        assert self.pfile
+        return Cluster(self.cluster, self.cores, self.gpu, self.logdir, self.pfile)
 
 
 def go(run: Run, pfile: Path, call: Call = subprocess.call) -> int:
@@ -165,7 +166,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     workers, cores = _number(options.workers), _number(options.cores)
     if options.cluster is None:
         return Plan(logdir, pfile, runs, workers, shown)
-    shared = logdir / "settings.json"  # the params file, where all machines see it
+    shared = logdir / "settings.json"  # the params file, where other machines get it
     write_whole(shared, pfile.read_bytes())
     workers = workers if options.workers else len(runs)
     return Plan(logdir, shared, runs, workers, shown, options.cluster, cores, options.gpu)

@@ -55,7 +55,7 @@ WINGS = {
     ),
     "study": (
         "curves command broken_envs grid changes board details sheet",
-        "workers history overview verdict probe",
+        "workers history overview verdict probe desk",
         "parallel",
         "machines",
         "case signs forecast film autopsy_figure",
