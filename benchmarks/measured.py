@@ -33,13 +33,14 @@ def measured(
     preset: str, runs: Sequence[Path], policy: str, machine: str, date: str
 ) -> presets.Measured:
     """What the runs of a preset reached. Raises ParamsError with all faults."""
-    wanted = resolved(load(presets.find(preset)))
+    wanted = load(presets.find(preset))
+    free = FREE | ({"precision"} if wanted.precision == "auto" else set())
     lines, minutes, settings, faults = [], [], [], []
     for run in runs:
         line, seconds = evaluations.last(RunFolder(run), policy, GAMES), seconds_of(run)
         params = load(RunFolder(run).params)
         settings.append(params)
-        faults += [f"{run}: {fault}" for fault in _differences(wanted, params)]
+        faults += [f"{run}: {fault}" for fault in _differences(resolved(wanted), params, free)]
         if line is None or seconds is None or line["step"] < wanted.whole_steps:
             faults.append(f"{run}: it has no {GAMES} games, {policy}, after its last step")
         else:
@@ -78,12 +79,12 @@ def _as_json(line: presets.Measured) -> str:
     return json.dumps(line._asdict()) + "\n"
 
 
-def _differences(wanted: Params, params: Params) -> list[str]:
+def _differences(wanted: Params, params: Params, free: set[str]) -> list[str]:
     begun: dict[str, Any] = dict(params)
     return [
         f"{key} is {begun[key]!r}, in the preset {value!r}"
         for key, value in wanted
-        if key not in FREE and begun[key] != value
+        if key not in free and begun[key] != value
     ]
 
 

@@ -254,6 +254,11 @@ GROUPS: tuple[type[_Group], ...] = (
 )
 
 
+# A setting that is left open has one of these, and is chosen or drawn when a run begins; some that
+# are null stay so.
+OPEN = (None, "auto")
+
+
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
     """All settings of a run, as given. Frozen; derived sizes are properties, never keys.
 
@@ -278,7 +283,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
             "sticky_action_probability": sticky_action_probability,
             "precision": precision,
         }
-        given = {key: value for key, value in self if value not in (None, "auto")}
+        given = {key: value for key, value in self if value not in OPEN}
         return ResolvedParams(**(self.model_dump() | stands_for | given))
 
     @property

@@ -14,8 +14,9 @@ PONG = RunFolder(ROOT / "pretrained" / "pong")
 
 def test_its_settings_are_those_of_the_example_file():
     example, its = params.load(ROOT / "example-pong-params.json"), params.load(PONG.params)
-    named = {key for key in type(example).model_fields if key not in ("seed", "threads")}
-    named -= {"sticky_action_probability"}  # what null stands for is written down
+    # What was drawn or chosen for it.
+    chosen = {"seed", "threads", "sticky_action_probability", "precision"}
+    named = {*type(example).model_fields} - chosen
     assert {key: getattr(its, key) for key in named} == {k: getattr(example, k) for k in named}
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
-from ppo.params import Params, ParamsError, load
+from ppo.params import OPEN, Params, ParamsError, load
 
 Thing = TypeVar("Thing", bound=Hashable)
 
@@ -74,7 +74,9 @@ def folder_name(label: str) -> str:
 
 
 def changes(run: Run, params: Params) -> dict[str, object]:
-    """The settings that differ from those that the run began with, null and threads aside."""
+    """The settings that differ from those that the run began with, threads aside, and what is left
+    open.
+    """
     path = RunFolder(run.folder).params
     if not path.exists():
         return {}
@@ -82,7 +84,7 @@ def changes(run: Run, params: Params) -> dict[str, object]:
     return {
         key: value
         for key, value in params
-        if value is not None and value != getattr(begun, key) and key != "threads"
+        if value not in OPEN and value != getattr(begun, key) and key != "threads"
     }
 
 
