@@ -2,11 +2,11 @@ r"""How much of an evaluation's time do its games and its network need?
 
     python -m benchmarks.judging --logdir=pretrained/pong --games=30
 
-Evaluates both policies, as ``--evaluate`` does, and prints a JSON line for each: the steps per
-second of whole games, those that emulators and forward pass allow, each measured alone, and the
-share. Timings drift with the machine, so both are measured in turn, every 100 steps of the
-evaluation, which stands still meanwhile. Its start, with the building of the games and of the
-graph, counts; that of the program does not.
+Evaluates both policies, as ``--evaluate`` does, and prints a JSON line: the steps per second of
+whole games, those that emulators and forward pass allow, each measured alone, and the share.
+Timings drift with the machine, so both are measured in turn, every 100 steps of the evaluation,
+which stands still meanwhile. Its start, with the building of the games and of the graph, counts;
+that of the program does not.
 """
 
 import argparse
@@ -85,23 +85,28 @@ def main() -> None:
     options = parser.parse_args()
 
     from ppo.play.agent import load_agent
-    from ppo.play.evaluate import evaluate
+    from ppo.play.evaluate import evaluate_each
+    from ppo.play.games import POLICIES
 
-    loaded = load_agent(RunFolder(options.logdir))
-    for choice in ("sampled", "greedy"):
-        agent = loaded.choosing(choice)
-        num_envs = math.ceil(options.games / math.ceil(options.games / agent.params.num_envs))
-        alone = Alone(agent, num_envs)
-        began = time.perf_counter()
-        done = evaluate(agent.policy, agent.params, options.games, agent.step, alone)
-        rate = sum(game.steps for game in done.episodes) / (
-            time.perf_counter() - began - alone.paused
-        )
-        allowed = num_envs / alone.seconds
-        line = {"policy": choice, "games": options.games, "at_once": num_envs, "mean": done.mean}
-        rates = {"steps_per_second": round(rate), "allowed": round(allowed)}
-        print(json.dumps(line | rates | {"share": round(rate / allowed, 3)}), flush=True)
-        alone.envs.close()
+    agent = load_agent(RunFolder(options.logdir))
+    policies = [agent.choosing(choice).policy for choice in POLICIES["both"]]
+    num_envs = math.ceil(options.games / math.ceil(options.games / agent.params.num_envs))
+    alone = Alone(agent, num_envs)
+    began = time.perf_counter()
+    done = evaluate_each(policies, agent.params, options.games, agent.step, alone)
+    seconds = time.perf_counter() - began - alone.paused
+    steps = sum(game.steps for evaluation in done for game in evaluation.episodes)
+    rate, allowed = steps / seconds, num_envs / alone.seconds
+    result = {
+        "games": options.games,
+        "at_once": num_envs,
+        "means": {of.choice: one.mean for of, one in zip(policies, done, strict=True)},
+        "steps_per_second": round(rate),
+        "allowed": round(allowed),
+        "share": round(rate / allowed, 3),
+    }
+    print(json.dumps(result))
+    alone.envs.close()
 
 
 if __name__ == "__main__":

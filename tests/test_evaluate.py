@@ -11,7 +11,7 @@ from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
 from ppo.files.folder import RunFolder
 from ppo.params import Params, ResolvedParams
-from ppo.play.evaluate import Evaluation, evaluate, store
+from ppo.play.evaluate import Evaluation, evaluate, evaluate_each, store
 from ppo.play.replay import Replay, play
 from ppo.process.keys import Purpose, seed31
 from ppo.process.signals import Interrupted
@@ -100,6 +100,13 @@ def test_the_same_step_gives_the_same_games_and_another_step_others():
     assert [game[1] for game in one] != [game[1] for game in other]
 
 
+def test_each_policy_plays_the_games_that_it_would_play_alone():
+    policies = [gambler, Acting(first_env_lasts), gambler]
+    together = evaluate_each(policies, CARTPOLE, 7, step=3)
+    alone = [evaluate(policy, CARTPOLE, 7, step=3) for policy in policies]
+    assert [*map(facts, together)] == [*map(facts, alone)]
+
+
 def test_another_seed_gives_other_games():
     one, other = (facts(evaluate(gambler, with_changes(seed=seed), 3, 0)) for seed in (5, 6))
     assert not {game[0] for game in one} & {game[0] for game in other}
@@ -139,6 +146,8 @@ def test_an_evaluated_atari_game_can_be_played_again(sticky: float):
         num_envs=2,
     )
     evaluation = evaluate(gambler, params, 3, step=0)
+    twice = evaluate_each([gambler, gambler], params, 3, step=0)
+    assert [*map(facts, twice)] == [facts(evaluation)] * 2
     assert [game.frames for game in evaluation.episodes] == [150] * 3
     last = evaluation.episodes[1]
     again = play(Replay.of(last, rules_of(params)))

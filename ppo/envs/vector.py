@@ -95,6 +95,11 @@ class EnvVector:
         """Reset all envs, each with its next seed."""
         self._reset_seeded(np.ones(len(self), bool))
 
+    def begin_anew(self) -> None:
+        """Reset all envs, each with its first seed, as if they had just been made."""
+        self._seeds_used[:] = 0
+        self.begin()
+
     def begin_as(self, resets: list[Reset]) -> None:
         """Reset each env to the beginning of a recorded episode."""
         self._reset_as(np.ones(len(self), bool), resets)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,14 +107,30 @@ def evaluate(
     overrepresented. The same run, step and number of games give the same episodes. Raises
     Interrupted as soon as ``interrupted`` returns True.
     """
+    (evaluation,) = evaluate_each([policy], params, num_games, step, interrupted)
+    return evaluation
+
+
+def evaluate_each(
+    policies: Sequence["Policy"],
+    params: ResolvedParams,
+    num_games: int,
+    step: int,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> list[Evaluation]:
+    """``evaluate`` for each policy, with emulators that are built once: 15 take a second."""
     games_in_a_row = math.ceil(num_games / params.num_envs)
     num_envs = math.ceil(num_games / games_in_a_row)  # no more: an idle env costs as much
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
     vector = envs_of(params, num_envs, interrupted)
+    found = []
     try:
-        return Evaluation(_play(policy, vector, shares, params, step, interrupted))
+        for policy in policies:
+            vector.begin_anew()
+            found.append(Evaluation(_play(policy, vector, shares, params, step, interrupted)))
     finally:
         vector.close()
+    return found
 
 
 def envs_of(
@@ -183,9 +199,8 @@ def _play(
     step: int,
     interrupted: Callable[[], bool],
 ) -> list[Episode]:
-    """The episodes of each env, up to its share, env by env."""
+    """The episodes of each env, which has just begun, up to its share, env by env."""
     policy.prepare()
-    vector.begin()
     played: list[list[Episode]] = [[] for _ in shares]
     count = 0
     while any(len(by_env) < share for by_env, share in zip(played, shares, strict=True)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ppo.checkpoint import Which
 from ppo.files.folder import RunFolder, check_run, visited
 from ppo.play.agent import TrainedAgent, load_agent
-from ppo.play.evaluate import Evaluation, evaluate
+from ppo.play.evaluate import Evaluation, evaluate_each
 from ppo.play.replay import Replay, of_run, save
 
 if TYPE_CHECKING:
@@ -67,8 +67,6 @@ def games_of(
         }
         agent = replace(agent, params=agent.params.model_copy(update=changes))
         agents = [agent.choosing(choice) for choice in policies]
-        yield folder, [Played(one, _evaluated(one, num_games)) for one in agents]
-
-
-def _evaluated(agent: TrainedAgent, num_games: int) -> Evaluation:
-    return evaluate(agent.policy, agent.params, num_games, agent.step)
+        of_each = [one.policy for one in agents]
+        evaluations = evaluate_each(of_each, agent.params, num_games, agent.step)
+        yield folder, [Played(*both) for both in zip(agents, evaluations, strict=True)]
