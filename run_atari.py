@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 import ppo
-from ppo import listing, params, presets, schema
+from ppo import described, listing, params, presets, schema
 from ppo.files import scalars
 from ppo.files.folder import FolderError, HoldsNoRun, HoldsRun
 from ppo.params import ParamsError
 from ppo.process.cluster import TF_CONFIG
 from ppo.process.exit_codes import ExitCode
 from ppo.process.streams import discard, make_safe
+from ppo.settings import Params
 
 RESTARTS = 3
 
@@ -48,7 +49,7 @@ def _answer(options: argparse.Namespace, began: float) -> int:
         elif options.describe_params == "schema":
             print(schema.describe(), end="")
         elif options.describe_params:
-            listing.show(params.describe(), params.entries())
+            listing.show(described.text(), described.entries())
         elif options.describe_presets:
             listing.show(presets.describe(), presets.entries())
         elif options.describe_metrics:
@@ -181,7 +182,7 @@ def _train(options: argparse.Namespace, began: float) -> None:
     train.run(_settings(options), options.logdir, began)
 
 
-def _settings(options: argparse.Namespace) -> params.Params:
+def _settings(options: argparse.Namespace) -> Params:
     from ppo.envs import catalog
 
     if options.env:

@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ppo.params import Params
 from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
+from ppo.settings import Params
 from ppo.study.command import RUN_ATARI
 from ppo.study.forecast import forecast
 from ppo.study.probe import peak_memory, probe

@@ -32,9 +32,10 @@ from benchmarks.games_results import GAMES, env_of, read, read_run, run_folder, 
 from ppo import presets
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import Params, ParamsError, load, of_game
+from ppo.params import ParamsError, load, of_game
 from ppo.process.arguments import argument_parser
 from ppo.process.exit_codes import ExitCode
+from ppo.settings import Params
 from ppo.study.command import Children, on_stop
 from ppo.study.grid import Run, changes, count, create, folder_name, logdir_faults, seed_faults
 from ppo.study.parallel import Call, call_with_log, fail, finished, run_all

@@ -22,8 +22,9 @@ from benchmarks.games_results import GAMES, interval_of, seconds_of
 from ppo import presets
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import Params, ParamsError, RunSettings, load
+from ppo.params import ParamsError, load
 from ppo.resolve import resolved
+from ppo.settings import Params, RunSettings
 
 # Seed, threads, and what a run shows and keeps of itself: not how it learns.
 FREE = {*RunSettings.model_fields} - {"collapse_guard"}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppo import params
-from ppo.params import Params, ResolvedParams
 from ppo.resolve import resolved
+from ppo.settings import Params, ResolvedParams
 
 if TYPE_CHECKING:
     from ppo.objective import Batch

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppo import params, schema
+from ppo import described, schema
 from ppo.files import scalars
 
 DOCS = Path(__file__).resolve().parent
@@ -51,7 +51,7 @@ same list.
 def pages() -> dict[str, str]:
     """The generated pages, by name."""
     return {
-        "params.md": PARAMS_HEAD + params.describe(markdown=True),
+        "params.md": PARAMS_HEAD + described.text(markdown=True),
         "metrics.md": METRICS_HEAD + scalars.describe(markdown=True),
         "params.schema.json": schema.describe(),
     }

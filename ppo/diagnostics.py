@@ -9,7 +9,7 @@ import tensorflow as tf
 from ppo import flight, model
 from ppo.model import in_shards, log_prob
 from ppo.objective import Batch, Objective, objective
-from ppo.params import Params
+from ppo.settings import Params
 
 
 class Diagnostics:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ppo.params import NetworkSettings
+from ppo.settings import NetworkSettings
 
 # Name and gain of the heads, in the order of the network's outputs.
 HEADS = {"policy": 0.01, "value": 1.0}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ppo import losses
-from ppo.params import Params
+from ppo.settings import Params
 
 
 class Batch(NamedTuple):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ppo import model
 from ppo.model import in_shards, log_prob
 from ppo.outcomes import NotFinite
-from ppo.params import NetworkSettings
+from ppo.settings import NetworkSettings
 
 Choice = Literal["sampled", "greedy"]
 

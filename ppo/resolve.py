@@ -3,8 +3,8 @@
 import secrets
 
 from ppo.envs import catalog
-from ppo.params import Params, ResolvedParams
 from ppo.process.device import default_threads, has_gpu_driver, processor_has_bfloat16
+from ppo.settings import Params, ResolvedParams
 
 
 def resolved(params: Params, processes: int = 1) -> ResolvedParams:

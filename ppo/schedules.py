@@ -1,6 +1,6 @@
 """Schedules and intervals: pure functions of steps."""
 
-from ppo.params import Schedule
+from ppo.settings import Schedule
 
 
 def scheduled(schedule: Schedule, initial: float, step: int, total_steps: int) -> float:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ppo.params import Params
+from ppo.settings import Params
 
 REFERENCE = "$schema"
 

@@ -13,12 +13,13 @@ from ppo.distribution import OneWorker, Workers
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, check_new, check_run, owned, write_whole
 from ppo.outcomes import Collapsed, Diverged, Stopped, WorkerLost
-from ppo.params import GameSettings, NetworkSettings, Params, ParamsError, ResolvedParams
+from ppo.params import ParamsError
 from ppo.process.cluster import Place, place
 from ppo.process.device import available_memory, start_tensorflow
 from ppo.process.signals import StopRequest
 from ppo.resolve import resolved
 from ppo.runs.start import Changes, Start
+from ppo.settings import GameSettings, NetworkSettings, Params, ResolvedParams
 
 __all__ = ["Collapsed", "Diverged", "Stopped", "WorkerLost", "fork", "resume", "run"]
 

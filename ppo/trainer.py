@@ -18,13 +18,13 @@ from ppo.envs.fleet import Fleet
 from ppo.exchange import Games, Report, share_arrays, share_games, share_report
 from ppo.objective import Batch
 from ppo.outcomes import Diverged, NotFinite
-from ppo.params import ResolvedParams
 from ppo.policy import Policy
 from ppo.process.device import has_gpu, shards
 from ppo.process.keys import Purpose, key, seed31
 from ppo.process.signals import Interrupted
 from ppo.rollout import Collector, Rollout
 from ppo.schedules import crossed, scheduled
+from ppo.settings import ResolvedParams
 from ppo.tally import Tally
 from ppo.update import NO_MEMORY, Updater, flattened
 

@@ -14,8 +14,8 @@ from ppo.distribution import OneWorker, Workers
 from ppo.model import in_shards, log_prob
 from ppo.objective import Batch, Maxima, Means, objective
 from ppo.optimizer import Adam
-from ppo.params import Params
 from ppo.process.arrays import is_shareable
+from ppo.settings import Params
 
 NO_MEMORY = np.zeros(2, np.float32)  # initial state of the smoothed value rescaling
 

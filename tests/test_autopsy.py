@@ -12,9 +12,10 @@ import pytest
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, CheckpointError
 from ppo.files.folder import RunFolder
-from ppo.params import Params, ParamsError
+from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
+from ppo.settings import Params
 from ppo.study import autopsy
 from ppo.study.case import case_of
 from ppo.study.changes import UNCHANGED, of_cause

@@ -18,10 +18,11 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from ppo import checkpoint, params, schema
+from ppo import checkpoint, described, params, schema
 from ppo.checkpoint import decode, load_weights
 from ppo.files.folder import RunFolder
 from ppo.play import replay
+from ppo.settings import Params
 from tests.forked import Forked
 
 pytestmark = pytest.mark.xdist_group("command")  # made once: what its tests share
@@ -227,7 +228,7 @@ def refusals(tmp_path_factory, poisoned) -> dict[str, tuple[Done, bool]]:
         for folder in ("run", "empty", "letters"):
             (place / folder).mkdir(parents=True)
         (place / "letters" / "dear.txt").write_text("dear")
-        (place / "run" / "params.json").write_text(params.Params(seed=1, threads=1).to_json())
+        (place / "run" / "params.json").write_text(Params(seed=1, threads=1).to_json())
         (place / "sound.json").write_text(json.dumps(PONG))
         (place / "bad.json").write_text('{"gamma": 2, "env_id": "Pongg", "colour": "red"}')
         lines[name], before[name] = (place, arguments), tree(place)
@@ -269,7 +270,7 @@ def test_help_answers_without_tensorflow(tmp_path, poisoned):
 
 def test_settings_are_described_without_tensorflow(tmp_path, poisoned):
     done = command(tmp_path, "--describe-params", PYTHONPATH=poisoned)
-    assert (done.code, done.out, done.err) == (0, params.describe(), "")
+    assert (done.code, done.out, done.err) == (0, described.text(), "")
 
 
 def test_the_schema_of_settings_is_printed_without_tensorflow(tmp_path, poisoned):
@@ -283,7 +284,7 @@ def test_a_game_is_trained_without_a_params_file(tmp_path):
     done = command(tmp_path, "--logdir=cart", "--env=CartPole-v1", *given)
     assert done.code == 0, done.err
     stored = json.loads((tmp_path / "cart" / "params.json").read_text())
-    assert stored == {**params.Params().model_dump(), **stored, **settings}
+    assert stored == {**Params().model_dump(), **stored, **settings}
     same = settings_file(tmp_path, settings)
     both = command(tmp_path, "--logdir=two", "--env=CartPole-v1", f"--pfile={same}")
     assert both.code == 2 and "not allowed with" in both.err
@@ -379,7 +380,7 @@ def test_output_into_a_pipe_is_one_plain_line_a_point(pong):
 
 def test_seed_is_drawn_printed_and_stored_with_all_other_settings(pong):
     stored = json.loads((pong.path / "params.json").read_text())
-    assert stored.keys() == params.Params.model_fields.keys()
+    assert stored.keys() == Params.model_fields.keys()
     assert stored.items() >= PONG.items()
     assert f"seed {stored['seed']} " in pong.trained.out
     assert 0 <= stored["seed"] < 2**31
@@ -433,7 +434,7 @@ def test_settings_are_shown_in_tensorboard(pong):
     text = "params"
     assert set(found.PluginTagToContent("text")) == {text}
     shown = make_ndarray(found.Tensors(text)[0].tensor_proto).item().decode()
-    for key in params.Params.model_fields:
+    for key in Params.model_fields:
         assert key in shown
 
 

@@ -10,8 +10,8 @@ from ppo import model
 from ppo.distribution import OneWorker
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
 from ppo.exchange import Games, Report, share_games, share_report
-from ppo.params import Params
 from ppo.resolve import resolved
+from ppo.settings import Params
 from ppo.trainer import Trainer
 from ppo.update import KL, NO_MEMORY, Updater, UpdateResult
 from tests.test_update import KEY, PARAMS, batch, changed

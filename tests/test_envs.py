@@ -24,9 +24,9 @@ from ppo.envs.episode import (
 )
 from ppo.envs.roms import FRESH_AFTER_RESET, is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector, vectors
-from ppo.params import Params
 from ppo.process.keys import Purpose, seed31
 from ppo.resolve import resolved
+from ppo.settings import Params
 from tests.rules import rules_for
 
 gymnasium.register_envs(ale_py)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
 from ppo.files.folder import RunFolder
-from ppo.params import Params, ResolvedParams
 from ppo.play.evaluate import Evaluation, evaluate, evaluate_each, store
 from ppo.play.replay import Replay, play
 from ppo.process.keys import Purpose, seed31
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
+from ppo.settings import Params, ResolvedParams
 from tests.policies import Acting, zeros_beside
 
 CARTPOLE = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=5, threads=1))

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from ppo import checkpoint, params, train
+from ppo import checkpoint, train
 from ppo.checkpoint import CheckpointError
 from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
 from ppo.params import ParamsError
+from ppo.settings import Params
 from ppo.study import curves, drill
 
 pytestmark = pytest.mark.xdist_group("fork")  # made once: what its tests share
@@ -28,7 +29,7 @@ SETTINGS = drill.SHORT_CART_POLE | {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     logdir = tmp_path_factory.mktemp("origin") / "run"
-    train.run(params.Params(**SETTINGS), logdir)
+    train.run(Params(**SETTINGS), logdir)
     return logdir
 
 

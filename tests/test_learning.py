@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ppo import losses
-from ppo.params import Params
 from ppo.resolve import resolved
+from ppo.settings import Params
 from ppo.trainer import Trainer
 
 CATCH = Params(

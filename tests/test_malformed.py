@@ -20,6 +20,7 @@ from ppo.checkpoint import Checkpoint, SessionFacts, TrainerFacts
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
 from ppo.play import replay
+from ppo.settings import Params
 from ppo.study import drill
 from tests.light.test_params import KEYS, SOUND, VALUES
 
@@ -82,7 +83,7 @@ NAMES = st.sampled_from(["weights/0", "adam/0", "actions/0", "smoothed"]) | st.t
 FACTS = st.dictionaries(
     st.sampled_from([*TrainerFacts.model_fields, *SessionFacts.model_fields]), VALUES, max_size=3
 )
-SETTINGS = params.Params(**CART).model_dump()
+SETTINGS = Params(**CART).model_dump()
 
 
 def with_checksum(number: int, arrays: dict, facts: dict) -> bytes:

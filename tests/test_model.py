@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.outcomes import NotFinite
-from ppo.params import NetworkSettings
 from ppo.policy import Policy, of_weights
 from ppo.process.keys import Purpose, key
+from ppo.settings import NetworkSettings
 
 PICTURE = (84, 84, 4)
 SCALINGS = ["unit", "centered", "standardized"]

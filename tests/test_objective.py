@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ppo import losses
 from ppo.objective import Batch, objective
-from ppo.params import Params
+from ppo.settings import Params
 
 SIZE, ACTIONS, CLIP_RANGE = 200, 5, 0.2
 MEMORY = np.array([0.3, 0.5])  # of the smoothed value rescaling

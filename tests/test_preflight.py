@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import run_atari
-from ppo.params import Params
 from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
+from ppo.settings import Params
 from ppo.study import probe, sheet
 from ppo.study.preflight import plan
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-from ppo import checkpoint, params, train
+from ppo import checkpoint, train
 from ppo.files.folder import RunFolder
+from ppo.settings import Params
 from ppo.study import curves, drill
 from ppo.study.command import RUN_ATARI
 from tests.forked import Forked
@@ -72,7 +73,7 @@ def test_two_equal_runs_with_two_threads_have_equal_fingerprints(tmp_path):
 
 
 def test_clock_of_a_run_begins_with_its_command_and_goes_on_over_a_resume(tmp_path):
-    settings = params.Params(**drill.SHORT_CART_POLE | {"total_steps": 512, "threads": 2})
+    settings = Params(**drill.SHORT_CART_POLE | {"total_steps": 512, "threads": 2})
     train.run(settings, tmp_path, began=time.monotonic() - 1000)
     train.resume(tmp_path, ["total_steps=1024"], began=time.monotonic() - 500)
     seconds = [float(row["time/time_elapsed"]) for row in curves.progress(tmp_path)]
@@ -84,7 +85,8 @@ def test_clock_of_a_run_begins_with_its_command_and_goes_on_over_a_resume(tmp_pa
 # What a disk may do to the last resort, of which there is no second one: it fails, or it hangs.
 TROUBLED = """
 import sys, threading, time
-from ppo import checkpoint, params, train
+from ppo import checkpoint, train
+from ppo.settings import Params
 from ppo.study import drill
 
 written = checkpoint.write_whole
@@ -96,7 +98,7 @@ def write_whole(path, content):
 
 checkpoint.write_whole = write_whole
 stuck = drill.SHORT_CART_POLE | {"env_id": "ppo.study.broken_envs:StuckCartPole-v0"}
-train.run(params.Params(**stuck), sys.argv[1])
+train.run(Params(**stuck), sys.argv[1])
 """
 TROUBLES = {
     "raise OSError('no space left')": "could not be saved: no space left",
@@ -130,7 +132,8 @@ def test_a_last_resort_that_fails_or_hangs_ends_the_run_within_ten_seconds(troub
 # The main thread hangs in a save, which it had begun when the stop was asked for.
 HANGS_IN_A_SAVE = """
 import sys, time
-from ppo import checkpoint, params, train
+from ppo import checkpoint, train
+from ppo.settings import Params
 from ppo.study import drill
 
 written = checkpoint.write_whole
@@ -142,7 +145,7 @@ def write_whole(path, content):
     written(path, content)
 
 checkpoint.write_whole = write_whole
-train.run(params.Params(**drill.SHORT_CART_POLE), sys.argv[1])
+train.run(Params(**drill.SHORT_CART_POLE), sys.argv[1])
 """
 
 
@@ -160,8 +163,9 @@ def test_a_save_that_hangs_does_not_hold_up_a_stop(tmp_path):
 # A Python program that trains, without having started TensorFlow in any way.
 FROM_PYTHON = """
 import json, sys
-from ppo import params, train
-train.run(params.Params(**json.loads(sys.argv[2])), sys.argv[1])
+from ppo import train
+from ppo.settings import Params
+train.run(Params(**json.loads(sys.argv[2])), sys.argv[1])
 """
 
 
@@ -207,7 +211,7 @@ class EndsTheProcess(CartPoleEnv):
 
 def test_an_environment_that_ends_the_process_does_not_look_like_a_finished_run(tmp_path):
     gymnasium.register("EndsTheProcess-v0", EndsTheProcess)
-    settings = params.Params(**drill.SHORT_CART_POLE | {"env_id": "EndsTheProcess-v0"})
+    settings = Params(**drill.SHORT_CART_POLE | {"env_id": "EndsTheProcess-v0"})
     with pytest.raises(RuntimeError, match="tried to end the process"):
         train.run(settings, tmp_path / "run")
 

@@ -19,7 +19,6 @@ from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans, cut
 from ppo.files.scalars import tags
 from ppo.outcomes import Collapsed, Diverged
-from ppo.params import Params
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation
 from ppo.play.recorder import Made
@@ -34,6 +33,7 @@ from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.verifier import Verifier
+from ppo.settings import Params
 from ppo.trainer import POINTS, Iteration, Learner
 from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for

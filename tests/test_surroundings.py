@@ -19,6 +19,7 @@ from ppo import checkpoint, params, train
 from ppo.checkpoint import load_weights
 from ppo.files.folder import RunFolder
 from ppo.play import show
+from ppo.settings import Params
 from tests.test_command import (
     CART,
     COMMAND,
@@ -53,7 +54,7 @@ def top(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def plain(top) -> Path:
     """A run in good surroundings."""
-    train.run(params.Params(**SETTINGS), top / "plain")
+    train.run(Params(**SETTINGS), top / "plain")
     return top / "plain"
 
 
@@ -234,7 +235,7 @@ def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys, reason)
     [(56_447, 1, False), (56_448, 1, True), (112_895, 2, False), (112_896, 2, True)],
 )
 def test_memory_is_that_of_the_observations_of_a_rollout(monkeypatch, available, processes, fits):
-    settings = params.Params(num_envs=2, num_steps=1, num_minibatches=1, total_steps=8)
+    settings = Params(num_envs=2, num_steps=1, num_minibatches=1, total_steps=8)
     whole = settings.resolved(1, 1, 0.0, "float32")  # two times 84 x 84 x 4 bytes
     monkeypatch.setattr(train, "available_memory", lambda: available)
     if fits:

@@ -10,8 +10,8 @@ from ppo.envs.episode import EpisodeMismatch
 from ppo.files.scalars import tags
 from ppo.model import in_shards
 from ppo.outcomes import Diverged
-from ppo.params import Params
 from ppo.resolve import resolved
+from ppo.settings import Params
 from ppo.trainer import Trainer
 
 SMALL = resolved(

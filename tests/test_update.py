@@ -15,8 +15,8 @@ from ppo.distribution import OneWorker
 from ppo.model import in_shards
 from ppo.objective import Batch
 from ppo.optimizer import Adam
-from ppo.params import Params
 from ppo.process.arrays import aligned_zeros
+from ppo.settings import Params
 from ppo.update import MEANS, NO_MEMORY, Updater, UpdateResult, flattened
 
 KEY = np.array([3, 4], np.int32)

@@ -7,9 +7,9 @@ import pytest
 
 from ppo import train
 from ppo.files.folder import FolderError
-from ppo.params import Params
 from ppo.play.replay import load
 from ppo.play.watch import watch_run
+from ppo.settings import Params
 from tests.pixel_game import SIZE
 
 pytestmark = pytest.mark.xdist_group("watch")  # made once: what its tests share

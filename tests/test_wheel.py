@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 PROMISED = """
 import ppo, run_atari
-from ppo.params import Params, ParamsError, load
+from ppo.params import ParamsError, load
+from ppo.settings import Params
 from ppo.advantages import gae
 from ppo.losses import pseudo_entropy, surrogate, target_policy, value_rescaling
 from ppo.model import build

@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 
-from ppo.params import Params
 from ppo.process.cluster import place
 from ppo.process.device import start_tensorflow
+from ppo.settings import Params
 from ppo.train import connect
 
 KEY = np.array([3, 4], np.int32)

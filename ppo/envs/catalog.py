@@ -10,7 +10,7 @@ import numpy as np
 
 from ppo.envs import roms
 from ppo.envs.episode import Rules
-from ppo.params import Params, ResolvedParams
+from ppo.settings import Params, ResolvedParams
 
 gymnasium.register_envs(ale_py)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ppo.envs import roms
-from ppo.params import ResolvedParams
+from ppo.settings import ResolvedParams
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import UnfinishedEpisode, checksum
 from ppo.envs.vector import vectors
-from ppo.params import ResolvedParams
+from ppo.settings import ResolvedParams
 
 
 class Fleet:

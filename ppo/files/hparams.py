@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams.api_pb2 import (
 )
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
-from ppo.params import Params
+from ppo.settings import Params
 
 # The scalars by which runs are compared, and what they are called there.
 METRICS = {

@@ -8,9 +8,9 @@ from ppo.checkpoint import Which
 from ppo.envs import catalog
 from ppo.envs.episode import Rules
 from ppo.files.folder import RunFolder, check_run
-from ppo.params import ResolvedParams
 from ppo.process.device import shards, start_tensorflow
 from ppo.resolve import resolved
+from ppo.settings import ResolvedParams
 
 if TYPE_CHECKING:
     from ppo.policy import Choice, Policy

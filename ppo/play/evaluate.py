@@ -13,9 +13,9 @@ from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Transition
 from ppo.envs.vector import EnvVector
 from ppo.files.folder import RunFolder, alone_with, write_whole
-from ppo.params import ResolvedParams
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
+from ppo.settings import ResolvedParams
 
 if TYPE_CHECKING:
     from ppo.policy import Policy

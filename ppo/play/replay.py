@@ -18,8 +18,8 @@ from ppo.envs.screens import Frame, NoScreen, Screen
 from ppo.envs.vector import EnvVector
 from ppo.files import video
 from ppo.files.folder import write_whole
-from ppo.params import ResolvedParams
 from ppo.process.signals import Interrupted
+from ppo.settings import ResolvedParams
 
 FIRST = "first_step"  # of a training episode: the run's step at which it began
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from ppo.params import ResolvedParams
 from ppo.play.evaluate import Evaluation
+from ppo.settings import ResolvedParams
 
 Rows = list[tuple[str, list[str]]]
 

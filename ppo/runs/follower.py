@@ -7,9 +7,9 @@ from ppo import checkpoint
 from ppo.distribution import Workers
 from ppo.envs.episode import EpisodeMismatch
 from ppo.outcomes import Stopped, WorkersDiffer
-from ppo.params import ResolvedParams
 from ppo.runs.guard import Guard
 from ppo.runs.start import Start
+from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ppo.checkpoint import Checkpoint, GuardFacts, grouped
 from ppo.falls import Watch
 from ppo.outcomes import Collapsed
-from ppo.params import ResolvedParams
+from ppo.settings import ResolvedParams
 from ppo.trainer import POINTS, Iteration, Learner, Trainer
 
 MOST_ROLLBACKS = 3

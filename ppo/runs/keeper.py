@@ -9,9 +9,9 @@ from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due, SessionFacts
 from ppo.files.folder import RunFolder
 from ppo.files.log import RunningMeans
-from ppo.params import ResolvedParams
 from ppo.process.exit_codes import ExitCode
 from ppo.runs.guard import Guard
+from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer
 
 # A run's bits depend on these; each checkpoint records their versions.

@@ -15,13 +15,13 @@ from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans
 from ppo.health import Health
 from ppo.outcomes import NotFinite
-from ppo.params import ResolvedParams
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation, evaluate, store
 from ppo.play.recorder import Recorder
 from ppo.policy import Choice, Policy
 from ppo.process.signals import Interrupted
 from ppo.runs.terminal import Display
+from ppo.settings import ResolvedParams
 from ppo.trainer import Iteration
 
 UNTRAINED_FRAMES = 18_000  # five minutes; a policy that knows nothing may play for ever

@@ -9,7 +9,6 @@ from ppo.files import evaluations, scalars
 from ppo.files.folder import RunFolder, write_whole
 from ppo.files.log import Log, RunningMeans, cut
 from ppo.outcomes import Stopped, WorkerLost
-from ppo.params import ResolvedParams
 from ppo.play.recorder import Recorder
 from ppo.process.signals import Interrupted, StopRequest
 from ppo.runs import ending
@@ -22,6 +21,7 @@ from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.start import Start
 from ppo.runs.terminal import Display
 from ppo.runs.verifier import Verifier
+from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer
 
 NOTHING_DONE = "stopped before anything was done; nothing was changed"

@@ -6,10 +6,10 @@ Replays, resumes and videos all rest on that; a ROM may hide a state that nobody
 import threading
 from collections.abc import Callable
 
-from ppo.params import ResolvedParams
 from ppo.play import replay
 from ppo.play.replay import Replay, ReplayError
 from ppo.process.signals import Interrupted
+from ppo.settings import ResolvedParams
 from ppo.trainer import Iteration
 
 

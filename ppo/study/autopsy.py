@@ -23,10 +23,11 @@ from ppo import params
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files.folder import FolderError, RunFolder, write_whole
-from ppo.params import Params, ParamsError
+from ppo.params import ParamsError
 from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
+from ppo.settings import Params
 from ppo.study import autopsy_figure, verdict
 from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, Change, of_cause, smaller_rates

@@ -12,8 +12,8 @@ from ppo import checkpoint, falls, params
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
-from ppo.params import ResolvedParams, RunSettings
 from ppo.schedules import scheduled
+from ppo.settings import ResolvedParams, RunSettings
 from ppo.study import history
 from ppo.study.history import HistoryError, Row
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ppo.params import ResolvedParams
+from ppo.settings import ResolvedParams
 
 UNCHANGED = "unchanged"
 RATES = (2, 4, 8)  # what the learning rate is divided by, for the effect of smaller steps alone

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ppo.params import ResolvedParams
+from ppo.settings import ResolvedParams
 
 ON, OFF, NONE = "on", "off", "-"
 

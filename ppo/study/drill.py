@@ -24,7 +24,7 @@ from rich.console import Console
 
 from ppo import checkpoint
 from ppo.files.folder import RunFolder
-from ppo.params import Params
+from ppo.settings import Params
 from ppo.study import curves
 from ppo.study.broken_envs import BROKEN_AT_STEP
 from ppo.study.command import RUN_ATARI

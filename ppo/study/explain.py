@@ -11,7 +11,7 @@ from pathlib import Path
 from ppo import falls, health
 from ppo.falls import Fall
 from ppo.files.folder import RunFolder
-from ppo.params import RunSettings
+from ppo.settings import RunSettings
 from ppo.study import history, signs
 from ppo.study.history import Row
 from ppo.study.signs import BEFORE, Cause, Departure

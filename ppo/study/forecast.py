@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from ppo.params import ResolvedParams
+from ppo.settings import ResolvedParams
 from ppo.study.probe import Probe, Row
 
 DIAGNOSED, EVALUATED = "trunk/value_share", "eval/mean_ep_length"

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
-from ppo.params import OPEN, Params, ParamsError, load
+from ppo.params import ParamsError, load
+from ppo.settings import OPEN, Params
 
 Thing = TypeVar("Thing", bound=Hashable)
 

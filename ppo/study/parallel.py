@@ -9,8 +9,9 @@ from typing import TypeVar
 from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.files.folder import RunFolder
-from ppo.params import Params, ParamsError
+from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode
+from ppo.settings import Params
 from ppo.study import curves
 from ppo.study.command import RUN_ATARI, Children, on_stop
 from ppo.study.grid import Run

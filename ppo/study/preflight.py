@@ -9,9 +9,9 @@ from ppo.envs import catalog
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError
-from ppo.params import Params, ResolvedParams
 from ppo.play import render
 from ppo.resolve import resolved
+from ppo.settings import Params, ResolvedParams
 from ppo.study import sheet
 from ppo.study.details import details
 from ppo.study.forecast import Forecast, forecast, times

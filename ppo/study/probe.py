@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from ppo import checkpoint
 from ppo.files.folder import RunFolder
-from ppo.params import ResolvedParams
 from ppo.process.exit_codes import ExitCode
+from ppo.settings import ResolvedParams
 from ppo.study.command import RUN_ATARI, on_stop
 
 # It is enough after so many iterations and so many seconds since the first one ended.

@@ -12,7 +12,7 @@ import numpy as np
 
 from ppo import health
 from ppo.files.folder import write_whole
-from ppo.params import Params
+from ppo.settings import Params
 from ppo.study.story import SCORE, Story, commands, story, videos
 
 REPORT = "report.html"

@@ -12,7 +12,7 @@ from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Reset
 from ppo.envs.vector import EnvVector
 from ppo.files.folder import write_whole
-from ppo.params import ResolvedParams
+from ppo.settings import ResolvedParams
 
 SHOWN_STEPS = (10, 40, 120)
 HEIGHT, GAP, HEAD = 420, 16, 40

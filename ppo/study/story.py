@@ -11,7 +11,8 @@ from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, check_run
-from ppo.params import Params, load
+from ppo.params import load
+from ppo.settings import Params
 from ppo.study import history
 from ppo.study.explain import explain
 from ppo.study.history import Row

@@ -5,9 +5,10 @@ import signal
 
 import pytest
 
-from ppo.params import Params, ParamsError, of_workers
+from ppo.params import ParamsError, of_workers
 from ppo.process.cluster import ClusterError, Place, place
 from ppo.process.exit_codes import ExitCode
+from ppo.settings import Params
 from ppo.study.workers import configurations, outcome
 
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}

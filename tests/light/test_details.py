@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo.params import Params
+from ppo.settings import Params
 from ppo.study.details import NONE, OFF, ON, details
 
 ROOT = Path(__file__).resolve().parents[2]

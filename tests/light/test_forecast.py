@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppo.params import Params
+from ppo.settings import Params
 from ppo.study.forecast import DIAGNOSED, EVALUATED, forecast
 from ppo.study.probe import Probe
 

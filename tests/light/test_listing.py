@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from ppo import listing, params
+from ppo import described, listing
 from ppo.files import scalars
 
 
@@ -15,12 +15,12 @@ def shown(text: str, entries: list, width: int, terminal: bool) -> str:
 
 
 def test_a_pipe_has_the_lines_and_nothing_else():
-    lines = params.describe()
-    assert shown(lines, params.entries(), 80, terminal=False) == lines
+    lines = described.text()
+    assert shown(lines, described.entries(), 80, terminal=False) == lines
 
 
 def test_a_terminal_of_80_columns_has_every_name_whole_and_no_longer_line():
-    for entries in (params.entries(), scalars.entries()):
+    for entries in (described.entries(), scalars.entries()):
         out = io.StringIO()
         listing.show("", entries, Console(file=out, force_terminal=True, width=80, no_color=True))
         plain = Console(file=io.StringIO(), width=80)

@@ -34,7 +34,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from ppo.files.log import Log, RunningMeans, UnknownScalar, cut
 from ppo.files.scalars import metric_of, tags
-from ppo.params import Params
+from ppo.settings import Params
 
 SCORE, LOSS, SPEED = "rollout/ep_rew_mean", "train/loss", "time/fps"
 SHOWN = (SCORE, LOSS, SPEED)

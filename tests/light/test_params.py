@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ppo import elsewhere
-from ppo.params import GROUPS, Params, ParamsError, ResolvedParams, describe, load, of_game
+from ppo import described, elsewhere
+from ppo.params import ParamsError, load, of_game
+from ppo.settings import GROUPS, Params, ResolvedParams
 
 QUICK = settings(
     max_examples=150,
@@ -566,7 +567,7 @@ def test_example_file_of_the_readme_is_sound():
 
 
 def test_description_has_one_line_a_key_in_the_order_of_the_groups():
-    keys = [line.split("\t")[0] for line in describe().splitlines()]
+    keys = [line.split("\t")[0] for line in described.text().splitlines()]
     assert len(keys) == len(set(keys))
     assert set(keys) == set(Params.model_fields)
     grouped = [key for group in GROUPS for key in group.__dict__["__pydantic_fields__"]]
@@ -574,7 +575,7 @@ def test_description_has_one_line_a_key_in_the_order_of_the_groups():
 
 
 def test_line_of_the_description_has_type_range_default_and_meaning():
-    lines = {line.split("\t")[0]: line.split("\t")[1:] for line in describe().splitlines()}
+    lines = {line.split("\t")[0]: line.split("\t")[1:] for line in described.text().splitlines()}
     assert all(len(rest) == 3 and all(rest) for rest in lines.values())
     assert lines["num_envs"][:2] == ["int, at least 1, at most 1024", "8"]
     assert lines["target_kl"][:2] == ["float, above 0, or null", "null"]
@@ -583,7 +584,7 @@ def test_line_of_the_description_has_type_range_default_and_meaning():
 
 
 def test_markdown_description_has_a_row_for_every_key():
-    text = describe(markdown=True)
+    text = described.text(markdown=True)
     for key in Params.model_fields:
         assert text.count(f"| `{key}` |") == 1
 

@@ -15,7 +15,7 @@ import pytest
 
 import run_atari
 from ppo.files import video
-from ppo.params import Params
+from ppo.settings import Params
 from ppo.study import card, report
 from ppo.study.story import story
 from tests.light.test_explain import fork, log, written

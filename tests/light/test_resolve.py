@@ -3,8 +3,8 @@
 import pytest
 
 from ppo import resolve
-from ppo.params import Params
 from ppo.process import device
+from ppo.settings import Params
 
 
 @pytest.mark.parametrize(

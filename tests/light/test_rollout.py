@@ -8,11 +8,11 @@ import pytest
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset, Transition
 from ppo.envs.vector import vectors as begun
-from ppo.params import Params, ResolvedParams
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
 from ppo.rollout import Collector, Rollout
+from ppo.settings import Params, ResolvedParams
 from tests.policies import Acting, zeros_beside
 
 CARTPOLE = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=0, threads=1))

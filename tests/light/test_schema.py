@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo import presets
-from ppo.params import GROUPS, Params, ParamsError, load
+from ppo.params import ParamsError, load
 from ppo.schema import describe, schema
+from ppo.settings import GROUPS, Params
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = schema()

@@ -14,7 +14,7 @@ from docs.browser import BrowserError
 from ppo.files.folder import FolderError
 from ppo.files.log import Log
 from ppo.files.scalars import tags
-from ppo.params import Params
+from ppo.settings import Params
 from ppo.study import board
 
 # It answers every message, and gives as each picture what it was told before.

@@ -17,8 +17,9 @@ ROOT = Path(__file__).parents[2]
 # From the bottom up; a name is a module or a wing, whose own ranks stand in WINGS.
 RANKS = (
     "elsewhere listing presets",
-    "params advantages losses falls outcomes distribution process",
-    "files schedules schema",
+    "settings advantages losses falls outcomes distribution process",
+    "files schedules schema described",
+    "params",
     "envs model checkpoint objective optimizer flight health collectives",
     "policy portable update diagnostics resolve tally exchange",
     "rollout",
@@ -80,6 +81,7 @@ FILES = {"pathlib", "os", "io", "shutil", "tempfile", "ppo.files"}
 AROUND = {"ppo.runs", "ppo.play", "ppo.study"}
 # What a module, or every module of a wing, must never know: the column of the design.
 FORBIDDEN = {
+    "settings": NETWORKS | GAMES | FILES,
     "params": NETWORKS | GAMES,
     "advantages": NETWORKS | GAMES | FILES | AROUND,
     "falls": NETWORKS | GAMES | FILES | AROUND,

@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from ppo.envs.episode import Episode, Reset
-from ppo.params import Params
 from ppo.play import summary
 from ppo.play.evaluate import Evaluation
+from ppo.settings import Params
 
 PONG = Params(env_id="PongNoFrameskip-v4").resolved(1, 1, 0.0, "float32")
 

@@ -12,8 +12,8 @@ import pytest
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due, SessionFacts
 from ppo.files.folder import RunFolder
-from ppo.params import Params
 from ppo.process.exit_codes import ExitCode
+from ppo.settings import Params
 from ppo.study import sweep
 from ppo.study.command import Children
 

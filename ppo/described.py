@@ -1,0 +1,85 @@
+"""The settings in words: type, range, default and meaning of each."""
+
+import json
+import typing
+from typing import Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from ppo.settings import GROUPS, Params
+
+
+class Form(NamedTuple):
+    """A setting's type, without None; its limits; and whether it may be null."""
+
+    type: Any
+    limits: list[Any]
+    nullable: bool
+
+
+def form_of(key: str) -> Form:
+    """That of a setting."""
+    field = Params.model_fields[key]
+    annotation: Any = field.annotation
+    limits = list(field.metadata)
+    nullable = type(None) in typing.get_args(annotation)
+    if nullable:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) is Annotated:
+        annotation, *inner = typing.get_args(annotation)
+        limits += inner
+    return Form(annotation, limits, nullable)
+
+
+def type_and_range(key: str) -> str:
+    """A setting's type and range: "float, above 0, at most 1, or null"."""
+    annotation, limits, nullable = form_of(key)
+    if typing.get_origin(annotation) is Literal:
+        words = [" or ".join(json.dumps(choice) for choice in typing.get_args(annotation))]
+    else:
+        words = [_TYPE_NAMES[annotation]]
+    words += [_bound(limit) for limit in limits if isinstance(limit, Ge | Gt | Le | Lt)]
+    return ", ".join(words) + (", or null" if nullable else "")
+
+
+_TYPE_NAMES = {int: "int", float: "float", str: "string", bool: "true or false"}
+
+
+def _bound(limit: Any) -> str:
+    word, value = {
+        Ge: ("at least", "ge"),
+        Gt: ("above", "gt"),
+        Le: ("at most", "le"),
+        Lt: ("below", "lt"),
+    }[type(limit)]
+    return f"{word} {getattr(limit, value):,}".replace(",", "")
+
+
+def default_of(key: str) -> str:
+    """A setting's default, as JSON."""
+    return json.dumps(Params.model_fields[key].default)
+
+
+def text(markdown: bool = False) -> str:
+    """Every setting with type, range, default and meaning: one line a key, or Markdown tables."""
+    lines: list[str] = []
+    for group in GROUPS:
+        rows = [
+            (key, type_and_range(key), default_of(key), str(field.description))
+            for key, field in group.model_fields.items()
+        ]
+        if markdown:
+            lines += ["", f"## {group.__doc__}", "", "| key | type and range | default | meaning |"]
+            lines += ["| --- | --- | --- | --- |"]
+            lines += [f"| `{k}` | {t} | `{d}` | {m} |" for k, t, d, m in rows]
+        else:
+            lines += ["\t".join(row) for row in rows]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def entries() -> list[tuple[str, str, str]]:
+    """Every setting: its key, its meaning, and its default, type and range."""
+    return [
+        (key, str(field.description), f"default {default_of(key)}; {type_and_range(key)}")
+        for key, field in Params.model_fields.items()
+    ]
