@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import run_atari
 from ppo import params, presets
+from ppo.options import parse
 from ppo.process.cluster import Place, place
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "cluster"
@@ -33,7 +33,7 @@ def understood(arguments: list[str]) -> None:
     """The command takes the arguments, and their settings fit four workers."""
     script, *rest = arguments
     assert script == "run_atari.py"
-    options = run_atari._parse(rest)
+    options = parse(rest, None)
     if not options.resume:
         params.load(presets.find(options.pfile), [*options.set, "workers=4"])
 

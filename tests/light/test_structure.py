@@ -21,7 +21,7 @@ RANKS = (
     "files schedules schema described",
     "params",
     "envs model checkpoint objective optimizer flight health collectives",
-    "policy portable update diagnostics resolve tally exchange",
+    "policy portable update diagnostics resolve tally exchange options",
     "rollout",
     "trainer",
     "play",
