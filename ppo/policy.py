@@ -52,7 +52,7 @@ class Policy:
 
     def choosing(self, choice: Choice) -> "Policy":
         """The same network, with actions chosen in this way."""
-        return Policy(self.network, self._shards, choice)
+        return self if choice == self.choice else Policy(self.network, self._shards, choice)
 
     def prepare(self) -> None:
         """Take over the network's weights as they are now."""
