@@ -18,7 +18,6 @@ the numbers mean.
 """
 
 import argparse
-import datetime
 import itertools
 import os
 import signal
@@ -175,8 +174,7 @@ def write(options: argparse.Namespace) -> None:
     logdir, page = options.logdir, options.page
     results, missing = read(logdir)
     if options.results:
-        today = datetime.date.today().isoformat()
-        results = games_store.add(options.results, results, options.machine, today)
+        results = games_store.add(options.results, results, options.machine)
     found = games_table.tables(results)
     text = games_table.markdown(found, missing) or "There is no run yet."
     print(text, flush=True)

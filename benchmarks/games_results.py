@@ -1,6 +1,7 @@
 """The runs of ``benchmarks.games``: the names of their folders, and what their files say."""
 
 import csv
+import datetime
 import json
 import re
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run and the scores of its evaluation, by policy; machine and date where they were
-    noted (see games_store.py).
+    """A finished run, the day of its evaluation and the scores of it, by policy; and what it was
+    made on, where that was noted (see games_store.py).
     """
 
     settings: str
@@ -37,8 +38,8 @@ class Result:
     steps: int
     minutes: float
     scores: dict[str, list[float]]
+    date: str
     machine: str = ""
-    date: str = ""
 
     def normalized(self, score: float) -> float | None:
         """The score where random play is 0 and a human 1; None if the game has no such scores."""
@@ -97,8 +98,17 @@ def read_run(folder: Path) -> Result | None:
     scores = {str(name): [*map(float, line["scores"])] for name, line in found.items()}
     game, seed = run["game"], int(run["seed"])
     env_id = _env_id(folder) or env_of(game)
+    date = datetime.date.fromtimestamp(RunFolder(folder).evaluations.stat().st_mtime)
     return Result(
-        settings["settings"], total_steps, game, env_id, seed, max(steps), seconds / 60, scores
+        settings["settings"],
+        total_steps,
+        game,
+        env_id,
+        seed,
+        max(steps),
+        seconds / 60,
+        scores,
+        date.isoformat(),
     )
 
 

@@ -10,7 +10,9 @@ from ppo.files.folder import write_whole
 
 
 def faults(path: Path) -> list[str]:
-    """Why the file cannot be read, if it cannot; one that is not there has no runs yet."""
+    """Why the file cannot be used; one that is not there has no runs yet."""
+    if not path.parent.is_dir():
+        return [f"--results={path}: there is no folder {path.parent}; make it first"]
     try:
         load(path)
     except OSError as error:
@@ -27,13 +29,13 @@ def load(path: Path) -> list[Result]:
     return [Result(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
-def add(path: Path, results: Iterable[Result], machine: str, date: str) -> list[Result]:
-    """Add runs to the file and return all that it then has. A run that is there stays as it was
-    noted: its machine and date are those of its first time.
+def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:
+    """Add runs of a machine to the file and return all that it then has. A run that is there stays
+    as it was noted.
     """
     runs = {identity(result): result for result in load(path)}
     for result in results:
-        noted = dataclasses.replace(result, machine=machine, date=date)
+        noted = dataclasses.replace(result, machine=machine)
         runs.setdefault(identity(result), noted)
     found = [runs[key] for key in sorted(runs)]
     lines = [json.dumps(dataclasses.asdict(result)) for result in found]

@@ -3,7 +3,8 @@ r"""How much of an evaluation's time do its games and its network need?
     python -m benchmarks.judging --logdir=pretrained/pong --games=30
 
 Evaluates both policies, as ``--evaluate`` does, and prints a JSON line: the steps per second of
-whole games, those that emulators and forward pass allow, each measured alone, and the share.
+whole games, those that emulators and forward pass (of the sampled policy) allow, each measured
+alone, and the share.
 Timings drift with the machine, so both are measured in turn, every 100 steps of the evaluation,
 which stands still meanwhile. Its start, with the building of the games and of the graph, counts;
 that of the program does not.
@@ -11,7 +12,6 @@ that of the program does not.
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,12 +85,12 @@ def main() -> None:
     options = parser.parse_args()
 
     from ppo.play.agent import load_agent
-    from ppo.play.evaluate import evaluate_each
+    from ppo.play.evaluate import envs_for, evaluate_each
     from ppo.play.games import POLICIES
 
     agent = load_agent(RunFolder(options.logdir))
     policies = [agent.choosing(choice).policy for choice in POLICIES["both"]]
-    num_envs = math.ceil(options.games / math.ceil(options.games / agent.params.num_envs))
+    num_envs = envs_for(options.games, agent.params.num_envs)
     alone = Alone(agent, num_envs)
     began = time.perf_counter()
     done = evaluate_each(policies, agent.params, options.games, agent.step, alone)

@@ -180,8 +180,8 @@ class NetworkSettings(_Group):
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         "auto",
         description="what the trunk computes in; weights and heads are float32 either way; auto: "
-        "bfloat16 for pictures on a processor that computes in it, else float32; it is chosen when "
-        "the run begins",
+        "bfloat16 for pictures on a processor that computes in it, without an NVIDIA GPU, else "
+        "float32; it is chosen when the run begins",
     )
 
 

@@ -1,18 +1,20 @@
 import signal
-import sys
+from pathlib import Path
 
 import pytest
 
 from ppo.process.device import set_environment, start_tensorflow
+
+LIGHT = Path(__file__).with_name("light")
 
 # Before any test imports TensorFlow.
 set_environment()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _tensorflow():
+def _tensorflow(request):
     """Unless only tests are run that do without it."""
-    if "tensorflow" in sys.modules:
+    if any(LIGHT not in item.path.parents for item in request.session.items):
         start_tensorflow(threads=2)
 
 

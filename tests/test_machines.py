@@ -1,4 +1,4 @@
-"""A sweep of twelve runs over the machines of a real Ray cluster, one of which dies."""
+"""Sweeps over the machines of a real Ray cluster, which die, and which may not share a folder."""
 
 import json
 import os

@@ -118,9 +118,8 @@ def evaluate_each(
     step: int,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[Evaluation]:
-    """``evaluate`` for each policy, with emulators that are built once: 15 take a second."""
-    games_in_a_row = math.ceil(num_games / params.num_envs)
-    num_envs = math.ceil(num_games / games_in_a_row)  # no more: an idle env costs as much
+    """``evaluate`` for each policy, with emulators that are built only once."""
+    num_envs = envs_for(num_games, params.num_envs)
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
     vector = envs_of(params, num_envs, interrupted)
     found = []
@@ -131,6 +130,14 @@ def evaluate_each(
     finally:
         vector.close()
     return found
+
+
+def envs_for(num_games: int, at_most: int) -> int:
+    """How many envs play so many games: no more than shorten it, since an idle one costs as much
+    time as one that plays.
+    """
+    games_in_a_row = math.ceil(num_games / at_most)
+    return math.ceil(num_games / games_in_a_row)
 
 
 def envs_of(

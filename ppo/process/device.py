@@ -46,7 +46,7 @@ def processor_has_bfloat16() -> bool:
 
 
 def has_gpu_driver() -> bool:
-    """Whether TensorFlow may compute on a GPU, as far as it can be known before its import."""
+    """Whether there is an NVIDIA GPU's driver, which is known before TensorFlow is imported."""
     return GPU_DRIVER.exists()
 
 

@@ -31,7 +31,7 @@ class Interrupted(Exception):
 
 class StopRequest:
     """While the context lasts, the first of STOPS sets a flag; a second ends the process, unless it
-    comes within REPEAT_SECONDS of the first, and so belongs to the same request.
+    is read within REPEAT_SECONDS of the first, and so belongs to the same request.
 
     ``last_resort`` is called, from a thread, if the context still lasts GRACE_SECONDS after the
     first; by default it ends the process, which has nothing to save yet. If the process still

@@ -42,8 +42,8 @@ def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
 class Children:
     """Processes that are stopped together.
 
-    Each has a process group of its own, since the Ctrl-C of a terminal goes to all of a group,
-    and a run that gets two signals ends without saving.
+    Each has a process group of its own, since the Ctrl-C of a terminal goes to all of a group, and
+    a run that gets a second signal a little later ends without saving.
     """
 
     def __init__(self) -> None:

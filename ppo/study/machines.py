@@ -1,10 +1,11 @@
 """Runs on the machines of a Ray cluster (https://docs.ray.io), each a task with its cores reserved.
 
 All machines have this package. Those that do not see the sweep's folder work on a copy of their
-run's part of it, and send back what changes. If a machine is lost, its runs go on elsewhere from
-their newest checkpoints. Ray is optional: ``pip install .[cluster]``.
+run's files, and send back what changes. If a machine is lost, its runs go on elsewhere from their
+newest checkpoints. Ray is optional: ``pip install .[cluster]``.
 """
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ from typing import IO, Any
 
 from ppo.process.exit_codes import ExitCode
 from ppo.study.command import RUN_ATARI, Children, with_parent
-from ppo.study.desk import Copy, Desk
+from ppo.study.folder_host import FolderHost, Loan, LocalCopy, Paths
 from ppo.study.grid import Run
 from ppo.study.parallel import Call, say
 
@@ -45,7 +46,7 @@ class Cluster(Children):
         import ray
 
         super().__init__()
-        self._folder, self._settings = folder, settings.relative_to(folder)
+        self._folder, self._settings = folder, str(settings.relative_to(folder))
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False)
         except ConnectionError as error:
@@ -54,65 +55,82 @@ class Cluster(Children):
             ray.get_runtime_context().get_node_id(), soft=False
         )
         # Many tasks wait for its answers, and one may send a large file.
-        actor = ray.remote(num_cpus=0, max_concurrency=100, scheduling_strategy=here)(Desk)
-        self._desk = actor.remote(folder)
+        actor = ray.remote(num_cpus=0, max_concurrency=100, scheduling_strategy=here)(FolderHost)
+        self._host = actor.remote(folder)
         self._task = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=0)(run_here)
 
     def stop(self, *_: object) -> None:
         """Have all that run asked to stop, and start no other: a handler for ``on_stop``."""
         self.stopped = True
-        self._desk.stop.remote()
+        self._host.stop.remote()
 
     def call(self, command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
-        """As ``Children.call``, of the command alone, whose first argument is the run's folder.
-        Raises MachineLost.
+        """As ``Children.call``, of the command alone, whose output goes to the run's log, beside
+        its folder. Raises MachineLost, and OSError for what went wrong there.
         """
         import ray
-        from ray.exceptions import NodeDiedError, WorkerCrashedError
+        from ray import exceptions
 
         if self.stopped:
             return ExitCode.STOPPED
         arguments = [str(part) for part in command[len(RUN_ATARI) :]]
         log = Path(stdout.name).relative_to(self._folder)
-        paths = [str(log), str(log.with_suffix("")), str(self._settings)]
+        paths = Paths(str(log), str(log.with_suffix("")), self._settings)
+        lost = (
+            exceptions.NodeDiedError,
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+        )
         try:
-            return ray.get(self._task.remote(arguments, self._folder, paths, Asked(self._desk)))
-        except (NodeDiedError, WorkerCrashedError) as error:
+            task = self._task.remote(arguments, self._folder, paths, RemoteHost(self._host))
+            return ray.get(task)
+        except lost as error:
             if self.stopped:
                 return ExitCode.STOPPED
             raise MachineLost from error
+        except exceptions.RayError as error:
+            raise OSError(str(getattr(error, "cause", None) or error)) from error
 
     def close(self) -> None:
         """Leave the cluster."""
         import ray
 
-        ray.get(self._desk.close.remote())
-        ray.shutdown()
+        try:
+            ray.get(self._host.close.remote())
+        finally:
+            ray.shutdown()
 
 
-class Asked:
-    """The desk as another machine has it: each call waits for the answer."""
+class RemoteHost:
+    """The host of the folder as another machine has it: each call waits for the answer."""
 
-    def __init__(self, desk: Any):
-        self._desk = desk
+    def __init__(self, host: Any):
+        self._host = host
 
-    def marker(self) -> Path:
-        """As ``Desk.marker``, and so the others."""
+    def marker(self) -> str:
+        """``FolderHost.marker``."""
         return self._answer("marker")
 
     def stopped(self) -> bool:
+        """``FolderHost.stopped``."""
         return self._answer("stopped")
 
-    def lend(self, paths: Sequence[str]) -> dict[str, bytes]:
+    def lend(self, paths: Paths) -> Loan:
+        """``FolderHost.lend``."""
         return self._answer("lend", paths)
 
-    def take(self, files: dict[str, bytes], paths: Sequence[str], kept: Sequence[str]) -> None:
-        self._answer("take", files, paths, kept)
+    def store(self, number: int, paths: Paths, files: dict[str, bytes], gone: list[str]) -> None:
+        """``FolderHost.store``."""
+        self._answer("store", number, paths, files, gone)
+
+    def release(self, number: int, paths: Paths) -> None:
+        """``FolderHost.release``."""
+        self._answer("release", number, paths)
 
     def _answer(self, method: str, *arguments: object) -> Any:
         import ray
 
-        return ray.get(getattr(self._desk, method).remote(*arguments))
+        return ray.get(getattr(self._host, method).remote(*arguments))
 
 
 def outlasting(go: Callable[[Run, Call], int]) -> Callable[[Run, Call], int]:
@@ -130,29 +148,48 @@ def outlasting(go: Callable[[Run, Call], int]) -> Callable[[Run, Call], int]:
 
 
 def run_here(
-    arguments: Sequence[str], folder: Path, paths: Sequence[str], desk: Desk | Asked
+    arguments: Sequence[str], folder: Path, paths: Paths, host: FolderHost | RemoteHost
 ) -> int:
-    """Run the command on this machine until it ends, or until the desk says stop; returns its exit
-    code. The run's log, its folder and its params file are the ``paths`` in the sweep's ``folder``;
-    where this machine does not see that, a copy takes its place.
+    """Run the command on this machine until it ends, or until the host says stop; returns its exit
+    code. ``paths`` are those of the run in the sweep's ``folder``; where this machine does not see
+    that, a copy takes its place. Raises OSError and FolderError.
     """
-    if desk.marker().exists():
-        return _run(arguments, folder / paths[0], desk, lambda: None)
-    with tempfile.TemporaryDirectory(prefix="ppo-sweep-") as place:
-        copy = Copy(Path(place), paths, desk.lend(paths))
+    if host.stopped():
+        return ExitCode.STOPPED
+    if os.path.exists(host.marker()):
+        return _run(arguments, folder / paths.log, host, lambda: None)
+    loan = host.lend(paths)
+    try:
+        with tempfile.TemporaryDirectory(prefix="ppo-sweep-") as place:
+            copy = LocalCopy(Path(place), paths, loan.files)
 
-        def send() -> None:
-            files, all_names = copy.changed()
-            desk.take(files, paths, all_names)
+            def send() -> None:
+                host.store(loan.number, paths, *copy.changed())
 
-        there = [part.replace(str(folder), place) for part in arguments]
-        code = _run(there, Path(place, paths[0]), desk, send)
-        send()
+            there = [_moved(part, folder, Path(place)) for part in arguments]
+            code = _run(there, Path(place, paths.log), host, send)
+            send()
+    finally:
+        host.release(loan.number, paths)
     return code
 
 
-def _run(arguments: Sequence[str], log: Path, desk: Desk | Asked, send: Callable[[], None]) -> int:
-    """Run the command to its end, and ``send`` what there is every few seconds."""
+def _moved(argument: str, folder: Path, place: Path) -> str:
+    """An argument that is an option with a path in the folder, with that path in the place."""
+    option, equals, value = argument.partition("=")
+    inside = option.startswith("--") and equals and Path(value).is_relative_to(folder)
+    return f"{option}={place / Path(value).relative_to(folder)}" if inside else argument
+
+
+def _run(
+    arguments: Sequence[str],
+    log: Path,
+    host: FolderHost | RemoteHost,
+    send: Callable[[], None],
+) -> int:
+    """Run the command to its end, and ``send`` what there is every few seconds. It does not outlive
+    this call.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a") as out:
         process = subprocess.Popen(
@@ -164,14 +201,25 @@ def _run(arguments: Sequence[str], log: Path, desk: Desk | Asked, send: Callable
             # Where Ray is gone, the run must not go on beside the one that takes its place.
             preexec_fn=with_parent(signal.SIGKILL),
         )
-        sent = time.monotonic()
-        while process.poll() is None:
-            if desk.stopped():
-                process.terminate()  # it saves
+        try:
+            _wait(process, host, send)
+        finally:
+            if process.poll() is None:
+                process.kill()
                 process.wait()
-            elif time.monotonic() > sent + SEND_SECONDS:
-                send()
-                sent = time.monotonic()
-            else:
-                time.sleep(POLL_SECONDS)
     return process.returncode
+
+
+def _wait(
+    process: subprocess.Popen, host: FolderHost | RemoteHost, send: Callable[[], None]
+) -> None:
+    sent = time.monotonic()
+    while process.poll() is None:
+        if host.stopped():
+            process.terminate()  # it saves
+            process.wait()
+        elif time.monotonic() > sent + SEND_SECONDS:
+            send()
+            sent = time.monotonic()
+        else:
+            time.sleep(POLL_SECONDS)

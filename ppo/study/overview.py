@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,9 @@ from ppo.study.grid import Run
 
 REFRESHES_PER_SECOND = 0.5
 ROW_BYTES = 16_384  # of a log; a row has about a tenth
+# After the name of the run: titles and widths, which keep their place beside a long name.
+COLUMNS = {"seed": 4, "step": 10, "of": 10, "score": 7, "steps/s": 7, "left": 8}
+OTHER_LINES = 4  # of a terminal, beside those of the runs
 
 
 class Overview:
@@ -32,13 +36,14 @@ class Overview:
         self.ended = self.failed = 0
         self._lock = threading.Lock()
         self._under_way: dict[Path, Run] = {}
-        console = console or Console()
+        self._console = console = console or Console()
         self._live = (
             Live(
                 get_renderable=self.table,
                 console=console,
                 refresh_per_second=REFRESHES_PER_SECOND,
                 transient=True,
+                redirect_stderr=sys.stderr.isatty(),
             )
             if console.is_terminal
             else None
@@ -54,7 +59,7 @@ class Overview:
             self._live.stop()
 
     @contextmanager
-    def of(self, run: Run) -> Iterator[None]:
+    def under_way(self, run: Run) -> Iterator[None]:
         """While the context lasts, the run is under way."""
         self._under_way[run.folder] = run
         try:
@@ -62,39 +67,45 @@ class Overview:
         finally:
             del self._under_way[run.folder]
 
-    def count(self, failed: bool) -> None:
+    def count_end(self, failed: bool) -> None:
         """A run has ended, well or not."""
         with self._lock:
             self.ended += 1
             self.failed += failed
 
     def table(self) -> Group:
-        """What is shown."""
-        table = Table(box=None, padding=(0, 2), pad_edge=False)
-        table.add_column("run", overflow="ellipsis", no_wrap=True)
-        for title in ("step", "of", "score", "steps/s", "left"):
-            table.add_column(title, justify="right", no_wrap=True)
+        """What is shown: how many have ended, and as many of those under way as there are lines."""
         under_way = list(self._under_way.values())
-        for run in under_way:
-            table.add_row(Text(run.name), *_cells(run))
-        waiting = self.runs - self.ended - len(under_way)
-        said = f"{self.ended} of {self.runs} runs have ended, {waiting} wait"
-        if self.failed:
-            said += f", {self.failed} failed"
-        return Group(table, Text(said))
+        rows = under_way[: max(1, self._console.height - OTHER_LINES)]
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column("run")  # the only column that gives way
+        for title, width in COLUMNS.items():
+            table.add_column(title, justify="right", no_wrap=True, min_width=width)
+        for run in rows:
+            name = Text(run.variant, no_wrap=True, overflow="ellipsis")
+            table.add_row(name, str(run.seed), *_cells(run))
+        parts: list[RenderableType] = [Text(self._said(len(under_way))), table]
+        if len(rows) < len(under_way):
+            parts.append(Text(f"and {len(under_way) - len(rows)} more"))
+        return Group(*parts)
+
+    def _said(self, under_way: int) -> str:
+        waiting = self.runs - self.ended - under_way
+        failed = f", {self.failed} of them not well" if self.failed else ""
+        return f"{self.ended} of {self.runs} runs have ended{failed}; {waiting} wait"
 
 
 def _cells(run: Run) -> list[str]:
     """How a run stands, by its files; a dash where they do not say."""
-    folder, row = RunFolder(run.folder), {}
+    folder = RunFolder(run.folder)
     try:
         total = int(json.loads(folder.params.read_text())["total_steps"])
         row = last_row(folder.progress)
         step, rate = int(row["step"]), float(row["time/fps"])
         left = timedelta(seconds=round(max(0, total - step) / rate))
         score = f"{float(row[SCORE]):.2f}" if row[SCORE] else "-"
-    except (OSError, KeyError, ValueError, ZeroDivisionError):
-        return ["-"] * 5
+    except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError, csv.Error):
+        return ["-"] * (len(COLUMNS) - 1)
     return [f"{step:,}", f"{total:,}", score, f"{rate:.0f}", str(left)]
 
 

@@ -36,9 +36,9 @@ def run_all(
     overview = Overview(runs)
 
     def outcome(run: OneRun) -> str:
-        with overview.of(run):
+        with overview.under_way(run):
             said = _outcome(run, children, done, go)
-        overview.count(bool(said))
+        overview.count_end(bool(said))
         return said
 
     with on_stop(children.stop), overview, ThreadPoolExecutor(workers) as pool:

@@ -7,7 +7,7 @@
 
 Every combination of the values, the variants and the seeds is a run in its own process and
 folder. Called again, a sweep resumes where it was interrupted. With ``--cluster`` the runs go to
-the machines of a Ray cluster; what those do that do not share the folder is brought back.
+the machines of a Ray cluster; those that do not share the folder send their results back.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
+from ppo.resolve import resolved
 from ppo.study import curves, machines
 from ppo.study.command import Children, on_stop
 from ppo.study.curves import Curve, CurveError
@@ -166,10 +167,18 @@ def _plan(options: argparse.Namespace) -> Plan:
     workers, cores = _number(options.workers), _number(options.cores)
     if options.cluster is None:
         return Plan(logdir, pfile, runs, workers, shown)
-    shared = logdir / "settings.json"  # the params file, where other machines get it
-    write_whole(shared, pfile.read_bytes())
+    shared = logdir / "settings.json"
+    write_whole(shared, _of_all_machines(pfile))
     workers = workers if options.workers else len(runs)
     return Plan(logdir, shared, runs, workers, shown, options.cluster, cores, options.gpu)
+
+
+def _of_all_machines(pfile: Path) -> bytes:
+    """The params file with the precision of this machine, lest runs that are averaged differ in
+    it."""
+    given = load(pfile)
+    chosen = {"precision": resolved(given).precision}
+    return json.dumps(given.model_dump(exclude_unset=True) | chosen, indent=2).encode()
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:

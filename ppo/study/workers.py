@@ -66,8 +66,8 @@ class Launch:
 
 class _Team:
     """The processes of one start. Each has a session of its own, since the Ctrl-C of a terminal
-    goes to all of a group, and a run that gets two signals ends without saving; if the starter
-    dies, they are asked to stop.
+    goes to all of a group, and a run that gets a second signal a little later ends without
+    saving; if the starter dies, they are asked to stop.
     """
 
     def __init__(self, logdir: Path, arguments: Sequence[str], workers: int, open_files: ExitStack):

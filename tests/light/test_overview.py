@@ -1,6 +1,7 @@
 """The table of runs side by side."""
 
 import json
+from contextlib import ExitStack
 
 import pytest
 from rich.console import Console
@@ -22,28 +23,58 @@ def run_at(folder, name: str, step: int, score: str = "1.5") -> Run:
     return run
 
 
-def shown(overview: Overview) -> str:
-    console = Console(width=100)
+def shown(overview: Overview, console: Console) -> list[str]:
+    """The lines, with single spaces."""
     with console.capture() as capture:
         console.print(overview.table())
-    return capture.get()
+    return [" ".join(line.split()) for line in capture.get().splitlines()]
 
 
 def test_table_has_the_runs_under_way_and_counts_the_others(tmp_path):
     runs = [run_at(tmp_path, "one", 4_000), run_at(tmp_path, "two", 5_000, score="")]
     new = Run("new", 1, (), tmp_path / "new")
-    overview = Overview([*runs, new, new, new, new])
-    with overview.of(runs[0]), overview.of(runs[1]), overview.of(new):
-        overview.count(False)
-        overview.count(True)
-        lines = [line.split() for line in shown(overview).splitlines()]
-    assert lines[1:4] == [
-        ["one,", "seed", "1", "4,000", "10,000", "1.50", "500", "0:00:12"],
-        ["two,", "seed", "1", "5,000", "10,000", "-", "500", "0:00:10"],
-        ["new,", "seed", "1", "-", "-", "-", "-", "-"],
+    broken = run_at(tmp_path, "broken", 4_000)
+    RunFolder(broken.folder).params.write_text("[]")
+    console = Console(width=80, height=24)
+    overview = Overview([*runs, new, broken, new, new, new], console)
+    contexts = ExitStack()
+    for run in (*runs, new, broken):
+        contexts.enter_context(overview.under_way(run))
+    with contexts:
+        overview.count_end(False)
+        overview.count_end(True)
+        lines = shown(overview, console)
+    assert lines == [
+        "2 of 7 runs have ended, 1 of them not well; 1 wait",
+        "run seed step of score steps/s left",
+        "one 1 4,000 10,000 1.50 500 0:00:12",
+        "two 1 5,000 10,000 - 500 0:00:10",
+        "new 1 - - - - -",
+        "broken 1 - - - - -",
     ]
-    assert " ".join(lines[4]) == "2 of 6 runs have ended, 1 wait, 1 failed"
-    assert "one" not in shown(overview)
+    assert "one" not in " ".join(shown(overview, console))
+
+
+def test_numbers_keep_their_place_beside_a_long_name(tmp_path):
+    name = "learning_rate=0.00025, clip_range=0.1, value_rescaling=per_state"
+    console = Console(width=80, height=24)
+    run = run_at(tmp_path, name, 4_000)
+    overview = Overview([run], console)
+    with overview.under_way(run):
+        line = shown(overview, console)[-1]
+    assert line.startswith("learning_rate=0") and line.endswith("… 1 4,000 10,000 1.50 500 0:00:12")
+
+
+def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
+    runs = [run_at(tmp_path, f"run-{number}", 4_000) for number in range(12)]
+    console = Console(width=80, height=10)
+    overview = Overview(runs, console)
+    with ExitStack() as contexts:
+        for run in runs:
+            contexts.enter_context(overview.under_way(run))
+        lines = shown(overview, console)
+    assert len(lines) < 10
+    assert lines[0].startswith("0 of 12") and lines[-1] == "and 6 more"
 
 
 def test_a_row_that_is_being_written_is_not_read(tmp_path):
@@ -60,7 +91,7 @@ def test_a_row_that_is_being_written_is_not_read(tmp_path):
         last_row(path)
 
 
-def test_a_terminal_has_the_lines_above_the_table_and_a_pipe_the_lines_alone(
+def test_a_terminal_has_the_table_below_the_lines_and_a_pipe_the_lines_alone(
     tmp_path, monkeypatch, capsys
 ):
     runs = [run_at(tmp_path, name, 4_000) for name in ("one", "two")]
@@ -73,4 +104,5 @@ def test_a_terminal_has_the_lines_above_the_table_and_a_pipe_the_lines_alone(
     assert make_all().splitlines() == lines
     monkeypatch.setenv("FORCE_COLOR", "1")
     said = make_all()
-    assert "of 2 runs have ended" in said and all(line in said for line in lines)
+    assert all(line in said for line in lines)
+    assert said.rindex("of 2 runs have ended") > said.rindex(lines[-1])

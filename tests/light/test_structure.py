@@ -56,7 +56,7 @@ WINGS = {
     ),
     "study": (
         "curves command broken_envs grid changes board details sheet",
-        "workers history overview verdict probe desk",
+        "workers history overview verdict probe folder_host",
         "parallel",
         "machines",
         "case signs forecast film autopsy_figure",
