@@ -76,7 +76,14 @@ def machine_without(folder: Path, address: str) -> Iterator[subprocess.Popen]:
     ray = f"{sys.executable} -m ray.scripts.scripts start --address={address} --num-cpus=1 --block"
     hide = f"mount -t tmpfs none '{folder}' && exec {ray}"
     command = ["unshare", "--mount", "sh", "-c", hide]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, process_group=0) as machine:
+    copies = folder.with_name("copies")
+    copies.mkdir(exist_ok=True)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        process_group=0,
+        env=os.environ | {"TMPDIR": str(copies)},
+    ) as machine:
         try:
             yield machine
         finally:
