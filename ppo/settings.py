@@ -178,7 +178,7 @@ class NetworkSettings(_Group):
         "alone), or separate (a network of its own)",
     )
     precision: Literal["float32", "bfloat16", "auto"] = Field(
-        "auto",
+        "float32",
         description="what the trunk computes in; weights and heads are float32 either way; auto: "
         "bfloat16 for pictures on a processor that computes in it, without an NVIDIA GPU, else "
         "float32; it is chosen when the run begins",

@@ -45,5 +45,5 @@ def test_precision_suits_processor_and_network(
     if has_gpu:
         driver.mkdir()
     env_id = "CartPole-v1" if network == "mlp" else "PongNoFrameskip-v4"
-    params = Params(env_id=env_id, network=network)
+    params = Params(env_id=env_id, network=network, precision="auto")
     assert resolve.resolved(params).precision == chosen
