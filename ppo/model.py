@@ -44,6 +44,8 @@ class PixelConv2D(keras.layers.Conv2D):
         return super().get_config() | {"scaling": self.scaling}
 
     def call(self, pixels: tf.Tensor) -> tf.Tensor:
+        if self.compute_dtype == "bfloat16" and self.scaling != "unit":
+            return self._without_brightness(pixels)
         kernel = self.kernel * (1.0 / 255.0)
         floats = tf.cast(pixels, kernel.dtype)  # cast first: oneDNN does not transpose bytes
         outputs = self._convolved(floats, kernel)
@@ -54,6 +56,27 @@ class PixelConv2D(keras.layers.Conv2D):
             variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
             outputs *= 255.0 * tf.math.rsqrt(tf.maximum(variance, 1.0))
         return self.activation(tf.nn.bias_add(outputs, self.bias))
+
+    def _without_brightness(self, pixels: tf.Tensor) -> tf.Tensor:
+        """The same in bfloat16, which has 8 bits. A picture's brightness, of which the scaling
+        leaves nothing, would take most of them, in the outputs and in the kernel's gradient. So
+        the rounded mean is subtracted first, which is exact, as whole numbers up to 256 are; and
+        mean and variance are computed in float32.
+        """
+        floats = tf.cast(pixels, tf.float32)
+        mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
+        whole = tf.round(mean)
+        scale = tf.fill(tf.shape(mean), 1.0 / 255.0)
+        if self.scaling == "standardized":
+            variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
+            scale = tf.math.rsqrt(tf.maximum(variance, 1.0))
+        kernel = tf.convert_to_tensor(self.kernel)
+        centered = tf.cast(pixels, kernel.dtype) - tf.cast(whole, kernel.dtype)
+        outputs = self._convolved(centered, kernel)
+        sums = tf.cast(self._kernel_sums(centered, kernel), tf.float32)
+        offset = tf.cast(self.bias, tf.float32) - (mean - whole) * sums * scale
+        scaled = outputs * tf.cast(scale, outputs.dtype) + tf.cast(offset, outputs.dtype)
+        return self.activation(scaled)
 
     def _kernel_sums(self, floats: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """The sum of the weights on the picture at each place, [1, H', W', F] or [F]."""
