@@ -180,6 +180,40 @@ def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=loss_of_digits)
 
 
+@pytest.mark.parametrize("scaling", ["centered", "standardized"])
+@pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(8, 4, "valid"), (3, 1, "same")])
+def test_bfloat16_spends_no_bits_on_brightness(kernel_size, stride, padding, scaling):
+    rng = np.random.default_rng(0)
+    # Little contrast, one picture dark and one bright: their means are 40 and more times that.
+    pixels = (rng.integers(0, 9, (2, 20, 20, 3)) + np.array([40, 200])[:, None, None, None]).astype(
+        np.uint8
+    )
+    layer = model.PixelConv2D(
+        5, kernel_size, stride, padding, scaling=scaling, dtype="mixed_bfloat16"
+    )
+    layer.build((None, *pixels.shape[1:]))
+    kernel = tf.cast(tf.cast(layer.kernel.value, tf.bfloat16), tf.float64)
+    layer.kernel.assign(kernel)
+    # Gradients that do not cancel out, as those of an advantage's sign may not.
+    slopes = tf.constant(rng.normal(1.0, 1.0, layer(pixels).shape))
+
+    def outputs_and_gradient(function, kernel):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            outputs = tf.cast(function(), tf.float64)
+            loss = tf.reduce_sum(outputs * slopes)
+        return outputs, tf.cast(tape.gradient(loss, kernel), tf.float64)
+
+    def plain():
+        floats = tf.constant(scaled(pixels, scaling))
+        return tf.nn.conv2d(floats, kernel, stride, padding.upper())
+
+    got = outputs_and_gradient(lambda: layer(pixels), layer.kernel.value)
+    for ours, exact in zip(got, outputs_and_gradient(plain, kernel), strict=True):
+        error = tf.norm(ours - exact) / tf.norm(exact)
+        assert error < 0.01
+
+
 def test_width_multiplies_the_filters_alone():
     for network in ("a3c", "impala"):
         one, three = (model.build(PICTURE, 6, network, network_width=n) for n in (1, 3))
