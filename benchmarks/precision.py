@@ -1,0 +1,143 @@
+r"""How far is a gradient in bfloat16 from the same in float32, beside the noise of a minibatch?
+
+    python -m benchmarks.precision --logdir=pretrained/pong
+    python -m benchmarks.precision --pfile=example-pong-params.json --set picture_scaling=unit
+
+Plays one rollout with a run's newest checkpoint, or with a new network, and computes the gradient
+of the whole loss in both precisions, with the same weights, on some minibatches. Prints a JSON line
+for each layer, medians over the minibatches: the norm of the difference divided by that of the
+gradient, and two cosines, between the precisions, and between minibatches that follow each other.
+Where the former is as near to 1 as the latter is far from it, rounding is nothing beside the noise.
+"""
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppo import checkpoint
+from ppo.files.folder import RunFolder
+from ppo.params import load
+from ppo.process.device import start_tensorflow
+from ppo.resolve import resolved
+from ppo.settings import ResolvedParams
+
+if TYPE_CHECKING:
+    import keras
+
+    from ppo.objective import Batch
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def gradients(
+    network: "keras.Model", batch: "Batch", params: ResolvedParams
+) -> dict[str, np.ndarray]:
+    """The gradient of the whole loss, one array for each layer. The old policy is the network's
+    own, as at the first minibatch of an update.
+    """
+    import tensorflow as tf
+
+    from ppo import model
+    from ppo.objective import objective
+    from ppo.update import NO_MEMORY
+
+    layers = {
+        name: [weight.value for weight in weights]
+        for name, weights in model.weighted_layers(network).items()
+    }
+    own = model.log_prob(network(batch.observations)[0], batch.actions)
+    with tf.GradientTape() as tape:
+        logits, values = network(batch.observations)
+        parts = objective(
+            logits,
+            model.log_prob(logits, batch.actions),
+            values,
+            batch._replace(old_log_probs=own),
+            tf.constant(params.clip_range),
+            tf.constant(NO_MEMORY),
+            params,
+        )
+        loss = parts.policy_part + parts.value_part
+    found = tape.gradient(loss, layers)
+    return {name: np.concatenate([g.numpy().ravel() for g in of]) for name, of in found.items()}
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Of the angle between two gradients."""
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def compared(settings: ResolvedParams, folder: RunFolder | None, minibatches: int) -> list[dict]:
+    """A line for each layer."""
+    from ppo import model
+    from ppo.advantages import gae
+    from ppo.trainer import Trainer
+    from ppo.update import flattened
+
+    trainer = Trainer(settings)
+    if folder:
+        trainer.restore(checkpoint.newest(folder))
+    played = trainer.collector.collect(0)
+    advantages, returns = gae(
+        played.rewards,
+        played.values,
+        played.next_values,
+        played.episode_over,
+        settings.gamma,
+        settings.gae_lambda,
+    )
+    steps = played.observations, played.actions, played.log_probs, played.values
+    whole = flattened(*steps, advantages, returns)
+    order = np.random.default_rng(0).permutation(len(advantages.ravel()))
+    parts = order[: minibatches * settings.minibatch_size].reshape(minibatches, -1)
+    shape = trainer.envs.observation_shape, trainer.envs.num_actions
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
+    for precision in PRECISIONS:
+        network = model.of_settings(*shape, settings.model_copy(update={"precision": precision}))
+        network.set_weights(trainer.model.get_weights())
+        found[precision] = [gradients(network, whole.rows(rows), settings) for rows in parts]
+    trainer.close()
+    exact, rounded = (found[precision] for precision in PRECISIONS)
+    lines = []
+    for layer in exact[0]:
+        ours, theirs = ([gradient[layer] for gradient in of] for of in (exact, rounded))
+        pairs = list(zip(ours, theirs, strict=True))
+        errors = [np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs]
+        lines.append(
+            {
+                "layer": layer,
+                "error": round(float(np.median(errors)), 4),
+                "cosine": round(float(np.median([cosine(*pair) for pair in pairs])), 5),
+                "cosine_of_minibatches": round(
+                    float(np.median([cosine(*pair) for pair in itertools.pairwise(ours)])),
+                    3,
+                ),
+            }
+        )
+    return lines
+
+
+def main() -> None:
+    """Compute, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--logdir", type=Path, help="a run, whose newest checkpoint plays")
+    source.add_argument("--pfile", type=Path, help="settings of a new network")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--minibatches", type=int, default=8)
+    options = parser.parse_args()
+    folder = RunFolder(options.logdir) if options.logdir else None
+    settings = resolved(load(folder.params if folder else options.pfile, options.set))
+    start_tensorflow(settings.threads)
+    for line in compared(settings, folder, options.minibatches):
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
