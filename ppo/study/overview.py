@@ -51,7 +51,7 @@ class Overview:
 
     def __enter__(self) -> "Overview":
         if self._live:
-            self._live.start()
+            self._live.start(refresh=True)  # lines that come first then know where it is
         return self
 
     def __exit__(self, *_: object) -> None:

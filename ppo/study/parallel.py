@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,6 +17,8 @@ from ppo.study import curves
 from ppo.study.command import RUN_ATARI, Children, on_stop
 from ppo.study.grid import Run
 from ppo.study.overview import Overview
+
+_ONE_AT_A_TIME = threading.Lock()
 
 Call = Callable[..., int]
 OneRun = TypeVar("OneRun", bound=Run)
@@ -98,5 +101,6 @@ def _outcome(
 
 def say(text: str) -> None:
     """Print a line, whole beside those of other threads."""
-    sys.stdout.write(f"{curves.legible(text)}\n")
-    sys.stdout.flush()
+    with _ONE_AT_A_TIME:
+        sys.stdout.write(f"{curves.legible(text)}\n")
+        sys.stdout.flush()
