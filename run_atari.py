@@ -200,7 +200,7 @@ def _play(options: argparse.Namespace) -> None:
         export_run(options.logdir, options.export)
     else:
         policies = POLICIES[options.policy or "sampled"]
-        look = {"plain": options.plain, "gif_seconds": options.gif or 0.0}
+        look = {"plain": options.plain, "gif_seconds": float(options.gif or 0)}
         watch_run(options.logdir, options.watch, policies, seed=options.seed, **which, **look)
 
 

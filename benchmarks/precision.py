@@ -74,25 +74,13 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 def compared(settings: ResolvedParams, folder: RunFolder | None, minibatches: int) -> list[dict]:
     """A line for each layer."""
     from ppo import model
-    from ppo.advantages import gae
-    from ppo.trainer import Trainer
-    from ppo.update import flattened
+    from ppo.trainer import Trainer, batch_of
 
     trainer = Trainer(settings)
     if folder:
         trainer.restore(checkpoint.newest(folder))
-    played = trainer.collector.collect(0)
-    advantages, returns = gae(
-        played.rewards,
-        played.values,
-        played.next_values,
-        played.episode_over,
-        settings.gamma,
-        settings.gae_lambda,
-    )
-    steps = played.observations, played.actions, played.log_probs, played.values
-    whole = flattened(*steps, advantages, returns)
-    order = np.random.default_rng(0).permutation(len(advantages.ravel()))
+    whole, _, _ = batch_of(trainer.collector.collect(0), settings)
+    order = np.random.default_rng(0).permutation(settings.batch_size)
     parts = order[: minibatches * settings.minibatch_size].reshape(minibatches, -1)
     shape = trainer.envs.observation_shape, trainer.envs.num_actions
     found: dict[str, list[dict[str, np.ndarray]]] = {}

@@ -66,7 +66,7 @@ class PixelConv2D(keras.layers.Conv2D):
         floats = tf.cast(pixels, tf.float32)
         mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
         whole = tf.round(mean)
-        scale = tf.fill(tf.shape(mean), 1.0 / 255.0)
+        scale = tf.constant(1.0 / 255.0)
         if self.scaling == "standardized":
             variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
             scale = tf.math.rsqrt(tf.maximum(variance, 1.0))

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import ppo
@@ -66,7 +67,7 @@ def _add_looks(does: argparse._ActionsContainer) -> None:
     """What looks at a run, or takes something from it."""
     does.add_argument(
         "--evaluate",
-        type=_count,
+        type=_whole("number of games", 1, 10_000),
         nargs="?",
         const=10,
         metavar="GAMES",
@@ -74,7 +75,7 @@ def _add_looks(does: argparse._ActionsContainer) -> None:
     )
     does.add_argument(
         "--watch",
-        type=_count,
+        type=_whole("number of games", 1, 10_000),
         nargs="?",
         const=1,
         metavar="GAMES",
@@ -159,7 +160,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=_workers,
+        type=_whole("number of workers", 1, 1024),
         default=1,
         metavar="N",
         help="train in N processes on this machine, each with num_envs games; on several machines "
@@ -167,7 +168,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--restarts",
-        type=_restarts,
+        type=_whole("number of restarts", 0, 1000),
         default=None,
         metavar="N",
         help="with --workers: how often all start again from the newest checkpoint when one dies "
@@ -189,14 +190,17 @@ def _add_games(games: argparse._ActionsContainer) -> None:
         help="how it chooses actions; default both for --evaluate, sampled for --watch",
     )
     games.add_argument(
-        "--seed", type=_seed, metavar="N", help="which games; default: new ones each time"
+        "--seed",
+        type=_whole("whole number", 0, 2**31 - 1),
+        metavar="N",
+        help="which games; default: new ones each time",
     )
     games.add_argument(
         "--plain", action="store_true", help="with --watch: the game's picture alone"
     )
     games.add_argument(
         "--gif",
-        type=_seconds,
+        type=_whole("number of seconds", 1, 600),
         metavar="SECONDS",
         help="with --watch: the end of each video also as a GIF, for a page",
     )
@@ -252,31 +256,12 @@ def _which(text: str) -> str | int:
     return text if step is None else step
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 2147483647")
-    return int(text)
+def _whole(what: str, least: int, most: int) -> Callable[[str], int]:
+    """A type of arguments: ``what``, a whole number from the least to the most."""
 
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a {what} from {least} to {most}")
+        return int(text)
 
-def _seconds(text: str) -> float:
-    if not text.isdecimal() or not 1 <= int(text) <= 600:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 1 to 600")
-    return float(text)
-
-
-def _workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of workers from 1 to 1024")
-    return int(text)
-
-
-def _restarts(text: str) -> int:
-    if not text.isdecimal() or int(text) > 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of restarts from 0 to 1000")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of games from 1 to 10000")
-    return int(text)
+    return read

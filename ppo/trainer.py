@@ -289,22 +289,7 @@ class Trainer:
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
         p, step, began = self.params, self.step, time.perf_counter()
         rollout = self._rollout(stop)
-        advantages, returns = gae(
-            rollout.rewards,
-            rollout.values,
-            rollout.next_values,
-            rollout.episode_over,
-            p.gamma,
-            p.gae_lambda,
-        )
-        batch = flattened(
-            rollout.observations,
-            rollout.actions,
-            rollout.log_probs,
-            rollout.values,
-            advantages,
-            returns,
-        )
+        batch, advantages, returns = batch_of(rollout, p)
         rollout_seconds = time.perf_counter() - began
         learning_rate, clip_range = self.scheduled_at(step)
         diagnosed = self._diagnose(batch, clip_range)
@@ -362,6 +347,27 @@ class Trainer:
         return {
             f"actions/share_{name}": float(share) for name, share in zip(names, shares, strict=True)
         }
+
+
+def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarray, np.ndarray]:
+    """What the update learns from, and its advantages and returns, both [T, N]."""
+    advantages, returns = gae(
+        rollout.rewards,
+        rollout.values,
+        rollout.next_values,
+        rollout.episode_over,
+        params.gamma,
+        params.gae_lambda,
+    )
+    batch = flattened(
+        rollout.observations,
+        rollout.actions,
+        rollout.log_probs,
+        rollout.values,
+        advantages,
+        returns,
+    )
+    return batch, advantages, returns
 
 
 def _advantage_scalars(advantages: np.ndarray) -> dict[str, float]:
