@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 NOT_SAVED = 1  # 3 is for a stop with everything saved
 ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-# Each keeps the main thread inside one call of C for about 1.5 seconds; a thread tells when
+# Each keeps the main thread inside one call of C for some seconds; a thread tells when
 # the request was noticed. Both let go of Python's lock, as TensorFlow does.
 CALLS = {
     "hash": "hashlib.pbkdf2_hmac('sha512', b'a', b'b', size)",
@@ -32,7 +32,7 @@ def call(size):
 call(100)  # the first one is slower
 began = time.perf_counter()
 call(20_000)
-size = int(1.5 / (time.perf_counter() - began) * 20_000)
+size = int(SECONDS / (time.perf_counter() - began) * 20_000)
 
 def tell():
     while not stop():
@@ -49,8 +49,9 @@ with StopRequest() as stop:
 
 
 @contextmanager
-def computing(kind: str):
-    command = [sys.executable, "-c", COMPUTE.replace("CALL", CALLS[kind])]
+def computing(kind: str, seconds: float = 1.5):
+    script = COMPUTE.replace("CALL", CALLS[kind]).replace("SECONDS", str(seconds))
+    command = [sys.executable, "-c", script]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "computing\n"
@@ -74,7 +75,7 @@ def test_first_signal_is_noticed_inside_one_long_c_call(kind):
     "numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)]
 )
 def test_second_signal_ends_the_process_at_once_inside_a_c_call(numbers):
-    with computing("hash") as process:
+    with computing("hash", seconds=10) as process:
         process.send_signal(numbers[0])
         assert process.stdout.readline() == "noticed\n"
         time.sleep(2 * REPEAT_SECONDS)
