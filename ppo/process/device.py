@@ -1,6 +1,7 @@
 """What the machine has: its memory, its threads; importing TensorFlow without its log output."""
 
 import gc
+import itertools
 import math
 import os
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 CPU_INFO = Path("/proc/cpuinfo")
 GPU_DRIVER = Path("/proc/driver/nvidia")
+DEVICES = Path("/dev")
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as it has them
 
 
@@ -48,6 +51,16 @@ def processor_has_bfloat16() -> bool:
 def has_gpu_driver() -> bool:
     """Whether there is an NVIDIA GPU's driver, which is known before TensorFlow is imported."""
     return GPU_DRIVER.exists()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: what that says, else
+    all NVIDIA GPUs of the machine. Known before TensorFlow is imported.
+    """
+    if (told := os.environ.get(VISIBLE_GPUS)) is not None:
+        names = [name.strip() for name in told.split(",")]
+        return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
+    return [str(number) for number in range(len(list(DEVICES.glob("nvidia[0-9]*"))))]
 
 
 def has_gpu() -> bool:

@@ -18,13 +18,15 @@ LOST = 0.75  # of the level, for a single entry to be enough: one bad rollout is
 @dataclass(frozen=True)
 class Quantity:
     """Something that a log entry tells: its name, its number in an entry (None if that lacks it),
-    on a logarithmic scale or not; the least deviation that counts as one; and whether a single
-    entry below the band is enough.
+    the least deviation that counts as one; which way out of its band is a sign (1 up, -1 down, 0
+    either: a KL that vanishes with the learning rate is none); on a logarithmic scale or not; and
+    whether a single entry below the band is enough.
     """
 
     name: str
     of: Callable[[Row], float | None]
     floor: float
+    direction: int
     logarithmic: bool = True
     once_below: bool = False
 
@@ -60,15 +62,15 @@ def _points(row: Row) -> float | None:
 
 # Floors are fractions by which these move from entry to entry in healthy runs.
 QUANTITIES = (
-    Quantity("points a step", _points, 0.0, logarithmic=False, once_below=True),
-    Quantity("deviation of the advantages", _log("train/advantage_std"), 0.1),
-    Quantity("movement of the layers", _change, 0.1),
-    Quantity("approximate KL", _log("train/approx_kl"), 0.15),
-    Quantity("distance of the ratios from 1", _log("train/ratio_distance"), 0.1),
-    Quantity("distance of the target", _target, 0.05),
-    Quantity("gradient norm", _log("train/grad_norm"), 0.1),
-    Quantity("value loss", _log("train/value_loss"), 0.5),
-    Quantity("entropy", _tag("train/entropy_loss", -1.0), 0.02, logarithmic=False),
+    Quantity("points a step", _points, 0.0, -1, logarithmic=False, once_below=True),
+    Quantity("deviation of the advantages", _log("train/advantage_std"), 0.1, 0),
+    Quantity("movement of the layers", _change, 0.1, 1),
+    Quantity("approximate KL", _log("train/approx_kl"), 0.15, 1),
+    Quantity("distance of the ratios from 1", _log("train/ratio_distance"), 0.1, 1),
+    Quantity("distance of the target", _target, 0.05, 0),
+    Quantity("gradient norm", _log("train/grad_norm"), 0.1, 1),
+    Quantity("value loss", _log("train/value_loss"), 0.5, 1),
+    Quantity("entropy", _tag("train/entropy_loss", -1.0), 0.02, 0, logarithmic=False),
 )
 
 
@@ -109,7 +111,8 @@ def departure(
     relative = 0.0 if quantity.logarithmic else RELATIVE_FLOOR * abs(median)
     spread = max(spread, quantity.floor, relative, 1e-12)
     deviations = (np.array(now) - median) / spread
-    both = deviations[0] * deviations[1] > 0 and np.abs(deviations).min() >= alarm
+    way = quantity.direction or np.sign(deviations[0])
+    both = (way * deviations).min() >= alarm
     lost = median - now[0] >= LOST * abs(median)
     once = quantity.once_below and deviations[0] <= -alarm and lost
     if not (both or once):
@@ -176,7 +179,7 @@ def cause(rows: Sequence[Row], found: Mapping[str, Departure]) -> Cause:
         return REWARDS
     if abs(jump("distance of the target")) > math.log(2):
         return TRUST
-    if jump("points a step") < 0:
+    if "points a step" in jumps:
         return WEIGHTS
     if jump("movement of the layers") > LARGE or jump("approximate KL") > math.log(10):
         return STEPS

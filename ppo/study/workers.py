@@ -19,6 +19,7 @@ from typing import IO
 
 from ppo.files.folder import RunFolder
 from ppo.process.cluster import TF_CONFIG
+from ppo.process.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import DEADLINE_SECONDS
 from ppo.study.command import RUN_ATARI, on_stop, with_parent
@@ -41,11 +42,13 @@ class Launch:
     restarts: int
 
     def go(self) -> int:
-        """Run to the end; returns the exit code."""
-        arguments = self.begin
+        """Run to the end; returns the exit code. Raises DeviceError if there are GPUs, but not one
+        for each worker.
+        """
+        arguments, gpus = self.begin, gpus_for(self.workers)
         for restart in range(self.restarts + 1):
             with ExitStack() as open_files:
-                team = _Team(self.logdir, arguments, self.workers, open_files)
+                team = _Team(self.logdir, arguments, environments(self.workers, gpus), open_files)
                 with on_stop(team.stop):
                     team.wait()
                 code, cause = outcome(team.first_code, team.asked)
@@ -70,19 +73,25 @@ class _Team:
     saving; if the starter dies, they are asked to stop.
     """
 
-    def __init__(self, logdir: Path, arguments: Sequence[str], workers: int, open_files: ExitStack):
+    def __init__(
+        self,
+        logdir: Path,
+        arguments: Sequence[str],
+        environments: Sequence[Mapping[str, str]],
+        open_files: ExitStack,
+    ):
         command = [*RUN_ATARI, f"--logdir={logdir}", *arguments]
         self.asked = False
         self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
         self.errors: list[IO[str]] = []
         self.processes: list[subprocess.Popen] = []
-        for index, config in enumerate(configurations(workers)):
+        for index, environment in enumerate(environments):
             # The others say only what the first one says, too, unless they are the cause.
             errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
             open_files.push(errors)
             process = subprocess.Popen(
                 command,
-                env={**os.environ, TF_CONFIG: config},
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=None if index == 0 else errors,
                 stderr=None if index == 0 else errors,
@@ -153,6 +162,29 @@ def _told(lost: int | None, codes: Mapping[int, int]) -> str:
     if lost is None:
         return "the workers lost each other"
     return f"worker {lost} was lost ({signal.Signals(-codes[lost]).name})"
+
+
+def gpus_for(workers: int) -> list[str]:
+    """A GPU for each of so many workers on this machine; none if it has none. Raises DeviceError
+    if there are fewer than workers.
+    """
+    gpus = visible_gpus()
+    if 0 < len(gpus) < workers:
+        raise DeviceError(
+            f"{workers} workers need a GPU each, and there are {len(gpus)}: use --workers="
+            f"{len(gpus)}, or train on the processor, with {VISIBLE_GPUS}=-1 in the environment"
+        )
+    return gpus[:workers]
+
+
+def environments(workers: int, gpus: Sequence[str]) -> list[dict[str, str]]:
+    """What the environment of each worker says of its place and, if there are ``gpus``, its GPU."""
+    configs = configurations(workers)
+    if not gpus:
+        return [{TF_CONFIG: config} for config in configs]
+    return [
+        {TF_CONFIG: config, VISIBLE_GPUS: gpu} for config, gpu in zip(configs, gpus, strict=True)
+    ]
 
 
 def configurations(workers: int) -> list[str]:

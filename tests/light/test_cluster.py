@@ -6,10 +6,12 @@ import signal
 import pytest
 
 from ppo.params import ParamsError, of_workers
+from ppo.process import device
 from ppo.process.cluster import ClusterError, Place, place
+from ppo.process.device import DeviceError
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
-from ppo.study.workers import configurations, outcome
+from ppo.study.workers import configurations, environments, gpus_for, outcome
 
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
 
@@ -59,6 +61,48 @@ def test_workers_on_one_machine_know_that_they_share_it():
         Place(3, n, here=3) for n in range(3)
     ]
     assert len(set(json.loads(configs[0])["cluster"]["worker"])) == 3
+
+
+@pytest.fixture
+def two_gpus(monkeypatch, tmp_path):
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(device, "DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def given(workers: int) -> list[str | None]:
+    found = environments(workers, gpus_for(workers))
+    assert [place(environment) for environment in found] == [
+        Place(workers, n, here=workers) for n in range(workers)
+    ]
+    return [environment.get("CUDA_VISIBLE_DEVICES") for environment in found]
+
+
+def test_each_worker_on_one_machine_has_a_gpu_of_its_own(two_gpus):
+    assert given(2) == ["0", "1"]
+    with pytest.raises(DeviceError, match="3 workers need a GPU each, and there are 2"):
+        gpus_for(3)
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"), [("4,5,6", ["4", "5"]), ("GPU-a, MIG-b", ["GPU-a", "MIG-b"])]
+)
+def test_it_is_one_of_those_that_are_visible(visible, expected, two_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert given(2) == expected
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "-1,0"])
+def test_with_no_gpu_visible_workers_use_the_processor(visible, two_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert given(3) == [None] * 3
+
+
+def test_on_a_machine_without_gpus_nothing_is_said_of_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert given(2) == [None, None]
 
 
 KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM

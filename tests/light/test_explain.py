@@ -86,6 +86,30 @@ def test_nothing_is_found_in_a_healthy_log(tmp_path):
     assert "autopsy" not in text and "in the last" not in text
 
 
+GOOD_NEWS = {
+    "rollout__points_per_step": 5,
+    "train__approx_kl": 0.05,
+    "train__ratio_distance": 0.2,
+    "train__grad_norm": 0.1,
+    "train__value_loss": 0.01,
+    "layers__change_conv1": 0.05,
+    "layers__change_policy": 0.05,
+}
+
+
+@pytest.mark.parametrize("tag", GOOD_NEWS)
+def test_what_grows_calm_or_better_is_no_sign(tag, tmp_path):
+    text = explain(written(tmp_path / "run", log(**{tag: GOOD_NEWS[tag]})))
+    assert "nothing left its own band" in text
+
+
+@pytest.mark.parametrize("tag", ["train__advantage_std", "train__target_distance"])
+@pytest.mark.parametrize("factor", [0.2, 5])
+def test_what_may_leave_its_band_either_way_is_told(tag, factor, tmp_path):
+    text = explain(written(tmp_path / "run", log(**{tag: factor})))
+    assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
+
+
 def test_one_bad_rollout_is_no_sign(tmp_path):
     rows = log()
     rows[FAULT_AT]["rollout/points_per_step"] *= 0.5
