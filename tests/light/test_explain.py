@@ -110,6 +110,27 @@ def test_what_may_leave_its_band_either_way_is_told(tag, factor, tmp_path):
     assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
 
 
+MOVED = {"layers__change_conv1": 1.6, "layers__change_policy": 1.6}  # 5 of its deviations
+KL, RATIOS = {"train__approx_kl": 2.1}, {"train__ratio_distance": 1.6}  # 5 as well
+
+
+@pytest.mark.parametrize("alone", [MOVED, KL, RATIOS])
+def test_what_is_no_sign_alone_is_one_together_with_another(alone, tmp_path):
+    assert "nothing left its own band" in explain(written(tmp_path / "alone", log(**alone)))
+    other = KL if alone is MOVED else MOVED
+    text = explain(written(tmp_path / "together", log(**alone, **other)))
+    assert "movement of the layers" in text and f"a sign of: {signs.STEPS.name}" in text
+    assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
+
+
+def test_a_damaged_policy_is_told_from_larger_rewards(tmp_path):
+    damaged = {"rollout__points_per_step": 0.2, "train__advantage_std": 60}
+    text = explain(written(tmp_path / "damaged", log(**damaged)))
+    assert f"a sign of: {signs.WEIGHTS.name}" in text
+    text = explain(written(tmp_path / "rewards", log(train__advantage_std=60)))
+    assert f"a sign of: {signs.REWARDS.name}" in text
+
+
 def test_one_bad_rollout_is_no_sign(tmp_path):
     rows = log()
     rows[FAULT_AT]["rollout/points_per_step"] *= 0.5
