@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,11 +11,23 @@ from ppo.study.history import Row, points
 
 BEFORE = 20  # entries that a band is made of
 FEWEST_BEFORE = 8  # of them with the quantity
-# How many deviations from the median, in two entries running, are a sign where so many quantities
-# are off at once. In 1,700 entries of healthy runs it was 6.3 for one, 3.0 for two, 2.1 for three.
-ALARMS = {1: 8.0, 2: 4.0, 3: 3.0}
 RELATIVE_FLOOR = 0.05  # of the median, for what is not on a logarithmic scale
 LOST = 0.75  # of the level, for a single entry to be enough: one bad rollout is no sign
+
+
+class Alarm(NamedTuple):
+    """What is a sign: so many quantities at once, so many deviations from the median, in so many
+    entries running.
+    """
+
+    quantities: int
+    deviations: float
+    entries: int
+
+
+# In 1,800 entries of healthy runs it was 6.3, 3.0 and 2.2 deviations.
+ALARMS = Alarm(1, 8.0, 2), Alarm(2, 4.0, 2), Alarm(3, 3.0, 1)
+NEAR = Alarm(1, 4.0, 2)  # just before one of these
 
 
 @dataclass(frozen=True)
@@ -95,18 +108,20 @@ class Departure:
 
 
 def departure(
-    quantity: Quantity, rows: Sequence[Row], index: int, alarm: float
+    quantity: Quantity, rows: Sequence[Row], index: int, alarm: Alarm
 ) -> Departure | None:
-    """How far a quantity is outside its band at an entry and, unless one is enough, the next;
-    None if it is inside, or if there is no band. The band is made of the BEFORE entries before.
+    """How far a quantity is outside its band at an entry, if it is so in as many as the alarm
+    takes, or if one is enough; None if it is inside, or if there is no band. The band is made of
+    the BEFORE entries before.
     """
     band = [
         number
         for row in rows[max(0, index - BEFORE) : index]
         if (number := quantity.of(row)) is not None
     ]
-    now = [number for row in rows[index : index + 2] if (number := quantity.of(row)) is not None]
-    if len(band) < FEWEST_BEFORE or len(now) < 2:
+    here = rows[index : index + alarm.entries]
+    now = [number for row in here if (number := quantity.of(row)) is not None]
+    if len(band) < FEWEST_BEFORE or len(now) < alarm.entries:
         return None
     median = float(np.median(band))
     spread = 1.4826 * float(np.median(np.abs(np.array(band) - median)))
@@ -114,10 +129,10 @@ def departure(
     spread = max(spread, quantity.floor, relative, 1e-12)
     deviations = (np.array(now) - median) / spread
     way = quantity.direction or np.sign(deviations[0])
-    both = (way * deviations).min() >= alarm
+    stays = (way * deviations).min() >= alarm.deviations
     lost = median - now[0] >= LOST * abs(median)
-    once = quantity.once_below and deviations[0] <= -alarm and lost
-    if not (both or once):
+    once = quantity.once_below and deviations[0] <= -alarm.deviations and lost
+    if not (stays or once):
         return None
     return Departure(quantity, index, median, now[0], float(deviations[0]))
 
@@ -126,13 +141,13 @@ def departures(rows: Sequence[Row], index: int) -> dict[str, Departure]:
     """The quantities that are outside their band at an entry: those that are so far out that one
     alone is a sign or, if there is none, several that are less far out.
     """
-    for count, alarm in ALARMS.items():
-        if len(found := _beyond(rows, index, alarm)) >= count:
+    for alarm in ALARMS:
+        if len(found := _beyond(rows, index, alarm)) >= alarm.quantities:
             return found
     return {}
 
 
-def _beyond(rows: Sequence[Row], index: int, alarm: float) -> dict[str, Departure]:
+def _beyond(rows: Sequence[Row], index: int, alarm: Alarm) -> dict[str, Departure]:
     found = (departure(quantity, rows, index, alarm) for quantity in QUANTITIES)
     return {of.quantity.name: of for of in found if of}
 
@@ -143,7 +158,7 @@ def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[s
     """
     for index in range(begin, len(rows) if end is None else min(end, len(rows))):
         if found := departures(rows, index):
-            while index and (earlier := _beyond(rows, index - 1, ALARMS[1] / 2)):
+            while index and (earlier := _beyond(rows, index - 1, NEAR)):
                 found, index = earlier, index - 1
             return found
     return {}
