@@ -1,12 +1,12 @@
 r"""What many workers gain, by a model of an iteration; its numbers come from measurements.
 
-    python -m benchmarks.scale_model --rollout=1.3 --spread=0.1 --update=1.9 --exchanges=16 \
-        --small-exchanges=4 --megabytes=2.7 --ms-per-megabyte=1.5 --ms-per-message=0.2
+    python -m benchmarks.scale_model --rollout=1.06 --update=1.23 --spread=0.13 --exchanges=16 \
+        --small-exchanges=10 --megabytes=2.7 --ms-per-megabyte=2.24 --ms-per-message=0.65
 
-``benchmarks.ours`` tells the seconds of a rollout and of an update, a run's progress.csv how far
-rollouts spread, ``benchmarks.collectives`` what a message and a megabyte cost where no cable is in
-between. Prints, for each number of workers and each link, how many times as fast as one worker
-they are. With ``--cores``, all workers share those of one machine.
+A run's progress.csv tells the seconds of its rollouts and updates, and how far they spread;
+``benchmarks.collectives`` what a message and a megabyte cost where no cable is in between. Prints,
+for each number of workers and each link, how many times as fast as one worker they are. With
+``--cores``, all workers share those of one machine.
 """
 
 import argparse
@@ -20,14 +20,14 @@ BITS_OF_A_MEGABYTE = 8e6
 
 @dataclass(frozen=True)
 class Iteration:
-    """An iteration of each worker: seconds of its rollout, and their standard deviation; seconds of
-    its update; how often gradients of so many megabytes are exchanged, and how often a few
-    numbers; milliseconds that a megabyte and a message take without a cable.
+    """An iteration of each worker: seconds of its rollout and of its update, and the standard
+    deviation of both together; how often gradients of so many megabytes are exchanged, and how
+    often a few numbers; milliseconds that a megabyte and a message take without a cable.
     """
 
     rollout: float
-    spread: float
     update: float
+    spread: float
     exchanges: float
     small_exchanges: float
     megabytes: float
@@ -37,15 +37,15 @@ class Iteration:
     def seconds(
         self, workers: int, gigabits: float | None = None, cores: int | None = None
     ) -> float:
-        """How long an iteration takes: slowest rollout, update, and what is exchanged over links of
+        """How long an iteration of the slowest takes, and what is exchanged, over links of
         so many Gbit/s (None: no cable), on machines of their own or on ``cores`` cores.
         """
         share = max(1.0, workers / cores) if cores else 1.0
-        slowest = self.rollout + self.spread * largest_of(workers)
+        slowest = self.rollout + self.update + self.spread * largest_of(workers)
         large = ring_seconds(workers, self.megabytes, gigabits, self)
         small = ring_seconds(workers, 0.0, gigabits, self)
         exchanged = self.exchanges * large + self.small_exchanges * small
-        return share * (slowest + self.update + exchanged)
+        return share * (slowest + exchanged)
 
     def gain(self, workers: int, gigabits: float | None = None, cores: int | None = None) -> float:
         """How many times as many steps a second as one worker makes."""
