@@ -8,6 +8,7 @@ import tensorflow as tf
 from ppo import model
 from ppo.outcomes import NotFinite
 from ppo.policy import Policy, of_weights
+from ppo.process.device import processor_has_bfloat16
 from ppo.process.keys import Purpose, key
 from ppo.settings import NetworkSettings
 
@@ -208,10 +209,13 @@ def test_bfloat16_spends_no_bits_on_brightness(kernel_size, stride, padding, sca
         floats = tf.constant(scaled(pixels, scaling))
         return tf.nn.conv2d(floats, kernel, stride, padding.upper())
 
+    # Where the processor does not compute in bfloat16, TensorFlow also sums in it: 5 percent off.
+    # With the brightness it would be more than 16.
+    most = 0.01 if processor_has_bfloat16() else 0.1
     got = outputs_and_gradient(lambda: layer(pixels), layer.kernel.value)
     for ours, exact in zip(got, outputs_and_gradient(plain, kernel), strict=True):
         error = tf.norm(ours - exact) / tf.norm(exact)
-        assert error < 0.01
+        assert error < most
 
 
 def test_width_multiplies_the_filters_alone():
