@@ -210,7 +210,7 @@ def test_bfloat16_spends_no_bits_on_brightness(kernel_size, stride, padding, sca
         return tf.nn.conv2d(floats, kernel, stride, padding.upper())
 
     # Where the processor does not compute in bfloat16, TensorFlow also sums in it: 5 percent off.
-    # With the brightness it would be more than 16.
+    # With the brightness it would be 13 and more.
     most = 0.01 if processor_has_bfloat16() else 0.1
     got = outputs_and_gradient(lambda: layer(pixels), layer.kernel.value)
     for ours, exact in zip(got, outputs_and_gradient(plain, kernel), strict=True):
