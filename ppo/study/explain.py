@@ -63,11 +63,11 @@ def _signs(rows: Sequence[Row], found: dict[str, Departure]) -> list[str]:
     index = next(iter(found.values())).index
     row = rows[index]
     lines = [f"out of its own band first, at step {row['step']:,.0f}:"]
-    ordered = sorted(found.values(), key=lambda of: -abs(of.deviations))
+    ordered = sorted(found.values(), key=lambda of: -abs(of.deviations[0]))
     for of in ordered:
         lines.append(
             f"  {of.quantity.name}: {of.quantity.shown(of.before)} before, "
-            f"{of.quantity.shown(of.now)} then, {abs(of.deviations):.0f} deviations off"
+            f"{of.quantity.shown(of.now)} then, {abs(of.deviations[0]):.0f} deviations off"
         )
     if "train/minibatch_kl_max" in row:
         lines.append(
