@@ -41,13 +41,17 @@ class Result:
     date: str
     machine: str = ""
 
+    @property
+    def rom(self) -> str | None:
+        """The game's ROM; None if it has none, or its module is not here."""
+        try:
+            return catalog.resolve(self.env_id)[0]
+        except catalog.UnknownGame:
+            return None
+
     def normalized(self, score: float) -> float | None:
         """The score where random play is 0 and a human 1; None if the game has no such scores."""
-        try:
-            rom, _ = catalog.resolve(self.env_id)
-        except catalog.UnknownGame:  # its module is not here
-            return None
-        return human.normalized(rom, score)
+        return human.normalized(self.rom, score) if self.rom else None
 
 
 def env_of(game: str) -> str:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.aggregates import AGGREGATES, Estimate, aggregates
+from benchmarks.atari5 import predicted_median
 from benchmarks.games_results import Result, interval_of
 from ppo.play.games import POLICIES
 
@@ -37,13 +38,15 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """All games of the same settings; ``over`` has the aggregates of those that have published
-    scores of a human, by policy.
+    scores of a human, ``predicted`` the median over 57 games, None if one of the five games is
+    missing that tell it; both by policy.
     """
 
     settings: str
     total_steps: int
     rows: list[Row]
     over: dict[str, dict[str, Estimate]]
+    predicted: dict[str, float | None]
     counted: int
     machines: list[str]
 
@@ -90,13 +93,16 @@ def _table(settings: str, total_steps: int, runs: Sequence[Result]) -> Table:
     games = groupby(sorted(runs, key=lambda run: (run.game, run.seed)), lambda run: run.game)
     by_game = {game: list(of_game) for game, of_game in games}
     over: dict[str, dict[str, Estimate]] = {}
+    predicted: dict[str, float | None] = {}
     counted = 0
     for policy in POLICIES["both"]:
-        normalized = [_of_human(of_game, policy) for of_game in by_game.values()]
-        scores = [of_game for of_game in normalized if of_game]
-        over[policy], counted = aggregates(scores) if scores else {}, len(scores)
+        normalized = {game: _of_human(of_game, policy) for game, of_game in by_game.items()}
+        scores = {game: of_game for game, of_game in normalized.items() if of_game}
+        over[policy], counted = aggregates([*scores.values()]) if scores else {}, len(scores)
+        means = {str(by_game[game][0].rom): fmean(of_game) for game, of_game in scores.items()}
+        predicted[policy] = predicted_median(means)
     rows = [_row(*item) for item in by_game.items()]
-    return Table(settings, total_steps, rows, over, counted, _machines(runs))
+    return Table(settings, total_steps, rows, over, predicted, counted, _machines(runs))
 
 
 def _machines(runs: Sequence[Result]) -> list[str]:
@@ -165,6 +171,9 @@ def _section(table: Table) -> str:
         for name in AGGREGATES:
             numbers = [_estimate(table.over[policy][name]) for policy in POLICIES["both"]]
             lines.append(f"| {name} | {' | '.join(numbers)} |")
+        if None not in table.predicted.values():
+            numbers = [_plain(table.predicted[policy]) for policy in POLICIES["both"]]
+            lines.append(f"| median of 57 games, predicted | {' | '.join(numbers)} |")
     if table.machines:
         lines += ["", "Made on, with game and seed:", "", *(f"- {line}" for line in table.machines)]
     return "\n".join(lines)

@@ -60,6 +60,24 @@ def fabricate(folder: Path, seconds: float, sampled: float, greedy: float, games
     (folder / "evaluations.jsonl").write_text(text + '{"step": 20')
 
 
+def test_the_median_over_57_games_is_predicted_where_the_five_are_there(tmp_path):
+    # Random play and a human in each, except that Qbert's greedy policy is half as good.
+    five = {
+        "BattleZone": (2360.0, 37187.5),
+        "DoubleDunk": (-18.6, -16.4),
+        "NameThisGame": (2292.3, 8049.0),
+        "Phoenix": (761.4, 7242.6),
+        "Qbert": (163.9, 13455.0),
+    }
+    for game, (random, human) in five.items():
+        greedy = random if game == "Qbert" else human
+        fabricate(tmp_path / "2000-steps_defaults" / f"{game}-1", 60, human, greedy)
+    assert games.main(["--only-table", f"--logdir={tmp_path}"]) == 0
+    # (101 ** 0.96521 - 1) / 100, and without Qbert's 0.08049 of it.
+    line = "| median of 57 games, predicted | 0.85 | 0.58 |"
+    assert line in (tmp_path / "games.md").read_text()
+
+
 def test_table_of_two_games_by_hand(tmp_path):
     runs = tmp_path / "2000-steps_defaults"
     # Pong's random play has -20.7, its human 14.6; Breakout's 1.7 and 30.5.
