@@ -23,6 +23,26 @@ MIXED = "mixed_bfloat16"  # Keras's name: float32 weights, rounded where they ar
 
 
 @keras.saving.register_keras_serializable(package="ppo")
+def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
+    """max(x, 0). Its gradient reads the bits of both numbers as float16, where to compare with 0
+    and to multiply by 0 or 1 gives the same bits, in half the time.
+    """
+
+    @tf.custom_gradient
+    def relu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        outputs = tf.nn.relu(x)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            gradients, features = tf.bitcast(upstream, tf.float16), tf.bitcast(outputs, tf.float16)
+            masked = tf.raw_ops.ReluGrad(gradients=gradients, features=features)
+            return tf.bitcast(masked, tf.bfloat16)
+
+        return outputs, gradient
+
+    return relu(x)
+
+
+@keras.saving.register_keras_serializable(package="ppo")
 class PixelConv2D(keras.layers.Conv2D):
     """A convolution over bytes x: f(x) * kernel + bias, where f is the ``scaling``.
 
@@ -149,7 +169,7 @@ class _Layers:
 
     def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """A ReLU alone."""
-        return keras.layers.ReLU(dtype=self._dtype)(x)
+        return keras.layers.Activation(self._activation("relu"), dtype=self._dtype)(x)
 
     def sum(self, x: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:
         """The sum of two layers' outputs."""
@@ -172,7 +192,11 @@ class _Layers:
 
     def _trunk_options(self, activation: str) -> dict[str, Any]:
         weights = self._weights(TRUNK_GAIN)
-        return {"kernel_initializer": weights, "activation": activation, "dtype": self._dtype}
+        function = self._activation(activation)
+        return {"kernel_initializer": weights, "activation": function, "dtype": self._dtype}
+
+    def _activation(self, name: str) -> str | Callable[[tf.Tensor], tf.Tensor]:
+        return bfloat16_relu if name == "relu" and self._dtype == MIXED else name
 
     def _weights(self, gain: float) -> keras.Initializer:
         return keras.initializers.Orthogonal(gain, seed=next(self._seeds))

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from ppo.model import PixelConv2D
+from ppo.model import PixelConv2D, bfloat16_relu
 
 
 def portable(network: keras.Model) -> keras.Model:
@@ -49,6 +49,8 @@ def _standard(layer: Any) -> Any:
     if isinstance(layer, PixelConv2D):
         kind = keras.layers.Conv2D
         del config["scaling"]
+    if getattr(layer, "activation", None) is bfloat16_relu:
+        config["activation"] = "relu"
     if "dtype" in config:
         config["dtype"] = "float32"
     return kind.from_config(config)

@@ -350,6 +350,26 @@ def test_bfloat16_computes_the_trunk_in_it_from_the_same_float32_weights():
     assert np.abs(rough_values - values).max() > 0
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_gradient_of_the_relu_in_bfloat16_has_the_bits_of_the_plain_one(compiled):
+    rng = np.random.default_rng(0)
+    sizes = 10.0 ** rng.uniform(-30, 30, (2, 20_000)) * rng.choice([-1, 0, 1], (2, 20_000))
+    x, upstream = tf.cast(sizes, tf.bfloat16)
+
+    def gradient(relu):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = relu(x)
+        return tape.gradient(y, x, upstream)
+
+    ours, plain = (
+        tf.function(gradient)(relu) if compiled else gradient(relu)
+        for relu in (model.bfloat16_relu, tf.nn.relu)
+    )
+    assert np.count_nonzero(plain) > 4000
+    np.testing.assert_array_equal(tf.bitcast(ours, tf.int16), tf.bitcast(plain, tf.int16))
+
+
 @pytest.mark.parametrize("value_gradient", ["shared", "separate"])
 @pytest.mark.parametrize("scaling", ["unit", "centered", "standardized"])
 @pytest.mark.parametrize("network", ["nature", "a3c", "impala"])
