@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ppo import pixels
+from ppo.pixels import PixelConv2D, Pixels
 from ppo.settings import NetworkSettings
 
 # Name and gain of the heads, in the order of the network's outputs.
@@ -42,101 +44,20 @@ def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
     return relu(x)
 
 
-@keras.saving.register_keras_serializable(package="ppo")
-class PixelConv2D(keras.layers.Conv2D):
-    """A convolution over bytes x: f(x) * kernel + bias, where f is the ``scaling``.
-
-    "unit"          f(x) = x / 255
-    "centered"      f(x) = (x - mean(x)) / 255, the mean over one observation
-    "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
-
-    All are linear in the kernel, which is scaled in place of the pixels; what pads a picture is 0
-    after the scaling. Where the stride divides the kernel size it is computed as a convolution of
-    stride 1 over blocks of stride x stride pixels (space to depth), the same function but faster.
-    """
-
-    def __init__(self, *arguments: Any, scaling: str = "unit", **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.scaling = scaling
-
-    def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras rebuilds the layer."""
-        return super().get_config() | {"scaling": self.scaling}
-
-    def call(self, pixels: tf.Tensor) -> tf.Tensor:
-        if self.compute_dtype == "bfloat16" and self.scaling != "unit":
-            return self._without_brightness(pixels)
-        kernel = self.kernel * (1.0 / 255.0)
-        floats = tf.cast(pixels, kernel.dtype)  # cast first: oneDNN does not transpose bytes
-        outputs = self._convolved(floats, kernel)
-        if self.scaling != "unit":
-            mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
-            outputs -= mean * self._kernel_sums(floats, kernel)
-        if self.scaling == "standardized":
-            variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
-            outputs *= 255.0 * tf.math.rsqrt(tf.maximum(variance, 1.0))
-        return self.activation(tf.nn.bias_add(outputs, self.bias))
-
-    def _without_brightness(self, pixels: tf.Tensor) -> tf.Tensor:
-        """The same in bfloat16, which has 8 bits. A picture's brightness, of which the scaling
-        leaves nothing, would take most of them, in the outputs and in the kernel's gradient. So
-        the rounded mean is subtracted first, which is exact, as whole numbers up to 256 are; and
-        mean and variance are computed in float32.
-        """
-        floats = tf.cast(pixels, tf.float32)
-        mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
-        whole = tf.round(mean)
-        scale = tf.constant(1.0 / 255.0)
-        if self.scaling == "standardized":
-            variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
-            scale = tf.math.rsqrt(tf.maximum(variance, 1.0))
-        kernel = tf.convert_to_tensor(self.kernel)
-        centered = tf.cast(pixels, kernel.dtype) - tf.cast(whole, kernel.dtype)
-        outputs = self._convolved(centered, kernel)
-        sums = tf.cast(self._kernel_sums(centered, kernel), tf.float32)
-        offset = tf.cast(self.bias, tf.float32) - (mean - whole) * sums * scale
-        scaled = outputs * tf.cast(scale, outputs.dtype) + tf.cast(offset, outputs.dtype)
-        return self.activation(scaled)
-
-    def _kernel_sums(self, floats: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """The sum of the weights on the picture at each place, [1, H', W', F] or [F]."""
-        if self.padding == "valid":
-            return tf.reduce_sum(kernel, [0, 1, 2])
-        return tf.nn.conv2d(tf.ones_like(floats[:1]), kernel, self.strides[0], "SAME")
-
-    def _convolved(self, floats: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        stride = self.strides[0]
-        if self.padding == "same":
-            return tf.nn.conv2d(floats, kernel, stride, "SAME")
-        if floats.shape[1] % stride or floats.shape[2] % stride or self.kernel_size[0] % stride:
-            return tf.nn.conv2d(floats, kernel, stride, "VALID")
-        blocks = _blocks(floats, stride)
-        return tf.nn.conv2d(blocks, _block_kernel(kernel, stride), 1, "VALID")
-
-
-def _blocks(pixels: tf.Tensor, size: int) -> tf.Tensor:
-    """[B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
-    _, height, width, channels = pixels.shape
-    rows, columns = height // size, width // size
-    split = tf.reshape(pixels, [-1, rows, size, columns, size * channels])
-    moved = tf.transpose(split, [0, 1, 3, 2, 4])
-    return tf.reshape(moved, [-1, rows, columns, size * size * channels])
-
-
-def _block_kernel(kernel: tf.Tensor, size: int) -> tf.Tensor:
-    """The kernel [H, W, C, F], rearranged to match ``_blocks``."""
-    height, width, channels, filters = kernel.shape
-    split = tf.reshape(kernel, [height // size, size, width // size, size * channels, filters])
-    moved = tf.transpose(split, [0, 2, 1, 3, 4])
-    return tf.reshape(moved, [height // size, width // size, size * size * channels, filters])
-
-
 class _Layers:
     """Makes the layers of one network, with numbered names; the trunk has the given precision.
-    Initial weights follow from the seed and the order in which the layers are made.
+    Initial weights follow from the seed and the order in which the layers are made. ``prepared``
+    is what the first convolution of a network for pictures takes, once it is made.
     """
 
-    def __init__(self, seed: int | list[int], settings: NetworkSettings, prefix: str = ""):
+    def __init__(
+        self,
+        seed: int | list[int],
+        settings: NetworkSettings,
+        prefix: str = "",
+        prepared: list[keras.KerasTensor] | None = None,
+    ):
+        self.prepared = prepared
         self._seeds = iter(np.random.SeedSequence(seed).generate_state(MOST_LAYERS).tolist())
         self._dtype = "float32" if settings.precision == "float32" else MIXED
         self._settings, self._prefix = settings, prefix
@@ -159,8 +80,13 @@ class _Layers:
         }
         filters *= self._settings.network_width
         if number == 1:
-            scaling = self._settings.picture_scaling
-            return PixelConv2D(filters, kernel, stride, scaling=scaling, **options)(x)
+            scaled: dict[str, Any] = {
+                "scaling": self._settings.picture_scaling,
+                "block": pixels.block_size(x.shape, kernel, stride, padding),
+            }
+            if self.prepared is None:
+                self.prepared = Pixels(**scaled, dtype=self._dtype, name=pixels.NAME)(x)
+            return PixelConv2D(filters, kernel, stride, **scaled, **options)(self.prepared)
         return keras.layers.Conv2D(filters, kernel, stride, **options)(x)
 
     def halved(self, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -268,7 +194,7 @@ def of_settings(
 ) -> keras.Model:
     """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
 
-    Images are bytes, channels-last, and scaled inside (see ``PixelConv2D``); flat observations
+    Images are bytes, channels-last, and scaled inside (see ``ppo.pixels``); flat observations
     are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
     value), biases 0. With ``precision`` "bfloat16" the trunk computes in it, from float32 weights
     (Micikevicius et al. 2018); the heads stay float32. The ``value_gradient`` is "shared" (it goes
@@ -285,7 +211,8 @@ def of_settings(
     if settings.value_gradient == "detached":
         of_value = keras.ops.stop_gradient(features)
     elif settings.value_gradient == "separate":
-        of_value = trunks[network](_Layers([seed, 1], settings, VALUE_PREFIX), inputs)
+        own = _Layers([seed, 1], settings, VALUE_PREFIX, layers.prepared)
+        of_value = trunks[network](own, inputs)
     logits = layers.head(features, num_actions, "policy")
     value = layers.head(of_value, 1, "value")
     return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=network)
@@ -314,6 +241,16 @@ def with_last_inputs(model: keras.Model) -> keras.Model:
     ``preactivations``.
     """
     return keras.Model(model.input, [*model.outputs, policy_trunk(model)[-1].input])
+
+
+def in_two(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
+    """What of a network for pictures depends on no weights, and the rest, which takes what that
+    gives; None and the network itself if it takes flat observations.
+    """
+    if not any(layer.name == pixels.NAME for layer in model.layers):
+        return None, model
+    prepared = model.get_layer(pixels.NAME).output
+    return keras.Model(model.input, prepared), keras.Model(prepared, model.outputs)
 
 
 def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
@@ -366,13 +303,29 @@ def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=actions, logits=logits)
 
 
-def in_shards(model: keras.Model, observations: tf.Tensor, shards: int) -> tuple[tf.Tensor, ...]:
-    """The model's outputs (logits, values, ...), computed as ``shards`` independent slices of the
-    batch.
+def in_shards(
+    model: keras.Model, observations: Any, shards: int, rows: tf.Tensor | None = None
+) -> tuple[tf.Tensor, ...]:
+    """The model's outputs (logits, values, ...) for a batch, a tensor or a list of them, or for
+    some ``rows`` of it, computed as ``shards`` independent slices.
 
     Every operation uses one thread; the slices keep all cores busy, forward and backward.
     """
-    size = observations.shape[0]
-    cuts = [size * i // shards for i in range(shards + 1)]
-    parts = [model(observations[a:b]) for a, b in itertools.pairwise(cuts) if b > a]
+    size = tf.nest.flatten(observations)[0].shape[0] if rows is None else rows.shape[0]
+
+    def part(first: int, last: int) -> tuple[tf.Tensor, ...]:
+        def of(tensor: tf.Tensor) -> tf.Tensor:
+            if rows is None:
+                return tensor[first:last]
+            return tf.gather(tensor, rows[first:last])
+
+        return model(tf.nest.map_structure(of, observations))
+
+    parts = [part(first, last) for first, last in cuts(size, shards)]
     return tuple(tf.concat(output, 0) for output in zip(*parts, strict=True))
+
+
+def cuts(size: int, shards: int) -> list[tuple[int, int]]:
+    """Begin and end of each slice of a batch."""
+    ends = [size * i // shards for i in range(shards + 1)]
+    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]

@@ -10,9 +10,11 @@ from ppo.settings import Params
 
 
 class Batch(NamedTuple):
-    """A rollout as the update sees it: [B], without an env or time axis."""
+    """A rollout as the update sees it: [B], without an env or time axis. The objective takes no
+    observations, which may be left out as ().
+    """
 
-    observations: tf.Tensor
+    observations: tf.Tensor | tuple[()]
     actions: tf.Tensor
     old_log_probs: tf.Tensor
     old_values: tf.Tensor
@@ -21,7 +23,7 @@ class Batch(NamedTuple):
 
     def rows(self, indices: tf.Tensor) -> "Batch":
         """A minibatch of some of its samples."""
-        return Batch(*(tf.gather(tensor, indices) for tensor in self))
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), self)
 
 
 class Means(NamedTuple):

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from ppo.model import PixelConv2D, bfloat16_relu
+from ppo.model import bfloat16_relu
+from ppo.pixels import PixelConv2D, Pixels
 
 
 def portable(network: keras.Model) -> keras.Model:
@@ -13,16 +14,17 @@ def portable(network: keras.Model) -> keras.Model:
     layers and operations, in float32 throughout. Its input is named "observations", its outputs are
     "logits" [B, A] and "value" [B].
     """
-    scalings = {
-        layer.name: layer.scaling for layer in network.layers if isinstance(layer, PixelConv2D)
-    }
-
-    def call(layer: Any, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        scaling = scalings.get(layer.name)
-        return layer(scaled(inputs, scaling) if scaling else inputs)
-
     shape, dtype = network.input.shape[1:], network.input.dtype
     inputs = keras.Input(shape, dtype=dtype, name="observations")
+    first = {layer.name for layer in network.layers if isinstance(layer, PixelConv2D)}
+    found = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
+
+    def call(layer: Any, taken: Any) -> Any:
+        if found and layer.name == found.name:
+            pixels = scaled(taken, found.scaling)
+            return keras.tree.map_structure(lambda _: pixels, found.output)
+        return layer(taken[0] if layer.name in first else taken)
+
     twin = keras.models.clone_model(network, inputs, _standard, call)
     for layer in network.layers:
         if layer.weights:
@@ -32,7 +34,7 @@ def portable(network: keras.Model) -> keras.Model:
 
 
 def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
-    """Bytes [B, H, W, C] as a ``PixelConv2D`` of this scaling takes them, f(x)."""
+    """f(x) of bytes [B, H, W, C], see ``ppo.pixels``."""
     axes = [1, 2, 3]
     x = keras.layers.Rescaling(1 / 255)(pixels)
     if scaling != "unit":
@@ -45,10 +47,12 @@ def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
 
 def _standard(layer: Any) -> Any:
     """A layer or operation like the given one, without its weights."""
+    if isinstance(layer, Pixels):
+        return keras.layers.Identity(name=layer.name)  # in place of it stands ``scaled``
     kind, config = type(layer), layer.get_config()
     if isinstance(layer, PixelConv2D):
         kind = keras.layers.Conv2D
-        del config["scaling"]
+        del config["scaling"], config["block"]
     if getattr(layer, "activation", None) is bfloat16_relu:
         config["activation"] = "relu"
     if "dtype" in config:

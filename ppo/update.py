@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from ppo import flight, losses, model
 from ppo.distribution import OneWorker, Workers
+from ppo.inputs import Inputs
 from ppo.model import in_shards, log_prob
 from ppo.objective import Batch, Maxima, Means, objective
 from ppo.optimizer import Adam
@@ -148,7 +150,8 @@ class Updater:
         betas = params.adam_beta_1, params.adam_beta_2
         self.adam = Adam(self.weights, params.adam_epsilon, *betas)
         self._limits_drift = params.feature_drift_coef > 0
-        self._network = model.with_last_inputs(network) if self._limits_drift else network
+        whole = model.with_last_inputs(network) if self._limits_drift else network
+        self._inputs = Inputs(whole, params.batch_size, params.minibatch_size, shards)
         self._graph: Callable = tf.function(self._update, autograph=False)
 
     def update(
@@ -196,12 +199,16 @@ class Updater:
         if p.adam_reset:
             self.adam.reset()
         weights = self._weights_by_layer()
-        features = self._features(batch) if self._limits_drift else None
+        inputs = self._inputs.of(batch.observations)
+        batch = batch._replace(observations=())
+        features = self._features(inputs) if self._limits_drift else None
 
         def step(rows: tf.Tensor, moments: tf.Tensor | None, smoothed: tf.Tensor) -> _Minibatch:
             old_features = None if features is None else tf.gather(features, rows)
+            samples = batch.rows(rows)
+            outputs = partial(self._outputs, inputs, rows)
             return self._minibatch(
-                batch.rows(rows), old_features, moments, learning_rate, clip_range, smoothed
+                outputs, samples, old_features, moments, learning_rate, clip_range, smoothed
             )
 
         def epoch(
@@ -283,6 +290,7 @@ class Updater:
 
     def _minibatch(
         self,
+        outputs: Callable[[], tuple[tf.Tensor, ...]],
         batch: Batch,
         old_features: tf.Tensor | None,
         advantage_moments: tf.Tensor | None,
@@ -290,12 +298,13 @@ class Updater:
         clip_range: tf.Tensor,
         smoothed: tf.Tensor,
     ) -> _Minibatch:
-        """One gradient step, the mean over all workers' parts of the minibatch. A gradient that is
-        not finite is not applied, nor is one of a minibatch beyond the KL limit.
+        """One gradient step on the network's outputs for a minibatch, the mean over all workers'
+        parts of it. A gradient that is not finite is not applied, nor is one of a minibatch beyond
+        the KL limit.
         """
         p = self.params
         with tf.GradientTape() as tape:
-            logits, values, *rest = in_shards(self._network, batch.observations, self.shards)
+            logits, values, *rest = outputs()
             log_probs = log_prob(logits, batch.actions)
             drift = None
             if old_features is not None:
@@ -354,16 +363,18 @@ class Updater:
         layers = self.layers.values()
         return [[tf.identity(weight.value) for weight in layer] for layer in layers]
 
-    def _features(self, batch: Batch) -> tf.Tensor:
+    def _outputs(self, inputs: Any, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The network's outputs for some rows of the batch."""
+        return in_shards(self._inputs.network, inputs, self.shards, rows)
+
+    def _features(self, inputs: Any) -> tf.Tensor:
         """The last hidden layer's pre-activations for the whole batch, a minibatch at a time."""
         p = self.params
 
-        def of_part(observations: tf.Tensor) -> tf.Tensor:
-            outputs = in_shards(self._network, observations, self.shards)
+        def of_part(rows: tf.Tensor) -> tf.Tensor:
+            outputs = self._outputs(inputs, rows)
             return model.preactivations(self.model, outputs[-1])
 
-        shape = [p.minibatches_per_epoch, p.minibatch_size, *batch.observations.shape[1:]]
-        parts = tf.map_fn(
-            of_part, tf.reshape(batch.observations, shape), fn_output_signature=tf.float32
-        )
+        rows = tf.reshape(tf.range(p.batch_size), [p.minibatches_per_epoch, p.minibatch_size])
+        parts = tf.map_fn(of_part, rows, fn_output_signature=tf.float32)
         return tf.reshape(parts, [p.batch_size, parts.shape[-1]])

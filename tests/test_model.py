@@ -8,7 +8,6 @@ import tensorflow as tf
 from ppo import model
 from ppo.outcomes import NotFinite
 from ppo.policy import Policy, of_weights
-from ppo.process.device import processor_has_bfloat16
 from ppo.process.keys import Purpose, key
 from ppo.settings import NetworkSettings
 
@@ -131,93 +130,6 @@ def test_weights_follow_from_the_seed():
     assert not (first[0][:2, :2, :2, :2] == first[2][:2, :2, :2, :2]).all()
 
 
-def scaled(pixels, scaling) -> np.ndarray:
-    """Each observation by itself, in double precision, as PixelConv2D describes it."""
-    floats = pixels.astype(np.float64)
-    if scaling == "unit":
-        return floats / 255.0
-    centered = np.stack([picture - picture.mean() for picture in floats])
-    if scaling == "centered":
-        return centered / 255.0
-    return np.stack([picture / max(picture.std(), 1.0) for picture in centered])
-
-
-@pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize(
-    ("size", "kernel_size", "stride", "padding"),
-    # 38: no multiple of the stride
-    [(84, 8, 4, "valid"), (40, 8, 4, "valid"), (38, 8, 4, "valid"), (20, 3, 1, "same")],
-)
-def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(
-    size, kernel_size, stride, padding, scaling
-):
-    shape = (size, size, 3)
-    layer = model.PixelConv2D(
-        5,
-        kernel_size,
-        stride,
-        padding,
-        scaling=scaling,
-        activation="relu",
-        kernel_initializer=keras.initializers.GlorotUniform(seed=1),
-        bias_initializer=keras.initializers.RandomUniform(seed=2),
-    )
-    pixels = pictures(2, shape)
-    pixels[1] //= 4  # so that the observations differ in mean and deviation
-    layer.build((None, *shape))
-    with tf.GradientTape() as tape:
-        outputs = layer(pixels)
-        loss = tf.reduce_sum(tf.sin(outputs))
-    gradients = tape.gradient(loss, [layer.kernel.value, layer.bias.value])
-    kernel, bias = (tf.Variable(tf.cast(w.value, tf.float64)) for w in (layer.kernel, layer.bias))
-    with tf.GradientTape() as tape:
-        plain = tf.nn.conv2d(tf.constant(scaled(pixels, scaling)), kernel, stride, padding.upper())
-        plain = tf.nn.relu(plain + bias)
-        loss = tf.reduce_sum(tf.sin(plain))
-    np.testing.assert_allclose(outputs, plain, rtol=1e-5, atol=1e-5)
-    for got, expected in zip(gradients, tape.gradient(loss, [kernel, bias]), strict=True):
-        # The mean's share is subtracted from a sum: that loses a digit in float32.
-        loss_of_digits = 5e-5 * np.abs(expected).max()
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=loss_of_digits)
-
-
-@pytest.mark.parametrize("scaling", ["centered", "standardized"])
-@pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(8, 4, "valid"), (3, 1, "same")])
-def test_bfloat16_spends_no_bits_on_brightness(kernel_size, stride, padding, scaling):
-    rng = np.random.default_rng(0)
-    # Little contrast, one picture dark and one bright: their means are 40 and more times that.
-    pixels = (rng.integers(0, 9, (2, 20, 20, 3)) + np.array([40, 200])[:, None, None, None]).astype(
-        np.uint8
-    )
-    layer = model.PixelConv2D(
-        5, kernel_size, stride, padding, scaling=scaling, dtype="mixed_bfloat16"
-    )
-    layer.build((None, *pixels.shape[1:]))
-    kernel = tf.cast(tf.cast(layer.kernel.value, tf.bfloat16), tf.float64)
-    layer.kernel.assign(kernel)
-    # Gradients that do not cancel out, as those of an advantage's sign may not.
-    slopes = tf.constant(rng.normal(1.0, 1.0, layer(pixels).shape))
-
-    def outputs_and_gradient(function, kernel):
-        with tf.GradientTape() as tape:
-            tape.watch(kernel)
-            outputs = tf.cast(function(), tf.float64)
-            loss = tf.reduce_sum(outputs * slopes)
-        return outputs, tf.cast(tape.gradient(loss, kernel), tf.float64)
-
-    def plain():
-        floats = tf.constant(scaled(pixels, scaling))
-        return tf.nn.conv2d(floats, kernel, stride, padding.upper())
-
-    # Where the processor does not compute in bfloat16, TensorFlow also sums in it: 5 percent off.
-    # With the brightness it would be 13 and more.
-    most = 0.01 if processor_has_bfloat16() else 0.1
-    got = outputs_and_gradient(lambda: layer(pixels), layer.kernel.value)
-    for ours, exact in zip(got, outputs_and_gradient(plain, kernel), strict=True):
-        error = tf.norm(ours - exact) / tf.norm(exact)
-        assert error < most
-
-
 def test_width_multiplies_the_filters_alone():
     for network in ("a3c", "impala"):
         one, three = (model.build(PICTURE, 6, network, network_width=n) for n in (1, 3))
@@ -234,7 +146,7 @@ def test_a_residual_block_of_zeros_passes_on_what_it_gets():
         if layer.name.startswith("conv") and layer.name not in ("conv1", "conv6", "conv11"):
             layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
     seen = pictures(2)
-    pooled = tf.nn.max_pool2d(first(seen), 3, 2, "SAME")
+    pooled = tf.nn.max_pool2d(first(net.get_layer("pixels")(seen)), 3, 2, "SAME")
     for name in ("conv6", "conv11"):
         pooled = tf.nn.max_pool2d(net.get_layer(name)(pooled), 3, 2, "SAME")
     flat = tf.reshape(tf.nn.relu(pooled), [2, -1])

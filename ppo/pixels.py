@@ -1,0 +1,145 @@
+"""The first layers of a network for pictures: what is made of bytes, and the convolution of that.
+
+The convolution is of f(x), where x are the bytes of one observation and f is the scaling:
+
+    "unit"          f(x) = x / 255
+    "centered"      f(x) = (x - mean(x)) / 255
+    "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
+
+What pads a picture is 0 after the scaling. Bytes stay bytes where that is possible, since all three
+are linear: the factor is applied to the kernel or to the outputs, and the mean's share is
+subtracted from these. In bfloat16 it is not: a number has 8 bits there, and a picture's brightness,
+of which f(x) has nothing if the mean is subtracted, would take most of them, in the outputs and in
+the kernel's gradient. So f(x) is computed in float32 and then rounded.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+NAME = "pixels"  # of the layer, in a network
+LEVEL = 1.0 / 255.0
+
+Shape = tuple[int | None, ...]
+
+
+def block_size(shape: Shape, kernel: int, stride: int, padding: str) -> int:
+    """The side of the blocks of pixels (space to depth) over which a convolution of pictures [_, H,
+    W, C] goes pixel by pixel, the same function but faster: its stride, or 1 where that divides
+    not all sides.
+    """
+    divides = not any(side is None or side % stride for side in (*shape[1:3], kernel))
+    return stride if padding == "valid" and divides else 1
+
+
+class _Scaled(keras.layers.Layer):
+    """A layer that has a scaling, and the side of the blocks."""
+
+    def __init__(self, *arguments: Any, scaling: str, block: int, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.scaling, self.block = scaling, block
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration from which Keras rebuilds the layer."""
+        return super().get_config() | {"scaling": self.scaling, "block": self.block}
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether whole numbers are convolved, and not f(x)."""
+        return self.scaling == "unit" or self.compute_dtype == "float32"
+
+
+@keras.saving.register_keras_serializable(package="ppo")
+class Pixels(_Scaled):
+    """Bytes [B, H, W, C] as ``PixelConv2D`` takes them, all that depends on no weights. A list:
+
+    the pixels, [B, H / block, W / block, block * block * C]: f(x) or bytes;
+    the mean, [B, 1, 1, 1], where they are bytes and it is to be subtracted;
+    the factor 255 / max(std(x), 1), [B, 1, 1, 1], where they are bytes and it is to be applied.
+    """
+
+    def call(self, x: tf.Tensor) -> list[tf.Tensor]:
+        if self.scaling == "unit":
+            return [tf.cast(_blocks(x, self.block), self._pixel_dtype)]
+        floats = tf.cast(x, tf.float32)
+        mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
+        scaling = [mean]
+        if self.scaling == "standardized":
+            variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
+            scaling.append(255.0 * tf.math.rsqrt(tf.maximum(variance, 1.0)))
+        if self.takes_bytes:
+            return [_blocks(x, self.block), *scaling]
+        factor = LEVEL * scaling[1] if scaling[1:] else LEVEL
+        return [_blocks(tf.cast((floats - mean) * factor, tf.bfloat16), self.block)]
+
+    @property
+    def _pixel_dtype(self) -> str:
+        return "uint8" if self.compute_dtype == "float32" else self.compute_dtype
+
+
+@keras.saving.register_keras_serializable(package="ppo")
+class PixelConv2D(_Scaled, keras.layers.Conv2D):
+    """A convolution over what ``Pixels`` of the same scaling and block makes of bytes."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.input_spec = None  # a list
+
+    def build(self, input_shape: Sequence[Shape]) -> None:
+        """Make the weights, for the shapes of the list."""
+        super().build(self._picture(input_shape))
+        self.input_spec = None
+
+    def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
+        """The outputs' shape and type."""
+        shape = self.compute_output_shape(self._picture([tensor.shape for tensor in inputs]))
+        return keras.KerasTensor(shape, self.compute_dtype)
+
+    def _picture(self, input_shape: Sequence[Shape]) -> Shape:
+        """The shape of the pictures without blocks."""
+        batch, rows, columns, channels = input_shape[0]
+        assert rows and columns and channels
+        return batch, rows * self.block, columns * self.block, channels // self.block**2
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        pixels, *scaling = inputs
+        kernel = self.kernel * LEVEL if self.takes_bytes else tf.convert_to_tensor(self.kernel)
+        pixels = tf.cast(pixels, kernel.dtype)
+        outputs = self._convolved(pixels, kernel)
+        if scaling:
+            outputs -= scaling[0] * self._kernel_sums(pixels, kernel)
+        if scaling[1:]:
+            outputs *= scaling[1]
+        return self.activation(tf.nn.bias_add(outputs, self.bias))
+
+    def _kernel_sums(self, pixels: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """The sum of the weights on the picture at each place, [1, H', W', F] or [F]."""
+        if self.padding == "valid":
+            return tf.reduce_sum(kernel, [0, 1, 2])
+        return tf.nn.conv2d(tf.ones_like(pixels[:1]), kernel, self.strides[0], "SAME")
+
+    def _convolved(self, pixels: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if self.block == 1:
+            return tf.nn.conv2d(pixels, kernel, self.strides[0], self.padding.upper())
+        return tf.nn.conv2d(pixels, _block_kernel(kernel, self.block), 1, "VALID")
+
+
+def _blocks(pixels: tf.Tensor, size: int) -> tf.Tensor:
+    """[B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
+    if size == 1:
+        return pixels
+    _, height, width, channels = pixels.shape
+    rows, columns = height // size, width // size
+    split = tf.reshape(pixels, [-1, rows, size, columns, size * channels])
+    moved = tf.transpose(split, [0, 1, 3, 2, 4])
+    return tf.reshape(moved, [-1, rows, columns, size * size * channels])
+
+
+def _block_kernel(kernel: tf.Tensor, size: int) -> tf.Tensor:
+    """The kernel [H, W, C, F], rearranged to match ``_blocks``."""
+    height, width, channels, filters = kernel.shape
+    split = tf.reshape(kernel, [height // size, size, width // size, size * channels, filters])
+    moved = tf.transpose(split, [0, 2, 1, 3, 4])
+    return tf.reshape(moved, [height // size, width // size, size * size * channels, filters])
