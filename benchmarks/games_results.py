@@ -43,7 +43,7 @@ class Result:
 
     @property
     def rom(self) -> str | None:
-        """The game's ROM; None if it has none, or its module is not here."""
+        """The game's ROM, or its id if it has none; None if its module is not here."""
         try:
             return catalog.resolve(self.env_id)[0]
         except catalog.UnknownGame:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
@@ -99,10 +99,21 @@ def _table(settings: str, total_steps: int, runs: Sequence[Result]) -> Table:
         normalized = {game: _of_human(of_game, policy) for game, of_game in by_game.items()}
         scores = {game: of_game for game, of_game in normalized.items() if of_game}
         over[policy], counted = aggregates([*scores.values()]) if scores else {}, len(scores)
-        means = {str(by_game[game][0].rom): fmean(of_game) for game, of_game in scores.items()}
-        predicted[policy] = predicted_median(means)
+        predicted[policy] = predicted_median(_by_rom(by_game, scores))
     rows = [_row(*item) for item in by_game.items()]
     return Table(settings, total_steps, rows, over, predicted, counted, _machines(runs))
+
+
+def _by_rom(
+    by_game: Mapping[str, Sequence[Result]], scores: Mapping[str, Sequence[float]]
+) -> dict[str, float]:
+    """Mean scores by ROM; a ROM that is in the table as several games has no one score."""
+    roms = [of_game[0].rom for of_game in by_game.values()]
+    return {
+        rom: fmean(of_game)
+        for game, of_game in scores.items()
+        if (rom := by_game[game][0].rom) and roms.count(rom) == 1
+    }
 
 
 def _machines(runs: Sequence[Result]) -> list[str]:

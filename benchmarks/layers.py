@@ -21,7 +21,8 @@ KINDS = (
     ("matrix products", "MatMul"),
     ("Adam", "ResourceApplyAdam"),
     ("pixels to floats", "Cast"),
-    ("gather", "GatherV2"),
+    ("gather", "Gather"),
+    ("pictures kept", "ResourceScatterUpdate"),
 )
 
 
@@ -46,6 +47,8 @@ def traced(update: object, folder: Path) -> list[tuple[str, float]]:
 
 def row_of(name: str, layers: list[str]) -> str:
     """The row of the table that an operation belongs to."""
+    if "/pixels/" in name:
+        return "pictures prepared"
     layer = next((layer for layer in layers if re.search(rf"\b{layer}(_\d+)?/", name)), "")
     kind = next((kind for kind, mark in KINDS if mark in name.rpartition(":")[2]), "the rest")
     return f"{layer} {kind}" if layer and kind not in ("Adam", "the rest") else kind

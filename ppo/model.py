@@ -27,7 +27,8 @@ MIXED = "mixed_bfloat16"  # Keras's name: float32 weights, rounded where they ar
 @keras.saving.register_keras_serializable(package="ppo")
 def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
     """max(x, 0). Its gradient reads the bits of both numbers as float16, where to compare with 0
-    and to multiply by 0 or 1 gives the same bits, in half the time.
+    and to multiply by 0 or 1 gives the same bits, in half the time, for sizes below 2^121. From
+    there on they are not numbers in float16, so that what passes is not finite.
     """
 
     @tf.custom_gradient

@@ -6,11 +6,11 @@ The convolution is of f(x), where x are the bytes of one observation and f is th
     "centered"      f(x) = (x - mean(x)) / 255
     "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
 
-What pads a picture is 0 after the scaling. Bytes stay bytes where that is possible, since all three
-are linear: the factor is applied to the kernel or to the outputs, and the mean's share is
-subtracted from these. In bfloat16 it is not: a number has 8 bits there, and a picture's brightness,
-of which f(x) has nothing if the mean is subtracted, would take most of them, in the outputs and in
-the kernel's gradient. So f(x) is computed in float32 and then rounded.
+What pads a picture is 0 after the scaling. Where that is exact enough the bytes themselves are
+convolved, since all three are linear: the factor is applied to the kernel or to the outputs, and
+the mean's share is subtracted from these. In bfloat16 it is not where a mean is subtracted: a
+number has 8 bits there, and a picture's brightness, of which f(x) has nothing, would take most of
+them, in the outputs and in the kernel's gradient. So f(x) is computed in float32 and then rounded.
 """
 
 from collections.abc import Sequence
@@ -46,8 +46,8 @@ class _Scaled(keras.layers.Layer):
         return super().get_config() | {"scaling": self.scaling, "block": self.block}
 
     @property
-    def takes_bytes(self) -> bool:
-        """Whether whole numbers are convolved, and not f(x)."""
+    def convolves_x(self) -> bool:
+        """Whether x is convolved, whole numbers, and not f(x)."""
         return self.scaling == "unit" or self.compute_dtype == "float32"
 
 
@@ -55,9 +55,12 @@ class _Scaled(keras.layers.Layer):
 class Pixels(_Scaled):
     """Bytes [B, H, W, C] as ``PixelConv2D`` takes them, all that depends on no weights. A list:
 
-    the pixels, [B, H / block, W / block, block * block * C]: f(x) or bytes;
-    the mean, [B, 1, 1, 1], where they are bytes and it is to be subtracted;
-    the factor 255 / max(std(x), 1), [B, 1, 1, 1], where they are bytes and it is to be applied.
+    the pixels, [B, H / block, W / block, block * block * C]: x, or f(x) in bfloat16;
+    the mean, [B, 1, 1, 1], of x where it is to be subtracted;
+    the factor 255 / max(std(x), 1), [B, 1, 1, 1], of x where it is to be applied.
+
+    x is bytes; where it is convolved in bfloat16 it is that, with the same whole numbers, since to
+    convert bytes in every epoch takes longer than to read twice as many.
     """
 
     def call(self, x: tf.Tensor) -> list[tf.Tensor]:
@@ -69,7 +72,7 @@ class Pixels(_Scaled):
         if self.scaling == "standardized":
             variance = tf.reduce_mean(tf.square(floats), [1, 2, 3], keepdims=True) - mean**2
             scaling.append(255.0 * tf.math.rsqrt(tf.maximum(variance, 1.0)))
-        if self.takes_bytes:
+        if self.convolves_x:
             return [_blocks(x, self.block), *scaling]
         factor = LEVEL * scaling[1] if scaling[1:] else LEVEL
         return [_blocks(tf.cast((floats - mean) * factor, tf.bfloat16), self.block)]
@@ -105,7 +108,7 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         pixels, *scaling = inputs
-        kernel = self.kernel * LEVEL if self.takes_bytes else tf.convert_to_tensor(self.kernel)
+        kernel = self.kernel * LEVEL if self.convolves_x else tf.convert_to_tensor(self.kernel)
         pixels = tf.cast(pixels, kernel.dtype)
         outputs = self._convolved(pixels, kernel)
         if scaling:

@@ -189,7 +189,9 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
     """
     if not catalog.rules_of(params).is_atari:
         return
-    wanted = params.batch_size * math.prod(catalog.observation_shape(params))  # bytes
+    # What an update makes of them once is kept beside them: bytes, or two bytes a pixel.
+    times = 2 if params.precision == "float32" else 3
+    wanted = times * params.batch_size * math.prod(catalog.observation_shape(params))
     available = available_memory() / processes
     if wanted > available:
         raise ParamsError(

@@ -231,12 +231,23 @@ def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys, reason)
 
 
 @pytest.mark.parametrize(
-    ("available", "processes", "fits"),
-    [(56_447, 1, False), (56_448, 1, True), (112_895, 2, False), (112_896, 2, True)],
+    ("precision", "available", "processes", "fits"),
+    # Two observations of 84 x 84 x 4 bytes, and what is made of them: as many or twice as many.
+    [
+        ("float32", 2 * 56_448 - 1, 1, False),
+        ("float32", 2 * 56_448, 1, True),
+        ("float32", 4 * 56_448 - 1, 2, False),
+        ("float32", 4 * 56_448, 2, True),
+        ("bfloat16", 3 * 56_448 - 1, 1, False),
+        ("bfloat16", 3 * 56_448, 1, True),
+    ],
 )
-def test_memory_is_that_of_the_observations_of_a_rollout(monkeypatch, available, processes, fits):
+def test_memory_is_that_of_the_observations_of_a_rollout(
+    monkeypatch, precision, available, processes, fits
+):
     settings = Params(num_envs=2, num_steps=1, num_minibatches=1, total_steps=8)
-    whole = settings.resolved(1, 1, 0.0, "float32")  # two times 84 x 84 x 4 bytes
+    settings = settings.model_copy(update={"precision": precision})
+    whole = settings.resolved(1, 1, 0.0, precision)
     monkeypatch.setattr(train, "available_memory", lambda: available)
     if fits:
         train._check_memory(whole, processes)

@@ -14,7 +14,7 @@ from ppo.files.folder import RunFolder
 from ppo.settings import RunSettings
 from ppo.study import history, signs
 from ppo.study.history import Row
-from ppo.study.signs import BEFORE, Cause, Departure
+from ppo.study.signs import BEFORE, Cause, Distance
 
 EARLIER = 20  # entries before a fall among which its cause is looked for
 
@@ -40,7 +40,7 @@ def explain(run: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Departure]:
+def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
     """What left its band first: before the fall, or if there is none, in the whole run."""
     if fall is None:
         return signs.first(rows, BEFORE)
@@ -59,7 +59,7 @@ def _what(run: Path, rows: Sequence[Row], fall: Fall | None) -> str:
     )
 
 
-def _signs(rows: Sequence[Row], found: dict[str, Departure]) -> list[str]:
+def _signs(rows: Sequence[Row], found: dict[str, Distance]) -> list[str]:
     index = next(iter(found.values())).index
     row = rows[index]
     lines = [f"out of its own band first, at step {row['step']:,.0f}:"]
@@ -80,7 +80,7 @@ def _signs(rows: Sequence[Row], found: dict[str, Departure]) -> list[str]:
 def _commands(
     run: Path,
     fall: Fall | None,
-    found: dict[str, Departure],
+    found: dict[str, Distance],
     rows: Sequence[Row],
     cause: Cause | None,
 ) -> list[str]:

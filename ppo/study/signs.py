@@ -91,9 +91,10 @@ QUANTITIES = (
 
 
 @dataclass(frozen=True)
-class Departure:
-    """How far a quantity is from its band: the index of the entry, what it was before and is, and
-    how many deviations that is, at the entry and at those after it that an alarm may ask for.
+class Distance:
+    """How far a quantity is from the median of its band: the index of the entry, what it was before
+    and is, and how many deviations that is, at the entry and at those after it that an alarm may
+    ask for.
     """
 
     quantity: Quantity
@@ -121,8 +122,8 @@ class Departure:
         return all(outside) or once
 
 
-def departure(quantity: Quantity, rows: Sequence[Row], index: int) -> Departure | None:
-    """How far a quantity is from its band, which is made of the BEFORE entries before; None if the
+def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | None:
+    """How far a quantity is from the median of its band, the BEFORE entries before; None if the
     entry lacks it, or if there is no band.
     """
     before = _numbers(quantity, rows[max(0, index - BEFORE) : index])
@@ -134,14 +135,14 @@ def departure(quantity: Quantity, rows: Sequence[Row], index: int) -> Departure 
     relative = 0.0 if quantity.logarithmic else RELATIVE_FLOOR * abs(median)
     spread = max(spread, quantity.floor, relative, 1e-12)
     deviations = tuple((number - median) / spread for number in now)
-    return Departure(quantity, index, median, now[0], deviations)
+    return Distance(quantity, index, median, now[0], deviations)
 
 
 def _numbers(quantity: Quantity, rows: Sequence[Row]) -> list[float]:
     return [number for row in rows if (number := quantity.of(row)) is not None]
 
 
-def departures(rows: Sequence[Row], index: int) -> dict[str, Departure]:
+def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
     """The quantities that are outside their band at an entry: those that are so far out that one
     alone is a sign or, if there is none, several that are less far out.
     """
@@ -152,16 +153,16 @@ def departures(rows: Sequence[Row], index: int) -> dict[str, Departure]:
     return {}
 
 
-def _distances(rows: Sequence[Row], index: int) -> list[Departure]:
-    found = (departure(quantity, rows, index) for quantity in QUANTITIES)
+def _distances(rows: Sequence[Row], index: int) -> list[Distance]:
+    found = (distance(quantity, rows, index) for quantity in QUANTITIES)
     return [of for of in found if of]
 
 
-def _outside(distances: Sequence[Departure], alarm: Alarm) -> dict[str, Departure]:
+def _outside(distances: Sequence[Distance], alarm: Alarm) -> dict[str, Distance]:
     return {of.quantity.name: of for of in distances if of.sets_off(alarm)}
 
 
-def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[str, Departure]:
+def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[str, Distance]:
     """The departures of the first entry that has any, among those from ``begin`` up to ``end``, or
     of an entry just before it where some were half as far out already.
     """
@@ -202,7 +203,7 @@ UNKNOWN = Cause("no known class", "python -m ppo.autopsy tells more")
 LARGE = math.log(2.5)
 
 
-def cause(rows: Sequence[Row], found: Mapping[str, Departure]) -> Cause:
+def cause(rows: Sequence[Row], found: Mapping[str, Distance]) -> Cause:
     """The class of cause that the departures of one entry are a sign of."""
     jumps = {name: of.jump for name, of in found.items()}
     index = next(iter(found.values())).index

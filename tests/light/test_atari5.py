@@ -27,6 +27,12 @@ def test_published_medians_are_predicted_within_a_sixth(name):
     assert found == pytest.approx(median / 100, rel=1 / 6)
 
 
+def test_five_unlike_scores_by_hand():
+    # The logarithms of 101, 201, 51, 11 and 401, by the weights.
+    found = predicted_median(of_five([1.0, 2.0, 0.5, 0.1, 4.0]))
+    assert found == pytest.approx(0.60877, abs=1e-4)
+
+
 def test_worse_than_random_counts_as_random_play():
     assert predicted_median(of_five([-1.0] * 5)) == 0
     assert predicted_median(of_five([1, 1, 1, 1, -3])) == predicted_median(of_five([1, 1, 1, 1, 0]))

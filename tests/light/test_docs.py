@@ -9,6 +9,7 @@ from docs import generate
 from ppo import params
 
 ROOT = Path(__file__).resolve().parents[2]
+CODE = r"(?:ppo|tests|benchmarks)/[\w/]+\.py"  # a file that a page names
 PAGES = sorted(
     path
     for path in ROOT.rglob("*.md")
@@ -45,9 +46,9 @@ def test_surrogate_figures_can_be_drawn(tmp_path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_places_in_the_code_that_a_page_names_are_there(page):
     text = page.read_text()
-    files = re.findall(r"`(ppo/[\w/]+\.py)", text)
+    files = re.findall(rf"`({CODE})", text)
     assert not [file for file in files if not (ROOT / file).is_file()]
-    for file, name in re.findall(r"`(ppo/[\w/]+\.py):\s+([\w.]+)`", text):
+    for file, name in re.findall(rf"`({CODE}):\s+([\w.]+)`", text):
         code = (ROOT / file).read_text()
         for part in name.split("."):
             assert re.search(rf"\b{part}\b", code), f"{file}: {name}"
@@ -55,4 +56,4 @@ def test_places_in_the_code_that_a_page_names_are_there(page):
 
 def test_pages_name_many_places_in_the_code():
     text = (ROOT / "docs" / "algorithm.md").read_text()
-    assert len(re.findall(r"`(ppo/[\w/]+\.py):\s+([\w.]+)`", text)) > 30
+    assert len(re.findall(rf"`({CODE}):\s+([\w.]+)`", text)) > 30
