@@ -1,6 +1,6 @@
 """Kills at random moments, each followed by a resume: how many end as the unbroken run does?
 
-python -m benchmarks.kills --kills=50 --workers=2 [--env-id=ALE/Pong-v5]
+python -m benchmarks.kills --kills=50 --workers=2 [--env-id=ALE/Pong-v5] [--precision=bfloat16]
 """
 
 import argparse
@@ -21,8 +21,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--env-id", default=drill.SHORT_PONG["env_id"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     options = parser.parse_args()
-    settings = drill.SHORT_PONG | {"env_id": options.env_id}
+    changes = {"env_id": options.env_id, "precision": options.precision}
+    settings = drill.SHORT_PONG | changes
     with drill.temporary_folder() as folder:
         wanted, seconds = drill.unbroken(folder, settings)
         print(f"unbroken: {seconds:.1f} s, {wanted[:16]}", flush=True)

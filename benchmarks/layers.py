@@ -20,7 +20,7 @@ KINDS = (
     ("forward", "Conv2D"),
     ("matrix products", "MatMul"),
     ("Adam", "ResourceApplyAdam"),
-    ("pixels to floats", "Cast"),
+    ("conversion", "Cast"),
     ("gather", "Gather"),
     ("pictures kept", "ResourceScatterUpdate"),
 )
@@ -47,7 +47,7 @@ def traced(update: object, folder: Path) -> list[tuple[str, float]]:
 
 def row_of(name: str, layers: list[str]) -> str:
     """The row of the table that an operation belongs to."""
-    if "/pixels/" in name:
+    if re.search(r"/pixels(_\d+)?/", name):
         return "pictures prepared"
     layer = next((layer for layer in layers if re.search(rf"\b{layer}(_\d+)?/", name)), "")
     kind = next((kind for kind, mark in KINDS if mark in name.rpartition(":")[2]), "the rest")
