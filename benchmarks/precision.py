@@ -8,6 +8,8 @@ of the whole loss in both precisions, with the same weights, on some minibatches
 for each layer, medians over the minibatches: the norm of the difference divided by that of the
 gradient, and two cosines, between the precisions, and between minibatches that follow each other.
 Where the former is as near to 1 as the latter is far from it, rounding is nothing beside the noise.
+The third cosine is that of the mean gradients over all these minibatches, so that what does not
+average out shows. A last line compares values, and the advantages that follow from them.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppo import checkpoint
+from ppo.advantages import gae
 from ppo.files.folder import RunFolder
 from ppo.params import load
 from ppo.process.device import start_tensorflow
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     import keras
 
     from ppo.objective import Batch
+    from ppo.rollout import Rollout
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -79,18 +83,21 @@ def compared(settings: ResolvedParams, folder: RunFolder | None, minibatches: in
     trainer = Trainer(settings)
     if folder:
         trainer.restore(checkpoint.newest(folder))
-    whole, _, _ = batch_of(trainer.collector.collect(0), settings)
+    rollout = trainer.collector.collect(0)
+    whole, _, _ = batch_of(rollout, settings)
     order = np.random.default_rng(0).permutation(settings.batch_size)
     parts = order[: minibatches * settings.minibatch_size].reshape(minibatches, -1)
     shape = trainer.envs.observation_shape, trainer.envs.num_actions
     found: dict[str, list[dict[str, np.ndarray]]] = {}
+    values: dict[str, np.ndarray] = {}
     for precision in PRECISIONS:
         network = model.of_settings(*shape, settings.model_copy(update={"precision": precision}))
         network.set_weights(trainer.model.get_weights())
         found[precision] = [gradients(network, whole.rows(rows), settings) for rows in parts]
+        values[precision] = np.array([network(of_step)[1] for of_step in rollout.observations])
     trainer.close()
     exact, rounded = (found[precision] for precision in PRECISIONS)
-    lines = []
+    lines: list[dict] = []
     for layer in exact[0]:
         ours, theirs = ([gradient[layer] for gradient in of] for of in (exact, rounded))
         pairs = list(zip(ours, theirs, strict=True))
@@ -104,9 +111,32 @@ def compared(settings: ResolvedParams, folder: RunFolder | None, minibatches: in
                     float(np.median([cosine(*pair) for pair in itertools.pairwise(ours)])),
                     3,
                 ),
+                "cosine_of_means": round(cosine(np.sum(ours, 0), np.sum(theirs, 0)), 5),
             }
         )
-    return lines
+    values_line = of_values(rollout, values["float32"], values["bfloat16"], settings)
+    return [*lines, values_line]
+
+
+def of_values(
+    rollout: "Rollout", exact: np.ndarray, rounded: np.ndarray, settings: ResolvedParams
+) -> dict[str, float]:
+    """A line for values [T, N], and the advantages that follow from them."""
+
+    def advantages(values: np.ndarray) -> np.ndarray:
+        # The rollout's own last values serve both.
+        following = np.concatenate([values[1:], rollout.next_values[-1:]])
+        next_values = np.where(rollout.episode_over, rollout.next_values, following)
+        of_rewards = rollout.rewards, values, next_values, rollout.episode_over
+        return gae(*of_rewards, settings.gamma, settings.gae_lambda)[0]
+
+    ours, theirs = advantages(exact), advantages(rounded)
+    return {
+        "value_error": round(float((rounded - exact).std()), 5),
+        "value_std": round(float(exact.std()), 5),
+        "advantage_error": round(float((theirs - ours).std()), 5),
+        "advantage_std": round(float(ours.std()), 5),
+    }
 
 
 def main() -> None:
