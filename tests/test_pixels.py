@@ -101,13 +101,14 @@ def test_bfloat16_spends_no_bits_on_brightness(kernel_size, stride, padding, sca
         floats = tf.constant(scaled(pixels, scaling))
         return tf.nn.conv2d(floats, kernel, stride, padding.upper())
 
-    # f(x) is rounded to 8 bits. Where the processor does not compute in bfloat16, TensorFlow also
-    # sums in it: 5 percent off. With the brightness it would be 13 and more.
-    most = 0.02 if processor_has_bfloat16() else 0.1
+    # Where the processor does not compute in bfloat16, TensorFlow also sums in it: 5 percent off.
+    # With the brightness it would be 13 and more. Pictures of few levels have as few rounding
+    # errors of f(x), which do not average out in the gradient.
+    most = (0.01, 0.02) if processor_has_bfloat16() else (0.1, 0.1)
     got = outputs_and_gradient(lambda: layer(prepare(pixels)), layer.kernel.value)
-    for ours, exact in zip(got, outputs_and_gradient(plain, kernel), strict=True):
+    for ours, exact, bound in zip(got, outputs_and_gradient(plain, kernel), most, strict=True):
         error = tf.norm(ours - exact) / tf.norm(exact)
-        assert error < most
+        assert error < bound
 
 
 @pytest.mark.parametrize(
