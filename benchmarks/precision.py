@@ -5,7 +5,7 @@ r"""How far is a gradient in bfloat16 from the same in float32, beside the noise
 
 Plays one rollout with a run's newest checkpoint, or with a new network, and computes the gradient
 of the whole loss in both precisions, with the same weights, on some minibatches. Prints a JSON line
-for each layer, medians over the minibatches: the norm of the difference divided by that of the
+for each weight, medians over the minibatches: the norm of the difference divided by that of the
 gradient, and two cosines, between the precisions, and between minibatches that follow each other.
 Where the former is as near to 1 as the latter is far from it, rounding is nothing beside the noise.
 The third cosine is that of the mean gradients over all these minibatches, so that what does not
@@ -23,7 +23,7 @@ import numpy as np
 from ppo import checkpoint
 from ppo.advantages import gae
 from ppo.files.folder import RunFolder
-from ppo.params import load
+from ppo.params import load, of_run
 from ppo.process.device import start_tensorflow
 from ppo.resolve import resolved
 from ppo.settings import ResolvedParams
@@ -40,7 +40,7 @@ PRECISIONS = ("float32", "bfloat16")
 def gradients(
     network: "keras.Model", batch: "Batch", params: ResolvedParams
 ) -> dict[str, np.ndarray]:
-    """The gradient of the whole loss, one array for each layer. The old policy is the network's
+    """The gradient of the whole loss, an array for each weight. The old policy is the network's
     own, as at the first minibatch of an update.
     """
     import tensorflow as tf
@@ -49,10 +49,7 @@ def gradients(
     from ppo.objective import objective
     from ppo.update import NO_MEMORY
 
-    layers = {
-        name: [weight.value for weight in weights]
-        for name, weights in model.weighted_layers(network).items()
-    }
+    weights = {weight.path: weight.value for weight in network.trainable_weights}
     own = model.log_prob(network(batch.observations)[0], batch.actions)
     with tf.GradientTape() as tape:
         logits, values = network(batch.observations)
@@ -66,8 +63,8 @@ def gradients(
             params,
         )
         loss = parts.policy_part + parts.value_part
-    found = tape.gradient(loss, layers)
-    return {name: np.concatenate([g.numpy().ravel() for g in of]) for name, of in found.items()}
+    found = tape.gradient(loss, weights)
+    return {name: gradient.numpy().ravel() for name, gradient in found.items()}
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -76,7 +73,7 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def compared(settings: ResolvedParams, folder: RunFolder | None, minibatches: int) -> list[dict]:
-    """A line for each layer."""
+    """A line for each weight, and one for the values."""
     from ppo import model
     from ppo.trainer import Trainer, batch_of
 
@@ -98,13 +95,13 @@ def compared(settings: ResolvedParams, folder: RunFolder | None, minibatches: in
     trainer.close()
     exact, rounded = (found[precision] for precision in PRECISIONS)
     lines: list[dict] = []
-    for layer in exact[0]:
-        ours, theirs = ([gradient[layer] for gradient in of] for of in (exact, rounded))
+    for weight in exact[0]:
+        ours, theirs = ([gradient[weight] for gradient in of] for of in (exact, rounded))
         pairs = list(zip(ours, theirs, strict=True))
         errors = [np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs]
         lines.append(
             {
-                "layer": layer,
+                "weight": weight,
                 "error": round(float(np.median(errors)), 4),
                 "cosine": round(float(np.median([cosine(*pair) for pair in pairs])), 5),
                 "cosine_of_minibatches": round(
@@ -151,7 +148,8 @@ def main() -> None:
     parser.add_argument("--minibatches", type=int, default=8)
     options = parser.parse_args()
     folder = RunFolder(options.logdir) if options.logdir else None
-    settings = resolved(load(folder.params if folder else options.pfile, options.set))
+    given = of_run(folder.params, options.set) if folder else load(options.pfile, options.set)
+    settings = resolved(given)
     start_tensorflow(settings.threads)
     for line in compared(settings, folder, options.minibatches):
         print(json.dumps(line), flush=True)
