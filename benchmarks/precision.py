@@ -15,6 +15,8 @@ average out shows. A last line compares values, and the advantages that follow f
 import argparse
 import itertools
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,10 +40,11 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def gradients(
-    network: "keras.Model", batch: "Batch", params: ResolvedParams
-) -> dict[str, np.ndarray]:
-    """The gradient of the whole loss, an array for each weight. The old policy is the network's
-    own, as at the first minibatch of an update.
+    network: "keras.Model", batches: "Sequence[Batch]", params: ResolvedParams
+) -> list[dict[str, np.ndarray]]:
+    """The gradient of the whole loss for each minibatch, an array for each weight, compiled and in
+    parallel slices as in an update. The old policy is the network's own, as at the first
+    minibatch of an update.
     """
     import tensorflow as tf
 
@@ -50,21 +53,26 @@ def gradients(
     from ppo.update import NO_MEMORY
 
     weights = {weight.path: weight.value for weight in network.trainable_weights}
-    own = model.log_prob(network(batch.observations)[0], batch.actions)
-    with tf.GradientTape() as tape:
-        logits, values = network(batch.observations)
-        parts = objective(
-            logits,
-            model.log_prob(logits, batch.actions),
-            values,
-            batch._replace(old_log_probs=own),
-            tf.constant(params.clip_range),
-            tf.constant(NO_MEMORY),
-            params,
-        )
-        loss = parts.policy_part + parts.value_part
-    found = tape.gradient(loss, weights)
-    return {name: gradient.numpy().ravel() for name, gradient in found.items()}
+
+    @partial(tf.function, autograph=False)
+    def gradient(batch: "Batch") -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits, values = model.in_shards(network, batch.observations, params.threads)
+            log_probs = model.log_prob(logits, batch.actions)
+            parts = objective(
+                logits,
+                log_probs,
+                values,
+                batch._replace(old_log_probs=tf.stop_gradient(log_probs)),
+                tf.constant(params.clip_range),
+                tf.constant(NO_MEMORY),
+                params,
+            )
+            loss = parts.policy_part + parts.value_part
+        return tape.gradient(loss, weights)
+
+    found = map(gradient, batches)
+    return [{name: part.numpy().ravel() for name, part in of.items()} for of in found]
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -90,7 +98,7 @@ def compared(settings: ResolvedParams, folder: RunFolder | None, minibatches: in
     for precision in PRECISIONS:
         network = model.of_settings(*shape, settings.model_copy(update={"precision": precision}))
         network.set_weights(trainer.model.get_weights())
-        found[precision] = [gradients(network, whole.rows(rows), settings) for rows in parts]
+        found[precision] = gradients(network, [whole.rows(rows) for rows in parts], settings)
         values[precision] = np.array([network(of_step)[1] for of_step in rollout.observations])
     trainer.close()
     exact, rounded = (found[precision] for precision in PRECISIONS)
