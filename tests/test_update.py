@@ -398,8 +398,14 @@ def test_each_weight_s_gradient_in_bfloat16_is_nearly_that_in_float32(network):
     actions = rng.integers(0, 4, size).astype(np.int32)
     of_all = {"num_envs": 8, "num_epochs": 1, "num_minibatches": 1, "network": network}
     logits, values = model.build((84, 84, 4), 4, network, 1)(pictures)
-    told = model.log_prob(logits, actions), values, rng.normal(size=size), values + 1.0
-    data = Batch(*map(tf.constant, (pictures, actions)), *(tf.cast(x, tf.float32) for x in told))
+    data = Batch(
+        observations=tf.constant(pictures),
+        actions=tf.constant(actions),
+        old_log_probs=model.log_prob(logits, actions),
+        old_values=values,
+        advantages=tf.constant(rng.normal(size=size).astype(np.float32)),
+        returns=values + 1.0,
+    )
     moments = {}
     for precision in ("float32", "bfloat16"):
         net = model.build((84, 84, 4), 4, network, 1, precision)
@@ -408,7 +414,8 @@ def test_each_weight_s_gradient_in_bfloat16_is_nearly_that_in_float32(network):
         moments[precision] = [moment.numpy() for moment in updater.adam.first]
     for weight, exact, rounded in zip(net.trainable_weights, *moments.values(), strict=True):
         error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
-        assert error < 0.2, weight.path
+        # The policy's is a small difference of large terms, with these advantages.
+        assert error < (0.2 if weight.path.startswith("policy") else 0.1), weight.path
 
 
 def test_adam_takes_steps_of_the_learning_rate_at_first():

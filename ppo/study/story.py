@@ -11,7 +11,7 @@ from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, check_run
-from ppo.params import of_run
+from ppo.params import load
 from ppo.settings import Params
 from ppo.study import history
 from ppo.study.explain import explain
@@ -78,7 +78,7 @@ def story(run: Path) -> Story:
         versions = {}
     return Story(
         folder,
-        of_run(folder.params, checks=[catalog.check]),
+        load(folder.params, checks=[catalog.check]),
         history.own_rows(run),
         _evaluations(folder),
         versions,
