@@ -26,7 +26,7 @@ from ppo import checkpoint
 from ppo.advantages import gae
 from ppo.files.folder import RunFolder
 from ppo.params import load
-from ppo.process.device import start_tensorflow
+from ppo.process.device import shards, start_tensorflow
 from ppo.resolve import resolved
 from ppo.settings import ResolvedParams
 
@@ -53,11 +53,12 @@ def gradients(
     from ppo.update import NO_MEMORY
 
     weights = {weight.path: weight.value for weight in network.trainable_weights}
+    slices = shards(params.threads)
 
     @partial(tf.function, autograph=False)
     def gradient(batch: "Batch") -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
-            logits, values = model.in_shards(network, batch.observations, params.threads)
+            logits, values = model.in_shards(network, batch.observations, slices)
             log_probs = model.log_prob(logits, batch.actions)
             parts = objective(
                 logits,
