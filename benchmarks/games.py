@@ -35,6 +35,7 @@ from ppo.params import ParamsError, load, of_game
 from ppo.process.arguments import argument_parser
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
+from ppo.study.alike import alike
 from ppo.study.command import Children, on_stop
 from ppo.study.grid import Run, changes, count, create, folder_name, logdir_faults, seed_faults
 from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
@@ -199,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
             if faults:
                 raise ParamsError(faults)
+            if not options.sb3:
+                runs = alike(runs, lambda run: run.params)
             create(options.logdir)
             failed = train(options, runs, children)
             if not children.stopped:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -39,6 +40,7 @@ class Result:
     minutes: float
     scores: dict[str, list[float]]
     date: str
+    precision: str = "float32"
     machine: str = ""
 
     @property
@@ -101,18 +103,19 @@ def read_run(folder: Path) -> Result | None:
         return None
     scores = {str(name): [*map(float, line["scores"])] for name, line in found.items()}
     game, seed = run["game"], int(run["seed"])
-    env_id = _env_id(folder) or env_of(game)
+    begun = _settings(folder)
     date = datetime.date.fromtimestamp(RunFolder(folder).evaluations.stat().st_mtime)
     return Result(
         settings["settings"],
         total_steps,
         game,
-        env_id,
+        str(begun.get("env_id", env_of(game))),
         seed,
         max(steps),
         seconds / 60,
         scores,
         date.isoformat(),
+        str(begun.get("precision", "float32")),
     )
 
 
@@ -131,7 +134,7 @@ def seconds_of(folder: Path) -> float | None:
         return None
 
 
-def _env_id(folder: Path) -> str | None:
-    """The game in a run's settings; None for Stable-Baselines3, which has no such file."""
+def _settings(folder: Path) -> dict[str, Any]:
+    """A run's settings; none for Stable-Baselines3, which has no such file."""
     path = RunFolder(folder).params
-    return str(json.loads(path.read_text())["env_id"]) if path.exists() else None
+    return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -43,6 +43,7 @@ def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:
     return found
 
 
-def identity(result: Result) -> tuple[int, str, str, int]:
-    """What no two runs of a table have in common."""
-    return result.total_steps, result.settings, result.game, result.seed
+def identity(result: Result) -> tuple[int, str, str, str, int]:
+    """What no two runs have in common."""
+    kind = result.total_steps, result.settings, result.precision
+    return *kind, result.game, result.seed

@@ -52,14 +52,14 @@ class Table:
 
 
 def tables(results: Sequence[Result]) -> list[Table]:
-    """A table for each kind of settings, the shorter runs first."""
+    """A table for each kind of settings and each precision, the shorter runs first."""
 
-    def kind(result: Result) -> tuple[int, str]:
-        return result.total_steps, result.settings
+    def kind(result: Result) -> tuple[int, str, str]:
+        return result.total_steps, result.settings, result.precision
 
     return [
-        _table(settings, total_steps, list(runs))
-        for (total_steps, settings), runs in groupby(sorted(results, key=kind), kind)
+        _table(_with_precision(settings, precision), total_steps, list(runs))
+        for (total_steps, settings, precision), runs in groupby(sorted(results, key=kind), kind)
     ]
 
 
@@ -83,6 +83,10 @@ def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
         "runs": [dataclasses.asdict(result) for result in results],
     }
     return json.dumps(content, indent=1) + "\n"
+
+
+def _with_precision(settings: str, precision: str) -> str:
+    return settings if precision == "float32" else f"{settings}, in {precision}"
 
 
 def _named(numbers: dict[str, Estimate]) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,8 @@ r"""Writes down what a preset reaches: its line in ``run_atari.py --describe-pre
     python -m benchmarks.measured pong --machine="two cores of an AMD EPYC" \
         --runs=runs/pong/2000000-steps_pong/Pong-1,runs/pong/2000000-steps_pong/Pong-2
 
-Score, interval, steps, minutes, seeds and threads are read from the runs, which must have the
-preset's settings, and 30 games of the policy after their last step.
+Score, interval, steps, minutes, seeds, threads and precision are read from the runs, which must
+have the preset's settings, and 30 games of the policy after their last step.
 """
 
 import argparse
@@ -47,8 +47,9 @@ def measured(
         else:
             lines.append(line)
             minutes.append(seconds / 60)
-    if len({params.threads for params in settings}) > 1:
-        faults.append("the runs have different threads; give runs that are alike")
+    for key in ("threads", "precision"):
+        if len({getattr(params, key) for params in settings}) > 1:
+            faults.append(f"the runs differ in {key}; give runs that are alike")
     if faults:
         raise ParamsError(faults)
     scores = [line["scores"] for line in lines]
@@ -64,6 +65,7 @@ def measured(
         high=high,
         minutes=fmean(minutes),
         threads=settings[0].threads or 0,
+        precision=settings[0].precision,
         machine=machine,
         date=date,
     )

@@ -88,6 +88,10 @@ def test_table_of_two_games_by_hand(tmp_path):
     fabricate(runs / "Breakout-2", 30, 30.5, 1.7, games=10)
     fabricate(tmp_path / "4000-steps_defaults" / "Breakout-1", 30, 30.5, 1.7)
     (runs / "Pong-1.log").touch()
+    fabricate(runs / "Pong-3", 60, 0.0, 0.0)
+    (runs / "Pong-3" / "params.json").write_text(
+        '{"env_id": "PongNoFrameskip-v4", "precision": "bfloat16"}'
+    )
 
     assert games.main(["--only-table", f"--logdir={tmp_path}"]) == 0
     text = (tmp_path / "games.md").read_text()
@@ -97,13 +101,14 @@ def test_table_of_two_games_by_hand(tmp_path):
     ) in text
     assert "| mean | 0.75 (0.50 to 1.00) | 0.00 (0.00 to 0.00) |" in text
     assert "| Stable-Baselines3 | 2,000 | 1 | 1 | 1.00 | 1.00 | 1.00 |" in text
+    assert "### defaults, in bfloat16, 2,000 steps" in text
     unfinished = ["2000-steps_defaults/Breakout-2", "4000-steps_defaults/Breakout-1"]
     assert text.endswith("\n".join(["Not finished:", "", *(f"- {one}" for one in unfinished), ""]))
 
     content = json.loads((tmp_path / "games.json").read_text())
     ours = next(table for table in content["tables"] if table["settings"] == "defaults")
     assert ours["over"]["sampled"]["median"] == {"value": 0.75, "interval": [0.5, 1.0]}
-    assert len(content["runs"]) == 4
+    assert len(content["runs"]) == 5
 
 
 def test_results_of_several_machines_add_up_to_one_table(tmp_path):
@@ -174,6 +179,13 @@ def test_line_of_a_preset_is_read_from_its_runs_and_refused_for_others(tmp_path)
     (run / "params.json").write_text(json.dumps(settings | {"gamma": 0.9}))
     with pytest.raises(ParamsError, match=r"gamma is 0\.9, in the preset 0\.99"):
         measured.measured("pong", [run], "greedy", "a machine", "2026-11-24")
+
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    (run / "params.json").write_text(json.dumps(settings | {"precision": "float32"}))
+    (other / "params.json").write_text(json.dumps(settings | {"precision": "bfloat16"}))
+    with pytest.raises(ParamsError, match="the runs differ in precision"):
+        measured.measured("pong", [run, other], "sampled", "a machine", "2026-11-24")
 
 
 def test_scores_are_shown_as_exactly_as_their_size_asks_for():

@@ -25,6 +25,7 @@ class Measured(NamedTuple):
     high: float
     minutes: float  # of a run, on the mean
     threads: int
+    precision: str
     machine: str
     date: str
 
@@ -47,7 +48,8 @@ class Measured(NamedTuple):
         """How it was measured, as a line."""
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{self.games} games, {self.policy}; {seeds}; {threads}, {self.machine}, {self.date}"
+        place = f"{threads}, {self.precision}, {self.machine}, {self.date}"
+        return f"{self.games} games, {self.policy}; {seeds}; {place}"
 
 
 def names() -> list[str]:

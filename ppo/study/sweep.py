@@ -27,8 +27,8 @@ from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
-from ppo.resolve import resolved
 from ppo.study import curves, machines
+from ppo.study.alike import alike
 from ppo.study.command import Children, on_stop
 from ppo.study.curves import Curve, CurveError
 from ppo.study.grid import (
@@ -163,22 +163,15 @@ def _plan(options: argparse.Namespace) -> Plan:
     faults = faults or history_faults(pfile, runs) + shown_faults(shown)
     if faults:
         raise ParamsError(faults)
+    runs = alike(runs, lambda run: load(pfile, run.overrides))
     create(logdir)
     workers, cores = _number(options.workers), _number(options.cores)
     if options.cluster is None:
         return Plan(logdir, pfile, runs, workers, shown)
     shared = logdir / "settings.json"
-    write_whole(shared, _of_all_machines(pfile))
+    write_whole(shared, pfile.read_bytes())
     workers = workers if options.workers else len(runs)
     return Plan(logdir, shared, runs, workers, shown, options.cluster, cores, options.gpu)
-
-
-def _of_all_machines(pfile: Path) -> bytes:
-    """The params file with the precision of this machine, lest runs that are averaged differ in
-    it."""
-    given = load(pfile)
-    chosen = {"precision": resolved(given).precision}
-    return json.dumps(given.model_dump(exclude_unset=True) | chosen, indent=2).encode()
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:

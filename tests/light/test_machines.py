@@ -1,6 +1,5 @@
 """A run on a machine of a cluster, without the cluster."""
 
-import json
 import os
 import sys
 import threading
@@ -9,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ppo import resolve
 from ppo.files.folder import FolderError, owned
 from ppo.process.exit_codes import ExitCode
-from ppo.study import machines, sweep
+from ppo.study import machines
 from ppo.study.folder_host import FolderHost, LocalCopy, Paths
 from ppo.study.grid import Run
 from ppo.study.machines import MachineLost, outlasting, run_here
@@ -239,16 +237,6 @@ def test_a_host_leaves_no_trace_and_others_alone(tmp_path):
     assert Path(one.marker()).exists()
     one.close()
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("given", "chosen"), [("auto", "bfloat16"), ("float32", "float32")])
-def test_runs_on_unlike_machines_have_one_precision(given, chosen, tmp_path, monkeypatch):
-    monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: True)
-    monkeypatch.setattr(resolve, "has_gpu_driver", lambda: False)
-    pfile = tmp_path / "mine.json"
-    pfile.write_text(json.dumps({"gamma": 0.9, "precision": given}))
-    told = json.loads(sweep._of_all_machines(pfile))
-    assert told == {"gamma": 0.9, "precision": chosen}
 
 
 def test_without_ray_a_cluster_is_refused(monkeypatch):

@@ -57,7 +57,7 @@ WINGS = {
     ),
     "study": (
         "curves command broken_envs grid changes board details sheet",
-        "workers history overview verdict probe folder_host",
+        "workers history overview verdict probe folder_host alike",
         "parallel",
         "machines",
         "case signs forecast film autopsy_figure",
