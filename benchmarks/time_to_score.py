@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pfile", type=presets.find, required=True)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--logdir", type=Path, required=True)
     parser.add_argument("--seeds", required=True, metavar="1,2,3")
     parser.add_argument("--score", type=float, required=True, help="of an evaluation")
@@ -62,7 +64,8 @@ def main() -> int:
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
     threads = max(1, default_threads() // options.workers)
-    runs = sweep.grid(options.logdir, [], [], seeds, threads)
+    grid = sweep.grid(options.logdir, [], [], seeds, threads)
+    runs = [replace(run, overrides=(*options.set, *run.overrides)) for run in grid]
 
     def one(run: sweep.Run) -> bool:
         done = sweep.finished(run, load(options.pfile, run.overrides))
