@@ -24,6 +24,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from benchmarks import games_page, games_store, games_table
@@ -35,7 +36,7 @@ from ppo.params import ParamsError, load, of_game
 from ppo.process.arguments import argument_parser
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
-from ppo.study.alike import alike
+from ppo.study.alike import alike, precision_faults
 from ppo.study.command import Children, on_stop
 from ppo.study.grid import Run, changes, count, create, folder_name, logdir_faults, seed_faults
 from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
@@ -63,6 +64,9 @@ class GameRun(Run):
             return load(self.pfile, self.overrides, [catalog.check])
         network = catalog.network_for(self.env_id)
         return of_game(self.env_id, network, self.overrides, [catalog.check])
+
+
+SETTINGS = attrgetter("params")
 
 
 def plan(options: argparse.Namespace) -> list[GameRun]:
@@ -158,9 +162,12 @@ def run_faults(run: GameRun) -> list[str]:
     """Why a run cannot begin, or go on in its folder."""
     try:
         params = run.params
-        changed = changes(run, params)
     except ParamsError as error:
         return error.faults
+    try:
+        changed = changes(run, params)
+    except ParamsError as error:
+        return [f"{RunFolder(run.folder).params}: {fault}" for fault in error.faults]
     if params.stop_at_score is not None:
         return ["stop_at_score: the runs of a table have the same steps; set it to null"]
     return [
@@ -198,10 +205,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults = argument_faults(options)
             runs = [] if faults or options.only_table else plan(options)
             faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
+            if not options.sb3:
+                faults = faults or precision_faults(runs, SETTINGS)
             if faults:
                 raise ParamsError(faults)
             if not options.sb3:
-                runs = alike(runs, lambda run: run.params)
+                runs = alike(runs, SETTINGS)
             create(options.logdir)
             failed = train(options, runs, children)
             if not children.stopped:

@@ -2,12 +2,10 @@
 
 import csv
 import datetime
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,6 +14,7 @@ from benchmarks.aggregates import interval_of_runs
 from ppo.envs import catalog, human
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
+from ppo.params import ParamsError, load
 from ppo.play.evaluate import interval
 from ppo.play.games import POLICIES
 from ppo.study import curves
@@ -40,7 +39,7 @@ class Result:
     minutes: float
     scores: dict[str, list[float]]
     date: str
-    precision: str = "float32"
+    precision: str
     machine: str = ""
 
     @property
@@ -93,6 +92,10 @@ def read_run(folder: Path) -> Result | None:
     settings = SETTINGS_FOLDER.fullmatch(folder.parent.name)
     run = RUN_FOLDER.fullmatch(folder.name)
     assert settings and run
+    try:
+        env_id, precision = _game_and_precision(folder, run["game"])
+    except ParamsError:
+        return None
     told = {name: evaluations.last(RunFolder(folder), name, GAMES) for name in POLICIES["both"]}
     found = {name: line for name, line in told.items() if line}
     total_steps, seconds = int(settings["steps"]), seconds_of(folder)
@@ -102,20 +105,18 @@ def read_run(folder: Path) -> Result | None:
     if len(steps) > 1 or max(steps) < total_steps:
         return None
     scores = {str(name): [*map(float, line["scores"])] for name, line in found.items()}
-    game, seed = run["game"], int(run["seed"])
-    begun = _settings(folder)
     date = datetime.date.fromtimestamp(RunFolder(folder).evaluations.stat().st_mtime)
     return Result(
-        settings["settings"],
-        total_steps,
-        game,
-        str(begun.get("env_id", env_of(game))),
-        seed,
-        max(steps),
-        seconds / 60,
-        scores,
-        date.isoformat(),
-        str(begun.get("precision", "float32")),
+        settings=settings["settings"],
+        total_steps=total_steps,
+        game=run["game"],
+        env_id=env_id,
+        seed=int(run["seed"]),
+        steps=max(steps),
+        minutes=seconds / 60,
+        scores=scores,
+        date=date.isoformat(),
+        precision=precision,
     )
 
 
@@ -134,7 +135,12 @@ def seconds_of(folder: Path) -> float | None:
         return None
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """A run's settings; none for Stable-Baselines3, which has no such file."""
+def _game_and_precision(folder: Path, game: str) -> tuple[str, str]:
+    """The environment and the precision of a run; Stable-Baselines3 has no file of settings, and
+    float32. Raises ParamsError.
+    """
     path = RunFolder(folder).params
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    if not path.exists():
+        return env_of(game), "float32"
+    params = load(path)
+    return params.env_id, params.precision

@@ -45,5 +45,4 @@ def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:
 
 def identity(result: Result) -> tuple[int, str, str, str, int]:
     """What no two runs have in common."""
-    kind = result.total_steps, result.settings, result.precision
-    return *kind, result.game, result.seed
+    return result.total_steps, result.settings, result.precision, result.game, result.seed

@@ -37,12 +37,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All games of the same settings; ``over`` has the aggregates of those that have published
-    scores of a human, ``predicted`` the median over 57 games, None if one of the five games is
-    missing that tell it; both by policy.
+    """All games of the same settings and precision; ``over`` has the aggregates of those that have
+    published scores of a human, ``predicted`` the median over 57 games, None if one of the five
+    games is missing that tell it; both by policy.
     """
 
     settings: str
+    precision: str
     total_steps: int
     rows: list[Row]
     over: dict[str, dict[str, Estimate]]
@@ -58,7 +59,7 @@ def tables(results: Sequence[Result]) -> list[Table]:
         return result.total_steps, result.settings, result.precision
 
     return [
-        _table(_with_precision(settings, precision), total_steps, list(runs))
+        _table(settings, precision, total_steps, list(runs))
         for (total_steps, settings, precision), runs in groupby(sorted(results, key=kind), kind)
     ]
 
@@ -85,15 +86,11 @@ def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def _with_precision(settings: str, precision: str) -> str:
-    return settings if precision == "float32" else f"{settings}, in {precision}"
-
-
 def _named(numbers: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
     return {name: estimate._asdict() for name, estimate in numbers.items()}
 
 
-def _table(settings: str, total_steps: int, runs: Sequence[Result]) -> Table:
+def _table(settings: str, precision: str, total_steps: int, runs: Sequence[Result]) -> Table:
     games = groupby(sorted(runs, key=lambda run: (run.game, run.seed)), lambda run: run.game)
     by_game = {game: list(of_game) for game, of_game in games}
     over: dict[str, dict[str, Estimate]] = {}
@@ -105,7 +102,7 @@ def _table(settings: str, total_steps: int, runs: Sequence[Result]) -> Table:
         over[policy], counted = aggregates([*scores.values()]) if scores else {}, len(scores)
         predicted[policy] = predicted_median(_by_rom(by_game, scores))
     rows = [_row(*item) for item in by_game.items()]
-    return Table(settings, total_steps, rows, over, predicted, counted, _machines(runs))
+    return Table(settings, precision, total_steps, rows, over, predicted, counted, _machines(runs))
 
 
 def _by_rom(
@@ -153,13 +150,14 @@ def _of_human(runs: Sequence[Result], policy: str) -> list[float]:
 
 def _overview(found: Sequence[Table]) -> str:
     lines = [
-        f"| settings | steps | games | runs | {' | '.join(AGGREGATES)} |",
-        "| --- | --: | --: | --: | " + "--- | " * len(AGGREGATES),
+        f"| settings | precision | steps | games | runs | {' | '.join(AGGREGATES)} |",
+        "| --- | --- | --: | --: | --: | " + "--- | " * len(AGGREGATES),
     ]
     for table in found:
         runs = sum(len(row.seeds) for row in table.rows)
         numbers = [_estimate(table.over["sampled"].get(name)) for name in AGGREGATES]
-        cells = [table.settings, f"{table.total_steps:,}", str(table.counted), str(runs), *numbers]
+        kind = [table.settings, table.precision, f"{table.total_steps:,}"]
+        cells = [*kind, str(table.counted), str(runs), *numbers]
         lines.append(f"| {' | '.join(cells)} |")
     head = "Human-normalised scores of the sampled policy over the games of each kind of settings:"
     return "\n".join([head, "", *(line.rstrip() for line in lines)])
@@ -167,7 +165,7 @@ def _overview(found: Sequence[Table]) -> str:
 
 def _section(table: Table) -> str:
     lines = [
-        f"### {table.settings}, {table.total_steps:,} steps",
+        f"### {table.settings}, {table.precision}, {table.total_steps:,} steps",
         "",
         "| game | seeds | sampled | human-normalised | greedy | human-normalised | minutes |",
         "| --- | --- | --- | --: | --- | --: | --: |",

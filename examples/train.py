@@ -10,18 +10,17 @@ import tensorflow as tf
 from ppo import checkpoint, model, params, train
 
 pfile, logdir, *overrides = sys.argv[1:]
-settings = params.load(pfile, overrides)
-train.run(settings, logdir)
+train.run(params.load(pfile, overrides), logdir)
 
 with open(Path(logdir, "progress.csv"), newline="") as table:
     entry = list(csv.DictReader(table))[-1]
 print(f"step {entry['step']}: score {entry['rollout/ep_rew_mean'] or 'of no whole game yet'}")
 
+settings = params.load(Path(logdir, "params.json"))  # with what was left open
 weights = checkpoint.load_weights(logdir)
 shape = (settings.screen_size, settings.screen_size, settings.frame_stack)
 actions = weights[-1].size  # the biases of the policy's head
-scaling = settings.picture_scaling
-network = model.build(shape, actions, settings.network, picture_scaling=scaling)
+network = model.of_settings(shape, actions, settings)
 network.set_weights(weights)
 logits, values = network(np.zeros((1, *shape), np.uint8))
 print("probabilities of the actions on a black screen:", tf.nn.softmax(logits)[0].numpy().round(3))

@@ -22,6 +22,7 @@ VALUE_PREFIX = "value_"
 MOST_LAYERS = 32  # with weights, of a network
 
 MIXED = "mixed_bfloat16"  # Keras's name: float32 weights, rounded where they are used
+TRUNK_TYPES = {"float32": "float32", "bfloat16": MIXED}
 
 
 @keras.saving.register_keras_serializable(package="ppo")
@@ -60,7 +61,7 @@ class _Layers:
     ):
         self.prepared = prepared
         self._seeds = iter(np.random.SeedSequence(seed).generate_state(MOST_LAYERS).tolist())
-        self._dtype = "float32" if settings.precision == "float32" else MIXED
+        self._dtype = TRUNK_TYPES[settings.precision]
         self._settings, self._prefix = settings, prefix
         self._convolutions, self._dense = itertools.count(1), itertools.count(1)
 

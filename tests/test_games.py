@@ -48,6 +48,16 @@ def test_a_run_is_resumed_evaluated_shown_and_not_repeated(tmp_path, capsys):
     assert "holds a run with another gamma than 0.9" in capsys.readouterr().err
 
 
+def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+    begun = []
+    monkeypatch.setattr(games, "go", lambda run, call: begun.append(run) or 0)
+    arguments = ["--games=Pong", "--steps=1024", "--set=precision=auto", f"--logdir={tmp_path}"]
+    games.main(arguments)
+    assert [run.params.precision for run in begun] == ["bfloat16"]
+
+
 def fabricate(folder: Path, seconds: float, sampled: float, greedy: float, games: int = 30):
     """What a finished run leaves that the table reads: its last row, its evaluations."""
     folder.mkdir(parents=True)
@@ -88,6 +98,8 @@ def test_table_of_two_games_by_hand(tmp_path):
     fabricate(runs / "Breakout-2", 30, 30.5, 1.7, games=10)
     fabricate(tmp_path / "4000-steps_defaults" / "Breakout-1", 30, 30.5, 1.7)
     (runs / "Pong-1.log").touch()
+    fabricate(runs / "Pong-4", 60, 0.0, 0.0)
+    (runs / "Pong-4" / "params.json").write_text('{"env_id": "Pong')
     fabricate(runs / "Pong-3", 60, 0.0, 0.0)
     (runs / "Pong-3" / "params.json").write_text(
         '{"env_id": "PongNoFrameskip-v4", "precision": "bfloat16"}'
@@ -100,13 +112,18 @@ def test_table_of_two_games_by_hand(tmp_path):
         "| Pong | 1, 2 | -3.0 (-20.7 to 14.6) | 0.50 | -20.7 (-20.7 to -20.7) | 0.00 | 1.5 |\n"
     ) in text
     assert "| mean | 0.75 (0.50 to 1.00) | 0.00 (0.00 to 0.00) |" in text
-    assert "| Stable-Baselines3 | 2,000 | 1 | 1 | 1.00 | 1.00 | 1.00 |" in text
-    assert "### defaults, in bfloat16, 2,000 steps" in text
-    unfinished = ["2000-steps_defaults/Breakout-2", "4000-steps_defaults/Breakout-1"]
+    assert "| Stable-Baselines3 | float32 | 2,000 | 1 | 1 | 1.00 | 1.00 | 1.00 |" in text
+    assert "### defaults, bfloat16, 2,000 steps" in text
+    unfinished = [
+        "2000-steps_defaults/Breakout-2",
+        "2000-steps_defaults/Pong-4",
+        "4000-steps_defaults/Breakout-1",
+    ]
     assert text.endswith("\n".join(["Not finished:", "", *(f"- {one}" for one in unfinished), ""]))
 
     content = json.loads((tmp_path / "games.json").read_text())
-    ours = next(table for table in content["tables"] if table["settings"] == "defaults")
+    kinds = [(table["settings"], table["precision"]) for table in content["tables"]]
+    ours = content["tables"][kinds.index(("defaults", "float32"))]
     assert ours["over"]["sampled"]["median"] == {"value": 0.75, "interval": [0.5, 1.0]}
     assert len(content["runs"]) == 5
 

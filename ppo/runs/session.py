@@ -105,7 +105,9 @@ class Session:
         else:
             threads = f"{params.threads} thread{'s' * (params.threads > 1)}"
             shared = f", {params.workers} workers" if params.workers > 1 else ""
-            self.display.say(f"{params.env_id} with seed {params.seed} and {threads}{shared}")
+            rounded = f", in {params.precision}" if params.precision != "float32" else ""
+            said = f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
+            self.display.say(said)
         if self.start.checkpoint:
             self._say_versions()
             self._say_changes()

@@ -77,7 +77,7 @@ def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[
     speed = params.whole_steps / ahead.seconds
     return [
         f"network {params.network}: {measured.num_weights:,} weights, {measured.num_actions} "
-        "actions",
+        f"actions, {params.precision}",
         f"time: {_duration(ahead.seconds)} with {params.threads} threads ({speed:,.0f} steps/s)"
         + _evaluation_words(params, ahead),
         f"memory: {_size(ahead.memory)} at most",

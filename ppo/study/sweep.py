@@ -27,8 +27,9 @@ from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
+from ppo.settings import Params
 from ppo.study import curves, machines
-from ppo.study.alike import alike
+from ppo.study.alike import alike, precision_faults, precisions
 from ppo.study.command import Children, on_stop
 from ppo.study.curves import Curve, CurveError
 from ppo.study.grid import (
@@ -114,6 +115,8 @@ def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
             except CurveError as error:
                 missing.setdefault(name, []).append(str(error))
     text = curves.table(read, missing)
+    if told := precisions(variants):
+        text += f"\n{told}\n"
     print(text, end="", flush=True)
     if not any(read.values()):
         raise CurveError("no run has a curve, so nothing is drawn")
@@ -160,10 +163,16 @@ def _plan(options: argparse.Namespace) -> Plan:
     shown = to_show(options.draw, runs)
     faults = logdir_faults(logdir) + draw_faults(options.draw)
     faults += _grid_faults(options, runs) if pfile else _needless(options)
-    faults = faults or history_faults(pfile, runs) + shown_faults(shown)
+
+    def settings(run: Run) -> Params:
+        return load(pfile, run.overrides)
+
+    faults = faults or (
+        history_faults(pfile, runs) + precision_faults(runs, settings) + shown_faults(shown)
+    )
     if faults:
         raise ParamsError(faults)
-    runs = alike(runs, lambda run: load(pfile, run.overrides))
+    runs = alike(runs, settings, options.gpu)
     create(logdir)
     workers, cores = _number(options.workers), _number(options.cores)
     if options.cluster is None:

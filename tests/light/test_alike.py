@@ -1,14 +1,15 @@
 """One precision for all runs of a comparison."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ppo import resolve
-from ppo.params import ParamsError, of_game
+from ppo.params import of_game
 from ppo.settings import Params
-from ppo.study.alike import alike
+from ppo.study.alike import alike, precision_faults, precisions
 from ppo.study.grid import Run, grid
 
 
@@ -55,8 +56,16 @@ def test_runs_of_two_precisions_are_refused(tmp_path):
     runs = auto(tmp_path, "x", "y")
     begin(runs[0], precision="float32")
     begin(runs[1], precision="bfloat16")
-    with pytest.raises(ParamsError, match="have begun in bfloat16 and float32; set it"):
-        alike(runs, settings)
+    (fault,) = precision_faults(runs, settings)
+    began = f"begun in bfloat16 {runs[1].folder}; in float32 {runs[0].folder}; move"
+    assert began in fault
+
+
+def test_runs_on_gpus_have_float32_whatever_the_processor_here_does(tmp_path):
+    assert [settings(run).precision for run in alike(auto(tmp_path), settings, gpu=True)] == [
+        "float32",
+        "float32",
+    ]
 
 
 def test_runs_of_vectors_keep_float32_and_count_for_no_other(tmp_path):
@@ -65,7 +74,19 @@ def test_runs_of_vectors_keep_float32_and_count_for_no_other(tmp_path):
     assert chosen(runs) == ["auto", "bfloat16", "auto", "bfloat16"]
 
 
-def test_a_damaged_file_of_a_run_beside_them_counts_for_none(tmp_path):
-    runs = auto(tmp_path)
-    begin(runs[1], precision="double")
-    assert chosen(runs[:1]) == ["bfloat16"]
+def test_a_damaged_run_and_a_copy_beside_them_count_for_none(tmp_path):
+    first, second = auto(tmp_path)
+    begin(replace(first, folder=first.folder.with_name("seed-0-before")), precision="float32")
+    begin(second, precision="double")
+    assert chosen([first]) == ["bfloat16"]
+
+
+def test_results_say_what_the_runs_compute_in(tmp_path):
+    first, second = auto(tmp_path)
+    begin(first, precision="float32")
+    both = [first.folder, second.folder]
+    assert precisions({"x": both}) == "All runs compute in float32."
+    assert precisions({"x": [second.folder]}) == ""
+    begin(second, precision="bfloat16")
+    told = precisions({"x": both, "y": [first.folder]})
+    assert told == "Precision: x bfloat16 and float32; y float32."

@@ -12,6 +12,7 @@ import pytest
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due, SessionFacts
 from ppo.files.folder import RunFolder
+from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
 from ppo.study import sweep
@@ -152,6 +153,24 @@ def test_a_run_with_other_settings_is_refused(refused, tmp_path):
     run.mkdir(parents=True)
     (run / "params.json").write_text(json.dumps(CART_POLE | {"seed": 0, "gamma": 0.5}))
     assert "another gamma than 0.99" in refused()
+
+
+def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+    (tmp_path / "open.json").write_text('{"network": "a3c", "precision": "auto"}')
+    arguments = [f"--pfile={tmp_path / 'open.json'}", "--seeds=0,1", f"--logdir={tmp_path / 'd'}"]
+    plan = sweep._plan(sweep._parse(arguments))
+    assert ["precision=bfloat16" in run.overrides for run in plan.runs] == [True, True]
+    for seed, precision in enumerate(("float32", "bfloat16")):
+        run = tmp_path / "d" / "plain" / f"seed-{seed}"
+        run.mkdir(parents=True)
+        begun = {"network": "a3c", "seed": seed, "precision": precision}
+        (run / "params.json").write_text(json.dumps(begun))
+    with pytest.raises(
+        ParamsError, match="precision is left open, but runs have begun in bfloat16"
+    ):
+        sweep._plan(sweep._parse(arguments))
 
 
 def folders(labels: list[str]) -> list[str]:
