@@ -14,7 +14,7 @@ from benchmarks.aggregates import interval_of_runs
 from ppo.envs import catalog, human
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
-from ppo.params import ParamsError, load
+from ppo.params import ParamsError, of_run
 from ppo.play.evaluate import interval
 from ppo.play.games import POLICIES
 from ppo.study import curves
@@ -142,5 +142,5 @@ def _game_and_precision(folder: Path, game: str) -> tuple[str, str]:
     path = RunFolder(folder).params
     if not path.exists():
         return env_of(game), "float32"
-    params = load(path)
+    params = of_run(path)
     return params.env_id, params.precision

@@ -22,7 +22,7 @@ from benchmarks.games_results import GAMES, interval_of, seconds_of
 from ppo import presets
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import ParamsError, load
+from ppo.params import ParamsError, load, of_run
 from ppo.resolve import resolved
 from ppo.settings import Params, RunSettings
 
@@ -39,7 +39,7 @@ def measured(
     lines, minutes, settings, faults = [], [], [], []
     for run in runs:
         line, seconds = evaluations.last(RunFolder(run), policy, GAMES), seconds_of(run)
-        params = load(RunFolder(run).params)
+        params = of_run(RunFolder(run).params)
         settings.append(params)
         faults += [f"{run}: {fault}" for fault in _differences(resolved(wanted), params, free)]
         if line is None or seconds is None or line["step"] < wanted.whole_steps:

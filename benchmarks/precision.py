@@ -25,7 +25,7 @@ import numpy as np
 from ppo import checkpoint
 from ppo.advantages import gae
 from ppo.files.folder import RunFolder
-from ppo.params import load
+from ppo.params import load, of_run
 from ppo.process.device import shards, start_tensorflow
 from ppo.resolve import resolved
 from ppo.settings import ResolvedParams
@@ -157,7 +157,8 @@ def main() -> None:
     parser.add_argument("--minibatches", type=int, default=8)
     options = parser.parse_args()
     folder = RunFolder(options.logdir) if options.logdir else None
-    settings = resolved(load(folder.params if folder else options.pfile, options.set))
+    given = of_run(folder.params, options.set) if folder else load(options.pfile, options.set)
+    settings = resolved(given)
     start_tensorflow(settings.threads)
     for line in compared(settings, folder, options.minibatches):
         print(json.dumps(line), flush=True)

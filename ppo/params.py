@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ppo import elsewhere, presets
 from ppo.described import default_of, form_of, type_and_range
-from ppo.settings import Params, inconsistencies
+from ppo.settings import EARLIER, Params, inconsistencies
 
 
 class ParamsError(ValueError):
@@ -37,6 +37,12 @@ def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check
     """
     values, faults = _read_file(Path(path))
     return _checked(values, faults, overrides, checks)
+
+
+def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
+    """``load`` of a run's own settings. What it does not have yet is as it was then."""
+    values, faults = _read_file(Path(path))
+    return _checked(EARLIER | values, faults, overrides, checks)
 
 
 def of_game(

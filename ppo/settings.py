@@ -178,7 +178,7 @@ class NetworkSettings(_Group):
         "alone), or separate (a network of its own)",
     )
     precision: Literal["float32", "bfloat16", "auto"] = Field(
-        "float32",
+        "auto",
         description="what the trunk computes in; weights and heads are float32 either way; auto: "
         "bfloat16 for pictures on a processor that computes in it, without an NVIDIA GPU, else "
         "float32; it is chosen when the run begins",
@@ -247,6 +247,9 @@ GROUPS: tuple[type[_Group], ...] = (
 # A setting that is left open has one of these, and is chosen or drawn when a run begins; some that
 # are null stay so.
 OPEN = (None, "auto")
+
+# Values of settings that older runs lack, where they differ from today's defaults.
+EARLIER = {"precision": "float32"}
 
 
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):

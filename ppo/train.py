@@ -19,7 +19,7 @@ from ppo.process.device import available_memory, start_tensorflow
 from ppo.process.signals import StopRequest
 from ppo.resolve import resolved
 from ppo.runs.start import Changes, Start
-from ppo.settings import GameSettings, NetworkSettings, Params, ResolvedParams
+from ppo.settings import EARLIER, GameSettings, NetworkSettings, Params, ResolvedParams
 
 __all__ = ["Collapsed", "Diverged", "Stopped", "WorkerLost", "fork", "resume", "run"]
 
@@ -79,9 +79,9 @@ def resume(
     """
     logdir, began, here = Path(logdir), began or time.monotonic(), place()
     check_run(logdir)
-    stored = params.load(RunFolder(logdir).params, checks=[catalog.check])
+    stored = params.of_run(RunFolder(logdir).params, checks=[catalog.check])
     _check_workers(stored, here)
-    given = params.load(RunFolder(logdir).params, overrides, [catalog.check])
+    given = params.of_run(RunFolder(logdir).params, overrides, [catalog.check])
     whole = resolved(given, here.here)
     changes = _changes(stored.model_dump(), whole)
 
@@ -118,7 +118,7 @@ def fork(
         check_new(logdir)
     check_run(source)
     origin = RunFolder(source)
-    given = params.load(origin.params, [*overrides, f"workers={here.count}"], [catalog.check])
+    given = params.of_run(origin.params, [*overrides, f"workers={here.count}"], [catalog.check])
     whole = resolved(given, here.here)
     saved = checkpoint.newest(origin, warn=print) if step is None else checkpoint.at(origin, step)
     changes = _changes(saved.session.params, whole, _fixed_on_fork, "fork")
@@ -211,9 +211,10 @@ def _changes(
 ) -> Changes:
     """The settings that differ, with both values. Raises ParamsError for those that may not.
 
-    A setting that the run does not have yet counts as its default.
+    A setting that the run does not have yet counts as ``EARLIER`` says, or as its default.
     """
-    old = {key: before.get(key, field.default) for key, field in Params.model_fields.items()}
+    defaults = {key: field.default for key, field in Params.model_fields.items()}
+    old = {**defaults, **EARLIER, **before}
     changes = {key: (old[key], new) for key, new in now if new != old[key]}
     refused = [
         f"{key} = {new!r}: this run began with {old!r}, which a {what} cannot change; "

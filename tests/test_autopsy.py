@@ -38,6 +38,7 @@ CATCH = resolved(
         learning_rate_schedule="linear",
         total_steps=3200,
         target_kl=0.05,
+        precision="float32",
         seed=1,
         threads=1,
     )

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from ppo import checkpoint, train
+from ppo import checkpoint, resolve, train
 from ppo.checkpoint import CheckpointError
 from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
-from ppo.params import ParamsError
+from ppo.params import ParamsError, load
+from ppo.play.agent import settings_of
 from ppo.settings import Params
 from ppo.study import curves, drill
 
@@ -121,3 +122,19 @@ def test_what_a_fork_cannot_be_of_is_refused_before_anything_is_created(run, tmp
     with pytest.raises(HoldsRun):
         train.fork(run, run)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_from_before_there_was_a_precision_goes_on_in_float32(tmp_path, monkeypatch):
+    monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr(resolve, "has_gpu_driver", lambda: False)
+    pictures = {"env_id": "tests.pixel_game:Catch-v0", "network": "a3c", "num_envs": 2}
+    small = pictures | {"num_steps": 16, "num_minibatches": 1, "total_steps": 32, "threads": 1}
+    run, fork = tmp_path / "run", tmp_path / "fork"
+    train.run(Params(**small | {"precision": "float32"}), run)
+    settings = json.loads((run / "params.json").read_text())
+    del settings["precision"]
+    (run / "params.json").write_text(json.dumps(settings))
+    assert settings_of(RunFolder(run)).precision == "float32"
+    train.fork(run, fork, ["total_steps=64"])
+    train.resume(run, ["total_steps=64"])
+    assert load(run / "params.json").precision == load(fork / "params.json").precision == "float32"

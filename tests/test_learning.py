@@ -18,6 +18,7 @@ CATCH = Params(
     num_epochs=4,
     learning_rate=1e-3,
     clip_range=0.2,
+    precision="float32",
     seed=1,
     threads=2,
     diagnostics_interval=0,

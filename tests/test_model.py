@@ -236,7 +236,7 @@ def test_output_that_is_not_finite_is_refused_with_the_observations(head, number
 
 
 def test_policy_is_known_from_settings_and_weights_alone():
-    settings = NetworkSettings(network="a3c", picture_scaling="centered")
+    settings = NetworkSettings(network="a3c", picture_scaling="centered", precision="float32")
     net = model.of_settings(PICTURE, 5, settings, seed=3)
     policy = of_weights(PICTURE, settings, net.get_weights())
     np.testing.assert_array_equal(policy.values(pictures(3)), net(pictures(3))[1])
@@ -245,7 +245,7 @@ def test_policy_is_known_from_settings_and_weights_alone():
 @pytest.mark.parametrize("weights", [[np.zeros(2)], [np.zeros((2, 2))] * 10])
 def test_policy_of_weights_that_do_not_fit_is_refused(weights):
     with pytest.raises(ValueError, match="weights"):
-        of_weights(PICTURE, NetworkSettings(network="a3c"), weights)
+        of_weights(PICTURE, NetworkSettings(network="a3c", precision="float32"), weights)
 
 
 def test_bfloat16_computes_the_trunk_in_it_from_the_same_float32_weights():

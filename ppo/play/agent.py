@@ -37,7 +37,7 @@ class TrainedAgent:
 def settings_of(folder: RunFolder) -> ResolvedParams:
     """The settings of a run. Raises HoldsNoRun or ParamsError."""
     check_run(folder.path)
-    return resolved(params.load(folder.params, checks=[catalog.check]))
+    return resolved(params.of_run(folder.params, checks=[catalog.check]))
 
 
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ppo.files.folder import RunFolder
-from ppo.params import ParamsError, load
+from ppo.params import ParamsError, of_run
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study.curves import legible
@@ -63,7 +63,7 @@ def _told(folders: Sequence[Path]) -> set[str]:
     found: set[str] = set()
     for folder in folders:
         with suppress(ParamsError):
-            found.add(load(RunFolder(folder).params).precision)
+            found.add(of_run(RunFolder(folder).params).precision)
     return found
 
 
@@ -78,7 +78,7 @@ def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
     for parent in sorted({run.folder.parent for run in runs}):
         for path in sorted(parent.glob("*/params.json")):
             with suppress(ParamsError):  # of a run of this call, others have refused it
-                params = load(path)
+                params = of_run(path)
                 if RUN.fullmatch(path.parent.name) and params.network != "mlp":
                     found.setdefault(params.precision, []).append(path.parent)
     return found

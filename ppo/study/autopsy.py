@@ -98,7 +98,7 @@ def _go(plan: Plan) -> ExitCode:
     )
 
     def settings(run: Run) -> Params:
-        return params.load(RunFolder(case.source).params, run.overrides)
+        return params.of_run(RunFolder(case.source).params, run.overrides)
 
     def go(run: Run, call: Call) -> int:
         fork = [f"--fork={case.source}@{case.step}"]
@@ -176,7 +176,7 @@ def _check(plan: Plan) -> None:
     for change in plan.changes:
         run = plan.run(change, plan.seeds[0])
         try:
-            params.load(RunFolder(plan.case.source).params, run.overrides, [catalog.check])
+            params.of_run(RunFolder(plan.case.source).params, run.overrides, [catalog.check])
         except ParamsError as error:
             faults |= dict.fromkeys(f"{change.name}: {fault}" for fault in error.faults)
     if faults:

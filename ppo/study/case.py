@@ -47,7 +47,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     ParamsError and CheckpointError.
     """
     log = history.rows(run)
-    given = params.load(RunFolder(run).params, checks=[catalog.check])
+    given = params.of_run(RunFolder(run).params, checks=[catalog.check])
     height = _height_after(log, at) if at is not None else _fallen(log, given.steps_per_iteration)
     if height is None:
         raise HistoryError(f"{run} has not fallen; give a step with --at=STEP")
@@ -55,7 +55,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
         raise HistoryError(f"{run} has no height to fall from at step {height.step:,}")
     source, step = _checkpoint_before(run, height.step)
     settings = _as_of(ResolvedParams.model_validate(given.model_dump()), step)
-    of_source = params.load(RunFolder(source).params, checks=[catalog.check])
+    of_source = params.of_run(RunFolder(source).params, checks=[catalog.check])
     return Case(
         settings=settings,
         source=source,

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
-from ppo.params import ParamsError, load
+from ppo.params import ParamsError, load, of_run
 from ppo.settings import OPEN, Params
 
 Thing = TypeVar("Thing", bound=Hashable)
@@ -81,7 +81,7 @@ def changes(run: Run, params: Params) -> dict[str, object]:
     path = RunFolder(run.folder).params
     if not path.exists():
         return {}
-    begun = load(path)
+    begun = of_run(path)
     return {
         key: value
         for key, value in params

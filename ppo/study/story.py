@@ -11,8 +11,8 @@ from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, check_run
-from ppo.params import load
-from ppo.settings import Params
+from ppo.params import of_run
+from ppo.settings import EARLIER, Params
 from ppo.study import history
 from ppo.study.explain import explain
 from ppo.study.history import Row
@@ -78,7 +78,7 @@ def story(run: Path) -> Story:
         versions = {}
     return Story(
         folder,
-        load(folder.params, checks=[catalog.check]),
+        of_run(folder.params, checks=[catalog.check]),
         history.own_rows(run),
         _evaluations(folder),
         versions,
@@ -113,12 +113,19 @@ def commands(of: Story) -> str:
     """The commands that repeat and evaluate the run."""
     folder = shlex.quote(str(of.folder.path))
     origin = history.fork_of(of.folder.path)
+    earlier = "".join(f" --set {key}={value}" for key, value in _unwritten(of.folder))
     begin = (
         f"python run_atari.py --logdir=NEW --fork={shlex.quote(f'{origin[0]}@{origin[1]}')}"
         if origin
-        else f"python run_atari.py --logdir=NEW --pfile={folder}/params.json"
+        else f"python run_atari.py --logdir=NEW --pfile={folder}/params.json{earlier}"
     )
     return f"{begin}\npython run_atari.py --logdir={folder} --evaluate 30"
+
+
+def _unwritten(folder: RunFolder) -> list[tuple[str, object]]:
+    """What the run had before there was a setting for it."""
+    written = json.loads(folder.params.read_text())
+    return [(key, value) for key, value in EARLIER.items() if key not in written]
 
 
 def _evaluations(folder: RunFolder) -> list[dict[str, Any]]:

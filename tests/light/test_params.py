@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ppo import described, elsewhere
-from ppo.params import ParamsError, load, of_game
+from ppo import described, elsewhere, train
+from ppo.params import ParamsError, load, of_game, of_run
 from ppo.settings import GROUPS, Params, ResolvedParams
 
 QUICK = settings(
@@ -693,6 +693,24 @@ def test_precision_is_the_processor_s_only_if_it_is_auto(chosen):
     assert Params(precision="auto").resolved(7, 2, 0.25, chosen).precision == chosen
     assert Params(precision="float32").resolved(7, 2, 0.25, chosen).precision == "float32"
     assert Params(precision="bfloat16").resolved(7, 2, 0.25, chosen).precision == "bfloat16"
+
+
+def test_run_from_before_there_was_a_precision_had_float32_and_can_be_resumed(tmp_path):
+    whole = Params(network="a3c").resolved(7, 2, 0.25, "float32")
+    before = {key: value for key, value in whole if key not in ("precision", "network_width")}
+    path = written(tmp_path, json.dumps(before))
+    assert of_run(path).precision == "float32"
+    assert of_run(path).network_width == Params().network_width
+    assert load(path).precision == Params().precision == "auto"
+    assert train._changes(before, whole) == {}
+    other = whole.model_copy(update={"precision": "bfloat16"})
+    with pytest.raises(ParamsError, match="precision = 'bfloat16': this run began with 'float32'"):
+        train._changes(before, other)
+
+
+def test_run_keeps_the_precision_that_it_has(tmp_path):
+    stored = Params().resolved(7, 2, 0.25, "bfloat16").to_json()
+    assert of_run(written(tmp_path, stored)).precision == "bfloat16"
 
 
 @pytest.mark.parametrize("key", ["seed", "threads", "sticky_action_probability"])

@@ -17,7 +17,7 @@ import run_atari
 from ppo.files import video
 from ppo.settings import Params
 from ppo.study import card, report
-from ppo.study.story import story
+from ppo.study.story import commands, story
 from tests.light.test_explain import fork, log, written
 
 CHROMIUM = shutil.which("chromium")
@@ -42,6 +42,14 @@ def run_at(folder: Path, **settings: object) -> Path:
     run = written(folder, rows, params.to_json())
     (run / "evaluations.jsonl").write_text(json.dumps(EVALUATION) + '\n{"step": 1, "cut o')
     return run
+
+
+def test_a_run_from_before_there_was_a_precision_is_repeated_in_float32(tmp_path):
+    run = run_at(tmp_path / "run")
+    assert "float32" not in commands(story(run))
+    written = json.loads((run / "params.json").read_text())
+    (run / "params.json").write_text(json.dumps({"env_id": written["env_id"], "seed": 3}))
+    assert "params.json --set precision=float32\n" in commands(story(run))
 
 
 def with_video(run: Path, name: str, score: float) -> Path:
