@@ -14,7 +14,7 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     Raises ``catalog.UnknownGame``.
     """
     _, sticky = catalog.resolve(params.env_id)
-    fast = params.network != "mlp" and processor_has_bfloat16() and not has_gpu_driver()
+    fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
     precision = "bfloat16" if fast else "float32"
     seed, threads = secrets.randbelow(2**31), default_threads(processes)
     return params.resolved(seed, threads, sticky, precision)

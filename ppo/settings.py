@@ -184,6 +184,11 @@ class NetworkSettings(_Group):
         "float32; it is chosen when the run begins",
     )
 
+    @property
+    def sees_pictures(self) -> bool:
+        """Whether the network takes pictures, not flat observations."""
+        return self.network != "mlp"
+
 
 class RunSettings(_Group):
     """Run"""

@@ -29,6 +29,13 @@ def _signals():
             signal.signal(number, handler)
 
 
+@pytest.fixture
+def computes_in_bfloat16(monkeypatch):
+    """As on a machine whose processor does, without a GPU."""
+    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+
+
 def pytest_collection_modifyitems(items):
     """Those that take long begin first, so that no worker is left alone with one at the end."""
     long = ("test_workers", "test_reliability", "test_learning", "test_sweep")

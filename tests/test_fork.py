@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ppo import checkpoint, resolve, train
+from ppo import checkpoint, train
 from ppo.checkpoint import CheckpointError
 from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
 from ppo.params import ParamsError, load
@@ -124,9 +124,7 @@ def test_what_a_fork_cannot_be_of_is_refused_before_anything_is_created(run, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_from_before_there_was_a_precision_goes_on_in_float32(tmp_path, monkeypatch):
-    monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: True)
-    monkeypatch.setattr(resolve, "has_gpu_driver", lambda: False)
+def test_a_run_from_before_there_was_a_precision_goes_on_in_float32(tmp_path, computes_in_bfloat16):
     pictures = {"env_id": "tests.pixel_game:Catch-v0", "network": "a3c", "num_envs": 2}
     small = pictures | {"num_steps": 16, "num_minibatches": 1, "total_steps": 32, "threads": 1}
     run, fork = tmp_path / "run", tmp_path / "fork"

@@ -48,9 +48,9 @@ def test_a_run_is_resumed_evaluated_shown_and_not_repeated(tmp_path, capsys):
     assert "holds a run with another gamma than 0.9" in capsys.readouterr().err
 
 
-def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: True)
-    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+def test_runs_that_leave_the_precision_open_are_told_one(
+    tmp_path, monkeypatch, computes_in_bfloat16
+):
     begun = []
     monkeypatch.setattr(games, "go", lambda run, call: begun.append(run) or 0)
     arguments = ["--games=Pong", "--steps=1024", "--set=precision=auto", f"--logdir={tmp_path}"]

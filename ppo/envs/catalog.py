@@ -130,7 +130,7 @@ def network_for(env_id: str) -> str:
 
 
 def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
-    if "network" in bad or pictures == (params.network != "mlp"):
+    if "network" in bad or pictures == params.sees_pictures:
         return []
     what, use = ("pictures", "nature, a3c or impala") if pictures else ("flat numbers", "mlp")
     return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]

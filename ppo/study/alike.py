@@ -69,7 +69,7 @@ def _told(folders: Sequence[Path]) -> set[str]:
 
 def _is_open(params: Params) -> bool:
     """Whether the machine would choose; for vectors it is float32 everywhere."""
-    return params.precision == "auto" and params.network != "mlp"
+    return params.precision == "auto" and params.sees_pictures
 
 
 def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
@@ -79,6 +79,6 @@ def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
         for path in sorted(parent.glob("*/params.json")):
             with suppress(ParamsError):  # of a run of this call, others have refused it
                 params = of_run(path)
-                if RUN.fullmatch(path.parent.name) and params.network != "mlp":
+                if RUN.fullmatch(path.parent.name) and params.sees_pictures:
                     found.setdefault(params.precision, []).append(path.parent)
     return found

@@ -75,7 +75,7 @@ def _surrogate(p: ResolvedParams) -> Detail:
 
 
 def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
-    pictures = p.network != "mlp"
+    pictures = p.sees_pictures
     return [
         _detail("No-ops", p.noop_max > 1, f"noop_max {p.noop_max}", is_atari),
         _detail("Repeat and maximum", p.frame_skip > 1, f"frame_skip {p.frame_skip}", is_atari),

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ppo import resolve
 from ppo.params import of_game
 from ppo.settings import Params
 from ppo.study.alike import alike, precision_faults, precisions
 from ppo.study.grid import Run, grid
 
-
-@pytest.fixture(autouse=True)
-def computes_in_bfloat16(monkeypatch):
-    monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: True)
-    monkeypatch.setattr(resolve, "has_gpu_driver", lambda: False)
+pytestmark = pytest.mark.usefixtures("computes_in_bfloat16")
 
 
 def settings(run: Run) -> Params:

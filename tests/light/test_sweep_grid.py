@@ -155,9 +155,7 @@ def test_a_run_with_other_settings_is_refused(refused, tmp_path):
     assert "another gamma than 0.99" in refused()
 
 
-def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: True)
-    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, computes_in_bfloat16):
     (tmp_path / "open.json").write_text('{"network": "a3c", "precision": "auto"}')
     arguments = [f"--pfile={tmp_path / 'open.json'}", "--seeds=0,1", f"--logdir={tmp_path / 'd'}"]
     plan = sweep._plan(sweep._parse(arguments))
