@@ -5,16 +5,23 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from ppo.files.folder import RunFolder, write_whole
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 SCORE = "rollout/ep_rew_mean"
+TIME = "time/time_elapsed"  # in seconds
 POINTS = 200
 RESAMPLES = 2000
 COLLAPSE_SHARE = 0.25
 LONGEST_LABEL = 60  # characters, in a figure
+
+Axis = Literal["steps", "minutes"]
 
 
 class CurveError(Exception):
@@ -23,18 +30,30 @@ class CurveError(Exception):
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores of one run at the steps of its log entries, both [n]."""
+    """Scores of one run at the steps of its log entries, and the minutes of its clock until then,
+    all [n]; None if the log does not have these.
+    """
 
     steps: np.ndarray
     scores: np.ndarray
+    minutes: np.ndarray | None = None
+
+    def over(self, axis: Axis) -> np.ndarray:
+        """Steps, or minutes. Raises CurveError if it has none."""
+        places = self.steps if axis == "steps" else self.minutes
+        if places is None:
+            raise CurveError(f"the log of a run has no {axis}")
+        return places
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of one variant at common steps: ``scores`` is [runs, POINTS]."""
+    """The runs of one variant at common ``places``, steps or minutes, [POINTS]; ``scores`` is
+    [runs, POINTS].
+    """
 
     name: str
-    steps: np.ndarray
+    places: np.ndarray
     scores: np.ndarray
 
     @property
@@ -52,7 +71,7 @@ class Comparison:
     @property
     def area(self) -> float:
         """Area under the curve divided by its length: the mean score over the run."""
-        return float(np.trapezoid(self.mean, self.steps) / np.ptp(self.steps))
+        return float(np.trapezoid(self.mean, self.places) / np.ptp(self.places))
 
 
 def progress(folder: Path) -> list[dict[str, str]]:
@@ -68,42 +87,49 @@ def read(folder: Path) -> Curve:
     """The score of a run from its ``progress.csv``. Raises CurveError."""
     path = RunFolder(folder).progress
     try:
-        rows = [(row["step"], row[SCORE]) for row in progress(folder) if row[SCORE]]
-        steps, scores = np.array(rows, float).reshape(-1, 2).T
+        rows = [
+            (row["step"], row[SCORE], row.get(TIME) or "nan")
+            for row in progress(folder)
+            if row[SCORE]
+        ]
+        steps, scores, seconds = np.array(rows, float).reshape(-1, 3).T
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise CurveError(f"{path} is not the log of a run: {error}") from error
     if not (np.isfinite(steps).all() and np.isfinite(scores).all() and (np.diff(steps) > 0).all()):
         raise CurveError(f"{path} is not the log of a run: a step or a score is out of place")
     if len(steps) < 2:
         raise CurveError(f"{path} has no curve yet: fewer than two log entries with a score")
-    return Curve(steps, scores)
+    goes_on = np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()
+    return Curve(steps, scores, seconds / 60 if goes_on else None)
 
 
-def compare(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
-    """All variants that have a curve, at the steps that all runs have reached. Raises CurveError
-    if there are none.
+def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
+    """All variants that have a curve, at the steps, or minutes, that all runs have reached. Raises
+    CurveError if there are none.
     """
-    curves = [curve for runs in variants.values() for curve in runs]
-    first = max((curve.steps[0] for curve in curves), default=0)
-    last = min((curve.steps[-1] for curve in curves), default=0)
+    reached = [curve.over(axis) for runs in variants.values() for curve in runs]
+    first = max((places[0] for places in reached), default=0)
+    last = min((places[-1] for places in reached), default=0)
     if first >= last:
-        raise CurveError("the runs have no steps in common" if curves else "no run has a curve")
-    steps = np.linspace(first, last, POINTS)
+        raise CurveError(f"the runs have no {axis} in common" if reached else "no run has a curve")
+    common = np.linspace(first, last, POINTS)
     return [
-        Comparison(name, steps, np.array([np.interp(steps, c.steps, c.scores) for c in runs]))
+        Comparison(
+            name, common, np.array([np.interp(common, c.over(axis), c.scores) for c in runs])
+        )
         for name, runs in variants.items()
         if runs
     ]
 
 
-def each(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
-    """Each variant by itself, at the steps that its own runs have all reached; without those
-    that have no curve, or no steps in common.
+def each(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
+    """Each variant by itself, at the steps, or minutes, that its own runs have all reached;
+    without those that have no curve, or none of these in common.
     """
     found = []
     for name, runs in variants.items():
         try:
-            found += compare({name: runs})
+            found += compare({name: runs}, axis)
         except CurveError:
             continue
     return found
@@ -171,7 +197,7 @@ def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], s
         found = [collapses(scores, fall) for scores in comparison.scores]
         depths = [depth for depths in found for depth in depths]
         results[comparison.name] = [
-            f"{comparison.steps[-1]:,.0f}",
+            f"{comparison.places[-1]:,.0f}",
             f"{comparison.area:.2f}",
             _spread(comparison.scores.max(1)),
             _spread(comparison.scores[:, -1]),
@@ -193,31 +219,42 @@ def legible(text: str) -> str:
 
 def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:
     """Draw the mean curve of each variant with its 95 percent interval, as far as all its own runs
-    go.
+    go: over the steps, and over the minutes where a log has them.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
-    comparisons = each(variants)
-    for comparison in comparisons:
-        (line,) = axes.plot(comparison.steps, comparison.mean)
-        if len(comparison.scores) > 1:
-            low, high = comparison.interval()
-            axes.fill_between(comparison.steps, low, high, color=line.get_color(), alpha=0.15)
-    axes.set(xlabel="steps", ylabel="mean score of the last 100 games")
-    axes.set_title(_label(title), parse_math=False)
-    axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-    axes.grid(alpha=0.3)
-    legend = axes.legend(axes.lines, [str(number) for number in range(len(comparisons))])
-    for text, comparison in zip(legend.get_texts(), comparisons, strict=True):
-        text.set(text=_label(comparison.name), parse_math=False)
+    panels = {axis: found for axis in get_args(Axis) if (found := each(variants, axis))}
+    figure = pyplot.figure(figsize=(2 + 6 * len(panels), 5), layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)
+    colors = {name: f"C{number}" for number, name in enumerate(variants)}
+    for axes, (axis, comparisons) in zip(grid[0], panels.items(), strict=True):
+        _panel(axes, axis, comparisons, colors)
+    grid[0][0].set(ylabel="mean score of the last 100 games")
+    figure.suptitle(_label(title), parse_math=False)
     content = io.BytesIO()
     figure.savefig(content, dpi=120, format="png")
     pyplot.close(figure)
     write_whole(path, content.getvalue())
+
+
+def _panel(
+    axes: "Axes", axis: Axis, comparisons: Sequence[Comparison], colors: Mapping[str, str]
+) -> None:
+    for comparison in comparisons:
+        color = colors[comparison.name]
+        axes.plot(comparison.places, comparison.mean, color=color)
+        if len(comparison.scores) > 1:
+            low, high = comparison.interval()
+            axes.fill_between(comparison.places, low, high, color=color, alpha=0.15)
+    axes.set(xlabel=axis)
+    axes.xaxis.set_major_formatter(lambda place, _: f"{place:,.0f}")
+    axes.grid(alpha=0.3)
+    legend = axes.legend(axes.lines, [str(number) for number in range(len(comparisons))])
+    for text, comparison in zip(legend.get_texts(), comparisons, strict=True):
+        text.set(text=_label(comparison.name), parse_math=False)
 
 
 def _label(text: str) -> str:

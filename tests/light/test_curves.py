@@ -8,7 +8,9 @@ from ppo.study.curves import Comparison, Curve, collapses
 
 
 def curve(*scores: float) -> Curve:
-    return Curve(np.arange(len(scores)) * 100.0, np.array(scores, float))
+    """A log entry every 100 steps, and every 2 minutes."""
+    numbers = np.arange(len(scores))
+    return Curve(numbers * 100.0, np.array(scores, float), numbers * 2.0)
 
 
 def test_a_steady_rise_has_no_collapse():
@@ -31,7 +33,7 @@ def test_a_slow_fall_counts_once():
 def test_runs_are_compared_at_the_steps_that_all_have_reached():
     long, short = curve(0, 10, 20, 30), curve(5, 5, 5)
     comparisons = curves.compare({"long": [long], "both": [long, short]})
-    assert [comparison.steps[-1] for comparison in comparisons] == [200, 200]
+    assert [comparison.places[-1] for comparison in comparisons] == [200, 200]
     assert comparisons[0].scores[0, -1] == 20
     assert comparisons[1].mean[-1] == 12.5
 
@@ -40,7 +42,29 @@ def test_a_figure_shows_each_variant_as_far_as_its_own_runs_go():
     long, short = curve(0, 1, 2, 3, 4), curve(0, 10, 20)
     shown = curves.each({"long": [long], "both": [long, short]})
     assert [comparison.name for comparison in shown] == ["long", "both"]
-    assert [comparison.steps[-1] for comparison in shown] == [400, 200]
+    assert [comparison.places[-1] for comparison in shown] == [400, 200]
+
+
+def test_minutes_compare_runs_by_their_clocks():
+    slow, fast = curve(0, 10, 20), Curve(np.array([0, 100.0]), np.array([0, 8.0]), np.arange(2.0))
+    by_minutes = curves.compare({"slow": [slow], "fast": [fast]}, "minutes")
+    assert [comparison.places[-1] for comparison in by_minutes] == [1, 1]
+    assert [comparison.mean[-1] for comparison in by_minutes] == [5, 8]
+
+
+def test_a_log_has_minutes_if_its_clock_goes_on(tmp_path):
+    def read(*seconds: str) -> Curve:
+        rows = "".join(f"{100 * n},{n},{text}\n" for n, text in enumerate(seconds))
+        (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE},{curves.TIME}\n{rows}")
+        return curves.read(tmp_path)
+
+    np.testing.assert_array_equal(read("30", "60", "120").minutes, [0.5, 1, 2])
+    for seconds in (("30", "20"), ("30", ""), ("", ""), ("30", "inf")):
+        assert read(*seconds).minutes is None
+    (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE}\n100,1\n200,2\n")
+    without = curves.read(tmp_path)
+    assert without.minutes is None
+    assert [len(curves.each({"a": [without]}, axis)) for axis in ("steps", "minutes")] == [1, 0]
 
 
 def test_area_is_the_mean_score_on_the_way():
@@ -92,9 +116,10 @@ def test_a_figure_shows_names_literally(tmp_path, monkeypatch, name):
     shown = []
     monkeypatch.setattr("matplotlib.pyplot.close", shown.append)
     curves.draw({name: [curve(0, 1)]}, tmp_path / "figure.png", name)
-    (axes,) = shown[0].axes
-    texts = [axes.title, *axes.get_legend().get_texts()]
-    assert len(texts) == 2
-    for text in texts:
+    panels = shown[0].axes
+    assert [axes.get_xlabel() for axes in panels] == ["steps", "minutes"]
+    legends = [text for axes in panels for text in axes.get_legend().get_texts()]
+    assert (len(legends), len(shown[0].texts)) == (2, 1)
+    for text in (*shown[0].texts, *legends):
         assert text.get_text() == (name if len(name) < 60 else "x" * 29 + "…" + "x" * 30)
         assert not text.get_parse_math()
