@@ -5,7 +5,8 @@ r"""Scores in many games: trains, evaluates, and writes one table.
     python -m benchmarks.games --games=Pong,Qbert --steps=2500000 --seeds=1 --logdir=runs/games \
         --sb3=.venv-sb3/bin/python
     python -m benchmarks.games --only-table --logdir=runs/games --page=docs/games.md \
-        --results=docs/games.jsonl --machine="two cores of an AMD EPYC"
+        --results=docs/games.jsonl --machine="two cores of an AMD EPYC" \
+        --figure=docs/figures/games.png
 
 Each game and seed is a run of run_atari.py with one thread, in LOGDIR/STEPS-steps_SETTINGS/
 GAME-SEED, followed by 30 games of its sampled and 30 of its greedy policy. Called again, it resumes
@@ -13,8 +14,8 @@ where it was interrupted; SIGINT and SIGTERM save every run first. ``--sb3`` tra
 Stable-Baselines3 in its place, with rl-zoo3's settings and the same steps, seeds and evaluation
 (see sb3_curve.py). LOGDIR/games.md and games.json have all that has finished in LOGDIR;
 ``--results`` adds it to a file with the runs of other folders and machines, and the table is of all
-of them; ``--page`` also puts the table into a page, between two comments. docs/games.md says what
-the numbers mean.
+of them; ``--page`` also puts the table into a page, between two comments; ``--figure`` draws the
+learning curves. docs/games.md says what the numbers mean.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from benchmarks import games_page, games_store, games_table
+from benchmarks import games_figure, games_page, games_store, games_table
 from benchmarks.games_results import GAMES, env_of, read, read_run, run_folder, settings_folder
 from ppo import presets
 from ppo.envs import catalog
@@ -140,6 +141,9 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
         faults += games_store.faults(options.results)
         if not options.machine:
             faults.append("--results: say with --machine what the runs were made on")
+    if options.figure and not options.figure.parent.is_dir():
+        parent = options.figure.parent
+        faults.append(f"--figure={options.figure}: there is no folder {parent}; make it first")
     if options.only_table:
         there = faults or options.logdir.is_dir()
         return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
@@ -190,6 +194,8 @@ def write(options: argparse.Namespace) -> None:
     write_whole(logdir / "games.json", games_table.as_json(results, found).encode())
     if page:
         games_page.insert(page, place_of(logdir), text)
+    if options.figure:
+        games_figure.draw(results, options.figure)
 
 
 def place_of(logdir: Path) -> str:
@@ -244,6 +250,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--results", type=Path, metavar="FILE", help="add to these, and show all of them")
     add("--machine", metavar="TEXT", help="what the runs of LOGDIR were made on, for --results")
     add("--page", type=Path, metavar="FILE", help="put the table into a page, too")
+    add("--figure", type=Path, metavar="FILE", help="draw the learning curves of all, as a PNG")
     options = parser.parse_args(arguments)
     if not options.only_table and not (options.games and options.steps):
         parser.error("--games and --steps are needed, or --only-table")

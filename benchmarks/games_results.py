@@ -18,8 +18,10 @@ from ppo.params import ParamsError, of_run
 from ppo.play.evaluate import interval
 from ppo.play.games import POLICIES
 from ppo.study import curves
+from ppo.study.curves import Curve, CurveError
 
 GAMES = 30  # of an evaluation, with each policy
+CURVE_POINTS = 100  # of a curve, at most
 SETTINGS_FOLDER = re.compile(r"(?P<steps>\d+)-steps_(?P<settings>.+)")
 RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")
 
@@ -27,7 +29,8 @@ RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")
 @dataclass(frozen=True)
 class Result:
     """A finished run, the day of its evaluation and the scores of it, by policy; and what it was
-    made on, where that was noted (see games_store.py).
+    made on, where that was noted (see games_store.py). ``curve`` has steps, minutes and the mean
+    score of the last 100 games at some of its log entries; it is empty if the log has no curve.
     """
 
     settings: str
@@ -41,6 +44,7 @@ class Result:
     date: str
     precision: str
     machine: str = ""
+    curve: Sequence[Sequence[float]] = ()
 
     @property
     def rom(self) -> str | None:
@@ -117,7 +121,26 @@ def read_run(folder: Path) -> Result | None:
         scores=scores,
         date=date.isoformat(),
         precision=precision,
+        curve=_curve(folder),
     )
+
+
+def _curve(folder: Path) -> list[list[float]]:
+    """Of a run, evenly thinned; both ends stay."""
+    try:
+        curve = curves.read(folder)
+        steps, minutes, scores = curve.steps, curve.over("minutes"), curve.scores
+    except CurveError:
+        return []
+    chosen = np.unique(np.linspace(0, len(steps) - 1, CURVE_POINTS).round().astype(int))
+    columns = steps[chosen], minutes[chosen].round(2), scores[chosen].round(2)
+    return np.column_stack(columns).tolist()
+
+
+def curve_of(result: Result) -> Curve:
+    """The curve of a run that has one."""
+    steps, minutes, scores = np.array(result.curve).T
+    return Curve(steps, scores, minutes)
 
 
 def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:

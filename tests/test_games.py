@@ -4,13 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
-from benchmarks import games, games_page, games_table, measured
-from benchmarks.games_results import read
+from benchmarks import games, games_figure, games_page, games_store, games_table, measured
+from benchmarks.games_results import CURVE_POINTS, read
 from ppo import checkpoint, train
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
+from ppo.study.curves import SCORE, TIME
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--games=CartPole-v1", "--steps=512", "--set", "num_steps=32"]
@@ -146,6 +149,28 @@ def test_results_of_several_machines_add_up_to_one_table(tmp_path):
     assert len(store.read_text().splitlines()) == 2
 
 
+def test_figure_has_the_curves_that_the_results_keep(tmp_path):
+    store, figure = tmp_path / "games.jsonl", tmp_path / "games.png"
+    for machine, run in (("one", "Pong-1"), ("two", "Qbert-1"), ("two", "Qbert-2")):
+        folder = tmp_path / machine / "2000-steps_defaults" / run
+        fabricate(folder, 60, 14.6, -20.7)
+        rows = "".join(f"{step},{step / 10},{step / 100:.4f}\n" for step in range(2, 2050, 2))
+        (folder / "progress.csv").write_text(f"step,{TIME},{SCORE}\n{rows}")
+    fabricate(tmp_path / "two" / "2000-steps_defaults" / "Seaquest-1", 60, 100.0, 100.0)
+    arguments = ["--only-table", f"--results={store}", f"--figure={figure}"]
+    assert games.main([*arguments, f"--logdir={tmp_path / 'one'}", "--machine=a"]) == 0
+    one_row = imread(figure).shape
+    assert games.main([*arguments, f"--logdir={tmp_path / 'two'}", "--machine=b"]) == 0
+    assert imread(figure).shape[0] == 2 * one_row[0]
+    found = games_figure.by_game(games_store.load(store))
+    name = "defaults, float32, 2,000 steps"
+    assert {game: len(of_game[name]) for game, of_game in found.items()} == {"Pong": 1, "Qbert": 2}
+    (curve,) = found["Pong"][name]
+    assert len(curve.steps) == CURVE_POINTS
+    assert (curve.steps[0], curve.steps[-1], curve.scores[-1]) == (2, 2048, 20.48)
+    np.testing.assert_allclose(curve.minutes, curve.steps / 600, atol=0.005)
+
+
 def test_results_that_are_none_or_of_no_machine_are_refused(tmp_path, capsys):
     store = tmp_path / "games.jsonl"
     store.write_text('{"settings": "defaults"}\n')
@@ -170,8 +195,9 @@ def test_table_goes_into_its_place_of_a_page_and_nowhere_else(tmp_path):
 def test_every_fault_of_the_arguments_is_listed_before_anything_is_created(tmp_path, capsys):
     logdir = tmp_path / "runs"
     arguments = ["--games=Pong,Pong", "--steps=9", "--seeds=1,1", "--set", "seed=3", "--sb3=none"]
-    assert games.main([*arguments, f"--logdir={logdir}", f"--page={tmp_path / 'none.md'}"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 6
+    arguments += [f"--page={tmp_path / 'none.md'}", f"--figure={tmp_path / 'none' / 'a.png'}"]
+    assert games.main([*arguments, f"--logdir={logdir}"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 7
     assert (
         games.main(["--games=Breaout", "--steps=9", "--set", "gama=1", f"--logdir={logdir}"]) == 2
     )

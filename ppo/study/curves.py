@@ -20,6 +20,7 @@ POINTS = 200
 RESAMPLES = 2000
 COLLAPSE_SHARE = 0.25
 LONGEST_LABEL = 60  # characters, in a figure
+SCORE_LABEL = "mean score of the last 100 games"
 
 Axis = Literal["steps", "minutes"]
 
@@ -231,8 +232,8 @@ def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> Non
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)
     colors = {name: f"C{number}" for number, name in enumerate(variants)}
     for axes, (axis, comparisons) in zip(grid[0], panels.items(), strict=True):
-        _panel(axes, axis, comparisons, colors)
-    grid[0][0].set(ylabel="mean score of the last 100 games")
+        panel(axes, axis, comparisons, colors)
+    grid[0][0].set(ylabel=SCORE_LABEL)
     figure.suptitle(_label(title), parse_math=False)
     content = io.BytesIO()
     figure.savefig(content, dpi=120, format="png")
@@ -240,9 +241,10 @@ def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> Non
     write_whole(path, content.getvalue())
 
 
-def _panel(
+def panel(
     axes: "Axes", axis: Axis, comparisons: Sequence[Comparison], colors: Mapping[str, str]
 ) -> None:
+    """The curves of a figure's part, each variant in its color."""
     for comparison in comparisons:
         color = colors[comparison.name]
         axes.plot(comparison.places, comparison.mean, color=color)
@@ -250,7 +252,7 @@ def _panel(
             low, high = comparison.interval()
             axes.fill_between(comparison.places, low, high, color=color, alpha=0.15)
     axes.set(xlabel=axis)
-    axes.xaxis.set_major_formatter(lambda place, _: f"{place:,.0f}")
+    axes.xaxis.set_major_formatter(lambda place, _: f"{place:,.10g}")
     axes.grid(alpha=0.3)
     legend = axes.legend(axes.lines, [str(number) for number in range(len(comparisons))])
     for text, comparison in zip(legend.get_texts(), comparisons, strict=True):
