@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppo import pixels
+from ppo.normalized import NormalizedDense, normalized
 from ppo.pixels import PixelConv2D, Pixels
 from ppo.settings import NetworkSettings
 
@@ -111,7 +112,8 @@ class _Layers:
         """A dense layer of the trunk."""
         options = self._trunk_options(activation)
         name = f"{self._prefix}dense{next(self._dense)}"
-        return keras.layers.Dense(units, name=name, **options)(x)
+        kind = NormalizedDense if self._settings.layer_norm else keras.layers.Dense
+        return kind(units, name=name, **options)(x)
 
     def head(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
         """A linear layer in float32, whatever the trunk's precision."""
@@ -177,6 +179,7 @@ def build(
     picture_scaling: str = "unit",
     value_gradient: str = "shared",
     network_width: int = 1,
+    layer_norm: bool = False,
 ) -> keras.Model:
     """``of_settings`` for settings that are given one by one."""
     settings = NetworkSettings.model_validate(
@@ -186,6 +189,7 @@ def build(
             "picture_scaling": picture_scaling,
             "value_gradient": value_gradient,
             "network_width": network_width,
+            "layer_norm": layer_norm,
         }
     )
     return of_settings(observation_shape, num_actions, settings, seed)
@@ -199,7 +203,8 @@ def of_settings(
     Images are bytes, channels-last, and scaled inside (see ``ppo.pixels``); flat observations
     are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
     value), biases 0. With ``precision`` "bfloat16" the trunk computes in it, from float32 weights
-    (Micikevicius et al. 2018); the heads stay float32. The ``value_gradient`` is "shared" (it goes
+    (Micikevicius et al. 2018); the heads stay float32. With ``layer_norm`` the trunk's dense layers
+    are those of ``ppo.normalized``. The ``value_gradient`` is "shared" (it goes
     into the trunk), "detached" (it ends at the value's head), or "separate" (the value has a trunk
     of its own). Raises ValueError if the network does not fit the observations.
     """
@@ -258,7 +263,8 @@ def in_two(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
 def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
     """The policy's last hidden layer before its activation, in float32, [B, D]."""
     layer = policy_trunk(model)[-1]
-    return tf.matmul(tf.cast(last_inputs, tf.float32), layer.kernel.value) + layer.bias.value
+    sums = tf.matmul(tf.cast(last_inputs, tf.float32), layer.kernel.value)
+    return (normalized(sums) if isinstance(layer, NormalizedDense) else sums) + layer.bias.value
 
 
 def rounded(network: keras.Model) -> keras.Model:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from ppo.model import bfloat16_relu
+from ppo.normalized import EPSILON, NormalizedDense
 from ppo.pixels import PixelConv2D, Pixels
 
 
@@ -19,15 +20,24 @@ def portable(network: keras.Model) -> keras.Model:
     first = {layer.name for layer in network.layers if isinstance(layer, PixelConv2D)}
     found = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
 
+    normalizing = {x.name: x for x in network.layers if isinstance(x, NormalizedDense)}
+
     def call(layer: Any, taken: Any) -> Any:
         if found and layer.name == found.name:
             pixels = scaled(taken, found.scaling)
             return keras.tree.map_structure(lambda _: pixels, found.output)
-        return layer(taken[0] if layer.name in first else taken)
+        made = layer(taken[0] if layer.name in first else taken)
+        if layer.name in normalizing:
+            return _normalized(made, normalizing[layer.name])
+        return made
 
     twin = keras.models.clone_model(network, inputs, _standard, call)
     for layer in network.layers:
-        if layer.weights:
+        if layer.name in normalizing:
+            kernel, bias = layer.get_weights()
+            twin.get_layer(layer.name).set_weights([kernel])
+            twin.get_layer(_norm_name(layer)).set_weights([bias])
+        elif layer.weights:
             twin.get_layer(layer.name).set_weights(layer.get_weights())
     outputs = dict(zip(("logits", "value"), twin.outputs, strict=True))
     return keras.Model(inputs, outputs, name=network.name)
@@ -45,6 +55,20 @@ def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
     return x
 
 
+def _normalized(sums: keras.KerasTensor, layer: NormalizedDense) -> keras.KerasTensor:
+    """What a layer makes of its sums; the bias is the weight of a layer of its own."""
+    norm = keras.layers.LayerNormalization(epsilon=EPSILON, scale=False, name=_norm_name(layer))
+    return keras.layers.Activation(_activation(layer))(norm(sums))
+
+
+def _norm_name(layer: NormalizedDense) -> str:
+    return f"{layer.name}_norm"
+
+
+def _activation(layer: Any) -> Any:
+    return "relu" if layer.activation is bfloat16_relu else layer.activation
+
+
 def _standard(layer: Any) -> Any:
     """A layer or operation like the given one, without its weights."""
     if isinstance(layer, Pixels):
@@ -53,7 +77,10 @@ def _standard(layer: Any) -> Any:
     if isinstance(layer, PixelConv2D):
         kind = keras.layers.Conv2D
         del config["scaling"], config["block"]
-    if getattr(layer, "activation", None) is bfloat16_relu:
+    if isinstance(layer, NormalizedDense):
+        kind = keras.layers.Dense  # of it the sums alone, see ``_normalized``
+        config |= {"activation": "linear", "use_bias": False}
+    elif getattr(layer, "activation", None) is bfloat16_relu:
         config["activation"] = "relu"
     if "dtype" in config:
         config["dtype"] = "float32"

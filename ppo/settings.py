@@ -167,6 +167,11 @@ class NetworkSettings(_Group):
     network_width: int = Field(
         1, ge=1, le=16, description="times as many filters in each convolution; pictures only"
     )
+    layer_norm: bool = Field(
+        False,
+        description="layer normalisation (Ba et al. 2016) in the trunk's dense layers, before the "
+        "bias",
+    )
     picture_scaling: Literal["unit", "centered", "standardized"] = Field(
         "unit",
         description="how an observation's bytes are scaled: unit (0 to 1), centered (its mean "

@@ -33,8 +33,13 @@ FIXED_ON_RESUME = frozenset(
 )
 
 
-# What the shapes of the weights, or the game itself, depend on.
-FIXED_ON_FORK = frozenset(["env_id", "full_action_space", "screen_size", "frame_stack", "network"])
+# What the shapes of the weights, what they compute, or the game itself depend on.
+FIXED_ON_FORK = frozenset(
+    [
+        *("env_id", "full_action_space", "screen_size", "frame_stack"),
+        *("network", "network_width", "layer_norm"),
+    ]
+)
 
 
 def _fixed_on_resume(setting: str, before: Any, now: Any) -> bool:

@@ -56,6 +56,18 @@ def test_portable_network_is_the_same_function_of_pictures(network, value_gradie
     assert not of_own_layers(ours)
 
 
+@pytest.mark.parametrize("value_gradient", ["shared", "separate"])
+def test_portable_network_has_the_layer_norm(value_gradient):
+    kind = {"value_gradient": value_gradient, "layer_norm": True}
+    ours, seen = model.build((84, 84, 4), 6, "a3c", 3, **kind), pictures(np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    ours.set_weights([w + rng.normal(0, 0.1, w.shape) for w in ours.get_weights()])
+    theirs = portable(ours)
+    np.testing.assert_allclose(theirs(seen)["logits"], ours(seen)[0], atol=1e-4)
+    np.testing.assert_allclose(theirs(seen)["value"], ours(seen)[1], atol=1e-4)
+    assert of_own_layers(theirs)
+
+
 def test_portable_network_of_flat_observations_is_the_same_function():
     ours = model.build((4,), 2, "mlp", 1)
     seen = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)

@@ -115,6 +115,9 @@ def test_new_games_begin_where_their_rules_change(run, tmp_path):
 def test_what_a_fork_cannot_be_of_is_refused_before_anything_is_created(run, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint of step 512"):
         train.fork(run, tmp_path / "new", step=512)
+    for change in ("network_width=2", "layer_norm=true"):
+        with pytest.raises(ParamsError, match=rf"{change.split('=')[0]}.*fork cannot change"):
+            train.fork(run, tmp_path / "fork", [change])
     with pytest.raises(ParamsError, match=r"env_id.*fork cannot change"):
         train.fork(run, tmp_path / "new", ["env_id=Acrobot-v1"])
     with pytest.raises(HoldsNoRun):

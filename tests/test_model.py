@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ppo import model
+from ppo.normalized import EPSILON, normalized
 from ppo.outcomes import NotFinite
 from ppo.policy import Policy, of_weights
 from ppo.process.keys import Purpose, key
@@ -116,6 +117,33 @@ def test_weights_are_orthogonal_with_the_gains_of_the_field(network):
         matrix = kernel.reshape(-1, kernel.shape[-1])
         np.testing.assert_allclose(matrix.T @ matrix, gain**2 * np.eye(matrix.shape[1]), atol=1e-5)
         assert not bias.any()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_layer_norm_is_that_of_keras(compiled):
+    sums = np.random.default_rng(0).normal(3, 5, (7, 16)).astype(np.float32)
+    theirs = keras.layers.LayerNormalization(epsilon=EPSILON)
+    ours = tf.function(normalized) if compiled else normalized
+    np.testing.assert_allclose(ours(sums), theirs(sums), atol=1e-5)
+    np.testing.assert_allclose(np.std(ours(sums), -1), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("network", "shape"), [("a3c", PICTURE), ("mlp", (3,))])
+def test_layer_norm_leaves_the_size_and_the_mean_of_the_sums_without_effect(network, shape):
+    observations = pictures(4) if shape == PICTURE else np.ones((4, *shape), np.float32)
+    for layer_norm in (False, True):
+        net = model.build(shape, 6, network, layer_norm=layer_norm)
+        before = net(observations)[1]
+        layer = model.policy_trunk(net)[-1]
+        kernel, bias = layer.get_weights()
+        layer.set_weights([10 * kernel + 0.5, bias])
+        assert np.allclose(net(observations)[1], before, atol=1e-3) == layer_norm
+
+
+def test_layer_norm_keeps_the_initial_weights():
+    without, net = (model.build(PICTURE, 6, "a3c", layer_norm=on) for on in (False, True))
+    for ours, theirs in zip(net.get_weights(), without.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_policy_is_nearly_uniform_at_first():
@@ -284,10 +312,16 @@ def test_gradient_of_the_relu_in_bfloat16_has_the_bits_of_the_plain_one(compiled
 
 @pytest.mark.parametrize("value_gradient", ["shared", "separate"])
 @pytest.mark.parametrize("scaling", ["unit", "centered", "standardized"])
-@pytest.mark.parametrize("network", ["nature", "a3c", "impala"])
-def test_policy_with_rounded_weights_has_the_bits_of_its_network(network, scaling, value_gradient):
+@pytest.mark.parametrize(
+    ("network", "layer_norm"),
+    [("nature", False), ("a3c", False), ("a3c", True), ("impala", False)],
+)
+def test_policy_with_rounded_weights_has_the_bits_of_its_network(
+    network, layer_norm, scaling, value_gradient
+):
     settings = NetworkSettings(
         network=network,
+        layer_norm=layer_norm,
         picture_scaling=scaling,
         value_gradient=value_gradient,
         precision="bfloat16",

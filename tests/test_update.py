@@ -246,8 +246,11 @@ def test_penalty_on_the_drift_of_the_features_holds_them():
     assert drift(100.0) < drift(1.0) < drift(0.0)
 
 
-def test_preactivations_are_what_the_last_hidden_layer_activates():
-    net = model.build((84, 84, 4), 6, "a3c")
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_preactivations_are_what_the_last_hidden_layer_activates(layer_norm):
+    net = model.build((84, 84, 4), 6, "a3c", layer_norm=layer_norm)
+    kernel, bias = model.policy_trunk(net)[-1].get_weights()
+    model.policy_trunk(net)[-1].set_weights([kernel, bias + 0.1])
     pixels = np.random.default_rng(6).integers(0, 256, (5, 84, 84, 4)).astype(np.uint8)
     logits, _, inputs = model.with_last_inputs(net)(pixels)
     features = keras.Model(net.input, net.get_layer("dense1").output)(pixels)
@@ -391,13 +394,16 @@ def test_zero_variance_advantages_are_no_fault():
 # TensorFlow's own gradient of a bias sums in bfloat16, which is off by 20 to 60 percent here; it is
 # not used as long as oneDNN computes it together with the kernel's.
 @pytest.mark.skipif(not processor_has_bfloat16(), reason="the processor has no bfloat16")
-@pytest.mark.parametrize("network", ["a3c", "nature", "impala"])
-def test_each_weight_s_gradient_in_bfloat16_is_nearly_that_in_float32(network):
+@pytest.mark.parametrize(
+    ("network", "layer_norm"),
+    [("a3c", False), ("a3c", True), ("nature", False), ("impala", False)],
+)
+def test_each_weight_s_gradient_in_bfloat16_is_nearly_that_in_float32(network, layer_norm):
     rng, size = np.random.default_rng(7), 128
     pictures = rng.integers(0, 256, (size, 84, 84, 4)).astype(np.uint8)
     actions = rng.integers(0, 4, size).astype(np.int32)
     of_all = {"num_envs": 8, "num_epochs": 1, "num_minibatches": 1, "network": network}
-    logits, values = model.build((84, 84, 4), 4, network, 1)(pictures)
+    logits, values = model.build((84, 84, 4), 4, network, 1, layer_norm=layer_norm)(pictures)
     data = Batch(
         observations=tf.constant(pictures),
         actions=tf.constant(actions),
@@ -408,7 +414,7 @@ def test_each_weight_s_gradient_in_bfloat16_is_nearly_that_in_float32(network):
     )
     moments = {}
     for precision in ("float32", "bfloat16"):
-        net = model.build((84, 84, 4), 4, network, 1, precision)
+        net = model.build((84, 84, 4), 4, network, 1, precision, layer_norm=layer_norm)
         updater = Updater(net, changed(**of_all, precision=precision), 2)
         updater.update(data, KEY, 1e-4, 0.2, NO_MEMORY)
         moments[precision] = [moment.numpy() for moment in updater.adam.first]
