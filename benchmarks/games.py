@@ -141,9 +141,8 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
         faults += games_store.faults(options.results)
         if not options.machine:
             faults.append("--results: say with --machine what the runs were made on")
-    if options.figure and not options.figure.parent.is_dir():
-        parent = options.figure.parent
-        faults.append(f"--figure={options.figure}: there is no folder {parent}; make it first")
+    if options.figure:
+        faults += figure_faults(options.figure)
     if options.only_table:
         there = faults or options.logdir.is_dir()
         return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
@@ -160,6 +159,15 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
     if options.sb3 and not os.access(options.sb3, os.X_OK):
         faults.append(f"--sb3={options.sb3}: give a Python that has {SB3}; see docs/games.md")
     return faults
+
+
+def figure_faults(path: Path) -> list[str]:
+    """Why the file of the figure cannot be written."""
+    if path.suffix != ".png" or path.is_dir():
+        return [f"--figure={path}: name a file that ends in .png"]
+    if not path.parent.is_dir():
+        return [f"--figure={path}: there is no folder {path.parent}; make it first"]
+    return []
 
 
 def run_faults(run: GameRun) -> list[str]:
@@ -194,8 +202,8 @@ def write(options: argparse.Namespace) -> None:
     write_whole(logdir / "games.json", games_table.as_json(results, found).encode())
     if page:
         games_page.insert(page, place_of(logdir), text)
-    if options.figure:
-        games_figure.draw(results, options.figure)
+    if options.figure and not games_figure.draw(results, options.figure):
+        print("no run has a curve, so nothing is drawn", file=sys.stderr)
 
 
 def place_of(logdir: Path) -> str:

@@ -30,7 +30,8 @@ RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")
 class Result:
     """A finished run, the day of its evaluation and the scores of it, by policy; and what it was
     made on, where that was noted (see games_store.py). ``curve`` has steps, minutes and the mean
-    score of the last 100 games at some of its log entries; it is empty if the log has no curve.
+    score of the last 100 games at some of its log entries; it is empty if the log has no curve, or
+    no minutes.
     """
 
     settings: str

@@ -26,17 +26,26 @@ def load(path: Path) -> list[Result]:
     """The runs in the file. Raises OSError, and ValueError or TypeError for a line that is none."""
     if not path.exists():
         return []
-    return [Result(**json.loads(line)) for line in path.read_text().splitlines()]
+    return [_run(line) for line in path.read_text().splitlines()]
+
+
+def _run(line: str) -> Result:
+    result = Result(**json.loads(line))
+    if any(len(row) != 3 for row in result.curve):
+        raise ValueError("a point of its curve has not three numbers")
+    return result
 
 
 def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:
     """Add runs of a machine to the file and return all that it then has. A run that is there stays
-    as it was noted.
+    as it was noted; if it was noted without its curve, that is added.
     """
     runs = {identity(result): result for result in load(path)}
     for result in results:
         noted = dataclasses.replace(result, machine=machine)
-        runs.setdefault(identity(result), noted)
+        there = runs.setdefault(identity(result), noted)
+        if not there.curve and there.scores == result.scores:
+            runs[identity(result)] = dataclasses.replace(there, curve=result.curve)
     found = [runs[key] for key in sorted(runs)]
     lines = [json.dumps(dataclasses.asdict(result)) for result in found]
     write_whole(path, "".join(f"{line}\n" for line in lines).encode())

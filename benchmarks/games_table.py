@@ -74,14 +74,14 @@ def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
 
 
 def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
-    """The same as JSON, with every score of every run."""
+    """The same as JSON, with every score of every run, without the curves."""
     content: dict[str, Any] = {
         "tables": [
             dataclasses.asdict(table)
             | {"over": {p: _named(numbers) for p, numbers in table.over.items()}}
             for table in found
         ],
-        "runs": [dataclasses.asdict(result) for result in results],
+        "runs": [dataclasses.asdict(dataclasses.replace(run, curve=())) for run in results],
     }
     return json.dumps(content, indent=1) + "\n"
 

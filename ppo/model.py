@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppo import pixels
-from ppo.normalized import NormalizedDense, normalized
+from ppo.layer_norm import LayerNormDense, layer_normalized
 from ppo.pixels import PixelConv2D, Pixels
 from ppo.settings import NetworkSettings
 
@@ -112,7 +112,7 @@ class _Layers:
         """A dense layer of the trunk."""
         options = self._trunk_options(activation)
         name = f"{self._prefix}dense{next(self._dense)}"
-        kind = NormalizedDense if self._settings.layer_norm else keras.layers.Dense
+        kind = LayerNormDense if self._settings.layer_norm else keras.layers.Dense
         return kind(units, name=name, **options)(x)
 
     def head(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
@@ -204,7 +204,7 @@ def of_settings(
     are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
     value), biases 0. With ``precision`` "bfloat16" the trunk computes in it, from float32 weights
     (Micikevicius et al. 2018); the heads stay float32. With ``layer_norm`` the trunk's dense layers
-    are those of ``ppo.normalized``. The ``value_gradient`` is "shared" (it goes
+    are those of ``ppo.layer_norm``. The ``value_gradient`` is "shared" (it goes
     into the trunk), "detached" (it ends at the value's head), or "separate" (the value has a trunk
     of its own). Raises ValueError if the network does not fit the observations.
     """
@@ -264,7 +264,9 @@ def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
     """The policy's last hidden layer before its activation, in float32, [B, D]."""
     layer = policy_trunk(model)[-1]
     sums = tf.matmul(tf.cast(last_inputs, tf.float32), layer.kernel.value)
-    return (normalized(sums) if isinstance(layer, NormalizedDense) else sums) + layer.bias.value
+    if isinstance(layer, LayerNormDense):
+        sums = layer_normalized(sums)
+    return sums + layer.bias.value
 
 
 def rounded(network: keras.Model) -> keras.Model:

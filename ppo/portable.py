@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from ppo.layer_norm import EPSILON, LayerNormDense
 from ppo.model import bfloat16_relu
-from ppo.normalized import EPSILON, NormalizedDense
 from ppo.pixels import PixelConv2D, Pixels
 
 
@@ -20,7 +20,7 @@ def portable(network: keras.Model) -> keras.Model:
     first = {layer.name for layer in network.layers if isinstance(layer, PixelConv2D)}
     found = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
 
-    normalizing = {x.name: x for x in network.layers if isinstance(x, NormalizedDense)}
+    normalizing = {x.name: x for x in network.layers if isinstance(x, LayerNormDense)}
 
     def call(layer: Any, taken: Any) -> Any:
         if found and layer.name == found.name:
@@ -55,17 +55,19 @@ def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
     return x
 
 
-def _normalized(sums: keras.KerasTensor, layer: NormalizedDense) -> keras.KerasTensor:
+def _normalized(sums: keras.KerasTensor, layer: LayerNormDense) -> keras.KerasTensor:
     """What a layer makes of its sums; the bias is the weight of a layer of its own."""
     norm = keras.layers.LayerNormalization(epsilon=EPSILON, scale=False, name=_norm_name(layer))
-    return keras.layers.Activation(_activation(layer))(norm(sums))
+    name = f"{layer.name}_activation"
+    return keras.layers.Activation(_activation(layer), name=name)(norm(sums))
 
 
-def _norm_name(layer: NormalizedDense) -> str:
+def _norm_name(layer: LayerNormDense) -> str:
     return f"{layer.name}_norm"
 
 
 def _activation(layer: Any) -> Any:
+    """A layer's activation, of Keras's own."""
     return "relu" if layer.activation is bfloat16_relu else layer.activation
 
 
@@ -77,11 +79,11 @@ def _standard(layer: Any) -> Any:
     if isinstance(layer, PixelConv2D):
         kind = keras.layers.Conv2D
         del config["scaling"], config["block"]
-    if isinstance(layer, NormalizedDense):
+    if isinstance(layer, LayerNormDense):
         kind = keras.layers.Dense  # of it the sums alone, see ``_normalized``
         config |= {"activation": "linear", "use_bias": False}
-    elif getattr(layer, "activation", None) is bfloat16_relu:
-        config["activation"] = "relu"
+    elif hasattr(layer, "activation"):
+        config["activation"] = _activation(layer)
     if "dtype" in config:
         config["dtype"] = "float32"
     return kind.from_config(config)

@@ -169,8 +169,8 @@ class NetworkSettings(_Group):
     )
     layer_norm: bool = Field(
         False,
-        description="layer normalisation (Ba et al. 2016) in the trunk's dense layers, before the "
-        "bias",
+        description="layer normalisation (Ba et al. 2016, without gains) in the trunk's dense "
+        "layers, before the bias",
     )
     picture_scaling: Literal["unit", "centered", "standardized"] = Field(
         "unit",

@@ -33,7 +33,8 @@ FIXED_ON_RESUME = frozenset(
 )
 
 
-# What the shapes of the weights, what they compute, or the game itself depend on.
+# The game itself, and which network the weights are of; how its pictures are scaled, and where the
+# gradient of its value goes, may change, as in an experiment.
 FIXED_ON_FORK = frozenset(
     [
         *("env_id", "full_action_space", "screen_size", "frame_stack"),

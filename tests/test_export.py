@@ -56,16 +56,26 @@ def test_portable_network_is_the_same_function_of_pictures(network, value_gradie
     assert not of_own_layers(ours)
 
 
-@pytest.mark.parametrize("value_gradient", ["shared", "separate"])
-def test_portable_network_has_the_layer_norm(value_gradient):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("network", "value_gradient"),
+    [("a3c", "separate"), ("a3c", "detached"), ("impala", "shared"), ("mlp", "shared")],
+)
+def test_portable_network_has_the_layer_norm(network, value_gradient, precision):
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(5, 4)).astype(np.float32) if network == "mlp" else pictures(rng)
     kind = {"value_gradient": value_gradient, "layer_norm": True}
-    ours, seen = model.build((84, 84, 4), 6, "a3c", 3, **kind), pictures(np.random.default_rng(0))
-    rng = np.random.default_rng(1)
-    ours.set_weights([w + rng.normal(0, 0.1, w.shape) for w in ours.get_weights()])
+    ours, full = (
+        model.build(seen.shape[1:], 6, network, 3, p, **kind) for p in (precision, "float32")
+    )
+    weights = [w + rng.normal(0, 0.02, w.shape) for w in ours.get_weights()]
+    for net in (ours, full):
+        net.set_weights(weights)
     theirs = portable(ours)
-    np.testing.assert_allclose(theirs(seen)["logits"], ours(seen)[0], atol=1e-4)
-    np.testing.assert_allclose(theirs(seen)["value"], ours(seen)[1], atol=1e-4)
+    np.testing.assert_allclose(theirs(seen)["logits"], full(seen)[0], atol=1e-4)
+    np.testing.assert_allclose(theirs(seen)["value"], full(seen)[1], atol=1e-4)
     assert of_own_layers(theirs)
+    assert "bfloat16" not in theirs.to_json()
 
 
 def test_portable_network_of_flat_observations_is_the_same_function():

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
-from benchmarks import games, games_figure, games_page, games_store, games_table, measured
-from benchmarks.games_results import CURVE_POINTS, read
+from benchmarks import games, games_page, games_store, games_table, measured
+from benchmarks.games_results import CURVE_POINTS, curve_of, read
 from ppo import checkpoint, train
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
@@ -149,26 +148,86 @@ def test_results_of_several_machines_add_up_to_one_table(tmp_path):
     assert len(store.read_text().splitlines()) == 2
 
 
-def test_figure_has_the_curves_that_the_results_keep(tmp_path):
+def with_curve(folder: Path, seconds_a_step: float = 0.1) -> None:
+    """A finished run whose score is a hundredth of its step."""
+    fabricate(folder, 60, 14.6, -20.7)
+    steps = range(2, 2050, 2)
+    rows = "".join(f"{n},{n * seconds_a_step},{n / 100:.4f}\n" for n in steps)
+    (folder / "progress.csv").write_text(f"step,{TIME},{SCORE}\n{rows}")
+
+
+def test_figure_has_the_curves_that_the_results_keep(tmp_path, monkeypatch):
     store, figure = tmp_path / "games.jsonl", tmp_path / "games.png"
-    for machine, run in (("one", "Pong-1"), ("two", "Qbert-1"), ("two", "Qbert-2")):
-        folder = tmp_path / machine / "2000-steps_defaults" / run
-        fabricate(folder, 60, 14.6, -20.7)
-        rows = "".join(f"{step},{step / 10},{step / 100:.4f}\n" for step in range(2, 2050, 2))
-        (folder / "progress.csv").write_text(f"step,{TIME},{SCORE}\n{rows}")
-    fabricate(tmp_path / "two" / "2000-steps_defaults" / "Seaquest-1", 60, 100.0, 100.0)
-    arguments = ["--only-table", f"--results={store}", f"--figure={figure}"]
-    assert games.main([*arguments, f"--logdir={tmp_path / 'one'}", "--machine=a"]) == 0
-    one_row = imread(figure).shape
-    assert games.main([*arguments, f"--logdir={tmp_path / 'two'}", "--machine=b"]) == 0
-    assert imread(figure).shape[0] == 2 * one_row[0]
-    found = games_figure.by_game(games_store.load(store))
-    name = "defaults, float32, 2,000 steps"
-    assert {game: len(of_game[name]) for game, of_game in found.items()} == {"Pong": 1, "Qbert": 2}
-    (curve,) = found["Pong"][name]
+    for place, run, speed in (
+        ("one/2000-steps_b", "Pong-1", 0.1),
+        ("two/2000-steps_a", "Qbert-1", 0.1),
+        ("two/2000-steps_a", "Qbert-2", 0.2),
+        ("two/2000-steps_b", "Qbert-1", 0.3),
+    ):
+        with_curve(tmp_path / place / run, speed)
+    fabricate(tmp_path / "two" / "2000-steps_b" / "Seaquest-1", 60, 100.0, 100.0)
+    shown = []
+    monkeypatch.setattr("matplotlib.pyplot.close", shown.append)
+    for logdir in ("one", "two"):
+        arguments = ["--only-table", f"--results={store}", f"--figure={figure}"]
+        assert games.main([*arguments, f"--logdir={tmp_path / logdir}", "--machine=a"]) == 0
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    panels = shown[-1].axes
+    assert [axes.get_title() for axes in panels] == ["Pong", "Pong", "Qbert", "Qbert"]
+    assert [axes.get_xlabel() for axes in panels] == ["steps", "minutes"] * 2
+    assert [len(axes.lines) for axes in panels] == [1, 1, 2, 2]
+    ends = [[round(line.get_xdata()[-1], 2) for line in axes.lines] for axes in panels]
+    # Of two runs the curve goes as far as the faster one.
+    assert ends == [[2048], [3.41], [2048, 2048], [3.41, 10.24]]
+    (legend,) = shown[-1].legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["a, float32, 2,000 steps", "b, float32, 2,000 steps"]
+    of_b = legend.get_lines()[1].get_color()
+    assert [panels[n].lines[-1].get_color() for n in range(4)] == [of_b] * 4
+
+
+def test_curve_of_a_run_is_thinned_and_is_added_where_it_was_not_noted(tmp_path):
+    store, runs = tmp_path / "games.jsonl", tmp_path / "runs"
+    arguments = ["--only-table", f"--results={store}", f"--logdir={runs}"]
+    fabricate(runs / "2000-steps_defaults" / "Pong-1", 60, 14.6, -20.7)
+    assert games.main([*arguments, "--machine=one"]) == 0
+    (noted,) = games_store.load(store)
+    assert not noted.curve
+    shutil.rmtree(runs)
+    with_curve(runs / "2000-steps_defaults" / "Pong-1")
+    assert games.main([*arguments, "--machine=two"]) == 0
+    (noted,) = games_store.load(store)
+    assert noted.machine == "one"
+    curve = curve_of(noted)
     assert len(curve.steps) == CURVE_POINTS
     assert (curve.steps[0], curve.steps[-1], curve.scores[-1]) == (2, 2048, 20.48)
     np.testing.assert_allclose(curve.minutes, curve.steps / 600, atol=0.005)
+
+
+def test_where_no_run_has_a_curve_nothing_is_drawn(tmp_path, capsys):
+    fabricate(tmp_path / "2000-steps_defaults" / "Pong-1", 60, 14.6, -20.7)
+    figure = tmp_path / "games.png"
+    assert games.main(["--only-table", f"--logdir={tmp_path}", f"--figure={figure}"]) == 0
+    assert "nothing is drawn" in capsys.readouterr().err
+    assert not figure.exists()
+
+
+def test_a_figure_that_is_no_png_is_refused(tmp_path, capsys):
+    for name in ("", "a.svg", "none/a.png"):
+        arguments = ["--only-table", f"--logdir={tmp_path}", f"--figure={tmp_path / name}"]
+        assert games.main(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_a_line_with_a_damaged_curve_is_refused(tmp_path, capsys):
+    store, runs = tmp_path / "games.jsonl", tmp_path / "runs"
+    with_curve(runs / "2000-steps_defaults" / "Pong-1")
+    arguments = ["--only-table", f"--results={store}", f"--logdir={runs}", "--machine=one"]
+    assert games.main(arguments) == 0
+    run = json.loads(store.read_text())
+    store.write_text(json.dumps(run | {"curve": [[1, 2], [2, 3]]}) + "\n")
+    assert games.main(arguments) == 2
+    assert "a line of it is not a run" in capsys.readouterr().err
 
 
 def test_results_that_are_none_or_of_no_machine_are_refused(tmp_path, capsys):

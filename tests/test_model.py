@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ppo import model
-from ppo.normalized import EPSILON, normalized
+from ppo.layer_norm import EPSILON, layer_normalized
 from ppo.outcomes import NotFinite
 from ppo.policy import Policy, of_weights
 from ppo.process.keys import Purpose, key
@@ -123,7 +123,7 @@ def test_weights_are_orthogonal_with_the_gains_of_the_field(network):
 def test_layer_norm_is_that_of_keras(compiled):
     sums = np.random.default_rng(0).normal(3, 5, (7, 16)).astype(np.float32)
     theirs = keras.layers.LayerNormalization(epsilon=EPSILON)
-    ours = tf.function(normalized) if compiled else normalized
+    ours = tf.function(layer_normalized) if compiled else layer_normalized
     np.testing.assert_allclose(ours(sums), theirs(sums), atol=1e-5)
     np.testing.assert_allclose(np.std(ours(sums), -1), 1, rtol=1e-4)
 

@@ -383,7 +383,8 @@ METRICS: tuple[Metric, ...] = (
         "",
         "mean norm of that layer's pre-activations, over the same samples",
         "steady",
-        "rising without end: the features grow; see feature_drift_coef",
+        "rising without end: the features grow; see feature_drift_coef (with layer_norm it is near "
+        "the root of the number of units, and tells of the biases alone)",
         csv_only=True,
     ),
     Metric(

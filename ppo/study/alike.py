@@ -11,7 +11,7 @@ from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, of_run
 from ppo.resolve import resolved
 from ppo.settings import Params
-from ppo.study.curves import legible
+from ppo.study.figures import legible
 from ppo.study.grid import Run
 
 RUN = re.compile(r".+-\d+")  # the name of a run's folder: it ends in the seed

@@ -1,37 +1,27 @@
 """The figure of an autopsy: how each fork went on, and what each change keeps at which KL."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppo.files.folder import write_whole
-from ppo.study import verdict
+from ppo.study import figures, verdict
 from ppo.study.verdict import Outcome
 
 
 def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
     """Write a PNG: beside the curves of the forks, the share kept at the end over the KL."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     unchanged, controls, changed = verdict.parted(outcomes)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(14, 6), layout="constrained")
-    figure.suptitle(title, parse_math=False)
-    colours = pyplot.get_cmap("tab20")
-    _curves(left, unchanged, controls[1:], changed, colours)
-    _shares(right, sorted(controls, key=lambda of: of.kl.mean()), changed, colours)
-    for axes in (left, right):
-        axes.axhline(verdict.HELD, color="grey", linestyle=":")
-        axes.grid(alpha=0.3)
-    handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=110, format="png")
-    pyplot.close(figure)
-    write_whole(path, content.getvalue())
+    colors = figures.colors(of.change.name for of in changed)
+    with figures.drawn(path, 14, 6) as figure:
+        left, right = figure.subplots(1, 2)
+        figure.suptitle(title, parse_math=False)
+        _curves(left, unchanged, controls[1:], changed, colors)
+        _shares(right, sorted(controls, key=lambda of: of.kl.mean()), changed, colors)
+        for axes in (left, right):
+            axes.axhline(verdict.HELD, color="grey", linestyle=":")
+            axes.grid(alpha=0.3)
+        handles, labels = right.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
 
 
 def _curves(
@@ -39,7 +29,7 @@ def _curves(
     unchanged: Outcome,
     rates: Sequence[Outcome],
     changed: Sequence[Outcome],
-    colours: Any,
+    colors: Mapping[str, Any],
 ) -> None:
     """The mean over the seeds after each update; of the run unchanged, every seed, too."""
     for kept in unchanged.kept:
@@ -48,14 +38,17 @@ def _curves(
         (unchanged, {"color": "black", "linewidth": 2.5})
     ]
     lines += [(of, {"color": "black", "linestyle": "--", "linewidth": 1}) for of in rates]
-    lines += [(of, {"color": colours(n % 20), "linewidth": 1.5}) for n, of in enumerate(changed)]
+    lines += [(of, {"color": colors[of.change.name], "linewidth": 1.5}) for of in changed]
     for of, style in lines:
         axes.plot(range(1, len(of.curve) + 1), of.curve, **style)
     axes.set(xlabel="updates after the fork", ylabel="share of the height, mean over the seeds")
 
 
 def _shares(
-    axes: Any, controls: Sequence[Outcome], changed: Sequence[Outcome], colours: Any
+    axes: Any,
+    controls: Sequence[Outcome],
+    changed: Sequence[Outcome],
+    colors: Mapping[str, Any],
 ) -> None:
     """The share kept at the end over the KL, with its interval, beside the line of the controls."""
     from matplotlib.ticker import LogLocator
@@ -64,7 +57,7 @@ def _shares(
     axes.plot(*zip(*means, strict=True), "o-", color="black", label="unchanged, and smaller rates")
     for of, point in zip(controls, means, strict=True):
         axes.annotate(of.change.name, point, (5, -12), textcoords="offset points", fontsize=9)
-    for number, of in enumerate(changed):
+    for of in changed:
         mean, (low, high) = of.end.mean(), verdict.interval(of.end)
         axes.errorbar(
             of.kl.mean(),
@@ -72,7 +65,7 @@ def _shares(
             [[mean - low], [high - mean]],
             fmt="s",
             capsize=3,
-            color=colours(number % 20),
+            color=colors[of.change.name],
             label=f"{of.change.name} ({of.held} of {of.forks} hold)",
         )
     axes.set_xscale("log")

@@ -1,15 +1,16 @@
 """Learning curves of existing runs: read, measured, compared and drawn."""
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.folder import RunFolder
+from ppo.study import figures
+from ppo.study.figures import legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,6 @@ TIME = "time/time_elapsed"  # in seconds
 POINTS = 200
 RESAMPLES = 2000
 COLLAPSE_SHARE = 0.25
-LONGEST_LABEL = 60  # characters, in a figure
 SCORE_LABEL = "mean score of the last 100 games"
 
 Axis = Literal["steps", "minutes"]
@@ -41,20 +41,20 @@ class Curve:
 
     def over(self, axis: Axis) -> np.ndarray:
         """Steps, or minutes. Raises CurveError if it has none."""
-        places = self.steps if axis == "steps" else self.minutes
-        if places is None:
+        positions = self.steps if axis == "steps" else self.minutes
+        if positions is None:
             raise CurveError(f"the log of a run has no {axis}")
-        return places
+        return positions
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of one variant at common ``places``, steps or minutes, [POINTS]; ``scores`` is
+    """The runs of one variant at common ``positions``, steps or minutes, [POINTS]; ``scores`` is
     [runs, POINTS].
     """
 
     name: str
-    places: np.ndarray
+    positions: np.ndarray
     scores: np.ndarray
 
     @property
@@ -72,7 +72,7 @@ class Comparison:
     @property
     def area(self) -> float:
         """Area under the curve divided by its length: the mean score over the run."""
-        return float(np.trapezoid(self.mean, self.places) / np.ptp(self.places))
+        return float(np.trapezoid(self.mean, self.positions) / np.ptp(self.positions))
 
 
 def progress(folder: Path) -> list[dict[str, str]]:
@@ -88,20 +88,25 @@ def read(folder: Path) -> Curve:
     """The score of a run from its ``progress.csv``. Raises CurveError."""
     path = RunFolder(folder).progress
     try:
-        rows = [
-            (row["step"], row[SCORE], row.get(TIME) or "nan")
-            for row in progress(folder)
-            if row[SCORE]
-        ]
-        steps, scores, seconds = np.array(rows, float).reshape(-1, 3).T
+        rows = [row for row in progress(folder) if row[SCORE]]
+        steps, scores = (np.array([row[key] for row in rows], float) for key in ("step", SCORE))
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise CurveError(f"{path} is not the log of a run: {error}") from error
     if not (np.isfinite(steps).all() and np.isfinite(scores).all() and (np.diff(steps) > 0).all()):
         raise CurveError(f"{path} is not the log of a run: a step or a score is out of place")
     if len(steps) < 2:
         raise CurveError(f"{path} has no curve yet: fewer than two log entries with a score")
-    goes_on = np.isfinite(seconds).all() and (np.diff(seconds) > 0).all()
-    return Curve(steps, scores, seconds / 60 if goes_on else None)
+    return Curve(steps, scores, _minutes(rows))
+
+
+def _minutes(rows: Sequence[Mapping[str, str]]) -> np.ndarray | None:
+    """Of the run's clock at each row; None if it does not go on from row to row."""
+    try:
+        seconds = np.array([row[TIME] for row in rows], float)
+    except (KeyError, ValueError):
+        return None
+    goes_on = np.isfinite(seconds).all() and (np.diff(seconds) >= 0).all()
+    return seconds / 60 if goes_on else None
 
 
 def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
@@ -109,8 +114,8 @@ def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> li
     CurveError if there are none.
     """
     reached = [curve.over(axis) for runs in variants.values() for curve in runs]
-    first = max((places[0] for places in reached), default=0)
-    last = min((places[-1] for places in reached), default=0)
+    first = max((positions[0] for positions in reached), default=0)
+    last = min((positions[-1] for positions in reached), default=0)
     if first >= last:
         raise CurveError(f"the runs have no {axis} in common" if reached else "no run has a curve")
     common = np.linspace(first, last, POINTS)
@@ -198,7 +203,7 @@ def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], s
         found = [collapses(scores, fall) for scores in comparison.scores]
         depths = [depth for depths in found for depth in depths]
         results[comparison.name] = [
-            f"{comparison.places[-1]:,.0f}",
+            f"{comparison.positions[-1]:,.0f}",
             f"{comparison.area:.2f}",
             _spread(comparison.scores.max(1)),
             _spread(comparison.scores[:, -1]),
@@ -213,56 +218,38 @@ def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], s
     )
 
 
-def legible(text: str) -> str:
-    """The text with an escape in place of each character that cannot be printed."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:
     """Draw the mean curve of each variant with its 95 percent interval, as far as all its own runs
-    go: over the steps, and over the minutes where a log has them.
+    go: over the steps, and over the minutes if the logs of all its runs have them. Raises
+    CurveError if no variant has anything to show.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     panels = {axis: found for axis in get_args(Axis) if (found := each(variants, axis))}
-    figure = pyplot.figure(figsize=(2 + 6 * len(panels), 5), layout="constrained")
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)
-    colors = {name: f"C{number}" for number, name in enumerate(variants)}
-    for axes, (axis, comparisons) in zip(grid[0], panels.items(), strict=True):
-        panel(axes, axis, comparisons, colors)
-    grid[0][0].set(ylabel=SCORE_LABEL)
-    figure.suptitle(_label(title), parse_math=False)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=120, format="png")
-    pyplot.close(figure)
-    write_whole(path, content.getvalue())
+    if not panels:
+        raise CurveError("no variant has a curve that all its runs share, so nothing is drawn")
+    names = [name for name in variants if any(of.name == name for of in panels["steps"])]
+    colors = figures.colors(names)
+    with figures.drawn(path, 2 + 6 * len(panels), 5) as figure:
+        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (axis, comparisons) in zip(row, panels.items(), strict=True):
+            draw_panel(axes, axis, comparisons, colors)
+        row[0].set(ylabel=SCORE_LABEL)
+        figure.suptitle(figures.label(title), parse_math=False)
+        figures.legend(figure, colors)
 
 
-def panel(
-    axes: "Axes", axis: Axis, comparisons: Sequence[Comparison], colors: Mapping[str, str]
+def draw_panel(
+    axes: "Axes", axis: Axis, comparisons: Sequence[Comparison], colors: Mapping[str, Any]
 ) -> None:
-    """The curves of a figure's part, each variant in its color."""
+    """Draw curves into a part of a figure, each in the color of its name."""
     for comparison in comparisons:
         color = colors[comparison.name]
-        axes.plot(comparison.places, comparison.mean, color=color)
+        axes.plot(comparison.positions, comparison.mean, color=color)
         if len(comparison.scores) > 1:
             low, high = comparison.interval()
-            axes.fill_between(comparison.places, low, high, color=color, alpha=0.15)
+            axes.fill_between(comparison.positions, low, high, color=color, alpha=0.15)
     axes.set(xlabel=axis)
-    axes.xaxis.set_major_formatter(lambda place, _: f"{place:,.10g}")
+    axes.xaxis.set_major_formatter(lambda position, _: f"{position:,.10g}")
     axes.grid(alpha=0.3)
-    legend = axes.legend(axes.lines, [str(number) for number in range(len(comparisons))])
-    for text, comparison in zip(legend.get_texts(), comparisons, strict=True):
-        text.set(text=_label(comparison.name), parse_math=False)
-
-
-def _label(text: str) -> str:
-    """A name as a figure shows it, cut in the middle if it is too long."""
-    text, half = legible(text), LONGEST_LABEL // 2
-    return text if len(text) <= LONGEST_LABEL else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def _spread(values: np.ndarray) -> str:

@@ -76,6 +76,8 @@ def _surrogate(p: ResolvedParams) -> Detail:
 
 def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
     pictures = p.sees_pictures
+    changed = ["layer_norm"] * p.layer_norm
+    changed += [f"network_width {p.network_width}"] * (p.network_width > 1)
     return [
         _detail("No-ops", p.noop_max > 1, f"noop_max {p.noop_max}", is_atari),
         _detail("Repeat and maximum", p.frame_skip > 1, f"frame_skip {p.frame_skip}", is_atari),
@@ -91,8 +93,8 @@ def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
         ),
         _detail(
             "Shared Nature network",
-            p.network == "nature" and p.value_gradient != "separate",
-            f"network {p.network}",
+            p.network == "nature" and p.value_gradient != "separate" and not changed,
+            ", ".join([f"network {p.network}", *changed]),
         ),
         _detail(
             "Pixels in [0, 1]",

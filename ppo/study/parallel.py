@@ -13,8 +13,8 @@ from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
-from ppo.study import curves
 from ppo.study.command import RUN_ATARI, Children, on_stop
+from ppo.study.figures import legible
 from ppo.study.grid import Run
 from ppo.study.overview import Overview
 
@@ -102,5 +102,5 @@ def _outcome(
 def say(text: str) -> None:
     """Print a line, whole beside those of other threads."""
     with _ONE_AT_A_TIME:
-        sys.stdout.write(f"{curves.legible(text)}\n")
+        sys.stdout.write(f"{legible(text)}\n")
         sys.stdout.flush()

@@ -33,7 +33,7 @@ def test_a_slow_fall_counts_once():
 def test_runs_are_compared_at_the_steps_that_all_have_reached():
     long, short = curve(0, 10, 20, 30), curve(5, 5, 5)
     comparisons = curves.compare({"long": [long], "both": [long, short]})
-    assert [comparison.places[-1] for comparison in comparisons] == [200, 200]
+    assert [comparison.positions[-1] for comparison in comparisons] == [200, 200]
     assert comparisons[0].scores[0, -1] == 20
     assert comparisons[1].mean[-1] == 12.5
 
@@ -42,13 +42,13 @@ def test_a_figure_shows_each_variant_as_far_as_its_own_runs_go():
     long, short = curve(0, 1, 2, 3, 4), curve(0, 10, 20)
     shown = curves.each({"long": [long], "both": [long, short]})
     assert [comparison.name for comparison in shown] == ["long", "both"]
-    assert [comparison.places[-1] for comparison in shown] == [400, 200]
+    assert [comparison.positions[-1] for comparison in shown] == [400, 200]
 
 
 def test_minutes_compare_runs_by_their_clocks():
     slow, fast = curve(0, 10, 20), Curve(np.array([0, 100.0]), np.array([0, 8.0]), np.arange(2.0))
     by_minutes = curves.compare({"slow": [slow], "fast": [fast]}, "minutes")
-    assert [comparison.places[-1] for comparison in by_minutes] == [1, 1]
+    assert [comparison.positions[-1] for comparison in by_minutes] == [1, 1]
     assert [comparison.mean[-1] for comparison in by_minutes] == [5, 8]
 
 
@@ -58,8 +58,8 @@ def test_a_log_has_minutes_if_its_clock_goes_on(tmp_path):
         (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE},{curves.TIME}\n{rows}")
         return curves.read(tmp_path)
 
-    np.testing.assert_array_equal(read("30", "60", "120").minutes, [0.5, 1, 2])
-    for seconds in (("30", "20"), ("30", ""), ("", ""), ("30", "inf")):
+    np.testing.assert_array_equal(read("30", "60", "60").minutes, [0.5, 1, 1])
+    for seconds in (("30", "20"), ("30", ""), ("30", "inf"), ("30", "oops")):
         assert read(*seconds).minutes is None
     (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE}\n100,1\n200,2\n")
     without = curves.read(tmp_path)
@@ -111,15 +111,44 @@ def test_a_log_that_is_no_csv_is_refused(tmp_path):
         curves.read(tmp_path)
 
 
+@pytest.fixture
+def shown(monkeypatch):
+    """The figures that were drawn."""
+    figures = []
+    monkeypatch.setattr("matplotlib.pyplot.close", figures.append)
+    return figures
+
+
+def test_a_figure_shows_the_curves_over_steps_and_over_minutes(tmp_path, shown):
+    whole, without = curve(0, 10, 20), Curve(np.array([0, 400.0]), np.array([0, 8.0]))
+    curves.draw({"a": [whole, whole], "b": [without]}, tmp_path / "figure.png", "title")
+    steps, minutes = shown[0].axes
+    assert [axes.get_xlabel() for axes in (steps, minutes)] == ["steps", "minutes"]
+    assert [line.get_xdata()[-1] for line in steps.lines] == [200, 400]
+    assert [line.get_xdata()[-1] for line in minutes.lines] == [4]
+    assert steps.lines[0].get_color() == minutes.lines[0].get_color()
+    colors = [line.get_color() for line in shown[0].legends[0].get_lines()]
+    assert colors == [line.get_color() for line in steps.lines]
+
+
+def test_a_figure_without_minutes_has_no_place_for_them(tmp_path, shown):
+    without = Curve(np.array([0, 400.0]), np.array([0, 8.0]))
+    curves.draw({"a": [without]}, tmp_path / "figure.png", "title")
+    assert [axes.get_xlabel() for axes in shown[0].axes] == ["steps"]
+
+
+def test_where_no_variant_s_runs_have_steps_in_common_nothing_is_drawn(tmp_path):
+    early, late = (Curve(np.array(steps), np.zeros(2)) for steps in ([0, 9.0], [20, 29.0]))
+    with pytest.raises(curves.CurveError, match="nothing is drawn"):
+        curves.draw({"a": [early, late]}, tmp_path / "figure.png", "title")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["$x$", "$x_{", "_x", "x" * 500])
-def test_a_figure_shows_names_literally(tmp_path, monkeypatch, name):
-    shown = []
-    monkeypatch.setattr("matplotlib.pyplot.close", shown.append)
+def test_a_figure_shows_names_literally(tmp_path, shown, name):
     curves.draw({name: [curve(0, 1)]}, tmp_path / "figure.png", name)
-    panels = shown[0].axes
-    assert [axes.get_xlabel() for axes in panels] == ["steps", "minutes"]
-    legends = [text for axes in panels for text in axes.get_legend().get_texts()]
-    assert (len(legends), len(shown[0].texts)) == (2, 1)
-    for text in (*shown[0].texts, *legends):
+    texts = [*shown[0].texts, *shown[0].legends[0].get_texts()]
+    assert len(texts) == 2
+    for text in texts:
         assert text.get_text() == (name if len(name) < 60 else "x" * 29 + "…" + "x" * 30)
         assert not text.get_parse_math()

@@ -48,6 +48,8 @@ def test_by_default_all_are_on_but_the_clip_of_the_value():
         ("Sign of the reward", {"clip_rewards": False}),
         ("Stack of the 4 latest frames", {"frame_stack": 2}),
         ("Shared Nature network", {"network": "a3c"}),
+        ("Shared Nature network", {"layer_norm": True}),
+        ("Shared Nature network", {"network_width": 2}),
         ("Pixels in [0, 1]", {"picture_scaling": "standardized"}),
     ],
 )

@@ -697,10 +697,12 @@ def test_precision_is_the_processor_s_only_if_it_is_auto(chosen):
 
 def test_run_from_before_there_was_a_precision_had_float32_and_can_be_resumed(tmp_path):
     whole = Params(network="a3c").resolved(7, 2, 0.25, "float32")
-    before = {key: value for key, value in whole if key not in ("precision", "network_width")}
+    later = ("precision", "network_width", "layer_norm")
+    before = {key: value for key, value in whole if key not in later}
     path = written(tmp_path, json.dumps(before))
     assert of_run(path).precision == "float32"
-    assert of_run(path).network_width == Params().network_width
+    assert of_run(path).network_width == 1
+    assert not of_run(path).layer_norm
     assert load(path).precision == Params().precision == "auto"
     assert train._changes(before, whole) == {}
     other = whole.model_copy(update={"precision": "bfloat16"})

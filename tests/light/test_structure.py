@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 # From the bottom up; a name is a module or a wing, whose own ranks stand in WINGS.
 RANKS = (
     "elsewhere listing presets",
-    "settings advantages losses normalized falls outcomes distribution process",
+    "settings advantages losses layer_norm falls outcomes distribution process",
     "files schedules schema described",
     "params pixels",
     "envs model checkpoint objective optimizer flight health collectives",
@@ -56,6 +56,7 @@ WINGS = {
         "session",
     ),
     "study": (
+        "figures",
         "curves command broken_envs grid changes board details sheet",
         "workers history overview verdict probe folder_host alike",
         "parallel",
@@ -93,7 +94,7 @@ FORBIDDEN = {
     "schedules": NETWORKS | GAMES | FILES | AROUND | {"time"},
     "model": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
     "pixels": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
-    "normalized": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
+    "layer_norm": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
     "inputs": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
     "policy": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
     "portable": GAMES | FILES | AROUND | {"tensorflow", "ppo.losses", "ppo.envs"},

@@ -7,21 +7,21 @@ EPSILON = 1e-5  # added to the variance
 
 
 @keras.saving.register_keras_serializable(package="ppo")
-class NormalizedDense(keras.layers.Dense):
-    """activation(n(x W) + b), where n gives each sample's sums the mean 0 and the variance 1 (layer
-    normalisation, Ba et al. 2016, arXiv:1607.06450, whose gains the next layer's weights are).
-    Moments are computed in float32.
+class LayerNormDense(keras.layers.Dense):
+    """activation(n(x W) + b), where n gives each sample's sums the mean 0 and the variance 1: layer
+    normalisation (Ba et al. 2016, arXiv:1607.06450) without its gains. Moments are computed in
+    float32.
     """
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Outputs [B, units] for inputs [B, n]."""
         sums = tf.matmul(x, tf.convert_to_tensor(self.kernel))
         # In float32, since TensorFlow sums the gradient of a bias in the type of its addition.
-        outputs = normalized(sums) + tf.cast(self.bias, tf.float32)
+        outputs = layer_normalized(sums) + tf.cast(self.bias, tf.float32)
         return self.activation(tf.cast(outputs, x.dtype))
 
 
-def normalized(sums: tf.Tensor) -> tf.Tensor:
+def layer_normalized(sums: tf.Tensor) -> tf.Tensor:
     """n(sums) in float32, [B, units]."""
     sums = tf.cast(sums, tf.float32)
     mean, variance = tf.nn.moments(sums, [-1], keepdims=True)
