@@ -31,7 +31,15 @@ GAMES = {
         evaluation_interval=50_000,
         video_interval=0,
     ),
-    "breakout": Params(env_id="ALE/Breakout-v5", total_steps=30_000, checkpoint_interval=10_000),
+    "breakout": Params(
+        env_id="ALE/Breakout-v5",
+        network="nature",
+        num_envs=8,
+        num_epochs=4,
+        num_minibatches=4,
+        total_steps=30_000,
+        checkpoint_interval=10_000,
+    ),
 }
 
 

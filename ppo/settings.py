@@ -21,7 +21,7 @@ class GameSettings(_Group):
         description="the game: PongNoFrameskip-v4, ALE/Pong-v5 or Pong style, or any Gymnasium "
         "environment with discrete actions; MODULE:ID imports MODULE, which runs its code",
     )
-    num_envs: int = Field(8, ge=1, le=1024, description="envs: games each worker plays at once")
+    num_envs: int = Field(16, ge=1, le=1024, description="envs: games each worker plays at once")
     frame_skip: int = Field(
         4, ge=1, le=64, description="frames that one step (decision) lasts; Atari only"
     )
@@ -70,15 +70,15 @@ class TrainingSettings(_Group):
         "rollouts",
     )
     num_steps: int = Field(128, ge=1, le=65_536, description="steps of a rollout, per env")
-    num_epochs: int = Field(4, ge=1, le=1000, description="passes over each rollout")
-    num_minibatches: int = Field(4, ge=1, le=65_536, description="minibatches of each epoch")
+    num_epochs: int = Field(6, ge=1, le=1000, description="passes over each rollout")
+    num_minibatches: int = Field(8, ge=1, le=65_536, description="minibatches of each epoch")
     minibatch_per: Literal["worker", "run"] = Field(
         "worker",
         description="with several workers: each contributes a minibatch of its own to every "
         "gradient step, which is then over workers times as many steps (worker), or all share out "
         "one, and an epoch has workers times as many gradient steps (run)",
     )
-    learning_rate: float = Field(2.5e-4, gt=0, le=1, description="initial learning rate of Adam")
+    learning_rate: float = Field(4e-4, gt=0, le=1, description="initial learning rate of Adam")
     learning_rate_schedule: Schedule = Field(
         "linear", description="linear falls to 0 at total_steps"
     )
@@ -118,8 +118,10 @@ class TrainingSettings(_Group):
 class ObjectiveSettings(_Group):
     """Objective"""
 
-    clip_range: float = Field(0.1, gt=0, lt=1, description="initial epsilon of the surrogate")
-    clip_range_schedule: Schedule = Field("linear", description="linear falls to 0 at total_steps")
+    clip_range: float = Field(0.2, gt=0, lt=1, description="initial epsilon of the surrogate")
+    clip_range_schedule: Schedule = Field(
+        "constant", description="linear falls to 0 at total_steps"
+    )
     entropy_coef: float = Field(0.01, ge=0, description="weight of the entropy bonus")
     value_coef: float = Field(0.5, ge=0, description="weight of the value loss")
     value_clip_range: Annotated[float, Gt(0)] | None = Field(
@@ -160,7 +162,7 @@ class NetworkSettings(_Group):
     """Network"""
 
     network: Literal["nature", "a3c", "impala", "mlp"] = Field(
-        "nature",
+        "a3c",
         description="nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), impala "
         "(Espeholt et al. 2018, residual, far slower), or mlp for flat observations",
     )
@@ -173,7 +175,7 @@ class NetworkSettings(_Group):
         "layers, before the bias",
     )
     picture_scaling: Literal["unit", "centered", "standardized"] = Field(
-        "unit",
+        "standardized",
         description="how an observation's bytes are scaled: unit (0 to 1), centered (its mean "
         "subtracted), or standardized (mean 0, standard deviation 1); pictures only",
     )

@@ -36,6 +36,8 @@ PONG = {
     "num_steps": 32,
     "num_minibatches": 1,
     "num_epochs": 1,
+    "clip_range": 0.1,
+    "clip_range_schedule": "linear",
     "total_steps": 250,
     "log_interval": 64,
     "checkpoint_interval": 64,
@@ -51,6 +53,8 @@ CART = {
     "num_steps": 16,
     "num_minibatches": 2,
     "num_epochs": 1,
+    "clip_range": 0.1,
+    "clip_range_schedule": "linear",
     "seed": 1,
     "threads": 1,
     "log_interval": 32,
@@ -440,7 +444,7 @@ def test_settings_are_shown_in_tensorboard(pong):
 
 def test_linear_schedules_fall_to_zero_at_the_rounded_total(pong):
     rates = [float(row["train/learning_rate"]) for row in rows(pong.path)]
-    assert rates == pytest.approx([2.5e-4, 1.875e-4, 1.25e-4, 0.625e-4])
+    assert rates == pytest.approx([4e-4, 3e-4, 2e-4, 1e-4])
     clips = [float(row["train/clip_range"]) for row in rows(pong.path)]
     assert clips == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
@@ -653,7 +657,7 @@ def test_resume_after_a_stop_goes_on_to_the_new_end(cart):
 
 def test_resume_with_another_total_shows_rate_and_clip_range_before_and_after(cart):
     share_before, share_now = 1 - cart.stopped_at / 10**7, 1 - cart.stopped_at / cart.total
-    for name, value in (("learning rate", 2.5e-4), ("clip range", 0.1)):
+    for name, value in (("learning rate", 4e-4), ("clip range", 0.1)):
         told = f"{name}: {value * share_before:.3g} before, now {value * share_now:.3g}"
         assert told in cart.finished.out.splitlines()
 

@@ -84,14 +84,15 @@ def test_contact_sheet_of_another_stack_can_be_drawn(tmp_path, stack):
 
 
 def test_plan_counts_steps_frames_updates_and_minibatches():
-    text = "\n".join(plan(resolved(Params(total_steps=10_000))))
+    params = Params(total_steps=10_000, num_envs=8, num_epochs=4, num_minibatches=4)
+    text = "\n".join(plan(resolved(params)))
     assert "10,240 steps (10,000 asked), 40,960 frames" in text
     assert "10 rollouts of 8 envs x 128 steps = 1,024 steps" in text
     assert "4 epochs x 4 minibatches of 1,024 / 4 = 256 steps: 16 gradient steps, 160 in" in text
 
 
 def test_outside_atari_a_step_is_a_frame():
-    params = resolved(Params(env_id="CartPole-v1", network="mlp", total_steps=1024))
+    params = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=8, total_steps=1024))
     assert "1,024 steps, 1,024 frames" in plan(params)[1]
     assert "outside Atari, observations 4," in plan(params)[0]
 

@@ -37,7 +37,7 @@ def finish(learner: Trainer) -> list:
 def test_first_update_has_the_whole_learning_rate_and_the_last_is_above_0():
     learner = Trainer(SMALL)
     rates = [iteration.scalars["train/learning_rate"] for iteration in finish(learner)]
-    np.testing.assert_allclose(rates, 2.5e-4 * np.array([1, 0.8, 0.6, 0.4, 0.2]))
+    np.testing.assert_allclose(rates, 4e-4 * np.array([1, 0.8, 0.6, 0.4, 0.2]))
 
 
 def test_order_of_an_iteration(monkeypatch: pytest.MonkeyPatch):

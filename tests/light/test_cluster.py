@@ -130,20 +130,24 @@ def test_the_exit_code_of_all_workers(codes, asked, expected):
     assert outcome(codes, asked) == expected
 
 
+FOUR_PARTS = {"num_envs": 8, "num_minibatches": 4}
+
+
 @pytest.mark.parametrize(
     ("minibatch_per", "part", "gradient_steps"), [("worker", 256, 4), ("run", 128, 8)]
 )
 def test_a_minibatch_grows_with_the_workers_or_is_shared_out(minibatch_per, part, gradient_steps):
-    settings = Params(workers=2, minibatch_per=minibatch_per, total_steps=3000)
+    settings = Params(workers=2, minibatch_per=minibatch_per, total_steps=3000, **FOUR_PARTS)
     assert (settings.batch_size, settings.steps_per_iteration) == (1024, 2048)
     assert (settings.minibatch_size, settings.minibatches_per_epoch) == (part, gradient_steps)
     assert (settings.num_iterations, settings.whole_steps) == (2, 4096)
 
 
 def test_a_minibatch_that_cannot_be_shared_out_is_refused():
+    one = Params(minibatch_per="run", **FOUR_PARTS)
     with pytest.raises(ParamsError, match=r"minibatch_per = .run.: .* 4 minibatches x 3 workers"):
-        of_workers(Params(minibatch_per="run"), 3)
-    assert of_workers(Params(minibatch_per="run"), 4).minibatch_size == 64
+        of_workers(one, 3)
+    assert of_workers(one, 4).minibatch_size == 64
 
 
 def test_settings_of_other_workers_are_refused():

@@ -5,14 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from ppo import presets
+from ppo.params import load
 from ppo.settings import Params
 from ppo.study.details import NONE, OFF, ON, details
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# Of the paper's settings these are not the defaults.
+PAPER = {"network": "nature", "picture_scaling": "unit"}
+
+
 def of(is_atari: bool = True, **settings):
-    params = Params(**settings).resolved(1, 1, 0.0, "float32")
+    params = Params(**(PAPER | settings)).resolved(1, 1, 0.0, "float32")
     return {detail.name: detail for detail in details(params, is_atari)}
 
 
@@ -24,8 +30,11 @@ def test_names_are_those_of_the_page_in_its_order():
     assert [*of()] == names
 
 
-def test_by_default_all_are_on_but_the_clip_of_the_value():
-    assert [name for name, found in of().items() if found.state != ON] == ["Clipped value loss"]
+def test_with_the_paper_s_settings_all_are_on_but_the_clip_of_the_value():
+    preset = load(presets.find("schulman2017")).model_dump()
+    for settings in ({}, preset):
+        off = [name for name, found in of(**settings).items() if found.state != ON]
+        assert off == ["Clipped value loss"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ def settings(**changed):
     base = {
         "num_envs": 10,
         "num_steps": 10,
+        "num_minibatches": 4,
         "total_steps": 1000,
         "diagnostics_interval": 0,
         "log_interval": 200,

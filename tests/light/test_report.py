@@ -69,7 +69,7 @@ def page_of(*runs: Path) -> str:
 def test_the_report_tells_the_score_the_settings_the_health_and_how_to_repeat_it(tmp_path):
     page = page_of(run_at(tmp_path / "run"))
     assert "20.00 points (95 percent interval 19.00 to 21.00)" in page
-    assert "<td>learning_rate</td><td>0.001</td><td>0.00025</td>" in page
+    assert "<td>learning_rate</td><td>0.001</td><td>0.0004</td>" in page
     assert "<td>gamma</td>" not in page
     assert re.search(
         r"<td>train/approx_kl</td><td>0\.0\d+</td><td>below 0\.05</td><td>ok</td>", page
