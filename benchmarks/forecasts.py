@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from ppo import presets
+from ppo.params import load
 from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
 from ppo.settings import Params
@@ -24,6 +26,7 @@ from ppo.study.probe import peak_memory, probe
 GAMES = {
     "pong": Params(
         network="a3c",
+        picture_scaling="unit",
         num_envs=16,
         num_epochs=6,
         num_minibatches=8,
@@ -31,14 +34,9 @@ GAMES = {
         evaluation_interval=50_000,
         video_interval=0,
     ),
-    "breakout": Params(
-        env_id="ALE/Breakout-v5",
-        network="nature",
-        num_envs=8,
-        num_epochs=4,
-        num_minibatches=4,
-        total_steps=30_000,
-        checkpoint_interval=10_000,
+    "breakout": load(
+        presets.find("schulman2017"),
+        ["env_id=ALE/Breakout-v5", "total_steps=30000", "checkpoint_interval=10000"],
     ),
 }
 

@@ -1,7 +1,7 @@
 """The learning curves of ``benchmarks.games``: each game over steps, and over minutes."""
 
 from collections.abc import Sequence
-from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import get_args
 
@@ -16,10 +16,11 @@ def draw(results: Sequence[Result], path: Path) -> bool:
     """A row for each game: the mean curve of the runs of each kind of settings, as far as all of
     them go. False, and no figure, if no run has a curve.
     """
-    kinds, games = by_game(results)
-    if not games:
+    drawn = [result for result in results if result.curve]
+    if not drawn:
         return False
-    colors = figures.colors(kinds)
+    games = by_game(drawn)
+    colors = figures.colors(map(str, sorted({run.kind for run in drawn})))
     with figures.drawn(path, WIDTH, ROW_HEIGHT * len(games) + FOOT) as figure:
         grid = figure.subplots(len(games), 2, sharey="row", squeeze=False)
         for row, (game, variants) in zip(grid, games.items(), strict=True):
@@ -31,24 +32,10 @@ def draw(results: Sequence[Result], path: Path) -> bool:
     return True
 
 
-def by_game(results: Sequence[Result]) -> tuple[list[str], dict[str, dict[str, list[Curve]]]]:
-    """The kinds of settings, in the order of the tables; and the curves of each game's runs, by
-    them.
-    """
-    with_curve = [result for result in results if result.curve]
-    kinds = dict.fromkeys(
-        _kind(run)
-        for run in sorted(
-            with_curve, key=lambda run: (run.total_steps, run.settings, run.precision)
-        )
-    )
+def by_game(runs: Sequence[Result]) -> dict[str, dict[str, list[Curve]]]:
+    """The curves of each game's runs, by the name of their kind."""
     games: dict[str, dict[str, list[Curve]]] = {}
-    for game, runs in groupby(sorted(with_curve, key=lambda run: run.game), lambda run: run.game):
-        of_game = games.setdefault(game, {})
-        for run in runs:
-            of_game.setdefault(_kind(run), []).append(curve_of(run))
-    return [*kinds], games
-
-
-def _kind(run: Result) -> str:
-    return f"{run.settings}, {run.precision}, {run.total_steps:,} steps"
+    for run in sorted(runs, key=attrgetter("game")):
+        of_game = games.setdefault(run.game, {})
+        of_game.setdefault(str(run.kind), []).append(curve_of(run))
+    return games

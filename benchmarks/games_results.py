@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
@@ -24,6 +25,17 @@ GAMES = 30  # of an evaluation, with each policy
 CURVE_POINTS = 100  # of a curve, at most
 SETTINGS_FOLDER = re.compile(r"(?P<steps>\d+)-steps_(?P<settings>.+)")
 RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")
+
+
+class Kind(NamedTuple):
+    """What runs have in common that are shown together; the shorter ones come first."""
+
+    total_steps: int
+    settings: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.settings}, {self.precision}, {self.total_steps:,} steps"
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,11 @@ class Result:
     precision: str
     machine: str = ""
     curve: Sequence[Sequence[float]] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """Of which runs it is one."""
+        return Kind(self.total_steps, self.settings, self.precision)
 
     @property
     def rom(self) -> str | None:

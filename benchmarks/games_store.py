@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.games_results import Result
+from benchmarks.games_results import Kind, Result
 from ppo.files.folder import write_whole
 
 
@@ -52,6 +52,6 @@ def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:
     return found
 
 
-def identity(result: Result) -> tuple[int, str, str, str, int]:
+def identity(result: Result) -> tuple[Kind, str, int]:
     """What no two runs have in common."""
-    return result.total_steps, result.settings, result.precision, result.game, result.seed
+    return result.kind, result.game, result.seed

@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
 from benchmarks.aggregates import AGGREGATES, Estimate, aggregates
 from benchmarks.atari5 import predicted_median
-from benchmarks.games_results import Result, interval_of
+from benchmarks.games_results import Kind, Result, interval_of
 from ppo.play.games import POLICIES
 
 
@@ -42,9 +43,7 @@ class Table:
     games is missing that tell it; both by policy.
     """
 
-    settings: str
-    precision: str
-    total_steps: int
+    kind: Kind
     rows: list[Row]
     over: dict[str, dict[str, Estimate]]
     predicted: dict[str, float | None]
@@ -54,14 +53,8 @@ class Table:
 
 def tables(results: Sequence[Result]) -> list[Table]:
     """A table for each kind of settings and each precision, the shorter runs first."""
-
-    def kind(result: Result) -> tuple[int, str, str]:
-        return result.total_steps, result.settings, result.precision
-
-    return [
-        _table(settings, precision, total_steps, list(runs))
-        for (total_steps, settings, precision), runs in groupby(sorted(results, key=kind), kind)
-    ]
+    kind = attrgetter("kind")
+    return [_table(of, list(runs)) for of, runs in groupby(sorted(results, key=kind), kind)]
 
 
 def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
@@ -77,7 +70,8 @@ def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
     """The same as JSON, with every score of every run, without the curves."""
     content: dict[str, Any] = {
         "tables": [
-            dataclasses.asdict(table)
+            table.kind._asdict()
+            | {key: value for key, value in dataclasses.asdict(table).items() if key != "kind"}
             | {"over": {p: _named(numbers) for p, numbers in table.over.items()}}
             for table in found
         ],
@@ -90,7 +84,7 @@ def _named(numbers: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
     return {name: estimate._asdict() for name, estimate in numbers.items()}
 
 
-def _table(settings: str, precision: str, total_steps: int, runs: Sequence[Result]) -> Table:
+def _table(kind: Kind, runs: Sequence[Result]) -> Table:
     games = groupby(sorted(runs, key=lambda run: (run.game, run.seed)), lambda run: run.game)
     by_game = {game: list(of_game) for game, of_game in games}
     over: dict[str, dict[str, Estimate]] = {}
@@ -102,7 +96,7 @@ def _table(settings: str, precision: str, total_steps: int, runs: Sequence[Resul
         over[policy], counted = aggregates([*scores.values()]) if scores else {}, len(scores)
         predicted[policy] = predicted_median(_by_rom(by_game, scores))
     rows = [_row(*item) for item in by_game.items()]
-    return Table(settings, precision, total_steps, rows, over, predicted, counted, _machines(runs))
+    return Table(kind, rows, over, predicted, counted, _machines(runs))
 
 
 def _by_rom(
@@ -156,8 +150,8 @@ def _overview(found: Sequence[Table]) -> str:
     for table in found:
         runs = sum(len(row.seeds) for row in table.rows)
         numbers = [_estimate(table.over["sampled"].get(name)) for name in AGGREGATES]
-        kind = [table.settings, table.precision, f"{table.total_steps:,}"]
-        cells = [*kind, str(table.counted), str(runs), *numbers]
+        total_steps, settings, precision = table.kind
+        cells = [settings, precision, f"{total_steps:,}", str(table.counted), str(runs), *numbers]
         lines.append(f"| {' | '.join(cells)} |")
     head = "Human-normalised scores of the sampled policy over the games of each kind of settings:"
     return "\n".join([head, "", *(line.rstrip() for line in lines)])
@@ -165,7 +159,7 @@ def _overview(found: Sequence[Table]) -> str:
 
 def _section(table: Table) -> str:
     lines = [
-        f"### {table.settings}, {table.precision}, {table.total_steps:,} steps",
+        f"### {table.kind}",
         "",
         "| game | seeds | sampled | human-normalised | greedy | human-normalised | minutes |",
         "| --- | --- | --- | --: | --- | --: | --: |",

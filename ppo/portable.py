@@ -19,7 +19,6 @@ def portable(network: keras.Model) -> keras.Model:
     inputs = keras.Input(shape, dtype=dtype, name="observations")
     first = {layer.name for layer in network.layers if isinstance(layer, PixelConv2D)}
     found = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
-
     normalizing = {x.name: x for x in network.layers if isinstance(x, LayerNormDense)}
 
     def call(layer: Any, taken: Any) -> Any:

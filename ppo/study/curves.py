@@ -226,8 +226,8 @@ def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> Non
     panels = {axis: found for axis in get_args(Axis) if (found := each(variants, axis))}
     if not panels:
         raise CurveError("no variant has a curve that all its runs share, so nothing is drawn")
-    names = [name for name in variants if any(of.name == name for of in panels["steps"])]
-    colors = figures.colors(names)
+    drawn = {comparison.name for found in panels.values() for comparison in found}
+    colors = figures.colors(name for name in variants if name in drawn)
     with figures.drawn(path, 2 + 6 * len(panels), 5) as figure:
         row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (axis, comparisons) in zip(row, panels.items(), strict=True):

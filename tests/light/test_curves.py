@@ -137,6 +137,13 @@ def test_a_figure_without_minutes_has_no_place_for_them(tmp_path, shown):
     assert [axes.get_xlabel() for axes in shown[0].axes] == ["steps"]
 
 
+def test_runs_that_have_only_minutes_in_common_are_drawn_over_these(tmp_path, shown):
+    scores, minutes = np.zeros(2), np.array([0, 5.0])
+    early, late = (Curve(np.array(steps), scores, minutes) for steps in ([0, 9.0], [20, 29.0]))
+    curves.draw({"a": [early, late]}, tmp_path / "figure.png", "title")
+    assert [axes.get_xlabel() for axes in shown[0].axes] == ["minutes"]
+
+
 def test_where_no_variant_s_runs_have_steps_in_common_nothing_is_drawn(tmp_path):
     early, late = (Curve(np.array(steps), np.zeros(2)) for steps in ([0, 9.0], [20, 29.0]))
     with pytest.raises(curves.CurveError, match="nothing is drawn"):
