@@ -18,3 +18,15 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     precision = "bfloat16" if fast else "float32"
     seed, threads = secrets.randbelow(2**31), default_threads(processes)
     return params.resolved(seed, threads, sticky, precision)
+
+
+def precision_remark(params: ResolvedParams) -> str | None:
+    """What to say of a precision that nothing here computes in, as of a run that began on another
+    machine; None if there is nothing to say.
+    """
+    if params.precision == "float32" or processor_has_bfloat16() or has_gpu_driver():
+        return None
+    return (
+        "this processor only emulates bfloat16, slower than float32 and with other bits than one "
+        "that computes in it; a new run, or a fork, can have --set precision=float32"
+    )

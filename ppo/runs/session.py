@@ -11,6 +11,7 @@ from ppo.files.log import Log, RunningMeans, cut
 from ppo.outcomes import Stopped, WorkerLost
 from ppo.play.recorder import Recorder
 from ppo.process.signals import Interrupted, StopRequest
+from ppo.resolve import precision_remark
 from ppo.runs import ending
 from ppo.runs.announcer import Announcer
 from ppo.runs.follower import is_done, restore
@@ -111,6 +112,8 @@ class Session:
         if self.start.checkpoint:
             self._say_versions()
             self._say_changes()
+        if remark := precision_remark(params):
+            self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())
         if self.start.checkpoint and not self.start.fork_of:

@@ -10,7 +10,7 @@ from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError
 from ppo.play import render
-from ppo.resolve import resolved
+from ppo.resolve import precision_remark, resolved
 from ppo.settings import Params, ResolvedParams
 from ppo.study import sheet
 from ppo.study.details import details
@@ -83,6 +83,7 @@ def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[
         f"memory: {_size(ahead.memory)} at most",
         f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs"
         + _video_words(params, measured.game_steps, video_rate),
+        *filter(None, [precision_remark(params)]),
     ]
 
 

@@ -47,3 +47,20 @@ def test_precision_suits_processor_and_network(
     env_id = "CartPole-v1" if network == "mlp" else "PongNoFrameskip-v4"
     params = Params(env_id=env_id, network=network, precision="auto")
     assert resolve.resolved(params).precision == chosen
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_it", "has_gpu", "told"),
+    [
+        ("bfloat16", False, False, True),
+        ("bfloat16", True, False, False),
+        ("bfloat16", False, True, False),
+        ("float32", False, False, False),
+    ],
+)
+def test_a_precision_that_is_emulated_is_told(precision, has_it, has_gpu, told, monkeypatch):
+    monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: has_it)
+    monkeypatch.setattr(resolve, "has_gpu_driver", lambda: has_gpu)
+    params = resolve.resolved(Params(env_id="PongNoFrameskip-v4", precision=precision))
+    remark = resolve.precision_remark(params)
+    assert (remark is not None and "--set precision=float32" in remark) == told
