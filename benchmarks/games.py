@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from benchmarks import games_figure, games_page, games_store, games_table
+from benchmarks import games_figure, games_markdown, games_page, games_store, games_table
 from benchmarks.games_results import GAMES, env_of, read, read_run, run_folder, settings_folder
 from ppo import presets
 from ppo.envs import catalog
@@ -196,7 +196,7 @@ def write(options: argparse.Namespace) -> None:
     if options.results:
         results = games_store.add(options.results, results, options.machine)
     found = games_table.tables(results)
-    text = games_table.markdown(found, missing) or "There is no run yet."
+    text = games_markdown.markdown(found, missing) or "There is no run yet."
     print(text, flush=True)
     write_whole(logdir / "games.md", f"{text}\n".encode())
     write_whole(logdir / "games.json", games_table.as_json(results, found).encode())

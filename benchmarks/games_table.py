@@ -1,15 +1,15 @@
-"""The table of ``benchmarks.games``, as a part of a page and as JSON."""
+"""The table of ``benchmarks.games``, as data and as JSON; games_markdown.py writes it."""
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
-from benchmarks.aggregates import AGGREGATES, Estimate, aggregates
+from benchmarks.aggregates import Estimate, aggregates
 from benchmarks.atari5 import predicted_median
 from benchmarks.games_results import Kind, Result, interval_of
 from ppo.play.games import POLICIES
@@ -57,17 +57,8 @@ def tables(results: Sequence[Result]) -> list[Table]:
     return [_table(of, list(runs)) for of, runs in groupby(sorted(results, key=kind), kind)]
 
 
-def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
-    """The tables as a part of a page, with an overview of all kinds of settings first."""
-    parts = [_overview(found)] if len(found) > 1 else []
-    parts += [_section(table) for table in found]
-    if unfinished := [f"- {line}" for line in missing]:
-        parts.append("\n".join(["Not finished:", "", *unfinished]))
-    return "\n\n".join(parts)
-
-
 def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
-    """The same as JSON, with every score of every run, without the curves."""
+    """Tables and runs as JSON, with every score of every run, without the curves."""
     content: dict[str, Any] = {
         "tables": [
             table.kind._asdict()
@@ -140,65 +131,3 @@ def _of_human(runs: Sequence[Result], policy: str) -> list[float]:
     """The human-normalised mean of each run of a game; none if it has no such scores."""
     means = [run.normalized(fmean(run.scores[policy])) for run in runs]
     return [mean for mean in means if mean is not None]
-
-
-def _overview(found: Sequence[Table]) -> str:
-    lines = [
-        f"| settings | precision | steps | games | runs | {' | '.join(AGGREGATES)} |",
-        "| --- | --- | --: | --: | --: | " + "--- | " * len(AGGREGATES),
-    ]
-    for table in found:
-        runs = sum(len(row.seeds) for row in table.rows)
-        numbers = [_estimate(table.over["sampled"].get(name)) for name in AGGREGATES]
-        total_steps, settings, precision = table.kind
-        cells = [settings, precision, f"{total_steps:,}", str(table.counted), str(runs), *numbers]
-        lines.append(f"| {' | '.join(cells)} |")
-    head = "Human-normalised scores of the sampled policy over the games of each kind of settings:"
-    return "\n".join([head, "", *(line.rstrip() for line in lines)])
-
-
-def _section(table: Table) -> str:
-    lines = [
-        f"### {table.kind}",
-        "",
-        "| game | seeds | sampled | human-normalised | greedy | human-normalised | minutes |",
-        "| --- | --- | --- | --: | --- | --: | --: |",
-    ]
-    for row in table.rows:
-        cells = [row.game, ", ".join(map(str, row.seeds))]
-        for policy in POLICIES["both"]:
-            score = row.scores[policy]
-            between = f"({points(score.low)} to {points(score.high)})"
-            cells += [f"{points(score.mean)} {between}", _plain(score.human_normalized)]
-        lines.append(f"| {' | '.join([*cells, f'{row.minutes:.1f}'])} |")
-    if table.counted:
-        games = f"{table.counted} game{'s' * (table.counted > 1)}"
-        lines += ["", f"| of {games}, human-normalised | sampled | greedy |"]
-        lines.append("| --- | --- | --- |")
-        for name in AGGREGATES:
-            numbers = [_estimate(table.over[policy][name]) for policy in POLICIES["both"]]
-            lines.append(f"| {name} | {' | '.join(numbers)} |")
-        if None not in table.predicted.values():
-            numbers = [_plain(table.predicted[policy]) for policy in POLICIES["both"]]
-            lines.append(f"| median of 57 games, predicted | {' | '.join(numbers)} |")
-    if table.machines:
-        lines += ["", "Made on, with game and seed:", "", *(f"- {line}" for line in table.machines)]
-    return "\n".join(lines)
-
-
-def points(score: float) -> str:
-    """A score, as exactly as its size asks for."""
-    return f"{score:,.0f}" if abs(score) >= 1000 else f"{score:z.1f}"
-
-
-def _plain(number: float | None) -> str:
-    return "-" if number is None else f"{number:z.2f}"
-
-
-def _estimate(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "-"
-    if estimate.interval is None:
-        return f"{estimate.value:z.2f}"
-    low, high = estimate.interval
-    return f"{estimate.value:z.2f} ({low:z.2f} to {high:z.2f})"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import games, games_page, games_store, games_table, measured
+from benchmarks import games, games_markdown, games_page, games_store, measured
 from benchmarks.games_results import CURVE_POINTS, curve_of, read
 from ppo import checkpoint, train
 from ppo.files.folder import RunFolder
@@ -128,6 +128,26 @@ def test_table_of_two_games_by_hand(tmp_path):
     ours = content["tables"][kinds.index(("defaults", "float32"))]
     assert ours["over"]["sampled"]["median"] == {"value": 0.75, "interval": [0.5, 1.0]}
     assert len(content["runs"]) == 5
+
+
+def test_games_that_several_kinds_of_settings_have_stand_side_by_side(tmp_path):
+    fabricate(tmp_path / "2000-steps_defaults" / "Pong-1", 60, 14.6, -20.7)
+    fabricate(tmp_path / "2000-steps_defaults" / "Pong-2", 120, 14.6, -20.7)
+    fabricate(tmp_path / "2000-steps_defaults" / "Breakout-1", 30, 30.5, 1.7)
+    fabricate(tmp_path / "2000-steps_defaults" / "Qbert-1", 30, 30.5, 1.7)
+    fabricate(tmp_path / "2000-steps_a" / "Breakout-1", 30, 1.7, 30.5)
+    fabricate(tmp_path / "2000-steps_b" / "Pong-1", 600, -20.7, -20.7)
+    fabricate(tmp_path / "1000-steps_a" / "Breakout-1", 30, 1.7, 30.5)
+    assert games.main(["--only-table", f"--logdir={tmp_path}"]) == 0
+    text = (tmp_path / "games.md").read_text()
+    assert text.count("side by side") == 1
+    part = text.partition("### 2,000 steps, side by side")[2].partition("###")[0]
+    assert [line for line in part.splitlines() if line.startswith("|")] == [
+        "| game | a, float32 | b, float32 | defaults, float32 |",
+        "| --- | --- | --- | --- |",
+        "| Breakout | 1.7 (1.7 to 1.7), 0 min | - | 30.5 (30.5 to 30.5), 0 min |",
+        "| Pong | - | -20.7 (-20.7 to -20.7), 10 min | 14.6 (14.6 to 14.6), 2 min, 2 runs |",
+    ]
 
 
 def test_results_of_several_machines_add_up_to_one_table(tmp_path):
@@ -291,7 +311,7 @@ def test_line_of_a_preset_is_read_from_its_runs_and_refused_for_others(tmp_path)
 
 
 def test_scores_are_shown_as_exactly_as_their_size_asks_for():
-    assert [games_table.points(score) for score in (-0.01, -20.66, 999.94, 12345.6)] == [
+    assert [games_markdown.points(score) for score in (-0.01, -20.66, 999.94, 12345.6)] == [
         "0.0",
         "-20.7",
         "999.9",
