@@ -39,8 +39,8 @@ class Measured(NamedTuple):
     def result(self) -> str:
         """The score, as a line."""
         return (
-            f"{self.env_id}: {self.score:.2f} (95 percent interval {self.low:.2f} to "
-            f"{self.high:.2f}) after {self.steps:,} steps, {self.minutes:.1f} minutes"
+            f"{self.env_id}: {self.score:,.2f} (95 percent interval {self.low:,.2f} to "
+            f"{self.high:,.2f}) after {self.steps:,} steps, {self.minutes:.1f} minutes"
         )
 
     @property
