@@ -48,7 +48,7 @@ def _beside(total_steps: int, found: Sequence[Table]) -> list[str]:
     if not games:
         return []
     kinds = [table.kind for table in found]
-    names = [f"{kind.settings}, {kind.precision}" for kind in kinds]
+    names = [kind.variant for kind in kinds]
     lines = [
         f"### {total_steps:,} steps, side by side",
         "",

@@ -34,8 +34,13 @@ class Kind(NamedTuple):
     settings: str
     precision: str
 
+    @property
+    def variant(self) -> str:
+        """What tells it from others of as many steps."""
+        return f"{self.settings}, {self.precision}"
+
     def __str__(self) -> str:
-        return f"{self.settings}, {self.precision}, {self.total_steps:,} steps"
+        return f"{self.variant}, {self.total_steps:,} steps"
 
 
 @dataclass(frozen=True)

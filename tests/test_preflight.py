@@ -91,6 +91,16 @@ def test_plan_counts_steps_frames_updates_and_minibatches():
     assert "4 epochs x 4 minibatches of 1,024 / 4 = 256 steps: 16 gradient steps, 160 in" in text
 
 
+def test_plan_tells_a_precision_that_is_emulated(monkeypatch):
+    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: False)
+    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+    rounded, plain = (
+        plan(resolved(Params(**CART | {"precision": name}))) for name in ("bfloat16", "float32")
+    )
+    assert "emulates bfloat16" in rounded[-1]
+    assert rounded[:-1] == plain
+
+
 def test_outside_atari_a_step_is_a_frame():
     params = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=8, total_steps=1024))
     assert "1,024 steps, 1,024 frames" in plan(params)[1]

@@ -68,6 +68,7 @@ def plan(params: ResolvedParams) -> list[str]:
         f"an update: {params.num_epochs} epochs x {params.num_minibatches} minibatches of "
         f"{params.batch_size:,} / {params.num_minibatches} = {params.minibatch_size:,} steps: "
         f"{gradient_steps:,} gradient steps, {params.num_iterations * gradient_steps:,} in all",
+        *filter(None, [precision_remark(params)]),
     ]
 
 
@@ -83,7 +84,6 @@ def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[
         f"memory: {_size(ahead.memory)} at most",
         f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs"
         + _video_words(params, measured.game_steps, video_rate),
-        *filter(None, [precision_remark(params)]),
     ]
 
 
