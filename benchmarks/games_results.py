@@ -28,7 +28,7 @@ RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")
 
 
 class Kind(NamedTuple):
-    """What runs have in common that are shown together; the shorter ones come first."""
+    """What runs have in common that are shown together."""
 
     total_steps: int
     settings: str

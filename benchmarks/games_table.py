@@ -52,9 +52,9 @@ class Table:
 
 
 def tables(results: Sequence[Result]) -> list[Table]:
-    """A table for each kind of settings and each precision, the shorter runs first."""
-    kind = attrgetter("kind")
-    return [_table(of, list(runs)) for of, runs in groupby(sorted(results, key=kind), kind)]
+    """A table for each kind of settings and each precision, the longest runs first."""
+    ordered = sorted(results, key=lambda run: (-run.total_steps, run.kind))
+    return [_table(of, list(runs)) for of, runs in groupby(ordered, attrgetter("kind"))]
 
 
 def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:

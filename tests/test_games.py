@@ -1,6 +1,7 @@
 """The table of many games: real runs that are resumed, and how runs are read, counted and shown."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -141,6 +142,8 @@ def test_games_that_several_kinds_of_settings_have_stand_side_by_side(tmp_path):
     assert games.main(["--only-table", f"--logdir={tmp_path}"]) == 0
     text = (tmp_path / "games.md").read_text()
     assert text.count("side by side") == 1
+    sections = re.findall(r"^### (\w+), float32, ([\d,]+) steps$", text, re.MULTILINE)
+    assert sections == [("a", "2,000"), ("b", "2,000"), ("defaults", "2,000"), ("a", "1,000")]
     part = text.partition("### 2,000 steps, side by side")[2].partition("###")[0]
     assert [line for line in part.splitlines() if line.startswith("|")] == [
         "| game | a, float32 | b, float32 | defaults, float32 |",
