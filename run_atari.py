@@ -147,7 +147,7 @@ def _command(options: argparse.Namespace, began: float) -> int:
         return _fail(ExitCode.LOST, f"{error}; what was reached is saved, --resume goes on")
     except EpisodeMismatch as error:
         remedy = "--resume --new-games begins new ones in their place, no longer bit for bit"
-        return _fail(ExitCode.REFUSED, f"{error}; nothing was changed. {remedy}")
+        return _fail(ExitCode.REFUSED, f"{error}; what was saved is as it was. {remedy}")
     except NotFinite as error:
         return _fail(ExitCode.DIVERGED, str(error))
     except train.Stopped as error:

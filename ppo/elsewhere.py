@@ -32,7 +32,6 @@ SAME = {
     "total_timesteps": "total_steps",
     "n_timesteps": "total_steps",
     "update_epochs": "num_epochs",
-    "vf_coef": "value_coef",
 }
 OTHERWISE = {
     "anneal_lr": 'learning_rate_schedule, "linear" or "constant"',
@@ -40,6 +39,8 @@ OTHERWISE = {
     "clip_vloss": "value_clip_range, a range of its own or null",
     "total_frames": "total_steps, in steps: frames / frame_skip",
     "num_frames": "total_steps, in steps: frames / frame_skip",
+    "vf_coef": "value_coef, of half the squared error: twice Stable-Baselines3's number, CleanRL's "
+    "as it is",
 }
 OF_MINIBATCHES = ("batch_size", "minibatch_size")
 

@@ -7,6 +7,7 @@ import difflib
 import json
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,10 @@ def _checked(
     for text in overrides:
         faults += _override(values, text)
     faults += [_unknown(key, values) for key in values if key not in Params.model_fields]
-    values = {
-        key: _whole(key, value) for key, value in values.items() if key in Params.model_fields
-    }
+    given = {key: value for key, value in values.items() if key in Params.model_fields}
+    values = {key: _number(key, value) for key, value in given.items()}
     bad = _bad_keys(values)
-    faults += [_fault(key, values[key]) for key in bad]
+    faults += [_fault(key, given[key]) for key in bad]
     # Not validated here, so that inconsistencies are listed together with the other faults.
     rest = Params.model_construct(**{k: value for k, value in values.items() if k not in bad})
     for check in (inconsistencies, *checks):
@@ -151,12 +151,16 @@ def _bad_keys(values: Mapping[str, Any]) -> frozenset[str]:
     return frozenset()
 
 
-def _whole(key: str, value: Any) -> Any:
-    """1e6, a float in JSON, as the whole number that it is, where one is wanted; beyond 2^53 not
-    every whole number is a float.
+def _number(key: str, value: Any) -> Any:
+    """A number as the type that the setting wants: 1 as a float, and 1e6, a float in JSON, as the
+    whole number that it is; beyond 2^53 not every whole number is a float.
     """
+    wanted = form_of(key).type
+    if wanted is float and type(value) is int:
+        with suppress(OverflowError):
+            return float(value)
     whole = isinstance(value, float) and value.is_integer() and abs(value) <= 2**53
-    return int(value) if whole and form_of(key).type is int else value
+    return int(value) if whole and wanted is int else value
 
 
 def _unknown(key: str, values: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ class GameSettings(_Group):
     sticky_action_probability: Annotated[float, Ge(0), Lt(1)] | None = Field(
         None,
         description="chance per frame that the game repeats the action before; null: what the id "
-        "stands for (0 for NoFrameskip-v4, 0.25 for v5)",
+        "stands for (0 for NoFrameskip-v4, 0.25 for v5); Atari only",
     )
     noop_max: int = Field(
         30,
@@ -361,6 +361,8 @@ def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
         faults += _floor_faults(params)
     if not bad & {"target_kl", "target_kl_if_improved"}:
         faults += _early_stop_faults(params)
+    if not bad & {"keep_checkpoints_from", "keep_checkpoints_to"}:
+        faults += _kept_faults(params)
     return faults
 
 
@@ -403,6 +405,17 @@ def _early_stop_faults(params: Params) -> list[str]:
     if params.target_kl_if_improved and params.target_kl is None:
         return ["target_kl_if_improved = true: without target_kl it has no effect; set both"]
     return []
+
+
+def _kept_faults(params: Params) -> list[str]:
+    first, last = params.keep_checkpoints_from, params.keep_checkpoints_to
+    if last is None or (first is not None and first <= last):
+        return []
+    if first is None:
+        return [
+            f"keep_checkpoints_to = {last}: without keep_checkpoints_from none is kept; set both"
+        ]
+    return [f"keep_checkpoints_from = {first}: it is after keep_checkpoints_to = {last}; swap them"]
 
 
 def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:

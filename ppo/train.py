@@ -1,6 +1,5 @@
 """Entry points of training: run, resume and fork. TensorFlow is imported only when a run starts."""
 
-import json
 import math
 import os
 import time
@@ -9,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ppo import checkpoint, params
+from ppo.checkpoint import Checkpoint
 from ppo.distribution import OneWorker, Workers
 from ppo.envs import catalog
+from ppo.files import origin
 from ppo.files.folder import RunFolder, check_new, check_run, owned, write_whole
+from ppo.files.origin import Origin
 from ppo.outcomes import Collapsed, Diverged, Stopped, WorkerLost
 from ppo.params import ParamsError
 from ppo.process.cluster import Place, place
@@ -66,6 +68,7 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     whole = resolved(params.of_workers(settings, here.count), here.here)
 
     def start(folder: RunFolder) -> Start:
+        check_new(folder.path)  # again: another run may have begun there meanwhile
         write_whole(folder.params, whole.to_json().encode())
         return Start()
 
@@ -78,7 +81,8 @@ def resume(
     began: float | None = None,
     new_games: bool = False,
 ) -> None:
-    """Resume from the newest valid checkpoint of a run, or say that it is done.
+    """Resume from the newest valid checkpoint of a run, or say that it is done. A fork that has
+    none yet begins again from the checkpoint that it was forked from.
 
     ``overrides`` may change settings that are not in FIXED_ON_RESUME.
     Raises ParamsError, FolderError (nothing was changed), CheckpointError, and as ``run``.
@@ -93,6 +97,9 @@ def resume(
 
     def start(folder: RunFolder) -> Start:
         newest = _newest(folder)  # params.json may have been edited by hand
+        if newest is None and (began_from := origin.read(folder)):
+            write_whole(folder.params, whole.to_json().encode())
+            return _forked(began_from, whole, new_games)
         changed = _changes(newest.session.params, whole) if newest else changes
         return Start(newest, changed, new_games)
 
@@ -123,16 +130,16 @@ def fork(
     if here.index == 0:
         check_new(logdir)
     check_run(source)
-    origin = RunFolder(source)
-    given = params.of_run(origin.params, [*overrides, f"workers={here.count}"], [catalog.check])
+    of = RunFolder(source)
+    given = params.of_run(of.params, [*overrides, f"workers={here.count}"], [catalog.check])
     whole = resolved(given, here.here)
-    saved = checkpoint.newest(origin, warn=print) if step is None else checkpoint.at(origin, step)
-    changes = _changes(saved.session.params, whole, _fixed_on_fork, "fork")
-    told = {"run": str(source.absolute()), "step": saved.step, "changes": changes}
+    saved = checkpoint.newest(of, warn=print) if step is None else checkpoint.at(of, step)
+    changes = _fork_changes(saved, whole)
 
     def start(folder: RunFolder) -> Start:
+        check_new(folder.path)
+        origin.write(folder, Origin(source, saved.step, changes))
         write_whole(folder.params, whole.to_json().encode())
-        write_whole(folder.origin, (json.dumps(told, indent=2) + "\n").encode())
         return Start(saved, changes, fork_of=source)
 
     _train(whole, logdir, began, start, here)
@@ -233,7 +240,18 @@ def _changes(
     return changes
 
 
-def _newest(folder: RunFolder) -> checkpoint.Checkpoint | None:
+def _fork_changes(saved: Checkpoint, whole: ResolvedParams) -> Changes:
+    """What a fork of a checkpoint changes. Raises ParamsError for what it may not."""
+    return _changes(saved.session.params, whole, _fixed_on_fork, "fork")
+
+
+def _forked(began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start:
+    """What a fork starts from that has not saved anything yet. Raises CheckpointError."""
+    saved = checkpoint.at(RunFolder(began_from.run), began_from.step)
+    return Start(saved, _fork_changes(saved, whole), new_games, began_from.run)
+
+
+def _newest(folder: RunFolder) -> Checkpoint | None:
     """The newest valid checkpoint; None for a run that ended before it saved anything."""
     if not folder.progress.exists() and not any(folder.checkpoints.glob("*.ckpt")):
         return None

@@ -72,7 +72,21 @@ class Drift(gymnasium.Env):
         return np.zeros(2, np.float32), self.np_random.random(), over, over, {}
 
 
+class FlatBytes(Drift):
+    """Observations as those of a machine's memory."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (2,), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.full(2, 200, np.uint8), {}
+
+    def step(self, action):
+        return np.full(2, 200, np.uint8), *super().step(action)[1:]
+
+
 gymnasium.register("Drift-v0", Drift)
+gymnasium.register("FlatBytes-v0", FlatBytes)
 DRIFT = replace(CARTPOLE, game="Drift-v0")
 
 
@@ -238,6 +252,12 @@ def played_again(vector: EnvVector, episode: Episode) -> list[Seen]:
     return watch(vector, episode.actions[:, np.newaxis])
 
 
+def test_flat_bytes_are_numbers_and_no_picture(begin: Begin):
+    vector = begin(replace(CARTPOLE, game="FlatBytes-v0"), 2)
+    (*_, seen) = watch(vector, random_actions(vector, 5))
+    assert seen.observations.dtype == np.float32 and (seen.observations == 200).all()
+
+
 @pytest.mark.parametrize("game", [*CARRIES_STATE, "surround", "pong", "breakout"])
 @pytest.mark.parametrize("sticky", [0.0, 0.25])
 def test_every_observation_of_an_episode_comes_again(begin: Begin, game: str, sticky: float):
@@ -262,6 +282,18 @@ def test_a_plain_reset_is_no_fresh_start_for_these(begin: Begin, game: str):
     again = begin(rules, 1)
     ends = [finished(played_again(again, episode)) for episode in later]
     assert [list(map(facts, end)) for end in ends] != [[facts(episode)] for episode in later]
+
+
+def test_games_under_way_go_on_where_every_episode_is_to_begin_with_a_seed(begin: Begin):
+    vector = begin(CARTPOLE, 4, seed=3)
+    vector.resets_per_seed = RESETS_PER_SEED  # as for a ROM of which that is learnt later
+    play_until(vector, 8)
+    vector.resets_per_seed = 1
+    seen = play_until(vector, 1, seed=1)
+    over = len(finished(seen))
+    begun = [len(game.actions) for game in vector.snapshot()]
+    assert begun.count(0) == over < 4
+    assert min(filter(None, begun)) >= len(seen)
 
 
 @pytest.mark.parametrize("game", [*CARRIES_STATE, "no_such_rom"])

@@ -1,6 +1,7 @@
 """A new run from another's checkpoint, with nothing changed and with one thing changed."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from ppo.checkpoint import CheckpointError
 from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
 from ppo.params import ParamsError, load
 from ppo.play.agent import settings_of
+from ppo.runs.session import Session
 from ppo.settings import Params
 from ppo.study import curves, drill
 
@@ -72,6 +74,36 @@ def test_a_fork_can_be_resumed(run, tmp_path):
     train.fork(run, tmp_path / "parts", [*constant, "total_steps=1024"], step=768)
     train.resume(tmp_path / "parts", ["total_steps=1536"])
     assert arrays(tmp_path / "whole") == arrays(tmp_path / "parts")
+
+
+def test_a_resume_that_logs_more_says_what_the_table_has_no_column_for(run, tmp_path, capsys):
+    constant = ["learning_rate_schedule=constant", "clip_range_schedule=constant"]
+    train.fork(run, tmp_path / "fork", [*constant, "total_steps=1024"], step=768)
+    train.resume(tmp_path / "fork", ["total_steps=1536", "log_epochs=true"])
+    assert "without 24 new scalars such as epochs/" in capsys.readouterr().out
+
+
+def test_a_run_that_began_while_another_was_starting_is_left_alone(tmp_path, monkeypatch):
+    def start_tensorflow(threads, workers):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "params.json").write_text("of another")
+
+    monkeypatch.setattr(train, "start_tensorflow", start_tensorflow)
+    with pytest.raises(HoldsRun):
+        train.run(Params(**SETTINGS), tmp_path / "run")
+    assert (tmp_path / "run" / "params.json").read_text() == "of another"
+
+
+def test_a_fork_that_was_stopped_before_it_saved_anything_begins_again(run, tmp_path, monkeypatch):
+    constant = ["learning_rate_schedule=constant", "clip_range_schedule=constant"]
+    train.fork(run, tmp_path / "whole", constant, step=768)
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "_begin", lambda _: sys.exit())
+        with pytest.raises(SystemExit):
+            train.fork(run, tmp_path / "killed", constant, step=768)
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+    train.resume(tmp_path / "killed")
+    assert arrays(tmp_path / "killed") == arrays(tmp_path / "whole")
 
 
 def test_where_the_value_gradient_goes_may_change_unless_a_network_of_its_own_is_for_it(

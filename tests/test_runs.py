@@ -13,12 +13,13 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due
+from ppo.distribution import OneWorker
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans, cut
 from ppo.files.scalars import tags
-from ppo.outcomes import Collapsed, Diverged
+from ppo.outcomes import Collapsed, Diverged, Stopped
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation
 from ppo.play.recorder import Made
@@ -26,7 +27,7 @@ from ppo.play.replay import ReplayError
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
-from ppo.runs import observers
+from ppo.runs import follower, observers
 from ppo.runs.announcer import TAG, Announcer
 from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
@@ -34,6 +35,7 @@ from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.verifier import Verifier
 from ppo.settings import Params
+from ppo.study import curves
 from ppo.trainer import POINTS, Iteration, Learner
 from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for
@@ -463,6 +465,19 @@ def test_a_fork_that_falls_before_anything_is_confirmed_is_put_back_to_where_it_
     assert watcher.trainer.rolled_back_to == 1
 
 
+def test_a_guard_that_is_told_to_act_after_a_fall_takes_what_is_left_as_healthy(keeper):
+    warned = guard("warn")
+    show(warned, *RISE, *FALL)
+    saved = keeper.state(warned.trainer, warned, RunningMeans(), Due(), {})
+    acts = guard("rollback")
+    acts.restore(checkpoint.decode(checkpoint.encode(saved)))
+    acts.trainer = warned.trainer
+    show(acts, *[0.3] * 60)
+    assert acts.trainer.rollbacks == 0 and acts.said == []
+    show(acts, *[0.3 + i / 40 for i in range(29)], *[1.0] * 20, *FALL)
+    assert acts.trainer.rollbacks == 1
+
+
 def test_the_policy_that_is_put_back_had_no_evidence_against_it_for_long():
     watcher = guard("rollback")
     show(watcher, *RISE, *[1.0] * 200)
@@ -590,6 +605,32 @@ def test_an_interrupted_evaluation_is_due_again_after_a_resume(keeper, folder, l
     assert evaluated.calls == [16]
 
 
+def test_the_best_policy_is_the_same_where_a_stop_interrupted_its_evaluation(
+    keeper, folder, log, monkeypatch
+):
+    scores, often = {16: 9.0, 32: 2.0, 48: 3.0}, {"evaluation_interval": 16}
+
+    def evaluate(policy, params, num_games, step, stop):
+        if stop():
+            raise Interrupted
+        return Evaluation([episode(scores[step])])
+
+    monkeypatch.setattr(observers, "evaluate", evaluate)
+    stopped = loop(Training([16]), keeper, log, iter([False, True, True]).__next__)
+    stopped.trainer.params = stopped.evaluator.params = PARAMS.model_copy(update=often)
+    stopped.run()
+    assert checkpoint.newest(folder).session.due == Due(evaluation=True)
+    resumed = loop(Training([32, 48]), keeper, log)
+    resumed.trainer.params = resumed.evaluator.params = stopped.trainer.params
+    resumed.trainer.step, resumed.evaluator.due = 16, True
+    resumed.logger = logger(log, step=16)
+    resumed.run()
+    assert checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes()).step == 16
+    first, *others = curves.progress(folder.path)
+    assert (first["step"], first["time/fps"]) == ("16", "")
+    assert all(float(row["time/fps"]) > 0 for row in others)
+
+
 def test_means_that_were_saved_continue(folder):
     means = RunningMeans()
     means.add({"a": 1.0, "b": float("nan")})
@@ -597,6 +638,21 @@ def test_means_that_were_saved_continue(folder):
     continued.add({"a": 4.0})
     assert continued.take() == {"a": 2.5}
     assert continued.take() == {}
+
+
+def test_a_follower_that_is_stopped_while_games_begin_has_been_stopped(monkeypatch):
+    def interrupted(*_):
+        raise Interrupted
+
+    class Other(OneWorker):
+        index = 1
+
+        def share(self, content: bytes) -> bytes:
+            return json.dumps({"params": PARAMS.model_dump()}).encode() + b"\n"
+
+    monkeypatch.setattr(follower, "Trainer", interrupted)
+    with pytest.raises(Stopped, match="worker 1"):
+        follower.follow(Other(), PARAMS.threads, lambda: True)
 
 
 # --- the check on the run

@@ -24,8 +24,7 @@ class GenericEnvs:
         shape = self.env.single_observation_space.shape
         assert shape is not None
         self.observation_shape: tuple[int, ...] = shape
-        pictures = self.env.single_observation_space.dtype == np.uint8
-        self.dtype: type[np.generic] = np.uint8 if pictures else np.float32
+        self.dtype: type[np.generic] = np.uint8 if len(shape) == 3 else np.float32
         self.frames = np.zeros(num_envs, np.int64)
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:

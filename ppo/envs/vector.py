@@ -213,7 +213,7 @@ class EnvVector:
             before = self._resets[index]
             self._resets[index] = Reset(before.seed, before.resets + 1)
         self._forget(over)
-        due = np.array([reset.resets >= self.resets_per_seed for reset in self._resets])
+        due = over & [reset.resets >= self.resets_per_seed for reset in self._resets]
         if due.any():
             self._reset_seeded(due)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from ppo.files.folder import RunFolder
 
+KEYS = {"step", "policy", "mean", "low", "high", "scores"}  # of a line, among others
+
 
 def best(folder: RunFolder, policy: str, until: int) -> float | None:
     """The best mean score of a policy's evaluations up to a step; None if there is none."""
@@ -26,6 +28,12 @@ def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | Non
             if fits and (found is None or told["step"] >= found["step"]):
                 found = told
     return found
+
+
+def whole(folder: RunFolder) -> list[dict[str, Any]]:
+    """All evaluations whose line has everything, by step."""
+    found = [told for told in _lines(folder) if isinstance(told, dict) and told.keys() >= KEYS]
+    return sorted(found, key=lambda told: told["step"])
 
 
 def _lines(folder: RunFolder) -> list[Any]:

@@ -47,7 +47,8 @@ class CsvFile(GrowingFile):
 
     def __init__(self, path: Path, columns: Sequence[str]):
         """Appends to an existing file, under its own header: a name in it that has been completed
-        since, as "actions/share_0" to "actions/share_0_NOOP", keeps its column."""
+        since, as "actions/share_0" to "actions/share_0_NOOP", keeps its column. ``left_out`` are
+        the columns that the header lacks."""
         before = b""
         if path.exists():
             check_regular(path)
@@ -55,6 +56,7 @@ class CsvFile(GrowingFile):
         text = before.decode(errors="replace")
         header = next(csv.reader(io.StringIO(text, newline="")), []) or columns
         self._tags = [_completed(name, columns) for name in header]
+        self.left_out = [name for name in columns if name not in self._tags]
         super().__init__(path, open(path, "a", newline=""))  # noqa: SIM115 (close does it)
         if not before:
             self._append(columns)
@@ -108,6 +110,11 @@ class Log:
         self._events.scalars(step, shown)
         self._events.flush()
         self._csv.row({"step": step, **scalars})
+
+    @property
+    def left_out(self) -> list[str]:
+        """Scalars that ``progress.csv`` has no column for, since it was begun without them."""
+        return self._csv.left_out
 
     def settings(self, step: int, settings: Mapping[str, object]) -> None:
         """Write the settings, for TensorBoard alone: as a table, and as hyperparameters beside the

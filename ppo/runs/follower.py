@@ -7,6 +7,7 @@ from ppo import checkpoint
 from ppo.distribution import Workers
 from ppo.envs.episode import EpisodeMismatch
 from ppo.outcomes import Stopped, WorkersDiffer
+from ppo.process.signals import Interrupted
 from ppo.runs.guard import Guard
 from ppo.runs.start import Start
 from ppo.settings import ResolvedParams
@@ -32,6 +33,13 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
     Stopped, Diverged, Collapsed, WorkerLost, and WorkersDiffer if the first has not so many
     ``threads``.
     """
+    try:
+        _follow(workers, threads, stop)
+    except Interrupted:  # while games are made or restored
+        raise Stopped(f"worker {workers.index}: stopped before anything was done") from None
+
+
+def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
     head, _, state = workers.share(b"").partition(b"\n")
     facts = json.loads(head)
     params = ResolvedParams(**facts["params"])

@@ -39,6 +39,8 @@ class Guard:
         if self.mode == "rollback" and not self.kept:
             # Of a run that has just begun there is nothing better; of a fork it is what was forked.
             self.kept[HEALTHY] = self.trainer.learner()
+            if self.watch.evidence:  # it fell while the guard only warned, and none is left
+                self.watch = Watch()
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:
@@ -52,7 +54,8 @@ class Guard:
             self.say(
                 f"step {iteration.step:,}: the policy has fallen, by more than half of what it had "
                 f"reached ({_level(self.watch.best)} before); --explain tells what came first. "
-                "collapse_guard=rollback puts it back by itself"
+                "--fork=RUN@STEP goes on from a checkpoint before that, and with --set "
+                "collapse_guard=rollback a policy that falls is put back by itself"
             )
 
     def facts(self) -> GuardFacts:

@@ -64,7 +64,7 @@ class Loop:
             raise
 
     def _run(self) -> None:
-        self._report()  # an evaluation that was interrupted
+        self._finish_evaluation()
         for iteration in self.trainer.iterations(self.stop):
             for observer in (self.logger, self.videographer, self.evaluator, self.verifier):
                 observer.see(iteration)
@@ -78,6 +78,13 @@ class Loop:
             self.keeper.reached(self._state())
         self._save()
         self.keeper.reached(None)
+
+    def _finish_evaluation(self) -> None:
+        """Make the evaluation and log entry that a stop interrupted, and save as without it."""
+        evaluating = self.evaluator.due
+        self._report()
+        if evaluating and not self.evaluator.due:
+            self._save()
 
     def _report(self) -> None:
         """Evaluate and log, if due. An evaluation that is interrupted by a request to stop stays

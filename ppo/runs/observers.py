@@ -46,7 +46,8 @@ class Logger:
         now = time.perf_counter()
         self._last = step, now
         scalars = self.means.take() | dict(totals)
-        scalars["time/fps"] = (step - last_step) / (now - last_time)
+        if step > last_step:  # not of an entry that a stop had interrupted
+            scalars["time/fps"] = (step - last_step) / (now - last_time)
         scalars["system/rss_mb"] = _resident_mib()
         self.log.write(step, scalars)
         first_step, first_time = self._first

@@ -25,7 +25,7 @@ from ppo.runs.verifier import Verifier
 from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer
 
-NOTHING_DONE = "stopped before anything was done; nothing was changed"
+NOTHING_DONE = "stopped before anything was done; --resume begins it"
 
 
 class Session:
@@ -190,6 +190,11 @@ class Session:
         epochs = self.params.num_epochs if self.params.log_epochs else 0
         tags = scalars.tags(epochs, trainer.layers, trainer.envs.action_names)
         log = Log(self.folder.path, tags, trainer.step + 1)
+        if log.left_out:
+            self.display.say(
+                f"progress.csv keeps the columns that it began with, without {len(log.left_out)} "
+                f"new scalars such as {log.left_out[0]}"
+            )
         if self.start.changes or not self.facts.log:
             log.settings(trainer.step, dict(self.params))
         return log

@@ -11,6 +11,7 @@ import numpy as np
 from ppo import checkpoint, falls, params
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
+from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.schedules import scheduled
 from ppo.settings import ResolvedParams, RunSettings
@@ -127,11 +128,10 @@ def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
     own = [found for found in checkpoint.steps(RunFolder(run)) if found <= step]
     if own:
         return run, own[0]
-    origin = history.fork_of(run)
-    if origin is None:
+    began_from = origin.read(RunFolder(run))
+    if began_from is None:
         raise CheckpointError(
             f"{run} has no checkpoint up to step {step:,}: run it again with its seed and with "
             f"keep_checkpoints_from=0, or fork it before that step, and call this again"
         )
-    source, forked_at = origin
-    return _checkpoint_before(source, min(step, forked_at))
+    return _checkpoint_before(began_from.run, min(step, began_from.step))

@@ -2,7 +2,6 @@
 the cause.
 """
 
-import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from ppo import falls, health
 from ppo.falls import Fall
+from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.settings import RunSettings
 from ppo.study import history, signs
@@ -96,16 +96,15 @@ def _commands(
 
 def _changed(run: Path) -> list[str]:
     """What a fork changed, since that may be the cause itself."""
-    origin = history.fork_of(run)
-    if origin is None:
+    began_from = origin.read(RunFolder(run))
+    if began_from is None:
         return []
-    told = json.loads(RunFolder(run).origin.read_text()).get("changes", {})
     shown = ", ".join(
         f"{key} from {old} to {new}"
-        for key, (old, new) in told.items()
+        for key, (old, new) in began_from.changes.items()
         if key == "seed" or key not in RunSettings.model_fields
     )
-    return [f"forked at step {origin[1]:,}, with {shown or 'nothing changed'}"]
+    return [f"forked at step {began_from.step:,}, with {shown or 'nothing changed'}"]
 
 
 def _outside(rows: Sequence[Row]) -> list[str]:

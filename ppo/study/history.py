@@ -1,11 +1,11 @@
 """The log of a run as numbers, continued backwards into the runs that it was forked from."""
 
 import csv
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, check_run
 from ppo.study import curves
 
@@ -24,27 +24,14 @@ def rows(run: Path) -> list[Row]:
     """
     check_run(run)
     own = own_rows(run)
-    origin = fork_of(run)
-    if origin is None:
+    began_from = origin.read(RunFolder(run))
+    if began_from is None:
         return own
-    source, step = origin
     try:
-        before = rows(source)
+        before = rows(began_from.run)
     except (FolderError, HistoryError, OSError):  # it may have been moved away
         return own
-    return [row for row in before if row["step"] <= step] + own
-
-
-def fork_of(run: Path) -> tuple[Path, int] | None:
-    """The run that a run was forked from, and the step; None if it is no fork."""
-    path = RunFolder(run).origin
-    try:
-        told = json.loads(path.read_text())
-        return Path(told["run"]), int(told["step"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HistoryError(f"{path} does not tell what the run was forked from: {error}") from error
+    return [row for row in before if row["step"] <= began_from.step] + own
 
 
 def points(row: Mapping[str, float]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from ppo import health
 from ppo.files.folder import write_whole
 from ppo.settings import Params
-from ppo.study.story import SCORE, Story, commands, story, videos
+from ppo.study.story import SCORE, Story, commands, names, story, videos
 
 REPORT = "report.html"
 LAST = 20  # log entries that the health table is made of
@@ -24,16 +24,18 @@ def write(runs: Sequence[Path], path: Path) -> None:
     """Write the report of the runs, whole or not at all. Raises as ``story``, and OSError."""
     stories = [story(run) for run in runs]
     title = " and ".join(dict.fromkeys(of.params.env_id for of in stories))
+    called = names(stories)
+    headlines = called if len(stories) > 1 else [""]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        *(_headline(of, of.name if len(stories) > 1 else "") for of in stories),
-        _figure(stories),
-        *map(_run, stories),
+        *map(_headline, stories, headlines),
+        _figure(stories, called),
+        *map(_run, stories, called),
     ]
     write_whole(path, _PAGE.format(title=html.escape(title), body="\n".join(parts)).encode())
 
 
-def _run(of: Story) -> str:
+def _run(of: Story, name: str) -> str:
     sections = [
         ("Games", _players(of)),
         ("Evaluations", _evaluation_table(of)),
@@ -44,7 +46,7 @@ def _run(of: Story) -> str:
     ]
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)
     return (
-        f"<section><h2>{html.escape(of.name)}</h2><p>{of.step:,} steps of "
+        f"<section><h2>{html.escape(name)}</h2><p>{of.step:,} steps of "
         f"{of.params.total_steps:,}, seed {of.params.seed}</p>{body}</section>"
     )
 
@@ -54,7 +56,7 @@ def _headline(of: Story, name: str) -> str:
     return f"<p class='score'>{html.escape(before + of.headline())}</p>"
 
 
-def _figure(stories: Sequence[Story]) -> str:
+def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
     """The learning curves with the evaluations, as SVG inside the page."""
     import matplotlib
 
@@ -63,10 +65,10 @@ def _figure(stories: Sequence[Story]) -> str:
 
     with pyplot.rc_context({"svg.hashsalt": "ppo", "font.size": 11}):
         figure, axes = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
-        for of in stories:
+        for of, name in zip(stories, called, strict=True):
             curve = [(row["step"], row[SCORE]) for row in of.rows if SCORE in row]
             steps, scores = np.array(curve, float).reshape(-1, 2).T
-            (line,) = axes.plot(steps, scores, linewidth=1.6, label=of.name.replace("$", r"\$"))
+            (line,) = axes.plot(steps, scores, linewidth=1.6, label=name.replace("$", r"\$"))
             means = np.array([[e["step"], e["mean"], e["low"], e["high"]] for e in of.evaluations])
             if len(means):
                 at, mean, low, high = means.T

@@ -1,8 +1,10 @@
 """What the files of a run tell, for its report and its model card."""
 
+import itertools
 import json
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
+from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
 from ppo.params import of_run
 from ppo.settings import EARLIER, Params
@@ -30,11 +33,6 @@ class Story:
     evaluations: list[dict[str, Any]]
     versions: dict[str, str]
     explanation: str
-
-    @property
-    def name(self) -> str:
-        """The name of its folder."""
-        return self.folder.path.resolve().name
 
     @property
     def step(self) -> int:
@@ -80,20 +78,30 @@ def story(run: Path) -> Story:
         folder,
         of_run(folder.params, checks=[catalog.check]),
         history.own_rows(run),
-        _evaluations(folder),
+        evaluations.whole(folder),
         versions,
         explain(run),
     )
 
 
+def names(stories: Sequence[Story]) -> list[str]:
+    """The name of each one's folder, with as many of the folders around it as tell all apart."""
+    places = [of.folder.path.resolve().parts for of in stories]
+    different = len({*places})
+    depth = next(n for n in itertools.count(1) if len({of[-n:] for of in places}) == different)
+    return [str(Path(*of[-depth:])) for of in places]
+
+
 def videos(of: Story) -> list[tuple[str, Path]]:
-    """Best and newest video, with what they show."""
+    """Best and newest video of a game, with what they show."""
     scored = []
     for path in of.folder.videos.glob("*.mp4"):
         replay = of.folder.replays / f"{path.stem}.json"
+        if not replay.exists():  # of no game, as a film
+            continue
         try:
             score = json.loads(replay.read_text())["score"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             score = -math.inf
         scored.append((score, path.stat().st_mtime, path))
     if not scored:
@@ -111,30 +119,23 @@ def videos(of: Story) -> list[tuple[str, Path]]:
 
 def commands(of: Story) -> str:
     """The commands that repeat and evaluate the run."""
-    folder = shlex.quote(str(of.folder.path))
-    origin = history.fork_of(of.folder.path)
-    earlier = "".join(f" --set {key}={value}" for key, value in _unwritten(of.folder))
-    begin = (
-        f"python run_atari.py --logdir=NEW --fork={shlex.quote(f'{origin[0]}@{origin[1]}')}"
-        if origin
-        else f"python run_atari.py --logdir=NEW --pfile={folder}/params.json{earlier}"
-    )
-    return f"{begin}\npython run_atari.py --logdir={folder} --evaluate 30"
+    folder = str(of.folder.path)
+    began_from = origin.read(of.folder)
+    if began_from:
+        begin = [f"--fork={began_from.run}@{began_from.step}"]
+        settings = {key: new for key, (_, new) in began_from.changes.items() if key != "workers"}
+    else:
+        begin, settings = [f"--pfile={of.folder.params}"], _unwritten(of.folder)
+    for key, value in settings.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        begin += ["--set", f"{key}={text}"]
+    if of.params.workers > 1:
+        begin.append(f"--workers={of.params.workers}")
+    lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", "--evaluate", "30"]
+    return "\n".join(shlex.join(["python", "run_atari.py", *line]) for line in lines)
 
 
-def _unwritten(folder: RunFolder) -> list[tuple[str, object]]:
+def _unwritten(folder: RunFolder) -> dict[str, object]:
     """What the run had before there was a setting for it."""
     written = json.loads(folder.params.read_text())
-    return [(key, value) for key, value in EARLIER.items() if key not in written]
-
-
-def _evaluations(folder: RunFolder) -> list[dict[str, Any]]:
-    if not folder.evaluations.exists():
-        return []
-    found = []
-    for line in folder.evaluations.read_text().splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:  # the last line may have been cut off
-            continue
-    return sorted(found, key=lambda one: one["step"])
+    return {key: value for key, value in EARLIER.items() if key not in written}

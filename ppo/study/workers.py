@@ -62,7 +62,8 @@ class Launch:
                 reason += f"; all start again ({left - 1} more times)"
                 if RunFolder(self.logdir).params.exists():
                     reason += " from the newest checkpoint"
-                    arguments = ["--resume"]
+                    if "--resume" not in arguments:
+                        arguments = ["--resume"]
             print(reason, file=sys.stderr, flush=True)
         return ExitCode.LOST
 

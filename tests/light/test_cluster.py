@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 
 import pytest
 
@@ -11,7 +12,8 @@ from ppo.process.cluster import ClusterError, Place, place
 from ppo.process.device import DeviceError
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
-from ppo.study.workers import configurations, environments, gpus_for, outcome
+from ppo.study import workers
+from ppo.study.workers import Launch, configurations, environments, gpus_for, outcome
 
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
 
@@ -128,6 +130,32 @@ KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
 )
 def test_the_exit_code_of_all_workers(codes, asked, expected):
     assert outcome(codes, asked) == expected
+
+
+LOST_ONCE = """
+import os, pathlib, sys
+if '"index": 0' in os.environ["TF_CONFIG"]:
+    said = pathlib.Path(sys.argv[1].removeprefix("--logdir=")) / "said"
+    with open(said, "a") as file:
+        file.write(" ".join(sys.argv[2:]) + "\\n")
+    sys.exit(6 if len(said.read_text().splitlines()) == 1 else 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        (["--pfile=pong"], "--resume"),
+        (["--resume", "--set=gamma=0.9", "--new-games"], "--resume --set=gamma=0.9 --new-games"),
+    ],
+)
+def test_a_run_that_lost_a_worker_starts_again_with_what_it_was_told(
+    begin, again, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(workers, "RUN_ATARI", [sys.executable, "-c", LOST_ONCE])
+    (tmp_path / "params.json").touch()
+    assert Launch(tmp_path, begin, 2, restarts=2).go() == 0
+    assert (tmp_path / "said").read_text().splitlines() == [" ".join(begin), again]
 
 
 FOUR_PARTS = {"num_envs": 8, "num_minibatches": 4}

@@ -273,7 +273,12 @@ def test_fault_about_half_a_character_can_still_be_printed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "ours"), [*elsewhere.SAME.items(), ("anneal_lr", "learning_rate_schedule")]
+    ("key", "ours"),
+    [
+        *elsewhere.SAME.items(),
+        ("anneal_lr", "learning_rate_schedule"),
+        ("vf_coef", "value_coef"),
+    ],
 )
 def test_names_of_other_packages_are_answered_with_ours(tmp_path, key, ours):
     fault = only_fault(tmp_path, json.dumps({key: 1}))
@@ -440,6 +445,18 @@ def test_a_floor_under_advantages_that_are_not_normalised_is_refused(tmp_path):
 def test_a_condition_of_an_early_stop_that_is_off_is_refused(tmp_path):
     assert "target_kl" in only_fault(tmp_path, json.dumps({"target_kl_if_improved": True}))
     load(written(tmp_path, json.dumps({"target_kl_if_improved": True, "target_kl": 0.05})))
+
+
+def test_checkpoints_that_would_not_be_kept_are_refused(tmp_path):
+    assert "set both" in only_fault(tmp_path, json.dumps({"keep_checkpoints_to": 9}))
+    both = {"keep_checkpoints_from": 9, "keep_checkpoints_to": 8}
+    assert "swap them" in only_fault(tmp_path, json.dumps(both))
+    load(written(tmp_path, json.dumps(both | {"keep_checkpoints_to": 9})))
+
+
+@pytest.mark.parametrize("digits", [40, 400])
+def test_a_whole_number_that_is_too_large_for_a_float_is_one_fault(tmp_path, digits):
+    assert "max_grad_norm" in only_fault(tmp_path, f'{{"max_grad_norm": {10**digits}}}')
 
 
 def test_all_faults_are_told_at_once(tmp_path):

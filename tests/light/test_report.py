@@ -119,6 +119,33 @@ def test_a_fork_is_repeated_as_a_fork(tmp_path):
     assert f"--fork={origin}@20000" in page_of(run)
 
 
+def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
+    origin = run_at(tmp_path / "origin")
+    run = fork(tmp_path / "run", origin, 20_000, log()[20:])
+    told = json.loads((run / "origin.json").read_text())
+    told["changes"] = {"entropy_coef": [0.01, 0.0], "network": ["a3c", "nature"], "workers": [1, 2]}
+    (run / "origin.json").write_text(json.dumps(told))
+    (run / "params.json").write_text(Params(seed=1, workers=2).to_json())
+    sets = "--set entropy_coef=0.0 --set network=nature --workers=2"
+    assert f"--fork={origin}@20000 {sets}\n" in commands(story(run))
+
+
+def test_runs_of_a_sweep_are_told_apart(tmp_path):
+    page = page_of(*(run_at(tmp_path / gamma / "seed-0") for gamma in ("gamma=0.9", "gamma=0.99")))
+    assert "gamma=0.9/seed-0: 20.00 points" in page and "<h2>gamma=0.99/seed-0</h2>" in page
+
+
+def test_damaged_evaluations_and_a_film_are_left_out(tmp_path):
+    run = with_video(run_at(tmp_path / "run"), "step-1", 3.0)
+    with_video(run, "film", 0.0)
+    (run / "replays" / "film.json").unlink()
+    damaged = b'[1]\n{"step": 90000}\n\xff\xfe\n'
+    (run / "evaluations.jsonl").write_bytes(json.dumps(EVALUATION).encode() + b"\n" + damaged)
+    page = page_of(run)
+    assert "20.00 points" in page and "90,000" not in page
+    assert "best and newest: step-1, score 3" in page and "film" not in page
+
+
 def test_the_card_has_its_header_and_the_best_video_beside_it(tmp_path):
     run = with_video(with_video(run_at(tmp_path / "run"), "step-1", 9.0), "step-2", 1.0)
     card.write(run, run / "card")
