@@ -17,34 +17,34 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppo.envs.episode import Reset
-from ppo.envs.vector import EnvVector
 from ppo.files.folder import RunFolder
 from ppo.play.export import export_run
-from ppo.play.replay import Replay, of_run
+from ppo.play.replay import Replay, begun, of_run
 
 if TYPE_CHECKING:
     from ppo.play.agent import TrainedAgent
 
-# Isolated (-I), a process sees neither this folder nor PYTHONPATH.
+# Isolated (-I), a process sees neither this folder nor PYTHONPATH; nor these, if it has them.
+WITHOUT = """
+import sys
+class Blocked:
+    def find_spec(name, *_):
+        if name.partition(".")[0] in {names}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocked)
+"""
 KERAS = """
-import importlib.util, sys
 import keras, numpy as np
-for name in ("ppo", "run_atari"):
-    assert importlib.util.find_spec(name) is None, name
 network = keras.saving.load_model(sys.argv[1])
 outputs = network.predict(np.load(sys.argv[2], mmap_mode="r"), batch_size=100, verbose=0)
 np.savez(sys.argv[3], **outputs)
 """
 ONNX_RUNTIME = """
-import importlib.util, sys
 import numpy as np, onnxruntime
-for name in ("ppo", "run_atari", "keras", "tensorflow"):
-    assert importlib.util.find_spec(name) is None, name
 session = onnxruntime.InferenceSession(sys.argv[1])
 (given,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
 observations = np.load(sys.argv[2], mmap_mode="r")
@@ -56,12 +56,7 @@ np.savez(sys.argv[3], **dict(zip(names, map(np.concatenate, zip(*outputs)))))
 
 def observations_of(replay: Replay) -> Iterator[np.ndarray]:
     """What the agent saw before each of its actions, played again."""
-    sizes: dict[str, Any] = {
-        "frame_stack": replay.frame_stack,
-        "screen_size": replay.screen_size,
-    }
-    vector = EnvVector(replay.rules, num_envs=1, threads=1, **sizes)
-    vector.begin_as([Reset(replay.seed, replay.resets)])
+    vector = begun(replay)
     for action in replay.actions:
         yield vector.observations[0].copy()
         vector.send(np.array([action]))
@@ -82,7 +77,9 @@ def alone(
     network: Path, observations: np.ndarray, python: str = sys.executable
 ) -> dict[str, np.ndarray]:
     """The outputs of an exported network, by name, in a process without the package."""
-    code = ONNX_RUNTIME if network.suffix == ".onnx" else KERAS
+    is_onnx = network.suffix == ".onnx"
+    absent = ("ppo", "run_atari", *(("keras", "tensorflow") if is_onnx else ()))
+    code = WITHOUT.format(names=absent) + (ONNX_RUNTIME if is_onnx else KERAS)
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder, "observations.npy"), Path(folder, "outputs.npz")
         np.save(given, observations)

@@ -24,7 +24,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -39,8 +39,25 @@ from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
 from ppo.study.alike import alike, precision_faults
 from ppo.study.command import Children, on_stop
-from ppo.study.grid import Run, changes, count, create, folder_name, logdir_faults, seed_faults
-from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
+from ppo.study.grid import (
+    Run,
+    begun_faults,
+    changes,
+    count,
+    create,
+    folder_name,
+    logdir_faults,
+    seed_faults,
+)
+from ppo.study.parallel import (
+    Call,
+    as_sets,
+    begin_or_resume,
+    call_with_log,
+    fail,
+    finished,
+    run_all,
+)
 
 SB3 = "Stable-Baselines3"
 SB3_SCRIPT = Path(__file__).resolve().with_name("sb3_curve.py")
@@ -68,6 +85,9 @@ class GameRun(Run):
 
 
 SETTINGS = attrgetter("params")
+SETTINGS_FILE = "settings.json"
+# What runs with the same settings in several games differ in.
+OF_A_GAME = ("env_id", "network", "seed")
 
 
 def plan(options: argparse.Namespace) -> list[GameRun]:
@@ -102,9 +122,8 @@ def go(run: GameRun, call: Call) -> int:
     """Start or resume a run, if it is not finished, then evaluate it; returns the exit code."""
     if not finished(run, run.params):
         begin = [f"--pfile={run.pfile}" if run.pfile else f"--env={run.env_id}"]
-        begin += itertools.chain(*(("--set", text) for text in run.overrides))
-        there = RunFolder(run.folder).params.exists()
-        if code := call_with_log(run, ["--resume"] if there else begin, call):
+        begin += as_sets(run.overrides)
+        if code := call_with_log(run, begin_or_resume(run, begin, run.params), call):
             return code
     return call_with_log(run, ["--evaluate", str(GAMES), f"--seed={run.seed}"], call)
 
@@ -117,6 +136,21 @@ def go_sb3(run: GameRun, steps: int, python: Path, call: Call) -> int:
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with open(run.log, "a") as log:
         return call([str(part) for part in command], stdout=log, stderr=log)
+
+
+def with_copies(runs: Sequence[GameRun]) -> list[GameRun]:
+    """The runs with a copy of their params file, so that all begin with the same settings, also
+    if it is edited meanwhile.
+    """
+    copied = []
+    for run in runs:
+        if run.pfile:
+            path = run.folder.parent / SETTINGS_FILE
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, run.pfile.read_bytes())
+            run = replace(run, pfile=path)
+        copied.append(run)
+    return copied
 
 
 def train(options: argparse.Namespace, runs: Sequence[GameRun], children: Children) -> list[str]:
@@ -171,21 +205,31 @@ def figure_faults(path: Path) -> list[str]:
 
 
 def run_faults(run: GameRun) -> list[str]:
-    """Why a run cannot begin, or go on in its folder."""
+    """Why a run cannot begin, or go on in its folder, beside those that have begun there."""
     try:
         params = run.params
     except ParamsError as error:
         return error.faults
-    try:
-        changed = changes(run, params)
-    except ParamsError as error:
-        return [f"{RunFolder(run.folder).params}: {fault}" for fault in error.faults]
     if params.stop_at_score is not None:
         return ["stop_at_score: the runs of a table have the same steps; set it to null"]
+    faults = begun_faults(run, params)
+    for path in sorted(run.folder.parent.glob("*/params.json")):
+        if path.parent != run.folder:
+            faults += _unlike(replace(run, folder=path.parent), params)
+    return faults
+
+
+def _unlike(other: GameRun, params: Params) -> list[str]:
+    """Why a run of the same settings' folder has not the same settings."""
+    try:
+        changed = changes(other, params)
+    except ParamsError as error:
+        return [f"{RunFolder(other.folder).params}: {fault}" for fault in error.faults]
     return [
-        f"{run.folder} holds a run with another {key} than {value!r}; remove it, or use another "
-        "--logdir"
+        f"{other.folder}, which would be in the same table, has another {key} than {value!r}; "
+        "remove it, use another --logdir, or rename the params file"
         for key, value in changed.items()
+        if key not in OF_A_GAME
     ]
 
 
@@ -194,6 +238,8 @@ def write(options: argparse.Namespace) -> None:
     logdir, page = options.logdir, options.page
     results, missing = read(logdir)
     if options.results:
+        for name in games_store.different(options.results, results):
+            print(f"{options.results} has another run of {name}, which stays", file=sys.stderr)
         results = games_store.add(options.results, results, options.machine)
     found = games_table.tables(results)
     text = games_markdown.markdown(found, missing) or "There is no run yet."
@@ -226,6 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not options.sb3:
                 runs = alike(runs, SETTINGS)
             create(options.logdir)
+            runs = with_copies(runs)
             failed = train(options, runs, children)
             if not children.stopped:
                 write(options)

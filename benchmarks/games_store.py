@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.games_results import Kind, Result
-from ppo.files.folder import write_whole
+from ppo.files.folder import alone_with, write_whole
 
 
 def faults(path: Path) -> list[str]:
@@ -40,16 +40,27 @@ def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:
     """Add runs of a machine to the file and return all that it then has. A run that is there stays
     as it was noted; if it was noted without its curve, that is added.
     """
-    runs = {identity(result): result for result in load(path)}
-    for result in results:
-        noted = dataclasses.replace(result, machine=machine)
-        there = runs.setdefault(identity(result), noted)
-        if not there.curve and there.scores == result.scores:
-            runs[identity(result)] = dataclasses.replace(there, curve=result.curve)
-    found = [runs[key] for key in sorted(runs)]
-    lines = [json.dumps(dataclasses.asdict(result)) for result in found]
-    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+    with alone_with(path):
+        runs = {identity(result): result for result in load(path)}
+        for result in results:
+            noted = dataclasses.replace(result, machine=machine)
+            there = runs.setdefault(identity(result), noted)
+            if not there.curve and there.scores == result.scores:
+                runs[identity(result)] = dataclasses.replace(there, curve=result.curve)
+        found = [runs[key] for key in sorted(runs)]
+        lines = [json.dumps(dataclasses.asdict(result)) for result in found]
+        write_whole(path, "".join(f"{line}\n" for line in lines).encode())
     return found
+
+
+def different(path: Path, results: Iterable[Result]) -> list[str]:
+    """Which runs the file has already, with other scores."""
+    there = {identity(result): result.scores for result in load(path)}
+    return [
+        f"{result.kind}: {result.game}, seed {result.seed}"
+        for result in results
+        if there.get(identity(result), result.scores) != result.scores
+    ]
 
 
 def identity(result: Result) -> tuple[Kind, str, int]:

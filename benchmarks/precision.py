@@ -159,6 +159,11 @@ def main() -> None:
     folder = RunFolder(options.logdir) if options.logdir else None
     given = of_run(folder.params, options.set) if folder else load(options.pfile, options.set)
     settings = resolved(given)
+    if not 1 < options.minibatches <= settings.num_minibatches:
+        parser.error(
+            f"--minibatches={options.minibatches}: choose 2 to num_minibatches, "
+            f"{settings.num_minibatches}"
+        )
     start_tensorflow(settings.threads)
     for line in compared(settings, folder, options.minibatches):
         print(json.dumps(line), flush=True)

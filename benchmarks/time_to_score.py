@@ -3,26 +3,26 @@ r"""How long until a perfect game, and until an evaluation of a score?
     python -m benchmarks.time_to_score --pfile=example-pong-params.json --seeds=1,2,3 \
         --score=20 --logdir=runs/time-to-score --workers=1
 
-Trains once for each seed and prints a JSON line for each: steps and wall-clock seconds, from the
-command on, to the first point of the log after a game of the score ``--perfect``, and to that of
-the first evaluation whose mean is ``--score`` or more. Called again, it goes on with runs that were
-stopped; time counts while a run runs. It reads progress.csv, so runs that are already there are
-told at once.
+Trains once for each seed and then prints a JSON line for each: steps and wall-clock seconds, from
+the command on, to the first point of the log after a game of the score ``--perfect``, and to that
+of the first evaluation whose mean is ``--score`` or more. Called again, it goes on with runs that
+were stopped; time counts while a run runs. It reads progress.csv, so runs that are already there
+are told at once.
 """
 
 import argparse
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ppo import presets
 from ppo.files.folder import RunFolder
-from ppo.params import load
 from ppo.process.device import default_threads
 from ppo.study import curves, sweep
+from ppo.study.command import Children
+from ppo.study.grid import grid, history_faults, setting_faults
 
 
 def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:
@@ -64,19 +64,19 @@ def main() -> int:
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
     threads = max(1, default_threads() // options.workers)
-    grid = sweep.grid(options.logdir, [], [], seeds, threads)
-    runs = [replace(run, overrides=(*options.set, *run.overrides)) for run in grid]
-
-    def one(run: sweep.Run) -> bool:
-        done = sweep.finished(run, load(options.pfile, run.overrides))
-        ended = done or sweep.go(run, options.pfile) == 0
+    runs = [
+        replace(run, overrides=(*options.set, *run.overrides))
+        for run in grid(options.logdir, [], [], seeds, threads)
+    ]
+    if faults := setting_faults(options.pfile, runs) or history_faults(options.pfile, runs):
+        parser.error("\n".join(faults))
+    failed = sweep.sweep(runs, options.pfile, options.workers, Children())
+    for run in runs:
         if RunFolder(run.folder).progress.exists():
             line = {"seed": run.seed} | told(run.folder, options.perfect, options.score)
             print(json.dumps(line), flush=True)
-        return ended
-
-    with ThreadPoolExecutor(options.workers) as pool:
-        return 0 if all(list(pool.map(one, runs))) else 1
+    print(*failed, sep="\n", end="", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -256,9 +256,9 @@ GROUPS: tuple[type[_Group], ...] = (
 )
 
 
-# A setting that is left open has one of these, and is chosen or drawn when a run begins; some that
-# are null stay so.
+# These settings are chosen or drawn when a run begins, if they are left open; others stay null.
 OPEN = (None, "auto")
+LEFT_OPEN = ("seed", "threads", "sticky_action_probability", "precision")
 
 # Values of settings that older runs lack, where they differ from today's defaults.
 EARLIER = {"precision": "float32"}
@@ -277,6 +277,10 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    def leaves_open(self, key: str) -> bool:
+        """Whether a setting is left to the run's start, which draws or chooses it."""
+        return key in LEFT_OPEN and getattr(self, key) in OPEN
 
     def resolved(
         self, seed: int, threads: int, sticky_action_probability: float, precision: str

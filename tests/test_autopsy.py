@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, CheckpointError
+from ppo.files import origin
 from ppo.files.folder import RunFolder
+from ppo.files.origin import Origin
 from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study import autopsy
-from ppo.study.case import case_of
+from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, of_cause
 from ppo.study.forks import Plan
 from ppo.study.history import HistoryError
@@ -153,7 +156,10 @@ def test_the_floor_is_a_multiple_of_the_deviation_before_the_fall():
         (["--at=x"], "--at"),
         (["--only=nothing"], "there are: KL limit per minibatch, no early stop"),
         (["--change=odd:gamma=7"], "gamma"),
-        (["--change=:gamma=1"], "no name"),
+        (["--change=:gamma=1"], "--change ':gamma=1': it has no name"),
+        (["--change=slow"], "--change 'slow': it changes nothing"),
+        (["--change=unchanged:gamma=0.9"], "there is a 'unchanged' already"),
+        (["--only=moments reset", "--change=moments reset:gamma=0.9"], "already; rename it"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_created(arguments, told, tmp_path, capsys):
@@ -161,6 +167,36 @@ def test_bad_arguments_are_refused_before_anything_is_created(arguments, told, t
     assert autopsy.main([str(run), f"--logdir={tmp_path / 'a'}", *arguments]) == ExitCode.REFUSED
     assert told in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def begun(folder: Path, case: Case, run: Path, **edited: object) -> Plan:
+    """A plan of which one fork has begun, with what is edited of its settings."""
+    plan = Plan(case, folder, autopsy._changes(case, [], ["moments reset"]), [1], 2, 1)
+    fork = plan.run(plan.changes[-1], 1)
+    fork.folder.mkdir(parents=True)
+    settings = plan.settings(fork).model_copy(update=edited)
+    (fork.folder / "params.json").write_text(settings.to_json())
+    origin.write(RunFolder(fork.folder), Origin(run, 1888, {}))
+    return plan
+
+
+def test_forks_of_another_case_or_change_do_not_count(tmp_path):
+    run = fallen(tmp_path / "run")
+    case = case_of(run)
+    autopsy._check(begun(tmp_path / "a", case, run))
+    autopsy._check(begun(tmp_path / "b", case, run, total_steps=9999))  # goes on to more or fewer
+    with pytest.raises(ParamsError, match="another adam_reset than True"):
+        autopsy._check(begun(tmp_path / "c", case, run, adam_reset=False))
+    elsewhere = replace(case, step=1600)
+    with pytest.raises(ParamsError, match=r"was forked from .* at step 1,888, not from .* 1,600"):
+        autopsy._check(begun(tmp_path / "d", elsewhere, run))
+
+
+def test_a_run_of_several_workers_is_refused(tmp_path):
+    case = case_of(fallen(tmp_path / "run"))
+    many = replace(case, settings=case.settings.model_copy(update={"workers": 2}))
+    with pytest.raises(ParamsError, match="the run has 2 workers"):
+        autopsy._check(Plan(many, tmp_path / "a", [], [1], updates=2, workers=1))
 
 
 def test_only_and_own_changes_choose_what_is_forked(tmp_path):

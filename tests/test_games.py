@@ -61,6 +61,23 @@ def test_runs_that_leave_the_precision_open_are_told_one(
     assert [run.params.precision for run in begun] == ["bfloat16"]
 
 
+def test_runs_of_one_table_have_the_same_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(games, "go", lambda run, call: 0)
+    pfile = tmp_path / "mine.json"
+    pfile.write_text('{"network": "mlp", "gamma": 0.9}')
+    arguments = ["--steps=512", f"--pfile={pfile}", f"--logdir={tmp_path / 'runs'}"]
+    (run,) = games.plan(games.parse([*arguments, "--games=CartPole-v1"]))
+    run.folder.mkdir(parents=True)
+    (run.folder / "params.json").write_text(run.params.to_json())
+    other = [*arguments, "--games=Acrobot-v1", "--seeds=2"]
+    assert games.main(other) == 0
+    assert json.loads((run.folder.parent / "settings.json").read_text())["gamma"] == 0.9
+    pfile.write_text('{"network": "mlp", "gamma": 0.8}')
+    assert games.main(other) == 2
+    said = capsys.readouterr().err
+    assert "CartPole-v1-1, which would be in the same table, has another gamma than 0.8" in said
+
+
 def fabricate(folder: Path, seconds: float, sampled: float, greedy: float, games: int = 30):
     """What a finished run leaves that the table reads: its last row, its evaluations."""
     folder.mkdir(parents=True)
@@ -169,6 +186,17 @@ def test_results_of_several_machines_add_up_to_one_table(tmp_path):
     assert text.count("- one, 2") == text.count("- two, 2") == 1
     assert ": Pong 1\n" in text and text.endswith(": Pong 2\n")
     assert len(store.read_text().splitlines()) == 2
+
+
+def test_a_run_that_the_results_have_with_other_scores_is_told_and_stays(tmp_path, capsys):
+    store = tmp_path / "games.jsonl"
+    for logdir, score in (("one", 14.6), ("two", 13.0)):
+        fabricate(tmp_path / logdir / "2000-steps_defaults" / "Pong-1", 60, score, -20.7)
+        arguments = ["--only-table", f"--logdir={tmp_path / logdir}", f"--results={store}"]
+        assert games.main([*arguments, "--machine=any"]) == 0
+    said = "has another run of defaults, float32, 2,000 steps: Pong, seed 1, which stays"
+    assert said in capsys.readouterr().err
+    assert "| 14.6 " in (tmp_path / "two" / "games.md").read_text()
 
 
 def with_curve(folder: Path, seconds_a_step: float = 0.1) -> None:

@@ -17,6 +17,10 @@ class Origin:
     step: int
     changes: dict[str, tuple[object, object]]
 
+    def is_of(self, run: Path, step: int) -> bool:
+        """Whether it is this step of this run."""
+        return (self.run.resolve(), self.step) == (run.resolve(), step)
+
 
 def write(folder: RunFolder, origin: Origin) -> None:
     """Tell a fork's folder what it was forked from."""

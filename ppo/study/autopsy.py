@@ -1,7 +1,7 @@
 """Why a run's policy fell: forks from just before it, one change each.
 
     python -m ppo.autopsy RUN
-    python -m ppo.autopsy RUN --at=STEP --seeds=1,2,3 --updates=60
+    python -m ppo.autopsy RUN --at=STEP --seeds=1,2,3,4,5,6,7,8 --updates=60
     python -m ppo.autopsy RUN --change "slow:learning_rate=1e-5" --only "no early stop"
 
 Every fork begins with the same weights, optimiser and games, and goes a fixed number of updates
@@ -11,7 +11,6 @@ autopsy resumes where it was interrupted.
 """
 
 import argparse
-import itertools
 import json
 import shlex
 import signal
@@ -19,15 +18,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppo import params
 from ppo.checkpoint import CheckpointError
-from ppo.envs import catalog
+from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, write_whole
 from ppo.params import ParamsError
 from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode
-from ppo.settings import Params
 from ppo.study import autopsy_figure, verdict
 from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, Change, of_cause, smaller_rates
@@ -35,6 +32,7 @@ from ppo.study.command import Children, on_stop
 from ppo.study.forks import Plan, outcomes_of
 from ppo.study.grid import (
     Run,
+    begun_faults,
     count,
     create,
     form_faults,
@@ -43,7 +41,15 @@ from ppo.study.grid import (
     well_formed,
 )
 from ppo.study.history import HistoryError
-from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
+from ppo.study.parallel import (
+    Call,
+    as_sets,
+    begin_or_resume,
+    call_with_log,
+    fail,
+    finished,
+    run_all,
+)
 from ppo.study.verdict import MEDIAN_OVER, Outcome
 
 VERDICT, FIGURE = "verdict.md", "figure.png"
@@ -97,16 +103,14 @@ def _go(plan: Plan) -> ExitCode:
         flush=True,
     )
 
-    def settings(run: Run) -> Params:
-        return params.of_run(RunFolder(case.source).params, run.overrides)
-
     def go(run: Run, call: Call) -> int:
-        fork = [f"--fork={case.source}@{case.step}"]
-        fork += itertools.chain(*(("--set", text) for text in run.overrides))
-        begun = RunFolder(run.folder).params.exists()
-        return call_with_log(run, ["--resume"] if begun else fork, call)
+        fork = [f"--fork={case.source}@{case.step}", *as_sets(run.overrides)]
+        return call_with_log(run, begin_or_resume(run, fork, plan.settings(run)), call)
 
-    failed = run_all(runs, plan.workers, children, lambda run: finished(run, settings(run)), go)
+    def done(run: Run) -> bool:
+        return finished(run, plan.settings(run))
+
+    failed = run_all(runs, plan.workers, children, done, go)
     if children.stopped:
         return fail(ExitCode.STOPPED, STOPPED)
     if failed:
@@ -122,7 +126,13 @@ def _go(plan: Plan) -> ExitCode:
 def _plan(options: argparse.Namespace) -> Plan:
     """What to do, in a folder that is there now. Raises ParamsError with all faults."""
     logdir = options.logdir or options.run.with_name(f"{options.run.name}-autopsy")
-    faults = logdir_faults(logdir) + form_faults(options.change, []) + seed_faults(options.seeds)
+    faults = logdir_faults(logdir) + seed_faults(options.seeds)
+    faults += form_faults(options.change, [], "--change")
+    faults += [
+        f"--change {text!r}: it changes nothing; write NAME:KEY=VALUE"
+        for text in options.change
+        if ":" not in text
+    ]
     faults += [
         f"--{key}={vars(options)[key]!r}: write a whole number, at least 1"
         for key in ("updates", "workers")
@@ -153,7 +163,11 @@ def _changes(case: Case, given: Sequence[str], only: Sequence[str]) -> list[Chan
     own = [_given(text) for text in variants]
     chosen = [change for change in known if not (only or own) or change.name in only]
     unchanged = Change(UNCHANGED, {}, "")
-    return [unchanged, *smaller_rates(case.settings.learning_rate), *chosen, *own]
+    controls = [unchanged, *smaller_rates(case.settings.learning_rate)]
+    taken = {change.name for change in [*controls, *chosen]}
+    if twice := [change.name for change in own if change.name in taken]:
+        raise ParamsError([f"--change: there is a {name!r} already; rename it" for name in twice])
+    return [*controls, *chosen, *own]
 
 
 def _given(text: str) -> Change:
@@ -171,16 +185,36 @@ def _value(text: str) -> object:
 
 
 def _check(plan: Plan) -> None:
-    """Raise ParamsError if the settings of a fork are not valid."""
+    """Raise ParamsError if a fork cannot begin, or is there already and another one."""
+    if plan.case.settings.workers > 1:
+        raise ParamsError(
+            [
+                f"the run has {plan.case.settings.workers} workers, and a fork has one, whose "
+                "updates are smaller: an autopsy of it would not repeat the fall"
+            ]
+        )
     faults: dict[str, None] = {}
     for change in plan.changes:
-        run = plan.run(change, plan.seeds[0])
-        try:
-            params.of_run(RunFolder(plan.case.source).params, run.overrides, [catalog.check])
-        except ParamsError as error:
-            faults |= dict.fromkeys(f"{change.name}: {fault}" for fault in error.faults)
+        for seed in plan.seeds:
+            run = plan.run(change, seed)
+            try:
+                found = begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
+            except ParamsError as error:
+                found = [f"{change.name}: {fault}" for fault in error.faults]
+            faults |= dict.fromkeys(found)
     if faults:
         raise ParamsError(list(faults))
+
+
+def _other_origin(run: Run, case: Case) -> list[str]:
+    """Why a fork that has begun is none of this case."""
+    began_from = origin.read(RunFolder(run.folder))
+    if began_from is None or began_from.is_of(case.source, case.step):
+        return []
+    return [
+        f"{run.folder} was forked from {began_from.run} at step {began_from.step:,}, not from "
+        f"{case.source} at step {case.step:,}; remove it, or use another --logdir"
+    ]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

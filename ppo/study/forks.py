@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ppo import params
+from ppo.envs import catalog
+from ppo.files.folder import RunFolder
 from ppo.process.device import default_threads
+from ppo.settings import Params
 from ppo.study import history, verdict
 from ppo.study.case import Case
 from ppo.study.changes import UNCHANGED, Change
@@ -42,6 +46,10 @@ class Plan:
     seeds: list[int]
     updates: int
     workers: int
+
+    def settings(self, run: Run) -> Params:
+        """The settings of a fork. Raises ParamsError."""
+        return params.of_run(RunFolder(self.case.source).params, run.overrides, [catalog.check])
 
     def runs(self) -> list[Run]:
         """The forks, seed by seed, so that an interrupted autopsy has some of each change."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, load, of_run
-from ppo.settings import OPEN, Params
+from ppo.settings import Params
 
 Thing = TypeVar("Thing", bound=Hashable)
 
@@ -76,7 +76,7 @@ def folder_name(label: str) -> str:
 
 def changes(run: Run, params: Params) -> dict[str, object]:
     """The settings that differ from those that the run began with, threads aside, and what is left
-    open.
+    open; none if it has not begun.
     """
     path = RunFolder(run.folder).params
     if not path.exists():
@@ -85,7 +85,7 @@ def changes(run: Run, params: Params) -> dict[str, object]:
     return {
         key: value
         for key, value in params
-        if value not in OPEN and value != getattr(begun, key) and key != "threads"
+        if not params.leaves_open(key) and value != getattr(begun, key) and key != "threads"
     }
 
 
@@ -128,9 +128,14 @@ def shown_faults(shown: Mapping[str, Sequence[Path]]) -> list[str]:
     ]
 
 
-def form_faults(variants: Sequence[str], varied: Sequence[str]) -> list[str]:
-    """What is wrong with the variants and the varied keys, whatever their settings mean."""
-    faults = [*itertools.chain(*map(_variant_faults, variants), *map(_axis_faults, varied))]
+def form_faults(
+    variants: Sequence[str], varied: Sequence[str], option: str = "--variant"
+) -> list[str]:
+    """What is wrong with the variants and the varied keys, whatever their settings mean;
+    ``option`` is what gives a variant.
+    """
+    faults = [f"{option} {fault}" for text in variants for fault in _variant_faults(text)]
+    faults += itertools.chain(*map(_axis_faults, varied))
     names, settings = zip(*map(_variant, variants), strict=True) if variants else ((), ())
     faults += [f"two variants are named {name!r}; rename one" for name in _twice(names)]
     axes = [_key(text) for text in varied]
@@ -164,7 +169,7 @@ def setting_faults(pfile: Path, runs: Sequence[Run]) -> list[str]:
 
 def history_faults(pfile: Path, runs: Sequence[Run]) -> list[str]:
     """Why runs, whose settings are valid, cannot go on or begin in their folders."""
-    found = (_history_faults(run, load(pfile, run.overrides)) for run in runs)
+    found = (begun_faults(run, load(pfile, run.overrides)) for run in runs)
     return list(dict.fromkeys(itertools.chain(*found)))
 
 
@@ -209,7 +214,7 @@ def _key(setting: str) -> str:
 
 def _variant_faults(text: str) -> list[str]:
     name, settings = _variant(text)
-    return [f"--variant {text!r}: {fault}" for fault in _name_faults(name) + _misses(settings)]
+    return [f"{text!r}: {fault}" for fault in _name_faults(name) + _misses(settings)]
 
 
 def _axis_faults(text: str) -> list[str]:
@@ -252,7 +257,7 @@ def _shared_folders(variants: Sequence[str], varied: Sequence[str]) -> list[str]
     ]
 
 
-def _history_faults(run: Run, params: Params) -> list[str]:
+def begun_faults(run: Run, params: Params) -> list[str]:
     """Why a run cannot go on, or begin, in its folder."""
     for place in (run.folder.parent, run.folder):
         if os.path.lexists(place) and not place.is_dir():

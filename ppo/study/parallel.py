@@ -1,9 +1,11 @@
 """Runs side by side, each in its own process."""
 
+import itertools
+import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +17,7 @@ from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
 from ppo.study.command import RUN_ATARI, Children, on_stop
 from ppo.study.figures import legible
-from ppo.study.grid import Run
+from ppo.study.grid import Run, changes
 from ppo.study.overview import Overview
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -54,6 +56,19 @@ def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with open(run.log, "a") as log:
         return call([*RUN_ATARI, f"--logdir={run.folder}", *arguments], stdout=log, stderr=log)
+
+
+def begin_or_resume(run: Run, begin: Sequence[str], params: Params) -> list[str]:
+    """The arguments that begin a run or, if it has begun, resume it with what may change."""
+    if not RunFolder(run.folder).params.exists():
+        return list(begin)
+    sets = (f"{key}={json.dumps(value)}" for key, value in changes(run, params).items())
+    return ["--resume", *as_sets(sets)]
+
+
+def as_sets(overrides: Iterable[str]) -> list[str]:
+    """Overrides as the command's arguments."""
+    return [*itertools.chain(*(("--set", text) for text in overrides))]
 
 
 def finished(run: Run, params: Params) -> bool:

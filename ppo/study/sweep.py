@@ -11,8 +11,6 @@ the machines of a Ray cluster; those that do not share the folder send their res
 """
 
 import argparse
-import itertools
-import json
 import signal
 import subprocess
 import sys
@@ -22,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppo import presets
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.folder import write_whole
 from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser
 from ppo.process.device import default_threads
@@ -36,7 +34,6 @@ from ppo.study.grid import (
     FIGURE,
     TABLE,
     Run,
-    changes,
     count,
     create,
     draw_faults,
@@ -51,8 +48,17 @@ from ppo.study.grid import (
     well_formed,
 )
 from ppo.study.machines import Cluster, outlasting
-from ppo.study.parallel import Call, call_with_log, fail, finished, run_all
+from ppo.study.parallel import (
+    Call,
+    as_sets,
+    begin_or_resume,
+    call_with_log,
+    fail,
+    finished,
+    run_all,
+)
 
+SETTINGS = "settings.json"  # what all runs begin with, also if the given file is edited meanwhile
 STOPPED = "stopped; call the same command again to resume"
 
 
@@ -81,12 +87,8 @@ def go(run: Run, pfile: Path, call: Call = subprocess.call) -> int:
     """Start the run, or resume it; returns the command's exit code. ``call`` is as
     ``subprocess.call``.
     """
-    what = [f"--pfile={pfile}", *itertools.chain(*(("--set", text) for text in run.overrides))]
-    if RunFolder(run.folder).params.exists():
-        changed = changes(run, load(pfile, run.overrides))
-        sets = (f"{key}={json.dumps(value)}" for key, value in changed.items())
-        what = ["--resume", *itertools.chain(*(("--set", text) for text in sets))]
-    return call_with_log(run, what, call)
+    begin = [f"--pfile={pfile}", *as_sets(run.overrides)]
+    return call_with_log(run, begin_or_resume(run, begin, load(pfile, run.overrides)), call)
 
 
 def sweep(runs: Sequence[Run], pfile: Path, workers: int, children: Children) -> list[str]:
@@ -175,10 +177,12 @@ def _plan(options: argparse.Namespace) -> Plan:
     runs = alike(runs, settings, options.gpu)
     create(logdir)
     workers, cores = _number(options.workers), _number(options.cores)
-    if options.cluster is None:
-        return Plan(logdir, pfile, runs, workers, shown)
-    shared = logdir / "settings.json"
+    if not pfile:
+        return Plan(logdir, None, [], workers, shown)
+    shared = logdir / SETTINGS
     write_whole(shared, pfile.read_bytes())
+    if options.cluster is None:
+        return Plan(logdir, shared, runs, workers, shown)
     workers = workers if options.workers else len(runs)
     return Plan(logdir, shared, runs, workers, shown, options.cluster, cores, options.gpu)
 

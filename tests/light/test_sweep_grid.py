@@ -155,6 +155,21 @@ def test_a_run_with_other_settings_is_refused(refused, tmp_path):
     assert "another gamma than 0.99" in refused()
 
 
+def test_a_run_with_a_setting_that_is_now_null_is_refused(refused, tmp_path):
+    run = tmp_path / "sweep" / "plain" / "seed-0"
+    run.mkdir(parents=True)
+    (run / "params.json").write_text(json.dumps(CART_POLE | {"seed": 0, "target_kl": 0.02}))
+    assert "another target_kl than None" in refused()
+
+
+def test_runs_begin_with_the_settings_that_the_sweep_began_with(tmp_path):
+    pfile = tmp_path / "edited.json"
+    pfile.write_text(json.dumps(CART_POLE))
+    plan = sweep._plan(sweep._parse([f"--pfile={pfile}", f"--logdir={tmp_path / 'sweep'}"]))
+    pfile.write_text("{}")
+    assert plan.pfile and json.loads(plan.pfile.read_text()) == CART_POLE
+
+
 def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, computes_in_bfloat16):
     (tmp_path / "open.json").write_text('{"network": "a3c", "precision": "auto"}')
     arguments = [f"--pfile={tmp_path / 'open.json'}", "--seeds=0,1", f"--logdir={tmp_path / 'd'}"]

@@ -91,6 +91,13 @@ def test_without_anything_that_helps_the_verdict_says_so():
     assert text.endswith("Nothing that was tried prevents it, not even smaller steps.")
 
 
+def test_of_three_forks_nothing_can_be_told():
+    others = [outcome(f"rate / {part}", 3, 0.1, forks=3, learning_rate=0.1) for part in (2, 4)]
+    untouched, cure = outcome(UNCHANGED, 0, 0.4, forks=3), outcome("cure", 3, 0.4, forks=3)
+    text = verdict.verdict([untouched, *others, cure])
+    assert "3 forks of each are too few" in text and "prevents" not in text
+
+
 def test_table_has_a_row_for_each_change_with_its_interval():
     lines = verdict.table([UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)]).splitlines()
     assert len(lines) == 2 + 5
