@@ -6,7 +6,8 @@ r"""Writes down what a preset reaches: its line in ``run_atari.py --describe-pre
         --runs=runs/pong/2000000-steps_pong/Pong-1,runs/pong/2000000-steps_pong/Pong-2
 
 Score, interval, steps, minutes, seeds, threads and precision are read from the runs, which must
-have the preset's settings, and 30 games of the policy after their last step.
+learn with the preset's settings, and have 30 games of the policy after their last step. Seed,
+threads, evaluations and videos are free.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Train from Python, then use the policy: python examples/train.py PFILE LOGDIR [KEY=VALUE ...]"""
+"""Train from Python, then use the policy: python examples/train.py PFILE LOGDIR [KEY=VALUE ...]
+
+PFILE is a file of settings; the package has to be installed (pip install -e .).
+"""
 
 import csv
 import sys

@@ -3,7 +3,13 @@
 import secrets
 
 from ppo.envs import catalog
-from ppo.process.device import default_threads, has_gpu_driver, processor_has_bfloat16
+from ppo.process.device import (
+    default_threads,
+    has_gpu,
+    has_gpu_driver,
+    processor_has_bfloat16,
+    visible_gpus,
+)
 from ppo.settings import Params, ResolvedParams
 
 
@@ -29,4 +35,16 @@ def precision_remark(params: ResolvedParams) -> str | None:
     return (
         "this processor only emulates bfloat16, slower than float32 and with other bits than one "
         "that computes in it; a new run, or a fork, can have --set precision=float32"
+    )
+
+
+def gpu_remark() -> str | None:
+    """What to say where a run could use a GPU, and TensorFlow, which has been started, finds none;
+    None if there is nothing to say.
+    """
+    if not (has_gpu_driver() and visible_gpus()) or has_gpu():
+        return None
+    return (
+        "this machine has an NVIDIA GPU that TensorFlow does not find, so the run computes on the "
+        "processor; pip install 'tensorflow[and-cuda]' brings what it needs"
     )

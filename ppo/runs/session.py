@@ -11,7 +11,7 @@ from ppo.files.log import Log, RunningMeans, cut
 from ppo.outcomes import Stopped, WorkerLost
 from ppo.play.recorder import Recorder
 from ppo.process.signals import Interrupted, StopRequest
-from ppo.resolve import precision_remark
+from ppo.resolve import gpu_remark, precision_remark
 from ppo.runs import ending
 from ppo.runs.announcer import Announcer
 from ppo.runs.follower import is_done, restore
@@ -112,7 +112,7 @@ class Session:
         if self.start.checkpoint:
             self._say_versions()
             self._say_changes()
-        if remark := precision_remark(params):
+        for remark in filter(None, (precision_remark(params), gpu_remark())):
             self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())

@@ -64,3 +64,20 @@ def test_a_precision_that_is_emulated_is_told(precision, has_it, has_gpu, told, 
     params = resolve.resolved(Params(env_id="PongNoFrameskip-v4", precision=precision))
     remark = resolve.precision_remark(params)
     assert (remark is not None and "--set precision=float32" in remark) == told
+
+
+@pytest.mark.parametrize(
+    ("driver", "visible", "found", "told"),
+    [
+        (True, ["0"], False, True),
+        (True, ["0"], True, False),
+        (True, [], False, False),  # the user hides it
+        (False, ["0"], False, False),
+    ],
+)
+def test_a_gpu_that_is_not_used_is_told(driver, visible, found, told, monkeypatch):
+    monkeypatch.setattr(resolve, "has_gpu_driver", lambda: driver)
+    monkeypatch.setattr(resolve, "visible_gpus", lambda: visible)
+    monkeypatch.setattr(resolve, "has_gpu", lambda: found)
+    remark = resolve.gpu_remark()
+    assert (remark is not None and "tensorflow[and-cuda]" in remark) == told
