@@ -48,6 +48,7 @@ from ppo.study.grid import (
     folder_name,
     logdir_faults,
     seed_faults,
+    settings_in,
 )
 from ppo.study.parallel import (
     Call,
@@ -85,7 +86,6 @@ class GameRun(Run):
 
 
 SETTINGS = attrgetter("params")
-SETTINGS_FILE = "settings.json"
 # What runs with the same settings in several games differ in.
 OF_A_GAME = ("env_id", "network", "seed")
 
@@ -138,19 +138,14 @@ def go_sb3(run: GameRun, steps: int, python: Path, call: Call) -> int:
         return call([str(part) for part in command], stdout=log, stderr=log)
 
 
-def with_copies(runs: Sequence[GameRun]) -> list[GameRun]:
-    """The runs with a copy of their params file, so that all begin with the same settings, also
-    if it is edited meanwhile.
-    """
-    copied = []
-    for run in runs:
-        if run.pfile:
-            path = run.folder.parent / SETTINGS_FILE
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, run.pfile.read_bytes())
-            run = replace(run, pfile=path)
-        copied.append(run)
-    return copied
+def with_copy(runs: Sequence[GameRun]) -> list[GameRun]:
+    """The runs, with one copy of their params file if they have any."""
+    if not (runs and (pfile := runs[0].pfile)):
+        return list(runs)
+    folder = runs[0].folder.parent
+    folder.mkdir(exist_ok=True)
+    copy = settings_in(folder, pfile)
+    return [replace(run, pfile=copy) for run in runs]
 
 
 def train(options: argparse.Namespace, runs: Sequence[GameRun], children: Children) -> list[str]:
@@ -272,8 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not options.sb3:
                 runs = alike(runs, SETTINGS)
             create(options.logdir)
-            runs = with_copies(runs)
-            failed = train(options, runs, children)
+            failed = train(options, with_copy(runs), children)
             if not children.stopped:
                 write(options)
     except ParamsError as error:

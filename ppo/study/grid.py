@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ppo.envs import catalog
-from ppo.files.folder import RunFolder
+from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, of_run
 from ppo.settings import Params
 
@@ -196,6 +196,15 @@ def create(logdir: Path) -> None:
         for path in filter(os.path.lexists, absent):
             path.rmdir()
         raise ParamsError([f"--logdir={str(logdir)!r} cannot be used: {_reason(error)}"]) from error
+
+
+def settings_in(folder: Path, pfile: Path) -> Path:
+    """A copy of a params file in a folder of runs, with which they all begin, also if the file is
+    edited meanwhile.
+    """
+    copy = folder / "settings.json"
+    write_whole(copy, pfile.read_bytes())
+    return copy
 
 
 def _variant(text: str) -> tuple[str, list[str]]:

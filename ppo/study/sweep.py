@@ -43,6 +43,7 @@ from ppo.study.grid import (
     logdir_faults,
     seed_faults,
     setting_faults,
+    settings_in,
     shown_faults,
     to_show,
     well_formed,
@@ -58,7 +59,6 @@ from ppo.study.parallel import (
     run_all,
 )
 
-SETTINGS = "settings.json"  # what all runs begin with, also if the given file is edited meanwhile
 STOPPED = "stopped; call the same command again to resume"
 
 
@@ -179,8 +179,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     workers, cores = _number(options.workers), _number(options.cores)
     if not pfile:
         return Plan(logdir, None, [], workers, shown)
-    shared = logdir / SETTINGS
-    write_whole(shared, pfile.read_bytes())
+    shared = settings_in(logdir, pfile)
     if options.cluster is None:
         return Plan(logdir, shared, runs, workers, shown)
     workers = workers if options.workers else len(runs)
