@@ -20,6 +20,7 @@ learning curves. docs/games.md says what the numbers mean.
 
 import argparse
 import itertools
+import json
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ from benchmarks import games_figure, games_markdown, games_page, games_store, ga
 from benchmarks.games_results import GAMES, env_of, read, read_run, run_folder, settings_folder
 from ppo import presets
 from ppo.envs import catalog
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.folder import write_whole
 from ppo.params import ParamsError, load, of_game
 from ppo.process.arguments import argument_parser
 from ppo.process.exit_codes import ExitCode
@@ -86,8 +87,9 @@ class GameRun(Run):
 
 
 SETTINGS = attrgetter("params")
-# What runs with the same settings in several games differ in.
-OF_A_GAME = ("env_id", "network", "seed")
+# What runs with the same settings in several games differ in; the network, too, follows from the
+# game where there is no params file.
+OF_A_GAME = ("env_id", "seed")
 
 
 def plan(options: argparse.Namespace) -> list[GameRun]:
@@ -200,32 +202,33 @@ def figure_faults(path: Path) -> list[str]:
 
 
 def run_faults(run: GameRun) -> list[str]:
-    """Why a run cannot begin, or go on in its folder, beside those that have begun there."""
+    """Why a run cannot begin, or go on in its folder."""
     try:
         params = run.params
     except ParamsError as error:
         return error.faults
     if params.stop_at_score is not None:
         return ["stop_at_score: the runs of a table have the same steps; set it to null"]
-    faults = begun_faults(run, params)
+    return begun_faults(run, params)
+
+
+def table_faults(run: GameRun) -> list[str]:
+    """Why the runs that have begun in the folder of these settings have other settings."""
+    faults = []
+    game = OF_A_GAME if run.pfile else (*OF_A_GAME, "network")
     for path in sorted(run.folder.parent.glob("*/params.json")):
-        if path.parent != run.folder:
-            faults += _unlike(replace(run, folder=path.parent), params)
+        try:
+            changed = changes(replace(run, folder=path.parent), run.params)
+        except ParamsError as error:
+            faults += [f"{path}: {fault}" for fault in error.faults]
+            continue
+        faults += [
+            f"{path.parent}, which would be in the same table, has another {key} than "
+            f"{json.dumps(value)}; remove it, use another --logdir, or rename the params file"
+            for key, value in changed.items()
+            if key not in game
+        ]
     return faults
-
-
-def _unlike(other: GameRun, params: Params) -> list[str]:
-    """Why a run of the same settings' folder has not the same settings."""
-    try:
-        changed = changes(other, params)
-    except ParamsError as error:
-        return [f"{RunFolder(other.folder).params}: {fault}" for fault in error.faults]
-    return [
-        f"{other.folder}, which would be in the same table, has another {key} than {value!r}; "
-        "remove it, use another --logdir, or rename the params file"
-        for key, value in changed.items()
-        if key not in OF_A_GAME
-    ]
 
 
 def write(options: argparse.Namespace) -> None:
@@ -260,6 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults = argument_faults(options)
             runs = [] if faults or options.only_table else plan(options)
             faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
+            faults = faults or list(itertools.chain(*map(table_faults, runs[:1])))
             if not options.sb3:
                 faults = faults or precision_faults(runs, SETTINGS)
             if faults:

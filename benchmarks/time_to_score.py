@@ -20,9 +20,11 @@ from typing import Any
 from ppo import presets
 from ppo.files.folder import RunFolder
 from ppo.process.device import default_threads
+from ppo.process.exit_codes import ExitCode
 from ppo.study import curves, sweep
 from ppo.study.command import Children
 from ppo.study.grid import grid, history_faults, setting_faults
+from ppo.study.parallel import fail
 
 
 def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:
@@ -70,13 +72,15 @@ def main() -> int:
     ]
     if faults := setting_faults(options.pfile, runs) or history_faults(options.pfile, runs):
         parser.error("\n".join(faults))
-    failed = sweep.sweep(runs, options.pfile, options.workers, Children())
+    children = Children()
+    failed = sweep.sweep(runs, options.pfile, options.workers, children)
+    if children.stopped:
+        return fail(ExitCode.STOPPED, sweep.STOPPED)
     for run in runs:
         if RunFolder(run.folder).progress.exists():
             line = {"seed": run.seed} | told(run.folder, options.perfect, options.score)
             print(json.dumps(line), flush=True)
-    print(*failed, sep="\n", end="", file=sys.stderr)
-    return 1 if failed else 0
+    return fail(ExitCode.FAILED, "\n".join(failed)) if failed else ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ppo import elsewhere, presets
 from ppo.described import default_of, form_of, type_and_range
-from ppo.settings import EARLIER, Params, inconsistencies
+from ppo.settings import EARLIER, Params, inconsistencies, kept_faults
 
 
 class ParamsError(ValueError):
@@ -37,7 +37,7 @@ def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check
     ParamsError with all faults at once.
     """
     values, faults = _read_file(Path(path))
-    return _checked(values, faults, overrides, checks)
+    return _checked(values, faults, overrides, [kept_faults, *checks])
 
 
 def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
@@ -50,7 +50,8 @@ def of_game(
     env_id: str, network: str, overrides: Sequence[str] = (), checks: Sequence[Check] = ()
 ) -> Params:
     """The defaults for a game and a network, as ``load`` of a file that names nothing else."""
-    return _checked({"env_id": env_id, "network": network}, [], overrides, checks)
+    values = {"env_id": env_id, "network": network}
+    return _checked(values, [], overrides, [kept_faults, *checks])
 
 
 def of_workers(settings: Params, count: int) -> Params:

@@ -365,8 +365,6 @@ def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
         faults += _floor_faults(params)
     if not bad & {"target_kl", "target_kl_if_improved"}:
         faults += _early_stop_faults(params)
-    if not bad & {"keep_checkpoints_from", "keep_checkpoints_to"}:
-        faults += _kept_faults(params)
     return faults
 
 
@@ -411,7 +409,12 @@ def _early_stop_faults(params: Params) -> list[str]:
     return []
 
 
-def _kept_faults(params: Params) -> list[str]:
+def kept_faults(params: Params, bad: frozenset[str]) -> list[str]:
+    """Why no checkpoint would be kept, of a run that asks for some. Runs that have begun may have
+    such settings.
+    """
+    if bad & {"keep_checkpoints_from", "keep_checkpoints_to"}:
+        return []
     first, last = params.keep_checkpoints_from, params.keep_checkpoints_to
     if last is None or (first is not None and first <= last):
         return []

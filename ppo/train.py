@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)  # again: another run may have begun there meanwhile
+        folder.origin.unlink(missing_ok=True)  # of a fork that ended before it had settings
         write_whole(folder.params, whole.to_json().encode())
         return Start()
 
@@ -98,8 +100,10 @@ def resume(
     def start(folder: RunFolder) -> Start:
         newest = _newest(folder)  # params.json may have been edited by hand
         if newest is None and (began_from := origin.read(folder)):
+            begins = _forked(began_from, whole, new_games)
+            origin.write(folder, replace(began_from, changes=begins.changes))
             write_whole(folder.params, whole.to_json().encode())
-            return _forked(began_from, whole, new_games)
+            return begins
         changed = _changes(newest.session.params, whole) if newest else changes
         return Start(newest, changed, new_games)
 

@@ -185,8 +185,9 @@ def test_forks_of_another_case_or_change_do_not_count(tmp_path):
     case = case_of(run)
     autopsy._check(begun(tmp_path / "a", case, run))
     autopsy._check(begun(tmp_path / "b", case, run, total_steps=9999))  # goes on to more or fewer
-    with pytest.raises(ParamsError, match="another adam_reset than True"):
+    with pytest.raises(ParamsError, match="another adam_reset than true"):
         autopsy._check(begun(tmp_path / "c", case, run, adam_reset=False))
+    autopsy._check(begun(tmp_path / "moved", case, tmp_path / "before" / "run"))
     elsewhere = replace(case, step=1600)
     with pytest.raises(ParamsError, match=r"was forked from .* at step 1,888, not from .* 1,600"):
         autopsy._check(begun(tmp_path / "d", elsewhere, run))

@@ -102,6 +102,15 @@ def test_a_fork_that_was_stopped_before_it_saved_anything_begins_again(run, tmp_
         with pytest.raises(SystemExit):
             train.fork(run, tmp_path / "killed", constant, step=768)
     assert not (tmp_path / "killed" / "checkpoints").exists()
+    (tmp_path / "killed" / "params.json").unlink()  # as if that had been written next
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "_begin", lambda _: sys.exit())
+        with pytest.raises(SystemExit):
+            train.fork(run, tmp_path / "killed", constant, step=768)
+    before = (tmp_path / "killed" / "params.json").read_text()
+    with pytest.raises(ParamsError):
+        train.resume(tmp_path / "killed", ["network=nature", "gamma=0.5"])
+    assert (tmp_path / "killed" / "params.json").read_text() == before
     train.resume(tmp_path / "killed")
     assert arrays(tmp_path / "killed") == arrays(tmp_path / "whole")
 

@@ -71,7 +71,8 @@ def test_runs_of_one_table_have_the_same_settings(tmp_path, monkeypatch, capsys)
     (run.folder / "params.json").write_text(run.params.to_json())
     other = [*arguments, "--games=Acrobot-v1", "--seeds=2"]
     assert games.main(other) == 0
-    assert json.loads((run.folder.parent / "settings.json").read_text())["gamma"] == 0.9
+    (copy,) = run.folder.parent.glob("settings-*.json")
+    assert json.loads(copy.read_text())["gamma"] == 0.9
     pfile.write_text('{"network": "mlp", "gamma": 0.8}')
     assert games.main(other) == 2
     said = capsys.readouterr().err

@@ -478,6 +478,31 @@ def test_a_guard_that_is_told_to_act_after_a_fall_takes_what_is_left_as_healthy(
     assert acts.trainer.rollbacks == 1
 
 
+def test_a_guard_that_was_off_knows_nothing_of_what_fell_meanwhile(keeper):
+    healthy = guard("warn")
+    show(healthy, *RISE)
+    for mode in ("off", "rollback"):
+        keeper.params = PARAMS.model_copy(update={"collapse_guard": healthy.mode})
+        saved = keeper.state(healthy.trainer, healthy, RunningMeans(), Due(), {})
+        later = guard(mode)
+        later.restore(checkpoint.decode(checkpoint.encode(saved)))
+        later.trainer = healthy.trainer
+        show(later, *[0.3] * 60)
+        healthy = later
+    assert healthy.trainer.rollbacks == 0
+
+
+def test_a_guard_that_acts_from_now_on_knows_how_good_the_policy_was(keeper):
+    warned = guard("warn")
+    show(warned, *RISE, 0.0)  # a single reading that is low
+    saved = keeper.state(warned.trainer, warned, RunningMeans(), Due(), {})
+    acts = guard("rollback")
+    acts.restore(checkpoint.decode(checkpoint.encode(saved)))
+    acts.trainer = warned.trainer
+    show(acts, *FALL)
+    assert acts.trainer.rollbacks == 1
+
+
 def test_the_policy_that_is_put_back_had_no_evidence_against_it_for_long():
     watcher = guard("rollback")
     show(watcher, *RISE, *[1.0] * 200)

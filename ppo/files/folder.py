@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOCK = ".lock"
+ORIGIN = "origin.json"
 
 # What files of this package are called until they are whole.
 PARTIAL = re.compile(r"\.ppo-.+\.partial(\.\w+)?")
@@ -57,7 +58,7 @@ class RunFolder:
     @property
     def origin(self) -> Path:
         """Of a fork: the run and the step that it began from, and what was changed."""
-        return self.path / "origin.json"
+        return self.path / ORIGIN
 
     @property
     def checkpoints(self) -> Path:
@@ -239,8 +240,10 @@ def _usable(logdir: Path) -> Iterator[None]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether a file is more than the lock or a partial file of a process that was killed."""
-    return path.name != LOCK and not PARTIAL.fullmatch(path.name)
+    """Whether a file is more than the lock, or what a process leaves that was killed before it had
+    written the settings.
+    """
+    return path.name not in (LOCK, ORIGIN) and not PARTIAL.fullmatch(path.name)
 
 
 def free_name(logdir: Path) -> Path:

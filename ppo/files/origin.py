@@ -18,8 +18,9 @@ class Origin:
     changes: dict[str, tuple[object, object]]
 
     def is_of(self, run: Path, step: int) -> bool:
-        """Whether it is this step of this run."""
-        return (self.run.resolve(), self.step) == (run.resolve(), step)
+        """Whether it is this step of this run, which may have been moved."""
+        moved = self.run.name == run.name and not RunFolder(self.run).params.exists()
+        return self.step == step and (moved or self.run.resolve() == run.resolve())
 
 
 def write(folder: RunFolder, origin: Origin) -> None:

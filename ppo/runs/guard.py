@@ -39,8 +39,8 @@ class Guard:
         if self.mode == "rollback" and not self.kept:
             # Of a run that has just begun there is nothing better; of a fork it is what was forked.
             self.kept[HEALTHY] = self.trainer.learner()
-            if self.watch.evidence:  # it fell while the guard only warned, and none is left
-                self.watch = Watch()
+            if self.told:  # it fell while the guard only warned: what is left counts as healthy
+                self.watch, self.told = Watch(), False
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:
@@ -73,9 +73,10 @@ class Guard:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
-        facts = checkpoint.session.guard
-        self.watch = Watch(facts.recent, facts.best, facts.low, facts.evidence)
-        self.quiet, self.told = facts.quiet, facts.told
+        facts, mode = checkpoint.session.guard, checkpoint.session.params.get("collapse_guard")
+        if mode != "off":  # else they are of long ago, as the policy may have fallen unseen
+            self.watch = Watch(facts.recent, facts.best, facts.low, facts.evidence)
+            self.quiet, self.told = facts.quiet, facts.told
         for state in (HEALTHY, CANDIDATE):
             learner = Learner(*(checkpoint.group(f"{state}_{part}") for part in Learner._fields))
             if learner.weights:

@@ -85,6 +85,7 @@ class Loop:
         self._report()
         if evaluating and not self.evaluator.due:
             self._save()
+            self.keeper.reached(None)
 
     def _report(self) -> None:
         """Evaluate and log, if due. An evaluation that is interrupted by a request to stop stays

@@ -25,7 +25,7 @@ from ppo.runs.verifier import Verifier
 from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer
 
-NOTHING_DONE = "stopped before anything was done; --resume begins it"
+NOTHING_DONE = "stopped before anything was done; --resume goes on"
 
 
 class Session:

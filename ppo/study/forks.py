@@ -62,6 +62,7 @@ class Plan:
             "total_steps": self.case.step + steps,
             "checkpoint_interval": steps,
             "seed": seed,
+            "workers": 1,
             "threads": max(1, default_threads() // self.workers),
         }
         settings = {**self.case.differing, **QUIET, **own, **change.settings}

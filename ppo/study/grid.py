@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 import re
 from collections import Counter
@@ -24,6 +25,8 @@ LONGEST_NAME = 255  # bytes; so many a file system allows
 SET_ELSEWHERE = {"seed": "--seeds", "threads": "--workers"}
 # What a sweep may change in existing runs; anything else would mix two experiments.
 CHANGED_BY_RESUME = ("total_steps", "checkpoint_interval", "checkpoints_kept", "video_interval")
+# What may differ in them without being told.
+UNSEEN = ("threads", "keep_checkpoints_from", "keep_checkpoints_to")
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def folder_name(label: str) -> str:
 
 
 def changes(run: Run, params: Params) -> dict[str, object]:
-    """The settings that differ from those that the run began with, threads aside, and what is left
-    open; none if it has not begun.
+    """The settings that differ from those that the run began with, but for what is left open, and
+    what changes nothing that a table shows; none if it has not begun.
     """
     path = RunFolder(run.folder).params
     if not path.exists():
@@ -85,7 +88,7 @@ def changes(run: Run, params: Params) -> dict[str, object]:
     return {
         key: value
         for key, value in params
-        if not params.leaves_open(key) and value != getattr(begun, key) and key != "threads"
+        if key not in UNSEEN and not params.leaves_open(key) and value != getattr(begun, key)
     }
 
 
@@ -137,14 +140,14 @@ def form_faults(
     faults = [f"{option} {fault}" for text in variants for fault in _variant_faults(text)]
     faults += itertools.chain(*map(_axis_faults, varied))
     names, settings = zip(*map(_variant, variants), strict=True) if variants else ((), ())
-    faults += [f"two variants are named {name!r}; rename one" for name in _twice(names)]
+    faults += [f"{option}: two are named {name!r}; rename one" for name in _twice(names)]
     axes = [_key(text) for text in varied]
     faults += [f"--vary {key}: is given twice; give all values at once" for key in _twice(axes)]
     for name, parts in zip(names, settings, strict=True):
         keys = [_key(part) for part in parts]
-        faults += [f"variant {name!r} sets {key} twice" for key in _twice(keys)]
+        faults += [f"{option} {name!r} sets {key} twice" for key in _twice(keys)]
         both = sorted({*keys} & {*axes})
-        faults += [f"variant {name!r} sets {key}, which --vary sets, too" for key in both]
+        faults += [f"{option} {name!r} sets {key}, which --vary sets, too" for key in both]
     return faults or _shared_folders(variants, varied)
 
 
@@ -199,11 +202,13 @@ def create(logdir: Path) -> None:
 
 
 def settings_in(folder: Path, pfile: Path) -> Path:
-    """A copy of a params file in a folder of runs, with which they all begin, also if the file is
-    edited meanwhile.
+    """A copy of a params file in a folder of runs, with which all runs of a call begin, also if the
+    file is edited meanwhile. Its name has a hash of its content, since another call in the same
+    folder may have another file.
     """
-    copy = folder / "settings.json"
-    write_whole(copy, pfile.read_bytes())
+    content = pfile.read_bytes()
+    copy = folder / f"settings-{hashlib.sha256(content).hexdigest()[:12]}.json"
+    write_whole(copy, content)
     return copy
 
 
@@ -235,7 +240,7 @@ def _axis_faults(text: str) -> list[str]:
 def _name_faults(name: str) -> list[str]:
     """Why a variant cannot have this name: its folder has it, too."""
     if not name.strip():
-        return ["it has no name; write NAME or NAME:KEY=VALUE,KEY=VALUE"]
+        return ["it has no name; write NAME:KEY=VALUE,KEY=VALUE"]
     if name in (".", "..", TABLE, FIGURE) or name.startswith("/") or not name.isprintable():
         return [f"{name!r} cannot be the name of its folder; choose another"]
     return []
@@ -278,7 +283,7 @@ def begun_faults(run: Run, params: Params) -> list[str]:
     except OSError as error:
         return [f"{run.folder} cannot be read ({_reason(error)})"]
     return [
-        f"{run.folder} holds a run with another {key} than {value!r}; remove it, or use "
+        f"{run.folder} holds a run with another {key} than {json.dumps(value)}; remove it, or use "
         "another --logdir"
         for key, value in changed.items()
         if key not in CHANGED_BY_RESUME

@@ -115,9 +115,9 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     said = f"Unchanged, {again} of {unchanged.forks} forks fall."
     if unchanged.held > unchanged.forks / 5:
         return f"{said} The fall depends on chance: fork earlier, or with more seeds."
-    least = unchanged.forks
-    if fisher(least, least, 0, least) >= SIGNIFICANT:
-        return f"{said} {least} forks of each are too few to tell a difference: give more seeds."
+    forks = unchanged.forks
+    if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
+        return f"{said} {forks} forks of each are too few to tell a difference: give more seeds."
     found = causes(outcomes)
     if found:
         lines = [

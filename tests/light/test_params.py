@@ -451,6 +451,7 @@ def test_checkpoints_that_would_not_be_kept_are_refused(tmp_path):
     assert "set both" in only_fault(tmp_path, json.dumps({"keep_checkpoints_to": 9}))
     both = {"keep_checkpoints_from": 9, "keep_checkpoints_to": 8}
     assert "swap them" in only_fault(tmp_path, json.dumps(both))
+    of_run(written(tmp_path, json.dumps(both)))  # a run that began before this was refused
     load(written(tmp_path, json.dumps(both | {"keep_checkpoints_to": 9})))
 
 
