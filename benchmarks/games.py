@@ -53,7 +53,6 @@ from ppo.study.grid import (
 )
 from ppo.study.parallel import (
     Call,
-    as_sets,
     begin_or_resume,
     call_with_log,
     fail,
@@ -123,9 +122,8 @@ def done(run: GameRun) -> bool:
 def go(run: GameRun, call: Call) -> int:
     """Start or resume a run, if it is not finished, then evaluate it; returns the exit code."""
     if not finished(run, run.params):
-        begin = [f"--pfile={run.pfile}" if run.pfile else f"--env={run.env_id}"]
-        begin += as_sets(run.overrides)
-        if code := call_with_log(run, begin_or_resume(run, begin, run.params), call):
+        source = f"--pfile={run.pfile}" if run.pfile else f"--env={run.env_id}"
+        if code := begin_or_resume(run, source, run.params, call):
             return code
     return call_with_log(run, ["--evaluate", str(GAMES), f"--seed={run.seed}"], call)
 
@@ -214,11 +212,11 @@ def run_faults(run: GameRun) -> list[str]:
 
 def table_faults(run: GameRun) -> list[str]:
     """Why the runs that have begun in the folder of these settings have other settings."""
-    faults = []
+    faults, params = [], run.params
     game = OF_A_GAME if run.pfile else (*OF_A_GAME, "network")
     for path in sorted(run.folder.parent.glob("*/params.json")):
         try:
-            changed = changes(replace(run, folder=path.parent), run.params)
+            changed = changes(replace(run, folder=path.parent), params)
         except ParamsError as error:
             faults += [f"{path}: {fault}" for fault in error.faults]
             continue

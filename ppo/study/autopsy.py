@@ -43,9 +43,7 @@ from ppo.study.grid import (
 from ppo.study.history import HistoryError
 from ppo.study.parallel import (
     Call,
-    as_sets,
     begin_or_resume,
-    call_with_log,
     fail,
     finished,
     run_all,
@@ -104,8 +102,8 @@ def _go(plan: Plan) -> ExitCode:
     )
 
     def go(run: Run, call: Call) -> int:
-        fork = [f"--fork={case.source}@{case.step}", *as_sets(run.overrides)]
-        return call_with_log(run, begin_or_resume(run, fork, plan.settings(run)), call)
+        fork = f"--fork={case.source}@{case.step}"
+        return begin_or_resume(run, fork, plan.settings(run), call)
 
     def done(run: Run) -> bool:
         return finished(run, plan.settings(run))

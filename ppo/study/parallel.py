@@ -58,17 +58,16 @@ def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
         return call([*RUN_ATARI, f"--logdir={run.folder}", *arguments], stdout=log, stderr=log)
 
 
-def begin_or_resume(run: Run, begin: Sequence[str], params: Params) -> list[str]:
-    """The arguments that begin a run or, if it has begun, resume it with what may change."""
-    if not RunFolder(run.folder).params.exists():
-        return list(begin)
-    sets = (f"{key}={json.dumps(value)}" for key, value in changes(run, params).items())
-    return ["--resume", *as_sets(sets)]
-
-
-def as_sets(overrides: Iterable[str]) -> list[str]:
-    """Overrides as the command's arguments."""
-    return [*itertools.chain(*(("--set", text) for text in overrides))]
+def begin_or_resume(run: Run, source: str, params: Params, call: Call) -> int:
+    """Begin a run with its overrides, from what the argument ``source`` names, or, if it has begun,
+    resume it with what may change; returns the command's exit code.
+    """
+    overrides: Iterable[str] = run.overrides
+    if RunFolder(run.folder).params.exists():
+        source = "--resume"
+        overrides = (f"{key}={json.dumps(value)}" for key, value in changes(run, params).items())
+    sets = itertools.chain(*(("--set", text) for text in overrides))
+    return call_with_log(run, [source, *sets], call)
 
 
 def finished(run: Run, params: Params) -> bool:

@@ -51,9 +51,7 @@ from ppo.study.grid import (
 from ppo.study.machines import Cluster, outlasting
 from ppo.study.parallel import (
     Call,
-    as_sets,
     begin_or_resume,
-    call_with_log,
     fail,
     finished,
     run_all,
@@ -87,8 +85,7 @@ def go(run: Run, pfile: Path, call: Call = subprocess.call) -> int:
     """Start the run, or resume it; returns the command's exit code. ``call`` is as
     ``subprocess.call``.
     """
-    begin = [f"--pfile={pfile}", *as_sets(run.overrides)]
-    return call_with_log(run, begin_or_resume(run, begin, load(pfile, run.overrides)), call)
+    return begin_or_resume(run, f"--pfile={pfile}", load(pfile, run.overrides), call)
 
 
 def sweep(runs: Sequence[Run], pfile: Path, workers: int, children: Children) -> list[str]:
