@@ -4,71 +4,110 @@ r"""Writes down what a preset reaches: its line in ``run_atari.py --describe-pre
         --logdir=runs/pong
     python -m benchmarks.measured pong --machine="two cores of an AMD EPYC" \
         --runs=runs/pong/2000000-steps_pong/Pong-1,runs/pong/2000000-steps_pong/Pong-2
+    python -m benchmarks.measured qbert --results=docs/games.jsonl
 
 Score, interval, steps, minutes, seeds, threads and precision are read from the runs, which must
 learn with the preset's settings, and have 30 games of the policy after their last step. Seed,
-threads, evaluations and videos are free.
+threads, evaluations and videos are free. ``--results`` takes, from a file of ``benchmarks.games``,
+every run of the preset, or of the default settings if the preset's are the same.
 """
 
 import argparse
 import datetime
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.games_results import GAMES, interval_of, seconds_of
+from benchmarks import games_store
+from benchmarks.games_results import GAMES, Result, interval_of, seconds_of
 from ppo import presets
+from ppo.envs import catalog
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import ParamsError, load, of_run
+from ppo.params import ParamsError, load, of_game, of_run
 from ppo.resolve import resolved
 from ppo.settings import Params, RunSettings
 
 # Seed, threads, and what a run shows and keeps of itself: not how it learns.
 FREE = {*RunSettings.model_fields} - {"collapse_guard"}
+DEFAULTS = "defaults"
 
 
-def measured(
-    preset: str, runs: Sequence[Path], policy: str, machine: str, date: str
-) -> presets.Measured:
-    """What the runs of a preset reached. Raises ParamsError with all faults."""
-    wanted = load(presets.find(preset))
-    free = FREE | ({"precision"} if wanted.precision == "auto" else set())
-    lines, minutes, settings, faults = [], [], [], []
-    for run in runs:
-        line, seconds = evaluations.last(RunFolder(run), policy, GAMES), seconds_of(run)
-        params = of_run(RunFolder(run).params)
-        settings.append(params)
-        faults += [f"{run}: {fault}" for fault in _differences(resolved(wanted), params, free)]
+class Run(NamedTuple):
+    """A finished run of a preset, and the scores of its last evaluation."""
+
+    seed: int
+    minutes: float
+    threads: int
+    precision: str
+    machine: str
+    date: str
+    scores: Sequence[float]
+
+
+def of_folders(
+    preset: str, folders: Sequence[Path], policy: str, machine: str, date: str
+) -> list[Run]:
+    """The runs in these folders. Raises ParamsError if one has other settings, or no evaluation."""
+    wanted, runs, faults = load(presets.find(preset)), [], []
+    for folder in folders:
+        line, seconds = evaluations.last(RunFolder(folder), policy, GAMES), seconds_of(folder)
+        params = of_run(RunFolder(folder).params)
+        faults += [f"{folder}: {fault}" for fault in _differences(wanted, params)]
         if line is None or seconds is None or line["step"] < wanted.whole_steps:
-            faults.append(f"{run}: it has no {GAMES} games, {policy}, after its last step")
-        else:
-            lines.append(line)
-            minutes.append(seconds / 60)
-    for key in ("threads", "precision"):
-        if len({getattr(params, key) for params in settings}) > 1:
-            faults.append(f"the runs differ in {key}; give runs that are alike")
+            faults.append(f"{folder}: it has no {GAMES} games, {policy}, after its last step")
+            continue
+        place = params.threads or 0, params.precision, machine, date
+        runs.append(Run(params.seed or 0, seconds / 60, *place, line["scores"]))
     if faults:
         raise ParamsError(faults)
-    scores = [line["scores"] for line in lines]
+    return runs
+
+
+def of_results(preset: str, results: Iterable[Result], policy: str) -> list[Run]:
+    """The runs among the results, in which ``benchmarks.games`` has one thread. Raises ParamsError
+    if there is none.
+    """
+    wanted = load(presets.find(preset))
+    labels = {preset} if _differences(wanted, _defaults(wanted)) else {preset, DEFAULTS}
+    found = [
+        Run(one.seed, one.minutes, 1, one.precision, one.machine, one.date, one.scores[policy])
+        for one in results
+        if one.settings in labels
+        and one.env_id == wanted.env_id
+        and one.total_steps == wanted.total_steps
+        and wanted.precision in ("auto", one.precision)
+    ]
+    if not found:
+        game = f"{wanted.env_id}, {wanted.total_steps:,} steps"
+        raise ParamsError([f"no run there is of {' or '.join(sorted(labels))} with {game}"])
+    return found
+
+
+def measured(preset: str, runs: Sequence[Run], policy: str) -> presets.Measured:
+    """What the runs of a preset reached. Raises ParamsError for runs that are not alike."""
+    for key in ("threads", "precision"):
+        if len({getattr(run, key) for run in runs}) > 1:
+            raise ParamsError([f"the runs differ in {key}; give runs that are alike"])
+    scores = [run.scores for run in runs]
     low, high = interval_of(scores)
     return presets.Measured(
         preset=preset,
-        seeds=[params.seed or 0 for params in settings],
-        steps=wanted.whole_steps,
+        seeds=[run.seed for run in runs],
+        steps=load(presets.find(preset)).whole_steps,
         games=GAMES,
         policy=policy,
         score=fmean(map(fmean, scores)),
         low=low,
         high=high,
-        minutes=fmean(minutes),
-        threads=settings[0].threads or 0,
-        precision=settings[0].precision,
-        machine=machine,
-        date=date,
+        minutes=fmean(run.minutes for run in runs),
+        threads=runs[0].threads,
+        precision=runs[0].precision,
+        machine=" and ".join(sorted({run.machine for run in runs})),
+        date=max(run.date for run in runs),
     )
 
 
@@ -83,11 +122,17 @@ def _as_json(line: presets.Measured) -> str:
     return json.dumps(line._asdict()) + "\n"
 
 
-def _differences(wanted: Params, params: Params, free: set[str]) -> list[str]:
-    begun: dict[str, Any] = dict(params)
+def _defaults(preset: Params) -> Params:
+    network = catalog.network_for(preset.env_id)
+    return of_game(preset.env_id, network, [f"total_steps={preset.total_steps}"])
+
+
+def _differences(preset: Params, params: Params) -> list[str]:
+    free = FREE | ({"precision"} if preset.precision == "auto" else set())
+    begun: dict[str, Any] = dict(resolved(params))
     return [
         f"{key} is {begun[key]!r}, in the preset {value!r}"
-        for key, value in wanted
+        for key, value in resolved(preset)
         if key not in free and begun[key] != value
     ]
 
@@ -98,20 +143,34 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("preset", choices=presets.names())
-    parser.add_argument("--runs", required=True, metavar="RUN,RUN")
-    parser.add_argument("--machine", required=True, help="as the list calls it")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--runs", metavar="RUN,RUN")
+    source.add_argument("--results", type=Path, metavar="FILE", help="of benchmarks.games")
+    parser.add_argument("--machine", help="of --runs, as the list calls it")
     parser.add_argument("--policy", default="sampled", choices=["sampled", "greedy"])
-    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="of the runs")
+    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="of --runs")
     options = parser.parse_args()
-    runs = [Path(run) for run in options.runs.split(",")]
+    if options.runs and not options.machine:
+        parser.error("--runs: say with --machine what they were made on")
     try:
-        line = measured(options.preset, runs, options.policy, options.machine, options.date)
+        line = measured(options.preset, runs_of(options), options.policy)
     except ParamsError as error:
         print(error, file=sys.stderr)
         return 2
     store(line)
     print(f"{line.preset}: {line.result}; {line.circumstances}")
     return 0
+
+
+def runs_of(options: argparse.Namespace) -> list[Run]:
+    """The runs that the arguments name. Raises ParamsError."""
+    preset, policy = options.preset, options.policy
+    if options.results:
+        if faults := games_store.faults(options.results):
+            raise ParamsError(faults)
+        return of_results(preset, games_store.load(options.results), policy)
+    folders = [Path(run) for run in options.runs.split(",")]
+    return of_folders(preset, folders, policy, options.machine, options.date)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import games, games_markdown, games_page, games_store, measured
 from benchmarks.games_results import CURVE_POINTS, curve_of, read
-from ppo import checkpoint, train
+from ppo import checkpoint, presets, train
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.study.curves import SCORE, TIME
@@ -324,7 +324,9 @@ def test_line_of_a_preset_is_read_from_its_runs_and_refused_for_others(tmp_path)
     run = tmp_path / "pong"
     shutil.copytree(ROOT / "pretrained" / "pong", run)
     (run / "measured.jsonl").rename(run / "evaluations.jsonl")
-    line = measured.measured("pong", [run], "sampled", "a machine", "2026-11-24")
+    place = "a machine", "2026-11-24"
+    runs = measured.of_folders("pong", [run], "sampled", *place)
+    line = measured.measured("pong", runs, "sampled")
     assert (line.seeds, line.threads, line.steps, line.games) == ([2], 2, 2_000_896, 30)
     assert "20.77 (95 percent interval 20.43 to 20.97)" in line.result  # its README
     assert "26.3 minutes" in line.result
@@ -332,14 +334,34 @@ def test_line_of_a_preset_is_read_from_its_runs_and_refused_for_others(tmp_path)
     settings = json.loads((run / "params.json").read_text())
     (run / "params.json").write_text(json.dumps(settings | {"gamma": 0.9}))
     with pytest.raises(ParamsError, match=r"gamma is 0\.9, in the preset 0\.99"):
-        measured.measured("pong", [run], "greedy", "a machine", "2026-11-24")
+        measured.of_folders("pong", [run], "greedy", *place)
 
     other = tmp_path / "other"
     shutil.copytree(run, other)
     (run / "params.json").write_text(json.dumps(settings | {"precision": "float32"}))
     (other / "params.json").write_text(json.dumps(settings | {"precision": "bfloat16"}))
+    runs = measured.of_folders("pong", [run, other], "sampled", *place)
     with pytest.raises(ParamsError, match="the runs differ in precision"):
-        measured.measured("pong", [run, other], "sampled", "a machine", "2026-11-24")
+        measured.measured("pong", runs, "sampled")
+
+
+def test_line_of_a_preset_has_every_run_that_is_noted():
+    noted = games_store.load(ROOT / "docs" / "games.jsonl")
+    lines = {line.preset: line for line in presets.measured()}
+    for preset in lines.keys() - {"pong"}:  # its runs had two threads
+        runs = measured.of_results(preset, noted, "sampled")
+        assert measured.measured(preset, runs, "sampled") == lines[preset]
+
+
+def test_runs_of_the_defaults_are_not_a_preset_s_with_other_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    settings = {"env_id": "QbertNoFrameskip-v4", "total_steps": 2_500_000}
+    (tmp_path / "qbert.json").write_text(json.dumps(settings))
+    (tmp_path / "calm.json").write_text(json.dumps(settings | {"clip_range": 0.1}))
+    noted = games_store.load(ROOT / "docs" / "games.jsonl")
+    assert measured.of_results("qbert", noted, "sampled")
+    with pytest.raises(ParamsError, match="no run there is of calm with QbertNoFrameskip-v4"):
+        measured.of_results("calm", noted, "sampled")
 
 
 def test_scores_are_shown_as_exactly_as_their_size_asks_for():
