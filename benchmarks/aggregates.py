@@ -16,7 +16,7 @@ PERCENTILES = (2.5, 97.5)  # of a 95 percent interval
 
 
 class Estimate(NamedTuple):
-    """A number and its 95 percent interval; None where no game has a second run."""
+    """A number and its 95 percent interval; None where a game has a single run."""
 
     value: float
     interval: tuple[float, float] | None
@@ -49,11 +49,11 @@ AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def aggregates(games: Sequence[Sequence[float]]) -> dict[str, Estimate]:
     """Each aggregate of the scores of each game's runs, with its stratified bootstrap interval: the
-    runs of each game are resampled, the games stay."""
+    runs of each game are resampled, the games stay. A game's single run does not vary."""
     rng = np.random.default_rng(0)
     scores = _matrix([np.array(runs, float) for runs in games])
     resampled = _matrix([rng.choice(runs, (RESAMPLES, len(runs))) for runs in games])
-    varied = any(len(runs) > 1 for runs in games)
+    varied = all(len(runs) > 1 for runs in games)
     return {
         name: Estimate(float(of(scores)), _interval(of(resampled)) if varied else None)
         for name, of in AGGREGATES.items()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from benchmarks.aggregates import AGGREGATES, Estimate
-from benchmarks.games_table import Row, Score, Table
+from benchmarks.games_table import Over, Row, Score, Table
 from ppo.play.games import POLICIES
 
 
@@ -29,9 +29,16 @@ def _overview(found: Sequence[Table]) -> str:
     ]
     for table in found:
         runs = sum(len(row.seeds) for row in table.rows)
-        numbers = [_estimate(table.over["sampled"].get(name)) for name in AGGREGATES]
+        numbers = [_estimate(table.over.estimates["sampled"].get(name)) for name in AGGREGATES]
         total_steps, settings, precision = table.kind
-        cells = [settings, precision, f"{total_steps:,}", str(table.counted), str(runs), *numbers]
+        cells = [
+            settings,
+            precision,
+            f"{total_steps:,}",
+            str(len(table.over.games)),
+            str(runs),
+            *numbers,
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     head = (
         "Human-normalised scores of the sampled policy over the games of each kind of settings; "
@@ -83,19 +90,25 @@ def _section(table: Table) -> str:
             score = row.scores[policy]
             cells += [_between(score), _plain(score.human_normalized)]
         lines.append(f"| {' | '.join([*cells, f'{row.minutes:.1f}'])} |")
-    if table.counted:
-        games = f"{table.counted} game{'s' * (table.counted > 1)}"
-        lines += ["", f"| of {games}, human-normalised | sampled | greedy |"]
-        lines.append("| --- | --- | --- |")
-        for name in AGGREGATES:
-            numbers = [_estimate(table.over[policy][name]) for policy in POLICIES["both"]]
-            lines.append(f"| {name} | {' | '.join(numbers)} |")
-        if None not in table.predicted.values():
-            numbers = [_plain(table.predicted[policy]) for policy in POLICIES["both"]]
-            lines.append(f"| median of 57 games, predicted | {' | '.join(numbers)} |")
+    if count := len(table.over.games):
+        lines += ["", *_aggregates(table.over, f"{count} game{'s' * (count > 1)}")]
+    if None not in table.predicted.values():
+        numbers = [_plain(table.predicted[policy]) for policy in POLICIES["both"]]
+        lines.append(f"| median of 57 games, predicted | {' | '.join(numbers)} |")
+    if table.repeated:
+        games = f"the {len(table.repeated.games)} games with several seeds"
+        lines += ["", *_aggregates(table.repeated, games)]
     if table.machines:
         lines += ["", "Made on, with game and seed:", "", *(f"- {line}" for line in table.machines)]
     return "\n".join(lines)
+
+
+def _aggregates(over: Over, games: str) -> list[str]:
+    lines = [f"| of {games}, human-normalised | sampled | greedy |", "| --- | --- | --- |"]
+    for name in AGGREGATES:
+        numbers = [_estimate(over.estimates[policy][name]) for policy in POLICIES["both"]]
+        lines.append(f"| {name} | {' | '.join(numbers)} |")
+    return lines
 
 
 def _between(score: Score) -> str:

@@ -37,17 +37,26 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Over:
+    """The aggregates of some games, by policy."""
+
+    games: list[str]
+    estimates: dict[str, dict[str, Estimate]]
+
+
+@dataclass(frozen=True)
 class Table:
     """All games of the same settings and precision; ``over`` has the aggregates of those that have
-    published scores of a human, ``predicted`` the median over 57 games, None if one of the five
-    games is missing that tell it; both by policy.
+    published scores of a human, ``repeated`` of those among them that have several runs, where
+    others have one; ``predicted`` the median over 57 games, None if one of the five games is
+    missing that tell it; by policy.
     """
 
     kind: Kind
     rows: list[Row]
-    over: dict[str, dict[str, Estimate]]
+    over: Over
+    repeated: Over | None
     predicted: dict[str, float | None]
-    counted: int
     machines: list[str]
 
 
@@ -63,7 +72,7 @@ def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
         "tables": [
             table.kind._asdict()
             | {key: value for key, value in dataclasses.asdict(table).items() if key != "kind"}
-            | {"over": {p: _named(numbers) for p, numbers in table.over.items()}}
+            | {key: _named(getattr(table, key)) for key in ("over", "repeated")}
             for table in found
         ],
         "runs": [dataclasses.asdict(dataclasses.replace(run, curve=())) for run in results],
@@ -71,23 +80,45 @@ def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def _named(numbers: dict[str, Estimate]) -> dict[str, dict[str, Any]]:
-    return {name: estimate._asdict() for name, estimate in numbers.items()}
+def _named(over: Over | None) -> dict[str, Any] | None:
+    if over is None:
+        return None
+    by_policy = {
+        policy: {name: estimate._asdict() for name, estimate in numbers.items()}
+        for policy, numbers in over.estimates.items()
+    }
+    return {"games": over.games, "estimates": by_policy}
 
 
 def _table(kind: Kind, runs: Sequence[Result]) -> Table:
     games = groupby(sorted(runs, key=lambda run: (run.game, run.seed)), lambda run: run.game)
     by_game = {game: list(of_game) for game, of_game in games}
-    over: dict[str, dict[str, Estimate]] = {}
-    predicted: dict[str, float | None] = {}
-    counted = 0
-    for policy in POLICIES["both"]:
-        normalized = {game: _of_human(of_game, policy) for game, of_game in by_game.items()}
-        scores = {game: of_game for game, of_game in normalized.items() if of_game}
-        over[policy], counted = aggregates([*scores.values()]) if scores else {}, len(scores)
-        predicted[policy] = predicted_median(_by_rom(by_game, scores))
+    scores: dict[str, dict[str, list[float]]] = {
+        policy: _of_humans(by_game, policy) for policy in POLICIES["both"]
+    }
+    known = [*scores["sampled"]]
+    several = [game for game in known if len(by_game[game]) > 1]
+    repeated = _over(several, scores) if 1 < len(several) < len(known) else None
+    predicted: dict[str, float | None] = {
+        policy: predicted_median(_by_rom(by_game, of_policy))
+        for policy, of_policy in scores.items()
+    }
     rows = [_row(*item) for item in by_game.items()]
-    return Table(kind, rows, over, predicted, counted, _machines(runs))
+    return Table(kind, rows, _over(known, scores), repeated, predicted, _machines(runs))
+
+
+def _over(games: list[str], scores: Mapping[str, Mapping[str, list[float]]]) -> Over:
+    estimates = {
+        policy: aggregates([of_policy[game] for game in games]) if games else {}
+        for policy, of_policy in scores.items()
+    }
+    return Over(games, estimates)
+
+
+def _of_humans(by_game: Mapping[str, Sequence[Result]], policy: str) -> dict[str, list[float]]:
+    """The human-normalised mean of each run of the games that have such scores."""
+    normalized = {game: _of_human(of_game, policy) for game, of_game in by_game.items()}
+    return {game: of_game for game, of_game in normalized.items() if of_game}
 
 
 def _by_rom(

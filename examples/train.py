@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from ppo import checkpoint, model, params, train
+from ppo import checkpoint, params, policy, train
 
 pfile, logdir, *overrides = sys.argv[1:]
 train.run(params.load(pfile, overrides), logdir)
@@ -22,8 +21,6 @@ print(f"step {entry['step']}: score {entry['rollout/ep_rew_mean'] or 'of no whol
 settings = params.load(Path(logdir, "params.json"))  # with what was left open
 weights = checkpoint.load_weights(logdir)
 shape = (settings.screen_size, settings.screen_size, settings.frame_stack)
-actions = weights[-1].size  # the biases of the policy's head
-network = model.of_settings(shape, actions, settings)
-network.set_weights(weights)
-logits, values = network(np.zeros((1, *shape), np.uint8))
-print("probabilities of the actions on a black screen:", tf.nn.softmax(logits)[0].numpy().round(3))
+agent = policy.of_weights(shape, settings, weights)
+probabilities, values = agent.outlook(np.zeros((1, *shape), np.uint8))
+print("probabilities of the actions on a black screen:", probabilities[0].round(3))

@@ -132,7 +132,8 @@ def test_table_of_two_games_by_hand(tmp_path):
         "| Breakout | 1 | 30.5 (30.5 to 30.5) | 1.00 | 1.7 (1.7 to 1.7) | 0.00 | 0.5 |\n"
         "| Pong | 1, 2 | -3.0 (-20.7 to 14.6) | 0.50 | -20.7 (-20.7 to -20.7) | 0.00 | 1.5 |\n"
     ) in text
-    assert "| mean | 0.75 (0.50 to 1.00) | 0.00 (0.00 to 0.00) |" in text
+    # Breakout has a single run, so that nothing is known of how far another would be.
+    assert "| mean | 0.75 | 0.00 |" in text and "several seeds" not in text
     assert "| Stable-Baselines3 | float32 | 2,000 | 1 | 1 | 1.00 | 1.00 | 1.00 |" in text
     assert "### defaults, bfloat16, 2,000 steps" in text
     unfinished = [
@@ -145,8 +146,25 @@ def test_table_of_two_games_by_hand(tmp_path):
     content = json.loads((tmp_path / "games.json").read_text())
     kinds = [(table["settings"], table["precision"]) for table in content["tables"]]
     ours = content["tables"][kinds.index(("defaults", "float32"))]
-    assert ours["over"]["sampled"]["median"] == {"value": 0.75, "interval": [0.5, 1.0]}
+    assert ours["over"]["games"] == ["Breakout", "Pong"]
+    assert ours["over"]["estimates"]["sampled"]["median"] == {"value": 0.75, "interval": None}
     assert len(content["runs"]) == 5
+
+
+def test_games_with_several_runs_have_intervals_of_their_own(tmp_path):
+    runs = tmp_path / "2000-steps_defaults"
+    fabricate(runs / "Pong-1", 60, 14.6, -20.7)
+    fabricate(runs / "Pong-2", 60, -20.7, -20.7)
+    fabricate(runs / "Breakout-1", 60, 30.5, 1.7)
+    fabricate(runs / "Breakout-2", 60, 30.5, 1.7)
+    fabricate(runs / "Qbert-1", 60, 163.9, 163.9)
+    assert games.main(["--only-table", f"--logdir={tmp_path}"]) == 0
+    text = (tmp_path / "games.md").read_text()
+    of_all, of_several = text.split("| of the 2 games with several seeds, human-normalised |")
+    assert "| mean | 0.50 | 0.00 |" in of_all
+    assert "| mean | 0.75 (0.50 to 1.00) | 0.00 (0.00 to 0.00) |" in of_several
+    (table,) = json.loads((tmp_path / "games.json").read_text())["tables"]
+    assert table["repeated"]["games"] == ["Breakout", "Pong"]
 
 
 def test_games_that_several_kinds_of_settings_have_stand_side_by_side(tmp_path):

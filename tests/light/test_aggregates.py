@@ -38,8 +38,9 @@ def test_an_interval_is_that_of_all_resamples_of_the_runs():
     assert (low, high) == (2, 3)
 
 
-def test_without_a_second_run_there_is_no_interval():
-    assert {found.interval for found in aggregates([[1.0], [2.0]]).values()} == {None}
+def test_where_a_game_has_no_second_run_there_is_no_interval():
+    for games in [[1.0], [2.0]], [[1.0], [2.0, 3.0]]:
+        assert {found.interval for found in aggregates(games).values()} == {None}
 
 
 def test_interval_of_runs_has_the_variation_between_runs_and_between_their_games():
