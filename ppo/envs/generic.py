@@ -1,5 +1,7 @@
 """Vectors of any Gymnasium environment outside Atari. A step is a frame."""
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -17,6 +19,7 @@ class GenericEnvs:
             num_envs,
             max_episode_steps=_limit(rules),
             vectorization_mode="sync",
+            wrappers=[_Bare],
             vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
         )
         self.num_actions = int(self.env.single_action_space.n)  # type: ignore[attr-defined]
@@ -72,6 +75,22 @@ class GenericEnvs:
             "frame_number": self.frames.copy(),
             "episode_frame_number": episode_frames,
         }
+
+
+class _Bare(gymnasium.Wrapper):
+    """An environment without its ``info``, which a vector would have to merge with the others', and
+    with observations of their own, which it does not change afterwards.
+    """
+
+    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict]:
+        """Reset the environment."""
+        observation, _ = self.env.reset(**arguments)
+        return np.array(observation), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict]:
+        """Make a step."""
+        observation, *outcome, _ = self.env.step(action)
+        return np.array(observation), *outcome, {}
 
 
 def rendering(rules: Rules) -> gymnasium.Env:

@@ -136,8 +136,8 @@ class Log:
         self._csv.sync()
 
     def sizes(self) -> dict[str, int]:
-        """The files' current sizes, for ``cut``."""
-        return {path.name: path.stat().st_size for path in self._all}
+        """The current sizes of the files that are still there, for ``cut``."""
+        return {path.name: path.stat().st_size for path in self._all if path.exists()}
 
     def close(self) -> None:
         """Close the files."""

@@ -1,0 +1,60 @@
+"""Environments outside Atari: what they return may be anything that Gymnasium allows."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from ppo.envs.generic import GenericEnvs
+from tests.rules import rules_for
+
+LENGTH = 3  # steps of an episode
+
+
+class Counting(gymnasium.Env):
+    """Shows the number of its step in one array, which it uses again, and tells what it likes."""
+
+    observation_space = gymnasium.spaces.Box(0, 9, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self):
+        self.shown, self.steps = np.zeros(2, np.float32), 0
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._observation(), {"winner": None, "legal": np.arange(2)}
+
+    def step(self, action):
+        self.steps += 1
+        winner = int(action) if self.steps == LENGTH else None
+        told = {"winner": winner, "legal": np.arange(self.steps)}
+        return self._observation(), 1.0, self.steps == LENGTH, False, told
+
+    def _observation(self):
+        self.shown[:] = self.steps
+        return self.shown
+
+
+@pytest.fixture
+def envs():
+    gymnasium.register("Counting-v0", entry_point=Counting, disable_env_checker=True)
+    vector = GenericEnvs(rules_for("Counting-v0"), num_envs=2)
+    vector.reset(np.ones(2, bool), None)
+    yield vector
+    vector.close()
+    del gymnasium.registry["Counting-v0"]
+
+
+def test_what_envs_tell_beside_their_observations_stops_no_run(envs):
+    for _ in range(2 * LENGTH):
+        envs.send(np.array([0, 1]))
+        *_, info = envs.receive()
+    assert "winner" not in info and info["frame_number"].tolist() == [2 * LENGTH] * 2
+
+
+def test_last_observation_is_kept_of_an_env_that_uses_its_array_again(envs):
+    for _ in range(LENGTH):
+        envs.send(np.array([0, 0]))
+        observations, *_, info = envs.receive()
+    assert [final.tolist() for final in info["final_obs"]] == [[LENGTH, LENGTH]] * 2
+    assert observations.tolist() == [[0, 0]] * 2
