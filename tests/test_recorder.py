@@ -49,7 +49,7 @@ def warnings() -> list[str]:
 
 @pytest.fixture
 def recorder(warnings: list[str]) -> Iterator[Recorder]:
-    recorder = Recorder(warnings.append)
+    recorder = Recorder(warnings.append, stop=lambda: False)
     yield recorder
     recorder.close(abandon=True)
 
@@ -115,6 +115,15 @@ def test_any_trouble_is_a_warning(
     recorder.record(replay, path)
     recorder.close(abandon=False)
     assert len(warnings) == 1 and files(tmp_path) == []
+
+
+def test_a_stop_that_ends_the_encoder_too_is_no_trouble(
+    warnings: list[str], wrong: Replay, tmp_path: Path
+):
+    stopping = Recorder(warnings.append, stop=lambda: True)
+    stopping.record(wrong, tmp_path / "game.mp4")
+    stopping.close(abandon=False)
+    assert warnings == [] and files(tmp_path) == []
 
 
 def test_giving_up_is_quick_and_leaves_no_file_and_no_warning(

@@ -89,8 +89,8 @@ class _Bare(gymnasium.Wrapper):
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict]:
         """Make a step."""
-        observation, *outcome, _ = self.env.step(action)
-        return np.array(observation), *outcome, {}
+        observation, reward, terminated, truncated, _ = self.env.step(action)
+        return np.array(observation), reward, terminated, truncated, {}
 
 
 def rendering(rules: Rules) -> gymnasium.Env:

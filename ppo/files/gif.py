@@ -1,12 +1,10 @@
 """GIFs of a video, for where no video can be shown: a small one, and one for a page."""
 
-import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-import imageio_ffmpeg
-
+from ppo.files import ffmpeg
+from ppo.files.ffmpeg import FfmpegError
 from ppo.files.folder import write_whole
 from ppo.files.video import VideoError
 
@@ -50,17 +48,12 @@ def _encoded(
     limit: list[str] | None = None,
     abandoned: Callable[[], bool] = lambda: False,
 ) -> bytes:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-threads", "1"]
-    command += [*part, "-i", str(video.absolute()), "-filter_complex", look]
-    command += [*(limit or []), "-f", "gif", "-"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
-        gif = None
-        while gif is None:
-            if abandoned():
-                encoder.kill()
-            with suppress(subprocess.TimeoutExpired):
-                gif, errors = encoder.communicate(timeout=0.1)
-    if encoder.returncode or not gif:
-        reason = (errors.decode(errors="replace").strip() or "the encoder failed").splitlines()[-1]
-        raise VideoError(f"no GIF of {video.name} could be made: {reason}")
+    arguments = ["-threads", "1", *part, "-i", str(video.absolute()), "-filter_complex", look]
+    arguments += [*(limit or []), "-f", "gif", "pipe:1"]
+    try:
+        gif = ffmpeg.output(arguments, abandoned)
+    except (OSError, FfmpegError) as error:
+        raise VideoError(f"no GIF of {video.name} could be made: {error}") from error
+    if not gif:
+        raise VideoError(f"no GIF of {video.name} could be made: it has no picture")
     return gif

@@ -37,10 +37,12 @@ class Made:
 
 class Recorder:
     """Makes one video after another in its own thread; emulator and ffmpeg run outside Python's
-    global lock. Only the first failure gives a warning."""
+    global lock. Only the first failure gives a warning, and none does once ``stop`` returns True:
+    what ends the run may have ended ffmpeg, too.
+    """
 
-    def __init__(self, warn: Callable[[str], None]):
-        self._warn = warn
+    def __init__(self, warn: Callable[[str], None], stop: Callable[[], bool]):
+        self._warn, self._stop = warn, stop
         self._warned = False
         self._abandoned = threading.Event()
         self._videos: list[Future] = []
@@ -75,7 +77,7 @@ class Recorder:
             video.write(path, self._pictures(replay), rate, title=title(replay))
             self._made.put(Made(replay, path, gif.small(path, self._abandoned.is_set)))
         except Exception as error:  # nobody reads this thread's result
-            if not (self._warned or self._abandoned.is_set()):
+            if not (self._warned or self._abandoned.is_set() or self._stop()):
                 self._warned = True
                 self._warn(f"no video: {error}. Training continues; replays are kept")
 

@@ -144,7 +144,7 @@ class Session:
 
     def _train(self) -> bool:
         """Returns whether the run was completed."""
-        log, recorder = self._open_log(), Recorder(self.display.say)
+        log, recorder = self._open_log(), Recorder(self.display.say, self.stop)
         videographer = self._videographer(recorder)
         videographer.due = self.facts.due.video
         pictured = self._pictured()
@@ -166,7 +166,7 @@ class Session:
 
     def _finish_videos(self) -> None:
         """Make the videos that a stop of the finished run left out."""
-        recorder = Recorder(self.display.say)
+        recorder = Recorder(self.display.say, self.stop)
         videographer = self._videographer(recorder)
         try:
             videographer.record_missing(self.display.say, self.trainer.step)

@@ -10,7 +10,7 @@ from ppo.files.video import VideoError
 
 
 def movie(path: Path, frames: Iterator[np.ndarray]) -> Path:
-    video.write(path, frames, 60, scale=1)
+    video.write(path, frames, 60)
     return path
 
 

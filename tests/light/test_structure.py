@@ -32,7 +32,7 @@ RANKS = (
 )
 WINGS = {
     "process": ("exit_codes keys arrays device streams cluster arguments", "signals"),
-    "files": ("folder npz scalars", "events hparams evaluations video origin", "log gif"),
+    "files": ("folder npz scalars ffmpeg", "events hparams evaluations video origin", "log gif"),
     "envs": (
         "roms human",
         "episode",

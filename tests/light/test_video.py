@@ -1,3 +1,4 @@
+import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,11 @@ def numbered(count: int) -> Iterator[np.ndarray]:
         bits = [(number >> column) & 1 for column in range(WIDTH)]
         picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         picture[:, np.array(bits, bool)] = 255
-        yield picture
+        yield enlarged(picture)
+
+
+def enlarged(picture: np.ndarray) -> np.ndarray:
+    return np.kron(picture, np.ones((SCALE, SCALE, 1), np.uint8))
 
 
 def decoded(path: Path) -> tuple[dict, list[np.ndarray]]:
@@ -46,7 +51,7 @@ def encoder(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 61, 300])
 def test_the_video_holds_exactly_the_pictures_sent_in_their_order(tmp_path: Path, count: int):
-    assert write(tmp_path / "game.mp4", numbered(count), 60, SCALE) == count
+    assert write(tmp_path / "game.mp4", numbered(count), 60) == count
     _, pictures = decoded(tmp_path / "game.mp4")
     assert [number_of(picture) for picture in pictures] == list(range(count))
     assert files(tmp_path) == ["game.mp4"]
@@ -56,13 +61,13 @@ def test_the_video_holds_exactly_the_pictures_sent_in_their_order(tmp_path: Path
 def test_a_relative_path_may_have_any_name(tmp_path: Path, monkeypatch, folder: str):
     monkeypatch.chdir(tmp_path)
     Path(folder).mkdir()
-    assert write(Path(folder) / "game.mp4", numbered(9), 60, SCALE) == 9
+    assert write(Path(folder) / "game.mp4", numbered(9), 60) == 9
     assert files(Path(folder)) == ["game.mp4"]
 
 
 @pytest.mark.parametrize("rate", [60, 15])
 def test_the_video_is_what_browsers_play_at_its_true_speed(tmp_path: Path, rate: int):
-    write(tmp_path / "game.mp4", numbered(2 * rate), rate, SCALE)
+    write(tmp_path / "game.mp4", numbered(2 * rate), rate)
     meta, pictures = decoded(tmp_path / "game.mp4")
     assert meta["codec"] == "h264"
     assert meta["pix_fmt"].startswith("yuv420p(")
@@ -75,9 +80,9 @@ def test_the_video_is_what_browsers_play_at_its_true_speed(tmp_path: Path, rate:
 def test_each_pixel_is_a_sharp_square(tmp_path: Path):
     rows, columns = np.indices((HEIGHT, WIDTH))
     board = np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[..., np.newaxis], 3, axis=2)
-    write(tmp_path / "game.mp4", [board] * 5, 60, SCALE)
+    write(tmp_path / "game.mp4", [enlarged(board)] * 5, 60)
     _, pictures = decoded(tmp_path / "game.mp4")
-    squares = np.kron(board, np.ones((SCALE, SCALE, 1), np.uint8))
+    squares = enlarged(board)
     for picture in pictures:
         # Anything but the nearest pixel would leave greys between the squares.
         assert np.abs(picture.astype(int) - squares).max() < 60
@@ -85,7 +90,7 @@ def test_each_pixel_is_a_sharp_square(tmp_path: Path):
 
 @pytest.mark.parametrize("color", [(200, 72, 72), (0, 0, 0), (255, 255, 255), (50, 50, 200)])
 def test_colors_are_red_green_blue(tmp_path: Path, color: tuple[int, int, int]):
-    write(tmp_path / "game.mp4", [np.full((HEIGHT, WIDTH, 3), color, np.uint8)] * 3, 60, SCALE)
+    write(tmp_path / "game.mp4", [np.full((20, 16, 3), color, np.uint8)] * 3, 60)
     for picture in decoded(tmp_path / "game.mp4")[1]:
         assert np.abs(picture.mean(axis=(0, 1)) - color).max() < 6
 
@@ -101,7 +106,7 @@ def test_pictures_are_taken_one_at_a_time_and_not_kept(tmp_path: Path):
             yield picture
             most = max(most, sum(ref() is not None for ref in yielded))
 
-    assert write(tmp_path / "game.mp4", watched(), 60, SCALE) == 200
+    assert write(tmp_path / "game.mp4", watched(), 60) == 200
     assert most <= 2
 
 
@@ -115,7 +120,7 @@ def test_the_file_has_its_name_only_when_it_is_complete(tmp_path: Path):
             assert all(name.startswith(".") for name in files(tmp_path))
             yield picture
 
-    write(path, watched(), 60, SCALE)
+    write(path, watched(), 60)
     assert files(tmp_path) == ["game.mp4"]
 
 
@@ -136,33 +141,50 @@ def test_a_failing_encoder_is_one_line_of_error_and_no_file(
     (tmp_path / "videos").mkdir()
     encoder(tmp_path, monkeypatch, script)
     with pytest.raises(VideoError) as caught:
-        write(tmp_path / "videos" / "game.mp4", numbered(count), 60, SCALE)
+        write(tmp_path / "videos" / "game.mp4", numbered(count), 60)
     assert files(tmp_path / "videos") == []
     assert str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_reason_of_a_failure_is_the_encoder_s_own(tmp_path: Path, monkeypatch, capfd):
+    encoder(tmp_path, monkeypatch, "cat >/dev/null; echo No space left >&2; exit 1")
+    with pytest.raises(VideoError, match=r"^game\.mp4 could not be made: No space left$"):
+        write(tmp_path / "game.mp4", numbered(9), 60)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_ctrl_c_of_the_terminal_does_not_reach_the_encoder(tmp_path: Path, monkeypatch):
+    encoder(
+        tmp_path,
+        monkeypatch,
+        'ps -o sid= -p $$ > SEEN; FFMPEG "$@"'.replace("SEEN", f"{tmp_path}/seen"),
+    )
+    write(tmp_path / "game.mp4", numbered(3), 60)
+    assert int((tmp_path / "seen").read_text()) != os.getsid(0)
 
 
 def test_a_video_short_of_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     encoder(tmp_path, monkeypatch, 'FFMPEG "${@:1:$#-1}" -frames:v 7 "${@: -1}"')
     with pytest.raises(VideoError, match="wrote 7 of 9 frames"):
-        write(tmp_path / "game.mp4", numbered(9), 60, SCALE)
+        write(tmp_path / "game.mp4", numbered(9), 60)
 
 
 def test_no_encoder_at_all_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nothing"))
     with pytest.raises(VideoError, match=r"^game\.mp4 could not be made: "):
-        write(tmp_path / "game.mp4", numbered(3), 60, SCALE)
+        write(tmp_path / "game.mp4", numbered(3), 60)
     assert files(tmp_path) == []
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path):
     with pytest.raises(VideoError, match=r"^game\.mp4 could not be made: "):
-        write(tmp_path / "nowhere" / "game.mp4", numbered(3), 60, SCALE)
+        write(tmp_path / "nowhere" / "game.mp4", numbered(3), 60)
     assert files(tmp_path) == []
 
 
 def test_no_picture_makes_no_video(tmp_path: Path):
     with pytest.raises(VideoError, match="no frame"):
-        write(tmp_path / "game.mp4", [], 60, SCALE)
+        write(tmp_path / "game.mp4", [], 60)
     assert files(tmp_path) == []
 
 
@@ -175,16 +197,16 @@ def test_pictures_that_break_off_leave_no_file_and_tell_their_own_error(
         raise stop
 
     with pytest.raises(stop):
-        write(tmp_path / "game.mp4", broken(), 60, SCALE)
+        write(tmp_path / "game.mp4", broken(), 60)
     assert files(tmp_path) == []
 
 
 def test_an_older_video_stays_if_the_new_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "videos" / "game.mp4"
     path.parent.mkdir()
-    write(path, numbered(5), 60, SCALE)
+    write(path, numbered(5), 60)
     before = path.read_bytes()
     encoder(tmp_path, monkeypatch, "head -c 100 >/dev/null; exit 1")
     with pytest.raises(VideoError):
-        write(path, numbered(50), 60, SCALE)
+        write(path, numbered(50), 60)
     assert path.read_bytes() == before and files(path.parent) == ["game.mp4"]
