@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from ppo.model import cuts, in_two
+from ppo.process.device import has_gpu
 
 
 class Inputs:
@@ -19,14 +20,19 @@ class Inputs:
         """
         self._prepare, self.network = in_two(network)
         self._batch_size, self._part, self._shards = batch_size, part, shards
-        # Kept, since new memory of this size costs more than what is written into it.
-        self._kept = self._prepare and tf.nest.map_structure(self._room, self._prepare.output)
+        # Kept on a CPU, where new memory of this size costs more than what is written into it. On a
+        # GPU bytes are scattered by the CPU, with a copy of all of it there and back.
+        self._kept = None
+        if self._prepare and not has_gpu():
+            self._kept = tf.nest.map_structure(self._room, self._prepare.output)
 
     def of(self, observations: tf.Tensor) -> Any:
         """A tensor, or a list of them, of as many samples; it is valid until the next call."""
         prepare = self._prepare
         if prepare is None:
             return observations
+        if self._kept is None:
+            return prepare(observations)
 
         def part(first: tf.Tensor) -> tuple[tf.Tensor]:
             for begin, end in cuts(self._part, self._shards):

@@ -140,9 +140,16 @@ def surrogate(
     return shape - advantages * (1.0 + step)
 
 
+def quadratic_step(step: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
+    """``target_step`` as the quadratic surrogate has it, whose target lies at least
+    QUADRATIC_TARGET_FLOOR off the old policy, [B].
+    """
+    return tf.sign(advantages) * tf.maximum(tf.abs(step), QUADRATIC_TARGET_FLOOR)
+
+
 def _quadratic(log_ratios: tf.Tensor, advantages: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     size = tf.maximum(tf.abs(step), QUADRATIC_TARGET_FLOOR)
-    distance = tf.sign(advantages) * size - tf.math.expm1(log_ratios)
+    distance = quadratic_step(step, advantages) - tf.math.expm1(log_ratios)
     weight = tf.abs(advantages)
     return weight * tf.square(distance) / (2.0 * size) - advantages - 0.5 * weight * size
 

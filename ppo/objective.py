@@ -124,6 +124,8 @@ def objective(
     kl = losses.approx_kl(log_probs, old_log_probs)
     ratios = tf.exp(log_probs - old_log_probs)
     step = losses.target_step(old_log_probs, advantages, clip_range, p.delta_target_policy)
+    if p.quadratic_policy_loss:
+        step = losses.quadratic_step(step, advantages)
     beyond = losses.beyond_target(log_probs, old_log_probs, advantages, step)
     above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
     below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)

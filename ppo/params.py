@@ -41,8 +41,12 @@ def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check
 
 
 def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
-    """``load`` of a run's own settings. What it does not have yet is as it was then."""
+    """``load`` of a run's own settings. What it does not have yet is as it was then; which
+    checkpoints are kept is checked only where it is changed.
+    """
     values, faults = _read_file(Path(path))
+    if any(change.startswith("keep_checkpoints_") for change in overrides):
+        checks = [kept_faults, *checks]
     return _checked(EARLIER | values, faults, overrides, checks)
 
 

@@ -108,7 +108,9 @@ class Collector:
         if self.params.terminal_on_life_loss:
             over = over | step.life_lost
         self._points += float(step.rewards.sum())
-        rewards = np.sign(step.rewards) if self.params.clip_rewards else step.rewards
+        rewards = step.rewards
+        if self.params.clip_rewards:  # an infinite one must not pass as 1
+            rewards = np.where(np.isfinite(rewards), np.sign(rewards), np.nan)
         self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over
         self._next_values[t, columns] = self._values_at_ends(step)

@@ -202,7 +202,10 @@ class Trainer:
                 UnfinishedEpisode(of.seeds_used, Reset(of.seed, of.resets), actions)
                 for of, actions in zip(facts.unfinished, checkpoint.group("actions"), strict=True)
             ]
-            self._restore_games(Games(episodes, facts.observations), interrupted)
+            # The checksum of several workers' observations is one of theirs.
+            as_many = checkpoint.session.params.get("workers", 1) == self.params.workers
+            shown = facts.observations if as_many else None
+            self._restore_games(Games(episodes, shown), interrupted)
 
     def new_games(self) -> None:
         """Abandon the unfinished episodes, and begin new ones."""
@@ -304,7 +307,7 @@ class Trainer:
         self.smoothed = result.smoothed
         own = (
             diagnosed
-            | _advantage_scalars(advantages)
+            | _advantage_scalars(advantages, p)
             | self._action_shares(rollout.actions)
             | {
                 "train/explained_variance": explained_variance(rollout.values, returns),
@@ -370,10 +373,12 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
     return batch, advantages, returns
 
 
-def _advantage_scalars(advantages: np.ndarray) -> dict[str, float]:
+def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:
     """Their standard deviation over the rollout, and what normalising multiplies them by."""
     std = float(advantages.std())
-    return {"train/advantage_std": std, "train/advantage_scale": 1 / std if std else math.nan}
+    divisor = max(std, params.advantage_std_floor) if params.normalize_advantages else 0.0
+    scale = 1 / divisor if divisor else math.nan
+    return {"train/advantage_std": std, "train/advantage_scale": scale}
 
 
 def _facts_of(episode: UnfinishedEpisode) -> UnfinishedFacts:

@@ -55,15 +55,16 @@ class UpdateResult:
     """The result of an update.
 
     ``means`` and ``maxima`` have an entry for each epoch that ran: the mean, or the largest value,
-    over its minibatches; with several workers, the means are those over all of them, the maxima
-    this one's. ``kls`` has the mean approximate KL of each minibatch, before its step;
-    ``moved`` has ``flight.layer_step`` of each layer. ``smoothed`` is the value rescaling's state.
-    ``finite`` is False if a gradient was not, which was not applied, or if a weight or a moment of
-    the optimiser no longer is.
+    over its minibatches, of which the share ``ran`` was made; with several workers, the means are
+    those over all of them, the maxima this one's. ``kls`` has the mean approximate KL of each
+    minibatch, before its step; ``moved`` has ``flight.layer_step`` of each layer. ``smoothed`` is
+    the value rescaling's state. ``finite`` is False if a gradient was not, which was not applied,
+    or if a weight or a moment of the optimiser no longer is.
     """
 
     means: dict[str, np.ndarray]
     maxima: dict[str, np.ndarray]
+    ran: np.ndarray
     kls: np.ndarray
     moved: dict[str, np.ndarray]
     smoothed: np.ndarray
@@ -76,7 +77,10 @@ class UpdateResult:
 
     def scalars(self) -> dict[str, float]:
         """Each statistic over every minibatch of every epoch."""
-        means = {name: float(by_epoch.mean()) for name, by_epoch in self.means.items()}
+        means = {
+            name: float(np.average(by_epoch, weights=self.ran))
+            for name, by_epoch in self.means.items()
+        }
         for name, share in BEYOND.items():
             samples = means.pop(share)
             means[name] = means[name] / samples if samples else math.nan
@@ -175,11 +179,14 @@ class Updater:
                     tf.constant(smoothed, tf.float32),
                 )
             )
-        epochs = int(record.epochs)
+        epochs, minibatches = int(record.epochs), int(record.minibatches)
+        ran = np.ones(epochs, np.float32)
+        ran[-1] = minibatches / self.params.minibatches_per_epoch - (epochs - 1)
         return UpdateResult(
             dict(zip(MEANS, record.means.numpy()[:epochs].T, strict=True)),
             dict(zip(Maxima._fields, record.maxima.numpy()[:epochs].T, strict=True)),
-            record.kls.numpy()[: int(record.minibatches)],
+            ran,
+            record.kls.numpy()[:minibatches],
             dict(zip(self.layers, record.moved.numpy(), strict=True)),
             record.smoothed.numpy(),
             bool(record.finite),

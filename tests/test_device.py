@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ppo.process import device
 
 ROOT = Path(__file__).parents[1]
@@ -108,6 +110,23 @@ def test_available_memory_is_that_of_the_system():
 def test_where_the_system_says_nothing_memory_is_without_end(monkeypatch):
     monkeypatch.setattr(device, "open", lambda _: io.StringIO("MemFree: 1 kB\n"), raising=False)
     assert device.available_memory() == math.inf
+
+
+def test_memory_of_a_container_is_what_its_limit_leaves(tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "CGROUP", tmp_path)
+    of_machine = device.available_memory()
+    facts = {"max": "max", "current": f"{3 * 2**20}", "stat": f"anon 5\ninactive_file {2**20}\n"}
+    for name, content in facts.items():
+        (tmp_path / f"memory.{name}").write_text(content)
+    assert device.available_memory() == pytest.approx(of_machine, rel=0.2)  # without a limit
+    (tmp_path / "memory.max").write_text(f"{10 * 2**20}\n")
+    assert device.available_memory() == 8 * 2**20
+
+
+def test_memory_of_a_gpu_is_left_to_other_processes(monkeypatch):
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
+    device.set_environment()
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
 
 
 def test_workers_are_connected_before_any_operation_runs():

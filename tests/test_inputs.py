@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ppo import inputs as inputs_module
 from ppo import model
 from ppo.inputs import Inputs
 from ppo.model import in_shards
@@ -40,6 +41,17 @@ def test_rows_of_it_give_what_the_whole_network_gives(network, shards, scaling, 
         exact = 1e-5 if precision == "float32" else 0.02
         for got, wanted in zip(outputs, net(seen[rows.numpy()]), strict=True):
             np.testing.assert_allclose(got, wanted, rtol=exact, atol=exact * np.abs(wanted).max())
+
+
+def test_on_a_gpu_nothing_is_scattered_which_for_bytes_the_cpu_would_do(monkeypatch):
+    net = model.build(SHAPE, 4, "a3c")
+    seen = pictures(12)
+    kept = of(Inputs(net, batch_size=12, part=4, shards=1), seen)
+    monkeypatch.setattr(inputs_module, "has_gpu", lambda: True)
+    inputs = Inputs(net, batch_size=12, part=4, shards=1)
+    graph = tf.function(inputs.of, autograph=False).get_concrete_function(tf.constant(seen)).graph
+    assert not [op for op in graph.get_operations() if "Scatter" in op.type]
+    np.testing.assert_array_equal(of(inputs, seen), kept)
 
 
 def test_flat_observations_are_what_they_are():

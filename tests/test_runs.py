@@ -99,11 +99,11 @@ def test_the_last_resort_saves_the_state_that_was_reached(keeper, folder):
     assert "saved" in message
 
 
-def test_the_last_resort_saves_nothing_that_is_saved_already(keeper, folder):
-    keeper.reached(state(32))
-    keeper.reached(None)
+def test_the_last_resort_puts_nothing_older_in_the_place_of_what_is_saved(keeper, folder):
+    keeper.reached(state(16))
+    keeper.save(state(32))
     assert keeper.last_resort()[0] == ExitCode.STOPPED
-    assert not folder.checkpoints.exists()
+    assert checkpoint.newest(folder).step == 32
 
 
 def test_the_last_resort_does_not_wait_for_a_save_that_hangs(keeper, monkeypatch):
@@ -492,6 +492,22 @@ def test_a_guard_that_was_off_knows_nothing_of_what_fell_meanwhile(keeper):
     assert healthy.trainer.rollbacks == 0
 
 
+@pytest.mark.parametrize("meanwhile", ["off", "warn"])
+def test_what_a_guard_kept_before_it_did_nothing_else_is_not_put_back(keeper, meanwhile):
+    watcher = guard("rollback")
+    show(watcher, *RISE)
+    for mode in (meanwhile, "rollback"):
+        keeper.params = PARAMS.model_copy(update={"collapse_guard": watcher.mode})
+        saved = keeper.state(watcher.trainer, watcher, RunningMeans(), Due(), {})
+        later = guard(mode)
+        later.restore(checkpoint.decode(checkpoint.encode(saved)))
+        later.trainer, watcher = watcher.trainer, later
+        began = watcher.trainer.iteration
+        show(watcher, *[1.0] * 60)
+    show(watcher, *FALL)
+    assert watcher.trainer.rollbacks == 1 and watcher.trainer.rolled_back_to >= began
+
+
 def test_a_guard_that_acts_from_now_on_knows_how_good_the_policy_was(keeper):
     warned = guard("warn")
     show(warned, *RISE, 0.0)  # a single reading that is low
@@ -518,6 +534,7 @@ def test_a_guard_that_is_restored_goes_on_as_the_unbroken_one(cut, keeper):
     whole, parts = guard("rollback"), guard("rollback")
     show(whole, *points)
     show(parts, *points[:cut])
+    keeper.params = PARAMS.model_copy(update={"collapse_guard": "rollback"})
     saved = keeper.state(parts.trainer, parts, RunningMeans(), Due(), {})
     resumed = guard("rollback")
     resumed.restore(checkpoint.decode(checkpoint.encode(saved)))
@@ -601,10 +618,12 @@ def test_what_was_logged_in_part_is_saved_with_the_checkpoint(keeper, folder, lo
 
 
 def test_the_last_resort_can_save_each_iteration_that_was_completed(keeper, folder, log):
-    reached = []
-    keeper.reached = lambda state: reached.append(state and state.step)
+    kept, keep = [], keeper.reached
+    keeper.reached = lambda state: [kept.append(state.step), keep(state)]
+    save = keeper.save
+    keeper.save = lambda state, *more: [kept.append(f"saved {state.step}"), save(state, *more)]
     loop(Training([16, 32, 48, 64]), keeper, log).run()
-    assert reached == [16, 32, 48, 64, None]
+    assert kept == [16, 32, "saved 48", 64, "saved 64"]
 
 
 def test_the_batch_of_a_diverged_run_is_saved(keeper, folder, log):

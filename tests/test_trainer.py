@@ -138,6 +138,30 @@ def test_games_that_show_something_else_after_a_restore_are_noticed():
     assert resumed.step == 64 and len(list(resumed.iterations())) == 4
 
 
+def test_a_fork_with_another_number_of_workers_compares_no_checksum_of_theirs():
+    trainer, forked = Trainer(SMALL), Trainer(SMALL)
+    next(trainer.iterations())
+    state = trainer.state()
+    facts = state.trainer.model_copy(update={"observations": 1 ^ state.trainer.observations})
+    session = state.session.model_copy(update={"params": {"workers": 2}})
+    forked.fork(replace(state, trainer=facts, session=session), same_rules=True)
+    assert forked.step == 64 and forked.games.shown == trainer.games.shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, lambda std: 1 / std),
+        ({"advantage_std_floor": 1e3}, lambda std: 1e-3),
+        ({"normalize_advantages": False}, lambda std: np.nan),
+    ],
+)
+def test_scale_of_the_advantages_is_what_the_settings_make_of_them(changes, expected):
+    iteration = next(Trainer(SMALL.model_copy(update=changes)).iterations())
+    scale = expected(iteration.scalars["train/advantage_std"])
+    np.testing.assert_allclose(iteration.scalars["train/advantage_scale"], scale)
+
+
 def test_a_run_that_seeds_every_episode_does_so_after_a_resume():
     params = SMALL.model_copy(
         update={"env_id": "PongNoFrameskip-v4", "network": "a3c", "max_frames_per_game": 40}

@@ -192,6 +192,11 @@ def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
     assert ended.epochs == 2 and ended.finite
     # Of the second epoch's two minibatches the refused one is in its mean, too.
     assert ended.means["approx_kl"][1] == pytest.approx(whole.kls[2:4].mean())
+    # Two minibatches of an epoch, and one of the next.
+    limit = float(whole.kls[1] + whole.kls[2]) / 2
+    _, short = update(changed(minibatch_kl_limit=limit), batch())
+    assert len(short.kls) == 3
+    assert short.scalars()["train/approx_kl"] == pytest.approx(whole.kls[:3].mean())
     three_steps, _ = update(changed(minibatch_kl_limit=1e9, num_epochs=2), batch())
     assert any((a != b).any() for a, b in zip(weights, three_steps, strict=True))
     by_hand = weights_after_three_steps()
@@ -325,7 +330,7 @@ def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
     means |= {"below": np.zeros(2), "ratio_below": np.zeros(2)}
     means |= {"surrogate_gain": np.array([-0.5, 0.25])}
     kls, moved = np.array([0.2, 0.3, 0.9, 0.6]), {"dense1": np.array([2.0, 7.0, 0.5])}
-    result = UpdateResult(means, maxima, kls, moved, NO_MEMORY, True)
+    result = UpdateResult(means, maxima, np.ones(2), kls, moved, NO_MEMORY, True)
     scalars = result.scalars() | result.by_epoch()
     assert np.isnan(scalars.pop("train/ratio_below"))
     assert scalars == {

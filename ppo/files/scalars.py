@@ -324,7 +324,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "train/advantage_scale",
         "",
-        "what normalising multiplies them by, 1 over that; empty if all are equal",
+        "what normalising multiplies them by, 1 over that or over advantage_std_floor; empty if "
+        "all are equal, or nothing is normalised",
         "",
         "far above: noise is blown up to the size of a signal; see advantage_std_floor",
         high=100.0,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CPU_INFO = Path("/proc/cpuinfo")
+CGROUP = Path("/sys/fs/cgroup")
 GPU_DRIVER = Path("/proc/driver/nvidia")
 DEVICES = Path("/dev")
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
@@ -31,11 +32,25 @@ def default_threads(processes: int = 1) -> int:
 
 
 def available_memory() -> float:
-    """Bytes of memory that a process can still take; infinite where the system does not say."""
+    """Bytes of memory that a process can still take, in a container too; infinite where the system
+    does not say.
+    """
     try:
         with open("/proc/meminfo") as file:
-            return 1024.0 * next(int(row.split()[1]) for row in file if row[:13] == "MemAvailable:")
+            rows = (row.split() for row in file)
+            of_machine = 1024.0 * next(int(row[1]) for row in rows if row[0] == "MemAvailable:")
     except (OSError, StopIteration):
+        of_machine = math.inf
+    return min(of_machine, _memory_of_container())
+
+
+def _memory_of_container() -> float:
+    """What its limit leaves beside what is used; files that are cached are given up."""
+    try:
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        facts = dict(row.split() for row in (CGROUP / "memory.stat").read_text().splitlines())
+        return max(0.0, limit - used + int(facts["inactive_file"]))
+    except (OSError, ValueError, KeyError):  # none, or no limit
         return math.inf
 
 
@@ -117,6 +132,8 @@ def set_environment() -> None:
         # Left unset, TensorFlow turns oneDNN off on some processors, where the filter gradients
         # of the convolutions then take several times as long.
         "TF_ENABLE_ONEDNN_OPTS": "1",
+        # A GPU's memory as it is needed: an evaluation may run beside the training.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
     if "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
         warnings.warn(

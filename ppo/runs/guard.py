@@ -77,6 +77,8 @@ class Guard:
         if mode != "off":  # else they are of long ago, as the policy may have fallen unseen
             self.watch = Watch(facts.recent, facts.best, facts.low, facts.evidence)
             self.quiet, self.told = facts.quiet, facts.told
+        if mode != "rollback" or self.mode != "rollback":
+            return  # what was kept is of long ago, or of no use
         for state in (HEALTHY, CANDIDATE):
             learner = Learner(*(checkpoint.group(f"{state}_{part}") for part in Learner._fields))
             if learner.weights:

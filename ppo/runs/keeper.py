@@ -70,8 +70,8 @@ class Keeper:
         state = trainer.state()
         return replace(state, session=session, arrays=state.arrays | guard.arrays())
 
-    def reached(self, state: Checkpoint | None) -> None:
-        """Set the state that the last resort saves; None if it is saved already."""
+    def reached(self, state: Checkpoint) -> None:
+        """Set the state that the last resort saves, unless a save comes first."""
         self._reached = state
 
     def save(self, state: Checkpoint, score: float | None = None) -> None:
@@ -83,6 +83,7 @@ class Keeper:
             state = replace(state, session=session)
         with self._saving:
             self._write(state, best)
+            self._reached = None
 
     def save_reached(self) -> None:
         """Write the state that was reached, if it is not saved already."""

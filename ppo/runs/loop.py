@@ -75,9 +75,9 @@ class Loop:
             self._report()
             if evaluating or iteration.crossed(self.trainer.params.checkpoint_interval):
                 self._save()
-            self.keeper.reached(self._state())
+            else:
+                self.keeper.reached(self._state())
         self._save()
-        self.keeper.reached(None)
 
     def _finish_evaluation(self) -> None:
         """Make the evaluation and log entry that a stop interrupted, and save as without it."""
@@ -85,7 +85,6 @@ class Loop:
         self._report()
         if evaluating and not self.evaluator.due:
             self._save()
-            self.keeper.reached(None)
 
     def _report(self) -> None:
         """Evaluate and log, if due. An evaluation that is interrupted by a request to stop stays
@@ -117,7 +116,7 @@ class Loop:
 
     def _score(self) -> float | None:
         """The score that selects the best policy: that of its evaluation if the run makes any,
-        otherwise the mean of the last 100 games.
+        otherwise the mean of the last 100 games, or of those that there are.
         """
         if self.trainer.params.evaluation_interval:
             return self.evaluator.score_at(self.trainer.step)

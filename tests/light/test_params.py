@@ -451,7 +451,10 @@ def test_checkpoints_that_would_not_be_kept_are_refused(tmp_path):
     assert "set both" in only_fault(tmp_path, json.dumps({"keep_checkpoints_to": 9}))
     both = {"keep_checkpoints_from": 9, "keep_checkpoints_to": 8}
     assert "swap them" in only_fault(tmp_path, json.dumps(both))
-    of_run(written(tmp_path, json.dumps(both)))  # a run that began before this was refused
+    begun = written(tmp_path, json.dumps(both))
+    of_run(begun)  # a run that began before this was refused
+    with pytest.raises(ParamsError, match="swap them"):
+        of_run(begun, ["keep_checkpoints_to=7"])
     load(written(tmp_path, json.dumps(both | {"keep_checkpoints_to": 9})))
 
 

@@ -152,6 +152,15 @@ def test_rewards_are_their_signs_or_themselves(clip: bool):
     assert rollout.rewards.dtype == np.float32
 
 
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("reward", [np.inf, -np.inf, np.nan])
+def test_a_reward_that_is_not_finite_passes_for_none(clip: bool, reward: float):
+    script = Script.quiet(4, 2)
+    script.rewards[2, 1] = reward
+    rollout = collected(script, clip_rewards=clip)
+    assert np.argwhere(~np.isfinite(rollout.rewards)).tolist() == [[2, 1]]
+
+
 @pytest.mark.parametrize("terminal_on_life_loss", [True, False])
 @pytest.mark.parametrize("event", ["terminated", "truncated", "life_lost"])
 def test_a_return_ends_with_its_game_and_if_wished_with_a_life(
