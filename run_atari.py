@@ -10,7 +10,7 @@ from ppo.files import scalars
 from ppo.files.folder import FolderError, HoldsNoRun, HoldsRun
 from ppo.options import parse
 from ppo.params import ParamsError
-from ppo.process.exit_codes import ExitCode
+from ppo.process.exit_codes import ExitCode, fail
 from ppo.process.streams import discard, make_safe
 from ppo.settings import Params
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         discard(sys.stdout)
         if isinstance(error, BrokenPipeError):  # whoever read it has enough
             return ExitCode.DONE
-        return _fail(ExitCode.FAILED, _reason(error))
+        return fail(ExitCode.FAILED, _reason(error))
 
 
 def _answer(options: argparse.Namespace, began: float) -> int:
@@ -54,15 +54,15 @@ def _answer(options: argparse.Namespace, began: float) -> int:
         return ExitCode.DONE
     except HoldsRun as error:
         remedy = f"resume it with --resume, or choose a free name, such as {error.free}"
-        return _fail(ExitCode.REFUSED, f"{error.logdir} holds a run; {remedy}")
+        return fail(ExitCode.REFUSED, f"{error.logdir} holds a run; {remedy}")
     except HoldsNoRun as error:
-        return _fail(ExitCode.REFUSED, f"{error}; start one with --pfile=FILE or --env=ID")
+        return fail(ExitCode.REFUSED, f"{error}; start one with --pfile=FILE or --env=ID")
     except (ParamsError, FolderError) as error:
-        return _fail(ExitCode.REFUSED, str(error))
+        return fail(ExitCode.REFUSED, str(error))
     except MemoryError as error:
-        return _fail(ExitCode.FAILED, f"out of memory: {error}" if str(error) else "out of memory")
+        return fail(ExitCode.FAILED, f"out of memory: {error}" if str(error) else "out of memory")
     except KeyboardInterrupt:
-        return _fail(ExitCode.FAILED, "interrupted; whole files are kept")
+        return fail(ExitCode.FAILED, "interrupted; whole files are kept")
 
 
 def _told(options: argparse.Namespace) -> str:
@@ -91,13 +91,13 @@ def _checked(options: argparse.Namespace) -> int:
     try:
         check(_settings(options), options.check)
     except ProbeError as error:
-        return _fail(error.code, str(error))
+        return fail(error.code, str(error))
     return ExitCode.DONE
 
 
 def _launch(options: argparse.Namespace) -> int:
     """Train in several processes, each of which gets what was given here."""
-    from ppo.study.workers import Launch
+    from ppo.runs.launch import Launch
 
     if options.resume:
         begin = ["--resume"]
@@ -140,28 +140,28 @@ def _command(options: argparse.Namespace, began: float) -> int:
             _play(options)
         return ExitCode.DONE
     except (DeviceError, MisfitError, NewerVersionError, NoCheckpoint) as error:
-        return _fail(ExitCode.REFUSED, str(error))
+        return fail(ExitCode.REFUSED, str(error))
     except (ClusterError, WorkersDiffer) as error:
-        return _fail(ExitCode.REFUSED, str(error))
+        return fail(ExitCode.REFUSED, str(error))
     except WorkerLost as error:
-        return _fail(ExitCode.LOST, f"{error}; what was reached is saved, --resume goes on")
+        return fail(ExitCode.LOST, f"{error}; what was reached is saved, --resume goes on")
     except EpisodeMismatch as error:
         remedy = "--resume --new-games begins new ones in their place, no longer bit for bit"
-        return _fail(ExitCode.REFUSED, f"{error}; what was saved is as it was. {remedy}")
+        return fail(ExitCode.REFUSED, f"{error}; what was saved is as it was. {remedy}")
     except NotFinite as error:
-        return _fail(ExitCode.DIVERGED, str(error))
+        return fail(ExitCode.DIVERGED, str(error))
     except train.Stopped as error:
-        return _fail(ExitCode.STOPPED, str(error))
+        return fail(ExitCode.STOPPED, str(error))
     except train.Diverged as error:
-        return _fail(ExitCode.DIVERGED, str(error))
+        return fail(ExitCode.DIVERGED, str(error))
     except train.Collapsed as error:
-        return _fail(ExitCode.COLLAPSED, str(error))
+        return fail(ExitCode.COLLAPSED, str(error))
     except BrokenPipeError:
         raise
     except OSError as error:
-        return _fail(ExitCode.FAILED, _reason(error))
+        return fail(ExitCode.FAILED, _reason(error))
     except (CheckpointError, ExportError, ReplayError, VideoError) as error:
-        return _fail(ExitCode.FAILED, str(error))
+        return fail(ExitCode.FAILED, str(error))
 
 
 def _reason(error: OSError) -> str:
@@ -202,11 +202,6 @@ def _play(options: argparse.Namespace) -> None:
         policies = POLICIES[options.policy or "sampled"]
         look = {"plain": options.plain, "gif_seconds": float(options.gif or 0)}
         watch_run(options.logdir, options.watch, policies, seed=options.seed, **which, **look)
-
-
-def _fail(code: ExitCode, message: str) -> ExitCode:
-    print(message, file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

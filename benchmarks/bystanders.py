@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ppo.files.folder import RunFolder
+from ppo.process.children import RUN_ATARI
 from ppo.study import drill
-from ppo.study.command import RUN_ATARI
 
 KINDS = (
     ["--evaluate", "1"],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ppo.process.cluster import TF_CONFIG, place
 from ppo.process.device import start_tensorflow
-from ppo.study.workers import configurations
+from ppo.runs.launch import configurations
 from ppo.train import connect
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from ppo import presets
 from ppo.params import load
+from ppo.process.children import RUN_ATARI
 from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
 from ppo.settings import Params
-from ppo.study.command import RUN_ATARI
 from ppo.study.forecast import forecast
 from ppo.study.probe import peak_memory, probe
 

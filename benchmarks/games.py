@@ -36,10 +36,11 @@ from ppo.envs import catalog
 from ppo.files.folder import write_whole
 from ppo.params import ParamsError, load, of_game
 from ppo.process.arguments import argument_parser
-from ppo.process.exit_codes import ExitCode
+from ppo.process.children import Children
+from ppo.process.exit_codes import ExitCode, fail
+from ppo.process.signals import on_stop
 from ppo.settings import Params
 from ppo.study.alike import alike, precision_faults
-from ppo.study.command import Children, on_stop
 from ppo.study.grid import (
     Run,
     begun_faults,
@@ -55,7 +56,6 @@ from ppo.study.parallel import (
     Call,
     begin_or_resume,
     call_with_log,
-    fail,
     finished,
     run_all,
 )

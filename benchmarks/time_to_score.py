@@ -19,12 +19,11 @@ from typing import Any
 
 from ppo import presets
 from ppo.files.folder import RunFolder
+from ppo.process.children import Children
 from ppo.process.device import default_threads
-from ppo.process.exit_codes import ExitCode
+from ppo.process.exit_codes import ExitCode, fail
 from ppo.study import curves, sweep
-from ppo.study.command import Children
 from ppo.study.grid import grid, history_faults, setting_faults
-from ppo.study.parallel import fail
 
 
 def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:

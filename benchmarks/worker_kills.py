@@ -7,6 +7,7 @@ Every second kill comes right after a checkpoint's file appears, while its conte
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -17,8 +18,8 @@ import time
 from pathlib import Path
 
 from ppo.files.folder import PARTIAL, RunFolder
+from ppo.process.cluster import TF_CONFIG
 from ppo.study import drill
-from ppo.study.workers import pids
 
 SETTINGS = drill.SHORT_PONG | {"total_steps": 1536}
 
@@ -32,6 +33,18 @@ def saves(logdir: Path) -> bool:
     """Whether a checkpoint is being written now."""
     folder = RunFolder(logdir).checkpoints
     return folder.exists() and any(PARTIAL.fullmatch(path.name) for path in folder.iterdir())
+
+
+def pids(starter: int) -> dict[int, int]:
+    """The process ids of the workers that a starter has now, by index."""
+    children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+    found = {}
+    for child in map(int, children):
+        for entry in Path(f"/proc/{child}/environ").read_text().split("\0"):
+            name, _, config = entry.partition("=")
+            if name == TF_CONFIG:
+                found[json.loads(config)["task"]["index"]] = child
+    return found
 
 
 def kill(process: subprocess.Popen, logdir: Path, after: float, in_a_save: bool) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppo.process.cluster import TF_CONFIG
-from ppo.study.workers import configurations
+from ppo.runs.launch import configurations
 
 ROOT = Path(__file__).resolve().parents[1]
 

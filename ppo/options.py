@@ -208,6 +208,9 @@ def _add_games(games: argparse._ActionsContainer) -> None:
 
 def _check_training(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     new = options.pfile or options.env
+    for name in ("pfile", "env"):
+        if vars(options)[name] == "":
+            parser.error(f"--{name} is empty; if it comes from a variable, that is not set")
     if options.check and not new:
         parser.error("--check goes with --pfile or --env")
     describes = options.describe_params or options.describe_presets or options.describe_metrics

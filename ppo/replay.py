@@ -13,11 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppo.files.video import VideoError
-from ppo.play.again import play_again, render, unusable
-from ppo.play.replay import ReplayError
+from ppo.play.render import record
+from ppo.play.replay import ReplayError, compare, load
 from ppo.process.arguments import argument_parser
-from ppo.process.exit_codes import ExitCode
-from ppo.process.streams import make_safe
+from ppo.process.exit_codes import ExitCode, fail
+from ppo.process.streams import discard, make_safe
+
+# What is told of each quantity that `compare` gives: its name and its form.
+TOLD = {
+    "score": ("score", "{:.10g}"),
+    "steps": ("steps", "{:,}"),
+    "frames": ("frames", "{:,}"),
+    "last_observation": ("last picture", "{:08x}"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,18 +33,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     make_safe()
     options = _parse(arguments)
     if faults := unusable(options.files, options.video):
-        return _fail(ExitCode.REFUSED, "\n".join(faults))
+        return fail(ExitCode.REFUSED, "\n".join(faults))
     try:
         agree = [play_again(path) for path in options.files]
         if not all(agree):
             return ExitCode.FAILED
         if options.video:
-            render(options.files[0], options.video)
+            count = record(load(options.files[0]), options.video)
+            print(f"{options.video}: {count:,} pictures")
+        sys.stdout.flush()
+        return ExitCode.DONE
+    except BrokenPipeError:  # whoever read what was printed has enough
+        discard(sys.stdout)
         return ExitCode.DONE
     except (ReplayError, VideoError) as error:
-        return _fail(ExitCode.FAILED, str(error))
+        return fail(ExitCode.FAILED, str(error))
     except KeyboardInterrupt:
-        return _fail(ExitCode.FAILED, "interrupted")
+        return fail(ExitCode.FAILED, "interrupted")
+
+
+def unusable(files: Sequence[Path], video: Path | None) -> list[str]:
+    """All faults of the files and of the place for a video, known before anything is played."""
+    faults = []
+    for path in files:
+        try:
+            load(path)
+        except ReplayError as error:
+            faults.append(str(error))
+    if video and len(files) > 1:
+        faults.append(f"--video: {len(files)} files are given; choose the one to render")
+    if video and video.suffix != ".mp4":
+        faults.append(f"--video {video}: a video's name ends in .mp4")
+    if video and not video.parent.is_dir():
+        faults.append(f"--video {video}: there is no folder {video.parent}; make it first")
+    return faults
+
+
+def play_again(path: Path) -> bool:
+    """Play a game and print how it went; returns whether it agrees with its file."""
+    try:
+        found = compare(load(path))
+    except ReplayError as error:
+        print(f"{path}: DIFFERS: {error}", flush=True)
+        return False
+    same = all(before in (None, now) for now, before in found.values())
+    told = ", ".join(_told(name, *values) for name, values in found.items())
+    print(f"{path}: {'agrees' if same else 'DIFFERS'}: {told}", flush=True)
+    return same
+
+
+def _told(name: str, now: float, before: float | None) -> str:
+    label, form = TOLD[name]
+    shown = f"{label} {form.format(now)}"
+    if before is None:
+        return f"{shown} (not recorded)"
+    return shown if now == before else f"{shown} (recorded: {form.format(before)})"
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -50,11 +101,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("files", nargs="+", type=Path, metavar="FILE", help="a replay, such as RUN/replays/*.json")
     add("--video", type=Path, metavar="OUT", help="render the one game as an mp4")
     return parser.parse_args(arguments)
-
-
-def _fail(code: ExitCode, message: str) -> ExitCode:
-    print(message, file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -639,6 +639,8 @@ def test_cartpoles_own_time_limit_truncates(begin: Begin):
     [
         ("Pong", "pong", 0.25),
         ("ALE/Pong-v5", "pong", 0.25),
+        ("ale_py:ALE/Pong-v5", "pong", 0.25),
+        ("ale_py:PongNoFrameskip-v4", "pong", 0.0),
         ("PongNoFrameskip-v4", "pong", 0.0),
         ("PongNoFrameskip-v0", "pong", 0.25),
         ("SpaceInvaders", "space_invaders", 0.25),

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
+from ppo.files import evaluations
 from ppo.files.folder import RunFolder
-from ppo.play.evaluate import Evaluation, evaluate, evaluate_each, store
+from ppo.play.evaluate import Evaluation, evaluate, evaluate_each
 from ppo.play.replay import Replay, play
 from ppo.process.keys import Purpose, seed31
 from ppo.process.signals import Interrupted
@@ -215,6 +216,10 @@ def test_the_interval_is_the_95_percent_one():
 # What is kept of them
 
 
+def store(folder: RunFolder, evaluation: Evaluation, params, policy, step: int, **more) -> None:
+    evaluations.add(folder, evaluation.record(params, policy, step) | more)
+
+
 def lines(folder: RunFolder) -> list[dict]:
     return [json.loads(line) for line in folder.evaluations.read_text().splitlines()]
 
@@ -255,7 +260,8 @@ def test_a_last_line_without_an_end_is_kept_and_half_a_line_is_not(tmp_path: Pat
     folder.evaluations.write_text(whole.rstrip("\n"))
     store(folder, evaluate(gambler, CARTPOLE, 2, 200), CARTPOLE, gambler, 200)
     assert [line["step"] for line in lines(folder)] == [100, 200]
-    folder.evaluations.write_text(whole + '{"step": 150, "sco')
+    # Half a character, too.
+    folder.evaluations.write_bytes(whole.encode() + '{"step": 150, "scoré'.encode()[:-1])
     store(folder, evaluate(gambler, CARTPOLE, 2, 200), CARTPOLE, gambler, 200)
     assert [line["step"] for line in lines(folder)] == [100, 200]
 

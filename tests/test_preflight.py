@@ -163,6 +163,14 @@ def test_check_needs_settings(capfd):
     assert "--check goes with --pfile" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["pfile", "env"])
+def test_a_game_that_an_unset_variable_names_is_refused(tmp_path, capsys, name):
+    with pytest.raises(SystemExit) as refused:
+        run_atari.main([f"--logdir={tmp_path}", f"--{name}="])
+    assert refused.value.code == 2
+    assert f"--{name} is empty" in capsys.readouterr().err
+
+
 def test_check_that_is_stopped_stops_its_run_and_leaves_nothing(tmp_path):
     file = settings_file(tmp_path, CART)
     (tmp_path / "tmp").mkdir()

@@ -17,9 +17,9 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from ppo import checkpoint, train
 from ppo.files.folder import RunFolder
+from ppo.process.children import RUN_ATARI
 from ppo.settings import Params
 from ppo.study import curves, drill
-from ppo.study.command import RUN_ATARI
 from tests.forked import Forked
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import queue
 import sys
 import threading
@@ -186,6 +187,11 @@ def refused(path: Path) -> str:
     message = str(caught.value)
     assert message.startswith(f"{path} is no replay: ") and "\n" not in message
     return message
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "game.json")
+    assert "not a regular file" in refused(tmp_path / "game.json")
 
 
 @pytest.mark.parametrize(

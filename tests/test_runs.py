@@ -749,6 +749,20 @@ def test_an_episode_that_goes_as_it_did_is_not_told(keeper, log, monkeypatch):
     assert checked and not training.seeds_all and not looped.logger.display.said
 
 
+def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
+    keeper, folder, log, monkeypatch
+):
+    def nothing(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("ppo.play.replay.begun", nothing)
+    training = Finished([16, 32])
+    looped = checking(training, keeper, log)
+    looped.run()
+    assert not training.seeds_all and not looped.logger.display.said
+    assert checkpoint.newest(folder).session.due == Due(replay_check=True)
+
+
 def test_a_check_that_a_stop_interrupts_is_due_again(keeper, folder, log, monkeypatch):
     def slow(checked, interrupted):
         while not interrupted():

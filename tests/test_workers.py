@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.worker_kills import pids
 from ppo import model
+from ppo.process.children import RUN_ATARI
 from ppo.process.cluster import TF_CONFIG
 from ppo.process.exit_codes import ExitCode
+from ppo.runs.launch import configurations
 from ppo.study import drill
-from ppo.study.command import RUN_ATARI
-from ppo.study.workers import configurations, pids
 from ppo.update import NO_MEMORY, Updater
 from tests.test_update import batch
 from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of, shared_by_two

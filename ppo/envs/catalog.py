@@ -34,6 +34,7 @@ def resolve(env_id: str) -> tuple[str, float]:
     Raises UnknownGame, with the nearest names, or with the names to use in place of an id
     whose frame skip is random or whose observation is not an image.
     """
+    env_id = env_id.removeprefix("ale_py:")  # which is imported already
     if ":" in env_id:
         return _gymnasium_id(env_id), 0.0
     if f"ALE/{env_id}-v5" in gymnasium.registry:

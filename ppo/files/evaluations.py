@@ -1,12 +1,24 @@
 """What ``evaluations.jsonl`` says of a run."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ppo.files.folder import RunFolder
+from ppo.files.folder import RunFolder, alone_with, write_whole
 
 KEYS = {"step", "policy", "mean", "low", "high", "scores"}  # of a line, among others
+
+
+def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
+    """Add a line, unless the same games are there already, as after a resume from before the
+    evaluation. Other processes may do so meanwhile.
+    """
+    with alone_with(folder.evaluations):
+        told = _lines(folder)
+        if not any(_same_games(one, record) for one in told):
+            lines = [json.dumps(one) + "\n" for one in [*told, record]]
+            write_whole(folder.evaluations, "".join(lines).encode())
 
 
 def best(folder: RunFolder, policy: str, until: int) -> float | None:
@@ -45,3 +57,8 @@ def _lines(folder: RunFolder) -> list[Any]:
         with suppress(ValueError):
             told.append(json.loads(line))
     return told
+
+
+def _same_games(one: Any, other: Mapping[str, Any]) -> bool:
+    keys = ("step", "policy", "seed", "scores", "lengths")
+    return isinstance(one, dict) and all(one.get(key) == other[key] for key in keys)

@@ -249,6 +249,8 @@ def _counts(path: Path) -> bool:
 def free_name(logdir: Path) -> Path:
     """The folder's name with the first free number appended."""
     number, logdir = 2, Path(os.path.abspath(logdir)) if logdir.name in ("", "..") else logdir
+    if not logdir.name:  # the root of all folders
+        logdir /= "run"
     while os.path.exists(free := logdir.with_name(f"{logdir.name}-{number}")):
         number += 1
     return free

@@ -86,6 +86,14 @@ class Number:
         }
         self._shown = ""
 
+    def show(self, on: np.ndarray, value: float, form: str) -> None:
+        """Draw a value in a form such as ``.2f``, or as exactly as there is room."""
+        text = format(value, form)
+        for digits in range(self._cells, 0, -1):
+            if len(text) > self._cells:
+                text = f"{value:.{digits}g}"
+        self.draw(on, text)
+
     def draw(self, on: np.ndarray, text: str) -> None:
         """Draw the number, of which no more than ``cells`` characters are shown."""
         text = text[: self._cells]

@@ -1,6 +1,5 @@
 """Whole games of a policy: their scores, and the confidence interval of the mean."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from ppo.envs import human
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Transition
 from ppo.envs.vector import EnvVector
-from ppo.files.folder import RunFolder, alone_with, write_whole
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
@@ -163,39 +161,6 @@ def act_once(
     action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count)
     vector.send(policy.act(vector.observations, action_key).actions)
     return vector.receive()
-
-
-def store(
-    folder: RunFolder,
-    evaluation: Evaluation,
-    params: ResolvedParams,
-    policy: "Policy",
-    step: int,
-    **more: object,
-) -> None:
-    """Add a line to ``evaluations.jsonl``, with ``more`` keys, unless the same games are there
-    already, as after a resume from before the evaluation. Other processes may do so meanwhile.
-    """
-    record = evaluation.record(params, policy, step) | more
-    with alone_with(folder.evaluations):
-        before = folder.evaluations.read_text() if folder.evaluations.exists() else ""
-        lines = [line for line in before.splitlines() if _read(line)]
-        if not any(_same_games(_read(line), record) for line in lines):
-            lines.append(json.dumps(record))
-            write_whole(folder.evaluations, "".join(f"{line}\n" for line in lines).encode())
-
-
-def _read(line: str) -> Any:
-    """What a line says; None if it is cut off, as the last one may be."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def _same_games(one: Any, other: dict[str, Any]) -> bool:
-    keys = ("step", "policy", "seed", "scores", "lengths")
-    return isinstance(one, dict) and all(one.get(key) == other[key] for key in keys)
 
 
 def _play(

@@ -70,7 +70,7 @@ class Panel:
         """Show the next step."""
         self._step += 1
         self._steps.draw(self.picture, f"{self._step + 1:,}")
-        self._value.draw(self.picture, f"{decision.value:.2f}")
+        self._value.show(self.picture, decision.value, ".2f")
         if decision.observation.ndim == 3:
             _draw_inputs(self.picture, decision.observation)
         else:
@@ -83,7 +83,8 @@ class Panel:
         if reward:
             self._score += reward
             self.timeline.reward(self.picture, self._step, reward)
-        self._points.draw(self.picture, f"{self._score:,.10g}")
+        # Sums of rewards such as 0.1 + 0.2 - 0.3 are 0 but for their last bits.
+        self._points.show(self.picture, round(self._score, 9), ",.10g")
         if self._lives:
             self._lives.draw(self.picture, f"{lives}")
 

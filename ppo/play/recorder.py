@@ -32,7 +32,7 @@ class Made:
     def told(self) -> str:
         """A line that says so, and where it is in the run's folder."""
         place = f"{self.path.parent.name}/{self.path.name}"
-        return f"step {self.step:,}: video, score {self.replay.score:g}: {place}"
+        return f"step {self.step:,}: video, score {self.replay.score:.10g}: {place}"
 
 
 class Recorder:

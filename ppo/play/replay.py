@@ -16,8 +16,7 @@ from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset, Rules
 from ppo.envs.screens import Frame, NoScreen, Screen
 from ppo.envs.vector import EnvVector
-from ppo.files import video
-from ppo.files.folder import write_whole
+from ppo.files.folder import check_regular, write_whole
 from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
 
@@ -28,6 +27,10 @@ Seed = Annotated[int, Ge(0), Lt(2**31)]
 
 class ReplayError(Exception):
     """The file is not a replay, or its episode does not match it."""
+
+
+class CannotPlay(ReplayError):
+    """The game cannot be played here, which tells nothing of the replay."""
 
 
 class Replay(BaseModel):
@@ -107,6 +110,7 @@ def save(path: Path, replay: Replay) -> None:
 def load(path: Path) -> Replay:
     """Read a replay. Raises ReplayError, with one line, for any other file."""
     try:
+        check_regular(path)
         return Replay.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
@@ -133,7 +137,7 @@ def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> N
     """
     for name, (now, before) in compare(replay, interrupted).items():
         if before is not None and now != before:
-            raise ReplayError(f"played again, the game has {name} {now:g}, not {before:g}")
+            raise ReplayError(f"played again, the game has {name} {now:.10g}, not {before:.10g}")
 
 
 def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Episode:
@@ -206,26 +210,26 @@ def _frames(replay: Replay, screen: Screen) -> Iterator[Frame]:
     steps = -(-shown // replay.rules.frames_per_step)
     if (score, shown, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
         raise ReplayError(
-            f"the game gave {score:g} points in {shown} frames and {steps} steps"
-            f"{'' if over else ' and goes on'}, not {replay.score:g} in {replay.frames} and "
+            f"the game gave {score:.10g} points in {shown} frames and {steps} steps"
+            f"{'' if over else ' and goes on'}, not {replay.score:.10g} in {replay.frames} and "
             f"{len(replay.actions)}"
         )
 
 
 @contextmanager
 def _refusals(replay: Replay) -> Iterator[None]:
-    """Turn any error of the emulator, which may reject the rules, into a one-line ReplayError."""
+    """Turn any error of the emulator, which may reject the rules, into a one-line CannotPlay."""
     if roms.is_for_several(replay.game):
-        raise ReplayError(f"{replay.game} cannot be played: the game is for several players")
+        raise CannotPlay(f"{replay.game} cannot be played: the game is for several players")
     try:
         yield
-    except (ReplayError, video.VideoError, GeneratorExit, Interrupted):
+    except (ReplayError, Interrupted):
         raise
     except NoScreen as error:
-        raise ReplayError(str(error)) from error
+        raise CannotPlay(str(error)) from error
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ReplayError(f"the game cannot be played: {reason}") from error
+        raise CannotPlay(f"the game cannot be played: {reason}") from error
 
 
 def _check_action(action: int, num_actions: int) -> None:

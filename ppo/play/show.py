@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ppo.checkpoint import Which
+from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder
 from ppo.play import summary
-from ppo.play.evaluate import Evaluation, store
+from ppo.play.evaluate import Evaluation
 from ppo.play.games import POLICIES, Played, games_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _keep(folder: RunFolder, played: Played) -> dict[str, str]:
     """Save and store the games; returns the file names of the best, the median, the worst one."""
     agent, saved = played.agent, played.save(folder, "evaluation")
     examples = {name: saved[n][0].name for name, n in played.evaluation.examples().items()}
-    store(folder, played.evaluation, agent.params, agent.policy, agent.step, replays=examples)
+    record = played.evaluation.record(agent.params, agent.policy, agent.step)
+    evaluations.add(folder, record | {"replays": examples})
     return examples
 
 

@@ -1,5 +1,6 @@
-"""Exit codes."""
+"""Exit codes, and the message that goes with one."""
 
+import sys
 from enum import IntEnum
 
 
@@ -13,3 +14,9 @@ class ExitCode(IntEnum):
     DIVERGED = 4
     COLLAPSED = 5  # again after all rollbacks, with everything saved
     LOST = 6  # another worker of the run died or hangs; all but its last iteration is saved
+
+
+def fail(code: ExitCode, message: str) -> ExitCode:
+    """Print the message as an error; returns the code."""
+    print(message, file=sys.stderr)
+    return code

@@ -6,7 +6,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from ppo.process.exit_codes import ExitCode
 
@@ -27,6 +29,17 @@ def heeded() -> list[signal.Signals]:
 
 class Interrupted(Exception):
     """The work was interrupted on request; none of it is kept."""
+
+
+@contextmanager
+def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
+    """Call ``handler`` for each request to stop, while the context lasts."""
+    before = {number: signal.signal(number, handler) for number in heeded()}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 class StopRequest:

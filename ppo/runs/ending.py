@@ -39,7 +39,7 @@ def _best(totals: Mapping[str, float], evaluation: float | None) -> str:
     parts = []
     if "rollout/ep_rew_best" in totals:
         games = int(totals["rollout/games"])
-        parts.append(f"{totals['rollout/ep_rew_best']:g} in one of {games:,} games")
+        parts.append(f"{totals['rollout/ep_rew_best']:.10g} in one of {games:,} games")
     if evaluation is not None:
         parts.append(f"{evaluation:.2f} in an evaluation")
     return "; ".join(parts)

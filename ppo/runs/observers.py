@@ -16,7 +16,7 @@ from ppo.files.log import Log, RunningMeans
 from ppo.health import Health
 from ppo.outcomes import NotFinite
 from ppo.play import replay
-from ppo.play.evaluate import Evaluation, evaluate, store
+from ppo.play.evaluate import Evaluation, evaluate
 from ppo.play.recorder import Recorder
 from ppo.policy import Choice, Policy
 from ppo.process.signals import Interrupted
@@ -80,7 +80,7 @@ class Evaluator:
         evaluation = evaluate(
             self.policy, self.params, self.params.evaluation_games, step, interrupted
         )
-        store(self.folder, evaluation, self.params, self.policy, step)
+        evaluations.add(self.folder, evaluation.record(self.params, self.policy, step))
         self.say(self._told(step, evaluation))
         self._last = step, evaluation.mean
         self.due = False

@@ -17,7 +17,7 @@ from ppo.process.streams import discard
 # Label, tag and format of what is shown, in two columns of the panel.
 SHOWN: tuple[tuple[str, str, str], ...] = (
     ("score, last 100 games", "rollout/ep_rew_mean", "{:.2f}"),
-    ("best game", "rollout/ep_rew_best", "{:g}"),
+    ("best game", "rollout/ep_rew_best", "{:.10g}"),
     ("games", "rollout/games", "{:.0f}"),
     ("length in steps", "rollout/ep_len_mean", "{:.0f}"),
     ("approximate KL", "train/approx_kl", "{:.4f}"),

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from ppo.play import replay
-from ppo.play.replay import Replay, ReplayError
+from ppo.play.replay import CannotPlay, Replay, ReplayError
 from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
 from ppo.trainer import Iteration
@@ -25,6 +25,7 @@ class Verifier:
         self._checking: threading.Thread | None = None
         self._abandoned = threading.Event()
         self._mismatch: str | None = None
+        self._tells = False  # the check in progress, something of the game
 
     def see(self, iteration: Iteration) -> None:
         """Start a check, if one is due and an episode ended."""
@@ -39,7 +40,7 @@ class Verifier:
 
     def mismatch(self, stop: Callable[[], bool]) -> str | None:
         """Wait for the check in progress: how the episode differed, or None. A check that ``stop``
-        interrupts is due again.
+        interrupts is due again, and so is one that could not be made.
         """
         while self._checking and self._checking.is_alive():
             self._checking.join(0.05)
@@ -47,14 +48,16 @@ class Verifier:
                 self._abandoned.set()
                 return None
         if self._checking:
-            self._checking, self.due = None, False
+            self._checking, self.due = None, not self._tells
         found, self._mismatch = self._mismatch, None
         return found
 
     def _check(self, checked: Replay) -> None:
+        self._tells = False
         try:
             replay.verify(checked, self._abandoned.is_set)
-        except ReplayError as error:
-            self._mismatch = str(error)
-        except Interrupted:
+            self._tells = True
+        except (CannotPlay, Interrupted):
             pass
+        except ReplayError as error:
+            self._mismatch, self._tells = str(error), True

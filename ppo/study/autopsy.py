@@ -23,12 +23,13 @@ from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, write_whole
 from ppo.params import ParamsError
 from ppo.process.arguments import argument_parser
+from ppo.process.children import Children
 from ppo.process.device import default_threads
-from ppo.process.exit_codes import ExitCode
+from ppo.process.exit_codes import ExitCode, fail
+from ppo.process.signals import on_stop
 from ppo.study import autopsy_figure, verdict
 from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, Change, of_cause, smaller_rates
-from ppo.study.command import Children, on_stop
 from ppo.study.forks import Plan, outcomes_of
 from ppo.study.grid import (
     Run,
@@ -44,7 +45,6 @@ from ppo.study.history import HistoryError
 from ppo.study.parallel import (
     Call,
     begin_or_resume,
-    fail,
     finished,
     run_all,
 )

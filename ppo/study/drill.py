@@ -24,10 +24,10 @@ from rich.console import Console
 
 from ppo import checkpoint
 from ppo.files.folder import RunFolder
+from ppo.process.children import RUN_ATARI
 from ppo.settings import Params
 from ppo.study import curves
 from ppo.study.broken_envs import BROKEN_AT_STEP
-from ppo.study.command import RUN_ATARI
 
 # Games of a few hundred frames, so that they end and are reseeded within a short run.
 SHORT_PONG: dict[str, Any] = {

@@ -125,7 +125,7 @@ class _Side:
             return
         self._step = step
         self._steps.draw(self._on, f"{step:,}")
-        self._score.draw(self._on, f"{game.score:,.10g}")
+        self._score.show(self._on, game.score, ",.10g")
         left, top, right, bottom = CURVE
         field = self._on[top:bottom, left:right]
         field[:] = self._empty

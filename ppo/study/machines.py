@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from ppo.process.children import RUN_ATARI, Children, with_parent
 from ppo.process.exit_codes import ExitCode
-from ppo.study.command import RUN_ATARI, Children, with_parent
 from ppo.study.folder_host import FolderHost, Loan, LocalCopy, Paths
 from ppo.study.grid import Run
 from ppo.study.parallel import Call, say

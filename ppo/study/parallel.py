@@ -13,9 +13,10 @@ from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
+from ppo.process.children import RUN_ATARI, Children
 from ppo.process.exit_codes import ExitCode
+from ppo.process.signals import on_stop
 from ppo.settings import Params
-from ppo.study.command import RUN_ATARI, Children, on_stop
 from ppo.study.figures import legible
 from ppo.study.grid import Run, changes
 from ppo.study.overview import Overview
@@ -81,12 +82,6 @@ def finished(run: Run, params: Params) -> bool:
         return False
     due = newest.session.due
     return newest.step >= params.whole_steps and not (due.log or due.evaluation)
-
-
-def fail(code: ExitCode, message: str) -> ExitCode:
-    """Print the message as an error; returns the code."""
-    print(message, file=sys.stderr)
-    return code
 
 
 def _outcome(

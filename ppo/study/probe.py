@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 
 from ppo import checkpoint
 from ppo.files.folder import RunFolder
+from ppo.process.children import RUN_ATARI
 from ppo.process.exit_codes import ExitCode
+from ppo.process.signals import on_stop
 from ppo.settings import ResolvedParams
-from ppo.study.command import RUN_ATARI, on_stop
 
 # It is enough after so many iterations and so many seconds since the first one ended.
 FEWEST_ITERATIONS, SECONDS = 4, 10.0

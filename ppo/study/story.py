@@ -112,7 +112,7 @@ def videos(of: Story) -> list[tuple[str, Path]]:
         [("best", best), ("newest", newest)] if newest is not best else [("best and newest", best)]
     )
     return [
-        (f"{kind}: {path.stem}" + (f", score {score:g}" if math.isfinite(score) else ""), path)
+        (f"{kind}: {path.stem}" + (f", score {score:.10g}" if math.isfinite(score) else ""), path)
         for kind, (score, _, path) in found
     ]
 

@@ -23,12 +23,13 @@ from ppo import presets
 from ppo.files.folder import write_whole
 from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser
+from ppo.process.children import Children
 from ppo.process.device import default_threads
-from ppo.process.exit_codes import ExitCode
+from ppo.process.exit_codes import ExitCode, fail
+from ppo.process.signals import on_stop
 from ppo.settings import Params
 from ppo.study import curves, machines
 from ppo.study.alike import alike, precision_faults, precisions
-from ppo.study.command import Children, on_stop
 from ppo.study.curves import Curve, CurveError
 from ppo.study.grid import (
     FIGURE,
@@ -52,7 +53,6 @@ from ppo.study.machines import Cluster, outlasting
 from ppo.study.parallel import (
     Call,
     begin_or_resume,
-    fail,
     finished,
     run_all,
 )

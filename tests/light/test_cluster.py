@@ -11,9 +11,9 @@ from ppo.process import device
 from ppo.process.cluster import ClusterError, Place, place
 from ppo.process.device import DeviceError
 from ppo.process.exit_codes import ExitCode
+from ppo.runs import launch
+from ppo.runs.launch import Launch, configurations, environments, gpus_for, outcome
 from ppo.settings import Params
-from ppo.study import workers
-from ppo.study.workers import Launch, configurations, environments, gpus_for, outcome
 
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
 
@@ -152,7 +152,7 @@ if '"index": 0' in os.environ["TF_CONFIG"]:
 def test_a_run_that_lost_a_worker_starts_again_with_what_it_was_told(
     begin, again, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(workers, "RUN_ATARI", [sys.executable, "-c", LOST_ONCE])
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", LOST_ONCE])
     (tmp_path / "params.json").touch()
     assert Launch(tmp_path, begin, 2, restarts=2).go() == 0
     assert (tmp_path / "said").read_text().splitlines() == [" ".join(begin), again]

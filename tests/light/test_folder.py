@@ -212,6 +212,11 @@ def test_longest_name_that_is_taken_has_a_free_one_named(tmp_path):
         check_new(tmp_path / ("x" * 255))
 
 
+def test_root_of_all_folders_is_refused_offering_a_name(monkeypatch):
+    with pytest.raises(FolderError, match=r"^/ is not empty; choose a free name, such as /run-2"):
+        RunFolder(Path("/")).check_new()
+
+
 def test_partial_file_of_another_program_counts(tmp_path):
     (tmp_path / ".movie.partial").touch()
     with pytest.raises(FolderError, match="is not empty"):

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ppo.files.folder import RunFolder
-from ppo.study.command import Children
+from ppo.process.children import Children
 from ppo.study.grid import Run
 from ppo.study.overview import Overview, last_row
 from ppo.study.parallel import run_all

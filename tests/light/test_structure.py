@@ -31,7 +31,7 @@ RANKS = (
     "run_atari sweep drill autopsy replay",
 )
 WINGS = {
-    "process": ("exit_codes keys arrays device streams cluster arguments", "signals"),
+    "process": ("exit_codes keys arrays device streams cluster arguments", "signals children"),
     "files": ("folder npz scalars ffmpeg", "events hparams evaluations video origin", "log gif"),
     "envs": (
         "roms human",
@@ -46,19 +46,19 @@ WINGS = {
         "timeline games summary",
         "panel",
         "render",
-        "recorder again show watch",
+        "recorder show watch",
         "export",
     ),
     "runs": (
-        "terminal start guard ending announcer",
+        "terminal start guard ending announcer launch",
         "keeper observers verifier follower",
         "loop",
         "session",
     ),
     "study": (
         "figures",
-        "curves command broken_envs grid changes board details sheet",
-        "workers history overview verdict probe folder_host alike",
+        "curves broken_envs grid changes board details sheet",
+        "history overview verdict probe folder_host alike",
         "parallel",
         "machines",
         "case signs forecast film autopsy_figure",
@@ -111,7 +111,7 @@ FORBIDDEN = {
     "envs": NETWORKS | FILES | AROUND | {"ppo.advantages", "ppo.losses"},
     "play.replay": NETWORKS | {"ppo.model", "ppo.policy"},
     "play.evaluate": {"ppo.update", "ppo.rollout", "ppo.optimizer"},
-    "play.again": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},
+    "replay": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},
     "play.render": NETWORKS | {"ppo.model", "ppo.optimizer"},
     "play.panel": NETWORKS | GAMES | FILES | {"ppo.model", "ppo.policy"},
     "play.recorder": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},

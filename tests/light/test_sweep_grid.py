@@ -13,10 +13,10 @@ from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due, SessionFacts
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
+from ppo.process.children import Children
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
 from ppo.study import sweep
-from ppo.study.command import Children
 
 CART_POLE = {"env_id": "CartPole-v1", "network": "mlp", "num_steps": 32, "total_steps": 512}
 

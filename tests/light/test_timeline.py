@@ -77,6 +77,23 @@ def test_a_number_stays_within_its_cells_and_leaves_nothing_behind(right: bool):
     assert place[0] <= drawn[0] and drawn[-1] < place[1]
 
 
+@pytest.mark.parametrize(
+    ("value", "form", "shown"),
+    [
+        (1234.5, ",.10g", "1,234.5"),
+        (12345678, ",.10g", "12345678"),
+        (-1234567.89, ".2f", "-1234568"),
+        (5.5511151e-17, ",.10g", "5.55e-17"),
+        (123456789012, ",.10g", "1.23e+11"),
+    ],
+)
+def test_a_number_is_never_cut_in_its_digits(monkeypatch, value, form, shown):
+    drawn = []
+    monkeypatch.setattr(Number, "draw", lambda self, on, text: drawn.append(text))
+    Number(150, 40, 8, 1.0).show(canvas(60, 300), value, form)
+    assert drawn == [shown]
+
+
 def panel(actions=NAMES, lives: bool = True) -> Panel:
     caption = Caption("pong", "sampled policy of step 7", actions, 50, lives)
     return Panel(caption, canvas(HEIGHT, WIDTH))

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import IO
 
 from ppo.files.folder import RunFolder
+from ppo.process.children import RUN_ATARI, with_parent
 from ppo.process.cluster import TF_CONFIG
 from ppo.process.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.process.exit_codes import ExitCode
-from ppo.process.signals import DEADLINE_SECONDS
-from ppo.study.command import RUN_ATARI, on_stop, with_parent
+from ppo.process.signals import DEADLINE_SECONDS, on_stop
 
 # Once one has failed, the others are asked to stop, which they do by a deadline of their own.
 GRACE_SECONDS = DEADLINE_SECONDS + 2
@@ -195,18 +195,6 @@ def configurations(workers: int) -> list[str]:
         json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
         for index in range(workers)
     ]
-
-
-def pids(starter: int) -> dict[int, int]:
-    """The process ids of the workers that a starter has now, by index."""
-    children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
-    found = {}
-    for child in map(int, children):
-        for entry in Path(f"/proc/{child}/environ").read_text().split("\0"):
-            name, _, config = entry.partition("=")
-            if name == TF_CONFIG:
-                found[json.loads(config)["task"]["index"]] = child
-    return found
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -67,6 +69,15 @@ def test_game_that_goes_otherwise_differs_and_the_others_are_played_all_the_same
     one, other = capsys.readouterr().out.splitlines()
     assert one.startswith(f"{wrong}: DIFFERS: ") and told in one
     assert other.startswith(f"{file}: agrees: ")
+
+
+def test_what_is_told_may_be_read_in_part(file):
+    line = [sys.executable, "-m", "ppo.replay", str(file), str(file)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdout=pipe, stderr=pipe, cwd=Path(__file__).parents[1]) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_older_replay_has_no_last_picture_to_compare(file, capsys):

@@ -1,17 +1,15 @@
-"""The command that starts a run in its own process, and how such processes are stopped."""
+"""Runs in processes of their own: the command that starts one, and how they are stopped."""
 
 import ctypes
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ppo.process.exit_codes import ExitCode
-from ppo.process.signals import heeded
 
 # Beside the package, in a checkout as in an installation.
 RUN_ATARI = [sys.executable, str(Path(__file__).resolve().parents[2] / "run_atari.py")]
@@ -26,17 +24,6 @@ def with_parent(number: signal.Signals) -> Callable[[], None]:
         ctypes.CDLL(None).prctl(PARENT_DIED, number)
 
     return ask
-
-
-@contextmanager
-def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
-    """Call ``handler`` for each request to stop, while the context lasts."""
-    before = {number: signal.signal(number, handler) for number in heeded()}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 class Children:
