@@ -212,9 +212,9 @@ def test_longest_name_that_is_taken_has_a_free_one_named(tmp_path):
         check_new(tmp_path / ("x" * 255))
 
 
-def test_root_of_all_folders_is_refused_offering_a_name(monkeypatch):
+def test_root_of_all_folders_is_refused_offering_a_name():
     with pytest.raises(FolderError, match=r"^/ is not empty; choose a free name, such as /run-2"):
-        RunFolder(Path("/")).check_new()
+        check_new(Path("/"))
 
 
 def test_partial_file_of_another_program_counts(tmp_path):
