@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.aggregates import interval_of_runs
 from ppo.envs import catalog, human
-from ppo.files import evaluations
+from ppo.files import evaluations, progress
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, of_run
 from ppo.play.evaluate import interval
@@ -175,7 +175,7 @@ def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
 def seconds_of(folder: Path) -> float | None:
     """How long a run has taken, by its log; None if it has none."""
     try:
-        rows = curves.progress(folder)
+        rows = progress.rows(folder)
         return float(rows[-1]["time/time_elapsed"]) if rows else None
     except (OSError, KeyError, ValueError, csv.Error):
         return None

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ppo import presets
+from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import Children
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode, fail
-from ppo.study import curves, sweep
+from ppo.study import sweep
 from ppo.study.grid import grid, history_faults, setting_faults
 
 
@@ -36,7 +37,7 @@ def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, fl
 
 def told(folder: Path, perfect: float, score: float) -> dict[str, Any]:
     """What a run's progress.csv says of it."""
-    rows = curves.progress(folder)
+    rows = progress.rows(folder)
     if not rows:
         return {}
     evaluated = [row for row in rows if row["eval/mean_reward"]]

@@ -6,7 +6,6 @@ holds facts about the run as JSON, validated by the models below.
 """
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -260,10 +259,8 @@ def encode(checkpoint: Checkpoint) -> bytes:
         "trainer": checkpoint.trainer.model_dump(),
         "session": checkpoint.session.model_dump(),
     }
-    buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    np.savez(buffer, facts=text, **checkpoint.arrays)  # type: ignore[arg-type]
-    body = buffer.getvalue()
+    body = npz.pack({"facts": text, **checkpoint.arrays})
     checksum = hashlib.sha256(body).hexdigest().encode()
     return b"ppo-checkpoint-%d %s\n%s" % (FORMAT, checksum, body)
 

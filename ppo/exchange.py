@@ -4,7 +4,6 @@ of those that go on, and the scalars.
 Everyone hears everyone, so that all hold the same state and decide alike; the first one keeps it.
 """
 
-import io
 import json
 import math
 import zlib
@@ -70,11 +69,10 @@ def share_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.n
     if workers.count == 1:
         return own
     suspect = workers.index == 0 or not all(np.isfinite(array).all() for array in own.values())
-    buffer = io.BytesIO()
-    np.savez(buffer, **(own if suspect else {}))  # type: ignore[arg-type]
+    given = npz.pack(own if suspect else {})
     return {
         f"worker_{worker}_{name}": array
-        for worker, data in enumerate(workers.gather(buffer.getvalue()))
+        for worker, data in enumerate(workers.gather(given))
         for name, array in npz.unpack(data).items()
     }
 
@@ -123,10 +121,8 @@ def _report(data: bytes) -> Report:
 
 
 def _pack(facts: dict, arrays: list[np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    np.savez(buffer, text, *arrays)
-    return buffer.getvalue()
+    return npz.pack({f"arr_{n}": array for n, array in enumerate([text, *arrays])})
 
 
 def _unpack(data: bytes) -> tuple[dict, list[np.ndarray]]:

@@ -10,7 +10,7 @@ def cut_share(norm: tf.Tensor, max_norm: float) -> tf.Tensor:
     return 1.0 - tf.minimum(1.0, max_norm / norm)
 
 
-def layer_step(
+def layer_movement(
     before: list[tf.Tensor], after: list[tf.Tensor], learning_rate: tf.Tensor
 ) -> tf.Tensor:
     """How far an update moved the weights w of one layer by d, [3]:

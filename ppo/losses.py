@@ -74,39 +74,41 @@ def target_policy(
                     pi' = pi_old (1 + eps s) / (1 + eps s (2 pi_old - 1))
     """
     check_vectors(old_probs, advantages)
-    return old_probs * (1.0 + _target_step(1.0 - old_probs, advantages, clip_range, kind))
+    return old_probs * (1.0 + _target_offset(1.0 - old_probs, advantages, clip_range, kind))
 
 
-def _target_step(
+def _target_offset(
     old_others: tf.Tensor, advantages: tf.Tensor, clip_range: tf.Tensor | float, kind: str
 ) -> tf.Tensor:
     """The signed distance t - 1 of the target, from 1 - pi_old, which stays exact near 0."""
-    return _TARGET_STEPS[kind](old_others, clip_range * tf.sign(advantages))
+    return _TARGET_OFFSETS[kind](old_others, clip_range * tf.sign(advantages))
 
 
-def _probability_step(old_others: tf.Tensor, signed_range: tf.Tensor) -> tf.Tensor:
+def _probability_offset(old_others: tf.Tensor, signed_range: tf.Tensor) -> tf.Tensor:
     return signed_range + tf.zeros_like(old_others)
 
 
-def _logit_step(old_others: tf.Tensor, signed_range: tf.Tensor) -> tf.Tensor:
+def _logit_offset(old_others: tf.Tensor, signed_range: tf.Tensor) -> tf.Tensor:
     # (1 + e) / (1 + e (2 p - 1)) - 1 = 2 e (1 - p) / (1 + e (2 p - 1)), without cancellation.
     return 2.0 * signed_range * old_others / (1.0 + signed_range * (1.0 - 2.0 * old_others))
 
 
-_TARGET_STEPS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "probability": _probability_step,
-    "logit": _logit_step,
+_TARGET_OFFSETS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "probability": _probability_offset,
+    "logit": _logit_offset,
 }
 
 
-def target_step(
+def target_offset(
     old_log_probs: tf.Tensor,
     advantages: tf.Tensor,
     clip_range: tf.Tensor | float,
     delta_target_policy: str = "probability",
 ) -> tf.Tensor:
     """t - 1, how far the target lies from the old policy, as a ratio and with its sign, [B]."""
-    return _target_step(-tf.math.expm1(old_log_probs), advantages, clip_range, delta_target_policy)
+    return _target_offset(
+        -tf.math.expm1(old_log_probs), advantages, clip_range, delta_target_policy
+    )
 
 
 def surrogate(
@@ -132,7 +134,7 @@ def surrogate(
     target is Simple Policy Optimization (Xie et al. 2025, arXiv:2401.16025).
     """
     check_vectors(log_probs, old_log_probs, advantages)
-    step = target_step(old_log_probs, advantages, clip_range, delta_target_policy)
+    step = target_offset(old_log_probs, advantages, clip_range, delta_target_policy)
     if quadratic:
         return _quadratic(log_probs - old_log_probs, advantages, step)
     distance = advantages * (step - tf.math.expm1(log_probs - old_log_probs))
@@ -140,8 +142,8 @@ def surrogate(
     return shape - advantages * (1.0 + step)
 
 
-def quadratic_step(step: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
-    """``target_step`` as the quadratic surrogate has it, whose target lies at least
+def quadratic_offset(step: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
+    """``target_offset`` as the quadratic surrogate has it, whose target lies at least
     QUADRATIC_TARGET_FLOOR off the old policy, [B].
     """
     return tf.sign(advantages) * tf.maximum(tf.abs(step), QUADRATIC_TARGET_FLOOR)
@@ -149,7 +151,7 @@ def quadratic_step(step: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
 
 def _quadratic(log_ratios: tf.Tensor, advantages: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     size = tf.maximum(tf.abs(step), QUADRATIC_TARGET_FLOOR)
-    distance = quadratic_step(step, advantages) - tf.math.expm1(log_ratios)
+    distance = quadratic_offset(step, advantages) - tf.math.expm1(log_ratios)
     weight = tf.abs(advantages)
     return weight * tf.square(distance) / (2.0 * size) - advantages - 0.5 * weight * size
 
@@ -159,7 +161,7 @@ def beyond_target(
 ) -> tf.Tensor:
     """1 where the ratio is beyond its target, where the clipped loss is flat, else 0, [B].
 
-    ``step`` is ``target_step``'s.
+    ``step`` is ``target_offset``'s.
     """
     distance = advantages * (step - tf.math.expm1(log_probs - old_log_probs))
     return tf.cast(distance < 0.0, log_probs.dtype)

@@ -123,9 +123,9 @@ def objective(
     value_part = p.value_coef * tf.reduce_mean(scale * value_losses)
     kl = losses.approx_kl(log_probs, old_log_probs)
     ratios = tf.exp(log_probs - old_log_probs)
-    step = losses.target_step(old_log_probs, advantages, clip_range, p.delta_target_policy)
+    step = losses.target_offset(old_log_probs, advantages, clip_range, p.delta_target_policy)
     if p.quadratic_policy_loss:
-        step = losses.quadratic_step(step, advantages)
+        step = losses.quadratic_offset(step, advantages)
     beyond = losses.beyond_target(log_probs, old_log_probs, advantages, step)
     above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
     below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,6 @@ FIXED_ON_FORK = frozenset(
         *("network", "network_width", "layer_norm"),
     ]
 )
-
-
-def _fixed_on_resume(setting: str, before: Any, now: Any) -> bool:
-    return setting in FIXED_ON_RESUME
-
-
-def _fixed_on_fork(setting: str, before: Any, now: Any) -> bool:
-    of_own = setting == "value_gradient" and "separate" in (before, now)
-    return setting in FIXED_ON_FORK or of_own
 
 
 def run(settings: Params, logdir: str | Path, began: float | None = None) -> None:
@@ -223,7 +214,7 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
 def _changes(
     before: Mapping[str, Any],
     now: ResolvedParams,
-    fixed: Callable[[str, Any, Any], bool] = _fixed_on_resume,
+    fixed: Set[str] = FIXED_ON_RESUME,
     what: str = "resume",
 ) -> Changes:
     """The settings that differ, with both values. Raises ParamsError for those that may not.
@@ -237,7 +228,7 @@ def _changes(
         f"{key} = {new!r}: this run began with {old!r}, which a {what} cannot change; "
         "start a new run for it"
         for key, (old, new) in changes.items()
-        if fixed(key, old, new)
+        if key in fixed
     ]
     if refused:
         raise ParamsError(refused)
@@ -246,7 +237,9 @@ def _changes(
 
 def _fork_changes(saved: Checkpoint, whole: ResolvedParams) -> Changes:
     """What a fork of a checkpoint changes. Raises ParamsError for what it may not."""
-    return _changes(saved.session.params, whole, _fixed_on_fork, "fork")
+    of_own = "separate" in (saved.session.params.get("value_gradient"), whole.value_gradient)
+    fixed = FIXED_ON_FORK | ({"value_gradient"} if of_own else set())
+    return _changes(saved.session.params, whole, fixed, "fork")
 
 
 def _forked(began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start:

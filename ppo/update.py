@@ -57,9 +57,9 @@ class UpdateResult:
     ``means`` and ``maxima`` have an entry for each epoch that ran: the mean, or the largest value,
     over its minibatches, of which the share ``ran`` was made; with several workers, the means are
     those over all of them, the maxima this one's. ``kls`` has the mean approximate KL of each
-    minibatch, before its step; ``moved`` has ``flight.layer_step`` of each layer. ``smoothed`` is
-    the value rescaling's state. ``finite`` is False if a gradient was not, which was not applied,
-    or if a weight or a moment of the optimiser no longer is.
+    minibatch, before its step; ``moved`` has ``flight.layer_movement`` of each layer.
+    ``smoothed`` is the value rescaling's state. ``finite`` is False if a gradient was not, which
+    was not applied, or if a weight or a moment of the optimiser no longer is.
     """
 
     means: dict[str, np.ndarray]
@@ -243,7 +243,7 @@ class Updater:
             ),
         )
         moved = [
-            flight.layer_step(before, after, learning_rate)
+            flight.layer_movement(before, after, learning_rate)
             for before, after in zip(weights, self._weights_by_layer(), strict=True)
         ]
         # A finite gradient can still overflow the optimiser, or a weight.

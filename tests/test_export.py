@@ -14,8 +14,8 @@ from ppo import model
 from ppo.files.folder import RunFolder
 from ppo.play import export
 from ppo.play.agent import TrainedAgent, load_agent
+from ppo.play.portable import portable
 from ppo.play.replay import Replay
-from ppo.portable import portable
 
 pytestmark = pytest.mark.xdist_group("export")  # made once: what its tests share
 

@@ -8,12 +8,13 @@ import pytest
 
 from ppo import checkpoint, train
 from ppo.checkpoint import CheckpointError
+from ppo.files import progress
 from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
 from ppo.params import ParamsError, load
 from ppo.play.agent import settings_of
 from ppo.runs.session import Session
 from ppo.settings import Params
-from ppo.study import curves, drill
+from ppo.study import drill
 
 pytestmark = pytest.mark.xdist_group("fork")  # made once: what its tests share
 
@@ -40,7 +41,7 @@ def steps_after(logdir, step: int) -> list[dict[str, str]]:
     """The log entries from a step on, without what is of time."""
     return [
         {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
-        for row in curves.progress(logdir)
+        for row in progress.rows(logdir)
         if int(row["step"]) > step
     ]
 

@@ -95,7 +95,7 @@ def test_logit_step_relative_to_the_probability_step():
 @pytest.mark.parametrize("kind", KINDS)
 def test_target_and_step_agree(kind):
     _, old, advantages = cases(4)
-    step = losses.target_step(tf.constant(old), advantages, 0.2, kind).numpy()
+    step = losses.target_offset(tf.constant(old), advantages, 0.2, kind).numpy()
     target = losses.target_policy(np.exp(old), advantages, 0.2, kind).numpy()
     np.testing.assert_allclose(1 + step, target / np.exp(old), rtol=1e-12)
 
@@ -118,7 +118,7 @@ def test_target_lies_on_the_side_of_the_advantage(old, clip_range, advantage, ki
 
 def test_target_step_is_the_clip_range_unless_told_otherwise():
     _, old, advantages = cases(23)
-    step = losses.target_step(tf.constant(old), advantages, 0.2)
+    step = losses.target_offset(tf.constant(old), advantages, 0.2)
     np.testing.assert_allclose(step, 0.2 * np.sign(advantages), rtol=1e-12)
 
 
@@ -276,7 +276,7 @@ def test_no_advantage_no_loss(form, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_beyond_target_marks_where_the_clipped_loss_is_flat(kind):
     new, old, advantages = cases(15)
-    step = losses.target_step(tf.constant(old), advantages, 0.2, kind)
+    step = losses.target_offset(tf.constant(old), advantages, 0.2, kind)
     beyond = losses.beyond_target(new, old, advantages, step).numpy().astype(bool)
     _, slope = value_and_slope(new, old, advantages, 0.2, kind)
     np.testing.assert_array_equal(beyond, slope == 0)
@@ -285,13 +285,13 @@ def test_beyond_target_marks_where_the_clipped_loss_is_flat(kind):
 
 def test_nothing_without_an_advantage_is_beyond_a_target():
     new, old, _ = cases(26)
-    step = losses.target_step(tf.constant(old), np.zeros(CASES), 0.2)
+    step = losses.target_offset(tf.constant(old), np.zeros(CASES), 0.2)
     assert not losses.beyond_target(new, old, np.zeros(CASES), step).numpy().any()
 
 
 def test_a_ratio_at_its_target_is_not_beyond_it():
     _, old, advantages = cases(27)
-    step = losses.target_step(tf.constant(old), advantages, 0.0)
+    step = losses.target_offset(tf.constant(old), advantages, 0.0)
     assert not losses.beyond_target(old, old, advantages, step).numpy().any()
 
 

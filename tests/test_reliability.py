@@ -16,10 +16,11 @@ import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from ppo import checkpoint, train
+from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
 from ppo.settings import Params
-from ppo.study import curves, drill
+from ppo.study import drill
 from tests.forked import Forked
 
 
@@ -76,7 +77,7 @@ def test_clock_of_a_run_begins_with_its_command_and_goes_on_over_a_resume(tmp_pa
     settings = Params(**drill.SHORT_CART_POLE | {"total_steps": 512, "threads": 2})
     train.run(settings, tmp_path, began=time.monotonic() - 1000)
     train.resume(tmp_path, ["total_steps=1024"], began=time.monotonic() - 500)
-    seconds = [float(row["time/time_elapsed"]) for row in curves.progress(tmp_path)]
+    seconds = [float(row["time/time_elapsed"]) for row in progress.rows(tmp_path)]
     assert len(seconds) == 4 and seconds == sorted(seconds)
     assert seconds[0] > 1000 and seconds[1] < 1100
     assert seconds[2] > 1500 and seconds[3] < 1600
@@ -119,7 +120,7 @@ def stopped(process: subprocess.Popen) -> tuple[str, float]:
 def test_a_last_resort_that_fails_or_hangs_ends_the_run_within_ten_seconds(trouble, tmp_path):
     command = [sys.executable, "-c", TROUBLED.replace("TROUBLE", trouble), str(tmp_path)]
     with subprocess.Popen(command, **PIPED) as process:
-        while len(curves.progress(tmp_path)) < 3:
+        while len(progress.rows(tmp_path)) < 3:
             assert process.poll() is None
             time.sleep(0.1)
         time.sleep(1)

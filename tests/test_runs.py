@@ -16,6 +16,7 @@ from ppo.checkpoint import Checkpoint, Due
 from ppo.distribution import OneWorker
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
+from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans, cut
 from ppo.files.scalars import tags
@@ -35,7 +36,6 @@ from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
 from ppo.runs.verifier import Verifier
 from ppo.settings import Params
-from ppo.study import curves
 from ppo.trainer import POINTS, Iteration, Learner
 from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for
@@ -670,7 +670,7 @@ def test_the_best_policy_is_the_same_where_a_stop_interrupted_its_evaluation(
     resumed.logger = logger(log, step=16)
     resumed.run()
     assert checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes()).step == 16
-    first, *others = curves.progress(folder.path)
+    first, *others = progress.rows(folder.path)
     assert (first["step"], first["time/fps"]) == ("16", "")
     assert all(float(row["time/fps"]) > 0 for row in others)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ppo import checkpoint
+from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.study import curves, sweep
+from ppo.study import sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,7 +110,7 @@ def test_a_stopped_sweep_stops_its_runs_and_waits_for_them(tmp_path, how):
     )
     try:
         first = logdir / "a" / "seed-0"
-        while not curves.progress(first):
+        while not progress.rows(first):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         stop(process, how)

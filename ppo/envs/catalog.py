@@ -14,8 +14,8 @@ from ppo.settings import Params, ResolvedParams
 
 gymnasium.register_envs(ale_py)
 
-# Of smaller frames the third convolution of the network "nature" has no output.
-SMALLEST_FRAME = 36
+# In pixels. Of smaller pictures the third convolution of the network "nature" has no output.
+SMALLEST_SIDE = 36
 
 
 class UnknownGame(ValueError):
@@ -149,7 +149,7 @@ def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
     if not isinstance(observations, gymnasium.spaces.Box) or not _fits(observations):
         return [
             f"env_id = {params.env_id!r}: its observations are {observations}; they must be a flat "
-            f"Box, or a picture of bytes [height, width, channels] of {SMALLEST_FRAME} pixels "
+            f"Box, or a picture of bytes [height, width, channels] of {SMALLEST_SIDE} pixels "
             "or more"
         ]
     return _network_faults(params, bad, pictures=len(observations.shape) == 3)
@@ -157,5 +157,5 @@ def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
 
 def _fits(observations: gymnasium.spaces.Box) -> bool:
     if len(observations.shape) == 3:
-        return observations.dtype == np.uint8 and min(observations.shape[:2]) >= SMALLEST_FRAME
+        return observations.dtype == np.uint8 and min(observations.shape[:2]) >= SMALLEST_SIDE
     return len(observations.shape) == 1

@@ -32,6 +32,11 @@ class Metric:
             return f"above {self.low:g}"
         return "" if self.high is None else f"below {self.high:g}"
 
+    def outside(self, value: float) -> bool:
+        """Whether a value is outside the limits."""
+        below = self.low is not None and value < self.low
+        return below or (self.high is not None and value > self.high)
+
     @property
     def good(self) -> str:
         """The limits, and how it goes in a healthy run."""

@@ -35,7 +35,7 @@ def export_run(logdir: Path, target: str) -> Path:
     _check(path, suffix)
     agent = load_agent(RunFolder(logdir))
 
-    from ppo.portable import portable
+    from ppo.play.portable import portable
 
     network = portable(agent.policy.network)
     network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX asks for a call

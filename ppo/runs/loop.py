@@ -1,11 +1,9 @@
 """The loop of a run: iterations, their observers, and when to save."""
 
-import io
 from collections.abc import Callable
 
-import numpy as np
-
 from ppo.checkpoint import Checkpoint, Due
+from ppo.files import npz
 from ppo.files.folder import write_whole
 from ppo.outcomes import Collapsed, Diverged, NotFinite, WorkerLost
 from ppo.process.signals import Interrupted
@@ -56,10 +54,8 @@ class Loop:
             self.keeper.save_reached()
             raise
         except Diverged as error:
-            content = io.BytesIO()
-            np.savez(content, **error.batch)  # type: ignore[arg-type]
             path = self.keeper.folder.path / f"diverged-{error.step:012d}.npz"
-            write_whole(path, content.getvalue())
+            write_whole(path, npz.pack(error.batch))
             self.logger.display.say(f"the batch is in {path}")
             raise
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from ppo.envs.catalog import rules_of
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
+from ppo.files.health import Health
 from ppo.files.log import Log, RunningMeans
-from ppo.health import Health
 from ppo.outcomes import NotFinite
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation, evaluate

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.study import figures
 from ppo.study.figures import legible
@@ -75,20 +76,11 @@ class Comparison:
         return float(np.trapezoid(self.mean, self.positions) / np.ptp(self.positions))
 
 
-def progress(folder: Path) -> list[dict[str, str]]:
-    """The rows of a run's ``progress.csv``, none if it has no such file. Raises OSError."""
-    path = RunFolder(folder).progress
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def read(folder: Path) -> Curve:
     """The score of a run from its ``progress.csv``. Raises CurveError."""
     path = RunFolder(folder).progress
     try:
-        rows = [row for row in progress(folder) if row[SCORE]]
+        rows = [row for row in progress.rows(folder) if row[SCORE]]
         steps, scores = (np.array([row[key] for row in rows], float) for key in ("step", SCORE))
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise CurveError(f"{path} is not the log of a run: {error}") from error

@@ -23,10 +23,10 @@ from typing import Any
 from rich.console import Console
 
 from ppo import checkpoint
+from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
 from ppo.settings import Params
-from ppo.study import curves
 from ppo.study.broken_envs import BROKEN_AT_STEP
 
 # Games of a few hundred frames, so that they end and are reseeded within a short run.
@@ -122,7 +122,7 @@ def fingerprint(logdir: Path) -> str:
     for name in sorted(newest.arrays):
         digest.update(name.encode() + newest.arrays[name].tobytes())
     digest.update(f"{newest.step} {newest.trainer.model_dump_json()}".encode())
-    for row in curves.progress(logdir):
+    for row in progress.rows(logdir):
         steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
         digest.update(json.dumps(steady).encode())
     for path in sorted(RunFolder(logdir).replays.glob("step-*.json")):
@@ -237,7 +237,7 @@ def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
 
 def _wait_for(process: subprocess.Popen, logdir: Path, points: int) -> None:
     """Wait until the log of a run has so many entries."""
-    while not len(curves.progress(logdir)) >= points:
+    while not len(progress.rows(logdir)) >= points:
         expect(process.poll() is None, f"the run ended before its log had {points} entries")
         time.sleep(0.1)
 

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppo import falls, health
+from ppo import falls
 from ppo.falls import Fall
-from ppo.files import origin
+from ppo.files import health, origin
 from ppo.files.folder import RunFolder
 from ppo.settings import RunSettings
 from ppo.study import history, signs

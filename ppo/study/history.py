@@ -5,9 +5,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from ppo.files import origin
+from ppo.files import origin, progress
 from ppo.files.folder import FolderError, RunFolder, check_run
-from ppo.study import curves
 
 POINTS = "rollout/points_per_step"
 
@@ -48,9 +47,7 @@ def own_rows(run: Path) -> list[Row]:
     """The log entries of a run itself. Raises HistoryError."""
     path = RunFolder(run).progress
     try:
-        found = [
-            {tag: float(text) for tag, text in row.items() if text} for row in curves.progress(run)
-        ]
+        found = progress.numbers(run)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise HistoryError(f"{path} is not the log of a run: {error}") from error
     if any("step" not in row for row in found):

@@ -1,7 +1,6 @@
 """Runs side by side, as one table that a terminal keeps up to date."""
 
 import csv
-import io
 import json
 import sys
 import threading
@@ -15,12 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.study.curves import SCORE
 from ppo.study.grid import Run
 
 REFRESHES_PER_SECOND = 0.5
-ROW_BYTES = 16_384  # of a log; a row has about a tenth
 # After the name of the run: titles and widths, which keep their place beside a long name.
 COLUMNS = {"seed": 4, "step": 10, "of": 10, "score": 7, "steps/s": 7, "left": 8}
 OTHER_LINES = 4  # of a terminal, beside those of the runs
@@ -100,26 +99,10 @@ def _cells(run: Run) -> list[str]:
     folder = RunFolder(run.folder)
     try:
         total = int(json.loads(folder.params.read_text())["total_steps"])
-        row = last_row(folder.progress)
+        row = progress.last_row(run.folder)
         step, rate = int(row["step"]), float(row["time/fps"])
         left = timedelta(seconds=round(max(0, total - step) / rate))
         score = f"{float(row[SCORE]):.2f}" if row[SCORE] else "-"
     except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError, csv.Error):
         return ["-"] * (len(COLUMNS) - 1)
     return [f"{step:,}", f"{total:,}", score, f"{rate:.0f}", str(left)]
-
-
-def last_row(path: Path) -> dict[str, str]:
-    """The last whole row of a ``progress.csv``, by column; it may grow meanwhile. Raises OSError,
-    and ValueError if there is none.
-    """
-    with open(path, "rb") as file:
-        head = file.readline()
-        start = file.tell()
-        end = file.seek(0, io.SEEK_END)
-        file.seek(max(start, end - ROW_BYTES))
-        rows = file.read().decode(errors="replace").split("\n")[:-1]
-    if not rows:
-        raise ValueError(f"{path} has no row yet")
-    columns, cells = csv.reader([head.decode().strip(), rows[-1].strip()])
-    return dict(zip(columns, cells, strict=True))

@@ -9,6 +9,7 @@ from ppo.envs import catalog
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError
+from ppo.params import of_workers
 from ppo.play import render
 from ppo.resolve import precision_remark, resolved
 from ppo.settings import Params, ResolvedParams
@@ -25,10 +26,11 @@ def check(settings: Params, picture: Path) -> None:
     disk from a few measured iterations; write a contact sheet of an Atari game. Nothing else is
     left behind.
 
-    Raises FolderError (nothing was created), ProbeError, OSError.
+    Raises ParamsError for settings of several workers, FolderError (nothing was created),
+    ProbeError, OSError.
     """
     _check_picture(picture)
-    params = resolved(settings)
+    params = resolved(of_workers(settings, 1))
     is_atari = catalog.rules_of(params).is_atari
     print("\n".join(plan(params)))
     print()

@@ -1,6 +1,5 @@
 """A few real iterations of a run, in a temporary folder, measured."""
 
-import csv
 import subprocess
 import tempfile
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ppo import checkpoint
+from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
 from ppo.process.exit_codes import ExitCode
@@ -108,7 +108,7 @@ def _watch(process: subprocess.Popen, run: RunFolder, evaluates: bool) -> int:
     while process.poll() is None:
         time.sleep(0.1)
         peak = max(peak, peak_memory(process.pid))
-        rows = _rows(run)
+        rows = progress.numbers(run.path)
         if not rows:
             continue
         began = began or time.monotonic()
@@ -129,22 +129,13 @@ def peak_memory(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def _rows(run: RunFolder) -> list[Row]:
-    """The whole rows of the log so far."""
-    if not run.progress.exists():
-        return []
-    text = run.progress.read_text()
-    whole = text[: text.rfind("\n") + 1].splitlines()
-    return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(whole)]
-
-
 def _measured(run: RunFolder, peak: int) -> Probe:
     saved = checkpoint.newest(run)
     weights = saved.group("weights")
     (path, *_) = sorted(run.checkpoints.glob("step-*.ckpt"), reverse=True)
     logs = [run.progress, *run.path.glob("events.out.tfevents.*")]
     return Probe(
-        rows=_rows(run),
+        rows=progress.numbers(run.path),
         num_weights=sum(array.size for array in weights),
         num_actions=weights[-1].size,
         peak_memory=peak,

@@ -4,14 +4,13 @@ import base64
 import html
 import io
 import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ppo import health
 from ppo.files.folder import write_whole
+from ppo.files.scalars import metric_of
 from ppo.settings import Params
 from ppo.study.story import SCORE, Story, commands, names, story, videos
 
@@ -122,13 +121,12 @@ def _health_table(of: Story) -> str:
     rows = []
     last = of.rows[-LAST:]
     for tag in dict.fromkeys(tag for row in last for tag in row):
-        metric = health.metric_of(tag)
+        metric = metric_of(tag)
         if metric is None or not metric.limits:
             continue
         median = float(np.median([row[tag] for row in last if tag in row]))
-        low, high = (math.inf if b is None else b for b in (metric.low, metric.high))
-        outside = (metric.low is not None and median < low) or median > high
-        rows.append((tag, f"{median:.3g}", metric.limits, metric.remedy if outside else "ok"))
+        told = metric.remedy if metric.outside(median) else "ok"
+        rows.append((tag, f"{median:.3g}", metric.limits, told))
     return _table(["scalar", f"median of {len(last)} entries", "healthy", ""], rows)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppo import health
+from ppo.files import health
 from ppo.files.folder import HoldsNoRun
-from ppo.health import ENTRIES, Health
+from ppo.files.health import ENTRIES, Health
 from ppo.study import history, signs
 from ppo.study.explain import explain
 from ppo.study.history import HistoryError

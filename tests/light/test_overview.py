@@ -3,13 +3,12 @@
 import json
 from contextlib import ExitStack
 
-import pytest
 from rich.console import Console
 
 from ppo.files.folder import RunFolder
 from ppo.process.children import Children
 from ppo.study.grid import Run
-from ppo.study.overview import Overview, last_row
+from ppo.study.overview import Overview
 from ppo.study.parallel import run_all
 
 
@@ -75,20 +74,6 @@ def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
         lines = shown(overview, console)
     assert len(lines) < 10
     assert lines[0].startswith("0 of 12") and lines[-1] == "and 6 more"
-
-
-def test_a_row_that_is_being_written_is_not_read(tmp_path):
-    path = tmp_path / "progress.csv"
-    path.write_text("step,a\n1,2\n")
-    assert last_row(path) == {"step": "1", "a": "2"}
-    path.write_text("step,a\n1,2\n3,")
-    assert last_row(path) == {"step": "1", "a": "2"}
-    long = "".join(f"{step},{step * 10}\n" for step in range(20_000))
-    path.write_text("step,a\n" + long)
-    assert last_row(path) == {"step": "19999", "a": "199990"}
-    path.write_text("step,a\n")
-    with pytest.raises(ValueError, match="no row yet"):
-        last_row(path)
 
 
 def test_a_terminal_has_the_table_below_the_lines_and_a_pipe_the_lines_alone(

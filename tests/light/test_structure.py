@@ -20,9 +20,9 @@ RANKS = (
     "settings advantages losses layer_norm falls outcomes distribution process",
     "files schedules schema described",
     "params pixels",
-    "envs model checkpoint objective optimizer flight health collectives",
+    "envs model checkpoint objective optimizer flight collectives",
     "inputs",
-    "policy portable update diagnostics resolve tally exchange options",
+    "policy update diagnostics resolve tally exchange options",
     "rollout",
     "trainer",
     "play",
@@ -32,7 +32,11 @@ RANKS = (
 )
 WINGS = {
     "process": ("exit_codes keys arrays device streams cluster arguments", "signals children"),
-    "files": ("folder npz scalars ffmpeg", "events hparams evaluations video origin", "log gif"),
+    "files": (
+        "folder npz scalars ffmpeg",
+        "events hparams evaluations progress video origin health",
+        "log gif",
+    ),
     "envs": (
         "roms human",
         "episode",
@@ -42,7 +46,7 @@ WINGS = {
         "fleet",
     ),
     "play": (
-        "replay evaluate agent drawing",
+        "replay evaluate agent drawing portable",
         "timeline games summary",
         "panel",
         "render",
@@ -97,7 +101,7 @@ FORBIDDEN = {
     "layer_norm": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
     "inputs": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
     "policy": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
-    "portable": GAMES | FILES | AROUND | {"tensorflow", "ppo.losses", "ppo.envs"},
+    "play.portable": GAMES | FILES | AROUND | {"tensorflow", "ppo.losses", "ppo.envs"},
     "rollout": NETWORKS | FILES | AROUND | {"ppo.losses", "ppo.optimizer"},
     "update": GAMES | FILES | AROUND | {"ppo.envs", "time"},
     "diagnostics": GAMES | FILES | AROUND | {"ppo.envs", "time"},

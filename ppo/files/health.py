@@ -26,9 +26,7 @@ class Health:
             metric = self._known[tag]
             if metric is None:
                 continue
-            below = metric.low is not None and value < metric.low
-            above = metric.high is not None and value > metric.high
-            self._outside[tag] = self._outside[tag] + 1 if below or above else 0
+            self._outside[tag] = self._outside[tag] + 1 if metric.outside(value) else 0
             if self._outside[tag] == ENTRIES:
                 said.append(
                     f"{tag} is {value:.3g}, healthy {metric.limits}, in {ENTRIES} log entries "
