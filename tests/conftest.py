@@ -1,11 +1,15 @@
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ppo.process.device import set_environment, start_tensorflow
 
 LIGHT = Path(__file__).with_name("light")
+
+# On a busy machine any example may take long.
+hypothesis.settings.register_profile("default", deadline=None)
 
 # Before any test imports TensorFlow.
 set_environment()
