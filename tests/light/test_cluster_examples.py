@@ -63,8 +63,8 @@ def test_slurm_starts_and_resumes(shown, tmp_path, resumed):
     }
     command = ["bash", "-eu", str(EXAMPLES / "slurm.sbatch")]
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
-    (how, python, *arguments), _ = json.loads(done.stdout)
-    assert (how, python) == ("--kill-on-bad-exit=1", "python")
+    (cores, how, python, *arguments), _ = json.loads(done.stdout)
+    assert (cores, how, python) == ("--cpus-per-task=8", "--kill-on-bad-exit=1", "python")
     assert ("--resume" in arguments) == resumed
     understood(arguments)
 
