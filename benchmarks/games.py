@@ -53,6 +53,7 @@ from ppo.study.grid import (
     settings_in,
 )
 from ppo.study.parallel import (
+    STOPPED,
     Call,
     begin_or_resume,
     call_with_log,
@@ -62,7 +63,6 @@ from ppo.study.parallel import (
 
 SB3 = "Stable-Baselines3"
 SB3_SCRIPT = Path(__file__).resolve().with_name("sb3_curve.py")
-STOPPED = "stopped; call the same command again to resume"
 # Each of these has an argument of its own, or is the same in all runs.
 FIXED = {"env_id": "--games", "total_steps": "--steps", "seed": "--seeds", "threads": "--workers"}
 # An evaluation follows the run; what else would show it takes time from it.

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import re
+from contextlib import closing
 
 import ale_py
 import gymnasium
@@ -65,11 +66,9 @@ def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
     """The shape of one observation, channels-last, found without starting an emulator."""
     if rules_of(params).is_atari:
         return params.screen_size, params.screen_size, params.frame_stack
-    environment = gymnasium.make(params.env_id)
-    shape = environment.observation_space.shape
-    environment.close()
-    assert shape is not None  # `check` refuses any other space
-    return shape
+    _, observations = _spaces(params.env_id)
+    assert observations.shape is not None  # `check` refuses any other space
+    return observations.shape
 
 
 def check(params: Params, bad: frozenset[str]) -> list[str]:
@@ -122,12 +121,17 @@ def network_for(env_id: str) -> str:
         game, _ = resolve(env_id)
         if roms.is_rom(game):
             return usual
-        environment = gymnasium.make(env_id)
+        _, observations = _spaces(env_id)
     except Exception:  # told by `check`
         return usual
-    shape = environment.observation_space.shape
-    environment.close()
-    return "mlp" if shape is not None and len(shape) == 1 else usual
+    flat = observations.shape is not None and len(observations.shape) == 1
+    return "mlp" if flat else usual
+
+
+def _spaces(env_id: str) -> tuple[gymnasium.Space, gymnasium.Space]:
+    """Those of the actions and the observations of an environment, which is made to be asked."""
+    with closing(gymnasium.make(env_id)) as environment:
+        return environment.action_space, environment.observation_space
 
 
 def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
@@ -139,11 +143,9 @@ def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list
 
 def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
     try:
-        environment = gymnasium.make(params.env_id)
+        actions, observations = _spaces(params.env_id)
     except Exception as error:
         return [f"env_id = {params.env_id!r}: it cannot be made: {error}"]
-    actions, observations = environment.action_space, environment.observation_space
-    environment.close()
     if not isinstance(actions, gymnasium.spaces.Discrete) or actions.start != 0:
         return [f"env_id = {params.env_id!r}: its actions are {actions}; they must be Discrete"]
     if not isinstance(observations, gymnasium.spaces.Box) or not _fits(observations):

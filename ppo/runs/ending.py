@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from ppo.tally import RECENT_EPISODES
+
 
 def block(
     folder: Path,
@@ -31,7 +33,7 @@ def block(
 def _score(totals: Mapping[str, float]) -> str:
     if "rollout/ep_rew_mean" not in totals:
         return "no game has ended"
-    games = min(int(totals["rollout/games"]), 100)
+    games = min(int(totals["rollout/games"]), RECENT_EPISODES)
     return f"{totals['rollout/ep_rew_mean']:.2f}, mean of the last {games} games"
 
 

@@ -43,6 +43,7 @@ from ppo.study.grid import (
 )
 from ppo.study.history import HistoryError
 from ppo.study.parallel import (
+    STOPPED,
     Call,
     begin_or_resume,
     finished,
@@ -51,7 +52,6 @@ from ppo.study.parallel import (
 from ppo.study.verdict import MEDIAN_OVER, Outcome
 
 VERDICT, FIGURE = "verdict.md", "figure.png"
-STOPPED = "stopped; call the same command again to resume"
 
 
 def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:

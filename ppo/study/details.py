@@ -17,9 +17,9 @@ class Detail(NamedTuple):
     settings: str
 
 
-def details(params: ResolvedParams, is_atari: bool) -> list[Detail]:
-    """The 13 core details, then the 9 of Atari."""
-    return [*_core(params), *_atari(params, is_atari)]
+def details(params: ResolvedParams, is_atari: bool) -> dict[str, list[Detail]]:
+    """The 13 core details, and the 9 of Atari."""
+    return {"core": _core(params), "Atari": _atari(params, is_atari)}
 
 
 def _core(p: ResolvedParams) -> list[Detail]:

@@ -21,6 +21,9 @@ from ppo.study.figures import legible
 from ppo.study.grid import Run, changes
 from ppo.study.overview import Overview
 
+# What a command says that makes several runs.
+STOPPED = "stopped; call the same command again to resume"
+
 _ONE_AT_A_TIME = threading.Lock()
 
 Call = Callable[..., int]

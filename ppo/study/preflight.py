@@ -34,10 +34,9 @@ def check(settings: Params, picture: Path) -> None:
     is_atari = catalog.rules_of(params).is_atari
     print("\n".join(plan(params)))
     print()
-    for number, detail in enumerate(details(params, is_atari)):
-        of_group = number + 1 if number < 13 else number - 12
-        group = "core " if number < 13 else "Atari"
-        print(f"{group} {of_group:2}  {detail.state:4}{detail.name:33}{detail.settings}".rstrip())
+    for group, of_group in details(params, is_atari).items():
+        for number, one in enumerate(of_group, 1):
+            print(f"{group:5} {number:2}  {one.state:4}{one.name:33}{one.settings}".rstrip())
     print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)
     measured = probe(params)
     print("\n".join(outlook(params, measured, _video_rate(params) if is_atari else 0.0)))

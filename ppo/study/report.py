@@ -12,7 +12,8 @@ import numpy as np
 from ppo.files.folder import write_whole
 from ppo.files.scalars import metric_of
 from ppo.settings import Params
-from ppo.study.story import SCORE, Story, commands, names, story, videos
+from ppo.study.curves import SCORE
+from ppo.study.story import Story, commands, names, story, videos
 
 REPORT = "report.html"
 LAST = 20  # log entries that the health table is made of

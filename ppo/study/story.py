@@ -17,10 +17,9 @@ from ppo.files.folder import RunFolder, check_run
 from ppo.params import of_run
 from ppo.settings import EARLIER, Params
 from ppo.study import history
+from ppo.study.curves import SCORE
 from ppo.study.explain import explain
 from ppo.study.history import Row
-
-SCORE = "rollout/ep_rew_mean"
 
 
 @dataclass(frozen=True)

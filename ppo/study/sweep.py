@@ -51,13 +51,12 @@ from ppo.study.grid import (
 )
 from ppo.study.machines import Cluster, outlasting
 from ppo.study.parallel import (
+    STOPPED,
     Call,
     begin_or_resume,
     finished,
     run_all,
 )
-
-STOPPED = "stopped; call the same command again to resume"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ PAPER = load(presets.find("schulman2017")).model_dump()
 
 def of(is_atari: bool = True, **settings):
     params = Params(**(PAPER | settings)).resolved(1, 1, 0.0, "float32")
-    return {detail.name: detail for detail in details(params, is_atari)}
+    groups = details(params, is_atari)
+    return {detail.name: detail for group in groups.values() for detail in group}
 
 
 def test_names_are_those_of_the_page_in_its_order():
