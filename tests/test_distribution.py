@@ -1,6 +1,7 @@
 """The seams for workers: where the update and the trainer ask them, and heed their answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from ppo import model
 from ppo.distribution import OneWorker
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
 from ppo.exchange import Games, Report, share_games, share_report
+from ppo.outcomes import Diverged
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.trainer import Trainer
@@ -83,11 +85,45 @@ def test_so_is_the_kl_limit_of_a_minibatch(workers, steps):
     assert len(result.kls) == steps
 
 
-def test_a_run_stops_when_any_worker_is_asked_to():
-    params = resolved(Params(env_id="CartPole-v1", network="mlp", seed=1, threads=1))
-    trainer = Trainer(params, Stopping())
-    assert list(trainer.iterations()) == []
-    trainer.close()
+@pytest.fixture
+def small() -> Iterator[Callable[[OneWorker], Trainer]]:
+    """A trainer of a small run, as one of the workers that it is given."""
+    params = resolved(Params(env_id="CartPole-v1", network="mlp", num_steps=8, seed=1, threads=1))
+    with ExitStack() as open_trainers:
+
+        def made(workers: OneWorker) -> Trainer:
+            trainer = Trainer(params, workers)
+            open_trainers.callback(trainer.close)
+            return trainer
+
+        yield made
+
+
+def test_a_run_stops_when_any_worker_is_asked_to(small):
+    assert list(small(Stopping()).iterations()) == []
+
+
+class Failing(OneWorker):
+    """The rollout of another worker ended as ``told``; nobody was asked to stop."""
+
+    def __init__(self, told: bytes):
+        self.told = told
+
+    def gather(self, data: bytes) -> list[bytes]:
+        flags_of_a_new_iteration = len(data) == 2
+        return [data] if flags_of_a_new_iteration else [data, self.told]
+
+
+def test_a_rollout_that_was_interrupted_in_any_worker_is_kept_in_none(small):
+    trainer = small(Failing(b"interrupted"))
+    assert next(trainer.iterations(), None) is None
+    assert (trainer.step, trainer.tally.iteration) == (0, 0)
+
+
+def test_a_rollout_that_is_not_finite_in_any_worker_ends_the_run_in_all(small):
+    trainer = small(Failing(b"not finite"))
+    with pytest.raises(Diverged, match="after step 0"):
+        next(trainer.iterations())
 
 
 class Echo(OneWorker):

@@ -158,6 +158,34 @@ def test_a_run_that_lost_a_worker_starts_again_with_what_it_was_told(
     assert (tmp_path / "said").read_text().splitlines() == [" ".join(begin), again]
 
 
+DIVERGED = """
+import os, sys, time
+if '"index": 1' in os.environ["TF_CONFIG"]:
+    print("mine", file=sys.stderr)
+    sys.exit(4)
+time.sleep(600)
+"""
+
+
+def test_the_code_and_the_message_of_the_worker_that_ended_the_run_are_those_of_the_run(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(workers, "RUN_ATARI", [sys.executable, "-c", DIVERGED])
+    assert Launch(tmp_path, [], 2, restarts=2).go() == ExitCode.DIVERGED
+    assert capfd.readouterr().err == "mine\n"
+
+
+def test_a_run_that_loses_its_workers_each_time_is_given_up(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(workers, "RUN_ATARI", [sys.executable, "-c", "raise SystemExit(6)"])
+    assert Launch(tmp_path, [], 2, restarts=2).go() == ExitCode.LOST
+    said = capfd.readouterr().err.splitlines()
+    assert [line.partition("; ")[2] for line in said] == [
+        "all start again (1 more times)",
+        "all start again (0 more times)",
+        "",
+    ]
+
+
 FOUR_PARTS = {"num_envs": 8, "num_minibatches": 4}
 
 
