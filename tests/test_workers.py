@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.worker_kills import pids
-from ppo import model
+from ppo import checkpoint, model
+from ppo.files import progress
+from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
 from ppo.process.cluster import TF_CONFIG
 from ppo.process.exit_codes import ExitCode
@@ -87,31 +91,53 @@ def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
         assert np.linalg.norm(found - wanted) <= limit * scale + 1e-6, key
 
 
-def started(logdir: Path, settings: dict) -> subprocess.Popen:
+def running(logdir: Path) -> list[int]:
+    """The processes of a run: its starter and its workers."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if f"--logdir={logdir}" in (process / "cmdline").read_text().split("\0"):
+                found.append(int(process.name))
+    return found
+
+
+@contextmanager
+def started(logdir: Path, settings: dict) -> Iterator[subprocess.Popen]:
     pfile = logdir.parent / f"{logdir.name}.json"
     pfile.write_text(json.dumps(settings))
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*RUN_ATARI, f"--logdir={logdir}", f"--pfile={pfile}", "--workers=2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    try:
+        yield process
+    finally:  # a test that fails leaves nothing running, nor waits for it
+        for pid in running(logdir):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(process: subprocess.Popen, condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_worker_that_hangs_is_ended_and_the_run_ends_as_the_unbroken_one(tmp_path):
-    unbroken = started(tmp_path / "unbroken", SHORT)
-    said, _ = unbroken.communicate(timeout=300)
+    with started(tmp_path / "unbroken", SHORT) as unbroken:
+        said, _ = unbroken.communicate(timeout=300)
     assert unbroken.returncode == 0, said
     assert "2 workers" in said and said.count("done, at step 1,024") == 1
 
-    broken = started(tmp_path / "broken", SHORT)
     saved = tmp_path / "broken" / "checkpoints"
-    deadline = time.monotonic() + 300
-    while not list(saved.glob("step-*128.ckpt")):
-        assert broken.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(pids(broken.pid)[1], signal.SIGSTOP)
-    said, _ = broken.communicate(timeout=300)
+    with started(tmp_path / "broken", SHORT) as broken:
+        wait_for(broken, lambda: list(saved.glob("step-*128.ckpt")))
+        os.kill(pids(broken.pid)[1], signal.SIGSTOP)
+        said, _ = broken.communicate(timeout=300)
     assert broken.returncode == 0, said
     assert "worker 1 of the run was lost" in said and "start again" in said
     assert drill.fingerprint(tmp_path / "broken") == drill.fingerprint(tmp_path / "unbroken")
@@ -120,3 +146,30 @@ def test_a_worker_that_hangs_is_ended_and_the_run_ends_as_the_unbroken_one(tmp_p
         [*RUN_ATARI, f"--logdir={tmp_path / 'broken'}", "--resume"], capture_output=True, text=True
     )
     assert alone.returncode == ExitCode.REFUSED and "--workers=2" in alone.stderr
+
+
+# It saves at a stop alone, and each iteration is in its log.
+ENDLESS = SHORT | {"total_steps": 10**7, "checkpoint_interval": 10**7, "log_interval": 128}
+
+
+@pytest.mark.parametrize(
+    ("number", "whom", "code"),
+    [
+        (signal.SIGTERM, "worker 1", ExitCode.STOPPED),
+        (signal.SIGKILL, "the starter", -signal.SIGKILL),
+    ],
+)
+def test_a_signal_to_one_process_of_the_run_stops_and_saves_all_of_it(number, whom, code, tmp_path):
+    logdir = tmp_path / "run"
+    with started(logdir, ENDLESS) as process:
+        wait_for(process, lambda: progress.rows(logdir))
+        asked = time.monotonic()
+        os.kill(process.pid if whom == "the starter" else pids(process.pid)[1], number)
+        said, _ = process.communicate(timeout=60)  # until the first worker has ended
+        while left := running(logdir):
+            assert time.monotonic() < asked + 60, left
+            time.sleep(0.02)
+        seconds = time.monotonic() - asked
+    assert (process.returncode, seconds < 15) == (code, True), (seconds, said)
+    saved = checkpoint.newest(RunFolder(logdir)).step
+    assert saved == int(progress.rows(logdir)[-1]["step"]) > 0
