@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import run_atari
+from ppo.options import RESTARTS
 from ppo.params import ParamsError, of_workers
 from ppo.process import device
 from ppo.process.cluster import ClusterError, Place, place
@@ -156,6 +158,28 @@ def test_a_run_that_lost_a_worker_starts_again_with_what_it_was_told(
     (tmp_path / "params.json").touch()
     assert Launch(tmp_path, begin, 2, restarts=2).go() == 0
     assert (tmp_path / "said").read_text().splitlines() == [" ".join(begin), again]
+
+
+@pytest.mark.parametrize(
+    ("given", "begin"),
+    [
+        (["--pfile=pong"], ["--pfile=pong", "--set=gamma=0.9", "--set=seed=2"]),
+        (["--env=CartPole-v1"], ["--env=CartPole-v1", "--set=gamma=0.9", "--set=seed=2"]),
+        (
+            ["--resume", "--new-games"],
+            ["--resume", "--set=gamma=0.9", "--set=seed=2", "--new-games"],
+        ),
+        (["--fork=a@b@64"], ["--fork=a@b@64", "--set=gamma=0.9", "--set=seed=2"]),
+        (["--fork=a@b"], ["--fork=a@b", "--set=gamma=0.9", "--set=seed=2"]),
+    ],
+)
+def test_every_worker_gets_what_the_command_was_told(given, begin, tmp_path, monkeypatch):
+    launches = []
+    monkeypatch.setattr(Launch, "go", lambda launch: launches.append(launch) or ExitCode.LOST)
+    told = [f"--logdir={tmp_path}", "--set=gamma=0.9", "--set=seed=2", "--workers=2"]
+    assert run_atari.main([*told, *given, "--restarts=1"]) == ExitCode.LOST
+    assert run_atari.main([*told, *given]) == ExitCode.LOST
+    assert launches == [Launch(tmp_path, begin, 2, restarts) for restarts in (1, RESTARTS)]
 
 
 DIVERGED = """
