@@ -34,6 +34,7 @@ from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
+from ppo.runs.start import Start
 from ppo.runs.verifier import Verifier
 from ppo.settings import Params
 from ppo.trainer import POINTS, Iteration, Learner
@@ -684,19 +685,72 @@ def test_means_that_were_saved_continue(folder):
     assert continued.take() == {}
 
 
+# --- the other workers
+
+
+class Told(OneWorker):
+    """Another worker than the first, and what that told it."""
+
+    index = 1
+
+    def __init__(self, told: bytes):
+        self.told = told
+
+    def share(self, content: bytes) -> bytes:
+        return self.told
+
+
+def told(start: Start) -> Told:
+    class First(OneWorker):
+        count = 2
+
+        def share(self, content: bytes) -> bytes:
+            shared.append(content)
+            return content
+
+    shared: list[bytes] = []
+    follower.tell(First(), PARAMS, start)
+    return Told(*shared)
+
+
 def test_a_follower_that_is_stopped_while_games_begin_has_been_stopped(monkeypatch):
     def interrupted(*_):
         raise Interrupted
 
-    class Other(OneWorker):
-        index = 1
-
-        def share(self, content: bytes) -> bytes:
-            return json.dumps({"params": PARAMS.model_dump()}).encode() + b"\n"
-
     monkeypatch.setattr(follower, "Trainer", interrupted)
     with pytest.raises(Stopped, match="worker 1"):
-        follower.follow(Other(), PARAMS.threads, lambda: True)
+        follower.follow(told(Start()), PARAMS.threads, lambda: True)
+
+
+def test_the_guard_of_a_follower_sees_every_iteration(monkeypatch):
+    seen = []
+    monkeypatch.setattr(follower.Guard, "see", lambda _, iteration: seen.append(iteration.step))
+    follower.follow(told(Start()), PARAMS.threads, lambda: False)
+    assert seen == [16, 32, 48, 64]
+
+
+@pytest.mark.parametrize(
+    ("start", "same_rules", "new_games"),
+    [
+        ({}, None, False),
+        ({"new_games": True}, None, True),
+        ({"fork_of": Path("origin")}, True, False),
+        ({"fork_of": Path("origin"), "changes": {"noop_max": (30, 1)}}, False, False),
+    ],
+)
+def test_a_follower_begins_with_the_same_games_as_the_first_worker(
+    start, same_rules, new_games, monkeypatch
+):
+    restored = []
+
+    def restore(trainer, guard, saved, *how):
+        restored.append((saved.step, *how[:2]))
+        raise Interrupted
+
+    monkeypatch.setattr(follower, "restore", restore)
+    with pytest.raises(Stopped):
+        follower.follow(told(Start(state(32), **start)), PARAMS.threads, lambda: False)
+    assert restored == [(32, same_rules, new_games)]
 
 
 # --- the check on the run
