@@ -1,7 +1,9 @@
 """A new run from another's checkpoint, with nothing changed and with one thing changed."""
 
 import json
+import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +77,17 @@ def test_a_fork_can_be_resumed(run, tmp_path):
     train.fork(run, tmp_path / "parts", [*constant, "total_steps=1024"], step=768)
     train.resume(tmp_path / "parts", ["total_steps=1536"])
     assert arrays(tmp_path / "whole") == arrays(tmp_path / "parts")
+
+
+def test_a_resume_keeps_the_best_of_before_unless_it_is_surpassed(run, tmp_path):
+    folder = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    saved = checkpoint.newest(folder)
+    session = saved.session.model_copy(update={"best_saved": 1e9})
+    checkpoint.save(folder, replace(saved, session=session), kept=1)
+    best = (folder.checkpoints / checkpoint.BEST).read_bytes()
+    train.resume(folder.path, ["total_steps=2048"])
+    assert checkpoint.newest(folder).step == 2048
+    assert (folder.checkpoints / checkpoint.BEST).read_bytes() == best
 
 
 def test_a_resume_that_logs_more_says_what_the_table_has_no_column_for(run, tmp_path, capsys):

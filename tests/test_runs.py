@@ -601,6 +601,15 @@ def test_the_loop_logs_and_saves_at_the_intervals_and_at_the_end(keeper, folder,
     assert checkpoint.steps(folder) == [64, 48]
 
 
+def test_the_best_is_kept_of_a_run_that_gets_worse(keeper, folder, log):
+    class Worsening(Training):
+        def totals(self) -> dict[str, float]:
+            return {"rollout/ep_rew_mean": {48: 9.0, 64: 2.0}.get(self.step, 0.0)}
+
+    loop(Worsening([16, 32, 48, 64]), keeper, log).run()
+    assert (checkpoint.best(folder).step, checkpoint.newest(folder).step) == (48, 64)
+
+
 def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
     asked = iter([False, False, True])
     looped = loop(Training([16, 32, 48, 64]), keeper, log, lambda: next(asked))
