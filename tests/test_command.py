@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -706,6 +706,12 @@ def as_if_killed_before_the_second_checkpoint(run: Path) -> None:
     edit_settings(run, total_steps=CART_BATCH)
 
 
+def as_if_its_games_had_shown_something_else(run: Path) -> None:
+    saved = checkpoint.newest(RunFolder(run))
+    facts = saved.trainer.model_copy(update={"observations": saved.trainer.observations ^ 1})
+    checkpoint.save(RunFolder(run), replace(saved, trainer=facts), kept=100)
+
+
 CASES = {
     "finished": ["--resume"],
     "misfit": ["--resume", "--set", "num_envs=4", "--set", "env_id=Acrobot-v1", "--set=gamma=0.5"],
@@ -725,6 +731,8 @@ CASES = {
     "diverging": ["--resume", "--set", "value_coef=1e38"],
     "full disk": ["--resume"],
     "killed early": ["--resume"],
+    "games differ": ["--resume"],
+    "games differ, new ones": ["--resume", "--new-games"],
 }
 
 
@@ -741,12 +749,14 @@ def cases(cart, tmp_path_factory) -> dict[str, Case]:
     newest.write_bytes(b"")
     edit_settings(paths["foreign checkpoint"], env_id="Acrobot-v1")
     as_if_killed_before_the_second_checkpoint(paths["killed early"])
+    for name in ("games differ", "games differ, new ones"):
+        as_if_its_games_had_shown_something_else(paths[name])
     often = {"evaluation_interval": 32, "evaluation_games": 1, "log_interval": 10**6}
     evaluating = CART | often | {"total_steps": 64}
     settings = settings_file(top, evaluating)
     before = {name: tree(path) for name, path in paths.items()}
     lines = {name: (top, [f"--logdir={paths[name]}", *CASES[name]]) for name in CASES}
-    for name in ("diverging", "full disk"):
+    for name in ("diverging", "full disk", "games differ", "games differ, new ones"):
         lines[name][1].append(f"--set=total_steps={cart.total + CART_BATCH}")
     lines["evaluating"] = (top, [f"--logdir={top / 'evaluating'}", f"--pfile={settings}"])
     paths["evaluating"], before["evaluating"] = top / "evaluating", {}
@@ -836,6 +846,19 @@ def test_checkpoint_that_does_not_fit_the_settings_is_refused(cases):
     case = cases["foreign checkpoint"]
     assert case.done.code == 2, case.done
     assert case.after == case.before
+
+
+def test_games_that_do_not_go_as_they_went_are_refused_unless_new_ones_may_begin(cases, cart):
+    refused = cases["games differ"]
+    assert refused.done.code == 2, refused.done
+    assert "do not show" in refused.done.err and "--new-games" in refused.done.err
+    assert refused.after == refused.before
+
+    allowed = cases["games differ, new ones"]
+    assert (allowed.done.code, allowed.done.err) == (0, "")
+    assert "new games begin in their place" in allowed.done.out
+    assert steps_of(allowed.path)[-1] == checkpoint_steps(allowed.path)[-1]
+    assert checkpoint_steps(allowed.path)[-1] == cart.total + CART_BATCH
 
 
 def test_game_without_a_picture_cannot_be_watched(cases):
