@@ -20,7 +20,7 @@ from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans, cut
 from ppo.files.scalars import tags
-from ppo.outcomes import Collapsed, Diverged, Stopped
+from ppo.outcomes import Collapsed, Diverged, Stopped, WorkerLost
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation
 from ppo.play.recorder import Made
@@ -561,8 +561,8 @@ def test_a_guard_that_is_off_sees_nothing():
 class Training:
     """A trainer that trains nothing."""
 
-    def __init__(self, steps: list[int], diverges: bool = False):
-        self.params, self.step, self._steps, self._diverges = PARAMS, 0, steps, diverges
+    def __init__(self, steps: list[int], ends_with: Exception | None = None):
+        self.params, self.step, self._steps, self._ends_with = PARAMS, 0, steps, ends_with
         self.finished = False
 
     def iterations(self, stop):
@@ -571,8 +571,8 @@ class Training:
                 return
             self.step, self.finished = step, step == 64
             yield iteration(step, **{"train/loss": float(step)})
-        if self._diverges:
-            raise Diverged(self.step, {"rewards": np.array([np.nan])})
+        if self._ends_with:
+            raise self._ends_with
 
     def totals(self) -> dict[str, float]:
         return {}
@@ -637,12 +637,23 @@ def test_the_last_resort_can_save_each_iteration_that_was_completed(keeper, fold
 
 
 def test_the_batch_of_a_diverged_run_is_saved(keeper, folder, log):
-    looped = loop(Training([16], diverges=True), keeper, log)
+    diverged = Diverged(16, {"rewards": np.array([np.nan])})
+    looped = loop(Training([16], diverged), keeper, log)
     with pytest.raises(Diverged):
         looped.run()
     with np.load(folder.path / "diverged-000000000016.npz") as batch:
         assert np.isnan(batch["rewards"]).all()
     assert "diverged-000000000016.npz" in looped.logger.display.said[0]
+
+
+@pytest.mark.parametrize(
+    "outcome", [Collapsed(32, 3), WorkerLost(1, "why")], ids=["collapsed", "lost"]
+)
+def test_a_run_that_ends_so_has_saved_what_it_reached(outcome, keeper, folder, log):
+    with pytest.raises(type(outcome)):
+        loop(Training([16, 32], outcome), keeper, log).run()
+    saved = checkpoint.newest(folder)
+    assert (saved.step, saved.session.log) == (32, log.sizes())
 
 
 def test_an_interrupted_evaluation_is_due_again_after_a_resume(keeper, folder, log, monkeypatch):
