@@ -12,7 +12,7 @@ from ppo.model import in_shards
 from ppo.outcomes import Diverged
 from ppo.resolve import resolved
 from ppo.settings import Params
-from ppo.trainer import Trainer
+from ppo.trainer import Trainer, batch_of
 
 SMALL = resolved(
     Params(
@@ -76,6 +76,23 @@ def test_metrics_of_an_iteration_carry_its_step_and_its_games():
     assert learner.totals()["train/n_updates"] == 5 * SMALL.num_epochs
     known = tags(0, learner.layers, learner.envs.action_names)
     assert set(known) >= set(iterations[1].scalars) | set(learner.totals())
+
+
+def test_scalars_of_a_rollout_are_those_of_the_rollout_that_was_played():
+    rollout = (twin := Trainer(SMALL)).collector.collect(0)
+    batch, _, _ = batch_of(rollout, SMALL)
+    scalars = next(Trainer(SMALL).iterations()).scalars
+    advantages, returns = batch.advantages.numpy(), batch.returns.numpy()
+    unexplained = returns - rollout.values.ravel()
+    shares = [np.mean(rollout.actions == n) for n in range(twin.envs.num_actions)]
+    expected = {
+        "rollout/points_per_step": rollout.points / SMALL.steps_per_iteration,
+        "train/explained_variance": 1 - np.var(unexplained) / np.var(returns),
+        "train/advantage_std": np.sqrt(np.mean((advantages - advantages.mean()) ** 2)),
+        "train/advantage_scale": 1 / np.std(advantages),
+    } | dict(zip(["actions/share_0", "actions/share_1"], shares, strict=True))
+    assert 0 < shares[0] != shares[1] and rollout.points == 64
+    assert {tag: scalars[tag] for tag in expected} == pytest.approx(expected, rel=1e-5)
 
 
 def test_epochs_are_logged_one_by_one_if_asked_for():

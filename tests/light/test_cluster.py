@@ -194,13 +194,13 @@ time.sleep(600)
 def test_the_code_and_the_message_of_the_worker_that_ended_the_run_are_those_of_the_run(
     tmp_path, monkeypatch, capfd
 ):
-    monkeypatch.setattr(workers, "RUN_ATARI", [sys.executable, "-c", DIVERGED])
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", DIVERGED])
     assert Launch(tmp_path, [], 2, restarts=2).go() == ExitCode.DIVERGED
     assert capfd.readouterr().err == "mine\n"
 
 
 def test_a_run_that_loses_its_workers_each_time_is_given_up(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(workers, "RUN_ATARI", [sys.executable, "-c", "raise SystemExit(6)"])
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", "raise SystemExit(6)"])
     assert Launch(tmp_path, [], 2, restarts=2).go() == ExitCode.LOST
     said = capfd.readouterr().err.splitlines()
     assert [line.partition("; ")[2] for line in said] == [

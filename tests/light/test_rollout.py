@@ -161,6 +161,14 @@ def test_a_reward_that_is_not_finite_passes_for_none(clip: bool, reward: float):
     assert np.argwhere(~np.isfinite(rollout.rewards)).tolist() == [[2, 1]]
 
 
+@pytest.mark.parametrize("cuts", [(), (1,)])
+def test_points_are_what_all_games_scored_in_this_rollout_whatever_is_learnt_from(cuts):
+    script = Script.random(8, 3, seed=4)
+    collects = collector(scripted(script, cuts), steps=4, clip_rewards=True)
+    for number, rewards in enumerate((script.rewards[:4], script.rewards[4:])):
+        assert collects.collect(number).points == rewards.sum() != np.sign(rewards).sum()
+
+
 @pytest.mark.parametrize("terminal_on_life_loss", [True, False])
 @pytest.mark.parametrize("event", ["terminated", "truncated", "life_lost"])
 def test_a_return_ends_with_its_game_and_if_wished_with_a_life(
