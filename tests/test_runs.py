@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import re
 import struct
 import threading
 import time
@@ -618,6 +620,31 @@ def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
     saved = checkpoint.newest(folder)
     assert saved.step == 32
     assert saved.session.log == log.sizes()
+
+
+def test_a_checkpoint_is_on_the_disk_after_the_log_that_it_names_and_before_its_folder(
+    keeper, folder, log, monkeypatch
+):
+    tape: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(number: int) -> None:
+        tape.append(Path(os.readlink(f"/proc/self/fd/{number}")).name)
+        sync(number)
+
+    def renamed(before: Path, after: Path) -> None:
+        tape.append(f"-> {after.name}")
+        replace(before, after)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    loop(Training([16, 32, 48, 64]), keeper, log).run()
+    (events,) = folder.path.glob("events.*")
+    tape = [re.sub(r"^\.ppo-.*\.partial$", "content", name) for name in tape]
+    for step in (48, 64):
+        named = tape.index(f"-> step-{step:012d}.ckpt")
+        assert set(tape[named - 3 : named - 1]) == {"progress.csv", events.name}
+        assert (tape[named - 1], tape[named + 1]) == ("content", "checkpoints")
 
 
 def test_what_was_logged_in_part_is_saved_with_the_checkpoint(keeper, folder, log):

@@ -441,6 +441,20 @@ def test_best_one_is_kept_beside_the_newest_until_a_better_one_comes(folder):
         assert checkpoint.newest(folder).step == step
 
 
+def test_what_records_that_the_best_is_saved_is_written_after_the_best(folder, monkeypatch):
+    checkpoint.save(folder, small(1), kept=2, best=True)
+    write_whole, allowed = checkpoint.write_whole, [None]
+
+    def power_cut(*what):
+        allowed.pop()  # an IndexError from the second one on
+        write_whole(*what)
+
+    monkeypatch.setattr(checkpoint, "write_whole", power_cut)
+    with pytest.raises(IndexError):
+        checkpoint.save(folder, small(2), kept=2, best=True)
+    assert (checkpoint.best(folder).step, checkpoint.newest(folder).step) == (2, 1)
+
+
 def test_old_ones_are_removed_only_after_the_new_one_is_written(folder, monkeypatch):
     checkpoint.save(folder, small(1), kept=1)
 
