@@ -91,6 +91,11 @@ class Due(_Facts):
     video: bool = False
     replay_check: bool = False
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a run that has made its last step is not done yet."""
+        return self.log or self.evaluation
+
 
 class GuardFacts(_Facts):
     """The state of the guard against a collapse; see ``ppo.falls.Watch`` and ``ppo.runs.guard``."""

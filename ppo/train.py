@@ -57,7 +57,7 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     logdir, began, here = Path(logdir), began or time.monotonic(), place()
     if here.index == 0:
         check_new(logdir)
-    whole = resolved(params.of_workers(settings, here.count), here.here)
+    whole = resolved(params.of_workers(settings, here.count), here.on_this_machine)
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)  # again: another run may have begun there meanwhile
@@ -85,7 +85,7 @@ def resume(
     stored = params.of_run(RunFolder(logdir).params, checks=[catalog.check])
     _check_workers(stored, here)
     given = params.of_run(RunFolder(logdir).params, overrides, [catalog.check])
-    whole = resolved(given, here.here)
+    whole = resolved(given, here.on_this_machine)
     changes = _changes(stored.model_dump(), whole)
 
     def start(folder: RunFolder) -> Start:
@@ -127,7 +127,7 @@ def fork(
     check_run(source)
     of = RunFolder(source)
     given = params.of_run(of.params, [*overrides, f"workers={here.count}"], [catalog.check])
-    whole = resolved(given, here.here)
+    whole = resolved(given, here.on_this_machine)
     saved = checkpoint.newest(of, warn=print) if step is None else checkpoint.at(of, step)
     changes = _fork_changes(saved, whole)
 
@@ -150,7 +150,7 @@ def _train(
     """Train in a folder that is owned meanwhile; ``start`` prepares it, and says what it starts
     from. All workers but the first hear that from the first, and use no folder.
     """
-    _check_memory(params, here.here)
+    _check_memory(params, here.on_this_machine)
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if here.count > 1 and here.index == 0:

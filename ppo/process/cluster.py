@@ -20,13 +20,13 @@ class ClusterError(Exception):
 class Place:
     """A process among the workers of a run: the first has the index 0, reads and writes.
 
-    ``here`` is how many of them are known to share this machine; ``has_chief`` says whether the
+    ``on_this_machine`` is how many of them are known to share it; ``has_chief`` says whether the
     first is not called worker but chief.
     """
 
     count: int
     index: int
-    here: int = 1
+    on_this_machine: int = 1
     has_chief: bool = False
 
 

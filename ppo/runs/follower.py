@@ -20,7 +20,6 @@ def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
         return
     facts = {
         "params": params.model_dump(),
-        "is_fork": start.fork_of is not None,
         "same_rules": start.same_rules,
         "new_games": start.new_games,
     }
@@ -53,8 +52,7 @@ def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
         guard = Guard(trainer, params, lambda _: None)
         if state:
             saved = checkpoint.decode(state)
-            same_rules = facts["same_rules"] if facts["is_fork"] else None
-            restore(trainer, guard, saved, same_rules, facts["new_games"], stop)
+            restore(trainer, guard, saved, facts["same_rules"], facts["new_games"], stop)
             if is_done(trainer, saved.session.due):
                 return
         for iteration in trainer.iterations(stop):
@@ -93,4 +91,4 @@ def restore(
 
 def is_done(trainer: Trainer, due: checkpoint.Due) -> bool:
     """Whether nothing remains to do of a run as it was saved."""
-    return trainer.finished and not (due.log or due.evaluation)
+    return trainer.finished and not due.unfinished

@@ -86,11 +86,9 @@ class Session:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         start = self.start
-        same_rules = start.same_rules if start.fork_of else None
+        how = start.same_rules, start.new_games
         try:
-            mismatch = restore(
-                self.trainer, self.guard, checkpoint, same_rules, start.new_games, self.stop
-            )
+            mismatch = restore(self.trainer, self.guard, checkpoint, *how, self.stop)
         except Interrupted:
             raise Stopped(NOTHING_DONE) from None
         if mismatch:

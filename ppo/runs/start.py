@@ -34,6 +34,8 @@ class Start:
         return self.checkpoint.session.model_copy(update=own)
 
     @property
-    def same_rules(self) -> bool:
-        """Whether the games go by the rules that they went by."""
+    def same_rules(self) -> bool | None:
+        """Of a fork, whether the games go by the rules that they went by; else None."""
+        if self.fork_of is None:
+            return None
         return not self.changes.keys() & {field.name for field in fields(Rules)}

@@ -83,8 +83,7 @@ def finished(run: Run, params: Params) -> bool:
         newest = checkpoint.newest(RunFolder(run.folder))
     except (CheckpointError, OSError):
         return False
-    due = newest.session.due
-    return newest.step >= params.whole_steps and not (due.log or due.evaluation)
+    return newest.step >= params.whole_steps and not newest.session.due.unfinished
 
 
 def _outcome(

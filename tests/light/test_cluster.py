@@ -30,7 +30,7 @@ def tf_config(cluster: dict, job: str = "worker", index: int = 0) -> dict[str, s
         ({}, Place(1, 0)),
         ({"TF_CONFIG": "{}"}, Place(1, 0)),
         (tf_config(TWO, index=1), Place(2, 1)),
-        (tf_config({"worker": ["a:1", "a:2", "b:1"]}, index=1), Place(3, 1, here=2)),
+        (tf_config({"worker": ["a:1", "a:2", "b:1"]}, index=1), Place(3, 1, on_this_machine=2)),
         (tf_config({"chief": ["a:1"], "worker": ["b:1"]}), Place(2, 1, has_chief=True)),
         (tf_config({"chief": ["a:1"], "worker": ["b:1"]}, "chief"), Place(2, 0, has_chief=True)),
         ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, Place(4, 3)),
@@ -62,7 +62,7 @@ def test_a_place_that_cannot_be_is_refused(environment, part):
 def test_workers_on_one_machine_know_that_they_share_it():
     configs = configurations(3)
     assert [place({"TF_CONFIG": text}) for text in configs] == [
-        Place(3, n, here=3) for n in range(3)
+        Place(3, n, on_this_machine=3) for n in range(3)
     ]
     assert len(set(json.loads(configs[0])["cluster"]["worker"])) == 3
 
@@ -78,7 +78,7 @@ def two_gpus(monkeypatch, tmp_path):
 def given(workers: int) -> list[str | None]:
     found = environments(workers, gpus_for(workers))
     assert [place(environment) for environment in found] == [
-        Place(workers, n, here=workers) for n in range(workers)
+        Place(workers, n, on_this_machine=workers) for n in range(workers)
     ]
     return [environment.get("CUDA_VISIBLE_DEVICES") for environment in found]
 
