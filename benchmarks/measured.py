@@ -67,9 +67,11 @@ def of_folders(
     return runs
 
 
-def of_results(preset: str, results: Iterable[Result], policy: str) -> list[Run]:
-    """The runs among the results, in which ``benchmarks.games`` has one thread. Raises ParamsError
-    if there is none.
+def of_results(
+    preset: str, results: Iterable[Result], policy: str, precision: str | None = None
+) -> list[Run]:
+    """The runs among the results, in which ``benchmarks.games`` has one thread, of a precision if
+    one is given. Raises ParamsError if there is none.
     """
     wanted = load(presets.find(preset))
     labels = {preset} if _differences(wanted, _defaults(wanted)) else {preset, DEFAULTS}
@@ -80,6 +82,7 @@ def of_results(preset: str, results: Iterable[Result], policy: str) -> list[Run]
         and one.env_id == wanted.env_id
         and one.total_steps == wanted.total_steps
         and wanted.precision in ("auto", one.precision)
+        and precision in (None, one.precision)
     ]
     if not found:
         game = f"{wanted.env_id}, {wanted.total_steps:,} steps"
@@ -146,6 +149,7 @@ def main() -> int:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--runs", metavar="RUN,RUN")
     source.add_argument("--results", type=Path, metavar="FILE", help="of benchmarks.games")
+    parser.add_argument("--precision", help="of --results, if their runs have several")
     parser.add_argument("--machine", help="of --runs, as the list calls it")
     parser.add_argument("--policy", default="sampled", choices=["sampled", "greedy"])
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="of --runs")
@@ -168,7 +172,7 @@ def runs_of(options: argparse.Namespace) -> list[Run]:
     if options.results:
         if faults := games_store.faults(options.results):
             raise ParamsError(faults)
-        return of_results(preset, games_store.load(options.results), policy)
+        return of_results(preset, games_store.load(options.results), policy, options.precision)
     folders = [Path(run) for run in options.runs.split(",")]
     return of_folders(preset, folders, policy, options.machine, options.date)
 

@@ -134,36 +134,40 @@ def surrogate(
     target is Simple Policy Optimization (Xie et al. 2025, arXiv:2401.16025).
     """
     check_vectors(log_probs, old_log_probs, advantages)
-    step = target_offset(old_log_probs, advantages, clip_range, delta_target_policy)
+    offset = target_offset(old_log_probs, advantages, clip_range, delta_target_policy)
     if quadratic:
-        return _quadratic(log_probs - old_log_probs, advantages, step)
-    distance = advantages * (step - tf.math.expm1(log_probs - old_log_probs))
+        return _quadratic(log_probs - old_log_probs, advantages, offset)
+    distance = advantages * (offset - tf.math.expm1(log_probs - old_log_probs))
     shape = tf.where(distance >= 0.0, distance, -beyond_target_slope * distance)
-    return shape - advantages * (1.0 + step)
+    return shape - advantages * (1.0 + offset)
 
 
-def quadratic_offset(step: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
+def quadratic_offset(offset: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
     """``target_offset`` as the quadratic surrogate has it, whose target lies at least
     QUADRATIC_TARGET_FLOOR off the old policy, [B].
     """
-    return tf.sign(advantages) * tf.maximum(tf.abs(step), QUADRATIC_TARGET_FLOOR)
+    return tf.sign(advantages) * _quadratic_size(offset)
 
 
-def _quadratic(log_ratios: tf.Tensor, advantages: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    size = tf.maximum(tf.abs(step), QUADRATIC_TARGET_FLOOR)
-    distance = quadratic_offset(step, advantages) - tf.math.expm1(log_ratios)
+def _quadratic_size(offset: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(tf.abs(offset), QUADRATIC_TARGET_FLOOR)
+
+
+def _quadratic(log_ratios: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    size = _quadratic_size(offset)
+    distance = quadratic_offset(offset, advantages) - tf.math.expm1(log_ratios)
     weight = tf.abs(advantages)
     return weight * tf.square(distance) / (2.0 * size) - advantages - 0.5 * weight * size
 
 
 def beyond_target(
-    log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, step: tf.Tensor
+    log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor
 ) -> tf.Tensor:
     """1 where the ratio is beyond its target, where the clipped loss is flat, else 0, [B].
 
-    ``step`` is ``target_offset``'s.
+    ``offset`` is ``target_offset``'s, or ``quadratic_offset``'s.
     """
-    distance = advantages * (step - tf.math.expm1(log_probs - old_log_probs))
+    distance = advantages * (offset - tf.math.expm1(log_probs - old_log_probs))
     return tf.cast(distance < 0.0, log_probs.dtype)
 
 

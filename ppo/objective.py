@@ -123,10 +123,9 @@ def objective(
     value_part = p.value_coef * tf.reduce_mean(scale * value_losses)
     kl = losses.approx_kl(log_probs, old_log_probs)
     ratios = tf.exp(log_probs - old_log_probs)
-    step = losses.target_offset(old_log_probs, advantages, clip_range, p.delta_target_policy)
-    if p.quadratic_policy_loss:
-        step = losses.quadratic_offset(step, advantages)
-    beyond = losses.beyond_target(log_probs, old_log_probs, advantages, step)
+    offset = losses.target_offset(old_log_probs, advantages, clip_range, p.delta_target_policy)
+    aimed = losses.quadratic_offset(offset, advantages) if p.quadratic_policy_loss else offset
+    beyond = losses.beyond_target(log_probs, old_log_probs, advantages, aimed)
     above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
     below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)
     means = Means(
@@ -138,7 +137,7 @@ def objective(
         clip_fraction=tf.reduce_mean(losses.clip_fraction(log_probs, old_log_probs, clip_range)),
         pseudo_entropy=tf.reduce_mean(pseudo_entropy),
         value_scale=tf.reduce_mean(scale),
-        target_distance=tf.reduce_mean(tf.abs(step)),
+        target_distance=tf.reduce_mean(tf.abs(offset)),
         beyond_target=tf.reduce_mean(beyond),
         ratio=tf.reduce_mean(ratios),
         ratio_distance=tf.reduce_mean(tf.abs(ratios - 1.0)),

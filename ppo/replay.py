@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ppo.files.video import VideoError
 from ppo.play.render import record
-from ppo.play.replay import ReplayError, compare, load
+from ppo.play.replay import CannotPlay, ReplayError, compare, load
 from ppo.process.arguments import argument_parser
 from ppo.process.exit_codes import ExitCode, fail
 from ppo.process.streams import discard, make_safe
@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     if faults := unusable(options.files, options.video):
         return fail(ExitCode.REFUSED, "\n".join(faults))
+    agree = []
     try:
-        agree = [play_again(path) for path in options.files]
+        for path in options.files:
+            agree.append(play_again(path))
         if not all(agree):
             return ExitCode.FAILED
         if options.video:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.DONE
     except BrokenPipeError:  # whoever read what was printed has enough
         discard(sys.stdout)
-        return ExitCode.DONE
+        return ExitCode.DONE if all(agree) else ExitCode.FAILED
     except (ReplayError, VideoError) as error:
         return fail(ExitCode.FAILED, str(error))
     except KeyboardInterrupt:
@@ -73,6 +75,9 @@ def play_again(path: Path) -> bool:
     """Play a game and print how it went; returns whether it agrees with its file."""
     try:
         found = compare(load(path))
+    except CannotPlay as error:
+        print(f"{path}: not played: {error}", flush=True)
+        return False
     except ReplayError as error:
         print(f"{path}: DIFFERS: {error}", flush=True)
         return False

@@ -102,12 +102,14 @@ def test_without_a_folder_for_temporary_files_one_line_says_what_to_do():
     assert done.stderr == ""
 
 
-def test_available_memory_is_that_of_the_system():
+def test_available_memory_is_that_of_the_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "CGROUP", tmp_path)
     assert 2**20 < device.available_memory() < 2**60
     assert device.available_memory() % 1024 == 0
 
 
-def test_where_the_system_says_nothing_memory_is_without_end(monkeypatch):
+def test_where_the_system_says_nothing_memory_is_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "CGROUP", tmp_path)
     monkeypatch.setattr(device, "open", lambda _: io.StringIO("MemFree: 1 kB\n"), raising=False)
     assert device.available_memory() == math.inf
 

@@ -84,7 +84,7 @@ def test_both_targets_are_equal_at_one_half():
     np.testing.assert_allclose(probability, logit, rtol=1e-12)
 
 
-def test_logit_step_relative_to_the_probability_step():
+def test_logit_offset_relative_to_the_probability_offset():
     _, old, advantages = cases(3)
     p, s, eps = np.exp(old), np.sign(advantages), 0.2
     steps = [losses.target_policy(p, advantages, eps, kind).numpy() - p for kind in KINDS]
@@ -93,11 +93,11 @@ def test_logit_step_relative_to_the_probability_step():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_target_and_step_agree(kind):
+def test_target_and_offset_agree(kind):
     _, old, advantages = cases(4)
-    step = losses.target_offset(tf.constant(old), advantages, 0.2, kind).numpy()
+    offset = losses.target_offset(tf.constant(old), advantages, 0.2, kind).numpy()
     target = losses.target_policy(np.exp(old), advantages, 0.2, kind).numpy()
-    np.testing.assert_allclose(1 + step, target / np.exp(old), rtol=1e-12)
+    np.testing.assert_allclose(1 + offset, target / np.exp(old), rtol=1e-12)
 
 
 advantages_of_normal_size = st.floats(-9, 9, allow_subnormal=False)
@@ -116,10 +116,10 @@ def test_target_lies_on_the_side_of_the_advantage(old, clip_range, advantage, ki
     assert kind == "probability" or 0 < target < 1
 
 
-def test_target_step_is_the_clip_range_unless_told_otherwise():
+def test_target_offset_is_the_clip_range_unless_told_otherwise():
     _, old, advantages = cases(23)
-    step = losses.target_offset(tf.constant(old), advantages, 0.2)
-    np.testing.assert_allclose(step, 0.2 * np.sign(advantages), rtol=1e-12)
+    offset = losses.target_offset(tf.constant(old), advantages, 0.2)
+    np.testing.assert_allclose(offset, 0.2 * np.sign(advantages), rtol=1e-12)
 
 
 # The surrogate
@@ -276,8 +276,8 @@ def test_no_advantage_no_loss(form, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_beyond_target_marks_where_the_clipped_loss_is_flat(kind):
     new, old, advantages = cases(15)
-    step = losses.target_offset(tf.constant(old), advantages, 0.2, kind)
-    beyond = losses.beyond_target(new, old, advantages, step).numpy().astype(bool)
+    offset = losses.target_offset(tf.constant(old), advantages, 0.2, kind)
+    beyond = losses.beyond_target(new, old, advantages, offset).numpy().astype(bool)
     _, slope = value_and_slope(new, old, advantages, 0.2, kind)
     np.testing.assert_array_equal(beyond, slope == 0)
     assert 50 < beyond.sum() < CASES - 50
@@ -285,14 +285,14 @@ def test_beyond_target_marks_where_the_clipped_loss_is_flat(kind):
 
 def test_nothing_without_an_advantage_is_beyond_a_target():
     new, old, _ = cases(26)
-    step = losses.target_offset(tf.constant(old), np.zeros(CASES), 0.2)
-    assert not losses.beyond_target(new, old, np.zeros(CASES), step).numpy().any()
+    offset = losses.target_offset(tf.constant(old), np.zeros(CASES), 0.2)
+    assert not losses.beyond_target(new, old, np.zeros(CASES), offset).numpy().any()
 
 
 def test_a_ratio_at_its_target_is_not_beyond_it():
     _, old, advantages = cases(27)
-    step = losses.target_offset(tf.constant(old), advantages, 0.0)
-    assert not losses.beyond_target(old, old, advantages, step).numpy().any()
+    offset = losses.target_offset(tf.constant(old), advantages, 0.0)
+    assert not losses.beyond_target(old, old, advantages, offset).numpy().any()
 
 
 # Entropies

@@ -284,16 +284,14 @@ def test_rows_of_a_batch_are_its_samples():
     ]
 
 
-def test_target_of_the_quadratic_loss_is_told_as_far_off_as_it_is_kept():
+def test_what_is_beyond_the_target_of_the_quadratic_loss_is_beyond_where_it_is_kept():
     params = Params(quadratic_policy_loss=True, delta_target_policy="logit")
-    old = tf.math.log([0.999, 0.999])
-    batch = Batch(
-        tf.zeros(2), tf.zeros(2, tf.int32), old, tf.zeros(2), tf.constant([1.0, -1.0]), tf.zeros(2)
-    )
-    # Between the logit target, 0.00033 off, and where the loss has its lowest value.
-    new = old + tf.constant([0.0006, -0.0006])
+    old = tf.math.log([0.999] * 4)
+    signs = tf.constant([1.0, -1.0, 1.0, -1.0])
+    batch = Batch(tf.zeros(4), tf.zeros(4, tf.int32), old, tf.zeros(4), signs, tf.zeros(4))
+    # The logit target is 0.00033 off, the loss has its lowest value at 0.001.
+    new = old + tf.constant([0.0006, -0.0006, 0.0012, -0.0012])
     result = objective(
-        tf.zeros([2, 2]), new, tf.zeros(2), batch, tf.constant(0.2), tf.zeros(2), params
+        tf.zeros([4, 2]), new, tf.zeros(4), batch, tf.constant(0.2), tf.zeros(2), params
     )
-    np.testing.assert_allclose(result.means.target_distance, 0.001, rtol=1e-6)
-    assert result.means.beyond_target == 0
+    assert result.means.beyond_target == 0.5

@@ -80,6 +80,13 @@ def test_what_is_told_may_be_read_in_part(file):
     assert process.returncode == 0
 
 
+def test_game_that_cannot_be_played_is_not_told_as_one_that_differs(file, capsys):
+    other = changed(file, "other.json", game="no_such_game")
+    assert main([str(other), str(file)]) == 1
+    one, two = capsys.readouterr().out.splitlines()
+    assert one.startswith(f"{other}: not played: ") and ": agrees: " in two
+
+
 def test_older_replay_has_no_last_picture_to_compare(file, capsys):
     older = changed(file, "older.json", last_observation=None)
     assert main([str(older)]) == 0

@@ -27,7 +27,12 @@ class GrowingFile:
     """A file that grows. Its errors name it."""
 
     def __init__(self, path: Path, file: IO):
-        self._path, self._file = path, file
+        self._path, self._file, self.name = path, file, path.name
+
+    @property
+    def size(self) -> int:
+        """Its bytes now, wherever the file may have been moved."""
+        return os.fstat(self._file.fileno()).st_size
 
     def flush(self) -> None:
         """Let readers see what was written."""

@@ -136,8 +136,11 @@ class Log:
         self._csv.sync()
 
     def sizes(self) -> dict[str, int]:
-        """The current sizes of the files that are still there, for ``cut``."""
-        return {path.name: path.stat().st_size for path in self._all if path.exists()}
+        """The files' current sizes, for ``cut``: of these two wherever they were moved, of those of
+        earlier starts if they are still there.
+        """
+        earlier = {path.name: path.stat().st_size for path in self._all if path.exists()}
+        return earlier | {file.name: file.size for file in (self._csv, self._events)}
 
     def close(self) -> None:
         """Close the files."""

@@ -83,8 +83,8 @@ class Panel:
         if reward:
             self._score += reward
             self.timeline.reward(self.picture, self._step, reward)
-        # Sums of rewards such as 0.1 + 0.2 - 0.3 are 0 but for their last bits.
-        self._points.show(self.picture, round(self._score, 9), ",.10g")
+        # Sums of rewards such as 0.3 - 0.2 - 0.1 are 0 but for their last bits and the sign.
+        self._points.show(self.picture, round(self._score, 9) + 0.0, ",.10g")
         if self._lives:
             self._lives.draw(self.picture, f"{lives}")
 

@@ -581,3 +581,23 @@ def test_a_scalar_that_the_list_of_names_lacks_is_refused_before_anything_is_wri
         log.write(1, {"known": 1.0, "unheard": 2.0})
     assert log.sizes() == before
     log.close()
+
+
+def test_log_goes_on_though_its_files_are_moved_and_a_resume_cuts_what_was_put_back(tmp_path):
+    Log(tmp_path, [SCORE], 0).close()  # an earlier start
+    (earlier,) = tmp_path.glob("events.out.tfevents.*")
+    log = Log(tmp_path, [SCORE], 0)
+    log.write(1, {SCORE: 0.5})
+    (own,) = (path for path in tmp_path.glob("events.out.tfevents.*") if path != earlier)
+    earlier.unlink()
+    for path in (own, tmp_path / "progress.csv"):
+        path.rename(tmp_path / f"{path.name}.away")
+    log.write(2, {SCORE: 0.6})
+    sizes = log.sizes()
+    log.write(3, {SCORE: 0.7})
+    log.close()
+    for path in (own, tmp_path / "progress.csv"):
+        (tmp_path / f"{path.name}.away").rename(path)
+    cut(tmp_path, sizes)
+    assert (tmp_path / "progress.csv").read_text() == f"step,{SCORE}\n1,0.5\n2,0.6\n"
+    assert [step for step, _ in curve(tmp_path, SCORE)] == [1, 2]
