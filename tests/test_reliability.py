@@ -65,6 +65,14 @@ def test_a_fingerprint_tells_runs_apart(cart_pole, tmp_path):
     assert drill.fingerprint(tmp_path / "run") != drill.fingerprint(cart_pole)
 
 
+@pytest.mark.xdist_group("cart_pole")
+def test_a_fingerprint_tells_apart_which_policy_is_kept_as_the_best(cart_pole, tmp_path):
+    folder = RunFolder(shutil.copytree(cart_pole, tmp_path / "run"))
+    best = folder.checkpoints / checkpoint.BEST
+    best.write_bytes(checkpoint.encode(replace(checkpoint.best(folder), step=1)))
+    assert drill.fingerprint(folder.path) != drill.fingerprint(cart_pole)
+
+
 def test_two_equal_runs_with_two_threads_have_equal_fingerprints(tmp_path):
     settings = drill.SHORT_CART_POLE | {"threads": 2, "total_steps": 1024}
     for name in ("first", "second"):

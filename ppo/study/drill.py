@@ -114,18 +114,24 @@ def run(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> 
 
 
 def fingerprint(logdir: Path) -> str:
-    """A hash of a run's results: weights, optimiser, episodes, and its log without the scalars of
-    time and system.
+    """A hash of a run's results: weights, optimiser, episodes, the best policy, and its log without
+    the scalars of time and system.
     """
-    newest = checkpoint.newest(RunFolder(logdir))
+    folder = RunFolder(logdir)
+    newest = checkpoint.newest(folder)
     digest = hashlib.sha256()
     for name in sorted(newest.arrays):
         digest.update(name.encode() + newest.arrays[name].tobytes())
     digest.update(f"{newest.step} {newest.trainer.model_dump_json()}".encode())
+    if (folder.checkpoints / checkpoint.BEST).exists():  # once a game has ended
+        best = checkpoint.best(folder)
+        digest.update(f"best {best.step}".encode())
+        for array in best.group("weights"):
+            digest.update(array.tobytes())
     for row in progress.rows(logdir):
         steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
         digest.update(json.dumps(steady).encode())
-    for path in sorted(RunFolder(logdir).replays.glob("step-*.json")):
+    for path in sorted(folder.replays.glob("step-*.json")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
