@@ -30,7 +30,8 @@ class Forked:
         top = Path(self._folder.name)
         self._files = [top / "out", top / ("out" if one_stream else "err")]
         given = list(map(str, arguments)), str(cwd or Path.cwd()), dict(environment), limit_bytes
-        self._process = SERVER.Process(target=_become, args=(self._files, *given))
+        # A daemon ends with the test's process, which would else wait for one that hangs.
+        self._process = SERVER.Process(target=_become, args=(self._files, *given), daemon=True)
         self._process.start()
 
     @property
@@ -60,7 +61,9 @@ class Forked:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind:  # the test has failed
+            self.send_signal(signal.SIGKILL)
         self.wait()
 
 

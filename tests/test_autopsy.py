@@ -236,12 +236,12 @@ def command_for(run: Path) -> list[str]:
 def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained):
     folder = trained.with_name("run-autopsy")
     process = subprocess.Popen(command_for(trained), cwd=ROOT, text=True, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.endswith(": begins\n"):
-            break
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
+    try:
+        assert any(line.endswith(": begins\n") for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == ExitCode.STOPPED
     assert not (folder / "verdict.md").exists()
 
