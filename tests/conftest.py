@@ -1,3 +1,4 @@
+import os
 import signal
 from pathlib import Path
 
@@ -31,6 +32,23 @@ def _signals():
     ):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+# What changes how terminals look, which worker a process is, and who carries its messages: gRPC
+# asks a proxy for workers on this machine, too.
+OF_THE_CALLER = {
+    *("FORCE_COLOR", "TTY_COMPATIBLE", "TF_CONFIG", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "GRPC_PROXY"),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _surroundings():
+    """Those of whoever calls the tests do not matter."""
+    os.umask(0o022)
+    for name in list(os.environ):
+        if name.upper() in OF_THE_CALLER:
+            del os.environ[name]
 
 
 @pytest.fixture
