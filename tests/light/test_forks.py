@@ -1,0 +1,68 @@
+"""What forks came to, from logs that are written down."""
+
+from pathlib import Path
+
+import pytest
+
+from ppo.resolve import resolved
+from ppo.settings import Params
+from ppo.study.case import Case
+from ppo.study.changes import UNCHANGED, Change
+from ppo.study.forks import Plan, outcomes_of
+from ppo.study.history import HistoryError
+from tests.light.test_explain import written
+
+PEAK, BOTTOM = 5.0, -3.0
+# Of the height, after each update; unchanged, less than half of it is left after two, on the mean.
+KEPT = {
+    (UNCHANGED, 1): [1.0, 0.8, 0.3, 0.1],
+    (UNCHANGED, 2): [1.0, 0.4, 0.1, 0.1],
+    ("slow", 1): [1.0, 0.9, 0.9, 0.9],
+    ("slow", 2): [0.9, 0.3, 0.2, 0.0],
+}
+KL = {  # of which the last two are of updates after the fall
+    (UNCHANGED, 1): [0.1, 0.3, 9, 9],
+    (UNCHANGED, 2): [0.2, 0.6, 9, 9],
+    ("slow", 1): [0.01, 0.03, 9, 9],
+    ("slow", 2): [0.02, 0.06, 9, 9],
+}
+
+
+def plan_of(folder: Path) -> Plan:
+    settings = resolved(Params(env_id="CartPole-v1", network="mlp", seed=1, threads=1))
+    case = Case(settings, folder / "run", 2048, {}, PEAK, BOTTOM, None, "a fall")
+    changes = [Change(UNCHANGED, {}, ""), Change("slow", {"gamma": 0.5}, "")]
+    return Plan(case, folder, changes, seeds=[1, 2], updates=4, workers=1)
+
+
+def write(plan: Plan, change: Change, seed: int) -> None:
+    def row(number: int, kept: float, kl: float) -> dict[str, float]:
+        return {
+            "step": plan.case.step + plan.case.settings.steps_per_iteration * (number + 1),
+            "rollout/points_per_step": BOTTOM + kept * (PEAK - BOTTOM),
+            "train/approx_kl": kl,
+            "train/surrogate_gain_last": -10 * kl,
+        }
+
+    series = list(zip(KEPT[change.name, seed], KL[change.name, seed], strict=True))
+    series.append((7, 7))  # of an autopsy that was called before, with more updates
+    written(plan.run(change, seed).folder, [row(n, *of) for n, of in enumerate(series)])
+
+
+def test_kl_and_gain_are_means_over_the_updates_in_which_the_unchanged_forks_fall(tmp_path):
+    plan = plan_of(tmp_path)
+    for run in plan.runs():
+        write(plan, next(c for c in plan.changes if c.name == run.variant), run.seed)
+    unchanged, slow = outcomes_of(plan)
+    for outcome, expected in ((unchanged, [0.2, 0.4]), (slow, [0.02, 0.04])):
+        assert outcome.kl == pytest.approx(expected)
+        assert outcome.gain == pytest.approx([-10 * kl for kl in expected])
+        for kept, seed in zip(outcome.kept, plan.seeds, strict=True):
+            assert kept == pytest.approx(KEPT[outcome.change.name, seed])
+
+
+def test_a_fork_that_logged_nothing_is_named(tmp_path):
+    plan = plan_of(tmp_path)
+    write(plan, plan.changes[0], 1)
+    with pytest.raises(HistoryError, match=f"{UNCHANGED}, seed 2, has no log"):
+        outcomes_of(plan)
