@@ -1,0 +1,44 @@
+"""How the drills are reported; what they do is in tests/test_reliability.py."""
+
+from pathlib import Path
+
+import pytest
+
+from ppo.study import drill
+
+
+def kept(folder: Path) -> str:
+    assert folder.is_dir()
+    return "as [promised]"
+
+
+def broken(folder: Path) -> str:
+    drill.expect(False, otherwise="it took 11 s")
+    return "never said"
+
+
+def failing(folder: Path) -> str:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("drills", "code", "rows"),
+    [
+        (
+            [kept, broken, failing],
+            1,
+            [
+                "1 kept   kept (0 s): as [promised]",
+                "2 BROKEN broken (0 s): DrillError: it took 11 s",
+                "3 BROKEN failing (0 s): OSError: [Errno 28] No space left on device",
+            ],
+        ),
+        ([kept, kept], 0, [f"{n} kept   kept (0 s): as [promised]" for n in (1, 2)]),
+    ],
+)
+def test_each_drill_has_a_row_and_one_that_is_broken_fails_all(
+    drills, code, rows, monkeypatch, capsys
+):
+    monkeypatch.setattr(drill, "DRILLS", tuple((each.__name__, each) for each in drills))
+    assert drill.main([]) == code
+    assert capsys.readouterr().out.splitlines() == rows

@@ -1,0 +1,71 @@
+"""What --check tells of measurements that are written down."""
+
+from pathlib import Path
+
+import pytest
+
+from ppo.resolve import resolved
+from ppo.settings import Params
+from ppo.study import preflight
+from ppo.study.probe import Probe
+from tests.light.test_forecast import row
+
+PONG = Params(
+    num_envs=8,
+    num_steps=128,
+    num_minibatches=4,
+    total_steps=102_400,  # 100 iterations
+    checkpoints_kept=3,
+    checkpoint_interval=20_000,
+    log_interval=10_240,
+    diagnostics_interval=0,
+    video_interval=50_000,
+    network="nature",
+    precision="float32",
+    seed=1,
+    threads=2,
+)
+# The first iteration as it was, 99 of 2.25 seconds.
+MEASURED = Probe(
+    rows=[row(10), row(12.25), row(14.5) | {"rollout/ep_len_mean": 900.0}],
+    num_weights=1_684_128,
+    num_actions=4,
+    peak_memory=1_540_000_000,
+    checkpoint_size=20_300_000,
+    log_size=3 * 1_000,
+)
+TOLD = [
+    "network nature: 1,684,128 weights, 4 actions, float32",
+    "time: 4 min with 2 threads (440 steps/s)",
+    "memory: 1.5 GB at most",
+    "disk: 81 MB of checkpoints, 10 kB of logs",
+]
+
+
+def test_the_check_of_an_atari_game_tells_its_forecast_and_draws_what_is_seen(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(preflight, "probe", lambda params: MEASURED)
+    monkeypatch.chdir(tmp_path)
+    preflight.check(PONG, Path("p.png"))
+    *_, network, time, memory, disk, picture = capsys.readouterr().out.splitlines()
+    assert [network, time, memory] == TOLD[:3]
+    assert disk.startswith(f"{TOLD[3]}, ") and disk.endswith("B of 2 videos of 60 s each")
+    assert picture == "what the network sees: p.png"
+    assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rate", "videos"),
+    [
+        ([900.0], 50_000, ", 6 MB of 2 videos of 60 s each"),
+        ([], 50_000, ", 2 videos of 3 MB for each minute of a game"),
+        ([900.0], 0, ""),  # the game has no pictures
+    ],
+)
+def test_videos_are_forecast_from_a_second_of_one_and_the_length_of_games(lengths, rate, videos):
+    rows = [row(10), row(12.25), *({**row(14.5), "rollout/ep_len_mean": n} for n in lengths)]
+    measured = Probe(rows, 1_684_128, 4, 1_540_000_000, 20_300_000, len(rows) * 1_000)
+    told = preflight.outlook(resolved(PONG), measured, rate)
+    assert told == [*TOLD[:3], TOLD[3] + videos]
