@@ -182,6 +182,15 @@ def test_the_logger_is_due_at_its_interval_and_writes_means(log, folder):
     assert dict(zip(header.split(","), row.split(","), strict=True))["train/loss"] == "1.5"
 
 
+def test_the_logger_says_once_what_is_outside_its_limits_for_several_entries(log):
+    observer = logger(log)
+    for step in range(32, 8 * 32, 32):
+        observer.see(iteration(step, **{"train/approx_kl": 0.3}))
+        observer.write(step, {})
+    (said,) = observer.display.said
+    assert said.startswith("step 160: train/approx_kl is 0.3, healthy below 0.05")
+
+
 def test_the_time_left_follows_from_the_whole_start_and_not_from_the_last_entry(log, monkeypatch):
     clock = iter([100.0, 102.0, 112.0])
     monkeypatch.setattr(observers.time, "perf_counter", lambda: next(clock))

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,13 @@ def test_health_says_once_what_is_outside_for_several_entries_in_a_row():
     assert [len(messages) for messages in said] == [0] * (ENTRIES - 1) + [2, 0, 0, 0]
     assert "train/approx_kl is 0.3, healthy below 0.05" in said[ENTRIES - 1][0]
     assert "learning rate" in said[ENTRIES - 1][0]
+
+
+def test_an_explanation_says_what_is_outside_its_limits_at_the_end(tmp_path):
+    text = explain(written(tmp_path / "run", log(train__approx_kl=20)))
+    (said,) = [line for line in text.splitlines() if "in the last" in line]
+    assert re.match(r"in the last 5 entries: train/approx_kl is 0\.\d+, healthy below 0\.05", said)
+    assert said.endswith(health.metric_of("train/approx_kl").remedy)
 
 
 def test_one_healthy_entry_begins_the_count_anew():

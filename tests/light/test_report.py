@@ -1,5 +1,6 @@
 """The report and the model card of runs whose files are written down."""
 
+import html
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 import run_atari
 from ppo.files import video
+from ppo.health import metric_of
 from ppo.settings import Params
 from ppo.study import card, report
 from ppo.study.story import commands, story
@@ -77,6 +79,13 @@ def test_the_report_tells_the_score_the_settings_the_health_and_how_to_repeat_it
     assert "the policy did not fall" in page
     assert f"--pfile={tmp_path}/run/params.json" in page
     assert page.count("<svg") == 1
+
+
+def test_what_is_outside_its_limits_has_its_remedy_in_the_report(tmp_path):
+    run = written(tmp_path / "run", log(train__approx_kl=20), Params(seed=3).to_json())
+    remedy = re.escape(html.escape(metric_of("train/approx_kl").remedy))
+    row = rf"<td>train/approx_kl</td><td>0\.\d+</td><td>below 0\.05</td><td>{remedy}</td>"
+    assert re.search(row, page_of(run))
 
 
 def test_the_page_needs_no_network(tmp_path):
