@@ -16,7 +16,7 @@ import pytest
 
 import run_atari
 from ppo.files import video
-from ppo.health import metric_of
+from ppo.files.scalars import metric_of
 from ppo.settings import Params
 from ppo.study import card, report
 from ppo.study.story import commands, story
