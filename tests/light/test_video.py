@@ -157,7 +157,7 @@ def test_a_ctrl_c_of_the_terminal_does_not_reach_the_encoder(tmp_path: Path, mon
     encoder(
         tmp_path,
         monkeypatch,
-        'cut -d -f6 /proc/$$/stat > SEEN; FFMPEG "$@"'.replace("SEEN", f"{tmp_path}/seen"),
+        'cut -d" " -f6 /proc/$$/stat > SEEN; FFMPEG "$@"'.replace("SEEN", f"{tmp_path}/seen"),
     )
     write(tmp_path / "game.mp4", numbered(3), 60)
     assert int((tmp_path / "seen").read_text()) != os.getsid(0)
