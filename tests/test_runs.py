@@ -7,6 +7,7 @@ import re
 import struct
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -732,15 +733,6 @@ def test_the_best_policy_is_the_same_where_a_stop_interrupted_its_evaluation(
     assert all(float(row["time/fps"]) > 0 for row in others)
 
 
-def test_means_that_were_saved_continue(folder):
-    means = RunningMeans()
-    means.add({"a": 1.0, "b": float("nan")})
-    continued = RunningMeans(means.state())
-    continued.add({"a": 4.0})
-    assert continued.take() == {"a": 2.5}
-    assert continued.take() == {}
-
-
 # --- the other workers
 
 
@@ -871,6 +863,16 @@ def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
     looped.run()
     assert not training.seeds_all and not looped.logger.display.said
     assert checkpoint.newest(folder).session.due == Due(replay_check=True)
+
+
+def test_the_episode_that_is_checked_has_the_most_resets_behind_it(monkeypatch):
+    checked = []
+    monkeypatch.setattr("ppo.play.replay.verify", lambda replay, _: checked.append(replay.resets))
+    verifier = Verifier(PARAMS.model_copy(update={"replay_check_interval": 16}))
+    ended = [replace(episode(), reset=Reset(5, resets)) for resets in (0, 5, 2)]
+    verifier.see(iteration(16, *ended))
+    assert verifier.mismatch(lambda: False) is None
+    assert checked == [5]
 
 
 def test_a_check_that_a_stop_interrupts_is_due_again(keeper, folder, log, monkeypatch):

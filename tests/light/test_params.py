@@ -581,11 +581,6 @@ def test_json_holds_every_setting_and_nothing_else_and_reads_back(tmp_path):
     assert load(written(tmp_path, params.to_json())) == params
 
 
-def test_example_file_of_the_readme_is_sound():
-    example = Path(__file__).parents[2] / "example-pong-params.json"
-    assert load(example).env_id == "PongNoFrameskip-v4"
-
-
 # --- the description
 
 
