@@ -632,6 +632,18 @@ def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
     assert saved.session.log == log.sizes()
 
 
+def test_the_best_policy_of_a_run_that_was_stopped_is_that_of_the_unbroken_one(keeper, folder, log):
+    class Worsening(Training):
+        def totals(self) -> dict[str, float]:
+            return {"rollout/ep_rew_mean": {32: 9.0, 48: 5.0, 64: 2.0}.get(self.step, 0.0)}
+
+    asked = iter([False, False, True])
+    loop(Worsening([16, 32, 48, 64]), keeper, log, lambda: next(asked)).run()
+    assert checkpoint.newest(folder).step == 32
+    loop(Worsening([48, 64]), keeper, log).run()
+    assert checkpoint.best(folder).step == 48
+
+
 def test_a_checkpoint_is_on_the_disk_after_the_log_that_it_names_and_before_its_folder(
     keeper, folder, log, monkeypatch
 ):

@@ -73,7 +73,7 @@ class Loop:
                 self._save()
             else:
                 self.keeper.reached(self._state())
-        self._save()
+        self._save(scored=self.trainer.finished)  # a stop selects no policy
 
     def _finish_evaluation(self) -> None:
         """Make the evaluation and log entry that a stop interrupted, and save as without it."""
@@ -99,7 +99,7 @@ class Loop:
             elapsed = {"time/time_elapsed": self.keeper.seconds}
             self.logger.write(step, self.trainer.totals() | elapsed)
 
-    def _save(self) -> None:
+    def _save(self, scored: bool = True) -> None:
         if mismatch := self.verifier.mismatch(self.stop):
             self.trainer.envs.seed_every_episode()
             self.logger.display.say(
@@ -108,7 +108,7 @@ class Loop:
                 "before this may not hold; please report the game"
             )
         self.logger.log.sync()
-        self.keeper.save(self._state(), self._score())
+        self.keeper.save(self._state(), self._score() if scored else None)
 
     def _score(self) -> float | None:
         """The score that selects the best policy: that of its evaluation if the run makes any,
