@@ -125,8 +125,8 @@ def write_whole(path, content):
     written(path, content)
 
 checkpoint.write_whole = write_whole
-stuck = drill.SHORT_CART_POLE | {"env_id": "ppo.study.broken_envs:StuckCartPole-v0"}
-train.run(Params(**stuck), sys.argv[1])
+stuck = {"env_id": "ppo.study.broken_envs:StuckCartPole-v0", "checkpoint_interval": 10**6}
+train.run(Params(**drill.SHORT_CART_POLE | stuck), sys.argv[1])
 """
 TROUBLES = {
     "raise OSError('no space left')": "could not be saved: no space left",
