@@ -49,7 +49,7 @@ AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def aggregates(games: Sequence[Sequence[float]]) -> dict[str, Estimate]:
     """Each aggregate of the scores of each game's runs, with its stratified bootstrap interval: the
-    runs of each game are resampled, the games stay. A game's single run does not vary."""
+    runs of each game are resampled, the games stay; none where a game has a single run."""
     rng = np.random.default_rng(0)
     scores = _matrix([np.array(runs, float) for runs in games])
     resampled = _matrix([rng.choice(runs, (RESAMPLES, len(runs))) for runs in games])
