@@ -30,7 +30,15 @@ from operator import attrgetter
 from pathlib import Path
 
 from benchmarks import games_figure, games_markdown, games_page, games_store, games_table
-from benchmarks.games_results import GAMES, env_of, read, read_run, run_folder, settings_folder
+from benchmarks.games_results import (
+    DEFAULTS,
+    GAMES,
+    env_of,
+    read,
+    read_run,
+    run_folder,
+    settings_folder,
+)
 from ppo import presets
 from ppo.envs import catalog
 from ppo.files.folder import write_whole
@@ -111,7 +119,7 @@ def label_of(options: argparse.Namespace) -> str:
     if options.sb3:
         return SB3
     parts = [*([options.pfile.stem] if options.pfile else []), *options.set]
-    return ", ".join(parts) or "defaults"
+    return ", ".join(parts) or DEFAULTS
 
 
 def done(run: GameRun) -> bool:

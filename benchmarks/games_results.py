@@ -22,6 +22,7 @@ from ppo.study import curves
 from ppo.study.curves import Curve, CurveError
 
 GAMES = 30  # of an evaluation, with each policy
+DEFAULTS = "defaults"  # what the table calls the default settings
 CURVE_POINTS = 100  # of a curve, at most
 SETTINGS_FOLDER = re.compile(r"(?P<steps>\d+)-steps_(?P<settings>.+)")
 RUN_FOLDER = re.compile(r"(?P<game>.+)-(?P<seed>\d+)")

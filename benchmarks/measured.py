@@ -22,7 +22,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from benchmarks import games_store
-from benchmarks.games_results import GAMES, Result, interval_of, seconds_of
+from benchmarks.games_results import DEFAULTS, GAMES, Result, interval_of, seconds_of
 from ppo import presets
 from ppo.envs import catalog
 from ppo.files import evaluations
@@ -33,7 +33,6 @@ from ppo.settings import Params, RunSettings
 
 # Seed, threads, and what a run shows and keeps of itself: not how it learns.
 FREE = {*RunSettings.model_fields} - {"collapse_guard"}
-DEFAULTS = "defaults"
 
 
 class Run(NamedTuple):

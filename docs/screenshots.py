@@ -6,7 +6,6 @@ is made in a temporary folder. The Images tab is taken only if there is a video.
 """
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from docs.browser import Browser, BrowserError
+from ppo.files import progress
 from ppo.files.folder import FolderError, RunFolder
 from ppo.files.log import Log
 from ppo.study import board
@@ -61,14 +61,12 @@ def browser() -> str:
 
 def with_events(run: Path, place: Path) -> Path:
     """The run, or else a copy of its log in ``place`` that TensorBoard can read."""
-    table = run / "progress.csv"
-    if not table.exists() or any(run.glob("events.out.tfevents.*")):
+    if not RunFolder(run).progress.exists() or any(run.glob("events.out.tfevents.*")):
         return run
     copy = place / run.resolve().name
     copy.mkdir()
     shutil.copy(RunFolder(run).params, copy)
-    with open(table, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = progress.rows(run)
     log = Log(copy, [tag for tag in rows[0] if tag != "step"], 0)
     for row in rows:
         scalars = {tag: float(value) for tag, value in row.items() if value and tag != "step"}

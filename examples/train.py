@@ -3,19 +3,18 @@
 PFILE is a file of settings; the package has to be installed (pip install -e .).
 """
 
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from ppo import checkpoint, params, policy, train
+from ppo.files import progress
 
 pfile, logdir, *overrides = sys.argv[1:]
 train.run(params.load(pfile, overrides), logdir)
 
-with open(Path(logdir, "progress.csv"), newline="") as table:
-    entry = list(csv.DictReader(table))[-1]
+entry = progress.last_row(Path(logdir))
 print(f"step {entry['step']}: score {entry['rollout/ep_rew_mean'] or 'of no whole game yet'}")
 
 settings = params.load(Path(logdir, "params.json"))  # with what was left open

@@ -1,4 +1,4 @@
-"""What ``evaluations.jsonl`` says of a run."""
+"""``evaluations.jsonl``: a line more, and what it says of a run."""
 
 import json
 from collections.abc import Mapping

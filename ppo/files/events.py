@@ -27,7 +27,12 @@ class GrowingFile:
     """A file that grows. Its errors name it."""
 
     def __init__(self, path: Path, file: IO):
-        self._path, self._file, self.name = path, file, path.name
+        self._path, self._file = path, file
+
+    @property
+    def name(self) -> str:
+        """What it was called when it was opened."""
+        return self._path.name
 
     @property
     def size(self) -> int:

@@ -13,7 +13,7 @@ import imageio_ffmpeg
 POLL_SECONDS = 0.1
 
 
-class FfmpegError(Exception):
+class FfmpegError(RuntimeError):
     """ffmpeg failed, with what it said last."""
 
 
@@ -22,7 +22,7 @@ def running(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Pop
     """ffmpeg while the block runs, at whose end it finishes; if the block raises, it is killed.
 
     Raises FfmpegError if it fails, also for the BrokenPipeError that the block then gets, and
-    OSError if there is none.
+    OSError or RuntimeError if there is none.
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *arguments]
     # In memory, since a disk that is full is a reason to fail.

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppo.files import ffmpeg
-from ppo.files.ffmpeg import FfmpegError
 from ppo.files.folder import write_whole
 from ppo.files.video import VideoError
 
@@ -52,7 +51,7 @@ def _encoded(
     arguments += [*(limit or []), "-f", "gif", "pipe:1"]
     try:
         gif = ffmpeg.output(arguments, abandoned)
-    except (OSError, FfmpegError) as error:
+    except (OSError, RuntimeError) as error:
         raise VideoError(f"no GIF of {video.name} could be made: {error}") from error
     if not gif:
         raise VideoError(f"no GIF of {video.name} could be made: it has no picture")

@@ -98,9 +98,9 @@ class Log:
         metrics = {tag: metric_of(tag) for tag in tags}
         descriptions = {tag: metric.description for tag, metric in metrics.items() if metric}
         self._csv_only = {tag for tag, metric in metrics.items() if metric and metric.csv_only}
+        self._earlier = _files(folder)
         self._csv = CsvFile(folder / "progress.csv", ["step", *tags])
         self._events = EventFile(folder, first_step, descriptions)
-        self._all = _files(folder)  # of earlier starts, too
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write one entry. Raises UnknownScalar, before anything is written."""
@@ -139,7 +139,7 @@ class Log:
         """The files' current sizes, for ``cut``: of these two wherever they were moved, of those of
         earlier starts if they are still there.
         """
-        earlier = {path.name: path.stat().st_size for path in self._all if path.exists()}
+        earlier = {path.name: path.stat().st_size for path in self._earlier if path.exists()}
         return earlier | {file.name: file.size for file in (self._csv, self._events)}
 
     def close(self) -> None:

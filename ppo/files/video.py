@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from ppo.files import ffmpeg
-from ppo.files.ffmpeg import FfmpegError
 
 # For large squares and what stands still: the fastest preset with what costs little of the others,
 # at a constant quality, which needs no look ahead: half the time of "veryfast", the files hardly
@@ -43,7 +42,7 @@ def write(
             raise VideoError(f"the encoder wrote {found} of {count} frames")
         partial.replace(path)
         return count
-    except (OSError, FfmpegError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise VideoError(f"{path.name} could not be made: {reason}") from error
     finally:
