@@ -3,6 +3,7 @@ rollouts, or of what stands for them.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,25 +101,46 @@ class Fall:
 
 
 def find(points: ArrayLike) -> Fall | None:
-    """The deepest fall of a series of which the test above would have given an alarm; its onset is
-    the last reading, before the alarm, that reaches the peak but for a tenth of the fall or two
-    standard deviations.
+    """The deepest fall of a series of which the test above would have given an alarm, restarted
+    behind each fall that was recovered by half. Its onset is the last reading, before the alarm,
+    that reaches the peak but for a tenth of the fall or two standard deviations.
     """
-    series, watch = np.asarray(points, float), Watch()
-    alarm = peak = low = None
+    series = np.asarray(points, float)
+    found = _falls(series) if series.size else ()
+    return max(found, key=lambda fall: fall.peak - fall.bottom_level, default=None)
+
+
+def _falls(series: np.ndarray) -> Iterator[Fall]:
+    medians = np.array([np.median(series[max(0, i - 4) : i + 1]) for i in range(len(series))])
+    watch, end = Watch(), 0
     for index, reading in enumerate(series):
+        if index < end:
+            continue
         before, watch = watch, watch.after(reading)
         if watch.alarmed:
-            alarm, peak, low = index, before.best, before.low
-            break
-    if alarm is None or peak is None or low is None:
-        return None
-    medians = np.array([np.median(series[max(0, i - 4) : i + 1]) for i in range(len(series))])
-    bottom = alarm + int(medians[alarm:].argmin())
+            end = _recovered(medians, index, before.best)
+            yield _fall(series, medians, slice(index, end), before)
+            watch = watch.restarted()
+
+
+def _recovered(medians: np.ndarray, alarm: int, peak: float) -> int:
+    """The index, after an alarm, at which half of what was lost is there again; the length of the
+    series if that never comes.
+    """
+    after = medians[alarm + 1 :]
+    lowest = np.minimum.accumulate(medians[alarm:])[1:]
+    again = np.flatnonzero(after >= (lowest + peak) / 2)
+    return alarm + 1 + int(again[0]) if len(again) else len(medians)
+
+
+def _fall(series: np.ndarray, medians: np.ndarray, fallen: slice, before: Watch) -> Fall:
+    """The fall of which ``fallen`` goes from the alarm to its end."""
+    alarm, peak = fallen.start, before.best
+    bottom = alarm + int(medians[fallen].argmin())
     level = float(medians[bottom])
     tolerance = max((peak - level) / 10, 2 * noise(series[:alarm][-NOISE_OVER:]))
     high = np.flatnonzero(series[:alarm] >= peak - tolerance)
     onset = int(high[-1]) if len(high) else 0
     # What the policy had come up from is what it had before, not after.
-    low = min(low, float(medians[: onset + 1].min()))
+    low = min(before.low, float(medians[: onset + 1].min()))
     return Fall(onset, bottom, float(peak), level, min(low, peak))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppo import checkpoint
-from ppo.checkpoint import Checkpoint, CheckpointError
+from ppo.checkpoint import Checkpoint, CheckpointError, SessionFacts
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.files.origin import Origin
@@ -21,7 +21,7 @@ from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study import autopsy
 from ppo.study.case import Case, case_of
-from ppo.study.changes import UNCHANGED, of_cause
+from ppo.study.changes import UNCHANGED, Change, of_cause
 from ppo.study.forks import Plan
 from ppo.study.history import HistoryError
 from tests.light.test_explain import written
@@ -206,6 +206,38 @@ def test_only_and_own_changes_choose_what_is_forked(tmp_path):
     assert names[4:] == ["moments reset", "mine"]
     with pytest.raises(ParamsError):
         autopsy._changes(case, [], ["none such"])
+
+
+def test_a_smaller_rate_of_the_users_own_is_a_control_and_a_larger_one_is_not(tmp_path):
+    case = case_of(fallen(tmp_path / "run"))
+    given = ["less:learning_rate=1e-6", "more:learning_rate=0.1", "other:gamma=0.9"]
+    *_, less, more, other = autopsy._changes(case, given, [])
+    assert [less.smaller_rate, more.smaller_rate, other.smaller_rate] == [True, False, False]
+
+
+def test_forks_have_as_many_updates_whatever_the_size_of_their_rollouts(tmp_path):
+    case = case_of(fallen(tmp_path / "run"))
+    for size in ({}, {"num_steps": 64}, {"num_envs": 16}, {"num_steps": 4}):
+        plan = Plan(case, tmp_path, [Change("sized", size, "")], [1], updates=3, workers=1)
+        settings = plan.settings(plan.run(plan.changes[0], 1))
+        batch = settings.num_envs * settings.num_steps
+        assert settings.total_steps - case.step == 3 * batch, size
+
+
+def test_a_case_has_the_settings_of_the_fall_and_not_those_of_a_later_resume(tmp_path):
+    run = fallen(tmp_path / "run", CATCH.model_copy(update={"learning_rate": 1e-5, "gamma": 0.5}))
+    then = SessionFacts(params=json.loads(CATCH.to_json()))
+    checkpoint.save(RunFolder(run), Checkpoint(1888, {"weights/0": np.zeros(2)}, session=then), 9)
+    case = case_of(run)
+    assert case.settings.learning_rate == pytest.approx(1e-3 * (1 - 1888 / 3200))
+    assert case.differing["gamma"] == CATCH.gamma
+
+
+def test_changes_of_small_settings_are_not_rounded_to_nothing():
+    small = CATCH.model_copy(update={"clip_range": 0.0001})
+    by_name = {change.name: change.settings for change in of_cause(small, 5e-5)}
+    assert by_name["clip range / 4"]["clip_range"] == pytest.approx(2.5e-5)
+    assert by_name["advantages floored"]["advantage_std_floor"] == pytest.approx(2.5e-4)
 
 
 @pytest.fixture(scope="module")

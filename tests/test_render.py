@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio_ffmpeg
 import numpy as np
@@ -189,6 +190,13 @@ def test_every_picture_of_a_film_is_accounted_for(run, monkeypatch, capsys):
     assert len(pictures) == 3 * (60 // 2 + 36) and meta["size"] == (1360, 840)
     assert str(path) in capsys.readouterr().out
     assert pictures[-1].sum() > pictures[0].sum()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_clip_ends_with_the_last_picture_of_its_game(count, monkeypatch):
+    shown = [SimpleNamespace(picture=np.array([number])) for number in range(count)]
+    monkeypatch.setattr(film, "frames", lambda game: iter(shown))
+    assert [int(picture[0]) for picture in film._end_of(None, 60)][-1] == count - 1
 
 
 def test_a_run_without_games_or_without_a_curve_makes_no_film(run):

@@ -432,6 +432,7 @@ def guard(mode: str) -> Guard:
 
 def show(watcher: Guard, *points: float) -> None:
     """Each a rollout's points per step, with a little noise."""
+    watcher.begin()
     for level in points:
         watcher.trainer.iteration += 1
         number = watcher.trainer.iteration
@@ -475,7 +476,7 @@ def test_a_fork_that_falls_before_anything_is_confirmed_is_put_back_to_where_it_
     watcher = guard("rollback")
     show(watcher, *[1.0] * 12, *[0.0] * 12)
     assert watcher.trainer.rollbacks == 1
-    assert watcher.trainer.rolled_back_to == 1
+    assert watcher.trainer.rolled_back_to == 0
 
 
 def test_a_guard_that_is_told_to_act_after_a_fall_takes_what_is_left_as_healthy(keeper):

@@ -55,6 +55,7 @@ def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
             restore(trainer, guard, saved, facts["same_rules"], facts["new_games"], stop)
             if is_done(trainer, saved.session.due):
                 return
+        guard.begin()
         for iteration in trainer.iterations(stop):
             guard.see(iteration)
         if not trainer.finished:

@@ -30,17 +30,22 @@ class Guard:
         self.watch, self.quiet, self.told = Watch(), 0, False
         self.kept: dict[str, Learner] = {}
 
+    def begin(self) -> None:
+        """Keep the policy as it is before the first iteration: the one to put back until another
+        is known to be healthy, such as that of a fork's origin.
+        """
+        if self.mode != "rollback" or self.kept:
+            return
+        self.kept[HEALTHY] = self.trainer.learner()
+        if self.told:  # it fell while the guard only warned: what is left counts as healthy
+            self.watch, self.told = Watch(), False
+
     def see(self, iteration: Iteration) -> None:
         """Add the iteration's points per step to the evidence, and act on it. Raises Collapsed if
         the policy has fallen again after MOST_ROLLBACKS.
         """
         if self.mode == "off":
             return
-        if self.mode == "rollback" and not self.kept:
-            # Of a run that has just begun there is nothing better; of a fork it is what was forked.
-            self.kept[HEALTHY] = self.trainer.learner()
-            if self.told:  # it fell while the guard only warned: what is left counts as healthy
-                self.watch, self.told = Watch(), False
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:

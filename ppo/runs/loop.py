@@ -61,6 +61,7 @@ class Loop:
 
     def _run(self) -> None:
         self._finish_evaluation()
+        self.guard.begin()
         for iteration in self.trainer.iterations(self.stop):
             for observer in (self.logger, self.videographer, self.evaluator, self.verifier):
                 observer.see(iteration)

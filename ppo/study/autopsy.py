@@ -29,7 +29,7 @@ from ppo.process.exit_codes import ExitCode, fail
 from ppo.process.signals import on_stop
 from ppo.study import autopsy_figure, verdict
 from ppo.study.case import Case, case_of
-from ppo.study.changes import UNCHANGED, Change, of_cause, smaller_rates
+from ppo.study.changes import UNCHANGED, Change, of_cause, of_user, smaller_rates
 from ppo.study.forks import Plan, outcomes_of
 from ppo.study.grid import (
     Run,
@@ -158,7 +158,7 @@ def _changes(case: Case, given: Sequence[str], only: Sequence[str]) -> list[Chan
             [f"--only={name!r}: no such change; there are: {names}" for name in unknown]
         )
     variants, _ = well_formed(given, [])
-    own = [_given(text) for text in variants]
+    own = [_given(text, case.settings.learning_rate) for text in variants]
     chosen = [change for change in known if not (only or own) or change.name in only]
     unchanged = Change(UNCHANGED, {}, "")
     controls = [unchanged, *smaller_rates(case.settings.learning_rate)]
@@ -168,11 +168,10 @@ def _changes(case: Case, given: Sequence[str], only: Sequence[str]) -> list[Chan
     return [*controls, *chosen, *own]
 
 
-def _given(text: str) -> Change:
+def _given(text: str, learning_rate: float) -> Change:
     name, _, settings = text.partition(":")
     pairs = (part.partition("=") for part in settings.split(","))
-    values = {key: _value(value) for key, _, value in pairs}
-    return Change(name, values, f"what {settings} changes")
+    return of_user(name, {key: _value(value) for key, _, value in pairs}, learning_rate)
 
 
 def _value(text: str) -> object:

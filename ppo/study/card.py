@@ -1,8 +1,11 @@
 """A model card of a run: a page with a metadata header, and a video beside it."""
 
 import json
+import math
 from pathlib import Path
 
+from ppo.envs.catalog import resolve
+from ppo.envs.roms import is_rom
 from ppo.files.folder import write_whole
 from ppo.study.story import Story, commands, story, videos
 
@@ -25,7 +28,7 @@ def _page(of: Story) -> str:
     settings = "\n".join(["| setting | value |", "| --- | --- |", *rows])
     headline = of.headline()
     return (
-        f"{_HEADER.format(game=of.params.env_id, score=of.mean)}\n"
+        f"{_header(of)}\n\n"
         f"# A PPO agent that plays {of.params.env_id}\n\n"
         f"{headline[0].upper()}{headline[1:]}.\n\n{video}"
         f"Trained for {of.step:,} steps (decisions of the agent), seed {of.params.seed}.\n\n"
@@ -33,14 +36,17 @@ def _page(of: Story) -> str:
     )
 
 
-_HEADER = """\
----
-library_name: keras
-tags:
-- reinforcement-learning
-- ppo
-- atari
-- {game}
+def _header(of: Story) -> str:
+    """Tags, and the score as a result, if there is one."""
+    game = of.params.env_id
+    tags = ["reinforcement-learning", "ppo", *(["atari"] if is_rom(resolve(game)[0]) else []), game]
+    lines = ["---", "library_name: keras", "tags:", *(f"- {tag}" for tag in tags)]
+    if not math.isnan(of.mean):
+        lines.append(_RESULT.format(game=game, score=of.mean))
+    return "\n".join([*lines, "---"])
+
+
+_RESULT = """\
 model-index:
 - name: PPO
   results:
@@ -51,6 +57,4 @@ model-index:
       type: {game}
     metrics:
     - type: mean_reward
-      value: {score:.2f}
----
-"""
+      value: {score:.2f}"""

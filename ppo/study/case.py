@@ -55,7 +55,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     if height.peak <= height.bottom:
         raise HistoryError(f"{run} has no height to fall from at step {height.step:,}")
     source, step = _checkpoint_before(run, height.step)
-    settings = _as_of(ResolvedParams.model_validate(given.model_dump()), step)
+    settings = _as_of(ResolvedParams.model_validate(given.model_dump() | _then(run, step)), step)
     of_source = params.of_run(RunFolder(source).params, checks=[catalog.check])
     return Case(
         settings=settings,
@@ -111,6 +111,15 @@ def _advantage_std(log: Sequence[Row], step: int) -> float | None:
     tag = "train/advantage_std"
     found = [row[tag] for row in log if row["step"] <= step and tag in row]
     return found[-1] if found else None
+
+
+def _then(run: Path, step: int) -> dict[str, object]:
+    """The settings that the run had at a step, by its checkpoint of then or the first one after,
+    as a resume may have changed them since; empty if it has no checkpoint.
+    """
+    own = checkpoint.steps(RunFolder(run))
+    known = [found for found in own if found <= step][:1] or own[-1:]
+    return checkpoint.at(RunFolder(run), known[0]).session.params if known else {}
 
 
 def _as_of(settings: ResolvedParams, step: int) -> ResolvedParams:

@@ -11,6 +11,7 @@ RATES = (2, 4, 8)  # what the learning rate is divided by, for the effect of sma
 FLOOR_SHARE = 5.0  # times the deviation of the advantages before the fall
 UNKNOWN_FLOOR = 0.3  # of a log that does not have it: about that of Pong early in training
 KL_LIMIT = 0.05
+LARGE_STEPS = "the steps are too large"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Change:
     name: str
     settings: Mapping[str, object]
     meaning: str
+    smaller_rate: bool = False  # the run with smaller steps and nothing else, a control
 
     @property
     def shown(self) -> str:
@@ -33,9 +35,18 @@ class Change:
 def smaller_rates(learning_rate: float) -> list[Change]:
     """The run with smaller steps and nothing else: what any change has to be compared with."""
     return [
-        Change(f"rate / {part}", {"learning_rate": learning_rate / part}, "the steps are too large")
+        Change(f"rate / {part}", {"learning_rate": learning_rate / part}, LARGE_STEPS, True)
         for part in RATES
     ]
+
+
+def of_user(name: str, settings: Mapping[str, object], learning_rate: float) -> Change:
+    """A change of the user's own, for a run with this learning rate."""
+    rate = settings.get("learning_rate") if len(settings) == 1 else None
+    if isinstance(rate, float | int) and rate < learning_rate:
+        return Change(name, settings, LARGE_STEPS, True)
+    shown = Change(name, settings, "").shown
+    return Change(name, settings, f"what {shown} changes")
 
 
 def of_cause(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
@@ -105,7 +116,7 @@ def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Ch
         found.append(
             Change(
                 "advantages floored",
-                {"advantage_std_floor": round(floor, 3)},
+                {"advantage_std_floor": _short(floor)},
                 "normalising blows the advantages' noise up to the size of a signal",
             )
         )
@@ -144,7 +155,7 @@ def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Ch
 
 
 def _of_objective(params: ResolvedParams) -> list[Change]:
-    clip = round(params.clip_range / 4, 4)
+    clip = _short(params.clip_range / 4)
     changes = [
         Change("clip range / 4", {"clip_range": clip}, "the clip range is too wide"),
         Change(
@@ -170,3 +181,8 @@ def _of_objective(params: ResolvedParams) -> list[Change]:
             )
         )
     return changes
+
+
+def _short(value: float) -> float:
+    """With three significant digits."""
+    return float(f"{value:.3g}")

@@ -50,6 +50,12 @@ def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
 
 def _what(run: Path, rows: Sequence[Row], fall: Fall | None) -> str:
     begin = f"{run}: {len(rows)} log entries up to step {rows[-1]['step']:,.0f}"
+    points = [history.points(row) for row in rows]
+    if min(points) == max(points):
+        return (
+            f"{begin}; points per step are {points[0]:.4g} in every rollout, so that they cannot "
+            "show whether the policy fell; rollout/ep_rew_mean can"
+        )
     if fall is None:
         return f"{begin}; the policy did not fall"
     return (

@@ -83,11 +83,11 @@ def pictures(chosen: list[Replay], curve: Curve) -> Iterator[np.ndarray]:
 
 
 def _end_of(game: Replay, count: int) -> Iterator[np.ndarray]:
-    """Every SPEED-th of the last ``count`` pictures of a game."""
+    """Every SPEED-th of the last ``count`` pictures of a game, the very last among them."""
     last: deque[np.ndarray] = deque(maxlen=count)
     for frame in frames(game):
         last.append(frame.picture.copy())
-    yield from list(last)[SPEED - 1 :: SPEED]
+    yield from list(last)[::-SPEED][::-1]
 
 
 class _Side:

@@ -65,8 +65,10 @@ def times(interval: int, params: ResolvedParams) -> int:
 def _checkpoints(params: ResolvedParams) -> int:
     """How many there are at the end: the newest, those that are always kept, and the best."""
     batch, last = params.batch_size, params.whole_steps
-    interval = max(params.checkpoint_interval, batch)
-    saved = {0, last, *(-(-due // batch) * batch for due in range(interval, last, interval))}
+    intervals = [params.checkpoint_interval, params.evaluation_interval]  # either saves
+    saved = {0, last}
+    for interval in (max(interval, batch) for interval in intervals if interval):
+        saved |= {-(-due // batch) * batch for due in range(interval, last, interval)}
     kept = {*sorted(saved)[-params.checkpoints_kept :]}
     return len(kept | {step for step in saved if step in params.checkpoints_always_kept}) + 1
 

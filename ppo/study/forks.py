@@ -57,7 +57,7 @@ class Plan:
 
     def run(self, change: Change, seed: int) -> Run:
         """The fork with a change and a seed."""
-        steps = self.updates * self.case.settings.steps_per_iteration
+        steps = self.updates * self._batch_size(change)
         own = {
             "total_steps": self.case.step + steps,
             "checkpoint_interval": steps,
@@ -69,6 +69,17 @@ class Plan:
         overrides = tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
         folder = self.logdir / folder_name(change.name) / f"seed-{seed}"
         return Run(change.name, seed, overrides, folder)
+
+    def _batch_size(self, change: Change) -> int:
+        """Steps of a rollout with a change; of a size that is none, as without it: it is refused
+        with all other faults of the settings.
+        """
+        sizes = {
+            key: size
+            for key in ("num_envs", "num_steps")
+            if isinstance(size := change.settings.get(key), int)
+        }
+        return self.case.settings.model_copy(update=sizes).batch_size
 
 
 def outcomes_of(plan: Plan) -> list[Outcome]:

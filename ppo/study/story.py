@@ -14,7 +14,8 @@ from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
-from ppo.params import of_run
+from ppo.files.origin import Origin
+from ppo.params import ParamsError, of_run
 from ppo.settings import EARLIER, Params
 from ppo.study import history
 from ppo.study.curves import SCORE
@@ -122,7 +123,7 @@ def commands(of: Story) -> str:
     began_from = origin.read(of.folder)
     if began_from:
         begin = [f"--fork={began_from.run}@{began_from.step}"]
-        settings = {key: new for key, (_, new) in began_from.changes.items() if key != "workers"}
+        settings = _differing(of.params, began_from)
     else:
         begin, settings = [f"--pfile={of.folder.params}"], _unwritten(of.folder)
     for key, value in settings.items():
@@ -132,6 +133,18 @@ def commands(of: Story) -> str:
         begin.append(f"--workers={of.params.workers}")
     lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", "--evaluate", "30"]
     return "\n".join(shlex.join(["python", "run_atari.py", *line]) for line in lines)
+
+
+def _differing(params: Params, began_from: Origin) -> dict[str, object]:
+    """The settings, but for the number of workers, that a fork has now and its origin has not; if
+    that is gone, those that it was forked with.
+    """
+    try:
+        before = of_run(RunFolder(began_from.run).params)
+        changed = {key: value for key, value in params if value != getattr(before, key)}
+    except ParamsError:
+        changed = {key: new for key, (_, new) in began_from.changes.items()}
+    return {key: value for key, value in changed.items() if key != "workers"}
 
 
 def _unwritten(folder: RunFolder) -> dict[str, object]:

@@ -101,9 +101,9 @@ def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def parted(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
-    """The run unchanged; it and the smaller rates, the controls; the changes."""
+    """The run unchanged; it and the smaller learning rates, the controls; the changes."""
     unchanged = next(of for of in outcomes if of.change.name == UNCHANGED)
-    rates = [of for of in outcomes if set(of.change.settings) == {"learning_rate"}]
+    rates = [of for of in outcomes if of.change.smaller_rate]
     changed = [of for of in outcomes if of is not unchanged and of not in rates]
     return unchanged, [unchanged, *rates], changed
 

@@ -149,6 +149,16 @@ def test_a_fall_is_told_with_its_depth_the_minibatch_and_the_autopsy(tmp_path):
     assert f"python -m ppo.autopsy {tmp_path / 'run'}" in text
 
 
+def test_points_that_are_the_same_in_every_rollout_are_said_to_show_no_fall(tmp_path):
+    rows = log()
+    for row in rows:
+        row["rollout/points_per_step"] = 1.0  # as in CartPole, whatever the score
+    text = explain(written(tmp_path / "run", rows))
+    assert (
+        "points per step are 1 in" in text and "cannot show" in text and "did not fall" not in text
+    )
+
+
 def test_a_log_that_is_short_says_so(tmp_path):
     assert "too few" in explain(written(tmp_path / "run", log()[:5]))
 

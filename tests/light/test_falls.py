@@ -103,3 +103,21 @@ def test_a_policy_that_was_good_from_the_first_reading_on_can_fall_to_nothing():
     fall = falls.find(points)
     assert fall.onset == 39
     assert fall.depth == pytest.approx(1, abs=0.03)
+
+
+def test_of_several_falls_the_deepest_is_found_with_its_own_onset_and_peak():
+    dip, long = np.full(12, 0.4), np.ones(200)
+    collapsed = np.concatenate([CLIMB, dip, long, np.zeros(30)])
+    fall = falls.find(noisy(collapsed, 0.02, 6))
+    assert abs(fall.onset - (len(collapsed) - 31)) <= 1
+    assert fall.depth == pytest.approx(1, abs=0.06)
+    higher = np.concatenate([CLIMB, dip, np.linspace(1, 4, 60), np.full(60, 4), np.zeros(30)])
+    fall = falls.find(noisy(higher, 0.02, 6))
+    assert abs(fall.onset - (len(higher) - 31)) <= 1
+    assert fall.peak == pytest.approx(4, abs=0.05)
+
+
+def test_a_fall_that_was_recovered_is_not_taken_for_one_with_what_came_long_after():
+    points = noisy(np.concatenate([CLIMB, np.full(12, 0.2), np.ones(100)]), 0.02, 7)
+    fall = falls.find(points)
+    assert abs(fall.onset - (len(CLIMB) - 1)) <= 1 and fall.bottom < len(CLIMB) + 12

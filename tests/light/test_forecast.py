@@ -79,6 +79,7 @@ def test_evaluation_that_was_not_measured_is_not_made_up():
         ({"checkpoint_interval": 100}, 4),
         ({"checkpoint_interval": 100, "checkpoints_kept": 5}, 6),
         ({"checkpoint_interval": 100, "keep_checkpoints_from": 500}, 7),
+        ({"checkpoint_interval": 400, "keep_checkpoints_from": 0, "evaluation_interval": 200}, 7),
     ],
 )
 def test_disk_holds_the_checkpoints_that_are_kept(changed, checkpoints):

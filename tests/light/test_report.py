@@ -128,6 +128,13 @@ def test_a_fork_is_repeated_as_a_fork(tmp_path):
     assert f"--fork={origin}@20000" in page_of(run)
 
 
+def test_a_fork_is_repeated_with_what_its_resumes_changed(tmp_path):
+    origin = run_at(tmp_path / "origin")
+    run = fork(tmp_path / "run", origin, 20_000, log()[20:])
+    (run / "params.json").write_text(Params(seed=3, learning_rate=5e-5).to_json())
+    assert f"--fork={origin}@20000 --set learning_rate=5e-05\n" in commands(story(run))
+
+
 def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
     origin = run_at(tmp_path / "origin")
     run = fork(tmp_path / "run", origin, 20_000, log()[20:])
@@ -135,6 +142,7 @@ def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
     told["changes"] = {"entropy_coef": [0.01, 0.0], "network": ["a3c", "nature"], "workers": [1, 2]}
     (run / "origin.json").write_text(json.dumps(told))
     (run / "params.json").write_text(Params(seed=1, workers=2).to_json())
+    (origin / "params.json").unlink()
     sets = "--set entropy_coef=0.0 --set network=nature --workers=2"
     assert f"--fork={origin}@20000 {sets}\n" in commands(story(run))
 
@@ -165,6 +173,17 @@ def test_the_card_has_its_header_and_the_best_video_beside_it(tmp_path):
     assert "20.00 points" in body and "![a game](replay.mp4)" in body
     best = run / "videos" / "step-1.mp4"
     assert (run / "card" / "replay.mp4").read_bytes() == best.read_bytes()
+
+
+def test_a_card_claims_no_result_without_a_game_and_no_atari_outside_it(tmp_path):
+    run = written(tmp_path / "run", log(), Params(env_id="CartPole-v1", network="mlp").to_json())
+    card.write(run, run)
+    _, header, _ = (run / "README.md").read_text().split("---\n")
+    tags = ["- reinforcement-learning", "- ppo", "- CartPole-v1"]
+    assert header.splitlines() == ["library_name: keras", "tags:", *tags]
+    card.write(run_at(tmp_path / "played"), run)
+    header = (run / "README.md").read_text().split("---\n")[1]
+    assert "- atari\n" in header and "value: 20.00\n" in header
 
 
 def test_the_command_writes_both_and_refuses_what_is_no_run(tmp_path, capsys):

@@ -14,7 +14,8 @@ from ppo.study.verdict import Outcome
 
 def outcome(name: str, held: int, kl: float, forks: int = 5, **settings: object) -> Outcome:
     kept = [np.full(6, 0.9)] * held + [np.full(6, 0.1)] * (forks - held)
-    change = Change(name, settings or {"gamma": 0.5}, f"the meaning of {name}")
+    smaller = name.startswith("rate /")
+    change = Change(name, settings or {"gamma": 0.5}, f"the meaning of {name}", smaller)
     return Outcome(change, kept, np.full(forks, kl), np.full(forks, -0.1))
 
 
@@ -58,6 +59,11 @@ def test_a_change_that_holds_where_a_smaller_rate_of_its_kl_falls_is_the_cause()
     assert "Unchanged, 5 of 5 forks fall" in text
     assert "**the meaning of cure**" in text and "gamma=0.5" in text
     assert "other" not in text
+
+
+def test_a_larger_rate_is_a_change_and_no_smaller_step():
+    text = said(outcome("faster", 5, 0.45, learning_rate=10.0))
+    assert "prevents it at equal KL" in text and "too large" not in text
 
 
 def test_a_change_that_is_no_more_than_a_smaller_step_is_no_cause():
