@@ -8,7 +8,7 @@ arXiv:2210.02019), chose the five whose scores tell most. Their prediction is li
 The weights are a least-squares fit of this, without an intercept, to the scores that the authors
 published with their code (dataset.csv of maitchison/Atari-5, commit 118cad5), over the 44
 algorithms that have all five; their medians are 0.53 to 20. Left out one at a time, an algorithm's
-median is predicted within 10 percent in the mean, 36 at worst. Below 0.5 it is an extrapolation.
+median is predicted within 10 percent in the mean, 33 at worst. Below 0.5 it is an extrapolation.
 """
 
 from collections.abc import Mapping

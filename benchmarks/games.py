@@ -184,7 +184,7 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
         there = faults or options.logdir.is_dir()
         return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
     faults += seed_faults(options.seeds)
-    games = options.games.split(",")
+    games = [env_of(game) for game in options.games.split(",")]
     for game in sorted({game for game in games if games.count(game) > 1}):
         faults.append(f"--games: {game} is given twice; a seed makes one run of it")
     for text in options.set:

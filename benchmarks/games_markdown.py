@@ -28,7 +28,7 @@ def _overview(found: Sequence[Table]) -> str:
         "| --- | --- | --: | --: | --: | " + "--- | " * len(AGGREGATES),
     ]
     for table in found:
-        runs = sum(len(row.seeds) for row in table.rows)
+        runs = sum(len(row.seeds) for row in table.rows if row.game in table.over.games)
         numbers = [_estimate(table.over.estimates["sampled"].get(name)) for name in AGGREGATES]
         total_steps, settings, precision = table.kind
         cells = [

@@ -94,11 +94,14 @@ def measured(preset: str, runs: Sequence[Run], policy: str) -> presets.Measured:
     for key in ("threads", "precision"):
         if len({getattr(run, key) for run in runs}) > 1:
             raise ParamsError([f"the runs differ in {key}; give runs that are alike"])
+    seeds = [run.seed for run in runs]
+    if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        raise ParamsError([f"there are two runs of seed {seed}; give one" for seed in twice])
     scores = [run.scores for run in runs]
     low, high = interval_of(scores)
     return presets.Measured(
         preset=preset,
-        seeds=[run.seed for run in runs],
+        seeds=seeds,
         steps=load(presets.find(preset)).whole_steps,
         games=GAMES,
         policy=policy,
@@ -109,7 +112,7 @@ def measured(preset: str, runs: Sequence[Run], policy: str) -> presets.Measured:
         threads=runs[0].threads,
         precision=runs[0].precision,
         machine=" and ".join(sorted({run.machine for run in runs})),
-        date=max(run.date for run in runs),
+        date=" and ".join(sorted({run.date for run in runs})),
     )
 
 

@@ -323,7 +323,14 @@ def test_table_goes_into_its_place_of_a_page_and_nowhere_else(tmp_path):
 
 def test_every_fault_of_the_arguments_is_listed_before_anything_is_created(tmp_path, capsys):
     logdir = tmp_path / "runs"
-    arguments = ["--games=Pong,Pong", "--steps=9", "--seeds=1,1", "--set", "seed=3", "--sb3=none"]
+    arguments = [
+        "--games=Pong,PongNoFrameskip-v4",
+        "--steps=9",
+        "--seeds=1,1",
+        "--set",
+        "seed=3",
+        "--sb3=none",
+    ]
     arguments += [f"--page={tmp_path / 'none.md'}", f"--figure={tmp_path / 'none' / 'a.png'}"]
     assert games.main([*arguments, f"--logdir={logdir}"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 7
@@ -370,6 +377,13 @@ def test_line_of_a_preset_has_every_run_that_is_noted():
     for line in lines:
         runs = measured.of_results(line.preset, noted, line.policy, line.precision)
         assert measured.measured(line.preset, runs, line.policy) == line
+
+
+def test_a_run_is_counted_once_in_the_line_of_a_preset():
+    noted = games_store.load(ROOT / "docs" / "games.jsonl")
+    one, *_ = runs = measured.of_results("qbert", noted, "sampled")
+    with pytest.raises(ParamsError, match=f"two runs of seed {one.seed}"):
+        measured.measured("qbert", [*runs, one], "sampled")
 
 
 def test_runs_of_the_defaults_are_not_a_preset_s_with_other_settings(tmp_path, monkeypatch):
