@@ -192,6 +192,15 @@ def test_every_picture_of_a_film_is_accounted_for(run, monkeypatch, capsys):
     assert pictures[-1].sum() > pictures[0].sum()
 
 
+@pytest.mark.parametrize(("width", "height"), [(640, 840), (840, 840), (600, 400), (400, 600)])
+def test_the_final_score_is_whole_in_pictures_of_any_shape(width, height):
+    picture = np.full((height, width, 3), 40, np.uint8)
+    render.draw_score(picture, 1234567890.0)
+    band = picture[round(0.42 * height) : round(0.58 * height)]
+    rows = np.flatnonzero((band > 60).any(axis=(1, 2)))
+    assert rows[0] > 0 and rows[-1] < len(band) - 1
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_clip_ends_with_the_last_picture_of_its_game(count, monkeypatch):
     shown = [SimpleNamespace(picture=np.array([number])) for number in range(count)]

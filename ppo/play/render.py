@@ -117,7 +117,7 @@ def held_pictures(replay: Replay) -> int:
 def draw_score(on: np.ndarray, score: float) -> None:
     """Write the final score across the picture of a game."""
     height, width = on.shape[:2]
-    size = width / 500
+    size = min(width, 0.762 * height) / 500  # fits the band, whose height follows the picture's
     band = on[round(0.42 * height) : round(0.58 * height)]
     band[:] = band // 4
     middle = band.shape[0] // 2
