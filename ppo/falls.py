@@ -105,8 +105,7 @@ def find(points: ArrayLike) -> Fall | None:
     behind each fall that was recovered by half. Its onset is the last reading, before the alarm,
     that reaches the peak but for a tenth of the fall or two standard deviations.
     """
-    series = np.asarray(points, float)
-    found = _falls(series) if series.size else ()
+    found = _falls(np.asarray(points, float))
     return max(found, key=lambda fall: fall.peak - fall.bottom_level, default=None)
 
 

@@ -25,9 +25,10 @@ def explain(run: Path) -> str:
     rows = [row for row in told if math.isfinite(history.points(row))]
     if len(rows) < BEFORE:
         return f"{run}: {len(rows)} log entries with a score, too few to say anything\n"
-    fall = falls.find([history.points(row) for row in rows])
+    points = [history.points(row) for row in rows]
+    fall = falls.find(points)
     found = _first(rows, fall)
-    lines = [_what(run, rows, fall)]
+    lines = [_what(run, rows, points, fall)]
     if found:
         lines += _signs(rows, found)
         cause = signs.cause(rows, found)
@@ -48,9 +49,8 @@ def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
     return near or signs.first(rows, fall.onset, fall.bottom + 1)
 
 
-def _what(run: Path, rows: Sequence[Row], fall: Fall | None) -> str:
+def _what(run: Path, rows: Sequence[Row], points: Sequence[float], fall: Fall | None) -> str:
     begin = f"{run}: {len(rows)} log entries up to step {rows[-1]['step']:,.0f}"
-    points = [history.points(row) for row in rows]
     if min(points) == max(points):
         return (
             f"{begin}; points per step are {points[0]:.4g} in every rollout, so that they cannot "
