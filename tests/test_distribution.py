@@ -1,6 +1,8 @@
 """The seams for workers: where the update and the trainer ask them, and heed their answer."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
@@ -88,7 +90,8 @@ def test_so_is_the_kl_limit_of_a_minibatch(workers, steps):
 @pytest.fixture
 def small() -> Iterator[Callable[[OneWorker], Trainer]]:
     """A trainer of a small run, as one of the workers that it is given."""
-    params = resolved(Params(env_id="CartPole-v1", network="mlp", num_steps=8, seed=1, threads=1))
+    cart_pole = {"env_id": "CartPole-v1", "network": "mlp", "num_steps": 8}
+    params = resolved(Params(**cart_pole, seed=1, threads=1, diagnostics_interval=128))
     with ExitStack() as open_trainers:
 
         def made(workers: OneWorker) -> Trainer:
@@ -126,6 +129,43 @@ def test_a_rollout_that_is_not_finite_in_any_worker_ends_the_run_in_all(small):
         next(trainer.iterations())
 
 
+class Second(OneWorker):
+    """The second worker, alone."""
+
+    index = 1
+
+
+def random_numbers(trainer: Trainer) -> dict[str, set]:
+    """What the random numbers of a trainer's first iteration are keyed by."""
+    found: dict[str, set] = {
+        "games": {episode.reset.seed for episode in trainer.envs.unfinished},
+        "actions": set(),
+        "shuffles": set(),
+        "samples": set(),
+    }
+
+    def noting(name: str, call: Callable) -> Callable:
+        def noted(batch: object, key: np.ndarray, *others: object) -> object:
+            found[name].add(tuple(key))
+            return call(batch, key, *others)
+
+        return noted
+
+    trainer.policy.act = noting("actions", trainer.policy.act)
+    trainer.updater.update = noting("shuffles", trainer.updater.update)
+    trainer.diagnostics.measure = noting("samples", trainer.diagnostics.measure)
+    next(trainer.iterations())
+    return found
+
+
+def test_no_worker_plays_draws_or_shuffles_as_another(small):
+    first, second = random_numbers(small(OneWorker())), random_numbers(small(Second()))
+    counts = {"games": 16, "actions": 8, "shuffles": 1, "samples": 1}
+    for name, count in counts.items():
+        assert len(first[name]) == len(second[name]) == count, name
+        assert not first[name] & second[name], name
+
+
 class Echo(OneWorker):
     """Two workers of which the other tells the same."""
 
@@ -154,3 +194,30 @@ def test_reports_are_joined_in_the_order_in_which_episodes_ended():
     assert found.ended_in == [2, 2, 5, 5] and found.points == 7
     assert found.scalars["a"] == 1 / 3 and np.isnan(found.scalars["undefined"])
     np.testing.assert_array_equal(found.maxima, own.maxima)
+
+
+class Pair(OneWorker):
+    """One of two workers, each of which is a thread."""
+
+    count = 2
+
+    def __init__(self, index: int, told: dict[int, bytes], both: threading.Barrier):
+        self.index, self._told, self._both = index, told, both
+
+    def gather(self, data: bytes) -> list[bytes]:
+        self._told[self.index] = data
+        self._both.wait(60)
+        return [self._told[index] for index in range(2)]
+
+
+def test_points_are_summed_scalars_averaged_and_the_largest_values_kept():
+    owns = [
+        Report([], [], 3.0, {"a": 1.0, "b": np.nan}, np.array([[1.0, 7.0]], np.float32)),
+        Report([], [], -1.5, {"a": 4.0, "b": 5.0}, np.array([[2.0, 6.0]], np.float32)),
+    ]
+    told, both = {}, threading.Barrier(2)
+    with ThreadPoolExecutor(2) as threads:
+        pairs = [Pair(index, told, both) for index in range(2)]
+        for found in threads.map(share_report, pairs, owns):
+            assert (found.points, found.scalars) == (1.5, {"a": 2.5, "b": 5.0})
+            assert found.maxima.tolist() == [[2.0, 7.0]]

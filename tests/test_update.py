@@ -460,6 +460,30 @@ def test_diagnostics_change_nothing_and_say_whose_gradient_moves_the_trunk():
     assert none["layers/grad_norm_value"] == 0
 
 
+def test_gradient_norms_by_layer_and_cosine_are_of_the_update_s_gradient():
+    whole = {"num_epochs": 1, "num_minibatches": 1}
+    result = Updater(model.build((3,), 4, "mlp"), changed(**whole), 1).update(
+        batch(), KEY, 0.01, 0.1, NO_MEMORY
+    )
+    both, policy = (
+        Diagnostics(model.build((3,), 4, "mlp"), changed(**whole, **others)).measure(
+            batch(), KEY, 0.1, NO_MEMORY
+        )
+        for others in ({}, {"value_coef": 0.0})
+    )
+
+    def norm(found: dict[str, float], *layers: str) -> float:
+        return float(np.linalg.norm([found[f"layers/grad_norm_{layer}"] for layer in layers]))
+
+    trunk = "dense1", "dense2"
+    assert norm(both, *trunk, "policy", "value") == pytest.approx(result.means["grad_norm"][0])
+    p, share = norm(policy, *trunk), both["trunk/value_share"]
+    v = p * share / (1 - share)
+    cosine = (norm(both, *trunk) ** 2 - p**2 - v**2) / (2 * p * v)
+    assert both["trunk/value_cosine"] == pytest.approx(cosine, abs=1e-3)
+    assert abs(cosine) > 0.01
+
+
 def test_halves_of_a_rollout_agree_as_their_gradients_do():
     params, data = changed(num_minibatches=8), batch()
     net = model.build((3,), 4, "mlp")

@@ -1,5 +1,8 @@
 """Environments outside Atari: what they return may be anything that Gymnasium allows."""
 
+from contextlib import closing
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -35,6 +38,14 @@ class Counting(gymnasium.Env):
         return self.shown
 
 
+class Endless(Counting):
+    """An environment whose episodes end by a limit alone."""
+
+    def step(self, action):
+        observation, reward, *_ = super().step(action)
+        return observation, reward, False, False, {}
+
+
 @pytest.fixture
 def envs():
     gymnasium.register("Counting-v0", entry_point=Counting, disable_env_checker=True)
@@ -50,6 +61,23 @@ def test_what_envs_tell_beside_their_observations_stops_no_run(envs):
         envs.send(np.array([0, 1]))
         *_, info = envs.receive()
     assert "winner" not in info and info["frame_number"].tolist() == [2 * LENGTH] * 2
+
+
+@pytest.mark.parametrize(("of_the_run", "own", "steps"), [(5, None, 5), (2, 4, 2), (9, 4, 4)])
+def test_an_episode_is_cut_at_the_lower_of_two_limits(of_the_run, own, steps):
+    gymnasium.register(
+        "Endless-v0", entry_point=Endless, max_episode_steps=own, disable_env_checker=True
+    )
+    rules = replace(rules_for("Endless-v0"), max_frames_per_game=of_the_run)
+    try:
+        with closing(GenericEnvs(rules, num_envs=1)) as envs:
+            envs.reset(np.ones(1, bool), None)
+            for step in range(1, steps + 1):
+                envs.send(np.array([0]))
+                _, _, terminated, truncated, _ = envs.receive()
+                assert (terminated[0], truncated[0]) == (False, step == steps)
+    finally:
+        del gymnasium.registry["Endless-v0"]
 
 
 def test_last_observation_is_kept_of_an_env_that_uses_its_array_again(envs):
