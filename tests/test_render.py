@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,6 +149,24 @@ def test_any_environment_that_renders_is_recorded_at_its_own_speed(catch, tmp_pa
     game = pictures[0][:840, :840].astype(int)
     scale = 840 // SIZE
     assert game[:: CELL * scale].shape[0] == SIZE // CELL and game.max() > 200
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((84, 84, 3), ", by channel"),
+        ((84, 84, 1), ""),
+        ((17,), ": its first numbers"),
+        ((16,), ""),
+    ],
+)
+def test_the_panel_tells_how_what_the_network_sees_is_laid_out(replay, catch, shape, told):
+    with closing(render.Decisions(catch, Uniform(3))) as decisions:
+        observations = np.zeros((1, *shape))
+        decisions._vector = SimpleNamespace(observations=observations, action_names=[], close=int)
+        assert decisions.caption(False).inputs == told
+    with closing(render.Decisions(replay, Uniform(18))) as decisions:
+        assert decisions.caption(True).inputs == ", the newest at the right"
 
 
 def test_a_wrong_replay_makes_no_video(replay, tmp_path):

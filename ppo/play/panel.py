@@ -31,6 +31,7 @@ INPUTS_TOP, INPUTS_HEIGHT = 214, 168
 ACTIONS_TOP, ACTIONS_HEIGHT = 428, 204
 MOST_ROWS = 9  # of actions, before there are two columns
 MOST_ACTIONS = 24  # further ones have no room
+MOST_NUMBERS = 16  # of a flat observation
 LABEL = 0.72
 
 
@@ -41,6 +42,7 @@ class Caption:
     game: str
     policy: str
     actions: Sequence[str]
+    inputs: str
     steps: int
     has_lives: bool
 
@@ -105,7 +107,7 @@ class Panel:
         write(on, total, RIGHT, 160, LABEL, DIM, align=1)
         right = RIGHT - width_of(total, LABEL) - 12
         self._steps = Number(right, 160, len(f"{caption.steps:,}"), 1.0, bold=True)
-        write(on, "what the network sees, the newest at the right", LEFT, 202, LABEL, DIM)
+        write(on, f"what the network sees{caption.inputs}", LEFT, 202, LABEL, DIM)
         write(on, "probability of each action", LEFT, 418, LABEL, DIM)
         write(on, "value: the discounted reward that it expects", LEFT, 668, LABEL, DIM)
         self._value = Number(RIGHT, 668, 7, 0.85, AMBER, bold=True)
@@ -114,7 +116,7 @@ class Panel:
 
     def _draw_numbers(self, observation: np.ndarray) -> None:
         """An observation that is no picture: its first numbers, in four columns."""
-        shown = observation[:16]
+        shown = observation[:MOST_NUMBERS]
         if not self._numbers:
             self._numbers = [
                 Number(LEFT + 150 + 175 * (n % 4), INPUTS_TOP + 34 + 40 * (n // 4), 9, 0.85)

@@ -11,7 +11,7 @@ import numpy as np
 from ppo.files import video
 from ppo.play import panel
 from ppo.play.drawing import AMBER, BRIGHT, canvas, write
-from ppo.play.panel import Caption, Decision, Panel
+from ppo.play.panel import MOST_NUMBERS, Caption, Decision, Panel
 from ppo.play.replay import Replay, begun, frames, frames_per_second, step_of, title
 
 if TYPE_CHECKING:
@@ -75,9 +75,18 @@ class Decisions:
             self._replay.game.replace("_", " "),
             f"{self._policy.choice} policy of step {step_of(self._replay):,}",
             [name or f"action {number}" for number, name in enumerate(names)],
+            self._inputs(),
             self._replay.steps,
             has_lives,
         )
+
+    def _inputs(self) -> str:
+        if self._replay.rules.is_atari:
+            return ", the newest at the right"
+        shape = self._vector.observations.shape[1:]
+        if len(shape) == 3:
+            return ", by channel" if shape[-1] > 1 else ""
+        return ": its first numbers" if shape[0] > MOST_NUMBERS else ""
 
     def next(self) -> Decision:
         """The next step."""

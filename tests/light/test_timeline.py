@@ -6,7 +6,7 @@ import pytest
 
 from ppo.play.drawing import AMBER, BACKGROUND, GREEN, RED, Number, canvas, width_of
 from ppo.play.panel import HEIGHT, INPUTS_TOP, LEFT, WIDTH, Caption, Decision, Panel
-from ppo.play.timeline import LABELS, Timeline
+from ppo.play.timeline import LABELS, TICKS, Timeline
 
 NAMES = ["NOOP", "FIRE", "DOWNRIGHTFIRE"]
 
@@ -45,6 +45,27 @@ def test_each_reward_is_a_tick_at_its_step(step: int, reward: float, seen: tuple
     columns = np.flatnonzero((on == np.array(seen, np.uint8)).all(-1).any(0))
     left = 10 + LABELS + step * (480 - LABELS) // 100
     assert abs(int(columns[0]) - left) <= 3 and len(columns) <= 4
+
+
+def rows_of(on: np.ndarray, colour: tuple) -> np.ndarray:
+    return np.flatnonzero((on == np.array(colour, np.uint8)).all(-1).any(1))
+
+
+def test_higher_values_stand_higher():
+    made, on = line(100)
+    rows = []
+    for step, value in enumerate([0.1, 0.5, 0.9]):
+        made.value(on, step, value)
+        rows.append(rows_of(on, AMBER).mean())  # the dot at the newest
+    assert 60 < rows[2] < rows[1] < rows[0] < 160
+
+
+def test_rewards_stand_above_the_line_and_losses_below_it():
+    made, on = line(100)
+    made.reward(on, 10, 1.0)
+    made.reward(on, 50, -1.0)
+    middle = 60 + 100 + 6 + TICKS // 2
+    assert 60 + 100 < rows_of(on, GREEN)[-1] < middle < rows_of(on, RED)[0]
 
 
 def test_the_axis_of_values_only_grows():
@@ -95,7 +116,7 @@ def test_a_number_is_never_cut_in_its_digits(monkeypatch, value, form, shown):
 
 
 def panel(actions=NAMES, lives: bool = True) -> Panel:
-    caption = Caption("pong", "sampled policy of step 7", actions, 50, lives)
+    caption = Caption("pong", "sampled policy of step 7", actions, "", 50, lives)
     return Panel(caption, canvas(HEIGHT, WIDTH))
 
 
@@ -156,6 +177,15 @@ def test_what_stands_still_does_not_change_while_the_game_goes_on():
         shown.see(10.0, 2)
     np.testing.assert_array_equal(shown.picture[:125], first)  # names, titles
     assert shown.timeline.rewards.sum() == 490
+
+
+def test_the_score_is_the_sum_of_the_rewards(monkeypatch):
+    told = []
+    monkeypatch.setattr(Number, "show", lambda self, on, value, form: told.append((self, value)))
+    shown = panel()
+    for reward in (3.0, 0.0, -1.5):
+        shown.see(reward, 3)
+    assert [value for number, value in told if number is shown._points] == [3.0, 3.0, 1.5]
 
 
 def test_lives_are_shown_only_where_the_game_has_them():
