@@ -39,4 +39,7 @@ def gae(
 def explained_variance(values: np.ndarray, returns: np.ndarray) -> float:
     """1 - Var(returns - values) / Var(returns); NaN, for undefined, if the returns are constant."""
     variance = np.var(returns)
-    return float(1.0 - np.var(returns - values) / variance) if variance > 0 else float("nan")
+    # Of equal returns the mean, and so the variance, may be off by a rounding error.
+    if variance == 0 or returns.min() == returns.max():
+        return float("nan")
+    return float(1.0 - np.var(returns - values) / variance)

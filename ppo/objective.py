@@ -137,7 +137,7 @@ def objective(
         clip_fraction=tf.reduce_mean(losses.clip_fraction(log_probs, old_log_probs, clip_range)),
         pseudo_entropy=tf.reduce_mean(pseudo_entropy),
         value_scale=tf.reduce_mean(scale),
-        target_distance=tf.reduce_mean(tf.abs(offset)),
+        target_distance=tf.reduce_mean(tf.abs(aimed)),
         beyond_target=tf.reduce_mean(beyond),
         ratio=tf.reduce_mean(ratios),
         ratio_distance=tf.reduce_mean(tf.abs(ratios - 1.0)),

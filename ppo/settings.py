@@ -260,6 +260,8 @@ GROUPS: tuple[type[_Group], ...] = (
 OPEN = (None, "auto")
 LEFT_OPEN = ("seed", "threads", "sticky_action_probability", "precision")
 
+ROUNDED_TO_1 = 1 - 2.0**-25  # and all numbers from it on, in float32
+
 # Values of settings that older runs lack, where they differ from today's defaults.
 EARLIER = {"precision": "float32"}
 
@@ -345,6 +347,12 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return json.dumps(self.model_dump(), indent=2) + "\n"
 
 
+def only(what: str) -> list[str]:
+    """The settings that have an effect on ``what`` alone, as their descriptions say."""
+    fields = Params.model_fields.items()
+    return [key for key, field in fields if str(field.description).endswith(f"; {what} only")]
+
+
 class ResolvedParams(Params):
     """Settings in which nothing is left to be drawn or chosen."""
 
@@ -356,7 +364,7 @@ class ResolvedParams(Params):
 
 def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
     """Inconsistencies between settings; those that involve an invalid one are skipped."""
-    faults = [_float32_fault(k, v) for k, v in params if k not in bad and not _fits_float32(v)]
+    faults = [_float32_fault(k, v) for k, v in params if k not in bad and not _fits_float32(k, v)]
     if not bad & {"num_envs", "num_steps", "num_minibatches", "workers", "minibatch_per"}:
         faults += _minibatch_faults(params, bad)
     if not bad & {"peaked_policy_loss", "beyond_target_slope", "quadratic_policy_loss"}:
@@ -368,12 +376,20 @@ def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
     return faults
 
 
-def _fits_float32(value: Any) -> bool:
-    """Whether the update, which computes in float32, makes neither 0 nor infinity of a number."""
-    return not isinstance(value, float) or value == 0 or 2.0**-126 <= abs(value) < 2.0**128
+def _fits_float32(key: str, value: Any) -> bool:
+    """Whether the update, which computes in float32, makes neither 0 nor infinity of a number, nor
+    1 of what must be below 1.
+    """
+    if not isinstance(value, float) or value == 0:
+        return True
+    if Lt(1) in Params.model_fields[key].metadata and value >= ROUNDED_TO_1:
+        return False
+    return 2.0**-126 <= abs(value) < 2.0**128
 
 
 def _float32_fault(key: str, value: float) -> str:
+    if ROUNDED_TO_1 <= value < 1:
+        return f"{key} = {value!r}: it is 1 in float32, in which training computes; choose less"
     what = "too small" if abs(value) < 1 else "too large"
     return f"{key} = {value!r}: {what} for float32, in which training computes"
 

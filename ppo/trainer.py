@@ -375,7 +375,8 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
 
 def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:
     """Their standard deviation over the rollout, and what normalising multiplies them by."""
-    std = float(advantages.std())
+    # Of equal advantages the mean, and so the deviation, may be off by a rounding error.
+    std = float(advantages.std()) if advantages.min() < advantages.max() else 0.0
     divisor = max(std, params.advantage_std_floor) if params.normalize_advantages else 0.0
     scale = 1 / divisor if divisor else math.nan
     return {"train/advantage_std": std, "train/advantage_scale": scale}

@@ -295,3 +295,4 @@ def test_what_is_beyond_the_target_of_the_quadratic_loss_is_beyond_where_it_is_k
         tf.zeros([4, 2]), new, tf.zeros(4), batch, tf.constant(0.2), tf.zeros(2), params
     )
     assert result.means.beyond_target == 0.5
+    assert float(result.means.target_distance) == pytest.approx(0.001)

@@ -154,8 +154,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "train/value_loss",
         "squared return",
-        "half the squared error of the values, before coefficient and rescaling "
-        "(Stable-Baselines3 does not halve it)",
+        "half the squared error of the values, or with value_clip_range the larger of theirs and "
+        "the clipped ones', before coefficient and rescaling (Stable-Baselines3 does not halve it)",
         "falls, then follows the scale of the returns",
         "rising for long: the values lag behind; more epochs or a lower learning rate",
     ),

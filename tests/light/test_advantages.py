@@ -127,3 +127,5 @@ def test_explained_variance():
     assert explained_variance(np.full(3, 2.0), returns) == 0
     assert explained_variance(-returns, returns) == pytest.approx(-3)
     assert np.isnan(explained_variance(returns, np.ones(3)))
+    rounded = np.full(1000, 0.1, np.float32)
+    assert rounded.var() > 0 and np.isnan(explained_variance(np.zeros(1000), rounded))

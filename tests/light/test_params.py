@@ -3,6 +3,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -754,3 +755,14 @@ def test_resolved_settings_leave_nothing_open(key):
 def test_numbers_that_float32_cannot_hold_are_refused(key, value, what):
     with pytest.raises(ValidationError, match=f"{key}.*{what} for float32"):
         Params(**{key: value})
+
+
+@pytest.mark.parametrize("key", ["adam_beta_1", "adam_beta_2", "value_rescaling_decay"])
+def test_a_decay_that_float32_rounds_to_1_is_refused(key):
+    nearest = 1 - 2.0**-25
+    with pytest.raises(ValidationError, match=f"{key}.* it is 1 in float32"):
+        Params(**{key: nearest})
+    below = np.nextafter(nearest, 0)
+    assert np.float32(nearest) == 1 and np.float32(below) < 1
+    Params(**{key: float(below)})
+    assert Params(gamma=nearest).gamma == nearest  # which may be 1
