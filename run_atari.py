@@ -20,15 +20,15 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     make_safe()
     options = parse(arguments, __doc__)
+    code: int = ExitCode.DONE
     try:
         code = _answer(options, began)
         sys.stdout.flush()
-        return code
     except OSError as error:  # what was printed did not arrive
         discard(sys.stdout)
-        if isinstance(error, BrokenPipeError):  # whoever read it has enough
-            return ExitCode.DONE
-        return fail(ExitCode.FAILED, _reason(error))
+        if code == ExitCode.DONE and not isinstance(error, BrokenPipeError):
+            return fail(ExitCode.FAILED, _reason(error))
+    return code  # of a broken pipe, whoever read it has enough
 
 
 def _answer(options: argparse.Namespace, began: float) -> int:
@@ -103,7 +103,8 @@ def _launch(options: argparse.Namespace) -> int:
         begin = ["--resume"]
     elif options.fork:
         run, step = options.fork
-        begin = [f"--fork={run}" if step is None else f"--fork={run}@{step}"]
+        # The slash: "x@1" would be step 1 of x.
+        begin = [f"--fork={run}/" if step is None else f"--fork={run}@{step}"]
     else:
         begin = [f"--pfile={options.pfile}" if options.pfile else f"--env={options.env}"]
     begin += [f"--set={change}" for change in options.set]
@@ -182,8 +183,8 @@ def _settings(options: argparse.Namespace) -> Params:
 
     if options.env:
         network = catalog.network_for(options.env)
-        return params.of_game(options.env, network, options.set, [catalog.check])
-    return params.load(presets.find(options.pfile), options.set, [catalog.check])
+        return params.of_game(options.env, network, options.set, [catalog.check_new])
+    return params.load(presets.find(options.pfile), options.set, [catalog.check_new])
 
 
 def _play(options: argparse.Namespace) -> None:

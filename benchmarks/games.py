@@ -88,9 +88,9 @@ class GameRun(Run):
     def params(self) -> Params:
         """Its settings. Raises ParamsError."""
         if self.pfile:
-            return load(self.pfile, self.overrides, [catalog.check])
+            return load(self.pfile, self.overrides, [catalog.check_new])
         network = catalog.network_for(self.env_id)
-        return of_game(self.env_id, network, self.overrides, [catalog.check])
+        return of_game(self.env_id, network, self.overrides, [catalog.check_new])
 
 
 SETTINGS = attrgetter("params")

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo.envs.catalog import UnknownGame, check, resolve, rules_of
+from ppo.envs.catalog import UnknownGame, check, check_new, resolve, rules_of
 from ppo.envs.episode import (
     Episode,
     EpisodeMismatch,
@@ -743,3 +743,40 @@ def test_games_and_networks_that_do_not_fit_have_one_fault(env_id: str, network:
 
 def test_a_game_already_known_to_be_bad_is_not_checked_again():
     assert check(Params(env_id="Pnog"), frozenset({"env_id"})) == []
+
+
+IDLE = {
+    "frame_skip": 2,
+    "frame_stack": 1,
+    "screen_size": 64,
+    "sticky_action_probability": 0.25,
+    "noop_max": 1,
+    "fire_on_reset": False,
+    "full_action_space": True,
+    "network_width": 2,
+    "picture_scaling": "unit",
+}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "network", "idle"),
+    [
+        ("CartPole-v1", "mlp", list(IDLE)),
+        ("tests.pixel_game:Catch-v0", "a3c", list(IDLE)[:-2]),
+        ("Pong", "a3c", []),
+    ],
+)
+def test_what_has_no_effect_is_refused_of_a_new_run_alone(env_id, network, idle):
+    settings = Params(env_id=env_id, network=network, **IDLE)
+    assert check(settings, frozenset()) == []
+    faults = check_new(settings, frozenset())
+    assert [fault.split(" = ")[0] for fault in faults] == idle
+    assert all("has no effect" in fault and "leave it out" in fault for fault in faults)
+    assert len(check_new(settings, frozenset(idle[:1]))) == max(0, len(idle) - 1)
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "tests.pixel_game:Catch-v0"])
+def test_settings_of_a_run_can_begin_another(env_id):
+    network = "mlp" if env_id == "CartPole-v1" else "a3c"
+    settings = resolved(Params(env_id=env_id, network=network))
+    assert check_new(settings, frozenset()) == []

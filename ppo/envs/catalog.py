@@ -11,7 +11,7 @@ import numpy as np
 
 from ppo.envs import roms
 from ppo.envs.episode import Rules
-from ppo.settings import Params, ResolvedParams
+from ppo.settings import Params, ResolvedParams, only
 
 gymnasium.register_envs(ale_py)
 
@@ -82,6 +82,31 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
     if roms.is_rom(game):
         return _network_faults(params, bad, pictures=True)
     return _environment_faults(params, bad)
+
+
+def check_new(params: Params, bad: frozenset[str]) -> list[str]:
+    """``check`` of a new run, which also refuses settings without an effect; runs that have begun
+    may have such.
+    """
+    faults = check(params, bad)
+    if faults or "env_id" in bad:
+        return faults
+    game, _ = resolve(params.env_id)
+    idle = dict.fromkeys([] if roms.is_rom(game) else only("Atari"), "is no Atari game")
+    if "network" not in bad and not params.sees_pictures:
+        idle |= dict.fromkeys(only("pictures"), "shows no pictures")
+    return [
+        f"{key} = {getattr(params, key)!r}: it has no effect, since {params.env_id} {why}; leave "
+        "it out"
+        for key, why in idle.items()
+        if key not in bad and _is_set(params, key)
+    ]
+
+
+def _is_set(params: Params, key: str) -> bool:
+    value, default = getattr(params, key), Params.model_fields[key].default
+    resolved = key == "sticky_action_probability" and value == 0  # which null stands for
+    return value != default and not resolved
 
 
 def _gymnasium_id(env_id: str) -> str:

@@ -164,7 +164,7 @@ def setting_faults(pfile: Path, runs: Sequence[Run]) -> list[str]:
     faults: dict[str, None] = {}
     for run in runs:
         try:
-            load(pfile, run.overrides, [catalog.check])
+            load(pfile, run.overrides, [catalog.check_new])
         except ParamsError as error:
             faults |= dict.fromkeys(error.faults)
     return list(faults)

@@ -55,14 +55,15 @@ def _check_picture(path: Path) -> None:
 def plan(params: ResolvedParams) -> list[str]:
     """What will run, in lines: the game, and the arithmetic of steps, frames and minibatches."""
     rules = catalog.rules_of(params)
-    kind = "an Atari game" if rules.is_atari else "an environment outside Atari"
+    kind, sticky = "an environment outside Atari", ""
+    if rules.is_atari:
+        kind, sticky = "an Atari game", f", sticky actions {params.sticky_action_probability:g}"
     shape = " x ".join(map(str, catalog.observation_shape(params)))
     frames = params.whole_steps * rules.frames_per_step
     gradient_steps = params.num_epochs * params.num_minibatches
     rounded = "" if params.whole_steps == params.total_steps else f" ({params.total_steps:,} asked)"
     return [
-        f"{params.env_id}: {kind}, observations {shape}, sticky actions "
-        f"{params.sticky_action_probability:g}",
+        f"{params.env_id}: {kind}, observations {shape}{sticky}",
         f"{params.whole_steps:,} steps{rounded}, {frames:,} frames",
         f"{params.num_iterations:,} rollouts of {params.num_envs} envs x {params.num_steps} steps "
         f"= {params.batch_size:,} steps, each followed by an update",
