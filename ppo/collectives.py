@@ -17,20 +17,27 @@ from ppo.outcomes import WorkerLost
 from ppo.process.cluster import TF_CONFIG, ClusterError, Place
 
 MOST_TASKS = 1024  # of a node
+EXCHANGES = "ollective", "CoordinationService"  # as errors of the exchange name them
 WORD = np.dtype(np.int32)  # of the types that can be gathered, the one for bytes
 
 
 class Collectives:
     """``ppo.distribution.Workers`` of several processes. It must be made before any operation
-    runs, and waits until all workers are there. Raises ClusterError.
+    runs, and waits until all workers are there. Raises ClusterError and WorkerLost.
     """
 
     def __init__(self, place: Place):
         self.count, self.index, self._chief = place.count, place.index, place.has_chief
-        with self.watched():
-            self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
-                cluster_resolver=_resolver(), communication_options=_options()
-            )
+        try:
+            with self.watched():
+                self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
+                    cluster_resolver=_resolver(), communication_options=_options()
+                )
+        except tf.errors.OpError as error:
+            raise ClusterError(
+                f"worker {self.index} cannot be reached by the others: {error.message}; give it an "
+                "address of this machine, with a port that is free"
+            ) from error
         if self._strategy.num_replicas_in_sync != self.count:
             raise ClusterError(
                 f"{self.count} workers use {self._strategy.num_replicas_in_sync} devices; give "
@@ -126,4 +133,4 @@ def _words(data: bytes) -> np.ndarray:
 
 def _is_of_another(error: tf.errors.OpError) -> bool:
     kinds = tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.CancelledError
-    return isinstance(error, kinds) or "ollective" in error.message
+    return isinstance(error, kinds) or any(word in error.message for word in EXCHANGES)

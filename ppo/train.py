@@ -19,7 +19,8 @@ from ppo.outcomes import Collapsed, Diverged, Stopped, WorkerLost
 from ppo.params import ParamsError
 from ppo.process.cluster import Place, place
 from ppo.process.device import available_memory, start_tensorflow
-from ppo.process.signals import StopRequest
+from ppo.process.signals import StopRequest, interrupt_ends
+from ppo.process.streams import say
 from ppo.resolve import resolved
 from ppo.runs.start import Changes, Start
 from ppo.settings import EARLIER, GameSettings, NetworkSettings, Params, ResolvedParams
@@ -126,9 +127,9 @@ def fork(
         check_new(logdir)
     check_run(source)
     of = RunFolder(source)
-    given = params.of_run(of.params, [*overrides, f"workers={here.count}"], [catalog.check])
-    whole = resolved(given, here.on_this_machine)
-    saved = checkpoint.newest(of, warn=print) if step is None else checkpoint.at(of, step)
+    given = params.of_run(of.params, [f"workers={here.count}", *overrides], [catalog.check])
+    whole = resolved(params.of_workers(given, here.count), here.on_this_machine)
+    saved = checkpoint.newest(of, warn=say) if step is None else checkpoint.at(of, step)
     changes = _fork_changes(saved, whole)
 
     def start(folder: RunFolder) -> Start:
@@ -154,13 +155,13 @@ def _train(
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if here.count > 1 and here.index == 0:
-        print(f"waiting for {here.count - 1} other workers", flush=True)
+        say(f"waiting for {here.count - 1} other workers")
     workers = start_tensorflow(params.threads, lambda: connect(here))
 
     from ppo.runs.follower import follow, tell
     from ppo.runs.session import Session
 
-    with StopRequest() as stop:
+    with StopRequest(second_ends=not here.has_starter) as stop:
         if here.index > 0:
             follow(workers, params.threads, stop)
             return
@@ -171,12 +172,15 @@ def _train(
 
 
 def connect(here: Place) -> Workers:
-    """The workers of a run, seen from one of them; waits for the others."""
+    """The workers of a run, seen from one of them; waits for the others. Raises ClusterError and
+    WorkerLost.
+    """
     if here.count == 1:
         return OneWorker()
     from ppo.collectives import Collectives
 
-    return Collectives(here)
+    with interrupt_ends():  # to wait for the others is one call that keeps Python's lock
+        return Collectives(here)
 
 
 def _check_workers(stored: Params, here: Place) -> None:
@@ -252,4 +256,4 @@ def _newest(folder: RunFolder) -> Checkpoint | None:
     """The newest valid checkpoint; None for a run that ended before it saved anything."""
     if not folder.progress.exists() and not any(folder.checkpoints.glob("*.ckpt")):
         return None
-    return checkpoint.newest(folder, warn=print)
+    return checkpoint.newest(folder, warn=say)

@@ -179,6 +179,8 @@ def test_what_a_fork_cannot_be_of_is_refused_before_anything_is_created(run, tmp
         train.fork(tmp_path / "nowhere", tmp_path / "new")
     with pytest.raises(HoldsRun):
         train.fork(run, run)
+    with pytest.raises(ParamsError, match=r"workers = 4: .* --workers=4"):
+        train.fork(run, tmp_path / "four", ["workers=4"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,6 +21,7 @@ from ppo import checkpoint, train
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
+from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import DEADLINE_SECONDS, GRACE_SECONDS
 from ppo.runs.keeper import LOCK_SECONDS
 from ppo.settings import Params
@@ -191,6 +192,47 @@ def test_a_save_that_hangs_does_not_hold_up_a_stop(tmp_path):
     assert process.returncode == 1
     assert seconds < 10
     assert "the disk does not answer" in output
+    assert checkpoint.newest(RunFolder(tmp_path)).step == 256
+
+
+# Whoever reads its output has stopped reading, and the main thread waits for a line to be taken.
+HALTED = """
+import os, sys
+from ppo import train
+from ppo.process import signals
+from ppo.runs.terminal import Display
+from ppo.settings import Params
+from ppo.study import drill
+
+signals.GRACE_SECONDS, signals.DEADLINE_SECONDS = 1.0, 4.0
+say = Display.say
+
+def to_a_full_pipe(display, message):
+    if message.startswith("step 512"):
+        print("hangs", file=sys.stderr, flush=True)
+        os.set_blocking(1, False)
+        try:
+            while True:
+                os.write(1, bytes(1))
+        except BlockingIOError:
+            os.set_blocking(1, True)
+    say(display, message)
+
+Display.say = to_a_full_pipe
+train.run(Params(**drill.SHORT_CART_POLE), sys.argv[1])
+"""
+
+
+def test_a_stop_while_the_output_takes_nothing_is_a_stop(tmp_path):
+    command, piped = [sys.executable, "-c", HALTED, str(tmp_path)], subprocess.PIPE
+    with subprocess.Popen(command, stdout=piped, stderr=piped, text=True) as process:
+        try:
+            assert any("hangs" in line for line in process.stderr)
+            process.terminate()
+            assert process.wait(30) == ExitCode.STOPPED
+            assert "could not be saved" not in process.stderr.read()
+        finally:
+            process.kill()
     assert checkpoint.newest(RunFolder(tmp_path)).step == 256
 
 

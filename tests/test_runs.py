@@ -1,5 +1,6 @@
 """The parts of a run, each alone: what it keeps, what observes it, and its loop."""
 
+import errno
 import json
 import math
 import os
@@ -384,6 +385,28 @@ def test_a_resume_records_what_is_missing_and_what_the_log_does_not_show(
     assert queue.asked == expected
 
 
+NAMED = {
+    "step-000000000000-untrained-score_1": 0,
+    "step-000000000016-to-000000000063-score_1": 64,  # its iteration ended at the checkpoint
+    "step-000000000048-to-000000000070-score_1": 80,
+    "step-000000000096-sampled-seed-1-of-1": 96,  # watched, of another checkpoint
+}
+
+
+def test_episodes_of_steps_that_are_made_again_are_removed(folder):
+    folder.replays.mkdir()
+    folder.videos.mkdir()
+    for name, step in NAMED.items():
+        replay.save(folder.replays / f"{name}.json", kept(step))
+        (folder.videos / f"{name}.mp4").touch()
+    damaged = folder.replays / "step-000000000099-to-000000000110-score_1.json"
+    damaged.write_text("{")
+    Videographer(PARAMS, "sampled", folder, Queue()).cut(64)
+    left = {path.stem for path in folder.videos.iterdir()}
+    assert left == NAMED.keys() - {"step-000000000048-to-000000000070-score_1"}
+    assert {path.stem for path in folder.replays.iterdir()} == left | {damaged.stem}
+
+
 def test_a_checkpoint_and_the_log_cut_to_it_know_the_same_pictures(keeper, folder, log):
     looped = loop(Training([16, 32]), keeper, log)
     looped.announcer.recorder.ready = [made(16)]
@@ -694,6 +717,17 @@ def test_the_batch_of_a_diverged_run_is_saved(keeper, folder, log):
     with np.load(folder.path / "diverged-000000000016.npz") as batch:
         assert np.isnan(batch["rewards"]).all()
     assert "diverged-000000000016.npz" in looped.logger.display.said[0]
+
+
+def test_a_run_has_diverged_though_its_batch_finds_no_place(keeper, folder, log, monkeypatch):
+    def full(path: Path, _: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("ppo.runs.loop.write_whole", full)
+    looped = loop(Training([16], Diverged(16, {"rewards": np.array([np.nan])})), keeper, log)
+    with pytest.raises(Diverged):
+        looped.run()
+    assert "No space left on device" in looped.logger.display.said[0]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tests.test_update import batch
 from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of, shared_by_two
 
 ROOT = Path(__file__).parents[1]
+SLOW_SAVE = [sys.executable, "-m", "tests.slow_save"]
 SHORT = drill.SHORT_CART_POLE | {"num_envs": 2, "total_steps": 1024, "checkpoint_interval": 128}
 
 
@@ -102,11 +104,14 @@ def running(logdir: Path) -> list[int]:
 
 
 @contextmanager
-def started(logdir: Path, settings: dict) -> Iterator[subprocess.Popen]:
+def started(
+    logdir: Path, settings: dict, command: Sequence[str] = RUN_ATARI
+) -> Iterator[subprocess.Popen]:
     pfile = logdir.parent / f"{logdir.name}.json"
     pfile.write_text(json.dumps(settings))
     process = subprocess.Popen(
-        [*RUN_ATARI, f"--logdir={logdir}", f"--pfile={pfile}", "--workers=2"],
+        [*command, f"--logdir={logdir}", f"--pfile={pfile}", "--workers=2"],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -173,3 +178,38 @@ def test_a_signal_to_one_process_of_the_run_stops_and_saves_all_of_it(number, wh
     assert (process.returncode, seconds < 15) == (code, True), (seconds, said)
     saved = checkpoint.newest(RunFolder(logdir)).step
     assert saved == int(progress.rows(logdir)[-1]["step"]) > 0
+
+
+def test_the_first_worker_saves_though_the_others_end_before_it(tmp_path):
+    logdir = tmp_path / "run"
+    with started(logdir, ENDLESS, SLOW_SAVE) as process:
+        wait_for(process, lambda: progress.rows(logdir))
+        os.kill(pids(process.pid)[0], signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.STOPPED, said
+    assert checkpoint.newest(RunFolder(logdir)).step == int(progress.rows(logdir)[-1]["step"]) > 0
+
+
+def alone_of_two(index: int, addresses: list[str], logdir: Path) -> subprocess.Popen:
+    """One of two workers that no process started together."""
+    task = {"type": "worker", "index": index}
+    config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    return subprocess.Popen(
+        [*RUN_ATARI, f"--logdir={logdir}", "--env=CartPole-v1", "--set=threads=1"],
+        env={**os.environ, TF_CONFIG: config},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_an_address_that_is_in_use_is_refused(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        first = alone_of_two(0, [address, "127.0.0.1:9"], tmp_path / "run")
+        said, _ = first.communicate(timeout=300)
+    assert first.returncode == ExitCode.REFUSED
+    assert "worker 0 cannot be reached" in said and "Traceback" not in said
+    assert not (tmp_path / "run").exists()

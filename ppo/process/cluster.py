@@ -3,11 +3,12 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 TF_CONFIG = "TF_CONFIG"
 SLURM_COUNT, SLURM_INDEX = "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"
+STARTER = "PPO_STARTER"  # set where a process of this machine started all workers, and watches them
 # The jobs of a TF_CONFIG whose tasks train, in the order of the workers.
 JOBS = ("chief", "worker")
 
@@ -21,20 +22,21 @@ class Place:
     """A process among the workers of a run: the first has the index 0, reads and writes.
 
     ``on_this_machine`` is how many of them are known to share it; ``has_chief`` says whether the
-    first is not called worker but chief.
+    first is not called worker but chief, ``has_starter`` whether one process started all.
     """
 
     count: int
     index: int
     on_this_machine: int = 1
     has_chief: bool = False
+    has_starter: bool = False
 
 
 def place(environment: Mapping[str, str] | None = None) -> Place:
     """The place of this process. Raises ClusterError."""
     environment = os.environ if environment is None else environment
     if text := environment.get(TF_CONFIG):
-        return _of_tf_config(text)
+        return replace(_of_tf_config(text), has_starter=STARTER in environment)
     count = environment.get(SLURM_COUNT, "1")
     if count == "1":
         return Place(1, 0)

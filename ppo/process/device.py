@@ -109,7 +109,8 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
         tf, keras = import_tensorflow()
         _check_keras(keras)
         _set_threads(tf, threads)
-        connected = connect()
+    connected = connect()
+    with _stderr_held_back():
         # oneDNN prints one line when it is first asked to transpose bytes, which it does not do.
         tf.transpose(tf.zeros([1, 2], tf.uint8))
     return connected
@@ -227,7 +228,7 @@ def _stderr_held_back() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(real, held.read())
             raise

@@ -3,6 +3,8 @@
 import sys
 from enum import IntEnum
 
+from ppo.process.streams import say
+
 
 class ExitCode(IntEnum):
     """The command's exit codes."""
@@ -18,5 +20,5 @@ class ExitCode(IntEnum):
 
 def fail(code: ExitCode, message: str) -> ExitCode:
     """Print the message as an error; returns the code."""
-    print(message, file=sys.stderr)
+    say(message, sys.stderr)
     return code

@@ -15,8 +15,7 @@ from ppo.process.exit_codes import ExitCode
 # A stop never takes more than ten seconds: the main thread has GRACE_SECONDS to finish, then the
 # last resort has until DEADLINE_SECONDS.
 GRACE_SECONDS, DEADLINE_SECONDS = 7.0, 9.5
-# One request may come twice: `timeout` signals its child, and then the group that the child is in.
-REPEAT_SECONDS = 0.3
+REPEAT_SECONDS = 0.3  # within which signals belong to one request
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,9 +41,37 @@ def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
             signal.signal(number, old)
 
 
+@contextmanager
+def interrupt_ends() -> Iterator[None]:
+    """Let Ctrl-C end the process at once, even in a call that keeps Python's lock; there must be
+    nothing to save.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Requests:
+    """Tells a second request to stop from a signal that belongs to the first: `timeout` signals its
+    child, and then the group that the child is in.
+    """
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    def hear(self) -> bool:
+        """Note a signal; returns whether it is a second request."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        return now > self._first + REPEAT_SECONDS
+
+
 class StopRequest:
-    """While the context lasts, the first of STOPS sets a flag; a second ends the process, unless it
-    is read within REPEAT_SECONDS of the first, and so belongs to the same request.
+    """While the context lasts, the first of STOPS sets a flag; a second one ends the process, if
+    ``second_ends``, unless it belongs to the same request.
 
     ``last_resort`` is called, from a thread, if the context still lasts GRACE_SECONDS after the
     first; by default it ends the process, which has nothing to save yet. If the process still
@@ -54,7 +81,8 @@ class StopRequest:
     that takes seconds. So a thread reads the signals, as bytes from a socket.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, second_ends: bool = True) -> None:
+        self.second_ends = second_ends
         self._requested = threading.Event()
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
@@ -87,17 +115,16 @@ class StopRequest:
         self._writer.close()
 
     def _listen(self) -> None:
-        repeated_until = 0.0
+        requests = Requests()
         while number := self._reader.recv(1):
             if number[0] not in self._handlers_before:
                 continue
+            if requests.hear() and self.second_ends:
+                os._exit(ExitCode.FAILED)
             if not self._requested.is_set():
-                repeated_until = time.monotonic() + REPEAT_SECONDS
                 self._requested.set()
                 for timer in self._timers:
                     timer.start()
-            elif time.monotonic() > repeated_until:
-                os._exit(ExitCode.FAILED)
         self._reader.close()
 
 

@@ -23,6 +23,17 @@ def make_safe() -> None:
             stream.reconfigure(errors="replace")
 
 
+def say(message: str, stream: IO[str] | None = None) -> None:
+    """Print a line, on standard output by default. Once the stream fails, as a pipe that was
+    closed, what it is told goes nowhere: what is under way does not end for it.
+    """
+    stream = stream or sys.stdout
+    try:
+        print(message, file=stream, flush=True)
+    except OSError:
+        discard(stream)
+
+
 def discard(stream: IO[str]) -> None:
     """Let what a broken stream still holds go nowhere; else Python fails again when it ends."""
     with open(os.devnull, "wb") as nowhere, suppress(OSError):  # it may be no file

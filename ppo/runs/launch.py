@@ -19,10 +19,11 @@ from typing import IO
 
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI, with_parent
-from ppo.process.cluster import TF_CONFIG
+from ppo.process.cluster import STARTER, TF_CONFIG
 from ppo.process.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.process.exit_codes import ExitCode
-from ppo.process.signals import DEADLINE_SECONDS, on_stop
+from ppo.process.signals import DEADLINE_SECONDS, Requests, on_stop
+from ppo.process.streams import say
 
 # Once one has failed, the others are asked to stop, which they do by a deadline of their own.
 GRACE_SECONDS = DEADLINE_SECONDS + 2
@@ -64,14 +65,13 @@ class Launch:
                     reason += " from the newest checkpoint"
                     if "--resume" not in arguments:
                         arguments = ["--resume"]
-            print(reason, file=sys.stderr, flush=True)
+            say(reason, sys.stderr)
         return ExitCode.LOST
 
 
 class _Team:
-    """The processes of one start. Each has a session of its own, since the Ctrl-C of a terminal
-    goes to all of a group, and a run that gets a second signal a little later ends without
-    saving; if the starter dies, they are asked to stop.
+    """The processes of one start. Each has a session of its own, so that the starter hears the
+    Ctrl-C of a terminal alone; if it dies, they are asked to stop.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class _Team:
     ):
         command = [*RUN_ATARI, f"--logdir={logdir}", *arguments]
         self.asked = False
+        self._requests = Requests()
         self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
         self.errors: list[IO[str]] = []
         self.processes: list[subprocess.Popen] = []
@@ -103,8 +104,10 @@ class _Team:
             self.processes.append(process)
 
     def stop(self, *_: object) -> None:
-        """Have all asked, once, to stop: a handler for ``on_stop``."""
+        """Have all asked to stop; at a second request, end them: a handler for ``on_stop``."""
         self.asked = True
+        if self._requests.hear():
+            self._end()
 
     def wait(self) -> None:
         """Wait until all have ended; those that do not end soon after one that failed, or after a
@@ -128,7 +131,7 @@ class _Team:
     def show_errors(self, worker: int) -> None:
         """Show what one of the others said; the first said it by itself."""
         self.errors[worker].seek(0)
-        sys.stderr.write(self.errors[worker].read())
+        say(self.errors[worker].read().rstrip("\n"), sys.stderr)
 
     def _ask(self) -> None:
         for process in self.processes:
@@ -140,7 +143,8 @@ class _Team:
 
 
 # A worker that ends so knows why, and would end so again.
-VERDICTS = (ExitCode.FAILED, ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
+TOLD_BY_ALL = (ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
+VERDICTS = (ExitCode.FAILED, *TOLD_BY_ALL)
 
 
 def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
@@ -149,6 +153,8 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
     """
     if codes[0] == ExitCode.DONE:
         return ExitCode.DONE, 0
+    if codes[0] in TOLD_BY_ALL:
+        return codes[0], 0
     for worker, code in codes.items():
         if code in VERDICTS:
             return code, worker
@@ -180,12 +186,10 @@ def gpus_for(workers: int) -> list[str]:
 
 def environments(workers: int, gpus: Sequence[str]) -> list[dict[str, str]]:
     """What the environment of each worker says of its place and, if there are ``gpus``, its GPU."""
-    configs = configurations(workers)
+    places = [{TF_CONFIG: config, STARTER: "1"} for config in configurations(workers)]
     if not gpus:
-        return [{TF_CONFIG: config} for config in configs]
-    return [
-        {TF_CONFIG: config, VISIBLE_GPUS: gpu} for config, gpu in zip(configs, gpus, strict=True)
-    ]
+        return places
+    return [{**place, VISIBLE_GPUS: gpu} for place, gpu in zip(places, gpus, strict=True)]
 
 
 def configurations(workers: int) -> list[str]:

@@ -42,7 +42,7 @@ class Loop:
 
     def run(self) -> None:
         """Train until the end or a stop; the state is then saved. Raises Collapsed, Diverged,
-        whose batch is saved, and WorkerLost, when the last iteration's state is.
+        whose batch is saved if possible, and WorkerLost, when the last iteration's state is.
         """
         try:
             self._run()
@@ -54,10 +54,17 @@ class Loop:
             self.keeper.save_reached()
             raise
         except Diverged as error:
-            path = self.keeper.folder.path / f"diverged-{error.step:012d}.npz"
-            write_whole(path, npz.pack(error.batch))
-            self.logger.display.say(f"the batch is in {path}")
+            self._keep_batch(error)
             raise
+
+    def _keep_batch(self, error: Diverged) -> None:
+        path = self.keeper.folder.path / f"diverged-{error.step:012d}.npz"
+        try:
+            write_whole(path, npz.pack(error.batch))
+        except OSError as fault:
+            self.logger.display.say(f"the batch could not be stored: {fault}")
+        else:
+            self.logger.display.say(f"the batch is in {path}")
 
     def _run(self) -> None:
         self._finish_evaluation()

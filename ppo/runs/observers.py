@@ -7,6 +7,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ppo.envs.catalog import rules_of
@@ -161,6 +162,16 @@ class Videographer:
             missing = not movie.exists() or replay.step_of(kept) > pictured
             if missing and replay.step_of(kept) <= step:
                 self.recorder.record(kept, movie)
+
+    def cut(self, step: int) -> None:
+        """Remove the episodes of steps after ``step``, which a resumed run makes again, and perhaps
+        otherwise.
+        """
+        for path in self.folder.replays.glob("step-*-to-*.json"):
+            with suppress(replay.ReplayError):  # record_missing says what is wrong with it
+                if replay.step_of(replay.load(path)) > step:
+                    self._video(path.stem).unlink(missing_ok=True)
+                    path.unlink()
 
     def _keep(self, name: str, kept: replay.Replay) -> None:
         self.folder.replays.mkdir(exist_ok=True)

@@ -147,6 +147,7 @@ class Session:
         videographer.due = self.facts.due.video
         pictured = self._pictured()
         try:
+            videographer.cut(self.trainer.step)
             videographer.record_missing(self.display.say, self.trainer.step, pictured)
             if not self.trainer.step:
                 videographer.begin(self.trainer.policy, self.stop)
@@ -222,6 +223,5 @@ class Session:
     def _leave(self) -> None:
         """End the process, from another thread, while the main thread takes too long."""
         code, message = self.keeper.last_resort()
-        self.display.__exit__()
-        self.display.say(message)
+        self.display.end(message)
         os._exit(code)

@@ -1,6 +1,7 @@
 """A run's progress in the terminal: a live panel, or plain lines into a pipe or file."""
 
 import itertools
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ppo.process.streams import discard
+
+LAST_WORDS_SECONDS = 0.5
 
 # Label, tag and format of what is shown, in two columns of the panel.
 SHOWN: tuple[tuple[str, str, str], ...] = (
@@ -62,6 +65,19 @@ class Display:
         if self._live_started:
             with self._quiet_once_it_fails():
                 self._live.stop()
+
+    def end(self, message: str) -> None:
+        """End with a message, from any thread. It is not said if the output takes nothing, as a
+        terminal that was halted, where the main thread waits, too.
+        """
+
+        def last_words() -> None:
+            self.__exit__()
+            self.say(message)
+
+        speaker = threading.Thread(target=last_words, daemon=True)
+        speaker.start()
+        speaker.join(LAST_WORDS_SECONDS)
 
     def say(self, message: str) -> None:
         """Print a message, above the panel."""

@@ -1,8 +1,11 @@
 """Which worker a process is, and what the exit codes of all of them come to."""
 
 import json
+import os
 import signal
 import sys
+import threading
+import time
 
 import pytest
 
@@ -13,6 +16,7 @@ from ppo.process import device
 from ppo.process.cluster import ClusterError, Place, place
 from ppo.process.device import DeviceError
 from ppo.process.exit_codes import ExitCode
+from ppo.process.signals import REPEAT_SECONDS
 from ppo.runs import launch
 from ppo.runs.launch import Launch, configurations, environments, gpus_for, outcome
 from ppo.settings import Params
@@ -78,7 +82,7 @@ def two_gpus(monkeypatch, tmp_path):
 def given(workers: int) -> list[str | None]:
     found = environments(workers, gpus_for(workers))
     assert [place(environment) for environment in found] == [
-        Place(workers, n, on_this_machine=workers) for n in range(workers)
+        Place(workers, n, on_this_machine=workers, has_starter=True) for n in range(workers)
     ]
     return [environment.get("CUDA_VISIBLE_DEVICES") for environment in found]
 
@@ -128,6 +132,8 @@ KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
         ({0: KILLED, 1: ExitCode.STOPPED}, True, (ExitCode.FAILED, 0)),
         ({0: ExitCode.REFUSED, 1: TERMINATED}, False, (ExitCode.REFUSED, 0)),
         ({0: ExitCode.LOST, 1: ExitCode.FAILED}, False, (ExitCode.FAILED, 1)),
+        ({1: ExitCode.DIVERGED, 0: ExitCode.DIVERGED}, False, (ExitCode.DIVERGED, 0)),  # all told
+        ({1: ExitCode.FAILED, 0: ExitCode.FAILED}, False, (ExitCode.FAILED, 1)),
     ],
 )
 def test_the_exit_code_of_all_workers(codes, asked, expected):
@@ -170,7 +176,8 @@ def test_a_run_that_lost_a_worker_starts_again_with_what_it_was_told(
             ["--resume", "--set=gamma=0.9", "--set=seed=2", "--new-games"],
         ),
         (["--fork=a@b@64"], ["--fork=a@b@64", "--set=gamma=0.9", "--set=seed=2"]),
-        (["--fork=a@b"], ["--fork=a@b", "--set=gamma=0.9", "--set=seed=2"]),
+        (["--fork=a@b"], ["--fork=a@b/", "--set=gamma=0.9", "--set=seed=2"]),
+        (["--fork=a@1/"], ["--fork=a@1/", "--set=gamma=0.9", "--set=seed=2"]),
     ],
 )
 def test_every_worker_gets_what_the_command_was_told(given, begin, tmp_path, monkeypatch):
@@ -180,6 +187,42 @@ def test_every_worker_gets_what_the_command_was_told(given, begin, tmp_path, mon
     assert run_atari.main([*told, *given, "--restarts=1"]) == ExitCode.LOST
     assert run_atari.main([*told, *given]) == ExitCode.LOST
     assert launches == [Launch(tmp_path, begin, 2, restarts) for restarts in (1, RESTARTS)]
+
+
+def test_a_run_that_lost_a_worker_starts_again_though_its_output_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", LOST_ONCE])
+    (tmp_path / "params.json").touch()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as broken:
+        monkeypatch.setattr(sys, "stderr", broken)
+        assert Launch(tmp_path, ["--pfile=pong"], 2, restarts=2).go() == 0
+    assert len((tmp_path / "said").read_text().splitlines()) == 2
+
+
+HANGS = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open(sys.argv[1].removeprefix("--logdir=") + "/hangs", "w").close()
+time.sleep(600)
+"""
+
+
+def test_a_second_request_ends_workers_that_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", HANGS])
+    monkeypatch.setattr(launch, "GRACE_SECONDS", 600.0)
+
+    def ask_twice() -> None:
+        while not (tmp_path / "hangs").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(2 * REPEAT_SECONDS)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    asking = threading.Thread(target=ask_twice)
+    asking.start()
+    assert Launch(tmp_path, [], 2, restarts=2).go() == ExitCode.FAILED
+    asking.join()
 
 
 DIVERGED = """

@@ -1,5 +1,8 @@
 """What the command answers to each way in which a run can end other than done."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -44,3 +47,20 @@ def test_each_end_of_a_run_has_its_exit_code_and_one_line(
     assert run_atari.main([f"--logdir={tmp_path}", "--resume"]) == code
     said = capsys.readouterr()
     assert told in said.err and said.err.count("\n") == 1 and said.out == ""
+
+
+@pytest.mark.parametrize("outcome", [None, Stopped("stopped at step 7"), WorkerLost(1, "closed")])
+def test_the_exit_code_of_a_run_outlives_its_output(outcome, monkeypatch, tmp_path):
+    def resume(*_: object) -> None:
+        print("on its way")
+        if outcome:
+            raise outcome
+
+    monkeypatch.setattr(train, "resume", resume)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as out, open(os.dup(writer), "w") as err:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+        code = run_atari.main([f"--logdir={tmp_path}", "--resume"])
+    assert code == {Stopped: 3, WorkerLost: 6}.get(type(outcome), 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo.process.signals import REPEAT_SECONDS, StopRequest
+from ppo.process.signals import REPEAT_SECONDS, StopRequest, interrupt_ends
 
 ROOT = Path(__file__).parents[2]
 NOT_SAVED = 1  # 3 is for a stop with everything saved
@@ -56,8 +56,9 @@ with StopRequest() as stop:
 
 
 @contextmanager
-def computing(kind: str, seconds: float = 1.5):
+def computing(kind: str, seconds: float = 1.5, stop: str = "StopRequest()"):
     script = COMPUTE.replace("CALL", CALLS[kind]).replace("LENGTH", str(seconds))
+    script = script.replace("StopRequest()", stop)
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -89,6 +90,41 @@ def test_second_signal_ends_the_process_at_once_inside_a_c_call(numbers):
         process.send_signal(numbers[1])
         assert process.wait() == NOT_SAVED
         assert process.stdout.read() == "", "the call was not broken off"
+
+
+def test_a_second_signal_changes_nothing_where_it_may_come_from_another_process():
+    with computing("hash", stop="StopRequest(second_ends=False)") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "noticed\n"
+        time.sleep(2 * REPEAT_SECONDS)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "computed\nstop\n"
+        assert process.wait() == 0
+
+
+def test_ctrl_c_ends_a_call_that_keeps_pythons_lock():
+    script = """
+import ctypes
+from ppo.process.signals import interrupt_ends
+with interrupt_ends():
+    print("waits", flush=True)
+    ctypes.PyDLL(None).sleep(600)
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "waits\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == -signal.SIGINT
+        finally:
+            process.kill()
+
+
+def test_ctrl_c_is_handled_as_before_afterwards():
+    before = signal.getsignal(signal.SIGINT)
+    with interrupt_ends():
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_request_that_timeout_sends_twice_is_one():

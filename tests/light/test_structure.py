@@ -31,7 +31,11 @@ RANKS = (
     "run_atari sweep drill autopsy replay",
 )
 WINGS = {
-    "process": ("exit_codes keys arrays device streams cluster arguments", "signals children"),
+    "process": (
+        "streams keys arrays device cluster arguments",
+        "exit_codes",
+        "signals children",
+    ),
     "files": (
         "folder npz scalars ffmpeg",
         "events hparams evaluations progress video origin health",

@@ -1,6 +1,7 @@
 import io
 import re
 import shlex
+import threading
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,27 @@ def test_line_says_how_the_run_stands():
 def test_line_stays_one_line_however_narrow():
     console = Console(force_terminal=False, width=20, file=io.StringIO(), _environ={})
     assert shown(console, SCALARS).count("\n") == 1
+
+
+class Halted(io.StringIO):
+    """An output that takes nothing, as a terminal after Ctrl-S."""
+
+    def write(self, _: str) -> int:
+        threading.Event().wait(600)
+        raise AssertionError
+
+    def flush(self) -> None:
+        self.write("")
+
+
+def test_a_run_ends_though_its_output_takes_nothing():
+    console = Console(force_terminal=False, file=Halted())
+    display = Display("PPO", 10_000, console)
+    threading.Thread(target=display.say, args=("it waits",), daemon=True).start()
+    ending = threading.Thread(target=display.end, args=("stopped",), daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
 
 
 def test_message_goes_through_as_it_is():
