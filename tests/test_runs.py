@@ -281,6 +281,17 @@ def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
     assert replay.title(kept).endswith(f"score 2, sampled policy of steps {first[0]} to 48")
 
 
+def test_a_video_s_title_and_its_file_name_the_step_at_which_the_episode_ended(folder):
+    observer = Videographer(
+        PARAMS.model_copy(update={"video_interval": 32}), "sampled", folder, None
+    )
+    observer.see(replace(iteration(32, episode()), ended_at=[26]))
+    (path,) = folder.replays.iterdir()
+    kept = replay.load(path)
+    assert "-to-000000000026-" in path.name and replay.title(kept).endswith(" to 26")
+    assert replay.step_of(kept) == 32  # where the run knows of it
+
+
 class Untrained:
     """Counts how often it is asked."""
 

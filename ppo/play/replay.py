@@ -20,7 +20,9 @@ from ppo.files.folder import check_regular, write_whole
 from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
 
-FIRST = "first_step"  # of a training episode: the run's step at which it began
+# Of a training episode: the run's steps at which it began and ended. The step of its replay is that
+# at which its iteration ended.
+FIRST, LAST = "first_step", "last_step"
 
 Seed = Annotated[int, Ge(0), Lt(2**31)]
 
@@ -97,7 +99,8 @@ def step_of(replay: Replay, name: str = "step") -> int:
 
 def title(replay: Replay) -> str:
     """What a video of the episode is called."""
-    first, last, extra = step_of(replay, FIRST), step_of(replay), replay.model_extra or {}
+    extra = replay.model_extra or {}
+    first, last = step_of(replay, FIRST), step_of(replay, LAST if LAST in extra else "step")
     whose = f"steps {first:,} to {last:,}" if FIRST in extra else f"step {last:,}"
     return f"{replay.game}, score {replay.score:.10g}, {extra.get('policy')} policy of {whose}"
 

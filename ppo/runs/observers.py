@@ -141,7 +141,7 @@ class Videographer:
         self.due = False
         episode, last = iteration.episodes[0], iteration.ended_at[0]
         first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
-        told = self._told(iteration.step) | {replay.FIRST: first}
+        told = self._told(iteration.step) | {replay.FIRST: first, replay.LAST: last}
         kept = replay.of_run(episode, self.params, **told)
         self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
 
