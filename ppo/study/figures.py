@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ppo.files.folder import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 LONGEST_LABEL = 60  # characters
 DPI = 110
@@ -44,10 +46,17 @@ def legend(figure: "Figure", of: Mapping[str, Any]) -> None:
     """Under the figure, the names of the colors, literally."""
     from matplotlib.lines import Line2D
 
-    lines = [Line2D([], [], color=color) for color in of.values()]
+    lines = {name: Line2D([], [], color=color) for name, color in of.items()}
+    named(figure, lines, loc="outside lower center", ncols=3, frameon=False)
+
+
+def named(place: "Figure | Axes", lines: Mapping[str, "Line2D"], **how: Any) -> None:
+    """A legend of lines with their names, literally: matplotlib reads $ as mathematics, and leaves
+    out a name that begins with an underscore.
+    """
     numbers = [str(number) for number in range(len(lines))]
-    shown = figure.legend(lines, numbers, loc="outside lower center", ncols=3, frameon=False)
-    for text, name in zip(shown.get_texts(), of, strict=True):
+    shown = place.legend([*lines.values()], numbers, **how)
+    for text, name in zip(shown.get_texts(), lines, strict=True):
         text.set(text=label(name), parse_math=False)
 
 

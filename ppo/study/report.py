@@ -12,6 +12,7 @@ import numpy as np
 from ppo.files.folder import write_whole
 from ppo.files.scalars import metric_of
 from ppo.settings import Params
+from ppo.study import figures
 from ppo.study.curves import SCORE
 from ppo.study.story import Story, commands, names, story, videos
 
@@ -65,20 +66,22 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
 
     with pyplot.rc_context({"svg.hashsalt": "ppo", "font.size": 11}):
         figure, axes = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
+        lines = {}
         for of, name in zip(stories, called, strict=True):
             curve = [(row["step"], row[SCORE]) for row in of.rows if SCORE in row]
             steps, scores = np.array(curve, float).reshape(-1, 2).T
-            (line,) = axes.plot(steps, scores, linewidth=1.6, label=name.replace("$", r"\$"))
+            (lines[name],) = axes.plot(steps, scores, linewidth=1.6)
             means = np.array([[e["step"], e["mean"], e["low"], e["high"]] for e in of.evaluations])
             if len(means):
                 at, mean, low, high = means.T
+                color = lines[name].get_color()
                 bars = np.maximum([mean - low, high - mean], 0)
-                axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=line.get_color(), alpha=0.8)
+                axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=color, alpha=0.8)
         axes.set(xlabel="steps", ylabel="score, mean of the last 100 games")
         axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
         axes.grid(alpha=0.3)
         if len(stories) > 1:
-            axes.legend()
+            figures.named(axes, lines)
         content = io.StringIO()
         figure.savefig(content, format="svg", metadata={"Date": None})
         pyplot.close(figure)

@@ -103,6 +103,12 @@ def test_several_runs_share_one_figure(tmp_path):
     assert "one: 20.00 points" in page
 
 
+def test_every_run_is_in_the_legend_whatever_its_name(tmp_path):
+    page = page_of(run_at(tmp_path / "_one"), run_at(tmp_path / "$two$"))
+    # Letters are drawn, and named in comments.
+    assert re.findall(r"<!-- (_one|\$two\$) -->", page) == ["_one", "$two$"]
+
+
 def test_names_are_escaped(tmp_path):
     page = page_of(run_at(tmp_path / "<b>run & $x$"))
     assert "<b>run" not in page and "&lt;b&gt;run &amp; $x$" in page
