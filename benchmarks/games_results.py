@@ -98,7 +98,11 @@ def settings_folder(label: str, total_steps: int) -> str:
 
 def run_folder(game: str, seed: int) -> str:
     """The folder of a run, in that of its settings."""
-    return re.sub(r"[/:.]", "_", game) + f"-{seed}"
+    return f"{_legal(game)}-{seed}"
+
+
+def _legal(game: str) -> str:
+    return re.sub(r"[/:.]", "_", game)
 
 
 def read(logdir: Path) -> tuple[list[Result], list[str]]:
@@ -188,6 +192,7 @@ def _game_and_precision(folder: Path, game: str) -> tuple[str, str]:
     """
     path = RunFolder(folder).params
     if not path.exists():
-        return env_of(game), "float32"
+        ids = (known for known in gymnasium.registry if _legal(known) == game)
+        return env_of(next(ids, game)), "float32"
     params = of_run(path)
     return params.env_id, params.precision

@@ -116,6 +116,7 @@ def test_table_of_two_games_by_hand(tmp_path):
     fabricate(runs / "Pong-2", 120, -20.7, -20.7)
     fabricate(runs / "Breakout-1", 30, 30.5, 1.7)
     fabricate(tmp_path / "2000-steps_Stable-Baselines3" / "Pong-1", 600, 14.6, 14.6)
+    fabricate(tmp_path / "1000-steps_Stable-Baselines3" / "ALE_Pong-v5-1", 600, 14.6, 14.6)
     fabricate(runs / "Breakout-2", 30, 30.5, 1.7, games=10)
     fabricate(tmp_path / "4000-steps_defaults" / "Breakout-1", 30, 30.5, 1.7)
     (runs / "Pong-1.log").touch()
@@ -135,6 +136,7 @@ def test_table_of_two_games_by_hand(tmp_path):
     # Breakout has a single run, so that nothing is known of how far another would be.
     assert "| mean | 0.75 | 0.00 |" in text and "several seeds" not in text
     assert "| Stable-Baselines3 | float32 | 2,000 | 1 | 1 | 1.00 | 1.00 | 1.00 |" in text
+    assert "| ALE_Pong-v5 | 1 | 14.6 (14.6 to 14.6) | 1.00 |" in text
     assert "### defaults, bfloat16, 2,000 steps" in text
     unfinished = [
         "2000-steps_defaults/Breakout-2",
@@ -148,7 +150,7 @@ def test_table_of_two_games_by_hand(tmp_path):
     ours = content["tables"][kinds.index(("defaults", "float32"))]
     assert ours["over"]["games"] == ["Breakout", "Pong"]
     assert ours["over"]["estimates"]["sampled"]["median"] == {"value": 0.75, "interval": None}
-    assert len(content["runs"]) == 5
+    assert len(content["runs"]) == 6
 
 
 def test_games_with_several_runs_have_intervals_of_their_own(tmp_path):
