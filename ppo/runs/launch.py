@@ -28,6 +28,7 @@ from ppo.process.streams import say
 # Once one has failed, the others are asked to stop, which they do by a deadline of their own.
 GRACE_SECONDS = DEADLINE_SECONDS + 2
 GRACE_OF_OTHERS_SECONDS = 2.0
+ENDS_WHAT_HAS_NOT_BEGUN = (signal.SIGTERM, signal.SIGINT)  # and stops what has
 POLL_SECONDS = 0.1
 
 
@@ -134,8 +135,10 @@ class _Team:
         say(self.errors[worker].read().rstrip("\n"), sys.stderr)
 
     def _ask(self) -> None:
+        """Ask all to stop. While they wait for each other, TensorFlow takes SIGTERM for itself."""
         for process in self.processes:
-            process.terminate()
+            for number in ENDS_WHAT_HAS_NOT_BEGUN:
+                process.send_signal(number)
 
     def _end(self) -> None:
         for process in self.processes:
@@ -160,7 +163,7 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
             return code, worker
     first = next(code for code in codes.values() if code)
     if first == ExitCode.STOPPED or asked:
-        saved = codes[0] >= 0 or codes[0] == -signal.SIGTERM  # which ends what has not begun
+        saved = codes[0] >= 0 or -codes[0] in ENDS_WHAT_HAS_NOT_BEGUN
         return ExitCode.STOPPED if saved else ExitCode.FAILED, 0
     return ExitCode.LOST, next((worker for worker, code in codes.items() if code < 0), None)
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +130,7 @@ KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
         ({1: ExitCode.STOPPED, 0: ExitCode.LOST}, False, (ExitCode.STOPPED, 0)),
         ({0: ExitCode.STOPPED, 1: ExitCode.STOPPED}, True, (ExitCode.STOPPED, 0)),
         ({0: TERMINATED, 1: TERMINATED}, True, (ExitCode.STOPPED, 0)),
+        ({0: -signal.SIGINT, 1: -signal.SIGINT}, True, (ExitCode.STOPPED, 0)),
         ({0: KILLED, 1: ExitCode.STOPPED}, True, (ExitCode.FAILED, 0)),
         ({0: ExitCode.REFUSED, 1: TERMINATED}, False, (ExitCode.REFUSED, 0)),
         ({0: ExitCode.LOST, 1: ExitCode.FAILED}, False, (ExitCode.FAILED, 1)),
@@ -201,27 +203,39 @@ def test_a_run_that_lost_a_worker_starts_again_though_its_output_is_broken(tmp_p
 
 
 HANGS = """
-import signal, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-open(sys.argv[1].removeprefix("--logdir=") + "/hangs", "w").close()
+import os, signal, sys, time
+for number in IGNORED:
+    signal.signal(number, signal.SIG_IGN)
+open(sys.argv[1].removeprefix("--logdir=") + f"/hangs-{os.getpid()}", "w").close()
 time.sleep(600)
 """
 
 
-def test_a_second_request_ends_workers_that_hang(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", HANGS])
-    monkeypatch.setattr(launch, "GRACE_SECONDS", 600.0)
-
-    def ask_twice() -> None:
-        while not (tmp_path / "hangs").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+def ask(folder: Path, times: int) -> None:
+    """Ask this process to stop, once two workers hang."""
+    while len(list(folder.glob("hangs-*"))) < 2:
+        time.sleep(0.01)
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(2 * REPEAT_SECONDS)
-        os.kill(os.getpid(), signal.SIGINT)
 
-    asking = threading.Thread(target=ask_twice)
+
+@pytest.mark.parametrize(
+    ("ignored", "requests", "code"),
+    [
+        (["SIGTERM"], 1, ExitCode.STOPPED),  # they wait for each other, TensorFlow has SIGTERM
+        (["SIGTERM", "SIGINT"], 2, ExitCode.FAILED),
+    ],
+)
+def test_workers_that_hang_end_by_the_last_request_that_they_hear(
+    ignored, requests, code, tmp_path, monkeypatch
+):
+    ignoring = HANGS.replace("IGNORED", f"map(signal.Signals.__getitem__, {ignored})")
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", ignoring])
+    monkeypatch.setattr(launch, "GRACE_SECONDS", 600.0)
+    asking = threading.Thread(target=ask, args=(tmp_path, requests))
     asking.start()
-    assert Launch(tmp_path, [], 2, restarts=2).go() == ExitCode.FAILED
+    assert Launch(tmp_path, [], 2, restarts=2).go() == code
     asking.join()
 
 
