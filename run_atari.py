@@ -145,7 +145,9 @@ def _command(options: argparse.Namespace, began: float) -> int:
     except (ClusterError, WorkersDiffer) as error:
         return fail(ExitCode.REFUSED, str(error))
     except WorkerLost as error:
-        return fail(ExitCode.LOST, f"{error}; what was reached is saved, --resume goes on")
+        saved = "what was reached is saved, --resume goes on"
+        remedy = saved if error.begun else "nothing had begun; start all workers again"
+        return fail(ExitCode.LOST, f"{error}; {remedy}")
     except EpisodeMismatch as error:
         remedy = "--resume --new-games begins new ones in their place, no longer bit for bit"
         return fail(ExitCode.REFUSED, f"{error}; what was saved is as it was. {remedy}")

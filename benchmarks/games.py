@@ -53,6 +53,7 @@ from ppo.study.grid import (
     Run,
     begun_faults,
     changes,
+    check_of,
     count,
     create,
     folder_name,
@@ -88,9 +89,9 @@ class GameRun(Run):
     def params(self) -> Params:
         """Its settings. Raises ParamsError."""
         if self.pfile:
-            return load(self.pfile, self.overrides, [catalog.check_new])
+            return load(self.pfile, self.overrides, [check_of(self)])
         network = catalog.network_for(self.env_id)
-        return of_game(self.env_id, network, self.overrides, [catalog.check_new])
+        return of_game(self.env_id, network, self.overrides, [check_of(self)])
 
 
 SETTINGS = attrgetter("params")

@@ -29,15 +29,15 @@ class Collectives:
     def __init__(self, place: Place):
         self.count, self.index, self._chief = place.count, place.index, place.has_chief
         try:
-            with self.watched():
+            with self.watched(begun=False):
                 self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
                     cluster_resolver=_resolver(), communication_options=_options()
                 )
         except tf.errors.OpError as error:
-            raise ClusterError(
-                f"worker {self.index} cannot be reached by the others: {error.message}; give it an "
-                "address of this machine, with a port that is free"
-            ) from error
+            told = f"worker {self.index} cannot be connected: {error.message}"
+            if "gRPC server" in error.message:
+                told += "; give it an address of this machine, with a port that is free"
+            raise ClusterError(told) from error
         if self._strategy.num_replicas_in_sync != self.count:
             raise ClusterError(
                 f"{self.count} workers use {self._strategy.num_replicas_in_sync} devices; give "
@@ -79,15 +79,15 @@ class Collectives:
         return words[1:].tobytes()[: int(words[0])]
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """See ``Workers``."""
+    def watched(self, begun: bool = True) -> Iterator[None]:
+        """See ``Workers``; ``begun`` is whether all workers were there before."""
         try:
             yield
         except tf.errors.OpError as error:
             if not _is_of_another(error):
                 raise
             reason = type(error).__name__
-            raise WorkerLost(self._culprit(error.message), reason) from None
+            raise WorkerLost(self._culprit(error.message), reason, begun) from None
 
     def _culprit(self, message: str) -> int | None:
         """The worker that an error message names first; the coordination service is in worker 0."""

@@ -41,11 +41,11 @@ class Collapsed(Exception):
 
 class WorkerLost(Exception):
     """Another worker of the run died, or does not answer. ``worker`` is its index, None if that is
-    not known.
+    not known; ``begun`` is whether all were there before.
     """
 
-    def __init__(self, worker: int | None, reason: str):
-        self.worker = worker
+    def __init__(self, worker: int | None, reason: str, begun: bool = True):
+        self.worker, self.begun = worker, begun
         which = "a worker" if worker is None else f"worker {worker}"
         super().__init__(f"{which} of the run was lost: it died, or does not answer ({reason})")
 

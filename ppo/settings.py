@@ -260,6 +260,7 @@ GROUPS: tuple[type[_Group], ...] = (
 OPEN = (None, "auto")
 LEFT_OPEN = ("seed", "threads", "sticky_action_probability", "precision")
 
+DECAYS = ("adam_beta_1", "adam_beta_2", "value_rescaling_decay")
 ROUNDED_TO_1 = 1 - 2.0**-25  # and all numbers from it on, in float32
 
 # Values of settings that older runs lack, where they differ from today's defaults.
@@ -378,17 +379,17 @@ def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
 
 def _fits_float32(key: str, value: Any) -> bool:
     """Whether the update, which computes in float32, makes neither 0 nor infinity of a number, nor
-    1 of what must be below 1.
+    1 of a decay.
     """
     if not isinstance(value, float) or value == 0:
         return True
-    if Lt(1) in Params.model_fields[key].metadata and value >= ROUNDED_TO_1:
+    if key in DECAYS and value >= ROUNDED_TO_1:
         return False
     return 2.0**-126 <= abs(value) < 2.0**128
 
 
 def _float32_fault(key: str, value: float) -> str:
-    if ROUNDED_TO_1 <= value < 1:
+    if key in DECAYS and value >= ROUNDED_TO_1:
         return f"{key} = {value!r}: it is 1 in float32, in which training computes; choose less"
     what = "too small" if abs(value) < 1 else "too large"
     return f"{key} = {value!r}: {what} for float32, in which training computes"

@@ -754,7 +754,7 @@ IDLE = {
     "fire_on_reset": False,
     "full_action_space": True,
     "network_width": 2,
-    "picture_scaling": "unit",
+    "picture_scaling": "centered",
 }
 
 
@@ -778,5 +778,5 @@ def test_what_has_no_effect_is_refused_of_a_new_run_alone(env_id, network, idle)
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "tests.pixel_game:Catch-v0"])
 def test_settings_of_a_run_can_begin_another(env_id):
     network = "mlp" if env_id == "CartPole-v1" else "a3c"
-    settings = resolved(Params(env_id=env_id, network=network))
+    settings = resolved(Params(env_id=env_id, network=network, picture_scaling="unit"))
     assert check_new(settings, frozenset()) == []

@@ -86,6 +86,18 @@ def test_two_equal_runs_with_two_threads_have_equal_fingerprints(tmp_path):
     assert drill.fingerprint(tmp_path / "first") == drill.fingerprint(tmp_path / "second")
 
 
+def test_a_resume_removes_the_replays_of_steps_that_a_kill_discarded(tmp_path):
+    short = {"total_steps": 512, "threads": 2, "clip_rewards": True, "video_interval": 128}
+    train.run(Params(**drill.SHORT_CART_POLE | short), tmp_path)
+    replays = RunFolder(tmp_path).replays
+    *_, newest = kept = sorted(replays.iterdir())
+    discarded = json.loads(newest.read_text()) | {"step": 768}
+    left = replays / newest.name.replace("step-", "step-9").replace("-to-", "-to-9")
+    left.write_text(json.dumps(discarded))
+    train.resume(tmp_path, ["total_steps=768", "video_interval=0"])
+    assert sorted(replays.iterdir()) == kept
+
+
 def test_clock_of_a_run_begins_with_its_command_and_goes_on_over_a_resume(tmp_path):
     settings = Params(**drill.SHORT_CART_POLE | {"total_steps": 512, "threads": 2})
     train.run(settings, tmp_path, began=time.monotonic() - 1000)

@@ -165,8 +165,10 @@ def test_the_panel_tells_how_what_the_network_sees_is_laid_out(replay, catch, sh
         observations = np.zeros((1, *shape))
         decisions._vector = SimpleNamespace(observations=observations, action_names=[], close=int)
         assert decisions.caption(False).inputs == told
-    with closing(render.Decisions(replay, Uniform(18))) as decisions:
-        assert decisions.caption(True).inputs == ", the newest at the right"
+    for frames_seen, stacked in ((4, ", the newest at the right"), (1, "")):
+        game = replay.model_copy(update={"frame_stack": frames_seen})
+        with closing(render.Decisions(game, Uniform(18))) as decisions:
+            assert decisions.caption(True).inputs == stacked
 
 
 def test_a_wrong_replay_makes_no_video(replay, tmp_path):

@@ -397,9 +397,9 @@ def test_a_resume_records_what_is_missing_and_what_the_log_does_not_show(
 
 
 NAMED = {
-    "step-000000000000-untrained-score_1": 0,
-    "step-000000000016-to-000000000063-score_1": 64,  # its iteration ended at the checkpoint
-    "step-000000000048-to-000000000070-score_1": 80,
+    "step-000000000000-untrained-score_-3": 0,
+    "step-000000000016-to-000000000063-score_-3": 64,  # its iteration ended at the checkpoint
+    "step-000000000048-to-000000000070-score_-3": 80,
     "step-000000000096-sampled-seed-1-of-1": 96,  # watched, of another checkpoint
 }
 
@@ -410,12 +410,14 @@ def test_episodes_of_steps_that_are_made_again_are_removed(folder):
     for name, step in NAMED.items():
         replay.save(folder.replays / f"{name}.json", kept(step))
         (folder.videos / f"{name}.mp4").touch()
-    damaged = folder.replays / "step-000000000099-to-000000000110-score_1.json"
+    copied = folder.replays / "step-000000000048-to-000000000070-score_-3 (copy).json"
+    replay.save(copied, kept(80))
+    damaged = folder.replays / "step-000000000099-to-000000000110-score_-3.json"
     damaged.write_text("{")
     Videographer(PARAMS, "sampled", folder, Queue()).cut(64)
     left = {path.stem for path in folder.videos.iterdir()}
-    assert left == NAMED.keys() - {"step-000000000048-to-000000000070-score_1"}
-    assert {path.stem for path in folder.replays.iterdir()} == left | {damaged.stem}
+    assert left == NAMED.keys() - {"step-000000000048-to-000000000070-score_-3"}
+    assert {path.stem for path in folder.replays.iterdir()} == left | {damaged.stem, copied.stem}
 
 
 def test_a_checkpoint_and_the_log_cut_to_it_know_the_same_pictures(keeper, folder, log):

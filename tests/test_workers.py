@@ -211,5 +211,31 @@ def test_an_address_that_is_in_use_is_refused(tmp_path):
         first = alone_of_two(0, [address, "127.0.0.1:9"], tmp_path / "run")
         said, _ = first.communicate(timeout=300)
     assert first.returncode == ExitCode.REFUSED
-    assert "worker 0 cannot be reached" in said and "Traceback" not in said
+    assert (
+        "worker 0 cannot be connected" in said
+        and "port that is free" in said
+        and "Traceback" not in said
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def takes_sigterm(pid: int) -> bool:
+    """Whether a process waits in TensorFlow, which takes SIGTERM for itself."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) & 1 << signal.SIGTERM - 1)
+
+
+def test_ctrl_c_ends_a_worker_that_waits_for_another(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    first = alone_of_two(0, [address, "127.0.0.1:9"], tmp_path / "run")
+    try:
+        wait_for(first, lambda: takes_sigterm(first.pid))
+        first.send_signal(signal.SIGINT)
+        assert first.wait(60) == -signal.SIGINT
+    finally:
+        first.kill()
+        first.communicate()
     assert not (tmp_path / "run").exists()

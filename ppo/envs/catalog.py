@@ -15,6 +15,10 @@ from ppo.settings import Params, ResolvedParams, only
 
 gymnasium.register_envs(ale_py)
 
+# What the files of runs have of settings that had no effect in them: what null stands for outside
+# Atari, and a former default.
+RECORDED = {"sticky_action_probability": 0.0, "picture_scaling": "unit"}
+
 # In pixels. Of smaller pictures the third convolution of the network "nature" has no output.
 SMALLEST_SIDE = 36
 
@@ -95,18 +99,14 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     idle = dict.fromkeys([] if roms.is_rom(game) else only("Atari"), "is no Atari game")
     if "network" not in bad and not params.sees_pictures:
         idle |= dict.fromkeys(only("pictures"), "shows no pictures")
+    default = {key: Params.model_fields[key].default for key in idle}
     return [
-        f"{key} = {getattr(params, key)!r}: it has no effect, since {params.env_id} {why}; leave "
-        "it out"
+        f"{key} = {value!r}: it has no effect, since {params.env_id} {why}; leave it out, or have "
+        f"it as it is by default, {default[key]!r}"
         for key, why in idle.items()
-        if key not in bad and _is_set(params, key)
+        if key not in bad
+        and (value := getattr(params, key)) not in (default[key], RECORDED.get(key, default[key]))
     ]
-
-
-def _is_set(params: Params, key: str) -> bool:
-    value, default = getattr(params, key), Params.model_fields[key].default
-    resolved = key == "sticky_action_probability" and value == 0  # which null stands for
-    return value != default and not resolved
 
 
 def _gymnasium_id(env_id: str) -> str:

@@ -81,12 +81,12 @@ class Decisions:
         )
 
     def _inputs(self) -> str:
-        if self._replay.rules.is_atari:
-            return ", the newest at the right"
-        shape = self._vector.observations.shape[1:]
-        if len(shape) == 3:
-            return ", by channel" if shape[-1] > 1 else ""
-        return ": its first numbers" if shape[0] > MOST_NUMBERS else ""
+        *picture, count = self._vector.observations.shape[1:]
+        if not picture:
+            return ": its first numbers" if count > MOST_NUMBERS else ""
+        if count == 1:
+            return ""
+        return ", the newest at the right" if self._replay.rules.is_atari else ", by channel"
 
     def next(self) -> Decision:
         """The next step."""

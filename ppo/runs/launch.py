@@ -99,7 +99,7 @@ class _Team:
                 stdout=None if index == 0 else errors,
                 stderr=None if index == 0 else errors,
                 start_new_session=True,
-                preexec_fn=with_parent(signal.SIGTERM),
+                preexec_fn=_with_starter,
             )
             self.errors.append(errors)
             self.processes.append(process)
@@ -143,6 +143,14 @@ class _Team:
     def _end(self) -> None:
         for process in self.processes:
             process.kill()
+
+
+def _with_starter() -> None:
+    """What a new worker does: SIGINT, which a shell may have it ignore, stops it when its starter
+    ends. TensorFlow would take SIGTERM.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with_parent(signal.SIGINT)()
 
 
 # A worker that ends so knows why, and would end so again.

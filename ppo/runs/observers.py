@@ -4,6 +4,7 @@ Each sees every iteration and decides by its interval whether it is due.
 """
 
 import math
+import re
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -165,11 +166,13 @@ class Videographer:
 
     def cut(self, step: int) -> None:
         """Remove the episodes of steps after ``step``, which a resumed run makes again, and perhaps
-        otherwise.
+        otherwise; what has another name was not made by the run.
         """
         for path in self.folder.replays.glob("step-*-to-*.json"):
             with suppress(replay.ReplayError):  # record_missing says what is wrong with it
-                if replay.step_of(replay.load(path)) > step:
+                kept = replay.load(path)
+                own = rf"step-\d{{12,}}-to-\d{{12,}}-{re.escape(kept.score_name)}"
+                if replay.step_of(kept) > step and re.fullmatch(own, path.stem):
                     self._video(path.stem).unlink(missing_ok=True)
                     path.unlink()
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import ParamsError, load, of_run
+from ppo.params import Check, ParamsError, load, of_run
 from ppo.settings import Params
 
 Thing = TypeVar("Thing", bound=Hashable)
@@ -159,12 +159,20 @@ def well_formed(variants: Sequence[str], varied: Sequence[str]) -> tuple[list[st
     )
 
 
+def check_of(run: Run) -> Check:
+    """What the settings of a run are checked by, in its game: those of one that has begun may have
+    no effect.
+    """
+    begun = os.path.exists(RunFolder(run.folder).params)  # False for a name that the system refuses
+    return catalog.check if begun else catalog.check_new
+
+
 def setting_faults(pfile: Path, runs: Sequence[Run]) -> list[str]:
     """What is wrong with the settings of the runs."""
     faults: dict[str, None] = {}
     for run in runs:
         try:
-            load(pfile, run.overrides, [catalog.check_new])
+            load(pfile, run.overrides, [check_of(run)])
         except ParamsError as error:
             faults |= dict.fromkeys(error.faults)
     return list(faults)

@@ -63,10 +63,30 @@ def test_slurm_starts_and_resumes(shown, tmp_path, resumed):
     }
     command = ["bash", "-eu", str(EXAMPLES / "slurm.sbatch")]
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
-    (cores, how, python, *arguments), _ = json.loads(done.stdout)
+    (cores, how, wait, python, *arguments), _ = json.loads(done.stdout)
     assert (cores, how, python) == ("--cpus-per-task=8", "--kill-on-bad-exit=0", "python")
+    assert wait == "--wait=1800"  # longer than the first worker's last evaluation and videos
     assert ("--resume" in arguments) == resumed
     understood(arguments)
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "again"), [(6, 0, True), (137, 9, True), (6, 10, False), (3, 0, False)]
+)
+def test_slurm_queues_a_run_again_that_lost_a_worker(code, restarts, again, tmp_path):
+    for name, does in (("srun", f"exit {code}"), ("scontrol", f"touch {tmp_path}/again")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "LOGDIR": str(tmp_path),
+        "SLURM_CPUS_PER_TASK": "8",
+        "SLURM_JOB_ID": "1",
+        "SLURM_RESTART_COUNT": str(restarts),
+    }
+    done = subprocess.run(["bash", str(EXAMPLES / "slurm.sbatch")], env=environment)
+    assert done.returncode == code and (tmp_path / "again").exists() == again
 
 
 def test_slurm_asks_for_as_many_tasks_as_its_comment_says():

@@ -34,6 +34,7 @@ from ppo.process.device import DeviceError
         (NotFinite(np.zeros(2)), 4, "not finite"),
         (Collapsed(7, 3), 5, "after 3 rollbacks"),
         (WorkerLost(1, "closed"), 6, "worker 1 of the run was lost"),
+        (WorkerLost(1, "closed", begun=False), 6, "nothing had begun"),
     ],
     ids=lambda value: str(value) if isinstance(value, int | str) else type(value).__name__,
 )

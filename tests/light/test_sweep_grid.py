@@ -16,7 +16,7 @@ from ppo.params import ParamsError
 from ppo.process.children import Children
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
-from ppo.study import sweep
+from ppo.study import grid, sweep
 
 CART_POLE = {"env_id": "CartPole-v1", "network": "mlp", "num_steps": 32, "total_steps": 512}
 
@@ -369,3 +369,14 @@ def test_results_that_cannot_be_written_are_one_message(tmp_path, capsys):
     code, _ = shown(tmp_path, f"x={logged(tmp_path / 'good', 1, 2)}")
     assert code == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_runs_that_have_begun_go_on_with_settings_that_have_no_effect(tmp_path):
+    pfile = tmp_path / "mine.json"
+    pfile.write_text(json.dumps({"env_id": "CartPole-v1", "network": "mlp", "noop_max": 1}))
+    runs = [grid.Run("plain", seed, (f"seed={seed}",), tmp_path / str(seed)) for seed in (1, 2)]
+    assert ["noop_max" in fault for fault in grid.setting_faults(pfile, runs)] == [True]
+    for run in runs:
+        run.folder.mkdir()
+        (run.folder / "params.json").write_text(pfile.read_text())
+    assert grid.setting_faults(pfile, runs) == []
