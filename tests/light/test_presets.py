@@ -25,8 +25,8 @@ def test_line_is_of_a_whole_run_of_the_preset(line):
 
 def test_unknown_name_is_answered_with_the_presets_beside_the_other_faults(tmp_path, capsys):
     logdir = tmp_path / "run"
-    assert run_atari.main([f"--logdir={logdir}", "--pfile=breakout", "--set", "gama=1"]) == 2
+    assert run_atari.main([f"--logdir={logdir}", "--pfile=frostbite", "--set", "gama=1"]) == 2
     name, key = capsys.readouterr().err.splitlines()
-    assert name.startswith("breakout: ") and ", ".join(presets.names()) in name
+    assert name.startswith("frostbite: ") and ", ".join(presets.names()) in name
     assert "did you mean gamma?" in key
     assert not logdir.exists()
