@@ -155,7 +155,8 @@ def _train(
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if here.count > 1 and here.index == 0:
-        say(f"waiting for {here.count - 1} other workers")
+        others = here.count - 1
+        say(f"waiting for {others} other worker{'s' * (others > 1)}")
     workers = start_tensorflow(params.threads, lambda: connect(here))
 
     from ppo.runs.follower import follow, tell
