@@ -365,7 +365,7 @@ class ResolvedParams(Params):
 
 def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
     """Inconsistencies between settings; those that involve an invalid one are skipped."""
-    faults = [_float32_fault(k, v) for k, v in params if k not in bad and not _fits_float32(k, v)]
+    faults = [f for k, v in params if k not in bad and (f := _float32_fault(k, v))]
     if not bad & {"num_envs", "num_steps", "num_minibatches", "workers", "minibatch_per"}:
         faults += _minibatch_faults(params, bad)
     if not bad & {"peaked_policy_loss", "beyond_target_slope", "quadratic_policy_loss"}:
@@ -377,20 +377,16 @@ def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
     return faults
 
 
-def _fits_float32(key: str, value: Any) -> bool:
-    """Whether the update, which computes in float32, makes neither 0 nor infinity of a number, nor
-    1 of a decay.
+def _float32_fault(key: str, value: Any) -> str | None:
+    """Why the update, which computes in float32, would make 0 or infinity of a number, or 1 of a
+    decay; None if it would not.
     """
     if not isinstance(value, float) or value == 0:
-        return True
-    if key in DECAYS and value >= ROUNDED_TO_1:
-        return False
-    return 2.0**-126 <= abs(value) < 2.0**128
-
-
-def _float32_fault(key: str, value: float) -> str:
+        return None
     if key in DECAYS and value >= ROUNDED_TO_1:
         return f"{key} = {value!r}: it is 1 in float32, in which training computes; choose less"
+    if 2.0**-126 <= abs(value) < 2.0**128:
+        return None
     what = "too small" if abs(value) < 1 else "too large"
     return f"{key} = {value!r}: {what} for float32, in which training computes"
 

@@ -26,6 +26,8 @@ from ppo.runs.terminal import Display
 from ppo.settings import ResolvedParams
 from ppo.trainer import Iteration
 
+# The names of replays of training episodes.
+TRAINING = re.compile(r"step-\d{12,}-to-(?P<last>\d{12,})-(?P<score>.+)")
 UNTRAINED_FRAMES = 18_000  # five minutes; a policy that knows nothing may play for ever
 
 
@@ -169,10 +171,11 @@ class Videographer:
         otherwise; what has another name was not made by the run.
         """
         for path in self.folder.replays.glob("step-*-to-*.json"):
+            named = TRAINING.fullmatch(path.stem)
+            if not named or int(named["last"]) <= step:
+                continue
             with suppress(replay.ReplayError):  # record_missing says what is wrong with it
-                kept = replay.load(path)
-                own = rf"step-\d{{12,}}-to-\d{{12,}}-{re.escape(kept.score_name)}"
-                if replay.step_of(kept) > step and re.fullmatch(own, path.stem):
+                if replay.load(path).score_name == named["score"]:
                     self._video(path.stem).unlink(missing_ok=True)
                     path.unlink()
 
