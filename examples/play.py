@@ -15,12 +15,15 @@ env = AtariPreprocessing(gymnasium.make(sys.argv[2], frameskip=1), screen_size=s
 env = FrameStackObservation(env, stack, padding_type="zero")
 rng = np.random.default_rng(0)
 for game in range(int(sys.argv[3])):
-    observation, score, over = env.reset(seed=game)[0], 0.0, False
-    if "FIRE" in env.unwrapped.get_action_meanings():
-        observation = env.step(1)[0]
+    observation, info = env.reset(seed=game)
+    score, over, lives = 0.0, False, sys.maxsize
+    names = env.unwrapped.get_action_meanings()
     while not over:
         logits = network.predict_on_batch(np.moveaxis(observation, 0, -1)[np.newaxis])["logits"][0]
         action = np.argmax(logits + rng.gumbel(size=len(logits)))  # sampled from their softmax
-        observation, reward, terminated, truncated, _ = env.step(action)
+        if "FIRE" in names and info["lives"] < lives:  # a game or a life begins
+            action = names.index("FIRE")
+        lives = info["lives"]
+        observation, reward, terminated, truncated, info = env.step(action)
         score, over = score + float(reward), terminated or truncated
     print(f"game {game + 1}: {score:g}", flush=True)

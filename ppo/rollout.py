@@ -24,6 +24,8 @@ class Rollout:
     ``next_values`` is the value of what each step led to, 0 after a termination;
     ``episode_over`` marks where the return ends; ``episodes`` are those that ended, each in the
     step of ``ended_in``; ``points`` is what all games scored in these steps, unclipped.
+    ``forced`` marks the steps whose action was not the policy's; ``stand_ins`` has, for each of
+    them, the index in [B] of a sample to learn from in its place.
     """
 
     observations: np.ndarray
@@ -36,6 +38,8 @@ class Rollout:
     episodes: list[Episode]
     ended_in: list[int]
     points: float
+    forced: np.ndarray
+    stand_ins: np.ndarray
 
 
 class Collector:
@@ -57,6 +61,7 @@ class Collector:
         self._rewards = np.zeros(shape, np.float32)
         self._next_values = np.zeros(shape, np.float32)
         self._episode_over = np.zeros(shape, bool)
+        self._forced = np.zeros(shape, bool)
         self._points = 0.0
 
     def collect(self, iteration: int, interrupted: Callable[[], bool] = lambda: False) -> Rollout:
@@ -90,10 +95,13 @@ class Collector:
             [episode for _, episode in ended],
             [t for t, _ in ended],
             self._points,
+            self._forced,
+            stand_ins(self._forced, self.params.seed, iteration, self._first_part),
         )
 
     def _send(self, t: int, vector: EnvVector, action_key: np.ndarray) -> None:
         columns = vector.columns
+        self._forced[t, columns] = vector.forced
         actions, log_probs, values = self.policy.act(vector.observations, action_key)
         vector.send(actions)
         self._observations[t, columns] = vector.observations
@@ -124,3 +132,15 @@ class Collector:
             finals = np.stack([step.final_observations[int(index)] for index in indices])
             values[indices] = self.policy.values(finals)
         return values
+
+
+def stand_ins(forced: np.ndarray, seed: int, *counters: int) -> np.ndarray:
+    """For each forced step of [T, N], the flat index of a step that the policy chose, drawn from
+    all of them with equal probability: a forced step is not a sample of the policy. Where all
+    steps were forced, each stands for itself.
+    """
+    chosen = np.flatnonzero(~forced)
+    if not len(chosen):
+        return np.flatnonzero(forced)
+    random = np.random.default_rng(key(seed, Purpose.STAND_IN, *counters).view(np.uint32))
+    return random.choice(chosen, np.count_nonzero(forced))

@@ -51,6 +51,11 @@ class GameSettings(_Group):
     fire_on_reset: bool = Field(
         True, description="press FIRE when a game begins, if it has FIRE; Atari only"
     )
+    fire_on_life_loss: bool = Field(
+        True,
+        description="press FIRE in the step after a lost life, if the game has FIRE; the policy "
+        "does not learn from that step; Atari only",
+    )
     full_action_space: bool = Field(
         False, description="all 18 actions, not the game's own few; Atari only"
     )
@@ -264,7 +269,7 @@ DECAYS = ("adam_beta_1", "adam_beta_2", "value_rescaling_decay")
 ROUNDED_TO_1 = 1 - 2.0**-25  # and all numbers from it on, in float32
 
 # Values of settings that older runs lack, where they differ from today's defaults.
-EARLIER = {"precision": "float32"}
+EARLIER = {"precision": "float32", "fire_on_life_loss": False}
 
 
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):

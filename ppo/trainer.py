@@ -353,7 +353,9 @@ class Trainer:
 
 
 def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarray, np.ndarray]:
-    """What the update learns from, and its advantages and returns, both [T, N]."""
+    """What the update learns from, and its advantages and returns, both [T, N]. In the rollout,
+    too, the samples of forced steps are replaced by their stand-ins.
+    """
     advantages, returns = gae(
         rollout.rewards,
         rollout.values,
@@ -362,7 +364,7 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
         params.gamma,
         params.gae_lambda,
     )
-    batch = flattened(
+    arrays = (
         rollout.observations,
         rollout.actions,
         rollout.log_probs,
@@ -370,7 +372,11 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
         advantages,
         returns,
     )
-    return batch, advantages, returns
+    forced = np.flatnonzero(rollout.forced)
+    for array in arrays if len(forced) else ():
+        samples = array.reshape(-1, *array.shape[2:])
+        samples[forced] = samples[rollout.stand_ins]
+    return flattened(*arrays), advantages, returns
 
 
 def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:

@@ -408,6 +408,65 @@ def test_after_a_lost_life_breakout_waits_for_fire(begin: Begin):
     assert not finished(seen)
 
 
+def actions_of(vector: EnvVector) -> np.ndarray:
+    return vector.snapshot()[0].actions
+
+
+def test_fire_is_pressed_after_a_lost_life_and_recorded_whatever_is_sent(begin: Begin):
+    vector = begin(BREAKOUT, 1, fire_on_life_loss=True)
+    fire = vector.action_names.index("1_FIRE")
+    for seen in play_until_lost(vector, lives=2):
+        life_lost = seen.step.life_lost[0]
+        assert vector.forced[0] == life_lost
+    assert (actions_of(vector) == fire).sum() == 1 and not actions_of(vector)[-1]
+    (unfinished,) = vector.snapshot()
+    plain = begin(BREAKOUT, 1)
+    plain.begin_as([unfinished.reset])
+    for action in unfinished.actions:
+        plain.send(np.array([action]))
+        plain.receive()
+    np.testing.assert_array_equal(plain.observations, vector.observations)
+
+
+def play_until_lost(vector: EnvVector, lives: int) -> Iterator[Seen]:
+    while lives:
+        (seen,) = watch(vector, np.zeros((1, 1), int))
+        lives -= int(seen.step.life_lost[0])
+        yield seen
+
+
+def test_a_restored_game_presses_fire_where_the_unbroken_one_would(begin: Begin):
+    vector, again = (begin(BREAKOUT, 1, fire_on_life_loss=True) for _ in range(2))
+    list(play_until_lost(vector, lives=1))
+    again.restore(vector.snapshot())
+    assert vector.forced[0] and again.forced[0]
+    assert_same(watch(vector, np.zeros((30, 1), int)), watch(again, np.zeros((30, 1), int)))
+    np.testing.assert_array_equal(actions_of(vector), actions_of(again))
+
+
+def test_a_recorded_game_is_restored_with_its_own_actions(begin: Begin):
+    free, forced = begin(BREAKOUT, 1), begin(BREAKOUT, 1, fire_on_life_loss=True)
+    list(play_until_lost(free, lives=1))
+    watch(free, np.zeros((5, 1), int))
+    forced.restore(free.snapshot())
+    np.testing.assert_array_equal(actions_of(forced), actions_of(free))
+    np.testing.assert_array_equal(forced.observations, free.observations)
+
+
+def test_a_new_game_does_not_begin_with_the_fire_of_the_last(begin: Begin):
+    vector = begin(BREAKOUT, 1, fire_on_life_loss=True)
+    list(play_until_lost(vector, lives=1))
+    vector.begin()
+    assert not vector.forced.any()
+
+
+@pytest.mark.parametrize("rules", [CARTPOLE, replace(BREAKOUT, game="freeway")])
+def test_games_without_fire_or_lives_are_never_forced(begin: Begin, rules: Rules):
+    vector = begin(rules, 2, fire_on_life_loss=True)
+    watch(vector, random_actions(vector, 60))
+    assert not vector.forced.any()
+
+
 @pytest.mark.parametrize("rules", [BREAKOUT, STICKY_BREAKOUT])
 def test_a_time_limit_truncates_and_does_not_terminate(begin: Begin, rules: Rules):
     vector = begin(replace(rules, max_frames_per_game=50), 1)

@@ -95,6 +95,23 @@ def test_scalars_of_a_rollout_are_those_of_the_rollout_that_was_played():
     assert {tag: scalars[tag] for tag in expected} == pytest.approx(expected, rel=1e-5)
 
 
+def test_no_sample_of_the_batch_is_of_a_forced_step():
+    rollout = Trainer(SMALL).collector.collect(0)
+    free, _, _ = batch_of(rollout, SMALL)
+    before = [np.array(tensor) for tensor in free]
+    forced = np.zeros(SMALL.batch_size, bool)
+    forced[[3, 4, 30]] = True
+    marked = forced.reshape(rollout.actions.shape)
+    rollout = replace(rollout, forced=marked, stand_ins=np.array([7, 0, 7]))
+    batch, advantages, returns = batch_of(rollout, SMALL)
+    places = np.arange(SMALL.batch_size)
+    places[[3, 4, 30]] = 7, 0, 7
+    for tensor, old in zip(batch, before, strict=True):
+        np.testing.assert_array_equal(tensor, old[places])
+    np.testing.assert_array_equal(advantages.ravel(), batch.advantages)
+    np.testing.assert_array_equal(returns.ravel(), batch.returns)
+
+
 def test_epochs_are_logged_one_by_one_if_asked_for():
     plain, asked = (
         next(Trainer(SMALL.model_copy(update={"log_epochs": asked})).iterations()).scalars

@@ -33,7 +33,9 @@ class AtariEnvs:
         )
         actions = self.env.ale.get_action_set()
         self.num_actions = len(actions)
-        self.action_names = [f"{number}_{action.name}" for number, action in enumerate(actions)]
+        names = [action.name for action in actions]
+        self.action_names = [f"{number}_{name}" for number, name in enumerate(names)]
+        self.fire = names.index("FIRE") if "FIRE" in names else None
         self.observation_shape: tuple[int, ...] = (screen_size, screen_size, frame_stack)
         self.dtype: type[np.generic] = np.uint8
 

@@ -24,6 +24,7 @@ class GenericEnvs:
         )
         self.num_actions = int(self.env.single_action_space.n)  # type: ignore[attr-defined]
         self.action_names = [str(number) for number in range(self.num_actions)]
+        self.fire: int | None = None
         shape = self.env.single_observation_space.shape
         assert shape is not None
         self.observation_shape: tuple[int, ...] = shape

@@ -35,6 +35,7 @@ class GroupedEnvs:
         self._columns = [slice(start, start + GROUP) for start in starts]
         first = self._parts[0]
         self.num_actions, self.action_names = first.num_actions, first.action_names
+        self.fire = first.fire
         self.observation_shape, self.dtype = first.observation_shape, first.dtype
         self._shown: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
 

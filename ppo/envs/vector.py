@@ -33,6 +33,7 @@ class _Envs(Protocol):
 
     num_actions: int
     action_names: list[str]
+    fire: int | None  # the number of the action FIRE, if there is one
     observation_shape: tuple[int, ...]
     dtype: type[np.generic]
 
@@ -47,7 +48,8 @@ class EnvVector:
     """Envs that step together.
 
     ``send`` starts a step and returns at once; ``receive`` waits for it. An env whose episode
-    ended is reset in the same step, so that every row is a real transition.
+    ended is reset in the same step, so that every row is a real transition. ``forced`` marks the
+    envs that press FIRE in the next step, whatever action is sent to them.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class EnvVector:
         first_index: int = 0,
         before: int = 0,
         purpose: Purpose = Purpose.GAME,
+        fire_on_life_loss: bool = False,
         interrupted: Callable[[], bool] = lambda: False,
     ):
         """An episode's seed follows from the run's ``seed``, the ``purpose`` and the env's index
@@ -76,6 +79,8 @@ class EnvVector:
         self.num_actions = self._envs.num_actions
         self.action_names = self._envs.action_names
         self.observations = np.zeros((n, *self._envs.observation_shape), self._envs.dtype)
+        self._fire = self._envs.fire if fire_on_life_loss else None
+        self.forced = np.zeros(n, bool)
         self._seeds_used = np.zeros(n, int)
         self._resets: list[Reset] = [Reset(0, 0)] * n
         self._actions: list[list[int]] = [[] for _ in range(n)]
@@ -106,6 +111,11 @@ class EnvVector:
 
     def send(self, actions: np.ndarray) -> None:
         """Start one step. Raises ValueError for an action out of range, before anything moves."""
+        if self._fire is not None:
+            actions = np.where(self.forced, self._fire, actions)
+        self._send(actions)
+
+    def _send(self, actions: np.ndarray) -> None:
         # The emulator hangs on an unknown action.
         if actions.shape != (len(self),) or actions.min() < 0 or actions.max() >= self.num_actions:
             raise ValueError(
@@ -124,6 +134,8 @@ class EnvVector:
         frames_of_next = np.where(over, info["episode_frame_number"], 0)
         self._frames += info["frame_number"] - self._frame_number - frames_of_next
         life_lost = ~over & (info["lives"] < self._lives)
+        if self._fire is not None:
+            self.forced = life_lost
         finals = self._final_observations(info, over)
         transition = Transition(
             rewards=np.asarray(rewards, np.float32),
@@ -178,7 +190,7 @@ class EnvVector:
                 episode.actions[step - (longest - length)] if on else 0
                 for episode, length, on in zip(episodes, lengths, playing, strict=True)
             ]
-            self.send(np.array(actions, np.int64))
+            self._send(np.array(actions, np.int64))
             if self.receive().over[playing].any():
                 raise EpisodeMismatch("an unfinished episode ended while it was played again")
         self._seeds_used = np.array([episode.seeds_used for episode in episodes])
@@ -244,6 +256,7 @@ class EnvVector:
             self._actions[index] = []
         self._scores[mask] = 0
         self._frames[mask] = 0
+        self.forced = self.forced & ~mask
 
     def _note(self, info: dict) -> None:
         self._lives = info["lives"].copy()
@@ -290,6 +303,7 @@ def vectors(
             seed=params.seed,
             first_index=a,
             before=worker * n,
+            fire_on_life_loss=params.fire_on_life_loss,
             interrupted=interrupted,
         )
         for a, b in itertools.pairwise(cuts)

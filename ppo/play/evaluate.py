@@ -150,6 +150,7 @@ def envs_of(
         screen_size=params.screen_size,
         seed=params.seed,
         purpose=Purpose.EVALUATION_GAME,
+        fire_on_life_loss=params.fire_on_life_loss,
         interrupted=interrupted,
     )
 

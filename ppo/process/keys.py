@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     EVALUATION_GAME = 4
     EVALUATION_ACTION = 5
     DIAGNOSIS = 6
+    STAND_IN = 7
 
 
 def key(seed: int, purpose: Purpose, *counters: int) -> np.ndarray:

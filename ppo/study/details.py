@@ -82,7 +82,12 @@ def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
         _detail("No-ops", p.noop_max > 1, f"noop_max {p.noop_max}", is_atari),
         _detail("Repeat and maximum", p.frame_skip > 1, f"frame_skip {p.frame_skip}", is_atari),
         _detail("A lost life ends the return", p.terminal_on_life_loss, "", is_atari),
-        _detail("FIRE at the beginning", p.fire_on_reset, "", is_atari),
+        _detail(
+            "FIRE at the beginning and after a lost life",
+            p.fire_on_reset and p.fire_on_life_loss,
+            f"fire_on_reset {p.fire_on_reset}, fire_on_life_loss {p.fire_on_life_loss}".lower(),
+            is_atari,
+        ),
         _detail("Grey 84 x 84", p.screen_size == 84, f"screen_size {p.screen_size}", is_atari),
         _detail("Sign of the reward", p.clip_rewards, ""),
         _detail(

@@ -11,7 +11,7 @@ from ppo.envs.vector import vectors as begun
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
-from ppo.rollout import Collector, Rollout
+from ppo.rollout import Collector, Rollout, stand_ins
 from ppo.settings import Params, ResolvedParams
 from tests.policies import Acting, zeros_beside
 
@@ -54,6 +54,7 @@ class Scripted:
 
     def __post_init__(self) -> None:
         self.steps = 0
+        self.forced = np.zeros(len(self), bool)
         self.observations = np.zeros((len(self), 1), np.float32)
         self.num_actions = 4
         self._show()
@@ -80,6 +81,7 @@ class Scripted:
         self.steps += 1
         self._show()
         over = script.terminated[t, columns] | script.truncated[t, columns]
+        self.forced = script.life_lost[t, columns]
         ended = np.flatnonzero(over)
         return Transition(
             rewards=script.rewards[t, columns],
@@ -242,6 +244,36 @@ def test_any_rollout_agrees_with_one_written_out(
         [tuple(at) for at in np.argwhere(script.terminated | script.truncated)]
     )
     assert rollout.ended_in == [t for t, _ in np.argwhere(script.terminated | script.truncated)]
+
+
+@pytest.mark.parametrize("cuts", [(), (2,)])
+def test_steps_after_a_lost_life_are_marked_as_forced(cuts: tuple[int, ...]):
+    script = Script.random(9, 5, seed=1)
+    games = collector(scripted(script, cuts), steps=4)
+    np.testing.assert_array_equal(games.collect(0).forced[1:], script.life_lost[:3])
+    np.testing.assert_array_equal(games.collect(1).forced, script.life_lost[3:7])
+
+
+def test_stand_ins_are_drawn_evenly_from_the_steps_that_were_not_forced():
+    forced = np.zeros((20, 10), bool)
+    forced[::2, ::3] = True
+    drawn = np.concatenate([stand_ins(forced, 1, n) for n in range(500)])
+    assert len(drawn) == 500 * forced.sum()
+    counts = np.bincount(drawn, minlength=200).reshape(forced.shape)
+    assert not counts[forced].any()
+    expected = len(drawn) / (~forced).sum()
+    assert np.abs(counts[~forced] / expected - 1).max() < 5 / np.sqrt(expected)
+
+
+def test_stand_ins_follow_from_seed_and_counters():
+    forced = np.arange(100) % 3 == 0
+    draws = [stand_ins(forced, *numbers).tolist() for numbers in [(1, 2), (1, 2), (1, 3), (2, 2)]]
+    assert draws[0] == draws[1] and len(set(map(tuple, draws))) == 3
+
+
+def test_where_all_steps_are_forced_each_stands_for_itself():
+    assert stand_ins(np.ones((2, 2), bool), 1).tolist() == [0, 1, 2, 3]
+    assert not len(stand_ins(np.zeros((2, 2), bool), 1))
 
 
 def test_nothing_of_a_rollout_is_left_in_the_next():
