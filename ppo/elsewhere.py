@@ -1,72 +1,372 @@
-"""The names that other packages have for settings, for those who come from there."""
+"""Settings of other packages, and how each is given here.
 
-from collections.abc import Mapping
+The names are those of Stable-Baselines3 and its zoo, CleanRL, OpenAI's baselines, tianshou, RLlib,
+Sample Factory, pytorch-a2c-ppo-acktr-gail and the environments' own. Hyphens count as underscores,
+capitals as small letters.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-# Stable-Baselines3, its zoo, CleanRL, OpenAI's baselines, and the paper's own words.
-SAME = {
-    "adam_eps": "adam_epsilon",
-    "clip_coef": "clip_range",
-    "clip_param": "clip_range",
-    "cliprange": "clip_range",
-    "ent_coef": "entropy_coef",
-    "env": "env_id",
-    "env_name": "env_id",
-    "epochs": "num_epochs",
-    "frameskip": "frame_skip",
-    "lam": "gae_lambda",
-    "lambda": "gae_lambda",
-    "lr": "learning_rate",
-    "n_envs": "num_envs",
-    "n_epochs": "num_epochs",
-    "n_steps": "num_steps",
-    "nminibatches": "num_minibatches",
-    "noptepochs": "num_epochs",
-    "norm_adv": "normalize_advantages",
-    "normalize_advantage": "normalize_advantages",
-    "nsteps": "num_steps",
-    "nstack": "frame_stack",
-    "policy": "network",
-    "repeat_action_probability": "sticky_action_probability",
-    "save_interval": "checkpoint_interval",
-    "total_timesteps": "total_steps",
-    "n_timesteps": "total_steps",
-    "update_epochs": "num_epochs",
+Values = Mapping[str, Any]
+Answer = Callable[[str, Values], str]
+
+# Each setting, and its names elsewhere where they mean the same.
+NAMES = {
+    "adam_beta_1": "adam_beta1",
+    "adam_beta_2": "adam_beta2",
+    "adam_epsilon": "adam_eps eps optimizer_eps",
+    "checkpoints_kept": "keep_checkpoints keep_checkpoints_num",
+    "clip_range": "clip_coef clip_eps clip_epsilon clip_param clip_ratio cliprange eps_clip",
+    "clip_rewards": "clip_reward reward_clipping",
+    "entropy_coef": "ent_coef entcoeff entropy_coeff entropy_weight exploration_loss_coeff",
+    "env_id": "env env_name environment game gym_id task",
+    "evaluation_games": "eval_episodes evaluation_duration n_eval_episodes test_num "
+    "test_step_num_episodes",
+    "fire_on_reset": "use_fire_reset",
+    "frame_skip": "env_frameskip frameskip n_frames_skip",
+    "frame_stack": "env_framestack frames_stack framestack n_stack nstack num_stack stack_num",
+    "full_action_space": "full_action_set",
+    "gae_lambda": "lam lambda",
+    "learning_rate": "lr optim_stepsize",
+    "max_grad_norm": "grad_clip",
+    "noop_max": "noops noop_reset_max",
+    "normalize_advantages": "advantage_normalization norm_adv normalize_advantage",
+    "num_envs": "local_num_envs n_envs nenvs num_env num_processes num_training_envs training_num",
+    "num_epochs": "epochs k_epochs n_epochs noptepochs num_sgd_iter optim_epochs ppo_epoch "
+    "ppo_epochs repeat_per_collect update_epochs update_step_num_repetitions",
+    "num_minibatches": "n_minibatches nminibatches num_batches_per_epoch num_mini_batch "
+    "num_mini_batches",
+    "num_steps": "horizon n_steps nsteps rollout rollout_fragment_length rollout_length "
+    "timesteps_per_actorbatch",
+    "screen_size": "dim img_height img_width",
+    "sticky_action_probability": "action_repeat_probability repeat_action_probability",
+    "stop_at_score": "episode_reward_mean reward_threshold stop_reward",
+    "terminal_on_life_loss": "episode_life episodic_life",
+    "threads": "num_threads",
+    "total_steps": "max_timesteps n_timesteps num_env_steps num_timesteps timesteps_total "
+    "total_timesteps",
+    "value_clip_range": "cliprange_vf ppo_clip_value",
+    "value_coef": "value_loss_coef",
+    "workers": "world_size",
 }
-OTHERWISE = {
-    "anneal_lr": 'learning_rate_schedule, "linear" or "constant"',
-    "clip_range_vf": "value_clip_range, a range of its own or null",
-    "clip_vloss": "value_clip_range, a range of its own or null",
-    "total_frames": "total_steps, in steps: frames / frame_skip",
-    "num_frames": "total_steps, in steps: frames / frame_skip",
-    "vf_coef": "value_coef, of half the squared error: twice Stable-Baselines3's number, CleanRL's "
-    "as it is",
+SAME = {theirs: ours for ours, names in NAMES.items() for theirs in names.split()}
+
+# What is measured otherwise, or given by several settings or by an argument.
+DIFFERENT = {
+    "clip_range_vf": "value_clip_range, a number or null; the larger of the clipped and the "
+    "unclipped error counts",
+    "max_episode_steps": "max_frames_per_game, in frames: steps x frame_skip",
+    "ppo_clip_ratio": "clip_range; the ratio is clipped below 1 - clip_range, not 1 / (1 + "
+    "clip_range)",
+    "reward_clip": "clip_rewards, true or false: true keeps only the sign of a reward",
+    "schedule": "learning_rate_schedule and clip_range_schedule",
+    **dict.fromkeys(["actor_lr", "critic_lr"], "learning_rate, of policy and value alike"),
+    **dict.fromkeys(
+        ["total_frames", "num_frames", "train_for_env_steps"],
+        "total_steps, in steps: frames / frame_skip",
+    ),
+    **dict.fromkeys(
+        ["vf_share_layers", "actor_critic_share_weights", "value_network"],
+        'value_gradient, "shared" or "separate"',
+    ),
+    **dict.fromkeys(
+        ["eval_freq", "eval_interval", "evaluation_freq"], "evaluation_interval, in steps"
+    ),
+    **dict.fromkeys(
+        ["checkpoint_frequency", "save_every_sec", "save_freq", "save_interval"],
+        "checkpoint_interval, in steps",
+    ),
+    **dict.fromkeys(
+        ["capture_video", "save_video_interval", "save_video"],
+        "video_interval, in steps; 0 makes no videos",
+    ),
+    **dict.fromkeys(
+        ["epoch", "epoch_num_steps", "max_epochs", "step_per_epoch"],
+        "total_steps: the number of outer epochs x the steps of each",
+    ),
+    **dict.fromkeys(
+        [
+            *("num_workers", "num_envs_per_worker", "num_env_runners", "num_rollout_workers"),
+            *("num_envs_per_env_runner", "num_envs_per_rollout_worker"),
+        ],
+        "num_envs: the number of env workers x the envs of each",
+    ),
+    **dict.fromkeys(
+        ["normalize_images", "obs_scale", "obs_subtract_mean", "scale", "scale_obs"],
+        "picture_scaling",
+    ),
+    **dict.fromkeys(
+        [
+            *("csv_folder_name", "exp_name", "experiment", "log_dir", "log_folder", "log_path"),
+            *("logdir", "persistence_base_dir", "run_name", "save_dir", "save_path"),
+            *("tb_log_name", "tensorboard_log", "train_dir"),
+        ],
+        "an argument of the command, --logdir=DIR",
+    ),
+    **dict.fromkeys(
+        [
+            *("load_checkpoint_kind", "load_path", "restart_behavior", "restore", "resume"),
+            *("resume_id", "resume_path", "trained_agent"),
+        ],
+        "an argument of the command, --resume or --fork=RUN",
+    ),
+    **dict.fromkeys(
+        ["eval_deterministic", "evaluate", "play", "render", "watch"],
+        "an argument of the command, --evaluate or --watch",
+    ),
 }
-OF_MINIBATCHES = ("batch_size", "minibatch_size")
+
+# What there is not, by its reason.
+ABSENT_BECAUSE = {
+    "TensorFlow chooses the device; CUDA_VISIBLE_DEVICES=-1 in the environment hides the GPUs": (
+        "actor_worker_gpus cuda device device_id device_ids gpu no_cuda num_gpus "
+        "num_gpus_per_env_runner num_gpus_per_learner num_gpus_per_worker use_gpu"
+    ),
+    "Weights & Biases is not supported yet; the run writes TensorBoard files": (
+        "track wandb wandb_dir wandb_entity wandb_group wandb_job_type wandb_project "
+        "wandb_project_name wandb_tags wandb_user with_wandb logger logger_type logger_config"
+    ),
+    "uploads are not supported yet; --report writes a model card": (
+        "hf_entity hf_repository push_to_hub upload_model"
+    ),
+    "the same settings, seed and threads give the same weights without it": (
+        "cuda_deterministic torch_deterministic"
+    ),
+    "the checkpoints are always saved": (
+        "export_native_model_files save_best_after save_best_every_sec save_best_metric "
+        "save_buffer_name save_milestones_sec save_model save_replay_buffer"
+    ),
+    "actions are discrete here": (
+        "action_bound_method action_scaling adaptive_stddev clip_actions continuous_tanh_scale "
+        "initial_stddev normalize_actions sde_sample_freq use_sde"
+    ),
+    "recurrent networks do not exist here": (
+        "cell_size lstm_cell_size max_seq_len recurrence recurrent_policy rnn_num_layers rnn_size "
+        "rnn_type use_lstm use_rnn"
+    ),
+    "network and network_width choose the layers": (
+        "activation conv_activation conv_filters decoder_mlp_layers encoder_conv_mlp_layers "
+        "encoder_mlp_layers fcnet_activation fcnet_hiddens features_extractor_class "
+        "features_extractor_kwargs head_fcnet_hiddens hidden_size hidden_sizes model "
+        "model_config model_fn net_arch network_kwargs nonlinearity num_hidden num_layers "
+        "ortho_init policy_init_gain policy_initialization policy_kwargs post_fcnet_hiddens"
+    ),
+    "Adam is the only optimiser": (
+        "actor_optim alpha critic_optim optim optimizer optimizer_class optimizer_kwargs"
+    ),
+    "observations, rewards and returns are not normalised by running statistics": (
+        "compress_observations norm_obs norm_reward normalize normalize_input "
+        "normalize_input_keys normalize_kwargs normalize_returns observation_filter "
+        "return_scaling rew_norm reward_normalization"
+    ),
+    "rewards are not scaled; clip_rewards keeps only their sign": "reward_scale",
+    "there is no penalty on the KL divergence; target_kl ends the epochs of an update": (
+        "adaptive_kl kl_coeff kl_loss_coeff kl_target use_kl_loss"
+    ),
+    "the learning rate follows only learning_rate_schedule": (
+        "lr_adaptive_max lr_adaptive_min lr_schedule_kl_threshold"
+    ),
+    "the clip there bounds the squared error; value_clip_range bounds the value's change": (
+        "vf_clip_param"
+    ),
+    "advantages are always estimated by GAE, once for each rollout": (
+        "max_batchsize recompute_adv recompute_advantage use_critic use_gae vtrace_c vtrace_rho "
+        "with_vtrace"
+    ),
+    "the loss is the clipped surrogate of the paper or one of the experiments in docs/params.md": (
+        "dual_clip exploration_loss"
+    ),
+    "the value of the last observation always counts at a time limit": (
+        "use_proper_time_limits value_bootstrap"
+    ),
+    "minibatches are always shuffled": (
+        "shuffle_batch_per_epoch shuffle_minibatches shuffle_sequences"
+    ),
+    "PPO is the only algorithm": (
+        "alg algo exploration_config gail gail_batch_size gail_epoch gail_experts_dir "
+        "icm_forward_loss_weight icm_lr_scale icm_reward_scale replay_buffer_kwargs "
+        "rollout_buffer_class rollout_buffer_kwargs buffer_size train_freq"
+    ),
+    "TensorFlow is the only framework": "framework backend eager_tracing",
+    "the terminal shows the progress": "log_level progress_bar verbose",
+    "scores are means over the last 100 games": (
+        "metrics_num_episodes_for_smoothing min_sample_timesteps_per_iteration stats_avg "
+        "stats_window_size"
+    ),
+    "num_steps is the length of every rollout; games may end within it": "batch_mode",
+    "all envs step together, and every rollout is of the newest policy": (
+        "async_rl batched_sampling max_policy_lag num_batches_to_accumulate num_policies "
+        "policy_workers_per_policy serial_mode set_workers_cpu_affinity vec_env vec_env_class "
+        "vec_env_kwargs worker_num_splits"
+    ),
+    "an environment is made by its id alone; register one with the wrappers and arguments": (
+        "atari_wrapper env_config env_kwargs env_type env_wrapper eval_env_kwargs gamestate "
+        "gym_packages monitor_kwargs vec_env_wrapper wrapper_kwargs"
+    ),
+    "python -m ppo.sweep makes runs with other settings": (
+        "max_total_trials n_evaluations n_jobs n_startup_trials n_trials optimize_hyperparameters "
+        "pruner sampler storage study_name with_pbt"
+    ),
+    "the number of steps ends a run": "max_episodes max_iters max_seconds train_for_seconds",
+    "there are no callbacks; stop_at_score ends a run": "callback callbacks callbacks_class",
+}
+ABSENT = {name: reason for reason, names in ABSENT_BECAUSE.items() for name in names.split()}
+
+# How the choices of a setting are called elsewhere.
+CHOICES = {
+    "network": {
+        **dict.fromkeys(["cnn", "cnnpolicy", "convnet_atari"], "nature"),
+        **dict.fromkeys(["impala_cnn", "resnet_impala", "convnet_impala"], "impala"),
+        **dict.fromkeys(["mlppolicy"], "mlp"),
+    },
+    "learning_rate_schedule": {"linear_decay": "linear"},
+}
+SCHEDULED = {
+    "learning_rate": "learning_rate_schedule",
+    "clip_range": "clip_range_schedule",
+}
+WHOLE_ROLLOUT = (
+    *("collection_step_num_env_steps", "step_per_collect", "train_batch_size"),
+    "train_batch_size_per_learner",
+)
+MINIBATCH = ("minibatch_size", "optim_batchsize", "sgd_minibatch_size")
+COMPUTED = "computed from num_envs, num_steps and num_minibatches: leave it out"
 
 
-def hint(key: str, values: Mapping[str, Any]) -> str | None:
-    """How a setting of another package is given here, or None; ``values`` are the other settings,
-    in which a number of minibatches can be computed.
+def plain(name: str) -> str:
+    """A name in small letters, with underscores in place of hyphens and spaces."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower()).strip("_")
+
+
+def hint(key: str, values: Values) -> str | None:
+    """How a setting of another package is given here, or that there is no counterpart; None if it
+    is not known. ``values`` are all settings, in which numbers can be computed.
     """
-    if key in SAME:
-        return f"here it is called {SAME[key]}"
-    if key in OTHERWISE:
-        return f"here it is {OTHERWISE[key]}"
-    if key in OF_MINIBATCHES:
-        return f"here it is num_minibatches, {_minibatches(values[key], values)}"
+    name, value = plain(key), values[key]
+    if name in SAME:
+        return f"here it is called {SAME[name]}{value_hint(SAME[name], value)}"
+    if name in DIFFERENT:
+        return f"here it is {DIFFERENT[name]}"
+    if name in COMPUTED_ANSWERS:
+        return f"here it is {COMPUTED_ANSWERS[name](key, values)}"
+    if name in ABSENT:
+        return f"it has no counterpart: {ABSENT[name]}"
     return None
 
 
-def _minibatches(size: Any, values: Mapping[str, Any]) -> str:
-    """The number of minibatches of a size, if that is a whole number."""
-    formula = "num_envs x num_steps / batch_size"
-    numbers = [size, _first(values, "num_envs", "n_envs"), _first(values, "num_steps", "n_steps")]
-    if not all(type(number) is int and number > 0 for number in numbers):
+def value_hint(key: str, value: Any) -> str:
+    """How another package's value for one of our settings is given here, or nothing."""
+    if key in SCHEDULED and isinstance(value, str):
+        name, _, number = value.partition("_")
+        with suppress(ValueError):
+            if name in ("lin", "linear") and 0 < float(number) < math.inf:
+                return f'; here it is {key} = {number} with {SCHEDULED[key]} = "linear"'
+    if key == "max_grad_norm" and not value:
+        return "; 1e9 clips nothing"
+    choice = CHOICES.get(key, {}).get(plain(value)) if isinstance(value, str) else None
+    return f'; here it is "{choice}"' if choice else ""
+
+
+def _network(key: str, values: Values) -> str:
+    value = values[key]
+    choice = CHOICES["network"].get(plain(value)) if isinstance(value, str) else None
+    return f'network = "{choice}"' if choice else "network"
+
+
+def _schedule(key: str, values: Values) -> str:
+    value = values[key]
+    if value is True or value in ("linear", "linear_decay"):
+        return 'learning_rate_schedule = "linear"'
+    if value is False or value in (None, "constant"):
+        return 'learning_rate_schedule = "constant"'
+    return 'learning_rate_schedule, "linear" or "constant"'
+
+
+def _value_clip(key: str, values: Values) -> str:
+    if values[key] is False:
+        return "value_clip_range = null"
+    return "value_clip_range, with the number of clip_range"
+
+
+def _value_coef(key: str, values: Values) -> str:
+    """Of packages with a whole squared error, or of several that differ."""
+    if plain(key) == "vf_coef":
+        return (
+            "value_coef, of half the squared error: twice the number of Stable-Baselines3 and "
+            "tianshou, the number of CleanRL and baselines unchanged"
+        )
+    return "value_coef, of half the squared error: twice the number"
+
+
+def _batch_size(key: str, values: Values) -> str:
+    """A minibatch or, in CleanRL, the whole rollout."""
+    size, parts = values[key], _given(values, "num_minibatches")
+    rollout = _rollout(values)
+    if parts and rollout in (None, size, _times(size, parts)):
+        return COMPUTED
+    if any(plain(name) in MINIBATCH for name in values):
+        return COMPUTED
+    told = _minibatches(key, values)
+    return f"{told}; CleanRL's is the whole rollout: leave it out" if size == rollout else told
+
+
+def _minibatches(key: str, values: Values) -> str:
+    size, rollout = values[key], _rollout(values)
+    if not size:  # CleanRL's, before it has computed it
+        return COMPUTED
+    if rollout is None and plain(key) != "batch_size":
+        sizes = [_given(values, name) for name in ("batch_size", *WHOLE_ROLLOUT)]
+        rollout = next(filter(None, sizes), None)
+    formula = f"num_minibatches, num_envs x num_steps / {key}"
+    if type(size) is not int or size < 1 or rollout is None or rollout % size:
         return formula
-    size, envs, steps = numbers
-    return formula if envs * steps % size else f"{formula} = {envs * steps // size}"
+    count = rollout // size
+    return COMPUTED if count == _given(values, "num_minibatches") else f"{formula} = {count}"
 
 
-def _first(values: Mapping[str, Any], *names: str) -> Any:
-    return next((values[name] for name in names if name in values), None)
+def _num_steps(key: str, values: Values) -> str:
+    size, envs = values[key], _given(values, "num_envs")
+    formula = f"num_steps, {key} / num_envs"
+    whole = type(size) is int and envs and size % envs == 0
+    return f"{formula} = {size // envs}" if whole and envs else formula
+
+
+def _rollout(values: Values) -> int | None:
+    return _times(_given(values, "num_envs"), _given(values, "num_steps"))
+
+
+def _times(one: Any, other: Any) -> int | None:
+    return one * other if type(one) is int and type(other) is int else None
+
+
+def _given(values: Values, ours: str) -> int | None:
+    """A whole number that is given by our name or another package's; None if there is none."""
+    for key, value in values.items():
+        if ours in (name := plain(key), SAME.get(name)) and type(value) is int and value > 0:
+            return value
+    return None
+
+
+COMPUTED_ANSWERS: dict[str, Answer] = {
+    **dict.fromkeys(["policy", "policy_type", "encoder_conv_architecture"], _network),
+    **dict.fromkeys(
+        [
+            *("anneal_lr", "lr_decay", "lr_schedule", "lr_scheduler", "use_linear_lr_decay"),
+            "use_linear_schedule",
+        ],
+        _schedule,
+    ),
+    **dict.fromkeys(["clip_vloss", "use_clipped_value_loss", "value_clip"], _value_clip),
+    **dict.fromkeys(["vf_coef", "value_loss_coeff", "vf_loss_coeff"], _value_coef),
+    "batch_size": _batch_size,
+    **dict.fromkeys(MINIBATCH, _minibatches),
+    **dict.fromkeys(WHOLE_ROLLOUT, _num_steps),
+    **dict.fromkeys(
+        ["local_batch_size", "local_minibatch_size", "num_iterations", "num_updates"],
+        lambda key, values: COMPUTED,
+    ),
+}

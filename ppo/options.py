@@ -1,13 +1,18 @@
 """The options of ``run_atari.py``: what each is, and which go together."""
 
 import argparse
+import difflib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import ppo
 from ppo import presets
+from ppo.elsewhere import plain
+from ppo.params import answer
 from ppo.process.cluster import TF_CONFIG
+from ppo.settings import Params
 
 RESTARTS = 3
 EXIT_CODES = (
@@ -32,7 +37,9 @@ def parse(arguments: list[str] | None, description: str | None) -> argparse.Name
     _add_lists(does)
     _add_training(parser)
     _add_games(parser.add_argument_group("the games of --evaluate and --watch"))
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_about_unknown(unknown, [f"--{name}" for name in vars(options)]))
     _check_training(parser, options)
     _check_games(parser, options)
     options.restarts = RESTARTS if options.restarts is None else options.restarts
@@ -230,8 +237,33 @@ def _check_training(parser: argparse.ArgumentParser, options: argparse.Namespace
         parser.error("--restarts goes with --workers")
 
 
+def _about_unknown(arguments: list[str], known: list[str]) -> str:
+    """What to write in place of arguments that do not exist: most are settings, by our names or by
+    another package's.
+    """
+    options = [text for text in arguments if text.startswith("--")]
+    if not options:
+        return f"unrecognized arguments: {' '.join(arguments)}"
+    return "\n".join(_about_option(text, known) for text in options)
+
+
+def _about_option(text: str, known: list[str]) -> str:
+    name, _, value = text.removeprefix("--").partition("=")
+    if (setting := plain(name)) in Params.model_fields:
+        return f"--{name}: write --set {setting}={value or 'VALUE'}"
+    if near := difflib.get_close_matches(f"--{plain(name)}", known, n=1, cutoff=0.8):
+        return f"--{name}: there is no such argument; did you mean {near[0].replace('_', '-')}?"
+    try:
+        read = json.loads(value)
+    except ValueError:
+        read = value
+    return f"--{name}: settings are given by --set KEY=VALUE; {answer(name, {name: read})}"
+
+
 def _check_games(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     plays = options.evaluate is not None or options.watch is not None
+    if options.seed is not None and (options.pfile or options.env or options.fork):
+        parser.error(f"--seed goes with --evaluate or --watch; to train: --set seed={options.seed}")
     for name in ("checkpoint", "policy", "seed"):
         if vars(options)[name] is not None and not plays:
             parser.error(f"--{name} goes with --evaluate or --watch")

@@ -29,14 +29,18 @@ class ParamsError(ValueError):
 Check = Callable[[Params, frozenset[str]], list[str]]
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
-    """The settings in a JSON file, with ``KEY=VALUE`` overrides on top.
+Source = str | Path | Mapping[str, Any]
+
+
+def load(source: Source, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
+    """Read settings, with ``KEY=VALUE`` overrides on top. ``source`` is a JSON file, the name of a
+    preset, or a mapping.
 
     ``checks`` are validations that need other modules, such as the names of the games: each
     takes the settings and the keys already known to be invalid, and returns faults. Raises
     ParamsError with all faults at once.
     """
-    values, faults = _read_file(Path(path))
+    values, faults = _read(source)
     return _checked(values, faults, overrides, [kept_faults, *checks])
 
 
@@ -92,6 +96,12 @@ def _checked(
     if faults:
         raise ParamsError(faults)
     return Params(**values)
+
+
+def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
+    if isinstance(source, Mapping):
+        return {str(key): value for key, value in source.items()}, []
+    return _read_file(presets.find(source))
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -169,17 +179,33 @@ def _number(key: str, value: Any) -> Any:
 
 
 def _unknown(key: str, values: Mapping[str, Any]) -> str:
+    return f"{_show(key)}: there is no such setting; {answer(key, values)}"
+
+
+def answer(key: str, values: Mapping[str, Any]) -> str:
+    """What to use in place of a key that is not a setting; ``values`` are all that are given."""
     if known := elsewhere.hint(key, values):
-        return f"{_show(key)}: there is no such setting; {known}"
-    close = difflib.get_close_matches(key, Params.model_fields, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else "--describe-params lists all keys"
-    return f"{_show(key)}: there is no such setting; {hint}"
+        return known
+    near = difflib.get_close_matches(elsewhere.plain(key), Params.model_fields, n=1, cutoff=0.8)
+    if near and _has_type(near[0], values[key]):
+        return f"did you mean {near[0]}?"
+    return "it has no known counterpart; --describe-params lists all keys"
+
+
+def _has_type(key: str, value: Any) -> bool:
+    """Whether a value is of a setting's type, whatever its range."""
+    wanted, _, nullable = form_of(key)
+    if value is None:
+        return nullable
+    wanted = wanted if isinstance(wanted, type) else str  # a choice of words
+    return type(_number(key, value)) is wanted
 
 
 def _fault(key: str, value: Any) -> str:
-    return f"{key} = {_show(value)}: must be {type_and_range(key)} (default {default_of(key)})"
+    told = f"{key} = {_show(value)}: must be {type_and_range(key)} (default {default_of(key)})"
+    return told + elsewhere.value_hint(key, value)
 
 
 def _show(value: Any) -> str:
-    text = json.dumps(value)
+    text = json.dumps(value, default=repr)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -449,7 +449,12 @@ def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:
         return _shared_minibatch_faults(params, batch)
     if params.batch_size % params.num_minibatches:
         left = params.batch_size % params.num_minibatches
-        near = max(n for n in range(1, params.num_minibatches) if params.batch_size % n == 0)
+        least = 2 if params.normalize_advantages and params.batch_size > 1 else 1
+        near = max(
+            n
+            for n in range(1, params.num_minibatches)
+            if params.batch_size % n == 0 and params.batch_size // n >= least
+        )
         return [
             f"num_minibatches = {params.num_minibatches}: {batch} steps leave {left} over; "
             f"choose a divisor, such as {near}"
@@ -461,7 +466,7 @@ def _minibatch_faults(params: Params, bad: frozenset[str]) -> list[str]:
     ):
         return [
             f"num_minibatches = {params.num_minibatches}: {batch} steps make minibatches of one "
-            "step, whose normalised advantage is always 0; choose fewer minibatches or set "
+            f"step, whose normalised advantage is always 0; {_larger_minibatches(params)}, or set "
             "normalize_advantages to false"
         ]
     return []
@@ -475,5 +480,10 @@ def _shared_minibatch_faults(params: Params, batch: str) -> list[str]:
     return [
         f'minibatch_per = "run": {batch} steps of a worker do not make {params.num_minibatches} '
         f"minibatches x {params.workers} workers = {parts} parts of equal size, of two steps or "
-        "more; choose fewer minibatches, or another number of workers"
+        f"more; {_larger_minibatches(params)}, or another number of workers"
     ]
+
+
+def _larger_minibatches(params: Params) -> str:
+    """The remedy for minibatches that are too small."""
+    return f"choose {'fewer minibatches' if params.num_minibatches > 1 else 'more steps or envs'}"

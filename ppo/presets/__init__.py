@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from ppo.process.arguments import expanded
+
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER / "measured.jsonl"
 
@@ -57,11 +59,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def find(name_or_path: str) -> Path:
+def find(name_or_path: str | Path) -> Path:
     """The file of a preset, or else the path itself; an existing file takes precedence."""
-    is_file = os.path.exists(name_or_path)  # False for a path that the system refuses
-    preset = name_or_path in names() and not is_file
-    return FOLDER / f"{name_or_path}.json" if preset else Path(name_or_path)
+    path = expanded(name_or_path)
+    is_file = os.path.exists(path)  # False for a path that the system refuses
+    preset = str(name_or_path) in names() and not is_file
+    return FOLDER / f"{name_or_path}.json" if preset else path
 
 
 def measured() -> list[Measured]:

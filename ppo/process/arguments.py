@@ -1,6 +1,8 @@
 """How the commands of this package read their arguments."""
 
 import argparse
+import os
+from pathlib import Path
 
 
 def argument_parser(
@@ -16,3 +18,8 @@ def argument_parser(
         allow_abbrev=False,
         epilog=epilog,
     )
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` replaced by the home folder: a shell leaves ``--logdir=~/x`` as it is."""
+    return Path(os.path.expanduser(path))

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ppo import described, elsewhere, train
+from ppo import described, train
 from ppo.params import ParamsError, load, of_game, of_run
 from ppo.settings import GROUPS, Params, ResolvedParams
 
@@ -258,7 +258,7 @@ def test_long_value_is_shown_short(tmp_path):
 
 @pytest.mark.parametrize(
     ("typed", "nearest"),
-    [("learing_rate", "learning_rate"), ("num_env", "num_envs"), ("Gamma", "gamma")],
+    [("learing_rate", "learning_rate"), ("num_envss", "num_envs"), ("Gamma", "gamma")],
 )
 def test_unknown_key_is_refused_with_the_nearest_name(tmp_path, typed, nearest):
     fault = only_fault(tmp_path, json.dumps({typed: 1}))
@@ -271,33 +271,6 @@ def test_unknown_key_like_no_other_is_sent_to_the_list(tmp_path):
 
 def test_fault_about_half_a_character_can_still_be_printed(tmp_path):
     only_fault(tmp_path, r'{"\ud800": 1}').encode()
-
-
-@pytest.mark.parametrize(
-    ("key", "ours"),
-    [
-        *elsewhere.SAME.items(),
-        ("anneal_lr", "learning_rate_schedule"),
-        ("vf_coef", "value_coef"),
-    ],
-)
-def test_names_of_other_packages_are_answered_with_ours(tmp_path, key, ours):
-    fault = only_fault(tmp_path, json.dumps({key: 1}))
-    assert fault.startswith(f"{json.dumps(key)}: there is no such setting; here it is ")
-    assert ours in fault and ours in Params.model_fields and key not in Params.model_fields
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"batch_size": 256, "num_envs": 8, "num_steps": 128}, "num_minibatches, num_envs x"),
-        ({"batch_size": 256, "num_envs": 8, "num_steps": 128}, "batch_size = 4"),
-        ({"batch_size": 100, "num_envs": 8, "num_steps": 128}, "num_steps / batch_size"),
-        ({"batch_size": 256}, "num_steps / batch_size"),
-    ],
-)
-def test_a_size_of_minibatches_is_turned_into_their_number(tmp_path, settings, told):
-    assert told in only_fault(tmp_path, json.dumps(settings))
 
 
 @pytest.mark.parametrize("text", ["1e6", "1000000.0", "1000000"])
@@ -697,6 +670,34 @@ def test_any_overrides_give_settings_or_faults(tmp_path, overrides):
 def test_inconsistent_settings_are_refused_in_python_too(changes, fault):
     with pytest.raises(ValidationError, match=fault):
         Params(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"num_envs": 1, "num_steps": 1, "num_minibatches": 1}, "choose more steps or envs, or"),
+        ({"num_envs": 1, "num_steps": 2, "num_minibatches": 2}, "choose fewer minibatches, or"),
+        ({"num_envs": 1, "num_steps": 6, "num_minibatches": 5}, "a divisor, such as 3"),
+        (
+            {"num_envs": 1, "num_steps": 2, "num_minibatches": 1, "workers": 2}
+            | {"minibatch_per": "run"},
+            "choose more steps or envs, or another number of workers",
+        ),
+    ],
+    ids=str,
+)
+def test_remedy_for_small_minibatches_is_one_that_helps(changes, remedy):
+    with pytest.raises(ParamsError, match=remedy):
+        load(changes)
+
+
+def test_mapping_gives_the_settings_that_a_file_with_it_gives(tmp_path):
+    given = {"env_id": "Breakout", "learning_rate": 1, "total_steps": 1e6}
+    assert load(given, ["gamma=0.5"]) == load(written(tmp_path, json.dumps(given)), ["gamma=0.5"])
+    assert given == {"env_id": "Breakout", "learning_rate": 1, "total_steps": 1e6}
+    with pytest.raises(ParamsError) as refused:
+        load({"gamma": object(), 7: 1, "learning_rate": float("nan"), "lr": [object()]})
+    assert len(refused.value.faults) == 4
 
 
 def test_resolved_settings_keep_what_was_given_and_take_what_was_left_open():

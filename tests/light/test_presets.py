@@ -1,5 +1,7 @@
 """Presets by name, and what they were measured to reach."""
 
+from pathlib import Path
+
 import pytest
 
 import run_atari
@@ -21,6 +23,14 @@ def test_line_is_of_a_whole_run_of_the_preset(line):
     assert (line.env_id, line.steps) == (settings.env_id, settings.whole_steps)
     assert line.low <= line.score <= line.high
     assert f"{line.score:,.2f}" in line.result and f"{line.minutes:.1f} minutes" in line.result
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_preset_is_loaded_by_its_name_unless_a_file_has_it(name, tmp_path, monkeypatch):
+    assert params.load(name) == params.load(Path(name)) == params.load(presets.find(name))
+    (tmp_path / name).write_text('{"gamma": 0.125}')
+    monkeypatch.chdir(tmp_path)
+    assert params.load(name).gamma == 0.125
 
 
 def test_unknown_name_is_answered_with_the_presets_beside_the_other_faults(tmp_path, capsys):

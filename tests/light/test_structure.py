@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 # From the bottom up; a name is a module or a wing, whose own ranks stand in WINGS.
 RANKS = (
-    "elsewhere listing presets",
+    "elsewhere listing",
     "settings advantages losses layer_norm falls outcomes distribution process",
-    "files schedules schema described",
+    "files schedules schema described presets",
     "params pixels",
     "envs model checkpoint objective optimizer flight collectives",
     "inputs",
