@@ -97,15 +97,23 @@ class Due(_Facts):
         return self.log or self.evaluation
 
 
-class GuardFacts(_Facts):
-    """The state of the guard against a collapse; see ``ppo.falls.Watch`` and ``ppo.runs.guard``."""
+class WatchFacts(_Facts):
+    """The state of a ``ppo.falls.Watch``."""
 
     recent: tuple[float, ...] = ()
     best: float = -math.inf
     low: float = math.inf
     evidence: float = 0.0
+
+
+class GuardFacts(WatchFacts):
+    """The state of the guard against a collapse; see ``ppo.runs.guard``. ``kept`` has the watch of
+    each policy that it keeps, as it was when the policy was kept.
+    """
+
     quiet: Count = 0
     told: bool = False
+    kept: dict[str, WatchFacts] = Field(default_factory=dict)
 
 
 class SessionFacts(_Facts):

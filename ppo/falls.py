@@ -19,8 +19,10 @@ FEWEST = 10  # readings before anything is said
 LIMIT = math.log(1e6)
 MOST_OF_A_READING = LIMIT / 5
 
-# A fall is told from noise only if half of it is this many standard deviations of a reading.
-LEAST_SEPARATION = 3.0
+# The test looks for a fall by this share of the height. Where that is less than CLEAR_SEPARATION
+# standard deviations of a reading, it looks for a deeper one, of all the height at most.
+SMALLEST_FALL = 1 / 4
+CLEAR_SEPARATION = 6.0
 
 
 def noise(points: ArrayLike) -> float:
@@ -40,13 +42,41 @@ def half_of(best: float, low: float) -> float:
 class Watch:
     """A sequential probability ratio test (Wald 1945), restarted at 0 (Page 1954), of two
     hypotheses: a reading is normal around the best running median so far, or around the level
-    half of the way down from there.
+    after the smallest fall that it looks for.
+
+    A watch may begin with the level of a policy, ``best``, and the ``low`` that it came from. It
+    then tests from the first reading on.
     """
 
     recent: tuple[float, ...] = ()
     best: float = -math.inf
     low: float = math.inf
     evidence: float = 0.0
+
+    @property
+    def knows_nothing(self) -> bool:
+        """Whether it has no reading and no level."""
+        return not self.recent and self.best == -math.inf
+
+    @property
+    def is_at_its_best(self) -> bool:
+        """Whether the running median is at the best one, within a tenth of the height or two
+        standard deviations.
+        """
+        if len(self.recent) < MEDIAN_OVER:
+            return False
+        tolerance = max(self.height / 10, 2 * noise(self.recent))
+        return self.level >= self.best - tolerance
+
+    @property
+    def height(self) -> float:
+        """How far the policy can fall: from the best level to the lowest, or to none."""
+        return 2 * half_of(self.best, self.low)
+
+    @property
+    def level(self) -> float:
+        """The running median."""
+        return float(np.median(self.recent[-MEDIAN_OVER:]))
 
     @property
     def alarmed(self) -> bool:
@@ -56,27 +86,38 @@ class Watch:
     def after(self, points: float) -> "Watch":
         """The test after one more reading."""
         recent = (*self.recent, points)[-NOISE_OVER:]
-        if len(recent) < FEWEST:
-            return replace(self, recent=recent)
-        median = float(np.median(recent[-MEDIAN_OVER:]))
-        best, low = max(self.best, median), min(self.low, median)
-        half, sigma = half_of(best, low), noise(recent)
-        evidence = self.evidence + _log_likelihood_ratio(points, best, half, sigma)
-        return Watch(recent, best, low, min(max(evidence, 0.0), LIMIT))
+        watch, sigma = replace(self, recent=recent), noise(recent)
+        if len(recent) >= FEWEST:
+            best, low = max(self.best, watch.level), min(self.low, watch.level)
+            watch = replace(watch, best=best, low=low)
+        elif self.best == -math.inf:
+            return watch
+        else:  # a few readings may look calm by chance
+            sigma = max(sigma, SMALLEST_FALL * self.height / CLEAR_SEPARATION)
+        ratio = _log_likelihood_ratio(watch.best - points, watch.height, sigma)
+        return replace(watch, evidence=min(max(self.evidence + ratio, 0.0), LIMIT))
 
     def restarted(self) -> "Watch":
         """The test of a policy that was put back: what was best stays so."""
         return replace(self, recent=(), evidence=0.0)
 
+    def scaled(self, factor: float) -> "Watch":
+        """The test with readings of which the noise is ``factor`` times as large, at one level."""
+        if factor == 1 or not self.recent:
+            return self
+        level = self.level
+        recent = tuple(level + factor * (points - level) for points in self.recent)
+        return replace(self, recent=recent)
 
-def _log_likelihood_ratio(points: float, best: float, half: float, sigma: float) -> float:
-    """Of the level half way down against the best one, limited either way; where they cannot be
-    told apart, as much as a reading may take away.
+
+def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
+    """Of a reading that is ``short`` of the best level, limited either way; where noise hides every
+    fall, as much as a reading may take away.
     """
-    if half <= LEAST_SEPARATION * sigma or half == 0:
+    size = max(SMALLEST_FALL * height, CLEAR_SEPARATION * sigma)
+    if size > height or height == 0:
         return -MOST_OF_A_READING
-    short = best - half / 2 - points
-    ratio = short * half / max(sigma, half / 100) ** 2
+    ratio = (short - size / 2) * size / max(sigma, size / 100) ** 2
     return min(max(ratio, -MOST_OF_A_READING), MOST_OF_A_READING)
 
 

@@ -22,6 +22,7 @@ from ppo.process.device import available_memory, start_tensorflow
 from ppo.process.signals import StopRequest, interrupt_ends
 from ppo.process.streams import say
 from ppo.resolve import resolved
+from ppo.runs.level import with_known_level
 from ppo.runs.start import Changes, Start
 from ppo.settings import EARLIER, GameSettings, NetworkSettings, Params, ResolvedParams
 
@@ -97,6 +98,8 @@ def resume(
             write_whole(folder.params, whole.to_json().encode())
             return begins
         changed = _changes(newest.session.params, whole) if newest else changes
+        if newest:
+            newest = with_known_level(newest, folder.path, whole)
         return Start(newest, changed, new_games)
 
     _train(whole, logdir, began, start, here)
@@ -136,7 +139,7 @@ def fork(
         check_new(folder.path)
         origin.write(folder, Origin(source, saved.step, changes))
         write_whole(folder.params, whole.to_json().encode())
-        return Start(saved, changes, fork_of=source)
+        return Start(_begun(saved, source, whole, changes), changes, fork_of=source)
 
     _train(whole, logdir, began, start, here)
 
@@ -250,7 +253,19 @@ def _fork_changes(saved: Checkpoint, whole: ResolvedParams) -> Changes:
 def _forked(began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start:
     """What a fork starts from that has not saved anything yet. Raises CheckpointError."""
     saved = checkpoint.at(RunFolder(began_from.run), began_from.step)
-    return Start(saved, _fork_changes(saved, whole), new_games, began_from.run)
+    changes = _fork_changes(saved, whole)
+    begun = _begun(saved, began_from.run, whole, changes)
+    return Start(begun, changes, new_games, began_from.run)
+
+
+def _begun(saved: Checkpoint, source: Path, whole: ResolvedParams, changes: Changes) -> Checkpoint:
+    """The checkpoint of another run as a fork begins with it. A new learning rate is not halved by
+    the rollbacks of the other run.
+    """
+    if "learning_rate" in changes:
+        trainer = saved.trainer.model_copy(update={"rollbacks": 0})
+        saved = replace(saved, trainer=trainer)
+    return with_known_level(saved, source, whole)
 
 
 def _newest(folder: RunFolder) -> Checkpoint | None:

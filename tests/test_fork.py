@@ -212,3 +212,79 @@ def test_a_run_of_another_machine_says_that_its_precision_is_emulated(
     assert "emulates bfloat16" in capsys.readouterr().out
     train.fork(tmp_path / "run", tmp_path / "fork", ["total_steps=96", "precision=float32"])
     assert "emulates" not in capsys.readouterr().out
+
+
+# --- the guard of a fork
+
+CHOICE = {
+    "env_id": "tests.choice_game:Choice-v0",
+    "network": "mlp",
+    "num_envs": 8,
+    "num_steps": 32,
+    "num_minibatches": 4,
+    "learning_rate": 5e-3,
+    "learning_rate_schedule": "constant",
+    "total_steps": 5120,
+    "checkpoint_interval": 5120,
+    "log_interval": 256,
+    "diagnostics_interval": 0,
+    "threads": 1,
+    "seed": 1,
+}
+RUINED = ["entropy_coef=100", "total_steps=7680"]  # the policy soon plays at random
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    logdir = tmp_path_factory.mktemp("learnt") / "run"
+    train.run(Params(**CHOICE | {"collapse_guard": "off"}), logdir)
+    return logdir
+
+
+def rollbacks(logdir) -> list[int]:
+    """The number of rollbacks so far, in each entry of the log."""
+    return [int(float(row["train/rollbacks"])) for row in progress.rows(logdir)]
+
+
+def test_a_fork_that_falls_in_its_first_updates_is_put_back(learnt, tmp_path):
+    train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=rollback"])
+    assert rollbacks(tmp_path / "fork")[-1] == 1
+    (tmp_path / "parts").mkdir()
+    train.fork(learnt, tmp_path / "parts", [*RUINED, "collapse_guard=rollback", "total_steps=5888"])
+    train.resume(tmp_path / "parts", ["total_steps=7680"])
+    assert arrays(tmp_path / "parts") == arrays(tmp_path / "fork")
+
+
+@pytest.mark.parametrize("change", ["num_steps=16", "num_envs=4", "max_frames_per_game=16"])
+def test_so_is_a_fork_with_other_rollouts_or_rules(change, learnt, tmp_path, capsys):
+    train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=rollback", change])
+    assert rollbacks(tmp_path / "fork")[-1] >= 1
+    played = "begins at 1 points a step, by 10 games" in capsys.readouterr().out
+    assert played == change.startswith("max_frames")
+
+
+def test_so_is_a_fork_of_a_fork_and_of_a_run_without_a_log(learnt, tmp_path):
+    train.fork(learnt, tmp_path / "one", ["gamma=0.9", "total_steps=5120"])
+    (tmp_path / "one" / "progress.csv").unlink(missing_ok=True)
+    (tmp_path / "one" / "origin.json").unlink()
+    train.fork(tmp_path / "one", tmp_path / "two", [*RUINED, "collapse_guard=rollback"])
+    assert rollbacks(tmp_path / "two")[-1] == 1
+
+
+def test_a_fork_that_only_warns_says_that_it_falls(learnt, tmp_path, capsys):
+    train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=warn"])
+    assert "the policy has fallen, from" in capsys.readouterr().out
+
+
+def test_a_run_that_is_watched_only_from_a_resume_on_knows_its_level(learnt, tmp_path):
+    run = shutil.copytree(learnt, tmp_path / "run")
+    train.resume(run, [*RUINED, "collapse_guard=rollback"])
+    assert rollbacks(run)[-1] == 1
+
+
+def test_a_fork_with_another_learning_rate_has_all_of_it(learnt, tmp_path):
+    train.fork(learnt, tmp_path / "one", [*RUINED, "collapse_guard=rollback"])
+    for change, expected in (("gamma=0.9", 5e-3 / 2), ("learning_rate=1e-3", 1e-3)):
+        new = tmp_path / change
+        train.fork(tmp_path / "one", new, [change, "total_steps=7936"])
+        assert float(progress.rows(new)[-1]["train/learning_rate"]) == pytest.approx(expected)

@@ -16,7 +16,7 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from ppo import checkpoint
-from ppo.checkpoint import Checkpoint, Due
+from ppo.checkpoint import Checkpoint, Due, GuardFacts
 from ppo.distribution import OneWorker
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
@@ -506,6 +506,61 @@ def test_the_guard_puts_the_healthy_policy_back_three_times_and_then_ends_the_ru
     )
     with pytest.raises(Collapsed, match="after 3 rollbacks"):
         show(watcher, *[1.0] * 12, *FALL)
+
+
+def test_a_policy_that_was_put_back_is_measured_by_what_it_had_reached_itself():
+    watcher = guard("rollback")
+    show(watcher, *[0.0] * 15, *[i / 60 for i in range(61)], *FALL)
+    assert watcher.trainer.rollbacks == 1 and watcher.trainer.rolled_back_to < 60
+    reached = (watcher.trainer.rolled_back_to - 15) / 60
+    assert watcher.watch.best == pytest.approx(reached, abs=0.1)
+    show(watcher, *[reached] * 40)
+    assert watcher.trainer.rollbacks == 1
+
+
+def test_a_fall_is_noticed_at_once_after_one_that_was_undone():
+    watcher = guard("rollback")
+    show(watcher, *RISE, *[1.0] * 60, *FALL)
+    assert watcher.trainer.rollbacks == 1
+    show(watcher, *[0.3] * 5)
+    assert watcher.trainer.rollbacks == 2
+
+
+@pytest.mark.parametrize("rollouts", [60, 150, 400])
+def test_the_policy_that_is_put_back_is_of_before_a_slow_fall(rollouts):
+    watcher = guard("rollback")
+    show(watcher, *RISE, *[1.0] * 100)
+    began = watcher.trainer.iteration
+    for level in np.linspace(1.0, 0.5, rollouts):
+        show(watcher, float(level))
+        if watcher.trainer.rollbacks:
+            break
+    lost = 0.5 * (watcher.trainer.rolled_back_to - began) / rollouts
+    assert watcher.trainer.rollbacks == 1 and lost < 0.12
+    assert began - 40 <= watcher.trainer.rolled_back_to
+
+
+def test_a_policy_of_which_the_level_is_known_is_watched_from_the_first_rollout_on(keeper):
+    saved = keeper.state(Learning(), guard("off"), RunningMeans(), Due(), {})
+    known = saved.session.model_copy(update={"guard": GuardFacts(best=1.0, low=0.0)})
+    for mode in ("warn", "rollback"):
+        watcher = guard(mode)
+        watcher.restore(replace(saved, session=known))
+        show(watcher, 1.0, 1.0, *[0.3] * 6)
+        assert len(watcher.said) == 1 and "fallen" in watcher.said[0]
+        assert watcher.trainer.rollbacks == (mode == "rollback")
+
+
+def test_a_guard_of_before_it_kept_what_it_knew_of_a_policy_takes_what_it_knows_now(keeper):
+    watcher = guard("rollback")
+    show(watcher, *RISE)
+    keeper.params = PARAMS.model_copy(update={"collapse_guard": "rollback"})
+    saved = keeper.state(watcher.trainer, watcher, RunningMeans(), Due(), {})
+    facts = saved.session.guard.model_copy(update={"kept": {}})
+    session = saved.session.model_copy(update={"guard": facts})
+    later = guard("rollback")
+    later.restore(replace(saved, session=session))
+    assert later.kept["healthy"].watch == watcher.watch.restarted()
 
 
 def test_a_fork_that_falls_before_anything_is_confirmed_is_put_back_to_where_it_began():

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from ppo.files.folder import RunFolder
 
+POINTS = "rollout/points_per_step"
 ROW_BYTES = 16_384  # a row has about a tenth
 
 
@@ -23,6 +26,16 @@ def numbers(folder: Path) -> list[dict[str, float]]:
     csv.Error for what is no log.
     """
     return [{tag: float(text) for tag, text in row.items() if text} for row in rows(folder)]
+
+
+def points(row: Mapping[str, float]) -> float:
+    """Points per step: of the rollouts if they were logged, else of the last 100 games; NaN if
+    there is neither.
+    """
+    if POINTS in row:
+        return row[POINTS]
+    steps = row.get("rollout/ep_len_mean")
+    return row["rollout/ep_rew_mean"] / steps if steps else math.nan
 
 
 def last_row(folder: Path) -> dict[str, str]:

@@ -77,6 +77,7 @@ def restore(
     as ``Trainer.restore``.
     """
     guard.restore(saved)
+    mismatch = None
     try:
         if same_rules is None:
             trainer.restore(saved, stop)
@@ -86,8 +87,9 @@ def restore(
         if not new_games:
             raise
         trainer.new_games()
-        return str(error)
-    return None
+        mismatch = str(error)
+    guard.measure(stop)
+    return mismatch
 
 
 def is_done(trainer: Trainer, due: checkpoint.Due) -> bool:

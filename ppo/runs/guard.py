@@ -2,13 +2,19 @@
 policy back that was healthy.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from ppo.checkpoint import Checkpoint, GuardFacts, grouped
+from ppo.checkpoint import Checkpoint, GuardFacts, WatchFacts, grouped
 from ppo.falls import Watch
-from ppo.outcomes import Collapsed
+from ppo.outcomes import Collapsed, NotFinite
+from ppo.play.evaluate import evaluate
+from ppo.process.signals import Interrupted
+from ppo.runs.level import watch_of
 from ppo.settings import ResolvedParams
 from ppo.trainer import POINTS, Iteration, Learner, Trainer
 
@@ -17,6 +23,15 @@ MOST_ROLLBACKS = 3
 CONFIRMED_AFTER = 20
 # The policies that it keeps, by the names under which a checkpoint has them.
 HEALTHY, CANDIDATE = "healthy", "candidate"
+# Games that are played where nothing else shows a policy's level, and the frames of each at most.
+GAMES, MOST_FRAMES = 10, 18_000
+
+
+class Kept(NamedTuple):
+    """A policy that the guard keeps, and what its watch knew when it was kept."""
+
+    learner: Learner
+    watch: Watch
 
 
 class Guard:
@@ -28,7 +43,7 @@ class Guard:
     def __init__(self, trainer: Trainer, params: ResolvedParams, say: Callable[[str], None]):
         self.trainer, self.mode, self.say = trainer, params.collapse_guard, say
         self.watch, self.quiet, self.told = Watch(), 0, False
-        self.kept: dict[str, Learner] = {}
+        self.kept: dict[str, Kept] = {}
 
     def begin(self) -> None:
         """Keep the policy as it is before the first iteration: the one to put back until another
@@ -36,9 +51,39 @@ class Guard:
         """
         if self.mode != "rollback" or self.kept:
             return
-        self.kept[HEALTHY] = self.trainer.learner()
         if self.told:  # it fell while the guard only warned: what is left counts as healthy
-            self.watch, self.told = Watch(), False
+            self.watch, self.told = Watch(best=self.watch.level, low=self.watch.low), False
+        self._keep_as(HEALTHY)
+
+    def measure(self, interrupted: Callable[[], bool]) -> None:
+        """Play games of a trained policy of which no level is known. The first worker plays them.
+        Raises Interrupted in all workers, and WorkerLost.
+        """
+        known = self.mode == "off" or not self.watch.knows_nothing
+        if known or self.trainer.finished or not self.trainer.step:
+            return
+        first = self.trainer.workers.index == 0
+        told = self.trainer.workers.share(self._measured(interrupted) if first else b"")
+        if not told:
+            raise Interrupted
+        level = float(told)
+        if math.isfinite(level):
+            self.watch = Watch(best=level, low=min(level, self.watch.low))
+
+    def _measured(self, interrupted: Callable[[], bool]) -> bytes:
+        """The points per step of whole games, as text; none if interrupted."""
+        params, step = self.trainer.params, self.trainer.step
+        frames = min(params.max_frames_per_game, MOST_FRAMES)
+        shorter = params.model_copy(update={"max_frames_per_game": frames})
+        try:
+            games = evaluate(self.trainer.policy, shorter, GAMES, step, interrupted)
+        except Interrupted:
+            return b""
+        except NotFinite:  # which the training meets, too
+            return b"nan"
+        level = games.mean / games.mean_steps
+        self.say(f"collapse_guard: the policy begins at {_level(level)}, by {GAMES} games")
+        return repr(level).encode()
 
     def see(self, iteration: Iteration) -> None:
         """Add the iteration's points per step to the evidence, and act on it. Raises Collapsed if
@@ -57,53 +102,61 @@ class Guard:
         elif not self.told:
             self.told = True
             self.say(
-                f"step {iteration.step:,}: the policy has fallen, by more than half of what it had "
-                f"reached ({_level(self.watch.best)} before); --explain tells what came first. "
-                "--fork=RUN@STEP goes on from a checkpoint before that, and with --set "
-                "collapse_guard=rollback a policy that falls is put back by itself"
+                f"step {iteration.step:,}: the policy has fallen, from {_level(self.watch.best)} "
+                f"to {_level(self.watch.level)}. --explain says what came first. --fork=RUN@STEP "
+                "begins a new run from a checkpoint before that. With --set "
+                "collapse_guard=rollback a run restores a healthy policy by itself"
             )
 
     def facts(self) -> GuardFacts:
         """What it goes on from, beside ``arrays``."""
-        return GuardFacts(**vars(self.watch), quiet=self.quiet, told=self.told)
+        kept = {state: WatchFacts(**vars(kept.watch)) for state, kept in self.kept.items()}
+        return GuardFacts(**vars(self.watch), quiet=self.quiet, told=self.told, kept=kept)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The policies that it keeps, with their optimisers."""
         return {
             name: array
-            for state, learner in self.kept.items()
-            for part, arrays in learner._asdict().items()
+            for state, kept in self.kept.items()
+            for part, arrays in kept.learner._asdict().items()
             for name, array in grouped(f"{state}_{part}", arrays).items()
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
         facts, mode = checkpoint.session.guard, checkpoint.session.params.get("collapse_guard")
-        if mode != "off":  # else they are of long ago, as the policy may have fallen unseen
-            self.watch = Watch(facts.recent, facts.best, facts.low, facts.evidence)
-            self.quiet, self.told = facts.quiet, facts.told
+        if self.mode == "off":
+            return  # else what it knows would be of long ago, when it is asked to act again
+        self.watch = watch_of(facts)
+        self.quiet, self.told = facts.quiet, facts.told
         if mode != "rollback" or self.mode != "rollback":
             return  # what was kept is of long ago, or of no use
         for state in (HEALTHY, CANDIDATE):
             learner = Learner(*(checkpoint.group(f"{state}_{part}") for part in Learner._fields))
             if learner.weights:
-                self.kept[state] = learner
+                watch = facts.kept.get(state)
+                known = watch_of(watch) if watch else self.watch.restarted()
+                self.kept[state] = Kept(learner, known)
 
     def _keep(self) -> None:
         """Keep a candidate; it is healthy once enough rollouts spoke for it, and then the next is
-        kept.
+        kept. A policy below its best may have begun to fall: then nothing changes.
         """
         if self.quiet == 0:
             self.kept.pop(CANDIDATE, None)
-        elif self.quiet % CONFIRMED_AFTER == 0:
+        elif self.quiet % CONFIRMED_AFTER == 0 and self.watch.is_at_its_best:
             if CANDIDATE in self.kept:
                 self.kept[HEALTHY] = self.kept[CANDIDATE]
-            self.kept[CANDIDATE] = self.trainer.learner()
+            self._keep_as(CANDIDATE)
+
+    def _keep_as(self, state: str) -> None:
+        self.kept[state] = Kept(self.trainer.learner(), self.watch)
 
     def _roll_back(self, step: int) -> None:
         if self.trainer.rollbacks == MOST_ROLLBACKS:
             raise Collapsed(step, MOST_ROLLBACKS)
-        self.trainer.roll_back(self.kept[HEALTHY])
+        healthy = self.kept[HEALTHY]
+        self.trainer.roll_back(healthy.learner)
         self.kept.pop(CANDIDATE, None)
         rate, _ = self.trainer.scheduled_at(step)
         self.say(
@@ -111,7 +164,7 @@ class Guard:
             f"is put back with its optimiser, and the learning rate halved, to {rate:.3g} "
             f"(rollback {self.trainer.rollbacks} of at most {MOST_ROLLBACKS})"
         )
-        self.watch, self.quiet = self.watch.restarted(), 0
+        self.watch, self.quiet = replace(healthy.watch, evidence=0.0), 0
 
 
 def _level(points: float) -> str:

@@ -1,14 +1,12 @@
 """The log of a run as numbers, continued backwards into the runs that it was forked from."""
 
 import csv
-import math
-from collections.abc import Mapping
 from pathlib import Path
 
 from ppo.files import origin, progress
 from ppo.files.folder import FolderError, RunFolder, check_run
 
-POINTS = "rollout/points_per_step"
+POINTS, points = progress.POINTS, progress.points
 
 Row = dict[str, float]
 
@@ -31,16 +29,6 @@ def rows(run: Path) -> list[Row]:
     except (FolderError, HistoryError, OSError):  # it may have been moved away
         return own
     return [row for row in before if row["step"] <= began_from.step] + own
-
-
-def points(row: Mapping[str, float]) -> float:
-    """Points per step: of the rollouts if they were logged, else of the last 100 games; NaN if
-    there is neither.
-    """
-    if POINTS in row:
-        return row[POINTS]
-    steps = row.get("rollout/ep_len_mean")
-    return row["rollout/ep_rew_mean"] / steps if steps else math.nan
 
 
 def own_rows(run: Path) -> list[Row]:

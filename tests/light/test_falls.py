@@ -24,9 +24,8 @@ def watched(points) -> Watch:
     return watch
 
 
-def alarm(points) -> int | None:
+def alarm(points, watch: Watch = Watch()) -> int | None:  # noqa: B008
     """The number of readings up to the alarm."""
-    watch = Watch()
     for number, reading in enumerate(points):
         watch = watch.after(float(reading))
         if watch.alarmed:
@@ -40,7 +39,7 @@ def test_noise_is_the_deviation_around_a_level_that_drifts():
     assert falls.noise([]) == falls.noise([3.0]) == 0
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.1))
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.3))
 @STATISTICAL
 def test_a_run_that_climbs_and_stays_gives_no_alarm(seed, sigma):
     assert alarm(noisy(np.concatenate([CLIMB, np.ones(400)]), sigma, seed)) is None
@@ -60,6 +59,47 @@ def test_a_fall_by_half_is_noticed_within_ten_readings(seed, sigma, level):
     noticed = alarm(points)
     assert noticed is not None
     assert 5 <= noticed - len(CLIMB) + 1 <= 12
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.035))
+@STATISTICAL
+def test_a_fall_by_a_quarter_is_noticed_where_the_noise_is_small(seed, sigma):
+    points = noisy(np.concatenate([CLIMB, np.full(30, 0.7)]), sigma, seed)
+    noticed = alarm(points)
+    assert noticed is not None
+    assert 5 <= noticed - len(CLIMB) + 1 <= 15
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.08), st.floats(-0.5, 0.4), st.integers(0, 8))
+@STATISTICAL
+def test_a_known_level_is_watched_from_the_first_reading_on(seed, sigma, level, healthy):
+    points = noisy(np.concatenate([np.ones(healthy), np.full(20, level)]), sigma, seed)
+    noticed = alarm(points, Watch(best=1.0, low=0.0))
+    assert noticed is not None
+    assert 5 <= noticed - healthy + 1 <= 12
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.5), st.sampled_from([0.0, np.inf]))
+@STATISTICAL
+def test_a_policy_that_keeps_its_known_level_gives_no_alarm(seed, sigma, low):
+    assert alarm(noisy(np.ones(200), sigma, seed), Watch(best=1.0, low=low)) is None
+
+
+def test_readings_of_other_rollouts_keep_their_level():
+    watch = watched(noisy(np.ones(100), 0.1, seed=8))
+    scaled = watch.scaled(3.0)
+    assert scaled.level == watch.level and scaled.best == watch.best
+    assert falls.noise(scaled.recent) == pytest.approx(3 * falls.noise(watch.recent))
+    assert watch.scaled(1.0) == watch and Watch(best=2.0).scaled(3.0) == Watch(best=2.0)
+
+
+def test_a_policy_that_falls_slowly_is_not_at_its_best_long_before_the_alarm():
+    before = watched(noisy(CLIMB, 0.01, seed=9))
+    assert before.is_at_its_best and not Watch(best=1.0).is_at_its_best
+    watch, levels = before, np.linspace(1, 0.5, 200)
+    for level in levels[levels > 0.88]:
+        watch = watch.after(float(level))
+    assert watch.evidence == 0 and not watch.is_at_its_best
 
 
 def test_no_single_reading_decides():

@@ -58,7 +58,8 @@ WINGS = {
         "export",
     ),
     "runs": (
-        "terminal start guard ending announcer launch",
+        "terminal start level ending announcer launch",
+        "guard",
         "keeper observers verifier follower",
         "loop",
         "session",

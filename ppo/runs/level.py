@@ -1,0 +1,98 @@
+"""The level that the guard begins with where it continues from a checkpoint: of a fork's origin, or
+of a run that it did not watch. This is known before TensorFlow is imported.
+"""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppo.checkpoint import Checkpoint, GuardFacts, WatchFacts
+from ppo.falls import MEDIAN_OVER, Watch
+from ppo.files import origin, progress
+from ppo.files.folder import FolderError, RunFolder
+from ppo.settings import GameSettings, ResolvedParams
+
+# A change of these gives the same policy other points per step.
+PLAY = GameSettings.model_fields.keys() - {"num_envs", "clip_rewards", "terminal_on_life_loss"}
+PLAY |= {"picture_scaling"}
+
+
+def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Checkpoint:
+    """Return the checkpoint with what ``run`` knows of its policy: by its guard, otherwise by its
+    last games and its log. Where the policy will play otherwise than there, nothing is known.
+    """
+    before, guard = saved.session.params, saved.session.guard
+    if before.get("collapse_guard") == "off" or watch_of(guard).knows_nothing:
+        guard = GuardFacts(**vars(_level(saved, run)))
+    if any(key in before and before[key] != getattr(now, key) for key in PLAY):
+        guard = GuardFacts(low=guard.low)  # which is good enough to say how large a fall is
+    else:
+        guard = _of_other_rollouts(guard, _noise_ratio(before, now))
+    return replace(saved, session=saved.session.model_copy(update={"guard": guard}))
+
+
+def watch_of(facts: WatchFacts) -> Watch:
+    """Return the watch that is stored as facts."""
+    return Watch(facts.recent, facts.best, facts.low, facts.evidence)
+
+
+def _level(saved: Checkpoint, run: Path) -> Watch:
+    """Return a watch with the level of a policy. Its last games and its log lag behind a policy
+    that changes, so the lower of their levels counts.
+    """
+    logged = _logged(run, saved.step)
+    medians = [float(np.median(part)) for part in _parts(logged)]
+    levels = medians[-1:]
+    if steps := sum(steps for _, steps in saved.trainer.recent):
+        levels.append(sum(score for score, _ in saved.trainer.recent) / steps)
+    levels = [level for level in levels if math.isfinite(level)]
+    return Watch(best=min(levels), low=min(levels + medians)) if levels else Watch()
+
+
+def _parts(readings: list[float]) -> list[list[float]]:
+    """Return the readings of each running median."""
+    ends = range(MEDIAN_OVER, len(readings) + 1)
+    return [readings[end - MEDIAN_OVER : end] for end in ends]
+
+
+def _logged(run: Path, step: int) -> list[float]:
+    """Return the points per step that were logged up to a step, also by the runs that a run was
+    forked from, as far as they can be read and were played alike.
+    """
+    points: list[float] = []
+    seen: set[Path] = set()
+    while run.resolve() not in seen:
+        seen.add(run.resolve())
+        try:
+            rows = [row for row in progress.numbers(run) if row.get("step", math.inf) <= step]
+            points = [p for p in map(progress.points, rows) if math.isfinite(p)] + points
+            began_from = origin.read(RunFolder(run))
+        except (FolderError, OSError, ValueError, TypeError, csv.Error):
+            break
+        if began_from is None or PLAY & began_from.changes.keys():
+            break
+        run, step = began_from.run, min(step, began_from.step)
+    return points
+
+
+def _noise_ratio(before: Mapping[str, Any], now: ResolvedParams) -> float:
+    """Return how many times as noisy the points per step are with the rollouts of other settings,
+    since they are means over fewer steps.
+    """
+    sizes = [before.get(key, getattr(now, key)) for key in ("num_envs", "num_steps", "workers")]
+    return math.sqrt(math.prod(sizes) / now.steps_per_iteration)
+
+
+def _of_other_rollouts(guard: GuardFacts, ratio: float) -> GuardFacts:
+    watches = {"": guard, **guard.kept}
+    recent = {name: watch_of(watch).scaled(ratio).recent for name, watch in watches.items()}
+    kept = {
+        name: watch.model_copy(update={"recent": recent[name]})
+        for name, watch in guard.kept.items()
+    }
+    return guard.model_copy(update={"recent": recent[""], "kept": kept})
