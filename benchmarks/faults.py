@@ -52,12 +52,10 @@ def _rewards(learner: Trainer) -> None:
 
 def _with_settings(**changes: object) -> Callable[[Trainer], None]:
     def change(learner: Trainer) -> None:
-        import tensorflow as tf
-
         learner.params = learner.params.model_copy(update=changes)
-        for part, function in ((learner.updater, "_update"), (learner.diagnostics, "_measure")):
+        for part in (learner.updater, learner.diagnostics):
             part.params = learner.params
-            part._graph = tf.function(getattr(part, function), autograph=False)
+            part.compile()
 
     return change
 

@@ -62,14 +62,14 @@ def main() -> None:
     start_tensorflow(settings.threads)
 
     from ppo import model
-    from ppo.update import NO_MEMORY, Updater
+    from ppo.update import INITIAL_RESCALING_STATE, Updater
 
     network = model.of_settings(observation_shape(settings), NUM_ACTIONS, settings)
     updater = Updater(network, settings, settings.threads)
     batch = random_batch(settings)
 
     def update() -> None:
-        updater.update(batch, np.array([1, 2], np.int32), 2.5e-4, 0.1, NO_MEMORY)
+        updater.update(batch, np.array([1, 2], np.int32), 2.5e-4, 0.1, INITIAL_RESCALING_STATE)
 
     for _ in range(3):
         update()

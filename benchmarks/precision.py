@@ -50,7 +50,7 @@ def gradients(
 
     from ppo import model
     from ppo.objective import objective
-    from ppo.update import NO_MEMORY
+    from ppo.update import INITIAL_RESCALING_STATE
 
     weights = {weight.path: weight.value for weight in network.trainable_weights}
     slices = shards(params.threads)
@@ -66,7 +66,7 @@ def gradients(
                 values,
                 batch._replace(old_log_probs=tf.stop_gradient(log_probs)),
                 tf.constant(params.clip_range),
-                tf.constant(NO_MEMORY),
+                tf.constant(INITIAL_RESCALING_STATE),
                 params,
             )
             loss = parts.policy_part + parts.value_part

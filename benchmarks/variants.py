@@ -43,7 +43,7 @@ def main() -> None:
 
     from ppo import model
     from ppo.diagnostics import Diagnostics
-    from ppo.update import NO_MEMORY, Updater
+    from ppo.update import INITIAL_RESCALING_STATE, Updater
 
     batch = random_batch(base)
     key = np.array([1, 2], np.int32)
@@ -58,11 +58,11 @@ def main() -> None:
     for number in range(options.rounds + 1):
         for name, updater in updaters.items():
             began = time.perf_counter()
-            updater.update(batch, key, 2.5e-4, 0.1, NO_MEMORY)
+            updater.update(batch, key, 2.5e-4, 0.1, INITIAL_RESCALING_STATE)
             if number:  # the first round compiles
                 seconds[name].append(time.perf_counter() - began)
         began = time.perf_counter()
-        diagnoses.measure(batch, key, 0.1, NO_MEMORY)
+        diagnoses.measure(batch, key, 0.1, INITIAL_RESCALING_STATE)
         if number:
             seconds["diagnostics"].append(time.perf_counter() - began)
     print(f"{options.network}: plain update {statistics.median(seconds['plain']):.3f} s")

@@ -33,6 +33,10 @@ class Diagnostics:
         activations = [network.get_layer(layer).output for layer in self._trunk]
         self._with_activations = keras.Model(network.input, [*network.outputs, *activations])
         self._last = keras.Model(network.input, [policy_trunk[-1].input, policy_trunk[-1].output])
+        self.compile()
+
+    def compile(self) -> None:
+        """Compile the measurement, from the settings as they are now."""
         self._graph: Callable = tf.function(self._measure, autograph=False)
 
     def measure(

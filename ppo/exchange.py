@@ -27,7 +27,8 @@ class Games:
 @dataclass(frozen=True)
 class Report:
     """An iteration: its whole episodes, each with the step of the rollout in which it ended, the
-    points of all games, the scalars, and the largest values of each epoch, [epochs, names].
+    points of all games, the scalars, and the largest values of each minibatch, [minibatches,
+    names].
     """
 
     episodes: list[Episode]

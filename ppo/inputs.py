@@ -1,5 +1,6 @@
 """What an update makes of a rollout's observations, once for all its epochs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ class Inputs:
         self._kept = None
         if self._prepare and not has_gpu():
             self._kept = tf.nest.map_structure(self._room, self._prepare.output)
+        self._fill: Callable = tf.function(self._fill_kept, autograph=False)
 
     def of(self, observations: tf.Tensor) -> Any:
         """A tensor, or a list of them, of as many samples; it is valid until the next call."""
@@ -33,6 +35,12 @@ class Inputs:
             return observations
         if self._kept is None:
             return prepare(observations)
+        self._fill(observations)
+        return self._kept
+
+    def _fill_kept(self, observations: tf.Tensor) -> None:
+        prepare = self._prepare
+        assert prepare is not None
 
         def part(first: tf.Tensor) -> tuple[tf.Tensor]:
             for begin, end in cuts(self._part, self._shards):
@@ -41,7 +49,6 @@ class Inputs:
             return (first + self._part,)
 
         tf.while_loop(lambda first: first < self._batch_size, part, (tf.constant(0),))
-        return self._kept
 
     def _keep(self, made: Any, rows: tf.Tensor) -> None:
         def write(room: tf.Variable, tensor: tf.Tensor) -> None:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ from ppo.rollout import Collector, Rollout
 from ppo.schedules import crossed, scheduled
 from ppo.settings import ResolvedParams
 from ppo.tally import Tally
-from ppo.update import NO_MEMORY, Updater, flattened
+from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
 
 MOST_RESETS = 1000  # since a seed; more than any run makes
 POINTS = "rollout/points_per_step"
@@ -88,7 +88,7 @@ class Trainer:
         self.updater = Updater(self.model, params, shards(params.threads), self.workers)
         self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
         self.collector = Collector(self.envs.vectors, self.policy, params, self.workers.index)
-        self.smoothed = NO_MEMORY
+        self.smoothed = INITIAL_RESCALING_STATE
         self.tally = Tally()
         self.games = self._all_games()
 
@@ -304,7 +304,7 @@ class Trainer:
         if not result.finite:
             unfit = {name: t.numpy() for name, t in batch._asdict().items()}
             raise Diverged(step, share_arrays(self.workers, unfit))
-        self.smoothed = result.smoothed
+        self.smoothed = result.rescaling
         own = (
             diagnosed
             | _advantage_scalars(advantages, p)
@@ -315,18 +315,18 @@ class Trainer:
                 "time/update_seconds": time.perf_counter() - began,
             }
         )
-        maxima = np.stack(list(result.maxima.values()), -1)
         report = share_report(
-            self.workers, Report(rollout.episodes, rollout.ended_in, rollout.points, own, maxima)
+            self.workers,
+            Report(rollout.episodes, rollout.ended_in, rollout.points, own, result.maxima),
         )
-        self.tally.count(p.steps_per_iteration, result.epochs, report.episodes)
+        self.tally.count(p.steps_per_iteration, len(result.epochs), report.episodes)
         self.envs.note()
         self.games = self._all_games()
-        result = replace(result, maxima=dict(zip(result.maxima, report.maxima.T, strict=True)))
+        result = result.with_maxima(report.maxima)
         scalars = (
             report.scalars
             | result.scalars()
-            | (result.by_epoch() if p.log_epochs else {})
+            | (result.epoch_scalars() if p.log_epochs else {})
             | {
                 POINTS: report.points / p.steps_per_iteration,
                 "train/learning_rate": learning_rate,

@@ -1,10 +1,6 @@
-"""Improving the policy on one rollout: epochs x minibatches of gradient steps, one graph."""
+"""Improve the policy on one rollout: epochs x minibatches of one compiled gradient step."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,19 +10,13 @@ from ppo import flight, losses, model
 from ppo.distribution import OneWorker, Workers
 from ppo.inputs import Inputs
 from ppo.model import in_shards, log_prob
-from ppo.objective import Batch, Maxima, Means, objective
+from ppo.objective import Batch, objective
 from ppo.optimizer import Adam
 from ppo.process.arrays import is_shareable
 from ppo.settings import Params
+from ppo.statistics import GAIN, KL, LOSS, NORM, UpdateResult
 
-NO_MEMORY = np.zeros(2, np.float32)  # initial state of the smoothed value rescaling
-
-# Means of a minibatch: of its samples, and of its gradient.
-MEANS = (*Means._fields, "grad_norm", "grad_cut")
-NUM_MAXIMA = len(Maxima._fields)
-LOSS, KL, GAIN = map(MEANS.index, ("loss", "approx_kl", "surrogate_gain"))
-# Sums over the samples beyond the clip range, and their share: logged as the mean of those samples.
-BEYOND = {"ratio_above": "above", "ratio_below": "below"}
+INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
 
 
 def flattened(
@@ -50,98 +40,9 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
     return tf.constant(array)
 
 
-@dataclass(frozen=True)
-class UpdateResult:
-    """The result of an update.
-
-    ``means`` and ``maxima`` have an entry for each epoch that ran: the mean, or the largest value,
-    over its minibatches, of which the share ``ran`` was made; with several workers, the means are
-    those over all of them, the maxima this one's. ``kls`` has the mean approximate KL of each
-    minibatch, before its step; ``moved`` has ``flight.layer_movement`` of each layer.
-    ``smoothed`` is the value rescaling's state. ``finite`` is False if a gradient was not, which
-    was not applied, or if a weight or a moment of the optimiser no longer is.
-    """
-
-    means: dict[str, np.ndarray]
-    maxima: dict[str, np.ndarray]
-    ran: np.ndarray
-    kls: np.ndarray
-    moved: dict[str, np.ndarray]
-    smoothed: np.ndarray
-    finite: bool
-
-    @property
-    def epochs(self) -> int:
-        """Epochs that ran."""
-        return len(self.maxima["ratio"])
-
-    def scalars(self) -> dict[str, float]:
-        """Each statistic over every minibatch of every epoch."""
-        means = {
-            name: float(np.average(by_epoch, weights=self.ran))
-            for name, by_epoch in self.means.items()
-        }
-        for name, share in BEYOND.items():
-            samples = means.pop(share)
-            means[name] = means[name] / samples if samples else math.nan
-        scalars = {f"train/{name}": mean for name, mean in means.items()}
-        scalars["train/approx_kl_max"] = float(self.means["approx_kl"].max())
-        scalars["train/surrogate_gain_last"] = float(self.means["surrogate_gain"][-1])
-        scalars["train/ratio_max"] = float(self.maxima["ratio"].max())
-        scalars["train/minibatch_kl_max"] = float(self.kls.max())
-        scalars["train/minibatch_kl_argmax"] = float(self.kls.argmax() + 1)
-        for layer, (step, largest, change) in self.moved.items():
-            scalars[f"layers/step_{layer}"] = float(step)
-            scalars[f"layers/step_max_{layer}"] = float(largest)
-            scalars[f"layers/change_{layer}"] = float(change)
-        return scalars
-
-    def by_epoch(self) -> dict[str, float]:
-        """Approximate KL and ratio, epoch by epoch."""
-        scalars = {}
-        for name in ("approx_kl", "ratio"):
-            for epoch in range(self.epochs):
-                scalars[f"epochs/{name}_{epoch + 1}"] = float(self.means[name][epoch])
-                scalars[f"epochs/{name}_max_{epoch + 1}"] = float(self.maxima[name][epoch])
-        return scalars
-
-
-class _Record(NamedTuple):
-    """An update in tensors: the fields of ``UpdateResult``, and how much of them was made."""
-
-    means: tf.Tensor  # [epochs, MEANS]
-    maxima: tf.Tensor  # [epochs, Maxima]
-    kls: tf.Tensor  # [epochs x minibatches]
-    moved: tf.Tensor  # [layers, 3]
-    smoothed: tf.Tensor
-    finite: tf.Tensor
-    epochs: tf.Tensor
-    minibatches: tf.Tensor
-
-
-class _Minibatch(NamedTuple):
-    """The result of a minibatch; ``applied`` says whether its step was made."""
-
-    means: tf.Tensor  # [MEANS]
-    maxima: tf.Tensor  # [Maxima]
-    smoothed: tf.Tensor
-    finite: tf.Tensor
-    applied: tf.Tensor
-
-
-class _Carried(NamedTuple):
-    """What one minibatch hands to the next, beside the weights."""
-
-    smoothed: tf.Tensor
-    finite: tf.Tensor
-    proceed: tf.Tensor
-    kls: tf.Tensor  # [epochs x minibatches]
-    seen: tf.Tensor  # minibatches so far
-
-
 class Updater:
-    """Network and optimiser of a run, and the compiled update of both; a minibatch is computed
-    in ``shards`` parallel slices.
+    """Network and optimiser of a run, and the update of both; a minibatch is computed in ``shards``
+    parallel slices.
     """
 
     def __init__(
@@ -153,10 +54,17 @@ class Updater:
         self.weights = [weight.value for weight in network.trainable_weights]
         betas = params.adam_beta_1, params.adam_beta_2
         self.adam = Adam(self.weights, params.adam_epsilon, *betas)
-        self._limits_drift = params.feature_drift_coef > 0
-        whole = model.with_last_inputs(network) if self._limits_drift else network
+        whole = model.with_last_inputs(network) if params.feature_drift_coef else network
         self._inputs = Inputs(whole, params.batch_size, params.minibatch_size, shards)
-        self._graph: Callable = tf.function(self._update, autograph=False)
+        self.compile()
+
+    def compile(self) -> None:
+        """Compile what the update calls, from the settings as they are now."""
+        # Without autograph, which takes three seconds of every start.
+        self._epoch, self._features, self._outcome = (
+            tf.function(function, autograph=False)
+            for function in (self._minibatches, self._all_features, self._movement)
+        )
 
     def update(
         self,
@@ -164,177 +72,126 @@ class Updater:
         key: np.ndarray,
         learning_rate: float,
         clip_range: float,
-        smoothed: np.ndarray,
+        rescaling: np.ndarray,
     ) -> UpdateResult:
         """All epochs and minibatches over one batch, reshuffled with ``key`` in each epoch. Raises
         WorkerLost.
         """
-        with self.workers.watched():
-            record = _Record(
-                *self._graph(
-                    batch,
-                    tf.constant(key),
-                    tf.constant(learning_rate, tf.float32),
-                    tf.constant(clip_range, tf.float32),
-                    tf.constant(smoothed, tf.float32),
-                )
-            )
-        epochs, minibatches = int(record.epochs), int(record.minibatches)
-        ran = np.ones(epochs, np.float32)
-        ran[-1] = minibatches / self.params.minibatches_per_epoch - (epochs - 1)
-        return UpdateResult(
-            dict(zip(MEANS, record.means.numpy()[:epochs].T, strict=True)),
-            dict(zip(Maxima._fields, record.maxima.numpy()[:epochs].T, strict=True)),
-            ran,
-            record.kls.numpy()[:minibatches],
-            dict(zip(self.layers, record.moved.numpy(), strict=True)),
-            record.smoothed.numpy(),
-            bool(record.finite),
-        )
-
-    # Loops and conditions are written with TensorFlow's operations: to translate those of Python
-    # took three seconds of every start.
-    def _update(
-        self,
-        batch: Batch,
-        key: tf.Tensor,
-        learning_rate: tf.Tensor,
-        clip_range: tf.Tensor,
-        smoothed: tf.Tensor,
-    ) -> _Record:
-        p = self.params
+        p, epochs = self.params, []
         if p.adam_reset:
             self.adam.reset()
-        weights = self._weights_by_layer()
+        weights, rate = self._weights_by_layer(), tf.constant(learning_rate, tf.float32)
         inputs = self._inputs.of(batch.observations)
-        batch = batch._replace(observations=())
-        features = self._features(inputs) if self._limits_drift else None
-
-        def step(rows: tf.Tensor, moments: tf.Tensor | None, smoothed: tf.Tensor) -> _Minibatch:
-            old_features = None if features is None else tf.gather(features, rows)
-            samples = batch.rows(rows)
-            outputs = partial(self._outputs, inputs, rows)
-            return self._minibatch(
-                outputs, samples, old_features, moments, learning_rate, clip_range, smoothed
-            )
-
-        def epoch(
-            epochs: tf.Tensor, means: tf.Tensor, maxima: tf.Tensor, carried: _Carried
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Carried]:
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(p.batch_size), tf.stack([key[0], key[1] + epochs])
-            )
-            rows = tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
-            moments = self._moments(batch.advantages, rows)
-            of_epoch, highest, carried = self._epoch(rows, moments, step, carried)
-            here = tf.one_hot(epochs, p.num_epochs)[:, tf.newaxis]
-            return epochs + 1, means + here * of_epoch, maxima + here * highest, carried
-
-        kls = tf.zeros(p.num_epochs * p.minibatches_per_epoch)
-        start = _Carried(smoothed, tf.constant(True), tf.constant(True), kls, tf.constant(0))
-        epochs, means, maxima, end = tf.while_loop(
-            lambda epochs, means, maxima, carried: (epochs < p.num_epochs) & carried.proceed,
-            epoch,
-            (
-                tf.constant(0),
-                tf.zeros([p.num_epochs, len(MEANS)]),
-                tf.zeros([p.num_epochs, NUM_MAXIMA]),
-                start,
-            ),
-        )
-        moved = [
-            flight.layer_movement(before, after, learning_rate)
-            for before, after in zip(weights, self._weights_by_layer(), strict=True)
-        ]
-        # A finite gradient can still overflow the optimiser, or a weight.
-        state = [*self.weights, *self.adam.first, *self.adam.second]
-        all_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in state])
-        finite = end.finite & all_finite
-        return _Record(
-            means, maxima, end.kls, tf.stack(moved), end.smoothed, finite, epochs, end.seen
+        old_features = self._features(inputs) if p.feature_drift_coef else None
+        rollout = batch, inputs, old_features, rate, tf.constant(clip_range, tf.float32)
+        state = tf.constant(rescaling, tf.float32)
+        with self.workers.watched():
+            for epoch in range(p.num_epochs):
+                order = self._shuffled(key, epoch)
+                rows, state, applied = self._epoch(*rollout, order, state)
+                epochs.append(rows.numpy())
+                if not applied or self._is_too_far(epochs[-1].mean(0)):
+                    break
+        moved, finite = self._outcome(weights, rate)
+        return UpdateResult(
+            epochs,
+            dict(zip(self.layers, moved.numpy(), strict=True)),
+            state.numpy(),
+            bool(finite) and all(np.isfinite(epochs[-1][-1, [LOSS, NORM]])),
         )
 
-    def _epoch(
-        self,
-        rows: tf.Tensor,
-        moments: tf.Tensor | None,
-        step: Callable[[tf.Tensor, tf.Tensor | None, tf.Tensor], _Minibatch],
-        carried: _Carried,
-    ) -> tuple[tf.Tensor, tf.Tensor, _Carried]:
-        """Minibatches of the given rows, [minibatches, samples], and ``_moments``: the mean of
-        their means, the largest of their maxima, and what is carried into the next epoch.
-        """
-        count = self.params.minibatches_per_epoch
-
-        def minibatch(
-            number: tf.Tensor, sums: tf.Tensor, tops: tf.Tensor, carried: _Carried
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, _Carried]:
-            of_all = None if moments is None else moments[number]
-            made = step(rows[number], of_all, carried.smoothed)
-            here = tf.range(carried.kls.shape[0]) == carried.seen
-            kls = tf.where(here, made.means[KL], carried.kls)
-            carried = _Carried(made.smoothed, made.finite, made.applied, kls, carried.seen + 1)
-            return number + 1, sums + made.means, tf.maximum(tops, made.maxima), carried
-
-        number, sums, tops, carried = tf.while_loop(
-            lambda number, sums, tops, carried: (number < count) & carried.proceed,
-            minibatch,
-            (tf.constant(0), tf.zeros(len(MEANS)), tf.zeros(NUM_MAXIMA), carried),
-        )
-        limited = self.params.minibatch_kl_limit is not None
-        means = sums / (tf.cast(number, tf.float32) if limited else count)
-        return means, tops, carried._replace(proceed=carried.proceed & self._goes_on(means))
-
-    def _goes_on(self, means: tf.Tensor) -> tf.Tensor:
-        """Whether another epoch may follow one with these means."""
+    def _shuffled(self, key: np.ndarray, epoch: int) -> tf.Tensor:
+        """The samples of each minibatch of an epoch, [minibatches, samples]."""
         p = self.params
-        if p.target_kl is None:
-            return tf.constant(True)
-        enough = means[KL] > p.target_kl
-        if p.target_kl_if_improved:
-            enough &= means[GAIN] > 0
-        return ~enough
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(p.batch_size), tf.constant([key[0], key[1] + epoch])
+        )
+        return tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
 
-    def _minibatch(
+    def _is_too_far(self, means: np.ndarray) -> bool:
+        """Whether no further epoch may follow one with these mean statistics."""
+        p = self.params
+        if p.target_kl is None or means[KL] <= p.target_kl:
+            return False
+        return not p.target_kl_if_improved or means[GAIN] > 0
+
+    def _minibatches(
         self,
-        outputs: Callable[[], tuple[tf.Tensor, ...]],
         batch: Batch,
+        inputs: Any,
         old_features: tf.Tensor | None,
-        advantage_moments: tf.Tensor | None,
         learning_rate: tf.Tensor,
         clip_range: tf.Tensor,
-        smoothed: tf.Tensor,
-    ) -> _Minibatch:
-        """One gradient step on the network's outputs for a minibatch, the mean over all workers'
-        parts of it. A gradient that is not finite is not applied, nor is one of a minibatch beyond
-        the KL limit.
+        order: tf.Tensor,
+        state: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """A gradient step on each minibatch of an epoch, up to one that is not applied: their
+        STATISTICS, [minibatches, statistics], and of the last one the rest of ``_gradient_step``.
         """
-        p = self.params
+        count = self.params.minibatches_per_epoch
+        moments = self._advantage_moments(batch.advantages, order)
+
+        def step(
+            number: tf.Tensor, rows: tf.TensorArray, state: tf.Tensor, _: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.TensorArray, tf.Tensor, tf.Tensor]:
+            row, state, applied = self._gradient_step(
+                batch,
+                inputs,
+                old_features,
+                learning_rate,
+                clip_range,
+                order[number],
+                None if moments is None else moments[number],
+                state,
+            )
+            return number + 1, rows.write(number, row), state, applied
+
+        number, rows, state, applied = tf.while_loop(
+            lambda number, rows, state, applied: (number < count) & applied,
+            step,
+            (tf.constant(0), tf.TensorArray(tf.float32, count), state, tf.constant(True)),
+        )
+        return rows.stack()[:number], state, applied
+
+    def _gradient_step(
+        self,
+        batch: Batch,
+        inputs: Any,
+        old_features: tf.Tensor | None,
+        learning_rate: tf.Tensor,
+        clip_range: tf.Tensor,
+        samples: tf.Tensor,
+        moments: tf.Tensor | None,
+        rescaling: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One gradient step on some samples of the batch, with the mean of all workers' gradients:
+        its STATISTICS, the new state of the value rescaling, and whether it was applied. A gradient
+        that is not finite is not applied, nor is that of a minibatch beyond the KL limit.
+        """
+        p, minibatch, drift = self.params, batch.rows(samples), None
         with tf.GradientTape() as tape:
-            logits, values, *rest = outputs()
-            log_probs = log_prob(logits, batch.actions)
-            drift = None
+            logits, values, *rest = in_shards(self._inputs.network, inputs, self.shards, samples)
+            log_probs = log_prob(logits, minibatch.actions)
             if old_features is not None:
                 features = model.preactivations(self.model, rest[0])
-                drift = losses.feature_drift(features, old_features)
+                drift = losses.feature_drift(features, tf.gather(old_features, samples))
             result = objective(
                 logits,
                 log_probs,
                 values,
-                batch,
+                minibatch,
                 clip_range,
-                smoothed,
+                rescaling,
                 p,
                 drift,
-                advantage_moments,
-                self._mean,
+                moments,
+                lambda samples: self.workers.mean([tf.reduce_mean(samples)])[0],
             )
         # Together, since what costs is the number of exchanges. One worker's NaN is everyone's.
         gradients = tape.gradient(result.loss, self.weights)
         *gradients, means = self.workers.mean([*gradients, tf.stack(result.means)])
         norm = tf.linalg.global_norm(gradients)
-        finite = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
-        applied = finite
+        applied = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
         if p.minibatch_kl_limit is not None:
             applied &= means[KL] <= p.minibatch_kl_limit
 
@@ -345,43 +202,49 @@ class Updater:
 
         tf.cond(applied, apply, tf.no_op)
         of_gradient = tf.stack([norm, flight.cut_share(norm, p.max_grad_norm)])
-        means = tf.concat([means, of_gradient], 0)
-        return _Minibatch(means, tf.stack(result.maxima), result.smoothed, finite, applied)
+        row = tf.concat([means, of_gradient, tf.stack(result.maxima)], 0)
+        return row, result.smoothed, applied
 
-    def _moments(self, advantages: tf.Tensor, rows: tf.Tensor) -> tf.Tensor | None:
-        """Mean and standard deviation of each minibatch's advantages over all workers, from those
-        in this one's rows [minibatches, B]; None where a minibatch has no other parts.
+    def _advantage_moments(self, advantages: tf.Tensor, samples: tf.Tensor) -> tf.Tensor | None:
+        """Mean and standard deviation of each minibatch's advantages over all workers, from this
+        one's samples [minibatches, B]; None where a minibatch has no other parts.
         """
         if self.workers.count == 1 or not self.params.normalize_advantages:
             return None
         # In float64 the difference of two squares keeps its digits.
-        wide = tf.cast(tf.gather(advantages, rows), tf.float64)
+        wide = tf.cast(tf.gather(advantages, samples), tf.float64)
         own = [tf.reduce_mean(wide, -1), tf.reduce_mean(tf.square(wide), -1)]
         mean, square = self.workers.mean(own)
         std = tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))
         return tf.cast(tf.stack([mean, std], -1), advantages.dtype)
-
-    def _mean(self, samples: tf.Tensor) -> tf.Tensor:
-        (mean,) = self.workers.mean([tf.reduce_mean(samples)])
-        return mean
 
     def _weights_by_layer(self) -> list[list[tf.Tensor]]:
         """The weights as they are now, layer by layer."""
         layers = self.layers.values()
         return [[tf.identity(weight.value) for weight in layer] for layer in layers]
 
-    def _outputs(self, inputs: Any, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The network's outputs for some rows of the batch."""
-        return in_shards(self._inputs.network, inputs, self.shards, rows)
-
-    def _features(self, inputs: Any) -> tf.Tensor:
+    def _all_features(self, inputs: Any) -> tf.Tensor:
         """The last hidden layer's pre-activations for the whole batch, a minibatch at a time."""
         p = self.params
 
         def of_part(rows: tf.Tensor) -> tf.Tensor:
-            outputs = self._outputs(inputs, rows)
+            outputs = in_shards(self._inputs.network, inputs, self.shards, rows)
             return model.preactivations(self.model, outputs[-1])
 
         rows = tf.reshape(tf.range(p.batch_size), [p.minibatches_per_epoch, p.minibatch_size])
         parts = tf.map_fn(of_part, rows, fn_output_signature=tf.float32)
         return tf.reshape(parts, [p.batch_size, parts.shape[-1]])
+
+    def _movement(
+        self, before: list[list[tf.Tensor]], learning_rate: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """How far each layer moved, [layers, 3], and whether weights and optimiser are finite: a
+        finite gradient can still overflow them.
+        """
+        moved = [
+            flight.layer_movement(old, new, learning_rate)
+            for old, new in zip(before, self._weights_by_layer(), strict=True)
+        ]
+        state = [*self.weights, *self.adam.first, *self.adam.second]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in state])
+        return tf.stack(moved), finite

@@ -10,7 +10,7 @@ from ppo.inputs import Inputs
 from ppo.model import in_shards
 from ppo.objective import Batch
 from ppo.settings import Params
-from ppo.update import NO_MEMORY, Updater
+from ppo.update import INITIAL_RESCALING_STATE, Updater
 
 SHAPE = (20, 20, 2)
 KEY = np.array([3, 4], np.int32)
@@ -77,7 +77,7 @@ def test_an_update_on_pictures_is_that_of_the_rest_of_the_network_on_what_is_pre
         prepare, rest = model.in_two(net)
         updater = Updater(rest if in_parts else net, params, 2)
         observations = prepare(seen) if in_parts else tf.constant(seen)
-        updater.update(batch(observations), KEY, 0.01, 0.1, NO_MEMORY)
+        updater.update(batch(observations), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
         return net.get_weights()
 
     before = model.build(SHAPE, 4, "a3c", 1, precision, scaling, value_gradient).get_weights()

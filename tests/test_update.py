@@ -18,7 +18,8 @@ from ppo.optimizer import Adam
 from ppo.process.arrays import aligned_zeros
 from ppo.process.device import processor_has_bfloat16
 from ppo.settings import Params
-from ppo.update import MEANS, NO_MEMORY, Updater, UpdateResult, flattened
+from ppo.statistics import MEANS, STATISTICS, UpdateResult
+from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
 
 KEY = np.array([3, 4], np.int32)
 PARAMS = Params(
@@ -70,7 +71,7 @@ def batch(size: int = 64, advantage: float = 1.0) -> Batch:
 def update(params: Params, data: Batch, shards: int = 1, learning_rate: float = 0.01):
     net = model.build((3,), 4, "mlp")
     updater = Updater(net, params, shards)
-    result = updater.update(data, KEY, learning_rate, 0.1, NO_MEMORY)
+    result = updater.update(data, KEY, learning_rate, 0.1, INITIAL_RESCALING_STATE)
     return net.get_weights(), result
 
 
@@ -124,13 +125,15 @@ def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: 
 def test_with_every_variant_off_the_weights_are_those_of_the_textbook(change, shards):
     data, params = batch(), changed(**CHANGES.get(change, {}))
     weights, result = update(params, data, shards)
-    assert result.means["clip_fraction"].max() > 0.05
+    assert result.of("clip_fraction").max() > 0.05
     textbook, norms, kls = textbook_ppo(params, data, 0.01, 0.1)
     for got, expected in zip(weights, textbook, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(result.means["grad_norm"], norms.mean(1), rtol=1e-4)
-    np.testing.assert_allclose(result.means["grad_cut"], (1 - 0.05 / norms).mean(1), rtol=1e-4)
-    np.testing.assert_allclose(result.kls, kls.ravel(), rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(result.epoch_means("grad_norm"), norms.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(
+        result.epoch_means("grad_cut"), (1 - 0.05 / norms).mean(1), rtol=1e-4
+    )
+    np.testing.assert_allclose(result.of("approx_kl"), kls.ravel(), rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize(("norm", "cut"), [(4.0, 0.75), (1.0, 0.0), (0.6, 0.0), (0.1, 0.0)])
@@ -162,12 +165,12 @@ def test_shards_compute_what_the_whole_does():
 
 def test_target_kl_ends_the_epochs_after_the_first_that_exceeds_it():
     _, all_epochs = plain_update()
-    kl = all_epochs.means["approx_kl"]
+    kl = all_epochs.epoch_means("approx_kl")
     assert kl[0] < kl[1]
     _, stopped = update(changed(target_kl=float(kl[0] + kl[1]) / 2), batch())
-    assert stopped.epochs == 2
-    for name, values in stopped.means.items():
-        np.testing.assert_array_equal(values, all_epochs.means[name][:2])
+    assert len(stopped.epochs) == 2
+    for rows, of_all in zip(stopped.epochs, all_epochs.epochs, strict=False):
+        np.testing.assert_array_equal(rows, of_all)
 
 
 @pytest.mark.parametrize(("rate", "epochs"), [(0.01, 2), (-0.01, 3)])
@@ -176,27 +179,27 @@ def test_early_stop_may_wait_until_the_surrogate_is_better(rate, epochs):
     target = {"target_kl": 1e-9, "num_minibatches": 1}
     _, stopped = update(changed(**target), batch(), learning_rate=rate)
     _, waited = update(changed(target_kl_if_improved=True, **target), batch(), learning_rate=rate)
-    assert stopped.epochs == 2
-    assert waited.epochs == epochs
-    gain = waited.means["surrogate_gain"]
+    assert len(stopped.epochs) == 2
+    assert len(waited.epochs) == epochs
+    gain = waited.epoch_means("surrogate_gain")
     assert np.sign(gain[-1]) == np.sign(rate)
     assert waited.scalars()["train/surrogate_gain_last"] == gain[-1]
 
 
 def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
     _, whole = plain_update()
-    assert (whole.kls[:3] < whole.kls[3]).all()
-    limit = float(whole.kls[2] + whole.kls[3]) / 2
+    assert (whole.of("approx_kl")[:3] < whole.of("approx_kl")[3]).all()
+    limit = float(whole.of("approx_kl")[2] + whole.of("approx_kl")[3]) / 2
     weights, ended = update(changed(minibatch_kl_limit=limit), batch())
-    np.testing.assert_array_equal(ended.kls, whole.kls[:4])
-    assert ended.epochs == 2 and ended.finite
+    np.testing.assert_array_equal(ended.of("approx_kl"), whole.of("approx_kl")[:4])
+    assert len(ended.epochs) == 2 and ended.finite
     # Of the second epoch's two minibatches the refused one is in its mean, too.
-    assert ended.means["approx_kl"][1] == pytest.approx(whole.kls[2:4].mean())
+    assert ended.epoch_means("approx_kl")[1] == pytest.approx(whole.of("approx_kl")[2:4].mean())
     # Two minibatches of an epoch, and one of the next.
-    limit = float(whole.kls[1] + whole.kls[2]) / 2
+    limit = float(whole.of("approx_kl")[1] + whole.of("approx_kl")[2]) / 2
     _, short = update(changed(minibatch_kl_limit=limit), batch())
-    assert len(short.kls) == 3
-    assert short.scalars()["train/approx_kl"] == pytest.approx(whole.kls[:3].mean())
+    assert len(short.of("approx_kl")) == 3
+    assert short.scalars()["train/approx_kl"] == pytest.approx(whole.of("approx_kl")[:3].mean())
     three_steps, _ = update(changed(minibatch_kl_limit=1e9, num_epochs=2), batch())
     assert any((a != b).any() for a, b in zip(weights, three_steps, strict=True))
     by_hand = weights_after_three_steps()
@@ -215,7 +218,7 @@ def weights_after_three_steps() -> list[np.ndarray]:
             return [*gradients, tf.where(self.calls.assign_add(1) < 4, means, np.nan)]
 
     net = model.build((3,), 4, "mlp")
-    Updater(net, PARAMS, 1, NoFourth()).update(batch(), KEY, 0.01, 0.1, NO_MEMORY)
+    Updater(net, PARAMS, 1, NoFourth()).update(batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
     return net.get_weights()
 
 
@@ -230,10 +233,10 @@ def test_an_optimiser_that_is_reset_makes_each_update_as_its_first():
     net = model.build((3,), 4, "mlp")
     before = net.get_weights()
     updater = Updater(net, changed(adam_reset=True), 1)
-    updater.update(batch(), KEY, 0.01, 0.1, NO_MEMORY)
+    updater.update(batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
     first = net.get_weights()
     net.set_weights(before)
-    updater.update(batch(), KEY, 0.01, 0.1, NO_MEMORY)
+    updater.update(batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
     assert all((a == b).all() for a, b in zip(first, net.get_weights(), strict=True))
     assert int(updater.adam.updates) == 6
 
@@ -244,7 +247,7 @@ def test_penalty_on_the_drift_of_the_features_holds_them():
         net = model.build((3,), 4, "mlp")
         last = keras.Model(net.input, model.policy_trunk(net)[-1].input)
         before = model.preactivations(net, last(data.observations))
-        Updater(net, params, 2).update(data, KEY, 0.01, 0.1, NO_MEMORY)
+        Updater(net, params, 2).update(data, KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
         after = model.preactivations(net, last(data.observations))
         return float(tf.reduce_mean((after - before) ** 2))
 
@@ -268,7 +271,7 @@ def test_preactivations_are_what_the_last_hidden_layer_activates(layer_norm):
 def test_steps_of_the_layers_are_what_the_weights_have_moved():
     net = model.build((3,), 4, "mlp")
     before = {name: [w.numpy() for w in ws] for name, ws in model.weighted_layers(net).items()}
-    result = Updater(net, PARAMS, 1).update(batch(), KEY, 0.02, 0.1, NO_MEMORY)
+    result = Updater(net, PARAMS, 1).update(batch(), KEY, 0.02, 0.1, INITIAL_RESCALING_STATE)
     assert list(result.moved) == ["dense1", "dense2", "value", "policy"]
     for layer, weights in model.weighted_layers(net).items():
         old = np.concatenate([w.ravel() for w in before[layer]])
@@ -283,22 +286,22 @@ def test_steps_of_the_layers_are_what_the_weights_have_moved():
 
 def test_statistics_are_means_over_every_minibatch_of_every_epoch():
     _, result = plain_update()
-    scalars = result.scalars() | result.by_epoch()
-    assert tuple(result.means) == MEANS
-    for name, values in result.means.items():
-        assert values.shape == (3,)
+    scalars = result.scalars() | result.epoch_scalars()
+    assert [rows.shape for rows in result.epochs] == [(2, len(STATISTICS))] * 3
+    for name in MEANS:
+        values = result.of(name)
         if name not in ("above", "below", "ratio_above", "ratio_below"):
             assert scalars[f"train/{name}"] == pytest.approx(values.mean())
-    assert 0 < result.means["above"].mean() < 1
+    assert 0 < result.epoch_means("above").mean() < 1
     assert scalars["train/ratio_above"] > 1.1 and 0 < scalars["train/ratio_below"] < 0.9
     assert scalars["train/approx_kl_max"] == scalars["epochs/approx_kl_3"]
     assert scalars["train/ratio_max"] >= scalars["epochs/ratio_max_1"] >= 1
 
 
 def test_an_epoch_at_the_target_kl_does_not_exceed_it():
-    kl = update(changed(target_kl=1e9), batch())[1].means["approx_kl"]
+    kl = update(changed(target_kl=1e9), batch())[1].epoch_means("approx_kl")
     _, result = update(changed(target_kl=float(kl[0])), batch())
-    assert result.epochs == 2
+    assert len(result.epochs) == 2
 
 
 def test_while_nothing_is_learnt_every_epoch_measures_the_whole_batch():
@@ -311,29 +314,34 @@ def test_while_nothing_is_learnt_every_epoch_measures_the_whole_batch():
     ratios = np.exp(log_ratios)
     kl = ratios - 1 - log_ratios
     for got, expected in (
-        (result.means["ratio"], ratios.mean()),
-        (result.means["approx_kl"], kl.mean()),
-        (result.means["clip_fraction"], (np.abs(ratios - 1) > 0.1).mean()),
-        (result.means["value_loss"], np.mean((values - data.returns) ** 2) / 2),
-        (result.maxima["ratio"], ratios.max()),
-        (result.maxima["approx_kl"], kl.max()),
+        (result.epoch_means("ratio"), ratios.mean()),
+        (result.epoch_means("approx_kl"), kl.mean()),
+        (result.epoch_means("clip_fraction"), (np.abs(ratios - 1) > 0.1).mean()),
+        (result.epoch_means("value_loss"), np.mean((values - data.returns) ** 2) / 2),
+        (np.array([values.max() for values in result.by_epoch("ratio_max")]), ratios.max()),
+        (np.array([values.max() for values in result.by_epoch("approx_kl_max")]), kl.max()),
     ):
         np.testing.assert_allclose(got, np.full(3, expected), rtol=1e-4)
 
 
 def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
-    def statistics(kl: list[float], ratio: list[float]) -> dict[str, np.ndarray]:
-        return {"approx_kl": np.array(kl), "ratio": np.array(ratio)}
-
-    means, maxima = statistics([0.25, 0.75], [1.0, 1.5]), statistics([3.0, 2.0], [9.0, 8.0])
-    means |= {"above": np.array([0.0, 0.5]), "ratio_above": np.array([0.0, 1.0])}
-    means |= {"below": np.zeros(2), "ratio_below": np.zeros(2)}
-    means |= {"surrogate_gain": np.array([-0.5, 0.25])}
-    kls, moved = np.array([0.2, 0.3, 0.9, 0.6]), {"dense1": np.array([2.0, 7.0, 0.5])}
-    result = UpdateResult(means, maxima, np.ones(2), kls, moved, NO_MEMORY, True)
-    scalars = result.scalars() | result.by_epoch()
+    columns = {
+        "approx_kl": [0.0, 0.5, 0.9, 0.6],
+        "approx_kl_max": [3.0, 1.0, 2.0, 1.0],
+        "ratio": [1.0, 1.0, 1.0, 2.0],
+        "ratio_max": [1.0, 9.0, 8.0, 7.0],
+        "above": [0.0, 0.0, 0.25, 0.75],
+        "ratio_above": [0.0, 0.0, 0.5, 1.5],
+        "surrogate_gain": [-0.5, -0.5, 0.0, 0.5],
+    }
+    rows = np.zeros((4, len(STATISTICS)))
+    for name, column in columns.items():
+        rows[:, STATISTICS.index(name)] = column
+    moved = {"dense1": np.array([2.0, 7.0, 0.5])}
+    result = UpdateResult([rows[:2], rows[2:]], moved, INITIAL_RESCALING_STATE, True)
+    scalars = result.scalars() | result.epoch_scalars()
     assert np.isnan(scalars.pop("train/ratio_below"))
-    assert scalars == {
+    assert {tag: value for tag, value in scalars.items() if value} == {
         "train/approx_kl": 0.5,
         "train/ratio": 1.25,
         "train/ratio_above": 2.0,
@@ -376,7 +384,7 @@ def test_a_gradient_that_is_not_finite_is_never_applied(poison):
     data = batch(advantage=poison)
     before = model.build((3,), 4, "mlp").get_weights()
     after, result = update(changed(normalize_advantages=False), data)
-    assert not result.finite and result.epochs == 1
+    assert not result.finite and len(result.epochs) == 1
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
@@ -385,7 +393,7 @@ def test_a_loss_that_is_not_finite_is_noticed_though_its_gradient_is():
     data = data._replace(returns=tf.fill(data.returns.shape, 1e30))
     before = model.build((3,), 4, "mlp").get_weights()
     after, result = update(changed(value_coef=0.0), data)
-    assert np.isfinite(result.means["grad_norm"]).all() and not result.finite
+    assert np.isfinite(result.epoch_means("grad_norm")).all() and not result.finite
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
@@ -421,7 +429,7 @@ def test_each_weight_s_gradient_in_bfloat16_is_nearly_that_in_float32(network, l
     for precision in ("float32", "bfloat16"):
         net = model.build((84, 84, 4), 4, network, 1, precision, layer_norm=layer_norm)
         updater = Updater(net, changed(**of_all, precision=precision), 2)
-        updater.update(data, KEY, 1e-4, 0.2, NO_MEMORY)
+        updater.update(data, KEY, 1e-4, 0.2, INITIAL_RESCALING_STATE)
         moments[precision] = [moment.numpy() for moment in updater.adam.first]
     for weight, exact, rounded in zip(net.trainable_weights, *moments.values(), strict=True):
         error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
@@ -440,22 +448,24 @@ def test_smoothed_scale_is_remembered_from_update_to_update():
     net = model.build((3,), 4, "mlp")
     params = changed(value_rescaling="smoothed", value_rescaling_decay=0.5)
     updater = Updater(net, params, 1)
-    first = updater.update(batch(), KEY, 1e-9, 0.1, NO_MEMORY)
+    first = updater.update(batch(), KEY, 1e-9, 0.1, INITIAL_RESCALING_STATE)
     # Six minibatches of weights 1, 1/2, 1/4 ... and a policy that hardly moves from uniform.
-    assert first.smoothed[1] == pytest.approx(2 - 2**-5)
-    assert first.smoothed[0] / first.smoothed[1] == pytest.approx(0.75, abs=1e-3)
-    second = updater.update(batch(), KEY, 1e-9, 0.1, first.smoothed)
-    assert second.smoothed[1] == pytest.approx(2 - 2**-11)
+    assert first.rescaling[1] == pytest.approx(2 - 2**-5)
+    assert first.rescaling[0] / first.rescaling[1] == pytest.approx(0.75, abs=1e-3)
+    second = updater.update(batch(), KEY, 1e-9, 0.1, first.rescaling)
+    assert second.rescaling[1] == pytest.approx(2 - 2**-11)
 
 
 def test_diagnostics_change_nothing_and_say_whose_gradient_moves_the_trunk():
     net = model.build((3,), 4, "mlp")
     before = net.get_weights()
-    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, NO_MEMORY)
+    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, INITIAL_RESCALING_STATE)
     assert all((a == b).all() for a, b in zip(before, net.get_weights(), strict=True))
     assert 0 < diagnosis["trunk/value_share"] < 1
     assert -1 <= diagnosis["trunk/value_cosine"] <= 1
-    none = Diagnostics(net, changed(value_coef=0.0)).measure(batch(), KEY, 0.1, NO_MEMORY)
+    none = Diagnostics(net, changed(value_coef=0.0)).measure(
+        batch(), KEY, 0.1, INITIAL_RESCALING_STATE
+    )
     assert none["trunk/value_share"] == 0
     assert none["layers/grad_norm_value"] == 0
 
@@ -463,11 +473,11 @@ def test_diagnostics_change_nothing_and_say_whose_gradient_moves_the_trunk():
 def test_gradient_norms_by_layer_and_cosine_are_of_the_update_s_gradient():
     whole = {"num_epochs": 1, "num_minibatches": 1}
     result = Updater(model.build((3,), 4, "mlp"), changed(**whole), 1).update(
-        batch(), KEY, 0.01, 0.1, NO_MEMORY
+        batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE
     )
     both, policy = (
         Diagnostics(model.build((3,), 4, "mlp"), changed(**whole, **others)).measure(
-            batch(), KEY, 0.1, NO_MEMORY
+            batch(), KEY, 0.1, INITIAL_RESCALING_STATE
         )
         for others in ({}, {"value_coef": 0.0})
     )
@@ -476,7 +486,9 @@ def test_gradient_norms_by_layer_and_cosine_are_of_the_update_s_gradient():
         return float(np.linalg.norm([found[f"layers/grad_norm_{layer}"] for layer in layers]))
 
     trunk = "dense1", "dense2"
-    assert norm(both, *trunk, "policy", "value") == pytest.approx(result.means["grad_norm"][0])
+    assert norm(both, *trunk, "policy", "value") == pytest.approx(
+        result.epoch_means("grad_norm")[0]
+    )
     p, share = norm(policy, *trunk), both["trunk/value_share"]
     v = p * share / (1 - share)
     cosine = (norm(both, *trunk) ** 2 - p**2 - v**2) / (2 * p * v)
@@ -487,7 +499,9 @@ def test_gradient_norms_by_layer_and_cosine_are_of_the_update_s_gradient():
 def test_halves_of_a_rollout_agree_as_their_gradients_do():
     params, data = changed(num_minibatches=8), batch()
     net = model.build((3,), 4, "mlp")
-    got = Diagnostics(net, params, 2).measure(data, KEY, 0.1, NO_MEMORY)["trunk/halves_cosine"]
+    got = Diagnostics(net, params, 2).measure(data, KEY, 0.1, INITIAL_RESCALING_STATE)[
+        "trunk/halves_cosine"
+    ]
     order = tf.random.experimental.stateless_shuffle(tf.range(64), KEY).numpy()
     weights = [w.value for name in ("dense1", "dense2", "policy") for w in of_layer(net, name)]
     halves = [np.zeros(sum(int(tf.size(w)) for w in weights)) for _ in range(2)]
@@ -514,7 +528,7 @@ def of_layer(net: keras.Model, name: str) -> list[keras.Variable]:
 def test_a_value_gradient_of_its_own_has_no_share_of_the_trunk(value_gradient):
     net = model.build((3,), 4, "mlp", value_gradient=value_gradient)
     params = changed(value_gradient=value_gradient)
-    diagnosis = Diagnostics(net, params).measure(batch(), KEY, 0.1, NO_MEMORY)
+    diagnosis = Diagnostics(net, params).measure(batch(), KEY, 0.1, INITIAL_RESCALING_STATE)
     assert diagnosis["trunk/value_share"] == 0
     assert diagnosis["layers/grad_norm_value"] > 0
     assert np.isfinite(diagnosis["trunk/halves_cosine"])
@@ -522,12 +536,12 @@ def test_a_value_gradient_of_its_own_has_no_share_of_the_trunk(value_gradient):
 
 def test_rank_and_norm_of_the_last_layer():
     net = model.build((3,), 4, "mlp")
-    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, NO_MEMORY)
+    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, INITIAL_RESCALING_STATE)
     assert 1 < diagnosis["trunk/rank"] <= 64
     last = net.get_layer("dense2")
     last.kernel.assign(tf.zeros_like(last.kernel))
     last.bias.assign(tf.fill(last.bias.shape, 0.5))
-    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, NO_MEMORY)
+    diagnosis = Diagnostics(net, PARAMS).measure(batch(), KEY, 0.1, INITIAL_RESCALING_STATE)
     assert diagnosis["trunk/rank"] == 1
     assert diagnosis["trunk/preactivation_norm"] == pytest.approx(0.5 * 64**0.5)
 
@@ -559,7 +573,9 @@ def test_dead_units_are_counted():
     pixels = tf.zeros([64, 84, 84, 4], tf.uint8)
     flat = batch()
     data = flat._replace(observations=pixels)
-    diagnosis = Diagnostics(net, changed(network="a3c")).measure(data, KEY, 0.1, NO_MEMORY)
+    diagnosis = Diagnostics(net, changed(network="a3c")).measure(
+        data, KEY, 0.1, INITIAL_RESCALING_STATE
+    )
     assert diagnosis["layers/dead_conv2"] == 0.25
 
 
@@ -569,7 +585,7 @@ def test_a_policy_with_a_single_action_is_no_fault():
     alone = data._replace(
         actions=tf.zeros_like(data.actions), old_log_probs=tf.zeros_like(data.old_log_probs)
     )
-    result = Updater(net, PARAMS, 1).update(alone, KEY, 0.01, 0.1, NO_MEMORY)
+    result = Updater(net, PARAMS, 1).update(alone, KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
     assert result.finite
     assert result.scalars()["train/entropy_loss"] == 0
     assert result.scalars()["train/approx_kl"] == 0

@@ -24,7 +24,7 @@ from ppo.process.cluster import TF_CONFIG
 from ppo.process.exit_codes import ExitCode
 from ppo.runs.launch import configurations
 from ppo.study import drill
-from ppo.update import NO_MEMORY, Updater
+from ppo.update import INITIAL_RESCALING_STATE, Updater
 from tests.test_update import batch
 from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of, shared_by_two
 
@@ -82,8 +82,8 @@ def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
         tf.random.experimental, "stateless_shuffle", same_samples_in_the_same_minibatches
     )
     updater = Updater(model.build((3,), 4, "mlp"), params, 1)
-    result = updater.update(batch(128), KEY, 0.01, 0.1, NO_MEMORY)
-    assert (len(result.kls) == 2) == (case == "early exit")
+    result = updater.update(batch(128), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
+    assert (len(result.of("approx_kl")) == 2) == (case == "early exit")
     for key, wanted in arrays(updater, result).items():
         found = of_two[0][f"{case}/{key}"]
         assert found.shape == wanted.shape, key

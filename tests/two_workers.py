@@ -25,10 +25,12 @@ CASES = {
 
 def arrays(updater, result) -> dict[str, np.ndarray]:
     """What an update led to."""
+    from ppo.statistics import MEANS
+
     found = {f"weights/{n}": w.numpy() for n, w in enumerate(updater.weights)}
     found |= {f"moments/{n}": m.numpy() for n, m in enumerate(updater.adam.first)}
-    found |= {f"means/{name}": value for name, value in result.means.items()}
-    return found | {"kls": result.kls, "smoothed": result.smoothed}
+    found |= {f"means/{name}": result.of(name) for name in MEANS}
+    return found | {"rescaling": result.rescaling}
 
 
 def params_of(case: str, **others) -> Params:
@@ -53,7 +55,7 @@ def main(data: str, out: str) -> None:
 
     from ppo import model
     from ppo.objective import Batch
-    from ppo.update import NO_MEMORY, Updater
+    from ppo.update import INITIAL_RESCALING_STATE, Updater
 
     told = workers.gather(b"abcde"[: 3 + here.index])
     shared = workers.share(b"from the first" if here.index == 0 else b"")
@@ -62,7 +64,7 @@ def main(data: str, out: str) -> None:
         half = Batch(*(tf.constant(whole[name][64 * here.index :][:64]) for name in Batch._fields))
     for name in CASES:
         updater = Updater(model.build((3,), 4, "mlp"), shared_by_two(name), 1, workers)
-        result = updater.update(half, KEY + here.index * SHIFT, 0.01, 0.1, NO_MEMORY)
+        result = updater.update(half, KEY + here.index * SHIFT, 0.01, 0.1, INITIAL_RESCALING_STATE)
         found |= {f"{name}/{key}": array for key, array in arrays(updater, result).items()}
     np.savez(out, **found)
 
