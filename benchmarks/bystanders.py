@@ -11,13 +11,13 @@ system.
 import argparse
 import itertools
 import random
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ppo.files.folder import RunFolder
+from ppo.process import children
 from ppo.process.children import RUN_ATARI
 from ppo.study import drill
 
@@ -70,7 +70,7 @@ def _disturbed(logdir: Path, settings: dict, visits: int, at_once: int) -> list[
     def visit(number: int, kind: list[str]) -> tuple[bool, bool]:
         time.sleep(random.uniform(0, 5))
         command = [*RUN_ATARI, f"--logdir={logdir}", *kind]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = children.run(command, capture_output=True, text=True, check=False)
         running = training.poll() is None
         said = "well" if done.returncode == 0 else f"FAILED, exit code {done.returncode}"
         when = "while the training ran" if running else "after the training"

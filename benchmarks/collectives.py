@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from ppo.process.children import start
 from ppo.process.cluster import TF_CONFIG, place
 from ppo.process.device import start_tensorflow
 from ppo.runs.launch import configurations
@@ -68,7 +69,7 @@ def main() -> None:
         return
     for count in map(int, options.workers):
         processes = [
-            subprocess.Popen(
+            start(
                 [sys.executable, "-m", "benchmarks.collectives", *sys.argv[1:]],
                 cwd=ROOT,
                 env={**os.environ, TF_CONFIG: config},

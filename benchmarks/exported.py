@@ -12,7 +12,6 @@ the package's, and how far the outputs differ.
 import argparse
 import itertools
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import numpy as np
 from ppo.files.folder import RunFolder
 from ppo.play.export import export_run
 from ppo.play.replay import Replay, begun, of_run
+from ppo.process import children
 
 if TYPE_CHECKING:
     from ppo.play.agent import TrainedAgent
@@ -84,7 +84,7 @@ def alone(
         given, found = Path(folder, "observations.npy"), Path(folder, "outputs.npz")
         np.save(given, observations)
         command = [python, "-I", "-c", code, *map(str, (network.resolve(), given, found))]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        children.run(command, cwd=folder, check=True, capture_output=True)
         with np.load(found) as arrays:
             return dict(arrays)
 

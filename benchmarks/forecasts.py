@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ppo import presets
 from ppo.params import load
-from ppo.process.children import RUN_ATARI
+from ppo.process.children import RUN_ATARI, start
 from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
 from ppo.settings import Params
@@ -48,7 +48,7 @@ def measured(settings: Params) -> dict[str, float]:
         file.write_text(settings.to_json())
         command = [*RUN_ATARI, f"--logdir={logdir}", f"--pfile={file}"]
         began, peak = time.monotonic(), 0
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = start(command, stdout=subprocess.DEVNULL)
         while process.poll() is None:
             peak = max(peak, peak_memory(process.pid))
             time.sleep(0.1)

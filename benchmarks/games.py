@@ -22,9 +22,9 @@ import argparse
 import itertools
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -41,12 +41,12 @@ from benchmarks.games_results import (
 )
 from ppo import presets
 from ppo.envs import catalog
-from ppo.files.folder import write_whole
+from ppo.files.folder import FolderError, owned, write_whole
 from ppo.params import ParamsError, load, of_game
 from ppo.process.arguments import argument_parser
 from ppo.process.children import Children
 from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import on_stop
+from ppo.process.signals import stop_interrupts
 from ppo.settings import Params
 from ppo.study.alike import alike, precision_faults
 from ppo.study.grid import (
@@ -266,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options, children = parse(arguments), Children()
     try:
-        with on_stop(signal.default_int_handler):
+        with stop_interrupts():
             faults = argument_faults(options)
             runs = [] if faults or options.only_table else plan(options)
             faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
@@ -278,10 +278,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not options.sb3:
                 runs = alike(runs, SETTINGS)
             create(options.logdir)
-            failed = train(options, with_copy(runs), children)
-            if not children.stopped:
-                write(options)
-    except ParamsError as error:
+            # The table of what has finished may be written while the others train.
+            with nullcontext() if options.only_table else owned(options.logdir):
+                failed = train(options, with_copy(runs), children)
+                if not children.stopped:
+                    write(options)
+    except (ParamsError, FolderError) as error:
         return fail(ExitCode.REFUSED, str(error))
     except OSError as error:
         return fail(ExitCode.FAILED, str(error))

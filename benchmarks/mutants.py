@@ -4,9 +4,10 @@ Reads the results that mutmut leaves in mutants/. A mutant is one small change o
 killed if a test fails or hangs. ``python -m mutmut show NAME`` prints a mutant anew.
 """
 
-import subprocess
 import sys
 from collections import Counter, defaultdict
+
+from ppo.process import children
 
 KILLED = {"killed", "timeout", "segfault"}
 
@@ -14,7 +15,7 @@ KILLED = {"killed", "timeout", "segfault"}
 def mutmut(*arguments: str) -> str:
     """What a command of mutmut prints."""
     command = [sys.executable, "-m", "mutmut", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return children.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def main() -> None:

@@ -11,14 +11,15 @@ console shows 60 pictures a second.
 
 import argparse
 import json
-import multiprocessing
 import os
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from ppo.files.folder import RunFolder
+from ppo.process import children
 
 FRAMES_PER_MINUTE = 3600
 
@@ -30,13 +31,14 @@ def main() -> None:
     )
     parser.add_argument("--logdir", type=Path, default=Path("pretrained/pong"))
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 3])
+    parser.add_argument("--alone", action="store_true", help="measure in this process")
     options = parser.parse_args()
     for minutes in options.minutes:
-        work = multiprocessing.get_context("spawn").Process(
-            target=measure, args=(options.logdir, round(minutes * FRAMES_PER_MINUTE))
-        )
-        work.start()
-        work.join()
+        if options.alone:
+            measure(options.logdir, round(minutes * FRAMES_PER_MINUTE))
+        else:
+            command = [sys.executable, "-m", "benchmarks.rendering", f"--logdir={options.logdir}"]
+            children.run([*command, f"--minutes={minutes}", "--alone"], check=True)
 
 
 def measure(logdir: Path, frames: int) -> None:

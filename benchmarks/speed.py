@@ -13,13 +13,13 @@ import argparse
 import json
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ppo.process import children
 from ppo.process.device import default_threads
 
 HERE = Path(__file__).resolve().parent
@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 
 def last_line(command: list[str]) -> Any:
     """Run one program; its last line is its result, as JSON."""
-    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent, check=False)
+    done = children.run(command, capture_output=True, text=True, cwd=HERE.parent, check=False)
     if done.returncode:
         said = f"{' '.join(command)} ended with exit code {done.returncode}"
         sys.exit(f"{said}:\n{done.stderr[-2000:]}")

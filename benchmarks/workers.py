@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from ppo.process.children import start
 from ppo.process.cluster import TF_CONFIG
 from ppo.runs.launch import configurations
 
@@ -39,7 +40,7 @@ def speed(settings: list[str], workers: int, threads: int, updates: int) -> Spee
     command += [text for one in [*settings, f"threads={threads}"] for text in ("--set", one)]
     configs = configurations(workers) if workers > 1 else [""]
     processes = [
-        subprocess.Popen(
+        start(
             command,
             cwd=ROOT,
             env={**os.environ, TF_CONFIG: config},

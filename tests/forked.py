@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def _become(
     environment: Mapping[str, str],
     limit_bytes: int | None,
 ) -> None:
+    threading.Thread(target=_end_with_test, daemon=True).start()
     for number, path in enumerate(files, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.clear()
@@ -84,3 +86,11 @@ def _become(
     import run_atari
 
     sys.exit(run_atari.main(arguments))
+
+
+def _end_with_test() -> None:
+    """Its parent is the server, which lives as long as it does."""
+    test = multiprocessing.parent_process()
+    assert test
+    test.join()
+    os.kill(os.getpid(), signal.SIGKILL)

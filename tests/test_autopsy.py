@@ -13,7 +13,7 @@ import pytest
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, CheckpointError, SessionFacts
 from ppo.files import origin
-from ppo.files.folder import RunFolder
+from ppo.files.folder import RunFolder, owned
 from ppo.files.origin import Origin
 from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode
@@ -265,7 +265,7 @@ def command_for(run: Path) -> list[str]:
     return [sys.executable, "-m", "ppo.autopsy", str(run), *arguments]
 
 
-def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained):
+def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained, capsys):
     folder = trained.with_name("run-autopsy")
     process = subprocess.Popen(command_for(trained), cwd=ROOT, text=True, stdout=subprocess.PIPE)
     try:
@@ -285,6 +285,10 @@ def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained):
     assert (folder / "figure.png").stat().st_size > 10_000
     first = checkpoint.newest(RunFolder(folder / UNCHANGED / "seed-1"))
     assert first.step == 480 + 2 * 32
+
+    with owned(folder):
+        assert autopsy.main(command_for(trained)[3:]) == ExitCode.REFUSED
+    assert capsys.readouterr().err == f"{folder} is in use by another process; wait for it\n"
 
     again = subprocess.run(command_for(trained), cwd=ROOT, text=True, capture_output=True)
     assert again.stdout.count("was done already") == 5

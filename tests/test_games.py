@@ -11,7 +11,7 @@ import pytest
 from benchmarks import games, games_markdown, games_page, games_store, measured
 from benchmarks.games_results import CURVE_POINTS, curve_of, read
 from ppo import checkpoint, presets, train
-from ppo.files.folder import RunFolder
+from ppo.files.folder import RunFolder, owned
 from ppo.params import ParamsError
 from ppo.study.curves import SCORE, TIME
 
@@ -43,6 +43,11 @@ def test_a_run_is_resumed_evaluated_shown_and_not_repeated(tmp_path, capsys):
     assert games.main(arguments) == 0
     assert "CartPole-v1, seed 1: was done already" in capsys.readouterr().out
     assert run.log.read_text() == said
+
+    with owned(tmp_path):
+        assert games.main(arguments) == 2
+        assert "is in use by another process" in capsys.readouterr().err
+        assert games.main(["--only-table", f"--logdir={tmp_path}"]) == 0
 
     changed = [*SMALL, "--set", "gamma=0.9", f"--logdir={tmp_path}"]
     (other,) = games.plan(games.parse(changed))

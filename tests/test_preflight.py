@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study import probe, sheet
 from ppo.study.preflight import plan
+from tests.processes import none_left, processes_of, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 CART = {
@@ -171,15 +171,20 @@ def test_a_game_that_an_unset_variable_names_is_refused(tmp_path, capsys, name):
     assert f"--{name} is empty" in capsys.readouterr().err
 
 
-def test_check_that_is_stopped_stops_its_run_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_check_that_is_stopped_or_killed_takes_its_run_along(tmp_path, how):
     file = settings_file(tmp_path, CART)
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, ROOT / "run_atari.py", "--check", f"--pfile={file}"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(tmp_path.glob("tmp/ppo-check-*/run/.lock")):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert "interrupted" in process.communicate(timeout=60)[1]
+    with none_left(tmp_path):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: list(tmp_path.glob("tmp/ppo-check-*/run/.lock")))
+        process.send_signal(how)
+        said = process.communicate(timeout=60)[1]
+        wait_until(lambda: not processes_of(tmp_path))
+    if how == signal.SIGKILL:
+        return
+    assert "interrupted" in said
     assert process.returncode == ExitCode.FAILED
     assert not list((tmp_path / "tmp").iterdir())

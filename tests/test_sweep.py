@@ -1,6 +1,5 @@
 """A sweep: its grid, and real runs that are interrupted, damaged, stopped."""
 
-import contextlib
 import json
 import os
 import signal
@@ -14,7 +13,9 @@ import pytest
 from ppo import checkpoint
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.process.exit_codes import ExitCode
 from ppo.study import sweep
+from tests.processes import none_left, processes_of, wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,16 +76,6 @@ CART_POLE = {
 }
 
 
-def processes_of(folder: Path) -> list[int]:
-    """All running processes whose command names the folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has ended
-            if str(folder) in path.read_text():
-                found.append(int(path.parent.name))
-    return found
-
-
 def stop(process: subprocess.Popen, how: signal.Signals) -> None:
     """As ``kill`` does, or as a terminal's Ctrl-C, which goes to all of the process group."""
     if how == signal.SIGINT:
@@ -108,7 +99,7 @@ def test_a_stopped_sweep_stops_its_runs_and_waits_for_them(tmp_path, how):
         text=True,
         start_new_session=True,
     )
-    try:
+    with none_left(logdir):
         first = logdir / "a" / "seed-0"
         while not progress.rows(first):
             assert process.poll() is None, process.communicate()
@@ -122,6 +113,26 @@ def test_a_stopped_sweep_stops_its_runs_and_waits_for_them(tmp_path, how):
         assert "everything is saved" in first.with_suffix(".log").read_text()
         assert checkpoint.newest(RunFolder(first)).step > 0
         assert not (logdir / "b").exists()
-    finally:
-        for orphan in processes_of(logdir):
-            os.kill(orphan, signal.SIGKILL)
+
+
+def test_a_sweep_is_called_twice_then_killed_then_called_again(tmp_path, capsys):
+    pfile, logdir = tmp_path / "base.json", tmp_path / "sweep"
+    pfile.write_text(json.dumps(CART_POLE | {"total_steps": 30_720}))
+    arguments = [f"--logdir={logdir}", f"--pfile={pfile}", "--seeds=3"]
+    run = logdir / "plain" / "seed-3"
+    with none_left(logdir):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ppo.sweep", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+        wait_until(lambda: progress.rows(run))
+        files = sorted(logdir.iterdir())
+        pfile.write_text(json.dumps(CART_POLE | {"total_steps": 10_240}))
+        assert sweep.main(arguments) == ExitCode.REFUSED
+        said = f"{logdir} is in use by another process; wait for it\n"
+        assert capsys.readouterr() == ("", said)
+        assert sorted(logdir.iterdir()) == files and len(processes_of(logdir)) == 2
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+        wait_until(lambda: not processes_of(logdir), 30)
+        assert sweep.main(arguments) == ExitCode.DONE
+    assert checkpoint.newest(RunFolder(run)).step >= 10_240

@@ -10,6 +10,8 @@ from typing import IO, Any
 
 import imageio_ffmpeg
 
+from ppo.process.children import start
+
 POLL_SECONDS = 0.1
 
 
@@ -27,7 +29,7 @@ def running(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Pop
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *arguments]
     # In memory, since a disk that is full is a reason to fail.
     with open(os.memfd_create("ffmpeg"), "w+b") as said:
-        process = subprocess.Popen(command, stderr=said, start_new_session=True, **streams)
+        process = start(command, stderr=said, start_new_session=True, **streams)
         # A pipe that breaks is only a sign of why it ended.
         with suppress(BrokenPipeError), process:
             try:

@@ -1,29 +1,59 @@
-"""Runs in processes of their own: the command that starts one, and how they are stopped."""
+"""The one place that starts processes. Each of them ends with the process that started it."""
 
-import ctypes
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from ppo.process import tied
 from ppo.process.exit_codes import ExitCode
+from ppo.process.signals import DEADLINE_SECONDS
 
 # Beside the package, in a checkout as in an installation.
 RUN_ATARI = [sys.executable, str(Path(__file__).resolve().parents[2] / "run_atari.py")]
 
-PARENT_DIED = 1  # prctl's PR_SET_PDEATHSIG
+GRACE_SECONDS = DEADLINE_SECONDS + 2  # a run that is asked to stop has ended by then
 
 
-def with_parent(number: signal.Signals) -> Callable[[], None]:
-    """What a new process does, as ``preexec_fn``, to get this signal when its parent ends."""
+def start(
+    command: Sequence[str | Path], at_death: signal.Signals | None = signal.SIGKILL, **options: Any
+) -> subprocess.Popen:
+    """Start a process, without a terminal, that gets the signal ``at_death`` when this process
+    ends, even if that is killed. ``options`` are those of ``subprocess.Popen``. Without a signal,
+    the process must end by itself.
 
-    def ask() -> None:
-        ctypes.CDLL(None).prctl(PARENT_DIED, number)
+    Linux sends the signal when the thread ends that calls this: call it from a thread that waits
+    for the process.
+    """
+    options.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.Popen(_tied(command, at_death), **options)
 
-    return ask
+
+def run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess:
+    """Run a process to its end, as ``subprocess.run`` does; it is killed when this process ends."""
+    return subprocess.run(_tied(command, signal.SIGKILL), **options)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Ask a process to end, and kill it if it still runs after GRACE_SECONDS."""
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _tied(command: Sequence[str | Path], at_death: signal.Signals | None) -> list[str]:
+    words = list(map(str, command))
+    if at_death is None or sys.platform != "linux":  # which alone has such a signal
+        return words
+    tie = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(int(at_death))]
+    return [*tie, *words]
 
 
 class Children:
@@ -52,9 +82,7 @@ class Children:
         with self._lock:
             if self.stopped:
                 return ExitCode.STOPPED
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, process_group=0
-            )
+            process = start(command, stdout=stdout, stderr=stderr, process_group=0)
             self._running.add(process)
         try:
             return process.wait()

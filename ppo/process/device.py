@@ -1,16 +1,20 @@
 """What the machine has: its memory, its threads; importing TensorFlow without its log output."""
 
+import faulthandler
 import gc
 import itertools
 import math
 import os
+import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from ppo.process import children, last_words
 
 CPU_INFO = Path("/proc/cpuinfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -18,6 +22,9 @@ GPU_DRIVER = Path("/proc/driver/nvidia")
 DEVICES = Path("/dev")
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as it has them
+
+
+_survived = False  # whether TensorFlow has started in this process
 
 
 class DeviceError(Exception):
@@ -99,21 +106,37 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     A minibatch is sliced to use all cores. May be called again, also with another number of
     threads, which then changes only the speed.
 
-    What TensorFlow prints while it is imported is shown only if the import fails. Raises
-    DeviceError if TensorFlow was used before with several threads per operation, which would
-    change a run's bits, or if it has no folder for the code that it generates.
+    What TensorFlow prints while it is imported is shown only if the import fails, or ends the
+    process. Raises DeviceError if TensorFlow cannot be imported, if it was used before with several
+    threads per operation, which would change a run's bits, or if it has no folder for the code that
+    it generates.
     """
     set_environment()
     _check_temporary_folder()
-    with _stderr_held_back():
-        tf, keras = import_tensorflow()
-        _check_keras(keras)
-        _set_threads(tf, threads)
-    connected = connect()
-    with _stderr_held_back():
-        # oneDNN prints one line when it is first asked to transpose bytes, which it does not do.
-        tf.transpose(tf.zeros([1, 2], tf.uint8))
+    with _shown_after_a_crash() as held:
+        with _stderr_held_back(held):
+            tf, keras = _imported()
+            _check_keras(keras)
+            _set_threads(tf, threads)
+        connected = connect()
+        with _stderr_held_back(held):
+            # oneDNN prints a line when it is first asked to transpose bytes, which it does not do.
+            tf.transpose(tf.zeros([1, 2], tf.uint8))
     return connected
+
+
+def _imported() -> tuple[Any, Any]:
+    """``import_tensorflow``. Raises DeviceError."""
+    try:
+        return import_tensorflow()
+    except ImportError as error:
+        reason: BaseException = error
+        while reason.__context__:  # TensorFlow raises another one, which has its whole traceback
+            reason = reason.__context__
+        raise DeviceError(
+            f"TensorFlow cannot be imported ({reason}): install requirements.txt again, or give "
+            "the process more memory"
+        ) from error
 
 
 def import_tensorflow() -> tuple[Any, Any]:
@@ -212,9 +235,29 @@ def _hidden(package: str) -> Iterator[None]:
 
 
 @contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Buffer file descriptor 2, which no log level of TensorFlow silences completely; write the
-    buffer out if there is an error.
+def _shown_after_a_crash() -> Iterator[IO[bytes]]:
+    """A file for messages, which another process shows if this one crashes meanwhile."""
+    global _survived
+    # In memory, since there may be no folder for temporary files.
+    with open(os.memfd_create("stderr"), "w+b", buffering=0) as held, ExitStack() as ending:
+        if not _survived:
+            watcher = [sys.executable, "-I", "-S", last_words.__file__, str(held.fileno())]
+            streams: dict[str, Any] = {"stdin": subprocess.PIPE, "pass_fds": [held.fileno()]}
+            with suppress(OSError):  # no process can be started
+                ending.enter_context(
+                    children.start(watcher, at_death=None, start_new_session=True, **streams)
+                )
+            if not faulthandler.is_enabled():
+                faulthandler.enable(held, all_threads=False)
+                ending.callback(faulthandler.disable)
+        yield held
+    _survived = True
+
+
+@contextmanager
+def _stderr_held_back(held: IO[bytes]) -> Iterator[None]:
+    """Write to ``held`` in place of file descriptor 2, which no log level of TensorFlow silences
+    completely; show that if there is an error.
     """
     if sys.stderr:
         sys.stderr.flush()
@@ -223,15 +266,14 @@ def _stderr_held_back() -> Iterator[None]:
     except OSError:  # it is closed
         yield
         return
-    # In memory, since there may be no folder for temporary files.
-    with open(os.memfd_create("stderr"), "w+b", buffering=0) as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            held.seek(0)
-            os.write(real, held.read())
-            raise
-        finally:
-            os.dup2(real, 2)
-            os.close(real)
+    os.dup2(held.fileno(), 2)
+    try:
+        yield
+    except (Exception, SystemExit):
+        os.write(real, os.pread(held.fileno(), os.fstat(held.fileno()).st_size, 0))
+        raise
+    finally:
+        os.dup2(real, 2)
+        os.close(real)
+        held.truncate(0)
+        held.seek(0)

@@ -42,6 +42,22 @@ def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextmanager
+def stop_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at a request to stop, while the context lasts. The signals of one
+    request interrupt once: what cleans up after it is not disturbed.
+    """
+    requests = Requests()
+
+    def interrupt(*_: object) -> None:
+        begun = requests.begun
+        if requests.hear() or not begun:
+            raise KeyboardInterrupt
+
+    with on_stop(interrupt):
+        yield
+
+
+@contextmanager
 def interrupt_ends() -> Iterator[None]:
     """Let Ctrl-C end the process at once, even in a call that keeps Python's lock; there must be
     nothing to save.
@@ -60,6 +76,11 @@ class Requests:
 
     def __init__(self) -> None:
         self._first: float | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a request."""
+        return self._first is not None
 
     def hear(self) -> bool:
         """Note a signal; returns whether it is a second request."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from ppo.files.folder import RunFolder
-from ppo.process.children import RUN_ATARI, with_parent
+from ppo.process.children import RUN_ATARI, start
 from ppo.process.cluster import STARTER, TF_CONFIG
 from ppo.process.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.process.exit_codes import ExitCode
@@ -92,14 +92,13 @@ class _Team:
             # The others say only what the first one says, too, unless they are the cause.
             errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
             open_files.push(errors)
-            process = subprocess.Popen(
+            process = start(
                 command,
+                at_death=signal.SIGINT,  # TensorFlow would take SIGTERM
                 env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
                 stdout=None if index == 0 else errors,
                 stderr=None if index == 0 else errors,
                 start_new_session=True,
-                preexec_fn=_with_starter,
             )
             self.errors.append(errors)
             self.processes.append(process)
@@ -143,14 +142,6 @@ class _Team:
     def _end(self) -> None:
         for process in self.processes:
             process.kill()
-
-
-def _with_starter() -> None:
-    """What a new worker does: SIGINT, which a shell may have it ignore, stops it when its starter
-    ends. TensorFlow would take SIGTERM.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with_parent(signal.SIGINT)()
 
 
 # A worker that ends so knows why, and would end so again.

@@ -13,20 +13,19 @@ autopsy resumes where it was interrupted.
 import argparse
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ppo.checkpoint import CheckpointError
 from ppo.files import origin
-from ppo.files.folder import FolderError, RunFolder, write_whole
+from ppo.files.folder import FolderError, RunFolder, owned, write_whole
 from ppo.params import ParamsError
 from ppo.process.arguments import argument_parser
 from ppo.process.children import Children
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import on_stop
+from ppo.process.signals import stop_interrupts
 from ppo.study import autopsy_figure, verdict
 from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, Change, of_cause, of_user, smaller_rates
@@ -80,8 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     try:
-        with on_stop(signal.default_int_handler):
-            return _go(_plan(options))
+        with stop_interrupts():
+            plan = _plan(options)
+            with owned(plan.logdir):
+                return _go(plan)
     except (ParamsError, FolderError) as error:
         return fail(ExitCode.REFUSED, str(error))
     except (CheckpointError, HistoryError) as error:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ppo.files.folder import FolderError, RunFolder
+from ppo.process.children import end, start
+from ppo.process.signals import stop_interrupts
 
 # What a newcomer looks at first: is the score rising, and are the updates sound?
 PINNED = (
@@ -25,7 +27,7 @@ PICTURES = 100  # of one run; TensorBoard's own limit is 10
 
 def show(logdir: Path) -> None:
     """Print the address of a TensorBoard, and serve until Ctrl-C. Raises FolderError."""
-    with served(logdir) as address:
+    with stop_interrupts(), served(logdir) as address:
         print(f"TensorBoard: {address}\nCtrl-C ends it", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
@@ -61,12 +63,8 @@ def _server(root: Path) -> Iterator[str]:
     """A server in a process of its own, in silence, while the context lasts; gives its address."""
     command = [sys.executable, "-m", "tensorboard.main", f"--logdir={root}"]
     command.append(f"--samples_per_plugin=images={PICTURES}")
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    with start(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0
     ) as process:
         assert process.stderr is not None
         try:
@@ -75,7 +73,7 @@ def _server(root: Path) -> Iterator[str]:
             threading.Thread(target=process.stderr.read, daemon=True).start()
             yield address
         finally:
-            process.terminate()
+            end(process)
 
 
 def _address(said: Iterable[str]) -> str:

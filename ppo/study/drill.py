@@ -25,7 +25,10 @@ from rich.console import Console
 from ppo import checkpoint
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.process import children
 from ppo.process.children import RUN_ATARI
+from ppo.process.exit_codes import ExitCode, fail
+from ppo.process.signals import stop_interrupts
 from ppo.settings import Params
 from ppo.study.broken_envs import BROKEN_AT_STEP
 
@@ -62,6 +65,9 @@ SHORT_CART_POLE: dict[str, Any] = {
 }
 
 
+_STARTED: list[subprocess.Popen] = []
+
+
 class DrillError(AssertionError):
     """A promise was broken."""
 
@@ -86,13 +92,15 @@ def start(
         if limit_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
-    return subprocess.Popen(
+    process = children.start(
         [*RUN_ATARI, f"--logdir={logdir}", beginning(logdir, settings), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=limit,
     )
+    _STARTED.append(process)
+    return process
 
 
 def beginning(logdir: Path, settings: dict | None) -> str:
@@ -316,14 +324,28 @@ DRILLS: tuple[tuple[str, Callable[[Path], str]], ...] = (
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for one drill."""
+    """A folder for one drill, whose processes end with it."""
     with tempfile.TemporaryDirectory(prefix="ppo-drill-") as name:
-        yield Path(name)
+        try:
+            yield Path(name)
+        finally:
+            for process in _STARTED:
+                process.kill()
+                process.wait()
+            _STARTED.clear()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all drills and print a row each; exit code 0 only if every promise was kept."""
     argparse.ArgumentParser(prog="python -m ppo.drill", description=__doc__).parse_args(arguments)
+    try:
+        with stop_interrupts():
+            return _all_drills()
+    except KeyboardInterrupt:
+        return fail(ExitCode.STOPPED, "stopped")
+
+
+def _all_drills() -> ExitCode:
     console = Console(soft_wrap=True, highlight=False)
     failed = 0
     for (name, drill), number in zip(DRILLS, itertools.count(1), strict=False):
@@ -337,4 +359,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         took = time.monotonic() - began
         mark = "kept  " if kept else "BROKEN"
         console.print(f"{number} {mark} {name} ({took:.0f} s): {said}", markup=False)
-    return 1 if failed else 0
+    return ExitCode.FAILED if failed else ExitCode.DONE

@@ -6,7 +6,6 @@ newest checkpoints. Ray is optional: ``pip install .[cluster]``.
 """
 
 import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
-from ppo.process.children import RUN_ATARI, Children, with_parent
+from ppo.process.children import RUN_ATARI, Children, end, start
 from ppo.process.exit_codes import ExitCode
 from ppo.study.folder_host import FolderHost, Loan, LocalCopy, Paths
 from ppo.study.grid import Run
@@ -192,15 +191,7 @@ def _run(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a") as out:
-        process = subprocess.Popen(
-            [*RUN_ATARI, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            process_group=0,
-            # Where Ray is gone, the run must not go on beside the one that takes its place.
-            preexec_fn=with_parent(signal.SIGKILL),
-        )
+        process = start([*RUN_ATARI, *arguments], stdout=out, stderr=out, process_group=0)
         try:
             _wait(process, host, send)
         finally:
@@ -216,8 +207,7 @@ def _wait(
     sent = time.monotonic()
     while process.poll() is None:
         if host.stopped():
-            process.terminate()  # it saves
-            process.wait()
+            end(process)  # it saves
         elif time.monotonic() > sent + SEND_SECONDS:
             send()
             sent = time.monotonic()

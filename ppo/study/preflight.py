@@ -11,6 +11,7 @@ from ppo.files import video
 from ppo.files.folder import FolderError
 from ppo.params import of_workers
 from ppo.play import render
+from ppo.process.signals import stop_interrupts
 from ppo.resolve import precision_remark, resolved
 from ppo.settings import Params, ResolvedParams
 from ppo.study import sheet
@@ -30,7 +31,11 @@ def check(settings: Params, picture: Path) -> None:
     ProbeError, OSError.
     """
     _check_picture(picture)
-    params = resolved(of_workers(settings, 1))
+    with stop_interrupts():
+        _check(resolved(of_workers(settings, 1)), picture)
+
+
+def _check(params: ResolvedParams, picture: Path) -> None:
     is_atari = catalog.rules_of(params).is_atari
     print("\n".join(plan(params)))
     print()

@@ -4,17 +4,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ppo import checkpoint
 from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.process.children import RUN_ATARI
+from ppo.process.children import RUN_ATARI, end, start
 from ppo.process.exit_codes import ExitCode
-from ppo.process.signals import on_stop
 from ppo.settings import ResolvedParams
 
 # It is enough after so many iterations and so many seconds since the first one ended.
@@ -60,13 +60,16 @@ def probe(params: ResolvedParams) -> Probe:
     """
     with tempfile.TemporaryDirectory(prefix="ppo-check-") as folder:
         run = RunFolder(Path(folder, "run"))
-        settings, output = Path(folder, "params.json"), Path(folder, "output.txt")
+        settings = Path(folder, "params.json")
         settings.write_text(_short(params).to_json())
         command = [*RUN_ATARI, f"--logdir={run.path}", f"--pfile={settings}"]
-        with open(output, "w") as file, _running(command, file) as process:
+        with ThreadPoolExecutor(1) as reader, _running(command) as process:
+            assert process.stdout
+            # To its end, which a crash in TensorFlow leaves to another process.
+            output = reader.submit(process.stdout.read)
             peak = _watch(process, run, bool(params.evaluation_interval))
         if process.returncode not in (ExitCode.DONE, ExitCode.STOPPED):
-            raise ProbeError(output.read_text().strip(), process.returncode)
+            raise ProbeError(output.result().strip(), process.returncode)
         return _measured(run, peak)
 
 
@@ -85,21 +88,14 @@ def _short(params: ResolvedParams) -> ResolvedParams:
 
 
 @contextmanager
-def _running(command: list[str], output: Any) -> Iterator[subprocess.Popen]:
-    """A process that has ended when the context does, also when this one is told to stop."""
-    with on_stop(_interrupt):
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()  # it saves, in less than ten seconds
-            process.wait()
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _running(command: list[str]) -> Iterator[subprocess.Popen]:
+    """A process that has ended when the context does."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = start(command, text=True, errors="replace", process_group=0, **pipes)
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 def _watch(process: subprocess.Popen, run: RunFolder, evaluates: bool) -> int:

@@ -11,22 +11,20 @@ the machines of a Ray cluster; those that do not share the folder send their res
 """
 
 import argparse
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppo import presets
-from ppo.files.folder import write_whole
+from ppo.files.folder import FolderError, owned, write_whole
 from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser
 from ppo.process.children import Children
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import on_stop
+from ppo.process.signals import stop_interrupts
 from ppo.settings import Params
 from ppo.study import curves, machines
 from ppo.study.alike import alike, precision_faults, precisions
@@ -80,7 +78,7 @@ class Plan:
         return Cluster(self.cluster, self.cores, self.gpu, self.logdir, self.pfile)
 
 
-def go(run: Run, pfile: Path, call: Call = subprocess.call) -> int:
+def go(run: Run, pfile: Path, call: Call) -> int:
     """Start the run, or resume it; returns the command's exit code. ``call`` is as
     ``subprocess.call``.
     """
@@ -126,9 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     try:
-        with on_stop(signal.default_int_handler):
-            return _go(_plan(options))
-    except ParamsError as error:
+        with stop_interrupts():
+            plan = _plan(options)
+            with owned(plan.logdir):
+                return _go(plan)
+    except (ParamsError, FolderError) as error:
         return fail(ExitCode.REFUSED, str(error))
     except OSError as error:
         return fail(ExitCode.FAILED, str(error))
@@ -138,6 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _go(plan: Plan) -> ExitCode:
     failed, drawn = [], True
+    if plan.pfile:
+        plan = replace(plan, pfile=settings_in(plan.logdir, plan.pfile))
     with closing(plan.children()) as children:
         if plan.pfile:
             failed = sweep(plan.runs, plan.pfile, plan.workers, children)
@@ -175,11 +177,10 @@ def _plan(options: argparse.Namespace) -> Plan:
     workers, cores = _number(options.workers), _number(options.cores)
     if not pfile:
         return Plan(logdir, None, [], workers, shown)
-    shared = settings_in(logdir, pfile)
     if options.cluster is None:
-        return Plan(logdir, shared, runs, workers, shown)
+        return Plan(logdir, pfile, runs, workers, shown)
     workers = workers if options.workers else len(runs)
-    return Plan(logdir, shared, runs, workers, shown, options.cluster, cores, options.gpu)
+    return Plan(logdir, pfile, runs, workers, shown, options.cluster, cores, options.gpu)
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:

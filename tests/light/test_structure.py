@@ -32,9 +32,11 @@ RANKS = (
 )
 WINGS = {
     "process": (
-        "streams keys arrays device cluster arguments",
+        "streams keys arrays cluster arguments tied last_words",
         "exit_codes",
-        "signals children",
+        "signals",
+        "children",
+        "device",
     ),
     "files": (
         "folder npz scalars ffmpeg",

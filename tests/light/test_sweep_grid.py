@@ -11,7 +11,7 @@ import pytest
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due, SessionFacts
-from ppo.files.folder import RunFolder
+from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError
 from ppo.process.children import Children
 from ppo.process.exit_codes import ExitCode
@@ -162,16 +162,15 @@ def test_a_run_with_a_setting_that_is_now_null_is_refused(refused, tmp_path):
     assert "another target_kl than null" in refused()
 
 
-def test_runs_begin_with_the_settings_that_the_sweep_began_with(tmp_path):
+def test_runs_begin_with_the_settings_that_the_sweep_began_with(tmp_path, monkeypatch):
     pfile = tmp_path / "edited.json"
     pfile.write_text(json.dumps(CART_POLE))
-    plan = sweep._plan(sweep._parse([f"--pfile={pfile}", f"--logdir={tmp_path / 'sweep'}"]))
+    copies = []
+    monkeypatch.setattr(sweep, "sweep", lambda runs, copy, *_: copies.append(copy) or [])
+    sweep.main([f"--pfile={pfile}", f"--logdir={tmp_path / 'sweep'}"])
     pfile.write_text("{}")
-    assert plan.pfile and json.loads(plan.pfile.read_text()) == CART_POLE
-    arguments = [f"--pfile={pfile}", "--variant=other", f"--logdir={tmp_path / 'sweep'}"]
-    other = sweep._plan(sweep._parse(arguments))
-    assert other.pfile and json.loads(other.pfile.read_text()) == {}
-    assert json.loads(plan.pfile.read_text()) == CART_POLE
+    sweep.main([f"--pfile={pfile}", "--variant=other", f"--logdir={tmp_path / 'sweep'}"])
+    assert [json.loads(copy.read_text()) for copy in copies] == [CART_POLE, {}]
 
 
 def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, computes_in_bfloat16):
@@ -295,7 +294,7 @@ def test_drawing_no_run_is_one_message(tmp_path, capsys):
     assert code == 1
     assert "nowhere" in said.out and "| x | 0 of 1 |" in said.out
     assert said.err == "no run has a curve, so nothing is drawn\n"
-    assert not [*logdir.iterdir()]
+    assert [path.name for path in logdir.iterdir()] == [LOCK]
 
 
 def test_a_variant_without_a_curve_is_shown_with_its_runs(tmp_path):

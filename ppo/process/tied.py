@@ -1,0 +1,40 @@
+"""Become a command that ends with its parent: ``python -I -S tied.py PARENT SIGNAL COMMAND ...``.
+
+It is a program of its own, since Python must not run between fork and exec where there are threads.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
+# Python ignores these, and whatever it executes would inherit that.
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+def tie(parent: int, number: int) -> None:
+    """Let this process get a signal when the thread that started it ends, or now if ``parent``, the
+    process id of its parent, has ended.
+    """
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)  # a shell may have had it ignored
+    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
+
+
+def main() -> None:
+    """Read the arguments, tie this process, and execute the command."""
+    parent, number, *command = sys.argv[1:]
+    tie(int(parent), int(number))
+    for ignored in IGNORED_BY_PYTHON:
+        signal.signal(ignored, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        sys.exit(f"{command[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()

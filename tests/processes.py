@@ -1,0 +1,37 @@
+"""Processes that a test looks for, by a folder that their commands name."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+def processes_of(folder: Path) -> list[int]:
+    """All running processes whose command names the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            if str(folder) in path.read_text():
+                found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(fact: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until a fact holds."""
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end, "it never holds"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def none_left(folder: Path) -> Iterator[None]:
+    """Whatever fails, no process of the folder outlives the test."""
+    try:
+        yield
+    finally:
+        for orphan in processes_of(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(orphan, signal.SIGKILL)
