@@ -7,7 +7,7 @@ import time
 
 from ppo import described, listing, params, presets, schema
 from ppo.files import scalars
-from ppo.files.folder import FolderError, HoldsNoRun, HoldsRun
+from ppo.files.folder import FolderError, FolderGone, HoldsNoRun, HoldsRun, check_run, visited
 from ppo.options import parse
 from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode, fail
@@ -76,9 +76,13 @@ def _told(options: argparse.Namespace) -> str:
             return explain(options.logdir)
         from ppo.study import card, report
 
+        check_run(options.logdir)
+        with visited(options.logdir) as run:
+            report.write([options.logdir, *options.report], run.path / report.REPORT)
+            card.write(options.logdir, run.path / "card")
+            if run.name != options.logdir:  # what was read may be another run's
+                raise FolderGone(options.logdir)
         page, folder = options.logdir / report.REPORT, options.logdir / "card"
-        report.write([options.logdir, *options.report], page)
-        card.write(options.logdir, folder)
         return f"the report is {page}, the model card in {folder}\n"
     except HistoryError as error:
         raise FolderError(str(error)) from error

@@ -174,10 +174,18 @@ def save(
     if best:  # first, since the other one records that the best is saved
         write_whole(folder.checkpoints / BEST, content)
     write_whole(path, content)
-    for old in [other for other in _newest_first(folder) if other.is_file()][kept:]:
+    prune(folder, checkpoint.step, kept, keep_all)
+    return path
+
+
+def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -> None:
+    """Remove the checkpoints up to ``step``, except the newest ``kept`` of them and those of the
+    steps in ``keep_all``.
+    """
+    own = [path for path in _newest_first(folder) if path.is_file() and _step_of(path) <= step]
+    for old in own[kept:]:
         if _step_of(old) not in keep_all:
             old.unlink()
-    return path
 
 
 def _set_aside(path: Path) -> None:

@@ -13,7 +13,15 @@ from ppo.checkpoint import Checkpoint
 from ppo.distribution import OneWorker, Workers
 from ppo.envs import catalog
 from ppo.files import origin
-from ppo.files.folder import RunFolder, check_new, check_run, owned, write_whole
+from ppo.files.folder import (
+    FolderError,
+    RunFolder,
+    check_new,
+    check_run,
+    owned,
+    write_whole,
+)
+from ppo.files.held import shown
 from ppo.files.origin import Origin
 from ppo.outcomes import Collapsed, Diverged, Stopped, WorkerLost
 from ppo.params import ParamsError
@@ -91,6 +99,8 @@ def resume(
     changes = _changes(stored.model_dump(), whole)
 
     def start(folder: RunFolder) -> Start:
+        if params.of_run(folder.params, checks=[catalog.check]) != stored:
+            raise FolderError(f"{logdir} was changed or moved meanwhile; try again")
         newest = _newest(folder)  # params.json may have been edited by hand
         if newest is None and (began_from := origin.read(folder)):
             begins = _forked(began_from, whole, new_games)
@@ -272,4 +282,4 @@ def _newest(folder: RunFolder) -> Checkpoint | None:
     """The newest valid checkpoint; None for a run that ended before it saved anything."""
     if not folder.progress.exists() and not any(folder.checkpoints.glob("*.ckpt")):
         return None
-    return checkpoint.newest(folder, warn=say)
+    return checkpoint.newest(folder, warn=lambda said: say(shown(said)))

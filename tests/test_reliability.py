@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -205,6 +206,98 @@ def test_a_save_that_hangs_does_not_hold_up_a_stop(tmp_path):
     assert seconds < 10
     assert "the disk does not answer" in output
     assert checkpoint.newest(RunFolder(tmp_path)).step == 256
+
+
+@pytest.mark.xdist_group("cart_pole")
+def test_a_resume_of_a_finished_run_removes_the_checkpoints_that_a_kill_left_over(
+    cart_pole, tmp_path
+):
+    logdir = shutil.copytree(cart_pole, tmp_path / "run")
+    folder, before = RunFolder(logdir), names(logdir)
+    saved = checkpoint.newest(folder)
+    for step in (256, 512):
+        left = folder.checkpoints / f"step-{step:012d}.ckpt"
+        left.write_bytes(checkpoint.encode(replace(saved, step=step)))
+    assert names(logdir) != before
+    code, output = drill.run(logdir, None)
+    assert code == 0 and "the run is done" in output
+    assert names(logdir) == before
+
+
+# --- a folder that is taken away while its run trains, and has another run in its place
+
+
+@contextmanager
+def halted(logdir: Path, settings: dict) -> Iterator[Forked]:
+    """A run that has written a log entry and is halted until the context ends."""
+    process = drill.start(logdir, settings)
+    drill._wait_for(process, logdir, points=1)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def names(folder: Path) -> set[str]:
+    """Every file of a run, without the time in the names of event files."""
+    return {re.sub(r"tfevents.*", "tfevents", name) for name in drill.snapshot(folder)}
+
+
+def test_two_runs_end_as_if_alone_where_one_was_moved_and_the_other_has_its_place(tmp_path):
+    logdir, moved = tmp_path / "run", tmp_path / "moved"
+    with halted(logdir, drill.SHORT_PONG) as first:
+        logdir.rename(moved)
+        second = drill.start(logdir, drill.SHORT_PONG)
+    for process, folder in ((first, moved), (second, logdir)):
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        assert re.search(rf"folder +{folder}\n", output)
+        assert "/proc/" not in output and (f"continues in {moved}" in output) == (folder == moved)
+    assert drill.fingerprint(moved) == drill.fingerprint(logdir)
+    assert names(moved) == names(logdir)
+
+
+def turned(link: Path) -> None:
+    """Let a link to a run's folder lead to another one."""
+    link.unlink()
+    link.symlink_to("elsewhere")
+    link.with_name("elsewhere").mkdir()
+
+
+@pytest.mark.xdist_group("cart_pole")
+def test_a_run_leaves_the_folder_alone_to_which_its_link_was_turned(cart_pole, tmp_path):
+    link, place = tmp_path / "run", tmp_path / "place"
+    place.mkdir()
+    link.symlink_to(place)
+    with halted(link, drill.SHORT_CART_POLE) as first:
+        turned(link)
+        assert drill.run(link, drill.SHORT_CART_POLE)[0] == 0
+        before = drill.snapshot(link)
+    output, _ = first.communicate()
+    assert first.returncode == 0 and f"{link} was moved; the run continues in {place}" in output
+    assert drill.snapshot(link) == before
+    assert drill.fingerprint(place) == drill.fingerprint(link) == drill.fingerprint(cart_pole)
+
+
+@pytest.mark.xdist_group("cart_pole")
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_run_whose_folder_was_removed_ends_with_one_message(cart_pole, emptied, tmp_path):
+    logdir = tmp_path / "run"
+    with halted(logdir, drill.SHORT_CART_POLE | {"total_steps": 10**6}) as first:
+        if emptied:
+            subprocess.run(["find", logdir, "-mindepth", "1", "-delete"], check=True)
+        else:
+            shutil.rmtree(logdir)
+            assert drill.run(logdir, drill.SHORT_CART_POLE)[0] == 0
+    output, _ = first.communicate()
+    assert first.returncode == 1
+    last = output.splitlines()[-1]
+    assert last == f"{logdir} was moved or removed; nothing more is saved"
+    assert output.count(str(logdir)) == 1 and "Traceback" not in output
+    if not emptied:
+        assert drill.fingerprint(logdir) == drill.fingerprint(cart_pole)
+        assert names(logdir) == names(cart_pole)
 
 
 # Whoever reads its output has stopped reading, and the main thread waits for a line to be taken.

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import imageio_ffmpeg
 
+from ppo.files.held import handles, shown
 from ppo.process.children import start
 
 POLL_SECONDS = 0.1
@@ -29,7 +30,8 @@ def running(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Pop
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *arguments]
     # In memory, since a disk that is full is a reason to fail.
     with open(os.memfd_create("ffmpeg"), "w+b") as said:
-        process = start(command, stderr=said, start_new_session=True, **streams)
+        inherited = {"stderr": said, "pass_fds": handles(), **streams}
+        process = start(command, start_new_session=True, **inherited)
         # A pipe that breaks is only a sign of why it ended.
         with suppress(BrokenPipeError), process:
             try:
@@ -60,4 +62,4 @@ def _reason(said: IO[bytes], code: int) -> str:
     lines = said.read().decode(errors="replace").split("\n")
     told = [line.strip() for line in lines if line.strip()]
     ended = f"ffmpeg ended with {code}" if code > 0 else f"ffmpeg was ended by signal {-code}"
-    return told[-1] if told else ended
+    return shown(told[-1]) if told else ended

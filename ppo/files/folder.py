@@ -11,8 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppo.files.held import held, is_held, shown
+
 LOCK = ".lock"
 ORIGIN = "origin.json"
+PARAMS = "params.json"
+CHECKPOINTS = "checkpoints"
 
 # What files of this package are called until they are whole.
 PARTIAL = re.compile(r"\.ppo-.+\.partial(\.\w+)?")
@@ -24,8 +28,19 @@ READ_ONLY = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
 UNLOCKABLE = frozenset([errno.EBADF, errno.ENOLCK])
 
 
+# What using a folder fails with that is no longer there.
+GONE = frozenset([errno.ENOENT, errno.ESTALE])
+
+
 class FolderError(Exception):
     """The folder cannot be used for what was asked; the message says why and what to do."""
+
+
+class FolderGone(OSError):
+    """A run's folder was removed while a process wrote into it."""
+
+    def __init__(self, logdir: Path):
+        super().__init__(f"{logdir} was moved or removed; nothing more is saved")
 
 
 class HoldsRun(FolderError):
@@ -51,9 +66,23 @@ class RunFolder:
     path: Path
 
     @property
+    def name(self) -> Path:
+        """What the folder is called now, for people."""
+        return Path(shown(self.path))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the folder was removed, or emptied, while it is held."""
+        try:
+            self.params.stat()
+        except OSError as error:
+            return error.errno in GONE and is_held(self.path)
+        return False
+
+    @property
     def params(self) -> Path:
         """The resolved settings."""
-        return self.path / "params.json"
+        return self.path / PARAMS
 
     @property
     def origin(self) -> Path:
@@ -63,7 +92,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     @property
     def replays(self) -> Path:
@@ -133,12 +162,13 @@ def check_new(logdir: Path) -> None:
 
 
 def _check_new(logdir: Path) -> None:
+    name = Path(shown(logdir))
     if logdir.exists() and not logdir.is_dir():
         raise FolderError(f"{logdir} is a file, not a folder")
     if logdir.is_dir() and any(map(_counts, logdir.iterdir())):
         if RunFolder(logdir).params.exists():
-            raise HoldsRun(logdir)
-        raise FolderError(f"{logdir} is not empty; choose a free name, such as {free_name(logdir)}")
+            raise HoldsRun(name)
+        raise FolderError(f"{name} is not empty; choose a free name, such as {free_name(name)}")
     parent = next(p for p in (logdir, *logdir.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise FolderError(f"{logdir} cannot be created: {parent} does not allow writing")
@@ -158,14 +188,15 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
 
     The locks are the kernel's, so they end with the process, however that ends. The folder itself
     is locked, since a file in it may be removed, and a file in it, since some network file systems
-    lock nothing else.
+    lock nothing else. What is written goes into the locked folder, also if it is moved; if it is
+    removed, FolderGone is raised.
     """
     with ExitStack() as locks:
         with _usable(logdir):
             logdir.mkdir(parents=True, exist_ok=True)
-            _lock(logdir, os.O_RDONLY, locks, optional=UNLOCKABLE)
-            _lock(logdir / LOCK, os.O_RDWR | os.O_CREAT, locks)
-        folder = RunFolder(logdir)
+            folder = locks.enter_context(_held(logdir))
+            _lock(folder.path, os.O_RDONLY, locks, optional=UNLOCKABLE)
+            _lock(folder.path / LOCK, os.O_RDWR | os.O_CREAT, locks)
         _remove_partials(folder)
         yield folder
 
@@ -173,14 +204,28 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
 @contextmanager
 def visited(logdir: Path) -> Iterator[RunFolder]:
     """Use a folder that another process may own, to read the run and to add files that the log does
-    not know. While the context lasts, no owner that starts removes partial files.
+    not know. While the context lasts, no owner that starts removes partial files. What is written
+    goes into this folder, also if it is moved; if it is removed, FolderGone is raised.
     """
-    folder = RunFolder(logdir)
     with ExitStack() as locks:
         with _usable(logdir):
+            folder = locks.enter_context(_held(logdir))
             optional = UNLOCKABLE | READ_ONLY | {errno.ENOENT}
             _lock(folder.checkpoints, os.O_RDONLY, locks, fcntl.LOCK_SH, optional)
         yield folder
+
+
+@contextmanager
+def _held(logdir: Path) -> Iterator[RunFolder]:
+    """Hold a run's folder. Raises FolderGone for what fails because the folder was removed."""
+    with held(logdir) as path:
+        folder = RunFolder(path)
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno in GONE and folder.is_gone:
+                raise FolderGone(folder.name) from error
+            raise
 
 
 @contextmanager
@@ -208,7 +253,7 @@ def _lock(
         fcntl.flock(handle, how)
     except BlockingIOError as error:
         folder = path.parent if path.name == LOCK else path
-        raise FolderError(f"{folder} is in use by another process; wait for it") from error
+        raise FolderError(f"{shown(folder)} is in use by another process; wait for it") from error
     except OSError as error:
         if error.errno not in optional:
             raise
@@ -240,10 +285,10 @@ def _usable(logdir: Path) -> Iterator[None]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether a file is more than the lock, or what a process leaves that was killed before it had
-    written the settings.
-    """
-    return path.name not in (LOCK, ORIGIN) and not PARTIAL.fullmatch(path.name)
+    """Whether a file is more than what a run leaves that ended before its first checkpoint."""
+    if path.name == CHECKPOINTS and path.is_dir():
+        return any(map(_counts, path.iterdir()))
+    return path.name not in (LOCK, ORIGIN, PARAMS) and not PARTIAL.fullmatch(path.name)
 
 
 def free_name(logdir: Path) -> Path:

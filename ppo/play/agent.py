@@ -8,6 +8,7 @@ from ppo.checkpoint import Which
 from ppo.envs import catalog
 from ppo.envs.episode import Rules
 from ppo.files.folder import RunFolder, check_run
+from ppo.files.held import shown
 from ppo.process.device import shards, start_tensorflow
 from ppo.resolve import resolved
 from ppo.settings import ResolvedParams
@@ -45,7 +46,7 @@ def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
     ParamsError or CheckpointError.
     """
     settings = settings_of(folder)
-    saved = checkpoint.chosen(folder, which, warn=print)
+    saved = checkpoint.chosen(folder, which, warn=lambda said: print(shown(said)))
     start_tensorflow(settings.threads)
 
     from ppo import policy

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppo.files.folder import FolderError, RunFolder
+from ppo.files.held import held
 from ppo.play.agent import load_agent
 
 if TYPE_CHECKING:
@@ -33,13 +34,19 @@ def export_run(logdir: Path, target: str) -> Path:
     path = Path(target)
     suffix = FOLDER if target.endswith("/") else path.suffix
     _check(path, suffix)
+    with held(path.absolute().parent) as parent:  # it may be a run's folder, and be moved
+        return _export(logdir, path, parent / path.name, suffix)
+
+
+def _export(logdir: Path, path: Path, place: Path, suffix: str) -> Path:
+    """Write the network to ``place``, where ``path`` has led."""
     agent = load_agent(RunFolder(logdir))
 
     from ppo.play.portable import portable
 
     network = portable(agent.policy.network)
     network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX asks for a call
-    _write(network, path, suffix)
+    _write(network, place, suffix)
     print(
         f"{path}: the network {network.name} of {agent.params.env_id} at step {agent.step:,}, for "
         f"{network.input.dtype} observations [n, {', '.join(map(str, network.input.shape[1:]))}]; "
@@ -68,9 +75,10 @@ def _check(path: Path, suffix: str) -> None:
 
 
 def _write(network: "keras.Model", path: Path, suffix: str) -> None:
-    """Write whole or not at all."""
-    # An absolute path, since the parts of Keras take some names for addresses.
-    partial = path.absolute().with_name(f".ppo-{path.stem}.partial{suffix}")
+    """Write whole or not at all, to an absolute path: the parts of Keras take some names for
+    addresses.
+    """
+    partial = path.with_name(f".ppo-{path.stem}.partial{suffix}")
     try:
         if suffix == ".keras":
             network.save(partial)

@@ -9,6 +9,7 @@ from rich.console import Console
 from ppo.checkpoint import Which
 from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder
+from ppo.files.held import shown
 from ppo.play import summary
 from ppo.play.evaluate import Evaluation
 from ppo.play.games import POLICIES, Played, games_of
@@ -57,6 +58,7 @@ def _print(folder: RunFolder, games: list[Played], examples: list[dict[str, str]
     """A table of the evaluations, and the replays of their ``examples``: as rows of it where nobody
     looks, below it on a terminal, which has no room for their names side by side.
     """
+    replays = Path(shown(folder.replays))
     params, step, console = games[0].agent.params, games[0].agent.step, Console()
     choices = [played.agent.policy.choice for played in games]
     body = [
@@ -66,11 +68,11 @@ def _print(folder: RunFolder, games: list[Played], examples: list[dict[str, str]
     ]
     if len(examples) == len(games) and not console.is_terminal:
         for name in examples[0]:
-            paths = [str(folder.replays / files[name]) for files in examples]
+            paths = [str(replays / files[name]) for files in examples]
             body.append((f"{name} replay", paths))
         examples = []
     summary.show([params.env_id, *choices], body, console)
     for choice, files in zip(choices, examples, strict=False):
-        print(f"{choice}, in {folder.replays}:")
+        print(f"{choice}, in {replays}:")
         for name, file in files.items():
             print(f"  {name:6}  {file}")

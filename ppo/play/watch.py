@@ -8,6 +8,7 @@ from ppo.checkpoint import Which
 from ppo.envs import catalog, screens
 from ppo.files import gif
 from ppo.files.folder import FolderError, RunFolder
+from ppo.files.held import shown
 from ppo.play.agent import settings_of
 from ppo.play.games import POLICIES, games_of
 from ppo.play.render import record
@@ -39,11 +40,11 @@ def watch_run(
         for agent, path, replay in saved:
             video = folder.videos / f"{path.stem}.mp4"
             record(replay, video, None if plain else agent.policy)
-            made.append(video)
-            print(f"score {replay.score:.10g} in {replay.steps:,} steps: {video}", flush=True)
+            made.append(Path(shown(video)))
+            print(f"score {replay.score:.10g} in {replay.steps:,} steps: {made[-1]}", flush=True)
             if gif_seconds:
                 picture = video.with_suffix(".gif")
                 size = gif.of_end(video, picture, gif_seconds)
-                made.append(picture)
-                print(f"its last {gif_seconds:g} seconds, {size / 1e6:.2f} MB: {picture}")
+                made.append(Path(shown(picture)))
+                print(f"its last {gif_seconds:g} seconds, {size / 1e6:.2f} MB: {made[-1]}")
     return made

@@ -110,6 +110,11 @@ class Keeper:
             "stopped; the work under way was abandoned, everything before it is saved",
         )
 
+    def prune(self, step: int) -> None:
+        """Remove the checkpoints up to a step that a killed process had not yet removed."""
+        params = self.params
+        checkpoint.prune(self.folder, step, params.checkpoints_kept, params.checkpoints_always_kept)
+
     def _write(self, state: Checkpoint, best: bool) -> None:
         params = self.params
         checkpoint.save(

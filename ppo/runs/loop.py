@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ppo.checkpoint import Checkpoint, Due
 from ppo.files import npz
-from ppo.files.folder import write_whole
+from ppo.files.folder import FolderGone, write_whole
 from ppo.outcomes import Collapsed, Diverged, NotFinite, WorkerLost
 from ppo.process.signals import Interrupted
 from ppo.runs.announcer import Announcer
@@ -34,6 +34,7 @@ class Loop:
         self.logger, self.evaluator = logger, evaluator
         self.videographer, self.announcer = videographer, announcer
         self.verifier, self.guard = verifier, guard
+        self._folder_name = keeper.folder.name
 
     @property
     def done(self) -> bool:
@@ -104,6 +105,7 @@ class Loop:
             except NotFinite as error:
                 raise Diverged(step, {"observations": error.observations}) from error
         if self.logger.due or evaluating:
+            self._find_folder()
             elapsed = {"time/time_elapsed": self.keeper.seconds}
             self.logger.write(step, self.trainer.totals() | elapsed)
 
@@ -115,8 +117,18 @@ class Loop:
                 f"({mismatch}): from here on every episode begins with a seed. Replays of episodes "
                 "before this may not hold; please report the game"
             )
+        self._find_folder()
         self.logger.log.sync()
         self.keeper.save(self._state(), self._score() if scored else None)
+
+    def _find_folder(self) -> None:
+        """Say so if the folder has been moved. Raises FolderGone if it is no longer there."""
+        folder, before = self.keeper.folder, self._folder_name
+        if folder.is_gone:
+            raise FolderGone(folder.name)
+        if folder.name != before:
+            self._folder_name = folder.name
+            self.logger.display.say(f"{before} was moved; the run continues in {folder.name}")
 
     def _score(self) -> float | None:
         """The score that selects the best policy: that of its evaluation if the run makes any,

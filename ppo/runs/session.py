@@ -42,7 +42,7 @@ class Session:
     ):
         self.params, self.folder, self.stop = params, folder, stop
         self.start, self.facts = start, start.facts
-        self.display = Display(f"PPO · {params.env_id} · {folder.path}", params.whole_steps)
+        self.display = Display(f"PPO · {params.env_id} · {folder.name}", params.whole_steps)
         self.keeper = Keeper(folder, params, began - self.facts.seconds, self.facts.best_saved)
         stop.last_resort = self._leave
         try:
@@ -58,6 +58,7 @@ class Session:
         try:
             if self.start.checkpoint:
                 self._restore(self.start.checkpoint)
+                self.keeper.prune(self.start.checkpoint.step)
             done = is_done(self.trainer, self.facts.due)
             if done and self.start.fork_of:
                 self._begin()  # so that there is something to resume with more steps
@@ -82,7 +83,7 @@ class Session:
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
         watchable = not screens.fault(trainer.envs.rules)
         self.display.say(f"{word}, at step {trainer.step:,}")
-        self.display.say(ending.block(self.folder.path, trainer.totals(), best, seconds, watchable))
+        self.display.say(ending.block(self.folder.name, trainer.totals(), best, seconds, watchable))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         start = self.start
@@ -142,7 +143,7 @@ class Session:
 
     def _train(self) -> bool:
         """Returns whether the run was completed."""
-        log, recorder = self._open_log(), Recorder(self.display.say, self.stop)
+        log, recorder = self._open_log(), self._recorder()
         videographer = self._videographer(recorder)
         videographer.due = self.facts.due.video
         pictured = self._pictured()
@@ -165,7 +166,7 @@ class Session:
 
     def _finish_videos(self) -> None:
         """Make the videos that a stop of the finished run left out."""
-        recorder = Recorder(self.display.say, self.stop)
+        recorder = self._recorder()
         videographer = self._videographer(recorder)
         try:
             videographer.record_missing(self.display.say, self.trainer.step)
@@ -174,6 +175,10 @@ class Session:
                 self.display.say(made.told)
         finally:
             recorder.close(abandon=True)
+
+    def _recorder(self) -> Recorder:
+        """A recorder that leaves it to the run to say that the folder is gone."""
+        return Recorder(self.display.say, lambda: self.stop() or self.folder.is_gone)
 
     def _videographer(self, recorder: Recorder) -> Videographer:
         return Videographer(self.params, self.trainer.policy.choice, self.folder, recorder)

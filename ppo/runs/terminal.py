@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ppo.files.held import shown
 from ppo.process.streams import discard
 
 LAST_WORDS_SECONDS = 0.5
@@ -80,7 +81,8 @@ class Display:
         speaker.join(LAST_WORDS_SECONDS)
 
     def say(self, message: str) -> None:
-        """Print a message, above the panel."""
+        """Print a message, above the panel; a held folder has its own name in it."""
+        message = shown(message)
         with self._quiet_once_it_fails():
             self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
 

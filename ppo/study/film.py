@@ -13,6 +13,7 @@ import numpy as np
 
 from ppo.files import video
 from ppo.files.folder import FolderError, RunFolder, check_run, visited
+from ppo.files.held import shown
 from ppo.play import render
 from ppo.play.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, fill, write
 from ppo.play.panel import HEIGHT, LABEL, LEFT, RIGHT
@@ -35,15 +36,16 @@ def film(logdir: Path) -> Path:
     with visited(logdir) as folder:
         chosen, path = clips(folder), folder.videos / "film.mp4"
         try:
-            curve = curves.read(logdir)
+            curve = curves.read(folder.path)
         except CurveError as error:
             raise FolderError(str(error)) from error
         folder.videos.mkdir(exist_ok=True)
         rate = frames_per_second(chosen[0])
         title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"
         count = video.write(path, pictures(chosen, curve), rate, title=title)
-        print(f"{len(chosen)} games of the training in {count / rate:.0f} seconds: {path}")
-        return path
+        made = Path(shown(path))
+        print(f"{len(chosen)} games of the training in {count / rate:.0f} seconds: {made}")
+        return made
 
 
 def clips(folder: RunFolder) -> list[Replay]:

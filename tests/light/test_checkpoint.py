@@ -431,6 +431,16 @@ def test_only_the_newest_are_kept(folder, kept, left):
     assert steps_in(folder) == (left or steps)
 
 
+@pytest.mark.parametrize(
+    ("step", "left"), [(5, [5, 4, 1]), (4, [5, 4, 3, 1]), (3, [5, 4, 3, 2, 1])]
+)
+def test_only_those_up_to_a_step_are_pruned(folder, step, left):
+    for number in range(1, 6):
+        checkpoint.save(folder, small(number), kept=9)
+    checkpoint.prune(folder, step, kept=2, keep_all=range(2))
+    assert checkpoint.steps(folder) == left
+
+
 def test_best_one_is_kept_beside_the_newest_until_a_better_one_comes(folder):
     for step, best in ((1, True), (2, False), (3, True), (4, False), (5, False)):
         checkpoint.save(folder, small(step), kept=1, best=best)

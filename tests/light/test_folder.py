@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from ppo.files.folder import (
+    ORIGIN,
     FolderError,
+    FolderGone,
     HoldsRun,
-    RunFolder,
     check_new,
     check_run,
     owned,
@@ -52,6 +54,14 @@ def tree(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
     }
+
+
+def begun(folder: Path) -> Path:
+    """A folder with a run."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "params.json").write_text("{}")
+    (folder / "checkpoints" / "step-000000000000.ckpt").touch()
+    return folder
 
 
 # --- writing a file whole or not at all
@@ -156,9 +166,7 @@ def test_new_or_empty_folder_is_free_and_nothing_is_created(tmp_path, name):
 
 
 def test_folder_with_a_run_is_refused_offering_resume_and_a_free_name(tmp_path):
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "params.json").write_text("{}")
+    run = begun(tmp_path / "run")
     (tmp_path / "run-2").mkdir()
     before = tree(tmp_path)
     with pytest.raises(HoldsRun, match="holds a run; resume it") as caught:
@@ -201,8 +209,7 @@ def test_path_that_the_system_refuses_is_refused_in_one_line(tmp_path, name, che
 
 
 def test_longest_name_that_is_taken_has_a_free_one_named(tmp_path):
-    (tmp_path / ("x" * 255)).mkdir()
-    (tmp_path / ("x" * 255) / "params.json").write_text("{}")
+    begun(tmp_path / ("x" * 255))
     with pytest.raises(HoldsRun):
         check_new(tmp_path / ("x" * 255))
 
@@ -218,10 +225,23 @@ def test_partial_file_of_another_program_counts(tmp_path):
         check_new(tmp_path)
 
 
-def test_partial_file_of_a_run_that_was_killed_at_once_does_not_count(tmp_path):
-    (tmp_path / ".ppo-0123abcd.partial").touch()
-    (tmp_path / ".lock").touch()
+def test_what_a_run_leaves_that_ended_before_its_first_checkpoint_does_not_count(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    left = ("params.json", "origin.json", ".lock", ".ppo-01.partial", "checkpoints/.ppo-02.partial")
+    for name in left:
+        (tmp_path / name).touch()
+    before = tree(tmp_path)
     check_new(tmp_path)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["progress.csv", "checkpoints/best.ckpt", "replays/a.json"])
+def test_folder_with_settings_and_what_a_run_made_holds_a_run(tmp_path, name):
+    (tmp_path / "params.json").touch()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(HoldsRun):
+        check_new(tmp_path)
 
 
 # What a user without rights is told, by each function for the folder that it is given.
@@ -296,7 +316,7 @@ def test_folder_in_which_nothing_may_be_created_is_refused(public):
 
 
 def test_working_folder_with_a_run_is_refused_like_any_other(tmp_path, monkeypatch):
-    (tmp_path / "params.json").write_text("{}")
+    begun(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(HoldsRun):
         check_new(Path("."))
@@ -326,8 +346,8 @@ def test_folder_without_settings_holds_no_run_and_nothing_is_created(tmp_path, n
 
 def test_owner_gets_a_folder_that_is_there(tmp_path):
     with owned(tmp_path / "deep" / "run") as folder:
-        assert folder == RunFolder(tmp_path / "deep" / "run")
-        assert folder.path.is_dir()
+        assert folder.name == tmp_path / "deep" / "run"
+        assert folder.path.samefile(folder.name)
         assert folder.params == folder.path / "params.json"
 
 
@@ -373,7 +393,7 @@ def test_partial_files_of_this_package_alone_are_removed(tmp_path):
 def test_visitors_and_an_owner_do_not_exclude_each_other(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with other_process_holding(tmp_path), visited(tmp_path) as folder, visited(tmp_path):
-        assert folder == RunFolder(tmp_path)
+        assert folder.name == tmp_path
     with visited(tmp_path), owned(tmp_path):
         pass
 
@@ -411,6 +431,100 @@ def test_nothing_is_lost_where_several_processes_change_a_file(tmp_path):
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert (tmp_path / "number").read_text() == "150"
+
+
+# --- which folder is it, once it has been moved?
+
+
+def move(run: Path) -> Path:
+    return run.rename(run.with_name("moved"))
+
+
+def turn(run: Path) -> Path:
+    """Let a link to the folder lead elsewhere."""
+    place = run.resolve()
+    run.unlink()
+    run.with_name("elsewhere").mkdir()
+    run.symlink_to("elsewhere")
+    return place
+
+
+@pytest.mark.parametrize("use", [owned, visited])
+@pytest.mark.parametrize("take_away", [move, turn])
+def test_what_is_written_goes_into_the_folder_and_not_to_its_name(tmp_path, use, take_away):
+    run = tmp_path / "run"
+    if take_away is turn:
+        (tmp_path / "place").mkdir()
+        run.symlink_to("place")
+    begun(run)
+    with use(run) as folder:
+        assert folder.name == run
+        place = take_away(run)
+        begun(run)
+        with other_process_holding(run):
+            before = tree(run)
+            write_whole(folder.evaluations, b"mine")
+            folder.videos.mkdir()
+            (folder.checkpoints / "step-000000000000.ckpt").unlink()
+            assert tree(run) == before
+        assert folder.name == place
+        with pytest.raises(HoldsRun, match=f"^{place} holds a run"):
+            check_new(folder.path)
+    assert (place / "evaluations.jsonl").read_bytes() == b"mine"
+    assert tree(place).keys() >= {"videos", "params.json"}
+    assert not list((place / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("use", [owned, visited])
+def test_folder_that_was_removed_is_gone_though_another_has_its_name(tmp_path, use):
+    run = begun(tmp_path / "run")
+
+    def write_after_removal():
+        with use(run) as folder:
+            shutil.rmtree(run)
+            begun(run)
+            assert folder.is_gone
+            write_whole(folder.evaluations, b"mine")
+
+    with pytest.raises(FolderGone, match=f"^{run} was moved or removed"):
+        write_after_removal()
+    assert tree(run) == tree(begun(tmp_path / "other"))
+
+
+def test_folder_that_was_emptied_is_gone(tmp_path):
+    with owned(begun(tmp_path / "run")) as folder:
+        assert not folder.is_gone
+        shutil.rmtree(folder.checkpoints)
+        folder.params.unlink()
+        assert folder.is_gone
+        folder.checkpoints.mkdir()
+
+
+def test_errors_and_refusals_have_the_name_that_the_folder_has_now(tmp_path):
+    run, moved = begun(tmp_path / "run"), tmp_path / "moved"
+
+    def refuse(place: Path):
+        with owned(place) as folder:
+            move(place)
+            raise FolderError(f"{folder.origin} is not valid")
+
+    def fail(place: Path):
+        with owned(place) as folder:
+            folder.params.mkdir()
+
+    with pytest.raises(FolderError, match=f"^{moved / ORIGIN} is not valid"):
+        refuse(run)
+    with pytest.raises(FileExistsError) as caught:
+        fail(moved)
+    assert caught.value.filename == str(moved / "params.json")
+
+
+def test_folder_that_is_called_by_a_relative_path_keeps_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with owned(Path("runs/a")) as folder:
+        assert folder.name == Path("runs/a")
+        monkeypatch.chdir("/")
+        assert folder.name == tmp_path / "runs" / "a"
 
 
 def test_folder_is_free_again_after_its_owner_ends(tmp_path):

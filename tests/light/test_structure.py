@@ -39,7 +39,8 @@ WINGS = {
         "device",
     ),
     "files": (
-        "folder npz scalars ffmpeg",
+        "held npz scalars",
+        "folder ffmpeg",
         "events hparams evaluations progress video origin health",
         "log gif",
     ),
