@@ -892,6 +892,20 @@ def test_the_guard_of_a_follower_sees_every_iteration(monkeypatch):
     assert seen == [16, 32, 48, 64]
 
 
+def test_the_first_worker_says_which_other_computes_otherwise(capsys):
+    class Three(OneWorker):
+        count = 3
+
+        def gather(self, data: bytes) -> list[bytes]:
+            other = json.loads(data) | {"numpy": "1.0", "environment": "NVIDIA_TF32_OVERRIDE=0"}
+            return [data, data, json.dumps(other).encode()]
+
+    follower.tell(Three(), PARAMS, Start())
+    one, two = capsys.readouterr().out.splitlines()
+    assert one.startswith("numpy is 2") and "1.0 in worker 2: their weights may drift" in one
+    assert two.startswith("environment is default in the first worker and NVIDIA_TF32_OVERRIDE=0")
+
+
 @pytest.mark.parametrize(
     ("start", "same_rules", "new_games"),
     [

@@ -19,12 +19,14 @@ from ppo import checkpoint, params, train
 from ppo.checkpoint import load_weights
 from ppo.files.folder import RunFolder
 from ppo.play import show
+from ppo.process import numerics
 from ppo.settings import Params
 from tests.test_command import (
     CART,
     COMMAND,
     Done,
     checkpoint_steps,
+    command,
     environment,
     settings_file,
     steps_of,
@@ -114,6 +116,51 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 4096)
     except OSError:  # the other end is closed
         return b""
+
+
+HERE = numerics.processor()
+# Each changes the weights, the precision only where the processor has bfloat16.
+NUMERIC = {
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
+}
+
+
+def half_done(plain: Path, folder: Path) -> Path:
+    """A copy of the run as it was in the middle."""
+    shutil.copytree(plain, folder)
+    (folder / "checkpoints" / "step-000000000128.ckpt").unlink()
+    return folder
+
+
+def test_variables_that_would_change_the_weights_are_ignored_with_a_message(top, plain):
+    folder = half_done(plain, top / "ignored")
+    done = command(top, f"--logdir={folder}", "--resume", **NUMERIC)
+    assert (done.code, " was " in done.out) == (0, False)
+    assert done.err.startswith("ignored, since it would change a run's results: ")
+    assert done.err.count("\n") == 1
+    assert all(f"{name}={value}" in done.err for name, value in NUMERIC.items())
+    assert same_run(folder, plain)
+
+
+def test_a_resume_with_another_variable_that_matters_says_so(top, plain):
+    folder = half_done(plain, top / "tf32")
+    done = command(top, f"--logdir={folder}", "--resume", NVIDIA_TF32_OVERRIDE="0")
+    assert (done.code, done.err) == (0, "")
+    assert "environment was default and is NVIDIA_TF32_OVERRIDE=0: the run's bits may" in done.out
+
+
+@pytest.mark.parametrize("begin", [train.resume, train.fork])
+def test_a_resume_or_a_fork_on_another_processor_says_so(begin, top, plain, monkeypatch, capsys):
+    monkeypatch.setattr(numerics, "processor", lambda: "another one")
+    if begin is train.fork:
+        train.fork(plain, top / "elsewhere", step=64)
+    else:
+        train.resume(half_done(plain, top / "moved"))
+    said = f"processor was {HERE} and is another one: the run's bits may differ"
+    assert said in capsys.readouterr().out
 
 
 def test_description_may_be_read_in_part():

@@ -14,9 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ppo.process import children, last_words
+from ppo.process import children, last_words, numerics
+from ppo.process.numerics import CPU_INFO
+from ppo.process.streams import say
 
-CPU_INFO = Path("/proc/cpuinfo")
 CGROUP = Path("/sys/fs/cgroup")
 GPU_DRIVER = Path("/proc/driver/nvidia")
 DEVICES = Path("/dev")
@@ -149,23 +150,27 @@ def import_tensorflow() -> tuple[Any, Any]:
 
 
 def set_environment() -> None:
-    """Set the variables that TensorFlow reads on import; ``start_tensorflow`` calls it."""
+    """Set the variables that TensorFlow reads on import; ``start_tensorflow`` calls it. Prints
+    those of the user's that are ignored.
+    """
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else the user works with
     wanted = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        # Left unset, TensorFlow turns oneDNN off on some processors, where the filter gradients
-        # of the convolutions then take several times as long.
-        "TF_ENABLE_ONEDNN_OPTS": "1",
         # A GPU's memory as it is needed: an evaluation may run beside the training.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
-    if "tensorflow" in sys.modules and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
+    too_late = "tensorflow" in sys.modules
+    changed = numerics.force(too_late)
+    shown = ", ".join(f"{name}={value}" for name, value in changed.items())
+    if changed and too_late:
         warnings.warn(
-            "TensorFlow was imported before TF_ENABLE_ONEDNN_OPTS=1 could be set: on some "
-            "processors the run is slower and not bit-identical to the command's. Start the run "
-            "before anything imports tensorflow, or set the variable",
+            f"TensorFlow was imported with {shown}: on some processors the run is slower and not "
+            "bit-identical to the command's. Start the run before anything imports tensorflow, or "
+            f"set {' '.join(f'{name}={value}' for name, value in numerics.FORCED.items())}",
             stacklevel=3,
         )
+    elif changed:
+        say(f"ignored, since it would change a run's results: {shown}", sys.stderr)
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
 

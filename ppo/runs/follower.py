@@ -7,7 +7,9 @@ from ppo import checkpoint
 from ppo.distribution import Workers
 from ppo.envs.episode import EpisodeMismatch
 from ppo.outcomes import Stopped, WorkersDiffer
+from ppo.process import numerics
 from ppo.process.signals import Interrupted
+from ppo.process.streams import say
 from ppo.runs.guard import Guard
 from ppo.runs.start import Start
 from ppo.settings import ResolvedParams
@@ -15,7 +17,9 @@ from ppo.trainer import Trainer
 
 
 def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
-    """Tell the others the settings, and what the run starts from."""
+    """Send the others the settings and what the run starts from. Print what decides the bits and
+    is not the same in all workers.
+    """
     if workers.count == 1:
         return
     facts = {
@@ -25,6 +29,18 @@ def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
     }
     state = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
     workers.share(json.dumps(facts).encode() + b"\n" + state)
+    first, *others = _numerics(workers)
+    for index, other in enumerate(others, 1):
+        for name, ours, theirs in numerics.differences(first, other):
+            say(
+                f"{name} is {ours} in the first worker and {theirs} in worker {index}: their "
+                "weights may drift apart"
+            )
+
+
+def _numerics(workers: Workers) -> list[dict[str, str]]:
+    """Return what decides the bits, of each worker. Every worker calls it after ``share``."""
+    return [json.loads(own) for own in workers.gather(json.dumps(numerics.facts()).encode())]
 
 
 def follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
@@ -40,6 +56,7 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
 
 def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
     head, _, state = workers.share(b"").partition(b"\n")
+    _numerics(workers)
     facts = json.loads(head)
     params = ResolvedParams(**facts["params"])
     if params.threads != threads:

@@ -3,19 +3,16 @@
 import threading
 import time
 from dataclasses import replace
-from importlib.metadata import version
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due, SessionFacts
 from ppo.files.folder import RunFolder
 from ppo.files.log import RunningMeans
+from ppo.process import numerics
 from ppo.process.exit_codes import ExitCode
 from ppo.runs.guard import Guard
 from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer
-
-# A run's bits depend on these; each checkpoint records their versions.
-VERSIONS = ("tensorflow", "keras", "numpy", "ale-py", "gymnasium")
 
 # How long the last resort waits for a save in progress; only one that hangs takes longer.
 LOCK_SECONDS = 1.5
@@ -36,7 +33,7 @@ class Keeper:
         """``began`` is the run's start, by time.monotonic(), as if it had had no pauses."""
         self.folder, self.params, self.began = folder, params, began
         self.best_saved = best_saved
-        self.versions = {name: version(name) for name in VERSIONS}
+        self.versions = numerics.facts()
         self._saving = threading.Lock()
         self._reached: Checkpoint | None = None
 

@@ -10,6 +10,7 @@ from ppo.files.folder import RunFolder, write_whole
 from ppo.files.log import Log, RunningMeans, cut
 from ppo.outcomes import Stopped, WorkerLost
 from ppo.play.recorder import Recorder
+from ppo.process.numerics import differences
 from ppo.process.signals import Interrupted, StopRequest
 from ppo.resolve import gpu_remark, precision_remark
 from ppo.runs import ending
@@ -122,13 +123,11 @@ class Session:
             self.keeper.save(self.keeper.state(self.trainer, self.guard, means, self.facts.due, {}))
 
     def _say_versions(self) -> None:
-        for name, old in self.facts.versions.items():
-            new = self.keeper.versions.get(name)
-            if new != old:
-                self.display.say(
-                    f"{name} was {old} and is {new}: the run resumes, but may differ in its bits "
-                    "from an uninterrupted one"
-                )
+        for name, old, new in differences(self.facts.versions, self.keeper.versions):
+            self.display.say(
+                f"{name} was {old} and is {new}: the run's bits may differ from an uninterrupted "
+                "run's"
+            )
 
     def _say_changes(self) -> None:
         for key, (old, new) in self.start.changes.items():

@@ -43,7 +43,7 @@ def _run(of: Story, name: str) -> str:
         ("Health", f"<pre>{html.escape(of.explanation)}</pre>{_health_table(of)}"),
         ("Settings that differ from the defaults", _settings_table(of)),
         ("Repeat it", f"<pre>{html.escape(commands(of))}</pre>"),
-        ("Versions", _table(["package", "version"], of.versions.items())),
+        ("Versions and machine", _table(["what", "version"], of.versions.items())),
     ]
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)
     return (

@@ -32,7 +32,7 @@ RANKS = (
 )
 WINGS = {
     "process": (
-        "streams keys arrays cluster arguments tied last_words",
+        "streams keys arrays cluster arguments tied last_words numerics",
         "exit_codes",
         "signals",
         "children",

@@ -1,0 +1,116 @@
+"""What decides a run's bits besides its settings: environment variables, libraries, the processor.
+
+Variables are forced where a running process still can. Everything else is recorded.
+"""
+
+import os
+import platform
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+CPU_INFO = Path("/proc/cpuinfo")
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+PACKAGES = ("tensorflow", "keras", "numpy", "ale-py", "gymnasium")
+
+# Left unset, TensorFlow turns oneDNN off on some processors, where the filter gradients of the
+# convolutions then take several times as long. It sets TF2_BEHAVIOR itself.
+FORCED = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF2_BEHAVIOR": "1"}
+
+# Variables by which TensorFlow and oneDNN choose kernels, precision, compiler and threads.
+REMOVED = re.compile(
+    r"_?(ONEDNN|DNNL)_(?!VERBOSE|JIT_|PRIMITIVE_CACHE)\w+"
+    r"|TF_(SET_|ENABLE_)?(ONEDNN|ZENDNN)_\w+|TF_DISABLE_MKL|TENSORFLOW_USE_\w+"
+    r"|TF_XLA_\w+|TF_(FUNCTION_)?JIT_COMPILE_\w+|TF_AUTO_MIXED_PRECISION_\w+"
+    r"|TF_NUM_INT(RA|ER)OP_THREADS|TF_OVERRIDE_GLOBAL_THREADPOOL"
+    r"|TF_USE_(DEEP_CONV2D|DEFAULT_CONV_ALGO|EIGEN_\w+|LEGACY_KERAS)"
+    r"|TF_ENABLE_(COND|CONTROL_FLOW|TENSOR_ARRAY|WHILE)_V2|TF_OPTIONALS_IN_GRADIENTS"
+)
+# What only a GPU's computation depends on, or a user needs for it; and what is read before any
+# code of this package runs.
+RECORDED = re.compile(
+    r"TF_\w*DETERMINIS\w+|TF_(CUDNN|CUBLAS|MATMUL|CONV2D|FP16|AUTOTUNE|ENABLE_WINOGRAD)_\w+"
+    r"|TF_(USE_CU|DISABLE_(JIT|RZ)_)\w+|TF_PLUGGABLE_DEVICE_LIBRARY_PATH|XLA_FLAGS"
+    r"|NVIDIA_TF32_OVERRIDE|CUBLAS\w*_\w+|CUDNN_\w+|NCCL_(ALGO|PROTO)"
+    r"|NPY_(DIS|EN)ABLE_CPU_FEATURES|OPENBLAS_CORETYPE|OPENCV_(CPU_DISABLE|IPP)|GLIBC_TUNABLES"
+)
+# Instruction sets that sums and products are computed with; TensorFlow needs AVX on x86.
+INSTRUCTIONS = re.compile(r"(avx|amx|asimd|sve)\w*|fma|f16c|sme2?|bf16|i8mm")
+
+# The values of variables that were forced after TensorFlow had read them.
+_missed: dict[str, str] = {}
+
+
+def force(too_late: bool) -> dict[str, str]:
+    """Set FORCED and remove REMOVED. Returns the variables that were otherwise, with their values.
+    If it is ``too_late``, as TensorFlow has read them, they are recorded.
+    """
+    known = FORCED.keys() | filter(REMOVED.fullmatch, os.environ)
+    given = {name: os.environ[name] for name in sorted(known & os.environ.keys())}
+    changed = {name: value for name, value in given.items() if value != FORCED.get(name)}
+    for name in changed:
+        del os.environ[name]
+    os.environ.update(FORCED)
+    if too_late:
+        changed |= dict.fromkeys(FORCED.keys() - given.keys(), "unset")
+        _missed.update(changed)
+    return changed
+
+
+def facts() -> dict[str, str]:
+    """What decides a run's bits here, by name. TensorFlow must have been started."""
+    return {
+        **{name: version(name) for name in PACKAGES},
+        "C library": " ".join(platform.libc_ver()) or "unknown",
+        "processor": processor(),
+        "GPU": ", ".join(_gpus()) or "none",
+        "environment": environment(),
+    }
+
+
+def differences(
+    before: Mapping[str, str], now: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Name, value before and value now of each recorded fact that differs."""
+    for name, old in before.items():
+        if (new := now.get(name, "unknown")) != old:
+            yield name, old, new
+
+
+def environment() -> str:
+    """The recorded variables that are set, as a shell has them; "default" if none is."""
+    known = {name: os.environ[name] for name in os.environ if RECORDED.fullmatch(name)} | _missed
+    return shlex.join(f"{name}={value}" for name, value in sorted(known.items())) or "default"
+
+
+def processor() -> str:
+    """The processor's model, its instruction sets and its caches: libraries choose their kernels,
+    and so the order of sums, by these.
+    """
+    try:
+        lines = CPU_INFO.read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        return "unknown"
+    pairs = (line.partition(":") for line in lines)
+    known = {key.strip(): value.strip() for key, _, value in pairs}
+    names = ("model name", "cpu family", "model", "CPU part")
+    model = [known[name] for name in names if name in known]
+    flags = known.get("flags", known.get("Features", "")).split()
+    instructions = sorted(flag for flag in flags if INSTRUCTIONS.fullmatch(flag))
+    return f"{', '.join(model)} ({' '.join(instructions)}; {_caches()})"
+
+
+def _caches() -> str:
+    try:
+        return " ".join(path.read_text().strip() for path in sorted(CACHES.glob("index*/size")))
+    except OSError:
+        return ""
+
+
+def _gpus() -> Iterator[str]:
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        yield tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
