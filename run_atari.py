@@ -9,8 +9,10 @@ from ppo import described, listing, params, presets, schema
 from ppo.files import scalars
 from ppo.files.folder import FolderError, FolderGone, HoldsNoRun, HoldsRun, check_run, visited
 from ppo.options import parse
+from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode, fail
+from ppo.process.signals import ctrl_c_raises
 from ppo.process.streams import discard, make_safe
 from ppo.settings import Params
 
@@ -22,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments, __doc__)
     code: int = ExitCode.DONE
     try:
-        code = _answer(options, began)
+        with ctrl_c_raises():
+            code = _answer(options, began)
         sys.stdout.flush()
     except OSError as error:  # what was printed did not arrive
         discard(sys.stdout)
@@ -59,6 +62,8 @@ def _answer(options: argparse.Namespace, began: float) -> int:
         return fail(ExitCode.REFUSED, f"{error}; start one with --pfile=FILE or --env=ID")
     except (ParamsError, FolderError) as error:
         return fail(ExitCode.REFUSED, str(error))
+    except EnvironmentFailed as error:
+        return fail(ExitCode.FAILED, error.in_full())
     except MemoryError as error:
         return fail(ExitCode.FAILED, f"out of memory: {error}" if str(error) else "out of memory")
     except KeyboardInterrupt:

@@ -1,6 +1,9 @@
 """How a run can end other than done."""
 
-import numpy as np
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Stopped(Exception):
@@ -10,7 +13,7 @@ class Stopped(Exception):
 class NotFinite(Exception):
     """The network's output for ``observations`` is not finite."""
 
-    def __init__(self, observations: np.ndarray):
+    def __init__(self, observations: "np.ndarray"):
         self.observations = observations.copy()
         super().__init__(
             "the network's output is not finite: its weights are not, or the observations are not"
@@ -20,7 +23,7 @@ class NotFinite(Exception):
 class Diverged(Exception):
     """A number was not finite; nothing of it is saved. ``batch`` is what led to it."""
 
-    def __init__(self, step: int, batch: dict[str, np.ndarray]):
+    def __init__(self, step: int, batch: "dict[str, np.ndarray]"):
         self.step, self.batch = step, batch
         super().__init__(
             f"a number was not finite after step {step}; nothing of it was saved. Lower "
@@ -37,6 +40,22 @@ class Collapsed(Exception):
             "is saved. --explain tells what came first; to go on regardless, resume with --set "
             "collapse_guard=warn"
         )
+
+
+class EnvironmentFailed(RuntimeError):
+    """The code of an environment raised something, or gave what Gymnasium does not allow.
+
+    ``call`` is the call that failed, ``reason`` the environment's own words; ``refused`` is whether
+    none of its code raised, so the environment does not fit.
+    """
+
+    def __init__(self, message: str, call: str = "", reason: str = "", refused: bool = False):
+        self.call, self.reason, self.refused = call, reason, refused
+        super().__init__(message)
+
+    def in_full(self) -> str:
+        """The message and its notes, which say what was saved."""
+        return " ".join([str(self), *getattr(self, "__notes__", [])])
 
 
 class WorkerLost(Exception):

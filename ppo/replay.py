@@ -17,6 +17,7 @@ from ppo.play.render import record
 from ppo.play.replay import CannotPlay, ReplayError, compare, load
 from ppo.process.arguments import argument_parser
 from ppo.process.exit_codes import ExitCode, fail
+from ppo.process.signals import ctrl_c_raises
 from ppo.process.streams import discard, make_safe
 
 # What is told of each quantity that `compare` gives: its name and its form.
@@ -34,17 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     if faults := unusable(options.files, options.video):
         return fail(ExitCode.REFUSED, "\n".join(faults))
-    agree = []
+    agree: list[bool] = []
     try:
-        for path in options.files:
-            agree.append(play_again(path))
-        if not all(agree):
-            return ExitCode.FAILED
-        if options.video:
-            count = record(load(options.files[0]), options.video)
-            print(f"{options.video}: {count:,} pictures")
-        sys.stdout.flush()
-        return ExitCode.DONE
+        with ctrl_c_raises():
+            return _play_all(options, agree)
     except BrokenPipeError:  # whoever read what was printed has enough
         discard(sys.stdout)
         return ExitCode.DONE if all(agree) else ExitCode.FAILED
@@ -52,6 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(ExitCode.FAILED, str(error))
     except KeyboardInterrupt:
         return fail(ExitCode.FAILED, "interrupted")
+
+
+def _play_all(options: argparse.Namespace, agree: list[bool]) -> ExitCode:
+    """Play the files, and note in ``agree`` of each whether it agrees."""
+    for path in options.files:
+        agree.append(play_again(path))
+    if not all(agree):
+        return ExitCode.FAILED
+    if options.video:
+        count = record(load(options.files[0]), options.video)
+        print(f"{options.video}: {count:,} pictures")
+    sys.stdout.flush()
+    return ExitCode.DONE
 
 
 def unusable(files: Sequence[Path], video: Path | None) -> list[str]:

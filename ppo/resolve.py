@@ -2,7 +2,7 @@
 
 import secrets
 
-from ppo.envs import catalog
+from ppo.envs import catalog, roms
 from ppo.process.device import (
     default_threads,
     has_gpu,
@@ -17,13 +17,13 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     """The settings with a seed drawn, the threads chosen by rule, and the sticky actions of the
     game's id, where they were null, and a precision that suits the processor where it was auto;
     ``processes`` share the cores. On a GPU auto is float32, since nothing else was tried there.
-    Raises ``catalog.UnknownGame``.
+    Rewards are clipped in Atari games alone. Raises ``catalog.UnknownGame``.
     """
-    _, sticky = catalog.resolve(params.env_id)
+    game, sticky = catalog.resolve(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
     precision = "bfloat16" if fast else "float32"
     seed, threads = secrets.randbelow(2**31), default_threads(processes)
-    return params.resolved(seed, threads, sticky, precision)
+    return params.resolved(seed, threads, sticky, precision, clip_rewards=roms.is_rom(game))
 
 
 def precision_remark(params: ResolvedParams) -> str | None:

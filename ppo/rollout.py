@@ -63,6 +63,7 @@ class Collector:
         self._episode_over = np.zeros(shape, bool)
         self._forced = np.zeros(shape, bool)
         self._points = 0.0
+        self.changes_rewards = False  # whether a reward was clipped to another number
 
     def collect(self, iteration: int, interrupted: Callable[[], bool] = lambda: False) -> Rollout:
         """Rollout number ``iteration``, which keys its random numbers.
@@ -119,7 +120,9 @@ class Collector:
         rewards = step.rewards
         if self.params.clip_rewards:  # an infinite one must not pass as 1
             rewards = np.where(np.isfinite(rewards), np.sign(rewards), np.nan)
-        self._rewards[t, columns] = rewards
+            self.changes_rewards |= bool((rewards != step.rewards).any())
+        with np.errstate(over="ignore"):  # in float32 too large a reward is infinite
+            self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over
         self._next_values[t, columns] = self._values_at_ends(step)
         return [(t, episode) for episode in step.finished]

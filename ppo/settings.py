@@ -45,8 +45,10 @@ class GameSettings(_Group):
     terminal_on_life_loss: bool = Field(
         True, description="a lost life ends the return (never the game)"
     )
-    clip_rewards: bool = Field(
-        True, description="train on the sign of the reward (scores stay unclipped)"
+    clip_rewards: bool | None = Field(
+        None,
+        description="train on the sign of the reward (scores stay unclipped); null: only if the "
+        "game is an Atari game",
     )
     fire_on_reset: bool = Field(
         True, description="press FIRE when a game begins, if it has FIRE; Atari only"
@@ -264,13 +266,13 @@ GROUPS: tuple[type[_Group], ...] = (
 
 # These settings are chosen or drawn when a run begins, if they are left open; others stay null.
 OPEN = (None, "auto")
-LEFT_OPEN = ("seed", "threads", "sticky_action_probability", "precision")
+LEFT_OPEN = ("seed", "threads", "sticky_action_probability", "precision", "clip_rewards")
 
 DECAYS = ("adam_beta_1", "adam_beta_2", "value_rescaling_decay")
 ROUNDED_TO_1 = 1 - 2.0**-25  # and all numbers from it on, in float32
 
 # Values of settings that older runs lack, where they differ from today's defaults.
-EARLIER = {"precision": "float32", "fire_on_life_loss": False}
+EARLIER = {"precision": "float32", "fire_on_life_loss": False, "clip_rewards": True}
 
 
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
@@ -292,7 +294,12 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return key in LEFT_OPEN and getattr(self, key) in OPEN
 
     def resolved(
-        self, seed: int, threads: int, sticky_action_probability: float, precision: str
+        self,
+        seed: int,
+        threads: int,
+        sticky_action_probability: float,
+        precision: str,
+        clip_rewards: bool = True,
     ) -> "ResolvedParams":
         """The settings with each null, and auto, replaced; a value that was set is kept."""
         stands_for = {
@@ -300,6 +307,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
             "threads": threads,
             "sticky_action_probability": sticky_action_probability,
             "precision": precision,
+            "clip_rewards": clip_rewards,
         }
         given = {key: value for key, value in self if value not in OPEN}
         return ResolvedParams(**(self.model_dump() | stands_for | given))
@@ -367,6 +375,7 @@ class ResolvedParams(Params):
     seed: int = Field(ge=0, lt=2**31)
     threads: int = Field(ge=1, le=256)
     precision: Literal["float32", "bfloat16"]
+    clip_rewards: bool
 
 
 def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:

@@ -3,7 +3,8 @@
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint
 from ppo.distribution import OneWorker, Workers
 from ppo.envs import catalog
+from ppo.envs.episode import EpisodeMismatch
 from ppo.files import origin
 from ppo.files.folder import (
     FolderError,
@@ -23,7 +25,7 @@ from ppo.files.folder import (
 )
 from ppo.files.held import shown
 from ppo.files.origin import Origin
-from ppo.outcomes import Collapsed, Diverged, Stopped, WorkerLost
+from ppo.outcomes import Collapsed, Diverged, EnvironmentFailed, Stopped, WorkerLost
 from ppo.params import ParamsError
 from ppo.process.cluster import Place, place
 from ppo.process.device import available_memory, start_tensorflow
@@ -34,7 +36,16 @@ from ppo.runs.level import with_known_level
 from ppo.runs.start import Changes, Start
 from ppo.settings import EARLIER, GameSettings, NetworkSettings, Params, ResolvedParams
 
-__all__ = ["Collapsed", "Diverged", "Stopped", "WorkerLost", "fork", "resume", "run"]
+__all__ = [
+    "Collapsed",
+    "Diverged",
+    "EnvironmentFailed",
+    "Stopped",
+    "WorkerLost",
+    "fork",
+    "resume",
+    "run",
+]
 
 # What a run's games, network, storage and bits depend on.
 FIXED_ON_RESUME = frozenset(
@@ -59,10 +70,11 @@ FIXED_ON_FORK = frozenset(
 def run(settings: Params, logdir: str | Path, began: float | None = None) -> None:
     """Train from the beginning, in a new or empty folder. The run's clock started at ``began``,
     a reading of time.monotonic(), or now. Where TF_CONFIG or Slurm says so, this process is one of
-    several workers; all but the first leave the folder alone.
+    several workers; all but the first leave the folder alone. In a thread that is not the main one
+    no signal stops it.
 
-    Raises FolderError (nothing was created), Stopped or Collapsed (all saved), Diverged, OSError,
-    ClusterError, WorkerLost and WorkersDiffer.
+    Raises ParamsError and FolderError (nothing was created), Stopped, Collapsed or
+    EnvironmentFailed (all saved), Diverged, OSError, ClusterError, WorkerLost and WorkersDiffer.
     """
     logdir, began, here = Path(logdir), began or time.monotonic(), place()
     if here.index == 0:
@@ -75,7 +87,7 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
         write_whole(folder.params, whole.to_json().encode())
         return Start()
 
-    _train(whole, logdir, began, start, here)
+    _train(whole, logdir, began, start, here, is_new=True)
 
 
 def resume(
@@ -92,7 +104,7 @@ def resume(
     """
     logdir, began, here = Path(logdir), began or time.monotonic(), place()
     check_run(logdir)
-    stored = params.of_run(RunFolder(logdir).params, checks=[catalog.check])
+    stored = params.of_run(RunFolder(logdir).params)
     _check_workers(stored, here)
     given = params.of_run(RunFolder(logdir).params, overrides, [catalog.check])
     whole = resolved(given, here.on_this_machine)
@@ -151,7 +163,7 @@ def fork(
         write_whole(folder.params, whole.to_json().encode())
         return Start(_begun(saved, source, whole, changes), changes, fork_of=source)
 
-    _train(whole, logdir, began, start, here)
+    _train(whole, logdir, began, start, here, is_new=True)
 
 
 def _train(
@@ -160,10 +172,13 @@ def _train(
     began: float,
     start: Callable[[RunFolder], Start],
     here: Place,
+    is_new: bool = False,
 ) -> None:
     """Train in a folder that is owned meanwhile; ``start`` prepares it, and says what it starts
     from. All workers but the first hear that from the first, and use no folder.
     """
+    if faults := catalog.check(params, frozenset()):
+        raise ParamsError(faults)
     _check_memory(params, here.on_this_machine)
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -182,7 +197,26 @@ def _train(
         with owned(logdir) as folder:
             begins = start(folder)
             tell(workers, params, begins)
-            Session(params, folder, stop, began, workers, begins).go()
+            with _emptied_if_it_fails(folder) if is_new else nullcontext():
+                Session(params, folder, stop, began, workers, begins).go()
+
+
+@contextmanager
+def _emptied_if_it_fails(folder: RunFolder) -> Iterator[None]:
+    """Remove the settings of a new run that fails before it has saved anything. Its folder can then
+    take another run. A run that was stopped, or that can be resumed with new games, keeps them.
+    """
+    try:
+        yield
+    except (Stopped, WorkerLost, EpisodeMismatch):
+        raise
+    except Exception:
+        if not any(folder.checkpoints.glob("*.ckpt")):
+            folder.params.unlink(missing_ok=True)
+            folder.origin.unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.checkpoints.rmdir()
+        raise
 
 
 def connect(here: Place) -> Workers:
@@ -210,14 +244,15 @@ def _check_workers(stored: Params, here: Place) -> None:
 
 
 def _check_memory(params: ResolvedParams, processes: int) -> None:
-    """Raise ParamsError if the observations of a rollout of an Atari game do not fit the memory,
-    which so many processes share.
+    """Raise ParamsError if the observations of a rollout do not fit the memory, which so many
+    processes share.
     """
-    if not catalog.rules_of(params).is_atari:
-        return
-    # What an update makes of them once is kept beside them: bytes, or two bytes a pixel.
-    times = 2 if params.precision == "float32" else 3
-    wanted = times * params.batch_size * math.prod(catalog.observation_shape(params))
+    wanted = params.batch_size * math.prod(catalog.observation_shape(params))
+    if params.sees_pictures:
+        # What an update makes of them once is kept beside them: bytes, or two bytes a pixel.
+        wanted *= 2 if params.precision == "float32" else 3
+    else:
+        wanted *= 4  # bytes of a float32
     available = available_memory() / processes
     if wanted > available:
         raise ParamsError(

@@ -17,7 +17,7 @@ from ppo.envs.episode import Episode, EpisodeMismatch, Reset, UnfinishedEpisode
 from ppo.envs.fleet import Fleet
 from ppo.exchange import Games, Report, share_arrays, share_games, share_report
 from ppo.objective import Batch
-from ppo.outcomes import Diverged, NotFinite
+from ppo.outcomes import Diverged, EnvironmentFailed, NotFinite
 from ppo.policy import Policy
 from ppo.process.device import has_gpu, shards
 from ppo.process.keys import Purpose, key, seed31
@@ -30,8 +30,8 @@ from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
 
 MOST_RESETS = 1000  # since a seed; more than any run makes
 POINTS = "rollout/points_per_step"
-# How a worker's rollout went, as it tells the others.
-_PLAYED, _INTERRUPTED, _NOT_FINITE = b"", b"interrupted", b"not finite"
+# How a worker's rollout ended, as it reports to the others; after _FAILED follow the words.
+_PLAYED, _INTERRUPTED, _NOT_FINITE, _FAILED = b"", b"interrupted", b"not finite", b"failed: "
 
 
 class Learner(NamedTuple):
@@ -247,13 +247,17 @@ class Trainer:
     def _restore_games(self, saved: Games, interrupted: Callable[[], bool]) -> None:
         """Each worker plays its own; if one of them does not go as it went, all raise."""
         first = self.workers.index * self.params.num_envs
-        mismatch = ""
+        outcome, failure = _PLAYED, None
         try:
             self.envs.restore(saved.unfinished[first : first + self.params.num_envs], interrupted)
         except EpisodeMismatch as error:
-            mismatch = str(error)
-        if told := [told.decode() for told in self.workers.gather(mismatch.encode()) if told]:
-            raise EpisodeMismatch(told[0])
+            outcome = str(error).encode()
+        except EnvironmentFailed as error:
+            failure, outcome = error, _outcome_of(error)
+        outcomes = self.workers.gather(outcome)
+        self._raise_failure(outcomes, failure)
+        if mismatches := [one.decode() for one in outcomes if one]:
+            raise EpisodeMismatch(mismatches[0])
         whole = len(saved.unfinished) == len(self.games.unfinished)
         self.games = self._all_games()
         if whole and saved.shown not in (None, self.games.shown):
@@ -274,20 +278,33 @@ class Trainer:
         return not ends
 
     def _rollout(self, stop: Callable[[], bool]) -> Rollout:
-        """Those of all workers succeed, or none does. Raises Interrupted and Diverged."""
-        rollout, unfit, outcome = None, {}, _PLAYED
+        """Collect a rollout. If it fails on one worker, every worker raises: Interrupted, Diverged
+        or EnvironmentFailed.
+        """
+        rollout, unfit, outcome, failure = None, {}, _PLAYED, None
         try:
             rollout = self.collector.collect(self.tally.iteration, stop)
         except Interrupted:
             outcome = _INTERRUPTED
         except NotFinite as error:
             unfit, outcome = {"observations": error.observations}, _NOT_FINITE
+        except EnvironmentFailed as error:
+            failure, outcome = error, _outcome_of(error)
         outcomes = self.workers.gather(outcome)
         if _NOT_FINITE in outcomes:
             raise Diverged(self.step, share_arrays(self.workers, unfit))
+        self._raise_failure(outcomes, failure)
         if rollout is None or _INTERRUPTED in outcomes:
             raise Interrupted
         return rollout
+
+    def _raise_failure(self, outcomes: list[bytes], own: EnvironmentFailed | None) -> None:
+        """Raise EnvironmentFailed if an environment failed on any worker."""
+        for worker, outcome in enumerate(outcomes):
+            if outcome.startswith(_FAILED):
+                words = outcome.removeprefix(_FAILED).decode()
+                where = f"worker {worker}: " if self.workers.count > 1 else ""
+                raise EnvironmentFailed(f"{where}{words}") from own
 
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
         p, step, began = self.params, self.step, time.perf_counter()
@@ -386,6 +403,10 @@ def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[s
     divisor = max(std, params.advantage_std_floor) if params.normalize_advantages else 0.0
     scale = 1 / divisor if divisor else math.nan
     return {"train/advantage_std": std, "train/advantage_scale": scale}
+
+
+def _outcome_of(failure: EnvironmentFailed) -> bytes:
+    return _FAILED + str(failure).encode(errors="replace")
 
 
 def _facts_of(episode: UnfinishedEpisode) -> UnfinishedFacts:

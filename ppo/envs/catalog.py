@@ -1,9 +1,7 @@
 """Which games there are: resolving their ids, and checking the settings against them."""
 
 import difflib
-import importlib
 import re
-from contextlib import closing
 
 import ale_py
 import gymnasium
@@ -11,6 +9,8 @@ import numpy as np
 
 from ppo.envs import roms
 from ppo.envs.episode import Rules
+from ppo.envs.foreign import ForeignEnv, closing, spec
+from ppo.outcomes import EnvironmentFailed
 from ppo.settings import Params, ResolvedParams, only
 
 gymnasium.register_envs(ale_py)
@@ -58,19 +58,11 @@ def resolve(env_id: str) -> tuple[str, float]:
     return found.kwargs["game"], float(found.kwargs["repeat_action_probability"])
 
 
-def spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
-    """The entry of ``ID`` or ``MODULE:ID``, whose module is imported first."""
-    module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    return gymnasium.spec(name)
-
-
 def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
     """The shape of one observation, channels-last, found without starting an emulator."""
     if rules_of(params).is_atari:
         return params.screen_size, params.screen_size, params.frame_stack
-    _, observations = _spaces(params.env_id)
+    observations = _observation_space(params.env_id)
     assert observations.shape is not None  # `check` refuses any other space
     return observations.shape
 
@@ -112,8 +104,10 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
 def _gymnasium_id(env_id: str) -> str:
     try:
         spec(env_id)
-    except Exception as error:
-        raise UnknownGame(f"{env_id} cannot be found: {error}") from error
+    except EnvironmentFailed as error:
+        if not error.refused:
+            raise
+        raise UnknownGame(f"{env_id} cannot be found: {error.reason}") from error
     return env_id
 
 
@@ -146,17 +140,18 @@ def network_for(env_id: str) -> str:
         game, _ = resolve(env_id)
         if roms.is_rom(game):
             return usual
-        _, observations = _spaces(env_id)
+        observations = _observation_space(env_id)
     except Exception:  # told by `check`
         return usual
     flat = observations.shape is not None and len(observations.shape) == 1
     return "mlp" if flat else usual
 
 
-def _spaces(env_id: str) -> tuple[gymnasium.Space, gymnasium.Space]:
-    """Those of the actions and the observations of an environment, which is made to be asked."""
-    with closing(gymnasium.make(env_id)) as environment:
-        return environment.action_space, environment.observation_space
+def _observation_space(env_id: str) -> gymnasium.Space:
+    """The observation space of an environment. Raises EnvironmentFailed."""
+    environment = ForeignEnv(env_id)
+    with closing(environment):
+        return environment.observation_space
 
 
 def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
@@ -167,22 +162,38 @@ def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list
 
 
 def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
+    """Faults of an environment, which plays a step. Raises EnvironmentFailed for its own errors."""
     try:
-        actions, observations = _spaces(params.env_id)
-    except Exception as error:
-        return [f"env_id = {params.env_id!r}: it cannot be made: {error}"]
-    if not isinstance(actions, gymnasium.spaces.Discrete) or actions.start != 0:
-        return [f"env_id = {params.env_id!r}: its actions are {actions}; they must be Discrete"]
-    if not isinstance(observations, gymnasium.spaces.Box) or not _fits(observations):
-        return [
-            f"env_id = {params.env_id!r}: its observations are {observations}; they must be a flat "
-            f"Box, or a picture of bytes [height, width, channels] of {SMALLEST_SIDE} pixels "
-            "or more"
-        ]
-    return _network_faults(params, bad, pictures=len(observations.shape) == 3)
+        environment = ForeignEnv(params.env_id)
+        with closing(environment):
+            if fault := _space_fault(environment):
+                return [f"env_id = {params.env_id!r}: {fault}"]
+            environment.reset(seed=0, options={})
+            environment.step(np.int64(0))
+    except EnvironmentFailed as error:
+        if not error.refused:
+            raise
+        return [f"env_id = {params.env_id!r}: its {error.call} cannot be used: {error.reason}"]
+    shape = environment.observation_space.shape
+    return _network_faults(params, bad, pictures=shape is not None and len(shape) == 3)
+
+
+def _space_fault(environment: ForeignEnv) -> str | None:
+    actions, observations = environment.action_space, environment.observation_space
+    if not isinstance(actions, gymnasium.spaces.Discrete):
+        return f"its actions are {actions}; they must be Discrete"
+    if actions.start != 0:
+        return f"its actions are {actions}; they must be Discrete from 0, without a start"
+    if isinstance(observations, gymnasium.spaces.Box) and _fits(observations):
+        return None
+    return (
+        f"its observations are {observations}; they must be a flat Box that is not empty, or a "
+        f"picture of bytes [height, width, channels] of {SMALLEST_SIDE} pixels or more"
+    )
 
 
 def _fits(observations: gymnasium.spaces.Box) -> bool:
     if len(observations.shape) == 3:
-        return observations.dtype == np.uint8 and min(observations.shape[:2]) >= SMALLEST_SIDE
-    return len(observations.shape) == 1
+        large = min(observations.shape[:2]) >= SMALLEST_SIDE and observations.shape[2] > 0
+        return observations.dtype == np.uint8 and large
+    return len(observations.shape) == 1 and observations.shape[0] > 0

@@ -1,27 +1,25 @@
 """Vectors of any Gymnasium environment outside Atari. A step is a frame."""
 
+from contextlib import ExitStack
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from ppo.envs.catalog import spec
 from ppo.envs.episode import Rules
+from ppo.envs.foreign import ForeignEnv, boundary, spec
 
 
 class GenericEnvs:
     """Gymnasium's own vector, with the interface of ``AtariEnvs``."""
 
     def __init__(self, rules: Rules, num_envs: int):
-        self.env = gymnasium.make_vec(
-            rules.game,
-            num_envs,
-            max_episode_steps=_limit(rules),
-            vectorization_mode="sync",
-            wrappers=[_Bare],
-            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
-        )
+        made = [_made(rules) for _ in range(num_envs)]
+        with boundary(rules.game, "spaces"):  # which may differ from one to the next
+            self.env = SyncVectorEnv(
+                [lambda env=env: env for env in made],  # type: ignore[misc]
+                autoreset_mode=AutoresetMode.SAME_STEP,
+            )
         self.num_actions = int(self.env.single_action_space.n)  # type: ignore[attr-defined]
         self.action_names = [str(number) for number in range(self.num_actions)]
         self.fire: int | None = None
@@ -37,7 +35,7 @@ class GenericEnvs:
         for index, seed in zip(np.flatnonzero(mask), [] if seeds is None else seeds, strict=False):
             chosen[index] = int(seed)
         observations, _ = self.env.reset(
-            seed=chosen,  # type: ignore[arg-type]
+            seed=chosen,
             options={"reset_mask": mask},
         )
         self.frames[mask] = 0
@@ -49,10 +47,7 @@ class GenericEnvs:
 
     def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """Make the step: observations, rewards, terminated, truncated, info."""
-        try:
-            observations, rewards, terminated, truncated, info = self.env.step(self.actions)
-        except SystemExit as error:  # which would end the training as if it were done
-            raise RuntimeError("the environment tried to end the process") from error
+        observations, rewards, terminated, truncated, info = self.env.step(self.actions)
         self.frames += 1
         return (
             observations,
@@ -67,8 +62,10 @@ class GenericEnvs:
         out[:] = raw
 
     def close(self) -> None:
-        """Close the environments."""
-        self.env.close()
+        """Close all environments, even if one of them fails."""
+        with ExitStack() as stack:
+            for env in self.env.envs:
+                stack.callback(env.close)
 
     def _info(self, episode_frames: np.ndarray) -> dict:
         return {
@@ -78,32 +75,12 @@ class GenericEnvs:
         }
 
 
-class _Bare(gymnasium.Wrapper):
-    """An environment without its ``info``, which a vector would have to merge with the others', and
-    with observations of their own, which it does not change afterwards.
-    """
-
-    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict]:
-        """Reset the environment."""
-        observation, _ = self.env.reset(**arguments)
-        return np.array(observation), {}
-
-    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict]:
-        """Make a step."""
-        observation, reward, terminated, truncated, _ = self.env.step(action)
-        return np.array(observation), reward, terminated, truncated, {}
-
-
-def rendering(rules: Rules) -> gymnasium.Env:
+def rendering(rules: Rules) -> ForeignEnv:
     """One such environment that renders pictures. The caller closes it."""
-    return gymnasium.make(
-        rules.game,
-        render_mode="rgb_array",
-        max_episode_steps=_limit(rules),
-        disable_env_checker=True,
-    )
+    return _made(rules, render_mode="rgb_array", disable_env_checker=True)
 
 
-def _limit(rules: Rules) -> int:
-    """Steps of an episode at most."""
-    return min(rules.max_frames_per_game, spec(rules.game).max_episode_steps or 2**31)
+def _made(rules: Rules, **how: Any) -> ForeignEnv:
+    """One environment whose episodes end at the lower of the two limits."""
+    limit = min(rules.max_frames_per_game, spec(rules.game).max_episode_steps or 2**31)
+    return ForeignEnv(rules.game, max_episode_steps=limit, **how)

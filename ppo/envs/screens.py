@@ -1,6 +1,7 @@
 """One env that shows an episode as people see it: each frame, with its reward and its lives."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from ppo.envs import atari, generic
 from ppo.envs.episode import Reset, Rules
+from ppo.envs.foreign import boundary
+from ppo.outcomes import EnvironmentFailed
 
 ATARI_FRAMES_PER_SECOND = 60.0  # the console's own
 OTHER_FRAMES_PER_SECOND = 30.0  # of an environment that does not say
@@ -50,7 +53,7 @@ def fault(rules: Rules) -> str | None:
         return None
     try:
         RenderedScreen(rules).close()
-    except NoScreen as error:
+    except (NoScreen, EnvironmentFailed) as error:
         return str(error)
     return None
 
@@ -99,23 +102,19 @@ class RenderedScreen:
 
     def __init__(self, rules: Rules):
         """Raises NoScreen."""
-        try:
-            self._env = generic.rendering(rules)
-        except Exception as error:  # of any kind, since the environment is foreign
-            raise _no_screen(rules, error) from error
-        metadata = self._env.metadata
-        self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
-        self.frames_per_second = float(metadata.get("render_fps") or OTHER_FRAMES_PER_SECOND)
         self._rules = rules
+        with _needed_to_show(rules):
+            self._env = generic.rendering(rules)
+        self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
         try:
-            self._env.reset(seed=0)
-            self._picture()
+            with _needed_to_show(rules):
+                self.frames_per_second = self._rate()
+                self._env.reset(seed=0)
+                self._picture()
         except NoScreen:
-            self.close()
+            with suppress(EnvironmentFailed):
+                self.close()
             raise
-        except Exception as error:
-            self.close()
-            raise _no_screen(rules, error) from error
 
     def begin(self, reset: Reset) -> None:
         """Begin an episode as it is recorded."""
@@ -132,6 +131,10 @@ class RenderedScreen:
         """Close the environment."""
         self._env.close()
 
+    def _rate(self) -> float:
+        with boundary(self._rules.game, "metadata"):
+            return float(self._env.metadata.get("render_fps") or OTHER_FRAMES_PER_SECOND)
+
     def _picture(self) -> np.ndarray:
         picture = self._env.render()
         if not (
@@ -142,6 +145,15 @@ class RenderedScreen:
         ):
             raise _no_screen(self._rules, "it gave no picture of bytes [height, width, 3]")
         return picture
+
+
+@contextmanager
+def _needed_to_show(rules: Rules) -> Iterator[None]:
+    """Turn the failure of an environment into NoScreen."""
+    try:
+        yield
+    except EnvironmentFailed as error:
+        raise _no_screen(rules, error.reason) from error
 
 
 def _no_screen(rules: Rules, reason: object) -> NoScreen:

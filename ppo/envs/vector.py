@@ -138,7 +138,7 @@ class EnvVector:
             self.forced = life_lost
         finals = self._final_observations(info, over)
         transition = Transition(
-            rewards=np.asarray(rewards, np.float32),
+            rewards=np.asarray(rewards, np.float64),
             terminated=terminated,
             truncated=truncated & ~terminated,
             life_lost=life_lost,

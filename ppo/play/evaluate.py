@@ -10,6 +10,7 @@ import numpy as np
 from ppo.envs import human
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Transition
+from ppo.envs.foreign import closing
 from ppo.envs.vector import EnvVector
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
@@ -121,12 +122,10 @@ def evaluate_each(
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
     vector = envs_of(params, num_envs, interrupted)
     found = []
-    try:
+    with closing(vector):
         for policy in policies:
             vector.begin_anew()
             found.append(Evaluation(_play(policy, vector, shares, params, step, interrupted)))
-    finally:
-        vector.close()
     return found
 
 

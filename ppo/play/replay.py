@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ppo.envs import roms, screens
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset, Rules
+from ppo.envs.foreign import closing
 from ppo.envs.screens import Frame, NoScreen, Screen
 from ppo.envs.vector import EnvVector
 from ppo.files.folder import check_regular, write_whole
@@ -149,8 +150,10 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
     Raises ReplayError if it does not end exactly with its last action, or has an action that
     the game does not have; Interrupted on request.
     """
-    with _refusals(replay), closing(begun(replay)) as vector:
-        return _play(replay, vector, interrupted)
+    with _refusals(replay):
+        vector = begun(replay)
+        with closing(vector):
+            return _play(replay, vector, interrupted)
 
 
 def begun(replay: Replay) -> EnvVector:
@@ -186,8 +189,10 @@ def frames(replay: Replay) -> Iterator[Frame]:
     Raises ReplayError, at the latest after the last frame, if the episode does not match the
     replay, or if there is no picture of the game.
     """
-    with _refusals(replay), closing(screens.screen_of(replay.rules)) as screen:
-        yield from _frames(replay, screen)
+    with _refusals(replay):
+        screen = screens.screen_of(replay.rules)
+        with closing(screen):
+            yield from _frames(replay, screen)
 
 
 def frames_per_second(replay: Replay) -> float:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from ppo.process.exit_codes import ExitCode
 
@@ -30,9 +30,49 @@ class Interrupted(Exception):
     """The work was interrupted on request; none of it is kept."""
 
 
+class StopSignal(KeyboardInterrupt):
+    """A signal asked to stop. An environment may raise KeyboardInterrupt without any signal."""
+
+
+def raise_stop(*_: object) -> NoReturn:
+    """Raise StopSignal (a signal handler)."""
+    raise StopSignal
+
+
+def is_signal(error: BaseException) -> bool:
+    """Whether a signal caused the error, as far as it can be known."""
+    if type(error) is not KeyboardInterrupt or not _in_main_thread():
+        return isinstance(error, StopSignal)
+    # Python's own handler leaves no other trace.
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _in_main_thread() -> bool:
+    """Whether this is the only thread that may set signal handlers."""
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def ctrl_c_raises() -> Iterator[None]:
+    """Let Ctrl-C raise StopSignal where it raised KeyboardInterrupt."""
+    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, raise_stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
-    """Call ``handler`` for each request to stop, while the context lasts."""
+    """Call ``handler`` for each request to stop, while the context lasts. Outside the main thread
+    nothing changes.
+    """
+    if not _in_main_thread():
+        yield
+        return
     before = {number: signal.signal(number, handler) for number in heeded()}
     try:
         yield
@@ -43,7 +83,7 @@ def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def stop_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt at a request to stop, while the context lasts. The signals of one
+    """Raise StopSignal at a request to stop, while the context lasts. The signals of one
     request interrupt once: what cleans up after it is not disturbed.
     """
     requests = Requests()
@@ -51,7 +91,7 @@ def stop_interrupts() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         begun = requests.begun
         if requests.hear() or not begun:
-            raise KeyboardInterrupt
+            raise_stop()
 
     with on_stop(interrupt):
         yield
@@ -60,8 +100,11 @@ def stop_interrupts() -> Iterator[None]:
 @contextmanager
 def interrupt_ends() -> Iterator[None]:
     """Let Ctrl-C end the process at once, even in a call that keeps Python's lock; there must be
-    nothing to save.
+    nothing to save. Outside the main thread nothing changes.
     """
+    if not _in_main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
@@ -100,6 +143,8 @@ class StopRequest:
 
     Python runs signal handlers only between its own instructions, and an update is a single one
     that takes seconds. So a thread reads the signals, as bytes from a socket.
+
+    Python handles signals in the main thread only, so a request in another thread hears none.
     """
 
     def __init__(self, second_ends: bool = True) -> None:
@@ -120,9 +165,10 @@ class StopRequest:
         return self._requested.is_set()
 
     def __enter__(self) -> "StopRequest":
-        self._fd_before = signal.set_wakeup_fd(self._writer.fileno())
+        numbers = heeded() if _in_main_thread() else []
+        self._fd_before = signal.set_wakeup_fd(self._writer.fileno()) if numbers else None
         self._handlers_before = {
-            number: signal.signal(number, lambda *_: None) for number in heeded()
+            number: signal.signal(number, lambda *_: None) for number in numbers
         }
         threading.Thread(target=self._listen, daemon=True).start()
         return self
@@ -130,7 +176,8 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(self._fd_before)
+        if self._fd_before is not None:
+            signal.set_wakeup_fd(self._fd_before)
         for timer in self._timers:
             timer.cancel()
         self._writer.close()

@@ -1,12 +1,14 @@
 """All workers of a run but the first: what it tells them, and what they do. They write nothing."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ppo import checkpoint
 from ppo.distribution import Workers
 from ppo.envs.episode import EpisodeMismatch
-from ppo.outcomes import Stopped, WorkersDiffer
+from ppo.envs.foreign import closing
+from ppo.outcomes import EnvironmentFailed, Stopped, WorkersDiffer
 from ppo.process import numerics
 from ppo.process.signals import Interrupted
 from ppo.process.streams import say
@@ -45,8 +47,8 @@ def _numerics(workers: Workers) -> list[dict[str, str]]:
 
 def follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
     """Train as one of the others, until the run is finished or anyone was asked to stop. Raises
-    Stopped, Diverged, Collapsed, WorkerLost, and WorkersDiffer if the first has not so many
-    ``threads``.
+    Stopped, also where an environment failed in a rollout, Diverged, Collapsed, WorkerLost, and
+    WorkersDiffer if the first has not so many ``threads``.
     """
     try:
         _follow(workers, threads, stop)
@@ -65,7 +67,7 @@ def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
             "--set threads=N gives all the same"
         )
     trainer = Trainer(params, workers, stop)
-    try:
+    with closing(trainer), _reported_by_the_first(workers):
         guard = Guard(trainer, params, lambda _: None)
         if state:
             saved = checkpoint.decode(state)
@@ -77,8 +79,15 @@ def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
             guard.see(iteration)
         if not trainer.finished:
             raise Stopped(f"worker {workers.index}: stopped at step {trainer.step:,}")
-    finally:
-        trainer.close()
+
+
+@contextmanager
+def _reported_by_the_first(workers: Workers) -> Iterator[None]:
+    """Turn the failure of an environment, which all workers hear of, into Stopped."""
+    try:
+        yield
+    except EnvironmentFailed as error:
+        raise Stopped(f"worker {workers.index}: stopped, since {error}") from error
 
 
 def restore(

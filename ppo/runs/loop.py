@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ppo.checkpoint import Checkpoint, Due
 from ppo.files import npz
 from ppo.files.folder import FolderGone, write_whole
-from ppo.outcomes import Collapsed, Diverged, NotFinite, WorkerLost
+from ppo.outcomes import Collapsed, Diverged, EnvironmentFailed, NotFinite, WorkerLost
 from ppo.process.signals import Interrupted
 from ppo.runs.announcer import Announcer
 from ppo.runs.guard import Guard
@@ -35,6 +35,7 @@ class Loop:
         self.videographer, self.announcer = videographer, announcer
         self.verifier, self.guard = verifier, guard
         self._folder_name = keeper.folder.name
+        self._said_clipping = False
 
     @property
     def done(self) -> bool:
@@ -43,14 +44,15 @@ class Loop:
 
     def run(self) -> None:
         """Train until the end or a stop; the state is then saved. Raises Collapsed, Diverged,
-        whose batch is saved if possible, and WorkerLost, when the last iteration's state is.
+        whose batch is saved if possible, and WorkerLost or EnvironmentFailed, when the last
+        iteration's state is.
         """
         try:
             self._run()
         except Collapsed:
             self._save()
             raise
-        except WorkerLost:
+        except (WorkerLost, EnvironmentFailed):
             self.logger.log.sync()
             self.keeper.save_reached()
             raise
@@ -74,6 +76,7 @@ class Loop:
             for observer in (self.logger, self.videographer, self.evaluator, self.verifier):
                 observer.see(iteration)
             self.guard.see(iteration)
+            self._say_clipping()
             self.announcer.announce()
             self.logger.due |= self.trainer.finished
             evaluating = self.evaluator.due
@@ -83,6 +86,15 @@ class Loop:
             else:
                 self.keeper.reached(self._state())
         self._save(scored=self.trainer.finished)  # a stop selects no policy
+
+    def _say_clipping(self) -> None:
+        """Say once that training does not use the rewards as they are."""
+        if self.trainer.collector.changes_rewards and not self._said_clipping:
+            self._said_clipping = True
+            self.logger.display.say(
+                "the game has rewards other than -1, 0 and 1: training uses their signs only "
+                "(clip_rewards)"
+            )
 
     def _finish_evaluation(self) -> None:
         """Make the evaluation and log entry that a stop interrupted, and save as without it."""

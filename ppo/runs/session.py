@@ -5,10 +5,11 @@ import os
 from ppo.checkpoint import Checkpoint
 from ppo.distribution import Workers
 from ppo.envs import screens
+from ppo.envs.foreign import closing
 from ppo.files import evaluations, scalars
 from ppo.files.folder import RunFolder, write_whole
 from ppo.files.log import Log, RunningMeans, cut
-from ppo.outcomes import Stopped, WorkerLost
+from ppo.outcomes import EnvironmentFailed, Stopped, WorkerLost
 from ppo.play.recorder import Recorder
 from ppo.process.numerics import differences
 from ppo.process.signals import Interrupted, StopRequest
@@ -54,9 +55,9 @@ class Session:
 
     def go(self) -> None:
         """Train until the run is finished or asked to stop. Raises Stopped, Diverged, Collapsed,
-        and WorkerLost.
+        EnvironmentFailed and WorkerLost.
         """
-        try:
+        with closing(self.trainer):
             if self.start.checkpoint:
                 self._restore(self.start.checkpoint)
                 self.keeper.prune(self.start.checkpoint.step)
@@ -68,16 +69,21 @@ class Session:
                 self._conclude("the run is done", self.facts.seconds)
                 return
             self._begin()
-            done = self._train()
+            if not self._trained():
+                raise Stopped(f"stopped at step {self.trainer.step:,}; everything is saved")
+        self._conclude("done", self.keeper.seconds)
+
+    def _trained(self) -> bool:
+        """Train; returns whether the run was completed."""
+        try:
+            return self._train()
         except WorkerLost:
             if not self.stop():  # else it has ended sooner
                 raise
-            done = False
-        finally:
-            self.trainer.close()
-        if not done:
-            raise Stopped(f"stopped at step {self.trainer.step:,}; everything is saved")
-        self._conclude("done", self.keeper.seconds)
+            return False
+        except EnvironmentFailed as error:
+            error.add_note(f"Step {self.trainer.step:,} is saved. Continue with --resume.")
+            raise
 
     def _conclude(self, word: str, seconds: float) -> None:
         trainer = self.trainer

@@ -20,6 +20,7 @@ from pathlib import Path
 from ppo.checkpoint import CheckpointError
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, owned, write_whole
+from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError
 from ppo.process.arguments import argument_parser
 from ppo.process.children import Children
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(ExitCode.REFUSED, str(error))
     except (CheckpointError, HistoryError) as error:
         return fail(ExitCode.REFUSED, str(error))
-    except OSError as error:
+    except (OSError, EnvironmentFailed) as error:
         return fail(ExitCode.FAILED, str(error))
     except KeyboardInterrupt:
         return fail(ExitCode.STOPPED, STOPPED)

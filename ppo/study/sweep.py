@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ppo import presets
 from ppo.files.folder import FolderError, owned, write_whole
+from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser
 from ppo.process.children import Children
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _go(plan)
     except (ParamsError, FolderError) as error:
         return fail(ExitCode.REFUSED, str(error))
-    except OSError as error:
+    except (OSError, EnvironmentFailed) as error:
         return fail(ExitCode.FAILED, str(error))
     except KeyboardInterrupt:
         return fail(ExitCode.STOPPED, STOPPED)

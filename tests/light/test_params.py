@@ -52,7 +52,7 @@ def only_fault(folder: Path, content: str | bytes, *overrides: str) -> str:
         ("sticky_action_probability", None),
         ("noop_max", 30),
         ("terminal_on_life_loss", True),
-        ("clip_rewards", True),
+        ("clip_rewards", None),
         ("fire_on_reset", True),
         ("full_action_space", False),
         ("max_frames_per_game", 108_000),
@@ -208,7 +208,6 @@ def test_value_out_of_range_is_refused_with_range_and_default(tmp_path, key, val
         ("gamma", None),
         ("clip_rewards", 1),
         ("clip_rewards", "true"),
-        ("clip_rewards", None),
         ("env_id", 5),
         ("env_id", None),
         ("network", None),
@@ -228,7 +227,8 @@ def test_wrong_type_is_refused_with_the_right_one(tmp_path, key, value):
     [
         ("num_envs", "int, at least 1, at most 1024"),
         ("clip_range", "float, above 0, below 1"),
-        ("clip_rewards", "true or false"),
+        ("clip_rewards", "true or false, or null"),
+        ("fire_on_reset", "true or false"),
         ("network", '"nature" or "a3c" or "impala" or "mlp"'),
         ("sticky_action_probability", "float, at least 0, below 1, or null"),
         ("seed", "int, at least 0, below 2147483648, or null"),
@@ -735,7 +735,15 @@ def test_run_keeps_the_precision_that_it_has(tmp_path):
     assert of_run(written(tmp_path, stored)).precision == "bfloat16"
 
 
-@pytest.mark.parametrize("key", ["seed", "threads", "sticky_action_probability"])
+def test_run_from_before_clips_rewards_as_it_did(tmp_path):
+    whole = Params(env_id="CartPole-v1").resolved(7, 2, 0.25, "float32", clip_rewards=False)
+    stored = whole.model_dump()
+    assert not of_run(written(tmp_path, json.dumps(stored))).clip_rewards
+    del stored["clip_rewards"]
+    assert of_run(written(tmp_path, json.dumps(stored))).clip_rewards
+
+
+@pytest.mark.parametrize("key", ["seed", "threads", "sticky_action_probability", "clip_rewards"])
 def test_resolved_settings_leave_nothing_open(key):
     whole = Params().resolved(7, 2, 0.25, "bfloat16").model_dump()
     with pytest.raises(ValidationError, match=key):

@@ -81,3 +81,12 @@ def test_a_gpu_that_is_not_used_is_told(driver, visible, found, told, monkeypatc
     monkeypatch.setattr(resolve, "has_gpu", lambda: found)
     remark = resolve.gpu_remark()
     assert (remark is not None and "tensorflow[and-cuda]" in remark) == told
+
+
+@pytest.mark.parametrize("given", [None, True, False])
+@pytest.mark.parametrize(("env_id", "network"), [("Breakout", "a3c"), ("CartPole-v1", "mlp")])
+def test_rewards_are_clipped_in_atari_games_unless_the_settings_say_otherwise(
+    env_id, network, given
+):
+    params = resolve.resolved(Params(env_id=env_id, network=network, clip_rewards=given))
+    assert params.clip_rewards == (env_id == "Breakout" if given is None else given)

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -15,7 +16,9 @@ from ppo.rollout import Collector, Rollout, stand_ins
 from ppo.settings import Params, ResolvedParams
 from tests.policies import Acting, zeros_beside
 
-CARTPOLE = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=0, threads=1))
+CARTPOLE = resolved(
+    Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=0, threads=1, clip_rewards=True)
+)
 
 
 def with_changes(**changes) -> ResolvedParams:
@@ -161,6 +164,50 @@ def test_a_reward_that_is_not_finite_passes_for_none(clip: bool, reward: float):
     script.rewards[2, 1] = reward
     rollout = collected(script, clip_rewards=clip)
     assert np.argwhere(~np.isfinite(rollout.rewards)).tolist() == [[2, 1]]
+
+
+class Generous(gymnasium.Env):
+    """An environment whose rewards do not fit into float32."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (4,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(4, np.float32), 1e300 if action else -1e300, False, False, {}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("clip", "learnt"), [(True, 1.0), (False, np.inf)])
+def test_a_reward_that_float32_cannot_hold_still_has_a_sign(clip: bool, learnt: float):
+    gymnasium.register("Generous-v0", Generous)
+    try:
+        params = with_changes(env_id="Generous-v0", num_envs=2, clip_rewards=clip)
+        vectors = begun(params, rules_of(params), 1)
+        player = Acting(lambda observations, _: zeros_beside(np.array([1, 0])), value)
+        made = Collector(vectors, player, params.model_copy(update={"num_steps": 1})).collect(0)
+    finally:
+        del gymnasium.registry["Generous-v0"]
+    np.testing.assert_array_equal(made.rewards, [[learnt, -learnt]])
+
+
+@pytest.mark.parametrize(
+    ("rewards", "clip", "changed"),
+    [
+        ([[-1.0, 0.0], [1.0, 1.0]], True, False),
+        ([[-1.0, 0.0], [0.1, 1.0]], True, True),
+        ([[-1.0, 0.0], [4.0, 1.0]], False, False),
+    ],
+)
+def test_rewards_that_clipping_changes_are_noticed(rewards, clip: bool, changed: bool):
+    script = Script.quiet(2, 2)
+    script.rewards[:] = rewards
+    collects = collector(scripted(script, ()), steps=2, clip_rewards=clip)
+    collects.collect(0)
+    assert collects.changes_rewards == changed
 
 
 @pytest.mark.parametrize("cuts", [(), (1,)])

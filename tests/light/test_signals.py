@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from ppo.process.signals import REPEAT_SECONDS, StopRequest, interrupt_ends
+from ppo.process.signals import (
+    REPEAT_SECONDS,
+    StopRequest,
+    StopSignal,
+    ctrl_c_raises,
+    interrupt_ends,
+    is_signal,
+    on_stop,
+    raise_stop,
+)
 
 ROOT = Path(__file__).parents[2]
 NOT_SAVED = 1  # 3 is for a stop with everything saved
@@ -211,3 +220,26 @@ def test_a_hangup_that_is_ignored_as_nohup_asks_stays_ignored():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_outside_the_main_thread_signals_are_left_alone():
+    handlers = [signal.getsignal(number) for number in ALL]
+    seen = []
+
+    def use() -> None:
+        with StopRequest() as stop, on_stop(raise_stop), interrupt_ends(), ctrl_c_raises():
+            seen.extend([stop(), [signal.getsignal(number) for number in ALL] == handlers])
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert seen == [False, True]
+
+
+def test_ctrl_c_is_told_apart_from_an_interrupt_that_code_raises():
+    before = signal.getsignal(signal.SIGINT)
+    with ctrl_c_raises():
+        with pytest.raises(StopSignal) as caught:
+            signal.raise_signal(signal.SIGINT)
+        assert is_signal(caught.value) and not is_signal(KeyboardInterrupt())
+    assert signal.getsignal(signal.SIGINT) == before

@@ -45,7 +45,7 @@ WINGS = {
         "log gif",
     ),
     "envs": (
-        "roms human",
+        "roms human foreign",
         "episode",
         "catalog atari",
         "generic grouped",

@@ -1,0 +1,166 @@
+"""Environments outside Atari: the boundary around their code, which may raise anything."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from ppo.outcomes import EnvironmentFailed
+from ppo.process.signals import is_signal
+
+# Packages whose code lies between this package and an environment's own code.
+BETWEEN = frozenset(["contextlib", "gymnasium", "importlib", "numpy"])
+
+
+class Unfit(Exception):
+    """An environment gave what Gymnasium does not allow."""
+
+
+@contextmanager
+def boundary(env_id: str, call: str) -> Iterator[None]:
+    """Turn whatever a call of an environment raises into EnvironmentFailed, except a signal."""
+    try:
+        yield
+    except EnvironmentFailed:
+        raise
+    except BaseException as error:
+        if is_signal(error):
+            raise
+        line, reason = _last_line(error.__traceback__), _words(error)
+        did = "tried to end the process" if isinstance(error, SystemExit) else "failed"
+        message = f"{env_id} {did} in its {call}{line and f' ({line})'}: {reason}"
+        refused = not line or isinstance(error, gymnasium.error.Error)
+        raise EnvironmentFailed(message, call, reason, refused) from error
+
+
+class Closable(Protocol):
+    """What has to be closed."""
+
+    def close(self) -> None: ...
+
+
+@contextmanager
+def closing(thing: Closable) -> Iterator[None]:
+    """Close an environment when the context ends. A close that fails does not replace an error."""
+    try:
+        yield
+    except BaseException:
+        with suppress(EnvironmentFailed):
+            thing.close()
+        raise
+    thing.close()
+
+
+def spec(env_id: str) -> EnvSpec:
+    """The registered entry of ``ID`` or ``MODULE:ID``, whose module is imported first. Raises
+    EnvironmentFailed.
+    """
+    module, _, name = env_id.rpartition(":")
+    with boundary(env_id, "import"):
+        if module:
+            _import(module)
+        return gymnasium.spec(name)
+
+
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):  # a module that it needs
+            raise
+        raise Unfit(f"{error}; install it, or put its folder into PYTHONPATH") from error
+
+
+class ForeignEnv(gymnasium.Wrapper):
+    """An environment whose every call raises nothing but EnvironmentFailed.
+
+    It has no ``info``, which a vector would have to merge with the others', and observations of its
+    own, which the environment does not change afterwards.
+    """
+
+    def __init__(self, env_id: str, **how: Any):
+        """``how`` are arguments of ``gymnasium.make``."""
+        self._id = env_id
+        with boundary(env_id, "construction"):
+            super().__init__(gymnasium.make(env_id, **how))
+            self.action_space = self.env.action_space
+            self.observation_space = self.env.observation_space
+            self.metadata = dict(self.env.metadata)
+
+    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict]:
+        """Reset the environment."""
+        with boundary(self._id, "reset"):
+            observation, _ = self.env.reset(**arguments)
+            return self._copied(observation), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """Make a step."""
+        with boundary(self._id, "step"):
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+            copy = self._copied(observation)
+            return copy, _number(reward), bool(terminated), bool(truncated), {}
+
+    def render(self) -> Any:
+        """Render a picture."""
+        with boundary(self._id, "render"):
+            return self.env.render()
+
+    def close(self) -> None:
+        """Close the environment."""
+        with boundary(self._id, "close"):
+            self.env.close()
+
+    def _copied(self, observation: Any) -> np.ndarray:
+        copy, space = np.array(observation), self.observation_space
+        wanted = np.dtype(space.dtype)
+        if copy.shape == space.shape and np.can_cast(copy.dtype, wanted, "same_kind"):
+            return copy
+        raise Unfit(
+            f"the observation is {copy.dtype} of shape {copy.shape}, its space says {wanted} of "
+            f"shape {space.shape}"
+        )
+
+
+def _number(reward: Any) -> float:
+    """The reward as a float. Raises Unfit."""
+    try:
+        if not np.ndim(reward):
+            return float(reward)
+    except (TypeError, ValueError):
+        pass
+    raise Unfit(f"the reward is {reward!r:.60}, which is not a number")
+
+
+def _last_line(traceback: TracebackType | None) -> str:
+    """The file and line of the environment's own code that ran last; "" if none of it ran."""
+    found = ""
+    while traceback:
+        frame = traceback.tb_frame
+        if _is_foreign(frame.f_globals.get("__name__", "")):
+            file = frame.f_code.co_filename.rpartition("/")[2]
+            found = f"{file}, line {traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return found
+
+
+def _is_foreign(module: str) -> bool:
+    """Whether a module belongs to an environment; Gymnasium brings some of its own."""
+    if module.startswith("gymnasium.envs."):
+        return not module.startswith("gymnasium.envs.registration")
+    return not module.startswith("ppo.envs.") and module.partition(".")[0] not in BETWEEN
+
+
+def _words(error: BaseException) -> str:
+    """The name and the first line of an error."""
+    try:
+        first, *_ = str(error).strip().splitlines() or [""]
+    except Exception:  # also its words may fail
+        first = ""
+    if first and isinstance(error, Unfit | gymnasium.error.Error):
+        return first
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

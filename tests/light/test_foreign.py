@@ -1,0 +1,222 @@
+"""The boundary around environments: whatever they raise, and whatever they give, is one error."""
+
+import re
+import signal
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+
+from ppo.envs import catalog, screens
+from ppo.envs.episode import Rules
+from ppo.envs.foreign import ForeignEnv, boundary, closing
+from ppo.envs.generic import GenericEnvs
+from ppo.outcomes import EnvironmentFailed
+from ppo.process.signals import StopSignal, ctrl_c_raises
+from ppo.settings import Params
+from tests.failing_envs import ERRORS
+from tests.rules import rules_for
+
+MODULE = "tests.failing_envs"
+
+
+def failing(call: str, error: str = "ValueError") -> str:
+    return f"{MODULE}:Failing-{call}-{error}-v0"
+
+
+def used(rules: Rules) -> None:
+    """Make, reset, step and close two envs, as training does."""
+    envs = GenericEnvs(rules, num_envs=2)
+    with closing(envs):
+        envs.reset(np.ones(2, bool), np.array([1, 2]))
+        envs.send(np.array([0, 1]))
+        envs.receive()
+
+
+# Ctrl-C is taken as the environment's own only where Python's handler is not the default one.
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("call", ["construction", "reset", "step", "close"])
+def test_whatever_an_environment_raises_is_one_error_with_its_name_and_words(call, error):
+    env_id = failing(call, error)
+    with ctrl_c_raises(), pytest.raises(EnvironmentFailed) as caught:
+        used(rules_for(env_id))
+    first_line = str(ERRORS[error]).splitlines()[0]
+    words = str(caught.value)
+    assert words.startswith(f"{env_id} ") and f" in its {call} (failing_envs.py, line " in words
+    assert words.endswith(f": {error}: {first_line}") and not caught.value.refused
+
+
+def test_an_error_whose_words_fail_is_told_by_its_name():
+    class Wordless(Exception):
+        def __str__(self):
+            raise ZeroDivisionError
+
+    failed = pytest.raises(EnvironmentFailed, match=r"x failed in its step.*: Wordless$")
+    with failed, boundary("x", "step"):
+        raise Wordless
+
+
+def test_a_signal_is_not_an_error_of_the_environment():
+    with ctrl_c_raises(), pytest.raises(StopSignal), boundary("x", "step"):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), boundary("x", "step"):  # no handler tells them apart
+        raise KeyboardInterrupt
+
+
+def test_a_close_that_fails_does_not_hide_what_came_before():
+    with pytest.raises(ZeroDivisionError), closing(ForeignEnv(failing("close"))):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_render_that_fails_is_no_picture_in_one_line(error):
+    with ctrl_c_raises():
+        fault = screens.fault(rules_for(failing("render", error)))
+    assert fault.startswith(f"{failing('render', error)} cannot be shown") and "\n" not in fault
+    assert error in fault
+
+
+# --- modules
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Write the module ``toys``; it can be imported meanwhile."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(source: str) -> None:
+        (tmp_path / "toys.py").write_text(source)
+
+    yield write
+    sys.modules.pop("toys", None)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import sys; sys.exit(0)", "raise BrokenPipeError", "import absent", "1 / 0"],
+)
+def test_a_module_that_raises_has_failed(module, source):
+    module(source)
+    for ask in (catalog.resolve, lambda env_id: used(rules_for(env_id))):
+        with pytest.raises(EnvironmentFailed, match=r"^toys:Toy-v0 .* import \(toys.py, line 1\)"):
+            ask("toys:Toy-v0")
+
+
+def test_a_module_that_is_not_there_is_refused_with_the_variable_that_finds_it():
+    for env_id in ("toys:Toy-v0", "toys.games:Toy-v0"):
+        with pytest.raises(catalog.UnknownGame, match=r"No module named 'toys'; .*PYTHONPATH"):
+            catalog.resolve(env_id)
+
+
+def test_a_module_that_is_not_python_is_refused(module):
+    module("def")
+    with pytest.raises(catalog.UnknownGame, match=r"SyntaxError.*toys\.py, line 1"):
+        catalog.resolve("toys:Toy-v0")
+
+
+# --- what an environment must give
+
+
+class Sound(gymnasium.Env):
+    """Keeps to Gymnasium's interface; each class below does not, in one way."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    shown, reward = np.zeros(2, np.float32), 1.0
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return self.shown, self.reward, False, False, {}
+
+
+class WrongShape(Sound):
+    shown = np.zeros(3, np.float32)
+
+
+class WrongType(Sound):
+    shown = np.zeros(2, complex)
+
+
+class NoObservation(Sound):
+    shown = None
+
+
+class RewardInAnArray(Sound):
+    reward = np.array([1.0])
+
+
+class NoReward(Sound):
+    reward = None
+
+
+class RewardInWords(Sound):
+    reward = "one"
+
+
+class OldInterface(Sound):
+    def step(self, action):
+        return self.shown, 1.0, False, {}
+
+
+class OldReset(Sound):
+    def reset(self, seed=None, options=None):
+        return np.zeros(2, np.float32)
+
+
+class NoSeed(Sound):
+    def reset(self):
+        return np.zeros(2, np.float32), {}
+
+
+class Empty(Sound):
+    observation_space = gymnasium.spaces.Box(-1, 1, (0,), np.float32)
+
+
+class Colourless(Sound):
+    observation_space = gymnasium.spaces.Box(0, 255, (84, 84, 0), np.uint8)
+
+
+class FromOne(Sound):
+    action_space = gymnasium.spaces.Discrete(3, start=1)
+
+
+class NoSpaces(gymnasium.Env):
+    pass
+
+
+class NoEnvironment:
+    pass
+
+
+UNFIT = {
+    WrongShape: r"step cannot be used: .*\(3,\).*\(2,\)",
+    WrongType: "step cannot be used: .*complex128.*float32",
+    NoObservation: "step cannot be used: .*object",
+    RewardInAnArray: r"step cannot be used: the reward is array\(\[1.\]\)",
+    NoReward: "step cannot be used: the reward is None",
+    RewardInWords: "step cannot be used: the reward is 'one'",
+    OldInterface: "step cannot be used: .*5",
+    OldReset: "reset cannot be used: ",
+    NoSeed: "reset cannot be used: .*seed",
+    Empty: "a flat Box that is not empty",
+    Colourless: "observations are",
+    FromOne: r"Discrete\(3, start=1\); they must be Discrete from 0, without a start",
+    NoSpaces: "construction cannot be used: .*space",
+    NoEnvironment: "construction cannot be used: .*gymnasium.Env",
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("checked", [True, False], ids=["checked", "unchecked"])
+def test_an_environment_that_does_not_fit_is_refused_in_one_line(kind, checked):
+    gymnasium.register("Unfit-v0", entry_point=kind, disable_env_checker=not checked)
+    try:
+        (fault,) = catalog.check(Params(env_id="Unfit-v0", network="mlp"), frozenset())
+    finally:
+        del gymnasium.registry["Unfit-v0"]
+    assert fault.startswith("env_id = 'Unfit-v0': ") and "\n" not in fault
+    assert re.search(UNFIT[kind], fault), fault
