@@ -63,7 +63,8 @@ class Collector:
         self._episode_over = np.zeros(shape, bool)
         self._forced = np.zeros(shape, bool)
         self._points = 0.0
-        self.changes_rewards = False  # whether a reward was clipped to another number
+        self.clipped = False  # whether clipping has changed a reward
+        self.when_clipped: Callable[[], None] = lambda: None  # called once, when it first does
 
     def collect(self, iteration: int, interrupted: Callable[[], bool] = lambda: False) -> Rollout:
         """Rollout number ``iteration``, which keys its random numbers.
@@ -120,7 +121,9 @@ class Collector:
         rewards = step.rewards
         if self.params.clip_rewards:  # an infinite one must not pass as 1
             rewards = np.where(np.isfinite(rewards), np.sign(rewards), np.nan)
-            self.changes_rewards |= bool((rewards != step.rewards).any())
+            if not self.clipped and (rewards != step.rewards).any():
+                self.clipped = True
+                self.when_clipped()
         with np.errstate(over="ignore"):  # in float32 too large a reward is infinite
             self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over

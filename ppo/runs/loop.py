@@ -35,7 +35,6 @@ class Loop:
         self.videographer, self.announcer = videographer, announcer
         self.verifier, self.guard = verifier, guard
         self._folder_name = keeper.folder.name
-        self._said_clipping = False
 
     @property
     def done(self) -> bool:
@@ -76,7 +75,6 @@ class Loop:
             for observer in (self.logger, self.videographer, self.evaluator, self.verifier):
                 observer.see(iteration)
             self.guard.see(iteration)
-            self._say_clipping()
             self.announcer.announce()
             self.logger.due |= self.trainer.finished
             evaluating = self.evaluator.due
@@ -86,15 +84,6 @@ class Loop:
             else:
                 self.keeper.reached(self._state())
         self._save(scored=self.trainer.finished)  # a stop selects no policy
-
-    def _say_clipping(self) -> None:
-        """Say once that training does not use the rewards as they are."""
-        if self.trainer.collector.changes_rewards and not self._said_clipping:
-            self._said_clipping = True
-            self.logger.display.say(
-                "the game has rewards other than -1, 0 and 1: training uses their signs only "
-                "(clip_rewards)"
-            )
 
     def _finish_evaluation(self) -> None:
         """Make the evaluation and log entry that a stop interrupted, and save as without it."""

@@ -51,6 +51,7 @@ class Session:
             self.trainer = Trainer(params, workers, stop)
         except Interrupted:
             raise Stopped(NOTHING_DONE) from None
+        self.trainer.collector.when_clipped = self._say_clipping
         self.guard = Guard(self.trainer, params, self.display.say)
 
     def go(self) -> None:
@@ -127,6 +128,12 @@ class Session:
         else:
             means = RunningMeans(self.facts.means)
             self.keeper.save(self.keeper.state(self.trainer, self.guard, means, self.facts.due, {}))
+
+    def _say_clipping(self) -> None:
+        self.display.say(
+            "the game has rewards other than -1, 0 and 1: training uses their signs only "
+            "(clip_rewards)"
+        )
 
     def _say_versions(self) -> None:
         for name, old, new in differences(self.facts.versions, self.keeper.versions):

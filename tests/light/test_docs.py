@@ -35,7 +35,7 @@ def test_example_file_is_sound_and_wins_no_trick():
     example = params.load(ROOT / "example-pong-params.json")
     assert example.env_id == "PongNoFrameskip-v4"
     assert not example.full_action_space
-    assert example.clip_rewards
+    assert example.clip_rewards is None  # so they are clipped, in an Atari game
 
 
 def test_surrogate_figures_can_be_drawn(tmp_path):

@@ -203,11 +203,14 @@ def test_a_reward_that_float32_cannot_hold_still_has_a_sign(clip: bool, learnt: 
     ],
 )
 def test_rewards_that_clipping_changes_are_noticed(rewards, clip: bool, changed: bool):
-    script = Script.quiet(2, 2)
-    script.rewards[:] = rewards
+    script = Script.quiet(4, 2)
+    script.rewards[:] = 2 * rewards
     collects = collector(scripted(script, ()), steps=2, clip_rewards=clip)
+    noticed = []
+    collects.when_clipped = lambda: noticed.append(True)
     collects.collect(0)
-    assert collects.changes_rewards == changed
+    collects.collect(1)
+    assert len(noticed) == changed
 
 
 @pytest.mark.parametrize("cuts", [(), (1,)])
