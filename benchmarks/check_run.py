@@ -5,19 +5,19 @@ Plays every replay again, and decodes every video and counts its pictures.
 
 import argparse
 import sys
-from pathlib import Path
 
 import imageio_ffmpeg
 
 from ppo.files.folder import RunFolder
 from ppo.play import replay
 from ppo.play.render import held_pictures
+from ppo.process.arguments import expanded
 
 
 def main() -> int:
     """Print a line for each file; exit code 0 only if all are valid."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("logdir", type=Path)
+    parser.add_argument("logdir", type=expanded)
     folder = RunFolder(parser.parse_args().logdir)
     valid = True
     for path in sorted(folder.replays.glob("*.json")):

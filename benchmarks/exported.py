@@ -24,6 +24,7 @@ from ppo.files.folder import RunFolder
 from ppo.play.export import export_run
 from ppo.play.replay import Replay, begun, of_run
 from ppo.process import children
+from ppo.process.arguments import expanded
 
 if TYPE_CHECKING:
     from ppo.play.agent import TrainedAgent
@@ -113,9 +114,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--logdir", type=Path, required=True)
+    parser.add_argument("--logdir", type=expanded, required=True)
     parser.add_argument("--observations", type=int, default=10_000)
-    parser.add_argument("--onnx-python", help="a Python that has ONNX Runtime and no Keras")
+    parser.add_argument(
+        "--onnx-python", type=expanded, help="a Python that has ONNX Runtime and no Keras"
+    )
     options = parser.parse_args()
     from ppo.play.agent import load_agent
 
@@ -125,7 +128,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         name = "network.onnx" if options.onnx_python else "network.keras"
         network = export_run(options.logdir, str(Path(folder, name)))
-        python = options.onnx_python or sys.executable
+        python = str(options.onnx_python or sys.executable)
         print(json.dumps(compared(agent, network, observations, python)))
 
 

@@ -9,12 +9,12 @@ few openings among its steps, so that a policy may be good at everything but the
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppo.files.folder import RunFolder
+from ppo.process.arguments import expanded
 
 if TYPE_CHECKING:
     from ppo.play.agent import TrainedAgent
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--logdir", type=Path, required=True)
+    parser.add_argument("--logdir", type=expanded, required=True)
     parser.add_argument("--games", type=int, default=24)
     parser.add_argument("--steps", type=int, default=120)
     options = parser.parse_args()

@@ -43,7 +43,7 @@ from ppo import presets
 from ppo.envs import catalog
 from ppo.files.folder import FolderError, owned, write_whole
 from ppo.params import ParamsError, load, of_game
-from ppo.process.arguments import argument_parser
+from ppo.process.arguments import argument_parser, expanded
 from ppo.process.children import Children
 from ppo.process.exit_codes import ExitCode, fail
 from ppo.process.signals import stop_interrupts
@@ -300,19 +300,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments."""
     parser = argument_parser("benchmarks.games", __doc__)
     add = parser.add_argument
-    add("--logdir", type=Path, required=True, help="folder of all runs")
+    add("--logdir", type=expanded, required=True, help="folder of all runs")
     add("--games", metavar="Pong,Qbert", help="Pong is PongNoFrameskip-v4; any id is itself")
     add("--steps", type=positive, metavar="N", help="of each run, rounded up to whole rollouts")
     add("--seeds", default="1", metavar="1,2", help="of each game; default 1")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting")
     add("--pfile", type=presets.find, metavar="FILE", help="settings, or a preset's name")
     add("--workers", type=positive, default=1, metavar="K", help="runs at a time; default 1")
-    add("--sb3", type=Path, metavar="PYTHON", help=f"train {SB3} with this interpreter")
+    add("--sb3", type=expanded, metavar="PYTHON", help=f"train {SB3} with this interpreter")
     add("--only-table", action="store_true", help="write the table of what has finished")
-    add("--results", type=Path, metavar="FILE", help="add to these, and show all of them")
+    add("--results", type=expanded, metavar="FILE", help="add to these, and show all of them")
     add("--machine", metavar="TEXT", help="what the runs of LOGDIR were made on, for --results")
-    add("--page", type=Path, metavar="FILE", help="put the table into a page, too")
-    add("--figure", type=Path, metavar="FILE", help="draw the learning curves of all, as a PNG")
+    add("--page", type=expanded, metavar="FILE", help="put the table into a page, too")
+    add("--figure", type=expanded, metavar="FILE", help="draw the learning curves of all, as a PNG")
     options = parser.parse_args(arguments)
     if not options.only_table and not (options.games and options.steps):
         parser.error("--games and --steps are needed, or --only-table")

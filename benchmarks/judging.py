@@ -20,6 +20,7 @@ import numpy as np
 
 from ppo.envs.atari import AtariEnvs
 from ppo.files.folder import RunFolder
+from ppo.process.arguments import expanded
 
 if TYPE_CHECKING:
     from ppo.play.agent import TrainedAgent
@@ -80,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--logdir", type=Path, default=Path("pretrained/pong"))
+    parser.add_argument("--logdir", type=expanded, default=Path("pretrained/pong"))
     parser.add_argument("--games", type=int, default=30)
     options = parser.parse_args()
 

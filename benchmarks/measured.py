@@ -28,6 +28,7 @@ from ppo.envs import catalog
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, of_game, of_run
+from ppo.process.arguments import expanded
 from ppo.resolve import resolved
 from ppo.settings import Params, RunSettings
 
@@ -150,7 +151,7 @@ def main() -> int:
     parser.add_argument("preset", choices=presets.names())
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--runs", metavar="RUN,RUN")
-    source.add_argument("--results", type=Path, metavar="FILE", help="of benchmarks.games")
+    source.add_argument("--results", type=expanded, metavar="FILE", help="of benchmarks.games")
     parser.add_argument("--precision", help="of --results, if their runs have several")
     parser.add_argument("--machine", help="of --runs, as the list calls it")
     parser.add_argument("--policy", default="sampled", choices=["sampled", "greedy"])
@@ -175,7 +176,7 @@ def runs_of(options: argparse.Namespace) -> list[Run]:
         if faults := games_store.faults(options.results):
             raise ParamsError(faults)
         return of_results(preset, games_store.load(options.results), policy, options.precision)
-    folders = [Path(run) for run in options.runs.split(",")]
+    folders = [expanded(run) for run in options.runs.split(",")]
     return of_folders(preset, folders, policy, options.machine, options.date)
 
 

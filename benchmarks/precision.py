@@ -17,7 +17,6 @@ import itertools
 import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +25,7 @@ from ppo import checkpoint
 from ppo.advantages import gae
 from ppo.files.folder import RunFolder
 from ppo.params import load, of_run
+from ppo.process.arguments import expanded
 from ppo.process.device import shards, start_tensorflow
 from ppo.resolve import resolved
 from ppo.settings import ResolvedParams
@@ -151,8 +151,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--logdir", type=Path, help="a run, whose newest checkpoint plays")
-    source.add_argument("--pfile", type=Path, help="settings of a new network")
+    source.add_argument("--logdir", type=expanded, help="a run, whose newest checkpoint plays")
+    source.add_argument("--pfile", type=expanded, help="settings of a new network")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--minibatches", type=int, default=8)
     options = parser.parse_args()

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ppo.files.folder import RunFolder
 from ppo.process import children
+from ppo.process.arguments import expanded
 
 FRAMES_PER_MINUTE = 3600
 
@@ -29,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--logdir", type=Path, default=Path("pretrained/pong"))
+    parser.add_argument("--logdir", type=expanded, default=Path("pretrained/pong"))
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 3])
     parser.add_argument("--alone", action="store_true", help="measure in this process")
     options = parser.parse_args()

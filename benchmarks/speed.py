@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ppo.process import children
+from ppo.process.arguments import expanded
 from ppo.process.device import default_threads
 
 HERE = Path(__file__).resolve().parent
@@ -46,7 +47,7 @@ def beside(options: argparse.Namespace) -> dict[str, list[str]]:
     commands = {}
     if options.sb3_python:
         work = [f"--network={options.network}", f"--updates={options.updates}"]
-        commands["Stable-Baselines3"] = [options.sb3_python, str(HERE / "sb3.py"), *work]
+        commands["Stable-Baselines3"] = [str(options.sb3_python), str(HERE / "sb3.py"), *work]
     for text in options.beside:
         name, _, command = text.partition("=")
         commands[name] = shlex.split(command)
@@ -63,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sb3-python", help="interpreter with Stable-Baselines3")
+    parser.add_argument("--sb3-python", type=expanded, help="interpreter with Stable-Baselines3")
     parser.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--network", default="nature", choices=["nature", "a3c"])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of ours")

@@ -20,6 +20,7 @@ from typing import Any
 from ppo import presets
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.process.arguments import expanded
 from ppo.process.children import Children
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode, fail
@@ -58,7 +59,7 @@ def main() -> int:
     )
     parser.add_argument("--pfile", type=presets.find, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--logdir", type=Path, required=True)
+    parser.add_argument("--logdir", type=expanded, required=True)
     parser.add_argument("--seeds", required=True, metavar="1,2,3")
     parser.add_argument("--score", type=float, required=True, help="of an evaluation")
     parser.add_argument("--perfect", type=float, default=21.0, help="of a game")

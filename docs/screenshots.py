@@ -17,6 +17,7 @@ from docs.browser import Browser, BrowserError
 from ppo.files import progress
 from ppo.files.folder import FolderError, RunFolder
 from ppo.files.log import Log
+from ppo.process.arguments import expanded
 from ppo.study import board
 
 DOCS = Path(__file__).resolve().parent
@@ -78,8 +79,8 @@ def with_events(run: Path, place: Path) -> Path:
 def main() -> int:
     """Take the pictures, into docs/figures or the folder that is named; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m docs.screenshots", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's folder, or one with several runs")
-    parser.add_argument("--out", type=Path, default=DOCS / "figures", help="where to put them")
+    parser.add_argument("run", type=expanded, help="a run's folder, or one with several runs")
+    parser.add_argument("--out", type=expanded, default=DOCS / "figures", help="where to put them")
     options = parser.parse_args()
     try:
         for picture in take(options.run, options.out):

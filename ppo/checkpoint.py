@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ppo.files import npz
 from ppo.files.folder import RunFolder, check_regular, free_name, write_whole
+from ppo.process.arguments import expanded
 from ppo.process.device import available_memory
 
 FORMAT = 3
@@ -270,7 +271,7 @@ def _named(path: Path, absent: str) -> Checkpoint:
 
 def load_weights(logdir: str | Path) -> list[np.ndarray]:
     """The network's weights, in its own order, from the newest valid checkpoint of a run."""
-    return newest(RunFolder(Path(logdir))).group("weights")
+    return newest(RunFolder(expanded(logdir))).group("weights")
 
 
 def encode(checkpoint: Checkpoint) -> bytes:

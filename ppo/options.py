@@ -11,6 +11,7 @@ import ppo
 from ppo import presets
 from ppo.elsewhere import plain
 from ppo.params import answer
+from ppo.process.arguments import expanded
 from ppo.process.cluster import TF_CONFIG
 from ppo.settings import Params
 
@@ -30,7 +31,9 @@ def parse(arguments: list[str] | None, description: str | None) -> argparse.Name
         prog="run_atari.py", description=description, allow_abbrev=False, epilog=EXIT_CODES
     )
     parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")
-    parser.add_argument("--logdir", type=Path, help="the run's folder; new or empty for training")
+    parser.add_argument(
+        "--logdir", type=expanded, help="the run's folder; new or empty for training"
+    )
     does = parser.add_mutually_exclusive_group(required=True)
     _add_starts(does)
     _add_looks(does)
@@ -108,7 +111,7 @@ def _add_looks(does: argparse._ActionsContainer) -> None:
     )
     does.add_argument(
         "--report",
-        type=Path,
+        type=expanded,
         nargs="*",
         metavar="RUN",
         help="write report.html, of this run and any others beside it, and a model card",
@@ -153,7 +156,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--check",
-        type=Path,
+        type=expanded,
         nargs="?",
         const=Path("preflight.png"),
         metavar="PNG",
@@ -276,7 +279,7 @@ def _run_and_step(text: str) -> tuple[Path, int | None]:
     """A run's folder, and the step behind the last @ if a number stands there."""
     run, at, number = text.rpartition("@")
     step = _step(number)
-    return (Path(text), None) if step is None or not at else (Path(run), step)
+    return (expanded(text), None) if step is None or not at else (expanded(run), step)
 
 
 def _step(text: str) -> int | None:

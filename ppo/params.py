@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ppo import elsewhere, presets
 from ppo.described import default_of, form_of, type_and_range
+from ppo.process.arguments import expanded
 from ppo.settings import EARLIER, Params, inconsistencies, kept_faults
 
 
@@ -48,7 +49,7 @@ def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Che
     """``load`` of a run's own settings. What it does not have yet is as it was then; which
     checkpoints are kept is checked only where it is changed.
     """
-    values, faults = _read_file(Path(path))
+    values, faults = _read_file(expanded(path))
     if any(change.startswith("keep_checkpoints_") for change in overrides):
         checks = [kept_faults, *checks]
     return _checked(EARLIER | values, faults, overrides, checks)

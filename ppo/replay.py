@@ -15,7 +15,7 @@ from pathlib import Path
 from ppo.files.video import VideoError
 from ppo.play.render import record
 from ppo.play.replay import CannotPlay, ReplayError, compare, load
-from ppo.process.arguments import argument_parser
+from ppo.process.arguments import argument_parser, expanded
 from ppo.process.exit_codes import ExitCode, fail
 from ppo.process.signals import ctrl_c_raises
 from ppo.process.streams import discard, make_safe
@@ -110,8 +110,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "made, 2 refused and nothing played.",
     )
     add = parser.add_argument
-    add("files", nargs="+", type=Path, metavar="FILE", help="a replay, such as RUN/replays/*.json")
-    add("--video", type=Path, metavar="OUT", help="render the one game as an mp4")
+    add(
+        "files",
+        nargs="+",
+        type=expanded,
+        metavar="FILE",
+        help="a replay, such as RUN/replays/*.json",
+    )
+    add("--video", type=expanded, metavar="OUT", help="render the one game as an mp4")
     return parser.parse_args(arguments)
 
 

@@ -27,6 +27,7 @@ from ppo.files.held import shown
 from ppo.files.origin import Origin
 from ppo.outcomes import Collapsed, Diverged, EnvironmentFailed, Stopped, WorkerLost
 from ppo.params import ParamsError
+from ppo.process.arguments import expanded
 from ppo.process.cluster import Place, place
 from ppo.process.device import available_memory, start_tensorflow
 from ppo.process.signals import StopRequest, interrupt_ends
@@ -76,7 +77,7 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     Raises ParamsError and FolderError (nothing was created), Stopped, Collapsed or
     EnvironmentFailed (all saved), Diverged, OSError, ClusterError, WorkerLost and WorkersDiffer.
     """
-    logdir, began, here = Path(logdir), began or time.monotonic(), place()
+    logdir, began, here = expanded(logdir), began or time.monotonic(), place()
     if here.index == 0:
         check_new(logdir)
     whole = resolved(params.of_workers(settings, here.count), here.on_this_machine)
@@ -102,7 +103,7 @@ def resume(
     ``overrides`` may change settings that are not in FIXED_ON_RESUME.
     Raises ParamsError, FolderError (nothing was changed), CheckpointError, and as ``run``.
     """
-    logdir, began, here = Path(logdir), began or time.monotonic(), place()
+    logdir, began, here = expanded(logdir), began or time.monotonic(), place()
     check_run(logdir)
     stored = params.of_run(RunFolder(logdir).params)
     _check_workers(stored, here)
@@ -146,7 +147,7 @@ def fork(
 
     Raises as ``run`` and ``resume``.
     """
-    source, logdir, began = Path(source), Path(logdir), began or time.monotonic()
+    source, logdir, began = expanded(source), expanded(logdir), began or time.monotonic()
     here = place()
     if here.index == 0:
         check_new(logdir)

@@ -10,6 +10,7 @@ import numpy as np
 from ppo.files.folder import FolderError, RunFolder
 from ppo.files.held import held
 from ppo.play.agent import load_agent
+from ppo.process.arguments import expanded
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +32,7 @@ def export_run(logdir: Path, target: str) -> Path:
     end), which becomes a SavedModel. Raises FolderError (nothing was created), ExportError, and as
     ``load_agent``.
     """
-    path = Path(target)
+    path = expanded(target)
     suffix = FOLDER if target.endswith("/") else path.suffix
     _check(path, suffix)
     with held(path.absolute().parent) as parent:  # it may be a run's folder, and be moved

@@ -15,14 +15,13 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ppo.checkpoint import CheckpointError
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, owned, write_whole
 from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError
-from ppo.process.arguments import argument_parser
+from ppo.process.arguments import argument_parser, expanded
 from ppo.process.children import Children
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode, fail
@@ -224,9 +223,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "signal, with every fork saved.",
     )
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="folder of the run that fell")
+    add("run", type=expanded, metavar="RUN", help="folder of the run that fell")
     add("--at", metavar="STEP", help="look at what follows this step, not at the deepest fall")
-    add("--logdir", type=Path, help="folder of the autopsy; default RUN-autopsy")
+    add("--logdir", type=expanded, help="folder of the autopsy; default RUN-autopsy")
     add("--updates", default="40", metavar="N", help="updates of each fork, default 40")
     add("--seeds", default="1,2,3,4,5", metavar="1,2,3", help="seeds of each change")
     add(

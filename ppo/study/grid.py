@@ -14,6 +14,7 @@ from typing import TypeVar
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import Check, ParamsError, load, of_run
+from ppo.process.arguments import expanded
 from ppo.settings import Params
 
 Thing = TypeVar("Thing", bound=Hashable)
@@ -97,7 +98,7 @@ def to_show(draws: Sequence[str], runs: Sequence[Run]) -> dict[str, list[Path]]:
     shown: dict[str, list[Path]] = {}
     for text in draws:
         name, _, folders = text.partition("=")
-        shown.setdefault(name, []).extend(map(Path, folders.split(",")))
+        shown.setdefault(name, []).extend(map(expanded, folders.split(",")))
     for run in runs:
         shown.setdefault(run.variant, []).append(run.folder)
     return shown

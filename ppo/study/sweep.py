@@ -21,7 +21,7 @@ from ppo import presets
 from ppo.files.folder import FolderError, owned, write_whole
 from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError, load
-from ppo.process.arguments import argument_parser
+from ppo.process.arguments import argument_parser, expanded
 from ppo.process.children import Children
 from ppo.process.device import default_threads
 from ppo.process.exit_codes import ExitCode, fail
@@ -226,7 +226,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "Exit codes: 0 every run came to its end, 1 a run failed, 2 refused and nothing "
         "started, 3 stopped by a signal, with every run saved.",
     )
-    parser.add_argument("--logdir", type=Path, required=True, help="folder of the sweep")
+    parser.add_argument("--logdir", type=expanded, required=True, help="folder of the sweep")
     share = "params file, or preset, that all runs share"
     parser.add_argument("--pfile", type=presets.find, metavar="FILE", help=share)
     add = parser.add_argument
