@@ -9,6 +9,7 @@ import sys
 import imageio_ffmpeg
 
 from ppo.files.folder import RunFolder
+from ppo.params import of_run
 from ppo.play import replay
 from ppo.play.render import held_pictures
 from ppo.process.arguments import expanded
@@ -21,7 +22,7 @@ def main() -> int:
     folder = RunFolder(parser.parse_args().logdir)
     valid = True
     for path in sorted(folder.replays.glob("*.json")):
-        written, same = replay.load(path), True
+        written, same = replay.load(path, of_run(folder.params).env_id), True
         try:
             replay.verify(written)
         except replay.ReplayError as error:

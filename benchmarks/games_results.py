@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import gymnasium
 import numpy as np
+from annotated_types import Len
 
 from benchmarks.aggregates import interval_of_runs
 from ppo.envs import catalog, human
@@ -63,7 +64,7 @@ class Result:
     date: str
     precision: str
     machine: str = ""
-    curve: Sequence[Sequence[float]] = ()
+    curve: Sequence[Annotated[Sequence[float], Len(3, 3)]] = ()
 
     @property
     def kind(self) -> Kind:

@@ -5,8 +5,11 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from benchmarks.games_results import Kind, Result
 from ppo.files.folder import alone_with, write_whole
+from ppo.process import reading
 
 
 def faults(path: Path) -> list[str]:
@@ -17,23 +20,20 @@ def faults(path: Path) -> list[str]:
         load(path)
     except OSError as error:
         return [f"--results={path} cannot be read: {error.strerror}"]
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         return [f"--results={path}: a line of it is not a run ({error}); remove that line"]
     return []
 
 
 def load(path: Path) -> list[Result]:
-    """The runs in the file. Raises OSError, and ValueError or TypeError for a line that is none."""
-    if not path.exists():
+    """The runs in the file. Raises OSError, and ValueError for a line that is none."""
+    try:
+        found, faults = reading.lines(path, TypeAdapter(Result))
+    except FileNotFoundError:
         return []
-    return [_run(line) for line in path.read_text().splitlines()]
-
-
-def _run(line: str) -> Result:
-    result = Result(**json.loads(line))
-    if any(len(row) != 3 for row in result.curve):
-        raise ValueError("a point of its curve has not three numbers")
-    return result
+    if faults:
+        raise ValueError(faults[0])
+    return found
 
 
 def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:

@@ -20,7 +20,8 @@ from annotated_types import Ge, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ppo.files import npz
-from ppo.files.folder import RunFolder, check_regular, free_name, write_whole
+from ppo.files.folder import RunFolder, free_name, write_whole
+from ppo.process import reading
 from ppo.process.arguments import expanded
 from ppo.process.device import available_memory
 
@@ -266,7 +267,7 @@ def _named(path: Path, absent: str) -> Checkpoint:
     except FileNotFoundError as error:
         raise NoCheckpoint(absent) from error
     except (CheckpointError, OSError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def load_weights(logdir: str | Path) -> list[np.ndarray]:
@@ -368,10 +369,10 @@ _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 def _read(path: Path) -> Checkpoint:
     """The checkpoint in a file. Raises CheckpointError or OSError."""
-    check_regular(path)
-    if path.stat().st_size > available_memory():
-        raise CheckpointError("it is larger than the available memory")
-    found = decode(path.read_bytes())
+    with reading.opened(path) as file:
+        if path.stat().st_size > available_memory():
+            raise CheckpointError("it is larger than the available memory")
+        found = decode(file.read())
     if path.name not in (BEST, _name(found.step)):
         raise CheckpointError(f"it is of step {found.step}: it was renamed")
     return found

@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import ppo
 from ppo import presets
 from ppo.elsewhere import plain
 from ppo.params import answer
+from ppo.process import reading
 from ppo.process.arguments import expanded
 from ppo.process.cluster import TF_CONFIG
 from ppo.settings import Params
@@ -257,7 +257,7 @@ def _about_option(text: str, known: list[str]) -> str:
     if near := difflib.get_close_matches(f"--{plain(name)}", known, n=1, cutoff=0.8):
         return f"--{name}: there is no such argument; did you mean {near[0].replace('_', '-')}?"
     try:
-        read = json.loads(value)
+        read = reading.parse(value)
     except ValueError:
         read = value
     return f"--{name}: settings are given by --set KEY=VALUE; {answer(name, {name: read})}"

@@ -5,7 +5,6 @@ All faults of a file are listed at once, each with its remedy, before anything i
 
 import difflib
 import json
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from ppo import elsewhere, presets
 from ppo.described import default_of, form_of, type_and_range
+from ppo.process import reading
 from ppo.process.arguments import expanded
 from ppo.settings import EARLIER, Params, inconsistencies, kept_faults
 
@@ -107,11 +107,9 @@ def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
 
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe may never end
-            raise ValueError("not a regular file")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        text = reading.text(path)
+    except OSError as error:
+        reason = error.strerror
         remedy = f"give a JSON file of settings or a preset: {', '.join(presets.names())}"
         return {}, [f"{path}: cannot be read ({reason}); {remedy}"]
     try:
@@ -131,7 +129,8 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
 def _parse(text: str) -> tuple[Any, list[str]]:
     """JSON, and the faults that Python's parser does not report: duplicate keys.
 
-    NaN and Infinity are parsed as floats, which every setting rejects.
+    NaN and Infinity are parsed as floats, which every setting rejects. Raises ValueError and
+    RecursionError.
     """
     faults = []
 
@@ -141,7 +140,9 @@ def _parse(text: str) -> tuple[Any, list[str]]:
             faults.append(f"duplicate key {_show(key)}; keep one of them")
         return dict(found)
 
-    return json.loads(text, object_pairs_hook=pairs), faults
+    value = json.loads(text, object_pairs_hook=pairs)
+    reading.check_parts(value)
+    return value, faults
 
 
 def _override(values: dict[str, Any], text: str) -> list[str]:

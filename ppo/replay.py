@@ -2,19 +2,24 @@
 
     python -m ppo.replay FILE...
     python -m ppo.replay FILE --video OUT.mp4
+    python -m ppo.replay FILE --env=MODULE:ID
 
 For each file it says whether the score, the number of steps and the checksum of the last picture
-that the agent saw agree.
+that the agent saw agree. A module is imported only if the params.json of the file's run, or
+``--env``, names it.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from ppo.files.folder import RunFolder
 from ppo.files.video import VideoError
+from ppo.params import ParamsError, of_run
 from ppo.play.render import record
-from ppo.play.replay import CannotPlay, ReplayError, compare, load
+from ppo.play.replay import CannotPlay, NamesModule, Replay, ReplayError, compare, load
 from ppo.process.arguments import argument_parser, expanded
 from ppo.process.exit_codes import ExitCode, fail
 from ppo.process.signals import ctrl_c_raises
@@ -33,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play every file again and print a line for each; returns the exit code."""
     make_safe()
     options = _parse(arguments)
-    if faults := unusable(options.files, options.video):
+    if faults := unusable(options.files, options.video, options.env):
         return fail(ExitCode.REFUSED, "\n".join(faults))
     agree: list[bool] = []
     try:
@@ -51,22 +56,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _play_all(options: argparse.Namespace, agree: list[bool]) -> ExitCode:
     """Play the files, and note in ``agree`` of each whether it agrees."""
     for path in options.files:
-        agree.append(play_again(path))
+        agree.append(play_again(path, options.env))
     if not all(agree):
         return ExitCode.FAILED
     if options.video:
-        count = record(load(options.files[0]), options.video)
+        count = record(read(options.files[0], options.env), options.video)
         print(f"{options.video}: {count:,} pictures")
     sys.stdout.flush()
     return ExitCode.DONE
 
 
-def unusable(files: Sequence[Path], video: Path | None) -> list[str]:
+def read(path: Path, env_id: str | None = None) -> Replay:
+    """Read a replay; a module that its game names must be named by ``env_id``, or by the run that
+    the file is in. Raises ReplayError.
+    """
+    try:
+        return load(path, env_id)
+    except NamesModule:
+        with suppress(ParamsError):
+            env_id = of_run(RunFolder(path.absolute().parent.parent).params).env_id
+        return load(path, env_id)
+
+
+def unusable(files: Sequence[Path], video: Path | None, env_id: str | None = None) -> list[str]:
     """All faults of the files and of the place for a video, known before anything is played."""
     faults = []
     for path in files:
         try:
-            load(path)
+            read(path, env_id)
+        except NamesModule as error:
+            faults.append(f"{error}. If you trust its code, add --env={error.game}")
         except ReplayError as error:
             faults.append(str(error))
     if video and len(files) > 1:
@@ -78,10 +97,10 @@ def unusable(files: Sequence[Path], video: Path | None) -> list[str]:
     return faults
 
 
-def play_again(path: Path) -> bool:
+def play_again(path: Path, env_id: str | None = None) -> bool:
     """Play a game and print how it went; returns whether it agrees with its file."""
     try:
-        found = compare(load(path))
+        found = compare(read(path, env_id))
     except CannotPlay as error:
         print(f"{path}: not played: {error}", flush=True)
         return False
@@ -117,6 +136,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="a replay, such as RUN/replays/*.json",
     )
+    add("--env", metavar="MODULE:ID", help="an environment of yours whose module may be imported")
     add("--video", type=expanded, metavar="OUT", help="render the one game as an mp4")
     return parser.parse_args(arguments)
 

@@ -14,7 +14,7 @@ from ppo.checkpoint import Checkpoint
 from ppo.distribution import OneWorker, Workers
 from ppo.envs import catalog
 from ppo.envs.episode import EpisodeMismatch
-from ppo.files import origin
+from ppo.files import evaluations, log, origin
 from ppo.files.folder import (
     FolderError,
     RunFolder,
@@ -105,6 +105,8 @@ def resume(
     """
     logdir, began, here = expanded(logdir), began or time.monotonic(), place()
     check_run(logdir)
+    log.check(RunFolder(logdir))
+    evaluations.check(RunFolder(logdir))
     stored = params.of_run(RunFolder(logdir).params)
     _check_workers(stored, here)
     given = params.of_run(RunFolder(logdir).params, overrides, [catalog.check])

@@ -1,4 +1,5 @@
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ppo.play.replay import Replay, play
 from ppo.process.keys import Purpose, seed31
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
+from ppo.runs.observers import Evaluator
 from ppo.settings import Params, ResolvedParams
 from tests.policies import Acting, zeros_beside
 
@@ -290,3 +292,23 @@ def test_no_line_is_lost_where_several_store_at_once(tmp_path: Path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(40)))
     assert sorted(line["step"] for line in lines(folder)) == list(range(40))
+
+
+def test_a_training_goes_on_where_its_evaluations_cannot_be_stored(tmp_path: Path):
+    said: list[str] = []
+    evaluator = Evaluator(gambler, CARTPOLE, RunFolder(tmp_path), said.append)
+    os.mkfifo(tmp_path / "evaluations.jsonl")
+    assert evaluator.evaluate(100, lambda: False)["eval/mean_reward"] > 0
+    assert "the evaluation is not stored" in said[0] and "not a regular file" in said[0]
+    assert len(said) == 2 and "best so far" in said[1] and not evaluator.due
+
+
+def test_a_bad_line_stays_and_takes_no_other_with_it(tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    bad = b'{"step": 1, "policy": "sampled", "scores": [NaN], "mean": NaN}\r\n[[]]\n\xff\n'
+    folder.evaluations.write_bytes(bad)
+    store(folder, of([1.0, 2.0]), CARTPOLE, gambler, 100)
+    content = folder.evaluations.read_bytes()
+    assert content.startswith(bad) and json.loads(content[len(bad) :])["step"] == 100
+    assert evaluations.best(folder, "sampled", 100) == 1.5
+    assert [line["step"] for line in evaluations.whole(folder)] == [100]

@@ -90,6 +90,7 @@ def fabricate(folder: Path, seconds: float, sampled: float, greedy: float, games
     (folder / "progress.csv").write_text(f"step,time/time_elapsed\n1024,1\n2048,{seconds}\n")
     lines = [
         {"step": 2048, "policy": name, "seed": 1, "scores": [score] * games}
+        | {"mean": score, "low": score, "high": score}
         for name, score in (("sampled", sampled), ("greedy", greedy))
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)

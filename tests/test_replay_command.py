@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from ppo.envs.vector import EnvVector
+from ppo.files.folder import FolderError, RunFolder
 from ppo.play.replay import Replay, save
 from ppo.replay import main
+from ppo.resolve import resolved
+from ppo.runs.observers import Videographer
+from ppo.settings import Params
+from ppo.study.film import clips
 from tests.rules import rules_for
 
 pytestmark = pytest.mark.xdist_group("again")  # made once: what its tests share
@@ -120,3 +125,56 @@ def test_all_faults_are_told_at_once_and_nothing_is_played(file, tmp_path, capsy
         strict=True,
     ):
         assert part in line
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch) -> Path:
+    """A module that nobody trusts; where it is imported, it leaves the file that is returned."""
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / "planted_game.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('imported').touch()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "planted")
+    monkeypatch.delitem(sys.modules, "planted_game", raising=False)
+    return tmp_path / "planted" / "imported"
+
+
+def in_run(file: Path, settings: dict) -> Path:
+    """A replay that names the module, among those of a run."""
+    run = file.with_name("run")
+    (run / "replays").mkdir(parents=True)
+    (run / "params.json").write_text(json.dumps(settings))
+    path = changed(file, "planted.json", game="planted_game:Game-v0")
+    return path.rename(run / "replays" / "step-000000000000-to-000000000031-score_0.json")
+
+
+def test_a_replay_has_no_module_imported_that_its_run_does_not_name(file, module, capsys):
+    for path in (
+        changed(file, "alone.json", game="planted_game:Game-v0"),
+        in_run(file, {"env_id": "Pong"}),
+    ):
+        assert main([str(path), str(file)]) == 2
+        told = capsys.readouterr()
+        assert f"{path}: " in told.err and "--env=planted_game:Game-v0" in told.err
+        assert told.out == "" and not module.exists()
+
+
+@pytest.mark.parametrize("by", ["argument", "run"])
+def test_a_replay_has_the_module_imported_that_its_run_or_the_user_names(file, module, by):
+    env_id = "planted_game:Game-v0"
+    path = in_run(file, {"env_id": env_id if by == "run" else "Pong", "network": "mlp"})
+    assert main([str(path), *([f"--env={env_id}"] if by == "argument" else [])]) == 1
+    assert module.exists()
+
+
+def test_a_run_s_videos_and_film_have_no_other_module_imported(file, module):
+    path = in_run(file, {"env_id": "Pong"})
+    folder, said = RunFolder(path.parents[1]), []
+    params = resolved(Params(env_id="Pong", seed=0, threads=1))
+    videographer = Videographer(params, "sampled", folder, None)
+    videographer.record_missing(said.append, 100)
+    videographer.cut(1)
+    with pytest.raises(FolderError, match="0 games"):
+        clips(folder)
+    assert "planted_game" in said[0] and len(said) == 1
+    assert path.exists() and not module.exists()

@@ -38,7 +38,7 @@ def test_any_environment_that_renders_is_watched(run, capsys):
     said = capsys.readouterr().out
     first, picture, second, _ = made
     assert [path for path in made if str(path) not in said] == []
-    kept = load(run / "replays" / f"{first.stem}.json")
+    kept = load(run / "replays" / f"{first.stem}.json", CATCH.env_id)
     assert first.stem.endswith(f"-game-001-score_{kept.score:g}")
     assert imageio_ffmpeg.count_frames_and_secs(str(first))[0] == kept.frames + 10
     meta = next(imageio_ffmpeg.read_frames(str(second)))

@@ -2,63 +2,108 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
-from ppo.files.folder import RunFolder, alone_with, write_whole
+from annotated_types import Ge, Le, Lt
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-KEYS = {"step", "policy", "mean", "low", "high", "scores"}  # of a line, among others
+from ppo.files.folder import FolderError, RunFolder, alone_with, write_whole
+from ppo.process import reading
+from ppo.process.reading import LARGEST_NUMBER, Unreadable
+from ppo.process.streams import warn
+
+Score = Annotated[float, Ge(-LARGEST_NUMBER), Le(LARGEST_NUMBER)]
+
+
+class EvaluationsError(FolderError):
+    """The file is not one of evaluations; the message says why and what to do."""
+
+
+class Line(BaseModel):
+    """An evaluation; what else is known of it is kept as it is."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
+
+    step: Annotated[int, Ge(0), Lt(2**63)]
+    policy: str
+    scores: list[Score] = Field(min_length=1)
+    mean: Score
+    low: Score | None = None
+    high: Score | None = None
+
+
+def check(folder: RunFolder) -> None:
+    """Raise EvaluationsError unless a line can be added."""
+    _lines(folder)
 
 
 def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
     """Add a line, unless the same games are there already, as after a resume from before the
-    evaluation. Other processes may do so meanwhile.
+    evaluation. Other processes may do so meanwhile. Raises EvaluationsError.
     """
     with alone_with(folder.evaluations):
-        told = _lines(folder)
-        if not any(_same_games(one, record) for one in told):
-            lines = [json.dumps(one) + "\n" for one in [*told, record]]
-            write_whole(folder.evaluations, "".join(lines).encode())
+        if not any(_same_games(one, record) for one in _lines(folder)):
+            lines = _whole_lines(folder) + json.dumps(record).encode() + b"\n"
+            write_whole(folder.evaluations, lines)
 
 
 def best(folder: RunFolder, policy: str, until: int) -> float | None:
-    """The best mean score of a policy's evaluations up to a step; None if there is none."""
-    means = []
-    for told in _lines(folder):
-        with suppress(ValueError, KeyError, TypeError):
-            if told["policy"] == policy and told["step"] <= until:
-                means.append(float(told["mean"]))
+    """The best mean score of a policy's evaluations up to a step; None if there is none, with a
+    warning if the file is not readable.
+    """
+    try:
+        found = _lines(folder)
+    except EvaluationsError as error:
+        warn(str(error))
+        return None
+    means = [one["mean"] for one in found if one["policy"] == policy and one["step"] <= until]
     return max(means, default=None)
 
 
 def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | None:
     """The latest step's evaluation of a policy in so many games; None if there is none."""
-    found: dict[str, Any] | None = None
-    for told in _lines(folder):
-        with suppress(KeyError, TypeError):
-            fits = told["policy"] == policy and len(told["scores"]) == num_games
-            if fits and (found is None or told["step"] >= found["step"]):
-                found = told
-    return found
+    fitting = [
+        one for one in _lines(folder) if one["policy"] == policy and len(one["scores"]) == num_games
+    ]
+    return max(reversed(fitting), key=lambda one: one["step"], default=None)
 
 
 def whole(folder: RunFolder) -> list[dict[str, Any]]:
-    """All evaluations whose line has everything, by step."""
-    found = [told for told in _lines(folder) if isinstance(told, dict) and told.keys() >= KEYS]
-    return sorted(found, key=lambda told: told["step"])
+    """All evaluations that have an interval, by step. Raises EvaluationsError."""
+    found = [one for one in _lines(folder) if None not in (one["low"], one["high"])]
+    return sorted(found, key=lambda one: one["step"])
 
 
-def _lines(folder: RunFolder) -> list[Any]:
-    """What each line says. Lines that are none are passed over: the last one may have been cut
-    off."""
-    text = folder.evaluations.read_text(errors="replace") if folder.evaluations.exists() else ""
-    told = []
-    for line in text.splitlines():
-        with suppress(ValueError):
-            told.append(json.loads(line))
-    return told
+def _lines(folder: RunFolder) -> list[dict[str, Any]]:
+    """The evaluations. Invalid lines are passed over with a warning: the last one may have been cut
+    off. Raises EvaluationsError if the file is not readable.
+    """
+    try:
+        found, faults = reading.lines(folder.evaluations, TypeAdapter(Line))
+    except FileNotFoundError:
+        return []
+    except Unreadable as error:
+        raise EvaluationsError(f"{error}; move it away, and a new one begins") from error
+    if faults:
+        count = f"{len(faults)} lines are" if len(faults) > 1 else "a line is"
+        warn(f"{folder.evaluations}: {count} skipped; {faults[0]}")
+    return [line.model_dump() for line in found]
 
 
-def _same_games(one: Any, other: Mapping[str, Any]) -> bool:
+def _whole_lines(folder: RunFolder) -> bytes:
+    """The file as it is, valid or not, but without a last line that was cut off."""
+    try:
+        content = reading.content(folder.evaluations)
+    except FileNotFoundError:
+        return b""
+    lines, end, rest = content.rpartition(b"\n")
+    try:
+        reading.parse(rest.decode())
+    except ValueError:
+        return lines + end
+    return content + b"\n"
+
+
+def _same_games(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     keys = ("step", "policy", "seed", "scores", "lengths")
-    return isinstance(one, dict) and all(one.get(key) == other[key] for key in keys)
+    return all(one.get(key) == other[key] for key in keys)

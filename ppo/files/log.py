@@ -1,16 +1,20 @@
 """Scalars of a run: means since the last log entry, TensorBoard, and the same as CSV."""
 
+import codecs
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppo.files import hparams
+from ppo.files import hparams, progress
 from ppo.files.events import EventFile, GrowingFile, is_own
-from ppo.files.folder import check_regular, naming
+from ppo.files.folder import FolderError, RunFolder, naming, write_whole
 from ppo.files.scalars import metric_of
+from ppo.process import reading
+from ppo.process.reading import Unreadable
 
 
 class UnknownScalar(KeyError):
@@ -49,19 +53,14 @@ class CsvFile(GrowingFile):
         """Appends to an existing file, under its own header: a name in it that has been completed
         since, as "actions/share_0" to "actions/share_0_NOOP", keeps its column. ``left_out`` are
         the columns that the header lacks."""
-        before = b""
-        if path.exists():
-            check_regular(path)
-            before = path.read_bytes()
-        text = before.decode(errors="replace")
-        header = next(csv.reader(io.StringIO(text, newline="")), []) or columns
-        self._tags = [_completed(name, columns) for name in header]
+        begun, ends = progress.begun(path)
+        self._tags = [_completed(name, columns) for name in begun or columns]
         self.left_out = [name for name in columns if name not in self._tags]
         super().__init__(path, open(path, "a", newline=""))  # noqa: SIM115 (close does it)
-        if not before:
-            self._append(columns)
-        elif not before.endswith(b"\n"):  # edited by hand: the next row would join the last one
+        if not ends:  # edited by hand: the next row would join the last one
             self._file.write("\n")
+        if not begun:
+            self._append(columns)
 
     def row(self, scalars: Mapping[str, float]) -> None:
         """Append one row."""
@@ -148,17 +147,34 @@ class Log:
         self._csv.close()
 
 
+def check(folder: RunFolder) -> None:
+    """Raise FolderError unless a resumed run can continue its ``progress.csv``."""
+    try:
+        progress.begun(folder.progress)
+    except Unreadable as error:
+        raise FolderError(f"{error}; move it away, and a new one begins") from error
+
+
 def cut(folder: Path, sizes: Mapping[str, Any]) -> None:
     """Truncate the files to earlier sizes; newer files are removed, foreign ones left alone."""
     for path in _files(folder):
         if path.name not in sizes:
             path.unlink()
+        elif path.suffix == ".csv":
+            _cut_rows(path, sizes[path.name])
         elif path.stat().st_size > sizes[path.name]:
-            with open(path, "r+b") as file:
-                size = sizes[path.name]
-                if path.suffix == ".csv":  # edited by hand, it may not have a row's end there
-                    size = file.read(size).rfind(b"\n") + 1
-                file.truncate(size)
+            os.truncate(path, sizes[path.name])
+
+
+def _cut_rows(path: Path, size: int) -> None:
+    """Leave the rows that a log of that size had, also after an editor has changed how its lines
+    end, or has marked the order of its bytes; by hand it may have lost a row's end.
+    """
+    content = reading.content(path, progress.LARGEST)
+    plain = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+    kept = plain if len(plain) <= size else plain[: plain.rfind(b"\n", 0, size) + 1]
+    if kept != content:
+        write_whole(path, kept)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,10 +1,25 @@
-"""What a run was forked from, as its folder tells it."""
+"""What a run was forked from, as its folder says."""
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Lt
+from pydantic import AfterValidator, Strict, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, write_whole
+from ppo.process import reading
+from ppo.process.reading import Unreadable
+from ppo.process.streams import warn
+
+
+def _usable(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path has no NUL character")
+    return path
 
 
 @dataclass(frozen=True)
@@ -13,31 +28,56 @@ class Origin:
     and after.
     """
 
-    run: Path
-    step: int
-    changes: dict[str, tuple[object, object]]
+    run: Annotated[Path, AfterValidator(_usable)]
+    step: Annotated[int, Strict(), Ge(0), Lt(2**63)]
+    changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def is_of(self, run: Path, step: int) -> bool:
         """Whether it is this step of this run, which may have been moved."""
-        moved = self.run.name == run.name and not RunFolder(self.run).params.exists()
-        return self.step == step and (moved or self.run.resolve() == run.resolve())
+        moved = self.run.name == run.name and not os.path.exists(RunFolder(self.run).params)
+        return self.step == step and (moved or _place(self.run) == _place(run))
 
 
 def write(folder: RunFolder, origin: Origin) -> None:
-    """Tell a fork's folder what it was forked from."""
-    told = asdict(origin) | {"run": str(origin.run.absolute())}
-    write_whole(folder.origin, (json.dumps(told, indent=2) + "\n").encode())
+    """Write into a fork's folder what it was forked from."""
+    facts = asdict(origin) | {"run": str(origin.run.absolute())}
+    write_whole(folder.origin, (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def read(folder: RunFolder) -> Origin | None:
-    """What a run was forked from; None if it is no fork. Raises FolderError."""
+    """Return what a run was forked from; None if it is not a fork. Raises FolderError."""
     try:
-        told = json.loads(folder.origin.read_text())
-        changes = {key: (old, new) for key, (old, new) in told.get("changes", {}).items()}
-        return Origin(Path(told["run"]), int(told["step"]), changes)
+        return reading.value(folder.origin, TypeAdapter(Origin))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Unreadable as error:
         raise FolderError(
-            f"{folder.origin} does not tell what the run was forked from: {error}"
+            f"{folder.origin} does not say what the run was forked from: {error.strerror}; remove "
+            "it, and the run counts as no fork"
         ) from error
+
+
+def ancestors(folder: RunFolder) -> Iterator[Origin]:
+    """Yield what a run was forked from, what that run was forked from, and so on. A warning ends
+    it where an ancestor has an invalid file, or where a fork has the name of its own ancestor.
+    Raises FolderError if the run's own file is invalid.
+    """
+    known, origin = {_place(folder.path)}, read(folder)
+    while origin:
+        if _place(origin.run) in known:
+            warn(
+                f"{folder.path}: its forks lead back to {origin.run}; a fork was renamed to the "
+                "name of the run that it came from, whose log is left out"
+            )
+            return
+        yield origin
+        known.add(_place(origin.run))
+        try:
+            origin = read(RunFolder(origin.run))
+        except FolderError as error:
+            warn(f"{error}; the log before is left out")
+            return
+
+
+def _place(run: Path) -> str:
+    return os.path.realpath(run)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Lt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.envs import roms, screens
 from ppo.envs.catalog import rules_of
@@ -17,7 +17,8 @@ from ppo.envs.episode import Episode, Reset, Rules
 from ppo.envs.foreign import closing
 from ppo.envs.screens import Frame, NoScreen, Screen
 from ppo.envs.vector import EnvVector
-from ppo.files.folder import check_regular, write_whole
+from ppo.files.folder import write_whole
+from ppo.process import reading
 from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
 
@@ -30,6 +31,17 @@ Seed = Annotated[int, Ge(0), Lt(2**31)]
 
 class ReplayError(Exception):
     """The file is not a replay, or its episode does not match it."""
+
+
+class NamesModule(ReplayError):
+    """The replay is of a game whose module was not imported, since nobody else names it."""
+
+    def __init__(self, path: Path, game: str):
+        self.game = game
+        super().__init__(
+            f"{path}: its game is {game}, and a replay alone does not have a module imported; the "
+            "params.json of its run does not name it"
+        )
 
 
 class CannotPlay(ReplayError):
@@ -111,17 +123,17 @@ def save(path: Path, replay: Replay) -> None:
     write_whole(path, (json.dumps(replay.model_dump()) + "\n").encode())
 
 
-def load(path: Path) -> Replay:
-    """Read a replay. Raises ReplayError, with one line, for any other file."""
+def load(path: Path, env_id: str | None = None) -> Replay:
+    """Read a replay. Raises ReplayError, with one line, for any other file, and NamesModule for
+    one of a game MODULE:ID other than ``env_id``: to play it would run code that the file chooses.
+    """
     try:
-        check_regular(path)
-        return Replay.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
-        raise ReplayError(f"{path} is no replay: {where}: {first['msg']}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ReplayError(f"{path} is no replay: {error}") from error
+        replay = reading.value(path, TypeAdapter(Replay))
+    except OSError as error:
+        raise ReplayError(f"{path} is no replay: {error.strerror}") from error
+    if ":" in replay.game and replay.game != env_id:
+        raise NamesModule(path, replay.game)
+    return replay
 
 
 def compare(

@@ -32,6 +32,7 @@ def evaluate_run(
     The same checkpoint, number of games and ``seed`` give the same games; without a seed one is
     drawn. Raises FolderError, ParamsError or CheckpointError.
     """
+    evaluations.check(RunFolder(logdir))
     with games_of(logdir, num_games, policies, which, seed) as (folder, games):
         examples: list[dict[str, str]] = []
         try:

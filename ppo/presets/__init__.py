@@ -3,11 +3,13 @@
 ``measured.jsonl`` has a line for each, which ``python -m benchmarks.measured`` writes.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import BaseModel, TypeAdapter
+
+from ppo.process import reading
 from ppo.process.arguments import expanded
 
 FOLDER = Path(__file__).parent
@@ -34,8 +36,7 @@ class Measured(NamedTuple):
     @property
     def env_id(self) -> str:
         """The game."""
-        settings = json.loads((FOLDER / f"{self.preset}.json").read_text())
-        return str(settings["env_id"])
+        return reading.value(FOLDER / f"{self.preset}.json", TypeAdapter(_Game)).env_id
 
     @property
     def result(self) -> str:
@@ -54,6 +55,10 @@ class Measured(NamedTuple):
         return f"{self.games} games, {self.policy}; {seeds}; {place}"
 
 
+class _Game(BaseModel):
+    env_id: str
+
+
 def names() -> list[str]:
     """The names of all presets."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -69,7 +74,10 @@ def find(name_or_path: str | Path) -> Path:
 
 def measured() -> list[Measured]:
     """What each preset was measured to reach."""
-    return [Measured(**json.loads(line)) for line in MEASURED.read_text().splitlines()]
+    found, faults = reading.lines(MEASURED, TypeAdapter(Measured))
+    if faults:
+        raise reading.Unreadable(MEASURED, faults[0])
+    return found
 
 
 def describe() -> str:

@@ -1,10 +1,11 @@
 """Which of a run's workers this process is: from TF_CONFIG, or from Slurm's variables."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+from ppo.process import reading
 
 TF_CONFIG = "TF_CONFIG"
 SLURM_COUNT, SLURM_INDEX = "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"
@@ -51,7 +52,7 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
 
 def _of_tf_config(text: str) -> Place:
     try:
-        config = json.loads(text)
+        config = reading.parse(text)
         tasks = _tasks(config.get("cluster", {}))
         if not tasks:
             return Place(1, 0)

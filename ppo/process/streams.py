@@ -1,5 +1,6 @@
 """Standard output and error that may be closed, broken, or take only some characters."""
 
+import functools
 import io
 import os
 import sys
@@ -32,6 +33,12 @@ def say(message: str, stream: IO[str] | None = None) -> None:
         print(message, file=stream, flush=True)
     except OSError:
         discard(stream)
+
+
+@functools.cache
+def warn(message: str) -> None:
+    """Print a line on standard error, once in a process."""
+    say(message, sys.stderr)
 
 
 def discard(stream: IO[str]) -> None:

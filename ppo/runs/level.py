@@ -2,9 +2,9 @@
 of a run that it did not watch. This is known before TensorFlow is imported.
 """
 
-import csv
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,18 +65,15 @@ def _logged(run: Path, step: int) -> list[float]:
     forked from, as far as they can be read and were played alike.
     """
     points: list[float] = []
-    seen: set[Path] = set()
-    while run.resolve() not in seen:
-        seen.add(run.resolve())
-        try:
-            rows = [row for row in progress.numbers(run) if row.get("step", math.inf) <= step]
+    origins = origin.ancestors(RunFolder(run))
+    with suppress(FolderError, OSError):
+        while True:
+            rows = [row for row in progress.numbers(run) if row["step"] <= step]
             points = [p for p in map(progress.points, rows) if math.isfinite(p)] + points
-            began_from = origin.read(RunFolder(run))
-        except (FolderError, OSError, ValueError, TypeError, csv.Error):
-            break
-        if began_from is None or PLAY & began_from.changes.keys():
-            break
-        run, step = began_from.run, min(step, began_from.step)
+            began_from = next(origins, None)
+            if began_from is None or PLAY & began_from.changes.keys():
+                break
+            run, step = began_from.run, min(step, began_from.step)
     return points
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ppo.envs.catalog import rules_of
 from ppo.files import evaluations
+from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
 from ppo.files.health import Health
 from ppo.files.log import Log, RunningMeans
@@ -84,7 +85,10 @@ class Evaluator:
         evaluation = evaluate(
             self.policy, self.params, self.params.evaluation_games, step, interrupted
         )
-        evaluations.add(self.folder, evaluation.record(self.params, self.policy, step))
+        try:
+            evaluations.add(self.folder, evaluation.record(self.params, self.policy, step))
+        except EvaluationsError as error:
+            self.say(f"step {step:,}: the evaluation is not stored: {error}")
         self.say(self._told(step, evaluation))
         self._last = step, evaluation.mean
         self.due = False
@@ -158,7 +162,7 @@ class Videographer:
         found = []
         for path in sorted(self.folder.replays.glob("step-*.json")):
             try:
-                found.append((replay.load(path), self._video(path.stem)))
+                found.append((replay.load(path, self.params.env_id), self._video(path.stem)))
             except replay.ReplayError as error:
                 warn(str(error))
         for kept, movie in sorted(found, key=lambda one: replay.step_of(one[0])):
@@ -175,7 +179,7 @@ class Videographer:
             if not named or int(named["last"]) <= step:
                 continue
             with suppress(replay.ReplayError):  # record_missing says what is wrong with it
-                if replay.load(path).score_name == named["score"]:
+                if replay.load(path, self.params.env_id).score_name == named["score"]:
                     self._video(path.stem).unlink(missing_ok=True)
                     path.unlink()
 

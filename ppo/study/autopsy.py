@@ -11,7 +11,6 @@ autopsy resumes where it was interrupted.
 """
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, owned, write_whole
 from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError
+from ppo.process import reading
 from ppo.process.arguments import argument_parser, expanded
 from ppo.process.children import Children
 from ppo.process.device import default_threads
@@ -177,7 +177,7 @@ def _given(text: str, learning_rate: float) -> Change:
 
 def _value(text: str) -> object:
     try:
-        return json.loads(text)
+        return reading.parse(text)
     except ValueError:
         return text
 

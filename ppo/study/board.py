@@ -51,7 +51,10 @@ def served(logdir: Path) -> Iterator[str]:
 
 def check(logdir: Path) -> None:
     """Raise FolderError unless a folder holds, at some depth, what TensorBoard reads."""
-    if next(logdir.rglob("events.out.tfevents.*"), None) is None:
+    events = list(logdir.rglob("events.out.tfevents.*"))
+    if other := next((path for path in events if not path.is_file()), None):
+        raise FolderError(f"{other}: not a regular file, which TensorBoard may read for ever")
+    if not events:
         raise FolderError(
             f"{logdir} holds no run that TensorBoard can show (no events.out.tfevents.*); name a "
             "run's folder, or one with several runs, by --logdir=DIR"

@@ -7,9 +7,11 @@ from pathlib import Path
 from ppo.envs.catalog import resolve
 from ppo.envs.roms import is_rom
 from ppo.files.folder import write_whole
+from ppo.process import reading
 from ppo.study.story import Story, commands, story, videos
 
 CARD, VIDEO = "README.md", "replay.mp4"
+LARGEST_VIDEO = 2**30  # bytes
 
 
 def write(run: Path, folder: Path) -> None:
@@ -18,7 +20,7 @@ def write(run: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     best = next(iter(videos(of)), None)
     if best:
-        write_whole(folder / VIDEO, best[1].read_bytes())
+        write_whole(folder / VIDEO, reading.content(best[1], LARGEST_VIDEO))
     write_whole(folder / CARD, _page(of).encode())
 
 

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 
 from ppo import checkpoint, falls, params
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
 from ppo.files import origin
 from ppo.files.folder import RunFolder
+from ppo.process.reading import first_fault
+from ppo.resolve import resolved
 from ppo.schedules import scheduled
-from ppo.settings import ResolvedParams, RunSettings
+from ppo.settings import Params, ResolvedParams, RunSettings
 from ppo.study import history
 from ppo.study.history import HistoryError, Row
 
@@ -55,7 +58,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     if height.peak <= height.bottom:
         raise HistoryError(f"{run} has no height to fall from at step {height.step:,}")
     source, step = _checkpoint_before(run, height.step)
-    settings = _as_of(ResolvedParams.model_validate(given.model_dump() | _then(run, step)), step)
+    settings = _as_of(_then(run, step, given), step)
     of_source = params.of_run(RunFolder(source).params, checks=[catalog.check])
     return Case(
         settings=settings,
@@ -113,13 +116,20 @@ def _advantage_std(log: Sequence[Row], step: int) -> float | None:
     return found[-1] if found else None
 
 
-def _then(run: Path, step: int) -> dict[str, object]:
+def _then(run: Path, step: int, now: Params) -> ResolvedParams:
     """The settings that the run had at a step, by its checkpoint of then or the first one after,
-    as a resume may have changed them since; empty if it has no checkpoint.
+    as a resume may have changed them since; those of ``now`` if it has no checkpoint.
     """
     own = checkpoint.steps(RunFolder(run))
     known = [found for found in own if found <= step][:1] or own[-1:]
-    return checkpoint.at(RunFolder(run), known[0]).session.params if known else {}
+    before = checkpoint.at(RunFolder(run), known[0]).session.params if known else {}
+    try:
+        return resolved(Params.model_validate(now.model_dump() | before))
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{run}: the settings of its checkpoint of step {known[0]:,} are invalid: "
+            f"{first_fault(error)}"
+        ) from error
 
 
 def _as_of(settings: ResolvedParams, step: int) -> ResolvedParams:
@@ -134,13 +144,13 @@ def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
     """The newest checkpoint up to a step, of the run or of what it was forked from: its folder and
     its step.
     """
-    own = [found for found in checkpoint.steps(RunFolder(run)) if found <= step]
-    if own:
-        return run, own[0]
-    began_from = origin.read(RunFolder(run))
-    if began_from is None:
-        raise CheckpointError(
-            f"{run} has no checkpoint up to step {step:,}: run it again with its seed and with "
-            f"keep_checkpoints_from=0, or fork it before that step, and call this again"
-        )
-    return _checkpoint_before(began_from.run, min(step, began_from.step))
+    origins = origin.ancestors(RunFolder(run))
+    while not (own := [found for found in checkpoint.steps(RunFolder(run)) if found <= step]):
+        began_from = next(origins, None)
+        if began_from is None:
+            raise CheckpointError(
+                f"{run} has no checkpoint up to step {step:,}: run it again with its seed and with "
+                f"keep_checkpoints_from=0, or fork it before that step, and call this again"
+            )
+        run, step = began_from.run, min(step, began_from.step)
+    return run, own[0]

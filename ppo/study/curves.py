@@ -1,6 +1,5 @@
 """Learning curves of existing runs: read, measured, compared and drawn."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.process.reading import Unreadable
 from ppo.study import figures
 from ppo.study.figures import legible
 
@@ -80,25 +80,27 @@ def read(folder: Path) -> Curve:
     """The score of a run from its ``progress.csv``. Raises CurveError."""
     path = RunFolder(folder).progress
     try:
-        rows = [row for row in progress.rows(folder) if row[SCORE]]
-        steps, scores = (np.array([row[key] for row in rows], float) for key in ("step", SCORE))
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise CurveError(f"{path} is not the log of a run: {error}") from error
-    if not (np.isfinite(steps).all() and np.isfinite(scores).all() and (np.diff(steps) > 0).all()):
-        raise CurveError(f"{path} is not the log of a run: a step or a score is out of place")
+        columns, _ = progress.begun(path)
+        rows = [row for row in progress.numbers(folder) if SCORE in row]
+    except Unreadable as error:
+        raise CurveError(str(error)) from error
+    if columns and SCORE not in columns:
+        raise CurveError(f"{path}: not the log of a run: it has no column {SCORE!r}")
+    steps, scores = (np.array([row[key] for row in rows]) for key in ("step", SCORE))
+    if not (np.diff(steps) > 0).all():
+        raise CurveError(f"{path}: not the log of a run: a step is out of place")
     if len(steps) < 2:
         raise CurveError(f"{path} has no curve yet: fewer than two log entries with a score")
     return Curve(steps, scores, _minutes(rows))
 
 
-def _minutes(rows: Sequence[Mapping[str, str]]) -> np.ndarray | None:
+def _minutes(rows: Sequence[Mapping[str, float]]) -> np.ndarray | None:
     """Of the run's clock at each row; None if it does not go on from row to row."""
     try:
-        seconds = np.array([row[TIME] for row in rows], float)
-    except (KeyError, ValueError):
+        seconds = np.array([row[TIME] for row in rows])
+    except KeyError:
         return None
-    goes_on = np.isfinite(seconds).all() and (np.diff(seconds) >= 0).all()
-    return seconds / 60 if goes_on else None
+    return seconds / 60 if (np.diff(seconds) >= 0).all() else None
 
 
 def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:

@@ -75,7 +75,7 @@ def _signs(rows: Sequence[Row], found: dict[str, Distance]) -> list[str]:
             f"  {of.quantity.name}: {of.quantity.shown(of.before)} before, "
             f"{of.quantity.shown(of.now)} then, {abs(of.deviations[0]):.0f} deviations off"
         )
-    if "train/minibatch_kl_max" in row:
+    if {"train/minibatch_kl_max", "train/minibatch_kl_argmax"} <= row.keys():
         lines.append(
             f"  its largest KL was {row['train/minibatch_kl_max']:.3g}, of minibatch "
             f"{row['train/minibatch_kl_argmax']:.0f} of the update"

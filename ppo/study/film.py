@@ -14,6 +14,7 @@ import numpy as np
 from ppo.files import video
 from ppo.files.folder import FolderError, RunFolder, check_run, visited
 from ppo.files.held import shown
+from ppo.params import of_run
 from ppo.play import render
 from ppo.play.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, fill, write
 from ppo.play.panel import HEIGHT, LABEL, LEFT, RIGHT
@@ -50,12 +51,12 @@ def film(logdir: Path) -> Path:
 
 def clips(folder: RunFolder) -> list[Replay]:
     """Games of the training from first to last, at most CLIPS, evenly over its steps. Raises
-    FolderError if there are fewer than two.
+    ParamsError, and FolderError if there are fewer than two.
     """
-    games = []
+    games, env_id = [], of_run(folder.params).env_id
     for path in folder.replays.glob("step-*.json"):
         with suppress(ReplayError):
-            games.append(load(path))
+            games.append(load(path, env_id))
     games.sort(key=step_of)
     if len(games) < 2:
         raise FolderError(

@@ -115,6 +115,8 @@ def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
     if not rows:
         raise HistoryError(f"{change.name}, seed {seed}, has no log")
     tags = history.POINTS, "train/approx_kl", "train/surrogate_gain_last"
+    if absent := [tag for tag in tags if any(tag not in row for row in rows)]:
+        raise HistoryError(f"{change.name}, seed {seed}: an entry of its log lacks {absent[0]}")
     points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
     return _Fork(plan.case.kept(points), kl, gain)
 

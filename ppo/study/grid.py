@@ -14,6 +14,7 @@ from typing import TypeVar
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import Check, ParamsError, load, of_run
+from ppo.process import reading
 from ppo.process.arguments import expanded
 from ppo.settings import Params
 
@@ -83,7 +84,7 @@ def changes(run: Run, params: Params) -> dict[str, object]:
     what changes nothing that a table shows; none if it has not begun.
     """
     path = RunFolder(run.folder).params
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     begun = of_run(path)
     return {
@@ -215,7 +216,7 @@ def settings_in(folder: Path, pfile: Path) -> Path:
     file is edited meanwhile. Its name has a hash of its content, since another call in the same
     folder may have another file.
     """
-    content = pfile.read_bytes()
+    content = reading.content(pfile)
     copy = folder / f"settings-{hashlib.sha256(content).hexdigest()[:12]}.json"
     write_whole(copy, content)
     return copy

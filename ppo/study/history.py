@@ -1,10 +1,11 @@
 """The log of a run as numbers, continued backwards into the runs that it was forked from."""
 
-import csv
+import math
 from pathlib import Path
 
 from ppo.files import origin, progress
 from ppo.files.folder import FolderError, RunFolder, check_run
+from ppo.process.reading import Unreadable
 
 POINTS, points = progress.POINTS, progress.points
 
@@ -20,24 +21,21 @@ def rows(run: Path) -> list[Row]:
     and so on; each has its step, and what is not empty. Raises FolderError and HistoryError.
     """
     check_run(run)
-    own = own_rows(run)
-    began_from = origin.read(RunFolder(run))
-    if began_from is None:
-        return own
-    try:
-        before = rows(began_from.run)
-    except (FolderError, HistoryError, OSError):  # it may have been moved away
-        return own
-    return [row for row in before if row["step"] <= began_from.step] + own
+    found, until = own_rows(run), math.inf
+    for began_from in origin.ancestors(RunFolder(run)):
+        until = min(until, began_from.step)
+        try:
+            check_run(began_from.run)
+            before = own_rows(began_from.run)
+        except (FolderError, HistoryError):  # it may have been moved away
+            break
+        found = [row for row in before if row["step"] <= until] + found
+    return found
 
 
 def own_rows(run: Path) -> list[Row]:
     """The log entries of a run itself. Raises HistoryError."""
-    path = RunFolder(run).progress
     try:
-        found = progress.numbers(run)
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise HistoryError(f"{path} is not the log of a run: {error}") from error
-    if any("step" not in row for row in found):
-        raise HistoryError(f"{path} is not the log of a run: a row has no step")
-    return found
+        return progress.numbers(run)
+    except Unreadable as error:
+        raise HistoryError(str(error)) from error

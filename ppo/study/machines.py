@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from ppo.process import reading
 from ppo.process.children import RUN_ATARI, Children, end, start
 from ppo.process.exit_codes import ExitCode
 from ppo.study.folder_host import FolderHost, Loan, LocalCopy, Paths
@@ -190,6 +191,7 @@ def _run(
     this call.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    reading.check(log)
     with open(log, "a") as out:
         process = start([*RUN_ATARI, *arguments], stdout=out, stderr=out, process_group=0)
         try:

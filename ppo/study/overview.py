@@ -1,7 +1,6 @@
 """Runs side by side, as one table that a terminal keeps up to date."""
 
 import csv
-import json
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import BaseModel, TypeAdapter
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.process import reading
 from ppo.study.curves import SCORE
 from ppo.study.grid import Run
 
@@ -94,15 +95,19 @@ class Overview:
         return f"{self.ended} of {self.runs} runs have ended{failed}; {waiting} wait"
 
 
+class _Settings(BaseModel):
+    total_steps: int
+
+
 def _cells(run: Run) -> list[str]:
     """How a run stands, by its files; a dash where they do not say."""
     folder = RunFolder(run.folder)
     try:
-        total = int(json.loads(folder.params.read_text())["total_steps"])
+        total = reading.value(folder.params, TypeAdapter(_Settings)).total_steps
         row = progress.last_row(run.folder)
         step, rate = int(row["step"]), float(row["time/fps"])
         left = timedelta(seconds=round(max(0, total - step) / rate))
         score = f"{float(row[SCORE]):.2f}" if row[SCORE] else "-"
-    except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError, csv.Error):
+    except (OSError, LookupError, ValueError, ArithmeticError, csv.Error):
         return ["-"] * (len(COLUMNS) - 1)
     return [f"{step:,}", f"{total:,}", score, f"{rate:.0f}", str(left)]

@@ -13,6 +13,7 @@ from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
+from ppo.process import reading
 from ppo.process.children import RUN_ATARI, Children
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import on_stop
@@ -58,6 +59,7 @@ def run_all(
 def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
     """Call the command for a run; its output goes to ``NAME.log`` beside its folder."""
     run.folder.parent.mkdir(parents=True, exist_ok=True)
+    reading.check(run.log)
     with open(run.log, "a") as log:
         return call([*RUN_ATARI, f"--logdir={run.folder}", *arguments], stdout=log, stderr=log)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ppo.files.folder import write_whole
 from ppo.files.scalars import metric_of
+from ppo.process import reading
 from ppo.settings import Params
 from ppo.study import figures
 from ppo.study.curves import SCORE
@@ -99,7 +100,7 @@ def _players(of: Story) -> str:
         if path.stat().st_size > LARGEST_VIDEO:
             parts.append(f"<p>{caption}: {html.escape(str(path))} (too large for this page)</p>")
             continue
-        data = base64.b64encode(path.read_bytes()).decode()
+        data = base64.b64encode(reading.content(path)).decode()
         parts.append(
             f"<figure class='video'><video controls loop muted playsinline "
             f"src='data:video/mp4;base64,{data}'></video><figcaption>{caption}</figcaption></figure>"

@@ -3,11 +3,15 @@
 import itertools
 import json
 import math
+import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
 
 from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
@@ -16,6 +20,9 @@ from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.origin import Origin
 from ppo.params import ParamsError, of_run
+from ppo.process import reading
+from ppo.process.reading import Unreadable
+from ppo.process.streams import warn
 from ppo.settings import EARLIER, Params
 from ppo.study import history
 from ppo.study.curves import SCORE
@@ -92,16 +99,23 @@ def names(stories: Sequence[Story]) -> list[str]:
     return [str(Path(*of[-depth:])) for of in places]
 
 
+class _Scored(BaseModel):
+    """What a video's title says of its replay."""
+
+    score: float
+
+
 def videos(of: Story) -> list[tuple[str, Path]]:
     """Best and newest video of a game, with what they show."""
     scored = []
     for path in of.folder.videos.glob("*.mp4"):
         replay = of.folder.replays / f"{path.stem}.json"
-        if not replay.exists():  # of no game, as a film
+        if not (os.path.lexists(replay) and path.is_file()):  # of no game, as a film
             continue
         try:
-            score = json.loads(replay.read_text())["score"]
-        except (OSError, ValueError, KeyError, TypeError):
+            score = reading.value(replay, TypeAdapter(_Scored)).score
+        except Unreadable as error:
+            warn(str(error))
             score = -math.inf
         scored.append((score, path.stat().st_mtime, path))
     if not scored:
@@ -123,7 +137,7 @@ def commands(of: Story) -> str:
     began_from = origin.read(of.folder)
     if began_from:
         begin = [f"--fork={began_from.run}@{began_from.step}"]
-        settings = _differing(of.params, began_from)
+        settings = _differing(of, began_from)
     else:
         begin, settings = [f"--pfile={of.folder.params}"], _unwritten(of.folder)
     for key, value in settings.items():
@@ -135,19 +149,19 @@ def commands(of: Story) -> str:
     return "\n".join(shlex.join(["python", "run_atari.py", *line]) for line in lines)
 
 
-def _differing(params: Params, began_from: Origin) -> dict[str, object]:
+def _differing(of: Story, began_from: Origin) -> dict[str, object]:
     """The settings, but for the number of workers, that a fork has now and its origin has not; if
-    that is gone, those that it was forked with.
+    that is gone, or the fork has its name, those that it was forked with.
     """
-    try:
-        before = of_run(RunFolder(began_from.run).params)
-        changed = {key: value for key, value in params if value != getattr(before, key)}
-    except ParamsError:
-        changed = {key: new for key, (_, new) in began_from.changes.items()}
+    changed: dict[str, object] = {key: new for key, (_, new) in began_from.changes.items()}
+    if os.path.realpath(began_from.run) != os.path.realpath(of.folder.path):
+        with suppress(ParamsError):
+            before = of_run(RunFolder(began_from.run).params)
+            changed = {key: new for key, new in of.params if new != getattr(before, key)}
     return {key: value for key, value in changed.items() if key != "workers"}
 
 
 def _unwritten(folder: RunFolder) -> dict[str, object]:
     """What the run had before there was a setting for it."""
-    written = json.loads(folder.params.read_text())
+    written = reading.value(folder.params, TypeAdapter(dict[str, Any]))
     return {key: value for key, value in EARLIER.items() if key not in written}

@@ -560,11 +560,11 @@ def test_later_one_that_cannot_be_read_is_set_aside(folder, monkeypatch):
     checkpoint.save(folder, small(1), kept=9)
     checkpoint.save(folder, small(9), kept=9)
 
-    def fail(_):
+    def fail(*_):
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "check_regular", fail)
+        patch.setattr(checkpoint.reading, "opened", fail)
         checkpoint.save(folder, small(2), kept=9)
     assert checkpoint.newest(folder).step == 2
     assert (folder.checkpoints / f"step-{9:012d}.ckpt.skipped").read_bytes() == encode(small(9))

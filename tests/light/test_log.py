@@ -1,3 +1,4 @@
+import codecs
 import csv
 import json
 import math
@@ -472,16 +473,25 @@ def test_row_after_an_edit_by_hand_has_its_own_line(tmp_path, newline, end):
     ]
 
 
-def test_cut_in_the_middle_of_a_row_leaves_none_of_it(tmp_path):
+@pytest.mark.parametrize(
+    ("edited", "kept"),
+    [
+        (lambda text: text.replace(b"\n", b"\r\n"), ["1", "2", "3"]),
+        (lambda text: text.replace(b"\n", b"\r\n")[:-2], ["1", "2", "3"]),
+        (lambda text: codecs.BOM_UTF8 + text, ["1", "2", "3"]),
+        (lambda text: text.replace(b"\n1,", b"\n1,  "), ["1", "2"]),  # the third row is cut
+    ],
+    ids=["line ends", "line ends but the last", "byte order mark", "spaces"],
+)
+def test_cut_of_an_edited_log_keeps_whole_rows(tmp_path, edited, kept):
     sizes = broken_off_at_five_saved_at_three(tmp_path)
-    lines = (tmp_path / "progress.csv").read_text().splitlines()
-    (tmp_path / "progress.csv").write_bytes("\r\n".join(lines).encode())
+    path = tmp_path / "progress.csv"
+    path.write_bytes(edited(path.read_bytes()))
     cut(tmp_path, sizes)
     log = Log(tmp_path, SHOWN, 4)
     write(log, [4])
     log.close()
-    steps = [row["step"] for row in rows(tmp_path)]
-    assert steps == ["1", "2", "4"]  # of the third row, two bytes were missing
+    assert [row["step"] for row in rows(tmp_path)] == [*kept, "4"]
 
 
 def test_pipe_in_place_of_the_csv_is_an_error(tmp_path):

@@ -32,8 +32,8 @@ RANKS = (
 )
 WINGS = {
     "process": (
-        "streams keys arrays cluster arguments tied last_words numerics",
-        "exit_codes",
+        "streams keys arrays arguments tied last_words numerics reading",
+        "exit_codes cluster",
         "signals",
         "children",
         "device",
