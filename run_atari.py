@@ -193,8 +193,7 @@ def _settings(options: argparse.Namespace) -> Params:
     from ppo.envs import catalog
 
     if options.env:
-        network = catalog.network_for(options.env)
-        return params.of_game(options.env, network, options.set, [catalog.check_new])
+        return params.load(catalog.settings_for(options.env), options.set, [catalog.check_new])
     return params.load(presets.find(options.pfile), options.set, [catalog.check_new])
 
 

@@ -42,7 +42,7 @@ from benchmarks.games_results import (
 from ppo import presets
 from ppo.envs import catalog
 from ppo.files.folder import FolderError, owned, write_whole
-from ppo.params import ParamsError, load, of_game
+from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser, expanded
 from ppo.process.children import Children
 from ppo.process.exit_codes import ExitCode, fail
@@ -88,10 +88,8 @@ class GameRun(Run):
     @property
     def params(self) -> Params:
         """Its settings. Raises ParamsError."""
-        if self.pfile:
-            return load(self.pfile, self.overrides, [check_of(self)])
-        network = catalog.network_for(self.env_id)
-        return of_game(self.env_id, network, self.overrides, [check_of(self)])
+        source = self.pfile or catalog.settings_for(self.env_id)
+        return load(source, self.overrides, [check_of(self)])
 
 
 SETTINGS = attrgetter("params")

@@ -27,7 +27,7 @@ from ppo import presets
 from ppo.envs import catalog
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import ParamsError, load, of_game, of_run
+from ppo.params import ParamsError, load, of_run
 from ppo.process.arguments import expanded
 from ppo.resolve import resolved
 from ppo.settings import Params, RunSettings
@@ -129,8 +129,7 @@ def _as_json(line: presets.Measured) -> str:
 
 
 def _defaults(preset: Params) -> Params:
-    network = catalog.network_for(preset.env_id)
-    return of_game(preset.env_id, network, [f"total_steps={preset.total_steps}"])
+    return load(catalog.settings_for(preset.env_id), [f"total_steps={preset.total_steps}"])
 
 
 def _differences(preset: Params, params: Params) -> list[str]:

@@ -205,8 +205,9 @@ def of_settings(
     value), biases 0. With ``precision`` "bfloat16" the trunk computes in it, from float32 weights
     (Micikevicius et al. 2018); the heads stay float32. With ``layer_norm`` the trunk's dense layers
     are those of ``ppo.layer_norm``. The ``value_gradient`` is "shared" (it goes
-    into the trunk), "detached" (it ends at the value's head), or "separate" (the value has a trunk
-    of its own). Raises ValueError if the network does not fit the observations.
+    into the trunk), "detached" (it ends at the value's head), "separate" (the value has a trunk
+    of its own), or None: the usual one of the network. Raises ValueError if the network does not
+    fit the observations.
     """
     pictures, network = len(observation_shape) == 3, settings.network
     trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
@@ -215,9 +216,10 @@ def of_settings(
     layers = _Layers(seed, settings)
     inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
     features = of_value = trunks[network](layers, inputs)
-    if settings.value_gradient == "detached":
+    value_gradient = settings.value_gradient or settings.usual_value_gradient
+    if value_gradient == "detached":
         of_value = keras.ops.stop_gradient(features)
-    elif settings.value_gradient == "separate":
+    elif value_gradient == "separate":
         own = _Layers([seed, 1], settings, VALUE_PREFIX, layers.prepared)
         of_value = trunks[network](own, inputs)
     logits = layers.head(features, num_actions, "policy")

@@ -55,14 +55,6 @@ def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Che
     return _checked(EARLIER | values, faults, overrides, checks)
 
 
-def of_game(
-    env_id: str, network: str, overrides: Sequence[str] = (), checks: Sequence[Check] = ()
-) -> Params:
-    """The defaults for a game and a network, as ``load`` of a file that names nothing else."""
-    values = {"env_id": env_id, "network": network}
-    return _checked(values, [], overrides, [kept_faults, *checks])
-
-
 def of_workers(settings: Params, count: int) -> Params:
     """The settings of a run that is started as so many workers. Raises ParamsError."""
     if settings.workers not in (1, count):

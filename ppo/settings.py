@@ -186,10 +186,11 @@ class NetworkSettings(_Group):
         description="how an observation's bytes are scaled: unit (0 to 1), centered (its mean "
         "subtracted), or standardized (mean 0, standard deviation 1); pictures only",
     )
-    value_gradient: Literal["shared", "detached", "separate"] = Field(
-        "shared",
+    value_gradient: Literal["shared", "detached", "separate"] | None = Field(
+        None,
         description="what the value loss trains: shared (the trunk, too), detached (its head "
-        "alone), or separate (a network of its own)",
+        "alone), or separate (a network of its own); null: shared for pictures, separate for flat "
+        "observations",
     )
     precision: Literal["float32", "bfloat16", "auto"] = Field(
         "auto",
@@ -202,6 +203,11 @@ class NetworkSettings(_Group):
     def sees_pictures(self) -> bool:
         """Whether the network takes pictures, not flat observations."""
         return self.network != "mlp"
+
+    @property
+    def usual_value_gradient(self) -> str:
+        """What the value loss trains if nothing is set."""
+        return "shared" if self.sees_pictures else "separate"
 
 
 class RunSettings(_Group):
@@ -266,13 +272,25 @@ GROUPS: tuple[type[_Group], ...] = (
 
 # These settings are chosen or drawn when a run begins, if they are left open; others stay null.
 OPEN = (None, "auto")
-LEFT_OPEN = ("seed", "threads", "sticky_action_probability", "precision", "clip_rewards")
+LEFT_OPEN = (
+    "seed",
+    "threads",
+    "sticky_action_probability",
+    "precision",
+    "clip_rewards",
+    "value_gradient",
+)
 
 DECAYS = ("adam_beta_1", "adam_beta_2", "value_rescaling_decay")
 ROUNDED_TO_1 = 1 - 2.0**-25  # and all numbers from it on, in float32
 
 # Values of settings that older runs lack, where they differ from today's defaults.
-EARLIER = {"precision": "float32", "fire_on_life_loss": False, "clip_rewards": True}
+EARLIER = {
+    "precision": "float32",
+    "fire_on_life_loss": False,
+    "clip_rewards": True,
+    "value_gradient": "shared",
+}
 
 
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
@@ -308,6 +326,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
             "sticky_action_probability": sticky_action_probability,
             "precision": precision,
             "clip_rewards": clip_rewards,
+            "value_gradient": self.usual_value_gradient,
         }
         given = {key: value for key, value in self if value not in OPEN}
         return ResolvedParams(**(self.model_dump() | stands_for | given))
@@ -376,6 +395,7 @@ class ResolvedParams(Params):
     threads: int = Field(ge=1, le=256)
     precision: Literal["float32", "bfloat16"]
     clip_rewards: bool
+    value_gradient: Literal["shared", "detached", "separate"]
 
 
 def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:

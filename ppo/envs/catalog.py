@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from typing import Any
 
 import ale_py
 import gymnasium
@@ -131,11 +132,23 @@ def _rom_name(env_id: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def network_for(env_id: str) -> str:
-    """The network for a game if none is named: mlp for flat observations, else the default. Of an
-    id that ``check`` refuses it does not matter.
+# What the defaults, which suit Atari games, become for flat observations.
+FLAT: dict[str, Any] = {
+    "network": "mlp",
+    "num_envs": 8,
+    "total_steps": 100_000,
+    "num_epochs": 10,
+    "num_minibatches": 16,
+    "learning_rate": 3e-4,
+    "entropy_coef": 0.0,
+}
+
+
+def settings_for(env_id: str) -> dict[str, Any]:
+    """The settings of a game if only its id is given: FLAT for flat observations, else the
+    defaults. For an id that ``check`` refuses they do not matter.
     """
-    usual: str = Params.model_fields["network"].default
+    usual: dict[str, Any] = {"env_id": env_id}
     try:
         game, _ = resolve(env_id)
         if roms.is_rom(game):
@@ -144,7 +157,7 @@ def network_for(env_id: str) -> str:
     except Exception:  # told by `check`
         return usual
     flat = observations.shape is not None and len(observations.shape) == 1
-    return "mlp" if flat else usual
+    return usual | FLAT if flat else usual
 
 
 def _observation_space(env_id: str) -> gymnasium.Space:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo.params import of_game
+from ppo.params import load
 from ppo.settings import Params
 from ppo.study.alike import alike, precision_faults, precisions
 from ppo.study.grid import Run, grid
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("computes_in_bfloat16")
 
 def settings(run: Run) -> Params:
     network = "mlp" if "CartPole" in run.variant else "a3c"
-    return of_game("PongNoFrameskip-v4", network, run.overrides)
+    return load({"network": network}, run.overrides)
 
 
 def chosen(runs: list[Run]) -> list[str]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ppo import described, train
-from ppo.params import ParamsError, load, of_game, of_run
+from ppo.envs.catalog import FLAT, settings_for
+from ppo.params import ParamsError, load, of_run
 from ppo.settings import GROUPS, Params, ResolvedParams
 
 QUICK = settings(
@@ -67,7 +68,7 @@ def only_fault(folder: Path, content: str | bytes, *overrides: str) -> str:
         ("advantage_std_floor", 0.0),
         ("minibatch_kl_limit", None),
         ("feature_drift_coef", 0.0),
-        ("value_gradient", "shared"),
+        ("value_gradient", None),
         ("learning_rate", 4e-4),
         ("learning_rate_schedule", "linear"),
         ("adam_epsilon", 1e-5),
@@ -281,9 +282,11 @@ def test_whole_numbers_may_be_written_as_floats(tmp_path, text):
     assert type(of_file.total_steps) is type(of_file.seed) is int
 
 
-def test_a_game_alone_has_the_defaults():
-    assert of_game("Breakout", "a3c") == Params(env_id="Breakout", network="a3c")
-    assert of_game("Breakout", "a3c", ["seed=4", "network=nature"]).network == "nature"
+def test_an_atari_id_alone_has_the_defaults_and_flat_observations_have_their_own():
+    assert load(settings_for("Breakout")) == Params(env_id="Breakout")
+    changed = load(settings_for("CartPole-v1"), ["num_envs=4", "total_steps=7"])
+    assert (changed.network, changed.num_envs, changed.total_steps) == ("mlp", 4, 7)
+    assert FLAT.items() <= dict(load(settings_for("CartPole-v1"))).items()
 
 
 def test_derived_size_is_no_setting(tmp_path):

@@ -90,3 +90,13 @@ def test_rewards_are_clipped_in_atari_games_unless_the_settings_say_otherwise(
 ):
     params = resolve.resolved(Params(env_id=env_id, network=network, clip_rewards=given))
     assert params.clip_rewards == (env_id == "Breakout" if given is None else given)
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "chosen"),
+    [("a3c", None, "shared"), ("mlp", None, "separate"), ("mlp", "shared", "shared")],
+)
+def test_the_value_has_a_network_of_its_own_for_flat_observations(network, given, chosen):
+    env_id = "CartPole-v1" if network == "mlp" else "Pong"
+    params = resolve.resolved(Params(env_id=env_id, network=network, value_gradient=given))
+    assert params.value_gradient == chosen
