@@ -7,7 +7,14 @@ import time
 
 from ppo import described, listing, params, presets, schema
 from ppo.files import scalars
-from ppo.files.folder import FolderError, FolderGone, HoldsNoRun, HoldsRun, check_run, visited
+from ppo.files.folder import (
+    FolderError,
+    HoldsNoRun,
+    HoldsRun,
+    check_run,
+    check_unmoved,
+    visited,
+)
 from ppo.options import parse
 from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError
@@ -85,8 +92,7 @@ def _told(options: argparse.Namespace) -> str:
         with visited(options.logdir) as run:
             report.write([options.logdir, *options.report], run.path / report.REPORT)
             card.write(options.logdir, run.path / "card")
-            if run.name != options.logdir:  # what was read may be another run's
-                raise FolderGone(options.logdir)
+            check_unmoved(run, options.logdir)  # what was read may be another run's
         page, folder = options.logdir / report.REPORT, options.logdir / "card"
         return f"the report is {page}, the model card in {folder}\n"
     except HistoryError as error:

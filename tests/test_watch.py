@@ -1,15 +1,20 @@
 """Videos of a trained run, with its own network."""
 
+import importlib
+import shutil
 from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
 
+import run_atari
 from ppo import train
 from ppo.files.folder import FolderError
 from ppo.play.replay import load
 from ppo.play.watch import watch_run
+from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
+from ppo.study import drill
 from tests.pixel_game import SIZE
 
 pytestmark = pytest.mark.xdist_group("watch")  # made once: what its tests share
@@ -58,3 +63,37 @@ def test_an_environment_that_cannot_render_is_refused_before_anything_is_made(ru
     with pytest.raises(FolderError, match=r"Catch-v0 cannot be shown.*gave no picture"):
         watch_run(run, 1)
     assert sorted(run.rglob("*")) == before
+
+
+# What is made beside a run, the function after which the run's folder is moved, and where it is.
+BESIDE = {
+    "--evaluate=2": ("ppo.play.games.evaluate_each", "evaluations.jsonl"),
+    "--watch=1": ("ppo.play.games.evaluate_each", "videos"),
+    "--export=RUN/agent.keras": ("ppo.play.export.load_agent", "agent.keras"),
+    "--report": ("ppo.study.report.story", "report.html"),
+}
+
+
+@pytest.mark.parametrize("argument", BESIDE)
+def test_what_is_made_beside_a_run_goes_with_its_folder(
+    run, argument, tmp_path, monkeypatch, capsys
+):
+    logdir, moved = shutil.copytree(run, tmp_path / "run"), tmp_path / "moved"
+    function, made = BESIDE[argument]
+    module, _, name = function.rpartition(".")
+    original = getattr(importlib.import_module(module), name)
+
+    def then_move(*given):
+        result = original(*given)
+        if not moved.exists():
+            logdir.rename(moved)
+            shutil.copytree(run, logdir)
+        return result
+
+    monkeypatch.setattr(function, then_move)
+    code = run_atari.main([f"--logdir={logdir}", argument.replace("RUN", str(logdir))])
+    said = capsys.readouterr()
+    assert code == (ExitCode.FAILED if argument == "--report" else ExitCode.DONE), said.err
+    assert drill.snapshot(logdir) == drill.snapshot(run)
+    assert (moved / made).exists()
+    assert "/proc/" not in said.out + said.err

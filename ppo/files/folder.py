@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppo.files.held import held, is_held, shown
+from ppo.files.held import held, is_held, is_lost, shown
 
 LOCK = ".lock"
 ORIGIN = "origin.json"
@@ -112,6 +112,16 @@ class RunFolder:
     def progress(self) -> Path:
         """One CSV row for each log entry."""
         return self.path / "progress.csv"
+
+
+def check_unmoved(folder: RunFolder, logdir: Path) -> None:
+    """Raise FolderGone unless ``logdir`` still leads to a held folder: for whoever uses both."""
+    try:
+        unmoved = folder.path.samefile(logdir)
+    except OSError:
+        unmoved = False
+    if not unmoved:
+        raise FolderGone(logdir)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -216,7 +226,7 @@ def _held(logdir: Path) -> Iterator[RunFolder]:
         try:
             yield folder
         except OSError as error:
-            if error.errno in GONE and folder.is_gone:
+            if error.errno in GONE and is_lost(path):
                 raise FolderGone(folder.name) from error
             raise
 

@@ -40,19 +40,30 @@ def is_held(path: Path) -> bool:
     return shown(path) != str(path)
 
 
+def is_lost(path: Path) -> bool:
+    """Whether a path leads through a held folder that no longer has any name: it was removed."""
+    found = _HANDLE.match(str(path))
+    return found is not None and _place(int(found[1])) is None
+
+
 def shown(text: object) -> str:
     """Return a text for people, with the present name of each held folder in place of its path."""
     return _HANDLE.sub(lambda found: _name(int(found[1])) or found[0], str(text))
 
 
 def _name(handle: int) -> str | None:
-    """The name by which a folder was opened, unless it is now known by another one alone."""
-    name = _names.get(handle)
-    if name is None:
+    """The present name of a held folder, or its last known one."""
+    return _place(handle) or (str(_names[handle]) if handle in _names else None)
+
+
+def _place(handle: int) -> str | None:
+    """The name by which a held folder was opened, if it still leads there, or the one that it has
+    now; None if it has none.
+    """
+    if handle not in _names:
         return None
-    moved = os.readlink(f"/proc/self/fd/{handle}")
-    leads_here = (place for place in (str(name), moved) if _is(place, handle))
-    return next(leads_here, str(name))
+    names = str(_names[handle]), os.readlink(f"/proc/self/fd/{handle}")
+    return next((name for name in names if _is(name, handle)), None)
 
 
 def _is(place: str, handle: int) -> bool:

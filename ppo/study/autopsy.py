@@ -13,11 +13,11 @@ autopsy resumes where it was interrupted.
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ppo.checkpoint import CheckpointError
 from ppo.files import origin
-from ppo.files.folder import FolderError, RunFolder, owned, write_whole
+from ppo.files.folder import FolderError, RunFolder, check_unmoved, owned, write_whole
 from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError
 from ppo.process import reading
@@ -81,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stop_interrupts():
             plan = _plan(options)
-            with owned(plan.logdir):
-                return _go(plan)
+            with owned(plan.logdir) as folder:
+                return _go(plan, lambda: check_unmoved(folder, plan.logdir))
     except (ParamsError, FolderError) as error:
         return fail(ExitCode.REFUSED, str(error))
     except (CheckpointError, HistoryError) as error:
@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(ExitCode.STOPPED, STOPPED)
 
 
-def _go(plan: Plan) -> ExitCode:
+def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
+    """Make the forks and the report, as long as ``check`` does not raise FolderGone."""
     children, case = Children(), plan.case
     runs = plan.runs()
     print(
@@ -109,13 +110,14 @@ def _go(plan: Plan) -> ExitCode:
     def done(run: Run) -> bool:
         return finished(run, plan.settings(run))
 
-    failed = run_all(runs, plan.workers, children, done, go)
+    failed = run_all(runs, plan.workers, children, done, go, check)
     if children.stopped:
         return fail(ExitCode.STOPPED, STOPPED)
     if failed:
         return fail(ExitCode.FAILED, "\n".join(failed))
     outcomes = outcomes_of(plan)
     text = report(plan, outcomes)
+    check()
     print(text, end="", flush=True)
     write_whole(plan.logdir / VERDICT, text.encode())
     autopsy_figure.draw(outcomes, plan.logdir / FIGURE, case.told)

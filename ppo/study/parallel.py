@@ -37,9 +37,11 @@ def run_all(
     children: Children,
     done: Callable[[OneRun], bool],
     go: Callable[[OneRun, Call], int],
+    check: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Make all runs that are not done, ``workers`` at a time; ``go`` starts or resumes one with a
-    function like ``subprocess.call``, and returns its exit code. Returns a line for each that did
+    function like ``subprocess.call``, and returns its exit code; each begins only if ``check`` does
+    not raise OSError. Returns a line for each that did
     not come to its end, except those that were stopped with ``children``. A terminal shows how
     they stand.
     """
@@ -47,7 +49,7 @@ def run_all(
 
     def outcome(run: OneRun) -> str:
         with overview.under_way(run):
-            said = _outcome(run, children, done, go)
+            said = _outcome(run, children, done, go, check)
         overview.count_end(bool(said))
         return said
 
@@ -93,11 +95,13 @@ def _outcome(
     children: Children,
     done: Callable[[OneRun], bool],
     go: Callable[[OneRun, Call], int],
+    check: Callable[[], None],
 ) -> str:
     """How a run ended, if not well."""
     if children.stopped:
         return ""
     try:
+        check()
         if done(run):
             say(f"{run.name}: was done already")
             return ""

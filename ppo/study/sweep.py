@@ -12,13 +12,13 @@ the machines of a Ray cluster; those that do not share the folder send their res
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppo import presets
-from ppo.files.folder import FolderError, owned, write_whole
+from ppo.files.folder import FolderError, check_unmoved, owned, write_whole
 from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser, expanded
@@ -86,9 +86,15 @@ def go(run: Run, pfile: Path, call: Call) -> int:
     return begin_or_resume(run, f"--pfile={pfile}", load(pfile, run.overrides), call)
 
 
-def sweep(runs: Sequence[Run], pfile: Path, workers: int, children: Children) -> list[str]:
-    """Make all runs, ``workers`` at a time. Returns a line for each that did not come to its end,
-    except those that were stopped with ``children``.
+def sweep(
+    runs: Sequence[Run],
+    pfile: Path,
+    workers: int,
+    children: Children,
+    check: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Make all runs, ``workers`` at a time, while ``check`` does not raise OSError. Returns a line
+    for each that did not come to its end, except those that were stopped with ``children``.
     """
     return run_all(
         runs,
@@ -96,6 +102,7 @@ def sweep(runs: Sequence[Run], pfile: Path, workers: int, children: Children) ->
         children,
         lambda run: finished(run, load(pfile, run.overrides)),
         outlasting(lambda run, call: go(run, pfile, call)),
+        check,
     )
 
 
@@ -127,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stop_interrupts():
             plan = _plan(options)
-            with owned(plan.logdir):
-                return _go(plan)
+            with owned(plan.logdir) as folder:
+                return _go(plan, lambda: check_unmoved(folder, plan.logdir))
     except (ParamsError, FolderError) as error:
         return fail(ExitCode.REFUSED, str(error))
     except (OSError, EnvironmentFailed) as error:
@@ -137,14 +144,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(ExitCode.STOPPED, STOPPED)
 
 
-def _go(plan: Plan) -> ExitCode:
+def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
+    """Make the runs and their results, as long as ``check`` does not raise FolderGone."""
     failed, drawn = [], True
     if plan.pfile:
         plan = replace(plan, pfile=settings_in(plan.logdir, plan.pfile))
     with closing(plan.children()) as children:
         if plan.pfile:
-            failed = sweep(plan.runs, plan.pfile, plan.workers, children)
+            failed = sweep(plan.runs, plan.pfile, plan.workers, children, check)
     if not children.stopped:
+        check()
         try:
             write_results(plan.shown, plan.logdir)
         except CurveError as error:

@@ -19,6 +19,7 @@ from ppo.files.folder import (
     HoldsRun,
     check_new,
     check_run,
+    check_unmoved,
     owned,
     visited,
     write_whole,
@@ -489,6 +490,25 @@ def test_folder_that_was_removed_is_gone_though_another_has_its_name(tmp_path, u
     with pytest.raises(FolderGone, match=f"^{run} was moved or removed"):
         write_after_removal()
     assert tree(run) == tree(begun(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_name_that_no_longer_leads_to_the_folder_is_told_from_one_that_does(tmp_path, new):
+    run = begun(tmp_path / "run")
+    with visited(run) as folder:
+        check_unmoved(folder, run)
+        move(run)
+        if new:
+            begun(run)
+        check_unmoved(folder, tmp_path / "moved")
+        with pytest.raises(FolderGone, match=f"^{run} was moved or removed"):
+            check_unmoved(folder, run)
+
+
+def test_file_that_is_missing_in_a_folder_that_is_there_is_no_folder_gone(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, owned(tmp_path) as folder:
+        folder.params.read_bytes()
+    assert caught.type is FileNotFoundError
 
 
 def test_folder_that_was_emptied_is_gone(tmp_path):

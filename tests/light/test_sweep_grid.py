@@ -348,6 +348,25 @@ def test_a_run_that_fails_is_named_and_the_others_are_drawn(tmp_path, pfile, cap
     assert (logdir / "figure.png").exists()
 
 
+def test_a_sweep_whose_folder_was_moved_leaves_the_one_in_its_place_alone(
+    tmp_path, pfile, capsys, monkeypatch
+):
+    logdir, began = tmp_path / "sweep", []
+
+    def go(run: grid.Run, *_: object) -> int:
+        began.append(run.name)
+        logdir.rename(tmp_path / "moved")
+        saved(logged(logdir / "plain" / "seed-1", 1, 2), 512)
+        return 0
+
+    monkeypatch.setattr(sweep, "go", go)
+    assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}", "--seeds=0,1"]) == 1
+    assert began == ["plain, seed 0"]
+    said = capsys.readouterr()
+    assert said.err == f"{logdir} was moved or removed; nothing more is saved\n"
+    assert [path.name for path in logdir.iterdir()] == ["plain"]
+
+
 def test_runs_that_are_done_but_have_no_curve_are_no_failure(tmp_path, pfile, capsys):
     saved(tmp_path / "sweep" / "plain" / "seed-0", 512)
     assert sweep.main([f"--logdir={tmp_path / 'sweep'}", f"--pfile={pfile}"]) == 0
