@@ -21,21 +21,23 @@ class Unfit(Exception):
     """An environment gave what Gymnasium does not allow."""
 
 
-@contextmanager
-def boundary(env_id: str, call: str) -> Iterator[None]:
+class Boundary:
     """Turn whatever a call of an environment raises into EnvironmentFailed, except a signal."""
-    try:
-        yield
-    except EnvironmentFailed:
-        raise
-    except BaseException as error:
-        if is_signal(error):
-            raise
+
+    def __init__(self, env_id: str, call: str):
+        self.env_id, self.call = env_id, call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is None or isinstance(error, EnvironmentFailed) or is_signal(error):
+            return
         line, reason = _last_line(error.__traceback__), _words(error)
         did = "tried to end the process" if isinstance(error, SystemExit) else "failed"
-        message = f"{env_id} {did} in its {call}{line and f' ({line})'}: {reason}"
+        message = f"{self.env_id} {did} in its {self.call}{line and f' ({line})'}: {reason}"
         refused = not line or isinstance(error, gymnasium.error.Error)
-        raise EnvironmentFailed(message, call, reason, refused) from error
+        raise EnvironmentFailed(message, self.call, reason, refused) from error
 
 
 class Closable(Protocol):
@@ -61,7 +63,7 @@ def spec(env_id: str) -> EnvSpec:
     EnvironmentFailed.
     """
     module, _, name = env_id.rpartition(":")
-    with boundary(env_id, "import"):
+    with Boundary(env_id, "import"):
         if module:
             _import(module)
         return gymnasium.spec(name)
@@ -85,49 +87,54 @@ class ForeignEnv(gymnasium.Wrapper):
 
     def __init__(self, env_id: str, **how: Any):
         """``how`` are arguments of ``gymnasium.make``."""
-        self._id = env_id
-        with boundary(env_id, "construction"):
+        self._in_reset, self._in_step = Boundary(env_id, "reset"), Boundary(env_id, "step")
+        self._in_render, self._in_close = Boundary(env_id, "render"), Boundary(env_id, "close")
+        with Boundary(env_id, "construction"):
             super().__init__(gymnasium.make(env_id, **how))
             self.action_space = self.env.action_space
             self.observation_space = self.env.observation_space
+            self._shape = self.observation_space.shape
+            self._dtype = np.dtype(self.observation_space.dtype)
             self.metadata = dict(self.env.metadata)
 
     def reset(self, **arguments: Any) -> tuple[np.ndarray, dict]:
         """Reset the environment."""
-        with boundary(self._id, "reset"):
+        with self._in_reset:
             observation, _ = self.env.reset(**arguments)
             return self._copied(observation), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Make a step."""
-        with boundary(self._id, "step"):
+        with self._in_step:
             observation, reward, terminated, truncated, _ = self.env.step(action)
             copy = self._copied(observation)
             return copy, _number(reward), bool(terminated), bool(truncated), {}
 
     def render(self) -> Any:
         """Render a picture."""
-        with boundary(self._id, "render"):
+        with self._in_render:
             return self.env.render()
 
     def close(self) -> None:
         """Close the environment."""
-        with boundary(self._id, "close"):
+        with self._in_close:
             self.env.close()
 
     def _copied(self, observation: Any) -> np.ndarray:
-        copy, space = np.array(observation), self.observation_space
-        wanted = np.dtype(space.dtype)
-        if copy.shape == space.shape and np.can_cast(copy.dtype, wanted, "same_kind"):
+        copy = np.array(observation)
+        fits = copy.dtype == self._dtype or np.can_cast(copy.dtype, self._dtype, "same_kind")
+        if copy.shape == self._shape and fits:
             return copy
         raise Unfit(
-            f"the observation is {copy.dtype} of shape {copy.shape}, its space says {wanted} of "
-            f"shape {space.shape}"
+            f"the observation is {copy.dtype} of shape {copy.shape}, its space says {self._dtype} "
+            f"of shape {self._shape}"
         )
 
 
 def _number(reward: Any) -> float:
     """The reward as a float. Raises Unfit."""
+    if type(reward) is float:
+        return reward
     try:
         if not np.ndim(reward):
             return float(reward)

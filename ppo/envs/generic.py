@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from ppo.envs.episode import Rules
-from ppo.envs.foreign import ForeignEnv, boundary, spec
+from ppo.envs.foreign import Boundary, ForeignEnv, spec
 
 
 class GenericEnvs:
@@ -15,7 +15,7 @@ class GenericEnvs:
 
     def __init__(self, rules: Rules, num_envs: int):
         made = [_made(rules) for _ in range(num_envs)]
-        with boundary(rules.game, "spaces"):  # which may differ from one to the next
+        with Boundary(rules.game, "spaces"):  # which may differ from one to the next
             self.env = SyncVectorEnv(
                 [lambda env=env: env for env in made],  # type: ignore[misc]
                 autoreset_mode=AutoresetMode.SAME_STEP,

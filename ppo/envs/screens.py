@@ -9,7 +9,7 @@ import numpy as np
 
 from ppo.envs import atari, generic
 from ppo.envs.episode import Reset, Rules
-from ppo.envs.foreign import boundary
+from ppo.envs.foreign import Boundary
 from ppo.outcomes import EnvironmentFailed
 
 ATARI_FRAMES_PER_SECOND = 60.0  # the console's own
@@ -132,7 +132,7 @@ class RenderedScreen:
         self._env.close()
 
     def _rate(self) -> float:
-        with boundary(self._rules.game, "metadata"):
+        with Boundary(self._rules.game, "metadata"):
             return float(self._env.metadata.get("render_fps") or OTHER_FRAMES_PER_SECOND)
 
     def _picture(self) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 
 from ppo.envs import catalog, screens
 from ppo.envs.episode import Rules
-from ppo.envs.foreign import ForeignEnv, boundary, closing
+from ppo.envs.foreign import Boundary, ForeignEnv, closing
 from ppo.envs.generic import GenericEnvs
 from ppo.outcomes import EnvironmentFailed
 from ppo.process.signals import StopSignal, ctrl_c_raises
@@ -53,14 +53,14 @@ def test_an_error_whose_words_fail_is_told_by_its_name():
             raise ZeroDivisionError
 
     failed = pytest.raises(EnvironmentFailed, match=r"x failed in its step.*: Wordless$")
-    with failed, boundary("x", "step"):
+    with failed, Boundary("x", "step"):
         raise Wordless
 
 
 def test_a_signal_is_not_an_error_of_the_environment():
-    with ctrl_c_raises(), pytest.raises(StopSignal), boundary("x", "step"):
+    with ctrl_c_raises(), pytest.raises(StopSignal), Boundary("x", "step"):
         signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), boundary("x", "step"):  # no handler tells them apart
+    with pytest.raises(KeyboardInterrupt), Boundary("x", "step"):  # no handler tells them apart
         raise KeyboardInterrupt
 
 
