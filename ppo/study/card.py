@@ -44,7 +44,7 @@ def _header(of: Story) -> str:
     tags = ["reinforcement-learning", "ppo", *(["atari"] if is_rom(resolve(game)[0]) else []), game]
     lines = ["---", "library_name: keras", "tags:", *(f"- {tag}" for tag in tags)]
     if not math.isnan(of.mean):
-        lines.append(_RESULT.format(game=game, score=of.mean))
+        lines.append(_RESULT.format(game=game, score=of.mean, measure=of.measure))
     return "\n".join([*lines, "---"])
 
 
@@ -59,4 +59,5 @@ model-index:
       type: {game}
     metrics:
     - type: mean_reward
+      name: {measure}
       value: {score:.2f}"""

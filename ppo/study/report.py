@@ -55,7 +55,8 @@ def _run(of: Story, name: str) -> str:
 
 def _headline(of: Story, name: str) -> str:
     before = f"{name}: " if name else ""
-    return f"<p class='score'>{html.escape(before + of.headline())}</p>"
+    hint = f"<p>{html.escape(of.hint)}</p>" if of.hint else ""
+    return f"<p class='score'>{html.escape(before + of.headline())}</p>{hint}"
 
 
 def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:

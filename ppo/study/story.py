@@ -38,6 +38,7 @@ class Story:
     params: Params
     rows: list[Row]
     evaluations: list[dict[str, Any]]
+    saved: int | None
     versions: dict[str, str]
     explanation: str
 
@@ -46,25 +47,53 @@ class Story:
         """Steps in its log."""
         return int(self.rows[-1]["step"]) if self.rows else 0
 
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        """The evaluation of the newest step: of the sampled policy if there is one, and of the most
+        games. None if the newest checkpoint was not evaluated.
+        """
+        newest = self.step if self.saved is None else self.saved
+        found = [one for one in self.evaluations if newest <= one["step"] <= max(newest, self.step)]
+        return max(
+            reversed(found),
+            key=lambda one: (one["step"], one["policy"] == "sampled", len(one["scores"])),
+            default=None,
+        )
+
     def headline(self) -> str:
-        """Its score: of its newest evaluation, else of its last 100 games."""
-        if self.evaluations:
-            last = self.evaluations[-1]
-            games = len(last["scores"])
+        """The score of the newest step: of an evaluation, or else of the training."""
+        if one := self.evaluation:
             return (
-                f"{last['mean']:.2f} points (95 percent interval {last['low']:.2f} to "
-                f"{last['high']:.2f}), mean of {games} whole games of the {last['policy']} policy "
-                f"of step {last['step']:,}"
+                f"{one['mean']:.2f} points (95 percent interval {one['low']:.2f} to "
+                f"{one['high']:.2f}), {self.measure}"
             )
-        if self.rows and SCORE in self.rows[-1]:
-            return f"{self.rows[-1][SCORE]:.2f} points, mean of the last 100 games of its training"
-        return "no whole game yet"
+        return (
+            "no whole game yet"
+            if math.isnan(self.mean)
+            else f"{self.mean:.2f} points, {self.measure}"
+        )
+
+    @property
+    def measure(self) -> str:
+        """What the headline's score is the mean of."""
+        if one := self.evaluation:
+            games, policy = len(one["scores"]), one["policy"]
+            return f"mean of {games} whole games of the {policy} policy of step {one['step']:,}"
+        return "mean of the last 100 games of its training"
+
+    @property
+    def hint(self) -> str:
+        """How to get a better headline, or nothing."""
+        if self.evaluation:
+            return ""
+        step = self.step if self.saved is None else self.saved
+        return f"Step {step:,} was not evaluated; --evaluate 30 does so."
 
     @property
     def mean(self) -> float:
-        """The mean score that the headline tells; NaN if there is none."""
-        if self.evaluations:
-            return self.evaluations[-1]["mean"]
+        """The mean score that the headline reports; NaN if there is none."""
+        if one := self.evaluation:
+            return one["mean"]
         return self.rows[-1].get(SCORE, math.nan) if self.rows else math.nan
 
     def differing(self) -> dict[str, object]:
@@ -77,15 +106,17 @@ def story(run: Path) -> Story:
     """What a run's files tell. Raises FolderError, ParamsError, HistoryError."""
     check_run(run)
     folder = RunFolder(run)
-    try:
-        versions = checkpoint.newest(folder).session.versions
-    except (CheckpointError, OSError):
-        versions = {}
+    saved: int | None = None
+    versions: dict[str, str] = {}
+    with suppress(CheckpointError, OSError):
+        newest = checkpoint.newest(folder)
+        saved, versions = newest.step, newest.session.versions
     return Story(
         folder,
         of_run(folder.params, checks=[catalog.check]),
         history.own_rows(run),
         evaluations.whole(folder),
+        saved,
         versions,
         explain(run),
     )

@@ -22,6 +22,7 @@ from ppo.study import card, report
 from ppo.study.story import commands, story
 from tests.light.test_explain import fork, log, written
 
+ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
 PIXEL = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
 EVALUATION = {
@@ -156,6 +157,55 @@ def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
 def test_runs_of_a_sweep_are_told_apart(tmp_path):
     page = page_of(*(run_at(tmp_path / gamma / "seed-0") for gamma in ("gamma=0.9", "gamma=0.99")))
     assert "gamma=0.9/seed-0: 20.00 points" in page and "<h2>gamma=0.99/seed-0</h2>" in page
+
+
+def evaluation(step: int, policy: str, mean: float, games: int = 2) -> str:
+    scores = {"scores": [mean] * games, "mean": mean, "low": mean, "high": mean}
+    return json.dumps(EVALUATION | {"step": step, "policy": policy} | scores) + "\n"
+
+
+NEWEST, STALE = evaluation(60_000, "sampled", 9.0), evaluation(30_000, "sampled", 5.0)
+GREEDY = evaluation(60_000, "greedy", 7.0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "headline"),
+    [
+        ([STALE], "20.00 points, mean of the last 100 games of its training"),
+        ([], "20.00 points, mean of the last 100 games of its training"),
+        (
+            [evaluation(90_000, "sampled", 5.0)],
+            "20.00 points, mean of the last 100 games of its training",
+        ),
+        ([NEWEST, GREEDY, STALE], "9.00 points"),
+        ([GREEDY, STALE], "7.00 points"),
+        ([evaluation(60_000, "sampled", 8.0, games=30), NEWEST], "8.00 points"),
+        ([evaluation(60_000, "greedy", 8.0, games=30), NEWEST], "9.00 points"),
+        ([NEWEST, evaluation(60_000, "sampled", 8.0)], "8.00 points"),
+    ],
+    ids=["stale", "none", "discarded", "sampled", "greedy alone", "most games", "greedy", "last"],
+)
+def test_headline_and_card_are_of_the_newest_step(lines, headline, tmp_path):
+    run = run_at(tmp_path / "run")
+    (run / "evaluations.jsonl").write_text("".join(lines))
+    page = page_of(run)
+    assert f"<p class='score'>{headline}" in page
+    assert ("Step 60,000 was not evaluated; --evaluate 30" in page) == ("training" in headline)
+    card.write(run, run)
+    header, body = (run / "README.md").read_text().split("---\n")[1:3]
+    assert f"value: {headline.split()[0]}\n" in header and headline in body
+    assert story(run).measure in header and story(run).measure in body
+
+
+def test_newest_step_is_of_the_checkpoint_that_an_evaluation_plays(tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(ROOT / "pretrained" / "pong", run)
+    last = (run / "progress.csv").read_text().splitlines()[-1].split(",")
+    with open(run / "progress.csv", "a") as file:  # the log of a run is ahead of its checkpoints
+        file.write(",".join([str(int(last[0]) + 2048), *last[1:]]) + "\n")
+    assert story(run).measure == "mean of the last 100 games of its training"
+    (run / "evaluations.jsonl").write_text(evaluation(2_000_896, "sampled", 9.0))
+    assert story(run).headline().startswith("9.00 points")
 
 
 def test_damaged_evaluations_and_a_film_are_left_out(tmp_path):
