@@ -129,7 +129,9 @@ def _as_json(line: presets.Measured) -> str:
 
 
 def _defaults(preset: Params) -> Params:
-    return load(catalog.settings_for(preset.env_id), [f"total_steps={preset.total_steps}"])
+    # The noted runs of the defaults are from before there was fire_on_life_loss.
+    overrides = [f"total_steps={preset.total_steps}", "fire_on_life_loss=false"]
+    return load(catalog.settings_for(preset.env_id), overrides)
 
 
 def _differences(preset: Params, params: Params) -> list[str]:

@@ -227,6 +227,7 @@ def refusals(tmp_path_factory, poisoned) -> dict[str, tuple[Done, bool]]:
             (place / folder).mkdir(parents=True)
         (place / "letters" / "dear.txt").write_text("dear")
         (place / "run" / "params.json").write_text(Params(seed=1, threads=1).to_json())
+        (place / "run" / "progress.csv").write_text("step\n")
         (place / "sound.json").write_text(json.dumps(PONG))
         (place / "bad.json").write_text('{"gamma": 2, "env_id": "Pongg", "colour": "red"}')
         lines[name], before[name] = (place, arguments), tree(place)
@@ -303,7 +304,7 @@ def test_poison_works(tmp_path, poisoned):
     done = command(
         tmp_path, "--logdir=new", f"--pfile={settings_file(tmp_path, PONG)}", PYTHONPATH=poisoned
     )
-    assert done.code == 1 and "not to be imported" in done.err
+    assert done.code == 2 and "not to be imported" in done.err
     assert not (tmp_path / "new").exists()
 
 

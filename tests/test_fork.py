@@ -101,6 +101,7 @@ def test_a_run_that_began_while_another_was_starting_is_left_alone(tmp_path, mon
     def start_tensorflow(threads, workers):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "params.json").write_text("of another")
+        (tmp_path / "run" / "progress.csv").write_text("step\n")
 
     monkeypatch.setattr(train, "start_tensorflow", start_tensorflow)
     with pytest.raises(HoldsRun):

@@ -245,8 +245,10 @@ def test_an_evaluation_is_told_with_its_interval_and_the_best_so_far(folder, mon
     observer = evaluator(folder)
     observer.say = display.say
     observer.evaluate(1000, lambda: False)
-    lines = [{"policy": "sampled", "step": 40, "mean": 7.25}, {"policy": "greedy", "step": 40}]
-    lines += [{"policy": "sampled", "step": 5000, "mean": 9.0}]  # of a later step, abandoned
+    lines = [{"policy": "sampled", "step": 40, "mean": 7.25, "scores": [7.25]}]
+    lines += [{"policy": "greedy", "step": 40, "mean": 8.5, "scores": [8.5]}]
+    # Of a later step, abandoned.
+    lines += [{"policy": "sampled", "step": 5000, "mean": 9.0, "scores": [9.0]}]
     with open(folder.evaluations, "a") as file:
         file.write("".join(json.dumps(line) + "\n" for line in lines) + '{"policy": "samp')
     observer.evaluate(2000, lambda: False)

@@ -53,6 +53,7 @@ SHORT_PONG: dict[str, Any] = {
 SHORT_CART_POLE: dict[str, Any] = {
     "env_id": "CartPole-v1",
     "network": "mlp",
+    "value_gradient": "shared",
     "num_envs": 8,
     "num_steps": 32,
     "total_steps": 2048,
