@@ -397,6 +397,7 @@ def test_a_run_is_counted_once_in_the_line_of_a_preset():
 def test_runs_of_the_defaults_are_not_a_preset_s_with_other_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(presets, "FOLDER", tmp_path)
     settings = {"env_id": "QbertNoFrameskip-v4", "total_steps": 2_500_000}
+    settings["fire_on_life_loss"] = False  # as in the noted runs
     (tmp_path / "qbert.json").write_text(json.dumps(settings))
     (tmp_path / "calm.json").write_text(json.dumps(settings | {"clip_range": 0.1}))
     noted = games_store.load(ROOT / "docs" / "games.jsonl")
