@@ -18,6 +18,17 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
+def group_of(leader: int) -> list[int]:
+    """All running processes of a process group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            state, _, group = path.read_text().rpartition(") ")[2].split()[:3]
+            if int(group) == leader and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
 def wait_until(fact: Callable[[], object], seconds: float = 120) -> None:
     """Wait until a fact holds."""
     end = time.monotonic() + seconds

@@ -6,10 +6,15 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from ppo import train
 from ppo.envs.episode import Reset
 from ppo.envs.vector import EnvVector
+from ppo.files import ffmpeg
 from ppo.play.recorder import Recorder
 from ppo.play.replay import Replay
+from ppo.settings import Params
+from ppo.study.drill import SHORT_PONG
+from tests.processes import processes_of
 from tests.rules import rules_for
 
 pytestmark = pytest.mark.xdist_group("recorder")  # made once: what its tests share
@@ -137,6 +142,46 @@ def test_giving_up_is_quick_and_leaves_no_file_and_no_warning(
     recorder.close(abandon=True)
     assert time.monotonic() - before < 5
     assert files(tmp_path) == ["done.mp4"] and warnings == []
+
+
+@pytest.fixture
+def hanging(tmp_path, monkeypatch) -> Path:
+    """An encoder that hangs, in the place of ffmpeg."""
+    encoder = tmp_path / "encoder"
+    encoder.write_text("#!/bin/sh\nsleep 600\n")
+    encoder.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(encoder))
+    return encoder
+
+
+def test_a_stop_does_not_wait_for_an_encoder_that_hangs(
+    recorder: Recorder, warnings: list[str], long: Replay, tmp_path: Path, hanging: Path
+):
+    recorder.record(long, tmp_path / "game.mp4")
+    wait_until(lambda: processes_of(hanging))
+    before = time.monotonic()
+    recorder.close(abandon=True)
+    assert time.monotonic() - before < 5
+    assert not processes_of(hanging) and files(tmp_path) == ["encoder"] and warnings == []
+
+
+def test_a_run_does_not_end_without_a_word_nor_never_where_the_encoder_hangs(
+    tmp_path: Path, monkeypatch, capfd, hanging: Path
+):
+    monkeypatch.setattr(ffmpeg, "STALLED_SECONDS", 10)
+    monkeypatch.setattr("ppo.play.recorder.PATIENCE_SECONDS", 0.1)
+    train.run(Params(**SHORT_PONG), tmp_path / "run")
+    said = capfd.readouterr().out
+    assert "could not be made: ffmpeg did nothing for 10 seconds. Its replay is kept" in said
+    assert "; Ctrl-C ends the run now, and --resume makes them later\n" in said
+    assert "ffmpeg hangs, so the run ends without its last videos; --resume makes" in said
+    assert not processes_of(hanging)
+
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    train.resume(tmp_path / "run")
+    replays = [path.stem for path in sorted((tmp_path / "run" / "replays").iterdir())]
+    assert len(replays) == 2
+    assert [path.stem for path in sorted((tmp_path / "run" / "videos").iterdir())] == replays
 
 
 def test_a_recorder_without_videos_closes_at_once(recorder: Recorder):

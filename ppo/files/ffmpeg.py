@@ -1,9 +1,12 @@
-"""ffmpeg, in a process that a Ctrl-C of the terminal does not reach, and whose last words are the
-reason if it fails.
+"""ffmpeg, in a process that a Ctrl-C of the terminal does not reach, whose last words are the
+reason if it fails, and which is killed if it hangs.
 """
 
 import os
+import select
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
@@ -14,15 +17,77 @@ from ppo.files.held import handles, shown
 from ppo.process.children import start
 
 POLL_SECONDS = 0.1
+STALLED_SECONDS = 60.0
 
 
 class FfmpegError(RuntimeError):
     """ffmpeg failed, with what it said last."""
 
 
+class Stalled(FfmpegError):
+    """ffmpeg did nothing for too long."""
+
+
+class Work:
+    """ffmpeg at work. It may do nothing for ``patience`` seconds, or until ``abandoned`` returns
+    True: then every method raises FfmpegError.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], abandoned: Callable[[], bool], patience: float
+    ):
+        self.process = process
+        self._abandoned, self._patience = abandoned, patience
+        self._moved = time.monotonic()
+
+    def feed(self, data: Any) -> None:
+        """Write to its standard input, a pipe. Raises BrokenPipeError if it has ended."""
+        assert self.process.stdin
+        pipe, rest = self.process.stdin.fileno(), memoryview(data).cast("B")
+        os.set_blocking(pipe, False)
+        room = select.poll()
+        room.register(pipe, select.POLLOUT)
+        self._moved = time.monotonic()
+        while rest:
+            self._check()
+            if room.poll(1000 * POLL_SECONDS):
+                rest = rest[os.write(pipe, rest) :]
+                self._moved = time.monotonic()
+
+    def output(self) -> bytes:
+        """Read its standard output, a pipe, to the end."""
+        while True:
+            self._check()
+            with suppress(subprocess.TimeoutExpired):
+                return self.process.communicate(timeout=POLL_SECONDS)[0]
+
+    def finish(self) -> None:
+        """Close its standard input, and wait for its end."""
+        if self.process.stdin:
+            self.process.stdin.close()
+        self._moved = time.monotonic()
+        while self.process.poll() is None:
+            self._check()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(POLL_SECONDS)
+
+    def _check(self) -> None:
+        if self._abandoned():
+            raise FfmpegError("it was abandoned")
+        if time.monotonic() > self._moved + self._patience:
+            raise Stalled(f"ffmpeg did nothing for {self._patience:g} seconds")
+
+
 @contextmanager
-def running(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """ffmpeg while the block runs, at whose end it finishes; if the block raises, it is killed.
+def running(
+    arguments: Sequence[str],
+    abandoned: Callable[[], bool] = lambda: False,
+    patience: float | None = None,
+    **streams: Any,
+) -> Iterator[Work]:
+    """Run ffmpeg during the block, at whose end it finishes. If the block raises, ffmpeg is killed,
+    as it is once ``abandoned`` returns True, or if it does nothing for ``patience`` seconds, by
+    default STALLED_SECONDS.
 
     Raises FfmpegError if it fails, also for the BrokenPipeError that the block then gets, and
     OSError or RuntimeError if there is none.
@@ -32,29 +97,34 @@ def running(arguments: Sequence[str], **streams: Any) -> Iterator[subprocess.Pop
     with open(os.memfd_create("ffmpeg"), "w+b") as said:
         inherited = {"stderr": said, "pass_fds": handles(), **streams}
         process = start(command, start_new_session=True, **inherited)
-        # A pipe that breaks is only a sign of why it ended.
-        with suppress(BrokenPipeError), process:
-            try:
-                yield process
-            except BrokenPipeError:
-                raise
-            except BaseException:
-                process.kill()
-                raise
+        work = Work(process, abandoned, STALLED_SECONDS if patience is None else patience)
+        try:
+            with suppress(BrokenPipeError):  # a pipe that breaks is only a sign of why it ended
+                yield work
+            work.finish()
+        finally:
+            _close(process)
         if process.returncode:
             raise FfmpegError(_reason(said, process.returncode))
 
 
-def output(arguments: Sequence[str], abandoned: Callable[[], bool] = lambda: False) -> bytes:
-    """What ffmpeg writes to its standard output. Raises as ``running``; once ``abandoned`` returns
-    True, it is killed, and so fails.
-    """
-    with running(arguments, stdout=subprocess.PIPE) as process:
-        while True:
-            if abandoned():
-                process.kill()
-            with suppress(subprocess.TimeoutExpired):
-                return process.communicate(timeout=POLL_SECONDS)[0]
+def output(
+    arguments: Sequence[str],
+    abandoned: Callable[[], bool] = lambda: False,
+    patience: float | None = None,
+) -> bytes:
+    """What ffmpeg writes to its standard output. Raises as ``running``."""
+    with running(arguments, abandoned, patience, stdout=subprocess.PIPE) as work:
+        return work.output()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    """Kill ffmpeg if it still runs, with whatever it has started, and close its pipes."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for pipe in filter(None, (process.stdin, process.stdout)):
+        pipe.close()
 
 
 def _reason(said: IO[bytes], code: int) -> str:

@@ -9,6 +9,7 @@ from ppo.files.video import VideoError
 
 SECONDS, PICTURES_PER_SECOND, WIDTH, COLOURS = 30, 10, 160, 16
 MOST_BYTES = 300_000  # later pictures are left out
+PATIENCE_SECONDS = 300.0  # ffmpeg reads all pictures before it writes one
 PAGE_PICTURES_PER_SECOND, PAGE_WIDTH, PAGE_COLOURS = 20, 680, 128
 
 
@@ -26,7 +27,8 @@ def of_end(video: Path, path: Path, seconds: float) -> int:
     Raises VideoError or OSError.
     """
     look = _look(PAGE_PICTURES_PER_SECOND, f"'min(iw,{PAGE_WIDTH})'", PAGE_COLOURS)
-    gif = _encoded(video, ["-sseof", f"-{seconds}"], look)
+    patience = PATIENCE_SECONDS + 2 * seconds
+    gif = _encoded(video, ["-sseof", f"-{seconds}"], look, patience=patience)
     write_whole(path, gif)
     return len(gif)
 
@@ -46,11 +48,12 @@ def _encoded(
     look: str,
     limit: list[str] | None = None,
     abandoned: Callable[[], bool] = lambda: False,
+    patience: float = PATIENCE_SECONDS,
 ) -> bytes:
     arguments = ["-threads", "1", *part, "-i", str(video.absolute()), "-filter_complex", look]
     arguments += [*(limit or []), "-f", "gif", "pipe:1"]
     try:
-        gif = ffmpeg.output(arguments, abandoned)
+        gif = ffmpeg.output(arguments, abandoned, patience)
     except (OSError, RuntimeError) as error:
         raise VideoError(f"no GIF of {video.name} could be made: {error}") from error
     if not gif:

@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -26,18 +26,20 @@ def write(
     frames: Iterable[np.ndarray],
     frames_per_second: float,
     title: str = "",
+    abandoned: Callable[[], bool] = lambda: False,
 ) -> int:
     """Encode frames [height, width, 3] (RGB bytes), whose sides are even. Each frame is taken when
     the one before it is encoded, so that they may share memory.
 
     H.264 in yuv420p, which browsers play. The file appears under its name only when it is
-    complete and holds every frame. Returns their number. Raises VideoError.
+    complete and holds every frame. Returns their number. Raises VideoError, also once ``abandoned``
+    returns True.
     """
     # An absolute path, since ffmpeg takes "a:b" for a protocol and "-x" for an option.
     partial = path.absolute().with_name(f".ppo-{path.stem}.partial{path.suffix}")
     try:
-        count = _encode(partial, iter(frames), frames_per_second, title)
-        found = _count(partial)
+        count = _encode(partial, iter(frames), frames_per_second, title, abandoned)
+        found = _count(partial, abandoned)
         if found != count:
             raise VideoError(f"the encoder wrote {found} of {count} frames")
         partial.replace(path)
@@ -49,7 +51,13 @@ def write(
         partial.unlink(missing_ok=True)
 
 
-def _encode(path: Path, frames: Iterator[np.ndarray], rate: float, title: str) -> int:
+def _encode(
+    path: Path,
+    frames: Iterator[np.ndarray],
+    rate: float,
+    title: str,
+    abandoned: Callable[[], bool],
+) -> int:
     first = next(frames, None)
     if first is None:
         raise VideoError(f"{path.name}: there was no frame")
@@ -58,17 +66,17 @@ def _encode(path: Path, frames: Iterator[np.ndarray], rate: float, title: str) -
     made = ["-c:v", "libx264", "-pix_fmt", "yuv420p", *_QUALITY, "-threads", "1"]
     made += ["-metadata", f"title={title}", "-y", str(path)]
     count = 0
-    with ffmpeg.running([*given, "-i", "pipe:0", *made], stdin=subprocess.PIPE) as encoder:
-        assert encoder.stdin
+    arguments = [*given, "-i", "pipe:0", *made]
+    with ffmpeg.running(arguments, abandoned, stdin=subprocess.PIPE) as encoder:
         for frame in chain([first], frames):
             # Half the bytes, and OpenCV converts them in a tenth of the time that ffmpeg takes.
-            encoder.stdin.write(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420))
+            encoder.feed(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420))
             count += 1
     return count
 
 
-def _count(path: Path) -> int:
+def _count(path: Path, abandoned: Callable[[], bool]) -> int:
     """Frames in a video, found without decoding them."""
     found = ["-i", str(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-progress", "pipe:1"]
-    told = ffmpeg.output([*found, "/dev/null"]).decode()
+    told = ffmpeg.output([*found, "/dev/null"], abandoned).decode()
     return max(map(int, re.findall(r"frame= *(\d+)", told)), default=0)

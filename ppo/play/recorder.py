@@ -1,5 +1,6 @@
 """Videos of replays, made in the background while training goes on."""
 
+import math
 import queue
 import threading
 import time
@@ -8,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ppo.files import gif, video
+from ppo.files.ffmpeg import Stalled
 from ppo.play import render
 from ppo.play.replay import Replay, frames_per_second, step_of, title
+
+PATIENCE_SECONDS = 5.0  # after which a run says what it waits for
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,14 @@ class Made:
 
 class Recorder:
     """Makes one video after another in its own thread; emulator and ffmpeg run outside Python's
-    global lock. Only the first failure gives a warning, and none does once ``stop`` returns True:
-    what ends the run may have ended ffmpeg, too.
+    global lock. Only the first failure is reported, and none is once ``stop`` returns True: what
+    ends the run may have ended ffmpeg, too.
     """
 
-    def __init__(self, warn: Callable[[str], None], stop: Callable[[], bool]):
-        self._warn, self._stop = warn, stop
+    def __init__(self, say: Callable[[str], None], stop: Callable[[], bool]):
+        self._say, self._stop = say, stop
         self._warned = False
+        self._stalls = 0  # how often ffmpeg has hung
         self._abandoned = threading.Event()
         self._videos: list[Future] = []
         self._made: queue.SimpleQueue[Made] = queue.SimpleQueue()
@@ -59,10 +62,25 @@ class Recorder:
         while not self._made.empty():
             yield self._made.get()
 
-    def wait(self, stop: Callable[[], bool]) -> None:
-        """Wait until all videos are made, or ``stop`` returns True."""
-        while not stop() and any(not video.done() for video in self._videos):
+    def wait(self) -> None:
+        """Wait until all videos are made, ``stop`` returns True, or ffmpeg hangs. What it waits for
+        is said if that takes long.
+        """
+        says_at, stalls = time.monotonic() + PATIENCE_SECONDS, self._stalls
+        while not self._stop() and self._stalls == stalls:
+            if not (left := sum(not video.done() for video in self._videos)):
+                break
+            if time.monotonic() > says_at:
+                says_at = math.inf
+                self._say(
+                    f"waiting for {left} video{'s' * (left > 1)}; Ctrl-C ends the run now, and "
+                    "--resume makes them later"
+                )
             time.sleep(0.05)
+        if self._stalls > stalls:
+            self._say(
+                "ffmpeg hangs, so the run ends without its last videos; --resume makes them later"
+            )
 
     def close(self, abandon: bool) -> None:
         """Finish all videos, or abandon unfinished ones; their replays are kept."""
@@ -74,15 +92,11 @@ class Recorder:
         try:
             path.parent.mkdir(exist_ok=True)
             rate = frames_per_second(replay)
-            video.write(path, self._pictures(replay), rate, title=title(replay))
-            self._made.put(Made(replay, path, gif.small(path, self._abandoned.is_set)))
+            pictures, abandoned = render.plain(replay), self._abandoned.is_set
+            video.write(path, pictures, rate, title(replay), abandoned)
+            self._made.put(Made(replay, path, gif.small(path, abandoned)))
         except Exception as error:  # nobody reads this thread's result
+            self._stalls += isinstance(error.__cause__, Stalled)
             if not (self._warned or self._abandoned.is_set() or self._stop()):
                 self._warned = True
-                self._warn(f"no video: {error}. Training continues; replays are kept")
-
-    def _pictures(self, replay: Replay) -> Iterator[np.ndarray]:
-        for picture in render.plain(replay):
-            if self._abandoned.is_set():
-                raise video.VideoError("abandoned, because the run stops")
-            yield picture
+                self._say(f"no video: {error}. Its replay is kept")

@@ -169,7 +169,7 @@ class Session:
             with self.display:
                 loop.run()
             if loop.done:
-                recorder.wait(self.stop)
+                recorder.wait()
                 loop.announcer.announce()
         finally:
             recorder.close(abandon=True)
@@ -182,7 +182,7 @@ class Session:
         videographer = self._videographer(recorder)
         try:
             videographer.record_missing(self.display.say, self.trainer.step)
-            recorder.wait(self.stop)
+            recorder.wait()
             for made in recorder.made():
                 self.display.say(made.told)
         finally:

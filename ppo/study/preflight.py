@@ -9,6 +9,7 @@ from ppo.envs import catalog
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError
+from ppo.files.video import VideoError
 from ppo.params import of_workers
 from ppo.play import render
 from ppo.process.signals import stop_interrupts
@@ -44,7 +45,12 @@ def _check(params: ResolvedParams, picture: Path) -> None:
             print(f"{group:5} {number:2}  {one.state:4}{one.name:33}{one.settings}".rstrip())
     print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)
     measured = probe(params)
-    print("\n".join(outlook(params, measured, _video_rate(params) if is_atari else 0.0)))
+    try:
+        video_rate = _video_rate(params) if is_atari else 0.0
+    except VideoError as error:
+        video_rate = 0.0
+        print(f"no video can be made: {error}")
+    print("\n".join(outlook(params, measured, video_rate)))
     if is_atari:
         sheet.draw(params, picture)
         print(f"what the network sees: {picture}")

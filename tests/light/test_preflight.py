@@ -56,6 +56,15 @@ def test_the_check_of_an_atari_game_tells_its_forecast_and_draws_what_is_seen(
     assert (tmp_path / "p.png").stat().st_size > 10_000
 
 
+def test_the_check_without_an_encoder_has_no_forecast_of_videos(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(preflight, "probe", lambda params: MEASURED)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+    preflight.check(PONG, tmp_path / "p.png")
+    said = capsys.readouterr().out.splitlines()
+    assert "no video can be made: clip.mp4 could not be made: ffmpeg ended with 1" in said
+    assert said[-2] == TOLD[3]
+
+
 @pytest.mark.parametrize(
     ("lengths", "rate", "videos"),
     [

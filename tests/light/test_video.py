@@ -7,7 +7,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from ppo.files import ffmpeg
 from ppo.files.video import VideoError, write
+from tests.processes import group_of, wait_until
 
 HEIGHT, WIDTH, SCALE = 21, 16, 4
 
@@ -144,6 +146,33 @@ def test_a_failing_encoder_is_one_line_of_error_and_no_file(
         write(tmp_path / "videos" / "game.mp4", numbered(count), 60)
     assert files(tmp_path / "videos") == []
     assert str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "sleep 600",
+        "head -c 100000 >/dev/null; sleep 600",
+        "cat >/dev/null; sleep 600",
+        'if [ "${@: -1}" = /dev/null ]; then sleep 600; else FFMPEG "$@"; fi',
+    ],
+    ids=["never reads", "stops reading", "never ends", "never counts"],
+)
+def test_an_encoder_that_hangs_is_killed(tmp_path: Path, monkeypatch, script: str):
+    monkeypatch.setattr(ffmpeg, "STALLED_SECONDS", 3)
+    (tmp_path / "videos").mkdir()
+    encoder(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; {script}")
+    with pytest.raises(VideoError, match=r"^game\.mp4 could .*: ffmpeg did nothing for 3 seconds$"):
+        write(tmp_path / "videos" / "game.mp4", numbered(200), 60)
+    assert files(tmp_path / "videos") == []
+    leader = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not group_of(leader))  # nor what the script started
+
+
+def test_an_encoder_that_hangs_is_abandoned_at_once(tmp_path: Path, monkeypatch):
+    encoder(tmp_path, monkeypatch, "sleep 600")
+    with pytest.raises(VideoError, match="it was abandoned"):
+        write(tmp_path / "game.mp4", numbered(200), 60, abandoned=lambda: True)
 
 
 def test_the_reason_of_a_failure_is_the_encoder_s_own(tmp_path: Path, monkeypatch, capfd):
