@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge, Lt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from ppo.files import npz
 from ppo.files.folder import RunFolder, free_name, write_whole
@@ -28,7 +28,10 @@ from ppo.process.device import available_memory
 FORMAT = 3
 BEST = "best.ckpt"
 
-Count = Annotated[int, Ge(0), Lt(2**63)]
+# The guard against a collapse rolls a run back so often.
+MOST_ROLLBACKS = 3
+
+Count = Annotated[int, Ge(0), Lt(2**62)]
 
 Which = Literal["newest", "best"] | int
 
@@ -59,6 +62,20 @@ class MisfitError(CheckpointError):
         )
 
 
+def _finite_or_none(score: float | None) -> float | None:
+    return score if score is not None and math.isfinite(score) else None
+
+
+def _usable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that a fork can be compared with. Raises ValueError for others."""
+    if any(isinstance(value, float) and not math.isfinite(value) for value in settings.values()):
+        raise ValueError("a setting is not finite")
+    for name in ("num_envs", "num_steps", "workers"):
+        if type(settings.get(name, 1)) is not int or settings.get(name, 1) < 1:
+            raise ValueError(f"{name} is not a number from 1 on")
+    return settings
+
+
 class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,11 +94,11 @@ class TrainerFacts(_Facts):
     iteration: Count = 0
     epochs: Count = 0
     games_played: Count = 0
-    rollbacks: Count = 0
-    best_score: float | None = None
+    rollbacks: Annotated[int, Ge(0), Le(MOST_ROLLBACKS)] = 0
+    best_score: FiniteFloat | None = None
     seed_every_episode: bool = False
     observations: Count | None = None  # checksum of what the unfinished episodes show
-    recent: tuple[tuple[float, Count], ...] = ()
+    recent: tuple[tuple[FiniteFloat, Count], ...] = ()
     unfinished: tuple[UnfinishedFacts, ...] = ()
 
 
@@ -102,10 +119,10 @@ class Due(_Facts):
 class WatchFacts(_Facts):
     """The state of a ``ppo.falls.Watch``."""
 
-    recent: tuple[float, ...] = ()
-    best: float = -math.inf
-    low: float = math.inf
-    evidence: float = 0.0
+    recent: tuple[FiniteFloat, ...] = ()
+    best: Annotated[float, Lt(math.inf)] = -math.inf
+    low: Annotated[float, Gt(-math.inf)] = math.inf
+    evidence: Annotated[FiniteFloat, Ge(0)] = 0.0
 
 
 class GuardFacts(WatchFacts):
@@ -121,14 +138,15 @@ class GuardFacts(WatchFacts):
 class SessionFacts(_Facts):
     """The state of everything around the trainer; the defaults are those of a new run."""
 
-    best_saved: float | None = None
-    seconds: float = 0.0
-    means: dict[str, tuple[float, Count]] = Field(default_factory=dict)
+    # Earlier versions stored NaN where it was the first score.
+    best_saved: Annotated[float | None, AfterValidator(_finite_or_none)] = None
+    seconds: Annotated[FiniteFloat, Ge(0)] = 0.0
+    means: dict[str, tuple[FiniteFloat, Count]] = Field(default_factory=dict)
     due: Due = Due()
     guard: GuardFacts = GuardFacts()
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Annotated[dict[str, Any], AfterValidator(_usable)] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
-    schedules: tuple[float, float] | None = None
+    schedules: tuple[FiniteFloat, FiniteFloat] | None = None
     log: dict[str, Count] = Field(default_factory=dict)
     # The step of the newest video that the log shows.
     pictured: Annotated[int, Ge(-1)] | None = None
@@ -329,7 +347,7 @@ def _format_of(head: bytes) -> int:
 def _decode(number: int, body: bytes) -> Checkpoint:
     arrays = npz.unpack(body)
     facts = _READERS[number](json.loads(arrays.pop("facts").tobytes()))
-    if type(facts["step"]) is not int or facts["step"] < 0:
+    if type(facts["step"]) is not int or not 0 <= facts["step"] < 2**62:
         raise ValueError("its step is no number of steps")
     for key, array in arrays.items():
         if key.startswith("actions/") and not _are_actions(array):

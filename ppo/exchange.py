@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppo.distribution import Workers
-from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
+from ppo.envs.episode import SCORE_LIMIT, Episode, Reset, UnfinishedEpisode
 from ppo.files import npz
 
 
@@ -36,6 +36,11 @@ class Report:
     points: float
     scalars: dict[str, float]
     maxima: np.ndarray
+
+    @property
+    def finite(self) -> bool:
+        """Whether the points and all scores can be compared and averaged."""
+        return abs(self.points) < SCORE_LIMIT and all(one.has_score for one in self.episodes)
 
 
 def share_games(workers: Workers, own: Games) -> Games:
@@ -79,8 +84,8 @@ def share_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.n
 
 
 def _mean(values: list[float]) -> float:
-    """Of those that are defined."""
-    defined = [value for value in values if not math.isnan(value)]
+    """Of those that are finite."""
+    defined = [value for value in values if math.isfinite(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
 
 

@@ -117,7 +117,8 @@ def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
     size = max(SMALLEST_FALL * height, CLEAR_SEPARATION * sigma)
     if size > height or height == 0:
         return -MOST_OF_A_READING
-    ratio = (short - size / 2) * size / max(sigma, size / 100) ** 2
+    unit = max(sigma, size / 100)  # divided by it first: the square of a large number is infinite
+    ratio = (short - size / 2) / unit * (size / unit)
     return min(max(ratio, -MOST_OF_A_READING), MOST_OF_A_READING)
 
 

@@ -20,6 +20,17 @@ class NotFinite(Exception):
         )
 
 
+class ScoreNotFinite(NotFinite):
+    """Games of an evaluation have a score that is not finite."""
+
+    def __init__(self, count: int, games: int):
+        Exception.__init__(
+            self,
+            f"the score of {count} of {games} games is not finite, since a reward of the "
+            "environment was not: the evaluation is neither stored nor compared",
+        )
+
+
 class Diverged(Exception):
     """A number was not finite; nothing of it is saved. ``batch`` is what led to it."""
 

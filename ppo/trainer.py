@@ -319,8 +319,7 @@ class Trainer:
         began = time.perf_counter()
         result = self.updater.update(batch, shuffle_key, learning_rate, clip_range, self.smoothed)
         if not result.finite:
-            unfit = {name: t.numpy() for name, t in batch._asdict().items()}
-            raise Diverged(step, share_arrays(self.workers, unfit))
+            raise self._diverged(batch)
         self.smoothed = result.rescaling
         own = (
             diagnosed
@@ -336,6 +335,8 @@ class Trainer:
             self.workers,
             Report(rollout.episodes, rollout.ended_in, rollout.points, own, result.maxima),
         )
+        if not report.finite:  # clipped rewards hide that from the update
+            raise self._diverged(batch)
         self.tally.count(p.steps_per_iteration, len(result.epochs), report.episodes)
         self.envs.note()
         self.games = self._all_games()
@@ -352,6 +353,11 @@ class Trainer:
         )
         ended_at = [step + (t + 1) * p.num_envs * p.workers for t in report.ended_in]
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
+
+    def _diverged(self, batch: Batch) -> Diverged:
+        """Return the end of the run. All workers call it."""
+        unfit = {name: t.numpy() for name, t in batch._asdict().items()}
+        return Diverged(self.step, share_arrays(self.workers, unfit))
 
     def _diagnose(self, batch: Batch, clip_range: float) -> dict[str, float]:
         after = self.step + self.params.steps_per_iteration

@@ -12,6 +12,9 @@ import numpy as np
 from ppo.envs import roms
 from ppo.settings import ResolvedParams
 
+# Sums and means of the scores below it are finite, too.
+SCORE_LIMIT = 1e305
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -71,6 +74,11 @@ class Episode:
     def steps(self) -> int:
         """Decisions of the agent."""
         return len(self.actions)
+
+    @property
+    def has_score(self) -> bool:
+        """Whether the score can be compared and averaged: it is not NaN, infinite or so large."""
+        return abs(self.score) < SCORE_LIMIT
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from ppo.files.scalars import metric_of
 from ppo.process import reading
 from ppo.process.reading import Unreadable
 
+LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are infinite
+
 
 class UnknownScalar(KeyError):
     """A scalar that the run's list of names lacks; ``ppo.files.scalars`` makes that list."""
@@ -31,8 +33,8 @@ class RunningMeans:
     def add(self, scalars: Mapping[str, float]) -> None:
         """Add one value of each."""
         for tag, value in scalars.items():
-            if math.isfinite(value):
-                total, count = self._sums.get(tag, (0.0, 0))
+            total, count = self._sums.get(tag, (0.0, 0))
+            if math.isfinite(total + value):
                 self._sums[tag] = total + value, count + 1
 
     def take(self) -> dict[str, float]:
@@ -105,7 +107,11 @@ class Log:
         """Write one entry. Raises UnknownScalar, before anything is written."""
         if unknown := scalars.keys() - self.tags:
             raise UnknownScalar(f"{sorted(unknown)} are not among the scalars of the run")
-        shown = {tag: value for tag, value in scalars.items() if tag not in self._csv_only}
+        shown = {
+            tag: value
+            for tag, value in scalars.items()
+            if tag not in self._csv_only and abs(value) <= LARGEST_SHOWN
+        }
         self._events.scalars(step, shown)
         self._events.flush()
         self._csv.row({"step": step, **scalars})

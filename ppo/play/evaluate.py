@@ -12,6 +12,7 @@ from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Transition
 from ppo.envs.foreign import closing
 from ppo.envs.vector import EnvVector
+from ppo.outcomes import ScoreNotFinite
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
@@ -104,7 +105,7 @@ def evaluate(
 
     Each env plays a number of games that is fixed in advance; otherwise short games would be
     overrepresented. The same run, step and number of games give the same episodes. Raises
-    Interrupted as soon as ``interrupted`` returns True.
+    Interrupted as soon as ``interrupted`` returns True, NotFinite and ScoreNotFinite.
     """
     (evaluation,) = evaluate_each([policy], params, num_games, step, interrupted)
     return evaluation
@@ -184,6 +185,9 @@ def _play(
         ):
             played[index].append(episode)
         count += 1
-    return [
+    episodes = [
         episode for by_env, share in zip(played, shares, strict=True) for episode in by_env[:share]
     ]
+    if unfit := sum(not episode.has_score for episode in episodes):
+        raise ScoreNotFinite(unfit, len(episodes))
+    return episodes

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppo.checkpoint import Checkpoint, GuardFacts, WatchFacts, grouped
+from ppo.checkpoint import MOST_ROLLBACKS, Checkpoint, GuardFacts, WatchFacts, grouped
 from ppo.falls import Watch
 from ppo.outcomes import Collapsed, NotFinite
 from ppo.play.evaluate import evaluate
@@ -18,7 +18,6 @@ from ppo.runs.level import watch_of
 from ppo.settings import ResolvedParams
 from ppo.trainer import POINTS, Iteration, Learner, Trainer
 
-MOST_ROLLBACKS = 3
 # A policy counts as healthy once so many rollouts went by without evidence against it.
 CONFIRMED_AFTER = 20
 # The policies that it keeps, by the names under which a checkpoint has them.

@@ -34,6 +34,7 @@ class Loop:
         self.logger, self.evaluator = logger, evaluator
         self.videographer, self.announcer = videographer, announcer
         self.verifier, self.guard = verifier, guard
+        self._inexact = False  # whether an episode that began with a seed did not replay
         self._folder_name = keeper.folder.name
 
     @property
@@ -111,16 +112,29 @@ class Loop:
             self.logger.write(step, self.trainer.totals() | elapsed)
 
     def _save(self, scored: bool = True) -> None:
-        if mismatch := self.verifier.mismatch(self.stop):
-            self.trainer.envs.seed_every_episode()
-            self.logger.display.say(
-                f"an episode of {self.trainer.envs.rules.game} does not go the same way twice "
-                f"({mismatch}): from here on every episode begins with a seed. Replays of episodes "
-                "before this may not hold; please report the game"
-            )
+        self._await_check()
         self._find_folder()
         self.logger.log.sync()
         self.keeper.save(self._state(), self._score() if scored else None)
+
+    def _await_check(self) -> None:
+        """Have every episode seeded once one did not replay as it was played. Each of two messages
+        is printed once.
+        """
+        mismatch, envs = self.verifier.mismatch(self.stop), self.trainer.envs
+        differs = f"an episode of {envs.rules.game} does not go the same way twice ({mismatch})"
+        if mismatch and not envs.seeds_every_episode:
+            envs.seed_every_episode()
+            self.logger.display.say(
+                f"{differs}: from here on every episode begins with a seed. Replays of episodes "
+                "before this may not hold; please report the game"
+            )
+        elif mismatch and self.verifier.was_seeded and not self._inexact:
+            self._inexact = True
+            self.logger.display.say(
+                f"{differs}, though it began with a seed: replays and resumes of this run may not "
+                "be exact"
+            )
 
     def _find_folder(self) -> None:
         """Say so if the folder has been moved. Raises FolderGone if it is no longer there."""

@@ -17,7 +17,7 @@ from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
 from ppo.files.health import Health
 from ppo.files.log import Log, RunningMeans
-from ppo.outcomes import NotFinite
+from ppo.outcomes import NotFinite, ScoreNotFinite
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation, evaluate
 from ppo.play.recorder import Recorder
@@ -81,10 +81,16 @@ class Evaluator:
         self.due |= iteration.crossed(self.params.evaluation_interval)
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float]:
-        """Play whole games; returns their scalars. Raises Interrupted, and then stays due."""
-        evaluation = evaluate(
-            self.policy, self.params, self.params.evaluation_games, step, interrupted
-        )
+        """Play whole games; returns their scalars, none if a score is not finite. Raises
+        Interrupted, and then stays due.
+        """
+        games = self.params.evaluation_games
+        try:
+            evaluation = evaluate(self.policy, self.params, games, step, interrupted)
+        except ScoreNotFinite as error:
+            self.say(f"step {step:,}: {error}")
+            self.due = False
+            return {}
         try:
             evaluations.add(self.folder, evaluation.record(self.params, self.policy, step))
         except EvaluationsError as error:

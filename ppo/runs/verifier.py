@@ -26,6 +26,7 @@ class Verifier:
         self._abandoned = threading.Event()
         self._mismatch: str | None = None
         self._tells = False  # the check in progress, something of the game
+        self.was_seeded = False  # the episode of the last check, not only reset
 
     def see(self, iteration: Iteration) -> None:
         """Start a check, if one is due and an episode ended."""
@@ -34,7 +35,7 @@ class Verifier:
             return
         # The one with the most resets behind it since its seed has the most to hide.
         episode = max(iteration.episodes, key=lambda episode: episode.reset.resets)
-        checked = replay.of_run(episode, self.params)
+        checked, self.was_seeded = replay.of_run(episode, self.params), not episode.reset.resets
         self._checking = threading.Thread(target=self._check, args=[checked], daemon=True)
         self._checking.start()
 
