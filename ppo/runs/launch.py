@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ppo.files.folder import RunFolder
+from ppo.files.folder import FolderGone, RunFolder
+from ppo.files.held import held
 from ppo.process.children import RUN_ATARI, start
 from ppo.process.cluster import STARTER, TF_CONFIG
 from ppo.process.device import VISIBLE_GPUS, DeviceError, visible_gpus
@@ -45,12 +46,12 @@ class Launch:
 
     def go(self) -> int:
         """Run to the end; returns the exit code. Raises DeviceError if there are GPUs, but not one
-        for each worker.
+        for each worker, and FolderGone if the run's folder was removed before a restart.
         """
-        arguments, gpus = self.begin, gpus_for(self.workers)
+        logdir, arguments, gpus = self.logdir, self.begin, gpus_for(self.workers)
         for restart in range(self.restarts + 1):
             with ExitStack() as open_files:
-                team = _Team(self.logdir, arguments, environments(self.workers, gpus), open_files)
+                team = _Team(logdir, arguments, environments(self.workers, gpus), open_files)
                 with on_stop(team.stop):
                     team.wait()
                 code, cause = outcome(team.first_code, team.asked)
@@ -58,11 +59,12 @@ class Launch:
                     if cause:
                         team.show_errors(cause)
                     return code
+                logdir = team.place()
                 reason = _told(cause, team.first_code)
             left = self.restarts - restart
             if left:
                 reason += f"; all start again ({left - 1} more times)"
-                if RunFolder(self.logdir).params.exists():
+                if RunFolder(logdir).params.exists():
                     reason += " from the newest checkpoint"
                     if "--resume" not in arguments:
                         arguments = ["--resume"]
@@ -83,7 +85,10 @@ class _Team:
         open_files: ExitStack,
     ):
         command = [*RUN_ATARI, f"--logdir={logdir}", *arguments]
-        self.asked = False
+        self.logdir, self.asked = logdir, False
+        self._open_files = open_files
+        self._folder: RunFolder | None = None
+        self._hold()
         self._requests = Requests()
         self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
         self.errors: list[IO[str]] = []
@@ -118,6 +123,7 @@ class _Team:
             for index, process in enumerate(self.processes):
                 if index not in self.first_code and process.poll() is not None:
                     self.first_code[index] = process.returncode
+            self._hold()
             failed = any(self.first_code.values())
             if deadline is None and (failed or self.asked):
                 deadline = time.monotonic() + GRACE_SECONDS
@@ -127,6 +133,17 @@ class _Team:
             if deadline is not None and time.monotonic() > deadline:
                 self._end()
             time.sleep(POLL_SECONDS)
+
+    def place(self) -> Path:
+        """Where the run's folder is now. Raises FolderGone if it was removed."""
+        if self._folder and self._folder.is_gone:
+            raise FolderGone(self.logdir)
+        return self._folder.name if self._folder else self.logdir
+
+    def _hold(self) -> None:
+        """Hold the run's folder once there is a run: it may be moved before the next start."""
+        if not self._folder and RunFolder(self.logdir).params.exists():
+            self._folder = RunFolder(self._open_files.enter_context(held(self.logdir)))
 
     def show_errors(self, worker: int) -> None:
         """Show what one of the others said; the first said it by itself."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import run_atari
+from ppo.files.folder import FolderGone
 from ppo.options import RESTARTS
 from ppo.params import ParamsError, of_workers
 from ppo.process import device
@@ -142,6 +143,7 @@ def test_the_exit_code_of_all_workers(codes, asked, expected):
     assert outcome(codes, asked) == expected
 
 
+IS_FIRST = """'"index": 0' in __import__("os").environ["TF_CONFIG"]"""
 LOST_ONCE = """
 import os, pathlib, sys
 if '"index": 0' in os.environ["TF_CONFIG"]:
@@ -166,6 +168,37 @@ def test_a_run_that_lost_a_worker_starts_again_with_what_it_was_told(
     (tmp_path / "params.json").touch()
     assert Launch(tmp_path, begin, 2, restarts=2).go() == 0
     assert (tmp_path / "said").read_text().splitlines() == [" ".join(begin), again]
+
+
+# The first worker has its folder taken away, and another run begins in its place.
+LOSES_ITS_FOLDER = """
+import pathlib, shutil, sys
+logdir = pathlib.Path(sys.argv[1].removeprefix("--logdir="))
+if INDEX_0 and sys.argv[2] == "--resume":
+    (logdir / "said").touch()
+elif INDEX_0:
+    TAKE_AWAY
+    logdir.mkdir()
+    (logdir / "params.json").touch()
+    sys.exit(6)
+"""
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_run_that_lost_a_worker_starts_again_in_its_own_folder(moved, tmp_path, monkeypatch):
+    logdir, place = tmp_path / "run", tmp_path / "moved"
+    logdir.mkdir()
+    (logdir / "params.json").touch()
+    take_away = f"logdir.rename({str(place)!r})" if moved else "shutil.rmtree(logdir)"
+    script = LOSES_ITS_FOLDER.replace("INDEX_0", IS_FIRST).replace("TAKE_AWAY", take_away)
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", script])
+    if moved:
+        assert Launch(logdir, ["--pfile=pong"], 2, restarts=2).go() == 0
+        assert (place / "said").exists()
+    else:
+        with pytest.raises(FolderGone, match=f"^{logdir} was moved or removed"):
+            Launch(logdir, ["--pfile=pong"], 2, restarts=2).go()
+    assert [path.name for path in logdir.iterdir()] == ["params.json"]
 
 
 @pytest.mark.parametrize(
