@@ -223,7 +223,7 @@ def refusals(tmp_path_factory, poisoned) -> dict[str, tuple[Done, bool]]:
     lines, before = {}, {}
     for name, (arguments, _) in (USAGE | REFUSED).items():
         place = top / name.replace(" ", "-")
-        for folder in ("run", "empty", "letters"):
+        for folder in ("run", "run/replays", "empty", "letters"):
             (place / folder).mkdir(parents=True)
         (place / "letters" / "dear.txt").write_text("dear")
         (place / "run" / "params.json").write_text(Params(seed=1, threads=1).to_json())

@@ -99,7 +99,8 @@ def test_a_resume_that_logs_more_says_what_the_table_has_no_column_for(run, tmp_
 
 def test_a_run_that_began_while_another_was_starting_is_left_alone(tmp_path, monkeypatch):
     def start_tensorflow(threads, workers):
-        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+        (tmp_path / "run" / "checkpoints" / "step-000000000000.ckpt").touch()
         (tmp_path / "run" / "params.json").write_text("of another")
         (tmp_path / "run" / "progress.csv").write_text("step\n")
 
