@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from ppo.files.folder import PARTIAL, RunFolder
-from ppo.process.cluster import TF_CONFIG
+from ppo.process.cluster import LINK
 from ppo.study import drill
 
 SETTINGS = drill.SHORT_PONG | {"total_steps": 1536}
@@ -41,9 +41,9 @@ def pids(starter: int) -> dict[int, int]:
     found = {}
     for child in map(int, children):
         for entry in Path(f"/proc/{child}/environ").read_text().split("\0"):
-            name, _, config = entry.partition("=")
-            if name == TF_CONFIG:
-                found[json.loads(config)["task"]["index"]] = child
+            name, _, link = entry.partition("=")
+            if name == LINK:
+                found[json.loads(link)["index"]] = child
     return found
 
 

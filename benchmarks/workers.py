@@ -10,7 +10,6 @@ the processor's time tells something: that of a thousand steps, over all workers
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,8 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppo.process.children import start
-from ppo.process.cluster import TF_CONFIG
-from ppo.runs.launch import configurations
+from ppo.runs.launch import inherited, linked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,18 +36,18 @@ def speed(settings: list[str], workers: int, threads: int, updates: int) -> Spee
     """That of so many workers of so many threads each."""
     command = [sys.executable, "-m", "benchmarks.ours", f"--updates={updates}"]
     command += [text for one in [*settings, f"threads={threads}"] for text in ("--set", one)]
-    configs = configurations(workers) if workers > 1 else [""]
-    processes = [
-        start(
-            command,
-            cwd=ROOT,
-            env={**os.environ, TF_CONFIG: config},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for config in configs
-    ]
+    with linked(workers) as links:
+        processes = [
+            start(
+                command,
+                **inherited(link),
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            for link in links
+        ]
     said = [process.communicate()[0] for process in processes]
     found = [json.loads(text.splitlines()[-1]) for text in said]
     steps = found[0]["steps_per_second"]

@@ -1,4 +1,5 @@
-"""Many workers: exchange by the collective operations of TensorFlow's MultiWorkerMirroredStrategy.
+"""Workers on several machines exchange by the collective operations of TensorFlow's
+MultiWorkerMirroredStrategy. Its servers are open to whoever reaches their ports.
 
 On a CPU they go around a ring over gRPC, on GPUs through NCCL. Each worker has one replica. The
 coordination service that comes with the strategy notices within some ten seconds a worker that

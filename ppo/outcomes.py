@@ -74,7 +74,7 @@ class WorkerLost(Exception):
     not known; ``begun`` is whether all were there before.
     """
 
-    def __init__(self, worker: int | None, reason: str, begun: bool = True):
+    def __init__(self, worker: int | None, reason: object, begun: bool = True):
         self.worker, self.begun = worker, begun
         which = "a worker" if worker is None else f"worker {worker}"
         super().__init__(f"{which} of the run was lost: it died, or does not answer ({reason})")

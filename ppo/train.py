@@ -25,11 +25,12 @@ from ppo.files.folder import (
 )
 from ppo.files.held import shown
 from ppo.files.origin import Origin
+from ppo.local_workers import LocalWorkers
 from ppo.outcomes import Collapsed, Diverged, EnvironmentFailed, Stopped, WorkerLost
 from ppo.params import ParamsError
 from ppo.process.arguments import expanded
-from ppo.process.cluster import Place, place
-from ppo.process.device import available_memory, start_tensorflow
+from ppo.process.cluster import Place, exposure, place
+from ppo.process.device import available_memory, start_tensorflow, visible_gpus
 from ppo.process.signals import StopRequest, interrupt_ends
 from ppo.process.streams import say
 from ppo.resolve import resolved
@@ -185,6 +186,8 @@ def _train(
     _check_memory(params, here.on_this_machine)
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if here.count > 1 and not here.link:
+        say(exposure(gpu=bool(visible_gpus())))
     if here.count > 1 and here.index == 0:
         others = here.count - 1
         say(f"waiting for {others} other worker{'s' * (others > 1)}")
@@ -193,7 +196,7 @@ def _train(
     from ppo.runs.follower import follow, tell
     from ppo.runs.session import Session
 
-    with StopRequest(second_ends=not here.has_starter) as stop:
+    with StopRequest(second_ends=not here.link) as stop:
         if here.index > 0:
             follow(workers, params.threads, stop)
             return
@@ -228,9 +231,11 @@ def connect(here: Place) -> Workers:
     """
     if here.count == 1:
         return OneWorker()
-    from ppo.collectives import Collectives
+    with interrupt_ends():  # TensorFlow waits for the others in a call that keeps Python's lock
+        if here.link:
+            return LocalWorkers(here.link)
+        from ppo.collectives import Collectives
 
-    with interrupt_ends():  # to wait for the others is one call that keeps Python's lock
         return Collectives(here)
 
 

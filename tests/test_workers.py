@@ -1,4 +1,4 @@
-"""Two workers as real processes on 127.0.0.1: what they compute, and what happens if one hangs."""
+"""Two workers as real processes: what they compute, what is open, and what happens if one hangs."""
 
 import json
 import os
@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.collectives import with_links, with_ports
 from benchmarks.worker_kills import pids
 from ppo import checkpoint, model
 from ppo.files import progress
@@ -22,9 +23,9 @@ from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
 from ppo.process.cluster import TF_CONFIG
 from ppo.process.exit_codes import ExitCode
-from ppo.runs.launch import configurations
 from ppo.study import drill
 from ppo.update import INITIAL_RESCALING_STATE, Updater
+from tests.listening import listening
 from tests.test_update import batch
 from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of, shared_by_two
 
@@ -33,24 +34,35 @@ SLOW_SAVE = [sys.executable, "-m", "tests.slow_save"]
 SHORT = drill.SHORT_CART_POLE | {"num_envs": 2, "total_steps": 1024, "checkpoint_interval": 128}
 
 
-@pytest.fixture(scope="module")
-def of_two(tmp_path_factory) -> list[dict[str, np.ndarray]]:
-    """What each of two workers found."""
-    folder = tmp_path_factory.mktemp("workers")
+def found_by_two(folder: Path, joined: Callable) -> list[dict[str, np.ndarray]]:
+    """What each of two workers found that are joined by links or by ports."""
     data = folder / "batch.npz"
     np.savez(data, **{name: t.numpy() for name, t in batch(128)._asdict().items()})
     processes = []
-    for index, config in enumerate(configurations(2)):
-        out = folder / f"{index}.npz"
-        command = [sys.executable, "-m", "tests.two_workers", str(data), str(out)]
-        environment = {**os.environ, TF_CONFIG: config}
-        processes.append(subprocess.Popen(command, env=environment, cwd=ROOT))
+    with joined(2) as inherited:
+        for index, of_one in enumerate(inherited):
+            out = folder / f"{index}.npz"
+            command = [sys.executable, "-m", "tests.two_workers", str(data), str(out)]
+            processes.append(subprocess.Popen(command, cwd=ROOT, **of_one))
     try:
         assert [process.wait(300) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()
     return [dict(np.load(folder / f"{index}.npz")) for index in range(2)]
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory) -> list[dict[str, np.ndarray]]:
+    """What each of two workers of this machine found."""
+    return found_by_two(tmp_path_factory.mktemp("workers"), with_links)
+
+
+def test_workers_of_several_machines_compute_the_same_bits(of_two, tmp_path):
+    for own, others in zip(of_two, found_by_two(tmp_path, with_ports), strict=True):
+        assert own.keys() == others.keys()
+        for key, array in own.items():
+            np.testing.assert_array_equal(array, others[key], key)
 
 
 def test_each_worker_hears_all_others_and_the_first(of_two):
@@ -132,7 +144,9 @@ def wait_for(process: subprocess.Popen, condition: Callable[[], object]) -> None
         time.sleep(0.02)
 
 
-def test_a_worker_that_hangs_is_ended_and_the_run_ends_as_the_unbroken_one(tmp_path):
+def test_workers_open_no_port_and_one_that_hangs_is_ended_and_the_run_ends_as_the_unbroken_one(
+    tmp_path,
+):
     with started(tmp_path / "unbroken", SHORT) as unbroken:
         said, _ = unbroken.communicate(timeout=300)
     assert unbroken.returncode == 0, said
@@ -141,11 +155,13 @@ def test_a_worker_that_hangs_is_ended_and_the_run_ends_as_the_unbroken_one(tmp_p
     saved = tmp_path / "broken" / "checkpoints"
     with started(tmp_path / "broken", SHORT) as broken:
         wait_for(broken, lambda: list(saved.glob("step-*128.ckpt")))
+        open_ports = {pid: listening(pid) for pid in running(tmp_path / "broken")}
         os.kill(pids(broken.pid)[1], signal.SIGSTOP)
         said, _ = broken.communicate(timeout=300)
     assert broken.returncode == 0, said
-    assert "worker 1 of the run was lost" in said and "start again" in said
+    assert "worker 1 is stopped (SIGSTOP)" in said and "all start again" in said
     assert drill.fingerprint(tmp_path / "broken") == drill.fingerprint(tmp_path / "unbroken")
+    assert len(open_ports) >= 3 and not any(open_ports.values())  # the starter and two workers
 
     alone = subprocess.run(
         [*RUN_ATARI, f"--logdir={tmp_path / 'broken'}", "--resume"], capture_output=True, text=True
@@ -203,6 +219,31 @@ def alone_of_two(index: int, addresses: list[str], logdir: Path) -> subprocess.P
     )
 
 
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def test_without_a_starter_workers_say_what_is_open_and_miss_one_that_hangs(tmp_path):
+    ports = free_ports(2)
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    workers = [alone_of_two(index, addresses, tmp_path / "run") for index in range(2)]
+    try:
+        wait_for(workers[0], lambda: progress.rows(tmp_path / "run"))
+        assert [listening(worker.pid) for worker in workers] == [{port: False} for port in ports]
+        workers[1].send_signal(signal.SIGSTOP)
+        said, _ = workers[0].communicate(timeout=120)
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert workers[0].returncode == ExitCode.LOST and "worker 1 of the run was lost" in said
+    assert said.startswith(f"TensorFlow opens TCP port {ports[0]} on all network interfaces")
+    assert workers[1].communicate()[0].startswith(f"TensorFlow opens TCP port {ports[1]}")
+
+
 def test_an_address_that_is_in_use_is_refused(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -227,10 +268,8 @@ def takes_sigterm(pid: int) -> bool:
 
 
 def test_ctrl_c_ends_a_worker_that_waits_for_another(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    first = alone_of_two(0, [address, "127.0.0.1:9"], tmp_path / "run")
+    (port,) = free_ports(1)
+    first = alone_of_two(0, [f"127.0.0.1:{port}", "127.0.0.1:9"], tmp_path / "run")
     try:
         wait_for(first, lambda: takes_sigterm(first.pid))
         first.send_signal(signal.SIGINT)

@@ -1,7 +1,7 @@
 """One of two workers, which tests/test_workers.py starts: what it hears from the other, and its
 updates on its half of a batch, go into a file.
 
-    TF_CONFIG=... python -m tests.two_workers BATCH.npz OUT.npz
+    TF_CONFIG=... python -m tests.two_workers BATCH.npz OUT.npz    (or PPO_LINK)
 """
 
 import sys

@@ -56,6 +56,11 @@ def _tied(command: Sequence[str | Path], at_death: signal.Signals | None) -> lis
     return [*tie, *words]
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process, which has not been waited for, is stopped by a signal such as SIGSTOP."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 class Children:
     """Processes that are stopped together.
 

@@ -2,7 +2,7 @@
 the newest checkpoint when one of them dies or hangs.
 """
 
-import json
+import itertools
 import math
 import os
 import signal
@@ -11,16 +11,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ppo.files.folder import FolderGone, RunFolder
 from ppo.files.held import held
-from ppo.process.children import RUN_ATARI, start
-from ppo.process.cluster import STARTER, TF_CONFIG
+from ppo.process.children import RUN_ATARI, is_stopped, start
+from ppo.process.cluster import Link
 from ppo.process.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import DEADLINE_SECONDS, Requests, on_stop
@@ -29,8 +30,8 @@ from ppo.process.streams import say
 # Once one has failed, the others are asked to stop, which they do by a deadline of their own.
 GRACE_SECONDS = DEADLINE_SECONDS + 2
 GRACE_OF_OTHERS_SECONDS = 2.0
-ENDS_WHAT_HAS_NOT_BEGUN = (signal.SIGTERM, signal.SIGINT)  # and stops what has
 POLL_SECONDS = 0.1
+STOPPED_POLLS = 30  # after which a worker that SIGSTOP has stopped is ended
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Launch:
         logdir, arguments, gpus = self.logdir, self.begin, gpus_for(self.workers)
         for restart in range(self.restarts + 1):
             with ExitStack() as open_files:
-                team = _Team(logdir, arguments, environments(self.workers, gpus), open_files)
+                with linked(self.workers) as links:
+                    team = _Team(logdir, arguments, links, gpus, open_files)
                 with on_stop(team.stop):
                     team.wait()
                 code, cause = outcome(team.first_code, team.asked)
@@ -81,7 +83,8 @@ class _Team:
         self,
         logdir: Path,
         arguments: Sequence[str],
-        environments: Sequence[Mapping[str, str]],
+        links: Sequence[Link],
+        gpus: Sequence[str],
         open_files: ExitStack,
     ):
         command = [*RUN_ATARI, f"--logdir={logdir}", *arguments]
@@ -93,14 +96,15 @@ class _Team:
         self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
         self.errors: list[IO[str]] = []
         self.processes: list[subprocess.Popen] = []
-        for index, environment in enumerate(environments):
+        self._stopped_polls: Counter[int] = Counter()  # by worker, without a break
+        for index, link in enumerate(links):
             # The others say only what the first one says, too, unless they are the cause.
             errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
             open_files.push(errors)
             process = start(
                 command,
-                at_death=signal.SIGINT,  # TensorFlow would take SIGTERM
-                env={**os.environ, **environment},
+                at_death=signal.SIGTERM,
+                **inherited(link, gpus),
                 stdout=None if index == 0 else errors,
                 stderr=None if index == 0 else errors,
                 start_new_session=True,
@@ -123,6 +127,8 @@ class _Team:
             for index, process in enumerate(self.processes):
                 if index not in self.first_code and process.poll() is not None:
                     self.first_code[index] = process.returncode
+                elif index not in self.first_code:
+                    self._end_if_stopped(index)
             self._hold()
             failed = any(self.first_code.values())
             if deadline is None and (failed or self.asked):
@@ -145,16 +151,22 @@ class _Team:
         if not self._folder and RunFolder(self.logdir).params.exists():
             self._folder = RunFolder(self._open_files.enter_context(held(self.logdir)))
 
+    def _end_if_stopped(self, worker: int) -> None:
+        """A stopped process closes no socket, so the others would wait for it."""
+        pid = self.processes[worker].pid
+        self._stopped_polls[worker] += 1 if is_stopped(pid) else -self._stopped_polls[worker]
+        if self._stopped_polls[worker] == STOPPED_POLLS:
+            say(f"worker {worker} is stopped (SIGSTOP), so it is ended", sys.stderr)
+            self.processes[worker].kill()
+
     def show_errors(self, worker: int) -> None:
         """Show what one of the others said; the first said it by itself."""
         self.errors[worker].seek(0)
         say(self.errors[worker].read().rstrip("\n"), sys.stderr)
 
     def _ask(self) -> None:
-        """Ask all to stop. While they wait for each other, TensorFlow takes SIGTERM for itself."""
         for process in self.processes:
-            for number in ENDS_WHAT_HAS_NOT_BEGUN:
-                process.send_signal(number)
+            process.terminate()
 
     def _end(self) -> None:
         for process in self.processes:
@@ -179,7 +191,7 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
             return code, worker
     first = next(code for code in codes.values() if code)
     if first == ExitCode.STOPPED or asked:
-        saved = codes[0] >= 0 or -codes[0] in ENDS_WHAT_HAS_NOT_BEGUN
+        saved = codes[0] >= 0 or -codes[0] == signal.SIGTERM  # it had not begun
         return ExitCode.STOPPED if saved else ExitCode.FAILED, 0
     return ExitCode.LOST, next((worker for worker, code in codes.items() if code < 0), None)
 
@@ -203,27 +215,23 @@ def gpus_for(workers: int) -> list[str]:
     return gpus[:workers]
 
 
-def environments(workers: int, gpus: Sequence[str]) -> list[dict[str, str]]:
-    """What the environment of each worker says of its place and, if there are ``gpus``, its GPU."""
-    places = [{TF_CONFIG: config, STARTER: "1"} for config in configurations(workers)]
-    if not gpus:
-        return places
-    return [{**place, VISIBLE_GPUS: gpu} for place, gpu in zip(places, gpus, strict=True)]
+@contextmanager
+def linked(workers: int) -> Iterator[list[Link]]:
+    """What joins so many workers on this machine: memory and sockets that have neither a name nor a
+    port. The workers must be started within the context, with what is ``inherited``.
+    """
+    with ExitStack() as ends:
+        memory = os.memfd_create("ppo-workers")
+        ends.callback(os.close, memory)
+        pairs = [socket.socketpair() for _ in range(workers - 1)]
+        for end in itertools.chain(*pairs):
+            ends.enter_context(end)
+        of_first = tuple(own.fileno() for own, _ in pairs)
+        sockets = [of_first, *((other.fileno(),) for _, other in pairs)]
+        yield [Link(workers, index, memory, of_one) for index, of_one in enumerate(sockets)]
 
 
-def configurations(workers: int) -> list[str]:
-    """The TF_CONFIG of each of so many workers on this machine."""
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
-    return [
-        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
-        for index in range(workers)
-    ]
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now; all are held until all are known."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+def inherited(link: Link, gpus: Sequence[str] = ()) -> dict[str, Any]:
+    """What ``subprocess.Popen`` hands to a worker: its link and, if there are any, its GPU."""
+    gpu = {VISIBLE_GPUS: gpus[link.index]} if gpus else {}
+    return {"env": {**os.environ, **link.environment, **gpu}, "pass_fds": link.descriptors}

@@ -15,12 +15,12 @@ from ppo.files.folder import FolderGone
 from ppo.options import RESTARTS
 from ppo.params import ParamsError, of_workers
 from ppo.process import device
-from ppo.process.cluster import ClusterError, Place, place
+from ppo.process.cluster import ClusterError, Place, exposure, place
 from ppo.process.device import DeviceError
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import REPEAT_SECONDS
 from ppo.runs import launch
-from ppo.runs.launch import Launch, configurations, environments, gpus_for, outcome
+from ppo.runs.launch import Launch, gpus_for, inherited, linked, outcome
 from ppo.settings import Params
 
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
@@ -58,6 +58,8 @@ def test_the_place_among_the_workers(environment, expected):
         (tf_config(TWO | {"ps": ["c:1"]}, "ps"), "ps 0, which trains nothing"),
         ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "4"}, "srun"),
         ({"SLURM_STEP_NUM_TASKS": "4"}, "srun"),
+        ({"PPO_LINK": "{"}, "unset it"),
+        ({"PPO_LINK": '{"count": 2, "index": 0, "memory": 3}'}, "unset it"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused(environment, part):
@@ -66,11 +68,30 @@ def test_a_place_that_cannot_be_is_refused(environment, part):
 
 
 def test_workers_on_one_machine_know_that_they_share_it():
-    configs = configurations(3)
-    assert [place({"TF_CONFIG": text}) for text in configs] == [
-        Place(3, n, on_this_machine=3) for n in range(3)
-    ]
-    assert len(set(json.loads(configs[0])["cluster"]["worker"])) == 3
+    with linked(3) as links:
+        places = [place({**tf_config(TWO), **link.environment}) for link in links]
+        assert places == [Place(3, n, on_this_machine=3, link=links[n]) for n in range(3)]
+        assert [len(link.sockets) for link in links] == [2, 1, 1]
+        assert all(map(os.fstat, links[0].descriptors))
+    for descriptor in links[0].descriptors:  # the starter keeps none, else nobody sees a death
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("environment", "port", "others"),
+    [
+        (tf_config(TWO, index=1), 2222, "10.0.0.1"),
+        (tf_config({"chief": ["a:1"], "worker": ["b:2", "a:3", "c:4"]}, index=1), 3, "b, c"),
+        (tf_config({"worker": ["a:1", "a:2"]}, index=1), 2, "this machine"),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "1"}, 8889, "the nodes of this Slurm step"),
+    ],
+)
+def test_a_worker_among_machines_says_what_is_open_to_whom(environment, port, others):
+    said = exposure(environment)
+    assert said.startswith(f"TensorFlow opens TCP port {port} on all network interfaces")
+    assert f"Firewall rule: accept port {port} only from {others};" in said
+    assert ("NCCL" in said, "NCCL" in exposure(environment, gpu=True)) == (False, True)
 
 
 @pytest.fixture
@@ -82,11 +103,10 @@ def two_gpus(monkeypatch, tmp_path):
 
 
 def given(workers: int) -> list[str | None]:
-    found = environments(workers, gpus_for(workers))
-    assert [place(environment) for environment in found] == [
-        Place(workers, n, on_this_machine=workers, has_starter=True) for n in range(workers)
-    ]
-    return [environment.get("CUDA_VISIBLE_DEVICES") for environment in found]
+    gpus, before = gpus_for(workers), os.environ.get("CUDA_VISIBLE_DEVICES")
+    with linked(workers) as links:
+        found = [inherited(link, gpus)["env"].get("CUDA_VISIBLE_DEVICES") for link in links]
+    return [None if gpu == before else gpu for gpu in found]
 
 
 def test_each_worker_on_one_machine_has_a_gpu_of_its_own(two_gpus):
@@ -131,7 +151,6 @@ KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
         ({1: ExitCode.STOPPED, 0: ExitCode.LOST}, False, (ExitCode.STOPPED, 0)),
         ({0: ExitCode.STOPPED, 1: ExitCode.STOPPED}, True, (ExitCode.STOPPED, 0)),
         ({0: TERMINATED, 1: TERMINATED}, True, (ExitCode.STOPPED, 0)),
-        ({0: -signal.SIGINT, 1: -signal.SIGINT}, True, (ExitCode.STOPPED, 0)),
         ({0: KILLED, 1: ExitCode.STOPPED}, True, (ExitCode.FAILED, 0)),
         ({0: ExitCode.REFUSED, 1: TERMINATED}, False, (ExitCode.REFUSED, 0)),
         ({0: ExitCode.LOST, 1: ExitCode.FAILED}, False, (ExitCode.FAILED, 1)),
@@ -146,7 +165,7 @@ def test_the_exit_code_of_all_workers(codes, asked, expected):
 IS_FIRST = """'"index": 0' in __import__("os").environ["TF_CONFIG"]"""
 LOST_ONCE = """
 import os, pathlib, sys
-if '"index": 0' in os.environ["TF_CONFIG"]:
+if '"index": 0' in os.environ["PPO_LINK"]:
     said = pathlib.Path(sys.argv[1].removeprefix("--logdir=")) / "said"
     with open(said, "a") as file:
         file.write(" ".join(sys.argv[2:]) + "\\n")
@@ -237,8 +256,8 @@ def test_a_run_that_lost_a_worker_starts_again_though_its_output_is_broken(tmp_p
 
 HANGS = """
 import os, signal, sys, time
-for number in IGNORED:
-    signal.signal(number, signal.SIG_IGN)
+if IGNORES:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 open(sys.argv[1].removeprefix("--logdir=") + f"/hangs-{os.getpid()}", "w").close()
 time.sleep(60)
 """
@@ -255,17 +274,17 @@ def ask(folder: Path, times: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ignored", "requests", "code"),
+    ("ignores", "requests", "code"),
     [
-        (["SIGTERM"], 1, ExitCode.STOPPED),  # they wait for each other, TensorFlow has SIGTERM
-        (["SIGTERM", "SIGINT"], 2, ExitCode.FAILED),
+        (False, 1, ExitCode.STOPPED),  # nothing had begun
+        (True, 2, ExitCode.FAILED),
     ],
 )
 def test_workers_that_hang_end_by_the_last_request_that_they_hear(
-    ignored, requests, code, tmp_path, monkeypatch
+    ignores, requests, code, tmp_path, monkeypatch
 ):
-    ignoring = HANGS.replace("IGNORED", f"map(signal.Signals.__getitem__, {ignored})")
-    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", ignoring])
+    hangs = HANGS.replace("IGNORES", str(ignores))
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", hangs])
     monkeypatch.setattr(launch, "GRACE_SECONDS", 600.0)
     asking = threading.Thread(target=ask, args=(tmp_path, requests))
     asking.start()
@@ -273,9 +292,26 @@ def test_workers_that_hang_end_by_the_last_request_that_they_hear(
     asking.join()
 
 
+STOPS = """
+import os, signal, sys, time
+if '"index": 1' in os.environ["PPO_LINK"]:
+    os.kill(os.getpid(), signal.SIGSTOP)
+time.sleep(600)
+"""
+
+
+def test_a_worker_that_is_stopped_is_ended_and_was_lost(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", STOPS])
+    assert Launch(tmp_path, [], 2, restarts=0).go() == ExitCode.LOST
+    assert capfd.readouterr().err.splitlines() == [
+        "worker 1 is stopped (SIGSTOP), so it is ended",
+        "worker 1 was lost (SIGKILL)",
+    ]
+
+
 DIVERGED = """
 import os, sys, time
-if '"index": 1' in os.environ["TF_CONFIG"]:
+if '"index": 1' in os.environ["PPO_LINK"]:
     print("mine", file=sys.stderr)
     sys.exit(4)
 time.sleep(600)
