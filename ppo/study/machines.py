@@ -23,6 +23,11 @@ from ppo.study.parallel import Call, say
 
 LOSSES = 20  # how often a run may lose its machine
 POLL_SECONDS, SEND_SECONDS = 0.5, 10.0
+EXPOSURE = (
+    "Ray opens TCP ports on all network interfaces of each of its machines. Whoever controls Ray "
+    "runs programs as you. Firewall rule: accept Ray's ports only from these machines; see "
+    "docs/scale.md"
+)
 
 
 class MachineLost(Exception):
@@ -47,6 +52,7 @@ class Cluster(Children):
 
         super().__init__()
         self._folder, self._settings = folder, str(settings.relative_to(folder))
+        say(EXPOSURE)
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False)
         except ConnectionError as error:

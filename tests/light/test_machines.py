@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,6 +99,7 @@ def test_nothing_begins_once_all_shall_stop(hidden):
 TRAINS = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 folder = Path(sys.argv[1].removeprefix("--logdir="))
 checkpoints = folder / "checkpoints"
 (before,) = checkpoints.glob("step-*.ckpt")
@@ -244,3 +246,14 @@ def test_without_ray_a_cluster_is_refused(monkeypatch):
     assert machines.faults(None) == []
     (fault,) = machines.faults("auto")
     assert "pip install '.[cluster]'" in fault
+
+
+def test_a_sweep_on_ray_says_first_what_is_open(monkeypatch, tmp_path, capsys):
+    def unreachable(**_: object) -> None:
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=unreachable))
+    with pytest.raises(OSError, match="--cluster=a:1: no cluster"):
+        machines.Cluster("a:1", 1, False, tmp_path, tmp_path / "settings.json")
+    said = capsys.readouterr().out
+    assert said.startswith("Ray opens TCP ports on all network interfaces") and "Firewall" in said
