@@ -117,14 +117,15 @@ class Collector:
         over = step.over
         if self.params.terminal_on_life_loss:
             over = over | step.life_lost
-        self._points += float(step.rewards.sum())
         rewards = step.rewards
         if self.params.clip_rewards:  # an infinite one must not pass as 1
-            rewards = np.where(np.isfinite(rewards), np.sign(rewards), np.nan)
-            if not self.clipped and (rewards != step.rewards).any():
+            finite = np.isfinite(rewards)
+            rewards = np.where(finite, np.sign(rewards), np.nan)
+            if not self.clipped and (finite & (rewards != step.rewards)).any():
                 self.clipped = True
                 self.when_clipped()
-        with np.errstate(over="ignore"):  # in float32 too large a reward is infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # too large a number becomes infinite
+            self._points += float(step.rewards.sum())
             self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over
         self._next_values[t, columns] = self._values_at_ends(step)

@@ -215,12 +215,26 @@ class Pair(OneWorker):
 
 def test_points_are_summed_scalars_averaged_and_the_largest_values_kept():
     owns = [
-        Report([], [], 3.0, {"a": 1.0, "b": np.nan}, np.array([[1.0, 7.0]], np.float32)),
-        Report([], [], -1.5, {"a": 4.0, "b": 5.0}, np.array([[2.0, 6.0]], np.float32)),
+        Report(
+            [],
+            [],
+            3.0,
+            {"a": 1.0, "b": np.nan, "c": np.inf, "d": -np.inf},
+            np.array([[1.0, 7.0]], np.float32),
+        ),
+        Report(
+            [],
+            [],
+            -1.5,
+            {"a": 4.0, "b": 5.0, "c": -np.inf, "d": 2.0},
+            np.array([[2.0, 6.0]], np.float32),
+        ),
     ]
     told, both = {}, threading.Barrier(2)
     with ThreadPoolExecutor(2) as threads:
         pairs = [Pair(index, told, both) for index in range(2)]
         for found in threads.map(share_report, pairs, owns):
-            assert (found.points, found.scalars) == (1.5, {"a": 2.5, "b": 5.0})
+            undefined = found.scalars.pop("c")
+            assert (found.points, found.scalars) == (1.5, {"a": 2.5, "b": 5.0, "d": 2.0})
+            assert np.isnan(undefined)
             assert found.maxima.tolist() == [[2.0, 7.0]]

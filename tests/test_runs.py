@@ -940,16 +940,18 @@ def wrong(checked: object, interrupted: object) -> None:
 
 
 class Finished(Training):
-    """Ends an episode in each iteration, and remembers that it was told to seed all."""
+    """Ends an episode in each iteration, and remembers whether all episodes are seeded."""
 
-    seeds_all = False
+    seeds_every_episode = False
+    resets = 3
 
     def iterations(self, stop):
         for each in super().iterations(stop):
-            yield iteration(each.step, episode(), **each.scalars)
+            ended = replace(episode(), reset=Reset(5, self.resets))
+            yield iteration(each.step, ended, **each.scalars)
 
     def seed_every_episode(self) -> None:
-        self.seeds_all = True
+        self.seeds_every_episode = True
 
     rules = rules_of(PARAMS)
 
@@ -969,8 +971,23 @@ def test_an_episode_that_does_not_go_as_it_did_is_told_and_all_are_seeded(keeper
     training = Finished([16, 32, 48, 64])
     looped = checking(training, keeper, log)
     looped.run()
-    assert training.seeds_all
-    assert any("CartPole-v1" in said and "score 3" in said for said in looped.logger.display.said)
+    assert training.seeds_every_episode
+    (said,) = looped.logger.display.said  # though each of four checks found it
+    assert (
+        "CartPole-v1" in said and "score 3" in said and "every episode begins with a seed" in said
+    )
+
+
+def test_an_episode_that_began_with_a_seed_and_went_otherwise_is_told_once(
+    keeper, log, monkeypatch
+):
+    monkeypatch.setattr("ppo.play.replay.verify", wrong)
+    training = Finished([16, 32, 48, 64])
+    training.seeds_every_episode, training.resets = True, 0
+    looped = checking(training, keeper, log)
+    looped.run()
+    (said,) = looped.logger.display.said
+    assert "though it began with a seed" in said
 
 
 def test_an_episode_that_goes_as_it_did_is_not_told(keeper, log, monkeypatch):
@@ -979,7 +996,7 @@ def test_an_episode_that_goes_as_it_did_is_not_told(keeper, log, monkeypatch):
     training = Finished([16, 32, 48, 64])
     looped = checking(training, keeper, log)
     looped.run()
-    assert checked and not training.seeds_all and not looped.logger.display.said
+    assert checked and not training.seeds_every_episode and not looped.logger.display.said
 
 
 def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
@@ -992,7 +1009,7 @@ def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
     training = Finished([16, 32])
     looped = checking(training, keeper, log)
     looped.run()
-    assert not training.seeds_all and not looped.logger.display.said
+    assert not training.seeds_every_episode and not looped.logger.display.said
     assert checkpoint.newest(folder).session.due == Due(replay_check=True)
 
 

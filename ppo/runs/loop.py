@@ -121,15 +121,18 @@ class Loop:
         """Have every episode seeded once one did not replay as it was played. Each of two messages
         is printed once.
         """
-        mismatch, envs = self.verifier.mismatch(self.stop), self.trainer.envs
+        mismatch = self.verifier.mismatch(self.stop)
+        if not mismatch:
+            return
+        envs = self.trainer.envs
         differs = f"an episode of {envs.rules.game} does not go the same way twice ({mismatch})"
-        if mismatch and not envs.seeds_every_episode:
+        if not envs.seeds_every_episode:
             envs.seed_every_episode()
             self.logger.display.say(
                 f"{differs}: from here on every episode begins with a seed. Replays of episodes "
                 "before this may not hold; please report the game"
             )
-        elif mismatch and self.verifier.was_seeded and not self._inexact:
+        elif self.verifier.was_seeded and not self._inexact:
             self._inexact = True
             self.logger.display.say(
                 f"{differs}, though it began with a seed: replays and resumes of this run may not "

@@ -111,10 +111,12 @@ class _Fork:
 
 
 def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
+    tags = history.POINTS, "train/approx_kl", "train/surrogate_gain_last"
     rows = history.own_rows(plan.run(change, seed).folder)[: plan.updates]
     if not rows:
         raise HistoryError(f"{change.name}, seed {seed}, has no log")
-    tags = history.POINTS, "train/approx_kl", "train/surrogate_gain_last"
+    if missing := [tag for row in rows for tag in tags if tag not in row]:
+        raise HistoryError(f"{change.name}, seed {seed}, has an update without {missing[0]}")
     if absent := [tag for tag in tags if any(tag not in row for row in rows)]:
         raise HistoryError(f"{change.name}, seed {seed}: an entry of its log lacks {absent[0]}")
     points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import zipfile
@@ -60,7 +61,7 @@ TRAINERS = st.builds(
 SESSIONS = st.builds(
     SessionFacts,
     best_saved=st.none() | SCORES,
-    seconds=SCORES,
+    seconds=st.floats(0, 1e9),
     means=st.dictionaries(st.text(max_size=4), st.tuples(SCORES, COUNTS), max_size=2),
     due=st.builds(Due, log=st.booleans(), evaluation=st.booleans(), video=st.booleans()),
     params=st.dictionaries(st.text(max_size=4), st.none() | SCORES | st.text(), max_size=3),
@@ -322,6 +323,10 @@ def test_group_with_a_gap_is_refused_in_one_line(name):
         {"iteration": -1},
         {"iteration": 1.5},
         {"recent": [[1.0]]},
+        {"recent": [[math.inf, 5]]},
+        {"rollbacks": 5000},
+        {"best_score": math.nan},
+        {"iteration": 2**62},
         {"unfinished": [{"seeds_used": 1, "seed": 2**31, "resets": 0}]},
         {"unknown": 1},
     ],
@@ -331,6 +336,34 @@ def test_facts_that_no_run_writes_are_refused_by_their_name(change):
     facts = {"step": 1, "trainer": change, "session": {}}
     with pytest.raises(CheckpointError, match=f"its {next(iter(change))}.* is no state of a run"):
         decode(with_checksum(zipped(facts=facts_array(facts))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": math.nan},
+        {"seconds": -1.0},
+        {"means": {"train/loss": [math.inf, 1]}},
+        {"guard": {"best": math.nan}},
+        {"guard": {"low": -math.inf}},
+        {"guard": {"evidence": math.nan}},
+        {"guard": {"recent": [math.nan]}},
+        {"guard": {"kept": {"healthy": {"best": math.inf}}}},
+        {"schedules": [math.nan, 0.1]},
+        {"params": {"gamma": math.nan}},
+        {"params": {"num_envs": "many"}},
+    ],
+    ids=str,
+)
+def test_a_session_that_no_run_writes_is_refused_by_its_name(change):
+    facts = {"step": 1, "trainer": {}, "session": change}
+    with pytest.raises(CheckpointError, match=f"its {next(iter(change))}.* is no state of a run"):
+        decode(with_checksum(zipped(facts=facts_array(facts))))
+
+
+def test_a_best_score_that_an_earlier_version_stored_as_nan_is_none():
+    facts = {"step": 1, "trainer": {}, "session": {"best_saved": math.nan}}
+    assert decode(with_checksum(zipped(facts=facts_array(facts)))).session.best_saved is None
 
 
 # As format 2 had them, side by side and with lists in place of names.

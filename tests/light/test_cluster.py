@@ -162,7 +162,7 @@ def test_the_exit_code_of_all_workers(codes, asked, expected):
     assert outcome(codes, asked) == expected
 
 
-IS_FIRST = """'"index": 0' in __import__("os").environ["TF_CONFIG"]"""
+IS_FIRST = """'"index": 0' in __import__("os").environ["PPO_LINK"]"""
 LOST_ONCE = """
 import os, pathlib, sys
 if '"index": 0' in os.environ["PPO_LINK"]:

@@ -33,6 +33,15 @@ def alarm(points, watch: Watch = Watch()) -> int | None:  # noqa: B008
     return None
 
 
+@pytest.mark.parametrize("size", [1e200, 1e300])
+def test_readings_of_any_size_give_evidence_that_is_finite(size):
+    points = noisy(CLIMB, 0.02, seed=2)
+    healthy = watched(size * points)
+    assert healthy.evidence == pytest.approx(watched(points).evidence)
+    assert alarm(np.zeros(40), healthy) == alarm(np.zeros(40), watched(points))
+    assert watched([size] * 80).evidence == 0
+
+
 def test_noise_is_the_deviation_around_a_level_that_drifts():
     points = noisy(np.linspace(0, 50, 20_000), 0.7, seed=1)
     assert falls.noise(points) == pytest.approx(0.7, rel=0.03)

@@ -61,6 +61,18 @@ def test_kl_and_gain_are_means_over_the_updates_in_which_the_unchanged_forks_fal
             assert kept == pytest.approx(KEPT[outcome.change.name, seed])
 
 
+def test_a_fork_that_lacks_a_quantity_is_named(tmp_path):
+    plan = plan_of(tmp_path)
+    for run in plan.runs():
+        change = next(c for c in plan.changes if c.name == run.variant)
+        write(plan, change, run.seed)
+    log = plan.run(plan.changes[1], 1).folder / "progress.csv"
+    rows = log.read_text().splitlines()
+    log.write_text("\n".join([rows[0], rows[1].replace("0.01", "nan"), *rows[2:]]) + "\n")
+    with pytest.raises(HistoryError, match="slow, seed 1, has an update without train/approx_kl"):
+        outcomes_of(plan)
+
+
 def test_a_fork_that_logged_nothing_is_named(tmp_path):
     plan = plan_of(tmp_path)
     write(plan, plan.changes[0], 1)
