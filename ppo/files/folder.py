@@ -226,7 +226,7 @@ def _held(logdir: Path) -> Iterator[RunFolder]:
         try:
             yield folder
         except OSError as error:
-            if error.errno in GONE and (is_lost(path) or folder.is_gone):
+            if error.errno in GONE and is_lost(path):
                 raise FolderGone(folder.name) from error
             raise
 

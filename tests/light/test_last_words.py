@@ -64,7 +64,7 @@ def test_a_failed_import_shows_it_too_and_one_message(tmp_path, ends, code, said
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("kilobytes", [500_000, 1_500_000])
+@pytest.mark.parametrize("kilobytes", [1_500_000])
 def test_tensorflow_without_memory_is_one_message(tmp_path, kilobytes):
     """Each limit ends it elsewhere: in the loader, and where it makes its threads."""
     done = subprocess.run(
