@@ -27,10 +27,9 @@ PICTURES = 100  # of one run; TensorBoard's own limit is 10
 
 def show(logdir: Path) -> None:
     """Print the address of a TensorBoard, and serve until Ctrl-C. Raises FolderError."""
-    with stop_interrupts(), served(logdir) as address:
+    with stop_interrupts(), served(logdir) as address, contextlib.suppress(KeyboardInterrupt):
         print(f"TensorBoard: {address}\nCtrl-C ends it", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
 
 
 @contextlib.contextmanager
