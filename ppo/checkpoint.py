@@ -95,6 +95,8 @@ class TrainerFacts(_Facts):
     epochs: Count = 0
     games_played: Count = 0
     rollbacks: Annotated[int, Ge(0), Le(MOST_ROLLBACKS)] = 0
+    # What rollbacks have left of the learning rate; None: they halved it, before there was this.
+    rate_share: Annotated[float, Gt(0), Le(1)] | None = None
     best_score: FiniteFloat | None = None
     seed_every_episode: bool = False
     observations: Count | None = None  # checksum of what the unfinished episodes show
@@ -370,7 +372,7 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     """
     facts = flat["facts"]
     names = UnfinishedFacts.model_fields
-    newer = {"unfinished", "seed_every_episode", "observations", "rollbacks"}
+    newer = {"unfinished", "seed_every_episode", "observations", "rollbacks", "rate_share"}
     newer |= {"due", "guard", "pictured"}
     trainer = {key: facts[key] for key in TrainerFacts.model_fields if key not in newer}
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]

@@ -244,8 +244,8 @@ class RunSettings(_Group):
     collapse_guard: Literal["off", "warn", "rollback"] = Field(
         "warn",
         description="what to do if the points per step fall by a quarter of what was reached (by "
-        "more where they are noisy): nothing, warn, or put the healthy policy back with half "
-        "the learning rate, at most three times",
+        "more where they are noisy): nothing, warn, or put the healthy policy back with an "
+        "eighth of the learning rate, at most three times",
     )
     diagnostics_interval: int = Field(
         20_000, ge=0, description="steps between diagnostics of gradient and network; 0: none"

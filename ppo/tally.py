@@ -9,6 +9,8 @@ from ppo.checkpoint import Checkpoint
 from ppo.envs.episode import Episode
 
 RECENT_EPISODES = 100
+# Of the learning rate, after a rollback: docs/collapse.md has what half and a quarter prevent.
+SHARE_LEFT = 1 / 8
 
 
 class Tally:
@@ -16,6 +18,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.step = self.iteration = self.epochs = self.episodes = self.rollbacks = 0
+        self.rate_share = 1.0  # what the rollbacks have left of the learning rate
         self.best_score: float | None = None
         self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
 
@@ -30,6 +33,11 @@ class Tally:
         if self.best_score is not None:
             scores.append(self.best_score)
         self.best_score = max(scores, default=None)
+
+    def roll_back(self) -> None:
+        """Count a rollback, which leaves SHARE_LEFT of the learning rate."""
+        self.rollbacks += 1
+        self.rate_share *= SHARE_LEFT
 
     def reached(self, target: float | None) -> bool:
         """Whether the mean score of the last RECENT_EPISODES is a target or more."""
@@ -60,6 +68,7 @@ class Tally:
             "epochs": self.epochs,
             "games_played": self.episodes,
             "rollbacks": self.rollbacks,
+            "rate_share": self.rate_share,
             "best_score": self.best_score,
             "recent": tuple(self.recent),
         }
@@ -70,5 +79,7 @@ class Tally:
         self.step, self.iteration, self.epochs = checkpoint.step, facts.iteration, facts.epochs
         self.episodes, self.best_score = facts.games_played, facts.best_score
         self.rollbacks = facts.rollbacks
+        share = facts.rate_share
+        self.rate_share = 0.5**self.rollbacks if share is None else share
         self.recent.clear()
         self.recent.extend(facts.recent)

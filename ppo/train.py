@@ -312,11 +312,11 @@ def _forked(began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start
 
 
 def _begun(saved: Checkpoint, source: Path, whole: ResolvedParams, changes: Changes) -> Checkpoint:
-    """The checkpoint of another run as a fork begins with it. A new learning rate is not halved by
-    the rollbacks of the other run.
+    """The checkpoint of another run as a fork begins with it. A new learning rate is not cut by the
+    rollbacks of the other run.
     """
     if "learning_rate" in changes:
-        trainer = saved.trainer.model_copy(update={"rollbacks": 0})
+        trainer = saved.trainer.model_copy(update={"rollbacks": 0, "rate_share": 1.0})
         saved = replace(saved, trainer=trainer)
     return with_known_level(saved, source, whole)
 

@@ -104,12 +104,12 @@ class Trainer:
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
         """Learning rate and clip range of the update that follows the rollout begun at a step; each
-        rollback has halved the rate.
+        rollback has cut the rate.
         """
         p, total = self.params, self.params.whole_steps
         rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
         return (
-            rate / 2**self.rollbacks,
+            rate * self.tally.rate_share,
             scheduled(p.clip_range_schedule, p.clip_range, step, total),
         )
 
@@ -142,11 +142,11 @@ class Trainer:
         return Learner(self.model.get_weights(), adam, [self.smoothed])
 
     def roll_back(self, learner: Learner) -> None:
-        """Put back what had been learnt, and halve the learning rate from now on. Steps and games
-        go on, and so do the random numbers.
+        """Put back what had been learnt, and cut the learning rate from now on. Steps, games
+        and random numbers continue.
         """
         self._learn_from(learner)
-        self.tally.rollbacks += 1
+        self.tally.roll_back()
 
     def state(self) -> Checkpoint:
         """The state from which training resumes, at the end of the last iteration."""

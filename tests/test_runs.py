@@ -455,7 +455,7 @@ class Learning:
         self.rollbacks += 1
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
-        return 1e-3 / 2**self.rollbacks, 0.1
+        return 1e-3 / 8**self.rollbacks, 0.1
 
     def state(self) -> Checkpoint:
         return state(self.step)
@@ -503,9 +503,7 @@ def test_the_guard_puts_the_healthy_policy_back_three_times_and_then_ends_the_ru
         show(watcher, *[1.0] * 12, *FALL)
         assert watcher.trainer.rollbacks == rollback
         assert watcher.trainer.rolled_back_to <= began - CONFIRMED_AFTER
-    assert (
-        "5e-4" in watcher.said[0].replace("0.0005", "5e-4") and "1 of at most 3" in watcher.said[0]
-    )
+    assert "cut to 0.000125 " in watcher.said[0] and "1 of at most 3" in watcher.said[0]
     with pytest.raises(Collapsed, match="after 3 rollbacks"):
         show(watcher, *[1.0] * 12, *FALL)
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ppo.checkpoint import Checkpoint, TrainerFacts
 from ppo.envs.episode import EpisodeMismatch
 from ppo.files.scalars import tags
 from ppo.model import in_shards
 from ppo.outcomes import Diverged
 from ppo.resolve import resolved
 from ppo.settings import Params
+from ppo.tally import Tally
 from ppo.trainer import Trainer, batch_of
 
 SMALL = resolved(
@@ -236,3 +238,14 @@ def test_on_a_gpu_the_batch_is_whole_and_the_games_are_in_two_vectors(monkeypatc
     assert [list(vector.indices) for vector in learner.envs.vectors] == [[0, 1], [2, 3]]
     assert learner.updater.shards == 1
     assert len(list(learner.iterations())) == SMALL.num_iterations
+
+
+def test_rollbacks_leave_an_eighth_of_the_rate_each_and_those_of_before_a_half():
+    tally = Tally()
+    tally.roll_back()
+    tally.roll_back()
+    now, before = TrainerFacts(**tally.facts()), TrainerFacts(rollbacks=2)
+    for facts, share in ((now, 1 / 64), (before, 1 / 4)):
+        restored = Tally()
+        restored.restore(Checkpoint(0, {}, facts))
+        assert (restored.rollbacks, restored.rate_share) == (2, share)

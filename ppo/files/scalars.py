@@ -220,7 +220,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "train/rollbacks",
         "rollbacks",
-        "how often collapse_guard has put the healthy policy back so far, and halved the rate",
+        "how often collapse_guard has put the healthy policy back so far, and cut the rate",
         "0",
         "above: --explain tells what came first",
         csv_only=True,

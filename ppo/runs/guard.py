@@ -160,7 +160,7 @@ class Guard:
         rate, _ = self.trainer.scheduled_at(step)
         self.say(
             f"step {step:,}: the policy has fallen from {_level(self.watch.best)}. The healthy one "
-            f"is put back with its optimiser, and the learning rate halved, to {rate:.3g} "
+            f"is put back with its optimiser, and the learning rate cut to {rate:.3g} "
             f"(rollback {self.trainer.rollbacks} of at most {MOST_ROLLBACKS})"
         )
         self.watch, self.quiet = replace(healthy.watch, evidence=0.0), 0
