@@ -440,6 +440,8 @@ def test_a_checkpoint_and_the_log_cut_to_it_know_the_same_pictures(keeper, folde
 class Learning:
     """A trainer whose weights are the number of the iteration."""
 
+    workers, finished = OneWorker(), False
+
     def __init__(self) -> None:
         self.iteration = self.rollbacks = 0
 
@@ -561,6 +563,41 @@ def test_a_guard_of_before_it_kept_what_it_knew_of_a_policy_takes_what_it_knows_
     later = guard("rollback")
     later.restore(replace(saved, session=session))
     assert later.kept["healthy"].watch == watcher.watch.restarted()
+
+
+def test_what_was_kept_before_the_policy_played_otherwise_is_not_put_back(keeper, monkeypatch):
+    watcher = guard("rollback")
+    show(watcher, *RISE)
+    keeper.params = PARAMS.model_copy(update={"collapse_guard": "rollback"})
+    saved = keeper.state(watcher.trainer, watcher, RunningMeans(), Due(), {})
+    session = saved.session.model_copy(update={"guard": GuardFacts(low=0.0)})
+    later = guard("rollback")
+    later.restore(replace(saved, session=session))
+    later.trainer = watcher.trainer
+    began = later.trainer.iteration
+    monkeypatch.setattr(later, "_measured", lambda _: b"1.0")
+    later.measure(lambda: False)
+    for rollbacks in (1, 2):
+        show(later, *[1.0] * 2, *[0.3] * 6)
+        assert later.trainer.rollbacks == rollbacks
+        assert later.trainer.rolled_back_to == began
+
+
+@pytest.mark.parametrize(("measured", "best"), [(b"nan", -math.inf), (b"0.5", 0.5)])
+def test_a_level_that_is_not_finite_is_not_known(measured, best, monkeypatch):
+    watcher = guard("warn")
+    watcher.trainer.iteration = 1
+    monkeypatch.setattr(watcher, "_measured", lambda _: measured)
+    watcher.measure(lambda: False)
+    assert watcher.watch.best == best
+
+
+def test_a_request_to_stop_while_the_level_is_measured_stops_all_workers(monkeypatch):
+    watcher = guard("warn")
+    watcher.trainer.iteration = 1
+    monkeypatch.setattr(watcher, "_measured", lambda _: b"")
+    with pytest.raises(Interrupted):
+        watcher.measure(lambda: True)
 
 
 def test_a_fork_that_falls_before_anything_is_confirmed_is_put_back_to_where_it_began():

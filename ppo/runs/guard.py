@@ -68,6 +68,7 @@ class Guard:
         level = float(told)
         if math.isfinite(level):
             self.watch = Watch(best=level, low=min(level, self.watch.low))
+            self.kept = {}  # nobody knows how they play now
 
     def _measured(self, interrupted: Callable[[], bool]) -> bytes:
         """The points per step of whole games, as text; none if interrupted."""
