@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ppo.files.folder import RunFolder
+from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.video import VideoError
 from ppo.params import ParamsError, of_run
 from ppo.play.render import record
@@ -94,6 +94,11 @@ def unusable(files: Sequence[Path], video: Path | None, env_id: str | None = Non
         faults.append(f"--video {video}: a video's name ends in .mp4")
     if video and not video.parent.is_dir():
         faults.append(f"--video {video}: there is no folder {video.parent}; make it first")
+    elif video:
+        try:
+            check_writable(video.parent)
+        except FolderError as error:
+            faults.append(f"--video {video}: {error}")
     return faults
 
 

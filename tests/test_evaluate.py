@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
 from ppo.files import evaluations
-from ppo.files.folder import RunFolder
+from ppo.files.folder import RunFolder, owned
 from ppo.play.evaluate import Evaluation, evaluate, evaluate_each
 from ppo.play.replay import Replay, play
 from ppo.process.keys import Purpose, seed31
@@ -294,11 +294,13 @@ def test_no_line_is_lost_where_several_store_at_once(tmp_path: Path):
     assert sorted(line["step"] for line in lines(folder)) == list(range(40))
 
 
-def test_a_training_goes_on_where_its_evaluations_cannot_be_stored(tmp_path: Path):
+def test_a_training_goes_on_where_its_evaluations_cannot_be_stored(tmp_path: Path, capsys):
     said: list[str] = []
-    evaluator = Evaluator(gambler, CARTPOLE, RunFolder(tmp_path), said.append)
     os.mkfifo(tmp_path / "evaluations.jsonl")
-    assert evaluator.evaluate(100, lambda: False)["eval/mean_reward"] > 0
+    with owned(tmp_path) as folder:
+        evaluator = Evaluator(gambler, CARTPOLE, folder, said.append)
+        assert evaluator.evaluate(100, lambda: False)["eval/mean_reward"] > 0
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/evaluations.jsonl: not a regular file")
     assert "the evaluation is not stored" in said[0] and "not a regular file" in said[0]
     assert len(said) == 2 and "best so far" in said[1] and not evaluator.due
 

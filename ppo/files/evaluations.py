@@ -8,6 +8,7 @@ from annotated_types import Ge, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, alone_with, write_whole
+from ppo.files.held import shown
 from ppo.process import reading
 from ppo.process.reading import LARGEST_NUMBER, Unreadable
 from ppo.process.streams import warn
@@ -54,7 +55,7 @@ def best(folder: RunFolder, policy: str, until: int) -> float | None:
     try:
         found = _lines(folder)
     except EvaluationsError as error:
-        warn(str(error))
+        warn(shown(error))
         return None
     means = [one["mean"] for one in found if one["policy"] == policy and one["step"] <= until]
     return max(means, default=None)
@@ -86,7 +87,7 @@ def _lines(folder: RunFolder) -> list[dict[str, Any]]:
         raise EvaluationsError(f"{error}; move it away, and a new one begins") from error
     if faults:
         count = f"{len(faults)} lines are" if len(faults) > 1 else "a line is"
-        warn(f"{folder.evaluations}: {count} skipped; {faults[0]}")
+        warn(f"{shown(folder.evaluations)}: {count} skipped; {faults[0]}")
     return [line.model_dump() for line in found]
 
 

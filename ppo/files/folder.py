@@ -177,6 +177,16 @@ def _check_new(logdir: Path) -> None:
         raise FolderError(f"{logdir} cannot be created: {parent} does not allow writing")
 
 
+def check_writable(*folders: Path) -> None:
+    """Raise FolderError unless files can be made in folders that are there, or can be made."""
+    for folder in folders:
+        place = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+        if not place.is_dir():
+            raise FolderError(f"{shown(place)} is not a folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise FolderError(f"{shown(place)} does not allow writing; use another folder")
+
+
 def check_run(logdir: Path) -> None:
     """Raise FolderError unless ``logdir`` holds a run; nothing is created."""
     with _usable(logdir):

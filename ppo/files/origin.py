@@ -11,6 +11,7 @@ from annotated_types import Ge, Lt
 from pydantic import AfterValidator, Strict, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, write_whole
+from ppo.files.held import shown
 from ppo.process import reading
 from ppo.process.reading import Unreadable
 from ppo.process.streams import warn
@@ -66,7 +67,7 @@ def ancestors(folder: RunFolder) -> Iterator[Origin]:
     while origin:
         if _place(origin.run) in known:
             warn(
-                f"{folder.path}: its forks lead back to {origin.run}; a fork was renamed to the "
+                f"{folder.name}: its forks lead back to {origin.run}; a fork was renamed to the "
                 "name of the run that it came from, whose log is left out"
             )
             return
@@ -75,7 +76,7 @@ def ancestors(folder: RunFolder) -> Iterator[Origin]:
         try:
             origin = read(RunFolder(origin.run))
         except FolderError as error:
-            warn(f"{error}; the log before is left out")
+            warn(shown(f"{error}; the log before is left out"))
             return
 
 

@@ -46,6 +46,7 @@ def write(
         return count
     except (OSError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        reason = reason.replace(partial.name, path.name)
         raise VideoError(f"{path.name} could not be made: {reason}") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ppo.files.folder import FolderError, RunFolder
+from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.held import held
 from ppo.play.agent import load_agent
 from ppo.process.arguments import expanded
@@ -66,6 +66,7 @@ def _check(path: Path, suffix: str) -> None:
         raise FolderError(f"{path} exists; choose a free name, or remove it first")
     if not path.absolute().parent.is_dir():
         raise FolderError(f"{path} cannot be made: there is no folder {path.absolute().parent}")
+    check_writable(path.absolute().parent)
     missing = [name for name in WRITE_ONNX if not find_spec(name)]
     if suffix == ".onnx" and missing:
         raise FolderError(

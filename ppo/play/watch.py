@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ppo.checkpoint import Which
 from ppo.envs import catalog, screens
 from ppo.files import gif
-from ppo.files.folder import FolderError, RunFolder
+from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.held import shown
 from ppo.play.agent import settings_of
 from ppo.play.games import POLICIES, games_of
@@ -28,11 +28,12 @@ def watch_run(
 ) -> list[Path]:
     """Play whole games as ``evaluate_run`` does and make a video of each, with a panel of what the
     network does unless it shall be ``plain``; and a GIF of its last ``gif_seconds``. Prints where
-    they are. Raises FolderError for a run of a game that cannot be shown.
+    they are. Raises FolderError, before any game, if the game cannot be shown or no video be kept.
     """
     settings = settings_of(RunFolder(logdir))
     if fault := screens.fault(catalog.rules_of(settings)):
         raise FolderError(fault)
+    check_writable(RunFolder(logdir).replays, RunFolder(logdir).videos)
     with games_of(logdir, num_games, policies, which, seed) as (folder, games):
         made = []
         folder.videos.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ppo.files import video
-from ppo.files.folder import FolderError, RunFolder, check_run, visited
+from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, visited
 from ppo.files.held import shown
 from ppo.params import of_run
 from ppo.play import render
@@ -34,6 +34,7 @@ def film(logdir: Path) -> Path:
     FolderError, ReplayError or VideoError.
     """
     check_run(logdir)
+    check_writable(RunFolder(logdir).videos)
     with visited(logdir) as folder:
         chosen, path = clips(folder), folder.videos / "film.mp4"
         try:

@@ -124,6 +124,16 @@ def draw_faults(draws: Sequence[str]) -> list[str]:
     return [f"--draw {text!r}: write NAME=RUN,RUN" for text in draws if not form.fullmatch(text)]
 
 
+def absent_faults(draws: Sequence[str]) -> list[str]:
+    """Which runs of ``--draw`` are not there."""
+    runs = map(RunFolder, itertools.chain(*to_show(draws, []).values()))
+    return [
+        f"--draw: {run.path} holds no run (no progress.csv)"
+        for run in runs
+        if not (os.path.lexists(run.progress) or os.path.lexists(run.params))
+    ]
+
+
 def shown_faults(shown: Mapping[str, Sequence[Path]]) -> list[str]:
     """Which runs would count twice."""
     return [

@@ -34,6 +34,7 @@ from ppo.study.grid import (
     FIGURE,
     TABLE,
     Run,
+    absent_faults,
     count,
     create,
     draw_faults,
@@ -178,7 +179,9 @@ def _plan(options: argparse.Namespace) -> Plan:
         return load(pfile, run.overrides)
 
     faults = faults or (
-        history_faults(pfile, runs) + precision_faults(runs, settings) + shown_faults(shown)
+        history_faults(pfile, runs)
+        + precision_faults(runs, settings)
+        + (shown_faults(shown) or absent_faults(options.draw))
     )
     if faults:
         raise ParamsError(faults)

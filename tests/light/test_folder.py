@@ -1,4 +1,5 @@
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from ppo.files.folder import (
     visited,
     write_whole,
 )
+from tests.light.test_bad_files import EPISODE
 
 ROOT = Path(__file__).parents[2]
 
@@ -314,6 +316,50 @@ def test_folder_in_which_nothing_may_be_created_is_refused(public):
     reason = f"{run} cannot be created: {public / 'readable'} does not allow writing"
     assert told("check_new", run) == [reason]
     assert tree(public) == before
+
+
+# Commands that write beside a run, by a user without rights.
+WRITERS = """
+import encodings.utf_8_sig  # while Python's own files may be read
+import os, sys
+from pathlib import Path
+from ppo import replay
+from ppo.files.folder import FolderError
+from ppo.play.export import export_run
+from ppo.play.watch import watch_run
+from ppo.study.film import film
+
+run, game = Path(sys.argv[1]), sys.argv[2]
+if os.geteuid() == 0:
+    os.setuid(65534)
+for write, *more in ((watch_run, 1), (film,), (export_run, f"{run}/a.keras")):
+    try:
+        write(run, *more)
+    except FolderError as error:
+        print(error)
+sys.stderr = sys.stdout
+assert replay.main([game, "--video", f"{run}/a.mp4"]) == 2
+"""
+
+
+def test_a_folder_that_may_only_be_read_is_refused_before_anything_is_played(public):
+    run = public / "run"
+    (run / "replays").mkdir(parents=True)
+    (run / "params.json").write_text('{"env_id": "Pong"}')
+    (run / "replays" / "game.json").write_text(json.dumps(EPISODE))
+    for path in (run / "replays", run):
+        path.chmod(0o555)
+    before = tree(public)
+    command = [sys.executable, "-c", WRITERS, str(run), str(run / "replays" / "game.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    reason = "does not allow writing; use another folder"
+    assert done.stdout.splitlines() == [
+        f"{run / 'replays'} {reason}",
+        f"{run} {reason}",
+        f"{run} {reason}",
+        f"--video {run}/a.mp4: {run} {reason}",
+    ]
+    assert done.returncode == 0 and tree(public) == before
 
 
 def test_working_folder_with_a_run_is_refused_like_any_other(tmp_path, monkeypatch):

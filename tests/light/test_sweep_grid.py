@@ -288,7 +288,36 @@ def shown(tmp_path: Path, *draws: str, logdir: str = "d") -> tuple[int, Path]:
     return sweep.main([f"--logdir={folder}", *(f"--draw={draw}" for draw in draws)]), folder
 
 
-def test_drawing_no_run_is_one_message(tmp_path, capsys):
+def test_drawing_what_is_not_there_is_refused_before_anything_is_made(tmp_path, capsys):
+    good, other = logged(tmp_path / "good", 1, 2), tmp_path / "other"
+    other.mkdir()
+    code, logdir = shown(tmp_path, f"x={good},{tmp_path / 'nowhere'}", f"y={other}")
+    said = capsys.readouterr()
+    assert code == 2 and not logdir.exists() and said.out == ""
+    reason = "holds no run (no progress.csv)"
+    assert said.err.splitlines() == [
+        f"--draw: {run} {reason}" for run in (tmp_path / "nowhere", other)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("time/iterations,rollout/ep_rew_mean\n1,2\n", "it has no column 'step'"),
+        ("step,loss\n1,2\n2,3\n", "it has no column 'rollout/ep_rew_mean'"),
+    ],
+)
+def test_drawing_the_log_of_another_package_says_what_it_lacks(tmp_path, capsys, log, reason):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "progress.csv").write_text(log)
+    assert shown(tmp_path, f"x={tmp_path / 'run'}")[0] == 1
+    said = capsys.readouterr()
+    assert f"progress.csv: not the log of a run: {reason}" in said.out
+
+
+def test_drawing_a_run_that_has_just_begun_is_one_message(tmp_path, capsys):
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "nowhere" / "params.json").write_text("{}")
     code, logdir = shown(tmp_path, f"x={tmp_path / 'nowhere'}")
     said = capsys.readouterr()
     assert code == 1
