@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -90,6 +91,21 @@ def test_an_evaluation_whose_score_is_not_finite_is_neither_stored_nor_the_best(
     best = checkpoint.best(folder)
     assert (best.step, best.session.best_saved) == (64, 4.0)
     assert [row.get("eval/mean_reward") for row in progress.numbers(folder.path)] == [None, 4, 4]
+
+
+def test_a_run_from_before_with_nan_as_its_best_score_has_a_best_policy_again(tmp_path, capsys):
+    folder = trained(tmp_path / "run")
+    newest = checkpoint.newest(folder)
+    session = newest.session.model_copy(update={"best_saved": math.nan})
+    checkpoint.save(folder, replace(newest, session=session), kept=1)
+    line = folder.evaluations.read_text().splitlines()[0].replace("4.0", "NaN")
+    folder.evaluations.write_text(line + "\n")
+    train.resume(folder.path, ["total_steps=192"])
+    said = capsys.readouterr()
+    assert "best so far 4.00" in said.out and "nan" not in said.out
+    assert f"{folder.evaluations}: a line is skipped" in said.err
+    assert checkpoint.best(folder).step == 128
+    assert checkpoint.newest(folder).session.best_saved == 4.0
 
 
 def test_an_evaluation_of_a_trained_run_with_such_a_score_ends_with_four(
