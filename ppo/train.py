@@ -21,6 +21,7 @@ from ppo.files.folder import (
     check_new,
     check_run,
     owned,
+    while_there,
     write_whole,
 )
 from ppo.files.held import shown
@@ -203,7 +204,7 @@ def _train(
         with owned(logdir) as folder:
             begins = start(folder)
             tell(workers, params, begins)
-            with _emptied_if_it_fails(folder) if is_new else nullcontext():
+            with while_there(folder), _emptied_if_it_fails(folder) if is_new else nullcontext():
                 Session(params, folder, stop, began, workers, begins).go()
 
 

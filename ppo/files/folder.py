@@ -242,6 +242,17 @@ def _held(logdir: Path) -> Iterator[RunFolder]:
 
 
 @contextmanager
+def while_there(folder: RunFolder) -> Iterator[None]:
+    """Raise FolderGone for what fails because the folder, which held a run, was emptied."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in GONE and folder.is_gone:
+            raise FolderGone(folder.name) from error
+        raise
+
+
+@contextmanager
 def alone_with(path: Path) -> Iterator[None]:
     """Wait until no other process is in this context for the file, which may be replaced in it."""
     with ExitStack() as locks:

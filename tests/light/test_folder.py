@@ -23,6 +23,7 @@ from ppo.files.folder import (
     check_unmoved,
     owned,
     visited,
+    while_there,
     write_whole,
 )
 from tests.light.test_bad_files import EPISODE
@@ -558,12 +559,16 @@ def test_file_that_is_missing_in_a_folder_that_is_there_is_no_folder_gone(tmp_pa
 
 
 def test_folder_that_was_emptied_is_gone(tmp_path):
-    with owned(begun(tmp_path / "run")) as folder:
-        assert not folder.is_gone
-        shutil.rmtree(folder.checkpoints)
-        folder.params.unlink()
-        assert folder.is_gone
-        folder.checkpoints.mkdir()
+    def write_after_removal():
+        with owned(begun(tmp_path / "run")) as folder, while_there(folder):
+            assert not folder.is_gone
+            shutil.rmtree(folder.checkpoints)
+            folder.params.unlink()
+            assert folder.is_gone
+            write_whole(folder.checkpoints / "best.ckpt", b"mine")
+
+    with pytest.raises(FolderGone, match="run was moved or removed"):
+        write_after_removal()
 
 
 def test_errors_and_refusals_have_the_name_that_the_folder_has_now(tmp_path):
