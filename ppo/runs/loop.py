@@ -115,12 +115,7 @@ class Loop:
         self._await_check()
         self._find_folder()
         self.logger.log.sync()
-        try:
-            self.keeper.save(self._state(), self._score() if scored else None)
-        except FileNotFoundError as error:
-            if self.keeper.folder.is_gone:  # emptied meanwhile
-                raise FolderGone(self.keeper.folder.name) from error
-            raise
+        self.keeper.save(self._state(), self._score() if scored else None)
 
     def _await_check(self) -> None:
         """Have every episode seeded once one did not replay as it was played. Each of two messages
