@@ -173,7 +173,7 @@ def test_a_game_that_an_unset_variable_names_is_refused(tmp_path, capsys, name):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_check_that_is_stopped_or_killed_takes_its_run_along(tmp_path, how):
-    file = settings_file(tmp_path, CART)
+    file = settings_file(tmp_path, CART | {"total_steps": 10**7})
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, ROOT / "run_atari.py", "--check", f"--pfile={file}"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
@@ -182,7 +182,7 @@ def test_check_that_is_stopped_or_killed_takes_its_run_along(tmp_path, how):
         wait_until(lambda: list(tmp_path.glob("tmp/ppo-check-*/run/.lock")))
         process.send_signal(how)
         said = process.communicate(timeout=60)[1]
-        wait_until(lambda: not processes_of(tmp_path))
+        wait_until(lambda: not processes_of(tmp_path), 30)
     if how == signal.SIGKILL:
         return
     assert "interrupted" in said

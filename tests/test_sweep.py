@@ -117,7 +117,7 @@ def test_a_stopped_sweep_stops_its_runs_and_waits_for_them(tmp_path, how):
 
 def test_a_sweep_is_called_twice_then_killed_then_called_again(tmp_path, capsys):
     pfile, logdir = tmp_path / "base.json", tmp_path / "sweep"
-    pfile.write_text(json.dumps(CART_POLE | {"total_steps": 30_720}))
+    pfile.write_text(json.dumps(CART_POLE | {"total_steps": 10**7}))
     arguments = [f"--logdir={logdir}", f"--pfile={pfile}", "--seeds=3"]
     run = logdir / "plain" / "seed-3"
     with none_left(logdir):

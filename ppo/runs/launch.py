@@ -57,9 +57,9 @@ class Launch:
                 with on_stop(team.stop):
                     team.wait()
                 code, cause = outcome(team.first_code, team.asked)
+                if cause:
+                    team.show_errors(cause)
                 if code != ExitCode.LOST:
-                    if cause:
-                        team.show_errors(cause)
                     return code
                 logdir = team.place()
                 reason = _told(cause, team.first_code)
@@ -162,7 +162,8 @@ class _Team:
     def show_errors(self, worker: int) -> None:
         """Show what one of the others said; the first said it by itself."""
         self.errors[worker].seek(0)
-        say(self.errors[worker].read().rstrip("\n"), sys.stderr)
+        if said := self.errors[worker].read().rstrip("\n"):
+            say(said, sys.stderr)
 
     def _ask(self) -> None:
         for process in self.processes:

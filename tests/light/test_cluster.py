@@ -309,21 +309,29 @@ def test_a_worker_that_is_stopped_is_ended_and_was_lost(tmp_path, monkeypatch, c
     ]
 
 
-DIVERGED = """
+ENDS = """
 import os, sys, time
 if '"index": 1' in os.environ["PPO_LINK"]:
-    print("mine", file=sys.stderr)
-    sys.exit(4)
+    print("mine", file=sys.stderr, flush=True)
+    HOW
 time.sleep(600)
 """
 
 
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        ("sys.exit(4)", ExitCode.DIVERGED, "mine\n"),
+        ("os.abort()", ExitCode.LOST, "mine\nworker 1 was lost (SIGABRT)\n"),
+    ],
+)
 def test_the_code_and_the_message_of_the_worker_that_ended_the_run_are_those_of_the_run(
-    tmp_path, monkeypatch, capfd
+    tmp_path, monkeypatch, capfd, how, code, said
 ):
-    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", DIVERGED])
-    assert Launch(tmp_path, [], 2, restarts=2).go() == ExitCode.DIVERGED
-    assert capfd.readouterr().err == "mine\n"
+    script = ENDS.replace("HOW", how)
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", script])
+    assert Launch(tmp_path, [], 2, restarts=0).go() == code
+    assert capfd.readouterr().err == said
 
 
 def test_a_run_that_loses_its_workers_each_time_is_given_up(tmp_path, monkeypatch, capfd):
