@@ -228,6 +228,8 @@ def _check_training(parser: argparse.ArgumentParser, options: argparse.Namespace
         parser.error("--logdir=DIR is needed")
     if options.set and not (new or options.resume or options.fork):
         parser.error("--set goes with --pfile, --env, --resume or --fork")
+    if options.env and any(text.startswith("env_id=") for text in options.set):
+        parser.error("--env and --set env_id both name the game; leave one of them out")
     if options.new_games and not options.resume:
         parser.error("--new-games goes with --resume")
     if options.workers > 1 and not (new or options.resume or options.fork):

@@ -1,6 +1,7 @@
 """What a run has come to, in numbers: steps, updates, episodes and their scores."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,14 @@ from ppo.envs.episode import Episode
 RECENT_EPISODES = 100
 # Of the learning rate, after a rollback: docs/collapse.md has what half and a quarter prevent.
 SHARE_LEFT = 1 / 8
+
+
+def reached(recent: Sequence[tuple[float, int]], target: float | None) -> bool:
+    """Whether ``recent`` episodes, each a score and a length, are RECENT_EPISODES with a mean score
+    of ``target`` or more.
+    """
+    full = len(recent) == RECENT_EPISODES
+    return target is not None and full and float(np.mean([score for score, _ in recent])) >= target
 
 
 class Tally:
@@ -41,8 +50,7 @@ class Tally:
 
     def reached(self, target: float | None) -> bool:
         """Whether the mean score of the last RECENT_EPISODES is a target or more."""
-        full = len(self.recent) == RECENT_EPISODES
-        return target is not None and full and self.mean_score() >= target
+        return reached(self.recent, target)
 
     def mean_score(self) -> float:
         """Mean score of the last episodes."""

@@ -36,7 +36,7 @@ from ppo.process.signals import StopRequest, interrupt_ends
 from ppo.process.streams import say
 from ppo.resolve import resolved
 from ppo.runs.level import with_known_level
-from ppo.runs.start import Changes, Start
+from ppo.runs.start import Changes, Start, is_finished, longer
 from ppo.settings import EARLIER, GameSettings, NetworkSettings, Params, ResolvedParams
 
 __all__ = [
@@ -114,6 +114,7 @@ def resume(
     given = params.of_run(RunFolder(logdir).params, overrides, [catalog.check])
     whole = resolved(given, here.on_this_machine)
     changes = _changes(stored.model_dump(), whole)
+    _check_unfinished(RunFolder(logdir), whole)
 
     def start(folder: RunFolder) -> Start:
         if params.of_run(folder.params, checks=[catalog.check]) != stored:
@@ -238,6 +239,22 @@ def connect(here: Place) -> Workers:
         from ppo.collectives import Collectives
 
         return Collectives(here)
+
+
+def _check_unfinished(folder: RunFolder, whole: ResolvedParams) -> None:
+    """Raise ParamsError if settings change that a finished run would ignore."""
+    if not any(folder.checkpoints.glob("*.ckpt")):
+        return
+    newest = checkpoint.newest(folder)  # without warnings: it is read again
+    if not is_finished(newest, whole):
+        return
+    if changed := _changes(newest.session.params, whole):
+        raise ParamsError(
+            [
+                f"{folder.path} is done at step {newest.step:,}, so {', '.join(changed)} would "
+                f"change nothing. Continue it with --set {longer(newest.step, whole)}"
+            ]
+        )
 
 
 def _check_workers(stored: Params, here: Place) -> None:

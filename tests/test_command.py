@@ -709,6 +709,8 @@ def as_if_its_games_had_shown_something_else(run: Path) -> None:
 
 CASES = {
     "finished": ["--resume"],
+    "finished, changed": ["--resume", "--set=gamma=0.9", "--set=video_interval=7"],
+    "finished, shortened": ["--resume", "--set=total_steps=1"],
     "misfit": ["--resume", "--set", "num_envs=4", "--set", "env_id=Acrobot-v1", "--set=gamma=0.5"],
     "in use": ["--resume"],
     "evaluation in use": ["--evaluate", "1"],
@@ -765,6 +767,24 @@ def test_resume_of_a_finished_run_says_so_and_changes_nothing(cases, cart):
     case = cases["finished"]
     assert case.done.code == 0, case.done
     assert "done" in case.done.out and f"{cart.total:,}" in case.done.out
+    assert case.after == case.before
+
+
+def test_resume_of_a_finished_run_says_how_to_continue_it(cases, cart):
+    done = cases["finished"].done
+    assert f"--resume --set total_steps={2 * cart.total}" in done.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("finished, changed", "gamma, video_interval"), ("finished, shortened", "total_steps")],
+)
+def test_settings_that_a_finished_run_would_ignore_are_refused(name, keys, cases, cart):
+    case = cases[name]
+    assert (case.done.code, case.done.out) == (2, "")
+    assert f"is done at step {cart.total:,}" in case.done.err
+    assert {*keys.split(", ")} == {*re.search("so (.*) would", case.done.err)[1].split(", ")}
+    assert f"--set total_steps={2 * cart.total}" in case.done.err
     assert case.after == case.before
 
 

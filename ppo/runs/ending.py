@@ -13,9 +13,11 @@ def block(
     evaluation: float | None,
     seconds: float,
     watchable: bool,
+    more: str,
 ) -> str:
     """Lines of a label and its content. ``totals`` are the run's, ``evaluation`` is the best mean
-    score of its evaluations, if it made any; ``watchable`` is whether there is a picture to watch.
+    score of its evaluations, if it made any; ``watchable`` is whether there is a picture to watch;
+    ``more`` is the override that continues the run.
     """
     command = f"python run_atari.py --logdir={shlex.quote(str(folder))}"
     rows = [
@@ -26,6 +28,7 @@ def block(
         ("evaluate", f"{command} --evaluate 30"),
         ("watch", f"{command} --watch" if watchable else ""),
         ("board", f"{command} --board"),
+        ("continue", f"{command} --resume --set {more}"),
     ]
     return "\n".join(f"  {label:<10}{content}" for label, content in rows if content)
 

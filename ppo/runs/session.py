@@ -21,7 +21,7 @@ from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger, Videographer
-from ppo.runs.start import Start
+from ppo.runs.start import Start, longer
 from ppo.runs.terminal import Display
 from ppo.runs.verifier import Verifier
 from ppo.settings import ResolvedParams
@@ -91,7 +91,9 @@ class Session:
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
         watchable = not screens.fault(trainer.envs.rules)
         self.display.say(f"{word}, at step {trainer.step:,}")
-        self.display.say(ending.block(self.folder.name, trainer.totals(), best, seconds, watchable))
+        more = longer(trainer.step, self.params)
+        told = ending.block(self.folder.name, trainer.totals(), best, seconds, watchable, more)
+        self.display.say(told)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         start = self.start

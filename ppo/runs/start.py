@@ -6,8 +6,21 @@ from typing import Any
 
 from ppo.checkpoint import Checkpoint, SessionFacts
 from ppo.envs.episode import Rules
+from ppo.settings import Params
+from ppo.tally import reached
 
 Changes = dict[str, tuple[object, object]]
+
+
+def is_finished(saved: Checkpoint, params: Params) -> bool:
+    """Whether nothing remains to do of a run as it was saved, with these settings."""
+    done = saved.step >= params.whole_steps or reached(saved.trainer.recent, params.stop_at_score)
+    return done and not saved.session.due.unfinished
+
+
+def longer(step: int, params: Params) -> str:
+    """The override that continues a run that is finished at a step."""
+    return f"total_steps={2 * step}" if step >= params.whole_steps else "stop_at_score=null"
 
 
 @dataclass(frozen=True)

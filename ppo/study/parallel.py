@@ -17,6 +17,7 @@ from ppo.process import reading
 from ppo.process.children import RUN_ATARI, Children
 from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import on_stop
+from ppo.runs.start import is_finished
 from ppo.settings import Params
 from ppo.study.figures import legible
 from ppo.study.grid import Run, changes
@@ -79,15 +80,12 @@ def begin_or_resume(run: Run, source: str, params: Params, call: Call) -> int:
 
 
 def finished(run: Run, params: Params) -> bool:
-    """Whether the newest valid checkpoint is of the last step, and nothing of it is still due.
-
-    A run that ended at its ``stop_at_score`` is not known here; its resume says that it is done.
-    """
+    """Whether nothing remains to do of a run, as its newest valid checkpoint says."""
     try:
         newest = checkpoint.newest(RunFolder(run.folder))
     except (CheckpointError, OSError):
         return False
-    return newest.step >= params.whole_steps and not newest.session.due.unfinished
+    return is_finished(newest, params)
 
 
 def _outcome(

@@ -34,6 +34,10 @@ def test_all_unknown_arguments_are_answered_at_once(capsys):
     assert all(part in said for part in ("Weights & Biases", "learning_rate", "clip_range"))
 
 
+def test_the_game_is_named_once(capsys):
+    assert "both name the game" in refusal(capsys, "--env=Pong", "--set=env_id=Breakout")
+
+
 @pytest.mark.parametrize("start", ["--env=Pong", "--pfile=pong", "--fork=other"])
 def test_seed_of_a_training_is_answered_with_its_setting(start, capsys):
     assert "to train: --set seed=7" in refusal(capsys, start, "--seed=7")

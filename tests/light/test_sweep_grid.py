@@ -4,17 +4,19 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ppo import checkpoint
-from ppo.checkpoint import Checkpoint, Due, SessionFacts
+from ppo import checkpoint, train
+from ppo.checkpoint import Checkpoint, Due, SessionFacts, TrainerFacts
 from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError
 from ppo.process.children import Children
 from ppo.process.exit_codes import ExitCode
+from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study import grid, sweep
 
@@ -201,10 +203,10 @@ def test_a_long_label_has_a_short_folder_of_its_own():
     assert names == folders(["ä" * 200, "ä" * 201, "x" * 255, "x" * 256])
 
 
-def saved(folder: Path, step: int, **due: bool) -> Path:
+def saved(folder: Path, step: int, trainer: TrainerFacts | None = None, **due: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     facts = SessionFacts(due=Due(**due))
-    state = Checkpoint(step, {"weights/0": np.zeros(2)}, session=facts)
+    state = Checkpoint(step, {"weights/0": np.zeros(2)}, trainer or TrainerFacts(), facts)
     return checkpoint.save(RunFolder(folder), state, kept=3)
 
 
@@ -233,6 +235,24 @@ def test_a_run_whose_last_checkpoint_is_junk_is_not_finished(run):
 def test_a_run_that_has_its_last_evaluation_before_it_is_not_finished(run):
     saved(run.folder, 512, evaluation=True)
     assert not sweep.finished(run, SETTINGS)
+
+
+def test_a_run_that_reached_its_score_is_finished_and_is_continued_without_it(run):
+    params = resolved(Params(**CART_POLE, stop_at_score=5, seed=0))
+    saved(run.folder, 256, TrainerFacts(recent=((5.0, 9),) * 99))
+    assert not sweep.finished(run, params)
+    saved(run.folder, 256, TrainerFacts(recent=((5.0, 9),) * 100))
+    assert sweep.finished(run, params) and not sweep.finished(run, SETTINGS)
+    folder = RunFolder(run.folder)
+    folder.params.write_text(params.to_json())
+    done = checkpoint.newest(folder)
+    session = done.session.model_copy(update={"params": params.model_dump()})
+    checkpoint.save(folder, replace(done, session=session), kept=3)
+    with pytest.raises(
+        ParamsError,
+        match=r"so gamma would .* --set stop_at_score=null",
+    ):
+        train.resume(run.folder, ["gamma=0.5"])
 
 
 def test_a_copy_of_a_checkpoint_does_not_count(run):

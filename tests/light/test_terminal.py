@@ -246,11 +246,12 @@ def test_panel_of_an_odd_number_of_scalars_shows_them_all(monkeypatch):
 # --- the end
 
 
+MORE = "total_steps=4001792"
 TOTALS = {"rollout/ep_rew_mean": 20.125, "rollout/ep_rew_best": 21.0, "rollout/games": 3120}
 
 
 def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next():
-    lines = block(Path("runs/pong"), TOTALS, 20.77, 1566.0, True).splitlines()
+    lines = block(Path("runs/pong"), TOTALS, 20.77, 1566.0, True, MORE).splitlines()
     assert [line.split(maxsplit=1) for line in lines] == [
         ["score", "20.12, mean of the last 100 games"],
         ["best", "21 in one of 3,120 games; 20.77 in an evaluation"],
@@ -259,18 +260,23 @@ def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next():
         ["evaluate", "python run_atari.py --logdir=runs/pong --evaluate 30"],
         ["watch", "python run_atari.py --logdir=runs/pong --watch"],
         ["board", "python run_atari.py --logdir=runs/pong --board"],
+        [
+            "continue",
+            "python run_atari.py --logdir=runs/pong --resume --set total_steps=4001792",
+        ],
     ]
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines[:-1])) <= 80
 
 
 def test_the_end_of_a_run_without_games_evaluations_and_pictures():
-    lines = block(Path("a"), {"rollout/games": 0}, None, 30.0, False).splitlines()
+    lines = block(Path("a"), {"rollout/games": 0}, None, 30.0, False, MORE).splitlines()
     labels = [line.split()[0] for line in lines]
-    assert labels == ["score", "time", "folder", "evaluate", "board"]
+    assert labels == ["score", "time", "folder", "evaluate", "board", "continue"]
     assert "no game has ended" in lines[0]
 
 
 def test_the_next_commands_can_be_pasted_into_a_shell():
     folder = "runs/it's a $HOME"
-    *_, board = block(Path(folder), TOTALS, None, 1.0, True).splitlines()
+    *_, board, again = block(Path(folder), TOTALS, None, 1.0, True, MORE).splitlines()
     assert f"--logdir={folder}" in shlex.split(board)
+    assert shlex.split(again)[-3:] == ["--resume", "--set", "total_steps=4001792"]
