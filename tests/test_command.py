@@ -512,6 +512,7 @@ def test_evaluation_prints_what_it_stores_side_by_side(evaluated):
     assert rows["95 percent interval, low"] == [f"{line['low']:.2f}" for line in stored]
     assert rows["seed of the games"] == [str(line["seed"]) for line in stored]
     assert rows["games"] == ["3", "3"] and rows["mean length in steps"] == ["100", "100"]
+    assert rows["ended by the time limit"] == ["3 of 3", "3 of 3"]
 
 
 def test_evaluation_is_stored_with_the_keys_of_the_contract(evaluated):
@@ -522,6 +523,7 @@ def test_evaluation_is_stored_with_the_keys_of_the_contract(evaluated):
     for stored in (sampled, greedy):
         assert stored["step"] == 256 and isinstance(stored["seed"], int)
         assert len(stored["scores"]) == 3 and stored["lengths"] == [100] * 3
+        assert stored["time_limited"] == 3
         assert stored["mean"] == pytest.approx(np.mean(stored["scores"]))
         assert stored["low"] <= stored["mean"] <= stored["high"]
         assert stored["human_normalized"] == pytest.approx((stored["mean"] + 20.7) / 35.3)

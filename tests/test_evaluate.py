@@ -110,6 +110,26 @@ def test_each_policy_plays_the_games_that_it_would_play_alone():
     assert [*map(facts, together)] == [*map(facts, alone)]
 
 
+def test_games_that_only_the_time_limit_ended_are_counted():
+    evaluation = evaluate(Acting(first_env_lasts), with_changes(num_envs=3), 3, step=0)
+    limited = [game.time_limited for game in evaluation.episodes]
+    assert limited == [game.steps == 500 for game in evaluation.episodes] == [True, False, False]
+    assert evaluation.record(CARTPOLE, gambler, 0)["time_limited"] == evaluation.time_limited == 1
+
+
+def test_policy_that_never_begins_to_play_is_ended_by_the_time_limit(tmp_path: Path):
+    rules = {"env_id": "BreakoutNoFrameskip-v4", "fire_on_reset": False, "num_envs": 2}
+    params = resolved(Params(**rules, max_frames_per_game=80, noop_max=1))
+    idle = Acting(lambda observations, key: zeros_beside(np.zeros(len(observations), np.int32)))
+    evaluation = evaluate(idle, params, 2, step=0)
+    assert evaluation.time_limited == 2 and evaluation.mean == 0
+    assert (
+        Evaluator(idle, params, RunFolder(tmp_path), print)
+        ._told(7, evaluation)
+        .endswith("; the time limit ended 2 of 2 games")
+    )
+
+
 def test_another_seed_gives_other_games():
     one, other = (facts(evaluate(gambler, with_changes(seed=seed), 3, 0)) for seed in (5, 6))
     assert not {game[0] for game in one} & {game[0] for game in other}
@@ -245,6 +265,7 @@ def test_an_evaluation_is_a_line_with_the_promised_keys(tmp_path: Path):
         "best": max(line["scores"]),
         "worst": min(line["scores"]),
         "mean_length": np.mean(line["lengths"]),
+        "time_limited": 0,
     }
 
 

@@ -61,7 +61,8 @@ class Reset:
 @dataclass(frozen=True)
 class Episode:
     """A whole episode, from its reset to its end; ``last_observation`` is a checksum of it, since
-    two episodes may differ in what they show and not in score and length.
+    two episodes may differ in what they show and not in score and length. ``time_limited`` is
+    whether only the time limit ended it.
     """
 
     reset: Reset
@@ -69,6 +70,7 @@ class Episode:
     score: float
     frames: int
     last_observation: int
+    time_limited: bool = False
 
     @property
     def steps(self) -> int:

@@ -137,14 +137,17 @@ class EnvVector:
         life_lost = ~over & (info["lives"] < self._lives)
         if self._fire is not None:
             self.forced = life_lost
-        finals = self._final_observations(info, over)
+        finals, limited = self._final_observations(info, over), truncated & ~terminated
         transition = Transition(
             rewards=np.asarray(rewards, np.float64),
             terminated=terminated,
-            truncated=truncated & ~terminated,
+            truncated=limited,
             life_lost=life_lost,
             final_observations=finals,
-            finished=[self._finished(index, final) for index, final in finals.items()],
+            finished=[
+                self._finished(index, final, bool(limited[index]))
+                for index, final in finals.items()
+            ],
         )
         self._note(info)
         if over.any():
@@ -211,13 +214,14 @@ class EnvVector:
             self._envs.layout(raw[np.newaxis], finals[int(index)][np.newaxis])
         return finals
 
-    def _finished(self, index: int, last_observation: np.ndarray) -> Episode:
+    def _finished(self, index: int, last_observation: np.ndarray, limited: bool) -> Episode:
         return Episode(
             self._resets[index],
             np.array(self._actions[index], np.int32),
             float(self._scores[index]),
             int(self._frames[index]),
             checksum(last_observation),
+            limited,
         )
 
     def _begin_next(self, over: np.ndarray) -> None:

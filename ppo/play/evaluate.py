@@ -49,6 +49,11 @@ class Evaluation:
         """Mean length."""
         return float(np.mean([episode.steps for episode in self.episodes]))
 
+    @property
+    def time_limited(self) -> int:
+        """How many games only the time limit ended."""
+        return sum(episode.time_limited for episode in self.episodes)
+
     def examples(self) -> dict[str, int]:
         """The indices of the games that are best, median (the lower one of two) and worst."""
         order = np.argsort(-self.scores, kind="stable")
@@ -76,6 +81,7 @@ class Evaluation:
             "best": float(self.scores.max()),
             "worst": float(self.scores.min()),
             "mean_length": self.mean_steps,
+            "time_limited": self.time_limited,
             **({} if normalized is None else {"human_normalized": normalized}),
         }
 

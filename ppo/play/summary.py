@@ -44,5 +44,6 @@ def _column(evaluation: Evaluation, params: ResolvedParams) -> Mapping[str, str]
         "best score": f"{scores.max():.10g}",
         "worst score": f"{scores.min():.10g}",
         "mean length in steps": f"{evaluation.mean_steps:.0f}",
+        "ended by the time limit": f"{evaluation.time_limited} of {len(scores)}",
         "human-normalized score": "-" if normalized is None else f"{normalized:.2f}",
     }

@@ -113,10 +113,13 @@ class Evaluator:
         low, high = evaluation.interval()
         best = evaluations.best(self.folder, self.policy.choice, step)
         best = evaluation.mean if best is None else best
-        return (
+        told = (
             f"step {step:,}: evaluation {evaluation.mean:.2f} (95 %: {low:.2f} to {high:.2f}), "
             f"best so far {best:.2f}"
         )
+        if limited := evaluation.time_limited:
+            told += f"; the time limit ended {limited} of {len(evaluation.episodes)} games"
+        return told
 
 
 class Videographer:

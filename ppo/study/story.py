@@ -65,7 +65,7 @@ class Story:
         if one := self.evaluation:
             return (
                 f"{one['mean']:.2f} points (95 percent interval {one['low']:.2f} to "
-                f"{one['high']:.2f}), {self.measure}"
+                f"{one['high']:.2f}), {self.measure}{_limited(one)}"
             )
         return (
             "no whole game yet"
@@ -100,6 +100,12 @@ class Story:
         """The settings that differ from the defaults."""
         fields = Params.model_fields
         return {key: value for key, value in self.params if value != fields[key].default}
+
+
+def _limited(evaluation: dict[str, Any]) -> str:
+    """How many of its games only the time limit ended; older evaluations do not say."""
+    count = evaluation.get("time_limited")
+    return f"; the time limit ended {count} of them" if count else ""
 
 
 def story(run: Path) -> Story:

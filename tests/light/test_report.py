@@ -198,6 +198,12 @@ def test_headline_and_card_are_of_the_newest_step(lines, headline, tmp_path):
     assert story(run).measure in header and story(run).measure in body
 
 
+def test_headline_says_how_many_games_the_time_limit_ended(tmp_path):
+    run = run_at(tmp_path / "run")
+    (run / "evaluations.jsonl").write_text(json.dumps(EVALUATION | {"time_limited": 2}) + "\n")
+    assert story(run).headline().endswith("step 60,000; the time limit ended 2 of them")
+
+
 def test_newest_step_is_of_the_checkpoint_that_an_evaluation_plays(tmp_path):
     run = tmp_path / "run"
     shutil.copytree(ROOT / "pretrained" / "pong", run)
