@@ -19,7 +19,7 @@ from ppo.options import parse
 from ppo.outcomes import EnvironmentFailed
 from ppo.params import ParamsError
 from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import ctrl_c_raises
+from ppo.process.signals import ctrl_c_raises, stop_interrupts
 from ppo.process.streams import discard, make_safe
 from ppo.settings import Params
 
@@ -148,12 +148,9 @@ def _command(options: argparse.Namespace, began: float) -> int:
             train.fork(source, options.logdir, options.set, step, began)
         elif options.resume:
             train.resume(options.logdir, options.set, began, options.new_games)
-        elif options.film:
-            from ppo.study.film import film
-
-            film(options.logdir)
         else:
-            _play(options)
+            with stop_interrupts():
+                _play(options)
         return ExitCode.DONE
     except (DeviceError, MisfitError, NewerVersionError, NoCheckpoint) as error:
         return fail(ExitCode.REFUSED, str(error))
@@ -213,6 +210,10 @@ def _play(options: argparse.Namespace) -> None:
     if options.evaluate is not None:
         policies = POLICIES[options.policy or "both"]
         evaluate_run(options.logdir, options.evaluate, policies, seed=options.seed, **which)
+    elif options.film:
+        from ppo.study.film import film
+
+        film(options.logdir)
     elif options.export is not None:
         export_run(options.logdir, options.export)
     else:

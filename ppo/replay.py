@@ -18,6 +18,7 @@ from pathlib import Path
 from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.video import VideoError
 from ppo.params import ParamsError, of_run
+from ppo.play.course import Course
 from ppo.play.render import record
 from ppo.play.replay import CannotPlay, NamesModule, Replay, ReplayError, compare, load
 from ppo.process.arguments import argument_parser, expanded
@@ -60,8 +61,12 @@ def _play_all(options: argparse.Namespace, agree: list[bool]) -> ExitCode:
     if not all(agree):
         return ExitCode.FAILED
     if options.video:
-        count = record(read(options.files[0], options.env), options.video)
+        replay = read(options.files[0], options.env)
+        course = Course(replay)
+        count = record(replay, options.video, course=course)
         print(f"{options.video}: {count:,} pictures")
+        if course.gaps:
+            print(course.gaps)
     sys.stdout.flush()
     return ExitCode.DONE
 

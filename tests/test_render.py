@@ -14,7 +14,7 @@ import pytest
 from ppo.envs.episode import Reset
 from ppo.envs.vector import EnvVector
 from ppo.files.folder import FolderError, RunFolder
-from ppo.play import panel, render
+from ppo.play import course, panel, render
 from ppo.play.panel import Panel
 from ppo.play.render import annotated, plain, record
 from ppo.play.replay import Replay, ReplayError, frames, save
@@ -119,6 +119,74 @@ def test_the_network_decides_once_a_step_of_what_it_saw_when_it_played(replay, m
         vector.send(np.array([decision.action]))
         vector.receive()
     vector.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Frames until a game is quiet, in games of more than a second."""
+    monkeypatch.setattr(course, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(course, "QUIET_SECONDS", 0.1)
+    return 6
+
+
+@pytest.mark.parametrize("with_panel", [False, True])
+def test_quiet_stretches_of_a_long_game_are_left_out(impatient, panels, with_panel):
+    replay = played(replace(BERZERK, max_frames_per_game=1203))
+    quiet, lives, shown, gaps, steps, watched = 0, 0, [], 0, set(), []
+    for number, frame in enumerate(frames(replay)):
+        quiet = 0 if frame.reward or frame.lives < lives else quiet + 1
+        lives = frame.lives
+        if quiet <= impatient or frame.over:
+            gaps += bool(shown) and shown[-1] < number - 1
+            shown.append(number)
+            steps.add(number // 4)
+    policy, its = Uniform(18), course.Course(replay, watched.append)
+    pictures = annotated(replay, policy, its) if with_panel else plain(replay, its)
+    count = sum(1 for _ in pictures)
+    assert gaps > 1 and count == len(shown) + 120 * gaps + 120
+    assert its.gaps.startswith(
+        f"The video leaves out {round((replay.frames - len(shown)) / 60)} seconds"
+    )
+    assert watched == [*range(1, replay.frames + 1)]
+    if with_panel:
+        assert policy.seen == len(steps) < replay.steps
+        assert panels[0].timeline.rewards.sum() == replay.score > 0
+        assert panels[0]._step == replay.steps - 1
+
+
+def test_stalled_game_is_cut_after_two_minutes_with_a_message():
+    rules = replace(rules_for("breakout", max_frames_per_game=20_000), fire_on_reset=False)
+    vector = EnvVector(rules, num_envs=1, threads=1)
+    vector.begin()
+    finished: list = []
+    while not finished:
+        vector.send(np.zeros(1, np.int64))
+        finished = vector.receive().finished
+    vector.close()
+    game, first = Replay.of(finished[0], rules), None
+    its, count = course.Course(game), 0
+    for picture in plain(game, its):
+        count += 1
+        if count == 7200:
+            first = picture.copy()
+        if count == 7201:
+            assert np.abs(picture.astype(int) - first).max() > 100  # the message
+    assert count == 7200 + 120 + 1 + 120 and finished[0].time_limited
+    assert its.gaps == "The video leaves out 4 minutes without a reward or a lost life."
+
+
+def test_game_of_up_to_five_minutes_is_whole(replay):
+    long = replay.model_copy(update={"frames": 300 * 60})
+    its = course.Course(long)
+    still = SimpleNamespace(reward=0.0, lives=3, over=False)
+    assert all(its.shows(still) for _ in range(300 * 60)) and its.gaps == ""
+
+
+def test_a_lost_life_ends_a_quiet_stretch(replay, impatient):
+    its = course.Course(replay)
+    lives = [3] * 20 + [2] * 10
+    shown = [its.shows(SimpleNamespace(reward=0.0, lives=left, over=False)) for left in lives]
+    assert shown == [True] * 6 + [False] * 14 + [True] * 7 + [False] * 3
 
 
 def test_a_game_without_a_policy_s_own_panel_is_the_picture_alone(replay):

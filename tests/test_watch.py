@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import time
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -15,10 +16,12 @@ from ppo.play.watch import watch_run
 from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
 from ppo.study import drill
+from tests.forked import Forked
 from tests.pixel_game import SIZE
 
 pytestmark = pytest.mark.xdist_group("watch")  # made once: what its tests share
 
+PONG = Path(__file__).parents[1] / "pretrained" / "pong"
 CATCH = Params(
     env_id="tests.pixel_game:Catch-v0",
     network="a3c",
@@ -41,6 +44,7 @@ def run(tmp_path_factory) -> Path:
 def test_any_environment_that_renders_is_watched(run, capsys):
     made = watch_run(run, 2, seed=5, gif_seconds=1)
     said = capsys.readouterr().out
+    assert said.startswith("playing 2 games of the sampled policy of step 32\nmaking a video\n")
     first, picture, second, _ = made
     assert [path for path in made if str(path) not in said] == []
     kept = load(run / "replays" / f"{first.stem}.json", CATCH.env_id)
@@ -83,8 +87,8 @@ def test_what_is_made_beside_a_run_goes_with_its_folder(
     module, _, name = function.rpartition(".")
     original = getattr(importlib.import_module(module), name)
 
-    def then_move(*given):
-        result = original(*given)
+    def then_move(*given, **named):
+        result = original(*given, **named)
         if not moved.exists():
             logdir.rename(moved)
             shutil.copytree(run, logdir)
@@ -97,3 +101,19 @@ def test_what_is_made_beside_a_run_goes_with_its_folder(
     assert drill.snapshot(logdir) == drill.snapshot(run)
     assert (moved / made).exists()
     assert "/proc/" not in said.out + said.err
+
+
+def test_watching_shows_its_progress_and_a_stop_leaves_no_part_of_a_video(tmp_path):
+    logdir = tmp_path / "run"
+    shutil.copytree(PONG, logdir)
+    videos = logdir / "videos"
+    with Forked([f"--logdir={logdir}", "--watch", "--seed=1"], tmp_path) as watching:
+        while not (videos.is_dir() and any(videos.iterdir())):
+            assert watching.poll() is None
+            time.sleep(0.05)
+        watching.terminate()
+        out, err = watching.communicate()
+    assert watching.returncode == ExitCode.FAILED and "interrupted" in err
+    assert out.splitlines()[0] == "playing 1 game of the sampled policy of step 2,000,896"
+    assert out.splitlines()[1].startswith("making a video")
+    assert not any(videos.iterdir()) and len([*(logdir / "replays").iterdir()]) == 1

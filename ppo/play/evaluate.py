@@ -123,8 +123,11 @@ def evaluate_each(
     num_games: int,
     step: int,
     interrupted: Callable[[], bool] = lambda: False,
+    watched: Callable[[int], None] = lambda _: None,
 ) -> list[Evaluation]:
-    """``evaluate`` for each policy, with emulators that are built only once."""
+    """``evaluate`` for each policy, with emulators that are built only once. ``watched`` is called
+    with the number of each step.
+    """
     num_envs = envs_for(num_games, params.num_envs)
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
     vector = envs_of(params, num_envs, interrupted)
@@ -132,7 +135,9 @@ def evaluate_each(
     with closing(vector):
         for policy in policies:
             vector.begin_anew()
-            found.append(Evaluation(_play(policy, vector, shares, params, step, interrupted)))
+            found.append(
+                Evaluation(_play(policy, vector, shares, params, step, interrupted, watched))
+            )
     return found
 
 
@@ -177,6 +182,7 @@ def _play(
     params: ResolvedParams,
     step: int,
     interrupted: Callable[[], bool],
+    watched: Callable[[int], None],
 ) -> list[Episode]:
     """The episodes of each env, which has just begun, up to its share, env by env."""
     policy.prepare()
@@ -191,6 +197,7 @@ def _play(
         ):
             played[index].append(episode)
         count += 1
+        watched(count)
     episodes = [
         episode for by_env, share in zip(played, shares, strict=True) for episode in by_env[:share]
     ]

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from ppo.checkpoint import Which
 from ppo.files.folder import RunFolder, check_run, visited
 from ppo.play.agent import TrainedAgent, load_agent
 from ppo.play.evaluate import Evaluation, evaluate_each
+from ppo.play.progress import progress
 from ppo.play.replay import Replay, of_run, save
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ POLICIES: dict[str, tuple["Choice", ...]] = {
 
 # So many games are played at once, or as many as in training if that is more.
 GAMES_AT_ONCE = 16
+STEPS_A_LINE = 5000  # of the progress
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,16 @@ class Played:
 
 @contextmanager
 def games_of(
-    logdir: Path, num_games: int, policies: Sequence["Choice"], which: Which, seed: int | None
+    logdir: Path,
+    num_games: int,
+    policies: Sequence["Choice"],
+    which: Which,
+    seed: int | None,
+    console: Console,
 ) -> Iterator[tuple[RunFolder, list[Played]]]:
-    """The run's folder, visited while the context lasts, and games of each policy."""
+    """The run's folder, visited while the context lasts, and games of each policy. The console
+    shows the progress.
+    """
     check_run(logdir)
     with visited(logdir) as folder:
         agent = load_agent(folder, which)
@@ -68,5 +79,8 @@ def games_of(
         agent = replace(agent, params=agent.params.model_copy(update=changes))
         agents = [agent.choosing(choice) for choice in policies]
         of_each = [one.policy for one in agents]
-        evaluations = evaluate_each(of_each, agent.params, num_games, agent.step)
+        games = f"{num_games} game{'s' * (num_games > 1)}"
+        what = f"playing {games} of the {' and the '.join(policies)} policy of step {agent.step:,}"
+        with progress(what, "step {:,} of each game", STEPS_A_LINE, console) as note:
+            evaluations = evaluate_each(of_each, agent.params, num_games, agent.step, watched=note)
         yield folder, [Played(*both) for both in zip(agents, evaluations, strict=True)]

@@ -80,6 +80,10 @@ class Panel:
         self._bars.draw(self.picture, decision.probabilities, decision.action)
         self.timeline.value(self.picture, self._step, decision.value)
 
+    def skip(self) -> None:
+        """Pass over a step that is not shown."""
+        self._step += 1
+
     def see(self, reward: float, lives: int) -> None:
         """Show what a frame of this step brought."""
         if reward:

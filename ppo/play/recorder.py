@@ -12,6 +12,7 @@ from pathlib import Path
 from ppo.files import gif, video
 from ppo.files.ffmpeg import Stalled
 from ppo.play import render
+from ppo.play.course import Course
 from ppo.play.replay import Replay, frames_per_second, step_of, title
 
 PATIENCE_SECONDS = 5.0  # after which a run says what it waits for
@@ -19,11 +20,12 @@ PATIENCE_SECONDS = 5.0  # after which a run says what it waits for
 
 @dataclass(frozen=True)
 class Made:
-    """A video that was made: of which replay, where it is, and a small GIF of it."""
+    """A video that was made: its replay, its place, a small GIF of it, and what it leaves out."""
 
     replay: Replay
     path: Path
     gif: bytes
+    gaps: str = ""
 
     @property
     def step(self) -> int:
@@ -34,7 +36,8 @@ class Made:
     def told(self) -> str:
         """A line that says so, and where it is in the run's folder."""
         place = f"{self.path.parent.name}/{self.path.name}"
-        return f"step {self.step:,}: video, score {self.replay.score:.10g}: {place}"
+        told = f"step {self.step:,}: video, score {self.replay.score:.10g}: {place}"
+        return f"{told}. {self.gaps}" if self.gaps else told
 
 
 class Recorder:
@@ -92,9 +95,10 @@ class Recorder:
         try:
             path.parent.mkdir(exist_ok=True)
             rate = frames_per_second(replay)
-            pictures, abandoned = render.plain(replay), self._abandoned.is_set
+            course, abandoned = Course(replay), self._abandoned.is_set
+            pictures = render.plain(replay, course)
             video.write(path, pictures, rate, title(replay), abandoned)
-            self._made.put(Made(replay, path, gif.small(path, abandoned)))
+            self._made.put(Made(replay, path, gif.small(path, abandoned), course.gaps))
         except Exception as error:  # nobody reads this thread's result
             self._stalls += isinstance(error.__cause__, Stalled)
             if not (self._warned or self._abandoned.is_set() or self._stop()):

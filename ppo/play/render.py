@@ -10,6 +10,7 @@ import numpy as np
 
 from ppo.files import video
 from ppo.play import panel
+from ppo.play.course import Course
 from ppo.play.drawing import AMBER, BRIGHT, canvas, write
 from ppo.play.panel import MOST_NUMBERS, Caption, Decision, Panel
 from ppo.play.replay import Replay, begun, frames, frames_per_second, step_of, title
@@ -21,40 +22,61 @@ HELD_SECONDS = 2  # the console ends a game before it shows the last point
 MOST_WIDE, MOST_HIGH = 960, panel.HEIGHT
 
 Pictures = Iterator[np.ndarray]
+Seen = tuple[np.ndarray, int]
 
 
-def record(replay: Replay, path: Path, policy: "Policy | None" = None) -> int:
+def record(
+    replay: Replay, path: Path, policy: "Policy | None" = None, course: Course | None = None
+) -> int:
     """Make a video of an episode at its true speed, with a panel if the ``policy`` is given that
-    played it. Returns the number of its pictures: the frames of the episode, and the held end.
+    played it. Returns the number of its pictures: the frames of the episode that its ``course``
+    shows, a pause for each gap, and the held end.
 
     Raises video.VideoError or ReplayError; no file is left behind.
     """
-    pictures = annotated(replay, policy) if policy else plain(replay)
+    pictures = annotated(replay, policy, course) if policy else plain(replay, course)
     return video.write(path, pictures, frames_per_second(replay), title=title(replay))
 
 
-def plain(replay: Replay) -> Pictures:
+def plain(replay: Replay, course: Course | None = None) -> Pictures:
     """The game's pictures, enlarged, and its end held with the final score. The pictures share
     their memory.
     """
+    course = course or Course(replay)
+    whole = np.empty(0)
     for frame in frames(replay):
-        shown = enlarged(frame.picture)
-        yield shown
-    yield from held(shown, shown, replay)
+        if not course.shows(frame):
+            continue
+        if gap := course.take_gap():
+            yield from noted(whole, whole, gap, replay)
+        whole = enlarged(frame.picture)
+        yield whole
+    yield from held(whole, whole, replay)
 
 
-def annotated(replay: Replay, policy: "Policy") -> Pictures:
+def annotated(replay: Replay, policy: "Policy", course: Course | None = None) -> Pictures:
     """The game's pictures beside a panel, and its end held with the final score. The pictures share
     their memory.
     """
+    course = course or Course(replay)
     with closing(Decisions(replay, policy)) as decisions:
         side: Panel | None = None
+        undecided: Seen | None = None
         for number, frame in enumerate(frames(replay)):
             if side is None:
                 whole, place, free = beside(enlarged(frame.picture))
                 side = Panel(decisions.caption(has_lives=frame.lives > 0), free)
             if number % replay.rules.frames_per_step == 0:
-                side.decide(decisions.next())
+                if undecided:
+                    side.skip()
+                undecided = decisions.step()
+            if not course.shows(frame):
+                continue
+            if gap := course.take_gap():
+                yield from noted(whole, place, gap, replay)
+            if undecided:
+                side.decide(decisions.look(*undecided))
+                undecided = None
             side.see(frame.reward, frame.lives)
             enlarged(frame.picture, place)
             yield whole
@@ -90,10 +112,18 @@ class Decisions:
 
     def next(self) -> Decision:
         """The next step."""
+        return self.look(*self.step())
+
+    def step(self) -> Seen:
+        """Make the next step; return what was seen before it, and its action."""
         observation, action = self._vector.observations[0].copy(), next(self._actions)
-        probabilities, values = self._policy.outlook(observation[np.newaxis])
         self._vector.send(np.array([action]))
         self._vector.receive()
+        return observation, action
+
+    def look(self, observation: np.ndarray, action: int) -> Decision:
+        """Compute what the network does with an observation."""
+        probabilities, values = self._policy.outlook(observation[np.newaxis])
         return Decision(observation, probabilities[0], float(values[0]), action)
 
     def close(self) -> None:
@@ -114,6 +144,16 @@ def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def held(whole: np.ndarray, place: np.ndarray, replay: Replay) -> Pictures:
     """The last picture for HELD_SECONDS, with the final score in its part ``place``."""
     draw_score(place, replay.score)
+    yield from _pause(whole, replay)
+
+
+def noted(whole: np.ndarray, place: np.ndarray, gap: str, replay: Replay) -> Pictures:
+    """The last picture for HELD_SECONDS, with how long a game was quiet in its part ``place``."""
+    _draw_band(place, "left out: nothing happens for", gap)
+    yield from _pause(whole, replay)
+
+
+def _pause(whole: np.ndarray, replay: Replay) -> Pictures:
     for _ in range(held_pictures(replay)):
         yield whole
 
@@ -125,14 +165,17 @@ def held_pictures(replay: Replay) -> int:
 
 def draw_score(on: np.ndarray, score: float) -> None:
     """Write the final score across the picture of a game."""
+    _draw_band(on, "final score", f"{score:,.10g}")
+
+
+def _draw_band(on: np.ndarray, small: str, large: str) -> None:
     height, width = on.shape[:2]
     size = min(width, 0.762 * height) / 500  # fits the band, whose height follows the picture's
     band = on[round(0.42 * height) : round(0.58 * height)]
     band[:] = band // 4
     middle = band.shape[0] // 2
-    write(band, "final score", width // 2, round(middle - 8 * size), size, BRIGHT, align=0.5)
-    told = f"{score:,.10g}"
-    write(band, told, width // 2, round(middle + 44 * size), 1.8 * size, AMBER, True, align=0.5)
+    write(band, small, width // 2, round(middle - 8 * size), size, BRIGHT, align=0.5)
+    write(band, large, width // 2, round(middle + 44 * size), 1.8 * size, AMBER, True, align=0.5)
 
 
 def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:

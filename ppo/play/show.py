@@ -33,7 +33,8 @@ def evaluate_run(
     drawn. Raises FolderError, ParamsError or CheckpointError.
     """
     evaluations.check(RunFolder(logdir))
-    with games_of(logdir, num_games, policies, which, seed) as (folder, games):
+    progress = Console(stderr=True)
+    with games_of(logdir, num_games, policies, which, seed, progress) as (folder, games):
         examples: list[dict[str, str]] = []
         try:
             examples += [_keep(folder, played) for played in games]

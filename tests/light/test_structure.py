@@ -53,8 +53,8 @@ WINGS = {
         "fleet",
     ),
     "play": (
-        "replay evaluate agent drawing portable",
-        "timeline games summary",
+        "replay evaluate agent drawing portable progress",
+        "timeline games summary course",
         "panel",
         "render",
         "recorder show watch",
