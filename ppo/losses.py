@@ -7,6 +7,7 @@ its target, s the sign of its advantage A, eps the clip range.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -74,28 +75,16 @@ def target_policy(
                     pi' = pi_old (1 + eps s) / (1 + eps s (2 pi_old - 1))
     """
     check_vectors(old_probs, advantages)
-    return old_probs * (1.0 + _target_offset(1.0 - old_probs, advantages, clip_range, kind))
+    return old_probs * (
+        1.0 + _TARGET_OFFSETS[kind](1.0 - old_probs, clip_range * tf.sign(advantages))
+    )
 
 
-def _target_offset(
-    old_others: tf.Tensor, advantages: tf.Tensor, clip_range: tf.Tensor | float, kind: str
-) -> tf.Tensor:
-    """The signed distance t - 1 of the target, from 1 - pi_old, which stays exact near 0."""
-    return _TARGET_OFFSETS[kind](old_others, clip_range * tf.sign(advantages))
-
-
-def _probability_offset(old_others: tf.Tensor, signed_range: tf.Tensor) -> tf.Tensor:
-    return signed_range + tf.zeros_like(old_others)
-
-
-def _logit_offset(old_others: tf.Tensor, signed_range: tf.Tensor) -> tf.Tensor:
-    # (1 + e) / (1 + e (2 p - 1)) - 1 = 2 e (1 - p) / (1 + e (2 p - 1)), without cancellation.
-    return 2.0 * signed_range * old_others / (1.0 + signed_range * (1.0 - 2.0 * old_others))
-
-
+# The signed distance t - 1 of a target, from 1 - pi_old, which stays exact near 0, and e = eps s.
 _TARGET_OFFSETS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "probability": _probability_offset,
-    "logit": _logit_offset,
+    "probability": lambda old_others, e: e + tf.zeros_like(old_others),
+    # (1 + e) / (1 + e (2 p - 1)) - 1 without cancellation.
+    "logit": lambda old_others, e: 2.0 * e * old_others / (1.0 + e * (1.0 - 2.0 * old_others)),
 }
 
 
@@ -106,9 +95,72 @@ def target_offset(
     delta_target_policy: str = "probability",
 ) -> tf.Tensor:
     """t - 1, how far the target lies from the old policy, as a ratio and with its sign, [B]."""
-    return _target_offset(
-        -tf.math.expm1(old_log_probs), advantages, clip_range, delta_target_policy
-    )
+    old_others = -tf.math.expm1(old_log_probs)
+    return _TARGET_OFFSETS[delta_target_policy](old_others, clip_range * tf.sign(advantages))
+
+
+class Surrogate(NamedTuple):
+    """A form of the policy's loss: t - 1 of its target, from that of ``target_offset`` and A, and
+    its loss, from r - 1, A, t - 1 and the slope beyond the target, all [B].
+    """
+
+    target: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, float], tf.Tensor]
+
+
+def _linear(moved: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor, slope: float) -> tf.Tensor:
+    distance = advantages * (offset - moved)
+    return tf.where(distance >= 0.0, distance, -slope * distance) - advantages * (1.0 + offset)
+
+
+def _at_least_the_floor(offset: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(tf.abs(offset), QUADRATIC_TARGET_FLOOR)
+
+
+def _quadratic(moved: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor, _: float) -> tf.Tensor:
+    size = _at_least_the_floor(offset)  # again: without an advantage the offset is 0
+    weight = tf.abs(advantages)
+    parabola = weight * tf.square(offset - moved) / (2.0 * size)
+    return parabola - advantages - 0.5 * weight * size
+
+
+SURROGATES: dict[str, Surrogate] = {
+    "linear": Surrogate(lambda offset, advantages: offset, _linear),
+    "quadratic": Surrogate(
+        lambda offset, advantages: tf.sign(advantages) * _at_least_the_floor(offset), _quadratic
+    ),
+}
+
+
+def policy_loss(
+    log_probs: tf.Tensor,
+    old_log_probs: tf.Tensor,
+    advantages: tf.Tensor,
+    clip_range: tf.Tensor | float,
+    form: str = "linear",
+    delta_target_policy: str = "probability",
+    beyond_target_slope: float = 0.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The loss of one of the SURROGATES, and t - 1 of its target, both [B].
+
+    With d = A (t - r), positive before the target and negative beyond it, every form is a
+    shape in d plus a constant; its value is -A and its slope in r is -A where r = 1:
+
+    linear      (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
+    quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
+
+    a = 0 with the probability target is the clipped surrogate (Schulman et al. 2017, eq. 7),
+    -min(A r, A clip(r, 1 - eps, 1 + eps)); a = 1 the peaked, absolute loss; other a the
+    rollback of Wang, He and Tan 2020 (arXiv:1903.07940). The quadratic with the probability
+    target is Simple Policy Optimization (Xie et al. 2025, arXiv:2401.16025); its target lies at
+    least QUADRATIC_TARGET_FLOOR off the old policy.
+    """
+    check_vectors(log_probs, old_log_probs, advantages)
+    target, loss = SURROGATES[form]
+    offset = target_offset(old_log_probs, advantages, clip_range, delta_target_policy)
+    offset = target(offset, advantages)
+    moved = tf.math.expm1(log_probs - old_log_probs)
+    return loss(moved, advantages, offset, beyond_target_slope), offset
 
 
 def surrogate(
@@ -120,44 +172,10 @@ def surrogate(
     beyond_target_slope: float = 0.0,
     quadratic: bool = False,
 ) -> tf.Tensor:
-    """The surrogate of the policy gradient, as a loss, [B].
-
-    With d = A (t - r), positive before the target and negative beyond it, every form is a
-    shape in d plus a constant; its value is -A and its slope in r is -A where r = 1:
-
-    linear      (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
-    quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
-
-    a = 0 with the probability target is the clipped surrogate (Schulman et al. 2017, eq. 7),
-    -min(A r, A clip(r, 1 - eps, 1 + eps)); a = 1 the peaked, absolute loss; other a the
-    rollback of Wang, He and Tan 2020 (arXiv:1903.07940). The quadratic with the probability
-    target is Simple Policy Optimization (Xie et al. 2025, arXiv:2401.16025).
-    """
-    check_vectors(log_probs, old_log_probs, advantages)
-    offset = target_offset(old_log_probs, advantages, clip_range, delta_target_policy)
-    if quadratic:
-        return _quadratic(log_probs - old_log_probs, advantages, offset)
-    distance = advantages * (offset - tf.math.expm1(log_probs - old_log_probs))
-    shape = tf.where(distance >= 0.0, distance, -beyond_target_slope * distance)
-    return shape - advantages * (1.0 + offset)
-
-
-def quadratic_offset(offset: tf.Tensor, advantages: tf.Tensor) -> tf.Tensor:
-    """``target_offset`` as the quadratic surrogate has it, whose target lies at least
-    QUADRATIC_TARGET_FLOOR off the old policy, [B].
-    """
-    return tf.sign(advantages) * _quadratic_size(offset)
-
-
-def _quadratic_size(offset: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(tf.abs(offset), QUADRATIC_TARGET_FLOOR)
-
-
-def _quadratic(log_ratios: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    size = _quadratic_size(offset)
-    distance = quadratic_offset(offset, advantages) - tf.math.expm1(log_ratios)
-    weight = tf.abs(advantages)
-    return weight * tf.square(distance) / (2.0 * size) - advantages - 0.5 * weight * size
+    """The loss of ``policy_loss``, whose form ``quadratic`` chooses, [B]."""
+    form = "quadratic" if quadratic else "linear"
+    chosen = form, delta_target_policy, beyond_target_slope
+    return policy_loss(log_probs, old_log_probs, advantages, clip_range, *chosen)[0]
 
 
 def beyond_target(
@@ -165,7 +183,7 @@ def beyond_target(
 ) -> tf.Tensor:
     """1 where the ratio is beyond its target, where the clipped loss is flat, else 0, [B].
 
-    ``offset`` is ``target_offset``'s, or ``quadratic_offset``'s.
+    ``offset`` is t - 1, of ``policy_loss``.
     """
     distance = advantages * (offset - tf.math.expm1(log_probs - old_log_probs))
     return tf.cast(distance < 0.0, log_probs.dtype)
@@ -221,24 +239,6 @@ def value_rescaling(
 Rescaled = tuple[tf.Tensor, tf.Tensor]
 
 
-def _no_rescaling(
-    pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean
-) -> Rescaled:
-    return tf.ones_like(pseudo_entropy), smoothed
-
-
-def _per_state(
-    pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean
-) -> Rescaled:
-    return pseudo_entropy, smoothed
-
-
-def _per_batch(
-    pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean
-) -> Rescaled:
-    return tf.fill(tf.shape(pseudo_entropy), mean(pseudo_entropy)), smoothed
-
-
 def _smoothed(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean) -> Rescaled:
     newest = mean(pseudo_entropy)
     smoothed = decay * smoothed + tf.stack([newest, tf.ones_like(newest)])
@@ -246,9 +246,12 @@ def _smoothed(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean
 
 
 _RESCALINGS: dict[str, Callable[[tf.Tensor, tf.Tensor, float, Mean], Rescaled]] = {
-    "none": _no_rescaling,
-    "per_state": _per_state,
-    "per_batch": _per_batch,
+    "none": lambda entropies, smoothed, decay, mean: (tf.ones_like(entropies), smoothed),
+    "per_state": lambda entropies, smoothed, decay, mean: (entropies, smoothed),
+    "per_batch": lambda entropies, smoothed, decay, mean: (
+        tf.fill(tf.shape(entropies), mean(entropies)),
+        smoothed,
+    ),
     "smoothed": _smoothed,
 }
 

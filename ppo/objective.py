@@ -100,17 +100,10 @@ def objective(
     if p.normalize_advantages:
         advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
     old_log_probs = batch.old_log_probs
-    policy_loss = tf.reduce_mean(
-        losses.surrogate(
-            log_probs,
-            old_log_probs,
-            advantages,
-            clip_range,
-            p.delta_target_policy,
-            p.slope_beyond_target,
-            p.quadratic_policy_loss,
-        )
+    policy_losses, offset = losses.policy_loss(
+        log_probs, old_log_probs, advantages, clip_range, *p.surrogate
     )
+    policy_loss = tf.reduce_mean(policy_losses)
     entropy = tf.reduce_mean(losses.entropy(logits))
     pseudo_entropy = losses.pseudo_entropy(logits)
     scale, smoothed = losses.value_rescaling(
@@ -123,9 +116,7 @@ def objective(
     value_part = p.value_coef * tf.reduce_mean(scale * value_losses)
     kl = losses.approx_kl(log_probs, old_log_probs)
     ratios = tf.exp(log_probs - old_log_probs)
-    offset = losses.target_offset(old_log_probs, advantages, clip_range, p.delta_target_policy)
-    aimed = losses.quadratic_offset(offset, advantages) if p.quadratic_policy_loss else offset
-    beyond = losses.beyond_target(log_probs, old_log_probs, advantages, aimed)
+    beyond = losses.beyond_target(log_probs, old_log_probs, advantages, offset)
     above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
     below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)
     means = Means(
@@ -137,7 +128,7 @@ def objective(
         clip_fraction=tf.reduce_mean(losses.clip_fraction(log_probs, old_log_probs, clip_range)),
         pseudo_entropy=tf.reduce_mean(pseudo_entropy),
         value_scale=tf.reduce_mean(scale),
-        target_distance=tf.reduce_mean(tf.abs(aimed)),
+        target_distance=tf.reduce_mean(tf.abs(offset)),
         beyond_target=tf.reduce_mean(beyond),
         ratio=tf.reduce_mean(ratios),
         ratio_distance=tf.reduce_mean(tf.abs(ratios - 1.0)),

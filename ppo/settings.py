@@ -1,7 +1,7 @@
 """Every setting of a run: type, range, default and meaning, and what must agree."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -293,6 +293,16 @@ EARLIER = {
 }
 
 
+class Surrogate(NamedTuple):
+    """The form of the policy's loss, and its parameters, as ``losses.policy_loss`` takes them; by
+    default the clipped surrogate.
+    """
+
+    form: str = "linear"
+    delta_target_policy: str = "probability"
+    beyond_target_slope: float = 0.0
+
+
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
     """All settings of a run, as given. Frozen; derived sizes are properties, never keys.
 
@@ -370,11 +380,14 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return range(self.keep_checkpoints_from, last + 1)
 
     @property
-    def slope_beyond_target(self) -> float:
-        """Slope of the surrogate beyond its target, from either of its settings."""
-        if self.beyond_target_slope is not None:
-            return self.beyond_target_slope
-        return 1.0 if self.peaked_policy_loss else 0.0
+    def surrogate(self) -> Surrogate:
+        """The surrogate that the settings choose."""
+        slope = self.beyond_target_slope
+        return Surrogate(
+            "quadratic" if self.quadratic_policy_loss else "linear",
+            self.delta_target_policy,
+            float(self.peaked_policy_loss) if slope is None else slope,
+        )
 
     def to_json(self) -> str:
         """The settings as a params file."""

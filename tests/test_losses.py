@@ -198,6 +198,19 @@ def test_value_and_slope_are_minus_the_advantage_at_the_old_policy(form, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", losses.SURROGATES)
+def test_every_row_of_the_table_is_minus_the_advantage_at_the_old_policy(form, kind):
+    _, old, advantages = cases(28)
+    log_probs = tf.constant(old)
+    with tf.GradientTape() as tape:
+        tape.watch(log_probs)
+        loss, offset = losses.policy_loss(log_probs, old, advantages, 0.2, form, kind)
+    np.testing.assert_allclose(loss, -advantages, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(tape.gradient(loss, log_probs), -advantages, rtol=1e-9)
+    np.testing.assert_array_equal(np.sign(offset), np.sign(advantages))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["clipped", "peaked", "rollback"])
 def test_a_clip_range_of_0_leaves_the_first_step_to_the_policy_gradient(form, kind):
     _, old, advantages = cases(24)

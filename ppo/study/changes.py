@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ppo.settings import ResolvedParams
+from ppo.settings import ResolvedParams, Surrogate
 
 UNCHANGED = "unchanged"
 RATES = (2, 4, 8)  # what the learning rate is divided by, for the effect of smaller steps alone
@@ -172,7 +172,8 @@ def _of_objective(params: ResolvedParams) -> list[Change]:
                 "likely actions are pushed as far as unlikely ones",
             )
         )
-    if not (params.slope_beyond_target or params.quadratic_policy_loss):
+    usual = Surrogate()
+    if params.surrogate._replace(delta_target_policy=usual.delta_target_policy) == usual:
         changes.append(
             Change(
                 "quadratic loss",

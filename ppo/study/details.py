@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ppo.settings import ResolvedParams
+from ppo.settings import ResolvedParams, Surrogate
 
 ON, OFF, NONE = "on", "off", "-"
 
@@ -64,12 +64,8 @@ def _core(p: ResolvedParams) -> list[Detail]:
 
 
 def _surrogate(p: ResolvedParams) -> Detail:
-    variants = {
-        "delta_target_policy logit": p.delta_target_policy == "logit",
-        "quadratic_policy_loss": p.quadratic_policy_loss,
-        f"slope {p.slope_beyond_target:g} beyond the target": p.slope_beyond_target > 0,
-    }
-    changed = [name for name, on in variants.items() if on]
+    usual = Surrogate()._asdict()
+    changed = [f"{k} {v}" for k, v in p.surrogate._asdict().items() if v != usual[k]]
     clip = f"clip_range {p.clip_range:g}, {p.clip_range_schedule}"
     return _detail("Clipped surrogate", not changed, ", ".join([clip, *changed]))
 
