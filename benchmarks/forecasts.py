@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from ppo import presets
+from ppo.errors import ExitCode
 from ppo.params import load
 from ppo.process.children import RUN_ATARI, start
-from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study.forecast import forecast

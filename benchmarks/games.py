@@ -41,12 +41,12 @@ from benchmarks.games_results import (
 )
 from ppo import presets
 from ppo.envs import catalog
-from ppo.files.folder import FolderError, owned, write_whole
+from ppo.errors import ExitCode, Stopped
+from ppo.files.folder import owned, write_whole
 from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser, expanded
 from ppo.process.children import Children
-from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import stop_interrupts
+from ppo.process.command import run_command
 from ppo.settings import Params
 from ppo.study.alike import alike, precision_faults
 from ppo.study.grid import (
@@ -262,35 +262,32 @@ def place_of(logdir: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options, children = parse(arguments), Children()
-    try:
-        with stop_interrupts():
-            faults = argument_faults(options)
-            runs = [] if faults or options.only_table else plan(options)
-            faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
-            faults = faults or list(itertools.chain(*map(table_faults, runs[:1])))
-            if not options.sb3:
-                faults = faults or precision_faults(runs, SETTINGS)
-            if faults:
-                raise ParamsError(faults)
-            if not options.sb3:
-                runs = alike(runs, SETTINGS)
-            create(options.logdir)
-            # The table of what has finished may be written while the others train.
-            with nullcontext() if options.only_table else owned(options.logdir):
-                failed = train(options, with_copy(runs), children)
-                if not children.stopped:
-                    write(options)
-    except (ParamsError, FolderError) as error:
-        return fail(ExitCode.REFUSED, str(error))
-    except OSError as error:
-        return fail(ExitCode.FAILED, str(error))
-    except KeyboardInterrupt:
-        return fail(ExitCode.STOPPED, STOPPED)
+    return run_command(lambda: make(parse(arguments)), stopped=STOPPED)
+
+
+def make(options: argparse.Namespace) -> ExitCode:
+    """Make all runs and the table of what has finished."""
+    children = Children()
+    faults = argument_faults(options)
+    runs = [] if faults or options.only_table else plan(options)
+    faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
+    faults = faults or list(itertools.chain(*map(table_faults, runs[:1])))
+    if not options.sb3:
+        faults = faults or precision_faults(runs, SETTINGS)
+    if faults:
+        raise ParamsError(faults)
+    if not options.sb3:
+        runs = alike(runs, SETTINGS)
+    create(options.logdir)
+    # The table of what has finished may be written while the others train.
+    with nullcontext() if options.only_table else owned(options.logdir):
+        failed = train(options, with_copy(runs), children)
+        if not children.stopped:
+            write(options)
     for line in failed:
         print(line, file=sys.stderr)
     if children.stopped:
-        return fail(ExitCode.STOPPED, STOPPED)
+        raise Stopped(STOPPED)
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 

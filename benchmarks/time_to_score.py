@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from ppo import presets
+from ppo.errors import PPOError, Stopped
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.arguments import expanded
 from ppo.process.children import Children
+from ppo.process.command import run_command
 from ppo.process.device import default_threads
-from ppo.process.exit_codes import ExitCode, fail
 from ppo.study import sweep
 from ppo.study.grid import grid, history_faults, setting_faults
 
@@ -53,7 +54,12 @@ def told(folder: Path, perfect: float, score: float) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Train and tell; exit code 0 only if every run came to its end."""
+    """Run the command; returns its exit code."""
+    return run_command(train_and_report, stopped=sweep.STOPPED)
+
+
+def train_and_report() -> None:
+    """Train all runs and print their times. Raises PPOError unless every run came to its end."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,12 +82,13 @@ def main() -> int:
     children = Children()
     failed = sweep.sweep(runs, options.pfile, options.workers, children)
     if children.stopped:
-        return fail(ExitCode.STOPPED, sweep.STOPPED)
+        raise Stopped(sweep.STOPPED)
     for run in runs:
         if RunFolder(run.folder).progress.exists():
             line = {"seed": run.seed} | told(run.folder, options.perfect, options.score)
             print(json.dumps(line), flush=True)
-    return fail(ExitCode.FAILED, "\n".join(failed)) if failed else ExitCode.DONE
+    if failed:
+        raise PPOError("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from ppo.errors import PPOError, Refused
 from ppo.files import npz
 from ppo.files.folder import RunFolder, free_name, write_whole
 from ppo.process import reading
@@ -36,11 +37,11 @@ Count = Annotated[int, Ge(0), Lt(2**62)]
 Which = Literal["newest", "best"] | int
 
 
-class CheckpointError(Exception):
+class CheckpointError(PPOError):
     """No valid checkpoint, or one that does not fit; the message says what to do."""
 
 
-class NoCheckpoint(CheckpointError):
+class NoCheckpoint(CheckpointError, Refused):
     """There is no such checkpoint; the message says which there are."""
 
 
@@ -48,11 +49,11 @@ class DamagedError(CheckpointError):
     """A checkpoint that is not what was written."""
 
 
-class NewerVersionError(CheckpointError):
+class NewerVersionError(CheckpointError, Refused):
     """A checkpoint of a newer version: it is neither read nor passed over."""
 
 
-class MisfitError(CheckpointError):
+class MisfitError(CheckpointError, Refused):
     """A valid checkpoint that does not fit the settings; the message says how it differs."""
 
     def __init__(self, step: int, reason: object):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import tensorflow as tf
 
-from ppo.outcomes import WorkerLost
+from ppo.errors import WorkerLost
 from ppo.process.cluster import TF_CONFIG, ClusterError, Place
 
 MOST_TASKS = 1024  # of a node

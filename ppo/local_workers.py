@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ppo.outcomes import WorkerLost
+from ppo.errors import WorkerLost
 from ppo.process.cluster import LINK, UNLINKED, ClusterError, Link
 
 if TYPE_CHECKING:

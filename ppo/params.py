@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from ppo import elsewhere, presets
 from ppo.described import default_of, form_of, type_and_range
+from ppo.errors import Refused
 from ppo.process import reading
 from ppo.process.arguments import expanded
 from ppo.settings import EARLIER, Params, inconsistencies, kept_faults
 
 
-class ParamsError(ValueError):
+class ParamsError(Refused, ValueError):
     """Every fault of a params file: ``faults`` is a list of lines."""
 
     def __init__(self, faults: Sequence[str]):

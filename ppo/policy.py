@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from ppo import model
+from ppo.errors import NotFinite
 from ppo.model import in_shards, log_prob
-from ppo.outcomes import NotFinite
 from ppo.settings import NetworkSettings
 
 Choice = Literal["sampled", "greedy"]

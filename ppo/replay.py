@@ -15,16 +15,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ppo.errors import ExitCode, Refused
 from ppo.files.folder import FolderError, RunFolder, check_writable
-from ppo.files.video import VideoError
 from ppo.params import ParamsError, of_run
 from ppo.play.course import Course
 from ppo.play.render import record
 from ppo.play.replay import CannotPlay, NamesModule, Replay, ReplayError, compare, load
 from ppo.process.arguments import argument_parser, expanded
-from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import ctrl_c_raises
-from ppo.process.streams import discard, make_safe
+from ppo.process.command import run_command
 
 # What is told of each quantity that `compare` gives: its name and its form.
 TOLD = {
@@ -37,38 +35,24 @@ TOLD = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play every file again and print a line for each; returns the exit code."""
-    make_safe()
-    options = _parse(arguments)
+    return run_command(lambda: _play_all(_parse(arguments)))
+
+
+def _play_all(options: argparse.Namespace) -> ExitCode:
     if faults := unusable(options.files, options.video, options.env):
-        return fail(ExitCode.REFUSED, "\n".join(faults))
-    agree: list[bool] = []
-    try:
-        with ctrl_c_raises():
-            return _play_all(options, agree)
-    except BrokenPipeError:  # whoever read what was printed has enough
-        discard(sys.stdout)
-        return ExitCode.DONE if all(agree) else ExitCode.FAILED
-    except (ReplayError, VideoError) as error:
-        return fail(ExitCode.FAILED, str(error))
-    except KeyboardInterrupt:
-        return fail(ExitCode.FAILED, "interrupted")
-
-
-def _play_all(options: argparse.Namespace, agree: list[bool]) -> ExitCode:
-    """Play the files, and note in ``agree`` of each whether it agrees."""
-    for path in options.files:
-        agree.append(play_again(path, options.env))
-    if not all(agree):
-        return ExitCode.FAILED
-    if options.video:
-        replay = read(options.files[0], options.env)
-        course = Course(replay)
-        count = record(replay, options.video, course=course)
-        print(f"{options.video}: {count:,} pictures")
-        if course.gaps:
-            print(course.gaps)
-    sys.stdout.flush()
-    return ExitCode.DONE
+        raise Refused("\n".join(faults))
+    agree = []
+    with suppress(BrokenPipeError):  # whoever read what was printed has enough
+        for path in options.files:
+            agree.append(play_again(path, options.env))
+        if options.video and all(agree):
+            replay = read(options.files[0], options.env)
+            course = Course(replay)
+            count = record(replay, options.video, course=course)
+            print(f"{options.video}: {count:,} pictures")
+            if course.gaps:
+                print(course.gaps)
+    return ExitCode.DONE if all(agree) else ExitCode.FAILED
 
 
 def read(path: Path, env_id: str | None = None) -> Replay:

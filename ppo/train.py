@@ -14,6 +14,7 @@ from ppo.checkpoint import Checkpoint
 from ppo.distribution import OneWorker, Workers
 from ppo.envs import catalog
 from ppo.envs.episode import EpisodeMismatch
+from ppo.errors import Collapsed, Diverged, EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations, log, origin
 from ppo.files.folder import (
     FolderError,
@@ -27,7 +28,6 @@ from ppo.files.folder import (
 from ppo.files.held import shown
 from ppo.files.origin import Origin
 from ppo.local_workers import LocalWorkers
-from ppo.outcomes import Collapsed, Diverged, EnvironmentFailed, Stopped, WorkerLost
 from ppo.params import ParamsError
 from ppo.process.arguments import expanded
 from ppo.process.cluster import Place, exposure, place

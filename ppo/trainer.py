@@ -15,9 +15,9 @@ from ppo.diagnostics import Diagnostics
 from ppo.distribution import OneWorker, Workers
 from ppo.envs.episode import Episode, EpisodeMismatch, Reset, UnfinishedEpisode
 from ppo.envs.fleet import Fleet
+from ppo.errors import Diverged, EnvironmentFailed, NotFinite
 from ppo.exchange import Games, Report, share_arrays, share_games, share_report
 from ppo.objective import Batch
-from ppo.outcomes import Diverged, EnvironmentFailed, NotFinite
 from ppo.policy import Policy
 from ppo.process.device import has_gpu, shards
 from ppo.process.keys import Purpose, key, seed31

@@ -12,11 +12,11 @@ import pytest
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, CheckpointError, SessionFacts
+from ppo.errors import ExitCode
 from ppo.files import origin
 from ppo.files.folder import RunFolder, owned
 from ppo.files.origin import Origin
 from ppo.params import ParamsError
-from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study import autopsy

@@ -12,8 +12,8 @@ import tensorflow as tf
 from ppo import model
 from ppo.distribution import OneWorker
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
+from ppo.errors import Diverged
 from ppo.exchange import Games, Report, share_games, share_report
-from ppo.outcomes import Diverged
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.statistics import KL, UpdateResult

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from ppo import model
+from ppo.errors import NotFinite
 from ppo.layer_norm import EPSILON, layer_normalized
-from ppo.outcomes import NotFinite
 from ppo.policy import Policy, of_weights
 from ppo.process.keys import Purpose, key
 from ppo.settings import NetworkSettings

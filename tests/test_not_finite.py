@@ -11,9 +11,9 @@ import pytest
 
 import run_atari
 from ppo import checkpoint, train
+from ppo.errors import Diverged
 from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.outcomes import Diverged
 from ppo.process.keys import Purpose, seed31
 from ppo.settings import Params
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import run_atari
-from ppo.process.exit_codes import ExitCode
+from ppo.errors import ExitCode
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study import probe, sheet

@@ -19,10 +19,10 @@ import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from ppo import checkpoint, train
+from ppo.errors import ExitCode
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
-from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import DEADLINE_SECONDS, GRACE_SECONDS
 from ppo.runs.keeper import LOCK_SECONDS
 from ppo.settings import Params

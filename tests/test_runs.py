@@ -20,16 +20,15 @@ from ppo.checkpoint import Checkpoint, Due, GuardFacts
 from ppo.distribution import OneWorker
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
+from ppo.errors import Collapsed, Diverged, ExitCode, Stopped, WorkerLost
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.files.log import Log, RunningMeans, cut
 from ppo.files.scalars import tags
-from ppo.outcomes import Collapsed, Diverged, Stopped, WorkerLost
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation
 from ppo.play.recorder import Made
 from ppo.play.replay import ReplayError
-from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
 from ppo.runs import follower, observers

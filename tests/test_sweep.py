@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ppo import checkpoint
+from ppo.errors import ExitCode
 from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.process.exit_codes import ExitCode
 from ppo.study import sweep
 from tests.processes import none_left, processes_of, wait_until
 

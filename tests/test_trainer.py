@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from ppo.checkpoint import Checkpoint, TrainerFacts
 from ppo.envs.episode import EpisodeMismatch
+from ppo.errors import Diverged
 from ppo.files.scalars import tags
 from ppo.model import in_shards
-from ppo.outcomes import Diverged
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.tally import Tally

@@ -10,10 +10,10 @@ import pytest
 
 import run_atari
 from ppo import train
+from ppo.errors import ExitCode
 from ppo.files.folder import FolderError
 from ppo.play.replay import load
 from ppo.play.watch import watch_run
-from ppo.process.exit_codes import ExitCode
 from ppo.settings import Params
 from ppo.study import drill
 from tests.forked import Forked

@@ -18,11 +18,11 @@ import tensorflow as tf
 from benchmarks.collectives import with_links, with_ports
 from benchmarks.worker_kills import pids
 from ppo import checkpoint, model
+from ppo.errors import ExitCode
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
 from ppo.process.cluster import TF_CONFIG
-from ppo.process.exit_codes import ExitCode
 from ppo.study import drill
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from tests.listening import listening

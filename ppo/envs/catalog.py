@@ -11,7 +11,7 @@ import numpy as np
 from ppo.envs import roms
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import ForeignEnv, closing, spec
-from ppo.outcomes import EnvironmentFailed
+from ppo.errors import EnvironmentFailed
 from ppo.settings import Params, ResolvedParams, only
 
 gymnasium.register_envs(ale_py)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ppo.envs import roms
+from ppo.errors import Refused
 from ppo.settings import ResolvedParams
 
 # Sums and means of the scores below it are finite, too.
@@ -92,8 +93,13 @@ class UnfinishedEpisode:
     actions: np.ndarray
 
 
-class EpisodeMismatch(Exception):
+class EpisodeMismatch(Refused):
     """An episode that was played again did not match its record."""
+
+    remedy = (
+        "what was saved is as it was. --resume --new-games begins new ones in their place, no "
+        "longer bit for bit"
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from ppo.outcomes import EnvironmentFailed
+from ppo.errors import EnvironmentFailed
 from ppo.process.signals import is_signal
 
 # Packages whose code lies between this package and an environment's own code.

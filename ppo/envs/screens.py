@@ -10,7 +10,7 @@ import numpy as np
 from ppo.envs import atari, generic
 from ppo.envs.episode import Reset, Rules
 from ppo.envs.foreign import Boundary
-from ppo.outcomes import EnvironmentFailed
+from ppo.errors import EnvironmentFailed
 
 ATARI_FRAMES_PER_SECOND = 60.0  # the console's own
 OTHER_FRAMES_PER_SECOND = 30.0  # of an environment that does not say

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppo.errors import Refused
 from ppo.files.held import held, is_held, is_lost, shown
 
 LOCK = ".lock"
@@ -31,7 +32,7 @@ UNLOCKABLE = frozenset([errno.EBADF, errno.ENOLCK])
 GONE = frozenset([errno.ENOENT, errno.ESTALE])
 
 
-class FolderError(Exception):
+class FolderError(Refused):
     """The folder cannot be used for what was asked; the message says why and what to do."""
 
 
@@ -46,15 +47,19 @@ class HoldsRun(FolderError):
     """A new run cannot begin in the folder of another; ``free`` is a free name."""
 
     def __init__(self, logdir: Path):
-        self.logdir, self.free = logdir, free_name(logdir)
-        super().__init__(f"{logdir} holds a run; resume it, or choose {self.free}, which is free")
+        self.free = free_name(logdir)
+        super().__init__(
+            f"{logdir} holds a run; resume it with --resume, or choose a free name, such as "
+            f"{self.free}"
+        )
 
 
 class HoldsNoRun(FolderError):
     """There is no run to resume, evaluate or watch."""
 
+    remedy = "start one with --pfile=FILE or --env=ID"
+
     def __init__(self, logdir: Path):
-        self.logdir = logdir
         super().__init__(f"{logdir} holds no run (no params.json)")
 
 

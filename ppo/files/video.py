@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ppo.errors import PPOError
 from ppo.files import ffmpeg
 
 # For large squares and what stands still: the fastest preset with what costs little of the others,
@@ -17,7 +18,7 @@ from ppo.files import ffmpeg
 _QUALITY = ["-preset", "ultrafast", "-x264-params", "cabac=1:8x8dct=1:scenecut=0", "-qp", "20"]
 
 
-class VideoError(Exception):
+class VideoError(PPOError):
     """The video could not be made; no file was left behind."""
 
 

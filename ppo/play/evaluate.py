@@ -12,7 +12,7 @@ from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Transition
 from ppo.envs.foreign import closing
 from ppo.envs.vector import EnvVector
-from ppo.outcomes import ScoreNotFinite
+from ppo.errors import ScoreNotFinite
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams

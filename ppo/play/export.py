@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppo.errors import PPOError
 from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.held import held
 from ppo.play.agent import load_agent
@@ -20,7 +21,7 @@ SUFFIXES = (".keras", ".onnx", FOLDER)
 WRITE_ONNX = ("tf2onnx", "onnx")  # what Keras writes it with
 
 
-class ExportError(Exception):
+class ExportError(PPOError):
     """The network could not be written; no file was left behind."""
 
 

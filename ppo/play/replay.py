@@ -17,6 +17,7 @@ from ppo.envs.episode import Episode, Reset, Rules
 from ppo.envs.foreign import closing
 from ppo.envs.screens import Frame, NoScreen, Screen
 from ppo.envs.vector import EnvVector
+from ppo.errors import PPOError
 from ppo.files.folder import write_whole
 from ppo.process import reading
 from ppo.process.signals import Interrupted
@@ -29,7 +30,7 @@ FIRST, LAST = "first_step", "last_step"
 Seed = Annotated[int, Ge(0), Lt(2**31)]
 
 
-class ReplayError(Exception):
+class ReplayError(PPOError):
     """The file is not a replay, or its episode does not match it."""
 
 

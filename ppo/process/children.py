@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from ppo.errors import ExitCode
 from ppo.process import tied
-from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import DEADLINE_SECONDS
 
 # Beside the package, in a checkout as in an installation.

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from ppo.errors import Refused
 from ppo.process import reading
 
 LINK = "PPO_LINK"  # set by --workers for the processes that it starts, and watches
@@ -23,7 +24,7 @@ JOBS = ("chief", "worker")
 UNLINKED = f"{LINK} is only for processes that --workers starts; unset it"
 
 
-class ClusterError(Exception):
+class ClusterError(Refused):
     """What is said about the run's workers cannot be used; the message says what to do."""
 
 

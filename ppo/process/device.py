@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ppo.errors import Refused
 from ppo.process import children, last_words, numerics
 from ppo.process.numerics import CPU_INFO
 from ppo.process.streams import say
@@ -28,7 +29,7 @@ BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as it has them
 _survived = False  # whether TensorFlow has started in this process
 
 
-class DeviceError(Exception):
+class DeviceError(Refused):
     """TensorFlow cannot be used as a run needs it; the message says what to do."""
 
 
@@ -142,6 +143,9 @@ def _imported() -> tuple[Any, Any]:
 
 def import_tensorflow() -> tuple[Any, Any]:
     """TensorFlow and Keras, of which no operation runs here; ``set_environment`` comes before."""
+    # OpenCV comes first, although it is used later: a failure for lack of memory is reported here.
+    import cv2  # noqa: F401
+
     with _garbage_left():
         with _hidden("matplotlib"):  # Keras would import it for figures: an eighth of a start
             import keras

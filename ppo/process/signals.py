@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from ppo.process.exit_codes import ExitCode
+from ppo.errors import ExitCode
 
 # A stop never takes more than ten seconds: the main thread has GRACE_SECONDS to finish, then the
 # last resort has until DEADLINE_SECONDS.

@@ -8,7 +8,7 @@ from ppo import checkpoint
 from ppo.distribution import Workers
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.foreign import closing
-from ppo.outcomes import EnvironmentFailed, Stopped, WorkersDiffer
+from ppo.errors import EnvironmentFailed, Stopped, WorkersDiffer
 from ppo.process import numerics
 from ppo.process.signals import Interrupted
 from ppo.process.streams import say

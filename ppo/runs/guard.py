@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ppo.checkpoint import MOST_ROLLBACKS, Checkpoint, GuardFacts, WatchFacts, grouped
+from ppo.errors import Collapsed, NotFinite
 from ppo.falls import Watch
-from ppo.outcomes import Collapsed, NotFinite
 from ppo.play.evaluate import evaluate
 from ppo.process.signals import Interrupted
 from ppo.runs.level import watch_of

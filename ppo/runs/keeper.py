@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, Due, SessionFacts
+from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
 from ppo.files.log import RunningMeans
 from ppo.process import numerics
-from ppo.process.exit_codes import ExitCode
 from ppo.runs.guard import Guard
 from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer

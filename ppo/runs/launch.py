@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone, RunFolder
 from ppo.files.held import held
 from ppo.process.children import RUN_ATARI, is_stopped, start
 from ppo.process.cluster import Link
 from ppo.process.device import VISIBLE_GPUS, DeviceError, visible_gpus
-from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import DEADLINE_SECONDS, Requests, on_stop
 from ppo.process.streams import say
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from ppo.checkpoint import Checkpoint, Due
+from ppo.errors import Collapsed, Diverged, EnvironmentFailed, NotFinite, WorkerLost
 from ppo.files import npz
 from ppo.files.folder import FolderGone, write_whole
-from ppo.outcomes import Collapsed, Diverged, EnvironmentFailed, NotFinite, WorkerLost
 from ppo.process.signals import Interrupted
 from ppo.runs.announcer import Announcer
 from ppo.runs.guard import Guard

@@ -12,12 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ppo.envs.catalog import rules_of
+from ppo.errors import NotFinite, ScoreNotFinite
 from ppo.files import evaluations
 from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
 from ppo.files.health import Health
 from ppo.files.log import Log, RunningMeans
-from ppo.outcomes import NotFinite, ScoreNotFinite
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation, evaluate
 from ppo.play.recorder import Recorder

@@ -6,10 +6,10 @@ from ppo.checkpoint import Checkpoint
 from ppo.distribution import Workers
 from ppo.envs import screens
 from ppo.envs.foreign import closing
+from ppo.errors import EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations, scalars
 from ppo.files.folder import RunFolder, write_whole
 from ppo.files.log import Log, RunningMeans, cut
-from ppo.outcomes import EnvironmentFailed, Stopped, WorkerLost
 from ppo.play.recorder import Recorder
 from ppo.process.numerics import differences
 from ppo.process.signals import Interrupted, StopRequest

@@ -16,16 +16,16 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ppo.checkpoint import CheckpointError
+from ppo.errors import PPOError, Refused, Stopped
 from ppo.files import origin
-from ppo.files.folder import FolderError, RunFolder, check_unmoved, owned, write_whole
-from ppo.outcomes import EnvironmentFailed
+from ppo.files.folder import RunFolder, check_unmoved, owned, write_whole
 from ppo.params import ParamsError
 from ppo.process import reading
 from ppo.process.arguments import argument_parser, expanded
 from ppo.process.children import Children
+from ppo.process.command import run_command
 from ppo.process.device import default_threads
-from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import stop_interrupts
+from ppo.process.streams import say
 from ppo.study import autopsy_figure, verdict
 from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, Change, of_cause, of_user, smaller_rates
@@ -40,7 +40,6 @@ from ppo.study.grid import (
     seed_faults,
     well_formed,
 )
-from ppo.study.history import HistoryError
 from ppo.study.parallel import (
     STOPPED,
     Call,
@@ -77,30 +76,22 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    try:
-        with stop_interrupts():
-            plan = _plan(options)
-            with owned(plan.logdir) as folder:
-                return _go(plan, lambda: check_unmoved(folder, plan.logdir))
-    except (ParamsError, FolderError) as error:
-        return fail(ExitCode.REFUSED, str(error))
-    except (CheckpointError, HistoryError) as error:
-        return fail(ExitCode.REFUSED, str(error))
-    except (OSError, EnvironmentFailed) as error:
-        return fail(ExitCode.FAILED, str(error))
-    except KeyboardInterrupt:
-        return fail(ExitCode.STOPPED, STOPPED)
+
+    def command() -> None:
+        plan = _plan(_parse(arguments))
+        with owned(plan.logdir) as folder:
+            _go(plan, lambda: check_unmoved(folder, plan.logdir))
+
+    return run_command(command, stopped=STOPPED)
 
 
-def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
+def _go(plan: Plan, check: Callable[[], None]) -> None:
     """Make the forks and the report, as long as ``check`` does not raise FolderGone."""
     children, case = Children(), plan.case
     runs = plan.runs()
-    print(
+    say(
         f"{case.told}; {len(runs)} forks of {case.source} at step {case.step:,}, {plan.workers} at "
-        "a time",
-        flush=True,
+        "a time"
     )
 
     def go(run: Run, call: Call) -> int:
@@ -112,16 +103,15 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
 
     failed = run_all(runs, plan.workers, children, done, go, check)
     if children.stopped:
-        return fail(ExitCode.STOPPED, STOPPED)
+        raise Stopped(STOPPED)
     if failed:
-        return fail(ExitCode.FAILED, "\n".join(failed))
+        raise PPOError("\n".join(failed))
     outcomes = outcomes_of(plan)
     text = report(plan, outcomes)
     check()
-    print(text, end="", flush=True)
+    say(text.rstrip("\n"))
     write_whole(plan.logdir / VERDICT, text.encode())
     autopsy_figure.draw(outcomes, plan.logdir / FIGURE, case.told)
-    return ExitCode.DONE
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -143,7 +133,10 @@ def _plan(options: argparse.Namespace) -> Plan:
         faults.append(f"--at={options.at!r}: write the number of a step")
     if faults:
         raise ParamsError(faults)
-    case = case_of(options.run, None if options.at is None else int(options.at))
+    try:
+        case = case_of(options.run, None if options.at is None else int(options.at))
+    except CheckpointError as error:  # also a damaged one: nothing has started
+        raise Refused(error.in_full()) from error
     changes = _changes(case, options.change, options.only)
     seeds = [int(seed) for seed in options.seeds.split(",")]
     plan = Plan(case, logdir, changes, seeds, int(options.updates), int(options.workers))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from ppo.errors import Refused
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.reading import Unreadable
@@ -26,7 +27,7 @@ SCORE_LABEL = "mean score of the last 100 games"
 Axis = Literal["steps", "minutes"]
 
 
-class CurveError(Exception):
+class CurveError(Refused):
     """A run has no curve; the message says why."""
 
 

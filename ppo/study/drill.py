@@ -23,12 +23,12 @@ from typing import Any
 from rich.console import Console
 
 from ppo import checkpoint
+from ppo.errors import ExitCode
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process import children
 from ppo.process.children import RUN_ATARI
-from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import stop_interrupts
+from ppo.process.command import run_command
 from ppo.settings import Params
 from ppo.study.broken_envs import BROKEN_AT_STEP
 
@@ -339,11 +339,7 @@ def temporary_folder() -> Iterator[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all drills and print a row each; exit code 0 only if every promise was kept."""
     argparse.ArgumentParser(prog="python -m ppo.drill", description=__doc__).parse_args(arguments)
-    try:
-        with stop_interrupts():
-            return _all_drills()
-    except KeyboardInterrupt:
-        return fail(ExitCode.STOPPED, "stopped")
+    return run_command(_all_drills, stopped="stopped")
 
 
 def _all_drills() -> ExitCode:

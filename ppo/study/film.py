@@ -20,7 +20,7 @@ from ppo.play.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, fill
 from ppo.play.panel import HEIGHT, LABEL, LEFT, RIGHT
 from ppo.play.replay import Replay, ReplayError, frames, frames_per_second, load, step_of
 from ppo.study import curves
-from ppo.study.curves import Curve, CurveError
+from ppo.study.curves import Curve
 
 CLIPS = 12  # at most
 CLIP_SECONDS = 5
@@ -31,16 +31,13 @@ CURVE = LEFT + 100, 250, RIGHT, 660  # left, top, right, bottom
 
 def film(logdir: Path) -> Path:
     """Write ``videos/film.mp4`` of a run, which may be in progress, and print where it is. Raises
-    FolderError, ReplayError or VideoError.
+    FolderError, CurveError, ReplayError or VideoError.
     """
     check_run(logdir)
     check_writable(RunFolder(logdir).videos)
     with visited(logdir) as folder:
         chosen, path = clips(folder), folder.videos / "film.mp4"
-        try:
-            curve = curves.read(folder.path)
-        except CurveError as error:
-            raise FolderError(str(error)) from error
+        curve = curves.read(folder.path)
         folder.videos.mkdir(exist_ok=True)
         rate = frames_per_second(chosen[0])
         title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from ppo.errors import Refused
 from ppo.files import origin, progress
 from ppo.files.folder import FolderError, RunFolder, check_run
 from ppo.process.reading import Unreadable
@@ -12,7 +13,7 @@ POINTS, points = progress.POINTS, progress.points
 Row = dict[str, float]
 
 
-class HistoryError(Exception):
+class HistoryError(Refused):
     """A run has no readable log; the message says why."""
 
 

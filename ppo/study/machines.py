@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from ppo.errors import ExitCode
 from ppo.process import reading
 from ppo.process.children import RUN_ATARI, Children, end, start
-from ppo.process.exit_codes import ExitCode
 from ppo.study.folder_host import FolderHost, Loan, LocalCopy, Paths
 from ppo.study.grid import Run
 from ppo.study.parallel import Call, say

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
+from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.process import reading
 from ppo.process.children import RUN_ATARI, Children
-from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import on_stop
 from ppo.runs.start import is_finished
 from ppo.settings import Params

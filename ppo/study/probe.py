@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ppo import checkpoint
+from ppo.errors import ExitCode, PPOError
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI, end, start
-from ppo.process.exit_codes import ExitCode
 from ppo.settings import ResolvedParams
 
 # It is enough after so many iterations and so many seconds since the first one ended.
@@ -25,7 +25,7 @@ LONGEST = 90.0
 Row = dict[str, float]
 
 
-class ProbeError(Exception):
+class ProbeError(PPOError):
     """The short run failed; the message is its own, and so is ``code``."""
 
     def __init__(self, message: str, code: int):

@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppo import presets
-from ppo.files.folder import FolderError, check_unmoved, owned, write_whole
-from ppo.outcomes import EnvironmentFailed
+from ppo.errors import ExitCode, Stopped
+from ppo.files.folder import check_unmoved, owned, write_whole
 from ppo.params import ParamsError, load
 from ppo.process.arguments import argument_parser, expanded
 from ppo.process.children import Children
+from ppo.process.command import run_command
 from ppo.process.device import default_threads
-from ppo.process.exit_codes import ExitCode, fail
-from ppo.process.signals import stop_interrupts
+from ppo.process.streams import say
 from ppo.settings import Params
 from ppo.study import curves, machines
 from ppo.study.alike import alike, precision_faults, precisions
@@ -122,7 +122,7 @@ def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
     text = curves.table(read, missing)
     if told := precisions(variants):
         text += f"\n{told}\n"
-    print(text, end="", flush=True)
+    say(text.rstrip("\n"))
     if not any(read.values()):
         raise CurveError("no run has a curve, so nothing is drawn")
     write_whole(logdir / TABLE, text.encode())
@@ -131,18 +131,13 @@ def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    try:
-        with stop_interrupts():
-            plan = _plan(options)
-            with owned(plan.logdir) as folder:
-                return _go(plan, lambda: check_unmoved(folder, plan.logdir))
-    except (ParamsError, FolderError) as error:
-        return fail(ExitCode.REFUSED, str(error))
-    except (OSError, EnvironmentFailed) as error:
-        return fail(ExitCode.FAILED, str(error))
-    except KeyboardInterrupt:
-        return fail(ExitCode.STOPPED, STOPPED)
+
+    def command() -> ExitCode:
+        plan = _plan(_parse(arguments))
+        with owned(plan.logdir) as folder:
+            return _go(plan, lambda: check_unmoved(folder, plan.logdir))
+
+    return run_command(command, stopped=STOPPED)
 
 
 def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
@@ -163,7 +158,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
     for line in failed:
         print(line, file=sys.stderr)
     if children.stopped:
-        return fail(ExitCode.STOPPED, STOPPED)
+        raise Stopped(STOPPED)
     return ExitCode.FAILED if failed or not (plan.runs or drawn) else ExitCode.DONE
 
 

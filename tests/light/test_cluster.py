@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import run_atari
+from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone
 from ppo.options import RESTARTS
 from ppo.params import ParamsError, of_workers
 from ppo.process import device
 from ppo.process.cluster import ClusterError, Place, exposure, place
 from ppo.process.device import DeviceError
-from ppo.process.exit_codes import ExitCode
 from ppo.process.signals import REPEAT_SECONDS
 from ppo.runs import launch
 from ppo.runs.launch import Launch, gpus_for, inherited, linked, outcome

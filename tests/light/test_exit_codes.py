@@ -1,7 +1,9 @@
-"""What the command answers to each way in which a run can end other than done."""
+"""Each error of a run or a command has its exit code and one message."""
 
 import os
+import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +12,25 @@ import run_atari
 from ppo import train
 from ppo.checkpoint import CheckpointError, MisfitError, NewerVersionError, NoCheckpoint
 from ppo.envs.episode import EpisodeMismatch
-from ppo.outcomes import Collapsed, Diverged, NotFinite, Stopped, WorkerLost, WorkersDiffer
+from ppo.errors import (
+    Collapsed,
+    Diverged,
+    EnvironmentFailed,
+    NotFinite,
+    Stopped,
+    WorkerLost,
+    WorkersDiffer,
+)
+from ppo.files.folder import HoldsNoRun, HoldsRun
+from ppo.params import ParamsError
 from ppo.process.cluster import ClusterError
+from ppo.process.command import run_command
 from ppo.process.device import DeviceError
+
+
+def saved_before(error: Exception) -> Exception:
+    error.add_note("Step 7 is saved.")
+    return error
 
 
 @pytest.mark.parametrize(
@@ -35,6 +53,10 @@ from ppo.process.device import DeviceError
         (Collapsed(7, 3), 5, "after 3 rollbacks"),
         (WorkerLost(1, "closed"), 6, "worker 1 of the run was lost"),
         (WorkerLost(1, "closed", begun=False), 6, "nothing had begun"),
+        (HoldsRun(Path("run")), 2, "run holds a run; resume it with --resume"),
+        (HoldsNoRun(Path("new")), 2, "start one with --pfile=FILE or --env=ID"),
+        (ParamsError(["gamma = 2"]), 2, "gamma = 2"),
+        (saved_before(EnvironmentFailed("it raised")), 1, "it raised Step 7 is saved."),
     ],
     ids=lambda value: str(value) if isinstance(value, int | str) else type(value).__name__,
 )
@@ -65,3 +87,33 @@ def test_the_exit_code_of_a_run_outlives_its_output(outcome, monkeypatch, tmp_pa
         monkeypatch.setattr(sys, "stderr", err)
         code = run_atari.main([f"--logdir={tmp_path}", "--resume"])
     assert code == {Stopped: 3, WorkerLost: 6}.get(type(outcome), 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "stopped", "code", "message"),
+    [
+        (signal.SIGINT, None, 1, "interrupted; whole files are kept\n"),
+        (signal.SIGINT, "call it again", 3, "call it again\n"),
+        (signal.SIGTERM, "call it again", 3, "call it again\n"),
+    ],
+)
+def test_a_signal_ends_a_command_with_the_message_of_what_it_has_saved(
+    number, stopped, code, message, capsys
+):
+    assert run_command(lambda: os.kill(os.getpid(), number), stopped) == code
+    assert capsys.readouterr().err == message
+
+
+def test_a_mistake_in_the_code_keeps_its_traceback():
+    def command() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command(command)
+
+
+def test_a_full_disk_under_the_output_is_reported_once(monkeypatch, capsys):
+    with open("/dev/full", "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert run_command(lambda: print("done")) == 1
+    assert capsys.readouterr().err == "[Errno 28] No space left on device\n"

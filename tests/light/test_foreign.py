@@ -12,7 +12,7 @@ from ppo.envs import catalog, screens
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import Boundary, ForeignEnv, closing
 from ppo.envs.generic import GenericEnvs
-from ppo.outcomes import EnvironmentFailed
+from ppo.errors import EnvironmentFailed
 from ppo.process.signals import StopSignal, ctrl_c_raises
 from ppo.settings import Params
 from tests.failing_envs import ERRORS

@@ -20,7 +20,7 @@ WORKER = """
 import os, signal, sys
 import numpy as np
 from ppo.local_workers import LocalWorkers
-from ppo.outcomes import WorkerLost
+from ppo.errors import WorkerLost
 from ppo.process.cluster import place
 
 link = place().link

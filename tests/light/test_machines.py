@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from ppo.errors import ExitCode
 from ppo.files.folder import FolderError, owned
-from ppo.process.exit_codes import ExitCode
 from ppo.study import machines
 from ppo.study.folder_host import FolderHost, LocalCopy, Paths
 from ppo.study.grid import Run

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 # From the bottom up; a name is a module or a wing, whose own ranks stand in WINGS.
 RANKS = (
-    "elsewhere listing",
-    "settings advantages losses layer_norm falls outcomes distribution process",
+    "elsewhere listing errors",
+    "settings advantages losses layer_norm falls distribution process",
     "files schedules schema described presets",
     "params pixels",
     "envs model checkpoint objective optimizer flight collectives local_workers",
@@ -33,9 +33,8 @@ RANKS = (
 WINGS = {
     "process": (
         "streams keys arrays arguments tied last_words numerics reading",
-        "exit_codes cluster",
-        "signals",
-        "children",
+        "cluster signals",
+        "children command",
         "device",
     ),
     "files": (

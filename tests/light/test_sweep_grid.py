@@ -12,10 +12,10 @@ import pytest
 
 from ppo import checkpoint, train
 from ppo.checkpoint import Checkpoint, Due, SessionFacts, TrainerFacts
+from ppo.errors import ExitCode
 from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError
 from ppo.process.children import Children
-from ppo.process.exit_codes import ExitCode
 from ppo.resolve import resolved
 from ppo.settings import Params
 from ppo.study import grid, sweep

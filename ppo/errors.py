@@ -1,17 +1,54 @@
-"""How a run can end other than done."""
+"""The errors that a command reports in one line: each has its exit code, and says what to do."""
 
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Stopped(Exception):
+class ExitCode(IntEnum):
+    """The exit codes of every command."""
+
+    DONE = 0
+    FAILED = 1
+    REFUSED = 2  # nothing was started
+    STOPPED = 3  # by a signal, with everything saved
+    DIVERGED = 4
+    COLLAPSED = 5  # again after all rollbacks, with everything saved
+    LOST = 6  # another worker of the run died or hangs; all but its last iteration is saved
+
+
+class PPOError(Exception):
+    """An error of which the user reads one message. ``code`` is the exit code of the command that
+    it ends; ``remedy`` completes the message where ``str`` does not say what to do.
+    """
+
+    code = ExitCode.FAILED
+    remedy = ""
+
+    def in_full(self) -> str:
+        """The message with its remedy and its notes, which say what was saved."""
+        message = "; ".join(filter(None, [str(self), self.remedy]))
+        return " ".join([message, *getattr(self, "__notes__", [])])
+
+
+class Refused(PPOError):
+    """Nothing was started; the message says why."""
+
+    code = ExitCode.REFUSED
+
+
+class Stopped(PPOError):
     """The run was asked to stop; everything was saved."""
 
+    code = ExitCode.STOPPED
 
-class NotFinite(Exception):
+
+class NotFinite(PPOError):
     """The network's output for ``observations`` is not finite."""
+
+    code = ExitCode.DIVERGED
 
     def __init__(self, observations: "np.ndarray"):
         self.observations = observations.copy()
@@ -31,8 +68,10 @@ class ScoreNotFinite(NotFinite):
         )
 
 
-class Diverged(Exception):
+class Diverged(PPOError):
     """A number was not finite; nothing of it is saved. ``batch`` is what led to it."""
+
+    code = ExitCode.DIVERGED
 
     def __init__(self, step: int, batch: "dict[str, np.ndarray]"):
         self.step, self.batch = step, batch
@@ -42,8 +81,10 @@ class Diverged(Exception):
         )
 
 
-class Collapsed(Exception):
+class Collapsed(PPOError):
     """The policy fell again after all rollbacks; everything was saved."""
+
+    code = ExitCode.COLLAPSED
 
     def __init__(self, step: int, rollbacks: int):
         super().__init__(
@@ -53,7 +94,7 @@ class Collapsed(Exception):
         )
 
 
-class EnvironmentFailed(RuntimeError):
+class EnvironmentFailed(PPOError, RuntimeError):
     """The code of an environment raised something, or gave what Gymnasium does not allow.
 
     ``call`` is the call that failed, ``reason`` the environment's own words; ``refused`` is whether
@@ -64,21 +105,24 @@ class EnvironmentFailed(RuntimeError):
         self.call, self.reason, self.refused = call, reason, refused
         super().__init__(message)
 
-    def in_full(self) -> str:
-        """The message and its notes, which say what was saved."""
-        return " ".join([str(self), *getattr(self, "__notes__", [])])
 
-
-class WorkerLost(Exception):
+class WorkerLost(PPOError):
     """Another worker of the run died, or does not answer. ``worker`` is its index, None if that is
     not known; ``begun`` is whether all were there before.
     """
 
+    code = ExitCode.LOST
+
     def __init__(self, worker: int | None, reason: object, begun: bool = True):
         self.worker, self.begun = worker, begun
+        self.remedy = (
+            "what was reached is saved, --resume goes on"
+            if begun
+            else "nothing had begun; start all workers again"
+        )
         which = "a worker" if worker is None else f"worker {worker}"
         super().__init__(f"{which} of the run was lost: it died, or does not answer ({reason})")
 
 
-class WorkersDiffer(Exception):
+class WorkersDiffer(Refused):
     """Workers that were not started alike; the message says in what."""
