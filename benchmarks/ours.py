@@ -8,16 +8,33 @@ which TF_CONFIG tells apart, each does as much.
 
 import argparse
 import json
+import math
 import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.reference import reference
 from ppo.process.cluster import place
 from ppo.process.device import start_tensorflow
 from ppo.train import connect
+
+if TYPE_CHECKING:
+    import keras
+
+
+def step_flops(network: "keras.Model", num_epochs: int) -> float:
+    """Floating-point operations of one agent step, games aside: one forward pass to act, and in
+    each epoch a forward and a backward pass; none is counted for the gradient of the pixels.
+    """
+    products = []
+    for layer in network.layers:
+        if layer.trainable_weights:
+            places = math.prod(layer.output.shape[1:-1])  # of a convolution
+            products.append(2 * places * layer.get_weights()[0].size)
+    forward = sum(products)
+    return forward + num_epochs * (3 * forward - products[0])
 
 
 def time_calls(spent: dict[str, float], name: str, owner: object, method: str) -> None:
@@ -52,7 +69,6 @@ def main() -> None:
     workers = start_tensorflow(settings.threads, lambda: connect(here))
     imported_mib = resident_mib()
 
-    from benchmarks.limits import step_flops
     from ppo.trainer import Trainer
 
     trainer = Trainer(settings, workers)

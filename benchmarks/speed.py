@@ -5,8 +5,7 @@
 
 The work: Pong, 8 games x 128 steps, 4 epochs x 4 minibatches of 256, games and acting included.
 Timings drift with the machine, so each round runs all, and what counts is the ratio. A program
-beside ends with a JSON line that has ``steps_per_second`` and ``peak_mib``. The machine's
-matrix-product rate is measured in each round too: what share of it is the training's?
+beside ends with a JSON line that has ``steps_per_second`` and ``peak_mib``.
 """
 
 import argparse
@@ -21,7 +20,6 @@ from typing import Any
 
 from ppo.process import children
 from ppo.process.arguments import expanded
-from ppo.process.device import default_threads
 
 HERE = Path(__file__).resolve().parent
 
@@ -74,36 +72,31 @@ def main() -> None:
     others = beside(options)
     if not others:
         parser.error("give --sb3-python or --beside")
-    limit = [sys.executable, "-m", "benchmarks.limits", f"--threads={default_threads()}"]
     settings = [f"network={options.network}", *options.set]
     ratios: dict[str, list[float]] = {name: [] for name in others}
-    shares, found = [], []
+    found = []
     for number in range(1, options.rounds + 1):
-        product_rate = last_line(limit)
         us = ours(settings, options.updates)
         found.append(us)
-        shares.append(us["steps_per_second"] * us["step_flops"] / product_rate / 1e9)
         parts = [told("ours", us)]
         for name, command in others.items():
             them = last_line(command)
             ratios[name].append(us["steps_per_second"] / them["steps_per_second"])
             parts.append(f"{told(name, them)}, ratio {ratios[name][-1]:.2f}")
-        parts.append(f"matrix products {product_rate:.0f} GFLOP/s")
         print(f"round {number}: " + " | ".join(parts), flush=True)
     for name, by_round in ratios.items():
         print(
             f"{options.network} beside {name}: median ratio {statistics.median(by_round):.2f} "
             f"({min(by_round):.2f} to {max(by_round):.2f})"
         )
-    summarize(found, statistics.median(shares))
+    summarize(found)
 
 
-def summarize(found: Sequence[dict[str, Any]], share: float) -> None:
-    """Print where our time goes, and what share of the limit it is."""
-    print(
-        f"{found[0]['step_flops'] / 1e6:.0f} MFLOP a step: {share:.0%} of the rate of matrix "
-        "products in float32, games included"
-    )
+def summarize(found: Sequence[dict[str, Any]]) -> None:
+    """Print where our time goes."""
+    rate = statistics.median(us["steps_per_second"] for us in found)
+    flops = found[0]["step_flops"]
+    print(f"{flops / 1e6:.0f} MFLOP a step: {flops * rate / 1e9:.0f} GFLOP/s, games included")
     parts = found[0]["split"]
     split = {name: statistics.median(us["split"][name] for us in found) for name in parts}
     print("our time: " + ", ".join(f"{name} {share:.0%}" for name, share in split.items()))

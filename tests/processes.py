@@ -1,11 +1,14 @@
 """Processes that a test looks for, by a folder that their commands name."""
 
 import contextlib
+import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from ppo.process.cluster import LINK
 
 
 def processes_of(folder: Path) -> list[int]:
@@ -26,6 +29,18 @@ def group_of(leader: int) -> list[int]:
             state, _, group = path.read_text().rpartition(") ")[2].split()[:3]
             if int(group) == leader and state != "Z":
                 found.append(int(path.parent.name))
+    return found
+
+
+def workers_of(starter: int) -> dict[int, int]:
+    """The process ids of the workers that a starter has now, by index."""
+    children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+    found = {}
+    for child in map(int, children):
+        for entry in Path(f"/proc/{child}/environ").read_text().split("\0"):
+            name, _, link = entry.partition("=")
+            if name == LINK:
+                found[json.loads(link)["index"]] = child
     return found
 
 

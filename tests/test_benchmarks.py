@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from benchmarks.limits import step_flops
+from benchmarks.ours import step_flops
 from benchmarks.time_to_score import told
 from ppo import model
 

@@ -10,22 +10,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.collectives import with_links, with_ports
-from benchmarks.worker_kills import pids
 from ppo import checkpoint, model
 from ppo.errors import ExitCode
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.children import RUN_ATARI
 from ppo.process.cluster import TF_CONFIG
+from ppo.runs.launch import inherited, linked
 from ppo.study import drill
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from tests.listening import listening
+from tests.processes import workers_of
 from tests.test_update import batch
 from tests.two_workers import CASES, KEY, SHIFT, arrays, params_of, shared_by_two
 
@@ -50,6 +51,26 @@ def found_by_two(folder: Path, joined: Callable) -> list[dict[str, np.ndarray]]:
         for process in processes:
             process.kill()
     return [dict(np.load(folder / f"{index}.npz")) for index in range(2)]
+
+
+@contextmanager
+def with_ports(count: int) -> Iterator[list[dict[str, Any]]]:
+    """Arguments of ``Popen`` for each of so many workers that TensorFlow joins on this machine."""
+    with ExitStack() as held:  # until all ports are known
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    tasks = [{"type": "worker", "index": index} for index in range(count)]
+    configs = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
+    yield [{"env": {**os.environ, TF_CONFIG: config}} for config in configs]
+
+
+@contextmanager
+def with_links(count: int) -> Iterator[list[dict[str, Any]]]:
+    """Arguments of ``Popen`` for each of so many workers that ``--workers`` would join."""
+    with linked(count) as links:
+        yield [inherited(link) for link in links]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +177,7 @@ def test_workers_open_no_port_and_one_that_hangs_is_ended_and_the_run_ends_as_th
     with started(tmp_path / "broken", SHORT) as broken:
         wait_for(broken, lambda: list(saved.glob("step-*128.ckpt")))
         open_ports = {pid: listening(pid) for pid in running(tmp_path / "broken")}
-        os.kill(pids(broken.pid)[1], signal.SIGSTOP)
+        os.kill(workers_of(broken.pid)[1], signal.SIGSTOP)
         said, _ = broken.communicate(timeout=300)
     assert broken.returncode == 0, said
     assert "worker 1 is stopped (SIGSTOP)" in said and "all start again" in said
@@ -185,7 +206,7 @@ def test_a_signal_to_one_process_of_the_run_stops_and_saves_all_of_it(number, wh
     with started(logdir, ENDLESS) as process:
         wait_for(process, lambda: progress.rows(logdir))
         asked = time.monotonic()
-        os.kill(process.pid if whom == "the starter" else pids(process.pid)[1], number)
+        os.kill(process.pid if whom == "the starter" else workers_of(process.pid)[1], number)
         said, _ = process.communicate(timeout=60)  # until the first worker has ended
         while left := running(logdir):
             assert time.monotonic() < asked + 60, left
@@ -200,7 +221,7 @@ def test_the_first_worker_saves_though_the_others_end_before_it(tmp_path):
     logdir = tmp_path / "run"
     with started(logdir, ENDLESS, SLOW_SAVE) as process:
         wait_for(process, lambda: progress.rows(logdir))
-        os.kill(pids(process.pid)[0], signal.SIGTERM)
+        os.kill(workers_of(process.pid)[0], signal.SIGTERM)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.STOPPED, said
     assert checkpoint.newest(RunFolder(logdir)).step == int(progress.rows(logdir)[-1]["step"]) > 0
