@@ -142,14 +142,18 @@ def _imported() -> tuple[Any, Any]:
 
 
 def import_tensorflow() -> tuple[Any, Any]:
-    """TensorFlow and Keras, of which no operation runs here; ``set_environment`` comes before."""
+    """Import TensorFlow and Keras, and run no operation; ``set_environment`` comes before."""
     # OpenCV comes first, although it is used later: a failure for lack of memory is reported here.
     import cv2  # noqa: F401
 
-    with _garbage_left():
-        with _hidden("matplotlib"):  # Keras would import it for figures: an eighth of a start
-            import keras
+    collects = gc.isenabled()
+    gc.disable()  # a fifth of the import's time: hundreds of thousands of new objects that all stay
+    try:
+        import keras
         import tensorflow as tf
+    finally:
+        if collects:
+            gc.enable()
     return tf, keras
 
 
@@ -213,34 +217,6 @@ def _set_threads(tf: object, threads: int) -> None:
                 "TensorFlow has already run in this process with several threads per operation, "
                 "which would change the run's bits; start the run first, or in its own process"
             ) from error
-
-
-@contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Collect no garbage meanwhile, and never look again at what was made: TensorFlow's modules are
-    hundreds of thousands of objects that stay; to go through them takes a sixth of the import.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        if collects:
-            gc.enable()
-
-
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Let whoever can do without a package do without it, unless it is imported already."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment]  # Python's way to make an import fail
-    try:
-        yield
-    finally:
-        del sys.modules[package]
 
 
 @contextmanager
