@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,5 +95,9 @@ class Children:
             with self._lock:
                 self._running.discard(process)
 
+    def perform(self, work: Callable[[Callable[..., int]], int]) -> int:
+        """Have ``work`` run processes by ``call``, which it is given; returns its exit code."""
+        return work(self.call)
+
     def close(self) -> None:
-        """All have ended."""
+        """Release nothing: every process has ended."""

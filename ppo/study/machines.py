@@ -1,12 +1,10 @@
 """Runs on the machines of a Ray cluster (https://docs.ray.io), each a task with its cores reserved.
 
-All machines have this package. Those that do not see the sweep's folder work on a copy of their
-run's files, and send back what changes. If a machine is lost, its runs go on elsewhere from their
-newest checkpoints. Ray is optional: ``pip install .[cluster]``.
+All machines have this package, and see the sweep's folder under one path. Ray starts the run of a
+lost machine on another one, where it resumes. Ray is optional: ``pip install .[cluster]``.
 """
 
-import os
-import subprocess
+import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,23 +13,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from ppo.errors import ExitCode
-from ppo.process import reading
-from ppo.process.children import RUN_ATARI, Children, end, start
-from ppo.study.folder_host import FolderHost, Loan, LocalCopy, Paths
-from ppo.study.grid import Run
+from ppo.files.folder import FolderError
+from ppo.process.children import Children, end, start
 from ppo.study.parallel import Call, say
 
-LOSSES = 20  # how often a run may lose its machine
-POLL_SECONDS, SEND_SECONDS = 0.5, 10.0
+MOST_RETRIES = 20  # of a run whose machine is lost
+POLL_SECONDS = 0.5
 EXPOSURE = (
     "Ray opens TCP ports on all network interfaces of each of its machines. Whoever controls Ray "
     "runs programs as you. Firewall rule: accept Ray's ports only from these machines; see "
     "docs/scale.md"
 )
-
-
-class MachineLost(Exception):
-    """The machine of a run, or Ray on it, ended before the run did."""
 
 
 def faults(address: str | None) -> list[str]:
@@ -44,180 +36,107 @@ def faults(address: str | None) -> list[str]:
 class Cluster(Children):
     """Processes on whichever machine has the cores free, stopped together."""
 
-    def __init__(self, address: str, cores: int, gpu: bool, folder: Path, settings: Path):
-        """``address`` is "local", "auto" or HOST:PORT; ``settings`` is the params file, in the
-        sweep's ``folder``. Raises OSError if the cluster does not answer.
+    def __init__(self, address: str, cores: int, gpu: bool, folder: Path):
+        """``address`` is "local", "auto" or HOST:PORT; ``folder`` is on shared storage. Raises
+        OSError if the cluster does not answer, and FolderError if a machine lacks the folder.
         """
         import ray
 
         super().__init__()
-        self._folder, self._settings = folder, str(settings.relative_to(folder))
         say(EXPOSURE)
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False)
         except ConnectionError as error:
             raise OSError(f"--cluster={address}: {error}") from error
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        )
-        # Many tasks wait for its answers, and one may send a large file.
-        actor = ray.remote(num_cpus=0, max_concurrency=100, scheduling_strategy=here)(FolderHost)
-        self._host = actor.remote(folder)
-        self._task = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=0)(run_here)
-
-    def stop(self, *_: object) -> None:
-        """Have all that run asked to stop, and start no other: a handler for ``on_stop``."""
-        self.stopped = True
-        self._host.stop.remote()
-
-    def call(self, command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
-        """As ``Children.call``, of the command alone, whose output goes to the run's log, beside
-        its folder. Raises MachineLost, and OSError for what went wrong there.
-        """
-        import ray
-        from ray import exceptions
-
-        if self.stopped:
-            return ExitCode.STOPPED
-        arguments = [str(part) for part in command[len(RUN_ATARI) :]]
-        log = Path(stdout.name).relative_to(self._folder)
-        paths = Paths(str(log), str(log.with_suffix("")), self._settings)
-        lost = (
-            exceptions.NodeDiedError,
-            exceptions.WorkerCrashedError,
-            exceptions.OutOfMemoryError,
+        self._marker = tempfile.NamedTemporaryFile(dir=folder, prefix=".sweep-")  # noqa: SIM115
+        self._tasks: set[Any] = set()
+        self._task = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=MOST_RETRIES)(
+            run_here
         )
         try:
-            task = self._task.remote(arguments, self._folder, paths, RemoteHost(self._host))
-            return ray.get(task)
-        except lost as error:
+            self._check_machines()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_machines(self) -> None:
+        """Raise FolderError if a machine does not see the folder."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = ray.remote(num_cpus=0)(check_seen)
+        checks = [
+            there.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(self._marker.name)
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+        try:
+            ray.get(checks)
+        except ray.exceptions.RayTaskError as error:
+            raise FolderError(str(error.cause)) from error
+
+    def stop(self, *_: object) -> None:
+        """Ask all runs to save and end, and start no other: a handler for ``on_stop``."""
+        import ray
+
+        with self._lock:
+            if not self.stopped:
+                self.stopped = True
+                for task in self._tasks:
+                    ray.cancel(task)
+
+    def perform(self, work: Callable[[Call], int]) -> int:
+        """As ``Children.perform``, on a machine of the cluster. Raises OSError for what went wrong
+        there.
+        """
+        import ray
+
+        with self._lock:
             if self.stopped:
                 return ExitCode.STOPPED
-            raise MachineLost from error
-        except exceptions.RayError as error:
+            task = self._task.remote(work, self._marker.name)
+            self._tasks.add(task)
+        try:
+            return ray.get(task)
+        except ray.exceptions.TaskCancelledError:
+            return ExitCode.STOPPED
+        except ray.exceptions.RayError as error:
             raise OSError(str(getattr(error, "cause", None) or error)) from error
+        finally:
+            with self._lock:
+                self._tasks.discard(task)
 
     def close(self) -> None:
         """Leave the cluster."""
         import ray
 
-        try:
-            ray.get(self._host.close.remote())
-        finally:
-            ray.shutdown()
+        self._marker.close()
+        ray.shutdown()
 
 
-class RemoteHost:
-    """The host of the folder as another machine has it: each call waits for the answer."""
-
-    def __init__(self, host: Any):
-        self._host = host
-
-    def marker(self) -> str:
-        """``FolderHost.marker``."""
-        return self._answer("marker")
-
-    def stopped(self) -> bool:
-        """``FolderHost.stopped``."""
-        return self._answer("stopped")
-
-    def lend(self, paths: Paths) -> Loan:
-        """``FolderHost.lend``."""
-        return self._answer("lend", paths)
-
-    def store(self, number: int, paths: Paths, files: dict[str, bytes], gone: list[str]) -> None:
-        """``FolderHost.store``."""
-        self._answer("store", number, paths, files, gone)
-
-    def release(self, number: int, paths: Paths) -> None:
-        """``FolderHost.release``."""
-        self._answer("release", number, paths)
-
-    def _answer(self, method: str, *arguments: object) -> Any:
-        import ray
-
-        return ray.get(getattr(self._host, method).remote(*arguments))
+def check_seen(marker: str) -> None:
+    """Raise FolderError unless this machine sees a file of the sweep's folder."""
+    if not Path(marker).exists():
+        raise FolderError(
+            f"the machine {platform.node()} does not see {Path(marker).parent}; --cluster needs a "
+            "--logdir on storage that all machines of the cluster share, under the same path"
+        )
 
 
-def outlasting(go: Callable[[Run, Call], int]) -> Callable[[Run, Call], int]:
-    """``go``, which starts or resumes a run, again each time that the run has lost its machine."""
-
-    def again(run: Run, call: Call) -> int:
-        for _ in range(LOSSES):
-            try:
-                return go(run, call)
-            except MachineLost:
-                say(f"{run.name}: its machine was lost; it goes on elsewhere")
-        return ExitCode.LOST
-
-    return again
+def run_here(work: Callable[[Call], int], marker: str) -> int:
+    """Do the work of a run on this machine; returns its exit code. Raises FolderError."""
+    check_seen(marker)
+    return work(call)
 
 
-def run_here(
-    arguments: Sequence[str], folder: Path, paths: Paths, host: FolderHost | RemoteHost
-) -> int:
-    """Run the command on this machine until it ends, or until the host says stop; returns its exit
-    code. ``paths`` are those of the run in the sweep's ``folder``; where this machine does not see
-    that, a copy takes its place. Raises OSError and FolderError.
-    """
-    if host.stopped():
-        return ExitCode.STOPPED
-    if os.path.exists(host.marker()):
-        return _run(arguments, folder / paths.log, host, lambda: None)
-    loan = host.lend(paths)
+def call(command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
+    """As ``Children.call``. When Ray cancels the task, the run saves and ends."""
+    process = start(command, stdout=stdout, stderr=stderr, process_group=0)
     try:
-        with tempfile.TemporaryDirectory(prefix="ppo-sweep-") as place:
-            copy = LocalCopy(Path(place), paths, loan.files)
-
-            def send() -> None:
-                host.store(loan.number, paths, *copy.changed())
-
-            there = [_moved(part, folder, Path(place)) for part in arguments]
-            code = _run(there, Path(place, paths.log), host, send)
-            send()
-    finally:
-        host.release(loan.number, paths)
-    return code
-
-
-def _moved(argument: str, folder: Path, place: Path) -> str:
-    """An argument that is an option with a path in the folder, with that path in the place."""
-    option, equals, value = argument.partition("=")
-    inside = option.startswith("--") and equals and Path(value).is_relative_to(folder)
-    return f"{option}={place / Path(value).relative_to(folder)}" if inside else argument
-
-
-def _run(
-    arguments: Sequence[str],
-    log: Path,
-    host: FolderHost | RemoteHost,
-    send: Callable[[], None],
-) -> int:
-    """Run the command to its end, and ``send`` what there is every few seconds. It does not outlive
-    this call.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    reading.check(log)
-    with open(log, "a") as out:
-        process = start([*RUN_ATARI, *arguments], stdout=out, stderr=out, process_group=0)
-        try:
-            _wait(process, host, send)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    return process.returncode
-
-
-def _wait(
-    process: subprocess.Popen, host: FolderHost | RemoteHost, send: Callable[[], None]
-) -> None:
-    sent = time.monotonic()
-    while process.poll() is None:
-        if host.stopped():
-            end(process)  # it saves
-        elif time.monotonic() > sent + SEND_SECONDS:
-            send()
-            sent = time.monotonic()
-        else:
+        while process.poll() is None:  # `ray.cancel` interrupts no longer wait
             time.sleep(POLL_SECONDS)
+    finally:
+        end(process)
+    return process.returncode

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from ppo import checkpoint
@@ -104,7 +105,7 @@ def _outcome(
             say(f"{run.name}: was done already")
             return ""
         say(f"{run.name}: begins")
-        code = go(run, children.call)
+        code = children.perform(partial(go, run))
     except (ParamsError, OSError) as error:
         return " ".join(str(error).splitlines())
     if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:

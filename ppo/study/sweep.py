@@ -7,7 +7,7 @@
 
 Every combination of the values, the variants and the seeds is a run in its own process and
 folder. Called again, a sweep resumes where it was interrupted. With ``--cluster`` the runs go to
-the machines of a Ray cluster; those that do not share the folder send their results back.
+the machines of a Ray cluster, which all see the folder under the same path.
 """
 
 import argparse
@@ -49,7 +49,7 @@ from ppo.study.grid import (
     to_show,
     well_formed,
 )
-from ppo.study.machines import Cluster, outlasting
+from ppo.study.machines import Cluster
 from ppo.study.parallel import (
     STOPPED,
     Call,
@@ -73,11 +73,10 @@ class Plan:
     gpu: bool = False
 
     def children(self) -> Children:
-        """What starts the runs: this machine, or a cluster. Raises OSError."""
+        """What starts the runs: this machine, or a cluster. Raises OSError and FolderError."""
         if self.cluster is None:
             return Children()
-        assert self.pfile
-        return Cluster(self.cluster, self.cores, self.gpu, self.logdir, self.pfile)
+        return Cluster(self.cluster, self.cores, self.gpu, self.logdir)
 
 
 def go(run: Run, pfile: Path, call: Call) -> int:
@@ -102,7 +101,7 @@ def sweep(
         workers,
         children,
         lambda run: finished(run, load(pfile, run.overrides)),
-        outlasting(lambda run, call: go(run, pfile, call)),
+        lambda run, call: go(run, pfile, call),
         check,
     )
 

@@ -69,7 +69,7 @@ WINGS = {
     "study": (
         "figures",
         "curves broken_envs grid changes board details sheet",
-        "history overview verdict probe folder_host alike",
+        "history overview verdict probe alike",
         "parallel",
         "machines",
         "case signs forecast film autopsy_figure",
