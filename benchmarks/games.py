@@ -58,7 +58,7 @@ from ppo.study.grid import (
     create,
     folder_name,
     logdir_faults,
-    seed_faults,
+    parse_seeds,
     settings_in,
 )
 from ppo.study.parallel import (
@@ -100,7 +100,7 @@ OF_A_GAME = ("env_id", "seed")
 
 def plan(options: argparse.Namespace) -> list[GameRun]:
     """The runs, seed by seed, so that an interrupted call has all games of the first seeds."""
-    seeds = [int(seed) for seed in options.seeds.split(",")]
+    seeds = parse_seeds(options.seeds, [])
     label = label_of(options)
     folder = options.logdir / settings_folder(folder_name(label), options.steps)
     runs = []
@@ -182,7 +182,7 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
     if options.only_table:
         there = faults or options.logdir.is_dir()
         return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
-    faults += seed_faults(options.seeds)
+    parse_seeds(options.seeds, faults)
     games = [env_of(game) for game in options.games.split(",")]
     for game in sorted({game for game in games if games.count(game) > 1}):
         faults.append(f"--games: {game} is given twice; a seed makes one run of it")

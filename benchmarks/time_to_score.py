@@ -21,12 +21,13 @@ from ppo import presets
 from ppo.errors import PPOError, Stopped
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.params import load
 from ppo.process.arguments import expanded
 from ppo.process.children import Children
 from ppo.process.command import run_command
 from ppo.process.device import default_threads
 from ppo.study import sweep
-from ppo.study.grid import grid, history_faults, setting_faults
+from ppo.study.grid import begun_faults, parse, parse_seeds, setting_faults
 
 
 def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:
@@ -71,13 +72,17 @@ def train_and_report() -> None:
     parser.add_argument("--perfect", type=float, default=21.0, help="of a game")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     options = parser.parse_args()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
+    faults: list[str] = []
+    seeds = parse_seeds(options.seeds, faults)
     threads = max(1, default_threads() // options.workers)
     runs = [
         replace(run, overrides=(*options.set, *run.overrides))
-        for run in grid(options.logdir, [], [], seeds, threads)
+        for run in parse([]).runs(options.logdir, seeds, threads)
     ]
-    if faults := setting_faults(options.pfile, runs) or history_faults(options.pfile, runs):
+    faults += setting_faults(options.pfile, runs)
+    for run in runs if not faults else []:
+        faults += begun_faults(run, load(options.pfile, run.overrides))
+    if faults:
         parser.error("\n".join(faults))
     children = Children()
     failed = sweep.sweep(runs, options.pfile, options.workers, children)

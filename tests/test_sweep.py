@@ -15,15 +15,15 @@ from ppo.errors import ExitCode
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.study import sweep
+from ppo.study.grid import parse
 from tests.processes import none_left, processes_of, wait_until
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_grid_is_every_combination_seed_by_seed():
-    runs = sweep.grid(
-        Path("d"), ["plain", "x:peaked_policy_loss=true"], ["gamma=0.9,0.99"], [0, 1], 1
-    )
+    parsed = parse(["plain", "x:peaked_policy_loss=true"], ["gamma=0.9,0.99"])
+    runs = parsed.runs(Path("d"), [0, 1], 1)
     assert len(runs) == 8
     assert [run.seed for run in runs] == [0] * 4 + [1] * 4
     assert runs[2].overrides == ("peaked_policy_loss=true", "gamma=0.9", "seed=0", "threads=1")

@@ -32,21 +32,15 @@ from ppo.study.changes import UNCHANGED, Change, of_cause, of_user, smaller_rate
 from ppo.study.forks import Plan, outcomes_of
 from ppo.study.grid import (
     Run,
+    Variant,
     begun_faults,
     count,
     create,
-    form_faults,
     logdir_faults,
-    seed_faults,
-    well_formed,
+    parse,
+    parse_seeds,
 )
-from ppo.study.parallel import (
-    STOPPED,
-    Call,
-    begin_or_resume,
-    finished,
-    run_all,
-)
+from ppo.study.parallel import STOPPED, Call, begin_or_resume, finished, run_all
 from ppo.study.verdict import MEDIAN_OVER, Outcome
 
 VERDICT, FIGURE = "verdict.md", "figure.png"
@@ -117,8 +111,10 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
 def _plan(options: argparse.Namespace) -> Plan:
     """What to do, in a folder that is there now. Raises ParamsError with all faults."""
     logdir = options.logdir or options.run.with_name(f"{options.run.name}-autopsy")
-    faults = logdir_faults(logdir) + seed_faults(options.seeds)
-    faults += form_faults(options.change, [], "--change")
+    faults = logdir_faults(logdir)
+    seeds = parse_seeds(options.seeds, faults)
+    given = parse(options.change, option="--change")
+    faults += given.faults
     faults += [
         f"--change {text!r}: it changes nothing; write NAME:KEY=VALUE"
         for text in options.change
@@ -137,15 +133,14 @@ def _plan(options: argparse.Namespace) -> Plan:
         case = case_of(options.run, None if options.at is None else int(options.at))
     except CheckpointError as error:  # also a damaged one: nothing has started
         raise Refused(error.in_full()) from error
-    changes = _changes(case, options.change, options.only)
-    seeds = [int(seed) for seed in options.seeds.split(",")]
+    changes = _changes(case, given.variants, options.only)
     plan = Plan(case, logdir, changes, seeds, int(options.updates), int(options.workers))
     _check(plan)
     create(logdir)
     return plan
 
 
-def _changes(case: Case, given: Sequence[str], only: Sequence[str]) -> list[Change]:
+def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[Change]:
     """The controls, and the changes that are asked for: all, or those named, and the given ones."""
     known = of_cause(case.settings, case.advantage_std)
     if unknown := [name for name in only if name not in {change.name for change in known}]:
@@ -153,8 +148,7 @@ def _changes(case: Case, given: Sequence[str], only: Sequence[str]) -> list[Chan
         raise ParamsError(
             [f"--only={name!r}: no such change; there are: {names}" for name in unknown]
         )
-    variants, _ = well_formed(given, [])
-    own = [_given(text, case.settings.learning_rate) for text in variants]
+    own = [_given(variant, case.settings.learning_rate) for variant in given]
     chosen = [change for change in known if not (only or own) or change.name in only]
     unchanged = Change(UNCHANGED, {}, "")
     controls = [unchanged, *smaller_rates(case.settings.learning_rate)]
@@ -164,10 +158,9 @@ def _changes(case: Case, given: Sequence[str], only: Sequence[str]) -> list[Chan
     return [*controls, *chosen, *own]
 
 
-def _given(text: str, learning_rate: float) -> Change:
-    name, _, settings = text.partition(":")
-    pairs = (part.partition("=") for part in settings.split(","))
-    return of_user(name, {key: _value(value) for key, _, value in pairs}, learning_rate)
+def _given(variant: Variant, learning_rate: float) -> Change:
+    pairs = (setting.partition("=") for setting in variant.settings)
+    return of_user(variant.name, {key: _value(value) for key, _, value in pairs}, learning_rate)
 
 
 def _value(text: str) -> object:

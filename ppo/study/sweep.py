@@ -11,6 +11,7 @@ the machines of a Ray cluster, which all see the folder under the same path.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -34,29 +35,22 @@ from ppo.study.grid import (
     FIGURE,
     TABLE,
     Run,
-    absent_faults,
+    begun_faults,
     count,
     create,
-    draw_faults,
-    form_faults,
-    grid,
-    history_faults,
+    drawn_faults,
     logdir_faults,
-    seed_faults,
+    parse,
+    parse_draws,
+    parse_seeds,
     setting_faults,
     settings_in,
-    shown_faults,
-    to_show,
-    well_formed,
 )
 from ppo.study.machines import Cluster
-from ppo.study.parallel import (
-    STOPPED,
-    Call,
-    begin_or_resume,
-    finished,
-    run_all,
-)
+from ppo.study.parallel import STOPPED, Call, begin_or_resume, finished, run_all
+
+# What makes no sense without a grid.
+OF_A_GRID = ("variant", "vary", "seeds", "workers", "cluster", "cores", "gpu")
 
 
 @dataclass(frozen=True)
@@ -164,65 +158,50 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
 def _plan(options: argparse.Namespace) -> Plan:
     """What to do, in a folder that is there now. Raises ParamsError with all faults."""
     logdir, pfile = options.logdir, options.pfile
-    runs = _runs(options) if pfile else []
-    shown = to_show(options.draw, runs)
-    faults = logdir_faults(logdir) + draw_faults(options.draw)
-    faults += _grid_faults(options, runs) if pfile else _needless(options)
+    faults = logdir_faults(logdir)
+    drawn = parse_draws(options.draw, faults)
+    runs = _runs(options, faults) if pfile else []
+    if not pfile:
+        faults += [f"--{key} goes with --pfile" for key in OF_A_GRID if vars(options)[key]]
 
     def settings(run: Run) -> Params:
         return load(pfile, run.overrides)
 
-    faults = faults or (
-        history_faults(pfile, runs)
-        + precision_faults(runs, settings)
-        + (shown_faults(shown) or absent_faults(options.draw))
-    )
+    if not faults:
+        found = (begun_faults(run, settings(run)) for run in runs)
+        faults += dict.fromkeys(itertools.chain(*found))
+        faults += precision_faults(runs, settings) + drawn_faults(drawn, runs)
     if faults:
         raise ParamsError(faults)
     runs = alike(runs, settings, options.gpu)
     create(logdir)
-    workers, cores = _number(options.workers), _number(options.cores)
-    if not pfile:
-        return Plan(logdir, None, [], workers, shown)
-    if options.cluster is None:
-        return Plan(logdir, pfile, runs, workers, shown)
-    workers = workers if options.workers else len(runs)
-    return Plan(logdir, pfile, runs, workers, shown, options.cluster, cores, options.gpu)
+    workers = int(options.workers or (len(runs) if options.cluster else 1))
+    for run in runs:
+        drawn.setdefault(run.variant, []).append(run.folder)
+    cores = int(options.cores or 1)
+    return Plan(logdir, pfile, runs, workers, drawn, options.cluster, cores, options.gpu)
 
 
-def _runs(options: argparse.Namespace) -> list[Run]:
-    """The runs of that part of the grid which is well formed."""
-    variants, varied = well_formed(options.variant, options.vary)
-    seeds = [] if seed_faults(options.seeds or "0") else (options.seeds or "0").split(",")
-    own = max(1, default_threads() // _number(options.workers))
-    threads = _number(options.cores) if options.cluster else own
-    return grid(options.logdir, variants, varied, [int(seed) for seed in seeds] or [0], threads)
-
-
-def _number(text: str | None) -> int:
-    """Of --workers or --cores; 1 if it is left out, or at fault."""
-    return count(text or "1") or 1
-
-
-def _grid_faults(options: argparse.Namespace, runs: Sequence[Run]) -> list[str]:
-    faults = form_faults(options.variant, options.vary) + setting_faults(options.pfile, runs)
-    if options.seeds is not None:
-        faults += seed_faults(options.seeds)
-    if options.workers is not None and not count(options.workers):
-        faults.append(f"--workers={options.workers!r}: write the number of runs at a time, as 2")
-    if options.cores is not None and not count(options.cores):
-        faults.append(f"--cores={options.cores!r}: write the number of cores of a run, as 2")
+def _runs(options: argparse.Namespace, faults: list[str]) -> list[Run]:
+    """The runs of the well-formed part of the grid; adds to the faults what is wrong with it."""
+    grid = parse(options.variant, options.vary)
+    faults += grid.faults
+    seeds = parse_seeds("0" if options.seeds is None else options.seeds, faults)
+    numbers = {}
+    for key, what in (("workers", "runs at a time"), ("cores", "cores of a run")):
+        text = vars(options)[key]
+        numbers[key] = count("1" if text is None else text) or 1
+        if text is not None and not count(text):
+            faults.append(f"--{key}={text!r}: write the number of {what}, as 2")
     if options.cluster is None:
         given = [key for key in ("cores", "gpu") if vars(options)[key]]
         faults += [f"--{key} goes with --cluster" for key in given]
-    return faults + machines.faults(options.cluster)
-
-
-def _needless(options: argparse.Namespace) -> list[str]:
-    """The arguments of a grid where there is none."""
-    grid_only = ("variant", "vary", "seeds", "workers", "cluster", "cores", "gpu")
-    given = [key for key in grid_only if vars(options)[key]]
-    return [f"--{key} goes with --pfile" for key in given]
+    faults += machines.faults(options.cluster)
+    own = max(1, default_threads() // numbers["workers"])
+    threads = numbers["cores"] if options.cluster else own
+    runs = grid.runs(options.logdir, seeds or [0], threads)
+    faults += setting_faults(options.pfile, runs)
+    return runs
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

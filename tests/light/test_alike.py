@@ -9,7 +9,7 @@ import pytest
 from ppo.params import load
 from ppo.settings import Params
 from ppo.study.alike import alike, precision_faults, precisions
-from ppo.study.grid import Run, grid
+from ppo.study.grid import Run, parse
 
 pytestmark = pytest.mark.usefixtures("computes_in_bfloat16")
 
@@ -29,7 +29,8 @@ def begin(run: Run, **told: str) -> None:
 
 
 def auto(folder: Path, *variants: str) -> list[Run]:
-    return grid(folder, [f"{name}:precision=auto" for name in variants or ["x"]], [], [0, 1], 1)
+    texts = [f"{name}:precision=auto" for name in variants or ["x"]]
+    return parse(texts).runs(folder, [0, 1], 1)
 
 
 def test_new_runs_have_the_precision_of_this_machine(tmp_path):
@@ -37,7 +38,8 @@ def test_new_runs_have_the_precision_of_this_machine(tmp_path):
 
 
 def test_a_precision_that_is_set_stays(tmp_path):
-    assert chosen(grid(tmp_path, [], ["precision=float32,auto"], [0], 1)) == ["float32", "bfloat16"]
+    runs = parse([], ["precision=float32,auto"]).runs(tmp_path, [0], 1)
+    assert chosen(runs) == ["float32", "bfloat16"]
 
 
 def test_runs_that_another_machine_began_are_gone_on_with_in_its_precision(tmp_path):

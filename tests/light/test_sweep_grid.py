@@ -192,7 +192,7 @@ def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, computes_in_b
 
 
 def folders(labels: list[str]) -> list[str]:
-    return [run.folder.parent.name for run in sweep.grid(Path("d"), labels, [], [0], 1)]
+    return [run.folder.parent.name for run in grid.parse(labels).runs(Path("d"), [0], 1)]
 
 
 def test_a_long_label_has_a_short_folder_of_its_own():
@@ -212,7 +212,7 @@ def saved(folder: Path, step: int, trainer: TrainerFacts | None = None, **due: b
 
 @pytest.fixture
 def run(tmp_path) -> sweep.Run:
-    return sweep.grid(tmp_path, [], [], [0], 1)[0]
+    return grid.parse([]).runs(tmp_path, [0], 1)[0]
 
 
 SETTINGS = Params(**CART_POLE)
