@@ -5,10 +5,11 @@ import argparse
 import sys
 import time
 
-from ppo import described, listing, params, presets, schema
+from ppo import described, params, presets, schema
 from ppo.files import scalars
 from ppo.files.folder import check_run, check_unmoved, visited
 from ppo.options import parse
+from ppo.process import tables
 from ppo.process.command import run_command
 from ppo.process.signals import stop_interrupts
 from ppo.settings import Params
@@ -34,11 +35,11 @@ def _answer(options: argparse.Namespace, began: float) -> int | None:
     elif options.describe_params == "schema":
         print(schema.describe(), end="")
     elif options.describe_params:
-        listing.show(described.text(), described.entries())
+        tables.show_list(described.text(), described.entries())
     elif options.describe_presets:
-        listing.show(presets.describe(), presets.entries())
+        tables.show_list(presets.describe(), presets.entries())
     elif options.describe_metrics:
-        listing.show(scalars.describe(), scalars.entries())
+        tables.show_list(scalars.describe(), scalars.entries())
     else:
         return _command(options, began)
     return None

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppo.play.intervals import middle
+
 RESAMPLES = 10_000
-PERCENTILES = (2.5, 97.5)  # of a 95 percent interval
 
 
 class Estimate(NamedTuple):
@@ -77,6 +78,6 @@ def _matrix(games: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([np.repeat(runs, most // runs.shape[-1], -1) for runs in games], -1)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, PERCENTILES)
+def _interval(means: np.ndarray) -> tuple[float, float]:
+    low, high = middle(means)
     return float(low), float(high)

@@ -7,6 +7,7 @@ from itertools import groupby
 from benchmarks.aggregates import AGGREGATES, Estimate
 from benchmarks.games_table import Over, Row, Score, Table
 from ppo.play.games import POLICIES
+from ppo.process import tables
 
 
 def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
@@ -23,28 +24,18 @@ def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
 
 
 def _overview(found: Sequence[Table]) -> str:
-    lines = [
-        f"| settings | precision | steps | games | runs | {' | '.join(AGGREGATES)} |",
-        "| --- | --- | --: | --: | --: | " + "--- | " * len(AGGREGATES),
-    ]
+    rows = []
     for table in found:
         runs = sum(len(row.seeds) for row in table.rows if row.game in table.over.games)
         numbers = [_estimate(table.over.estimates["sampled"].get(name)) for name in AGGREGATES]
         total_steps, settings, precision = table.kind
-        cells = [
-            settings,
-            precision,
-            f"{total_steps:,}",
-            str(len(table.over.games)),
-            str(runs),
-            *numbers,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    head = (
+        games = str(len(table.over.games))
+        rows.append([settings, precision, f"{total_steps:,}", games, str(runs), *numbers])
+    head = ["settings", "precision", "steps", "games", "runs", *AGGREGATES]
+    return (
         "Human-normalised scores of the sampled policy over the games of each kind of settings; "
-        "two kinds\ncompare only where their games are the same:"
-    )
-    return "\n".join([head, "", *(line.rstrip() for line in lines)])
+        "two kinds\ncompare only where their games are the same:\n\n"
+    ) + tables.markdown(head, rows, "llrrr").rstrip()
 
 
 def _beside(total_steps: int, found: Sequence[Table]) -> list[str]:
@@ -56,18 +47,11 @@ def _beside(total_steps: int, found: Sequence[Table]) -> list[str]:
         return []
     kinds = [table.kind for table in found]
     names = [kind.variant for kind in kinds]
-    lines = [
-        f"### {total_steps:,} steps, side by side",
-        "",
-        "Scores of the sampled policy, and minutes:",
-        "",
-        f"| game | {' | '.join(names)} |",
-        f"| --- |{' --- |' * len(names)}",
-    ]
-    for game in games:
-        cells = [_cell(rows.get((kind, game))) for kind in kinds]
-        lines.append(f"| {game} | {' | '.join(cells)} |")
-    return ["\n".join(lines)]
+    shown = [[game, *(_cell(rows.get((kind, game))) for kind in kinds)] for game in games]
+    head = (
+        f"### {total_steps:,} steps, side by side\n\nScores of the sampled policy, and minutes:\n\n"
+    )
+    return [head + tables.markdown(["game", *names], shown).rstrip()]
 
 
 def _cell(row: Row | None) -> str:
@@ -78,37 +62,35 @@ def _cell(row: Row | None) -> str:
 
 
 def _section(table: Table) -> str:
-    lines = [
-        f"### {table.kind}",
-        "",
-        "| game | seeds | sampled | human-normalised | greedy | human-normalised | minutes |",
-        "| --- | --- | --- | --: | --- | --: | --: |",
-    ]
+    rows = []
     for row in table.rows:
         cells = [row.game, ", ".join(map(str, row.seeds))]
         for policy in POLICIES["both"]:
             score = row.scores[policy]
             cells += [_between(score), _plain(score.human_normalized)]
-        lines.append(f"| {' | '.join([*cells, f'{row.minutes:.1f}'])} |")
+        rows.append([*cells, f"{row.minutes:.1f}"])
+    normalised = "human-normalised"
+    head = ["game", "seeds", "sampled", normalised, "greedy", normalised, "minutes"]
+    parts = [f"### {table.kind}\n", tables.markdown(head, rows, "lllrlrr")]
+    predicted = [table.predicted[policy] for policy in POLICIES["both"]]
+    more = [] if None in predicted else [["median of 57 games, predicted", *map(_plain, predicted)]]
     if count := len(table.over.games):
-        lines += ["", *_aggregates(table.over, f"{count} game{'s' * (count > 1)}")]
-    if None not in table.predicted.values():
-        numbers = [_plain(table.predicted[policy]) for policy in POLICIES["both"]]
-        lines.append(f"| median of 57 games, predicted | {' | '.join(numbers)} |")
+        parts.append(_aggregates(table.over, f"{count} game{'s' * (count > 1)}", more))
     if table.repeated:
         games = f"the {len(table.repeated.games)} games with several seeds"
-        lines += ["", *_aggregates(table.repeated, games)]
+        parts.append(_aggregates(table.repeated, games))
     if table.machines:
-        lines += ["", "Made on, with game and seed:", "", *(f"- {line}" for line in table.machines)]
-    return "\n".join(lines)
+        parts += ["Made on, with game and seed:\n", *(f"- {line}" for line in table.machines)]
+    return "\n".join(parts).rstrip()
 
 
-def _aggregates(over: Over, games: str) -> list[str]:
-    lines = [f"| of {games}, human-normalised | sampled | greedy |", "| --- | --- | --- |"]
-    for name in AGGREGATES:
-        numbers = [_estimate(over.estimates[policy][name]) for policy in POLICIES["both"]]
-        lines.append(f"| {name} | {' | '.join(numbers)} |")
-    return lines
+def _aggregates(over: Over, games: str, more: Sequence[Sequence[str]] = ()) -> str:
+    rows = [
+        [name, *(_estimate(over.estimates[policy][name]) for policy in POLICIES["both"])]
+        for name in AGGREGATES
+    ]
+    head = [f"of {games}, human-normalised", "sampled", "greedy"]
+    return tables.markdown(head, [*rows, *more])
 
 
 def _between(score: Score) -> str:

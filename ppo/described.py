@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from ppo.process import tables
 from ppo.settings import GROUPS, Params
 
 
@@ -62,19 +63,19 @@ def default_of(key: str) -> str:
 
 def text(markdown: bool = False) -> str:
     """Every setting with type, range, default and meaning: one line a key, or Markdown tables."""
-    lines: list[str] = []
+    parts = []
     for group in GROUPS:
         rows = [
             (key, type_and_range(key), default_of(key), str(field.description))
             for key, field in group.model_fields.items()
         ]
         if markdown:
-            lines += ["", f"## {group.__doc__}", "", "| key | type and range | default | meaning |"]
-            lines += ["| --- | --- | --- | --- |"]
-            lines += [f"| `{k}` | {t} | `{d}` | {m} |" for k, t, d, m in rows]
+            head = ["key", "type and range", "default", "meaning"]
+            cells = [(f"`{key}`", kind, f"`{value}`", text) for key, kind, value, text in rows]
+            parts.append(f"## {group.__doc__}\n\n{tables.markdown(head, cells)}")
         else:
-            lines += ["\t".join(row) for row in rows]
-    return "\n".join(lines).strip("\n") + "\n"
+            parts.append(tables.tabs(rows))
+    return ("\n" if markdown else "").join(parts)
 
 
 def entries() -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from ppo.files import hparams, progress
 from ppo.files.events import EventFile, GrowingFile, is_own
 from ppo.files.folder import FolderError, RunFolder, naming, write_whole
 from ppo.files.scalars import metric_of
-from ppo.process import reading
+from ppo.process import reading, tables
 from ppo.process.reading import Unreadable
 
 LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are infinite
@@ -124,8 +124,8 @@ class Log:
     def settings(self, step: int, settings: Mapping[str, object]) -> None:
         """Write the settings, for TensorBoard alone: as a table, and as hyperparameters beside the
         scores."""
-        rows = [f"| {key} | {value} |" for key, value in settings.items()]
-        table = "\n".join(["| setting | value |", "| --- | --- |", *rows])
+        rows = [(key, str(value)) for key, value in settings.items()]
+        table = tables.markdown(["setting", "value"], rows)
         self._events.text(step, "params", table)
         self._events.hparams(hparams.experiment(settings), hparams.session(settings))
         self._events.flush()

@@ -6,6 +6,8 @@ A name with {epoch}, {layer}, {trunk_layer} or {action} in it is a scalar for ea
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ppo.process import tables
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -501,15 +503,11 @@ def _fills(tag: str, metric: Metric) -> bool:
 
 def describe(markdown: bool = False) -> str:
     """Every scalar with unit, meaning, healthy range and remedy: one line each, or a table."""
-    rows: list[tuple[str, ...]]
     rows = [(m.tag, m.unit, _told(m), m.good, m.remedy) for m in METRICS]
-    if markdown:
-        rows = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
-    else:
-        return "".join("\t".join(row) + "\n" for row in rows)
-    head = ["| scalar | unit | meaning | healthy | if not |", "| --- | --- | --- | --- | --- |"]
-    lines = [f"| `{tag}` | {' | '.join(rest)} |" for tag, *rest in rows]
-    return "\n".join([*head, *lines]) + "\n"
+    if not markdown:
+        return tables.tabs(rows)
+    cells = [(f"`{tag}`", *rest) for tag, *rest in rows]
+    return tables.markdown(["scalar", "unit", "meaning", "healthy", "if not"], cells)
 
 
 def entries() -> list[tuple[str, str, str]]:

@@ -13,6 +13,7 @@ from ppo.envs.episode import Episode, Transition
 from ppo.envs.foreign import closing
 from ppo.envs.vector import EnvVector
 from ppo.errors import ScoreNotFinite
+from ppo.play import intervals
 from ppo.process.keys import Purpose, key
 from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
@@ -91,12 +92,8 @@ class Evaluation:
 
 
 def interval(scores: np.ndarray) -> tuple[float, float]:
-    """The 95 percent interval of the mean score, by bootstrap (Efron 1979), resampled with a fixed
-    seed so that the same scores give the same interval."""
-    rng = np.random.default_rng(0)
-    shape = RESAMPLES // 100, len(scores)  # a hundred at a time, to save memory
-    means = np.array([rng.choice(scores, shape).mean(axis=1) for _ in range(100)])
-    low, high = np.percentile(means, [2.5, 97.5])
+    """The 95 percent interval of the mean score, the same for the same scores."""
+    low, high = intervals.bootstrap(scores, RESAMPLES)
     return float(low), float(high)
 
 

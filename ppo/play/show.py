@@ -13,6 +13,7 @@ from ppo.files.held import shown
 from ppo.play import summary
 from ppo.play.evaluate import Evaluation
 from ppo.play.games import POLICIES, Played, games_of
+from ppo.process import tables
 
 if TYPE_CHECKING:
     from ppo.policy import Choice
@@ -64,16 +65,16 @@ def _print(folder: RunFolder, games: list[Played], examples: list[dict[str, str]
     params, step, console = games[0].agent.params, games[0].agent.step, Console()
     choices = [played.agent.policy.choice for played in games]
     body = [
-        ("step of the checkpoint", [f"{step:,}"] * len(games)),
-        ("seed of the games", [str(params.seed)] * len(games)),
+        ["step of the checkpoint", *[f"{step:,}"] * len(games)],
+        ["seed of the games", *[str(params.seed)] * len(games)],
         *summary.rows([played.evaluation for played in games], params),
     ]
     if len(examples) == len(games) and not console.is_terminal:
         for name in examples[0]:
             paths = [str(replays / files[name]) for files in examples]
-            body.append((f"{name} replay", paths))
+            body.append([f"{name} replay", *paths])
         examples = []
-    summary.show([params.env_id, *choices], body, console)
+    tables.show_table([params.env_id, *choices], body, console)
     for choice, files in zip(choices, examples, strict=False):
         print(f"{choice}, in {replays}:")
         for name, file in files.items():

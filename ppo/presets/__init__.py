@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 
-from ppo.process import reading
+from ppo.process import reading, tables
 from ppo.process.arguments import expanded
 
 FOLDER = Path(__file__).parent
@@ -82,7 +82,7 @@ def measured() -> list[Measured]:
 
 def describe() -> str:
     """One line a preset: its name, what it reached, and how that was measured."""
-    return "".join("\t".join(entry) + "\n" for entry in entries())
+    return tables.tabs(entries())
 
 
 def entries() -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ppo.play import intervals
 from ppo.study import figures, verdict
 from ppo.study.verdict import Outcome
 
@@ -58,7 +59,7 @@ def _shares(
     for of, point in zip(controls, means, strict=True):
         axes.annotate(of.change.name, point, (5, -12), textcoords="offset points", fontsize=9)
     for of in changed:
-        mean, (low, high) = of.end.mean(), verdict.interval(of.end)
+        mean, (low, high) = of.end.mean(), intervals.bootstrap(of.end)
         axes.errorbar(
             of.kl.mean(),
             mean,

@@ -7,7 +7,7 @@ from pathlib import Path
 from ppo.envs.catalog import resolve
 from ppo.envs.roms import is_rom
 from ppo.files.folder import write_whole
-from ppo.process import reading
+from ppo.process import reading, tables
 from ppo.study.story import Story, commands, story, videos
 
 CARD, VIDEO = "README.md", "replay.mp4"
@@ -26,15 +26,15 @@ def write(run: Path, folder: Path) -> None:
 
 def _page(of: Story) -> str:
     video = f"![a game]({VIDEO})\n\n" if videos(of) else ""
-    rows = (f"| `{key}` | `{json.dumps(value)}` |" for key, value in of.differing().items())
-    settings = "\n".join(["| setting | value |", "| --- | --- |", *rows])
+    rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, value in of.differing().items()]
+    settings = tables.markdown(["setting", "value"], rows)
     headline = of.headline()
     return (
         f"{_header(of)}\n\n"
         f"# A PPO agent that plays {of.params.env_id}\n\n"
         f"{headline[0].upper()}{headline[1:]}.\n\n{video}"
         f"Trained for {of.step:,} steps (decisions of the agent), seed {of.params.seed}.\n\n"
-        f"{settings}\n\n```\n{commands(of)}\n```\n"
+        f"{settings}\n```\n{commands(of)}\n```\n"
     )
 
 

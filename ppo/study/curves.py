@@ -10,6 +10,8 @@ import numpy as np
 from ppo.errors import Refused
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.play import intervals
+from ppo.process import tables
 from ppo.process.reading import Unreadable
 from ppo.study import figures
 from ppo.study.figures import legible
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 SCORE = "rollout/ep_rew_mean"
 TIME = "time/time_elapsed"  # in seconds
 POINTS = 200
-RESAMPLES = 2000
 COLLAPSE_SHARE = 0.25
+HEAD = ("variant", "runs", "steps", "area", "best", "final", "collapses", "deepest")
 SCORE_LABEL = "mean score of the last 100 games"
 
 Axis = Literal["steps", "minutes"]
@@ -63,13 +65,6 @@ class Comparison:
     def mean(self) -> np.ndarray:
         """Mean over the runs, [POINTS]."""
         return self.scores.mean(0)
-
-    def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """The 95 percent interval of the mean, by bootstrap over the runs, each [POINTS]."""
-        runs = len(self.scores)
-        draws = np.random.default_rng(0).integers(0, runs, (RESAMPLES, runs))
-        low, high = np.percentile(self.scores[draws].mean(1), [2.5, 97.5], axis=0)
-        return low, high
 
     @property
     def area(self) -> float:
@@ -175,19 +170,15 @@ def table(
         results, meaning = _results(compare(variants))
     except CurveError as error:
         results, meaning = {}, f"No results: {error}."
-    lines = [
-        "| variant | runs | steps | area | best | final | collapses | deepest |",
-        "| --- | --: | --: | --: | --: | --: | --: | --: |",
-    ]
+    rows = []
     for name in dict.fromkeys([*variants, *missing]):
         runs, without = len(variants.get(name, ())), len(missing.get(name, ()))
         number = f"{runs} of {runs + without}" if without else f"{runs}"
-        cells = [legible(name).replace("|", r"\|"), number, *results.get(name, ["–"] * 6)]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append([legible(name), number, *results.get(name, ["–"] * 6)])
     if missing:
         meaning += "\n\nNot every run has a curve:\n\n"
         meaning += "\n".join(f"- {legible(line)}" for found in missing.values() for line in found)
-    return "\n".join(lines) + f"\n\n{meaning}\n"
+    return f"{tables.markdown(HEAD, rows, 'lrrrrrrr')}\n{meaning}\n"
 
 
 def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], str]:
@@ -240,7 +231,7 @@ def draw_panel(
         color = colors[comparison.name]
         axes.plot(comparison.positions, comparison.mean, color=color)
         if len(comparison.scores) > 1:
-            low, high = comparison.interval()
+            low, high = intervals.bootstrap(comparison.scores)
             axes.fill_between(comparison.positions, low, high, color=color, alpha=0.15)
     axes.set(xlabel=axis)
     axes.xaxis.set_major_formatter(lambda position, _: f"{position:,.10g}")

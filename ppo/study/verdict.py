@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppo.play import intervals
+from ppo.process import tables
 from ppo.study.changes import UNCHANGED, Change
 
 LAST = 3  # the end of a fork is its last third
 MEDIAN_OVER = 5  # rollouts, for the lowest level
 HELD = 0.5  # share of the height that a policy must keep, of which a fall takes half
 SIGNIFICANT = 0.05
+HEAD = ("change", "settings", "hold", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,6 @@ def fisher(held: int, of: int, others_held: int, of_others: int) -> float:
     possible = range(max(0, all_held - of_others), min(of, all_held) + 1)
     here = probability(held)
     return sum(p for p in map(probability, possible) if p <= here * (1 + 1e-9))
-
-
-def interval(values: np.ndarray, resamples: int = 2000) -> tuple[float, float]:
-    """The 95 percent interval of the mean, by bootstrap over the seeds."""
-    draws = np.random.default_rng(0).integers(0, len(values), (resamples, len(values)))
-    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
@@ -138,20 +134,22 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
 def table(outcomes: Sequence[Outcome]) -> str:
     """One row for each change, as Markdown."""
     unchanged, controls, changed = parted(outcomes)
-    lines = [
-        "| change | settings | hold | end (95 %) | lowest | KL an update | gain | verdict |",
-        "| --- | --- | --: | --: | --: | --: | --: | --- |",
-    ]
+    rows = []
     for of in [*controls, *changed]:
-        low, high = interval(of.end)
-        said = "" if of in controls else judged(of, unchanged, controls)
-        lines.append(
-            f"| {of.change.name} | `{of.change.shown or '-'}` | {of.held} of {of.forks} | "
-            f"{of.end.mean():.2f} ({low:.2f} to {high:.2f}) | {of.lowest.mean():.2f} | "
-            f"{of.kl.mean():.3f} | "
-            f"{of.gain.mean():+.3f} | {said} |"
+        low, high = intervals.bootstrap(of.end)
+        rows.append(
+            [
+                of.change.name,
+                f"`{of.change.shown or '-'}`",
+                f"{of.held} of {of.forks}",
+                f"{of.end.mean():.2f} ({low:.2f} to {high:.2f})",
+                f"{of.lowest.mean():.2f}",
+                f"{of.kl.mean():.3f}",
+                f"{of.gain.mean():+.3f}",
+                "" if of in controls else judged(of, unchanged, controls),
+            ]
         )
-    return "\n".join(lines) + "\n"
+    return tables.markdown(HEAD, rows, "llrrrrr")
 
 
 def _lowest(kept: np.ndarray) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppo.study import curves
-from ppo.study.curves import Comparison, Curve, collapses
+from ppo.study.curves import Curve, collapses
 
 
 def curve(*scores: float) -> Curve:
@@ -70,15 +70,6 @@ def test_a_log_has_minutes_if_its_clock_goes_on(tmp_path):
 def test_area_is_the_mean_score_on_the_way():
     (comparison,) = curves.compare({"a": [curve(0, 10, 20)]})
     assert comparison.area == pytest.approx(10)
-
-
-def test_interval_holds_the_mean_and_shrinks_to_it_for_equal_runs():
-    scores = np.random.default_rng(0).normal(size=(5, 200))
-    low, high = Comparison("a", np.arange(200.0), scores).interval()
-    assert (low <= scores.mean(0)).all()
-    assert (scores.mean(0) <= high).all()
-    low, high = Comparison("a", np.arange(200.0), np.ones((3, 200))).interval()
-    assert (low == high).all()
 
 
 def test_a_variant_without_a_curve_takes_no_part_in_the_comparison():

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 # From the bottom up; a name is a module or a wing, whose own ranks stand in WINGS.
 RANKS = (
-    "elsewhere listing errors",
+    "elsewhere errors",
     "settings advantages losses layer_norm falls distribution process",
     "files schedules schema described presets",
     "params pixels",
@@ -32,7 +32,7 @@ RANKS = (
 )
 WINGS = {
     "process": (
-        "streams keys arrays arguments tied last_words numerics reading",
+        "streams keys arrays arguments tables tied last_words numerics reading",
         "cluster signals",
         "children command",
         "device",
@@ -52,6 +52,7 @@ WINGS = {
         "fleet",
     ),
     "play": (
+        "intervals",
         "replay evaluate agent drawing portable progress",
         "timeline games summary course",
         "panel",

@@ -7,6 +7,7 @@ from rich.console import Console
 from ppo.envs.episode import Episode, Reset
 from ppo.play import summary
 from ppo.play.evaluate import Evaluation
+from ppo.process import tables
 from ppo.settings import Params
 
 PONG = Params(env_id="PongNoFrameskip-v4").resolved(1, 1, 0.0, "float32")
@@ -21,7 +22,7 @@ def shown(terminal: bool, params=PONG) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=80, color_system=None)
     body = summary.rows([of(-20.7, 14.6, 21.0), of(21.0, 20.0)], params)
-    summary.show([params.env_id, "sampled", "greedy"], body, console)
+    tables.show_table([params.env_id, "sampled", "greedy"], body, console)
     return file.getvalue().splitlines()
 
 

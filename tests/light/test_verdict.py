@@ -111,12 +111,6 @@ def test_table_has_a_row_for_each_change_with_its_interval():
     assert "0.250" in lines[-1]
 
 
-def test_interval_holds_the_mean_and_narrows_with_agreement():
-    low, high = verdict.interval(np.array([0.0, 0.2, 0.4, 0.6, 0.8]))
-    assert low < 0.4 < high and high - low < 0.8
-    assert verdict.interval(np.full(5, 0.3)) == pytest.approx((0.3, 0.3))
-
-
 def test_figure_is_a_picture(tmp_path):
     autopsy_figure.draw(
         [UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)], tmp_path / "f.png", "a fall"

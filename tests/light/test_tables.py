@@ -4,13 +4,14 @@ import io
 
 from rich.console import Console
 
-from ppo import described, listing
+from ppo import described
 from ppo.files import scalars
+from ppo.process import tables
 
 
 def shown(text: str, entries: list, width: int, terminal: bool) -> str:
     out = io.StringIO()
-    listing.show(text, entries, Console(file=out, force_terminal=terminal, width=width))
+    tables.show_list(text, entries, Console(file=out, force_terminal=terminal, width=width))
     return out.getvalue()
 
 
@@ -19,10 +20,17 @@ def test_a_pipe_has_the_lines_and_nothing_else():
     assert shown(lines, described.entries(), 80, terminal=False) == lines
 
 
+def test_markdown_has_a_side_for_each_column_and_escapes_bars():
+    assert tables.markdown(["a", "b", "c"], [["x|y", "1", "z"]], "lr") == (
+        "| a | b | c |\n| --- | --: | --- |\n| x\\|y | 1 | z |\n"
+    )
+
+
 def test_a_terminal_of_80_columns_has_every_name_whole_and_no_longer_line():
     for entries in (described.entries(), scalars.entries()):
         out = io.StringIO()
-        listing.show("", entries, Console(file=out, force_terminal=True, width=80, no_color=True))
+        console = Console(file=out, force_terminal=True, width=80, no_color=True)
+        tables.show_list("", entries, console)
         plain = Console(file=io.StringIO(), width=80)
         lines = [plain.render_str(line).plain for line in out.getvalue().splitlines()]
         assert all(any(name in line for line in lines) for name, *_ in entries)

@@ -1,0 +1,51 @@
+"""Tables: readable on a terminal, tab-separated lines anywhere else, and as Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Entry = tuple[str, str, str]  # name, meaning, and what else is to be known
+
+
+def tabs(rows: Iterable[Sequence[str]]) -> str:
+    """Write a line for each row, its cells separated by tabs."""
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
+    """Write a Markdown table; ``align`` has an "r" for each column that is right-aligned, and an
+    "l" for any other. The columns that it does not reach are left-aligned.
+    """
+    rules = ["--:" if side == "r" else "---" for side in align.ljust(len(head), "l")]
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |\n" for row in (cells[0], rules, *cells[1:])]
+    return "".join(lines)
+
+
+def show_list(lines: str, entries: Iterable[Entry], console: Console | None = None) -> None:
+    """Print the lines, or on a terminal a table of the entries, legible at 80 columns."""
+    console = console or Console()
+    if not console.is_terminal:
+        print(lines, end="", file=console.file)  # rich would replace the tabs
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, meaning, rest in entries:
+        table.add_row(Text(name, "bold"), Text.assemble(meaning, "\n", (rest, "dim"), "\n"))
+    console.print(table)
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    """Print rows under a head: on a terminal a table, legible at 80 columns."""
+    if not console.is_terminal:
+        print(tabs([head, *rows]), end="", file=console.file)  # rich would replace the tabs
+        return
+    table = Table(head[0])
+    for name in head[1:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
