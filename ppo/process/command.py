@@ -36,12 +36,25 @@ def _code_of(command: Callable[[], int | None], stopped: str | None) -> int:
         raise
     except OSError as error:
         return _fail(ExitCode.FAILED, _reason(error))
-    except MemoryError as error:
-        return _fail(ExitCode.FAILED, "out of memory" + (f": {error}" if str(error) else ""))
     except KeyboardInterrupt:
         if stopped:
             return _fail(ExitCode.STOPPED, stopped)
         return _fail(ExitCode.FAILED, "interrupted; whole files are kept")
+    except Exception as error:
+        if (cause := _memory_error(error)) is None:
+            raise
+        return _fail(ExitCode.FAILED, "out of memory" + (f": {cause}" if str(cause) else ""))
+
+
+def _memory_error(error: BaseException | None) -> BaseException | None:
+    """Return the lack of memory that led to an error: libraries fail once more while they clean up,
+    and raise that.
+    """
+    while error and not isinstance(error, MemoryError):
+        if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+            break
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _reason(error: OSError) -> str:

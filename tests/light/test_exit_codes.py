@@ -1,5 +1,6 @@
 """Each error of a run or a command has its exit code and one message."""
 
+import io
 import os
 import signal
 import sys
@@ -102,6 +103,16 @@ def test_a_signal_ends_a_command_with_the_message_of_what_it_has_saved(
 ):
     assert run_command(lambda: os.kill(os.getpid(), number), stopped) == code
     assert capsys.readouterr().err == message
+
+
+def test_an_error_that_follows_from_a_lack_of_memory_is_reported_as_that(capsys):
+    class Full(io.BytesIO):
+        def write(self, _):
+            self.close()
+            raise MemoryError
+
+    assert run_command(lambda: np.savez(Full(), weights=np.zeros(9))) == 1
+    assert capsys.readouterr().err == "out of memory\n"
 
 
 def test_a_mistake_in_the_code_keeps_its_traceback():
