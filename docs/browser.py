@@ -10,6 +10,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from ppo.errors import PPOError
+
 # The program reads messages from its file descriptor 3 and writes them to 4, each with a zero byte
 # at its end.
 _WITH_PIPES = """
@@ -21,7 +23,7 @@ os.execv(command[0], command)
 """
 
 
-class BrowserError(RuntimeError):
+class BrowserError(PPOError):
     """The browser ended, or does not do what it is told."""
 
 

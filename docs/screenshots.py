@@ -13,11 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from docs.browser import Browser, BrowserError
+from docs.browser import Browser
 from ppo.files import progress
 from ppo.files.folder import FolderError, RunFolder
 from ppo.files.log import Log
 from ppo.process.arguments import expanded
+from ppo.process.command import run_command
 from ppo.study import board
 
 DOCS = Path(__file__).resolve().parent
@@ -76,20 +77,15 @@ def with_events(run: Path, place: Path) -> Path:
     return copy
 
 
-def main() -> int:
-    """Take the pictures, into docs/figures or the folder that is named; returns the exit code."""
+def main() -> None:
+    """Take the pictures, into docs/figures or the folder that is named."""
     parser = argparse.ArgumentParser(prog="python -m docs.screenshots", description=__doc__)
     parser.add_argument("run", type=expanded, help="a run's folder, or one with several runs")
     parser.add_argument("--out", type=expanded, default=DOCS / "figures", help="where to put them")
     options = parser.parse_args()
-    try:
-        for picture in take(options.run, options.out):
-            print(picture)
-    except (FolderError, BrowserError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    for picture in take(options.run, options.out):
+        print(picture)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

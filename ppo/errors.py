@@ -116,7 +116,7 @@ class WorkerLost(PPOError):
     def __init__(self, worker: int | None, reason: object, begun: bool = True):
         self.worker, self.begun = worker, begun
         self.remedy = (
-            "what was reached is saved, --resume goes on"
+            "progress is saved; continue with --resume"
             if begun
             else "nothing had begun; start all workers again"
         )

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import run_atari
+from ppo.cli.training import RESTARTS
 from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone
-from ppo.options import RESTARTS
 from ppo.params import ParamsError, of_workers
 from ppo.process import device
 from ppo.process.cluster import ClusterError, Place, exposure, place

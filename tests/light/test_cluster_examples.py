@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ppo import params, presets
-from ppo.options import parse
+from ppo.cli.parser import parse
 from ppo.process.cluster import Place, place
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "cluster"

@@ -8,8 +8,8 @@ import pytest
 import run_atari
 from ppo import checkpoint, params, replay, train
 from ppo.checkpoint import CheckpointError
+from ppo.cli.parser import parse
 from ppo.files.folder import FolderError
-from ppo.options import parse
 from ppo.params import ParamsError
 from ppo.study import autopsy, grid, sweep
 

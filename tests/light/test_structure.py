@@ -22,13 +22,14 @@ RANKS = (
     "params pixels",
     "envs model checkpoint objective optimizer flight collectives local_workers",
     "inputs statistics",
-    "policy update diagnostics resolve tally exchange options",
+    "policy update diagnostics resolve tally exchange",
     "rollout",
     "trainer",
     "play",
     "runs",
     "train study",
-    "run_atari sweep drill autopsy replay",
+    "cli sweep drill autopsy replay",
+    "run_atari",
 )
 WINGS = {
     "process": (
@@ -66,6 +67,12 @@ WINGS = {
         "keeper observers verifier follower",
         "loop",
         "session",
+    ),
+    "cli": (
+        "arguments messages",
+        "training inspection lists",
+        "commands",
+        "parser",
     ),
     "study": (
         "figures",
@@ -133,6 +140,7 @@ FORBIDDEN = {
     "runs": NETWORKS | {"argparse", "ppo.study"},
     "train": NETWORKS | {"argparse", "ppo.study"},
     "study": NETWORKS,
+    "cli": NETWORKS | GAMES,
 }
 # For annotations alone.
 TYPES_ONLY = {("distribution", "tensorflow"), ("play.evaluate", "ppo.policy")}

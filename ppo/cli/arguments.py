@@ -1,0 +1,77 @@
+"""What the command line consists of, and the types of its values."""
+
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ppo.process.arguments import expanded
+
+Run = Callable[[Namespace], int | None]
+# Whether arguments contradict each other, and the message; {name} is the value of --name.
+Conflict = tuple[Callable[[Namespace], object], str]
+
+
+class Command:
+    """What the command line can do: ``run`` does it and returns the exit code, or None for 0.
+    ``settings`` are for argparse; without any, the command takes no value.
+    """
+
+    def __init__(self, name: str, run: Run, help: str, needs_logdir: bool = True, **settings: Any):
+        self.name, self.run, self.needs_logdir = name, run, needs_logdir
+        self.key = name.replace("-", "_")
+        self.settings = {"help": help, **(settings or {"action": "store_true"})}
+
+
+class Option:
+    """An option of commands or of other options, which ``goes_with`` names."""
+
+    def __init__(self, name: str, goes_with: Sequence[str], help: str, **settings: Any):
+        self.name, self.goes_with = name, goes_with
+        self.key = name.replace("-", "_")
+        *others, last = (f"--{each}" for each in goes_with)
+        self.companions = f"{', '.join(others)} or {last}" if others else last
+        help = f"with {self.companions}: {help}"
+        self.settings = {"help": help, **(settings or {"action": "store_true"})}
+
+
+class Source(NamedTuple):
+    """A run to fork, at a step or (None) at its newest checkpoint."""
+
+    run: Path
+    step: int | None
+
+    def __str__(self) -> str:
+        # The slash: "x@1" would be step 1 of x.
+        return f"{self.run}/" if self.step is None else f"{self.run}@{self.step}"
+
+
+def source(text: str) -> Source:
+    """Read RUN or RUN@STEP; what follows the last @ is a step if it is a number."""
+    run, at, number = text.rpartition("@")
+    step = _step(number)
+    return Source(expanded(text), None) if step is None or not at else Source(expanded(run), step)
+
+
+def which_checkpoint(text: str) -> str | int:
+    """Read "newest", "best" or a step."""
+    step = _step(text)
+    if step is None and text not in ("newest", "best"):
+        raise ArgumentTypeError(f"{text} is neither newest nor best nor a step")
+    return text if step is None else step
+
+
+def whole(what: str, least: int, most: int) -> Callable[[str], int]:
+    """Return a function that reads a whole number from the least to the most."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ArgumentTypeError(f"{text} is not a {what} from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _step(text: str) -> int | None:
+    digits = text.replace(",", "").replace("_", "")
+    return int(digits) if digits.isdecimal() else None

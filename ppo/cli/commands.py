@@ -1,0 +1,7 @@
+"""The tables of ``run_atari.py``: every command, every option, and what contradicts each other."""
+
+from ppo.cli import inspection, lists, training
+
+COMMANDS = (*training.COMMANDS, *inspection.COMMANDS, *lists.COMMANDS)
+OPTIONS = (*training.OPTIONS, *inspection.OPTIONS)
+CONFLICTS = (*training.CONFLICTS, *inspection.CONFLICTS)

@@ -1,0 +1,164 @@
+"""The commands that look at a run or take something from it, and their options."""
+
+from argparse import Namespace
+from typing import Any
+
+from ppo.cli.arguments import Command, Conflict, Option, which_checkpoint, whole
+from ppo.files.folder import check_run, check_unmoved, visited
+from ppo.process.arguments import expanded
+from ppo.process.signals import stop_interrupts
+
+
+@stop_interrupts()
+def _evaluate(options: Namespace) -> None:
+    from ppo.play.show import evaluate_run
+
+    evaluate_run(options.logdir, options.evaluate, **_played(options, "both"))
+
+
+@stop_interrupts()
+def _watch(options: Namespace) -> None:
+    from ppo.play.watch import watch_run
+
+    look = {"plain": options.plain, "gif_seconds": float(options.gif or 0)}
+    watch_run(options.logdir, options.watch, **_played(options, "sampled"), **look)
+
+
+def _played(options: Namespace, policy: str) -> dict[str, Any]:
+    """Return what is played, by the names that evaluate_run and watch_run have for it."""
+    from ppo.play.games import POLICIES
+
+    which = "newest" if options.checkpoint is None else options.checkpoint
+    return {"policies": POLICIES[options.policy or policy], "which": which, "seed": options.seed}
+
+
+@stop_interrupts()
+def _film(options: Namespace) -> None:
+    from ppo.study.film import film
+
+    film(options.logdir)
+
+
+@stop_interrupts()
+def _export(options: Namespace) -> None:
+    from ppo.play.export import export_run
+
+    export_run(options.logdir, options.export)
+
+
+def _explain(options: Namespace) -> None:
+    from ppo.study.explain import explain
+
+    print(explain(options.logdir), end="")
+
+
+def _report(options: Namespace) -> None:
+    from ppo.study import card, report
+
+    logdir = options.logdir
+    check_run(logdir)
+    with visited(logdir) as run:
+        report.write([logdir, *options.report], run.path / report.REPORT)
+        card.write(logdir, run.path / "card")
+        check_unmoved(run, logdir)  # what was read may be another run's
+    print(f"the report is {logdir / report.REPORT}, the model card in {logdir / 'card'}")
+
+
+def _board(options: Namespace) -> None:
+    from ppo.study import board
+
+    board.show(options.logdir)
+
+
+GAMES: dict[str, Any] = {
+    "type": whole("number of games", 1, 10_000),
+    "nargs": "?",
+    "metavar": "GAMES",
+}
+
+COMMANDS = (
+    Command(
+        "evaluate",
+        _evaluate,
+        "play whole games; print and store the scores; also while the run trains",
+        const=10,
+        **GAMES,
+    ),
+    Command(
+        "watch",
+        _watch,
+        "record videos of whole games beside what the network sees, does and expects; also while "
+        "the run trains",
+        const=1,
+        **GAMES,
+    ),
+    Command(
+        "film",
+        _film,
+        "one video of the whole training: clips of its games beside the learning curve",
+    ),
+    Command(
+        "export",
+        _export,
+        "write the network for use without this package: FILE.keras, FILE.onnx, or FOLDER/ for a "
+        "SavedModel",
+        metavar="FILE",
+    ),
+    Command(
+        "explain",
+        _explain,
+        "from the run's log: did the policy collapse, when, how far, and what came first",
+    ),
+    Command(
+        "report",
+        _report,
+        "write report.html, of this run and any others beside it, and a model card",
+        type=expanded,
+        nargs="*",
+        metavar="RUN",
+    ),
+    Command(
+        "board",
+        _board,
+        "TensorBoard of a run, or of all runs in a folder, with the main charts first",
+    ),
+)
+
+PLAYING = ("evaluate", "watch")
+OPTIONS = (
+    Option(
+        "checkpoint",
+        PLAYING,
+        "checkpoint to play; default newest",
+        type=which_checkpoint,
+        metavar="newest|best|STEP",
+    ),
+    Option(
+        "policy",
+        PLAYING,
+        "how it chooses actions; default both for --evaluate, sampled for --watch",
+        choices=["sampled", "greedy", "both"],
+    ),
+    Option(
+        "seed",
+        PLAYING,
+        "seed of the games; default: new games each time",
+        type=whole("whole number", 0, 2**31 - 1),
+        metavar="N",
+    ),
+    Option("plain", ["watch"], "the game's picture alone"),
+    Option(
+        "gif",
+        ["watch"],
+        "the end of each video also as a GIF, for a page",
+        type=whole("number of seconds", 1, 600),
+        metavar="SECONDS",
+    ),
+)
+
+CONFLICTS: tuple[Conflict, ...] = (
+    (
+        lambda given: given.seed is not None and (given.pfile or given.env or given.fork),
+        "--seed goes with --evaluate or --watch; to train: --set seed={seed}",
+    ),
+)

@@ -1,0 +1,158 @@
+"""The commands that train, and their options. TensorFlow is imported after settings are read."""
+
+import functools
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from ppo import params, presets
+from ppo.cli.arguments import Command, Conflict, Option, Run, source, whole
+from ppo.process.arguments import expanded
+from ppo.process.cluster import TF_CONFIG
+from ppo.settings import Params
+
+RESTARTS = 3
+
+
+def in_workers(train: Run) -> Run:
+    """Train in this process, or with --workers in several that get the same arguments."""
+
+    @functools.wraps(train)
+    def run(options: Namespace) -> int | None:
+        if options.workers == 1:
+            return train(options)
+        from ppo.runs.launch import Launch
+
+        restarts = RESTARTS if options.restarts is None else options.restarts
+        return Launch(options.logdir, arguments_of(options), options.workers, restarts).go()
+
+    return run
+
+
+def arguments_of(options: Namespace) -> list[str]:
+    """Return the arguments that each worker gets."""
+    arguments = []
+    for key, value in options.given.items():
+        if key in ("logdir", "workers", "restarts"):
+            continue
+        flag = f"--{key.replace('_', '-')}"
+        for one in value if isinstance(value, list) else [value]:
+            arguments.append(flag if one is True else f"{flag}={one}")
+    return arguments
+
+
+@in_workers
+def _begin(options: Namespace) -> None:
+    if options.check:
+        from ppo.study.preflight import check
+
+        return check(_settings(options), options.check)
+    from ppo import train
+
+    return train.run(_settings(options), options.logdir, options.began)
+
+
+def _settings(options: Namespace) -> Params:
+    from ppo.envs import catalog
+
+    given: params.Source = (
+        catalog.settings_for(options.env) if options.env else presets.find(options.pfile)
+    )
+    return params.load(given, options.set, [catalog.check_new])
+
+
+@in_workers
+def _resume(options: Namespace) -> None:
+    from ppo import train
+
+    train.resume(options.logdir, options.set, options.began, options.new_games)
+
+
+@in_workers
+def _fork(options: Namespace) -> None:
+    from ppo import train
+
+    run, step = options.fork
+    train.fork(run, options.logdir, options.set, step, options.began)
+
+
+COMMANDS = (
+    Command(
+        "pfile",
+        _begin,
+        f"train with a JSON params file, or with a preset: {', '.join(presets.names())}",
+        metavar="FILE",
+    ),
+    Command(
+        "env",
+        _begin,
+        "train on a game with the default settings; for vector observations with the MLP",
+        metavar="ID",
+    ),
+    Command("resume", _resume, "resume from the newest valid checkpoint"),
+    Command(
+        "fork",
+        _fork,
+        "train from another run's checkpoint: its newest valid one, or the one of a step",
+        type=source,
+        metavar="RUN[@STEP]",
+    ),
+)
+
+TRAINING = tuple(command.name for command in COMMANDS)
+OPTIONS = (
+    Option(
+        "set",
+        TRAINING,
+        "change a setting; may be given more than once",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+    ),
+    Option(
+        "check",
+        ["pfile", "env"],
+        "say what will run, forecast time, memory and disk from a few measured seconds, and draw "
+        "what the network sees (default: preflight.png)",
+        type=expanded,
+        nargs="?",
+        const=Path("preflight.png"),
+        metavar="PNG",
+    ),
+    Option("new-games", ["resume"], "if the unfinished games cannot be restored, begin new ones"),
+    Option(
+        "workers",
+        TRAINING,
+        "train in N processes on this machine, each with num_envs games; on several machines "
+        "TF_CONFIG or Slurm says which worker each is",
+        type=whole("number of workers", 1, 1024),
+        default=1,
+        metavar="N",
+    ),
+    Option(
+        "restarts",
+        ["workers"],
+        "how often all start again from the newest checkpoint when one dies or hangs; default "
+        f"{RESTARTS}",
+        type=whole("number of restarts", 0, 1000),
+        metavar="N",
+    ),
+)
+
+EMPTY = "is empty; if it comes from a variable, that is not set"
+CONFLICTS: tuple[Conflict, ...] = (
+    (lambda given: given.pfile == "", f"--pfile {EMPTY}"),
+    (lambda given: given.env == "", f"--env {EMPTY}"),
+    (
+        lambda given: given.env and any(text.startswith("env_id=") for text in given.set),
+        "--env and --set env_id both name the game; leave one of them out",
+    ),
+    (
+        lambda given: given.check and given.workers > 1,
+        "--workers does not go with --check, which measures one process",
+    ),
+    (
+        lambda given: given.workers > 1 and os.environ.get(TF_CONFIG),
+        "--workers starts workers itself; with TF_CONFIG, leave it out",
+    ),
+)
