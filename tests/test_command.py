@@ -344,17 +344,17 @@ def watched(evaluated) -> tuple[PongRun, Done, dict[str, bytes | None]]:
 
 def test_training_ends_with_zero_at_whole_rollouts(pong):
     assert pong.trained.code == 0, pong.trained
-    done, *block = pong.trained.out.splitlines()[-8:]
+    done, *block = pong.trained.out.splitlines()[-9:]
     assert done == "done, at step 256"
     assert [line.split()[0] for line in block] == [
-        *("score", "best", "time", "folder", "evaluate", "watch", "board")
+        *("score", "best", "time", "folder", "evaluate", "watch", "board", "continue")
     ]
     assert block[3].split()[1] == str(pong.path)
 
 
 def test_a_video_is_told_and_pictured_in_tensorboard(pong):
     movies = sorted((pong.path / "videos").iterdir())
-    lines = [line for line in pong.trained.out.splitlines() if "video" in line]
+    lines = [line for line in pong.trained.out.splitlines() if ": video, " in line]
     told = {pong.path / line.split(": ")[-1] for line in lines}
     assert len(lines) == 2 and told == set(movies)
     points = tensorboard(pong.path).Tensors("videos/training")
