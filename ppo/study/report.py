@@ -15,10 +15,12 @@ from ppo.process import reading
 from ppo.settings import Params
 from ppo.study import figures
 from ppo.study.curves import SCORE
+from ppo.study.published import Published, comparable
 from ppo.study.story import Story, commands, names, story, videos
 
 REPORT = "report.html"
 LAST = 20  # log entries that the health table is made of
+_STYLES = ("-", "--", ":")  # of the published curves
 LARGEST_VIDEO = 12 * 2**20  # bytes of a video inside the page
 
 
@@ -41,6 +43,7 @@ def _run(of: Story, name: str) -> str:
     sections = [
         ("Games", _players(of)),
         ("Evaluations", _evaluation_table(of)),
+        ("What others published", _published_table(of)),
         ("Health", f"<pre>{html.escape(of.explanation)}</pre>{_health_table(of)}"),
         ("Settings that differ from the defaults", _settings_table(of)),
         ("Repeat it", f"<pre>{html.escape(commands(of))}</pre>"),
@@ -79,10 +82,16 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
                 color = lines[name].get_color()
                 bars = np.maximum([mean - low, high - mean], 0)
                 axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=color, alpha=0.8)
+        published = _published(stories)
+        end = max((of.step for of in stories), default=0)
+        for one, style in zip(published, _STYLES, strict=False):
+            near = np.array([point for point in one.curve if point[0] <= end], float)
+            if len(near) > 1:
+                (lines[one.package],) = axes.plot(*near.T, style, color="gray", linewidth=1)
         axes.set(xlabel="steps", ylabel="score, mean of the last 100 games")
         axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
         axes.grid(alpha=0.3)
-        if len(stories) > 1:
+        if len(lines) > 1:
             figures.named(axes, lines)
         content = io.StringIO()
         figure.savefig(content, format="svg", metadata={"Date": None})
@@ -91,7 +100,25 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
     caption = (
         "Line: last 100 games of the training. Points: evaluations, with 95 percent intervals."
     )
+    if published:
+        sources = "; ".join(f"{one.package}: {one.what}, {one.source}" for one in published)
+        caption += f" Gray: what others published. {html.escape(sources)}."
     return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{caption}</figcaption></figure>"
+
+
+def _published(stories: Sequence[Story]) -> list[Published]:
+    """The published curves of the game, if it is the same in all runs."""
+    found = [comparable(of.params) for of in stories]
+    return found[0] if all(one == found[0] for one in found) else []
+
+
+def _published_table(of: Story) -> str:
+    rows = [
+        (one.package, f"{score:.1f}", one.what)
+        for one in comparable(of.params)
+        if not np.isnan(score := one.score_at(of.step))
+    ]
+    return _table(["package", f"score after {of.step:,} steps", "measure"], rows)
 
 
 def _players(of: Story) -> str:

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 import run_atari
+from ppo.envs import human
 from ppo.files import video
 from ppo.files.scalars import metric_of
 from ppo.settings import Params
 from ppo.study import card, report
+from ppo.study.published import CURVES, Published, comparable
 from ppo.study.story import commands, story
 from tests.light.test_explain import fork, log, written
 
@@ -54,6 +56,30 @@ def test_a_run_from_before_there_was_a_precision_is_repeated_in_float32(tmp_path
     (run / "params.json").write_text(json.dumps({"env_id": written["env_id"], "seed": 3}))
     earlier = "--set precision=float32 --set fire_on_life_loss=false --set clip_rewards=true"
     assert f"params.json {earlier} --set value_gradient=shared\n" in commands(story(run))
+
+
+def test_a_report_has_the_published_curves_of_its_game(tmp_path):
+    run = run_at(tmp_path / "run", env_id="BreakoutNoFrameskip-v4")
+    rows = [row | {"step": 10 * row["step"]} for row in log()]
+    written(run, rows, (run / "params.json").read_text())
+    step = int(rows[-1]["step"])
+    report.write([run], run / "report.html")
+    page = (run / "report.html").read_text()
+    for one in comparable(Params(env_id="BreakoutNoFrameskip-v4")):
+        assert f"<td>{one.package}</td><td>{one.score_at(step):.1f}</td>" in page
+        assert one.source in page
+    for other in ("ALE/Breakout-v5", "CartPole-v1", "no:Such-v0"):
+        assert comparable(Params(env_id=other)) == []
+    assert comparable(Params(env_id="BreakoutNoFrameskip-v4", frame_skip=2)) == []
+
+
+def test_published_curves_are_sound():
+    found = [Published.model_validate_json(line) for line in CURVES.read_text().splitlines()]
+    assert len(found) == 22
+    for one in found:
+        steps, scores = zip(*one.curve, strict=True)
+        assert list(steps) == sorted(set(steps)) and human.normalized(one.game, scores[0]) < 0.6
+        assert one.score_at(steps[3]) == scores[3] and np.isnan(one.score_at(steps[-1] + 1))
 
 
 def with_video(run: Path, name: str, score: float) -> Path:

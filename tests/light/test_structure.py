@@ -76,7 +76,7 @@ WINGS = {
     ),
     "study": (
         "figures",
-        "curves broken_envs grid changes board details sheet",
+        "curves broken_envs grid changes board details sheet published",
         "history overview verdict probe alike",
         "parallel",
         "machines",
