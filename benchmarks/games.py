@@ -50,6 +50,7 @@ from ppo.process.command import run_command
 from ppo.settings import Params
 from ppo.study.alike import alike, precision_faults
 from ppo.study.grid import (
+    SET_ELSEWHERE,
     Run,
     begun_faults,
     changes,
@@ -73,7 +74,7 @@ from ppo.study.parallel import (
 SB3 = "Stable-Baselines3"
 SB3_SCRIPT = Path(__file__).resolve().with_name("sb3_curve.py")
 # Each of these has an argument of its own, or is the same in all runs.
-FIXED = {"env_id": "--games", "total_steps": "--steps", "seed": "--seeds", "threads": "--workers"}
+FIXED = {"env_id": "--games", "total_steps": "--steps"} | SET_ELSEWHERE
 # An evaluation follows the run; what else would show it takes time from it.
 QUIET = ("evaluation_interval=0", "video_interval=0")
 

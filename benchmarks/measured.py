@@ -30,10 +30,7 @@ from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, of_run
 from ppo.process.arguments import expanded
 from ppo.resolve import resolved
-from ppo.settings import Params, RunSettings
-
-# Seed, threads, and what a run shows and keeps of itself: not how it learns.
-FREE = {*RunSettings.model_fields} - {"collapse_guard"}
+from ppo.settings import INCIDENTAL, Params
 
 
 class Run(NamedTuple):
@@ -135,7 +132,7 @@ def _defaults(preset: Params) -> Params:
 
 
 def _differences(preset: Params, params: Params) -> list[str]:
-    free = FREE | ({"precision"} if preset.precision == "auto" else set())
+    free = INCIDENTAL | ({"precision"} if preset.precision == "auto" else set())
     begun: dict[str, Any] = dict(resolved(params))
     return [
         f"{key} is {begun[key]!r}, in the preset {value!r}"

@@ -2,7 +2,7 @@
 
 import json
 import typing
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -26,9 +26,6 @@ def form_of(key: str) -> Form:
     nullable = type(None) in typing.get_args(annotation)
     if nullable:
         annotation = typing.get_args(annotation)[0]
-    if typing.get_origin(annotation) is Annotated:
-        annotation, *inner = typing.get_args(annotation)
-        limits += inner
     return Form(annotation, limits, nullable)
 
 

@@ -58,7 +58,9 @@ def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Che
 
 def of_workers(settings: Params, count: int) -> Params:
     """The settings of a run that is started as so many workers. Raises ParamsError."""
-    if settings.workers not in (1, count):
+    if settings.workers == count:
+        return settings
+    if settings.workers != 1:
         raise ParamsError(
             [
                 f"workers = {settings.workers}: the run was started with {count}; leave the "
@@ -81,15 +83,19 @@ def _checked(
     faults += [_unknown(key, values) for key in values if key not in Params.model_fields]
     given = {key: value for key, value in values.items() if key in Params.model_fields}
     values = {key: _number(key, value) for key, value in given.items()}
-    bad = _bad_keys(values)
-    faults += [_fault(key, given[key]) for key in bad]
-    # Not validated here, so that inconsistencies are listed together with the other faults.
-    rest = Params.model_construct(**{k: value for k, value in values.items() if k not in bad})
-    for check in (inconsistencies, *checks):
-        faults += check(rest, bad)
+    bad: frozenset[str] = frozenset()
+    try:
+        made = Params(**values)
+    except ValidationError as error:
+        # An inconsistency has no key of its own.
+        bad = frozenset(str(detail["loc"][0]) for detail in error.errors() if detail["loc"])
+        made = Params.model_construct(**{k: v for k, v in values.items() if k not in bad})
+        faults += [_fault(key, given[key]) for key in bad] + inconsistencies(made, bad)
+    for check in checks:
+        faults += check(made, bad)
     if faults:
         raise ParamsError(faults)
-    return Params(**values)
+    return made
 
 
 def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
@@ -150,15 +156,6 @@ def _override(values: dict[str, Any], text: str) -> list[str]:
     except ValueError as error:
         return [f"{name}: {error}"]
     return [f"{text}: {fault}" for fault in faults]
-
-
-def _bad_keys(values: Mapping[str, Any]) -> frozenset[str]:
-    try:
-        Params(**values)
-    except ValidationError as error:
-        # An inconsistency has no key of its own.
-        return frozenset(str(detail["loc"][0]) for detail in error.errors() if detail["loc"])
-    return frozenset()
 
 
 def _number(key: str, value: Any) -> Any:

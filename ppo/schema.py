@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ppo.settings import Params
+from ppo.settings import Params, Properties
 
 REFERENCE = "$schema"
 
@@ -29,4 +29,5 @@ def describe() -> str:
 
 
 def _setting(of: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in of.items() if key != "title"}
+    ours = {"title", *Properties.__annotations__}
+    return {key: value for key, value in of.items() if key not in ours}

@@ -37,7 +37,7 @@ from ppo.process.streams import say
 from ppo.resolve import resolved
 from ppo.runs.level import with_known_level
 from ppo.runs.start import Changes, Start, is_finished, longer
-from ppo.settings import EARLIER, GameSettings, NetworkSettings, Params, ResolvedParams
+from ppo.settings import EARLIER, Params, ResolvedParams, marked
 
 __all__ = [
     "Collapsed",
@@ -51,23 +51,10 @@ __all__ = [
 ]
 
 # What a run's games, network, storage and bits depend on.
-FIXED_ON_RESUME = frozenset(
-    [
-        *GameSettings.model_fields,
-        *NetworkSettings.model_fields,
-        *("num_steps", "num_epochs", "seed", "threads", "workers"),
-    ]
-)
-
-
+FIXED_ON_RESUME = frozenset(marked("fixed"))
 # The game itself, and which network the weights are of; how its pictures are scaled, and where the
 # gradient of its value goes, may change, as in an experiment.
-FIXED_ON_FORK = frozenset(
-    [
-        *("env_id", "full_action_space", "screen_size", "frame_stack"),
-        *("network", "network_width", "layer_norm"),
-    ]
-)
+FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
 
 
 def run(settings: Params, logdir: str | Path, began: float | None = None) -> None:
@@ -82,6 +69,8 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     logdir, began, here = expanded(logdir), began or time.monotonic(), place()
     if here.index == 0:
         check_new(logdir)
+    if faults := catalog.check(settings, frozenset()):
+        raise ParamsError(faults)
     whole = resolved(params.of_workers(settings, here.count), here.on_this_machine)
 
     def start(folder: RunFolder) -> Start:
@@ -183,8 +172,6 @@ def _train(
     """Train in a folder that is owned meanwhile; ``start`` prepares it, and says what it starts
     from. All workers but the first hear that from the first, and use no folder.
     """
-    if faults := catalog.check(params, frozenset()):
-        raise ParamsError(faults)
     _check_memory(params, here.on_this_machine)
     if here.count > 1:  # each lost worker is told in many lines, before this package tells it
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -12,13 +12,9 @@ from ppo.envs import roms
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
-from ppo.settings import Params, ResolvedParams, only
+from ppo.settings import Params, ResolvedParams, marked
 
 gymnasium.register_envs(ale_py)
-
-# What the files of runs have of settings that had no effect in them: what null stands for outside
-# Atari, and a former default.
-RECORDED = {"sticky_action_probability": 0.0, "picture_scaling": "unit"}
 
 # In pixels. Of smaller pictures the third convolution of the network "nature" has no output.
 SMALLEST_SIDE = 36
@@ -89,16 +85,17 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     if faults or "env_id" in bad:
         return faults
     game, _ = resolve(params.env_id)
-    idle = dict.fromkeys([] if roms.is_rom(game) else only("Atari"), "is no Atari game")
+    why = {} if roms.is_rom(game) else {"Atari": f"{params.env_id} is not an Atari game"}
     if "network" not in bad and not params.sees_pictures:
-        idle |= dict.fromkeys(only("pictures"), "shows no pictures")
+        why["pictures"] = f"{params.env_id} does not show pictures"
+    idle = {key: why[place] for key, place in marked("only").items() if place in why}
     default = {key: Params.model_fields[key].default for key in idle}
+    allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
     return [
-        f"{key} = {value!r}: it has no effect, since {params.env_id} {why}; leave it out, or have "
-        f"it as it is by default, {default[key]!r}"
-        for key, why in idle.items()
-        if key not in bad
-        and (value := getattr(params, key)) not in (default[key], RECORDED.get(key, default[key]))
+        f"{key} = {value!r}: has no effect, since {reason}. Remove it or use the default, "
+        f"{default[key]!r}"
+        for key, reason in idle.items()
+        if key not in bad and (value := getattr(params, key)) not in allowed[key]
     ]
 
 

@@ -17,12 +17,9 @@ from ppo.files.folder import RunFolder
 from ppo.process.reading import first_fault
 from ppo.resolve import resolved
 from ppo.schedules import scheduled
-from ppo.settings import Params, ResolvedParams, RunSettings
+from ppo.settings import INCIDENTAL, Params, ResolvedParams
 from ppo.study import history
 from ppo.study.history import HistoryError, Row
-
-# What a fork of another run's checkpoint need not have in common with the run that fell.
-INCIDENTAL = frozenset([*RunSettings.model_fields, "total_steps", "stop_at_score"])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ppo import params
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
 from ppo.process.device import default_threads
-from ppo.settings import Params
+from ppo.settings import Params, marked
 from ppo.study import history, verdict
 from ppo.study.case import Case
 from ppo.study.changes import UNCHANGED, Change
@@ -20,17 +20,9 @@ from ppo.study.history import HistoryError
 from ppo.study.verdict import Outcome
 
 # A fork logs every update, and does nothing that takes time from it.
-QUIET: dict[str, object] = {
+QUIET: dict[str, object] = marked("off") | {
     "log_interval": 1,
-    "video_interval": 0,
-    "evaluation_interval": 0,
-    "replay_check_interval": 0,
-    "diagnostics_interval": 0,
     "checkpoints_kept": 1,
-    "keep_checkpoints_from": None,
-    "keep_checkpoints_to": None,
-    "stop_at_score": None,
-    "collapse_guard": "off",
     "learning_rate_schedule": "constant",
     "clip_range_schedule": "constant",
 }

@@ -16,7 +16,7 @@ from ppo.files.folder import RunFolder, write_whole
 from ppo.params import Check, ParamsError, load, of_run
 from ppo.process import reading
 from ppo.process.arguments import expanded
-from ppo.settings import Params
+from ppo.settings import Params, marked
 
 Thing = TypeVar("Thing", bound=Hashable)
 
@@ -26,9 +26,9 @@ LONGEST_NAME = 255  # bytes; so many a file system allows
 # Each of these has an argument of its own, which would win.
 SET_ELSEWHERE = {"seed": "--seeds", "threads": "--workers"}
 # What a sweep may change in existing runs; anything else would mix two experiments.
-CHANGED_BY_RESUME = ("total_steps", "checkpoint_interval", "checkpoints_kept", "video_interval")
+CHANGED_BY_RESUME = frozenset(key for key, by in marked("sweep").items() if by == "resumes")
 # What may differ in them without being told.
-UNSEEN = ("threads", "keep_checkpoints_from", "keep_checkpoints_to")
+UNSEEN = marked("sweep").keys() - CHANGED_BY_RESUME
 
 
 @dataclass(frozen=True)

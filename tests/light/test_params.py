@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from ppo import described, train
 from ppo.envs.catalog import FLAT, settings_for
-from ppo.params import ParamsError, load, of_run
-from ppo.settings import GROUPS, Params, ResolvedParams
+from ppo.params import ParamsError, load, of_run, of_workers
+from ppo.settings import GROUPS, INCIDENTAL, LEFT_OPEN, Params, ResolvedParams, marked
 
 QUICK = settings(
     max_examples=150,
@@ -793,3 +793,38 @@ def test_a_decay_that_float32_rounds_to_1_is_refused(key):
     assert np.float32(nearest) == 1 and np.float32(below) < 1
     Params(**{key: float(below)})
     assert Params(gamma=nearest).gamma == nearest  # which may be 1
+
+
+# --- properties
+
+
+def test_a_property_of_a_group_is_overridden_by_that_of_a_setting():
+    fixed = marked("fixed")
+    assert fixed["noop_max"] == "on resume" and fixed["env_id"] == "on fork"
+    assert "learning_rate" not in fixed
+    assert marked("only")["frame_skip"] == "Atari"
+    assert "video_interval" in INCIDENTAL and "collapse_guard" not in INCIDENTAL
+
+
+def test_what_a_start_chooses_is_what_resolved_settings_declare():
+    assert {key for key in Params.model_fields if Params().leaves_open(key)} == {*LEFT_OPEN}
+
+
+def test_values_that_properties_name_are_allowed():
+    for name in ("idle", "earlier", "off"):
+        for key, value in marked(name).items():
+            assert getattr(Params(**{key: value}), key) == value
+
+
+def test_meaning_is_one_line_that_says_where_alone_it_has_an_effect():
+    meanings = {key: field.description for key, field in Params.model_fields.items()}
+    assert all(meaning and "\n" not in meaning for meaning in meanings.values())
+    assert {key for key, m in meanings.items() if m.endswith(" only")} == {*marked("only")}
+
+
+def test_settings_are_checked_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr("ppo.settings.broken", lambda *_: calls.append(1) or [])
+    params = load({"num_envs": 8}, ["seed=3"])
+    of_workers(params, 1).resolved(1, 1, 0.0, "float32")
+    assert len(calls) == 2  # the rules of all runs, and those of new ones

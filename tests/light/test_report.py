@@ -54,8 +54,8 @@ def test_a_run_from_before_there_was_a_precision_is_repeated_in_float32(tmp_path
     assert "float32" not in commands(story(run))
     written = json.loads((run / "params.json").read_text())
     (run / "params.json").write_text(json.dumps({"env_id": written["env_id"], "seed": 3}))
-    earlier = "--set precision=float32 --set fire_on_life_loss=false --set clip_rewards=true"
-    assert f"params.json {earlier} --set value_gradient=shared\n" in commands(story(run))
+    earlier = "--set clip_rewards=true --set fire_on_life_loss=false --set value_gradient=shared"
+    assert f"params.json {earlier} --set precision=float32\n" in commands(story(run))
 
 
 def test_a_report_has_the_published_curves_of_its_game(tmp_path):
