@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from ppo.files.folder import write_whole
+from ppo.process.streams import reason
 
 
 def faults(page: Path, name: str) -> list[str]:
@@ -12,7 +13,7 @@ def faults(page: Path, name: str) -> list[str]:
     try:
         found = _place(name).search(page.read_text())
     except (OSError, ValueError) as error:
-        return [f"--page={page} cannot be read: {getattr(error, 'strerror', None) or error}"]
+        return [f"--page={page} cannot be read: {reason(error)}"]
     return [] if found else [f"{page} has no place for it; put {begin} and {end} into it"]
 
 

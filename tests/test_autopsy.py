@@ -23,6 +23,7 @@ from ppo.study import autopsy
 from ppo.study.case import Case, case_of
 from ppo.study.changes import UNCHANGED, Change, of_cause
 from ppo.study.forks import Plan
+from ppo.study.grid import Variant
 from ppo.study.history import HistoryError
 from tests.light.test_explain import written
 
@@ -202,7 +203,8 @@ def test_a_run_of_several_workers_is_refused(tmp_path):
 
 def test_only_and_own_changes_choose_what_is_forked(tmp_path):
     case = case_of(fallen(tmp_path / "run"))
-    names = [c.name for c in autopsy._changes(case, ["mine:gamma=0.9"], ["moments reset"])]
+    mine = [Variant("mine", ["gamma=0.9"])]
+    names = [change.name for change in autopsy._changes(case, mine, ["moments reset"])]
     assert names[4:] == ["moments reset", "mine"]
     with pytest.raises(ParamsError):
         autopsy._changes(case, [], ["none such"])
@@ -210,7 +212,8 @@ def test_only_and_own_changes_choose_what_is_forked(tmp_path):
 
 def test_a_smaller_rate_of_the_users_own_is_a_control_and_a_larger_one_is_not(tmp_path):
     case = case_of(fallen(tmp_path / "run"))
-    given = ["less:learning_rate=1e-6", "more:learning_rate=0.1", "other:gamma=0.9"]
+    settings = ("learning_rate=1e-6", "learning_rate=0.1", "gamma=0.9")
+    given = [Variant(setting, [setting]) for setting in settings]
     *_, less, more, other = autopsy._changes(case, given, [])
     assert [less.smaller_rate, more.smaller_rate, other.smaller_rate] == [True, False, False]
 

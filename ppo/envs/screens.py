@@ -11,6 +11,7 @@ from ppo.envs import atari, generic
 from ppo.envs.episode import Reset, Rules
 from ppo.envs.foreign import Boundary
 from ppo.errors import EnvironmentFailed
+from ppo.process.streams import first_line
 
 ATARI_FRAMES_PER_SECOND = 60.0  # the console's own
 OTHER_FRAMES_PER_SECOND = 30.0  # of an environment that does not say
@@ -157,8 +158,7 @@ def _needed_to_show(rules: Rules) -> Iterator[None]:
 
 
 def _no_screen(rules: Rules, reason: object) -> NoScreen:
-    told = (str(reason).strip() or type(reason).__name__).splitlines()[0]
     return NoScreen(
-        f"{rules.game} cannot be shown: with render_mode='rgb_array' it says: {told}. Its scores "
-        "can be seen with --evaluate"
+        f"{rules.game} cannot be shown: with render_mode='rgb_array' it says: "
+        f"{first_line(reason)}. Its scores can be seen with --evaluate"
     )

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -129,19 +130,27 @@ def check_unmoved(folder: RunFolder, logdir: Path) -> None:
         raise FolderGone(logdir)
 
 
+@contextmanager
+def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
+    """Give a name for a new file, or folder, that takes the place of ``path`` if the context ends
+    without an error, and is removed otherwise.
+    """
+    partial = path.with_name(f".ppo-{secrets.token_hex(4)}.partial{suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole and flushed to the disk, or not at all."""
-    temporary = path.with_name(f".ppo-{secrets.token_hex(4)}.partial")
-    try:
-        with naming(path):
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with naming(path), replacing(path) as partial, open(partial, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     sync_folder(path.parent)
 
 

@@ -16,11 +16,12 @@ from tensorboard.plugins.hparams.api_pb2 import (
 )
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
+from ppo.files.scalars import SCORE
 from ppo.settings import Params
 
 # The scalars by which runs are compared, and what they are called there.
 METRICS = {
-    "rollout/ep_rew_mean": "score, last 100 games",
+    SCORE: "score, last 100 games",
     "rollout/ep_rew_best": "best game",
     "eval/mean_reward": "score, evaluation",
 }

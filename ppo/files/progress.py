@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ppo.files.folder import RunFolder
 from ppo.files.held import shown
+from ppo.files.scalars import POINTS, SCORE
 from ppo.process import reading
 from ppo.process.reading import LARGEST_NUMBER, Unreadable
 from ppo.process.streams import warn
 
-POINTS = "rollout/points_per_step"
 LARGEST = 2**30  # bytes
 HEAD_BYTES = 2**20  # a first line has about two thousandths
 ROW_BYTES = 16_384  # a row has about a tenth
@@ -68,7 +68,7 @@ def points(row: Mapping[str, float]) -> float:
     if POINTS in row:
         return row[POINTS]
     steps = row.get("rollout/ep_len_mean")
-    return row.get("rollout/ep_rew_mean", math.nan) / steps if steps else math.nan
+    return row.get(SCORE, math.nan) / steps if steps else math.nan
 
 
 def last_row(folder: Path) -> dict[str, str]:

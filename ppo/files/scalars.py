@@ -53,6 +53,8 @@ class Metric:
         return "\n\n".join(filter(None, [what, healthy, remedy]))
 
 
+SCORE, POINTS = "rollout/ep_rew_mean", "rollout/points_per_step"
+
 METRICS: tuple[Metric, ...] = (
     Metric(
         "rollout/ep_rew_mean",

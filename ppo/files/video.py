@@ -11,6 +11,7 @@ import numpy as np
 
 from ppo.errors import PPOError
 from ppo.files import ffmpeg
+from ppo.files.folder import replacing
 
 # For large squares and what stands still: the fastest preset with what costs little of the others,
 # at a constant quality, which needs no look ahead: half the time of "veryfast", the files hardly
@@ -37,20 +38,17 @@ def write(
     returns True.
     """
     # An absolute path, since ffmpeg takes "a:b" for a protocol and "-x" for an option.
-    partial = path.absolute().with_name(f".ppo-{path.stem}.partial{path.suffix}")
     try:
-        count = _encode(partial, iter(frames), frames_per_second, title, abandoned)
-        found = _count(partial, abandoned)
-        if found != count:
-            raise VideoError(f"the encoder wrote {found} of {count} frames")
-        partial.replace(path)
+        with replacing(path.absolute(), path.suffix) as partial:
+            count = _encode(partial, iter(frames), frames_per_second, title, abandoned)
+            found = _count(partial, abandoned)
+            if found != count:
+                raise VideoError(f"the encoder wrote {found} of {count} frames")
         return count
     except (OSError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         reason = reason.replace(partial.name, path.name)
         raise VideoError(f"{path.name} could not be made: {reason}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _encode(

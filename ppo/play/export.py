@@ -1,6 +1,5 @@
 """A trained network as a file that works without this package: ``--export``."""
 
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppo.errors import PPOError
-from ppo.files.folder import FolderError, RunFolder, check_writable
+from ppo.files.folder import FolderError, RunFolder, check_writable, replacing
 from ppo.files.held import held
 from ppo.play.agent import load_agent
 from ppo.process.arguments import expanded
+from ppo.process.streams import first_line
 
 if TYPE_CHECKING:
     import keras
@@ -81,17 +81,12 @@ def _write(network: "keras.Model", path: Path, suffix: str) -> None:
     """Write whole or not at all, to an absolute path: the parts of Keras take some names for
     addresses.
     """
-    partial = path.with_name(f".ppo-{path.stem}.partial{suffix}")
     try:
-        if suffix == ".keras":
-            network.save(partial)
-        else:
-            format_ = "tf_saved_model" if suffix == FOLDER else "onnx"
-            network.export(str(partial), format=format_, verbose=False)
-        partial.rename(path)
+        with replacing(path, suffix) as partial:
+            if suffix == ".keras":
+                network.save(partial)
+            else:
+                format_ = "tf_saved_model" if suffix == FOLDER else "onnx"
+                network.export(str(partial), format=format_, verbose=False)
     except Exception as error:  # of any kind, since it may come from another package
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ExportError(f"{path} could not be written: {reason}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
+        raise ExportError(f"{path} could not be written: {first_line(error)}") from error

@@ -21,6 +21,7 @@ from ppo.errors import PPOError
 from ppo.files.folder import write_whole
 from ppo.process import reading
 from ppo.process.signals import Interrupted
+from ppo.process.streams import first_line
 from ppo.settings import ResolvedParams
 
 # Of a training episode: the run's steps at which it began and ended. The step of its replay is that
@@ -249,8 +250,7 @@ def _refusals(replay: Replay) -> Iterator[None]:
     except NoScreen as error:
         raise CannotPlay(str(error)) from error
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CannotPlay(f"the game cannot be played: {reason}") from error
+        raise CannotPlay(f"the game cannot be played: {first_line(error)}") from error
 
 
 def _check_action(action: int, num_actions: int) -> None:

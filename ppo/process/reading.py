@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ppo.process.streams import first_line, reason
+
 LARGEST = 64 * 2**20  # bytes of a file that is read whole
 LARGEST_NUMBER = 2.0**128  # what float32 holds, in which runs compute
 DEEPEST = 32  # lists and objects of JSON inside each other
@@ -22,8 +24,8 @@ Form = TypeVar("Form")
 class Unreadable(OSError):
     """A file that is not what it should be. Its ``strerror`` says why, in one line."""
 
-    def __init__(self, path: Path, reason: object):
-        super().__init__(errno.EINVAL, str(reason).splitlines()[0], str(path))
+    def __init__(self, path: Path, why: object):
+        super().__init__(errno.EINVAL, first_line(why), str(path))
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
@@ -55,7 +57,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     except Unreadable:
         raise
     except (OSError, ValueError) as error:
-        raise Unreadable(path, getattr(error, "strerror", None) or error) from error
+        raise Unreadable(path, reason(error)) from error
     with os.fdopen(handle, "rb") as file:
         _check_regular(path, os.fstat(handle))
         yield file

@@ -41,6 +41,16 @@ def warn(message: str) -> None:
     say(message, sys.stderr)
 
 
+def first_line(error: object) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def reason(error: BaseException) -> str:
+    """Return what went wrong, in one line: the system's words if the error has them."""
+    return first_line(getattr(error, "strerror", None) or error)
+
+
 def discard(stream: IO[str]) -> None:
     """Let what a broken stream still holds go nowhere; else Python fails again when it ends."""
     with open(os.devnull, "wb") as nowhere, suppress(OSError):  # it may be no file

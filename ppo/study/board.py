@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ppo.files.folder import FolderError, RunFolder
+from ppo.files.scalars import POINTS, SCORE
 from ppo.process.children import end, start
 from ppo.process.signals import stop_interrupts
 
 # What a newcomer looks at first: is the score rising, and are the updates sound?
 PINNED = (
-    "rollout/ep_rew_mean",
-    "rollout/points_per_step",
+    SCORE,
+    POINTS,
     "train/approx_kl",
     "train/entropy_loss",
 )

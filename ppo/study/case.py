@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ppo import checkpoint, falls, params
 from ppo.checkpoint import CheckpointError
 from ppo.envs import catalog
-from ppo.files import origin
+from ppo.files import origin, progress
 from ppo.files.folder import RunFolder
 from ppo.process.reading import first_fault
 from ppo.resolve import resolved
@@ -84,7 +84,7 @@ class _Height(NamedTuple):
 
 def _height_after(log: Sequence[Row], step: int) -> _Height:
     """The height at a step that was given, down to the lowest reading of the whole log."""
-    levels = [(row["step"], history.points(row)) for row in log]
+    levels = [(row["step"], progress.points(row)) for row in log]
     levels = [(at, level) for at, level in levels if math.isfinite(level)]
     before = [level for at, level in levels if at <= step][-falls.MEDIAN_OVER :]
     peak = float(np.median(before)) if before else -math.inf
@@ -94,8 +94,8 @@ def _height_after(log: Sequence[Row], step: int) -> _Height:
 
 def _fallen(log: Sequence[Row], batch_size: int) -> _Height | None:
     """The deepest fall, and the step at which its last good rollout began."""
-    rows = [row for row in log if math.isfinite(history.points(row))]
-    fall = falls.find([history.points(row) for row in rows])
+    rows = [row for row in log if math.isfinite(progress.points(row))]
+    fall = falls.find([progress.points(row) for row in rows])
     if fall is None:
         return None
     step = int(rows[fall.onset]["step"])

@@ -10,6 +10,7 @@ import numpy as np
 from ppo.errors import Refused
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.files.scalars import SCORE
 from ppo.play import intervals
 from ppo.process import tables
 from ppo.process.reading import Unreadable
@@ -19,7 +20,6 @@ from ppo.study.figures import legible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SCORE = "rollout/ep_rew_mean"
 TIME = "time/time_elapsed"  # in seconds
 POINTS = 200
 COLLAPSE_SHARE = 0.25

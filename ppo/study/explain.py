@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ppo import falls
 from ppo.falls import Fall
-from ppo.files import health, origin
+from ppo.files import health, origin, progress
 from ppo.files.folder import RunFolder
 from ppo.settings import RunSettings
 from ppo.study import history, signs
@@ -22,10 +22,10 @@ EARLIER = 20  # entries before a fall among which its cause is looked for
 def explain(run: Path) -> str:
     """The explanation of a run. Raises FolderError and HistoryError."""
     told = history.rows(run)
-    rows = [row for row in told if math.isfinite(history.points(row))]
+    rows = [row for row in told if math.isfinite(progress.points(row))]
     if len(rows) < BEFORE:
         return f"{run}: {len(rows)} log entries with a score, too few to say anything\n"
-    points = [history.points(row) for row in rows]
+    points = [progress.points(row) for row in rows]
     fall = falls.find(points)
     found = _first(rows, fall)
     lines = [_what(run, rows, points, fall)]

@@ -10,6 +10,7 @@ import numpy as np
 from ppo import params
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
+from ppo.files.scalars import POINTS
 from ppo.process.device import default_threads
 from ppo.settings import Params, marked
 from ppo.study import history, verdict
@@ -103,7 +104,7 @@ class _Fork:
 
 
 def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
-    tags = history.POINTS, "train/approx_kl", "train/surrogate_gain_last"
+    tags = POINTS, "train/approx_kl", "train/surrogate_gain_last"
     rows = history.own_rows(plan.run(change, seed).folder)[: plan.updates]
     if not rows:
         raise HistoryError(f"{change.name}, seed {seed}, has no log")

@@ -16,6 +16,7 @@ from ppo.files.folder import RunFolder, write_whole
 from ppo.params import Check, ParamsError, load, of_run
 from ppo.process import reading
 from ppo.process.arguments import expanded
+from ppo.process.streams import reason
 from ppo.settings import Params, marked
 
 Thing = TypeVar("Thing", bound=Hashable)
@@ -251,7 +252,7 @@ def begun_faults(run: Run, params: Params) -> list[str]:
     except ParamsError as error:
         return [f"{RunFolder(run.folder).params}: {fault}" for fault in error.faults]
     except OSError as error:
-        return [f"{run.folder} cannot be read ({_reason(error)})"]
+        return [f"{run.folder} cannot be read ({reason(error)})"]
     return [
         f"{run.folder} holds a run with another {key} than {json.dumps(value)}; remove it, or use "
         "another --logdir"
@@ -279,7 +280,7 @@ def create(logdir: Path) -> None:
     except (OSError, ValueError) as error:
         for path in filter(os.path.lexists, absent):
             path.rmdir()
-        raise ParamsError([f"--logdir={str(logdir)!r} cannot be used: {_reason(error)}"]) from error
+        raise ParamsError([f"--logdir={str(logdir)!r} cannot be used: {reason(error)}"]) from error
 
 
 def settings_in(folder: Path, pfile: Path) -> Path:
@@ -291,10 +292,6 @@ def settings_in(folder: Path, pfile: Path) -> Path:
     copy = folder / f"settings-{hashlib.sha256(content).hexdigest()[:12]}.json"
     write_whole(copy, content)
     return copy
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _twice(things: Iterable[Thing]) -> list[Thing]:

@@ -8,8 +8,6 @@ from ppo.files import origin, progress
 from ppo.files.folder import FolderError, RunFolder, check_run
 from ppo.process.reading import Unreadable
 
-POINTS, points = progress.POINTS, progress.points
-
 Row = dict[str, float]
 
 

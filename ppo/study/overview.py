@@ -16,8 +16,8 @@ from rich.text import Text
 
 from ppo.files import progress
 from ppo.files.folder import RunFolder
+from ppo.files.scalars import SCORE
 from ppo.process import reading
-from ppo.study.curves import SCORE
 from ppo.study.grid import Run
 
 REFRESHES_PER_SECOND = 0.5

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ppo.files.folder import write_whole
-from ppo.files.scalars import metric_of
+from ppo.files.scalars import SCORE, metric_of
 from ppo.process import reading
 from ppo.settings import Params
 from ppo.study import figures
-from ppo.study.curves import SCORE
 from ppo.study.published import Published, comparable
 from ppo.study.story import Story, commands, names, story, videos
 

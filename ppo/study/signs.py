@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppo.study.history import Row, points
+from ppo.files.progress import points
+from ppo.study.history import Row
 
 BEFORE = 20  # entries that a band is made of
 FEWEST_BEFORE = 8  # of them with the quantity

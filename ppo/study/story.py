@@ -19,13 +19,13 @@ from ppo.envs import catalog
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.origin import Origin
+from ppo.files.scalars import SCORE
 from ppo.params import ParamsError, of_run
 from ppo.process import reading
 from ppo.process.reading import Unreadable
 from ppo.process.streams import warn
 from ppo.settings import EARLIER, Params
 from ppo.study import history
-from ppo.study.curves import SCORE
 from ppo.study.explain import explain
 from ppo.study.history import Row
 

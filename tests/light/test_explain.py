@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppo.files import health
+from ppo.files import health, progress
 from ppo.files.folder import HoldsNoRun
 from ppo.files.health import ENTRIES, Health
+from ppo.files.scalars import POINTS
 from ppo.study import history, signs
 from ppo.study.explain import explain
 from ppo.study.history import HistoryError
@@ -195,9 +196,9 @@ def test_a_fork_whose_origin_is_gone_has_its_own_log(tmp_path):
 
 def test_points_are_those_of_the_rollout_or_of_the_last_games():
     old = {"rollout/ep_rew_mean": 20.0, "rollout/ep_len_mean": 1600.0}
-    assert history.points(old) == 0.0125
-    assert history.points(old | {history.POINTS: 0.5}) == 0.5
-    assert math.isnan(history.points({}))
+    assert progress.points(old) == 0.0125
+    assert progress.points(old | {POINTS: 0.5}) == 0.5
+    assert math.isnan(progress.points({}))
 
 
 # Limits

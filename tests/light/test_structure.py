@@ -33,7 +33,8 @@ RANKS = (
 )
 WINGS = {
     "process": (
-        "streams keys arrays arguments tables tied last_words numerics reading",
+        "streams keys arrays arguments tables tied last_words numerics",
+        "reading",
         "cluster signals",
         "children command",
         "device",
