@@ -61,51 +61,31 @@ def of_cause(params: ResolvedParams, advantage_std: float | None) -> list[Change
 
 def _of_limits(params: ResolvedParams) -> list[Change]:
     if params.minibatch_kl_limit is None:
-        return [
-            Change(
-                "KL limit per minibatch",
-                {"minibatch_kl_limit": KL_LIMIT},
-                "single steps within an update go too far",
-            )
-        ]
-    return [
-        Change(
-            "no KL limit per minibatch",
-            {"minibatch_kl_limit": None},
-            "the KL limit ends the update before later steps repair what its first ones broke",
-        )
-    ]
+        meaning = "single steps within an update go too far"
+        return [Change("KL limit per minibatch", {"minibatch_kl_limit": KL_LIMIT}, meaning)]
+    meaning = "the KL limit ends the update before later steps repair what its first ones broke"
+    return [Change("no KL limit per minibatch", {"minibatch_kl_limit": None}, meaning)]
 
 
 def _of_epochs(params: ResolvedParams) -> list[Change]:
     if params.minibatch_kl_limit is not None:
         return []  # the limit ends a fatal update within its first epoch
-    many = params.num_epochs
+    many, repair = params.num_epochs, "later epochs repair what its first steps broke"
     if params.target_kl is None:
-        fewer = max(1, many // 3)
-        found = [
-            Change(
-                f"{fewer} epochs" if fewer > 1 else "1 epoch",
-                {"num_epochs": fewer},
-                "later epochs overfit the rollout",
-            ),
-            Change(
-                "twice the epochs",
-                {"num_epochs": 2 * many},
-                "the update ends before later epochs repair what its first steps broke",
-            ),
-        ]
-        return found if many > 1 else found[1:]
-    repaired = (
-        "early stopping ends the update before later epochs repair what its first steps broke"
-    )
+        fewer, found = max(1, many // 3), []
+        if many > 1:
+            name = f"{fewer} epochs" if fewer > 1 else "1 epoch"
+            found = [Change(name, {"num_epochs": fewer}, "later epochs overfit the rollout")]
+        twice = {"num_epochs": 2 * many}
+        return [*found, Change("twice the epochs", twice, f"the update ends before {repair}")]
+    meaning = f"early stopping ends the update before {repair}"
     off: dict[str, object] = {"target_kl": None, "target_kl_if_improved": False}
     found = [
-        Change("no early stop", off, repaired),
-        Change("2 epochs, no early stop", off | {"num_epochs": 2}, repaired),
+        Change("no early stop", off, meaning),
+        Change("2 epochs, no early stop", off | {"num_epochs": 2}, meaning),
     ]
     if not params.target_kl_if_improved:
-        found.append(Change("stop only if improved", {"target_kl_if_improved": True}, repaired))
+        found.append(Change("stop only if improved", {"target_kl_if_improved": True}, meaning))
     return found
 
 
@@ -113,75 +93,45 @@ def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Ch
     found = []
     if params.normalize_advantages:
         floor = FLOOR_SHARE * advantage_std if advantage_std else UNKNOWN_FLOOR
-        found.append(
-            Change(
-                "advantages floored",
-                {"advantage_std_floor": _short(floor)},
-                "normalising blows the advantages' noise up to the size of a signal",
-            )
-        )
+        meaning = "normalising blows the advantages' noise up to the size of a signal"
+        settings = {"advantage_std_floor": _short(floor)}
+        found.append(Change("advantages floored", settings, meaning))
     larger = {
         params.num_minibatches / 4: "minibatches x 4 in size",
         1.0: "whole rollout a minibatch",
     }
+    meaning = "the gradient of so small a minibatch is noise"
     found += [
-        Change(
-            name, {"num_minibatches": int(count)}, "the gradient of so small a minibatch is noise"
-        )
+        Change(name, {"num_minibatches": int(count)}, meaning)
         for count, name in larger.items()
         if count.is_integer() and count < params.num_minibatches
     ]
     if params.value_gradient == "shared":
-        found.append(
-            Change(
-                "value detached",
-                {"value_gradient": "detached"},
-                "the value's gradient drives the shared trunk",
-            )
-        )
+        meaning = "the value's gradient drives the shared trunk"
+        found.append(Change("value detached", {"value_gradient": "detached"}, meaning))
+    lag, other = "Adam's second moment lags behind the gradient", "another policy's gradients"
     return [
         *found,
-        Change(
-            "beta 2 of 0.9",
-            {"adam_beta_2": 0.9},
-            "Adam's second moment lags behind the gradient",
-        ),
-        Change(
-            "moments reset",
-            {"adam_reset": True},
-            "Adam's moments are of another policy's gradients",
-        ),
+        Change("beta 2 of 0.9", {"adam_beta_2": 0.9}, lag),
+        Change("moments reset", {"adam_reset": True}, f"Adam's moments are of {other}"),
     ]
 
 
 def _of_objective(params: ResolvedParams) -> list[Change]:
     clip = _short(params.clip_range / 4)
-    changes = [
+    drift = "the last hidden layer drifts away from what the heads read"
+    found = [
         Change("clip range / 4", {"clip_range": clip}, "the clip range is too wide"),
-        Change(
-            "features held",
-            {"feature_drift_coef": 1.0},
-            "the last hidden layer drifts away from what the heads read",
-        ),
+        Change("features held", {"feature_drift_coef": 1.0}, drift),
     ]
     if params.delta_target_policy == "probability":
-        changes.append(
-            Change(
-                "logit target",
-                {"delta_target_policy": "logit"},
-                "likely actions are pushed as far as unlikely ones",
-            )
-        )
+        meaning = "likely actions are pushed as far as unlikely ones"
+        found.append(Change("logit target", {"delta_target_policy": "logit"}, meaning))
     usual = Surrogate()
     if params.surrogate._replace(delta_target_policy=usual.delta_target_policy) == usual:
-        changes.append(
-            Change(
-                "quadratic loss",
-                {"quadratic_policy_loss": True},
-                "ratios escape where the clipped loss is flat",
-            )
-        )
-    return changes
+        meaning = "ratios escape where the clipped loss is flat"
+        found.append(Change("quadratic loss", {"quadratic_policy_loss": True}, meaning))
+    return found
 
 
 def _short(value: float) -> float:

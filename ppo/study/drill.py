@@ -6,7 +6,6 @@ each row says whether a promise of docs/reliability.md was kept.
 
 import argparse
 import hashlib
-import itertools
 import json
 import random
 import resource
@@ -252,7 +251,7 @@ def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
 
 def _wait_for(process: subprocess.Popen, logdir: Path, points: int) -> None:
     """Wait until the log of a run has so many entries."""
-    while not len(progress.rows(logdir)) >= points:
+    while len(progress.rows(logdir)) < points:
         expect(process.poll() is None, f"the run ended before its log had {points} entries")
         time.sleep(0.1)
 
@@ -345,7 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _all_drills() -> ExitCode:
     console = Console(soft_wrap=True, highlight=False)
     failed = 0
-    for (name, drill), number in zip(DRILLS, itertools.count(1), strict=False):
+    for number, (name, drill) in enumerate(DRILLS, 1):
         began = time.monotonic()
         try:
             with temporary_folder() as folder:

@@ -147,20 +147,15 @@ def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
     """The quantities that are outside their band at an entry: those that are so far out that one
     alone is a sign or, if there is none, several that are less far out.
     """
-    distances = _distances(rows, index)
     for alarm in ALARMS:
-        if len(found := _outside(distances, alarm)) >= alarm.quantities:
+        if len(found := _outside(rows, index, alarm)) >= alarm.quantities:
             return found
     return {}
 
 
-def _distances(rows: Sequence[Row], index: int) -> list[Distance]:
-    found = (distance(quantity, rows, index) for quantity in QUANTITIES)
-    return [of for of in found if of]
-
-
-def _outside(distances: Sequence[Distance], alarm: Alarm) -> dict[str, Distance]:
-    return {of.quantity.name: of for of in distances if of.sets_off(alarm)}
+def _outside(rows: Sequence[Row], index: int, alarm: Alarm) -> dict[str, Distance]:
+    distances = (distance(quantity, rows, index) for quantity in QUANTITIES)
+    return {of.quantity.name: of for of in distances if of and of.sets_off(alarm)}
 
 
 def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[str, Distance]:
@@ -169,7 +164,7 @@ def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[s
     """
     for index in range(begin, len(rows) if end is None else min(end, len(rows))):
         if found := departures(rows, index):
-            while index and (earlier := _outside(_distances(rows, index - 1), NEAR)):
+            while index and (earlier := _outside(rows, index - 1, NEAR)):
                 found, index = earlier, index - 1
             return found
     return {}

@@ -72,9 +72,11 @@ def fisher(held: int, of: int, others_held: int, of_others: int) -> float:
 
 def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
     """The control whose KL is nearest, by ratio."""
-    return min(
-        controls, key=lambda control: abs(math.log(_positive(control.kl.mean()) / _positive(kl)))
-    )
+
+    def distance(control: Outcome) -> float:
+        return abs(math.log(max(control.kl.mean(), 1e-9) / max(kl, 1e-9)))
+
+    return min(controls, key=distance)
 
 
 def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
@@ -159,7 +161,3 @@ def _lowest(kept: np.ndarray) -> float:
 
 def _differ(one: Outcome, other: Outcome) -> bool:
     return fisher(one.held, one.forks, other.held, other.forks) < SIGNIFICANT
-
-
-def _positive(kl: float) -> float:
-    return max(float(kl), 1e-9)
