@@ -8,8 +8,8 @@ from pathlib import Path
 def argument_parser(
     module: str, description: str | None, epilog: str | None = None
 ) -> argparse.ArgumentParser:
-    """That of ``python -m MODULE``: the description stands as it is written, and no option may be
-    shortened.
+    """Return a parser for ``python -m MODULE`` that prints the description as it is and accepts no
+    abbreviated option.
     """
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
@@ -21,5 +21,5 @@ def argument_parser(
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with ``~`` replaced by the home folder: a shell leaves ``--logdir=~/x`` as it is."""
+    """Replace ``~`` by the home folder, which a shell does not do in ``--logdir=~/x``."""
     return Path(os.path.expanduser(path))

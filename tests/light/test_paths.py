@@ -39,7 +39,7 @@ def test_command_expands_each_path(home):
 def test_other_commands_expand_each_path(home, capsys):
     options = sweep._parse(["--logdir=~/s", "--pfile=~/p.json", "--draw=old=~/a,~/b"])
     assert (options.logdir, options.pfile) == (home / "s", home / "p.json")
-    assert grid.to_show(options.draw, []) == {"old": [home / "a", home / "b"]}
+    assert grid.parse_draws(options.draw, []) == {"old": [home / "a", home / "b"]}
     options = autopsy._parse(["~/run", "--logdir=~/a"])
     assert (options.run, options.logdir) == (home / "run", home / "a")
     assert replay.main(["~/game.json", "--video=~/none/a.mp4"]) == 2
