@@ -29,11 +29,10 @@ def alike(runs: Sequence[OneRun], settings: Settings[OneRun], gpu: bool = False)
         return list(runs)
     for_all = next(iter(_begun(opened)), None)
     chosen = for_all or ("float32" if gpu else resolved(settings(opened[0])).precision)
-
-    def told(run: OneRun) -> OneRun:
-        return replace(run, overrides=(*run.overrides, f"precision={chosen}"))
-
-    return [told(run) if run in opened else run for run in runs]
+    return [
+        replace(run, overrides=(*run.overrides, f"precision={chosen}")) if run in opened else run
+        for run in runs
+    ]
 
 
 def precision_faults(runs: Sequence[OneRun], settings: Settings[OneRun]) -> list[str]:

@@ -38,6 +38,7 @@ from ppo.study.grid import (
     create,
     logdir_faults,
     parse,
+    parse_count,
     parse_seeds,
 )
 from ppo.study.parallel import STOPPED, Call, begin_or_resume, finished, run_all
@@ -120,11 +121,8 @@ def _plan(options: argparse.Namespace) -> Plan:
         for text in options.change
         if ":" not in text
     ]
-    faults += [
-        f"--{key}={vars(options)[key]!r}: write a whole number, at least 1"
-        for key in ("updates", "workers")
-        if not count(vars(options)[key])
-    ]
+    updates = parse_count("--updates", options.updates, "updates of a fork", faults)
+    workers = parse_count("--workers", options.workers, "forks at a time", faults)
     if options.at is not None and count(options.at) is None:
         faults.append(f"--at={options.at!r}: write the number of a step")
     if faults:
@@ -134,7 +132,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     except CheckpointError as error:  # also a damaged one: nothing has started
         raise Refused(error.in_full()) from error
     changes = _changes(case, given.variants, options.only)
-    plan = Plan(case, logdir, changes, seeds, int(options.updates), int(options.workers))
+    plan = Plan(case, logdir, changes, seeds, updates, workers)
     _check(plan)
     create(logdir)
     return plan

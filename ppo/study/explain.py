@@ -14,7 +14,7 @@ from ppo.files.folder import RunFolder
 from ppo.settings import RunSettings
 from ppo.study import history, signs
 from ppo.study.history import Row
-from ppo.study.signs import BEFORE, Cause, Distance
+from ppo.study.signs import BEFORE, Distance
 
 EARLIER = 20  # entries before a fall among which its cause is looked for
 
@@ -33,11 +33,9 @@ def explain(run: Path) -> str:
         lines += _signs(rows, found)
         cause = signs.cause(rows, found)
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
-        lines += _commands(run, fall, found, rows, cause)
     else:
         lines.append("nothing left its own band")
-        lines += _commands(run, fall, {}, rows, None)
-    lines += _outside(rows)
+    lines += _commands(run, fall, found, rows) + _outside(rows)
     return "\n".join(lines) + "\n"
 
 
@@ -84,20 +82,14 @@ def _signs(rows: Sequence[Row], found: dict[str, Distance]) -> list[str]:
 
 
 def _commands(
-    run: Path,
-    fall: Fall | None,
-    found: dict[str, Distance],
-    rows: Sequence[Row],
-    cause: Cause | None,
+    run: Path, fall: Fall | None, found: dict[str, Distance], rows: Sequence[Row]
 ) -> list[str]:
-    lines = _changed(run)
-    if not (fall or found):
-        return lines
-    quoted = shlex.quote(str(run))
-    if fall:
-        return [*lines, f"what shows the cause: python -m ppo.autopsy {quoted}"]
-    step = int(rows[next(iter(found.values())).index - 1]["step"])
-    return [*lines, f"what shows the cause: python -m ppo.autopsy {quoted} --at={step}"]
+    lines, at = _changed(run), ""
+    if found and not fall:
+        at = f" --at={int(rows[next(iter(found.values())).index - 1]['step'])}"
+    if fall or found:
+        lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
+    return lines
 
 
 def _changed(run: Path) -> list[str]:

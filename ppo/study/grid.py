@@ -187,6 +187,14 @@ def count(text: str) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
 
 
+def parse_count(option: str, text: str | None, what: str, faults: list[str]) -> int:
+    """Parse a number of 1 or more, 1 for None, and add to the faults what is wrong with it."""
+    number = 1 if text is None else count(text)
+    if not number:
+        faults.append(f"{option}={text!r}: write the number of {what}, as 2")
+    return number or 1
+
+
 def parse_seeds(text: str, faults: list[str]) -> list[int]:
     """Parse ``--seeds``, and add to the faults what is wrong with it."""
     seeds = [seed for part in text.split(",") if (seed := count(part)) is not None and seed < 2**31]

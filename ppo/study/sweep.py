@@ -36,11 +36,11 @@ from ppo.study.grid import (
     TABLE,
     Run,
     begun_faults,
-    count,
     create,
     drawn_faults,
     logdir_faults,
     parse,
+    parse_count,
     parse_draws,
     parse_seeds,
     setting_faults,
@@ -187,18 +187,13 @@ def _runs(options: argparse.Namespace, faults: list[str]) -> list[Run]:
     grid = parse(options.variant, options.vary)
     faults += grid.faults
     seeds = parse_seeds("0" if options.seeds is None else options.seeds, faults)
-    numbers = {}
-    for key, what in (("workers", "runs at a time"), ("cores", "cores of a run")):
-        text = vars(options)[key]
-        numbers[key] = count("1" if text is None else text) or 1
-        if text is not None and not count(text):
-            faults.append(f"--{key}={text!r}: write the number of {what}, as 2")
+    workers = parse_count("--workers", options.workers, "runs at a time", faults)
+    cores = parse_count("--cores", options.cores, "cores of a run", faults)
     if options.cluster is None:
         given = [key for key in ("cores", "gpu") if vars(options)[key]]
         faults += [f"--{key} goes with --cluster" for key in given]
     faults += machines.faults(options.cluster)
-    own = max(1, default_threads() // numbers["workers"])
-    threads = numbers["cores"] if options.cluster else own
+    threads = cores if options.cluster else max(1, default_threads() // workers)
     runs = grid.runs(options.logdir, seeds or [0], threads)
     faults += setting_faults(options.pfile, runs)
     return runs
