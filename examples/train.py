@@ -24,6 +24,6 @@ print(f"step {entry['step']}: score {entry['rollout/ep_rew_mean'] or 'of no whol
 
 agent = load_agent(RunFolder(Path(logdir)))
 shape = catalog.observation_shape(agent.params)
-kind = np.uint8 if agent.params.sees_pictures else np.float32
+kind = np.uint8 if len(shape) == 3 else np.float32
 probabilities, values = agent.policy.outlook(np.zeros((1, *shape), kind))
 print("probabilities of the actions for an observation of zeros:", probabilities[0].round(3))

@@ -2,9 +2,10 @@
 
 import json
 import typing
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NamedTuple, Union
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt
 
 from ppo.process import tables
 from ppo.settings import GROUPS, Params
@@ -32,12 +33,24 @@ def form_of(key: str) -> Form:
 def type_and_range(key: str) -> str:
     """A setting's type and range: "float, above 0, at most 1, or null"."""
     annotation, limits, nullable = form_of(key)
-    if typing.get_origin(annotation) is Literal:
-        words = [" or ".join(json.dumps(choice) for choice in typing.get_args(annotation))]
+    return _words(annotation, limits) + (", or null" if nullable else "")
+
+
+def _words(annotation: Any, limits: Iterable[Any] = ()) -> str:
+    kind, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if kind is Annotated:
+        return _words(parts[0], parts[1:])
+    if kind is Literal:
+        words = " or ".join(map(json.dumps, parts))
+    elif kind is Union:  # the package's own choices, or a function
+        words = f'{_words(parts[0])} or "MODULE:FUNCTION"'
+    elif kind is list:
+        size = next(limit for limit in limits if isinstance(limit, Len))
+        words = f"list of {size.min_length} to {size.max_length}, each {_words(parts[0])}"
     else:
-        words = [_TYPE_NAMES[annotation]]
-    words += [_bound(limit) for limit in limits if isinstance(limit, Ge | Gt | Le | Lt)]
-    return ", ".join(words) + (", or null" if nullable else "")
+        words = _TYPE_NAMES[annotation]
+    bounds = [_bound(limit) for limit in limits if isinstance(limit, Ge | Gt | Le | Lt)]
+    return ", ".join([words, *bounds])
 
 
 _TYPE_NAMES = {int: "int", float: "float", str: "string", bool: "true or false"}

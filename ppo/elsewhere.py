@@ -70,6 +70,10 @@ DIFFERENT = {
         "total_steps, in steps: frames / frame_skip",
     ),
     **dict.fromkeys(
+        ["fcnet_hiddens", "hidden_size", "hidden_sizes", "net_arch"],
+        "mlp_sizes, the units of each hidden layer of the network mlp, such as [64, 64]",
+    ),
+    **dict.fromkeys(
         ["vf_share_layers", "actor_critic_share_weights", "value_network"],
         'value_gradient, "shared" or "separate"',
     ),
@@ -148,11 +152,11 @@ ABSENT_BECAUSE = {
         "cell_size lstm_cell_size max_seq_len recurrence recurrent_policy rnn_num_layers rnn_size "
         "rnn_type use_lstm use_rnn"
     ),
-    "network and network_width choose the layers": (
+    "network, a built-in one or MODULE:FUNCTION, gives the layers": (
         "activation conv_activation conv_filters decoder_mlp_layers encoder_conv_mlp_layers "
-        "encoder_mlp_layers fcnet_activation fcnet_hiddens features_extractor_class "
-        "features_extractor_kwargs head_fcnet_hiddens hidden_size hidden_sizes model "
-        "model_config model_fn net_arch network_kwargs nonlinearity num_hidden num_layers "
+        "encoder_mlp_layers fcnet_activation features_extractor_class "
+        "features_extractor_kwargs head_fcnet_hiddens model "
+        "model_config model_fn network_kwargs nonlinearity num_hidden num_layers "
         "ortho_init policy_init_gain policy_initialization policy_kwargs post_fcnet_hiddens"
     ),
     "Adam is the only optimiser": (

@@ -1,7 +1,9 @@
 """One network with a shared trunk, giving the policy's logits and the value."""
 
+import importlib
 import itertools
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -61,9 +63,9 @@ class _Layers:
         prepared: list[keras.KerasTensor] | None = None,
     ):
         self.prepared = prepared
-        self._seeds = iter(np.random.SeedSequence(seed).generate_state(MOST_LAYERS).tolist())
+        self.seeds = iter(np.random.SeedSequence(seed).generate_state(MOST_LAYERS).tolist())
         self._dtype = TRUNK_TYPES[settings.precision]
-        self._settings, self._prefix = settings, prefix
+        self.settings, self.prefix = settings, prefix
         self._convolutions, self._dense = itertools.count(1), itertools.count(1)
 
     def convolution(
@@ -79,12 +81,12 @@ class _Layers:
         number = next(self._convolutions)
         options = self._trunk_options(activation) | {
             "padding": padding,
-            "name": f"{self._prefix}conv{number}",
+            "name": f"{self.prefix}conv{number}",
         }
-        filters *= self._settings.network_width
+        filters *= self.settings.network_width
         if number == 1:
             scaled: dict[str, Any] = {
-                "scaling": self._settings.picture_scaling,
+                "scaling": self.settings.picture_scaling,
                 "block": pixels.block_size(x.shape, kernel, stride, padding),
             }
             if self.prepared is None:
@@ -111,14 +113,18 @@ class _Layers:
     def dense(self, x: keras.KerasTensor, units: int, activation: str) -> keras.KerasTensor:
         """A dense layer of the trunk."""
         options = self._trunk_options(activation)
-        name = f"{self._prefix}dense{next(self._dense)}"
-        kind = LayerNormDense if self._settings.layer_norm else keras.layers.Dense
+        name = f"{self.prefix}dense{next(self._dense)}"
+        kind = LayerNormDense if self.settings.layer_norm else keras.layers.Dense
         return kind(units, name=name, **options)(x)
 
     def head(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
         """A linear layer in float32, whatever the trunk's precision."""
         weights = self._weights(HEADS[name])
         return keras.layers.Dense(units, kernel_initializer=weights, dtype="float32", name=name)(x)
+
+    def renamed(self, layer: keras.Operation) -> keras.Operation:
+        """A layer like the given one, whose name begins with the prefix."""
+        return type(layer).from_config(layer.get_config() | {"name": f"{self.prefix}{layer.name}"})
 
     def _trunk_options(self, activation: str) -> dict[str, Any]:
         weights = self._weights(TRUNK_GAIN)
@@ -129,7 +135,7 @@ class _Layers:
         return bfloat16_relu if name == "relu" and self._dtype == MIXED else name
 
     def _weights(self, gain: float) -> keras.Initializer:
-        return keras.initializers.Orthogonal(gain, seed=next(self._seeds))
+        return keras.initializers.Orthogonal(gain, seed=next(self.seeds))
 
 
 def _nature(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -160,7 +166,7 @@ def _impala(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _mlp(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
-    for units in (64, 64):
+    for units in layers.settings.mlp_sizes:
         x = layers.dense(x, units, "tanh")
     return x
 
@@ -168,6 +174,32 @@ def _mlp(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
 Trunk = Callable[[_Layers, keras.KerasTensor], keras.KerasTensor]
 PICTURE_TRUNKS: dict[str, Trunk] = {"nature": _nature, "a3c": _a3c, "impala": _impala}
 FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
+
+
+def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
+    """The trunk MODULE:FUNCTION of the user's. What its initialisers draw follows from the seed."""
+    module, _, function = layers.settings.network.partition(":")
+    state = random.getstate()  # from which Keras takes the seeds of initialisers without one
+    random.seed(next(layers.seeds))
+    try:
+        features = getattr(importlib.import_module(module), function)(x)
+        trunk = keras.Model(x, features)
+        if layers.prefix:
+            trunk = keras.models.clone_model(trunk, x, clone_function=layers.renamed)
+    except Exception as error:  # of any kind, since the code is the user's
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{layers.settings.network} failed: {reason}") from error
+    finally:
+        random.setstate(state)
+    last = next((layer for layer in reversed(trunk.layers) if layer.weights), None)
+    if not (
+        isinstance(last, keras.layers.Dense) and last.use_bias and len(trunk.output.shape) == 2
+    ):
+        raise ValueError(
+            f"{layers.settings.network} must give features [B, D], and its last layer with weights "
+            "must be a keras.layers.Dense with a bias"
+        )
+    return trunk.output
 
 
 def build(
@@ -180,11 +212,13 @@ def build(
     value_gradient: str = "shared",
     network_width: int = 1,
     layer_norm: bool = False,
+    mlp_sizes: Sequence[int] = (64, 64),
 ) -> keras.Model:
     """``of_settings`` for settings that are given one by one."""
     settings = NetworkSettings.model_validate(
         {
             "network": network,
+            "mlp_sizes": list(mlp_sizes),
             "precision": precision,
             "picture_scaling": picture_scaling,
             "value_gradient": value_gradient,
@@ -206,25 +240,28 @@ def of_settings(
     (Micikevicius et al. 2018); the heads stay float32. With ``layer_norm`` the trunk's dense layers
     are those of ``ppo.layer_norm``. The ``value_gradient`` is "shared" (it goes
     into the trunk), "detached" (it ends at the value's head), "separate" (the value has a trunk
-    of its own), or None: the usual one of the network. Raises ValueError if the network does not
-    fit the observations.
+    of its own), or None: the usual one of the network. A network MODULE:FUNCTION is a trunk of the
+    user's: FUNCTION takes the observations, a Keras tensor, and gives features, [B, D]. Raises
+    ValueError if the network does not fit the observations.
     """
     pictures, network = len(observation_shape) == 3, settings.network
     trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
-    if network not in trunks:
+    trunk = _custom if settings.is_custom else trunks.get(network)
+    if trunk is None:
         raise ValueError(f"the network {network} does not fit observations {observation_shape}")
     layers = _Layers(seed, settings)
     inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
-    features = of_value = trunks[network](layers, inputs)
+    features = of_value = trunk(layers, inputs)
     value_gradient = settings.value_gradient or settings.usual_value_gradient
     if value_gradient == "detached":
         of_value = keras.ops.stop_gradient(features)
     elif value_gradient == "separate":
         own = _Layers([seed, 1], settings, VALUE_PREFIX, layers.prepared)
-        of_value = trunks[network](own, inputs)
+        of_value = trunk(own, inputs)
     logits = layers.head(features, num_actions, "policy")
     value = layers.head(of_value, 1, "value")
-    return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=network)
+    name = network.rpartition(":")[2]
+    return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=name)
 
 
 def weighted_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:

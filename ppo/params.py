@@ -5,6 +5,7 @@ All faults of a file are listed at once, each with its remedy, before anything i
 
 import difflib
 import json
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -189,7 +190,8 @@ def _has_type(key: str, value: Any) -> bool:
     wanted, _, nullable = form_of(key)
     if value is None:
         return nullable
-    wanted = wanted if isinstance(wanted, type) else str  # a choice of words
+    if not isinstance(wanted, type):
+        wanted = typing.get_origin(wanted) if typing.get_origin(wanted) is list else str
     return type(_number(key, value)) is wanted
 
 

@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, cast, get_args
 
-from annotated_types import Lt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from annotated_types import Ge, Le, Len, Lt
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.fields import FieldInfo
 
 Schedule = Literal["linear", "constant"]
+BuiltIn = Literal["nature", "a3c", "impala", "mlp"]  # the rows of the tables in ``ppo.model``
+Function = Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")]  # MODULE:FUNCTION
+Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
 
 
 class Properties(TypedDict, total=False):
     """What else is true of a setting; ``marked`` lists the settings with a property."""
 
-    only: Literal["Atari", "pictures"]  # where alone it has an effect
+    only: Literal["Atari", "pictures", "mlp", "built-in networks"]  # where alone it has an effect
     idle: Any  # a value that files of runs have where it has no effect, beside the default
     fixed: Literal["on resume", "on fork"]  # what cannot change it; what a fork cannot, nothing can
     affects_learning: bool  # whether a run learns otherwise with another value; by default it does
@@ -189,13 +192,16 @@ class NetworkSettings(_Group):
 
     shared = {"fixed": "on resume"}
 
-    network: Literal["nature", "a3c", "impala", "mlp"] = _setting("a3c", fixed="on fork")
+    network: BuiltIn | Function = _setting("a3c", fixed="on fork")
     """nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), impala (Espeholt et al.
-    2018, residual, far slower), or mlp for flat observations
+    2018, residual, far slower), mlp for flat observations, or MODULE:FUNCTION, a trunk of your own:
+    MODULE is imported, which runs its code
     """
+    mlp_sizes: Sizes = _setting([64, 64], only="mlp", fixed="on fork")
+    """units of each hidden layer"""
     network_width: int = _setting(1, ge=1, le=16, only="pictures", fixed="on fork")
     """times as many filters in each convolution"""
-    layer_norm: bool = _setting(False, fixed="on fork")
+    layer_norm: bool = _setting(False, only="built-in networks", fixed="on fork")
     """layer normalisation (Ba et al. 2016, without gains) in the trunk's dense layers, before the
     bias
     """
@@ -209,7 +215,7 @@ class NetworkSettings(_Group):
         None, earlier="shared"
     )
     """what the value loss trains: shared (the trunk, too), detached (its head alone), or separate
-    (a network of its own); null: shared for pictures, separate for flat observations
+    (a network of its own); null: separate for mlp, else shared
     """
     precision: Literal["float32", "bfloat16", "auto"] = _setting("auto", earlier="float32")
     """what the trunk computes in; weights and heads are float32 either way; auto: bfloat16 for
@@ -218,14 +224,19 @@ class NetworkSettings(_Group):
     """
 
     @property
+    def is_custom(self) -> bool:
+        """Whether the network's trunk is a function of the user's."""
+        return self.network not in get_args(BuiltIn)
+
+    @property
     def sees_pictures(self) -> bool:
-        """Whether the network takes pictures, not flat observations."""
-        return self.network != "mlp"
+        """Whether the network is one of the package's own for pictures."""
+        return not self.is_custom and self.network != "mlp"
 
     @property
     def usual_value_gradient(self) -> str:
         """What the value loss trains if nothing is set."""
-        return "shared" if self.sees_pictures else "separate"
+        return "separate" if self.network == "mlp" else "shared"
 
 
 class RunSettings(_Group):
@@ -430,6 +441,14 @@ class Rule(NamedTuple):
 
 _MINIBATCH = ("num_envs", "num_steps", "num_minibatches", "workers", "minibatch_per")
 RULES = (
+    Rule(
+        ("network", "precision"),
+        lambda p: p.is_custom and p.precision == "bfloat16",
+        lambda p: (
+            f'precision = "bfloat16": the layers of the network {p.network} choose their own; '
+            "leave it out"
+        ),
+    ),
     Rule(
         _MINIBATCH,
         lambda p: not p.shares_minibatches and p.batch_size % p.num_minibatches,

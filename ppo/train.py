@@ -182,6 +182,7 @@ def _train(
         say(f"waiting for {others} other worker{'s' * (others > 1)}")
     workers = start_tensorflow(params.threads, lambda: connect(here))
 
+    _check_network(params)
     from ppo.runs.follower import follow, tell
     from ppo.runs.session import Session
 
@@ -260,11 +261,12 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
     """Raise ParamsError if the observations of a rollout do not fit the memory, which so many
     processes share.
     """
-    wanted = params.batch_size * math.prod(catalog.observation_shape(params))
+    shape = catalog.observation_shape(params)
+    wanted = params.batch_size * math.prod(shape)
     if params.sees_pictures:
         # What an update makes of them once is kept beside them: bytes, or two bytes a pixel.
         wanted *= 2 if params.precision == "float32" else 3
-    else:
+    elif len(shape) == 1:
         wanted *= 4  # bytes of a float32
     available = available_memory() / processes
     if wanted > available:
@@ -275,6 +277,17 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
                 f"{available / 2**30:.1f} GiB available; choose smaller ones"
             ]
         )
+
+
+def _check_network(params: ResolvedParams) -> None:
+    """Raise ParamsError if a network of the user's own cannot be built; imports TensorFlow."""
+    if params.is_custom:
+        from ppo import model
+
+        try:
+            model.of_settings(catalog.observation_shape(params), 1, params)
+        except ValueError as error:
+            raise ParamsError([f"network = {params.network!r}: {error}"]) from error
 
 
 def _changes(

@@ -822,6 +822,7 @@ IDLE = {
     [
         ("CartPole-v1", "mlp", list(IDLE)),
         ("tests.pixel_game:Catch-v0", "a3c", list(IDLE)[:-2]),
+        ("tests.pixel_game:Catch-v0", "my.own:trunk", list(IDLE)),
         ("Pong", "a3c", []),
     ],
 )

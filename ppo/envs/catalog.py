@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from typing import Any
+from typing import Any, get_args
 
 import ale_py
 import gymnasium
@@ -12,7 +12,7 @@ from ppo.envs import roms
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
-from ppo.settings import Params, ResolvedParams, marked
+from ppo.settings import BuiltIn, Params, ResolvedParams, marked
 
 gymnasium.register_envs(ale_py)
 
@@ -86,8 +86,8 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
         return faults
     game, _ = resolve(params.env_id)
     why = {} if roms.is_rom(game) else {"Atari": f"{params.env_id} is not an Atari game"}
-    if "network" not in bad and not params.sees_pictures:
-        why["pictures"] = f"{params.env_id} does not show pictures"
+    if "network" not in bad:
+        why |= _unused_by(params)
     idle = {key: why[place] for key, place in marked("only").items() if place in why}
     default = {key: Params.model_fields[key].default for key in idle}
     allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
@@ -97,6 +97,14 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
         for key, reason in idle.items()
         if key not in bad and (value := getattr(params, key)) not in allowed[key]
     ]
+
+
+def _unused_by(params: Params) -> dict[str, str]:
+    """What the network has no use for, with the reason."""
+    reason = f"the network is {params.network}"
+    if params.is_custom:
+        return dict.fromkeys(("pictures", "mlp", "built-in networks"), reason)
+    return {"mlp" if params.sees_pictures else "pictures": reason}
 
 
 def _gymnasium_id(env_id: str) -> str:
@@ -165,10 +173,11 @@ def _observation_space(env_id: str) -> gymnasium.Space:
 
 
 def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
-    if "network" in bad or pictures == params.sees_pictures:
+    if "network" in bad or params.is_custom or pictures == params.sees_pictures:
         return []
-    what, use = ("pictures", "nature, a3c or impala") if pictures else ("flat numbers", "mlp")
-    return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]
+    what = "pictures" if pictures else "flat numbers"
+    use = [name for name in get_args(BuiltIn) if (name == "mlp") != pictures]
+    return [f"network = {params.network!r}: {params.env_id} shows {what}; use {' or '.join(use)}"]
 
 
 def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:

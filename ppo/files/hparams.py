@@ -59,7 +59,7 @@ def _type(value: object) -> int:
     """What the plugin calls the type of a setting; all that may be null are numbers."""
     if isinstance(value, bool):
         return DATA_TYPE_BOOL
-    return DATA_TYPE_STRING if isinstance(value, str) else DATA_TYPE_FLOAT64
+    return DATA_TYPE_STRING if isinstance(value, str | list) else DATA_TYPE_FLOAT64
 
 
 def _summary(tag: str, content: HParamsPluginData) -> Summary:

@@ -21,11 +21,11 @@ def portable(network: keras.Model) -> keras.Model:
     found = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
     normalizing = {x.name: x for x in network.layers if isinstance(x, LayerNormDense)}
 
-    def call(layer: Any, taken: Any) -> Any:
+    def call(layer: Any, taken: Any, *more: Any, **options: Any) -> Any:
         if found and layer.name == found.name:
             pixels = scaled(taken, found.scaling)
             return keras.tree.map_structure(lambda _: pixels, found.output)
-        made = layer(taken[0] if layer.name in first else taken)
+        made = layer(taken[0] if layer.name in first else taken, *more, **options)
         if layer.name in normalizing:
             return _normalized(made, normalizing[layer.name])
         return made

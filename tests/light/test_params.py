@@ -230,7 +230,7 @@ def test_wrong_type_is_refused_with_the_right_one(tmp_path, key, value):
         ("clip_range", "float, above 0, below 1"),
         ("clip_rewards", "true or false, or null"),
         ("fire_on_reset", "true or false"),
-        ("network", '"nature" or "a3c" or "impala" or "mlp"'),
+        ("network", '"nature" or "a3c" or "impala" or "mlp" or "MODULE:FUNCTION"'),
         ("sticky_action_probability", "float, at least 0, below 1, or null"),
         ("seed", "int, at least 0, below 2147483648, or null"),
     ],
@@ -828,3 +828,20 @@ def test_settings_are_checked_once(monkeypatch):
     params = load({"num_envs": 8}, ["seed=3"])
     of_workers(params, 1).resolved(1, 1, 0.0, "float32")
     assert len(calls) == 2  # the rules of all runs, and those of new ones
+
+
+def test_a_network_is_built_in_or_a_function():
+    assert load({"network": "my.own:trunk"}).is_custom and not load({}).is_custom
+    assert load({"network": "my.own:trunk"}).usual_value_gradient == "shared"
+    for wrong in ("a3b", "my.own", ":trunk", "my.own:", "my own:trunk"):
+        with pytest.raises(ParamsError, match=r"network.* must be .*or .*MODULE:FUNCTION"):
+            load({"network": wrong})
+    with pytest.raises(ParamsError, match=r"layers of the network my.own:trunk choose their own"):
+        load({"network": "my.own:trunk", "precision": "bfloat16"})
+
+
+def test_sizes_are_a_list_of_whole_numbers():
+    assert load({"network": "mlp"}, ["mlp_sizes=[32, 8]"]).mlp_sizes == [32, 8]
+    for wrong in ("[]", "64", "[0]", "[1.5]", '["a"]', "null", str([8] * 17)):
+        with pytest.raises(ParamsError, match="must be list of 1 to 16, each int, at least 1"):
+            load({"network": "mlp"}, [f"mlp_sizes={wrong}"])

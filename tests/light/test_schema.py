@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ KEYS = [key for group in GROUPS for key in group.model_fields]
 def accepts(of: dict[str, Any], value: Any) -> bool:
     """Whether a value is valid by the parts of JSON Schema that are used here."""
     known = {"type", "anyOf", "enum", "default", "description", "minimum", "maximum"}
-    assert not {*of} - known - {"exclusiveMinimum", "exclusiveMaximum"}
+    known |= {"exclusiveMinimum", "exclusiveMaximum", "pattern", "items", "minItems", "maxItems"}
+    assert not {*of} - known
     if "anyOf" in of:
         return any(accepts(part, value) for part in of["anyOf"])
     if "enum" in of:
         return value in of["enum"]
+    if of.get("type") == "array":
+        fits = isinstance(value, list) and of["minItems"] <= len(value) <= of["maxItems"]
+        return fits and all(accepts(of["items"], part) for part in value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not {
         "string": isinstance(value, str),
@@ -36,6 +41,8 @@ def accepts(of: dict[str, Any], value: Any) -> bool:
         "integer": number and float(value).is_integer(),
     }[of["type"]]:
         return False
+    if "pattern" in of:
+        return re.search(of["pattern"], value) is not None
     return not number or (
         of.get("minimum", -math.inf) <= value <= of.get("maximum", math.inf)
         and of.get("exclusiveMinimum", -math.inf) < value < of.get("exclusiveMaximum", math.inf)
@@ -55,6 +62,7 @@ VALUES = (
     | st.booleans()
     | st.sampled_from(["a3c", "linear", "wat"])
     | st.sampled_from([-1, 0, 0.5, 1, 1.5, 2.0, 10**13])
+    | st.sampled_from(["my.own:trunk", "my.own:", [], [8], [0], [8.5], ["a"], [8] * 17])
 )
 
 

@@ -1,0 +1,126 @@
+"""A trunk of the user's own, and the sizes of the mlp: training, resume, export, refusals."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import keras
+import numpy as np
+import pytest
+
+from ppo import checkpoint, model, params, train
+from ppo.diagnostics import Diagnostics
+from ppo.files.folder import RunFolder
+from ppo.params import ParamsError
+from ppo.play.agent import load_agent
+from ppo.play.portable import portable
+from ppo.settings import BuiltIn, NetworkSettings, Params
+
+OWN = "tests.own_network:trunk"
+SHORT = {
+    "env_id": "CartPole-v1",
+    "num_envs": 2,
+    "num_steps": 16,
+    "num_minibatches": 2,
+    "total_steps": 64,
+    "seed": 5,
+    "threads": 1,
+    "video_interval": 0,
+    "replay_check_interval": 0,
+    "diagnostics_interval": 32,
+}
+
+
+def build(network: str, shape=(4,), seed: int = 1, **settings) -> keras.Model:
+    return model.of_settings(
+        shape, 2, NetworkSettings(network=network, precision="float32", **settings), seed
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"network": OWN}, {"network": "mlp", "mlp_sizes": [9]}], ids=str
+)
+def test_a_run_trains_resumes_and_plays(changes, tmp_path):
+    for name, steps in (("whole", 64), ("cut", 32)):
+        train.run(params.load(SHORT | changes | {"total_steps": steps}), tmp_path / name)
+    train.resume(tmp_path / "cut", ["total_steps=64"])
+    # The learning rate of the first rollout follows from the total of then.
+    agent = load_agent(RunFolder(tmp_path / "cut"))
+    assert agent.step == 64 and agent.params.network == changes["network"]
+    kernel = checkpoint.load_weights(tmp_path / "whole")[0]
+    assert kernel.shape == (4, 16 if changes["network"] == OWN else 9)
+    twin, seen = portable(agent.policy.network), np.ones((3, 4), np.float32)
+    np.testing.assert_allclose(twin(seen)["logits"], agent.policy.network(seen)[0], rtol=1e-6)
+
+
+def test_sizes_are_those_of_the_hidden_layers():
+    net = build("mlp", mlp_sizes=[5, 7, 3], value_gradient="shared")
+    assert [weight.shape for weight in net.get_weights()[:6:2]] == [(4, 5), (5, 7), (7, 3)]
+
+
+def test_every_choice_of_a_network_is_a_row_of_a_table():
+    assert {*model.PICTURE_TRUNKS, *model.FLAT_TRUNKS} == {*get_args(BuiltIn)}
+
+
+def test_a_network_keeps_its_sizes(tmp_path):
+    train.run(params.load(SHORT | {"network": "mlp", "total_steps": 32}), tmp_path)
+    with pytest.raises(ParamsError, match="mlp_sizes"):
+        train.resume(tmp_path, ["mlp_sizes=[8]"])
+
+
+def test_initial_weights_follow_from_the_seed_alone():
+    random.seed(3)
+    before = random.getstate()
+    first, same, other = (build(OWN, seed=seed).get_weights() for seed in (1, 1, 2))
+    assert random.getstate() == before
+    assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_a_value_network_of_its_own_has_the_same_layers_and_other_weights():
+    net = build(OWN, value_gradient="separate")
+    layers = model.weighted_layers(net)
+    assert {*layers} >= {"first", "second", "last", "value_first", "value_second", "value_last"}
+    assert [layer.name for layer in model.policy_trunk(net)] == ["first", "second", "last"]
+    assert not np.array_equal(layers["first"][0], layers["value_first"][0])
+
+
+def test_pictures_come_as_bytes():
+    net = build("tests.own_network:pictures", (48, 48, 1))
+    logits, values = net(np.full((3, 48, 48, 1), 255, np.uint8))
+    assert net.input.dtype == "uint8" and logits.shape == (3, 2) and values.shape == (3,)
+    Diagnostics(net, Params(network="tests.own_network:pictures"))  # which takes its last layer
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("without_dense", "its last layer with weights must be a keras.layers.Dense"),
+        ("failing", "failed: RuntimeError: no memory for this$"),
+        ("absent", "failed: AttributeError: .*absent"),
+        ("trunks", "failed: TypeError: "),
+    ],
+)
+def test_a_function_that_gives_no_trunk_is_refused(function, reason):
+    with pytest.raises(ValueError, match=reason):
+        build(f"tests.own_network:{function}")
+
+
+def test_nothing_is_created_for_a_network_that_cannot_be_built(tmp_path):
+    with pytest.raises(ParamsError, match="No module named 'absent_module'"):
+        train.run(params.load(SHORT | {"network": "absent_module:trunk"}), tmp_path / "run")
+    assert not (tmp_path / "run" / "params.json").exists()
+
+
+def test_command_takes_a_function(tmp_path):
+    root = Path(__file__).parents[1]
+    sets = [
+        f"--set={key}={value}"
+        for key, value in (SHORT | {"network": OWN}).items()
+        if key != "env_id"
+    ]
+    command = [sys.executable, "run_atari.py", f"--logdir={tmp_path / 'run'}", "--env=CartPole-v1"]
+    done = subprocess.run([*command, *sets], cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
