@@ -6,7 +6,6 @@ holds facts about the run as JSON, validated by the models below.
 """
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -303,8 +302,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
         "trainer": checkpoint.trainer.model_dump(),
         "session": checkpoint.session.model_dump(),
     }
-    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    body = npz.pack({"facts": text, **checkpoint.arrays})
+    body = npz.pack(checkpoint.arrays, facts)
     checksum = hashlib.sha256(body).hexdigest().encode()
     return b"ppo-checkpoint-%d %s\n%s" % (FORMAT, checksum, body)
 
@@ -348,8 +346,8 @@ def _format_of(head: bytes) -> int:
 
 
 def _decode(number: int, body: bytes) -> Checkpoint:
-    arrays = npz.unpack(body)
-    facts = _READERS[number](json.loads(arrays.pop("facts").tobytes()))
+    content, arrays = npz.unpack_with_facts(body)
+    facts = _READERS[number](content)
     if type(facts["step"]) is not int or not 0 <= facts["step"] < 2**62:
         raise ValueError("its step is no number of steps")
     for key, array in arrays.items():

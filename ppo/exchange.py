@@ -1,19 +1,40 @@
-"""What the workers of a run tell each other after each iteration: the games they played, the state
-of those that go on, and the scalars.
+"""What the workers of a run exchange: how their work ended, episodes, and scalars.
 
-Everyone hears everyone, so that all hold the same state and decide alike; the first one keeps it.
+Every worker gets the data of all, so all have the same state and decide alike.
 """
 
-import json
 import math
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ppo.distribution import Workers
-from ppo.envs.episode import SCORE_LIMIT, Episode, Reset, UnfinishedEpisode
+from ppo.envs.episode import (
+    SCORE_LIMIT,
+    AnyEpisode,
+    Episode,
+    EpisodeMismatch,
+    UnfinishedEpisode,
+    episode_of,
+    facts_of,
+)
+from ppo.errors import Diverged, EnvironmentFailed, NotFinite
 from ppo.files import npz
+from ppo.process.signals import Interrupted
+
+T = TypeVar("T")
+
+# How work ended on a worker, as it reports it with a message. The first that any worker reports
+# counts for all.
+_FAILURES: dict[str, type[Exception]] = {
+    "not finite": NotFinite,
+    "failed": EnvironmentFailed,
+    "interrupted": Interrupted,
+    "mismatch": EpisodeMismatch,
+}
 
 
 @dataclass(frozen=True)
@@ -43,13 +64,46 @@ class Report:
         return abs(self.points) < SCORE_LIMIT and all(one.has_score for one in self.episodes)
 
 
+def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
+    """Do this worker's share of the work. If it fails on any worker, all raise the same: Diverged
+    at ``step``, EnvironmentFailed, Interrupted or EpisodeMismatch.
+    """
+    results: list[T] = []
+    own, report = None, ""
+    try:
+        results.append(work())
+    except (NotFinite, EnvironmentFailed, Interrupted, EpisodeMismatch) as error:
+        own = error
+        (kind,) = (kind for kind, failure in _FAILURES.items() if isinstance(error, failure))
+        report = f"{kind}: {error}"
+    data = workers.gather(report.encode(errors="replace"))
+    kinds, _, messages = zip(*(one.decode().partition(": ") for one in data), strict=True)
+    for kind, failure in _FAILURES.items():
+        if kind not in kinds:
+            continue
+        if failure is NotFinite:
+            unfit = {"observations": own.observations} if isinstance(own, NotFinite) else {}
+            raise Diverged(step, share_arrays(workers, unfit)) from own
+        worker = kinds.index(kind)
+        named = failure is EnvironmentFailed and workers.count > 1
+        where = f"worker {worker}: " if named else ""
+        raise failure(f"{where}{messages[worker]}") from own
+    return results[0]
+
+
+def any_of_each(workers: Workers, *flags: bool) -> list[bool]:
+    """Return for each flag whether it is set on any worker."""
+    return [any(of_all) for of_all in zip(*workers.gather(bytes(flags)), strict=True)]
+
+
 def share_games(workers: Workers, own: Games) -> Games:
     """The games of all workers."""
     if workers.count == 1:
         return own
-    of_each = [_games(data) for data in workers.gather(_packed_games(own))]
-    unfinished = [episode for games in of_each for episode in games.unfinished]
-    return Games(unfinished, zlib.crc32(np.array([games.shown for games in of_each]).tobytes()))
+    given = _pack({"shown": own.shown}, own.unfinished)
+    parts = [_unpack(data, UnfinishedEpisode) for data in workers.gather(given)]
+    shown = zlib.crc32(np.array([facts["shown"] for facts, _, _ in parts]).tobytes())
+    return Games([episode for _, episodes, _ in parts for episode in episodes], shown)
 
 
 def share_report(workers: Workers, own: Report) -> Report:
@@ -58,7 +112,12 @@ def share_report(workers: Workers, own: Report) -> Report:
     """
     if workers.count == 1:
         return own
-    reports = [_report(data) for data in workers.gather(_packed_report(own))]
+    facts = {"ended_in": own.ended_in, "points": own.points, "scalars": own.scalars}
+    given = _pack(facts, own.episodes, maxima=own.maxima)
+    reports = [
+        Report(episodes, maxima=arrays["maxima"], **facts)
+        for facts, episodes, arrays in (_unpack(data, Episode) for data in workers.gather(given))
+    ]
     ends = [end for of_one in reports for end in zip(of_one.ended_in, of_one.episodes, strict=True)]
     ends.sort(key=lambda end: end[0])
     return Report(
@@ -89,48 +148,16 @@ def _mean(values: list[float]) -> float:
     return math.fsum(defined) / len(defined) if defined else math.nan
 
 
-def _packed_games(games: Games) -> bytes:
-    rows = [[e.seeds_used, e.reset.seed, e.reset.resets] for e in games.unfinished]
-    return _pack(
-        {"rows": rows, "shown": games.shown}, [episode.actions for episode in games.unfinished]
-    )
+def _pack(
+    facts: dict, episodes: Sequence[Episode | UnfinishedEpisode], **arrays: np.ndarray
+) -> bytes:
+    actions = {f"actions/{n}": episode.actions for n, episode in enumerate(episodes)}
+    return npz.pack(actions | arrays, facts | {"episodes": [facts_of(one) for one in episodes]})
 
 
-def _games(data: bytes) -> Games:
-    facts, actions = _unpack(data)
-    unfinished = [
-        UnfinishedEpisode(used, Reset(seed, resets), of_one)
-        for (used, seed, resets), of_one in zip(facts["rows"], actions, strict=True)
-    ]
-    return Games(unfinished, facts["shown"])
-
-
-def _packed_report(report: Report) -> bytes:
-    rows = [
-        [e.reset.seed, e.reset.resets, e.score, e.frames, e.last_observation]
-        for e in report.episodes
-    ]
-    facts = {"rows": rows, "ended_in": report.ended_in, "points": report.points}
-    facts["scalars"] = report.scalars
-    return _pack(facts, [report.maxima, *(episode.actions for episode in report.episodes)])
-
-
-def _report(data: bytes) -> Report:
-    facts, (maxima, *actions) = _unpack(data)
-    episodes = [
-        Episode(Reset(seed, resets), of_one, score, frames, last_observation)
-        for (seed, resets, score, frames, last_observation), of_one in zip(
-            facts["rows"], actions, strict=True
-        )
-    ]
-    return Report(episodes, facts["ended_in"], facts["points"], facts["scalars"], maxima)
-
-
-def _pack(facts: dict, arrays: list[np.ndarray]) -> bytes:
-    text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    return npz.pack({f"arr_{n}": array for n, array in enumerate([text, *arrays])})
-
-
-def _unpack(data: bytes) -> tuple[dict, list[np.ndarray]]:
-    text, *arrays = npz.unpack(data).values()  # in the order in which they were packed
-    return json.loads(text.tobytes()), arrays
+def _unpack(
+    data: bytes, kind: type[AnyEpisode]
+) -> tuple[dict, list[AnyEpisode], dict[str, np.ndarray]]:
+    facts, arrays = npz.unpack_with_facts(data)
+    rows = enumerate(facts.pop("episodes"))
+    return facts, [episode_of(kind, row, arrays[f"actions/{n}"]) for n, row in rows], arrays

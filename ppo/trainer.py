@@ -10,13 +10,21 @@ import numpy as np
 
 from ppo import model
 from ppo.advantages import explained_variance, gae
-from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
 from ppo.diagnostics import Diagnostics
 from ppo.distribution import OneWorker, Workers
-from ppo.envs.episode import Episode, EpisodeMismatch, Reset, UnfinishedEpisode
+from ppo.envs.episode import Episode
 from ppo.envs.fleet import Fleet
-from ppo.errors import Diverged, EnvironmentFailed, NotFinite
-from ppo.exchange import Games, Report, share_arrays, share_games, share_report
+from ppo.errors import Diverged
+from ppo.exchange import (
+    Games,
+    Report,
+    any_of_each,
+    share_arrays,
+    share_games,
+    share_report,
+    together,
+)
+from ppo.files.scalars import POINTS
 from ppo.objective import Batch
 from ppo.policy import Policy
 from ppo.process.device import has_gpu, shards
@@ -27,11 +35,6 @@ from ppo.schedules import crossed, scheduled
 from ppo.settings import ResolvedParams
 from ppo.tally import Tally
 from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
-
-MOST_RESETS = 1000  # since a seed; more than any run makes
-POINTS = "rollout/points_per_step"
-# How a worker's rollout ended, as it reports to the others; after _FAILED follow the words.
-_PLAYED, _INTERRUPTED, _NOT_FINITE, _FAILED = b"", b"interrupted", b"not finite", b"failed: "
 
 
 class Learner(NamedTuple):
@@ -78,19 +81,16 @@ class Trainer:
         self.params, self.workers = params, workers or OneWorker()
         # On a CPU envs and network take all cores in turn: side by side they were slower.
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
-        self.model = model.of_settings(
-            self.envs.observation_shape,
-            self.envs.num_actions,
-            params,
-            seed31(params.seed, Purpose.NETWORK),
-        )
+        shape, num_actions = self.envs.observation_shape, self.envs.num_actions
+        seed = seed31(params.seed, Purpose.NETWORK)
+        self.model = model.of_settings(shape, num_actions, params, seed)
         self.policy = Policy(self.model, shards(params.threads))
         self.updater = Updater(self.model, params, shards(params.threads), self.workers)
         self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
         self.collector = Collector(self.envs.vectors, self.policy, params, self.workers.index)
         self.smoothed = INITIAL_RESCALING_STATE
         self.tally = Tally()
-        self.games = self._all_games()
+        self.games = self.all_games()
 
     @property
     def step(self) -> int:
@@ -108,10 +108,8 @@ class Trainer:
         """
         p, total = self.params, self.params.whole_steps
         rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
-        return (
-            rate * self.tally.rate_share,
-            scheduled(p.clip_range_schedule, p.clip_range, step, total),
-        )
+        clip_range = scheduled(p.clip_range_schedule, p.clip_range, step, total)
+        return rate * self.tally.rate_share, clip_range
 
     @property
     def layers(self) -> list[str]:
@@ -130,7 +128,7 @@ class Trainer:
         A stop interrupts a rollout at once and an update after its end; the state is then that of
         the last iteration's end. Raises Diverged.
         """
-        while self._goes_on(stop):
+        while self._continues(stop):
             try:
                 yield self._iterate(stop)
             except Interrupted:
@@ -141,76 +139,28 @@ class Trainer:
         adam = [variable.numpy() for variable in self.updater.adam.variables()]
         return Learner(self.model.get_weights(), adam, [self.smoothed])
 
+    def learn_from(self, learner: Learner) -> None:
+        """Restore what had been learnt."""
+        self.model.set_weights(learner.weights)
+        for variable, array in zip(self.updater.adam.variables(), learner.adam, strict=True):
+            variable.assign(array)
+        (self.smoothed,) = learner.smoothed
+
     def roll_back(self, learner: Learner) -> None:
-        """Put back what had been learnt, and cut the learning rate from now on. Steps, games
-        and random numbers continue.
+        """Restore what had been learnt, and cut the learning rate from now on. Steps, games and
+        random numbers continue.
         """
-        self._learn_from(learner)
+        self.learn_from(learner)
         self.tally.roll_back()
 
-    def state(self) -> Checkpoint:
-        """The state from which training resumes, at the end of the last iteration."""
-        learner = self.learner()
-        arrays = {
-            **grouped("weights", learner.weights),
-            **grouped("adam", learner.adam),
-            **grouped("actions", [episode.actions for episode in self.games.unfinished]),
-            "smoothed": self.smoothed,
-        }
-        facts = TrainerFacts(
-            **self.tally.facts(),
-            seed_every_episode=self.envs.seeds_every_episode,
-            observations=self.games.shown,
-            unfinished=tuple(map(_facts_of, self.games.unfinished)),
-        )
-        return Checkpoint(self.step, arrays, facts)
-
-    def restore(
-        self, checkpoint: Checkpoint, interrupted: Callable[[], bool] = lambda: False
-    ) -> None:
-        """Resume from ``state()``: unfinished episodes are replayed up to their last action.
-
-        Raises MisfitError if the checkpoint is of other settings, EpisodeMismatch if an episode
-        does not replay as recorded, Interrupted on request.
-        """
-        episodes = len(checkpoint.trainer.unfinished)
-        envs = self.params.num_envs * self.params.workers
-        if episodes != envs:
-            raise MisfitError(checkpoint.step, f"{episodes} unfinished games for {envs} envs")
-        self.fork(checkpoint, True, interrupted)
-
-    def fork(
-        self,
-        checkpoint: Checkpoint,
-        same_rules: bool,
-        interrupted: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Begin with the state of a run whose settings may have been others.
-
-        Of its unfinished episodes as many continue as there are envs; further envs begin new ones,
-        and so do all of them unless the games have the ``same_rules``. Raises as ``restore``.
-        """
-        self._check_fit(checkpoint)
-        smoothed = [checkpoint.arrays["smoothed"]]
-        self._learn_from(Learner(checkpoint.group("weights"), checkpoint.group("adam"), smoothed))
-        self.tally.restore(checkpoint)
-        facts = checkpoint.trainer
-        if facts.seed_every_episode:
-            self.envs.seed_every_episode()
-        if same_rules:
-            episodes = [
-                UnfinishedEpisode(of.seeds_used, Reset(of.seed, of.resets), actions)
-                for of, actions in zip(facts.unfinished, checkpoint.group("actions"), strict=True)
-            ]
-            # The checksum of several workers' observations is one of theirs.
-            as_many = checkpoint.session.params.get("workers", 1) == self.params.workers
-            shown = facts.observations if as_many else None
-            self._restore_games(Games(episodes, shown), interrupted)
+    def all_games(self) -> Games:
+        """Return the unfinished episodes of all workers. Every worker calls it."""
+        return share_games(self.workers, Games(self.envs.unfinished, self.envs.shown))
 
     def new_games(self) -> None:
         """Abandon the unfinished episodes, and begin new ones."""
         self.envs.begin()
-        self.games = self._all_games()
+        self.games = self.all_games()
 
     def totals(self) -> dict[str, float]:
         """Scalars that are no means over the last updates, but say how the run stands."""
@@ -220,159 +170,64 @@ class Trainer:
         """Free the emulators."""
         self.envs.close()
 
-    def _learn_from(self, learner: Learner) -> None:
-        self.model.set_weights(learner.weights)
-        for variable, array in zip(self.updater.adam.variables(), learner.adam, strict=True):
-            variable.assign(array)
-        (self.smoothed,) = learner.smoothed
-
-    def _check_fit(self, checkpoint: Checkpoint) -> None:
-        """Raise MisfitError unless every array has the shape of the one it restores."""
-        state = self.state()
-        for name in ("weights", "adam"):
-            theirs, ours = ([a.shape for a in of.group(name)] for of in (checkpoint, state))
-            if theirs != ours:
-                raise MisfitError(checkpoint.step, f"its {name} are {theirs}, the run's {ours}")
-        actions, episodes = checkpoint.group("actions"), checkpoint.trainer.unfinished
-        if len(actions) != len(episodes):
-            reason = f"{len(episodes)} unfinished games, actions of {len(actions)}"
-            raise MisfitError(checkpoint.step, reason)
-        if any(a.size and not 0 <= a.min() <= a.max() < self.envs.num_actions for a in actions):
-            raise MisfitError(checkpoint.step, "an action that the game does not have")
-        if any(episode.resets > MOST_RESETS for episode in episodes):
-            raise MisfitError(checkpoint.step, f"more than {MOST_RESETS} resets since a seed")
-        if getattr(checkpoint.arrays.get("smoothed"), "shape", None) != (2,):
-            raise MisfitError(checkpoint.step, "it lacks the state of the value rescaling")
-
-    def _restore_games(self, saved: Games, interrupted: Callable[[], bool]) -> None:
-        """Each worker plays its own; if one of them does not go as it went, all raise."""
-        first = self.workers.index * self.params.num_envs
-        outcome, failure = _PLAYED, None
-        try:
-            self.envs.restore(saved.unfinished[first : first + self.params.num_envs], interrupted)
-        except EpisodeMismatch as error:
-            outcome = str(error).encode()
-        except EnvironmentFailed as error:
-            failure, outcome = error, _outcome_of(error)
-        outcomes = self.workers.gather(outcome)
-        self._raise_failure(outcomes, failure)
-        if mismatches := [one.decode() for one in outcomes if one]:
-            raise EpisodeMismatch(mismatches[0])
-        whole = len(saved.unfinished) == len(self.games.unfinished)
-        self.games = self._all_games()
-        if whole and saved.shown not in (None, self.games.shown):
-            raise EpisodeMismatch(
-                f"the unfinished games of {self.envs.rules.game} do not show what they showed "
-                "before"
-            )
-
-    def _all_games(self) -> Games:
-        return share_games(self.workers, Games(self.envs.unfinished, self.envs.shown))
-
-    def _goes_on(self, stop: Callable[[], bool]) -> bool:
+    def _continues(self, stop: Callable[[], bool]) -> bool:
         """Whether there is a next iteration; what one worker asks for holds for all."""
         own = self.finished or stop(), self.envs.seeds_every_episode
-        ends, seeds = (any(flags) for flags in zip(*self.workers.gather(bytes(own)), strict=True))
+        ends, seeds = any_of_each(self.workers, *own)
         if seeds and not self.envs.seeds_every_episode:
             self.envs.seed_every_episode()
         return not ends
 
-    def _rollout(self, stop: Callable[[], bool]) -> Rollout:
-        """Collect a rollout. If it fails on one worker, every worker raises: Interrupted, Diverged
-        or EnvironmentFailed.
-        """
-        rollout, unfit, outcome, failure = None, {}, _PLAYED, None
-        try:
-            rollout = self.collector.collect(self.tally.iteration, stop)
-        except Interrupted:
-            outcome = _INTERRUPTED
-        except NotFinite as error:
-            unfit, outcome = {"observations": error.observations}, _NOT_FINITE
-        except EnvironmentFailed as error:
-            failure, outcome = error, _outcome_of(error)
-        outcomes = self.workers.gather(outcome)
-        if _NOT_FINITE in outcomes:
-            raise Diverged(self.step, share_arrays(self.workers, unfit))
-        self._raise_failure(outcomes, failure)
-        if rollout is None or _INTERRUPTED in outcomes:
-            raise Interrupted
-        return rollout
-
-    def _raise_failure(self, outcomes: list[bytes], own: EnvironmentFailed | None) -> None:
-        """Raise EnvironmentFailed if an environment failed on any worker."""
-        for worker, outcome in enumerate(outcomes):
-            if outcome.startswith(_FAILED):
-                words = outcome.removeprefix(_FAILED).decode()
-                where = f"worker {worker}: " if self.workers.count > 1 else ""
-                raise EnvironmentFailed(f"{where}{words}") from own
-
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
+        """Collect a rollout, estimate advantages, update. Raises as ``together`` does."""
         p, step, began = self.params, self.step, time.perf_counter()
-        rollout = self._rollout(stop)
+        collect = self.collector.collect
+        rollout = together(self.workers, step, lambda: collect(self.tally.iteration, stop))
         batch, advantages, returns = batch_of(rollout, p)
-        rollout_seconds = time.perf_counter() - began
+        scalars = {"time/rollout_seconds": time.perf_counter() - began}
         learning_rate, clip_range = self.scheduled_at(step)
-        diagnosed = self._diagnose(batch, clip_range)
-        # The number of the first worker, 0, leaves a key of so few counters as it is.
-        worker = self.workers.index
-        shuffle_key = key(p.seed, Purpose.SHUFFLE, self.tally.iteration, worker)
+        if crossed(p.diagnostics_interval, step, step + p.steps_per_iteration):
+            draw = self._key(Purpose.DIAGNOSIS)
+            scalars |= self.diagnostics.measure(batch, draw, clip_range, self.smoothed)
         began = time.perf_counter()
-        result = self.updater.update(batch, shuffle_key, learning_rate, clip_range, self.smoothed)
+        result = self.updater.update(
+            batch, self._key(Purpose.SHUFFLE), learning_rate, clip_range, self.smoothed
+        )
         if not result.finite:
             raise self._diverged(batch)
         self.smoothed = result.rescaling
-        own = (
-            diagnosed
-            | _advantage_scalars(advantages, p)
-            | self._action_shares(rollout.actions)
-            | {
-                "train/explained_variance": explained_variance(rollout.values, returns),
-                "time/rollout_seconds": rollout_seconds,
-                "time/update_seconds": time.perf_counter() - began,
-            }
-        )
-        report = share_report(
-            self.workers,
-            Report(rollout.episodes, rollout.ended_in, rollout.points, own, result.maxima),
-        )
+        scalars |= {
+            "train/explained_variance": explained_variance(rollout.values, returns),
+            "time/update_seconds": time.perf_counter() - began,
+            **_advantage_scalars(advantages, p),
+            **_action_shares(rollout.actions, self.envs.action_names),
+        }
+        own = Report(rollout.episodes, rollout.ended_in, rollout.points, scalars, result.maxima)
+        report = share_report(self.workers, own)
         if not report.finite:  # clipped rewards hide that from the update
             raise self._diverged(batch)
         self.tally.count(p.steps_per_iteration, len(result.epochs), report.episodes)
         self.envs.note()
-        self.games = self._all_games()
+        self.games = self.all_games()
         result = result.with_maxima(report.maxima)
-        scalars = (
-            report.scalars
-            | result.scalars()
-            | (result.epoch_scalars() if p.log_epochs else {})
-            | {
-                POINTS: report.points / p.steps_per_iteration,
-                "train/learning_rate": learning_rate,
-                "train/clip_range": clip_range,
-            }
-        )
+        scalars = report.scalars | result.scalars()
+        scalars |= result.epoch_scalars() if p.log_epochs else {}
+        scalars |= {
+            POINTS: report.points / p.steps_per_iteration,
+            "train/learning_rate": learning_rate,
+            "train/clip_range": clip_range,
+        }
         ended_at = [step + (t + 1) * p.num_envs * p.workers for t in report.ended_in]
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
+
+    def _key(self, purpose: Purpose) -> np.ndarray:
+        # The number of the first worker, 0, leaves a key of so few counters as it is.
+        return key(self.params.seed, purpose, self.tally.iteration, self.workers.index)
 
     def _diverged(self, batch: Batch) -> Diverged:
         """Return the end of the run. All workers call it."""
         unfit = {name: t.numpy() for name, t in batch._asdict().items()}
         return Diverged(self.step, share_arrays(self.workers, unfit))
-
-    def _diagnose(self, batch: Batch, clip_range: float) -> dict[str, float]:
-        after = self.step + self.params.steps_per_iteration
-        if not crossed(self.params.diagnostics_interval, self.step, after):
-            return {}
-        worker = self.workers.index
-        draw = key(self.params.seed, Purpose.DIAGNOSIS, self.tally.iteration, worker)
-        return self.diagnostics.measure(batch, draw, clip_range, self.smoothed)
-
-    def _action_shares(self, actions: np.ndarray) -> dict[str, float]:
-        shares = np.bincount(actions.ravel(), minlength=self.envs.num_actions) / actions.size
-        names = self.envs.action_names
-        return {
-            f"actions/share_{name}": float(share) for name, share in zip(names, shares, strict=True)
-        }
 
 
 def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarray, np.ndarray]:
@@ -387,14 +242,8 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
         params.gamma,
         params.gae_lambda,
     )
-    arrays = (
-        rollout.observations,
-        rollout.actions,
-        rollout.log_probs,
-        rollout.values,
-        advantages,
-        returns,
-    )
+    r = rollout
+    arrays = r.observations, r.actions, r.log_probs, r.values, advantages, returns
     forced = np.flatnonzero(rollout.forced)
     for array in arrays if len(forced) else ():
         samples = array.reshape(-1, *array.shape[2:])
@@ -411,10 +260,6 @@ def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[s
     return {"train/advantage_std": std, "train/advantage_scale": scale}
 
 
-def _outcome_of(failure: EnvironmentFailed) -> bytes:
-    return _FAILED + str(failure).encode(errors="replace")
-
-
-def _facts_of(episode: UnfinishedEpisode) -> UnfinishedFacts:
-    reset = episode.reset
-    return UnfinishedFacts(seeds_used=episode.seeds_used, seed=reset.seed, resets=reset.resets)
+def _action_shares(actions: np.ndarray, names: list[str]) -> dict[str, float]:
+    shares = np.bincount(actions.ravel(), minlength=len(names)) / actions.size
+    return {f"actions/share_{name}": float(n) for name, n in zip(names, shares, strict=True)}

@@ -74,6 +74,12 @@ def episode(score: float = 1.0, steps: int = 3) -> Episode:
     return Episode(Reset(5, 0), np.zeros(steps, np.int32), score, steps, 0)
 
 
+@pytest.fixture(autouse=True)
+def captured(monkeypatch) -> None:
+    """Trainers that train nothing give their state themselves."""
+    monkeypatch.setattr("ppo.runs.keeper.capture", lambda trainer: trainer.state())
+
+
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
     return RunFolder(tmp_path)

@@ -13,6 +13,7 @@ from ppo.files.scalars import tags
 from ppo.model import in_shards
 from ppo.resolve import resolved
 from ppo.settings import Params
+from ppo.state import capture, fork, restore
 from ppo.tally import Tally
 from ppo.trainer import Trainer, batch_of
 
@@ -133,9 +134,9 @@ def test_stopping_in_a_rollout_leaves_the_state_of_the_last_iteration():
     assert len(list(learner.iterations(stop))) == 1
     other = Trainer(SMALL)
     next(other.iterations())
-    for name, array in learner.state().arrays.items():
-        np.testing.assert_array_equal(array, other.state().arrays[name])
-    assert learner.state().trainer == other.state().trainer
+    for name, array in capture(learner).arrays.items():
+        np.testing.assert_array_equal(array, capture(other).arrays[name])
+    assert capture(learner).trainer == capture(other).trainer
 
 
 def test_a_restored_learner_ends_where_the_unbroken_one_does():
@@ -145,12 +146,12 @@ def test_a_restored_learner_ends_where_the_unbroken_one_does():
     next(iterations)
     next(iterations)
     resumed = Trainer(SMALL)
-    resumed.restore(broken.state())
+    restore(resumed, capture(broken))
     assert resumed.step == 128
     finish(resumed)
-    assert resumed.state().trainer == unbroken.state().trainer
-    for name, array in resumed.state().arrays.items():
-        np.testing.assert_array_equal(array, unbroken.state().arrays[name])
+    assert capture(resumed).trainer == capture(unbroken).trainer
+    for name, array in capture(resumed).arrays.items():
+        np.testing.assert_array_equal(array, capture(unbroken).arrays[name])
 
 
 def test_stop_at_score_ends_the_run():
@@ -165,10 +166,10 @@ def test_stop_at_score_ends_the_run():
 def test_games_that_show_something_else_after_a_restore_are_noticed():
     trainer, resumed = Trainer(SMALL), Trainer(SMALL)
     next(trainer.iterations())
-    state = trainer.state()
+    state = capture(trainer)
     facts = state.trainer.model_copy(update={"observations": 1 ^ state.trainer.observations})
     with pytest.raises(EpisodeMismatch, match="do not show what they showed"):
-        resumed.restore(replace(state, trainer=facts))
+        restore(resumed, replace(state, trainer=facts))
     resumed.envs.begin()  # if asked to go on, with new ones
     assert all(len(episode.actions) == 0 for episode in resumed.envs.vectors[0].snapshot())
     assert resumed.step == 64 and len(list(resumed.iterations())) == 4
@@ -177,10 +178,10 @@ def test_games_that_show_something_else_after_a_restore_are_noticed():
 def test_a_fork_with_another_number_of_workers_compares_no_checksum_of_theirs():
     trainer, forked = Trainer(SMALL), Trainer(SMALL)
     next(trainer.iterations())
-    state = trainer.state()
+    state = capture(trainer)
     facts = state.trainer.model_copy(update={"observations": 1 ^ state.trainer.observations})
     session = state.session.model_copy(update={"params": {"workers": 2}})
-    forked.fork(replace(state, trainer=facts, session=session), same_rules=True)
+    fork(forked, replace(state, trainer=facts, session=session), same_rules=True)
     assert forked.step == 64 and forked.games.shown == trainer.games.shown
 
 
@@ -206,7 +207,7 @@ def test_a_run_that_seeds_every_episode_does_so_after_a_resume():
     assert trainer.envs.vectors[0].resets_per_seed > 1
     trainer.envs.seed_every_episode()
     next(trainer.iterations())
-    resumed.restore(trainer.state())
+    restore(resumed, capture(trainer))
     assert resumed.envs.vectors[0].resets_per_seed == 1
     for one in (trainer, resumed):
         one.close()

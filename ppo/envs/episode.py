@@ -6,6 +6,7 @@ played again, bit for bit. Checkpoints, replays and videos rely on that.
 
 import zlib
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -91,6 +92,21 @@ class UnfinishedEpisode:
     seeds_used: int
     reset: Reset
     actions: np.ndarray
+
+
+AnyEpisode = TypeVar("AnyEpisode", Episode, UnfinishedEpisode)
+
+
+def facts_of(episode: Episode | UnfinishedEpisode) -> dict[str, Any]:
+    """Return all of an episode except its actions, as JSON."""
+    facts = vars(episode) | vars(episode.reset)
+    return {name: value for name, value in facts.items() if name not in ("reset", "actions")}
+
+
+def episode_of(kind: type[AnyEpisode], facts: dict[str, Any], actions: np.ndarray) -> AnyEpisode:
+    """Return the episode that ``facts_of`` and its actions describe."""
+    others = {name: value for name, value in facts.items() if name not in ("seed", "resets")}
+    return kind(reset=Reset(facts["seed"], facts["resets"]), actions=actions, **others)
 
 
 class EpisodeMismatch(Refused):

@@ -3,19 +3,29 @@ claims.
 """
 
 import io
+import json
 import math
 import zipfile
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 
-def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Named arrays as ``np.savez`` writes them."""
+def pack(arrays: Mapping[str, np.ndarray], facts: object = None) -> bytes:
+    """Return named arrays as ``np.savez`` writes them, before them ``facts``, JSON, if given."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    text = {} if facts is None else {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
+    np.savez(buffer, **text, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def unpack_with_facts(body: bytes) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return the facts and the arrays of ``pack``. Raises as ``unpack``, and ValueError or KeyError
+    for facts that are damaged or missing.
+    """
+    arrays = unpack(body)
+    return json.loads(arrays.pop("facts").tobytes()), arrays
 
 
 def unpack(body: bytes) -> dict[str, np.ndarray]:

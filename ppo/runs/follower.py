@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ppo import checkpoint
+from ppo import checkpoint, state
 from ppo.distribution import Workers
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.foreign import closing
@@ -29,8 +29,8 @@ def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
         "same_rules": start.same_rules,
         "new_games": start.new_games,
     }
-    state = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
-    workers.share(json.dumps(facts).encode() + b"\n" + state)
+    saved = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
+    workers.share(json.dumps(facts).encode() + b"\n" + saved)
     first, *others = _numerics(workers)
     for index, other in enumerate(others, 1):
         for name, ours, theirs in numerics.differences(first, other):
@@ -57,7 +57,7 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
 
 
 def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
-    head, _, state = workers.share(b"").partition(b"\n")
+    head, _, content = workers.share(b"").partition(b"\n")
     _numerics(workers)
     facts = json.loads(head)
     params = ResolvedParams(**facts["params"])
@@ -69,8 +69,8 @@ def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
     trainer = Trainer(params, workers, stop)
     with closing(trainer), _reported_by_the_first(workers):
         guard = Guard(trainer, params, lambda _: None)
-        if state:
-            saved = checkpoint.decode(state)
+        if content:
+            saved = checkpoint.decode(content)
             restore(trainer, guard, saved, facts["same_rules"], facts["new_games"], stop)
             if is_done(trainer, saved.session.due):
                 return
@@ -100,15 +100,15 @@ def restore(
 ) -> str | None:
     """Continue from a checkpoint: of another run, if ``same_rules`` says whether its games go by
     the same rules. Returns why new games begin, if ``new_games`` allows that, and they do. Raises
-    as ``Trainer.restore``.
+    as ``ppo.state.restore``.
     """
     guard.restore(saved)
     mismatch = None
     try:
         if same_rules is None:
-            trainer.restore(saved, stop)
+            state.restore(trainer, saved, stop)
         else:
-            trainer.fork(saved, same_rules, stop)
+            state.fork(trainer, saved, same_rules, stop)
     except EpisodeMismatch as error:
         if not new_games:
             raise

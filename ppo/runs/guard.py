@@ -12,11 +12,12 @@ import numpy as np
 from ppo.checkpoint import MOST_ROLLBACKS, Checkpoint, GuardFacts, WatchFacts, grouped
 from ppo.errors import Collapsed, NotFinite
 from ppo.falls import Watch
+from ppo.files.scalars import POINTS
 from ppo.play.evaluate import evaluate
 from ppo.process.signals import Interrupted
 from ppo.runs.level import watch_of
 from ppo.settings import ResolvedParams
-from ppo.trainer import POINTS, Iteration, Learner, Trainer
+from ppo.trainer import Iteration, Learner, Trainer
 
 # A policy counts as healthy once so many rollouts went by without evidence against it.
 CONFIRMED_AFTER = 20

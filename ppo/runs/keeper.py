@@ -12,6 +12,7 @@ from ppo.files.log import RunningMeans
 from ppo.process import numerics
 from ppo.runs.guard import Guard
 from ppo.settings import ResolvedParams
+from ppo.state import capture
 from ppo.trainer import Trainer
 
 # How long the last resort waits for a save in progress; only one that hangs takes longer.
@@ -64,7 +65,7 @@ class Keeper:
             log=log_sizes,
             pictured=pictured,
         )
-        state = trainer.state()
+        state = capture(trainer)
         return replace(state, session=session, arrays=state.arrays | guard.arrays())
 
     def reached(self, state: Checkpoint) -> None:

@@ -25,6 +25,7 @@ RANKS = (
     "policy update diagnostics resolve tally exchange",
     "rollout",
     "trainer",
+    "state",
     "play",
     "runs",
     "train study",
@@ -122,7 +123,11 @@ FORBIDDEN = {
     "rollout": NETWORKS | FILES | AROUND | {"ppo.losses", "ppo.optimizer"},
     "update": GAMES | FILES | AROUND | {"ppo.envs", "time"},
     "diagnostics": GAMES | FILES | AROUND | {"ppo.envs", "time"},
-    "trainer": GAMES | NETWORKS | FILES | AROUND | {"argparse"},
+    "trainer": GAMES
+    | NETWORKS
+    | (FILES - {"ppo.files"})
+    | AROUND
+    | {"argparse", "ppo.files.folder", "ppo.files.log", "ppo.files.npz"},
     "distribution": GAMES | FILES | AROUND,
     "collectives": GAMES | AROUND | {"keras", "ppo.files", "ppo.model", "ppo.optimizer"},
     "local_workers": GAMES | AROUND | {"keras", "ppo.files", "ppo.model", "ppo.optimizer"},
