@@ -2,36 +2,32 @@
 
 A checkpoint is one file: a line with the format and the SHA-256 of the rest, then NumPy's
 ``npz``, read without pickle, so that loading never runs code from the file. Besides arrays it
-holds facts about the run as JSON, validated by the models below.
+holds the states of the run's parts as JSON.
 """
 
 import hashlib
-import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from annotated_types import Ge, Lt
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from ppo.errors import PPOError, Refused
+from ppo.falls import Watch
 from ppo.files import npz
 from ppo.files.folder import RunFolder, free_name, write_whole
 from ppo.process import reading
 from ppo.process.arguments import expanded
 from ppo.process.device import available_memory
+from ppo.tally import Count, Tally
 
-FORMAT = 3
+FORMAT = 4
 BEST = "best.ckpt"
-
-# The guard against a collapse rolls a run back so often.
-MOST_ROLLBACKS = 3
-
-Count = Annotated[int, Ge(0), Lt(2**62)]
 
 Which = Literal["newest", "best"] | int
 
@@ -62,25 +58,16 @@ class MisfitError(CheckpointError, Refused):
         )
 
 
-def _finite_or_none(score: float | None) -> float | None:
-    return score if score is not None and math.isfinite(score) else None
+class State(BaseModel):
+    """What a part of a run keeps in a checkpoint. Each part defines its own."""
 
-
-def _usable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings that a fork can be compared with. Raises ValueError for others."""
-    if any(isinstance(value, float) and not math.isfinite(value) for value in settings.values()):
-        raise ValueError("a setting is not finite")
-    for name in ("num_envs", "num_steps", "workers"):
-        if type(settings.get(name, 1)) is not int or settings.get(name, 1) < 1:
-            raise ValueError(f"{name} is not a number from 1 on")
-    return settings
-
-
-class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class UnfinishedFacts(_Facts):
+AnyState = TypeVar("AnyState", bound=State)
+
+
+class UnfinishedFacts(State):
     """How an unfinished episode began; its actions are among the arrays."""
 
     seeds_used: Count
@@ -88,80 +75,42 @@ class UnfinishedFacts(_Facts):
     resets: Count
 
 
-class TrainerFacts(_Facts):
-    """The trainer's state, besides its arrays."""
-
-    iteration: Count = 0
-    epochs: Count = 0
-    games_played: Count = 0
-    rollbacks: Annotated[int, Ge(0), Le(MOST_ROLLBACKS)] = 0
-    # What rollbacks have left of the learning rate; None: they halved it, before there was this.
-    rate_share: Annotated[float, Gt(0), Le(1)] | None = None
-    best_score: FiniteFloat | None = None
-    seed_every_episode: bool = False
-    observations: Count | None = None  # checksum of what the unfinished episodes show
-    recent: tuple[tuple[FiniteFloat, Count], ...] = ()
-    unfinished: tuple[UnfinishedFacts, ...] = ()
-
-
-class Due(_Facts):
-    """What an interval has made due and is not done yet."""
-
-    log: bool = False
-    evaluation: bool = False
-    video: bool = False
-    replay_check: bool = False
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a run that has made its last step is not done yet."""
-        return self.log or self.evaluation
-
-
-class WatchFacts(_Facts):
-    """The state of a ``ppo.falls.Watch``."""
-
-    recent: tuple[FiniteFloat, ...] = ()
-    best: Annotated[float, Lt(math.inf)] = -math.inf
-    low: Annotated[float, Gt(-math.inf)] = math.inf
-    evidence: Annotated[FiniteFloat, Ge(0)] = 0.0
-
-
-class GuardFacts(WatchFacts):
-    """The state of the guard against a collapse; see ``ppo.runs.guard``. ``kept`` has the watch of
-    each policy that it keeps, as it was when the policy was kept.
+class TrainerFacts(State):
+    """The trainer's state, besides its arrays. ``observations`` is a checksum of what the
+    unfinished episodes show; ``schedules`` are the learning rate and clip range of the next update.
     """
 
-    quiet: Count = 0
-    told: bool = False
-    kept: dict[str, WatchFacts] = Field(default_factory=dict)
-
-
-class SessionFacts(_Facts):
-    """The state of everything around the trainer; the defaults are those of a new run."""
-
-    # Earlier versions stored NaN where it was the first score.
-    best_saved: Annotated[float | None, AfterValidator(_finite_or_none)] = None
-    seconds: Annotated[FiniteFloat, Ge(0)] = 0.0
-    means: dict[str, tuple[FiniteFloat, Count]] = Field(default_factory=dict)
-    due: Due = Due()
-    guard: GuardFacts = GuardFacts()
-    params: Annotated[dict[str, Any], AfterValidator(_usable)] = Field(default_factory=dict)
-    versions: dict[str, str] = Field(default_factory=dict)
+    tally: Tally = Tally()
+    seed_every_episode: bool = False
+    observations: Count | None = None
+    unfinished: tuple[UnfinishedFacts, ...] = ()
+    workers: Count = 1
     schedules: tuple[FiniteFloat, FiniteFloat] | None = None
-    log: dict[str, Count] = Field(default_factory=dict)
-    # The step of the newest video that the log shows.
-    pictured: Annotated[int, Ge(-1)] | None = None
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State at the end of an iteration: arrays by name, and facts."""
+    """State at the end of an iteration: arrays by name, that of the trainer, and those of all other
+    parts of the run by their names, which each part validates itself.
+    """
 
     step: int
     arrays: dict[str, np.ndarray]
     trainer: TrainerFacts = field(default_factory=TrainerFacts)
-    session: SessionFacts = field(default_factory=SessionFacts)
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def part(self, name: str, kind: type[AnyState]) -> AnyState:
+        """Return the state of a part, that of a new run if there is none. Raises CheckpointError if
+        no run wrote it.
+        """
+        try:
+            return kind.model_validate(self.parts.get(name, {}))
+        except ValidationError as error:
+            raise _invalid(error, name) from error
+
+    def with_part(self, name: str, state: State) -> "Checkpoint":
+        """Return the checkpoint with another state of a part."""
+        return replace(self, parts=self.parts | {name: state.model_dump()})
 
     def group(self, name: str) -> list[np.ndarray]:
         """The arrays saved as ``name/0``, ``name/1`` and so on, in order."""
@@ -300,7 +249,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
     facts = {
         "step": checkpoint.step,
         "trainer": checkpoint.trainer.model_dump(),
-        "session": checkpoint.session.model_dump(),
+        "parts": checkpoint.parts,
     }
     body = npz.pack(checkpoint.arrays, facts)
     checksum = hashlib.sha256(body).hexdigest().encode()
@@ -320,14 +269,19 @@ def decode(content: bytes) -> Checkpoint:
     try:
         return _decode(number, body)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        # The checksum is right, so a fact that is not known here was written by a program.
-        kind = NewerVersionError if first["type"] == "extra_forbidden" else CheckpointError
-        raise kind(f"its {where} is no state of a run: {first['msg']}") from error
+        raise _invalid(error, "trainer") from error
     except Exception as error:  # a crafted file may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"its content cannot be read: {reason}") from error
+
+
+def _invalid(error: ValidationError, part: str) -> CheckpointError:
+    first = error.errors()[0]
+    where = ".".join(map(str, [part, *first["loc"]]))
+    # The checksum is right, so a field that is not known here was written by a newer version.
+    unknown = first["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    kind = NewerVersionError if unknown else CheckpointError
+    return kind(f"its {where} is not a state of a run: {first['msg']}")
 
 
 def _format_of(head: bytes) -> int:
@@ -340,7 +294,7 @@ def _format_of(head: bytes) -> int:
         kind = NewerVersionError if number > FORMAT else CheckpointError
         raise kind(
             f"its format is ppo-checkpoint-{number}; this version reads the formats "
-            f"{' and '.join(map(str, _READERS))}"
+            f"{', '.join(map(str, _READERS))}"
         )
     return number
 
@@ -349,7 +303,9 @@ def _decode(number: int, body: bytes) -> Checkpoint:
     content, arrays = npz.unpack_with_facts(body)
     facts = _READERS[number](content)
     if type(facts["step"]) is not int or not 0 <= facts["step"] < 2**62:
-        raise ValueError("its step is no number of steps")
+        raise ValueError("its step is not a number of steps")
+    if not all(isinstance(part, dict) for part in facts["parts"].values()):
+        raise ValueError("its parts are not objects")
     for key, array in arrays.items():
         if key.startswith("actions/") and not _are_actions(array):
             raise ValueError(f"its {key} is no list of actions")
@@ -357,7 +313,7 @@ def _decode(number: int, body: bytes) -> Checkpoint:
         facts["step"],
         arrays,
         TrainerFacts.model_validate(facts["trainer"]),
-        SessionFacts.model_validate(facts["session"]),
+        facts["parts"],
     )
 
 
@@ -366,23 +322,49 @@ def _are_actions(array: np.ndarray) -> bool:
 
 
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
-    """The facts of format 2, which had those of trainer and session in one object, and lists
-    without names.
-    """
+    """Return the facts of format 2, which had lists without names, as those of format 4."""
     facts = flat["facts"]
+    trainer = {name: facts[name] for name in ("iteration", "epochs", "games_played")}
+    trainer |= {name: facts[name] for name in ("best_score", "recent")}
     names = UnfinishedFacts.model_fields
-    newer = {"unfinished", "seed_every_episode", "observations", "rollbacks", "rate_share"}
-    newer |= {"due", "guard", "pictured"}
-    trainer = {key: facts[key] for key in TrainerFacts.model_fields if key not in newer}
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
-    session = {key: facts[key] for key in SessionFacts.model_fields.keys() - newer}
+    session = {name: facts[name] for name in ("best_saved", "seconds", "means", "params")}
+    session |= {name: facts[name] for name in ("versions", "schedules", "log")}
     session["due"] = dict(zip(("log", "evaluation", "video"), facts["due"], strict=True))
-    return {"step": flat["step"], "trainer": trainer, "session": session}
+    return _from_format_3({"step": flat["step"], "trainer": trainer, "session": session})
+
+
+def _from_format_3(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of format 3, which had two parts, trainer and session, as those of 4."""
+    trainer, run = dict(facts["trainer"]), dict(facts["session"])
+    due, guard, settings = run.pop("due", {}), dict(run.pop("guard", {})), run.get("params", {})
+    names = {"games_played": "episodes"} | {field.name: field.name for field in fields(Tally)}
+    tally = {new: trainer.pop(old) for old, new in names.items() if old in trainer}
+    if tally.get("rate_share") is None:  # rollbacks halved the rate before they stored the share
+        tally["rate_share"] = 0.5 ** tally.get("rollbacks", 0)
+    trainer |= {"tally": tally, "workers": settings.get("workers", 1)}
+    trainer["schedules"] = run.pop("schedules", None)
+    watch = {field.name: guard.pop(field.name) for field in fields(Watch) if field.name in guard}
+    guard |= {"watch": watch, "warned": guard.pop("told", False)}
+    parts = {
+        "guard": guard | {"mode": settings.get("collapse_guard")},
+        "log": {
+            "due": due.get("log", False),
+            "means": run.pop("means", {}),
+            "sizes": run.pop("log", {}),
+        },
+        "evaluation": {"due": due.get("evaluation", False)},
+        "video": {"wanted": due.get("video", False), "shown": run.pop("pictured", None)},
+        "replay_check": {"wanted": due.get("replay_check", False)},
+        "run": run,
+    }
+    return {"step": facts["step"], "trainer": trainer, "parts": parts}
 
 
 _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: _from_format_2,
-    3: lambda facts: facts,
+    3: _from_format_3,
+    4: lambda facts: facts,
 }
 
 

@@ -5,9 +5,12 @@ rollouts, or of what stands for them.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 from numpy.typing import ArrayLike
+from pydantic import ConfigDict, FiniteFloat
 
 MEDIAN_OVER = 9  # readings of a running median
 # Readings that the noise is measured on: of 30, one row in some hundred would look calm by chance.
@@ -45,13 +48,15 @@ class Watch:
     after the smallest fall that it looks for.
 
     A watch may begin with the level of a policy, ``best``, and the ``low`` that it came from. It
-    then tests from the first reading on.
+    then tests from the first reading on. A checkpoint has the fields as they are.
     """
 
-    recent: tuple[float, ...] = ()
-    best: float = -math.inf
-    low: float = math.inf
-    evidence: float = 0.0
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    recent: tuple[FiniteFloat, ...] = ()
+    best: Annotated[float, Lt(math.inf)] = -math.inf
+    low: Annotated[float, Gt(-math.inf)] = math.inf
+    evidence: Annotated[FiniteFloat, Ge(0)] = 0.0
 
     @property
     def knows_nothing(self) -> bool:

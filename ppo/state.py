@@ -20,55 +20,46 @@ def capture(trainer: Trainer) -> Checkpoint:
         "smoothed": trainer.smoothed,
     }
     facts = TrainerFacts(
-        **trainer.tally.facts(),
+        tally=trainer.tally,
         seed_every_episode=trainer.envs.seeds_every_episode,
         observations=trainer.games.shown,
         unfinished=tuple(UnfinishedFacts(**facts_of(episode)) for episode in unfinished),
+        workers=trainer.params.workers,
+        schedules=trainer.scheduled_at(trainer.step),
     )
     return Checkpoint(trainer.step, arrays, facts)
 
 
 def restore(
-    trainer: Trainer, saved: Checkpoint, interrupted: Callable[[], bool] = lambda: False
+    trainer: Trainer,
+    saved: Checkpoint,
+    interrupted: Callable[[], bool] = lambda: False,
+    same_rules: bool | None = None,
 ) -> None:
     """Resume from a captured state: unfinished episodes are replayed up to their last action.
 
+    In a fork, where ``same_rules`` is not None, as many of them continue as there are envs; further
+    envs begin new ones, and so do all of them unless the games go by the same rules as before.
     Raises MisfitError if the checkpoint is of other settings, EpisodeMismatch if an episode does
     not replay as recorded, Interrupted on request.
     """
-    episodes = len(saved.trainer.unfinished)
-    envs = trainer.params.num_envs * trainer.params.workers
-    if episodes != envs:
-        raise MisfitError(saved.step, f"{episodes} unfinished games for {envs} envs")
-    fork(trainer, saved, True, interrupted)
-
-
-def fork(
-    trainer: Trainer,
-    saved: Checkpoint,
-    same_rules: bool,
-    interrupted: Callable[[], bool] = lambda: False,
-) -> None:
-    """Begin with the state of a run whose settings may have been others.
-
-    Of its unfinished episodes as many continue as there are envs; further envs begin new ones,
-    and so do all of them unless the games have the ``same_rules``. Raises as ``restore``.
-    """
+    games, envs = len(saved.trainer.unfinished), len(trainer.games.unfinished)
+    if same_rules is None and games != envs:
+        raise MisfitError(saved.step, f"{games} unfinished games for {envs} envs")
     _check_fit(trainer, saved)
     smoothed = [saved.arrays["smoothed"]]
     trainer.learn_from(Learner(saved.group("weights"), saved.group("adam"), smoothed))
-    trainer.tally.restore(saved)
     facts = saved.trainer
+    trainer.step, trainer.tally = saved.step, facts.tally
     if facts.seed_every_episode:
         trainer.envs.seed_every_episode()
-    if same_rules:
+    if same_rules is not False:
         episodes = [
             episode_of(UnfinishedEpisode, dict(one), actions)
             for one, actions in zip(facts.unfinished, saved.group("actions"), strict=True)
         ]
         # The checksum of several workers' observations is one of theirs.
-        as_many = saved.session.params.get("workers", 1) == trainer.params.workers
-        shown = facts.observations if as_many else None
+        shown = facts.observations if facts.workers == trainer.params.workers else None
         _restore_games(trainer, Games(episodes, shown), interrupted)
 
 

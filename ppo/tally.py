@@ -1,63 +1,68 @@
-"""What a run has come to, in numbers: steps, updates, episodes and their scores."""
+"""What a run has come to, in numbers: updates, episodes and their scores, rollbacks."""
 
-from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import ConfigDict, FiniteFloat
 
-from ppo.checkpoint import Checkpoint
 from ppo.envs.episode import Episode
 
 RECENT_EPISODES = 100
-# Of the learning rate, after a rollback: docs/collapse.md has what half and a quarter prevent.
-SHARE_LEFT = 1 / 8
+# The guard against a collapse rolls a run back so often, and each time leaves a share of the
+# learning rate: docs/collapse.md has what half and a quarter prevent.
+MOST_ROLLBACKS, SHARE_LEFT = 3, 1 / 8
+
+Count = Annotated[int, Ge(0), Lt(2**62)]
 
 
-def reached(recent: Sequence[tuple[float, int]], target: float | None) -> bool:
-    """Whether ``recent`` episodes, each a score and a length, are RECENT_EPISODES with a mean score
-    of ``target`` or more.
-    """
-    full = len(recent) == RECENT_EPISODES
-    return target is not None and full and float(np.mean([score for score, _ in recent])) >= target
-
-
+@dataclass(frozen=True)
 class Tally:
-    """Counts, and the scores of the last RECENT_EPISODES whole episodes."""
+    """Counts, and score and length of the last RECENT_EPISODES whole episodes. ``rate_share`` is
+    what the rollbacks have left of the learning rate. A checkpoint has the fields as they are.
+    """
 
-    def __init__(self) -> None:
-        self.step = self.iteration = self.epochs = self.episodes = self.rollbacks = 0
-        self.rate_share = 1.0  # what the rollbacks have left of the learning rate
-        self.best_score: float | None = None
-        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_EPISODES)
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
-    def count(self, steps: int, epochs: int, episodes: list[Episode]) -> None:
-        """Count an iteration in."""
-        self.step += steps
-        self.iteration += 1
-        self.epochs += epochs
-        self.episodes += len(episodes)
-        self.recent.extend((episode.score, episode.steps) for episode in episodes)
-        scores = [episode.score for episode in episodes]
-        if self.best_score is not None:
-            scores.append(self.best_score)
-        self.best_score = max(scores, default=None)
+    iteration: Count = 0
+    epochs: Count = 0
+    episodes: Count = 0
+    rollbacks: Annotated[int, Ge(0), Le(MOST_ROLLBACKS)] = 0
+    rate_share: Annotated[float, Gt(0), Le(1)] = 1.0
+    best_score: FiniteFloat | None = None
+    recent: tuple[tuple[FiniteFloat, Count], ...] = ()
 
-    def roll_back(self) -> None:
-        """Count a rollback, which leaves SHARE_LEFT of the learning rate."""
-        self.rollbacks += 1
-        self.rate_share *= SHARE_LEFT
+    def after(self, epochs: int, episodes: Sequence[Episode]) -> "Tally":
+        """Return the numbers after one more iteration."""
+        played = tuple((episode.score, episode.steps) for episode in episodes)
+        best = [] if self.best_score is None else [self.best_score]
+        return replace(
+            self,
+            iteration=self.iteration + 1,
+            epochs=self.epochs + epochs,
+            episodes=self.episodes + len(episodes),
+            best_score=max([score for score, _ in played] + best, default=None),
+            recent=(*self.recent, *played)[-RECENT_EPISODES:],
+        )
+
+    def after_rollback(self) -> "Tally":
+        """Return the numbers after one more rollback."""
+        share = self.rate_share * SHARE_LEFT
+        return replace(self, rollbacks=self.rollbacks + 1, rate_share=share)
 
     def reached(self, target: float | None) -> bool:
-        """Whether the mean score of the last RECENT_EPISODES is a target or more."""
-        return reached(self.recent, target)
+        """Whether there are RECENT_EPISODES, with a mean score of ``target`` or more."""
+        full = len(self.recent) == RECENT_EPISODES
+        return target is not None and full and self.mean_score() >= target
 
     def mean_score(self) -> float:
-        """Mean score of the last episodes."""
+        """Return the mean score of the last episodes."""
         return float(np.mean([score for score, _ in self.recent]))
 
     def scalars(self) -> dict[str, float]:
-        """The numbers as scalars of the log."""
+        """Return the numbers as scalars of the log."""
         scalars: dict[str, float] = {
             "rollout/games": self.episodes,
             "train/n_updates": self.epochs,
@@ -68,26 +73,3 @@ class Tally:
             scalars["rollout/ep_rew_mean"] = self.mean_score()
             scalars["rollout/ep_len_mean"] = float(np.mean([steps for _, steps in self.recent]))
         return scalars
-
-    def facts(self) -> dict[str, Any]:
-        """The fields of ``TrainerFacts`` that ``restore`` reads; the step stands beside them."""
-        return {
-            "iteration": self.iteration,
-            "epochs": self.epochs,
-            "games_played": self.episodes,
-            "rollbacks": self.rollbacks,
-            "rate_share": self.rate_share,
-            "best_score": self.best_score,
-            "recent": tuple(self.recent),
-        }
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from the numbers in a checkpoint."""
-        facts = checkpoint.trainer
-        self.step, self.iteration, self.epochs = checkpoint.step, facts.iteration, facts.epochs
-        self.episodes, self.best_score = facts.games_played, facts.best_score
-        self.rollbacks = facts.rollbacks
-        share = facts.rate_share
-        self.rate_share = 0.5**self.rollbacks if share is None else share
-        self.recent.clear()
-        self.recent.extend(facts.recent)

@@ -36,7 +36,7 @@ from ppo.process.signals import StopRequest, interrupt_ends
 from ppo.process.streams import say
 from ppo.resolve import resolved
 from ppo.runs.level import with_known_level
-from ppo.runs.start import Changes, Start, is_finished, longer
+from ppo.runs.start import Changes, Start, for_fork, is_finished, longer, run_of
 from ppo.settings import EARLIER, Params, ResolvedParams, marked
 
 __all__ = [
@@ -114,7 +114,7 @@ def resume(
             origin.write(folder, replace(began_from, changes=begins.changes))
             write_whole(folder.params, whole.to_json().encode())
             return begins
-        changed = _changes(newest.session.params, whole) if newest else changes
+        changed = _changes(run_of(newest).params, whole) if newest else changes
         if newest:
             newest = with_known_level(newest, folder.path, whole)
         return Start(newest, changed, new_games)
@@ -236,7 +236,7 @@ def _check_unfinished(folder: RunFolder, whole: ResolvedParams) -> None:
     newest = checkpoint.newest(folder)  # without warnings: it is read again
     if not is_finished(newest, whole):
         return
-    if changed := _changes(newest.session.params, whole):
+    if changed := _changes(run_of(newest).params, whole):
         raise ParamsError(
             [
                 f"{folder.path} is done at step {newest.step:,}, so {', '.join(changed)} would "
@@ -316,9 +316,9 @@ def _changes(
 
 def _fork_changes(saved: Checkpoint, whole: ResolvedParams) -> Changes:
     """What a fork of a checkpoint changes. Raises ParamsError for what it may not."""
-    of_own = "separate" in (saved.session.params.get("value_gradient"), whole.value_gradient)
+    of_own = "separate" in (run_of(saved).params.get("value_gradient"), whole.value_gradient)
     fixed = FIXED_ON_FORK | ({"value_gradient"} if of_own else set())
-    return _changes(saved.session.params, whole, fixed, "fork")
+    return _changes(run_of(saved).params, whole, fixed, "fork")
 
 
 def _forked(began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start:
@@ -334,9 +334,9 @@ def _begun(saved: Checkpoint, source: Path, whole: ResolvedParams, changes: Chan
     rollbacks of the other run.
     """
     if "learning_rate" in changes:
-        trainer = saved.trainer.model_copy(update={"rollbacks": 0, "rate_share": 1.0})
-        saved = replace(saved, trainer=trainer)
-    return with_known_level(saved, source, whole)
+        tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0)
+        saved = replace(saved, trainer=saved.trainer.model_copy(update={"tally": tally}))
+    return for_fork(with_known_level(saved, source, whole))
 
 
 def _newest(folder: RunFolder) -> Checkpoint | None:

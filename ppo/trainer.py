@@ -89,13 +89,8 @@ class Trainer:
         self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
         self.collector = Collector(self.envs.vectors, self.policy, params, self.workers.index)
         self.smoothed = INITIAL_RESCALING_STATE
-        self.tally = Tally()
+        self.step, self.tally = 0, Tally()
         self.games = self.all_games()
-
-    @property
-    def step(self) -> int:
-        """Steps so far."""
-        return self.tally.step
 
     @property
     def rollbacks(self) -> int:
@@ -151,7 +146,7 @@ class Trainer:
         random numbers continue.
         """
         self.learn_from(learner)
-        self.tally.roll_back()
+        self.tally = self.tally.after_rollback()
 
     def all_games(self) -> Games:
         """Return the unfinished episodes of all workers. Every worker calls it."""
@@ -206,7 +201,8 @@ class Trainer:
         report = share_report(self.workers, own)
         if not report.finite:  # clipped rewards hide that from the update
             raise self._diverged(batch)
-        self.tally.count(p.steps_per_iteration, len(result.epochs), report.episodes)
+        self.step += p.steps_per_iteration
+        self.tally = self.tally.after(len(result.epochs), report.episodes)
         self.envs.note()
         self.games = self.all_games()
         result = result.with_maxima(report.maxima)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from ppo import checkpoint
-from ppo.checkpoint import Checkpoint, CheckpointError, SessionFacts
+from ppo.checkpoint import Checkpoint, CheckpointError
 from ppo.errors import ExitCode
 from ppo.files import origin
 from ppo.files.folder import RunFolder, owned
 from ppo.files.origin import Origin
 from ppo.params import ParamsError
 from ppo.resolve import resolved
+from ppo.runs.start import RunState
 from ppo.settings import Params
 from ppo.study import autopsy
 from ppo.study.case import Case, case_of
@@ -229,8 +230,9 @@ def test_forks_have_as_many_updates_whatever_the_size_of_their_rollouts(tmp_path
 
 def test_a_case_has_the_settings_of_the_fall_and_not_those_of_a_later_resume(tmp_path):
     run = fallen(tmp_path / "run", CATCH.model_copy(update={"learning_rate": 1e-5, "gamma": 0.5}))
-    then = SessionFacts(params=json.loads(CATCH.to_json()))
-    checkpoint.save(RunFolder(run), Checkpoint(1888, {"weights/0": np.zeros(2)}, session=then), 9)
+    then = RunState(params=json.loads(CATCH.to_json()))
+    saved = Checkpoint(1888, {"weights/0": np.zeros(2)}).with_part("run", then)
+    checkpoint.save(RunFolder(run), saved, 9)
     case = case_of(run)
     assert case.settings.learning_rate == pytest.approx(1e-3 * (1 - 1888 / 3200))
     assert case.differing["gamma"] == CATCH.gamma

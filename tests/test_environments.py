@@ -17,6 +17,7 @@ from ppo import checkpoint, params, train
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.process.children import RUN_ATARI
+from ppo.runs.start import run_of
 from ppo.settings import Params
 from tests.failing_envs import ERRORS, LATER, ONCE
 
@@ -78,7 +79,7 @@ def test_an_evaluation_whose_environment_fails_is_due_again(tmp_path, capsys):
     assert command(logdir, env_id, *more) == 1
     assert capsys.readouterr().err.startswith(env_id)
     saved = checkpoint.newest(RunFolder(logdir))
-    assert saved.step == 64 and saved.session.due.evaluation
+    assert saved.step == 64 and saved.parts["evaluation"]["due"]
 
 
 def test_all_workers_end_when_an_environment_of_one_fails(tmp_path):
@@ -198,4 +199,4 @@ def test_a_run_from_before_clips_as_it_did(tenths, tmp_path, capsys):
     path.write_text(json.dumps(stored))
     assert command(logdir, None, "--resume", "--set=total_steps=512") == 0
     assert "clip_rewards:" not in capsys.readouterr().out
-    assert checkpoint.newest(RunFolder(logdir)).session.params["clip_rewards"] is True
+    assert run_of(checkpoint.newest(RunFolder(logdir))).params["clip_rewards"] is True

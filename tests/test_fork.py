@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
 from ppo.params import ParamsError, load
 from ppo.play.agent import settings_of
 from ppo.runs.session import Session
+from ppo.runs.start import run_of
 from ppo.settings import Params
 from ppo.study import drill
 
@@ -82,8 +82,8 @@ def test_a_fork_can_be_resumed(run, tmp_path):
 def test_a_resume_keeps_the_best_of_before_unless_it_is_surpassed(run, tmp_path):
     folder = RunFolder(shutil.copytree(run, tmp_path / "run"))
     saved = checkpoint.newest(folder)
-    session = saved.session.model_copy(update={"best_saved": 1e9})
-    checkpoint.save(folder, replace(saved, session=session), kept=1)
+    better = run_of(saved).model_copy(update={"best_saved": 1e9})
+    checkpoint.save(folder, saved.with_part("run", better), kept=1)
     best = (folder.checkpoints / checkpoint.BEST).read_bytes()
     train.resume(folder.path, ["total_steps=2048"])
     assert checkpoint.newest(folder).step == 2048

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, assume, example, given, settings
 
 import run_atari
 from ppo import params
-from ppo.checkpoint import Checkpoint, SessionFacts, TrainerFacts
 from ppo.envs import catalog
 from ppo.files.folder import RunFolder
 from ppo.play import replay
@@ -80,10 +79,16 @@ def with_checkpoint(cart: Path, content: bytes) -> Path:
 
 ARRAYS = st.lists(st.integers(0, 255), max_size=4).map(np.array)
 NAMES = st.sampled_from(["weights/0", "adam/0", "actions/0", "smoothed"]) | st.text(max_size=4)
-FACTS = st.dictionaries(
-    st.sampled_from([*TrainerFacts.model_fields, *SessionFacts.model_fields]), VALUES, max_size=3
-)
+TRAINER = ["tally", "iteration", "epochs", "games_played", "best_score", "recent", "unfinished"]
+SESSION = ["best_saved", "seconds", "means", "due", "guard", "params", "versions", "schedules"]
+PARTS = ["run", "log", "evaluation", "video", "replay_check", "guard", "unknown"]
+FACTS = st.dictionaries(st.sampled_from([*TRAINER, *SESSION, "log", *PARTS]), VALUES, max_size=3)
 SETTINGS = Params(**CART).model_dump()
+FORMAT_2 = {
+    **{"iteration": 3, "epochs": 12, "games_played": 0, "best_score": None, "recent": []},
+    **{"unfinished": [], "best_saved": None, "seconds": 1.5, "means": {}, "due": [False] * 3},
+    **{"params": SETTINGS, "versions": {}, "schedules": None, "log": {}},
+}
 
 
 def with_checksum(number: int, arrays: dict, facts: dict) -> bytes:
@@ -96,24 +101,30 @@ def with_checksum(number: int, arrays: dict, facts: dict) -> bytes:
 
 
 def format_2(arrays: dict, noise: dict) -> bytes:
-    whole = Checkpoint(256, {}, session=SessionFacts(params=SETTINGS))
-    flat = whole.trainer.model_dump() | whole.session.model_dump() | {"due": [False] * 3}
-    return with_checksum(2, arrays, {"step": 256, "facts": flat | noise})
+    return with_checksum(2, arrays, {"step": 256, "facts": FORMAT_2 | noise})
 
 
 def format_3(arrays: dict, noise: dict) -> bytes:
     facts = {"step": 256, "trainer": {}, "session": {"params": SETTINGS}}
     for key, value in noise.items():
-        facts["trainer" if key in TrainerFacts.model_fields else "session"][key] = value
+        facts["trainer" if key in TRAINER else "session"][key] = value
     return with_checksum(3, arrays, facts)
+
+
+def format_4(arrays: dict, noise: dict) -> bytes:
+    facts = {"step": 256, "trainer": {}, "parts": {"run": {"params": SETTINGS}}}
+    for key, value in noise.items():
+        facts["parts" if key in PARTS else "trainer"][key] = value
+    return with_checksum(4, arrays, facts)
 
 
 ODD_ARRAYS = st.dictionaries(NAMES, ARRAYS, max_size=3)
 CONTENTS = (
     st.binary(max_size=200)
-    | st.builds(lambda tail: b"ppo-checkpoint-3 " + b"0" * 64 + b"\n" + tail, st.binary())
+    | st.builds(lambda tail: b"ppo-checkpoint-4 " + b"0" * 64 + b"\n" + tail, st.binary())
     | st.builds(format_2, ODD_ARRAYS, FACTS)
     | st.builds(format_3, ODD_ARRAYS, FACTS)
+    | st.builds(format_4, ODD_ARRAYS, FACTS)
 )
 
 

@@ -15,6 +15,7 @@ from ppo.errors import Diverged
 from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.process.keys import Purpose, seed31
+from ppo.runs.start import run_of
 from ppo.settings import Params
 
 SETTINGS = {
@@ -89,15 +90,15 @@ def test_an_evaluation_whose_score_is_not_finite_is_neither_stored_nor_the_best(
     assert "best so far 4.00" in out and "nan" not in out
     assert [(line["step"], line["mean"]) for line in strict_lines(folder)] == [(64, 4), (96, 4)]
     best = checkpoint.best(folder)
-    assert (best.step, best.session.best_saved) == (64, 4.0)
+    assert (best.step, run_of(best).best_saved) == (64, 4.0)
     assert [row.get("eval/mean_reward") for row in progress.numbers(folder.path)] == [None, 4, 4]
 
 
 def test_a_run_from_before_with_nan_as_its_best_score_has_a_best_policy_again(tmp_path, capsys):
     folder = trained(tmp_path / "run")
     newest = checkpoint.newest(folder)
-    session = newest.session.model_copy(update={"best_saved": math.nan})
-    checkpoint.save(folder, replace(newest, session=session), kept=1)
+    run = newest.parts["run"] | {"best_saved": math.nan}
+    checkpoint.save(folder, replace(newest, parts=newest.parts | {"run": run}), kept=1)
     line = folder.evaluations.read_text().splitlines()[0].replace("4.0", "NaN")
     folder.evaluations.write_text(line + "\n")
     train.resume(folder.path, ["total_steps=192"])
@@ -105,7 +106,7 @@ def test_a_run_from_before_with_nan_as_its_best_score_has_a_best_policy_again(tm
     assert "best so far 4.00" in said.out and "nan" not in said.out
     assert f"{folder.evaluations}: a line is skipped" in said.err
     assert checkpoint.best(folder).step == 128
-    assert checkpoint.newest(folder).session.best_saved == 4.0
+    assert run_of(checkpoint.newest(folder)).best_saved == 4.0
 
 
 def test_an_evaluation_of_a_trained_run_with_such_a_score_ends_with_four(
@@ -136,5 +137,5 @@ def test_large_rewards_that_are_clipped_are_learnt_from(tmp_path, monkeypatch):
     monkeypatch.setattr(Rewarding, "always", 1e300)
     folder = trained(tmp_path / "run", evaluation_interval=0)
     saved = checkpoint.newest(folder)
-    assert (saved.step, saved.trainer.best_score) == (96, 4e300)
-    assert all(map(math.isfinite, saved.session.guard.recent))
+    assert (saved.step, saved.trainer.tally.best_score) == (96, 4e300)
+    assert all(map(math.isfinite, saved.parts["guard"]["watch"]["recent"]))

@@ -12,7 +12,7 @@ from ppo.files.folder import FolderError, RunFolder
 from ppo.play.replay import Replay, save
 from ppo.replay import main
 from ppo.resolve import resolved
-from ppo.runs.observers import Videographer
+from ppo.runs.videographer import Videographer
 from ppo.settings import Params
 from ppo.study.film import clips
 from tests.rules import rules_for
@@ -171,8 +171,8 @@ def test_a_run_s_videos_and_film_have_no_other_module_imported(file, module):
     path = in_run(file, {"env_id": "Pong"})
     folder, said = RunFolder(path.parents[1]), []
     params = resolved(Params(env_id="Pong", seed=0, threads=1))
-    videographer = Videographer(params, "sampled", folder, None)
-    videographer.record_missing(said.append, 100)
+    videographer = Videographer(params, "sampled", folder, None, None, said.append)
+    videographer.record_missing(100)
     videographer.cut(1)
     with pytest.raises(FolderError, match="0 games"):
         clips(folder)

@@ -10,21 +10,23 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from ppo import checkpoint
-from ppo.checkpoint import Checkpoint, Due, GuardFacts
+from ppo.checkpoint import Checkpoint, CheckpointError
 from ppo.distribution import OneWorker
 from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
 from ppo.errors import Collapsed, Diverged, ExitCode, Stopped, WorkerLost
+from ppo.falls import Watch
 from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.files.log import Log, RunningMeans, cut
-from ppo.files.scalars import tags
+from ppo.files.log import Log, cut
+from ppo.files.scalars import POINTS, tags
 from ppo.play import replay
 from ppo.play.evaluate import Evaluation
 from ppo.play.recorder import Made
@@ -32,15 +34,18 @@ from ppo.play.replay import ReplayError
 from ppo.process.signals import Interrupted
 from ppo.resolve import resolved
 from ppo.runs import follower, observers
-from ppo.runs.announcer import TAG, Announcer
 from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
+from ppo.runs.level import GuardState
 from ppo.runs.loop import Loop
-from ppo.runs.observers import Evaluator, Logger, Videographer
-from ppo.runs.start import Start
+from ppo.runs.observer import state_of
+from ppo.runs.observers import Evaluator, Logger
+from ppo.runs.session import Session
+from ppo.runs.start import Start, run_of
 from ppo.runs.verifier import Verifier
+from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import Params
-from ppo.trainer import POINTS, Iteration, Learner
+from ppo.trainer import Iteration, Learner
 from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for
 
@@ -77,7 +82,7 @@ def episode(score: float = 1.0, steps: int = 3) -> Episode:
 @pytest.fixture(autouse=True)
 def captured(monkeypatch) -> None:
     """Trainers that train nothing give their state themselves."""
-    monkeypatch.setattr("ppo.runs.keeper.capture", lambda trainer: trainer.state())
+    monkeypatch.setattr("ppo.runs.observer.capture", lambda trainer: trainer.state())
 
 
 @pytest.fixture
@@ -87,7 +92,7 @@ def folder(tmp_path) -> RunFolder:
 
 @pytest.fixture
 def keeper(folder) -> Keeper:
-    return Keeper(folder, PARAMS, began=time.monotonic())
+    return Keeper(folder, PARAMS, time.monotonic(), print)
 
 
 # --- what a run keeps
@@ -97,7 +102,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_score(keeper, folder):
     for step, score in ((16, 3.0), (32, 5.0), (48, 5.0), (64, None)):
         keeper.save(state(step), score)
     best = checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes())
-    assert (best.step, best.session.best_saved) == (32, 5.0)
+    assert (best.step, run_of(best).best_saved) == (32, 5.0)
     assert checkpoint.newest(folder).step == 64
 
 
@@ -172,8 +177,16 @@ def log(folder):
     log.close()
 
 
+def never() -> bool:
+    return False
+
+
 def logger(log: Log, step: int = 0) -> Logger:
-    return Logger(log, Said(), PARAMS.log_interval, step)
+    training = Training([])
+    training.step = step
+    made = Logger(training, None, Said(), lambda: 1.0)
+    made.log = log
+    return made
 
 
 def test_the_logger_is_due_at_its_interval_and_writes_means(log, folder):
@@ -183,7 +196,7 @@ def test_the_logger_is_due_at_its_interval_and_writes_means(log, folder):
         observer.see(iteration(step, **{"train/loss": loss}))
         due.append(observer.due)
     assert due == [False, True]
-    observer.write(32, {})
+    observer.act(32, never)
     assert not observer.due and observer.display.shown == [32]
     header, row = folder.progress.read_text().splitlines()
     assert dict(zip(header.split(","), row.split(","), strict=True))["train/loss"] == "1.5"
@@ -193,7 +206,7 @@ def test_the_logger_says_once_what_is_outside_its_limits_for_several_entries(log
     observer = logger(log)
     for step in range(32, 8 * 32, 32):
         observer.see(iteration(step, **{"train/approx_kl": 0.3}))
-        observer.write(step, {})
+        observer.act(step, never)
     (said,) = observer.display.said
     assert said.startswith("step 160: train/approx_kl is 0.3, healthy below 0.05")
 
@@ -202,9 +215,15 @@ def test_the_time_left_follows_from_the_whole_start_and_not_from_the_last_entry(
     clock = iter([100.0, 102.0, 112.0])
     monkeypatch.setattr(observers.time, "perf_counter", lambda: next(clock))
     observer = logger(log, step=1000)
-    observer.write(1040, {})
-    observer.write(1080, {})  # ten seconds, since an evaluation was among them
+    observer.act(1040, never)
+    observer.act(1080, never)  # ten seconds, since an evaluation was among them
     assert observer.display.rates == [40 / 2, 80 / 12]
+
+
+def test_the_state_of_a_log_that_no_run_writes_is_refused(log):
+    means = {"train/loss": [math.inf, 1]}
+    with pytest.raises(CheckpointError, match=r"its log\.means.* is not a state of a run"):
+        logger(log).restore(Checkpoint(16, {}, parts={"log": {"means": means}}))
 
 
 class Evaluated:
@@ -272,9 +291,13 @@ def test_an_evaluation_that_is_interrupted_stays_due(folder, monkeypatch):
     assert observer.due
 
 
+def videographer(folder, recorder, logger=None, say=print, **changes: object) -> Videographer:
+    params = PARAMS.model_copy(update=changes)
+    return Videographer(params, "sampled", folder, recorder, logger, say)
+
+
 def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
-    params = PARAMS.model_copy(update={"video_interval": 32})
-    observer = Videographer(params, "sampled", folder, recorder=None)
+    observer = videographer(folder, Queue(), video_interval=32)
     observer.see(iteration(16, episode(1.0)))
     observer.see(iteration(32))  # due, but no episode ended
     observer.see(iteration(48, episode(2.0), episode(3.0)))
@@ -289,9 +312,7 @@ def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
 
 
 def test_a_video_s_title_and_its_file_name_the_step_at_which_the_episode_ended(folder):
-    observer = Videographer(
-        PARAMS.model_copy(update={"video_interval": 32}), "sampled", folder, None
-    )
+    observer = videographer(folder, Queue(), video_interval=32)
     observer.see(replace(iteration(32, episode()), ended_at=[26]))
     (path,) = folder.replays.iterdir()
     kept = replay.load(path)
@@ -313,19 +334,18 @@ class Untrained:
 
 
 def test_a_game_of_the_untrained_policy_is_kept_once_and_within_five_minutes(folder, monkeypatch):
-    monkeypatch.setattr(observers, "UNTRAINED_FRAMES", 40)
-    params = PARAMS.model_copy(update={"env_id": "PongNoFrameskip-v4"})
+    monkeypatch.setattr("ppo.runs.videographer.UNTRAINED_FRAMES", 40)
     policy, queue = Untrained(), Queue()
-    videographer = Videographer(params, "sampled", folder, queue)
-    videographer.begin(policy, lambda: True)
+    video = videographer(folder, queue, env_id="PongNoFrameskip-v4")
+    video.begin(policy, lambda: True)
     assert not folder.replays.exists()  # asked to stop: a resume makes up for it
-    videographer.begin(policy, lambda: False)
+    video.begin(policy, lambda: False)
     (path,) = folder.replays.iterdir()
     kept = replay.load(path)
     assert path.stem == "step-000000000000-untrained-score_0"
     assert (kept.frames, kept.steps, policy.asked, queue.asked) == (40, 10, 10, [0])
     replay.verify(kept)
-    videographer.begin(policy, lambda: False)  # again, after a resume from step 0
+    video.begin(policy, lambda: False)  # again, after a resume from step 0
     assert policy.asked == 10
 
 
@@ -357,14 +377,14 @@ GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"..."
 
 def test_a_video_that_was_made_is_told_once_and_pictured_in_the_log(folder, log):
     queue, display = Queue(), Said()
-    announcer = Announcer(queue, log, display.say)
-    announcer.announce()
+    video = videographer(folder, queue, logger(log), display.say)
+    video.announce()
     assert display.said == []
     queue.ready = [made(32)]
-    announcer.announce()
-    announcer.announce()
+    video.announce()
+    video.announce()
     assert display.said == ["step 32: video, score -3: videos/step-32.mp4"]
-    assert pictures(folder) == [32] and announcer.pictured == 32
+    assert pictures(folder) == [32] and video.shown == 32
 
 
 def pictures(folder: RunFolder) -> list[int]:
@@ -397,9 +417,8 @@ def test_a_resume_records_what_is_missing_and_what_the_log_does_not_show(
         replay.save(folder.replays / f"step-{step:012d}.json", kept(step))
     for step in videos:
         (folder.videos / f"step-{step:012d}.mp4").touch()
-    queue, params = Queue(), PARAMS.model_copy(update={"env_id": "PongNoFrameskip-v4"})
-    videographer = Videographer(params, "sampled", folder, queue)
-    videographer.record_missing(print, 50, pictured)
+    queue = Queue()
+    videographer(folder, queue, env_id="PongNoFrameskip-v4").record_missing(50, pictured)
     assert queue.asked == expected
 
 
@@ -421,7 +440,7 @@ def test_episodes_of_steps_that_are_made_again_are_removed(folder):
     replay.save(copied, kept(80))
     damaged = folder.replays / "step-000000000099-to-000000000110-score_-3.json"
     damaged.write_text("{")
-    Videographer(PARAMS, "sampled", folder, Queue()).cut(64)
+    videographer(folder, Queue()).cut(64)
     left = {path.stem for path in folder.videos.iterdir()}
     assert left == NAMED.keys() - {"step-000000000048-to-000000000070-score_-3"}
     assert {path.stem for path in folder.replays.iterdir()} == left | {damaged.stem, copied.stem}
@@ -429,14 +448,14 @@ def test_episodes_of_steps_that_are_made_again_are_removed(folder):
 
 def test_a_checkpoint_and_the_log_cut_to_it_know_the_same_pictures(keeper, folder, log):
     looped = loop(Training([16, 32]), keeper, log)
-    looped.announcer.recorder.ready = [made(16)]
+    looped.video.recorder.ready = [made(16)]
     looped.run()
-    saved = checkpoint.newest(folder).session
-    looped.announcer.recorder.ready = [made(32)]
-    looped.announcer.announce()
+    parts = checkpoint.newest(folder).parts
+    looped.video.recorder.ready = [made(32)]
+    looped.video.announce()
     assert pictures(folder) == [16, 32]
-    cut(folder.path, saved.log)
-    assert pictures(folder) == [16] and saved.pictured == 16
+    cut(folder.path, parts["log"]["sizes"])
+    assert pictures(folder) == [16] and parts["video"]["shown"] == 16
 
 
 # --- the guard
@@ -473,6 +492,10 @@ def guard(mode: str) -> Guard:
     watcher = Guard(Learning(), PARAMS.model_copy(update={"collapse_guard": mode}), said.say)
     watcher.said = said.said
     return watcher
+
+
+def saved_by(watcher: Guard) -> Checkpoint:
+    return checkpoint.decode(checkpoint.encode(state_of(watcher.trainer, [watcher])))
 
 
 def show(watcher: Guard, *points: float) -> None:
@@ -547,37 +570,31 @@ def test_the_policy_that_is_put_back_is_of_before_a_slow_fall(rollouts):
     assert began - 40 <= watcher.trainer.rolled_back_to
 
 
-def test_a_policy_of_which_the_level_is_known_is_watched_from_the_first_rollout_on(keeper):
-    saved = keeper.state(Learning(), guard("off"), RunningMeans(), Due(), {})
-    known = saved.session.model_copy(update={"guard": GuardFacts(best=1.0, low=0.0)})
+def test_a_policy_of_which_the_level_is_known_is_watched_from_the_first_rollout_on():
+    known = state(0).with_part("guard", GuardState(watch=Watch(best=1.0, low=0.0)))
     for mode in ("warn", "rollback"):
         watcher = guard(mode)
-        watcher.restore(replace(saved, session=known))
+        watcher.restore(known)
         show(watcher, 1.0, 1.0, *[0.3] * 6)
         assert len(watcher.said) == 1 and "fallen" in watcher.said[0]
         assert watcher.trainer.rollbacks == (mode == "rollback")
 
 
-def test_a_guard_of_before_it_kept_what_it_knew_of_a_policy_takes_what_it_knows_now(keeper):
+def test_a_guard_of_before_it_kept_what_it_knew_of_a_policy_takes_what_it_knows_now():
     watcher = guard("rollback")
     show(watcher, *RISE)
-    keeper.params = PARAMS.model_copy(update={"collapse_guard": "rollback"})
-    saved = keeper.state(watcher.trainer, watcher, RunningMeans(), Due(), {})
-    facts = saved.session.guard.model_copy(update={"kept": {}})
-    session = saved.session.model_copy(update={"guard": facts})
+    facts = watcher.state().model_copy(update={"kept": {}})
     later = guard("rollback")
-    later.restore(replace(saved, session=session))
+    later.restore(saved_by(watcher).with_part("guard", facts))
     assert later.kept["healthy"].watch == watcher.watch.restarted()
 
 
-def test_what_was_kept_before_the_policy_played_otherwise_is_not_put_back(keeper, monkeypatch):
+def test_what_was_kept_before_the_policy_played_otherwise_is_not_put_back(monkeypatch):
     watcher = guard("rollback")
     show(watcher, *RISE)
-    keeper.params = PARAMS.model_copy(update={"collapse_guard": "rollback"})
-    saved = keeper.state(watcher.trainer, watcher, RunningMeans(), Due(), {})
-    session = saved.session.model_copy(update={"guard": GuardFacts(low=0.0)})
+    unknown = GuardState(mode="rollback", watch=Watch(low=0.0))
     later = guard("rollback")
-    later.restore(replace(saved, session=session))
+    later.restore(saved_by(watcher).with_part("guard", unknown))
     later.trainer = watcher.trainer
     began = later.trainer.iteration
     monkeypatch.setattr(later, "_measured", lambda _: b"1.0")
@@ -612,12 +629,11 @@ def test_a_fork_that_falls_before_anything_is_confirmed_is_put_back_to_where_it_
     assert watcher.trainer.rolled_back_to == 0
 
 
-def test_a_guard_that_is_told_to_act_after_a_fall_takes_what_is_left_as_healthy(keeper):
+def test_a_guard_that_is_told_to_act_after_a_fall_takes_what_is_left_as_healthy():
     warned = guard("warn")
     show(warned, *RISE, *FALL)
-    saved = keeper.state(warned.trainer, warned, RunningMeans(), Due(), {})
     acts = guard("rollback")
-    acts.restore(checkpoint.decode(checkpoint.encode(saved)))
+    acts.restore(saved_by(warned))
     acts.trainer = warned.trainer
     show(acts, *[0.3] * 60)
     assert acts.trainer.rollbacks == 0 and acts.said == []
@@ -625,14 +641,12 @@ def test_a_guard_that_is_told_to_act_after_a_fall_takes_what_is_left_as_healthy(
     assert acts.trainer.rollbacks == 1
 
 
-def test_a_guard_that_was_off_knows_nothing_of_what_fell_meanwhile(keeper):
+def test_a_guard_that_was_off_knows_nothing_of_what_fell_meanwhile():
     healthy = guard("warn")
     show(healthy, *RISE)
     for mode in ("off", "rollback"):
-        keeper.params = PARAMS.model_copy(update={"collapse_guard": healthy.mode})
-        saved = keeper.state(healthy.trainer, healthy, RunningMeans(), Due(), {})
         later = guard(mode)
-        later.restore(checkpoint.decode(checkpoint.encode(saved)))
+        later.restore(saved_by(healthy))
         later.trainer = healthy.trainer
         show(later, *[0.3] * 60)
         healthy = later
@@ -640,14 +654,12 @@ def test_a_guard_that_was_off_knows_nothing_of_what_fell_meanwhile(keeper):
 
 
 @pytest.mark.parametrize("meanwhile", ["off", "warn"])
-def test_what_a_guard_kept_before_it_did_nothing_else_is_not_put_back(keeper, meanwhile):
+def test_what_a_guard_kept_before_it_did_nothing_else_is_not_put_back(meanwhile):
     watcher = guard("rollback")
     show(watcher, *RISE)
     for mode in (meanwhile, "rollback"):
-        keeper.params = PARAMS.model_copy(update={"collapse_guard": watcher.mode})
-        saved = keeper.state(watcher.trainer, watcher, RunningMeans(), Due(), {})
         later = guard(mode)
-        later.restore(checkpoint.decode(checkpoint.encode(saved)))
+        later.restore(saved_by(watcher))
         later.trainer, watcher = watcher.trainer, later
         began = watcher.trainer.iteration
         show(watcher, *[1.0] * 60)
@@ -655,12 +667,11 @@ def test_what_a_guard_kept_before_it_did_nothing_else_is_not_put_back(keeper, me
     assert watcher.trainer.rollbacks == 1 and watcher.trainer.rolled_back_to >= began
 
 
-def test_a_guard_that_acts_from_now_on_knows_how_good_the_policy_was(keeper):
+def test_a_guard_that_acts_from_now_on_knows_how_good_the_policy_was():
     warned = guard("warn")
     show(warned, *RISE, 0.0)  # a single reading that is low
-    saved = keeper.state(warned.trainer, warned, RunningMeans(), Due(), {})
     acts = guard("rollback")
-    acts.restore(checkpoint.decode(checkpoint.encode(saved)))
+    acts.restore(saved_by(warned))
     acts.trainer = warned.trainer
     show(acts, *FALL)
     assert acts.trainer.rollbacks == 1
@@ -676,18 +687,16 @@ def test_the_policy_that_is_put_back_had_no_evidence_against_it_for_long():
 
 
 @pytest.mark.parametrize("cut", [5, 30, 80, 99, 108, 112, 120])
-def test_a_guard_that_is_restored_goes_on_as_the_unbroken_one(cut, keeper):
+def test_a_guard_that_is_restored_goes_on_as_the_unbroken_one(cut):
     points = [*RISE, *[1.0] * 25, *FALL, *[1.0] * 30, *FALL]
     whole, parts = guard("rollback"), guard("rollback")
     show(whole, *points)
     show(parts, *points[:cut])
-    keeper.params = PARAMS.model_copy(update={"collapse_guard": "rollback"})
-    saved = keeper.state(parts.trainer, parts, RunningMeans(), Due(), {})
     resumed = guard("rollback")
-    resumed.restore(checkpoint.decode(checkpoint.encode(saved)))
+    resumed.restore(saved_by(parts))
     resumed.trainer = parts.trainer
     show(resumed, *points[cut:])
-    assert resumed.facts() == whole.facts()
+    assert resumed.state() == whole.state()
     assert whole.trainer.rollbacks == resumed.trainer.rollbacks == 2
     assert whole.trainer.rolled_back_to == resumed.trainer.rolled_back_to
     ours, theirs = resumed.arrays(), whole.arrays()
@@ -730,13 +739,27 @@ class Training:
         return 1e-3, 0.1
 
 
-def loop(training: Training, keeper: Keeper, log: Log, stop=lambda: False) -> Loop:
-    videographer = Videographer(PARAMS, "sampled", keeper.folder, recorder=None)
-    verifier, logs = Verifier(PARAMS), logger(log)
-    evaluating = Evaluator(AnyPolicy(), PARAMS, keeper.folder, logs.display.say)
-    announcer = Announcer(Queue(), log, logs.display.say)
-    guard = Guard(training, PARAMS, logs.display.say)
-    return Loop(training, keeper, logs, evaluating, videographer, announcer, verifier, guard, stop)
+def loop(training: Training, keeper: Keeper, log: Log, stop=never, **changes: object) -> Loop:
+    params = training.params = PARAMS.model_copy(update=changes)
+    logs = logger(log)
+    logs.trainer, say = training, logs.display.say
+    keeper.say = say
+    evaluator = Evaluator(AnyPolicy(), params, keeper.folder, say, logs.include)
+    verifier = Verifier(params, getattr(training, "envs", None), say)
+    video = Videographer(params, "sampled", keeper.folder, Queue(), logs, say)
+    guard = Guard(training, params, say)
+    observers = [video, evaluator, verifier, logs, guard, keeper]
+    parts = SimpleNamespace(params=params, trainer=training, evaluator=evaluator)
+    looped = Loop(training, observers, keeper, lambda: Session._score(parts), stop)
+    looped.logger, looped.video = logs, video
+    return looped
+
+
+def resume(looped: Loop, saved: Checkpoint) -> None:
+    """Restore what a loop observes, as a new process does."""
+    looped.trainer.step = saved.step
+    for observer in looped.observers:
+        observer.restore(saved)
 
 
 def test_the_loop_logs_and_saves_at_the_intervals_and_at_the_end(keeper, folder, log):
@@ -763,7 +786,7 @@ def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
     assert not looped.done
     saved = checkpoint.newest(folder)
     assert saved.step == 32
-    assert saved.session.log == log.sizes()
+    assert saved.parts["log"]["sizes"] == log.sizes()
 
 
 def test_the_best_policy_of_a_run_that_was_stopped_is_that_of_the_unbroken_one(keeper, folder, log):
@@ -806,8 +829,8 @@ def test_a_checkpoint_is_on_the_disk_after_the_log_that_it_names_and_before_its_
 def test_what_was_logged_in_part_is_saved_with_the_checkpoint(keeper, folder, log):
     asked = iter([False, True])
     loop(Training([16, 32]), keeper, log, lambda: next(asked)).run()
-    means = checkpoint.newest(folder).session.means
-    assert means == {"train/loss": (16.0, 1), POINTS: (0.0, 1)}
+    means = checkpoint.newest(folder).parts["log"]["means"]
+    assert means == {"train/loss": [16.0, 1], POINTS: [0.0, 1]}
 
 
 def test_the_last_resort_can_save_each_iteration_that_was_completed(keeper, folder, log):
@@ -816,7 +839,7 @@ def test_the_last_resort_can_save_each_iteration_that_was_completed(keeper, fold
     save = keeper.save
     keeper.save = lambda state, *more: [kept.append(f"saved {state.step}"), save(state, *more)]
     loop(Training([16, 32, 48, 64]), keeper, log).run()
-    assert kept == [16, 32, "saved 48", 64, "saved 64"]
+    assert kept == [16, 32, 48, "saved 48", 64, "saved 64"]
 
 
 def test_the_batch_of_a_diverged_run_is_saved(keeper, folder, log):
@@ -833,7 +856,7 @@ def test_a_run_has_diverged_though_its_batch_finds_no_place(keeper, folder, log,
     def full(path: Path, _: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("ppo.runs.loop.write_whole", full)
+    monkeypatch.setattr("ppo.runs.keeper.write_whole", full)
     looped = loop(Training([16], Diverged(16, {"rewards": np.array([np.nan])})), keeper, log)
     with pytest.raises(Diverged):
         looped.run()
@@ -847,19 +870,22 @@ def test_a_run_that_ends_so_has_saved_what_it_reached(outcome, keeper, folder, l
     with pytest.raises(type(outcome)):
         loop(Training([16, 32], outcome), keeper, log).run()
     saved = checkpoint.newest(folder)
-    assert (saved.step, saved.session.log) == (32, log.sizes())
+    assert (saved.step, saved.parts["log"]["sizes"]) == (32, log.sizes())
+
+
+def due_in(saved: Checkpoint) -> set[str]:
+    """What is due or wanted of a run as it was saved."""
+    return {name for name, part in saved.parts.items() if part.get("due") or part.get("wanted")}
 
 
 def test_an_interrupted_evaluation_is_due_again_after_a_resume(keeper, folder, log, monkeypatch):
     Evaluated(monkeypatch, interrupted=True)
-    looped = loop(Training([16]), keeper, log)
-    looped.evaluator.params = PARAMS.model_copy(update={"evaluation_interval": 16})
-    looped.run()
+    loop(Training([16]), keeper, log, evaluation_interval=16).run()
     saved = checkpoint.newest(folder)
-    assert saved.session.due == Due(evaluation=True)
+    assert due_in(saved) == {"evaluation"}
     evaluated = Evaluated(monkeypatch)
     again = loop(Training([]), keeper, log)
-    again.trainer.step, again.evaluator.due = 16, saved.session.due.evaluation
+    resume(again, saved)
     again.run()
     assert evaluated.calls == [16]
 
@@ -875,14 +901,13 @@ def test_the_best_policy_is_the_same_where_a_stop_interrupted_its_evaluation(
         return Evaluation([episode(scores[step])])
 
     monkeypatch.setattr(observers, "evaluate", evaluate)
-    stopped = loop(Training([16]), keeper, log, iter([False, True, True]).__next__)
-    stopped.trainer.params = stopped.evaluator.params = PARAMS.model_copy(update=often)
-    stopped.run()
-    assert checkpoint.newest(folder).session.due == Due(evaluation=True)
-    resumed = loop(Training([32, 48]), keeper, log)
-    resumed.trainer.params = resumed.evaluator.params = stopped.trainer.params
-    resumed.trainer.step, resumed.evaluator.due = 16, True
-    resumed.logger = logger(log, step=16)
+    asked = iter([False, True, True])
+    loop(Training([16]), keeper, log, lambda: next(asked), **often).run()
+    saved = checkpoint.newest(folder)
+    assert due_in(saved) == {"evaluation"}
+    resumed = loop(Training([32, 48]), keeper, log, **often)
+    resume(resumed, saved)
+    resumed.logger._first = resumed.logger._last = 16, time.perf_counter()  # as ``open`` does
     resumed.run()
     assert checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes()).step == 16
     first, *others = progress.rows(folder.path)
@@ -1000,10 +1025,8 @@ class Finished(Training):
         return self
 
 
-def checking(training: Finished, keeper: Keeper, log: Log, stop=lambda: False) -> Loop:
-    looped = loop(training, keeper, log, stop)
-    looped.verifier.params = PARAMS.model_copy(update={"replay_check_interval": 16})
-    return looped
+def checking(training: Finished, keeper: Keeper, log: Log, stop=never) -> Loop:
+    return loop(training, keeper, log, stop, replay_check_interval=16)
 
 
 def test_an_episode_that_does_not_go_as_it_did_is_told_and_all_are_seeded(keeper, log, monkeypatch):
@@ -1050,16 +1073,16 @@ def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
     looped = checking(training, keeper, log)
     looped.run()
     assert not training.seeds_every_episode and not looped.logger.display.said
-    assert checkpoint.newest(folder).session.due == Due(replay_check=True)
+    assert due_in(checkpoint.newest(folder)) == {"replay_check"}
 
 
 def test_the_episode_that_is_checked_has_the_most_resets_behind_it(monkeypatch):
     checked = []
     monkeypatch.setattr("ppo.play.replay.verify", lambda replay, _: checked.append(replay.resets))
-    verifier = Verifier(PARAMS.model_copy(update={"replay_check_interval": 16}))
+    verifier = Verifier(PARAMS.model_copy(update={"replay_check_interval": 16}), None, print)
     ended = [replace(episode(), reset=Reset(5, resets)) for resets in (0, 5, 2)]
     verifier.see(iteration(16, *ended))
-    assert verifier.mismatch(lambda: False) is None
+    verifier.settle(never)
     assert checked == [5]
 
 
@@ -1072,4 +1095,4 @@ def test_a_check_that_a_stop_interrupts_is_due_again(keeper, folder, log, monkey
     monkeypatch.setattr("ppo.play.replay.verify", slow)
     asked = iter([False, True, True])
     checking(Finished([16, 32]), keeper, log, lambda: next(asked)).run()
-    assert checkpoint.newest(folder).session.due == Due(replay_check=True)
+    assert due_in(checkpoint.newest(folder)) == {"replay_check"}

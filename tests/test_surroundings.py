@@ -182,7 +182,7 @@ class Case:
     unchanged: bool
 
 
-NEWER = b"ppo-checkpoint-4 " + b"0" * 64 + b"\n"
+NEWER = b"ppo-checkpoint-99 " + b"0" * 64 + b"\n"
 REFUSED = {
     "too much memory": "num_envs 1024 x num_steps 65536: the observations of one rollout take",
     "settings from a pipe": "not a regular file",

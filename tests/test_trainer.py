@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ppo.checkpoint import Checkpoint, TrainerFacts
 from ppo.envs.episode import EpisodeMismatch
 from ppo.errors import Diverged
 from ppo.files.scalars import tags
 from ppo.model import in_shards
 from ppo.resolve import resolved
 from ppo.settings import Params
-from ppo.state import capture, fork, restore
+from ppo.state import capture, restore
 from ppo.tally import Tally
 from ppo.trainer import Trainer, batch_of
 
@@ -179,9 +178,10 @@ def test_a_fork_with_another_number_of_workers_compares_no_checksum_of_theirs():
     trainer, forked = Trainer(SMALL), Trainer(SMALL)
     next(trainer.iterations())
     state = capture(trainer)
-    facts = state.trainer.model_copy(update={"observations": 1 ^ state.trainer.observations})
-    session = state.session.model_copy(update={"params": {"workers": 2}})
-    fork(forked, replace(state, trainer=facts, session=session), same_rules=True)
+    facts = state.trainer.model_copy(
+        update={"observations": 1 ^ state.trainer.observations, "workers": 2}
+    )
+    restore(forked, replace(state, trainer=facts), same_rules=True)
     assert forked.step == 64 and forked.games.shown == trainer.games.shown
 
 
@@ -241,12 +241,6 @@ def test_on_a_gpu_the_batch_is_whole_and_the_games_are_in_two_vectors(monkeypatc
     assert len(list(learner.iterations())) == SMALL.num_iterations
 
 
-def test_rollbacks_leave_an_eighth_of_the_rate_each_and_those_of_before_a_half():
-    tally = Tally()
-    tally.roll_back()
-    tally.roll_back()
-    now, before = TrainerFacts(**tally.facts()), TrainerFacts(rollbacks=2)
-    for facts, share in ((now, 1 / 64), (before, 1 / 4)):
-        restored = Tally()
-        restored.restore(Checkpoint(0, {}, facts))
-        assert (restored.rollbacks, restored.rate_share) == (2, share)
+def test_rollbacks_leave_an_eighth_of_the_rate_each():
+    tally = Tally().after_rollback().after_rollback()
+    assert (tally.rollbacks, tally.rate_share) == (2, 1 / 64)

@@ -1,8 +1,7 @@
-"""All workers of a run but the first: what it tells them, and what they do. They write nothing."""
+"""All workers of a run except the first: what they receive and do. They write nothing."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from ppo import checkpoint, state
 from ppo.distribution import Workers
@@ -13,7 +12,7 @@ from ppo.process import numerics
 from ppo.process.signals import Interrupted
 from ppo.process.streams import say
 from ppo.runs.guard import Guard
-from ppo.runs.start import Start
+from ppo.runs.start import Start, is_due
 from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer
 
@@ -67,27 +66,27 @@ def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
             "--set threads=N gives all the same"
         )
     trainer = Trainer(params, workers, stop)
-    with closing(trainer), _reported_by_the_first(workers):
-        guard = Guard(trainer, params, lambda _: None)
-        if content:
-            saved = checkpoint.decode(content)
-            restore(trainer, guard, saved, facts["same_rules"], facts["new_games"], stop)
-            if is_done(trainer, saved.session.due):
-                return
-        guard.begin()
-        for iteration in trainer.iterations(stop):
-            guard.see(iteration)
-        if not trainer.finished:
-            raise Stopped(f"worker {workers.index}: stopped at step {trainer.step:,}")
+    with closing(trainer):
+        try:
+            _train(trainer, facts, content, stop)
+        except EnvironmentFailed as error:  # every worker raises it, and the first reports it
+            raise Stopped(f"worker {workers.index}: stopped, since {error}") from error
+    if not trainer.finished:
+        raise Stopped(f"worker {workers.index}: stopped at step {trainer.step:,}")
 
 
-@contextmanager
-def _reported_by_the_first(workers: Workers) -> Iterator[None]:
-    """Turn the failure of an environment, which all workers hear of, into Stopped."""
-    try:
-        yield
-    except EnvironmentFailed as error:
-        raise Stopped(f"worker {workers.index}: stopped, since {error}") from error
+def _train(trainer: Trainer, facts: dict, content: bytes, stop: Callable[[], bool]) -> None:
+    """Train from the checkpoint in ``content``, if there is one."""
+    guard = Guard(trainer, trainer.params, lambda _: None)
+    if content:
+        saved = checkpoint.decode(content)
+        guard.restore(saved)
+        restore(trainer, guard, saved, facts["same_rules"], facts["new_games"], stop)
+        if trainer.finished and not is_due(saved):
+            return
+    guard.begin()
+    for iteration in trainer.iterations(stop):
+        guard.see(iteration)
 
 
 def restore(
@@ -99,16 +98,12 @@ def restore(
     stop: Callable[[], bool],
 ) -> str | None:
     """Continue from a checkpoint: of another run, if ``same_rules`` says whether its games go by
-    the same rules. Returns why new games begin, if ``new_games`` allows that, and they do. Raises
-    as ``ppo.state.restore``.
+    the same rules; the guard, already restored, measures a level that is not known. Returns why new
+    games begin, if ``new_games`` allows that, and they do. Raises as ``ppo.state.restore``.
     """
-    guard.restore(saved)
     mismatch = None
     try:
-        if same_rules is None:
-            state.restore(trainer, saved, stop)
-        else:
-            state.fork(trainer, saved, same_rules, stop)
+        state.restore(trainer, saved, stop, same_rules)
     except EpisodeMismatch as error:
         if not new_games:
             raise
@@ -116,8 +111,3 @@ def restore(
         mismatch = str(error)
     guard.measure(stop)
     return mismatch
-
-
-def is_done(trainer: Trainer, due: checkpoint.Due) -> bool:
-    """Whether nothing remains to do of a run as it was saved."""
-    return trainer.finished and not due.unfinished

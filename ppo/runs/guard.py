@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppo.checkpoint import MOST_ROLLBACKS, Checkpoint, GuardFacts, WatchFacts, grouped
+from ppo.checkpoint import Checkpoint, grouped
 from ppo.errors import Collapsed, NotFinite
 from ppo.falls import Watch
 from ppo.files.scalars import POINTS
 from ppo.play.evaluate import evaluate
 from ppo.process.signals import Interrupted
-from ppo.runs.level import watch_of
+from ppo.runs.level import GuardState
+from ppo.runs.observer import Observer
 from ppo.settings import ResolvedParams
+from ppo.tally import MOST_ROLLBACKS
 from ppo.trainer import Iteration, Learner, Trainer
 
 # A policy counts as healthy once so many rollouts went by without evidence against it.
@@ -34,15 +36,17 @@ class Kept(NamedTuple):
     watch: Watch
 
 
-class Guard:
+class Guard(Observer):
     """Sees every iteration, and acts on behaviour alone. All that it decides follows from what it
     has seen, and its state is part of every checkpoint: a run that was killed and resumed is rolled
     back at the same steps.
     """
 
+    name = GuardState.PART
+
     def __init__(self, trainer: Trainer, params: ResolvedParams, say: Callable[[str], None]):
         self.trainer, self.mode, self.say = trainer, params.collapse_guard, say
-        self.watch, self.quiet, self.told = Watch(), 0, False
+        self.watch, self.quiet, self.warned = Watch(), 0, False
         self.kept: dict[str, Kept] = {}
 
     def begin(self) -> None:
@@ -51,8 +55,8 @@ class Guard:
         """
         if self.mode != "rollback" or self.kept:
             return
-        if self.told:  # it fell while the guard only warned: what is left counts as healthy
-            self.watch, self.told = Watch(best=self.watch.level, low=self.watch.low), False
+        if self.warned:  # it fell while the guard only warned: what is left counts as healthy
+            self.watch, self.warned = Watch(best=self.watch.level, low=self.watch.low), False
         self._keep_as(HEALTHY)
 
     def measure(self, interrupted: Callable[[], bool]) -> None:
@@ -95,13 +99,13 @@ class Guard:
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:
-            self.told &= self.watch.evidence > 0
+            self.warned &= self.watch.evidence > 0
             if self.mode == "rollback":
                 self._keep()
         elif self.mode == "rollback":
             self._roll_back(iteration.step)
-        elif not self.told:
-            self.told = True
+        elif not self.warned:
+            self.warned = True
             self.say(
                 f"step {iteration.step:,}: the policy has fallen, from {_level(self.watch.best)} "
                 f"to {_level(self.watch.level)}. --explain says what came first. --fork=RUN@STEP "
@@ -109,13 +113,18 @@ class Guard:
                 "collapse_guard=rollback a run restores a healthy policy by itself"
             )
 
-    def facts(self) -> GuardFacts:
-        """What it goes on from, beside ``arrays``."""
-        kept = {state: WatchFacts(**vars(kept.watch)) for state, kept in self.kept.items()}
-        return GuardFacts(**vars(self.watch), quiet=self.quiet, told=self.told, kept=kept)
+    def state(self) -> GuardState:
+        """Return what it continues from, beside ``arrays``."""
+        return GuardState(
+            mode=self.mode,
+            watch=self.watch,
+            quiet=self.quiet,
+            warned=self.warned,
+            kept={state: kept.watch for state, kept in self.kept.items()},
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The policies that it keeps, with their optimisers."""
+        """Return the policies that it keeps, with their optimisers."""
         return {
             name: array
             for state, kept in self.kept.items()
@@ -123,21 +132,19 @@ class Guard:
             for name, array in grouped(f"{state}_{part}", arrays).items()
         }
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
-        facts, mode = checkpoint.session.guard, checkpoint.session.params.get("collapse_guard")
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint."""
+        known = saved.part(self.name, GuardState)
         if self.mode == "off":
             return  # else what it knows would be of long ago, when it is asked to act again
-        self.watch = watch_of(facts)
-        self.quiet, self.told = facts.quiet, facts.told
-        if mode != "rollback" or self.mode != "rollback":
+        self.watch, self.quiet, self.warned = known.watch, known.quiet, known.warned
+        if known.mode != "rollback" or self.mode != "rollback":
             return  # what was kept is of long ago, or of no use
         for state in (HEALTHY, CANDIDATE):
-            learner = Learner(*(checkpoint.group(f"{state}_{part}") for part in Learner._fields))
+            learner = Learner(*(saved.group(f"{state}_{part}") for part in Learner._fields))
             if learner.weights:
-                watch = facts.kept.get(state)
-                known = watch_of(watch) if watch else self.watch.restarted()
-                self.kept[state] = Kept(learner, known)
+                watch = known.kept.get(state) or self.watch.restarted()
+                self.kept[state] = Kept(learner, watch)
 
     def _keep(self) -> None:
         """Keep a candidate; it is healthy once enough rollouts spoke for it, and then the next is

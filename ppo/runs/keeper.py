@@ -2,39 +2,38 @@
 
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable
 
 from ppo import checkpoint
-from ppo.checkpoint import Checkpoint, Due, SessionFacts
-from ppo.errors import ExitCode
-from ppo.files.folder import RunFolder
-from ppo.files.log import RunningMeans
+from ppo.checkpoint import Checkpoint
+from ppo.errors import Diverged, ExitCode
+from ppo.files import npz
+from ppo.files.folder import FolderGone, RunFolder, write_whole
 from ppo.process import numerics
-from ppo.runs.guard import Guard
+from ppo.runs.observer import Observer
+from ppo.runs.start import RunState, run_of
 from ppo.settings import ResolvedParams
-from ppo.state import capture
-from ppo.trainer import Trainer
+from ppo.trainer import Iteration
 
 # How long the last resort waits for a save in progress; only one that hangs takes longer.
 LOCK_SECONDS = 1.5
 
 
-class Keeper:
+class Keeper(Observer):
     """Saves a run's checkpoints, from the main thread, or from the one that ends a stop which takes
     too long.
     """
 
+    name, saves = RunState.PART, True
+
     def __init__(
-        self,
-        folder: RunFolder,
-        params: ResolvedParams,
-        began: float,
-        best_saved: float | None = None,
+        self, folder: RunFolder, params: ResolvedParams, began: float, say: Callable[[str], None]
     ):
-        """``began`` is the run's start, by time.monotonic(), as if it had had no pauses."""
-        self.folder, self.params, self.began = folder, params, began
-        self.best_saved = best_saved
+        """``began`` is when the run was started or resumed, by time.monotonic()."""
+        self.folder, self.params, self.began, self.say = folder, params, began, say
+        self.best_saved: float | None = None
         self.versions = numerics.facts()
+        self._folder_name = folder.name
         self._saving = threading.Lock()
         self._reached: Checkpoint | None = None
 
@@ -43,30 +42,32 @@ class Keeper:
         """Time the run has taken so far."""
         return time.monotonic() - self.began
 
-    def state(
-        self,
-        trainer: Trainer,
-        guard: Guard,
-        means: RunningMeans,
-        due: Due,
-        log_sizes: dict[str, int],
-        pictured: int | None = None,
-    ) -> Checkpoint:
-        """The state from which the run resumes."""
-        session = SessionFacts(
+    def see(self, iteration: Iteration) -> None:
+        """Note whether a checkpoint is due."""
+        self.due |= iteration.crossed(self.params.checkpoint_interval)
+
+    def state(self) -> RunState:
+        """Return what the run knows of itself."""
+        return RunState(
             best_saved=self.best_saved,
             seconds=self.seconds,
-            means=means.state(),
-            due=due,
-            guard=guard.facts(),
             params=self.params.model_dump(),
             versions=self.versions,
-            schedules=trainer.scheduled_at(trainer.step),
-            log=log_sizes,
-            pictured=pictured,
         )
-        state = capture(trainer)
-        return replace(state, session=session, arrays=state.arrays | guard.arrays())
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint: its best score stays the one to beat, its clock goes on."""
+        run = run_of(saved)
+        self.best_saved, self.began = run.best_saved, self.began - run.seconds
+
+    def find_folder(self) -> None:
+        """Say so if the folder has been moved. Raises FolderGone if it is no longer there."""
+        folder, before = self.folder, self._folder_name
+        if folder.is_gone:
+            raise FolderGone(folder.name)
+        if folder.name != before:
+            self._folder_name = folder.name
+            self.say(f"{before} was moved; the run continues in {folder.name}")
 
     def reached(self, state: Checkpoint) -> None:
         """Set the state that the last resort saves, unless a save comes first."""
@@ -77,11 +78,21 @@ class Keeper:
         best = score is not None and (self.best_saved is None or score > self.best_saved)
         if best:
             self.best_saved = score
-            session = state.session.model_copy(update={"best_saved": score})
-            state = replace(state, session=session)
+            state = state.with_part(self.name, self.state())
         with self._saving:
             self._write(state, best)
             self._reached = None
+        self.due = False
+
+    def save_batch(self, error: Diverged) -> None:
+        """Write the batch that led to numbers which are not finite, if possible."""
+        path = self.folder.path / f"diverged-{error.step:012d}.npz"
+        try:
+            write_whole(path, npz.pack(error.batch))
+        except OSError as fault:
+            self.say(f"the batch could not be stored: {fault}")
+        else:
+            self.say(f"the batch is in {path}")
 
     def save_reached(self) -> None:
         """Write the state that was reached, if it is not saved already."""

@@ -5,40 +5,53 @@ of a run that it did not watch. This is known before TensorFlow is imported.
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from ppo.checkpoint import Checkpoint, GuardFacts, WatchFacts
+from ppo.checkpoint import Checkpoint, State
 from ppo.falls import MEDIAN_OVER, Watch
 from ppo.files import origin, progress
 from ppo.files.folder import FolderError, RunFolder
+from ppo.runs.start import run_of
 from ppo.settings import GameSettings, ResolvedParams
+from ppo.tally import Count
 
 # A change of these gives the same policy other points per step.
 PLAY = GameSettings.model_fields.keys() - {"num_envs", "clip_rewards", "terminal_on_life_loss"}
 PLAY |= {"picture_scaling"}
 
 
+class GuardState(State):
+    """What the guard knows; see ``ppo.runs.guard``. ``kept`` has the watch of each policy that it
+    keeps, as it was when the policy was kept; ``warned`` is whether the collapse was reported.
+    """
+
+    PART: ClassVar[str] = "guard"  # its name in a checkpoint
+
+    mode: str | None = None
+    watch: Watch = Watch()
+    quiet: Count = 0
+    warned: bool = False
+    kept: dict[str, Watch] = Field(default_factory=dict)
+
+
 def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Checkpoint:
     """Return the checkpoint with what ``run`` knows of its policy: by its guard, otherwise by its
     last games and its log. Where the policy will play otherwise than there, nothing is known.
     """
-    before, guard = saved.session.params, saved.session.guard
-    if before.get("collapse_guard") == "off" or watch_of(guard).knows_nothing:
-        guard = GuardFacts(**vars(_level(saved, run)))
+    before, guard = run_of(saved).params, saved.part(GuardState.PART, GuardState)
+    if guard.mode == "off" or guard.watch.knows_nothing:
+        guard = GuardState(mode=guard.mode, watch=_level(saved, run))
     if any(key in before and before[key] != getattr(now, key) for key in PLAY):
-        guard = GuardFacts(low=guard.low)  # which is good enough to say how large a fall is
-    else:
-        guard = _of_other_rollouts(guard, _noise_ratio(before, now))
-    return replace(saved, session=saved.session.model_copy(update={"guard": guard}))
-
-
-def watch_of(facts: WatchFacts) -> Watch:
-    """Return the watch that is stored as facts."""
-    return Watch(facts.recent, facts.best, facts.low, facts.evidence)
+        # The lowest level is good enough to say how large a fall is.
+        guard = GuardState(mode=guard.mode, watch=Watch(low=guard.watch.low))
+    ratio = _noise_ratio(before, now)
+    kept = {name: watch.scaled(ratio) for name, watch in guard.kept.items()}
+    scaled = {"watch": guard.watch.scaled(ratio), "kept": kept}
+    return saved.with_part(GuardState.PART, guard.model_copy(update=scaled))
 
 
 def _level(saved: Checkpoint, run: Path) -> Watch:
@@ -48,8 +61,8 @@ def _level(saved: Checkpoint, run: Path) -> Watch:
     logged = _logged(run, saved.step)
     medians = [float(np.median(part)) for part in _parts(logged)]
     levels = medians[-1:]
-    if steps := sum(steps for _, steps in saved.trainer.recent):
-        levels.append(sum(score for score, _ in saved.trainer.recent) / steps)
+    if steps := sum(steps for _, steps in saved.trainer.tally.recent):
+        levels.append(sum(score for score, _ in saved.trainer.tally.recent) / steps)
     levels = [level for level in levels if math.isfinite(level)]
     return Watch(best=min(levels), low=min(levels + medians)) if levels else Watch()
 
@@ -83,13 +96,3 @@ def _noise_ratio(before: Mapping[str, Any], now: ResolvedParams) -> float:
     """
     sizes = [before.get(key, getattr(now, key)) for key in ("num_envs", "num_steps", "workers")]
     return math.sqrt(math.prod(sizes) / now.steps_per_iteration)
-
-
-def _of_other_rollouts(guard: GuardFacts, ratio: float) -> GuardFacts:
-    watches = {"": guard, **guard.kept}
-    recent = {name: watch_of(watch).scaled(ratio).recent for name, watch in watches.items()}
-    kept = {
-        name: watch.model_copy(update={"recent": recent[name]})
-        for name, watch in guard.kept.items()
-    }
-    return guard.model_copy(update={"recent": recent[""], "kept": kept})

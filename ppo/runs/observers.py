@@ -1,59 +1,89 @@
-"""Observers of a run: log, evaluations, videos of training episodes.
+"""Observers of a run: its log and its evaluations."""
 
-Each sees every iteration and decides by its interval whether it is due.
-"""
-
-import math
-import re
 import resource
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from pathlib import Path
 
-from ppo.envs.catalog import rules_of
-from ppo.errors import NotFinite, ScoreNotFinite
-from ppo.files import evaluations
+from pydantic import Field, FiniteFloat
+
+from ppo.checkpoint import Checkpoint, State
+from ppo.errors import Diverged, NotFinite, ScoreNotFinite
+from ppo.files import evaluations, scalars
 from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
 from ppo.files.health import Health
-from ppo.files.log import Log, RunningMeans
-from ppo.play import replay
+from ppo.files.log import Log, RunningMeans, cut
 from ppo.play.evaluate import Evaluation, evaluate
-from ppo.play.recorder import Recorder
-from ppo.policy import Choice, Policy
-from ppo.process.signals import Interrupted
+from ppo.policy import Policy
+from ppo.runs.observer import Observer
 from ppo.runs.terminal import Display
 from ppo.settings import ResolvedParams
-from ppo.trainer import Iteration
-
-# The names of replays of training episodes.
-TRAINING = re.compile(r"step-\d{12,}-to-(?P<last>\d{12,})-(?P<score>.+)")
-UNTRAINED_FRAMES = 18_000  # five minutes; a policy that knows nothing may play for ever
+from ppo.tally import Count
+from ppo.trainer import Iteration, Trainer
 
 
-class Logger:
+class LogState(State):
+    """What the log continues from: the sums and counts of its means, and the sizes of its files."""
+
+    due: bool = False
+    means: dict[str, tuple[FiniteFloat, Count]] = Field(default_factory=dict)
+    sizes: dict[str, Count] = Field(default_factory=dict)
+
+
+class Logger(Observer):
     """Averages scalars, and writes an entry into log and terminal every ``log_interval`` steps."""
 
-    def __init__(self, log: Log, display: Display, interval: int, step: int):
-        self.log, self.display, self.interval = log, display, interval
-        self.means, self.due, self.health = RunningMeans(), False, Health()
-        self._first = self._last = step, time.perf_counter()
+    name = "log"
+    log: Log  # from ``open`` on
+
+    def __init__(
+        self, trainer: Trainer, folder: RunFolder, display: Display, seconds: Callable[[], float]
+    ):
+        """``seconds`` is the run's clock."""
+        self.trainer, self.folder, self.display, self.seconds = trainer, folder, display, seconds
+        self.means, self.health = RunningMeans(), Health()
+        self._sizes: dict[str, int] = {}
+        self._first = self._last = trainer.step, time.perf_counter()
+
+    def open(self, changed: bool) -> None:
+        """Cut the files to the state that was restored, and continue them; write the settings if
+        they have ``changed`` or the log is new.
+        """
+        trainer, params = self.trainer, self.trainer.params
+        cut(self.folder.path, self._sizes)
+        epochs = params.num_epochs if params.log_epochs else 0
+        tags = scalars.tags(epochs, trainer.layers, trainer.envs.action_names)
+        self.log = Log(self.folder.path, tags, trainer.step + 1)
+        if left_out := self.log.left_out:
+            self.display.say(
+                f"progress.csv keeps the columns that it began with, without {len(left_out)} "
+                f"new scalars such as {left_out[0]}"
+            )
+        if changed or not self._sizes:
+            self.log.settings(trainer.step, dict(params))
+        known = {tag: sum_ for tag, sum_ in self.means.state().items() if tag in self.log.tags}
+        self.means = RunningMeans(known)
+        self._first = self._last = trainer.step, time.perf_counter()
 
     def see(self, iteration: Iteration) -> None:
         """Add its scalars to the means."""
         self.means.add(iteration.scalars)
-        self.due |= iteration.crossed(self.interval)
+        self.due |= iteration.crossed(self.trainer.params.log_interval) or self.trainer.finished
 
-    def write(self, step: int, totals: Mapping[str, float]) -> None:
-        """Write an entry: the means since the last one, and the totals."""
+    def include(self, scalars: Mapping[str, float]) -> None:
+        """Write an entry after this iteration, with more scalars."""
+        self.means.add(scalars)
+        self.due = True
+
+    def act(self, step: int, stop: Callable[[], bool]) -> None:
+        """Write an entry: the means since the last one, and the run's totals."""
         last_step, last_time = self._last
         now = time.perf_counter()
         self._last = step, now
-        scalars = self.means.take() | dict(totals)
+        elapsed = {"time/time_elapsed": self.seconds(), "system/rss_mb": _resident_mib()}
+        scalars = self.means.take() | self.trainer.totals() | elapsed
         if step > last_step:  # not of an entry that a stop had interrupted
             scalars["time/fps"] = (step - last_step) / (now - last_time)
-        scalars["system/rss_mb"] = _resident_mib()
         self.log.write(step, scalars)
         first_step, first_time = self._first
         self.display.show(step, scalars, (step - first_step) / (now - first_time))
@@ -61,9 +91,25 @@ class Logger:
             self.display.say(f"step {step:,}: {message}")
         self.due = False
 
+    def settle(self, stop: Callable[[], bool]) -> None:
+        """Flush what was written to the disk."""
+        self.log.sync()
 
-class Evaluator:
+    def state(self) -> LogState:
+        """Return the means so far and the sizes of the files."""
+        sizes = self.log.sizes() if hasattr(self, "log") else {}
+        return LogState(due=self.due, means=self.means.state(), sizes=sizes)
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint, once the log is opened."""
+        known = saved.part(self.name, LogState)
+        self.means, self.due, self._sizes = RunningMeans(known.means), known.due, known.sizes
+
+
+class Evaluator(Observer):
     """Evaluates the policy every ``evaluation_interval`` steps."""
+
+    name, saves = "evaluation", True
 
     def __init__(
         self,
@@ -71,14 +117,23 @@ class Evaluator:
         params: ResolvedParams,
         folder: RunFolder,
         say: Callable[[str], None],
+        include: Callable[[Mapping[str, float]], None] = lambda _: None,
     ):
+        """``include`` adds the scalars of an evaluation to the log."""
         self.policy, self.params, self.folder, self.say = policy, params, folder, say
-        self.due = False
+        self.include = include
         self._last: tuple[int, float] | None = None  # step and mean score
 
     def see(self, iteration: Iteration) -> None:
         """Note whether an evaluation is due."""
         self.due |= iteration.crossed(self.params.evaluation_interval)
+
+    def act(self, step: int, stop: Callable[[], bool]) -> None:
+        """Evaluate, and log the result. Raises Interrupted, and Diverged."""
+        try:
+            self.include(self.evaluate(step, stop))
+        except NotFinite as error:
+            raise Diverged(step, {"observations": error.observations}) from error
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float]:
         """Play whole games; returns their scalars, none if a score is not finite. Raises
@@ -120,89 +175,6 @@ class Evaluator:
         if limited := evaluation.time_limited:
             told += f"; the time limit ended {limited} of {len(evaluation.episodes)} games"
         return told
-
-
-class Videographer:
-    """Keeps a game of the untrained policy and, every ``video_interval`` steps, the next episode
-    that ends: each as a replay, and as a video that is made in the background.
-    """
-
-    def __init__(
-        self, params: ResolvedParams, choice: Choice, folder: RunFolder, recorder: Recorder
-    ):
-        """``choice`` is how the policy chooses the actions."""
-        self.params, self.choice, self.folder = params, choice, folder
-        self.recorder, self.due = recorder, False
-
-    def begin(self, policy: Policy, interrupted: Callable[[], bool]) -> None:
-        """Before the first iteration, keep a game of the untrained policy."""
-        rules, name = rules_of(self.params), "step-000000000000-untrained"
-        known = any(self.folder.replays.glob(f"{name}*.json"))
-        if known or not (self.params.video_interval and rules.is_atari):
-            return
-        frames = min(rules.max_frames_per_game, UNTRAINED_FRAMES)
-        params = self.params.model_copy(update={"max_frames_per_game": frames})
-        try:
-            (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
-        except (Interrupted, NotFinite):  # what the training then meets, too
-            return
-        kept = replay.of_run(episode, params, **self._told(0))
-        self._keep(f"{name}-{kept.score_name}", kept)
-
-    def see(self, iteration: Iteration) -> None:
-        """Keep an episode of the iteration, if one is due and one ended."""
-        self.due |= iteration.crossed(self.params.video_interval)
-        if not (self.due and iteration.episodes):
-            return
-        self.due = False
-        episode, last = iteration.episodes[0], iteration.ended_at[0]
-        first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
-        told = self._told(iteration.step) | {replay.FIRST: first, replay.LAST: last}
-        kept = replay.of_run(episode, self.params, **told)
-        self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
-
-    def record_missing(
-        self, warn: Callable[[str], None], step: int, pictured: float = math.inf
-    ) -> None:
-        """Record the videos of episodes up to ``step`` that were abandoned when the run was
-        stopped, and again those of episodes after ``pictured``, which the log does not show."""
-        if not rules_of(self.params).is_atari:
-            return
-        found = []
-        for path in sorted(self.folder.replays.glob("step-*.json")):
-            try:
-                found.append((replay.load(path, self.params.env_id), self._video(path.stem)))
-            except replay.ReplayError as error:
-                warn(str(error))
-        for kept, movie in sorted(found, key=lambda one: replay.step_of(one[0])):
-            missing = not movie.exists() or replay.step_of(kept) > pictured
-            if missing and replay.step_of(kept) <= step:
-                self.recorder.record(kept, movie)
-
-    def cut(self, step: int) -> None:
-        """Remove the episodes of steps after ``step``, which a resumed run makes again, and perhaps
-        otherwise; what has another name was not made by the run.
-        """
-        for path in self.folder.replays.glob("step-*-to-*.json"):
-            named = TRAINING.fullmatch(path.stem)
-            if not named or int(named["last"]) <= step:
-                continue
-            with suppress(replay.ReplayError):  # record_missing says what is wrong with it
-                if replay.load(path, self.params.env_id).score_name == named["score"]:
-                    self._video(path.stem).unlink(missing_ok=True)
-                    path.unlink()
-
-    def _keep(self, name: str, kept: replay.Replay) -> None:
-        self.folder.replays.mkdir(exist_ok=True)
-        replay.save(self.folder.replays / f"{name}.json", kept)
-        if kept.rules.is_atari:
-            self.recorder.record(kept, self._video(name))
-
-    def _told(self, step: int) -> dict[str, object]:
-        return {"step": step, "policy": self.choice}
-
-    def _video(self, name: str) -> Path:
-        return self.folder.videos / f"{name}.mp4"
 
 
 def _resident_mib() -> float:

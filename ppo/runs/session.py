@@ -2,28 +2,28 @@
 
 import os
 
-from ppo.checkpoint import Checkpoint
+from ppo.checkpoint import Checkpoint, NewerVersionError
 from ppo.distribution import Workers
 from ppo.envs import screens
 from ppo.envs.foreign import closing
 from ppo.errors import EnvironmentFailed, Stopped, WorkerLost
-from ppo.files import evaluations, scalars
+from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.files.log import Log, RunningMeans, cut
 from ppo.play.recorder import Recorder
 from ppo.process.numerics import differences
 from ppo.process.signals import Interrupted, StopRequest
 from ppo.resolve import gpu_remark, precision_remark
 from ppo.runs import ending
-from ppo.runs.announcer import Announcer
-from ppo.runs.follower import is_done, restore
+from ppo.runs.follower import restore
 from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
-from ppo.runs.observers import Evaluator, Logger, Videographer
-from ppo.runs.start import Start, longer
+from ppo.runs.observer import state_of
+from ppo.runs.observers import Evaluator, Logger
+from ppo.runs.start import Start, longer, run_of
 from ppo.runs.terminal import Display
 from ppo.runs.verifier import Verifier
+from ppo.runs.videographer import Videographer
 from ppo.settings import ResolvedParams
 from ppo.trainer import Trainer
 
@@ -42,17 +42,34 @@ class Session:
         workers: Workers,
         start: Start,
     ):
-        self.params, self.folder, self.stop = params, folder, stop
-        self.start, self.facts = start, start.facts
+        self.params, self.folder, self.stop, self.start = params, folder, stop, start
         self.display = Display(f"PPO · {params.env_id} · {folder.name}", params.whole_steps)
-        self.keeper = Keeper(folder, params, began - self.facts.seconds, self.facts.best_saved)
+        say = self.display.say
+        self.keeper = Keeper(folder, params, began, say)
         stop.last_resort = self._leave
         try:
             self.trainer = Trainer(params, workers, stop)
         except Interrupted:
             raise Stopped(NOTHING_DONE) from None
         self.trainer.collector.when_clipped = self._say_clipping
-        self.guard = Guard(self.trainer, params, self.display.say)
+        policy = self.trainer.policy
+        # Says nothing once the folder is gone: the run does.
+        self.recorder = Recorder(say, lambda: stop() or folder.is_gone)
+        self.logger = Logger(self.trainer, folder, self.display, lambda: self.keeper.seconds)
+        self.evaluator = Evaluator(policy, params, folder, say, self.logger.include)
+        self.videographer = Videographer(
+            params, policy.choice, folder, self.recorder, self.logger, say
+        )
+        self.guard = Guard(self.trainer, params, say)
+        self.observers = [  # in the order in which they see and act
+            self.videographer,
+            self.evaluator,
+            Verifier(params, self.trainer.envs, say),
+            self.logger,
+            self.guard,
+            self.keeper,
+        ]
+        self.loop = Loop(self.trainer, self.observers, self.keeper, self._score, stop)
 
     def go(self) -> None:
         """Train until the run is finished or asked to stop. Raises Stopped, Diverged, Collapsed,
@@ -62,12 +79,12 @@ class Session:
             if self.start.checkpoint:
                 self._restore(self.start.checkpoint)
                 self.keeper.prune(self.start.checkpoint.step)
-            done = is_done(self.trainer, self.facts.due)
-            if done and self.start.fork_of:
-                self._begin()  # so that there is something to resume with more steps
-            if done:
+            if self.loop.done:
+                seconds = run_of(self.start.checkpoint).seconds if self.start.checkpoint else 0.0
+                if self.start.fork_of:
+                    self._begin()  # so that there is something to resume with more steps
                 self._finish_videos()
-                self._conclude("the run is done", self.facts.seconds)
+                self._conclude("the run is done", seconds)
                 return
             self._begin()
             if not self._trained():
@@ -96,8 +113,14 @@ class Session:
         self.display.say(told)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        start = self.start
-        how = start.same_rules, start.new_games
+        if unknown := checkpoint.parts.keys() - {observer.name for observer in self.observers}:
+            raise NewerVersionError(
+                f"the checkpoint of step {checkpoint.step} was made by a newer version: it has the "
+                f"state of {', '.join(sorted(unknown))}. Use that version; nothing was changed"
+            )
+        for observer in self.observers:
+            observer.restore(checkpoint)
+        how = self.start.same_rules, self.start.new_games
         try:
             mismatch = restore(self.trainer, self.guard, checkpoint, *how, self.stop)
         except Interrupted:
@@ -119,17 +142,14 @@ class Session:
             said = f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
             self.display.say(said)
         if self.start.checkpoint:
-            self._say_versions()
-            self._say_changes()
+            self._say_versions(self.start.checkpoint)
+            self._say_changes(self.start.checkpoint)
         for remark in filter(None, (precision_remark(params), gpu_remark())):
             self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())
-        if self.start.checkpoint and not self.start.fork_of:
-            cut(self.folder.path, self.facts.log)
-        else:
-            means = RunningMeans(self.facts.means)
-            self.keeper.save(self.keeper.state(self.trainer, self.guard, means, self.facts.due, {}))
+        if not self.start.checkpoint or self.start.fork_of:
+            self.keeper.save(state_of(self.trainer, self.observers))
 
     def _say_clipping(self) -> None:
         self.display.say(
@@ -137,107 +157,61 @@ class Session:
             "(clip_rewards)"
         )
 
-    def _say_versions(self) -> None:
-        for name, old, new in differences(self.facts.versions, self.keeper.versions):
+    def _say_versions(self, saved: Checkpoint) -> None:
+        for name, old, new in differences(run_of(saved).versions, self.keeper.versions):
             self.display.say(
                 f"{name} was {old} and is {new}: the run's bits may differ from an uninterrupted "
                 "run's"
             )
 
-    def _say_changes(self) -> None:
+    def _say_changes(self, saved: Checkpoint) -> None:
         for key, (old, new) in self.start.changes.items():
             self.display.say(f"{key}: {old!r} before, now {new!r}")
-        if not (self.start.changes and self.facts.schedules):
+        if not (self.start.changes and saved.trainer.schedules):
             return
         now = self.trainer.scheduled_at(self.trainer.step)
         for name, old, new in zip(
-            ("learning rate", "clip range"), self.facts.schedules, now, strict=True
+            ("learning rate", "clip range"), saved.trainer.schedules, now, strict=True
         ):
             self.display.say(f"{name}: {old:.3g} before, now {new:.3g}")
 
     def _train(self) -> bool:
         """Returns whether the run was completed."""
-        log, recorder = self._open_log(), self._recorder()
-        videographer = self._videographer(recorder)
-        videographer.due = self.facts.due.video
-        pictured = self._pictured()
+        videographer, step = self.videographer, self.trainer.step
+        self.logger.open(bool(self.start.changes))
         try:
-            videographer.cut(self.trainer.step)
-            videographer.record_missing(self.display.say, self.trainer.step, pictured)
-            if not self.trainer.step:
+            videographer.cut(step)
+            videographer.record_missing(step, videographer.shown)
+            if not step:
                 videographer.begin(self.trainer.policy, self.stop)
-            announcer = Announcer(recorder, log, self.display.say, pictured)
-            loop = self._loop(log, videographer, announcer)
+            self.guard.begin()
             with self.display:
-                loop.run()
-            if loop.done:
-                recorder.wait()
-                loop.announcer.announce()
+                self.loop.run()
+            if self.loop.done:
+                self.recorder.wait()
+                videographer.announce()
         finally:
-            recorder.close(abandon=True)
-            log.close()
-        return loop.done
+            self.recorder.close(abandon=True)
+            self.logger.log.close()
+        return self.loop.done
 
     def _finish_videos(self) -> None:
         """Make the videos that a stop of the finished run left out."""
-        recorder = self._recorder()
-        videographer = self._videographer(recorder)
         try:
-            videographer.record_missing(self.display.say, self.trainer.step)
-            recorder.wait()
-            for made in recorder.made():
+            self.videographer.record_missing(self.trainer.step)
+            self.recorder.wait()
+            for made in self.recorder.made():
                 self.display.say(made.told)
         finally:
-            recorder.close(abandon=True)
+            self.recorder.close(abandon=True)
 
-    def _recorder(self) -> Recorder:
-        """A recorder that leaves it to the run to say that the folder is gone."""
-        return Recorder(self.display.say, lambda: self.stop() or self.folder.is_gone)
-
-    def _videographer(self, recorder: Recorder) -> Videographer:
-        return Videographer(self.params, self.trainer.policy.choice, self.folder, recorder)
-
-    def _pictured(self) -> int:
-        """The step of the newest video that the log shows."""
-        # Of a run that began before its log showed videos, those made so far stay as they are.
-        pictured = self.facts.pictured
-        return self.trainer.step - 1 if pictured is None else pictured
-
-    def _open_log(self) -> Log:
-        trainer = self.trainer
-        epochs = self.params.num_epochs if self.params.log_epochs else 0
-        tags = scalars.tags(epochs, trainer.layers, trainer.envs.action_names)
-        log = Log(self.folder.path, tags, trainer.step + 1)
-        if log.left_out:
-            self.display.say(
-                f"progress.csv keeps the columns that it began with, without {len(log.left_out)} "
-                f"new scalars such as {log.left_out[0]}"
-            )
-        if self.start.changes or not self.facts.log:
-            log.settings(trainer.step, dict(self.params))
-        return log
-
-    def _loop(self, log: Log, videographer: Videographer, announcer: Announcer) -> Loop:
-        """The loop with its observers, which resume what was due when the run was last saved."""
-        params, trainer, facts = self.params, self.trainer, self.facts
-        logger = Logger(log, self.display, params.log_interval, trainer.step)
-        known = {tag: sum_ for tag, sum_ in facts.means.items() if tag in log.tags}
-        logger.means, logger.due = RunningMeans(known), facts.due.log
-        evaluator = Evaluator(trainer.policy, params, self.folder, self.display.say)
-        evaluator.due = facts.due.evaluation
-        verifier = Verifier(params)
-        verifier.due = facts.due.replay_check
-        return Loop(
-            trainer,
-            self.keeper,
-            logger,
-            evaluator,
-            videographer,
-            announcer,
-            verifier,
-            self.guard,
-            self.stop,
-        )
+    def _score(self) -> float | None:
+        """The score that selects the best policy: that of its evaluation if the run makes any,
+        otherwise the mean of the last 100 games, or of those that there are.
+        """
+        if self.params.evaluation_interval:
+            return self.evaluator.score_at(self.trainer.step)
+        return self.trainer.totals().get("rollout/ep_rew_mean")
 
     def _leave(self) -> None:
         """End the process, from another thread, while the main thread takes too long."""

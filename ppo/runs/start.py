@@ -1,21 +1,74 @@
 """What a run starts from. It is known before TensorFlow is imported."""
 
-from dataclasses import dataclass, field, fields
+import math
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from ppo.checkpoint import Checkpoint, SessionFacts
+from annotated_types import Ge
+from pydantic import AfterValidator, Field, FiniteFloat
+
+from ppo.checkpoint import Checkpoint, State
 from ppo.envs.episode import Rules
 from ppo.settings import Params
-from ppo.tally import reached
 
 Changes = dict[str, tuple[object, object]]
 
 
+def _finite_or_none(score: float | None) -> float | None:
+    return score if score is not None and math.isfinite(score) else None
+
+
+def _usable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings that a fork can be compared with. Raises ValueError for others."""
+    if any(isinstance(value, float) and not math.isfinite(value) for value in settings.values()):
+        raise ValueError("a setting is not finite")
+    for name in ("num_envs", "num_steps", "workers"):
+        if type(settings.get(name, 1)) is not int or settings.get(name, 1) < 1:
+            raise ValueError(f"{name} is not a number from 1 on")
+    return settings
+
+
+class RunState(State):
+    """What a run knows of itself: its best score so far, its time, its settings, and the versions
+    that decide its bits. The defaults are those of a new run.
+    """
+
+    PART: ClassVar[str] = "run"  # its name in a checkpoint
+
+    # Earlier versions stored NaN where it was the first score.
+    best_saved: Annotated[float | None, AfterValidator(_finite_or_none)] = None
+    seconds: Annotated[FiniteFloat, Ge(0)] = 0.0
+    params: Annotated[dict[str, Any], AfterValidator(_usable)] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+def run_of(saved: Checkpoint) -> RunState:
+    """Return what a run knew of itself. Raises CheckpointError for what no run wrote."""
+    return saved.part(RunState.PART, RunState)
+
+
+def for_fork(saved: Checkpoint) -> Checkpoint:
+    """Return another run's checkpoint without the state of its files: a fork has its own."""
+    new: dict[str, dict[str, Any]] = {
+        "log": {"sizes": {}},
+        "video": {"shown": None},
+        RunState.PART: {"best_saved": None},
+    }
+    own = {name: saved.parts.get(name, {}) | changes for name, changes in new.items()}
+    return replace(saved, parts=saved.parts | own)
+
+
 def is_finished(saved: Checkpoint, params: Params) -> bool:
     """Whether nothing remains to do of a run as it was saved, with these settings."""
-    done = saved.step >= params.whole_steps or reached(saved.trainer.recent, params.stop_at_score)
-    return done and not saved.session.due.unfinished
+    reached = saved.trainer.tally.reached(params.stop_at_score)
+    done = saved.step >= params.whole_steps or reached
+    return done and not is_due(saved)
+
+
+def is_due(saved: Checkpoint) -> bool:
+    """Whether an observer of the run had something left to do when it was saved."""
+    return any(part.get("due") for part in saved.parts.values())
 
 
 def longer(step: int, params: Params) -> str:
@@ -36,15 +89,6 @@ class Start:
     changes: Changes = field(default_factory=dict)
     new_games: bool = False
     fork_of: Path | None = None
-
-    @property
-    def facts(self) -> SessionFacts:
-        """What the session resumes from; a fork has files of its own."""
-        if not self.checkpoint:
-            return SessionFacts()
-        new: dict[str, Any] = {"log": {}, "best_saved": None, "pictured": None}
-        own = new if self.fork_of else {}
-        return self.checkpoint.session.model_copy(update=own)
 
     @property
     def same_rules(self) -> bool | None:

@@ -1,64 +1,89 @@
-"""A check on the run itself: does an episode, played again, go as it did?
+"""A check on the run itself: does an episode replay as it was played?
 
-Replays, resumes and videos all rest on that; a ROM may hide a state that nobody has found yet.
+Replays, resumes and videos rely on that; a ROM may hide a state that nobody has found yet.
 """
 
 import threading
 from collections.abc import Callable
 
+from ppo.envs.fleet import Fleet
 from ppo.play import replay
 from ppo.play.replay import CannotPlay, Replay, ReplayError
 from ppo.process.signals import Interrupted
+from ppo.runs.observer import Observer
 from ppo.settings import ResolvedParams
 from ppo.trainer import Iteration
 
 
-class Verifier:
+class Verifier(Observer):
     """Plays an episode again, in the background, every ``replay_check_interval`` steps.
 
     The result is awaited at the next checkpoint, so that what follows from it does not depend on
     how fast the background was.
     """
 
-    def __init__(self, params: ResolvedParams):
-        self.params, self.due = params, False
+    name = "replay_check"
+
+    def __init__(self, params: ResolvedParams, envs: Fleet, say: Callable[[str], None]):
+        self.params, self.envs, self.say = params, envs, say
+        self._inexact = False  # whether an episode that began with a seed did not replay
         self._checking: threading.Thread | None = None
         self._abandoned = threading.Event()
-        self._mismatch: str | None = None
-        self._tells = False  # the check in progress, something of the game
-        self.was_seeded = False  # the episode of the last check, not only reset
+        # How the episode differs; "" if it does not, None if it could not be replayed.
+        self._outcome: str | None = None
+        self._seeded = False  # whether the episode of the check began with a seed
 
     def see(self, iteration: Iteration) -> None:
-        """Start a check, if one is due and an episode ended."""
-        self.due |= iteration.crossed(self.params.replay_check_interval)
-        if not (self.due and iteration.episodes) or self._checking:
+        """Start a check, if one is wanted and an episode ended."""
+        self.wanted |= iteration.crossed(self.params.replay_check_interval)
+        if not (self.wanted and iteration.episodes) or self._checking:
             return
         # The one with the most resets behind it since its seed has the most to hide.
         episode = max(iteration.episodes, key=lambda episode: episode.reset.resets)
-        checked, self.was_seeded = replay.of_run(episode, self.params), not episode.reset.resets
+        checked, self._seeded = replay.of_run(episode, self.params), not episode.reset.resets
         self._checking = threading.Thread(target=self._check, args=[checked], daemon=True)
         self._checking.start()
 
-    def mismatch(self, stop: Callable[[], bool]) -> str | None:
-        """Wait for the check in progress: how the episode differed, or None. A check that ``stop``
-        interrupts is due again, and so is one that could not be made.
+    def settle(self, stop: Callable[[], bool]) -> None:
+        """Wait for the check in progress. A check that ``stop`` interrupts is wanted again, and so
+        is one that could not be made.
         """
         while self._checking and self._checking.is_alive():
             self._checking.join(0.05)
             if stop():
                 self._abandoned.set()
-                return None
+                return
         if self._checking:
-            self._checking, self.due = None, not self._tells
-        found, self._mismatch = self._mismatch, None
-        return found
+            self._checking, self.wanted = None, self._outcome is None
+            if self._outcome:
+                self._report(self._outcome)
+
+    def _report(self, mismatch: str) -> None:
+        """Have every episode seeded once one did not replay as it was played. Each of two messages
+        is printed once.
+        """
+        differs = (
+            f"an episode of {self.envs.rules.game} does not go the same way twice ({mismatch})"
+        )
+        if not self.envs.seeds_every_episode:
+            self.envs.seed_every_episode()
+            self.say(
+                f"{differs}: from here on every episode begins with a seed. Replays of episodes "
+                "before this may not hold; please report the game"
+            )
+        elif self._seeded and not self._inexact:
+            self._inexact = True
+            self.say(
+                f"{differs}, though it began with a seed: replays and resumes of this run may not "
+                "be exact"
+            )
 
     def _check(self, checked: Replay) -> None:
-        self._tells = False
+        self._outcome = None
         try:
             replay.verify(checked, self._abandoned.is_set)
-            self._tells = True
+            self._outcome = ""
         except (CannotPlay, Interrupted):
             pass
         except ReplayError as error:
-            self._mismatch, self._tells = str(error), True
+            self._outcome = str(error)

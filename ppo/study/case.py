@@ -16,6 +16,7 @@ from ppo.files import origin, progress
 from ppo.files.folder import RunFolder
 from ppo.process.reading import first_fault
 from ppo.resolve import resolved
+from ppo.runs.start import run_of
 from ppo.schedules import scheduled
 from ppo.settings import INCIDENTAL, Params, ResolvedParams
 from ppo.study import history
@@ -119,7 +120,7 @@ def _then(run: Path, step: int, now: Params) -> ResolvedParams:
     """
     own = checkpoint.steps(RunFolder(run))
     known = [found for found in own if found <= step][:1] or own[-1:]
-    before = checkpoint.at(RunFolder(run), known[0]).session.params if known else {}
+    before = run_of(checkpoint.at(RunFolder(run), known[0])).params if known else {}
     try:
         return resolved(Params.model_validate(now.model_dump() | before))
     except ValidationError as error:

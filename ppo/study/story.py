@@ -24,6 +24,7 @@ from ppo.params import ParamsError, of_run
 from ppo.process import reading
 from ppo.process.reading import Unreadable
 from ppo.process.streams import warn
+from ppo.runs.start import run_of
 from ppo.settings import EARLIER, Params
 from ppo.study import history
 from ppo.study.explain import explain
@@ -116,7 +117,7 @@ def story(run: Path) -> Story:
     versions: dict[str, str] = {}
     with suppress(CheckpointError, OSError):
         newest = checkpoint.newest(folder)
-        saved, versions = newest.step, newest.session.versions
+        saved, versions = newest.step, run_of(newest).versions
     return Story(
         folder,
         of_run(folder.params, checks=[catalog.check]),

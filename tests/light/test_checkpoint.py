@@ -16,10 +16,9 @@ from ppo import checkpoint
 from ppo.checkpoint import (
     Checkpoint,
     CheckpointError,
-    Due,
     NewerVersionError,
     NoCheckpoint,
-    SessionFacts,
+    State,
     TrainerFacts,
     UnfinishedFacts,
     decode,
@@ -28,6 +27,7 @@ from ppo.checkpoint import (
     load_weights,
 )
 from ppo.files.folder import RunFolder
+from ppo.tally import Count, Tally
 
 QUICK = settings(
     max_examples=60,
@@ -46,40 +46,37 @@ COUNTS = st.integers(0, 10**12)
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
 TRAINERS = st.builds(
     TrainerFacts,
-    iteration=COUNTS,
-    epochs=COUNTS,
-    games_played=COUNTS,
-    best_score=st.none() | SCORES,
-    recent=st.lists(st.tuples(SCORES, COUNTS), max_size=3).map(tuple),
+    tally=st.builds(
+        Tally,
+        iteration=COUNTS,
+        epochs=COUNTS,
+        episodes=COUNTS,
+        best_score=st.none() | SCORES,
+        recent=st.lists(st.tuples(SCORES, COUNTS), max_size=3).map(tuple),
+    ),
     unfinished=st.lists(
         st.builds(
             UnfinishedFacts, seeds_used=COUNTS, seed=st.integers(0, 2**31 - 1), resets=COUNTS
         ),
         max_size=3,
     ).map(tuple),
-)
-SESSIONS = st.builds(
-    SessionFacts,
-    best_saved=st.none() | SCORES,
-    seconds=st.floats(0, 1e9),
-    means=st.dictionaries(st.text(max_size=4), st.tuples(SCORES, COUNTS), max_size=2),
-    due=st.builds(Due, log=st.booleans(), evaluation=st.booleans(), video=st.booleans()),
-    params=st.dictionaries(st.text(max_size=4), st.none() | SCORES | st.text(), max_size=3),
-    versions=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
     schedules=st.none() | st.tuples(SCORES, SCORES),
-    log=st.dictionaries(st.text(max_size=4), COUNTS, max_size=2),
+)
+VALUES = st.none() | st.booleans() | SCORES | st.text(max_size=4) | st.lists(SCORES, max_size=2)
+PARTS = st.dictionaries(
+    st.text(max_size=4), st.dictionaries(st.text(max_size=4), VALUES, max_size=3), max_size=3
 )
 
 
 def small(step: int = 7) -> Checkpoint:
     weights = [np.arange(6, dtype=np.float32).reshape(2, 3) + step, np.array([step], np.int64)]
-    facts = TrainerFacts(iteration=1, best_score=2.5, recent=((0.1, 7),))
-    return Checkpoint(step, grouped("weights", weights), facts, SessionFacts(params={"é": None}))
+    facts = TrainerFacts(tally=Tally(iteration=1, best_score=2.5, recent=((0.1, 7),)))
+    return Checkpoint(step, grouped("weights", weights), facts, {"run": {"params": {"é": None}}})
 
 
 def identical(one: Checkpoint, other: Checkpoint) -> bool:
     return (
-        (one.step, one.trainer, one.session) == (other.step, other.trainer, other.session)
+        (one.step, one.trainer, one.parts) == (other.step, other.trainer, other.parts)
         and one.arrays.keys() == other.arrays.keys()
         and all(array.dtype == other.arrays[key].dtype for key, array in one.arrays.items())
         and all(array.shape == other.arrays[key].shape for key, array in one.arrays.items())
@@ -87,7 +84,7 @@ def identical(one: Checkpoint, other: Checkpoint) -> bool:
     )
 
 
-def with_checksum(body: bytes, name: bytes = b"ppo-checkpoint-3") -> bytes:
+def with_checksum(body: bytes, name: bytes = b"ppo-checkpoint-4") -> bytes:
     return name + b" " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
@@ -117,11 +114,11 @@ def steps_in(folder: RunFolder) -> list[int]:
     step=COUNTS,
     arrays=st.dictionaries(NAMES, ARRAYS, max_size=4),
     trainer=TRAINERS,
-    session=SESSIONS,
+    parts=PARTS,
 )
 @QUICK
-def test_decoding_gives_back_every_bit_that_was_encoded(step, arrays, trainer, session):
-    before = Checkpoint(step, arrays, trainer, session)
+def test_decoding_gives_back_every_bit_that_was_encoded(step, arrays, trainer, parts):
+    before = Checkpoint(step, arrays, trainer, parts)
     assert identical(decode(encode(before)), before)
 
 
@@ -181,7 +178,7 @@ def test_other_format_version_is_named_beside_the_one_that_is_read():
     later = with_checksum(zipped(facts=facts_array({})), b"ppo-checkpoint-999")
     with pytest.raises(CheckpointError, match="ppo-checkpoint-999") as caught:
         decode(later)
-    assert "reads the formats 2 and 3" in str(caught.value)
+    assert "reads the formats 2, 3, 4" in str(caught.value)
 
 
 class Exploding:
@@ -214,15 +211,17 @@ def test_pickle_is_refused_and_never_run(place):
         zipped(facts=facts_array({"step": 1})),
         zipped(facts=facts_array([1, 2])),
         zipped(facts=facts_array({"step": 1, "trainer": {}})),
-        zipped(facts=facts_array({"step": 1, "trainer": {}, "session": []})),
+        zipped(facts=facts_array({"step": 1, "trainer": {}, "parts": []})),
+        zipped(facts=facts_array({"step": 1, "trainer": {}, "parts": {"run": 1}})),
+        zipped(facts=facts_array({"step": 1, "trainer": 7, "parts": {}})),
     ],
 )
 def test_content_that_is_no_checkpoint_is_refused_though_its_checksum_is_right(body):
-    with pytest.raises(CheckpointError, match=r"cannot be read|no state of a run"):
+    with pytest.raises(CheckpointError, match=r"cannot be read|not a state of a run"):
         decode(with_checksum(body))
 
 
-SOUND = {"step": 1, "trainer": {}, "session": {}}
+SOUND = {"step": 1, "trainer": {}, "parts": {}}
 
 
 def packed(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -275,7 +274,9 @@ CRAFTED = {
     "a step beyond numbers": zipped(facts=facts_array(SOUND | {"step": float("inf")})),
     "a step of words": zipped(facts=facts_array(SOUND | {"step": "1"})),
     "a step before the first": zipped(facts=facts_array(SOUND | {"step": -1})),
-    "a count beyond numbers": zipped(facts=facts_array(SOUND | {"trainer": {"epochs": 10**400}})),
+    "a count beyond numbers": zipped(
+        facts=facts_array(SOUND | {"trainer": {"tally": {"epochs": 10**400}}})
+    ),
     "actions in two dimensions": packed(
         {"facts": FACTS, "actions/0": member(np.ones((2, 2), int))}
     ),
@@ -320,50 +321,40 @@ def test_group_with_a_gap_is_refused_in_one_line(name):
 @pytest.mark.parametrize(
     "change",
     [
-        {"iteration": -1},
-        {"iteration": 1.5},
-        {"recent": [[1.0]]},
-        {"recent": [[math.inf, 5]]},
-        {"rollbacks": 5000},
-        {"best_score": math.nan},
-        {"iteration": 2**62},
+        {"tally": {"iteration": -1}},
+        {"tally": {"iteration": 1.5}},
+        {"tally": {"recent": [[1.0]]}},
+        {"tally": {"recent": [[math.inf, 5]]}},
+        {"tally": {"rollbacks": 5000}},
+        {"tally": {"best_score": math.nan}},
+        {"tally": {"iteration": 2**62}},
+        {"tally": {"unknown": 1}},
         {"unfinished": [{"seeds_used": 1, "seed": 2**31, "resets": 0}]},
+        {"schedules": [math.nan, 0.1]},
         {"unknown": 1},
     ],
     ids=str,
 )
 def test_facts_that_no_run_writes_are_refused_by_their_name(change):
-    facts = {"step": 1, "trainer": change, "session": {}}
-    with pytest.raises(CheckpointError, match=f"its {next(iter(change))}.* is no state of a run"):
+    (name,) = change
+    facts = SOUND | {"trainer": change}
+    with pytest.raises(CheckpointError, match=f"its trainer.{name}.* is not a state of a run"):
         decode(with_checksum(zipped(facts=facts_array(facts))))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seconds": math.nan},
-        {"seconds": -1.0},
-        {"means": {"train/loss": [math.inf, 1]}},
-        {"guard": {"best": math.nan}},
-        {"guard": {"low": -math.inf}},
-        {"guard": {"evidence": math.nan}},
-        {"guard": {"recent": [math.nan]}},
-        {"guard": {"kept": {"healthy": {"best": math.inf}}}},
-        {"schedules": [math.nan, 0.1]},
-        {"params": {"gamma": math.nan}},
-        {"params": {"num_envs": "many"}},
-    ],
-    ids=str,
-)
-def test_a_session_that_no_run_writes_is_refused_by_its_name(change):
-    facts = {"step": 1, "trainer": {}, "session": change}
-    with pytest.raises(CheckpointError, match=f"its {next(iter(change))}.* is no state of a run"):
-        decode(with_checksum(zipped(facts=facts_array(facts))))
+class Keys(State):
+    """The state of a part."""
+
+    count: Count = 0
 
 
-def test_a_best_score_that_an_earlier_version_stored_as_nan_is_none():
-    facts = {"step": 1, "trainer": {}, "session": {"best_saved": math.nan}}
-    assert decode(with_checksum(zipped(facts=facts_array(facts)))).session.best_saved is None
+def test_a_part_of_the_run_validates_its_own_state():
+    saved = small().with_part("keys", Keys(count=3))
+    assert decode(encode(saved)).part("keys", Keys) == Keys(count=3)
+    assert small().part("keys", Keys) == Keys()
+    for state, kind in (({"count": -1}, CheckpointError), ({"newer": 1}, NewerVersionError)):
+        with pytest.raises(kind, match=r"its keys.* is not a state of a run"):
+            Checkpoint(0, {}, parts={"keys": state}).part("keys", Keys)
 
 
 # As format 2 had them, side by side and with lists in place of names.
@@ -390,26 +381,51 @@ def test_format_2_is_still_read():
     read = decode(with_checksum(body, b"ppo-checkpoint-2"))
     assert (read.step, read.arrays.keys()) == (96, {"smoothed"})
     assert read.trainer == TrainerFacts(
-        iteration=3,
-        epochs=12,
-        games_played=2,
-        best_score=5.0,
-        recent=((5.0, 10), (4.0, 8)),
+        tally=Tally(3, 12, 2, best_score=5.0, recent=((5.0, 10), (4.0, 8))),
         unfinished=(
             UnfinishedFacts(seeds_used=2, seed=77, resets=1),
             UnfinishedFacts(seeds_used=1, seed=78, resets=0),
         ),
-    )
-    assert read.session == SessionFacts(
-        best_saved=4.5,
-        seconds=1.5,
-        means={"train/loss": (0.25, 2)},
-        due=Due(log=True, evaluation=False, video=True),
-        params={"seed": 1},
-        versions={"numpy": "2"},
         schedules=(1e-3, 0.1),
-        log={"progress.csv": 10},
     )
+    run = {"best_saved": 4.5, "seconds": 1.5, "params": {"seed": 1}, "versions": {"numpy": "2"}}
+    assert read.parts == {
+        "run": run,
+        "log": {"due": True, "means": {"train/loss": [0.25, 2]}, "sizes": {"progress.csv": 10}},
+        "evaluation": {"due": False},
+        "video": {"wanted": True, "shown": None},
+        "replay_check": {"wanted": False},
+        "guard": {"mode": None, "watch": {}, "warned": False},
+    }
+
+
+FORMAT_3 = {
+    "step": 96,
+    "trainer": {"iteration": 3, "games_played": 2, "rollbacks": 2, "observations": 5},
+    "session": {
+        "due": {"log": False, "evaluation": True, "video": False, "replay_check": True},
+        "guard": {
+            **{"recent": [0.1], "best": 0.5, "low": 0.1, "evidence": 2.0, "quiet": 3},
+            **{"told": True, "kept": {"healthy": {"best": 0.4}}},
+        },
+        "params": {"workers": 2, "collapse_guard": "rollback"},
+        "pictured": 64,
+    },
+}
+
+
+def test_format_3_is_still_read():
+    read = decode(with_checksum(zipped(facts=facts_array(FORMAT_3)), b"ppo-checkpoint-3"))
+    assert (read.trainer.workers, read.trainer.observations) == (2, 5)
+    # Each rollback halved the learning rate, before a checkpoint had what was left of it.
+    assert read.trainer.tally == Tally(iteration=3, episodes=2, rollbacks=2, rate_share=0.25)
+    assert read.parts["evaluation"] == {"due": True}
+    assert read.parts["replay_check"] == {"wanted": True}
+    assert read.parts["video"] == {"wanted": False, "shown": 64}
+    assert read.parts["guard"] == {
+        **{"mode": "rollback", "quiet": 3, "warned": True, "kept": {"healthy": {"best": 0.4}}},
+        "watch": {"recent": [0.1], "best": 0.5, "low": 0.1, "evidence": 2.0},
+    }
 
 
 @pytest.mark.parametrize("missing", FORMAT_2)
@@ -553,7 +569,7 @@ def test_checkpoint_that_was_renamed_to_a_later_step_is_passed_over(folder):
 def by_a_newer_version() -> list[bytes]:
     more = SOUND | {"step": 9, "trainer": {"unheard_of": 1}}
     return [
-        with_checksum(b"of another kind", b"ppo-checkpoint-4"),
+        with_checksum(b"of another kind", b"ppo-checkpoint-5"),
         b"ppo-checkpoint-12 sha3-512 " + b"0" * 128 + b"\n",
         with_checksum(zipped(facts=facts_array(more))),
     ]

@@ -1,35 +1,40 @@
 """What the guard knows of a policy that it continues from: by its run's guard, games and log."""
 
 import shutil
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ppo.checkpoint import Checkpoint, GuardFacts, SessionFacts, TrainerFacts, WatchFacts
+from ppo.checkpoint import Checkpoint, TrainerFacts
 from ppo.falls import Watch
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.files.origin import Origin
 from ppo.resolve import resolved
-from ppo.runs.level import watch_of, with_known_level
+from ppo.runs.level import GuardState, with_known_level
+from ppo.runs.start import RunState
 from ppo.settings import Params, ResolvedParams
+from ppo.tally import Tally
 
 SETTINGS = resolved(Params(env_id="Pong", num_envs=4, num_steps=32, seed=1, threads=1))
 GAMES = ((21.0, 2000), (19.0, 2000))  # 0.01 points a step
-SEEN = GuardFacts(recent=(0.2, 0.3, 0.1) * 5, best=0.4, low=-0.1, evidence=2.0, quiet=3, told=True)
+SEEN = GuardState(watch=Watch((0.2, 0.3, 0.1) * 5, 0.4, -0.1, evidence=2.0), quiet=3, warned=True)
 CLIMB = [-0.02] * 10 + [0.02] * 10
 
 
-def saved(guard: GuardFacts = GuardFacts(), games=GAMES, **settings) -> Checkpoint:  # noqa: B008
+def saved(guard: GuardState = GuardState(), games=GAMES, **settings) -> Checkpoint:  # noqa: B008
     params = SETTINGS.model_copy(update=settings).model_dump()
-    session = SessionFacts(guard=guard, params=params)
-    return Checkpoint(1000, {}, TrainerFacts(recent=games), session)
+    mode = settings.get("collapse_guard")
+    made = Checkpoint(1000, {}, TrainerFacts(tally=Tally(recent=games)))
+    made = made.with_part("guard", guard.model_copy(update={"mode": mode}))
+    return made.with_part("run", RunState(params=params))
 
 
-def known(run: Path, at: Checkpoint, **settings) -> GuardFacts:
+def known(run: Path, at: Checkpoint, **settings) -> GuardState:
     now = ResolvedParams(**SETTINGS.model_dump() | settings)
-    return with_known_level(at, run, now).session.guard
+    guard = with_known_level(at, run, now).part("guard", GuardState)
+    return guard.model_copy(update={"mode": None})
 
 
 def logged(run: Path, points, columns: str = "rollout/points_per_step") -> Path:
@@ -45,64 +50,64 @@ def test_what_the_guard_of_the_run_knew_is_known(tmp_path):
 
 
 def test_a_run_that_knows_no_level_yet_begins_as_before(tmp_path):
-    begun = GuardFacts(recent=(0.1, 0.2), quiet=2)
+    begun = GuardState(watch=Watch(recent=(0.1, 0.2)), quiet=2)
     assert known(tmp_path, saved(begun, games=())) == begun
-    assert known(tmp_path / "gone", saved(games=())) == GuardFacts()
+    assert known(tmp_path / "gone", saved(games=())) == GuardState()
 
 
 @pytest.mark.parametrize(
     ("change", "times"), [({"num_steps": 8}, 2), ({"num_envs": 16}, 0.5), ({"workers": 4}, 0.5)]
 )
 def test_readings_of_smaller_rollouts_are_noisier(change, times, tmp_path):
-    kept = {"healthy": WatchFacts(recent=(0.0, 0.2) * 5, best=0.1, low=0.0)}
+    kept = {"healthy": Watch(recent=(0.0, 0.2) * 5, best=0.1, low=0.0)}
     guard = known(tmp_path, saved(SEEN.model_copy(update={"kept": kept})), **change)
-    assert guard.recent == pytest.approx([0.2 + times * (x - 0.2) for x in SEEN.recent])
+    assert guard.watch.recent == pytest.approx([0.2 + times * (x - 0.2) for x in SEEN.watch.recent])
     assert guard.kept["healthy"].recent == pytest.approx([0.0, 0.2 * times] * 5, abs=0.2)
-    assert (guard.best, guard.low, guard.evidence) == (SEEN.best, SEEN.low, SEEN.evidence)
+    assert replace(guard.watch, recent=SEEN.watch.recent) == SEEN.watch
 
 
 @pytest.mark.parametrize("stale", [{"collapse_guard": "off"}, {}])
 def test_a_run_that_was_not_watched_is_known_by_its_games_and_its_log(stale, tmp_path):
-    guard = known(logged(tmp_path / "run", CLIMB), saved(SEEN if stale else GuardFacts(), **stale))
-    assert guard == GuardFacts(best=0.01, low=-0.02)
+    guard = known(logged(tmp_path / "run", CLIMB), saved(SEEN if stale else GuardState(), **stale))
+    assert guard == GuardState(watch=Watch(best=0.01, low=-0.02))
 
 
 def test_the_log_counts_up_to_the_step_and_the_lower_level_counts(tmp_path):
     run = logged(tmp_path / "run", CLIMB + [0.001] * 30)
-    assert known(run, saved()).best == 0.01
+    assert known(run, saved()).watch.best == 0.01
     fallen = logged(tmp_path / "fallen", [0.02] * 10 + [0.001] * 10)
-    assert known(fallen, saved()) == GuardFacts(best=0.001, low=0.001)
+    assert known(fallen, saved()) == GuardState(watch=Watch(best=0.001, low=0.001))
 
 
 def test_a_run_of_before_points_were_logged_has_its_scores(tmp_path):
     columns = "rollout/ep_rew_mean,rollout/ep_len_mean"
     run = logged(tmp_path / "run", ["-20,1000"] * 10 + ["20,1000"] * 10, columns)
-    assert known(run, saved()) == GuardFacts(best=0.01, low=-0.02)
+    assert known(run, saved()) == GuardState(watch=Watch(best=0.01, low=-0.02))
 
 
 @pytest.mark.parametrize("content", [None, "", "step\n", "no log", "step,a\n1,b\n", "step\nnan\n"])
 def test_without_a_log_the_games_are_known(content, tmp_path):
     if content is not None:
         (tmp_path / "progress.csv").write_text(content)
-    assert known(tmp_path, saved()) == GuardFacts(best=0.01, low=0.01)
+    assert known(tmp_path, saved()) == GuardState(watch=Watch(best=0.01, low=0.01))
 
 
 def test_the_log_goes_on_in_the_run_that_a_run_was_forked_from(tmp_path):
     first = logged(tmp_path / "first", CLIMB[:10] + [9.0] * 10)
     second = logged(tmp_path / "second", [])
     origin.write(RunFolder(second), Origin(first, 500, {"gamma": (0.9, 0.8)}))
-    assert known(second, saved()) == GuardFacts(best=-0.02, low=-0.02)
+    assert known(second, saved()) == GuardState(watch=Watch(best=-0.02, low=-0.02))
     origin.write(RunFolder(second), Origin(first, 500, {"frame_skip": (4, 2)}))
-    assert known(second, saved()) == GuardFacts(best=0.01, low=0.01)
+    assert known(second, saved()) == GuardState(watch=Watch(best=0.01, low=0.01))
 
 
 def test_a_run_that_names_itself_as_its_origin_ends_the_log(tmp_path):
     run = logged(tmp_path / "run", CLIMB)
     origin.write(RunFolder(run), Origin(run, 500, {}))
-    assert known(run, saved()).best == 0.01
+    assert known(run, saved()).watch.best == 0.01
     shutil.rmtree(run)
     (tmp_path / "run").write_text("a file")
-    assert known(run, saved()).best == 0.01
+    assert known(run, saved()).watch.best == 0.01
 
 
 @pytest.mark.parametrize(
@@ -111,11 +116,4 @@ def test_a_run_that_names_itself_as_its_origin_ends_the_log(tmp_path):
 )
 def test_a_policy_that_will_play_otherwise_is_not_known_but_for_the_lowest_level(change, tmp_path):
     guard = known(tmp_path, saved(SEEN), **change)
-    assert guard == GuardFacts(low=SEEN.low) and watch_of(guard).knows_nothing
-
-
-def test_a_watch_is_what_was_stored():
-    assert watch_of(SEEN) == Watch(SEEN.recent, SEEN.best, SEEN.low, SEEN.evidence)
-    assert WatchFacts(**asdict(watch_of(SEEN))) == WatchFacts(
-        recent=SEEN.recent, best=SEEN.best, low=SEEN.low, evidence=SEEN.evidence
-    )
+    assert guard == GuardState(watch=Watch(low=SEEN.watch.low)) and guard.watch.knows_nothing

@@ -4,21 +4,22 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ppo import checkpoint, train
-from ppo.checkpoint import Checkpoint, Due, SessionFacts, TrainerFacts
+from ppo.checkpoint import Checkpoint, TrainerFacts
 from ppo.errors import ExitCode
 from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError
 from ppo.process.children import Children
 from ppo.resolve import resolved
+from ppo.runs.start import RunState
 from ppo.settings import Params
 from ppo.study import grid, sweep
+from ppo.tally import Tally
 
 CART_POLE = {"env_id": "CartPole-v1", "network": "mlp", "num_steps": 32, "total_steps": 512}
 
@@ -203,10 +204,10 @@ def test_a_long_label_has_a_short_folder_of_its_own():
     assert names == folders(["ä" * 200, "ä" * 201, "x" * 255, "x" * 256])
 
 
-def saved(folder: Path, step: int, trainer: TrainerFacts | None = None, **due: bool) -> Path:
+def saved(folder: Path, step: int, tally: Tally = Tally(), **due: bool) -> Path:  # noqa: B008
     folder.mkdir(parents=True, exist_ok=True)
-    facts = SessionFacts(due=Due(**due))
-    state = Checkpoint(step, {"weights/0": np.zeros(2)}, trainer or TrainerFacts(), facts)
+    parts = {name: {"due": is_due} for name, is_due in due.items()}
+    state = Checkpoint(step, {"weights/0": np.zeros(2)}, TrainerFacts(tally=tally), parts)
     return checkpoint.save(RunFolder(folder), state, kept=3)
 
 
@@ -239,15 +240,15 @@ def test_a_run_that_has_its_last_evaluation_before_it_is_not_finished(run):
 
 def test_a_run_that_reached_its_score_is_finished_and_is_continued_without_it(run):
     params = resolved(Params(**CART_POLE, stop_at_score=5, seed=0))
-    saved(run.folder, 256, TrainerFacts(recent=((5.0, 9),) * 99))
+    saved(run.folder, 256, Tally(recent=((5.0, 9),) * 99))
     assert not sweep.finished(run, params)
-    saved(run.folder, 256, TrainerFacts(recent=((5.0, 9),) * 100))
+    saved(run.folder, 256, Tally(recent=((5.0, 9),) * 100))
     assert sweep.finished(run, params) and not sweep.finished(run, SETTINGS)
     folder = RunFolder(run.folder)
     folder.params.write_text(params.to_json())
     done = checkpoint.newest(folder)
-    session = done.session.model_copy(update={"params": params.model_dump()})
-    checkpoint.save(folder, replace(done, session=session), kept=3)
+    now = RunState(params=params.model_dump())
+    checkpoint.save(folder, done.with_part("run", now), kept=3)
     with pytest.raises(
         ParamsError,
         match=r"so gamma would .* --set stop_at_score=null",

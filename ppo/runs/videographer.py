@@ -1,0 +1,153 @@
+"""The videos of a run: which episodes are kept, and where they are shown."""
+
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
+
+from ppo.checkpoint import Checkpoint, State
+from ppo.envs.catalog import rules_of
+from ppo.errors import NotFinite
+from ppo.files.folder import RunFolder
+from ppo.play import replay
+from ppo.play.evaluate import evaluate
+from ppo.play.recorder import Recorder
+from ppo.policy import Choice, Policy
+from ppo.process.signals import Interrupted
+from ppo.runs.observer import Observer
+from ppo.runs.observers import Logger
+from ppo.settings import ResolvedParams
+from ppo.trainer import Iteration
+
+TAG = "videos/training"
+# The names of replays of training episodes.
+TRAINING = re.compile(r"step-\d{12,}-to-(?P<last>\d{12,})-(?P<score>.+)")
+UNTRAINED_FRAMES = 18_000  # five minutes; a policy that knows nothing may play for ever
+
+
+class VideoState(State):
+    """Whether the next episode is to be kept, and the step of the newest video that the log shows;
+    None in a run from before it showed any.
+    """
+
+    wanted: bool = False
+    shown: Annotated[int, Ge(-1)] | None = None
+
+
+class Videographer(Observer):
+    """Keeps a game of the untrained policy and, every ``video_interval`` steps, the next episode
+    that ends: each as a replay, and as a video that is made in the background. Prints where each
+    video is, and writes a GIF of it into the log.
+    """
+
+    name = "video"
+
+    def __init__(
+        self,
+        params: ResolvedParams,
+        choice: Choice,
+        folder: RunFolder,
+        recorder: Recorder,
+        logger: Logger,
+        say: Callable[[str], None],
+    ):
+        """``choice`` is how the policy chooses the actions."""
+        self.params, self.choice, self.folder = params, choice, folder
+        self.recorder, self.logger, self.say, self.shown = recorder, logger, say, -1
+
+    def begin(self, policy: Policy, interrupted: Callable[[], bool]) -> None:
+        """Before the first iteration, keep a game of the untrained policy."""
+        rules, name = rules_of(self.params), "step-000000000000-untrained"
+        known = any(self.folder.replays.glob(f"{name}*.json"))
+        if known or not (self.params.video_interval and rules.is_atari):
+            return
+        frames = min(rules.max_frames_per_game, UNTRAINED_FRAMES)
+        params = self.params.model_copy(update={"max_frames_per_game": frames})
+        try:
+            (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
+        except (Interrupted, NotFinite):  # what the training then meets, too
+            return
+        kept = replay.of_run(episode, params, **self._told(0))
+        self._keep(f"{name}-{kept.score_name}", kept)
+
+    def see(self, iteration: Iteration) -> None:
+        """Keep an episode of the iteration, if one is wanted and one ended. Announce the videos
+        that were made meanwhile, in the main thread: nothing else may write into the log.
+        """
+        self._keep_first(iteration)
+        self.announce()
+
+    def announce(self) -> None:
+        """Announce the videos that were made since the last call."""
+        for made in self.recorder.made():
+            self.say(made.told)
+            if made.step > self.shown:
+                self.logger.log.picture(made.step, TAG, made.gif)
+                self.shown = made.step
+
+    def state(self) -> VideoState:
+        """Return whether an episode is wanted, and which video the log shows."""
+        return VideoState(wanted=self.wanted, shown=self.shown)
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint. A log that showed no videos begins to show new ones."""
+        state = saved.part(self.name, VideoState)
+        self.wanted = state.wanted
+        self.shown = saved.step - 1 if state.shown is None else state.shown
+
+    def record_missing(self, step: int, shown: float = math.inf) -> None:
+        """Record the videos of episodes up to ``step`` that were abandoned when the run was
+        stopped, and again those of episodes after ``shown``, which the log does not show.
+        """
+        if not rules_of(self.params).is_atari:
+            return
+        found = []
+        for path in sorted(self.folder.replays.glob("step-*.json")):
+            try:
+                found.append((replay.load(path, self.params.env_id), self._video(path.stem)))
+            except replay.ReplayError as error:
+                self.say(str(error))
+        for kept, movie in sorted(found, key=lambda one: replay.step_of(one[0])):
+            missing = not movie.exists() or replay.step_of(kept) > shown
+            if missing and replay.step_of(kept) <= step:
+                self.recorder.record(kept, movie)
+
+    def cut(self, step: int) -> None:
+        """Remove the episodes of steps after ``step``, which a resumed run makes again, and perhaps
+        otherwise; what has another name was not made by the run.
+        """
+        for path in self.folder.replays.glob("step-*-to-*.json"):
+            named = TRAINING.fullmatch(path.stem)
+            if not named or int(named["last"]) <= step:
+                continue
+            with suppress(replay.ReplayError):  # record_missing says what is wrong with it
+                if replay.load(path, self.params.env_id).score_name == named["score"]:
+                    self._video(path.stem).unlink(missing_ok=True)
+                    path.unlink()
+
+    def _keep_first(self, iteration: Iteration) -> None:
+        self.wanted |= iteration.crossed(self.params.video_interval)
+        if not (self.wanted and iteration.episodes):
+            return
+        self.wanted = False
+        episode, last = iteration.episodes[0], iteration.ended_at[0]
+        first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
+        told = self._told(iteration.step) | {replay.FIRST: first, replay.LAST: last}
+        kept = replay.of_run(episode, self.params, **told)
+        self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
+
+    def _keep(self, name: str, kept: replay.Replay) -> None:
+        self.folder.replays.mkdir(exist_ok=True)
+        replay.save(self.folder.replays / f"{name}.json", kept)
+        if kept.rules.is_atari:
+            self.recorder.record(kept, self._video(name))
+
+    def _told(self, step: int) -> dict[str, object]:
+        return {"step": step, "policy": self.choice}
+
+    def _video(self, name: str) -> Path:
+        return self.folder.videos / f"{name}.mp4"
