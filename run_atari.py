@@ -5,7 +5,7 @@ import sys
 import time
 
 from ppo.cli.parser import parse
-from ppo.process.command import run_command
+from ppo.system.command import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppo.play.intervals import middle
+from ppo.telemetry.intervals import middle
 
 RESAMPLES = 10_000
 

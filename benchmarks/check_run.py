@@ -10,9 +10,9 @@ import imageio_ffmpeg
 
 from ppo.files.folder import RunFolder
 from ppo.params import of_run
-from ppo.play import replay
-from ppo.play.render import held_pictures
-from ppo.process.arguments import expanded
+from ppo.replay import replay
+from ppo.replay.render import held_pictures
+from ppo.system.arguments import expanded
 
 
 def main() -> int:

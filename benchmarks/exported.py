@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppo.evaluate.export import export_run
 from ppo.files.folder import RunFolder
-from ppo.play.export import export_run
-from ppo.play.replay import Replay, begun, of_run
-from ppo.process import children
-from ppo.process.arguments import expanded
+from ppo.replay.replay import Replay, begun, of_run
+from ppo.system import children
+from ppo.system.arguments import expanded
 
 if TYPE_CHECKING:
-    from ppo.play.agent import TrainedAgent
+    from ppo.evaluate.agent import TrainedAgent
 
 # Isolated (-I), a process sees neither this folder nor PYTHONPATH; nor these, if it has them.
 WITHOUT = """
@@ -67,7 +67,7 @@ def observations_of(replay: Replay) -> Iterator[np.ndarray]:
 
 def games_of(agent: "TrainedAgent") -> Iterator[Replay]:
     """One game of the agent after another, as replays."""
-    from ppo.play.evaluate import evaluate
+    from ppo.evaluate.evaluate import evaluate
 
     for number in itertools.count():
         (episode,) = evaluate(agent.policy, agent.params, 1, number).episodes
@@ -120,7 +120,7 @@ def main() -> None:
         "--onnx-python", type=expanded, help="a Python that has ONNX Runtime and no Keras"
     )
     options = parser.parse_args()
-    from ppo.play.agent import load_agent
+    from ppo.evaluate.agent import load_agent
 
     agent = load_agent(RunFolder(options.logdir))
     seen = itertools.chain.from_iterable(map(observations_of, games_of(agent)))

@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 
 from ppo import presets
+from ppo.envs.resolve import resolved
 from ppo.errors import ExitCode
 from ppo.params import load
-from ppo.process.children import RUN_ATARI, start
-from ppo.resolve import resolved
+from ppo.preflight.forecast import forecast
+from ppo.preflight.probe import peak_memory, probe
 from ppo.settings import Params
-from ppo.study.forecast import forecast
-from ppo.study.probe import peak_memory, probe
+from ppo.system.children import RUN_ATARI, start
 
 GAMES = {
     "pong": Params(

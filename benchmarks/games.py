@@ -40,16 +40,12 @@ from benchmarks.games_results import (
     settings_folder,
 )
 from ppo import presets
-from ppo.envs import catalog
+from ppo.envs import registry
 from ppo.errors import ExitCode, Stopped
 from ppo.files.folder import owned, write_whole
 from ppo.params import ParamsError, load
-from ppo.process.arguments import argument_parser, expanded
-from ppo.process.children import Children
-from ppo.process.command import run_command
 from ppo.settings import Params
-from ppo.study.alike import alike, precision_faults
-from ppo.study.grid import (
+from ppo.sweep.grid import (
     SET_ELSEWHERE,
     Run,
     begun_faults,
@@ -62,14 +58,11 @@ from ppo.study.grid import (
     parse_seeds,
     settings_in,
 )
-from ppo.study.parallel import (
-    STOPPED,
-    Call,
-    begin_or_resume,
-    call_with_log,
-    finished,
-    run_all,
-)
+from ppo.sweep.one_precision import alike, precision_faults
+from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, call_with_log, finished, run_all
+from ppo.system.arguments import argument_parser, expanded
+from ppo.system.children import Children
+from ppo.system.command import run_command
 
 SB3 = "Stable-Baselines3"
 SB3_SCRIPT = Path(__file__).resolve().with_name("sb3_curve.py")
@@ -89,7 +82,7 @@ class GameRun(Run):
     @property
     def params(self) -> Params:
         """Its settings. Raises ParamsError."""
-        source = self.pfile or catalog.settings_for(self.env_id)
+        source = self.pfile or registry.settings_for(self.env_id)
         return load(source, self.overrides, [check_of(self)])
 
 

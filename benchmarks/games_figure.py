@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import get_args
 
 from benchmarks.games_results import Result, curve_of
-from ppo.study import figures
-from ppo.study.curves import SCORE_LABEL, Axis, Curve, draw_panel, each
+from ppo.telemetry import figures
+from ppo.telemetry.curves import SCORE_LABEL, Axis, Curve, draw_panel, each
 
 WIDTH, ROW_HEIGHT, FOOT = 13, 3, 1  # of a figure, of a game's row, of the names, in inches
 

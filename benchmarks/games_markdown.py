@@ -6,8 +6,8 @@ from itertools import groupby
 
 from benchmarks.aggregates import AGGREGATES, Estimate
 from benchmarks.games_table import Over, Row, Score, Table
-from ppo.play.games import POLICIES
-from ppo.process import tables
+from ppo.evaluate.games import POLICIES
+from ppo.system import tables
 
 
 def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from ppo.files.folder import write_whole
-from ppo.process.streams import reason
+from ppo.system.streams import reason
 
 
 def faults(page: Path, name: str) -> list[str]:

@@ -13,14 +13,14 @@ import numpy as np
 from annotated_types import Len
 
 from benchmarks.aggregates import interval_of_runs
-from ppo.envs import catalog, human
-from ppo.files import evaluations, progress
+from ppo.envs import human, registry
+from ppo.evaluate.evaluate import interval
+from ppo.evaluate.games import POLICIES
+from ppo.files import evaluations
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, of_run
-from ppo.play.evaluate import interval
-from ppo.play.games import POLICIES
-from ppo.study import curves
-from ppo.study.curves import Curve, CurveError
+from ppo.telemetry import curves, progress
+from ppo.telemetry.curves import Curve, CurveError
 
 GAMES = 30  # of an evaluation, with each policy
 DEFAULTS = "defaults"  # what the table calls the default settings
@@ -75,8 +75,8 @@ class Result:
     def rom(self) -> str | None:
         """The game's ROM, or its id if it has none; None if its module is not here."""
         try:
-            return catalog.resolve(self.env_id)[0]
-        except catalog.UnknownGame:
+            return registry.resolve(self.env_id)[0]
+        except registry.UnknownGame:
             return None
 
     def normalized(self, score: float) -> float | None:

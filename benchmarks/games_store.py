@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from benchmarks.games_results import Kind, Result
 from ppo.files.folder import alone_with, write_whole
-from ppo.process import reading
+from ppo.system import reading
 
 
 def faults(path: Path) -> list[str]:

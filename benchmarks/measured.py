@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 from benchmarks import games_store
 from benchmarks.games_results import DEFAULTS, GAMES, Result, interval_of, seconds_of
 from ppo import presets
-from ppo.envs import catalog
+from ppo.envs import registry
+from ppo.envs.resolve import resolved
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, of_run
-from ppo.process.arguments import expanded
-from ppo.resolve import resolved
 from ppo.settings import INCIDENTAL, Params
+from ppo.system.arguments import expanded
 
 
 class Run(NamedTuple):
@@ -128,7 +128,7 @@ def _as_json(line: presets.Measured) -> str:
 def _defaults(preset: Params) -> Params:
     # The noted runs of the defaults are from before there was fire_on_life_loss.
     overrides = [f"total_steps={preset.total_steps}", "fire_on_life_loss=false"]
-    return load(catalog.settings_for(preset.env_id), overrides)
+    return load(registry.settings_for(preset.env_id), overrides)
 
 
 def _differences(preset: Params, params: Params) -> list[str]:

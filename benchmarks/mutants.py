@@ -7,7 +7,7 @@ killed if a test fails or hangs. ``python -m mutmut show NAME`` prints a mutant 
 import sys
 from collections import Counter, defaultdict
 
-from ppo.process import children
+from ppo.system import children
 
 KILLED = {"killed", "timeout", "segfault"}
 

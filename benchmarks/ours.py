@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.reference import reference
-from ppo.process.cluster import place
-from ppo.process.device import start_tensorflow
+from ppo.system.device import start_tensorflow
 from ppo.train import connect
+from ppo.workers.cluster import place
 
 if TYPE_CHECKING:
     import keras

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppo import params
-from ppo.resolve import resolved
+from ppo.envs.resolve import resolved
 from ppo.settings import Params, ResolvedParams
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ale_py import roms
 from ppo.envs.episode import Episode, Rules
 from ppo.envs.roms import is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector
-from ppo.play.replay import Replay, ReplayError, frames, verify
+from ppo.replay.replay import Replay, ReplayError, frames, verify
 
 NUM_ENVS = 2
 SHORT = Rules("", 4, 0.0, 30, True, False, 600)

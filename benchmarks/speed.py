@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppo.process import children
-from ppo.process.arguments import expanded
+from ppo.system import children
+from ppo.system.arguments import expanded
 
 HERE = Path(__file__).resolve().parent
 

@@ -19,15 +19,15 @@ from typing import Any
 
 from ppo import presets
 from ppo.errors import PPOError, Stopped
-from ppo.files import progress
 from ppo.files.folder import RunFolder
 from ppo.params import load
-from ppo.process.arguments import expanded
-from ppo.process.children import Children
-from ppo.process.command import run_command
-from ppo.process.device import default_threads
-from ppo.study import sweep
-from ppo.study.grid import begun_faults, parse, parse_seeds, setting_faults
+from ppo.sweep import sweep
+from ppo.sweep.grid import begun_faults, parse, parse_seeds, setting_faults
+from ppo.system.arguments import expanded
+from ppo.system.children import Children
+from ppo.system.command import run_command
+from ppo.system.device import default_threads
+from ppo.telemetry import progress
 
 
 def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:

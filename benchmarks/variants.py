@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from benchmarks.reference import NUM_ACTIONS, observation_shape, random_batch, reference
-from ppo.process.device import start_tensorflow
+from ppo.system.device import start_tensorflow
 
 VARIANTS: dict[str, dict] = {
     "plain": {},
@@ -42,7 +42,7 @@ def main() -> None:
     start_tensorflow(base.threads)
 
     from ppo import model
-    from ppo.diagnostics import Diagnostics
+    from ppo.telemetry.diagnostics import Diagnostics
     from ppo.update import INITIAL_RESCALING_STATE, Updater
 
     batch = random_batch(base)

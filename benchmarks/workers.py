@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from ppo.process.children import start
-from ppo.runs.launch import inherited, linked
+from ppo.system.children import start
+from ppo.workers.launch import inherited, linked
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppo import described, schema
-from ppo.files import scalars
+from ppo.settings import describe, schema
+from ppo.telemetry import scalars
 
 DOCS = Path(__file__).resolve().parent
 OLD_PROBABILITIES = (0.01, 0.5, 0.99)
@@ -52,7 +52,7 @@ same list.
 def pages() -> dict[str, str]:
     """The generated pages, by name."""
     return {
-        "params.md": PARAMS_HEAD + described.text(markdown=True),
+        "params.md": PARAMS_HEAD + describe.text(markdown=True),
         "metrics.md": METRICS_HEAD + scalars.describe(markdown=True),
         "params.schema.json": schema.describe(),
     }

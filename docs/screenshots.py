@@ -14,12 +14,12 @@ import tempfile
 from pathlib import Path
 
 from docs.browser import Browser
-from ppo.files import progress
 from ppo.files.folder import FolderError, RunFolder
-from ppo.files.log import Log
-from ppo.process.arguments import expanded
-from ppo.process.command import run_command
-from ppo.study import board
+from ppo.report import board
+from ppo.system.arguments import expanded
+from ppo.system.command import run_command
+from ppo.telemetry import progress
+from ppo.telemetry.log import Log
 
 DOCS = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

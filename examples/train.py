@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ppo import params, train
-from ppo.envs import catalog
-from ppo.files import progress
+from ppo.envs import registry
+from ppo.evaluate.agent import load_agent
 from ppo.files.folder import RunFolder
-from ppo.play.agent import load_agent
+from ppo.telemetry import progress
 
 if len(sys.argv) < 3:
     sys.exit(__doc__)
@@ -23,7 +23,7 @@ entry = progress.last_row(Path(logdir))
 print(f"step {entry['step']}: score {entry['rollout/ep_rew_mean'] or 'of no whole game yet'}")
 
 agent = load_agent(RunFolder(Path(logdir)))
-shape = catalog.observation_shape(agent.params)
+shape = registry.observation_shape(agent.params)
 kind = np.uint8 if len(shape) == 3 else np.float32
 probabilities, values = agent.policy.outlook(np.zeros((1, *shape), kind))
 print("probabilities of the actions for an observation of zeros:", probabilities[0].round(3))

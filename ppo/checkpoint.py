@@ -18,13 +18,13 @@ from annotated_types import Ge, Lt
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from ppo.errors import PPOError, Refused
-from ppo.falls import Watch
 from ppo.files import npz
 from ppo.files.folder import RunFolder, free_name, write_whole
-from ppo.process import reading
-from ppo.process.arguments import expanded
-from ppo.process.device import available_memory
-from ppo.tally import Count, Tally
+from ppo.system import reading
+from ppo.system.arguments import expanded
+from ppo.system.device import available_memory
+from ppo.telemetry.collapse import Watch
+from ppo.telemetry.counters import Count, Tally
 
 FORMAT = 4
 BEST = "best.ckpt"

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ppo import pixels
-from ppo.layer_norm import LayerNormDense, layer_normalized
-from ppo.pixels import PixelConv2D, Pixels
+from ppo.nn import pixels
+from ppo.nn.layer_norm import LayerNormDense, layer_normalized
+from ppo.nn.pixels import PixelConv2D, Pixels
 from ppo.settings import NetworkSettings
 
 # Name and gain of the heads, in the order of the network's outputs.
@@ -234,11 +234,11 @@ def of_settings(
 ) -> keras.Model:
     """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
 
-    Images are bytes, channels-last, and scaled inside (see ``ppo.pixels``); flat observations
+    Images are bytes, channels-last, and scaled inside (see ``ppo.nn.pixels``); flat observations
     are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
     value), biases 0. With ``precision`` "bfloat16" the trunk computes in it, from float32 weights
     (Micikevicius et al. 2018); the heads stay float32. With ``layer_norm`` the trunk's dense layers
-    are those of ``ppo.layer_norm``. The ``value_gradient`` is "shared" (it goes
+    are those of ``ppo.nn.layer_norm``. The ``value_gradient`` is "shared" (it goes
     into the trunk), "detached" (it ends at the value's head), "separate" (the value has a trunk
     of its own), or None: the usual one of the network. A network MODULE:FUNCTION is a trunk of the
     user's: FUNCTION takes the observations, a Keras tensor, and gives features, [B, D]. Raises
@@ -287,16 +287,6 @@ def with_last_inputs(model: keras.Model) -> keras.Model:
     ``preactivations``.
     """
     return keras.Model(model.input, [*model.outputs, policy_trunk(model)[-1].input])
-
-
-def in_two(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
-    """What of a network for pictures depends on no weights, and the rest, which takes what that
-    gives; None and the network itself if it takes flat observations.
-    """
-    if not any(layer.name == pixels.NAME for layer in model.layers):
-        return None, model
-    prepared = model.get_layer(pixels.NAME).output
-    return keras.Model(model.input, prepared), keras.Model(prepared, model.outputs)
 
 
 def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
@@ -350,31 +340,3 @@ def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:
 def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
     """log pi(a|s) of the softmax policy: logits [B, A], actions [B] integers -> [B]."""
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=actions, logits=logits)
-
-
-def in_shards(
-    model: keras.Model, observations: Any, shards: int, rows: tf.Tensor | None = None
-) -> tuple[tf.Tensor, ...]:
-    """The model's outputs (logits, values, ...) for a batch, a tensor or a list of them, or for
-    some ``rows`` of it, computed as ``shards`` independent slices.
-
-    Every operation uses one thread; the slices keep all cores busy, forward and backward.
-    """
-    size = tf.nest.flatten(observations)[0].shape[0] if rows is None else rows.shape[0]
-
-    def part(first: int, last: int) -> tuple[tf.Tensor, ...]:
-        def of(tensor: tf.Tensor) -> tf.Tensor:
-            if rows is None:
-                return tensor[first:last]
-            return tf.gather(tensor, rows[first:last])
-
-        return model(tf.nest.map_structure(of, observations))
-
-    parts = [part(first, last) for first, last in cuts(size, shards)]
-    return tuple(tf.concat(output, 0) for output in zip(*parts, strict=True))
-
-
-def cuts(size: int, shards: int) -> list[tuple[int, int]]:
-    """Begin and end of each slice of a batch."""
-    ends = [size * i // shards for i in range(shards + 1)]
-    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Means over a minibatch, scalars; ``ppo.files.scalars`` defines each."""
+    """Means over a minibatch, scalars; ``ppo.telemetry.scalars`` defines each."""
 
     loss: tf.Tensor
     policy_gradient_loss: tf.Tensor

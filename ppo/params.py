@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ppo import elsewhere, presets
-from ppo.described import default_of, form_of, type_and_range
+from ppo import presets
 from ppo.errors import Refused
-from ppo.process import reading
-from ppo.process.arguments import expanded
-from ppo.settings import EARLIER, Params, inconsistencies, kept_faults
+from ppo.settings import EARLIER, Params, inconsistencies, kept_faults, other_names
+from ppo.settings.describe import default_of, form_of, type_and_range
+from ppo.system import reading
+from ppo.system.arguments import expanded
 
 
 class ParamsError(Refused, ValueError):
@@ -177,9 +177,9 @@ def _unknown(key: str, values: Mapping[str, Any]) -> str:
 
 def answer(key: str, values: Mapping[str, Any]) -> str:
     """What to use in place of a key that is not a setting; ``values`` are all that are given."""
-    if known := elsewhere.hint(key, values):
+    if known := other_names.hint(key, values):
         return known
-    near = difflib.get_close_matches(elsewhere.plain(key), Params.model_fields, n=1, cutoff=0.8)
+    near = difflib.get_close_matches(other_names.plain(key), Params.model_fields, n=1, cutoff=0.8)
     if near and _has_type(near[0], values[key]):
         return f"did you mean {near[0]}?"
     return "it has no known counterpart; --describe-params lists all keys"
@@ -197,7 +197,7 @@ def _has_type(key: str, value: Any) -> bool:
 
 def _fault(key: str, value: Any) -> str:
     told = f"{key} = {_show(value)}: must be {type_and_range(key)} (default {default_of(key)})"
-    return told + elsewhere.value_hint(key, value)
+    return told + other_names.value_hint(key, value)
 
 
 def _show(value: Any) -> str:

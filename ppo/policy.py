@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.errors import NotFinite
-from ppo.model import in_shards, log_prob
+from ppo.model import log_prob
+from ppo.nn.shards import in_shards
 from ppo.settings import NetworkSettings
 
 Choice = Literal["sampled", "greedy"]
@@ -61,7 +62,7 @@ class Policy:
 
     def act(self, observations: np.ndarray, key: np.ndarray) -> Decisions:
         """Actions for observations [n, ...], sampled with a stateless ``key`` (see
-        ``ppo.process.keys``).
+        ``ppo.system.keys``).
         """
         decided = self._found(observations.shape)(tf.constant(observations), tf.constant(key))
         decisions = Decisions(*(tensor.numpy() for tensor in decided))

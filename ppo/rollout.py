@@ -8,10 +8,10 @@ import numpy as np
 
 from ppo.envs.episode import Episode, Transition
 from ppo.envs.vector import EnvVector
-from ppo.process.arrays import aligned_zeros
-from ppo.process.keys import Purpose, key
-from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
+from ppo.system.arrays import aligned_zeros
+from ppo.system.keys import Purpose, key
+from ppo.system.signals import Interrupted
 
 if TYPE_CHECKING:
     from ppo.policy import Policy

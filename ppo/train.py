@@ -11,11 +11,11 @@ from typing import Any
 
 from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint
-from ppo.distribution import OneWorker, Workers
-from ppo.envs import catalog
+from ppo.envs import registry
 from ppo.envs.episode import EpisodeMismatch
+from ppo.envs.resolve import resolved
 from ppo.errors import Collapsed, Diverged, EnvironmentFailed, Stopped, WorkerLost
-from ppo.files import evaluations, log, origin
+from ppo.files import evaluations, origin
 from ppo.files.folder import (
     FolderError,
     RunFolder,
@@ -27,17 +27,18 @@ from ppo.files.folder import (
 )
 from ppo.files.held import shown
 from ppo.files.origin import Origin
-from ppo.local_workers import LocalWorkers
 from ppo.params import ParamsError
-from ppo.process.arguments import expanded
-from ppo.process.cluster import Place, exposure, place
-from ppo.process.device import available_memory, start_tensorflow, visible_gpus
-from ppo.process.signals import StopRequest, interrupt_ends
-from ppo.process.streams import say
-from ppo.resolve import resolved
 from ppo.runs.level import with_known_level
 from ppo.runs.start import Changes, Start, for_fork, is_finished, longer, run_of
 from ppo.settings import EARLIER, Params, ResolvedParams, marked
+from ppo.system.arguments import expanded
+from ppo.system.device import available_memory, start_tensorflow, visible_gpus
+from ppo.system.signals import StopRequest, interrupt_ends
+from ppo.system.streams import say
+from ppo.telemetry import log
+from ppo.workers.cluster import Place, exposure, place
+from ppo.workers.interface import OneWorker, Workers
+from ppo.workers.local import LocalWorkers
 
 __all__ = [
     "Collapsed",
@@ -69,7 +70,7 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     logdir, began, here = expanded(logdir), began or time.monotonic(), place()
     if here.index == 0:
         check_new(logdir)
-    if faults := catalog.check(settings, frozenset()):
+    if faults := registry.check(settings, frozenset()):
         raise ParamsError(faults)
     whole = resolved(params.of_workers(settings, here.count), here.on_this_machine)
 
@@ -100,13 +101,13 @@ def resume(
     evaluations.check(RunFolder(logdir))
     stored = params.of_run(RunFolder(logdir).params)
     _check_workers(stored, here)
-    given = params.of_run(RunFolder(logdir).params, overrides, [catalog.check])
+    given = params.of_run(RunFolder(logdir).params, overrides, [registry.check])
     whole = resolved(given, here.on_this_machine)
     changes = _changes(stored.model_dump(), whole)
     _check_unfinished(RunFolder(logdir), whole)
 
     def start(folder: RunFolder) -> Start:
-        if params.of_run(folder.params, checks=[catalog.check]) != stored:
+        if params.of_run(folder.params, checks=[registry.check]) != stored:
             raise FolderError(f"{logdir} was changed or moved meanwhile; try again")
         newest = _newest(folder)  # params.json may have been edited by hand
         if newest is None and (began_from := origin.read(folder)):
@@ -147,7 +148,7 @@ def fork(
         check_new(logdir)
     check_run(source)
     of = RunFolder(source)
-    given = params.of_run(of.params, [f"workers={here.count}", *overrides], [catalog.check])
+    given = params.of_run(of.params, [f"workers={here.count}", *overrides], [registry.check])
     whole = resolved(params.of_workers(given, here.count), here.on_this_machine)
     saved = checkpoint.newest(of, warn=say) if step is None else checkpoint.at(of, step)
     changes = _fork_changes(saved, whole)
@@ -224,7 +225,7 @@ def connect(here: Place) -> Workers:
     with interrupt_ends():  # TensorFlow waits for the others in a call that keeps Python's lock
         if here.link:
             return LocalWorkers(here.link)
-        from ppo.collectives import Collectives
+        from ppo.workers.collectives import Collectives
 
         return Collectives(here)
 
@@ -261,7 +262,7 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
     """Raise ParamsError if the observations of a rollout do not fit the memory, which so many
     processes share.
     """
-    shape = catalog.observation_shape(params)
+    shape = registry.observation_shape(params)
     wanted = params.batch_size * math.prod(shape)
     if params.sees_pictures:
         # What an update makes of them once is kept beside them: bytes, or two bytes a pixel.
@@ -285,7 +286,7 @@ def _check_network(params: ResolvedParams) -> None:
         from ppo import model
 
         try:
-            model.of_settings(catalog.observation_shape(params), 1, params)
+            model.of_settings(registry.observation_shape(params), 1, params)
         except ValueError as error:
             raise ParamsError([f"network = {params.network!r}: {error}"]) from error
 

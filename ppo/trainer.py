@@ -10,12 +10,23 @@ import numpy as np
 
 from ppo import model
 from ppo.advantages import explained_variance, gae
-from ppo.diagnostics import Diagnostics
-from ppo.distribution import OneWorker, Workers
 from ppo.envs.episode import Episode
 from ppo.envs.fleet import Fleet
 from ppo.errors import Diverged
-from ppo.exchange import (
+from ppo.nn.schedules import crossed, scheduled
+from ppo.objective import Batch
+from ppo.policy import Policy
+from ppo.rollout import Collector, Rollout
+from ppo.settings import ResolvedParams
+from ppo.system.device import has_gpu, shards
+from ppo.system.keys import Purpose, key, seed31
+from ppo.system.signals import Interrupted
+from ppo.telemetry.counters import Tally
+from ppo.telemetry.diagnostics import Diagnostics
+from ppo.telemetry.scalars import POINTS
+from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
+from ppo.workers.interface import OneWorker, Workers
+from ppo.workers.messages import (
     Games,
     Report,
     any_of_each,
@@ -24,17 +35,6 @@ from ppo.exchange import (
     share_report,
     together,
 )
-from ppo.files.scalars import POINTS
-from ppo.objective import Batch
-from ppo.policy import Policy
-from ppo.process.device import has_gpu, shards
-from ppo.process.keys import Purpose, key, seed31
-from ppo.process.signals import Interrupted
-from ppo.rollout import Collector, Rollout
-from ppo.schedules import crossed, scheduled
-from ppo.settings import ResolvedParams
-from ppo.tally import Tally
-from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
 
 
 class Learner(NamedTuple):

@@ -6,15 +6,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ppo import flight, losses, model
-from ppo.distribution import OneWorker, Workers
-from ppo.inputs import Inputs
-from ppo.model import in_shards, log_prob
+from ppo import losses, model
+from ppo.model import log_prob
+from ppo.nn.optimizer import Adam
+from ppo.nn.preprocessed import Inputs
+from ppo.nn.shards import in_shards
 from ppo.objective import Batch, objective
-from ppo.optimizer import Adam
-from ppo.process.arrays import is_shareable
 from ppo.settings import Params
-from ppo.statistics import GAIN, KL, LOSS, NORM, UpdateResult
+from ppo.system.arrays import is_shareable
+from ppo.telemetry import movement
+from ppo.telemetry.update_statistics import GAIN, KL, LOSS, NORM, UpdateResult
+from ppo.workers.interface import OneWorker, Workers
 
 INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
 
@@ -201,7 +203,7 @@ class Updater:
             return tf.no_op()
 
         tf.cond(applied, apply, tf.no_op)
-        of_gradient = tf.stack([norm, flight.cut_share(norm, p.max_grad_norm)])
+        of_gradient = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
         row = tf.concat([means, of_gradient, tf.stack(result.maxima)], 0)
         return row, result.smoothed, applied
 
@@ -242,7 +244,7 @@ class Updater:
         finite gradient can still overflow them.
         """
         moved = [
-            flight.layer_movement(old, new, learning_rate)
+            movement.layer_movement(old, new, learning_rate)
             for old, new in zip(before, self._weights_by_layer(), strict=True)
         ]
         state = [*self.weights, *self.adam.first, *self.adam.second]

@@ -5,7 +5,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from ppo.process.device import set_environment, start_tensorflow
+from ppo.system.device import set_environment, start_tensorflow
 
 LIGHT = Path(__file__).with_name("light")
 
@@ -54,8 +54,8 @@ def _surroundings():
 @pytest.fixture
 def computes_in_bfloat16(monkeypatch):
     """As on a machine whose processor does, without a GPU."""
-    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: True)
-    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+    monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("ppo.envs.resolve.has_gpu_driver", lambda: False)
 
 
 def pytest_collection_modifyitems(items):

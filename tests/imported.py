@@ -2,11 +2,9 @@
 here: its threads would not be in the fork.
 """
 
-from ppo.process.device import import_tensorflow, set_environment
+from ppo.system.device import import_tensorflow, set_environment
 
 set_environment()
 import_tensorflow()
 
 import run_atari  # noqa: E402, F401
-from ppo import train  # noqa: E402, F401
-from ppo.play import show, watch  # noqa: E402, F401

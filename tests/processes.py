@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ppo.process.cluster import LINK
+from ppo.workers.cluster import LINK
 
 
 def processes_of(folder: Path) -> list[int]:

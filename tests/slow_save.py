@@ -4,9 +4,9 @@ import sys
 import time
 
 import run_atari
-from ppo.process.signals import REPEAT_SECONDS
-from ppo.runs import launch
 from ppo.runs.keeper import Keeper
+from ppo.system.signals import REPEAT_SECONDS
+from ppo.workers import launch
 
 save = Keeper.save
 

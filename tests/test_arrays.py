@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ppo.process.arrays import ALIGNMENT, aligned_zeros, is_shareable
+from ppo.system.arrays import ALIGNMENT, aligned_zeros, is_shareable
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int32])

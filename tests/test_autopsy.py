@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 from ppo import checkpoint
+from ppo.autopsy import autopsy
+from ppo.autopsy.case import Case, case_of
+from ppo.autopsy.changes import UNCHANGED, Change, of_cause
+from ppo.autopsy.forks import Plan
+from ppo.autopsy.history import HistoryError
 from ppo.checkpoint import Checkpoint, CheckpointError
+from ppo.envs.resolve import resolved
 from ppo.errors import ExitCode
 from ppo.files import origin
 from ppo.files.folder import RunFolder, owned
 from ppo.files.origin import Origin
 from ppo.params import ParamsError
-from ppo.resolve import resolved
 from ppo.runs.start import RunState
 from ppo.settings import Params
-from ppo.study import autopsy
-from ppo.study.case import Case, case_of
-from ppo.study.changes import UNCHANGED, Change, of_cause
-from ppo.study.forks import Plan
-from ppo.study.grid import Variant
-from ppo.study.history import HistoryError
+from ppo.sweep.grid import Variant
 from tests.light.test_explain import written
 
 pytestmark = pytest.mark.xdist_group("autopsy")  # made once: what its tests share

@@ -18,11 +18,11 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from ppo import checkpoint, described, params, schema
+from ppo import checkpoint, params
 from ppo.checkpoint import decode, load_weights
 from ppo.files.folder import RunFolder
-from ppo.play import replay
-from ppo.settings import Params
+from ppo.replay import replay
+from ppo.settings import Params, describe, schema
 from tests.forked import Forked
 
 pytestmark = pytest.mark.xdist_group("command")  # made once: what its tests share
@@ -269,7 +269,7 @@ def test_help_answers_without_tensorflow(tmp_path, poisoned):
 
 def test_settings_are_described_without_tensorflow(tmp_path, poisoned):
     done = command(tmp_path, "--describe-params", PYTHONPATH=poisoned)
-    assert (done.code, done.out, done.err) == (0, described.text(), "")
+    assert (done.code, done.out, done.err) == (0, describe.text(), "")
 
 
 def test_the_schema_of_settings_is_printed_without_tensorflow(tmp_path, poisoned):

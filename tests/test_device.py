@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ppo.process import device
+from ppo.system import device
 
 ROOT = Path(__file__).parents[1]
 
 STRATEGY = """
-from ppo.process.device import start_tensorflow
+from ppo.system.device import start_tensorflow
 
 def connect():
     import tensorflow as tf
@@ -31,7 +31,7 @@ start_tensorflow(1)  # again, which changes nothing
 USED_BEFORE = """
 import tensorflow as tf
 tf.zeros(3) + 1
-from ppo.process.device import DeviceError, start_tensorflow
+from ppo.system.device import DeviceError, start_tensorflow
 try:
     start_tensorflow(2)
 except DeviceError as error:
@@ -43,7 +43,7 @@ KERAS_WAS_TOLD_OTHERWISE = """
 import os, sys
 os.close(2)  # nor is there a stream for messages
 sys.stderr = None
-from ppo.process.device import start_tensorflow
+from ppo.system.device import start_tensorflow
 start_tensorflow(1)
 import keras
 print(keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format())
@@ -54,7 +54,7 @@ import sys, types
 keras = types.ModuleType("keras")
 keras.backend = types.SimpleNamespace(backend=lambda: "jax")
 sys.modules["keras"] = keras
-from ppo.process.device import DeviceError, start_tensorflow
+from ppo.system.device import DeviceError, start_tensorflow
 try:
     start_tensorflow(1)
 except DeviceError as error:
@@ -67,7 +67,7 @@ def none():
     raise FileNotFoundError(2, "No usable temporary directory found")
 
 tempfile._get_default_tempdir = none
-from ppo.process.device import DeviceError, start_tensorflow
+from ppo.system.device import DeviceError, start_tensorflow
 try:
     start_tensorflow(1)
 except DeviceError as error:

@@ -10,15 +10,15 @@ import pytest
 import tensorflow as tf
 
 from ppo import model
-from ppo.distribution import OneWorker
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
+from ppo.envs.resolve import resolved
 from ppo.errors import Diverged
-from ppo.exchange import Games, Report, share_games, share_report
-from ppo.resolve import resolved
 from ppo.settings import Params
-from ppo.statistics import KL, UpdateResult
+from ppo.telemetry.update_statistics import KL, UpdateResult
 from ppo.trainer import Trainer
 from ppo.update import INITIAL_RESCALING_STATE, Updater
+from ppo.workers.interface import OneWorker
+from ppo.workers.messages import Games, Report, share_games, share_report
 from tests.test_update import KEY, PARAMS, batch, changed
 
 

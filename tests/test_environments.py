@@ -16,9 +16,9 @@ import run_atari
 from ppo import checkpoint, params, train
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
-from ppo.process.children import RUN_ATARI
 from ppo.runs.start import run_of
 from ppo.settings import Params
+from ppo.system.children import RUN_ATARI
 from tests.failing_envs import ERRORS, LATER, ONCE
 
 ROOT = Path(__file__).parents[1]

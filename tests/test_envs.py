@@ -13,20 +13,13 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo.envs.catalog import UnknownGame, check, check_new, resolve, rules_of
-from ppo.envs.episode import (
-    Episode,
-    EpisodeMismatch,
-    Reset,
-    Rules,
-    Transition,
-    UnfinishedEpisode,
-)
+from ppo.envs.episode import Episode, EpisodeMismatch, Reset, Rules, Transition, UnfinishedEpisode
+from ppo.envs.registry import UnknownGame, check, check_new, resolve, rules_of
+from ppo.envs.resolve import resolved
 from ppo.envs.roms import FRESH_AFTER_RESET, is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector, vectors
-from ppo.process.keys import Purpose, seed31
-from ppo.resolve import resolved
 from ppo.settings import Params
+from ppo.system.keys import Purpose, seed31
 from tests.rules import rules_for
 
 gymnasium.register_envs(ale_py)

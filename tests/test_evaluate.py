@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
+from ppo.envs.registry import rules_of
+from ppo.envs.resolve import resolved
+from ppo.evaluate.evaluate import Evaluation, evaluate, evaluate_each
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, owned
-from ppo.play.evaluate import Evaluation, evaluate, evaluate_each
-from ppo.play.replay import Replay, play
-from ppo.process.keys import Purpose, seed31
-from ppo.process.signals import Interrupted
-from ppo.resolve import resolved
+from ppo.replay.replay import Replay, play
 from ppo.runs.observers import Evaluator
 from ppo.settings import Params, ResolvedParams
+from ppo.system.keys import Purpose, seed31
+from ppo.system.signals import Interrupted
 from tests.policies import Acting, zeros_beside
 
 CARTPOLE = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=5, threads=1))

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from benchmarks import exported
 from ppo import model
+from ppo.evaluate import export
+from ppo.evaluate.agent import TrainedAgent, load_agent
+from ppo.evaluate.portable import portable
 from ppo.files.folder import RunFolder
-from ppo.play import export
-from ppo.play.agent import TrainedAgent, load_agent
-from ppo.play.portable import portable
-from ppo.play.replay import Replay
+from ppo.replay.replay import Replay
 
 pytestmark = pytest.mark.xdist_group("export")  # made once: what its tests share
 

@@ -9,14 +9,14 @@ import pytest
 
 from ppo import checkpoint, train
 from ppo.checkpoint import CheckpointError
-from ppo.files import progress
+from ppo.drill import drill
+from ppo.evaluate.agent import settings_of
 from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
 from ppo.params import ParamsError, load
-from ppo.play.agent import settings_of
 from ppo.runs.session import Session
 from ppo.runs.start import run_of
 from ppo.settings import Params
-from ppo.study import drill
+from ppo.telemetry import progress
 
 pytestmark = pytest.mark.xdist_group("fork")  # made once: what its tests share
 
@@ -205,11 +205,11 @@ def test_a_run_of_another_machine_says_that_its_precision_is_emulated(
 ):
     cart = {"env_id": "CartPole-v1", "network": "mlp", "num_envs": 2, "num_minibatches": 1}
     small = cart | {"num_steps": 16, "total_steps": 32, "threads": 1, "precision": "bfloat16"}
-    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: True)
     train.run(Params(**small), tmp_path / "run")
     assert "emulates" not in capsys.readouterr().out
-    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: False)
-    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+    monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: False)
+    monkeypatch.setattr("ppo.envs.resolve.has_gpu_driver", lambda: False)
     train.resume(tmp_path / "run", ["total_steps=64"])
     assert "emulates bfloat16" in capsys.readouterr().out
     train.fork(tmp_path / "run", tmp_path / "fork", ["total_steps=96", "precision=float32"])

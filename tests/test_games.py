@@ -12,9 +12,9 @@ from benchmarks import games, games_markdown, games_page, games_store, measured
 from benchmarks.games_results import CURVE_POINTS, curve_of, read
 from ppo import checkpoint, presets, train
 from ppo.files.folder import RunFolder, owned
-from ppo.files.scalars import SCORE
 from ppo.params import ParamsError
-from ppo.study.curves import TIME
+from ppo.telemetry.curves import TIME
+from ppo.telemetry.scalars import SCORE
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--games=CartPole-v1", "--steps=512", "--set", "num_steps=32"]

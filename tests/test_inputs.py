@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ppo import inputs as inputs_module
 from ppo import model
-from ppo.inputs import Inputs
-from ppo.model import in_shards
+from ppo.nn import preprocessed
+from ppo.nn import preprocessed as inputs_module
+from ppo.nn.preprocessed import Inputs
+from ppo.nn.shards import in_shards
 from ppo.objective import Batch
 from ppo.settings import Params
 from ppo.update import INITIAL_RESCALING_STATE, Updater
@@ -74,7 +75,7 @@ def test_an_update_on_pictures_is_that_of_the_rest_of_the_network_on_what_is_pre
 
     def updated(in_parts: bool) -> list[np.ndarray]:
         net = model.build(SHAPE, 4, "a3c", 1, precision, scaling, value_gradient)
-        prepare, rest = model.in_two(net)
+        prepare, rest = preprocessed.in_two(net)
         updater = Updater(rest if in_parts else net, params, 2)
         observations = prepare(seen) if in_parts else tf.constant(seen)
         updater.update(batch(observations), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, assume, example, given, settings
 
 import run_atari
 from ppo import params
-from ppo.envs import catalog
+from ppo.drill import drill
+from ppo.envs import registry
 from ppo.files.folder import RunFolder
-from ppo.play import replay
+from ppo.replay import replay
 from ppo.settings import Params
-from ppo.study import drill
 from tests.light.test_params import KEYS, SOUND, VALUES
 
 pytestmark = pytest.mark.xdist_group("malformed")  # made once: what its tests share
@@ -55,7 +55,7 @@ def test_params_file(tmp_path, capsys, sound, noise):
     pfile = tmp_path / "params.json"
     pfile.write_text(json.dumps(sound | noise))
     try:
-        params.load(pfile, checks=[catalog.check])
+        params.load(pfile, checks=[registry.check])
     except params.ParamsError:
         pass
     else:

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.errors import NotFinite
-from ppo.layer_norm import EPSILON, layer_normalized
+from ppo.nn.layer_norm import EPSILON, layer_normalized
 from ppo.policy import Policy, of_weights
-from ppo.process.keys import Purpose, key
 from ppo.settings import NetworkSettings
+from ppo.system.keys import Purpose, key
 
 PICTURE = (84, 84, 4)
 SCALINGS = ["unit", "centered", "standardized"]

@@ -12,11 +12,11 @@ import pytest
 import run_atari
 from ppo import checkpoint, train
 from ppo.errors import Diverged
-from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.process.keys import Purpose, seed31
 from ppo.runs.start import run_of
 from ppo.settings import Params
+from ppo.system.keys import Purpose, seed31
+from ppo.telemetry import progress
 
 SETTINGS = {
     "network": "mlp",

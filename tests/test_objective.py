@@ -98,7 +98,7 @@ def scales(pseudo_entropies: np.ndarray, params: Params) -> tuple[np.ndarray | f
 
 
 def definitions(data: dict[str, np.ndarray], params: Params) -> dict[str, np.ndarray | float]:
-    """What ``ppo.files.scalars`` says of each statistic, and the two parts."""
+    """What ``ppo.telemetry.scalars`` says of each statistic, and the two parts."""
     pi = probabilities(data["logits"])
     old = np.exp(data["old_log_probs"])
     ratio = np.exp(data["log_probs"]) / old

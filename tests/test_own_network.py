@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from ppo import checkpoint, model, params, train
-from ppo.diagnostics import Diagnostics
+from ppo.evaluate.agent import load_agent
+from ppo.evaluate.portable import portable
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
-from ppo.play.agent import load_agent
-from ppo.play.portable import portable
 from ppo.settings import BuiltIn, NetworkSettings, Params
+from ppo.telemetry.diagnostics import Diagnostics
 
 OWN = "tests.own_network:trunk"
 SHORT = {

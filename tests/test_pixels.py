@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ppo import pixels as subject
-from ppo.process.device import processor_has_bfloat16
+from ppo.nn import pixels as subject
+from ppo.system.device import processor_has_bfloat16
 
 SCALINGS = ["unit", "centered", "standardized"]
 
@@ -26,7 +26,7 @@ def layers(shape, kernel_size, stride, padding, scaling, dtype="float32", **opti
 
 
 def scaled(pixels, scaling) -> np.ndarray:
-    """Each observation by itself, in double precision, as ``ppo.pixels`` describes it."""
+    """Each observation by itself, in double precision, as ``ppo.nn.pixels`` describes it."""
     floats = pixels.astype(np.float64)
     if scaling == "unit":
         return floats / 255.0

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import run_atari
+from ppo.envs.resolve import resolved
 from ppo.errors import ExitCode
-from ppo.resolve import resolved
+from ppo.preflight import probe, sheet
+from ppo.preflight.preflight import plan
 from ppo.settings import Params
-from ppo.study import probe, sheet
-from ppo.study.preflight import plan
 from tests.processes import none_left, processes_of, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,8 +92,8 @@ def test_plan_counts_steps_frames_updates_and_minibatches():
 
 
 def test_plan_tells_a_precision_that_is_emulated(monkeypatch):
-    monkeypatch.setattr("ppo.resolve.processor_has_bfloat16", lambda: False)
-    monkeypatch.setattr("ppo.resolve.has_gpu_driver", lambda: False)
+    monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: False)
+    monkeypatch.setattr("ppo.envs.resolve.has_gpu_driver", lambda: False)
     rounded, plain = (
         plan(resolved(Params(**CART | {"precision": name}))) for name in ("bfloat16", "float32")
     )

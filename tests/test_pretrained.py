@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from ppo import params
+from ppo.evaluate import show
 from ppo.files.folder import RunFolder
-from ppo.play import show
 from ppo.settings import LEFT_OPEN
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from ppo import train
+from ppo.drill.drill import SHORT_PONG
 from ppo.envs.episode import Reset
 from ppo.envs.vector import EnvVector
 from ppo.files import ffmpeg
-from ppo.play.recorder import Recorder
-from ppo.play.replay import Replay
+from ppo.replay.recorder import Recorder
+from ppo.replay.replay import Replay
 from ppo.settings import Params
-from ppo.study.drill import SHORT_PONG
 from tests.processes import processes_of
 from tests.rules import rules_for
 
@@ -167,7 +167,7 @@ def test_a_run_does_not_end_without_a_word_nor_never_where_the_encoder_hangs(
     tmp_path: Path, monkeypatch, capfd, hanging: Path
 ):
     monkeypatch.setattr(ffmpeg, "STALLED_SECONDS", 10)
-    monkeypatch.setattr("ppo.play.recorder.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("ppo.replay.recorder.PATIENCE_SECONDS", 0.1)
     train.run(Params(**SHORT_PONG), tmp_path / "run")
     said = capfd.readouterr().out
     assert "could not be made: ffmpeg did nothing for 10 seconds. Its replay is kept" in said

@@ -19,14 +19,14 @@ import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from ppo import checkpoint, train
+from ppo.drill import drill
 from ppo.errors import ExitCode
-from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.process.children import RUN_ATARI
-from ppo.process.signals import DEADLINE_SECONDS, GRACE_SECONDS
 from ppo.runs.keeper import LOCK_SECONDS
 from ppo.settings import Params
-from ppo.study import drill
+from ppo.system.children import RUN_ATARI
+from ppo.system.signals import DEADLINE_SECONDS, GRACE_SECONDS
+from ppo.telemetry import progress
 from tests.forked import Forked
 
 
@@ -118,9 +118,9 @@ def test_the_main_thread_and_the_last_resort_share_less_than_ten_seconds():
 TROUBLED = """
 import sys, threading, time
 from ppo import checkpoint, train
-from ppo.process import signals
+from ppo.system import signals
 from ppo.settings import Params
-from ppo.study import broken_envs, drill
+from ppo.drill import broken_envs, drill
 
 signals.GRACE_SECONDS, signals.DEADLINE_SECONDS = 1.0, 4.0
 step = broken_envs.StuckCartPole.step
@@ -139,7 +139,7 @@ def write_whole(path, content):
     written(path, content)
 
 checkpoint.write_whole = write_whole
-stuck = {"env_id": "ppo.study.broken_envs:StuckCartPole-v0", "checkpoint_interval": 10**6}
+stuck = {"env_id": "ppo.drill.broken_envs:StuckCartPole-v0", "checkpoint_interval": 10**6}
 train.run(Params(**drill.SHORT_CART_POLE | stuck), sys.argv[1])
 """
 TROUBLES = {
@@ -181,9 +181,9 @@ def test_a_last_resort_that_fails_or_hangs_ends_the_run_within_ten_seconds(troub
 HANGS_IN_A_SAVE = """
 import sys, time
 from ppo import checkpoint, train
-from ppo.process import signals
+from ppo.system import signals
 from ppo.settings import Params
-from ppo.study import drill
+from ppo.drill import drill
 
 signals.GRACE_SECONDS, signals.DEADLINE_SECONDS = 1.0, 4.0
 written = checkpoint.write_whole
@@ -304,10 +304,10 @@ def test_a_run_whose_folder_was_removed_ends_with_one_message(cart_pole, emptied
 HALTED = """
 import os, sys
 from ppo import train
-from ppo.process import signals
+from ppo.system import signals
 from ppo.runs.terminal import Display
 from ppo.settings import Params
-from ppo.study import drill
+from ppo.drill import drill
 
 signals.GRACE_SECONDS, signals.DEADLINE_SECONDS = 1.0, 4.0
 say = Display.say
@@ -399,7 +399,7 @@ def test_an_environment_that_ends_the_process_does_not_look_like_a_finished_run(
 
 
 def test_observations_that_are_nan_end_with_four_and_what_was_saved_stays(tmp_path):
-    settings = drill.SHORT_CART_POLE | {"env_id": "ppo.study.broken_envs:BlindCartPole-v0"}
+    settings = drill.SHORT_CART_POLE | {"env_id": "ppo.drill.broken_envs:BlindCartPole-v0"}
     code, output = drill.run(tmp_path / "run", settings)
     assert code == 4, output
     assert "Traceback" not in output

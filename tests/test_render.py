@@ -13,12 +13,12 @@ import pytest
 
 from ppo.envs.episode import Reset
 from ppo.envs.vector import EnvVector
+from ppo.evaluate import film
 from ppo.files.folder import FolderError, RunFolder
-from ppo.play import course, panel, render
-from ppo.play.panel import Panel
-from ppo.play.render import annotated, plain, record
-from ppo.play.replay import Replay, ReplayError, frames, save
-from ppo.study import film
+from ppo.replay import course, panel, render
+from ppo.replay.panel import Panel
+from ppo.replay.render import annotated, plain, record
+from ppo.replay.replay import Replay, ReplayError, frames, save
 from tests.pixel_game import CELL, SIZE
 from tests.rules import rules_for
 

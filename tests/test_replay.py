@@ -13,8 +13,8 @@ import pytest
 
 from ppo.envs.episode import Episode, Rules
 from ppo.envs.vector import EnvVector
-from ppo.play.replay import Replay, ReplayError, frames, load, play, save, verify
-from ppo.process.signals import Interrupted
+from ppo.replay.replay import Replay, ReplayError, frames, load, play, save, verify
+from ppo.system.signals import Interrupted
 from tests.rules import rules_for
 
 pytestmark = pytest.mark.xdist_group("replay")  # made once: what its tests share

@@ -7,14 +7,14 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from ppo.envs.resolve import resolved
 from ppo.envs.vector import EnvVector
+from ppo.evaluate.film import clips
 from ppo.files.folder import FolderError, RunFolder
-from ppo.play.replay import Replay, save
-from ppo.replay import main
-from ppo.resolve import resolved
+from ppo.replay.__main__ import main
+from ppo.replay.replay import Replay, save
 from ppo.runs.videographer import Videographer
 from ppo.settings import Params
-from ppo.study.film import clips
 from tests.rules import rules_for
 
 pytestmark = pytest.mark.xdist_group("again")  # made once: what its tests share

@@ -18,21 +18,15 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, CheckpointError
-from ppo.distribution import OneWorker
-from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset
+from ppo.envs.registry import rules_of
+from ppo.envs.resolve import resolved
 from ppo.errors import Collapsed, Diverged, ExitCode, Stopped, WorkerLost
-from ppo.falls import Watch
-from ppo.files import progress
+from ppo.evaluate.evaluate import Evaluation
 from ppo.files.folder import RunFolder
-from ppo.files.log import Log, cut
-from ppo.files.scalars import POINTS, tags
-from ppo.play import replay
-from ppo.play.evaluate import Evaluation
-from ppo.play.recorder import Made
-from ppo.play.replay import ReplayError
-from ppo.process.signals import Interrupted
-from ppo.resolve import resolved
+from ppo.replay import replay
+from ppo.replay.recorder import Made
+from ppo.replay.replay import ReplayError
 from ppo.runs import follower, observers
 from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
@@ -45,7 +39,13 @@ from ppo.runs.start import Start, run_of
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import Params
+from ppo.system.signals import Interrupted
+from ppo.telemetry import progress
+from ppo.telemetry.collapse import Watch
+from ppo.telemetry.log import Log, cut
+from ppo.telemetry.scalars import POINTS, tags
 from ppo.trainer import Iteration, Learner
+from ppo.workers.interface import OneWorker
 from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for
 
@@ -1030,7 +1030,7 @@ def checking(training: Finished, keeper: Keeper, log: Log, stop=never) -> Loop:
 
 
 def test_an_episode_that_does_not_go_as_it_did_is_told_and_all_are_seeded(keeper, log, monkeypatch):
-    monkeypatch.setattr("ppo.play.replay.verify", wrong)
+    monkeypatch.setattr("ppo.replay.replay.verify", wrong)
     training = Finished([16, 32, 48, 64])
     looped = checking(training, keeper, log)
     looped.run()
@@ -1044,7 +1044,7 @@ def test_an_episode_that_does_not_go_as_it_did_is_told_and_all_are_seeded(keeper
 def test_an_episode_that_began_with_a_seed_and_went_otherwise_is_told_once(
     keeper, log, monkeypatch
 ):
-    monkeypatch.setattr("ppo.play.replay.verify", wrong)
+    monkeypatch.setattr("ppo.replay.replay.verify", wrong)
     training = Finished([16, 32, 48, 64])
     training.seeds_every_episode, training.resets = True, 0
     looped = checking(training, keeper, log)
@@ -1055,7 +1055,7 @@ def test_an_episode_that_began_with_a_seed_and_went_otherwise_is_told_once(
 
 def test_an_episode_that_goes_as_it_did_is_not_told(keeper, log, monkeypatch):
     checked = []
-    monkeypatch.setattr("ppo.play.replay.verify", lambda replay, _: checked.append(replay.seed))
+    monkeypatch.setattr("ppo.replay.replay.verify", lambda replay, _: checked.append(replay.seed))
     training = Finished([16, 32, 48, 64])
     looped = checking(training, keeper, log)
     looped.run()
@@ -1068,7 +1068,7 @@ def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
     def nothing(*_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("ppo.play.replay.begun", nothing)
+    monkeypatch.setattr("ppo.replay.replay.begun", nothing)
     training = Finished([16, 32])
     looped = checking(training, keeper, log)
     looped.run()
@@ -1078,7 +1078,7 @@ def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
 
 def test_the_episode_that_is_checked_has_the_most_resets_behind_it(monkeypatch):
     checked = []
-    monkeypatch.setattr("ppo.play.replay.verify", lambda replay, _: checked.append(replay.resets))
+    monkeypatch.setattr("ppo.replay.replay.verify", lambda replay, _: checked.append(replay.resets))
     verifier = Verifier(PARAMS.model_copy(update={"replay_check_interval": 16}), None, print)
     ended = [replace(episode(), reset=Reset(5, resets)) for resets in (0, 5, 2)]
     verifier.see(iteration(16, *ended))
@@ -1092,7 +1092,7 @@ def test_a_check_that_a_stop_interrupts_is_due_again(keeper, folder, log, monkey
             time.sleep(0.01)
         raise Interrupted
 
-    monkeypatch.setattr("ppo.play.replay.verify", slow)
+    monkeypatch.setattr("ppo.replay.replay.verify", slow)
     asked = iter([False, True, True])
     checking(Finished([16, 32]), keeper, log, lambda: next(asked)).run()
     assert due_in(checkpoint.newest(folder)) == {"replay_check"}

@@ -17,10 +17,10 @@ import pytest
 import run_atari
 from ppo import checkpoint, params, train
 from ppo.checkpoint import load_weights
+from ppo.evaluate import show
 from ppo.files.folder import RunFolder
-from ppo.play import show
-from ppo.process import numerics
 from ppo.settings import Params
+from ppo.system import numerics
 from tests.test_command import (
     CART,
     COMMAND,

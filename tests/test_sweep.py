@@ -12,10 +12,10 @@ import pytest
 
 from ppo import checkpoint
 from ppo.errors import ExitCode
-from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.study import sweep
-from ppo.study.grid import parse
+from ppo.sweep import sweep
+from ppo.sweep.grid import parse
+from ppo.telemetry import progress
 from tests.processes import none_left, processes_of, wait_until
 
 ROOT = Path(__file__).parents[1]

@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 from ppo.envs.episode import EpisodeMismatch
+from ppo.envs.resolve import resolved
 from ppo.errors import Diverged
-from ppo.files.scalars import tags
-from ppo.model import in_shards
-from ppo.resolve import resolved
+from ppo.nn.shards import in_shards
+from ppo.runs.trainer_state import capture, restore
 from ppo.settings import Params
-from ppo.state import capture, restore
-from ppo.tally import Tally
+from ppo.telemetry.counters import Tally
+from ppo.telemetry.scalars import tags
 from ppo.trainer import Trainer, batch_of
 
 SMALL = resolved(
@@ -233,7 +233,7 @@ def test_weights_that_are_nan_end_the_run_with_the_observations():
 
 
 def test_on_a_gpu_the_batch_is_whole_and_the_games_are_in_two_vectors(monkeypatch):
-    for module in ("ppo.process.device", "ppo.trainer"):
+    for module in ("ppo.system.device", "ppo.trainer"):
         monkeypatch.setattr(f"{module}.has_gpu", lambda: True)
     learner = Trainer(SMALL)
     assert [list(vector.indices) for vector in learner.envs.vectors] == [[0, 1], [2, 3]]

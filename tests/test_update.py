@@ -9,17 +9,18 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppo import flight, model
-from ppo.diagnostics import Diagnostics
-from ppo.distribution import OneWorker
-from ppo.model import in_shards
+from ppo import model
+from ppo.nn.optimizer import Adam
+from ppo.nn.shards import in_shards
 from ppo.objective import Batch
-from ppo.optimizer import Adam
-from ppo.process.arrays import aligned_zeros
-from ppo.process.device import processor_has_bfloat16
 from ppo.settings import Params
-from ppo.statistics import MEANS, STATISTICS, UpdateResult
+from ppo.system.arrays import aligned_zeros
+from ppo.system.device import processor_has_bfloat16
+from ppo.telemetry import movement
+from ppo.telemetry.diagnostics import Diagnostics
+from ppo.telemetry.update_statistics import MEANS, STATISTICS, UpdateResult
 from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
+from ppo.workers.interface import OneWorker
 
 KEY = np.array([3, 4], np.int32)
 PARAMS = Params(
@@ -138,7 +139,7 @@ def test_with_every_variant_off_the_weights_are_those_of_the_textbook(change, sh
 
 @pytest.mark.parametrize(("norm", "cut"), [(4.0, 0.75), (1.0, 0.0), (0.6, 0.0), (0.1, 0.0)])
 def test_a_clip_cuts_what_exceeds_it_and_nothing_of_a_small_gradient(norm, cut):
-    assert flight.cut_share(tf.constant(norm), 1.0).numpy() == pytest.approx(cut)
+    assert movement.cut_share(tf.constant(norm), 1.0).numpy() == pytest.approx(cut)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -547,7 +548,7 @@ def test_rank_and_norm_of_the_last_layer():
 
 
 def ranks(matrix: np.ndarray) -> list[int]:
-    functions = (flight.effective_rank, tf.function(flight.effective_rank, autograph=False))
+    functions = (movement.effective_rank, tf.function(movement.effective_rank, autograph=False))
     return [int(function(tf.constant(matrix))) for function in functions]
 
 

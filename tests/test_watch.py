@@ -10,12 +10,12 @@ import pytest
 
 import run_atari
 from ppo import train
+from ppo.drill import drill
 from ppo.errors import ExitCode
+from ppo.evaluate.watch import watch_run
 from ppo.files.folder import FolderError
-from ppo.play.replay import load
-from ppo.play.watch import watch_run
+from ppo.replay.replay import load
 from ppo.settings import Params
-from ppo.study import drill
 from tests.forked import Forked
 from tests.pixel_game import SIZE
 
@@ -71,10 +71,10 @@ def test_an_environment_that_cannot_render_is_refused_before_anything_is_made(ru
 
 # What is made beside a run, the function after which the run's folder is moved, and where it is.
 BESIDE = {
-    "--evaluate=2": ("ppo.play.games.evaluate_each", "evaluations.jsonl"),
-    "--watch=1": ("ppo.play.games.evaluate_each", "videos"),
-    "--export=RUN/agent.keras": ("ppo.play.export.load_agent", "agent.keras"),
-    "--report": ("ppo.study.report.story", "report.html"),
+    "--evaluate=2": ("ppo.evaluate.games.evaluate_each", "evaluations.jsonl"),
+    "--watch=1": ("ppo.evaluate.games.evaluate_each", "videos"),
+    "--export=RUN/agent.keras": ("ppo.evaluate.export.load_agent", "agent.keras"),
+    "--report": ("ppo.report.report.story", "report.html"),
 }
 
 

@@ -17,14 +17,14 @@ import pytest
 import tensorflow as tf
 
 from ppo import checkpoint, model
+from ppo.drill import drill
 from ppo.errors import ExitCode
-from ppo.files import progress
 from ppo.files.folder import RunFolder
-from ppo.process.children import RUN_ATARI
-from ppo.process.cluster import TF_CONFIG
-from ppo.runs.launch import inherited, linked
-from ppo.study import drill
+from ppo.system.children import RUN_ATARI
+from ppo.telemetry import progress
 from ppo.update import INITIAL_RESCALING_STATE, Updater
+from ppo.workers.cluster import TF_CONFIG
+from ppo.workers.launch import inherited, linked
 from tests.listening import listening
 from tests.processes import workers_of
 from tests.test_update import batch

@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 
-from ppo.process.cluster import place
-from ppo.process.device import start_tensorflow
 from ppo.settings import Params
+from ppo.system.device import start_tensorflow
 from ppo.train import connect
+from ppo.workers.cluster import place
 
 KEY = np.array([3, 4], np.int32)
 SHIFT = np.array([0, 1000], np.int32)  # from one worker's shuffle to the next one's
@@ -25,7 +25,7 @@ CASES = {
 
 def arrays(updater, result) -> dict[str, np.ndarray]:
     """What an update led to."""
-    from ppo.statistics import MEANS
+    from ppo.telemetry.update_statistics import MEANS
 
     found = {f"weights/{n}": w.numpy() for n, w in enumerate(updater.weights)}
     found |= {f"moments/{n}": m.numpy() for n, m in enumerate(updater.adam.first)}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ppo.process.arguments import expanded
+from ppo.system.arguments import expanded
 
 Run = Callable[[Namespace], int | None]
 # Whether arguments contradict each other, and the message; {name} is the value of --name.

@@ -5,20 +5,20 @@ from typing import Any
 
 from ppo.cli.arguments import Command, Conflict, Option, which_checkpoint, whole
 from ppo.files.folder import check_run, check_unmoved, visited
-from ppo.process.arguments import expanded
-from ppo.process.signals import stop_interrupts
+from ppo.system.arguments import expanded
+from ppo.system.signals import stop_interrupts
 
 
 @stop_interrupts()
 def _evaluate(options: Namespace) -> None:
-    from ppo.play.show import evaluate_run
+    from ppo.evaluate.show import evaluate_run
 
     evaluate_run(options.logdir, options.evaluate, **_played(options, "both"))
 
 
 @stop_interrupts()
 def _watch(options: Namespace) -> None:
-    from ppo.play.watch import watch_run
+    from ppo.evaluate.watch import watch_run
 
     look = {"plain": options.plain, "gif_seconds": float(options.gif or 0)}
     watch_run(options.logdir, options.watch, **_played(options, "sampled"), **look)
@@ -26,7 +26,7 @@ def _watch(options: Namespace) -> None:
 
 def _played(options: Namespace, policy: str) -> dict[str, Any]:
     """Return what is played, by the names that evaluate_run and watch_run have for it."""
-    from ppo.play.games import POLICIES
+    from ppo.evaluate.games import POLICIES
 
     which = "newest" if options.checkpoint is None else options.checkpoint
     return {"policies": POLICIES[options.policy or policy], "which": which, "seed": options.seed}
@@ -34,26 +34,26 @@ def _played(options: Namespace, policy: str) -> dict[str, Any]:
 
 @stop_interrupts()
 def _film(options: Namespace) -> None:
-    from ppo.study.film import film
+    from ppo.evaluate.film import film
 
     film(options.logdir)
 
 
 @stop_interrupts()
 def _export(options: Namespace) -> None:
-    from ppo.play.export import export_run
+    from ppo.evaluate.export import export_run
 
     export_run(options.logdir, options.export)
 
 
 def _explain(options: Namespace) -> None:
-    from ppo.study.explain import explain
+    from ppo.autopsy.explain import explain
 
     print(explain(options.logdir), end="")
 
 
 def _report(options: Namespace) -> None:
-    from ppo.study import card, report
+    from ppo.report import card, report
 
     logdir = options.logdir
     check_run(logdir)
@@ -65,7 +65,7 @@ def _report(options: Namespace) -> None:
 
 
 def _board(options: Namespace) -> None:
-    from ppo.study import board
+    from ppo.report import board
 
     board.show(options.logdir)
 

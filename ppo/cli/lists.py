@@ -2,17 +2,18 @@
 
 from argparse import Namespace
 
-from ppo import described, presets, schema
+from ppo import presets
 from ppo.cli.arguments import Command
-from ppo.files import scalars
-from ppo.process import tables
+from ppo.settings import describe, schema
+from ppo.system import tables
+from ppo.telemetry import scalars
 
 
 def _describe_params(options: Namespace) -> None:
     if options.describe_params == "schema":
         print(schema.describe(), end="")
     else:
-        tables.show_list(described.text(), described.entries())
+        tables.show_list(describe.text(), describe.entries())
 
 
 COMMANDS = (

@@ -3,10 +3,10 @@
 import difflib
 from collections.abc import Sequence
 
-from ppo.elsewhere import plain
 from ppo.params import answer
-from ppo.process import reading
 from ppo.settings import Params
+from ppo.settings.other_names import plain
+from ppo.system import reading
 
 
 def unknown_arguments(arguments: Sequence[str], known: Sequence[str]) -> str:

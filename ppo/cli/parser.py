@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import ppo
 from ppo.cli.commands import COMMANDS, CONFLICTS, OPTIONS
 from ppo.cli.messages import unknown_arguments
-from ppo.process.arguments import expanded
+from ppo.system.arguments import expanded
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 refused and nothing started, 3 stopped by a signal with "

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ppo import params, presets
 from ppo.cli.arguments import Command, Conflict, Option, Run, source, whole
-from ppo.process.arguments import expanded
-from ppo.process.cluster import TF_CONFIG
 from ppo.settings import Params
+from ppo.system.arguments import expanded
+from ppo.workers.cluster import TF_CONFIG
 
 RESTARTS = 3
 
@@ -21,7 +21,7 @@ def in_workers(train: Run) -> Run:
     def run(options: Namespace) -> int | None:
         if options.workers == 1:
             return train(options)
-        from ppo.runs.launch import Launch
+        from ppo.workers.launch import Launch
 
         restarts = RESTARTS if options.restarts is None else options.restarts
         return Launch(options.logdir, arguments_of(options), options.workers, restarts).go()
@@ -44,7 +44,7 @@ def arguments_of(options: Namespace) -> list[str]:
 @in_workers
 def _begin(options: Namespace) -> None:
     if options.check:
-        from ppo.study.preflight import check
+        from ppo.preflight.preflight import check
 
         return check(_settings(options), options.check)
     from ppo import train
@@ -53,12 +53,12 @@ def _begin(options: Namespace) -> None:
 
 
 def _settings(options: Namespace) -> Params:
-    from ppo.envs import catalog
+    from ppo.envs import registry
 
     given: params.Source = (
-        catalog.settings_for(options.env) if options.env else presets.find(options.pfile)
+        registry.settings_for(options.env) if options.env else presets.find(options.pfile)
     )
-    return params.load(given, options.set, [catalog.check_new])
+    return params.load(given, options.set, [registry.check_new])
 
 
 @in_workers

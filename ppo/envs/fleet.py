@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from ppo.envs.catalog import rules_of
 from ppo.envs.episode import UnfinishedEpisode, checksum
+from ppo.envs.registry import rules_of
 from ppo.envs.vector import vectors
 from ppo.settings import ResolvedParams
 

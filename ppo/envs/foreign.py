@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from ppo.errors import EnvironmentFailed
-from ppo.process.signals import is_signal
+from ppo.system.signals import is_signal
 
 # Packages whose code lies between this package and an environment's own code.
 BETWEEN = frozenset(["contextlib", "gymnasium", "importlib", "numpy"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppo.envs.atari import AtariEnvs
-from ppo.process.signals import Interrupted
+from ppo.system.signals import Interrupted
 
 # Up to MOST_IN_ONE are built in one call, which is over in time; more of them in groups.
 MOST_IN_ONE, GROUP = 16, 8

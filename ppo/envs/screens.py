@@ -11,7 +11,7 @@ from ppo.envs import atari, generic
 from ppo.envs.episode import Reset, Rules
 from ppo.envs.foreign import Boundary
 from ppo.errors import EnvironmentFailed
-from ppo.process.streams import first_line
+from ppo.system.streams import first_line
 
 ATARI_FRAMES_PER_SECOND = 60.0  # the console's own
 OTHER_FRAMES_PER_SECOND = 30.0  # of an environment that does not say

@@ -19,9 +19,9 @@ from ppo.envs.episode import (
 )
 from ppo.envs.generic import GenericEnvs
 from ppo.envs.grouped import MOST_IN_ONE, GroupedEnvs
-from ppo.process.keys import Purpose, seed31
-from ppo.process.signals import Interrupted
 from ppo.settings import ResolvedParams
+from ppo.system.keys import Purpose, seed31
+from ppo.system.signals import Interrupted
 
 # A seeded reset loads the ROM again and takes about 100 ms, an unseeded one 3 to 13 ms, and the
 # whole vector waits for it. Where an unseeded one is as fresh a start, it serves so many times.

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, alone_with, write_whole
 from ppo.files.held import shown
-from ppo.process import reading
-from ppo.process.reading import LARGEST_NUMBER, Unreadable
-from ppo.process.streams import warn
+from ppo.system import reading
+from ppo.system.reading import LARGEST_NUMBER, Unreadable
+from ppo.system.streams import warn
 
 Score = Annotated[float, Ge(-LARGEST_NUMBER), Le(LARGEST_NUMBER)]
 

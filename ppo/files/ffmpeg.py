@@ -14,7 +14,7 @@ from typing import IO, Any
 import imageio_ffmpeg
 
 from ppo.files.held import handles, shown
-from ppo.process.children import start
+from ppo.system.children import start
 
 POLL_SECONDS = 0.1
 STALLED_SECONDS = 60.0

@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Strict, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, write_whole
 from ppo.files.held import shown
-from ppo.process import reading
-from ppo.process.reading import Unreadable
-from ppo.process.streams import warn
+from ppo.system import reading
+from ppo.system.reading import Unreadable
+from ppo.system.streams import warn
 
 
 def _usable(path: Path) -> Path:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 
-from ppo.process import reading, tables
-from ppo.process.arguments import expanded
+from ppo.system import reading, tables
+from ppo.system.arguments import expanded
 
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER / "measured.jsonl"

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from ppo.tally import RECENT_EPISODES
+from ppo.telemetry.counters import RECENT_EPISODES
 
 
 def block(

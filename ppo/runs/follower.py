@@ -3,18 +3,19 @@
 import json
 from collections.abc import Callable
 
-from ppo import checkpoint, state
-from ppo.distribution import Workers
+from ppo import checkpoint
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.foreign import closing
 from ppo.errors import EnvironmentFailed, Stopped, WorkersDiffer
-from ppo.process import numerics
-from ppo.process.signals import Interrupted
-from ppo.process.streams import say
+from ppo.runs import trainer_state
 from ppo.runs.guard import Guard
 from ppo.runs.start import Start, is_due
 from ppo.settings import ResolvedParams
+from ppo.system import numerics
+from ppo.system.signals import Interrupted
+from ppo.system.streams import say
 from ppo.trainer import Trainer
+from ppo.workers.interface import Workers
 
 
 def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
@@ -99,11 +100,11 @@ def restore(
 ) -> str | None:
     """Continue from a checkpoint: of another run, if ``same_rules`` says whether its games go by
     the same rules; the guard, already restored, measures a level that is not known. Returns why new
-    games begin, if ``new_games`` allows that, and they do. Raises as ``ppo.state.restore``.
+    games begin, if ``new_games`` allows that, and they do. Raises as ``trainer_state.restore``.
     """
     mismatch = None
     try:
-        state.restore(trainer, saved, stop, same_rules)
+        trainer_state.restore(trainer, saved, stop, same_rules)
     except EpisodeMismatch as error:
         if not new_games:
             raise

@@ -11,14 +11,14 @@ import numpy as np
 
 from ppo.checkpoint import Checkpoint, grouped
 from ppo.errors import Collapsed, NotFinite
-from ppo.falls import Watch
-from ppo.files.scalars import POINTS
-from ppo.play.evaluate import evaluate
-from ppo.process.signals import Interrupted
+from ppo.evaluate.evaluate import evaluate
 from ppo.runs.level import GuardState
 from ppo.runs.observer import Observer
 from ppo.settings import ResolvedParams
-from ppo.tally import MOST_ROLLBACKS
+from ppo.system.signals import Interrupted
+from ppo.telemetry.collapse import Watch
+from ppo.telemetry.counters import MOST_ROLLBACKS
+from ppo.telemetry.scalars import POINTS
 from ppo.trainer import Iteration, Learner, Trainer
 
 # A policy counts as healthy once so many rollouts went by without evidence against it.

@@ -9,10 +9,10 @@ from ppo.checkpoint import Checkpoint
 from ppo.errors import Diverged, ExitCode
 from ppo.files import npz
 from ppo.files.folder import FolderGone, RunFolder, write_whole
-from ppo.process import numerics
 from ppo.runs.observer import Observer
 from ppo.runs.start import RunState, run_of
 from ppo.settings import ResolvedParams
+from ppo.system import numerics
 from ppo.trainer import Iteration
 
 # How long the last resort waits for a save in progress; only one that hangs takes longer.

@@ -12,12 +12,13 @@ import numpy as np
 from pydantic import Field
 
 from ppo.checkpoint import Checkpoint, State
-from ppo.falls import MEDIAN_OVER, Watch
-from ppo.files import origin, progress
+from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
 from ppo.runs.start import run_of
 from ppo.settings import GameSettings, ResolvedParams
-from ppo.tally import Count
+from ppo.telemetry import progress
+from ppo.telemetry.collapse import MEDIAN_OVER, Watch
+from ppo.telemetry.counters import Count
 
 # A change of these gives the same policy other points per step.
 PLAY = GameSettings.model_fields.keys() - {"num_envs", "clip_rewards", "terminal_on_life_loss"}

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from ppo.errors import Collapsed, Diverged, EnvironmentFailed, WorkerLost
-from ppo.process.signals import Interrupted
 from ppo.runs.keeper import Keeper
 from ppo.runs.observer import Observer, state_of
+from ppo.system.signals import Interrupted
 from ppo.trainer import Trainer
 
 

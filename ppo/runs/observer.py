@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ppo.checkpoint import Checkpoint, State
-from ppo.state import capture
+from ppo.runs.trainer_state import capture
 from ppo.trainer import Iteration, Trainer
 
 

@@ -8,17 +8,18 @@ from pydantic import Field, FiniteFloat
 
 from ppo.checkpoint import Checkpoint, State
 from ppo.errors import Diverged, NotFinite, ScoreNotFinite
-from ppo.files import evaluations, scalars
+from ppo.evaluate.evaluate import Evaluation, evaluate
+from ppo.files import evaluations
 from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
-from ppo.files.health import Health
-from ppo.files.log import Log, RunningMeans, cut
-from ppo.play.evaluate import Evaluation, evaluate
 from ppo.policy import Policy
 from ppo.runs.observer import Observer
 from ppo.runs.terminal import Display
 from ppo.settings import ResolvedParams
-from ppo.tally import Count
+from ppo.telemetry import scalars
+from ppo.telemetry.counters import Count
+from ppo.telemetry.health import Health
+from ppo.telemetry.log import Log, RunningMeans, cut
 from ppo.trainer import Iteration, Trainer
 
 

@@ -3,16 +3,13 @@
 import os
 
 from ppo.checkpoint import Checkpoint, NewerVersionError
-from ppo.distribution import Workers
 from ppo.envs import screens
 from ppo.envs.foreign import closing
+from ppo.envs.resolve import gpu_remark, precision_remark
 from ppo.errors import EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.play.recorder import Recorder
-from ppo.process.numerics import differences
-from ppo.process.signals import Interrupted, StopRequest
-from ppo.resolve import gpu_remark, precision_remark
+from ppo.replay.recorder import Recorder
 from ppo.runs import ending
 from ppo.runs.follower import restore
 from ppo.runs.guard import Guard
@@ -25,7 +22,10 @@ from ppo.runs.terminal import Display
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import Videographer
 from ppo.settings import ResolvedParams
+from ppo.system.numerics import differences
+from ppo.system.signals import Interrupted, StopRequest
 from ppo.trainer import Trainer
+from ppo.workers.interface import Workers
 
 NOTHING_DONE = "stopped before anything was done; --resume goes on"
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ppo.files.held import shown
-from ppo.process.streams import discard
+from ppo.system.streams import discard
 
 LAST_WORDS_SECONDS = 0.5
 

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 
 from ppo.envs.fleet import Fleet
-from ppo.play import replay
-from ppo.play.replay import CannotPlay, Replay, ReplayError
-from ppo.process.signals import Interrupted
+from ppo.replay import replay
+from ppo.replay.replay import CannotPlay, Replay, ReplayError
 from ppo.runs.observer import Observer
 from ppo.settings import ResolvedParams
+from ppo.system.signals import Interrupted
 from ppo.trainer import Iteration
 
 

@@ -10,17 +10,17 @@ from typing import Annotated
 from annotated_types import Ge
 
 from ppo.checkpoint import Checkpoint, State
-from ppo.envs.catalog import rules_of
+from ppo.envs.registry import rules_of
 from ppo.errors import NotFinite
+from ppo.evaluate.evaluate import evaluate
 from ppo.files.folder import RunFolder
-from ppo.play import replay
-from ppo.play.evaluate import evaluate
-from ppo.play.recorder import Recorder
 from ppo.policy import Choice, Policy
-from ppo.process.signals import Interrupted
+from ppo.replay import replay
+from ppo.replay.recorder import Recorder
 from ppo.runs.observer import Observer
 from ppo.runs.observers import Logger
 from ppo.settings import ResolvedParams
+from ppo.system.signals import Interrupted
 from ppo.trainer import Iteration
 
 TAG = "videos/training"

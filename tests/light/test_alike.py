@@ -8,8 +8,8 @@ import pytest
 
 from ppo.params import load
 from ppo.settings import Params
-from ppo.study.alike import alike, precision_faults, precisions
-from ppo.study.grid import Run, parse
+from ppo.sweep.grid import Run, parse
+from ppo.sweep.one_precision import alike, precision_faults, precisions
 
 pytestmark = pytest.mark.usefixtures("computes_in_bfloat16")
 

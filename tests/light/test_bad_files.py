@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 
 import run_atari
-from ppo import autopsy, checkpoint, replay, sweep
+from ppo import checkpoint
+from ppo.autopsy import __main__ as autopsy
 from ppo.checkpoint import Checkpoint
-from ppo.files import progress, video
+from ppo.files import video
 from ppo.files.folder import FolderError, RunFolder
-from ppo.play.replay import ReplayError, load
-from ppo.process import streams
+from ppo.replay import __main__ as replay
+from ppo.replay.replay import ReplayError, load
+from ppo.report import board, card
+from ppo.report.story import commands, story
 from ppo.settings import Params
-from ppo.study import board, card
-from ppo.study.story import commands, story
+from ppo.sweep import __main__ as sweep
+from ppo.system import streams
+from ppo.telemetry import progress
 from tests.light.test_explain import written
 
 Bad = Callable[[Path], object]

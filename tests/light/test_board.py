@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ppo.files.folder import FolderError
-from ppo.files.log import Log
-from ppo.files.scalars import metric_of, tags
-from ppo.study import board
+from ppo.report import board
+from ppo.telemetry.log import Log
+from ppo.telemetry.scalars import metric_of, tags
 
 TAGS = tags(0, [], ["0_NOOP"])
 
@@ -83,6 +83,6 @@ def test_a_folder_without_a_log_is_refused(tmp_path, name):
 
 
 def test_the_board_does_not_need_tensorflow():
-    code = "import sys; import ppo.study.board; print('tensorflow' in sys.modules)"
+    code = "import sys; import ppo.report.board; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"

@@ -27,7 +27,7 @@ from ppo.checkpoint import (
     load_weights,
 )
 from ppo.files.folder import RunFolder
-from ppo.tally import Count, Tally
+from ppo.telemetry.counters import Count, Tally
 
 QUICK = settings(
     max_examples=60,

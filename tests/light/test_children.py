@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo.process import children, tied
+from ppo.system import children, tied
 from tests.light.test_board import written
 from tests.processes import none_left, processes_of, wait_until
 
@@ -18,25 +18,25 @@ ROOT = Path(__file__).parents[2]
 SLEEP = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'asleep').touch(); time.sleep(600)"
 STARTS = f"""
 import sys
-from ppo.process.children import start
+from ppo.system.children import start
 start([sys.executable, "-c", {SLEEP!r}, sys.argv[1]]).wait()
 """
 WAYS = {
     "a child": STARTS,
     "a child of a child": f"""
 import sys
-from ppo.process.children import start
+from ppo.system.children import start
 start([sys.executable, "-c", {STARTS!r}, sys.argv[1]]).wait()
 """,
     "a child of a thread": f"""
 import sys, threading
-from ppo.process.children import start
+from ppo.system.children import start
 command = [sys.executable, "-c", {SLEEP!r}, sys.argv[1]]
 threading.Thread(target=lambda: start(command).wait()).start()
 """,
     "a run of a sweep": f"""
 import sys
-from ppo.process.children import Children
+from ppo.system.children import Children
 Children().call([sys.executable, "-c", {SLEEP!r}, sys.argv[1]], None, None)
 """,
     "a child that ends by another signal": STARTS.replace("]).wait", "], signal.SIGINT).wait")
@@ -133,4 +133,4 @@ def test_processes_are_started_in_one_place(folder):
                 name = owner.id if isinstance(owner, ast.Name) else ""
                 if name in ("subprocess", "os", "multiprocessing") and node.func.attr in STARTERS:
                     found.add(path.relative_to(ROOT).as_posix())
-    assert found == ({"ppo/process/children.py"} if folder == "ppo" else set())
+    assert found == ({"ppo/system/children.py"} if folder == "ppo" else set())

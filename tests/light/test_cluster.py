@@ -15,13 +15,13 @@ from ppo.cli.training import RESTARTS
 from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone
 from ppo.params import ParamsError, of_workers
-from ppo.process import device
-from ppo.process.cluster import ClusterError, Place, exposure, place
-from ppo.process.device import DeviceError
-from ppo.process.signals import REPEAT_SECONDS
-from ppo.runs import launch
-from ppo.runs.launch import Launch, gpus_for, inherited, linked, outcome
 from ppo.settings import Params
+from ppo.system import device
+from ppo.system.device import DeviceError
+from ppo.system.signals import REPEAT_SECONDS
+from ppo.workers import launch
+from ppo.workers.cluster import ClusterError, Place, exposure, place
+from ppo.workers.launch import Launch, gpus_for, inherited, linked, outcome
 
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
 

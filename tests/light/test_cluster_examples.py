@@ -12,7 +12,7 @@ import pytest
 
 from ppo import params, presets
 from ppo.cli.parser import parse
-from ppo.process.cluster import Place, place
+from ppo.workers.cluster import Place, place
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "cluster"
 

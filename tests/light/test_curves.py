@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ppo.study import curves
-from ppo.study.curves import Curve, collapses
+from ppo.telemetry import curves
+from ppo.telemetry.curves import Curve, collapses
 
 
 def curve(*scores: float) -> Curve:

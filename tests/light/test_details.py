@@ -7,8 +7,8 @@ import pytest
 
 from ppo import presets
 from ppo.params import load
+from ppo.preflight.details import NONE, OFF, ON, details
 from ppo.settings import Params
-from ppo.study.details import NONE, OFF, ON, details
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -46,6 +46,8 @@ def test_surrogate_figures_can_be_drawn(tmp_path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_places_in_the_code_that_a_page_names_are_there(page):
     text = page.read_text()
+    if page.name == "CHANGELOG.md":  # which names files as they were
+        return
     files = re.findall(rf"`({CODE})", text)
     assert not [file for file in files if not (ROOT / file).is_file()]
     for file, name in re.findall(rf"`({CODE}):\s+([\w.]+)`", text):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo.study import drill
+from ppo.drill import drill
 
 
 def kept(folder: Path) -> str:

@@ -2,9 +2,8 @@
 
 import pytest
 
-from ppo import elsewhere
 from ppo.params import ParamsError, load
-from ppo.settings import Params
+from ppo.settings import Params, other_names
 
 # Every setting of each package's PPO, read in its source; what both call the same is left out.
 THEIRS = {
@@ -75,16 +74,16 @@ def test_setting_of_another_package_is_answered_from_the_table(package, name):
 
 def test_table_has_each_name_once_and_none_of_ours():
     tables = (
-        elsewhere.SAME,
-        elsewhere.DIFFERENT,
-        elsewhere.COMPUTED_ANSWERS,
-        elsewhere.ABSENT,
+        other_names.SAME,
+        other_names.DIFFERENT,
+        other_names.COMPUTED_ANSWERS,
+        other_names.ABSENT,
     )
     names = [name for table in tables for name in table]
     assert len(names) == len({*names}) and not {*names} & Params.model_fields.keys()
-    assert {*elsewhere.SAME.values()} <= Params.model_fields.keys()
-    listed = " ".join([*elsewhere.NAMES.values(), *elsewhere.ABSENT_BECAUSE.values()]).split()
-    assert len(listed) == len({*listed}) and all(elsewhere.plain(name) == name for name in names)
+    assert {*other_names.SAME.values()} <= Params.model_fields.keys()
+    listed = " ".join([*other_names.NAMES.values(), *other_names.ABSENT_BECAUSE.values()]).split()
+    assert len(listed) == len({*listed}) and all(other_names.plain(name) == name for name in names)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,7 @@ def test_word_that_is_not_a_linear_schedule_is_not_taken_for_one(value):
 
 CLEANRL = {"num_envs": 8, "num_steps": 128, "num_minibatches": 4}
 ZOO = {"n_envs": 8, "n_steps": 128}
-COMPUTED = f"here it is {elsewhere.COMPUTED}"
+COMPUTED = f"here it is {other_names.COMPUTED}"
 
 
 @pytest.mark.parametrize(

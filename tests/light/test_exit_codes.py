@@ -24,9 +24,9 @@ from ppo.errors import (
 )
 from ppo.files.folder import HoldsNoRun, HoldsRun
 from ppo.params import ParamsError
-from ppo.process.cluster import ClusterError
-from ppo.process.command import run_command
-from ppo.process.device import DeviceError
+from ppo.system.command import run_command
+from ppo.system.device import DeviceError
+from ppo.workers.cluster import ClusterError
 
 
 def saved_before(error: Exception) -> Exception:

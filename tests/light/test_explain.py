@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppo.files import health, progress
+from ppo.autopsy import history, signs
+from ppo.autopsy.explain import explain
+from ppo.autopsy.history import HistoryError
 from ppo.files.folder import HoldsNoRun
-from ppo.files.health import ENTRIES, Health
-from ppo.files.scalars import POINTS
-from ppo.study import history, signs
-from ppo.study.explain import explain
-from ppo.study.history import HistoryError
+from ppo.telemetry import health, progress
+from ppo.telemetry.health import ENTRIES, Health
+from ppo.telemetry.scalars import POINTS
 
 HEALTHY = {
     "rollout/points_per_step": 0.01,

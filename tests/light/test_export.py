@@ -2,8 +2,8 @@
 
 import pytest
 
+from ppo.evaluate import export
 from ppo.files.folder import FolderError
-from ppo.play import export
 
 
 @pytest.mark.parametrize(

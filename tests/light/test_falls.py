@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ppo import falls
-from ppo.falls import LIMIT, MOST_OF_A_READING, Watch
+from ppo.telemetry import collapse
+from ppo.telemetry.collapse import LIMIT, MOST_OF_A_READING, Watch
 
 # What is true but for a tiny share of all noises is tested with the same ones each time.
 STATISTICAL = settings(max_examples=60, deadline=None, derandomize=True)
@@ -44,8 +44,8 @@ def test_readings_of_any_size_give_evidence_that_is_finite(size):
 
 def test_noise_is_the_deviation_around_a_level_that_drifts():
     points = noisy(np.linspace(0, 50, 20_000), 0.7, seed=1)
-    assert falls.noise(points) == pytest.approx(0.7, rel=0.03)
-    assert falls.noise([]) == falls.noise([3.0]) == 0
+    assert collapse.noise(points) == pytest.approx(0.7, rel=0.03)
+    assert collapse.noise([]) == collapse.noise([3.0]) == 0
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.3))
@@ -98,7 +98,7 @@ def test_readings_of_other_rollouts_keep_their_level():
     watch = watched(noisy(np.ones(100), 0.1, seed=8))
     scaled = watch.scaled(3.0)
     assert scaled.level == watch.level and scaled.best == watch.best
-    assert falls.noise(scaled.recent) == pytest.approx(3 * falls.noise(watch.recent))
+    assert collapse.noise(scaled.recent) == pytest.approx(3 * collapse.noise(watch.recent))
     assert watch.scaled(1.0) == watch and Watch(best=2.0).scaled(3.0) == Watch(best=2.0)
 
 
@@ -135,7 +135,7 @@ def test_a_restarted_watch_remembers_what_was_best():
 
 def test_a_fall_is_found_with_its_onset_and_depth():
     points = noisy(np.concatenate([CLIMB, np.linspace(1, -0.5, 6)[1:], np.full(20, -0.5)]), 0.01, 2)
-    fall = falls.find(points)
+    fall = collapse.find(points)
     assert fall.onset == len(CLIMB) - 1
     assert fall.peak == pytest.approx(1, abs=0.03) and fall.low == pytest.approx(0, abs=0.03)
     assert fall.depth == pytest.approx(1.5, abs=0.06)
@@ -143,13 +143,13 @@ def test_a_fall_is_found_with_its_onset_and_depth():
 
 
 def test_nothing_is_found_in_a_healthy_run():
-    assert falls.find(noisy(CLIMB, 0.02, 3)) is None
-    assert falls.find([]) is None
+    assert collapse.find(noisy(CLIMB, 0.02, 3)) is None
+    assert collapse.find([]) is None
 
 
 def test_a_policy_that_was_good_from_the_first_reading_on_can_fall_to_nothing():
     points = noisy(np.concatenate([np.ones(40), np.zeros(20)]), 0.01, 5)
-    fall = falls.find(points)
+    fall = collapse.find(points)
     assert fall.onset == 39
     assert fall.depth == pytest.approx(1, abs=0.03)
 
@@ -157,16 +157,16 @@ def test_a_policy_that_was_good_from_the_first_reading_on_can_fall_to_nothing():
 def test_of_several_falls_the_deepest_is_found_with_its_own_onset_and_peak():
     dip, long = np.full(12, 0.4), np.ones(200)
     collapsed = np.concatenate([CLIMB, dip, long, np.zeros(30)])
-    fall = falls.find(noisy(collapsed, 0.02, 6))
+    fall = collapse.find(noisy(collapsed, 0.02, 6))
     assert abs(fall.onset - (len(collapsed) - 31)) <= 1
     assert fall.depth == pytest.approx(1, abs=0.06)
     higher = np.concatenate([CLIMB, dip, np.linspace(1, 4, 60), np.full(60, 4), np.zeros(30)])
-    fall = falls.find(noisy(higher, 0.02, 6))
+    fall = collapse.find(noisy(higher, 0.02, 6))
     assert abs(fall.onset - (len(higher) - 31)) <= 1
     assert fall.peak == pytest.approx(4, abs=0.05)
 
 
 def test_a_fall_that_was_recovered_is_not_taken_for_one_with_what_came_long_after():
     points = noisy(np.concatenate([CLIMB, np.full(12, 0.2), np.ones(100)]), 0.02, 7)
-    fall = falls.find(points)
+    fall = collapse.find(points)
     assert abs(fall.onset - (len(CLIMB) - 1)) <= 1 and fall.bottom < len(CLIMB) + 12

@@ -324,11 +324,11 @@ WRITERS = """
 import encodings.utf_8_sig  # while Python's own files may be read
 import os, sys
 from pathlib import Path
-from ppo import replay
+from ppo.replay import __main__ as replay
 from ppo.files.folder import FolderError
-from ppo.play.export import export_run
-from ppo.play.watch import watch_run
-from ppo.study.film import film
+from ppo.evaluate.export import export_run
+from ppo.evaluate.watch import watch_run
+from ppo.evaluate.film import film
 
 run, game = Path(sys.argv[1]), sys.argv[2]
 if os.geteuid() == 0:

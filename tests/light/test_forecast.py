@@ -2,9 +2,9 @@
 
 import pytest
 
+from ppo.preflight.forecast import DIAGNOSED, EVALUATED, forecast
+from ppo.preflight.probe import Probe
 from ppo.settings import Params
-from ppo.study.forecast import DIAGNOSED, EVALUATED, forecast
-from ppo.study.probe import Probe
 
 
 def settings(**changed):

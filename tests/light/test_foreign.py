@@ -8,13 +8,13 @@ import gymnasium
 import numpy as np
 import pytest
 
-from ppo.envs import catalog, screens
+from ppo.envs import registry, screens
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import Boundary, ForeignEnv, closing
 from ppo.envs.generic import GenericEnvs
 from ppo.errors import EnvironmentFailed
-from ppo.process.signals import StopSignal, ctrl_c_raises
 from ppo.settings import Params
+from ppo.system.signals import StopSignal, ctrl_c_raises
 from tests.failing_envs import ERRORS
 from tests.rules import rules_for
 
@@ -98,21 +98,21 @@ def module(tmp_path, monkeypatch):
 )
 def test_a_module_that_raises_has_failed(module, source):
     module(source)
-    for ask in (catalog.resolve, lambda env_id: used(rules_for(env_id))):
+    for ask in (registry.resolve, lambda env_id: used(rules_for(env_id))):
         with pytest.raises(EnvironmentFailed, match=r"^toys:Toy-v0 .* import \(toys.py, line 1\)"):
             ask("toys:Toy-v0")
 
 
 def test_a_module_that_is_not_there_is_refused_with_the_variable_that_finds_it():
     for env_id in ("toys:Toy-v0", "toys.games:Toy-v0"):
-        with pytest.raises(catalog.UnknownGame, match=r"No module named 'toys'; .*PYTHONPATH"):
-            catalog.resolve(env_id)
+        with pytest.raises(registry.UnknownGame, match=r"No module named 'toys'; .*PYTHONPATH"):
+            registry.resolve(env_id)
 
 
 def test_a_module_that_is_not_python_is_refused(module):
     module("def")
-    with pytest.raises(catalog.UnknownGame, match=r"SyntaxError.*toys\.py, line 1"):
-        catalog.resolve("toys:Toy-v0")
+    with pytest.raises(registry.UnknownGame, match=r"SyntaxError.*toys\.py, line 1"):
+        registry.resolve("toys:Toy-v0")
 
 
 # --- what an environment must give
@@ -215,7 +215,7 @@ UNFIT = {
 def test_an_environment_that_does_not_fit_is_refused_in_one_line(kind, checked):
     gymnasium.register("Unfit-v0", entry_point=kind, disable_env_checker=not checked)
     try:
-        (fault,) = catalog.check(Params(env_id="Unfit-v0", network="mlp"), frozenset())
+        (fault,) = registry.check(Params(env_id="Unfit-v0", network="mlp"), frozenset())
     finally:
         del gymnasium.registry["Unfit-v0"]
     assert fault.startswith("env_id = 'Unfit-v0': ") and "\n" not in fault

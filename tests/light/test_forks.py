@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from ppo.resolve import resolved
+from ppo.autopsy.case import Case
+from ppo.autopsy.changes import UNCHANGED, Change
+from ppo.autopsy.forks import Plan, outcomes_of
+from ppo.autopsy.history import HistoryError
+from ppo.envs.resolve import resolved
 from ppo.settings import Params
-from ppo.study.case import Case
-from ppo.study.changes import UNCHANGED, Change
-from ppo.study.forks import Plan, outcomes_of
-from ppo.study.history import HistoryError
 from tests.light.test_explain import written
 
 PEAK, BOTTOM = 5.0, -3.0

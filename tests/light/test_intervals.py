@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppo.play import intervals
+from ppo.telemetry import intervals
 
 
 def test_interval_holds_the_mean_and_narrows_with_agreement():

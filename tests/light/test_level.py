@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from ppo.checkpoint import Checkpoint, TrainerFacts
-from ppo.falls import Watch
+from ppo.envs.resolve import resolved
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.files.origin import Origin
-from ppo.resolve import resolved
 from ppo.runs.level import GuardState, with_known_level
 from ppo.runs.start import RunState
 from ppo.settings import Params, ResolvedParams
-from ppo.tally import Tally
+from ppo.telemetry.collapse import Watch
+from ppo.telemetry.counters import Tally
 
 SETTINGS = resolved(Params(env_id="Pong", num_envs=4, num_steps=32, seed=1, threads=1))
 GAMES = ((21.0, 2000), (19.0, 2000))  # 0.01 points a step

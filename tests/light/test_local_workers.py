@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppo.local_workers import LocalWorkers
-from ppo.process.cluster import ClusterError, Link
-from ppo.runs.launch import inherited, linked
+from ppo.workers.cluster import ClusterError, Link
+from ppo.workers.launch import inherited, linked
+from ppo.workers.local import LocalWorkers
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
 import os, signal, sys
 import numpy as np
-from ppo.local_workers import LocalWorkers
+from ppo.workers.local import LocalWorkers
 from ppo.errors import WorkerLost
-from ppo.process.cluster import place
+from ppo.workers.cluster import place
 
 link = place().link
 workers = LocalWorkers(link)

@@ -34,9 +34,9 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
 
-from ppo.files.log import Log, RunningMeans, UnknownScalar, cut
-from ppo.files.scalars import metric_of, tags
 from ppo.settings import Params, ResolvedParams
+from ppo.telemetry.log import Log, RunningMeans, UnknownScalar, cut
+from ppo.telemetry.scalars import metric_of, tags
 
 SCORE, LOSS, SPEED = "rollout/ep_rew_mean", "train/loss", "time/fps"
 SHOWN = (SCORE, LOSS, SPEED)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from ppo.files.folder import FolderError
-from ppo.study import machines
+from ppo.sweep import machines
 
 # Ends when it is asked to, and says so.
 PATIENT = """

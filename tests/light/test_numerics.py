@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ppo.process import numerics
+from ppo.system import numerics
 
 X86 = """processor\t: 0
 model name\t: A Processor

@@ -6,7 +6,7 @@ import run_atari
 from ppo.cli import parser
 from ppo.cli.arguments import Command, Option
 from ppo.cli.commands import COMMANDS, OPTIONS
-from ppo.process.cluster import TF_CONFIG
+from ppo.workers.cluster import TF_CONFIG
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from rich.console import Console
 
 from ppo.files.folder import RunFolder
-from ppo.process.children import Children
-from ppo.study.grid import Run
-from ppo.study.overview import Overview
-from ppo.study.parallel import run_all
+from ppo.sweep.grid import Run
+from ppo.sweep.overview import Overview
+from ppo.sweep.parallel import run_all
+from ppo.system.children import Children
 
 
 def run_at(folder, name: str, step: int, score: str = "1.5") -> Run:

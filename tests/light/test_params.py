@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ppo import described, train
-from ppo.envs.catalog import FLAT, settings_for
+from ppo import train
+from ppo.envs.registry import FLAT, settings_for
 from ppo.params import ParamsError, load, of_run, of_workers
-from ppo.settings import GROUPS, INCIDENTAL, LEFT_OPEN, Params, ResolvedParams, marked
+from ppo.settings import GROUPS, INCIDENTAL, LEFT_OPEN, Params, ResolvedParams, describe, marked
 
 QUICK = settings(
     max_examples=150,
@@ -562,7 +562,7 @@ def test_json_holds_every_setting_and_nothing_else_and_reads_back(tmp_path):
 
 
 def test_description_has_one_line_a_key_in_the_order_of_the_groups():
-    keys = [line.split("\t")[0] for line in described.text().splitlines()]
+    keys = [line.split("\t")[0] for line in describe.text().splitlines()]
     assert len(keys) == len(set(keys))
     assert set(keys) == set(Params.model_fields)
     grouped = [key for group in GROUPS for key in group.__dict__["__pydantic_fields__"]]
@@ -570,7 +570,7 @@ def test_description_has_one_line_a_key_in_the_order_of_the_groups():
 
 
 def test_line_of_the_description_has_type_range_default_and_meaning():
-    lines = {line.split("\t")[0]: line.split("\t")[1:] for line in described.text().splitlines()}
+    lines = {line.split("\t")[0]: line.split("\t")[1:] for line in describe.text().splitlines()}
     assert all(len(rest) == 3 and all(rest) for rest in lines.values())
     assert lines["num_envs"][:2] == ["int, at least 1, at most 1024", "16"]
     assert lines["target_kl"][:2] == ["float, above 0, or null", "null"]
@@ -579,7 +579,7 @@ def test_line_of_the_description_has_type_range_default_and_meaning():
 
 
 def test_markdown_description_has_a_row_for_every_key():
-    text = described.text(markdown=True)
+    text = describe.text(markdown=True)
     for key in Params.model_fields:
         assert text.count(f"| `{key}` |") == 1
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 import run_atari
-from ppo import checkpoint, params, replay, train
+from ppo import checkpoint, params, train
+from ppo.autopsy import autopsy
 from ppo.checkpoint import CheckpointError
 from ppo.cli.parser import parse
 from ppo.files.folder import FolderError
 from ppo.params import ParamsError
-from ppo.study import autopsy, grid, sweep
+from ppo.replay import __main__ as replay
+from ppo.sweep import grid, sweep
 
 ROOT = Path(__file__).parents[2]
 

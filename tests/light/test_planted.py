@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ppo.study import signs
-from ppo.study.explain import explain
+from ppo.autopsy import signs
+from ppo.autopsy.explain import explain
 
 LOGS = Path(__file__).parents[1] / "logs"
 FAULTS = {

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ppo.resolve import resolved
+from ppo.envs.resolve import resolved
+from ppo.preflight import preflight
+from ppo.preflight.probe import Probe
 from ppo.settings import Params
-from ppo.study import preflight
-from ppo.study.probe import Probe
 from tests.light.test_forecast import row
 
 PONG = Params(

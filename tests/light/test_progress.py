@@ -1,6 +1,6 @@
 import pytest
 
-from ppo.files.progress import last_row, numbers, rows
+from ppo.telemetry.progress import last_row, numbers, rows
 
 
 def test_a_run_without_a_log_has_no_row(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from ppo.process import reading
-from ppo.process.reading import Unreadable
+from ppo.system import reading
+from ppo.system.reading import Unreadable
 
 FORM = TypeAdapter(dict[str, int])
 

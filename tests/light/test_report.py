@@ -17,11 +17,11 @@ import pytest
 import run_atari
 from ppo.envs import human
 from ppo.files import video
-from ppo.files.scalars import metric_of
+from ppo.report import card, report
+from ppo.report.published import CURVES, Published, comparable
+from ppo.report.story import commands, story
 from ppo.settings import Params
-from ppo.study import card, report
-from ppo.study.published import CURVES, Published, comparable
-from ppo.study.story import commands, story
+from ppo.telemetry.scalars import metric_of
 from tests.light.test_explain import fork, log, written
 
 ROOT = Path(__file__).parents[2]

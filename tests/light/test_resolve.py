@@ -2,9 +2,9 @@
 
 import pytest
 
-from ppo import resolve
-from ppo.process import device
+from ppo.envs import resolve
 from ppo.settings import Params
+from ppo.system import device
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ import gymnasium
 import numpy as np
 import pytest
 
-from ppo.envs.catalog import rules_of
 from ppo.envs.episode import Episode, Reset, Transition
+from ppo.envs.registry import rules_of
+from ppo.envs.resolve import resolved
 from ppo.envs.vector import vectors as begun
-from ppo.process.keys import Purpose, key
-from ppo.process.signals import Interrupted
-from ppo.resolve import resolved
 from ppo.rollout import Collector, Rollout, stand_ins
 from ppo.settings import Params, ResolvedParams
+from ppo.system.keys import Purpose, key
+from ppo.system.signals import Interrupted
 from tests.policies import Acting, zeros_beside
 
 CARTPOLE = resolved(

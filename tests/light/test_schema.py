@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ppo import presets
 from ppo.params import ParamsError, load
-from ppo.schema import describe, schema
 from ppo.settings import GROUPS, Params
+from ppo.settings.schema import describe, schema
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = schema()

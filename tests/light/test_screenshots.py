@@ -12,10 +12,10 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from docs import screenshots
 from docs.browser import BrowserError
 from ppo.files.folder import FolderError
-from ppo.files.log import Log
-from ppo.files.scalars import tags
+from ppo.report import board
 from ppo.settings import Params
-from ppo.study import board
+from ppo.telemetry.log import Log
+from ppo.telemetry.scalars import tags
 
 # It answers every message, and gives as each picture what it was told before.
 BROWSER = f"""#!{sys.executable}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo.process.signals import (
+from ppo.system.signals import (
     REPEAT_SECONDS,
     StopRequest,
     StopSignal,
@@ -33,8 +33,8 @@ CALLS = {
 COMPUTE = """
 import hashlib, sys, threading, time
 import numpy as np
-from ppo.process import signals
-from ppo.process.signals import StopRequest
+from ppo.system import signals
+from ppo.system.signals import StopRequest
 
 signals.GRACE_SECONDS = signals.DEADLINE_SECONDS = 100  # a busy machine makes the call last
 
@@ -114,7 +114,7 @@ def test_a_second_signal_changes_nothing_where_it_may_come_from_another_process(
 def test_ctrl_c_ends_a_call_that_keeps_pythons_lock():
     script = """
 import ctypes
-from ppo.process.signals import interrupt_ends
+from ppo.system.signals import interrupt_ends
 with interrupt_ends():
     print("waits", flush=True)
     ctypes.PyDLL(None).sleep(600)

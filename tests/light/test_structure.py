@@ -14,233 +14,131 @@ import setuptools
 
 ROOT = Path(__file__).parents[2]
 
-# From the bottom up; a name is a module or a wing, whose own ranks stand in WINGS.
-RANKS = (
-    "elsewhere errors",
-    "settings advantages losses layer_norm falls distribution process",
-    "files schedules schema described presets",
-    "params pixels",
-    "envs model objective optimizer flight collectives local_workers",
-    "inputs statistics tally",
-    "policy update diagnostics resolve exchange checkpoint",
-    "rollout",
+# From the bottom up. A name is a module or a package; it imports only what is in a lower layer,
+# or in its own package.
+LAYERS = (
+    "errors",
+    "system",
+    "settings",
+    "presets",
+    "envs nn files",
+    "workers",
+    "params advantages losses",
+    "model",
+    "objective policy",
+    "telemetry",
+    "checkpoint",
+    "rollout update",
     "trainer",
-    "state",
-    "play",
+    "replay",
+    "evaluate",
     "runs",
-    "train study",
-    "cli sweep drill autopsy replay",
+    "train",
+    "sweep",
+    "autopsy",
+    "report preflight drill",
+    "cli",
     "run_atari",
 )
-WINGS = {
-    "process": (
-        "streams keys arrays arguments tables tied last_words numerics",
-        "reading",
-        "cluster signals",
-        "children command",
-        "device",
-    ),
-    "files": (
-        "held npz scalars",
-        "folder ffmpeg",
-        "events hparams evaluations progress video origin health",
-        "log gif",
-    ),
-    "envs": (
-        "roms human foreign",
-        "episode",
-        "catalog atari",
-        "generic grouped",
-        "screens vector",
-        "fleet",
-    ),
-    "play": (
-        "intervals",
-        "replay evaluate agent drawing portable progress",
-        "timeline games summary course",
-        "panel",
-        "render",
-        "recorder show watch",
-        "export",
-    ),
-    "runs": (
-        "terminal start observer ending launch",
-        "level observers verifier keeper",
-        "guard videographer",
-        "follower",
-        "loop",
-        "session",
-    ),
-    "cli": (
-        "arguments messages",
-        "training inspection lists",
-        "commands",
-        "parser",
-    ),
-    "study": (
-        "figures",
-        "curves broken_envs grid changes board details sheet published",
-        "history overview verdict probe alike",
-        "parallel",
-        "machines",
-        "case signs forecast film autopsy_figure",
-        "explain forks preflight",
-        "story",
-        "report card",
-        "sweep drill autopsy",
-    ),
-}
-RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
-RANK_IN_WING = {
-    f"{wing}.{name}": rank
-    for wing, ranks in WINGS.items()
-    for rank, names in enumerate(ranks)
-    for name in names.split()
-}
-MODULES = sorted({*RANK} - {*WINGS} | {*RANK_IN_WING})
+LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names.split()}
 
 GAMES = {"gymnasium", "ale_py"}
 NETWORKS = {"tensorflow", "keras"}
-FILES = {"pathlib", "os", "io", "shutil", "tempfile", "ppo.files"}
-AROUND = {"ppo.runs", "ppo.play", "ppo.study"}
-# What a module, or every module of a wing, must never know: the column of the design.
-FORBIDDEN = {
-    "settings": NETWORKS | GAMES | FILES,
-    "params": NETWORKS | GAMES,
-    "advantages": NETWORKS | GAMES | FILES | AROUND,
-    "falls": NETWORKS | GAMES | FILES | AROUND,
-    "losses": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},
-    "flight": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},
-    "objective": GAMES | FILES | AROUND | {"keras", "time", "ppo.model", "ppo.optimizer"},
-    "statistics": NETWORKS | GAMES | FILES | AROUND | {"time"},
-    "optimizer": GAMES | FILES | AROUND | {"time", "ppo.losses"},
-    "schedules": NETWORKS | GAMES | FILES | AROUND | {"time"},
-    "model": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
-    "pixels": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
-    "layer_norm": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
-    "inputs": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
-    "policy": GAMES | FILES | AROUND | {"ppo.losses", "ppo.envs"},
-    "play.portable": GAMES | FILES | AROUND | {"tensorflow", "ppo.losses", "ppo.envs"},
-    "rollout": NETWORKS | FILES | AROUND | {"ppo.losses", "ppo.optimizer"},
-    "update": GAMES | FILES | AROUND | {"ppo.envs", "time"},
-    "diagnostics": GAMES | FILES | AROUND | {"ppo.envs", "time"},
-    "trainer": GAMES
-    | NETWORKS
-    | (FILES - {"ppo.files"})
-    | AROUND
-    | {"argparse", "ppo.files.folder", "ppo.files.log", "ppo.files.npz"},
-    "distribution": GAMES | FILES | AROUND,
-    "collectives": GAMES | AROUND | {"keras", "ppo.files", "ppo.model", "ppo.optimizer"},
-    "local_workers": GAMES | AROUND | {"keras", "ppo.files", "ppo.model", "ppo.optimizer"},
-    "exchange": NETWORKS | GAMES | AROUND,
-    "checkpoint": NETWORKS | GAMES | AROUND,
-    "process": GAMES | {"ppo.files", "ppo.envs", *AROUND},
-    "files": NETWORKS | GAMES | AROUND,
-    "envs": NETWORKS | FILES | AROUND | {"ppo.advantages", "ppo.losses"},
-    "play.replay": NETWORKS | {"ppo.model", "ppo.policy"},
-    "play.evaluate": {"ppo.update", "ppo.rollout", "ppo.optimizer"},
-    "replay": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},
-    "play.render": NETWORKS | {"ppo.model", "ppo.optimizer"},
-    "play.panel": NETWORKS | GAMES | FILES | {"ppo.model", "ppo.policy"},
-    "play.recorder": NETWORKS | {"ppo.model", "ppo.policy", "ppo.optimizer"},
-    "play": {"argparse", "ppo.update", "ppo.rollout", "ppo.runs", "ppo.study"},
-    "runs": NETWORKS | {"argparse", "ppo.study"},
-    "train": NETWORKS | {"argparse", "ppo.study"},
-    "study": NETWORKS,
-    "cli": NETWORKS | GAMES,
+FILES = {"pathlib", "os", "io", "shutil", "tempfile"}
+# What a module, or every module of a package, must never know.
+BANS = {
+    "settings params workers.interface advantages rollout trainer": NETWORKS,
+    "envs files replay.replay replay.panel replay.render replay.recorder": NETWORKS,
+    "checkpoint runs train autopsy sweep report preflight drill cli": NETWORKS,
+    "settings params model nn policy losses objective update trainer workers": GAMES,
+    "settings advantages losses objective update trainer": FILES,
+    "rollout update losses objective advantages policy": {"time"},
+    "evaluate runs train telemetry workers": {"argparse"},
 }
 # For annotations alone.
-TYPES_ONLY = {("distribution", "tensorflow"), ("play.evaluate", "ppo.policy")}
+TYPES_ONLY = {("workers.interface", "tensorflow")}
 
 # Comes with pydantic, whose limits are written with it.
 BROUGHT_ALONG = {"annotated_types"}
 
 
-def source_of(module: str) -> Path:
-    if module == "run_atari":
-        return ROOT / "run_atari.py"
-    path = ROOT / "ppo" / module.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT / "ppo").with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+SOURCES = {_name(path): path for path in sorted((ROOT / "ppo").rglob("*.py"))}
+SOURCES = {name: path for name, path in SOURCES.items() if name != "__init__"}
+SOURCES["run_atari"] = ROOT / "run_atari.py"
+MODULES = sorted(SOURCES)
 
 
 def imports_of(module: str) -> set[str]:
     """Full names of all modules that a module imports, anywhere in its source."""
     names = set()
-    for node in ast.walk(ast.parse(source_of(module).read_text())):
+    for node in ast.walk(ast.parse(SOURCES[module].read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
-            names.add(node.module)
-            names |= {
-                f"{node.module}.{alias.name}"
-                for alias in node.names
-                if node.module.startswith("ppo") and is_module(f"{node.module}.{alias.name}")
-            }
-    return names - {"ppo", *(f"ppo.{wing}" for wing in WINGS)}
-
-
-def is_module(name: str) -> bool:
-    return name.removeprefix("ppo.") in {*MODULES, *WINGS}
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in inner if name.removeprefix("ppo.") in SOURCES}
+            names |= modules or {node.module}
+    return names - {"ppo"}
 
 
 def modules_of(module: str) -> set[str]:
-    """The modules of the package that a module imports."""
+    """The modules of ours that a module imports."""
     found = {name.removeprefix("ppo.") for name in imports_of(module) if name.startswith("ppo.")}
     assert found <= {*MODULES}, found - {*MODULES}
     return found
 
 
-def rank_of(module: str) -> tuple[int, int]:
-    """That of its wing, then that in the wing."""
-    return RANK[module.split(".")[0]], RANK_IN_WING.get(module, 0)
+def place_of(module: str) -> str:
+    """Its package, or itself."""
+    return module.split(".")[0]
 
 
-def test_every_module_of_every_wing_has_its_rank():
-    files = {path.relative_to(ROOT / "ppo") for path in (ROOT / "ppo").rglob("*.py")}
-    modules = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files}
-    assert modules - {"__init__", *WINGS} | {"run_atari"} == {*MODULES}
+def test_every_package_and_every_file_at_the_top_has_its_layer():
+    assert {place_of(module) for module in MODULES} == {*LAYER}
+
+
+def test_the_top_of_the_package_is_the_algorithm_and_its_contracts():
+    assert len(list((ROOT / "ppo").glob("*.py"))) <= 14
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_module_imports_only_from_lower_ranks(module):
-    wrong = {other for other in modules_of(module) if rank_of(other) >= rank_of(module)}
-    assert not wrong
+def test_module_imports_only_from_lower_layers(module):
+    here = place_of(module)
+    others = {place_of(other) for other in modules_of(module)} - {here}
+    assert not {other for other in others if LAYER[other] >= LAYER[here]}
 
 
 def test_imports_form_no_circle():
     graphlib.TopologicalSorter({module: modules_of(module) for module in MODULES}).prepare()
 
 
-@pytest.mark.parametrize("package", ["", *WINGS])
-def test_package_file_imports_nothing(package):
-    source = (ROOT / "ppo" / package / "__init__.py").read_text()
-    assert not [
-        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)
-    ]
-
-
 @pytest.mark.parametrize(
-    ("module", "rule"),
+    ("module", "banned"),
     [
-        (module, rule)
-        for rule in FORBIDDEN
+        (module, banned)
+        for names, banned in BANS.items()
+        for name in names.split()
         for module in MODULES
-        if f"{module}.".startswith(f"{rule}.")
+        if f"{module}.".startswith(f"{name}.")
     ],
 )
-def test_module_does_not_import_what_it_must_never_know(module, rule):
+def test_module_does_not_import_what_it_must_never_know(module, banned):
     found = {
-        forbidden
-        for forbidden in FORBIDDEN[rule]
+        name
         for name in imports_of(module)
-        if f"{name}.".startswith(f"{forbidden}.") and (module, forbidden) not in TYPES_ONLY
+        if name.split(".")[0] in banned and (module, name) not in TYPES_ONLY
     }
     assert not found
 
 
-def test_every_rule_of_what_must_not_be_known_is_about_a_module():
-    assert {*FORBIDDEN} <= {*MODULES, *WINGS}
+def test_every_ban_is_about_a_module_or_a_package():
+    assert {name for names in BANS for name in names.split()} <= {*MODULES, *LAYER}
 
 
 # One process imports one module after another; what TensorFlow came with is told for each.
@@ -260,13 +158,13 @@ LIGHT = [
     "run_atari",
     "ppo.checkpoint",
     "ppo.envs.vector",
-    "ppo.play.replay",
+    "ppo.replay.replay",
     "ppo.train",
-    "ppo.play.show",
-    "ppo.play.watch",
-    "ppo.sweep",
-    "ppo.drill",
-    "ppo.replay",
+    "ppo.evaluate.show",
+    "ppo.evaluate.watch",
+    "ppo.sweep.sweep",
+    "ppo.drill.drill",
+    "ppo.replay.__main__",
     "ppo.rollout",  # the last, so that what it brings is not blamed on another
 ]
 
@@ -318,7 +216,7 @@ def test_dependencies_are_written_in_no_second_place():
 
 
 # Packages of an extra, and the one module that imports each, when it is used.
-OPTIONAL = {"study.machines": {"ray"}}
+OPTIONAL = {"sweep.machines": {"ray"}}
 
 
 def test_every_imported_package_is_among_the_requirements():

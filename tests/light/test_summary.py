@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 
 from ppo.envs.episode import Episode, Reset
-from ppo.play import summary
-from ppo.play.evaluate import Evaluation
-from ppo.process import tables
+from ppo.evaluate import summary
+from ppo.evaluate.evaluate import Evaluation
 from ppo.settings import Params
+from ppo.system import tables
 
 PONG = Params(env_id="PongNoFrameskip-v4").resolved(1, 1, 0.0, "float32")
 

@@ -11,15 +11,15 @@ import pytest
 
 from ppo import checkpoint, train
 from ppo.checkpoint import Checkpoint, TrainerFacts
+from ppo.envs.resolve import resolved
 from ppo.errors import ExitCode
 from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError
-from ppo.process.children import Children
-from ppo.resolve import resolved
 from ppo.runs.start import RunState
 from ppo.settings import Params
-from ppo.study import grid, sweep
-from ppo.tally import Tally
+from ppo.sweep import grid, sweep
+from ppo.system.children import Children
+from ppo.telemetry.counters import Tally
 
 CART_POLE = {"env_id": "CartPole-v1", "network": "mlp", "num_steps": 32, "total_steps": 512}
 

@@ -4,9 +4,9 @@ import io
 
 from rich.console import Console
 
-from ppo import described
-from ppo.files import scalars
-from ppo.process import tables
+from ppo.settings import describe
+from ppo.system import tables
+from ppo.telemetry import scalars
 
 
 def shown(text: str, entries: list, width: int, terminal: bool) -> str:
@@ -16,8 +16,8 @@ def shown(text: str, entries: list, width: int, terminal: bool) -> str:
 
 
 def test_a_pipe_has_the_lines_and_nothing_else():
-    lines = described.text()
-    assert shown(lines, described.entries(), 80, terminal=False) == lines
+    lines = describe.text()
+    assert shown(lines, describe.entries(), 80, terminal=False) == lines
 
 
 def test_markdown_has_a_side_for_each_column_and_escapes_bars():
@@ -27,7 +27,7 @@ def test_markdown_has_a_side_for_each_column_and_escapes_bars():
 
 
 def test_a_terminal_of_80_columns_has_every_name_whole_and_no_longer_line():
-    for entries in (described.entries(), scalars.entries()):
+    for entries in (describe.entries(), scalars.entries()):
         out = io.StringIO()
         console = Console(file=out, force_terminal=True, width=80, no_color=True)
         tables.show_list("", entries, console)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ppo.files.scalars import tags
 from ppo.runs.ending import block
 from ppo.runs.terminal import SHOWN, Display
+from ppo.telemetry.scalars import tags
 
 SCALARS = {
     "rollout/ep_rew_mean": -20.25,

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ppo.play.drawing import AMBER, BACKGROUND, GREEN, RED, Number, canvas, width_of
-from ppo.play.panel import HEIGHT, INPUTS_TOP, LEFT, WIDTH, Caption, Decision, Panel
-from ppo.play.timeline import LABELS, TICKS, Timeline
+from ppo.replay.drawing import AMBER, BACKGROUND, GREEN, RED, Number, canvas, width_of
+from ppo.replay.panel import HEIGHT, INPUTS_TOP, LEFT, WIDTH, Caption, Decision, Panel
+from ppo.replay.timeline import LABELS, TICKS, Timeline
 
 NAMES = ["NOOP", "FIRE", "DOWNRIGHTFIRE"]
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo.study import autopsy_figure, verdict
-from ppo.study.changes import UNCHANGED, Change
-from ppo.study.verdict import Outcome
+from ppo.autopsy import figure, verdict
+from ppo.autopsy.changes import UNCHANGED, Change
+from ppo.autopsy.verdict import Outcome
 
 
 def outcome(name: str, held: int, kl: float, forks: int = 5, **settings: object) -> Outcome:
@@ -112,9 +112,7 @@ def test_table_has_a_row_for_each_change_with_its_interval():
 
 
 def test_figure_is_a_picture(tmp_path):
-    autopsy_figure.draw(
-        [UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)], tmp_path / "f.png", "a fall"
-    )
+    figure.draw([UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)], tmp_path / "f.png", "a fall")
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,0 +1,231 @@
+"""Why a run's policy fell: forks from just before it, one change each.
+
+    python -m ppo.autopsy RUN
+    python -m ppo.autopsy RUN --at=STEP --seeds=1,2,3,4,5,6,7,8 --updates=60
+    python -m ppo.autopsy RUN --change "slow:learning_rate=1e-5" --only "no early stop"
+
+Every fork begins with the same weights, optimiser and games, and goes a fixed number of updates
+with one setting changed; with each seed it draws other numbers. Smaller learning rates are the
+control: a change explains the fall only if it prevents it at equal KL an update. Called again, an
+autopsy resumes where it was interrupted.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+
+from ppo.autopsy import figure, verdict
+from ppo.autopsy.case import Case, case_of
+from ppo.autopsy.changes import UNCHANGED, Change, of_cause, of_user, smaller_rates
+from ppo.autopsy.forks import Plan, outcomes_of
+from ppo.autopsy.verdict import MEDIAN_OVER, Outcome
+from ppo.checkpoint import CheckpointError
+from ppo.errors import PPOError, Refused, Stopped
+from ppo.files import origin
+from ppo.files.folder import RunFolder, check_unmoved, owned, write_whole
+from ppo.params import ParamsError
+from ppo.sweep.grid import (
+    Run,
+    Variant,
+    begun_faults,
+    count,
+    create,
+    logdir_faults,
+    parse,
+    parse_count,
+    parse_seeds,
+)
+from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
+from ppo.system import reading
+from ppo.system.arguments import argument_parser, expanded
+from ppo.system.children import Children
+from ppo.system.command import run_command
+from ppo.system.device import default_threads
+from ppo.system.streams import say
+
+VERDICT, FIGURE = "verdict.md", "figure.png"
+
+
+def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
+    """The verdict's page."""
+    case = plan.case
+    command = shlex.join(
+        ["python", "-m", "ppo.autopsy", *map(str, sys.argv[1:] if sys.argv[0] else [])]
+    )
+    return (
+        f"# Autopsy\n\n`{command}`\n\n"
+        f"{case.told[0].upper()}{case.told[1:]}; forked from `{case.source}` at step "
+        f"{case.step:,}, {plan.updates} updates each, seeds {', '.join(map(str, plan.seeds))}.\n\n"
+        f"{verdict.verdict(outcomes)}\n\n{verdict.table(outcomes)}\n"
+        f"Heights are in points a step, 1 at {case.peak:.4g}, 0 at {case.bottom:.4g}. End: mean of "
+        f"the last third of the updates; a fork holds if it is {verdict.HELD:g} or more. Lowest: "
+        f"lowest median of {MEDIAN_OVER} rollouts. KL and gain are those of the updates until the "
+        "forks that are unchanged have fallen: mean approximate KL over all minibatches; how much "
+        "better the surrogate is in an update's last epoch than that of the policy before it. "
+        "Verdicts are by Fisher's exact test at 5 percent, against the run unchanged and against "
+        "the smaller rate of the nearest KL.\n\n"
+        f"![how the forks went on, and what each change keeps at which KL]({FIGURE})\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+
+    def command() -> None:
+        plan = _plan(_parse(arguments))
+        with owned(plan.logdir) as folder:
+            _go(plan, lambda: check_unmoved(folder, plan.logdir))
+
+    return run_command(command, stopped=STOPPED)
+
+
+def _go(plan: Plan, check: Callable[[], None]) -> None:
+    """Make the forks and the report, as long as ``check`` does not raise FolderGone."""
+    children, case = Children(), plan.case
+    runs = plan.runs()
+    say(
+        f"{case.told}; {len(runs)} forks of {case.source} at step {case.step:,}, {plan.workers} at "
+        "a time"
+    )
+
+    def go(run: Run, call: Call) -> int:
+        fork = f"--fork={case.source}@{case.step}"
+        return begin_or_resume(run, fork, plan.settings(run), call)
+
+    def done(run: Run) -> bool:
+        return finished(run, plan.settings(run))
+
+    failed = run_all(runs, plan.workers, children, done, go, check)
+    if children.stopped:
+        raise Stopped(STOPPED)
+    if failed:
+        raise PPOError("\n".join(failed))
+    outcomes = outcomes_of(plan)
+    text = report(plan, outcomes)
+    check()
+    say(text.rstrip("\n"))
+    write_whole(plan.logdir / VERDICT, text.encode())
+    figure.draw(outcomes, plan.logdir / FIGURE, case.told)
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """What to do, in a folder that is there now. Raises ParamsError with all faults."""
+    logdir = options.logdir or options.run.with_name(f"{options.run.name}-autopsy")
+    faults = logdir_faults(logdir)
+    seeds = parse_seeds(options.seeds, faults)
+    given = parse(options.change, option="--change")
+    faults += given.faults
+    faults += [
+        f"--change {text!r}: it changes nothing; write NAME:KEY=VALUE"
+        for text in options.change
+        if ":" not in text
+    ]
+    updates = parse_count("--updates", options.updates, "updates of a fork", faults)
+    workers = parse_count("--workers", options.workers, "forks at a time", faults)
+    if options.at is not None and count(options.at) is None:
+        faults.append(f"--at={options.at!r}: write the number of a step")
+    if faults:
+        raise ParamsError(faults)
+    try:
+        case = case_of(options.run, None if options.at is None else int(options.at))
+    except CheckpointError as error:  # also a damaged one: nothing has started
+        raise Refused(error.in_full()) from error
+    changes = _changes(case, given.variants, options.only)
+    plan = Plan(case, logdir, changes, seeds, updates, workers)
+    _check(plan)
+    create(logdir)
+    return plan
+
+
+def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[Change]:
+    """The controls, and the changes that are asked for: all, or those named, and the given ones."""
+    known = of_cause(case.settings, case.advantage_std)
+    if unknown := [name for name in only if name not in {change.name for change in known}]:
+        names = ", ".join(change.name for change in known)
+        raise ParamsError(
+            [f"--only={name!r}: no such change; there are: {names}" for name in unknown]
+        )
+    own = [_given(variant, case.settings.learning_rate) for variant in given]
+    chosen = [change for change in known if not (only or own) or change.name in only]
+    unchanged = Change(UNCHANGED, {}, "")
+    controls = [unchanged, *smaller_rates(case.settings.learning_rate)]
+    taken = {change.name for change in [*controls, *chosen]}
+    if twice := [change.name for change in own if change.name in taken]:
+        raise ParamsError([f"--change: there is a {name!r} already; rename it" for name in twice])
+    return [*controls, *chosen, *own]
+
+
+def _given(variant: Variant, learning_rate: float) -> Change:
+    pairs = (setting.partition("=") for setting in variant.settings)
+    return of_user(variant.name, {key: _value(value) for key, _, value in pairs}, learning_rate)
+
+
+def _value(text: str) -> object:
+    try:
+        return reading.parse(text)
+    except ValueError:
+        return text
+
+
+def _check(plan: Plan) -> None:
+    """Raise ParamsError if a fork cannot begin, or is there already and another one."""
+    if plan.case.settings.workers > 1:
+        raise ParamsError(
+            [
+                f"the run has {plan.case.settings.workers} workers, and a fork has one, whose "
+                "updates are smaller: an autopsy of it would not repeat the fall"
+            ]
+        )
+    faults: dict[str, None] = {}
+    for change in plan.changes:
+        for seed in plan.seeds:
+            run = plan.run(change, seed)
+            try:
+                found = begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
+            except ParamsError as error:
+                found = [f"{change.name}: {fault}" for fault in error.faults]
+            faults |= dict.fromkeys(found)
+    if faults:
+        raise ParamsError(list(faults))
+
+
+def _other_origin(run: Run, case: Case) -> list[str]:
+    """Why a fork that has begun is none of this case."""
+    began_from = origin.read(RunFolder(run.folder))
+    if began_from is None or began_from.is_of(case.source, case.step):
+        return []
+    return [
+        f"{run.folder} was forked from {began_from.run} at step {began_from.step:,}, not from "
+        f"{case.source} at step {case.step:,}; remove it, or use another --logdir"
+    ]
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argument_parser(
+        "ppo.autopsy",
+        __doc__,
+        "Exit codes: 0 done, 1 a fork failed, 2 refused and nothing started, 3 stopped by a "
+        "signal, with every fork saved.",
+    )
+    add = parser.add_argument
+    add("run", type=expanded, metavar="RUN", help="folder of the run that fell")
+    add("--at", metavar="STEP", help="look at what follows this step, not at the deepest fall")
+    add("--logdir", type=expanded, help="folder of the autopsy; default RUN-autopsy")
+    add("--updates", default="40", metavar="N", help="updates of each fork, default 40")
+    add("--seeds", default="1,2,3,4,5", metavar="1,2,3", help="seeds of each change")
+    add(
+        "--workers",
+        default=str(default_threads()),
+        metavar="N",
+        help="forks at a time; default: one a core",
+    )
+    add(
+        "--change",
+        action="append",
+        default=[],
+        metavar="NAME:KEY=VALUE,...",
+        help="a change of your own; without --only the usual ones are then left out",
+    )
+    add("--only", action="append", default=[], metavar="NAME", help="one of the usual changes")
+    return parser.parse_args(arguments)

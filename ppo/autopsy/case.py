@@ -1,0 +1,155 @@
+"""The fall that an autopsy is about, and the checkpoint before it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+
+from ppo import checkpoint, params
+from ppo.autopsy import history
+from ppo.autopsy.history import HistoryError, Row
+from ppo.checkpoint import CheckpointError
+from ppo.envs import registry
+from ppo.envs.resolve import resolved
+from ppo.files import origin
+from ppo.files.folder import RunFolder
+from ppo.nn.schedules import scheduled
+from ppo.runs.start import run_of
+from ppo.settings import INCIDENTAL, Params, ResolvedParams
+from ppo.system.reading import first_fault
+from ppo.telemetry import collapse, progress
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fall: the settings that the run had just before it, with the rates of that step; the
+    checkpoint before it, by its folder and step; the settings that differ from that one's run; the
+    points per step that the policy fell from and to; and in words what fell.
+    """
+
+    settings: ResolvedParams
+    source: Path
+    step: int
+    differing: Mapping[str, object]
+    peak: float
+    bottom: float
+    advantage_std: float | None
+    told: str
+
+    def kept(self, points: np.ndarray) -> np.ndarray:
+        """The share of the height that is left at each level."""
+        return (points - self.bottom) / (self.peak - self.bottom)
+
+
+def case_of(run: Path, at: int | None = None) -> Case:
+    """The fall of a run, the deepest one or what follows a step. Raises FolderError, HistoryError,
+    ParamsError and CheckpointError.
+    """
+    log = history.rows(run)
+    given = params.of_run(RunFolder(run).params, checks=[registry.check])
+    height = _height_after(log, at) if at is not None else _fallen(log, given.steps_per_iteration)
+    if height is None:
+        raise HistoryError(f"{run} has not fallen; give a step with --at=STEP")
+    if height.peak <= height.bottom:
+        raise HistoryError(f"{run} has no height to fall from at step {height.step:,}")
+    source, step = _checkpoint_before(run, height.step)
+    settings = _as_of(_then(run, step, given), step)
+    of_source = params.of_run(RunFolder(source).params, checks=[registry.check])
+    return Case(
+        settings=settings,
+        source=source,
+        step=step,
+        differing={
+            key: value
+            for key, value in settings
+            if value != getattr(of_source, key) and key not in INCIDENTAL
+        },
+        peak=height.peak,
+        bottom=height.bottom,
+        advantage_std=_advantage_std(log, height.step + given.steps_per_iteration),
+        told=height.told,
+    )
+
+
+class _Height(NamedTuple):
+    """The points per step before a step and at their lowest, and in words what happened."""
+
+    step: int
+    peak: float
+    bottom: float
+    told: str
+
+
+def _height_after(log: Sequence[Row], step: int) -> _Height:
+    """The height at a step that was given, down to the lowest reading of the whole log."""
+    levels = [(row["step"], progress.points(row)) for row in log]
+    levels = [(at, level) for at, level in levels if math.isfinite(level)]
+    before = [level for at, level in levels if at <= step][-collapse.MEDIAN_OVER :]
+    peak = float(np.median(before)) if before else -math.inf
+    bottom = min((level for _, level in levels), default=0.0)
+    return _Height(step, peak, bottom, f"what follows step {step:,}")
+
+
+def _fallen(log: Sequence[Row], batch_size: int) -> _Height | None:
+    """The deepest fall, and the step at which its last good rollout began."""
+    rows = [row for row in log if math.isfinite(progress.points(row))]
+    fall = collapse.find([progress.points(row) for row in rows])
+    if fall is None:
+        return None
+    step = int(rows[fall.onset]["step"])
+    told = (
+        f"a fall from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, after the rollout "
+        f"that ended at step {step:,}"
+    )
+    return _Height(step - batch_size, fall.peak, min(fall.bottom_level, fall.low), told)
+
+
+def _advantage_std(log: Sequence[Row], step: int) -> float | None:
+    """The deviation of the advantages in the last entry up to a step."""
+    tag = "train/advantage_std"
+    found = [row[tag] for row in log if row["step"] <= step and tag in row]
+    return found[-1] if found else None
+
+
+def _then(run: Path, step: int, now: Params) -> ResolvedParams:
+    """The settings that the run had at a step, by its checkpoint of then or the first one after,
+    as a resume may have changed them since; those of ``now`` if it has no checkpoint.
+    """
+    own = checkpoint.steps(RunFolder(run))
+    known = [found for found in own if found <= step][:1] or own[-1:]
+    before = run_of(checkpoint.at(RunFolder(run), known[0])).params if known else {}
+    try:
+        return resolved(Params.model_validate(now.model_dump() | before))
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{run}: the settings of its checkpoint of step {known[0]:,} are invalid: "
+            f"{first_fault(error)}"
+        ) from error
+
+
+def _as_of(settings: ResolvedParams, step: int) -> ResolvedParams:
+    """The settings with the learning rate and the clip range of a step, constant."""
+    total = settings.whole_steps
+    rate = scheduled(settings.learning_rate_schedule, settings.learning_rate, step, total)
+    clip = scheduled(settings.clip_range_schedule, settings.clip_range, step, total)
+    return settings.model_copy(update={"learning_rate": rate, "clip_range": clip})
+
+
+def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
+    """The newest checkpoint up to a step, of the run or of what it was forked from: its folder and
+    its step.
+    """
+    origins = origin.ancestors(RunFolder(run))
+    while not (own := [found for found in checkpoint.steps(RunFolder(run)) if found <= step]):
+        began_from = next(origins, None)
+        if began_from is None:
+            raise CheckpointError(
+                f"{run} has no checkpoint up to step {step:,}: run it again with its seed and with "
+                f"keep_checkpoints_from=0, or fork it before that step, and call this again"
+            )
+        run, step = began_from.run, min(step, began_from.step)
+    return run, own[0]

@@ -1,0 +1,113 @@
+"""A run's log in plain words: did the policy fall, when, how far, what came first, and what shows
+the cause.
+"""
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppo.autopsy import history, signs
+from ppo.autopsy.history import Row
+from ppo.autopsy.signs import BEFORE, Distance
+from ppo.files import origin
+from ppo.files.folder import RunFolder
+from ppo.settings import RunSettings
+from ppo.telemetry import collapse, health, progress
+from ppo.telemetry.collapse import Fall
+
+EARLIER = 20  # entries before a fall among which its cause is looked for
+
+
+def explain(run: Path) -> str:
+    """The explanation of a run. Raises FolderError and HistoryError."""
+    told = history.rows(run)
+    rows = [row for row in told if math.isfinite(progress.points(row))]
+    if len(rows) < BEFORE:
+        return f"{run}: {len(rows)} log entries with a score, too few to say anything\n"
+    points = [progress.points(row) for row in rows]
+    fall = collapse.find(points)
+    found = _first(rows, fall)
+    lines = [_what(run, rows, points, fall)]
+    if found:
+        lines += _signs(rows, found)
+        cause = signs.cause(rows, found)
+        lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
+    else:
+        lines.append("nothing left its own band")
+    lines += _commands(run, fall, found, rows) + _outside(rows)
+    return "\n".join(lines) + "\n"
+
+
+def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
+    """What left its band first: before the fall, or if there is none, in the whole run."""
+    if fall is None:
+        return signs.first(rows, BEFORE)
+    near = signs.first(rows, max(BEFORE, fall.onset - EARLIER), fall.onset + 2)
+    return near or signs.first(rows, fall.onset, fall.bottom + 1)
+
+
+def _what(run: Path, rows: Sequence[Row], points: Sequence[float], fall: Fall | None) -> str:
+    begin = f"{run}: {len(rows)} log entries up to step {rows[-1]['step']:,.0f}"
+    if min(points) == max(points):
+        return (
+            f"{begin}; points per step are {points[0]:.4g} in every rollout, so that they cannot "
+            "show whether the policy fell; rollout/ep_rew_mean can"
+        )
+    if fall is None:
+        return f"{begin}; the policy did not fall"
+    return (
+        f"{begin}; the policy fell, from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, "
+        f"{fall.depth:.0%} of its height: after the rollout that ended at step "
+        f"{rows[fall.onset]['step']:,.0f}, down to step {rows[fall.bottom]['step']:,.0f}"
+    )
+
+
+def _signs(rows: Sequence[Row], found: dict[str, Distance]) -> list[str]:
+    index = next(iter(found.values())).index
+    row = rows[index]
+    lines = [f"out of its own band first, at step {row['step']:,.0f}:"]
+    ordered = sorted(found.values(), key=lambda of: -abs(of.deviations[0]))
+    for of in ordered:
+        lines.append(
+            f"  {of.quantity.name}: {of.quantity.shown(of.before)} before, "
+            f"{of.quantity.shown(of.now)} then, {abs(of.deviations[0]):.0f} deviations off"
+        )
+    if {"train/minibatch_kl_max", "train/minibatch_kl_argmax"} <= row.keys():
+        lines.append(
+            f"  its largest KL was {row['train/minibatch_kl_max']:.3g}, of minibatch "
+            f"{row['train/minibatch_kl_argmax']:.0f} of the update"
+        )
+    return lines
+
+
+def _commands(
+    run: Path, fall: Fall | None, found: dict[str, Distance], rows: Sequence[Row]
+) -> list[str]:
+    lines, at = _changed(run), ""
+    if found and not fall:
+        at = f" --at={int(rows[next(iter(found.values())).index - 1]['step'])}"
+    if fall or found:
+        lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
+    return lines
+
+
+def _changed(run: Path) -> list[str]:
+    """What a fork changed, since that may be the cause itself."""
+    began_from = origin.read(RunFolder(run))
+    if began_from is None:
+        return []
+    shown = ", ".join(
+        f"{key} from {old} to {new}"
+        for key, (old, new) in began_from.changes.items()
+        if key == "seed" or key not in RunSettings.model_fields
+    )
+    return [f"forked at step {began_from.step:,}, with {shown or 'nothing changed'}"]
+
+
+def _outside(rows: Sequence[Row]) -> list[str]:
+    """What is outside the glossary's healthy range in the last entries."""
+    watch = health.Health()
+    last = rows[-health.ENTRIES :]
+    said = [message for row in last for message in watch.see(row)]
+    return [f"in the last {len(last)} entries: {message}" for message in said]

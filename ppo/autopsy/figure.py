@@ -1,0 +1,79 @@
+"""The figure of an autopsy: how each fork went on, and what each change keeps at which KL."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ppo.autopsy import verdict
+from ppo.autopsy.verdict import Outcome
+from ppo.telemetry import figures, intervals
+
+
+def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
+    """Write a PNG: beside the curves of the forks, the share kept at the end over the KL."""
+    unchanged, controls, changed = verdict.parted(outcomes)
+    colors = figures.colors(of.change.name for of in changed)
+    with figures.drawn(path, 14, 6) as figure:
+        left, right = figure.subplots(1, 2)
+        figure.suptitle(title, parse_math=False)
+        _curves(left, unchanged, controls[1:], changed, colors)
+        _shares(right, sorted(controls, key=lambda of: of.kl.mean()), changed, colors)
+        for axes in (left, right):
+            axes.axhline(verdict.HELD, color="grey", linestyle=":")
+            axes.grid(alpha=0.3)
+        handles, labels = right.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
+
+
+def _curves(
+    axes: Any,
+    unchanged: Outcome,
+    rates: Sequence[Outcome],
+    changed: Sequence[Outcome],
+    colors: Mapping[str, Any],
+) -> None:
+    """The mean over the seeds after each update; of the run unchanged, every seed, too."""
+    for kept in unchanged.kept:
+        axes.plot(range(1, len(kept) + 1), kept, color="black", linewidth=0.6, alpha=0.4)
+    lines: list[tuple[Outcome, dict[str, Any]]] = [
+        (unchanged, {"color": "black", "linewidth": 2.5})
+    ]
+    lines += [(of, {"color": "black", "linestyle": "--", "linewidth": 1}) for of in rates]
+    lines += [(of, {"color": colors[of.change.name], "linewidth": 1.5}) for of in changed]
+    for of, style in lines:
+        axes.plot(range(1, len(of.curve) + 1), of.curve, **style)
+    axes.set(xlabel="updates after the fork", ylabel="share of the height, mean over the seeds")
+
+
+def _shares(
+    axes: Any,
+    controls: Sequence[Outcome],
+    changed: Sequence[Outcome],
+    colors: Mapping[str, Any],
+) -> None:
+    """The share kept at the end over the KL, with its interval, beside the line of the controls."""
+    from matplotlib.ticker import LogLocator
+
+    means = [(of.kl.mean(), of.end.mean()) for of in controls]
+    axes.plot(*zip(*means, strict=True), "o-", color="black", label="unchanged, and smaller rates")
+    for of, point in zip(controls, means, strict=True):
+        axes.annotate(of.change.name, point, (5, -12), textcoords="offset points", fontsize=9)
+    for of in changed:
+        mean, (low, high) = of.end.mean(), intervals.bootstrap(of.end)
+        axes.errorbar(
+            of.kl.mean(),
+            mean,
+            [[mean - low], [high - mean]],
+            fmt="s",
+            capsize=3,
+            color=colors[of.change.name],
+            label=f"{of.change.name} ({of.held} of {of.forks} hold)",
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set(
+        xlabel="mean approximate KL of an update, until the fall",
+        ylabel="share of the height at the end",
+    )

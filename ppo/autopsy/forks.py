@@ -1,0 +1,125 @@
+"""The forks of an autopsy, and what they came to."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppo import params
+from ppo.autopsy import history, verdict
+from ppo.autopsy.case import Case
+from ppo.autopsy.changes import UNCHANGED, Change
+from ppo.autopsy.history import HistoryError
+from ppo.autopsy.verdict import Outcome
+from ppo.envs import registry
+from ppo.files.folder import RunFolder
+from ppo.settings import Params, marked
+from ppo.sweep.grid import Run, folder_name
+from ppo.system.device import default_threads
+from ppo.telemetry.scalars import POINTS
+
+# A fork logs every update, and does nothing that takes time from it.
+QUIET: dict[str, object] = marked("off") | {
+    "log_interval": 1,
+    "checkpoints_kept": 1,
+    "learning_rate_schedule": "constant",
+    "clip_range_schedule": "constant",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the arguments ask for."""
+
+    case: Case
+    logdir: Path
+    changes: list[Change]
+    seeds: list[int]
+    updates: int
+    workers: int
+
+    def settings(self, run: Run) -> Params:
+        """The settings of a fork. Raises ParamsError."""
+        return params.of_run(RunFolder(self.case.source).params, run.overrides, [registry.check])
+
+    def runs(self) -> list[Run]:
+        """The forks, seed by seed, so that an interrupted autopsy has some of each change."""
+        return [self.run(change, seed) for seed in self.seeds for change in self.changes]
+
+    def run(self, change: Change, seed: int) -> Run:
+        """The fork with a change and a seed."""
+        steps = self.updates * self._batch_size(change)
+        own = {
+            "total_steps": self.case.step + steps,
+            "checkpoint_interval": steps,
+            "seed": seed,
+            "workers": 1,
+            "threads": max(1, default_threads() // self.workers),
+        }
+        settings = {**self.case.differing, **QUIET, **own, **change.settings}
+        overrides = tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
+        folder = self.logdir / folder_name(change.name) / f"seed-{seed}"
+        return Run(change.name, seed, overrides, folder)
+
+    def _batch_size(self, change: Change) -> int:
+        """Steps of a rollout with a change; of a size that is none, as without it: it is refused
+        with all other faults of the settings.
+        """
+        sizes = {
+            key: size
+            for key in ("num_envs", "num_steps")
+            if isinstance(size := change.settings.get(key), int)
+        }
+        return self.case.settings.model_copy(update=sizes).batch_size
+
+
+def outcomes_of(plan: Plan) -> list[Outcome]:
+    """What the forks with each change came to. Raises HistoryError."""
+    forks = {
+        change.name: [_fork(plan, change, seed) for seed in plan.seeds] for change in plan.changes
+    }
+    falling = _falling(forks[UNCHANGED])
+    return [
+        Outcome(
+            change,
+            kept=[fork.kept for fork in of_change],
+            kl=np.array([fork.kl[:falling].mean() for fork in of_change]),
+            gain=np.array([fork.gain[:falling].mean() for fork in of_change]),
+        )
+        for change, of_change in zip(plan.changes, forks.values(), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Fork:
+    """One number for each update: the share of the height that its rollout kept, its KL, and its
+    surrogate's gain.
+    """
+
+    kept: np.ndarray
+    kl: np.ndarray
+    gain: np.ndarray
+
+
+def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
+    tags = POINTS, "train/approx_kl", "train/surrogate_gain_last"
+    rows = history.own_rows(plan.run(change, seed).folder)[: plan.updates]
+    if not rows:
+        raise HistoryError(f"{change.name}, seed {seed}, has no log")
+    if missing := [tag for row in rows for tag in tags if tag not in row]:
+        raise HistoryError(f"{change.name}, seed {seed}, has an update without {missing[0]}")
+    if absent := [tag for tag in tags if any(tag not in row for row in rows)]:
+        raise HistoryError(f"{change.name}, seed {seed}: an entry of its log lacks {absent[0]}")
+    points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
+    return _Fork(plan.case.kept(points), kl, gain)
+
+
+def _falling(unchanged: Sequence[_Fork]) -> int:
+    """The number of updates after which the forks that are unchanged have fallen, on the mean; all
+    if they have not.
+    """
+    kept = np.mean([fork.kept for fork in unchanged], axis=0)
+    fallen = np.flatnonzero(kept < verdict.HELD)
+    return max(1, int(fallen[0])) if len(fallen) else len(kept)

@@ -1,0 +1,41 @@
+"""The log of a run as numbers, continued backwards into the runs that it was forked from."""
+
+import math
+from pathlib import Path
+
+from ppo.errors import Refused
+from ppo.files import origin
+from ppo.files.folder import FolderError, RunFolder, check_run
+from ppo.system.reading import Unreadable
+from ppo.telemetry import progress
+
+Row = dict[str, float]
+
+
+class HistoryError(Refused):
+    """A run has no readable log; the message says why."""
+
+
+def rows(run: Path) -> list[Row]:
+    """The log entries of a run, before them those of the run it was forked from, up to the fork,
+    and so on; each has its step, and what is not empty. Raises FolderError and HistoryError.
+    """
+    check_run(run)
+    found, until = own_rows(run), math.inf
+    for began_from in origin.ancestors(RunFolder(run)):
+        until = min(until, began_from.step)
+        try:
+            check_run(began_from.run)
+            before = own_rows(began_from.run)
+        except (FolderError, HistoryError):  # it may have been moved away
+            break
+        found = [row for row in before if row["step"] <= until] + found
+    return found
+
+
+def own_rows(run: Path) -> list[Row]:
+    """The log entries of a run itself. Raises HistoryError."""
+    try:
+        return progress.numbers(run)
+    except Unreadable as error:
+        raise HistoryError(str(error)) from error

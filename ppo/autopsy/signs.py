@@ -1,0 +1,235 @@
+"""What leaves its own band first in a log, and what class of cause that is a sign of."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ppo.autopsy.history import Row
+from ppo.telemetry.progress import points
+
+BEFORE = 20  # entries that a band is made of
+FEWEST_BEFORE = 8  # of them with the quantity
+RELATIVE_FLOOR = 0.05  # of the median, for what is not on a logarithmic scale
+LOST = 0.75  # of the level, for a single entry to be enough: one bad rollout is no sign
+
+
+class Alarm(NamedTuple):
+    """What is a sign: so many quantities at once, so many deviations from the median, in so many
+    entries running.
+    """
+
+    quantities: int
+    deviations: float
+    entries: int
+
+
+# In 2,100 entries of healthy runs it was 6.3, 3.0 and 2.2 deviations.
+ALARMS = Alarm(1, 8.0, 2), Alarm(2, 4.0, 2), Alarm(3, 3.0, 1)
+NEAR = Alarm(1, 4.0, 2)  # just before one of these
+MOST_ENTRIES = max(alarm.entries for alarm in (*ALARMS, NEAR))
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that a log entry tells: its name, its number in an entry (None if that lacks it),
+    the least deviation that counts as one; which way out of its band is a sign (1 up, -1 down, 0
+    either: a KL that vanishes with the learning rate is none); on a logarithmic scale or not; and
+    whether a single entry below the band is enough.
+    """
+
+    name: str
+    of: Callable[[Row], float | None]
+    floor: float
+    direction: int
+    logarithmic: bool = True
+    once_below: bool = False
+
+    def shown(self, number: float) -> str:
+        """A number on its scale, as people read it."""
+        return f"{math.exp(number) if self.logarithmic else number:.3g}"
+
+
+def _tag(tag: str, sign: float = 1.0) -> Callable[[Row], float | None]:
+    return lambda row: sign * row[tag] if tag in row else None
+
+
+def _log(tag: str) -> Callable[[Row], float | None]:
+    return lambda row: math.log(row[tag]) if row.get(tag, 0.0) > 0 else None
+
+
+def _change(row: Row) -> float | None:
+    """Mean logarithm of how far the layers moved, relative to their weights."""
+    found = [number for tag, number in row.items() if tag.startswith("layers/change_")]
+    return float(np.mean(np.log(found))) if found and min(found) > 0 else None
+
+
+def _target(row: Row) -> float | None:
+    """How far the surrogate's target is from the old policy, in clip ranges."""
+    distance, clip = row.get("train/target_distance", 0.0), row.get("train/clip_range", 0.0)
+    return math.log(distance / clip) if distance > 0 and clip > 0 else None
+
+
+def _points(row: Row) -> float | None:
+    level = points(row)
+    return level if math.isfinite(level) else None
+
+
+# Floors are fractions by which these move from entry to entry in healthy runs.
+QUANTITIES = (
+    Quantity("points a step", _points, 0.0, -1, logarithmic=False, once_below=True),
+    Quantity("deviation of the advantages", _log("train/advantage_std"), 0.1, 0),
+    Quantity("movement of the layers", _change, 0.1, 1),
+    Quantity("approximate KL", _log("train/approx_kl"), 0.15, 1),
+    Quantity("distance of the ratios from 1", _log("train/ratio_distance"), 0.1, 1),
+    Quantity("distance of the target", _target, 0.05, 0),
+    Quantity("gradient norm", _log("train/grad_norm"), 0.1, 1),
+    Quantity("value loss", _log("train/value_loss"), 0.5, 1),
+    Quantity("entropy", _tag("train/entropy_loss", -1.0), 0.02, 0, logarithmic=False),
+)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a quantity is from the median of its band: the index of the entry, what it was before
+    and is, and how many deviations that is, at the entry and at those after it that an alarm may
+    ask for.
+    """
+
+    quantity: Quantity
+    index: int
+    before: float
+    now: float
+    deviations: tuple[float, ...]
+
+    @property
+    def jump(self) -> float:
+        """How far it went, on its scale."""
+        return self.now - self.before
+
+    def sets_off(self, alarm: Alarm) -> bool:
+        """Whether it is outside its band in as many entries as the alarm takes, or so far that one
+        is enough.
+        """
+        here = self.deviations[0]
+        way = self.quantity.direction or math.copysign(1.0, here)
+        outside = [way * far >= alarm.deviations for far in self.deviations[: alarm.entries]]
+        if len(outside) < alarm.entries:
+            return False
+        lost = -self.jump >= LOST * abs(self.before)
+        once = self.quantity.once_below and here <= -alarm.deviations and lost
+        return all(outside) or once
+
+
+def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | None:
+    """How far a quantity is from the median of its band, the BEFORE entries before; None if the
+    entry lacks it, or if there is no band.
+    """
+    before = _numbers(quantity, rows[max(0, index - BEFORE) : index])
+    now = _numbers(quantity, rows[index : index + MOST_ENTRIES])
+    if len(before) < FEWEST_BEFORE or quantity.of(rows[index]) is None:
+        return None
+    median = float(np.median(before))
+    spread = 1.4826 * float(np.median(np.abs(np.array(before) - median)))
+    relative = 0.0 if quantity.logarithmic else RELATIVE_FLOOR * abs(median)
+    spread = max(spread, quantity.floor, relative, 1e-12)
+    deviations = tuple((number - median) / spread for number in now)
+    return Distance(quantity, index, median, now[0], deviations)
+
+
+def _numbers(quantity: Quantity, rows: Sequence[Row]) -> list[float]:
+    return [number for row in rows if (number := quantity.of(row)) is not None]
+
+
+def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
+    """The quantities that are outside their band at an entry: those that are so far out that one
+    alone is a sign or, if there is none, several that are less far out.
+    """
+    for alarm in ALARMS:
+        if len(found := _outside(rows, index, alarm)) >= alarm.quantities:
+            return found
+    return {}
+
+
+def _outside(rows: Sequence[Row], index: int, alarm: Alarm) -> dict[str, Distance]:
+    distances = (distance(quantity, rows, index) for quantity in QUANTITIES)
+    return {of.quantity.name: of for of in distances if of and of.sets_off(alarm)}
+
+
+def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[str, Distance]:
+    """The departures of the first entry that has any, among those from ``begin`` up to ``end``, or
+    of an entry just before it where some were half as far out already.
+    """
+    for index in range(begin, len(rows) if end is None else min(end, len(rows))):
+        if found := departures(rows, index):
+            while index and (earlier := _outside(rows, index - 1, NEAR)):
+                found, index = earlier, index - 1
+            return found
+    return {}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A class of causes: its name, and what to do."""
+
+    name: str
+    remedy: str
+
+
+REWARDS = Cause(
+    "the scale of the rewards has changed",
+    "look at the env; clip_rewards, or rewards of about 1",
+)
+TRUST = Cause("the trust region fails", "look at clip_range and delta_target_policy")
+WEIGHTS = Cause(
+    "the weights or the env were changed from outside an update",
+    "compare with a fork of the last checkpoint before; look at what wrote to the run, and at the "
+    "env's own versions",
+)
+STEPS = Cause("the steps are too large", "lower learning_rate, or use larger minibatches")
+VALUE = Cause("the value's gradient drives the trunk", "lower value_coef; value_gradient=detached")
+ENTROPY = Cause("the entropy bonus outweighs the surrogate", "lower entropy_coef")
+ADVANTAGES = Cause(
+    "the advantages are computed otherwise", "look at gamma, gae_lambda and what ends a return"
+)
+UNKNOWN = Cause("no known class", "python -m ppo.autopsy tells more")
+
+LARGE = math.log(2.5)
+
+
+def cause(rows: Sequence[Row], found: Mapping[str, Distance]) -> Cause:
+    """The class of cause that the departures of one entry are a sign of."""
+    jumps = {name: of.jump for name, of in found.items()}
+    index = next(iter(found.values())).index
+
+    def jump(name: str) -> float:
+        return jumps.get(name, 0.0)
+
+    # The advantages of a policy that was damaged are large as well; but it gets fewer points.
+    least = 100 if "points a step" in jumps else 10
+    if jump("deviation of the advantages") > math.log(least):
+        return REWARDS
+    if abs(jump("distance of the target")) > math.log(2):
+        return TRUST
+    if "points a step" in jumps:
+        return WEIGHTS
+    if jump("movement of the layers") > LARGE or jump("approximate KL") > math.log(10):
+        return STEPS
+    if jump("gradient norm") > math.log(4):
+        return VALUE
+    if _rise(rows, index, "train/entropy_loss", -1.0) > 0.15:
+        return ENTROPY
+    if jump("deviation of the advantages") < 0:
+        return ADVANTAGES
+    if max(jump("approximate KL"), jump("distance of the ratios from 1")) > 0:
+        return STEPS
+    return UNKNOWN
+
+
+def _rise(rows: Sequence[Row], index: int, tag: str, sign: float) -> float:
+    """How much higher a scalar is in the four entries from here than in the BEFORE before."""
+    before = [sign * row[tag] for row in rows[max(0, index - BEFORE) : index] if tag in row]
+    after = [sign * row[tag] for row in rows[index : index + 4] if tag in row]
+    return max(after) - float(np.median(before)) if before and after else 0.0

@@ -1,8 +1,0 @@
-"""Failure drills: ``python -m ppo.drill --help``."""
-
-import sys
-
-from ppo.study.drill import main
-
-if __name__ == "__main__":
-    sys.exit(main())

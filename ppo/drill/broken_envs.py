@@ -1,0 +1,52 @@
+"""Environments that fail, for the drills: ``ppo.drill.broken_envs:StuckCartPole-v0``."""
+
+import time
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+
+BROKEN_AT_STEP = 100
+
+
+class PoisonedCartPole(CartPoleEnv):
+    """CartPole whose rewards are NaN from an env's step BROKEN_AT_STEP on."""
+
+    steps_so_far = 0
+
+    def step(self, action: int):  # type: ignore[no-untyped-def, override]
+        """As CartPole's, except for the reward."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.steps_so_far += 1
+        bad = self.steps_so_far >= BROKEN_AT_STEP
+        return observation, float("nan") if bad else reward, terminated, truncated, info
+
+
+class StuckCartPole(CartPoleEnv):
+    """CartPole that hangs in an env's step number BROKEN_AT_STEP."""
+
+    steps_so_far = 0
+
+    def step(self, action: int):  # type: ignore[no-untyped-def, override]
+        """As CartPole's, except for that step."""
+        self.steps_so_far += 1
+        if self.steps_so_far == BROKEN_AT_STEP:
+            time.sleep(3600)
+        return super().step(action)
+
+
+class BlindCartPole(CartPoleEnv):
+    """CartPole whose observations are NaN from an env's step BROKEN_AT_STEP on."""
+
+    steps_so_far = 0
+
+    def step(self, action: int):  # type: ignore[no-untyped-def, override]
+        """As CartPole's, but for the observation."""
+        observation, *rest = super().step(action)
+        self.steps_so_far += 1
+        bad = self.steps_so_far >= BROKEN_AT_STEP
+        return (np.full_like(observation, np.nan) if bad else observation, *rest)
+
+
+for name in ("PoisonedCartPole", "BlindCartPole", "StuckCartPole"):
+    gymnasium.register(f"{name}-v0", entry_point=f"ppo.drill.broken_envs:{name}")

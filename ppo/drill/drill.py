@@ -1,0 +1,358 @@
+"""Failure drills on this machine: `python -m ppo.drill`.
+
+Real runs in a temporary folder are killed, stopped, damaged, given a full disk or NaN rewards;
+each row says whether a promise of docs/reliability.md was kept.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ppo import checkpoint
+from ppo.drill.broken_envs import BROKEN_AT_STEP
+from ppo.errors import ExitCode
+from ppo.files.folder import RunFolder
+from ppo.settings import Params
+from ppo.system import children
+from ppo.system.children import RUN_ATARI
+from ppo.system.command import run_command
+from ppo.telemetry import progress
+
+# Games of a few hundred frames, so that they end and are reseeded within a short run.
+SHORT_PONG: dict[str, Any] = {
+    "env_id": "PongNoFrameskip-v4",
+    "network": "a3c",
+    "num_envs": 2,
+    "num_steps": 32,
+    "num_epochs": 1,
+    "num_minibatches": 2,
+    "total_steps": 768,
+    "max_frames_per_game": 300,
+    "log_interval": 64,
+    "checkpoint_interval": 128,
+    "video_interval": 512,
+    "diagnostics_interval": 256,
+    "value_rescaling": "smoothed",
+    "threads": 1,
+    "seed": 5,
+}
+SHORT_CART_POLE: dict[str, Any] = {
+    "env_id": "CartPole-v1",
+    "network": "mlp",
+    "value_gradient": "shared",
+    "num_envs": 8,
+    "num_steps": 32,
+    "total_steps": 2048,
+    "log_interval": 256,
+    "checkpoint_interval": 256,
+    "checkpoints_kept": 4,
+    "clip_rewards": False,
+    "threads": 1,
+    "seed": 5,
+}
+
+
+_STARTED: list[subprocess.Popen] = []
+
+
+class DrillError(AssertionError):
+    """A promise was broken."""
+
+
+def expect(fact: bool, otherwise: str) -> None:
+    """Raise DrillError unless a fact holds."""
+    if not fact:
+        raise DrillError(otherwise)
+
+
+def start(
+    logdir: Path,
+    settings: dict | None,
+    limit_bytes: int | None = None,
+    options: Sequence[str] = (),
+) -> subprocess.Popen:
+    """Start the command with further options: a new run with the settings, or a resume if there are
+    none.
+    """
+
+    def limit() -> None:
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    process = children.start(
+        [*RUN_ATARI, f"--logdir={logdir}", beginning(logdir, settings), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limit,
+    )
+    _STARTED.append(process)
+    return process
+
+
+def beginning(logdir: Path, settings: dict | None) -> str:
+    """The argument that begins a run with the settings, in a file beside its folder, or resumes it
+    if there are none.
+    """
+    if settings is None:
+        return "--resume"
+    pfile = logdir.parent / f"{logdir.name}.json"
+    pfile.write_text(json.dumps(settings))
+    return f"--pfile={pfile}"
+
+
+def run(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> tuple[int, str]:
+    """Run the command to its end: exit code and output."""
+    process = start(logdir, settings, limit_bytes)
+    output, _ = process.communicate()
+    return process.returncode, output
+
+
+def fingerprint(logdir: Path) -> str:
+    """A hash of a run's results: weights, optimiser, episodes, the best policy, and its log without
+    the scalars of time and system.
+    """
+    folder = RunFolder(logdir)
+    newest = checkpoint.newest(folder)
+    digest = hashlib.sha256()
+    for name in sorted(newest.arrays):
+        digest.update(name.encode() + newest.arrays[name].tobytes())
+    digest.update(f"{newest.step} {newest.trainer.model_dump_json()}".encode())
+    if (folder.checkpoints / checkpoint.BEST).exists():  # once a game has ended
+        best = checkpoint.best(folder)
+        digest.update(f"best {best.step}".encode())
+        for array in best.group("weights"):
+            digest.update(array.tobytes())
+    for row in progress.rows(logdir):
+        steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
+        digest.update(json.dumps(steady).encode())
+    for path in sorted(folder.replays.glob("step-*.json")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def unbroken(folder: Path, settings: dict) -> tuple[str, float]:
+    """The fingerprint of an undisturbed run, and the seconds that it took."""
+    began = time.monotonic()
+    code, output = run(folder / "unbroken", settings)
+    expect(code == 0, f"the run ended with exit code {code}: {output}")
+    return fingerprint(folder / "unbroken"), time.monotonic() - began
+
+
+def kill_and_resume(
+    logdir: Path, settings: dict, after_seconds: float, kill: int = signal.SIGKILL
+) -> int:
+    """Start a run, send it a signal, and resume it to its end. Returns the first exit code."""
+    process = start(logdir, settings)
+    time.sleep(after_seconds)
+    process.send_signal(kill)
+    process.communicate()
+    if not RunFolder(logdir).params.exists():  # it was killed before it began
+        shutil.rmtree(logdir, ignore_errors=True)
+        code, output = run(logdir, settings)
+    else:
+        code, output = run(logdir, None)
+    expect(code == 0, f"the resumed run ended with exit code {code}: {output}")
+    return process.returncode
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with its content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def newest_checkpoints(logdir: Path) -> list[Path]:
+    """The checkpoint files of a run, newest first."""
+    return sorted(RunFolder(logdir).checkpoints.glob("step-*.ckpt"), reverse=True)
+
+
+def truncate(path: Path) -> None:
+    """Cut a file in half."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def drill_kill(folder: Path) -> str:
+    """Kill -9 at random moments; the result must be that of the unbroken run, bit for bit."""
+    wanted, longest = unbroken(folder, SHORT_PONG)
+    kills = 0
+    for number in range(10):
+        after = random.uniform(0.4, 0.9) * longest
+        logdir = folder / f"killed-{number}"
+        code = kill_and_resume(logdir, SHORT_PONG, after)
+        expect(fingerprint(logdir) == wanted, f"killed after {after:.1f} s, it ended differently")
+        if code == -signal.SIGKILL:
+            kills += 1
+        else:  # the machine was faster this time: the run was done before the kill
+            longest = after
+        if kills == 3:
+            break
+    expect(kills == 3, f"only {kills} of 10 runs were killed before they were done")
+    return "killed three times at random: weights, games and scalars as in the unbroken run"
+
+
+def drill_stop(folder: Path) -> str:
+    """SIGTERM saves everything within ten seconds."""
+    logdir = folder / "stopped"
+    process = start(logdir, SHORT_CART_POLE | {"total_steps": 10**6})
+    _wait_for(process, logdir, points=1)
+    return _stop(process)
+
+
+def drill_stop_stuck(folder: Path) -> str:
+    """So it does while a game of the rollout, then one of an evaluation, hangs for an hour; the
+    work in progress is abandoned.
+    """
+    stuck = SHORT_CART_POLE | {
+        "env_id": "ppo.drill.broken_envs:StuckCartPole-v0",
+        "checkpoint_interval": 10**6,
+    }
+    batch = stuck["num_steps"] * Params(**stuck).num_envs
+    whole = BROKEN_AT_STEP // stuck["num_steps"]
+    said = _stop_at(folder / "rollout", stuck, points=whole, step=whole * batch)
+    # The evaluation's games hang in their 100th step, too; the log entry of step 512 waits.
+    evaluated = stuck | {"evaluation_interval": 2 * batch, "evaluation_games": 1000}
+    return said + "; " + _stop_at(folder / "evaluation", evaluated, points=1, step=2 * batch)
+
+
+def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
+    """Stop a run that hangs after so many log entries; it must save that step."""
+    process = start(logdir, settings)
+    _wait_for(process, logdir, points)
+    time.sleep(2)
+    said = _stop(process)
+    saved = checkpoint.newest(RunFolder(logdir)).step
+    expect(saved == step, f"the checkpoint is of step {saved}, not {step}")
+    return said
+
+
+def _wait_for(process: subprocess.Popen, logdir: Path, points: int) -> None:
+    """Wait until the log of a run has so many entries."""
+    while len(progress.rows(logdir)) < points:
+        expect(process.poll() is None, f"the run ended before its log had {points} entries")
+        time.sleep(0.1)
+
+
+def _stop(process: subprocess.Popen) -> str:
+    time.sleep(1)
+    asked = time.monotonic()
+    process.terminate()
+    output, _ = process.communicate()
+    took = time.monotonic() - asked
+    expect(process.returncode == 3, f"exit code {process.returncode}: {output}")
+    expect(took < 10, f"it took {took:.1f} s")
+    return f"exit code 3 after {took:.1f} s; {output.splitlines()[-1]}"
+
+
+def drill_damage(folder: Path) -> str:
+    """A damaged checkpoint is named and skipped; if none is valid nothing is changed."""
+    logdir = folder / "damaged"
+    wanted, _ = unbroken(folder, SHORT_CART_POLE)
+    shutil.copytree(folder / "unbroken", logdir)
+    newest, second = newest_checkpoints(logdir)[:2]
+    truncate(newest)
+    flip_a_bit(second)
+    code, output = run(logdir, None)
+    expect(code == 0, f"exit code {code}: {output}")
+    expect(newest.name in output and second.name in output, f"not named: {output}")
+    expect(fingerprint(logdir) == wanted, "it ended differently")
+    for path in RunFolder(logdir).checkpoints.glob("*.ckpt"):  # the best one too
+        truncate(path)
+    before = snapshot(logdir)
+    code, output = run(logdir, None)
+    expect(code == 1, f"exit code {code} with no valid checkpoint: {output}")
+    expect(snapshot(logdir) == before, "files were changed")
+    return "two damaged ones named and skipped; with all damaged: exit code 1, nothing changed"
+
+
+def drill_full_disk(folder: Path) -> str:
+    """A file that cannot be written ends the run with one message; saved files stay valid."""
+    logdir = folder / "full"
+    code, output = run(logdir, SHORT_CART_POLE | {"total_steps": 10**6}, limit_bytes=80_000)
+    expect(code == 1, f"exit code {code}: {output}")
+    expect("File too large" in output and "Traceback" not in output, output)
+    left = list(logdir.rglob("*.partial*"))
+    expect(not left, f"left behind: {left}")
+    step = checkpoint.newest(RunFolder(logdir)).step
+    return f"exit code 1: {output.splitlines()[-1]}; checkpoint of step {step} is valid"
+
+
+def drill_poison(folder: Path) -> str:
+    """A reward that is not a number never reaches the weights."""
+    logdir = folder / "poisoned"
+    poisoned = SHORT_CART_POLE | {"env_id": "ppo.drill.broken_envs:PoisonedCartPole-v0"}
+    code, output = run(logdir, poisoned)
+    expect(code == 4, f"exit code {code}: {output}")
+    arrays = checkpoint.load_weights(logdir)
+    expect(all((array == array).all() for array in arrays), "a weight is NaN")
+    expect(any(logdir.glob("diverged-*.npz")), "the batch was not saved")
+    return "exit code 4, weights valid, the batch saved"
+
+
+DRILLS: tuple[tuple[str, Callable[[Path], str]], ...] = (
+    ("kill -9", drill_kill),
+    ("SIGTERM", drill_stop),
+    ("SIGTERM while a game hangs", drill_stop_stuck),
+    ("damaged checkpoints", drill_damage),
+    ("full disk", drill_full_disk),
+    ("NaN rewards", drill_poison),
+)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for one drill, whose processes end with it."""
+    with tempfile.TemporaryDirectory(prefix="ppo-drill-") as name:
+        try:
+            yield Path(name)
+        finally:
+            for process in _STARTED:
+                process.kill()
+                process.wait()
+            _STARTED.clear()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all drills and print a row each; exit code 0 only if every promise was kept."""
+    argparse.ArgumentParser(prog="python -m ppo.drill", description=__doc__).parse_args(arguments)
+    return run_command(_all_drills, stopped="stopped")
+
+
+def _all_drills() -> ExitCode:
+    console = Console(soft_wrap=True, highlight=False)
+    failed = 0
+    for number, (name, drill) in enumerate(DRILLS, 1):
+        began = time.monotonic()
+        try:
+            with temporary_folder() as folder:
+                said, kept = drill(folder), True
+        except Exception as error:  # of any kind: the promise was not kept
+            said, kept = f"{type(error).__name__}: {error}", False
+        failed += not kept
+        took = time.monotonic() - began
+        mark = "kept  " if kept else "BROKEN"
+        console.print(f"{number} {mark} {name} ({took:.0f} s): {said}", markup=False)
+    return ExitCode.FAILED if failed else ExitCode.DONE

@@ -1,0 +1,1 @@
+"""Whole games of a trained agent: scores, videos, exports."""

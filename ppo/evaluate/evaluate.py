@@ -1,0 +1,203 @@
+"""Whole games of a policy: their scores, and the confidence interval of the mean."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppo.envs import human
+from ppo.envs.episode import Episode, Transition
+from ppo.envs.foreign import closing
+from ppo.envs.registry import rules_of
+from ppo.envs.vector import EnvVector
+from ppo.errors import ScoreNotFinite
+from ppo.settings import ResolvedParams
+from ppo.system.keys import Purpose, key
+from ppo.system.signals import Interrupted
+from ppo.telemetry import intervals
+
+if TYPE_CHECKING:
+    from ppo.policy import Policy
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Whole episodes of one policy."""
+
+    episodes: list[Episode]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The scores, one for each game."""
+        return np.array([episode.score for episode in self.episodes])
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return float(np.mean(self.scores))
+
+    @property
+    def median(self) -> float:
+        """Median score."""
+        return float(np.median(self.scores))
+
+    @property
+    def mean_steps(self) -> float:
+        """Mean length."""
+        return float(np.mean([episode.steps for episode in self.episodes]))
+
+    @property
+    def time_limited(self) -> int:
+        """How many games only the time limit ended."""
+        return sum(episode.time_limited for episode in self.episodes)
+
+    def examples(self) -> dict[str, int]:
+        """The indices of the games that are best, median (the lower one of two) and worst."""
+        order = np.argsort(-self.scores, kind="stable")
+        places = {"best": 0, "median": len(order) // 2, "worst": -1}
+        return {name: int(order[place]) for name, place in places.items()}
+
+    def human_normalized(self, params: ResolvedParams) -> float | None:
+        """The mean score where random play is 0 and a human 1, if the game has such scores."""
+        return human.normalized(rules_of(params).game, self.mean)
+
+    def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
+        """A line of ``evaluations.jsonl``."""
+        low, high = self.interval()
+        normalized = self.human_normalized(params)
+        return {
+            "step": step,
+            "policy": policy.choice,
+            "seed": params.seed,
+            "scores": self.scores.tolist(),
+            "lengths": [episode.steps for episode in self.episodes],
+            "mean": self.mean,
+            "low": low,
+            "high": high,
+            "median": self.median,
+            "best": float(self.scores.max()),
+            "worst": float(self.scores.min()),
+            "mean_length": self.mean_steps,
+            "time_limited": self.time_limited,
+            **({} if normalized is None else {"human_normalized": normalized}),
+        }
+
+    def interval(self) -> tuple[float, float]:
+        """The 95 percent interval of the mean score."""
+        return interval(self.scores)
+
+
+def interval(scores: np.ndarray) -> tuple[float, float]:
+    """The 95 percent interval of the mean score, the same for the same scores."""
+    low, high = intervals.bootstrap(scores, RESAMPLES)
+    return float(low), float(high)
+
+
+def evaluate(
+    policy: "Policy",
+    params: ResolvedParams,
+    num_games: int,
+    step: int,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Play whole games, at most ``num_envs`` at once, with the policy of a step.
+
+    Each env plays a number of games that is fixed in advance; otherwise short games would be
+    overrepresented. The same run, step and number of games give the same episodes. Raises
+    Interrupted as soon as ``interrupted`` returns True, NotFinite and ScoreNotFinite.
+    """
+    (evaluation,) = evaluate_each([policy], params, num_games, step, interrupted)
+    return evaluation
+
+
+def evaluate_each(
+    policies: Sequence["Policy"],
+    params: ResolvedParams,
+    num_games: int,
+    step: int,
+    interrupted: Callable[[], bool] = lambda: False,
+    watched: Callable[[int], None] = lambda _: None,
+) -> list[Evaluation]:
+    """``evaluate`` for each policy, with emulators that are built only once. ``watched`` is called
+    with the number of each step.
+    """
+    num_envs = envs_for(num_games, params.num_envs)
+    shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
+    vector = envs_of(params, num_envs, interrupted)
+    found = []
+    with closing(vector):
+        for policy in policies:
+            vector.begin_anew()
+            found.append(
+                Evaluation(_play(policy, vector, shares, params, step, interrupted, watched))
+            )
+    return found
+
+
+def envs_for(num_games: int, at_most: int) -> int:
+    """How many envs play so many games: no more than shorten it, since an idle one costs as much
+    time as one that plays.
+    """
+    games_in_a_row = math.ceil(num_games / at_most)
+    return math.ceil(num_games / games_in_a_row)
+
+
+def envs_of(
+    params: ResolvedParams, num_envs: int, interrupted: Callable[[], bool] = lambda: False
+) -> EnvVector:
+    """The evaluation envs of a run, not yet reset; the caller closes them."""
+    return EnvVector(
+        rules_of(params),
+        num_envs,
+        min(params.threads, num_envs),
+        frame_stack=params.frame_stack,
+        screen_size=params.screen_size,
+        seed=params.seed,
+        purpose=Purpose.EVALUATION_GAME,
+        fire_on_life_loss=params.fire_on_life_loss,
+        interrupted=interrupted,
+    )
+
+
+def act_once(
+    policy: "Policy", vector: EnvVector, params: ResolvedParams, step: int, count: int
+) -> Transition:
+    """One step of every env: the ``count``-th of an evaluation of the policy of ``step``."""
+    action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count)
+    vector.send(policy.act(vector.observations, action_key).actions)
+    return vector.receive()
+
+
+def _play(
+    policy: "Policy",
+    vector: EnvVector,
+    shares: list[int],
+    params: ResolvedParams,
+    step: int,
+    interrupted: Callable[[], bool],
+    watched: Callable[[int], None],
+) -> list[Episode]:
+    """The episodes of each env, which has just begun, up to its share, env by env."""
+    policy.prepare()
+    played: list[list[Episode]] = [[] for _ in shares]
+    count = 0
+    while any(len(by_env) < share for by_env, share in zip(played, shares, strict=True)):
+        if interrupted():
+            raise Interrupted
+        transition = act_once(policy, vector, params, step, count)
+        for index, episode in zip(
+            np.flatnonzero(transition.over), transition.finished, strict=True
+        ):
+            played[index].append(episode)
+        count += 1
+        watched(count)
+    episodes = [
+        episode for by_env, share in zip(played, shares, strict=True) for episode in by_env[:share]
+    ]
+    if unfit := sum(not episode.has_score for episode in episodes):
+        raise ScoreNotFinite(unfit, len(episodes))
+    return episodes

@@ -1,0 +1,92 @@
+"""A trained network as a file that works without this package: ``--export``."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppo.errors import PPOError
+from ppo.evaluate.agent import load_agent
+from ppo.files.folder import FolderError, RunFolder, check_writable, replacing
+from ppo.files.held import held
+from ppo.system.arguments import expanded
+from ppo.system.streams import first_line
+
+if TYPE_CHECKING:
+    import keras
+
+FOLDER = ""  # the suffix of a SavedModel
+SUFFIXES = (".keras", ".onnx", FOLDER)
+WRITE_ONNX = ("tf2onnx", "onnx")  # what Keras writes it with
+
+
+class ExportError(PPOError):
+    """The network could not be written; no file was left behind."""
+
+
+def export_run(logdir: Path, target: str) -> Path:
+    """Write the network of a run's newest valid checkpoint, in float32; prints what it takes and
+    gives. The run may be in progress.
+
+    ``target`` is a new file that ends in .keras or .onnx, or a new folder (no suffix, or "/" at the
+    end), which becomes a SavedModel. Raises FolderError (nothing was created), ExportError, and as
+    ``load_agent``.
+    """
+    path = expanded(target)
+    suffix = FOLDER if target.endswith("/") else path.suffix
+    _check(path, suffix)
+    with held(path.absolute().parent) as parent:  # it may be a run's folder, and be moved
+        return _export(logdir, path, parent / path.name, suffix)
+
+
+def _export(logdir: Path, path: Path, place: Path, suffix: str) -> Path:
+    """Write the network to ``place``, where ``path`` has led."""
+    agent = load_agent(RunFolder(logdir))
+
+    from ppo.evaluate.portable import portable
+
+    network = portable(agent.policy.network)
+    network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX asks for a call
+    _write(network, place, suffix)
+    print(
+        f"{path}: the network {network.name} of {agent.params.env_id} at step {agent.step:,}, for "
+        f"{network.input.dtype} observations [n, {', '.join(map(str, network.input.shape[1:]))}]; "
+        f"outputs: logits [n, {network.output['logits'].shape[1]}], value [n]"
+    )
+    return path
+
+
+def _check(path: Path, suffix: str) -> None:
+    if suffix not in SUFFIXES:
+        raise FolderError(
+            f"{path}: the name says what is written: FILE.keras, FILE.onnx, or FOLDER/ for a "
+            "SavedModel"
+        )
+    if path.exists():
+        raise FolderError(f"{path} exists; choose a free name, or remove it first")
+    if not path.absolute().parent.is_dir():
+        raise FolderError(f"{path} cannot be made: there is no folder {path.absolute().parent}")
+    check_writable(path.absolute().parent)
+    missing = [name for name in WRITE_ONNX if not find_spec(name)]
+    if suffix == ".onnx" and missing:
+        raise FolderError(
+            f"{path}: Keras writes ONNX with tf2onnx, which is no part of this package, and "
+            f"{' and '.join(missing)} cannot be found; install with: pip install tf2onnx onnx. "
+            "FILE.keras needs neither"
+        )
+
+
+def _write(network: "keras.Model", path: Path, suffix: str) -> None:
+    """Write whole or not at all, to an absolute path: the parts of Keras take some names for
+    addresses.
+    """
+    try:
+        with replacing(path, suffix) as partial:
+            if suffix == ".keras":
+                network.save(partial)
+            else:
+                format_ = "tf_saved_model" if suffix == FOLDER else "onnx"
+                network.export(str(partial), format=format_, verbose=False)
+    except Exception as error:  # of any kind, since it may come from another package
+        raise ExportError(f"{path} could not be written: {first_line(error)}") from error

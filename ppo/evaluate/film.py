@@ -1,0 +1,148 @@
+"""How a run learnt, in about a minute: ``--film``. Ends of the training's own games, one after
+another, beside the learning curve up to their step.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ppo.files import video
+from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, visited
+from ppo.files.held import shown
+from ppo.params import of_run
+from ppo.replay import render
+from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, fill, write
+from ppo.replay.panel import HEIGHT, LABEL, LEFT, RIGHT
+from ppo.replay.replay import Replay, ReplayError, frames, frames_per_second, load, step_of
+from ppo.telemetry import curves
+from ppo.telemetry.curves import Curve
+
+CLIPS = 12  # at most
+CLIP_SECONDS = 5
+SPEED = 2  # times as fast as the game
+STILL_SECONDS = 0.6  # of a clip, on its last picture
+CURVE = LEFT + 100, 250, RIGHT, 660  # left, top, right, bottom
+
+
+def film(logdir: Path) -> Path:
+    """Write ``videos/film.mp4`` of a run, which may be in progress, and print where it is. Raises
+    FolderError, CurveError, ReplayError or VideoError.
+    """
+    check_run(logdir)
+    check_writable(RunFolder(logdir).videos)
+    with visited(logdir) as folder:
+        chosen, path = clips(folder), folder.videos / "film.mp4"
+        curve = curves.read(folder.path)
+        folder.videos.mkdir(exist_ok=True)
+        rate = frames_per_second(chosen[0])
+        title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"
+        count = video.write(path, pictures(chosen, curve), rate, title=title)
+        made = Path(shown(path))
+        print(f"{len(chosen)} games of the training in {count / rate:.0f} seconds: {made}")
+        return made
+
+
+def clips(folder: RunFolder) -> list[Replay]:
+    """Games of the training from first to last, at most CLIPS, evenly over its steps. Raises
+    ParamsError, and FolderError if there are fewer than two.
+    """
+    games, env_id = [], of_run(folder.params).env_id
+    for path in folder.replays.glob("step-*.json"):
+        with suppress(ReplayError):
+            games.append(load(path, env_id))
+    games.sort(key=step_of)
+    if len(games) < 2:
+        raise FolderError(
+            f"{folder.path} has {len(games)} games of its training, of which a film is made; they "
+            "are kept every video_interval steps"
+        )
+    wanted = np.linspace(step_of(games[0]), step_of(games[-1]), CLIPS)
+    steps = np.array([step_of(game) for game in games])
+    return [games[n] for n in sorted({int(np.abs(steps - step).argmin()) for step in wanted})]
+
+
+def pictures(chosen: list[Replay], curve: Curve) -> Iterator[np.ndarray]:
+    """The film, picture by picture; they share their memory."""
+    side: _Side | None = None
+    for game in chosen:
+        rate = frames_per_second(game)
+        for picture in _end_of(game, round(CLIP_SECONDS * SPEED * rate)):
+            if side is None:
+                whole, place, free = render.beside(render.enlarged(picture))
+                side = _Side(free, curve, game.game.replace("_", " "))
+            render.enlarged(picture, place)
+            side.show(game)
+            yield whole
+        render.draw_score(place, game.score)
+        for _ in range(round(STILL_SECONDS * rate)):
+            yield whole
+
+
+def _end_of(game: Replay, count: int) -> Iterator[np.ndarray]:
+    """Every SPEED-th of the last ``count`` pictures of a game, the very last among them."""
+    last: deque[np.ndarray] = deque(maxlen=count)
+    for frame in frames(game):
+        last.append(frame.picture.copy())
+    yield from list(last)[::-SPEED][::-1]
+
+
+class _Side:
+    """The panel of a film: the learning curve up to a game's step, and what is said of the game."""
+
+    def __init__(self, on: np.ndarray, curve: Curve, name: str):
+        self._on, self._curve = on, curve
+        low, high = float(curve.scores.min()), float(curve.scores.max())
+        margin = 0.06 * (high - low) or 1.0
+        self._low, self._high = low - margin, high + margin
+        self._step = -1
+        write(on, f"how it learnt: {name}", LEFT, 50, 1.05, BRIGHT, bold=True)
+        write(on, "training step", LEFT, 104, LABEL, DIM)
+        self._steps = Number(LEFT, 152, 13, 1.35, AMBER, bold=True, right=False)
+        write(on, "score of this game", 420, 104, LABEL, DIM)
+        self._score = Number(420, 152, 9, 1.35, BRIGHT, bold=True, right=False)
+        write(on, "mean score of the last 100 games", LEFT, 226, LABEL, DIM)
+        left, top, right, bottom = CURVE
+        fill(on, left, top, right, bottom, FIELD)
+        for score in (low, high):
+            row = self._row(score)
+            fill(on, left, row, right, row + 1, LINE)
+            write(on, f"{score:.1f}", left - 12, row + 7, LABEL, DIM, align=1)
+        write(on, "0", left, bottom + 34, LABEL, DIM)
+        write(on, f"{int(curve.steps[-1]):,} steps", right, bottom + 34, LABEL, DIM, align=1)
+        told = f"the last {CLIP_SECONDS * SPEED} seconds of some games of the training,"
+        write(on, told, LEFT, HEIGHT - 70, LABEL, DIM)
+        write(on, f"{SPEED} times as fast as they were played", LEFT, HEIGHT - 38, LABEL, DIM)
+        self._empty = on[top:bottom, left:right].copy()
+
+    def show(self, game: Replay) -> None:
+        """Show where in the training a game was played."""
+        step = step_of(game)
+        if step == self._step:
+            return
+        self._step = step
+        self._steps.draw(self._on, f"{step:,}")
+        self._score.show(self._on, game.score, ",.10g")
+        left, top, right, bottom = CURVE
+        field = self._on[top:bottom, left:right]
+        field[:] = self._empty
+        seen = self._curve.steps <= step
+        points = [
+            (self._column(one) - left, self._row(score) - top)
+            for one, score in zip(self._curve.steps[seen], self._curve.scores[seen], strict=True)
+        ]
+        if points:
+            cv2.polylines(field, [np.array(points, np.int32)], False, BLUE, 3, cv2.LINE_AA)
+            cv2.circle(field, points[-1], 8, AMBER, -1, cv2.LINE_AA)
+
+    def _column(self, step: float) -> int:
+        left, _, right, _ = CURVE
+        return left + math.floor(step / self._curve.steps[-1] * (right - left - 10))
+
+    def _row(self, score: float) -> int:
+        _, top, _, bottom = CURVE
+        return bottom - round((score - self._low) / (self._high - self._low) * (bottom - top))

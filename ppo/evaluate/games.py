@@ -1,0 +1,86 @@
+"""Whole games of a trained run's agent, kept as replays: for evaluations and for videos."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ppo.checkpoint import Which
+from ppo.evaluate.agent import TrainedAgent, load_agent
+from ppo.evaluate.evaluate import Evaluation, evaluate_each
+from ppo.evaluate.progress import progress
+from ppo.files.folder import RunFolder, check_run, visited
+from ppo.replay.replay import Replay, of_run, save
+
+if TYPE_CHECKING:
+    from ppo.policy import Choice
+
+# By the names of the command line.
+POLICIES: dict[str, tuple["Choice", ...]] = {
+    "sampled": ("sampled",),
+    "greedy": ("greedy",),
+    "both": ("sampled", "greedy"),
+}
+
+# So many games are played at once, or as many as in training if that is more.
+GAMES_AT_ONCE = 16
+STEPS_A_LINE = 5000  # of the progress
+
+
+@dataclass(frozen=True)
+class Played:
+    """Games of an agent, whose settings have the seed of these games."""
+
+    agent: TrainedAgent
+    evaluation: Evaluation
+
+    @property
+    def name(self) -> str:
+        """What tells these games from others of the run."""
+        step, seed, choice = self.agent.step, self.agent.params.seed, self.agent.policy.choice
+        return f"step-{step:012d}-{choice}-seed-{seed}-of-{len(self.evaluation.episodes)}"
+
+    def save(self, folder: RunFolder, kind: str) -> list[tuple[Path, Replay]]:
+        """Keep each game as a replay; returns their paths with them."""
+        folder.replays.mkdir(exist_ok=True)
+        agent, saved = self.agent, []
+        for number, episode in enumerate(self.evaluation.episodes, 1):
+            replay = of_run(episode, agent.params, step=agent.step, policy=agent.policy.choice)
+            name = f"{kind}-{self.name}-game-{number:03d}-{replay.score_name}"
+            path = folder.replays / f"{name}.json"
+            save(path, replay)
+            saved.append((path, replay))
+        return saved
+
+
+@contextmanager
+def games_of(
+    logdir: Path,
+    num_games: int,
+    policies: Sequence["Choice"],
+    which: Which,
+    seed: int | None,
+    console: Console,
+) -> Iterator[tuple[RunFolder, list[Played]]]:
+    """The run's folder, visited while the context lasts, and games of each policy. The console
+    shows the progress.
+    """
+    check_run(logdir)
+    with visited(logdir) as folder:
+        agent = load_agent(folder, which)
+        changes = {
+            "seed": secrets.randbelow(10**6) if seed is None else seed,
+            "num_envs": max(GAMES_AT_ONCE, agent.params.num_envs),
+        }
+        agent = replace(agent, params=agent.params.model_copy(update=changes))
+        agents = [agent.choosing(choice) for choice in policies]
+        of_each = [one.policy for one in agents]
+        games = f"{num_games} game{'s' * (num_games > 1)}"
+        what = f"playing {games} of the {' and the '.join(policies)} policy of step {agent.step:,}"
+        with progress(what, "step {:,} of each game", STEPS_A_LINE, console) as note:
+            evaluations = evaluate_each(of_each, agent.params, num_games, agent.step, watched=note)
+        yield folder, [Played(*both) for both in zip(agents, evaluations, strict=True)]

@@ -1,0 +1,88 @@
+"""A network as a model of Keras's own layers, which loads where this package is not installed."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ppo.model import bfloat16_relu
+from ppo.nn.layer_norm import EPSILON, LayerNormDense
+from ppo.nn.pixels import PixelConv2D, Pixels
+
+
+def portable(network: keras.Model) -> keras.Model:
+    """The same function as a network of ``ppo.model.build``, with the same weights, of Keras's own
+    layers and operations, in float32 throughout. Its input is named "observations", its outputs are
+    "logits" [B, A] and "value" [B].
+    """
+    shape, dtype = network.input.shape[1:], network.input.dtype
+    inputs = keras.Input(shape, dtype=dtype, name="observations")
+    first = {layer.name for layer in network.layers if isinstance(layer, PixelConv2D)}
+    found = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
+    normalizing = {x.name: x for x in network.layers if isinstance(x, LayerNormDense)}
+
+    def call(layer: Any, taken: Any, *more: Any, **options: Any) -> Any:
+        if found and layer.name == found.name:
+            pixels = scaled(taken, found.scaling)
+            return keras.tree.map_structure(lambda _: pixels, found.output)
+        made = layer(taken[0] if layer.name in first else taken, *more, **options)
+        if layer.name in normalizing:
+            return _normalized(made, normalizing[layer.name])
+        return made
+
+    twin = keras.models.clone_model(network, inputs, _standard, call)
+    for layer in network.layers:
+        if layer.name in normalizing:
+            kernel, bias = layer.get_weights()
+            twin.get_layer(layer.name).set_weights([kernel])
+            twin.get_layer(_norm_name(layer)).set_weights([bias])
+        elif layer.weights:
+            twin.get_layer(layer.name).set_weights(layer.get_weights())
+    outputs = dict(zip(("logits", "value"), twin.outputs, strict=True))
+    return keras.Model(inputs, outputs, name=network.name)
+
+
+def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
+    """f(x) of bytes [B, H, W, C], see ``ppo.nn.pixels``."""
+    axes = [1, 2, 3]
+    x = keras.layers.Rescaling(1 / 255)(pixels)
+    if scaling != "unit":
+        x = x - ops.mean(x, axes, keepdims=True)
+    if scaling == "standardized":
+        variance = ops.mean(ops.square(x), axes, keepdims=True)
+        x = x / ops.sqrt(ops.maximum(variance, 1 / 255**2))
+    return x
+
+
+def _normalized(sums: keras.KerasTensor, layer: LayerNormDense) -> keras.KerasTensor:
+    """What a layer makes of its sums; the bias is the weight of a layer of its own."""
+    norm = keras.layers.LayerNormalization(epsilon=EPSILON, scale=False, name=_norm_name(layer))
+    name = f"{layer.name}_activation"
+    return keras.layers.Activation(_activation(layer), name=name)(norm(sums))
+
+
+def _norm_name(layer: LayerNormDense) -> str:
+    return f"{layer.name}_norm"
+
+
+def _activation(layer: Any) -> Any:
+    """A layer's activation, of Keras's own."""
+    return "relu" if layer.activation is bfloat16_relu else layer.activation
+
+
+def _standard(layer: Any) -> Any:
+    """A layer or operation like the given one, without its weights."""
+    if isinstance(layer, Pixels):
+        return keras.layers.Identity(name=layer.name)  # in place of it stands ``scaled``
+    kind, config = type(layer), layer.get_config()
+    if isinstance(layer, PixelConv2D):
+        kind = keras.layers.Conv2D
+        del config["scaling"], config["block"]
+    if isinstance(layer, LayerNormDense):
+        kind = keras.layers.Dense  # of it the sums alone, see ``_normalized``
+        config |= {"activation": "linear", "use_bias": False}
+    elif hasattr(layer, "activation"):
+        config["activation"] = _activation(layer)
+    if "dtype" in config:
+        config["dtype"] = "float32"
+    return kind.from_config(config)

@@ -1,0 +1,35 @@
+"""A batch cut into slices that are computed side by side."""
+
+import itertools
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def in_shards(
+    model: keras.Model, observations: Any, shards: int, rows: tf.Tensor | None = None
+) -> tuple[tf.Tensor, ...]:
+    """The model's outputs (logits, values, ...) for a batch, a tensor or a list of them, or for
+    some ``rows`` of it, computed as ``shards`` independent slices.
+
+    Every operation uses one thread; the slices keep all cores busy, forward and backward.
+    """
+    size = tf.nest.flatten(observations)[0].shape[0] if rows is None else rows.shape[0]
+
+    def part(first: int, last: int) -> tuple[tf.Tensor, ...]:
+        def of(tensor: tf.Tensor) -> tf.Tensor:
+            if rows is None:
+                return tensor[first:last]
+            return tf.gather(tensor, rows[first:last])
+
+        return model(tf.nest.map_structure(of, observations))
+
+    parts = [part(first, last) for first, last in cuts(size, shards)]
+    return tuple(tf.concat(output, 0) for output in zip(*parts, strict=True))
+
+
+def cuts(size: int, shards: int) -> list[tuple[int, int]]:
+    """Begin and end of each slice of a batch."""
+    ends = [size * i // shards for i in range(shards + 1)]
+    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]

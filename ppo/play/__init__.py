@@ -1,1 +1,0 @@
-"""Games of a policy: evaluations, replays, videos; and the policy as a file."""

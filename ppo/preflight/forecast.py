@@ -1,0 +1,82 @@
+"""Time, memory and disk of a run, forecast from its first iterations."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+from ppo.preflight.probe import Probe, Row
+from ppo.settings import ResolvedParams
+
+DIAGNOSED, EVALUATED = "trunk/value_share", "eval/mean_ep_length"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take: seconds, bytes of memory at most, bytes of checkpoints and of logs at
+    its end. ``evaluations`` are the seconds of them among the others, None if the evaluation was
+    not measured.
+    """
+
+    seconds: float
+    evaluations: float | None
+    memory: int
+    checkpoints: int
+    logs: int
+
+
+def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
+    """The forecast, from what was measured of one or more iterations.
+
+    The first iteration, and the first diagnosis, trace their graphs and count as they were; the
+    others are taken for the means of those measured, evaluations for as long as the first.
+    """
+    rows, iterations = measured.rows, params.num_iterations
+    later = rows[1:] or rows
+    between = [_between(before, row) for before, row in pairwise(rows)]
+    of_rows = list(zip(rows[1:], between, strict=True))
+    plain = [s for row, s in of_rows if DIAGNOSED not in row and EVALUATED not in row]
+    own = fmean(plain) if plain else 0.0
+    seconds = rows[0]["time/time_elapsed"]
+    seconds += (iterations - 1) * (own + fmean(map(_iterating, later)))
+    diagnosed = [s - own for row, s in of_rows if DIAGNOSED in row and EVALUATED not in row]
+    diagnoses = times(params.diagnostics_interval, params)
+    if diagnosed and diagnoses:
+        seconds += diagnosed[0] + (diagnoses - 1) * fmean(diagnosed[1:] or [0.0])
+    evaluated = [s - own for row, s in of_rows if EVALUATED in row]
+    evaluations: float | None = 0.0
+    if params.evaluation_interval:
+        in_a_row = -(-params.evaluation_games // params.num_envs)
+        count = times(params.evaluation_interval, params)
+        evaluations = evaluated[0] * in_a_row * count if evaluated else None
+    return Forecast(
+        seconds=seconds + (evaluations or 0.0),
+        evaluations=evaluations,
+        memory=measured.peak_memory,
+        checkpoints=measured.checkpoint_size * _checkpoints(params),
+        logs=measured.log_size // len(rows) * times(params.log_interval, params),
+    )
+
+
+def times(interval: int, params: ResolvedParams) -> int:
+    """How many iterations of a run reach a multiple of an interval; 0: none does."""
+    return min(params.whole_steps // interval, params.num_iterations) if interval else 0
+
+
+def _checkpoints(params: ResolvedParams) -> int:
+    """How many there are at the end: the newest, those that are always kept, and the best."""
+    batch, last = params.batch_size, params.whole_steps
+    intervals = [params.checkpoint_interval, params.evaluation_interval]  # either saves
+    saved = {0, last}
+    for interval in (max(interval, batch) for interval in intervals if interval):
+        saved |= {-(-due // batch) * batch for due in range(interval, last, interval)}
+    kept = {*sorted(saved)[-params.checkpoints_kept :]}
+    return len(kept | {step for step in saved if step in params.checkpoints_always_kept}) + 1
+
+
+def _iterating(row: Row) -> float:
+    return row["time/rollout_seconds"] + row["time/update_seconds"]
+
+
+def _between(before: Row, row: Row) -> float:
+    """Seconds of an iteration that were neither rollout nor update."""
+    return row["time/time_elapsed"] - before["time/time_elapsed"] - _iterating(row)

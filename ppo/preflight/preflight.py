@@ -1,0 +1,152 @@
+"""What a run will be, before hours are spent on it: ``--check``."""
+
+import tempfile
+from datetime import timedelta
+from itertools import chain, islice
+from pathlib import Path
+
+from ppo.envs import registry
+from ppo.envs.resolve import precision_remark, resolved
+from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
+from ppo.files import video
+from ppo.files.folder import FolderError
+from ppo.files.video import VideoError
+from ppo.params import of_workers
+from ppo.preflight import sheet
+from ppo.preflight.details import details
+from ppo.preflight.forecast import Forecast, forecast, times
+from ppo.preflight.probe import Probe, probe
+from ppo.replay import render
+from ppo.settings import Params, ResolvedParams
+from ppo.system.signals import stop_interrupts
+
+CLIP_FRAMES = 240  # of the video that is measured
+
+
+def check(settings: Params, picture: Path) -> None:
+    """Print what will run, which implementation details are on, and a forecast of time, memory and
+    disk from a few measured iterations; write a contact sheet of an Atari game. Nothing else is
+    left behind.
+
+    Raises ParamsError for settings of several workers, FolderError (nothing was created),
+    ProbeError, OSError.
+    """
+    _check_picture(picture)
+    with stop_interrupts():
+        _check(resolved(of_workers(settings, 1)), picture)
+
+
+def _check(params: ResolvedParams, picture: Path) -> None:
+    is_atari = registry.rules_of(params).is_atari
+    print("\n".join(plan(params)))
+    print()
+    for group, of_group in details(params, is_atari).items():
+        for number, one in enumerate(of_group, 1):
+            print(f"{group:5} {number:2}  {one.state:4}{one.name:33}{one.settings}".rstrip())
+    print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)
+    measured = probe(params)
+    try:
+        video_rate = _video_rate(params) if is_atari else 0.0
+    except VideoError as error:
+        video_rate = 0.0
+        print(f"no video can be made: {error}")
+    print("\n".join(outlook(params, measured, video_rate)))
+    if is_atari:
+        sheet.draw(params, picture)
+        print(f"what the network sees: {picture}")
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix != ".png":
+        raise FolderError(f"{path}: the contact sheet is a PNG; give it a name that ends in .png")
+    if not path.absolute().parent.is_dir():
+        raise FolderError(f"{path} cannot be made: there is no folder {path.absolute().parent}")
+
+
+def plan(params: ResolvedParams) -> list[str]:
+    """What will run, in lines: the game, and the arithmetic of steps, frames and minibatches."""
+    rules = registry.rules_of(params)
+    kind, sticky = "an environment outside Atari", ""
+    if rules.is_atari:
+        kind, sticky = "an Atari game", f", sticky actions {params.sticky_action_probability:g}"
+    shape = " x ".join(map(str, registry.observation_shape(params)))
+    frames = params.whole_steps * rules.frames_per_step
+    gradient_steps = params.num_epochs * params.num_minibatches
+    rounded = "" if params.whole_steps == params.total_steps else f" ({params.total_steps:,} asked)"
+    return [
+        f"{params.env_id}: {kind}, observations {shape}{sticky}",
+        f"{params.whole_steps:,} steps{rounded}, {frames:,} frames",
+        f"{params.num_iterations:,} rollouts of {params.num_envs} envs x {params.num_steps} steps "
+        f"= {params.batch_size:,} steps, each followed by an update",
+        f"an update: {params.num_epochs} epochs x {params.num_minibatches} minibatches of "
+        f"{params.batch_size:,} / {params.num_minibatches} = {params.minibatch_size:,} steps: "
+        f"{gradient_steps:,} gradient steps, {params.num_iterations * gradient_steps:,} in all",
+        *filter(None, [precision_remark(params)]),
+    ]
+
+
+def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[str]:
+    """Network and forecast, in lines; ``video_rate`` is in bytes per second of a game."""
+    ahead = forecast(params, measured)
+    speed = params.whole_steps / ahead.seconds
+    return [
+        f"network {params.network}: {measured.num_weights:,} weights, {measured.num_actions} "
+        f"actions, {params.precision}",
+        f"time: {_duration(ahead.seconds)} with {params.threads} threads ({speed:,.0f} steps/s)"
+        + _evaluation_words(params, ahead),
+        f"memory: {_size(ahead.memory)} at most",
+        f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs"
+        + _video_words(params, measured.game_steps, video_rate),
+    ]
+
+
+def _evaluation_words(params: ResolvedParams, ahead: Forecast) -> str:
+    if ahead.evaluations is None:
+        return ", and evaluations, whose games were too long to be measured"
+    if not ahead.evaluations:
+        return ""
+    return (
+        f", {_duration(ahead.evaluations)} of it in {times(params.evaluation_interval, params)} "
+        "evaluations with games as short as those of the first policy"
+    )
+
+
+def _video_words(params: ResolvedParams, steps: float | None, rate: float) -> str:
+    count = times(params.video_interval, params) if rate else 0
+    if not count:
+        return ""
+    if steps is None:
+        return f", {count} videos of {_size(60 * rate)} for each minute of a game"
+    seconds = steps * params.frame_skip / ATARI_FRAMES_PER_SECOND
+    return f", {_size(count * rate * seconds)} of {count} videos of {_duration(seconds)} each"
+
+
+def _video_rate(params: ResolvedParams) -> float:
+    """Bytes of a second of video, measured of the first seconds of a game."""
+    frames = chain.from_iterable(moment.frames for moment in sheet.moments(params))
+    with tempfile.TemporaryDirectory(prefix="ppo-check-") as folder:
+        path = Path(folder, "clip.mp4")
+        clip = map(render.enlarged, islice(frames, CLIP_FRAMES))
+        video.write(path, clip, ATARI_FRAMES_PER_SECOND)
+        return path.stat().st_size * ATARI_FRAMES_PER_SECOND / CLIP_FRAMES
+
+
+def _duration(seconds: float) -> str:
+    """5 s, 4 min, 3 h 20 min, 2 days 4 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    whole = timedelta(minutes=minutes)
+    hours, rest = divmod(whole.seconds // 60, 60)
+    return f"{whole.days} days {hours} h" if whole.days else f"{hours} h {rest} min"
+
+
+def _size(number: float) -> str:
+    """Bytes in words."""
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"

@@ -1,0 +1,140 @@
+"""A few real iterations of a run, in a temporary folder, measured."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppo import checkpoint
+from ppo.errors import ExitCode, PPOError
+from ppo.files.folder import RunFolder
+from ppo.settings import ResolvedParams
+from ppo.system.children import RUN_ATARI, end, start
+from ppo.telemetry import progress
+
+# It is enough after so many iterations and so many seconds since the first one ended.
+FEWEST_ITERATIONS, SECONDS = 4, 10.0
+# An evaluation that takes longer is given up.
+LONGEST = 90.0
+
+Row = dict[str, float]
+
+
+class ProbeError(PPOError):
+    """The short run failed; the message is its own, and so is ``code``."""
+
+    def __init__(self, message: str, code: int):
+        self.code = ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured: ``rows`` are the scalars of each iteration, without the undefined ones;
+    sizes are in bytes.
+    """
+
+    rows: list[Row]
+    num_weights: int
+    num_actions: int
+    peak_memory: int
+    checkpoint_size: int
+    log_size: int
+
+    @property
+    def game_steps(self) -> float | None:
+        """Mean length of the games that ended, if any did."""
+        tags = ("eval/mean_ep_length", "rollout/ep_len_mean")
+        lengths = [row[tag] for tag in tags for row in self.rows[::-1] if tag in row]
+        return lengths[0] if lengths else None
+
+
+def probe(params: ResolvedParams) -> Probe:
+    """Train with the given settings for about ten seconds after the first iteration, in another
+    process, with the diagnoses and the evaluation that the settings ask for. Raises ProbeError.
+    """
+    with tempfile.TemporaryDirectory(prefix="ppo-check-") as folder:
+        run = RunFolder(Path(folder, "run"))
+        settings = Path(folder, "params.json")
+        settings.write_text(_short(params).to_json())
+        command = [*RUN_ATARI, f"--logdir={run.path}", f"--pfile={settings}"]
+        with ThreadPoolExecutor(1) as reader, _running(command) as process:
+            assert process.stdout
+            # To its end, which a crash in TensorFlow leaves to another process.
+            output = reader.submit(process.stdout.read)
+            peak = _watch(process, run, bool(params.evaluation_interval))
+        if process.returncode not in (ExitCode.DONE, ExitCode.STOPPED):
+            raise ProbeError(output.result().strip(), process.returncode)
+        return _measured(run, peak)
+
+
+def _short(params: ResolvedParams) -> ResolvedParams:
+    """The settings with everything that a run does now and then done at once."""
+    batch = params.batch_size
+    changed: dict[str, Any] = {
+        "log_interval": 1,
+        "video_interval": 0,
+        "replay_check_interval": 0,
+        "diagnostics_interval": 2 * batch if params.diagnostics_interval else 0,
+        "evaluation_interval": 3 * batch if params.evaluation_interval else 0,
+        "evaluation_games": min(params.evaluation_games, params.num_envs),
+    }
+    return ResolvedParams(**(params.model_dump() | changed))
+
+
+@contextmanager
+def _running(command: list[str]) -> Iterator[subprocess.Popen]:
+    """A process that has ended when the context does."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = start(command, text=True, errors="replace", process_group=0, **pipes)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def _watch(process: subprocess.Popen, run: RunFolder, evaluates: bool) -> int:
+    """Wait until enough is measured or the process ends. Returns the peak of its memory."""
+    began, peak = None, 0
+    while process.poll() is None:
+        time.sleep(0.1)
+        peak = max(peak, peak_memory(process.pid))
+        rows = progress.numbers(run.path)
+        if not rows:
+            continue
+        began = began or time.monotonic()
+        seconds = time.monotonic() - began
+        evaluated = not evaluates or any("eval/mean_reward" in row for row in rows)
+        enough = len(rows) >= FEWEST_ITERATIONS and seconds > SECONDS and evaluated
+        if enough or seconds > LONGEST:
+            break
+    return peak
+
+
+def peak_memory(pid: int) -> int:
+    """The most resident memory that a process has had, in bytes; 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def _measured(run: RunFolder, peak: int) -> Probe:
+    saved = checkpoint.newest(run)
+    weights = saved.group("weights")
+    (path, *_) = sorted(run.checkpoints.glob("step-*.ckpt"), reverse=True)
+    logs = [run.progress, *run.path.glob("events.out.tfevents.*")]
+    return Probe(
+        rows=progress.numbers(run.path),
+        num_weights=sum(array.size for array in weights),
+        num_actions=weights[-1].size,
+        peak_memory=peak,
+        checkpoint_size=path.stat().st_size,
+        log_size=sum(path.stat().st_size for path in logs),
+    )

@@ -1,0 +1,127 @@
+"""A contact sheet: what the console shows, and what becomes of it before the network sees it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from ppo.envs import atari
+from ppo.envs.episode import Reset
+from ppo.envs.registry import rules_of
+from ppo.envs.vector import EnvVector
+from ppo.files.folder import write_whole
+from ppo.settings import ResolvedParams
+
+SHOWN_STEPS = (10, 40, 120)
+HEIGHT, GAP, HEAD = 420, 16, 40
+PAPER, INK = 255, 40
+
+
+class Moment(NamedTuple):
+    """One step: the console's frames, each [210, 160, 3], RGB, the grey picture [210, 160] that the
+    observation was scaled from, and the observation [size, size, stack].
+    """
+
+    frames: list[np.ndarray]
+    grey: np.ndarray
+    observation: np.ndarray
+
+
+def moments(params: ResolvedParams) -> Iterator[Moment]:
+    """A game of an Atari run, step by step, played at random: three emulators that show the same
+    one in three ways.
+    """
+    rules = rules_of(params)
+    sizes: dict[str, Any] = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
+    seen = EnvVector(rules, num_envs=1, threads=1, **sizes)
+    console, grey = atari.screen(rules), atari.grey_screen(rules)
+    actions = np.random.default_rng(0)
+    try:
+        seen.begin_as([Reset(params.seed, 0)])
+        for env in (console, grey):
+            env.reset(seed=np.array([params.seed]))
+        while True:
+            action = actions.integers(seen.num_actions, size=1)
+            frames = []
+            for _ in range(params.frame_skip):
+                frame, _, terminated, truncated, _ = console.step(action)
+                frames.append(frame[0, 0].copy())
+                if terminated[0] or truncated[0]:
+                    break
+            seen.send(action)
+            seen.receive()
+            yield Moment(frames, grey.step(action)[0][0, 0], seen.observations[0])
+    finally:
+        seen.close()
+        console.close()
+        grey.close()
+
+
+def draw(params: ResolvedParams, path: Path) -> None:
+    """Write the sheet as a PNG. Raises OSError."""
+    rows = []
+    for step, moment in enumerate(moments(params), 1):
+        if step in SHOWN_STEPS:
+            rows.append(_row(moment))
+        if step == max(SHOWN_STEPS):
+            break
+    size, stack = params.screen_size, params.frame_stack
+    heads = (
+        "console, 160 x 210",
+        f"grey, maximum of {min(2, params.frame_skip)} frames",
+        f"scaled, {size} x {size}",
+        f"stack of {stack}, oldest first",
+    )
+    steps = ", ".join(map(str, SHOWN_STEPS))
+    title = _line({GAP: f"{params.env_id}, steps {steps} of a game at random"}, rows[0])
+    lefts = np.cumsum([GAP, *(picture.shape[1] + GAP for picture in rows[0])]).tolist()
+    captions = _line(dict(zip(lefts, heads, strict=False)), rows[0])
+    sheet = np.concatenate([title, captions, *(_joined(row) for row in rows)])
+    done, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    assert done
+    write_whole(path, png.tobytes())
+
+
+def _row(moment: Moment) -> list[np.ndarray]:
+    planes = np.moveaxis(moment.observation, -1, 0)
+    return [
+        _enlarged(moment.frames[-1], HEIGHT * 160 // 210),
+        _enlarged(moment.grey, HEIGHT * 160 // 210),
+        _enlarged(planes[-1], HEIGHT),
+        _grid(planes),
+    ]
+
+
+def _grid(planes: np.ndarray) -> np.ndarray:
+    """The planes in a square, row by row."""
+    across = int(np.ceil(np.sqrt(len(planes))))
+    size = HEIGHT // across
+    grid = np.full((HEIGHT, HEIGHT, 3), PAPER, np.uint8)
+    for number, plane in enumerate(planes):
+        top, left = (number // across) * size, (number % across) * size
+        cell = cv2.resize(plane, (size - 2, size - 2), interpolation=cv2.INTER_NEAREST)
+        grid[top : top + size - 2, left : left + size - 2] = cell[..., np.newaxis]
+    return grid
+
+
+def _enlarged(picture: np.ndarray, width: int) -> np.ndarray:
+    large = cv2.resize(picture, (width, HEIGHT), interpolation=cv2.INTER_NEAREST)
+    return large if large.ndim == 3 else np.repeat(large[..., np.newaxis], 3, axis=2)
+
+
+def _joined(pictures: list[np.ndarray]) -> np.ndarray:
+    """Side by side on paper, with a gap around each."""
+    gap = np.full((HEIGHT, GAP, 3), PAPER, np.uint8)
+    row = np.concatenate([gap, *(part for picture in pictures for part in (picture, gap))], axis=1)
+    return np.concatenate([row, np.full((GAP, row.shape[1], 3), PAPER, np.uint8)])
+
+
+def _line(texts: dict[int, str], pictures: list[np.ndarray]) -> np.ndarray:
+    """A line of texts, each at its distance from the left, as wide as the pictures side by side."""
+    line = np.full((HEAD, _joined(pictures).shape[1], 3), PAPER, np.uint8)
+    for left, text in texts.items():
+        place = (left, HEAD - 12)
+        cv2.putText(line, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (INK,) * 3, 1, cv2.LINE_AA)
+    return line

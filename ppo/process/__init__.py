@@ -1,1 +1,0 @@
-"""The process itself: device and threads, signals, random keys, memory."""

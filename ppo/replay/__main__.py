@@ -1,0 +1,139 @@
+"""Recorded games, played again: does each go as its file says?
+
+    python -m ppo.replay FILE...
+    python -m ppo.replay FILE --video OUT.mp4
+    python -m ppo.replay FILE --env=MODULE:ID
+
+For each file it says whether the score, the number of steps and the checksum of the last picture
+that the agent saw agree. A module is imported only if the params.json of the file's run, or
+``--env``, names it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ppo.errors import ExitCode, Refused
+from ppo.files.folder import FolderError, RunFolder, check_writable
+from ppo.params import ParamsError, of_run
+from ppo.replay.course import Course
+from ppo.replay.render import record
+from ppo.replay.replay import CannotPlay, NamesModule, Replay, ReplayError, compare, load
+from ppo.system.arguments import argument_parser, expanded
+from ppo.system.command import run_command
+
+# What is told of each quantity that `compare` gives: its name and its form.
+TOLD = {
+    "score": ("score", "{:.10g}"),
+    "steps": ("steps", "{:,}"),
+    "frames": ("frames", "{:,}"),
+    "last_observation": ("last picture", "{:08x}"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play every file again and print a line for each; returns the exit code."""
+    return run_command(lambda: _play_all(_parse(arguments)))
+
+
+def _play_all(options: argparse.Namespace) -> ExitCode:
+    if faults := unusable(options.files, options.video, options.env):
+        raise Refused("\n".join(faults))
+    agree = []
+    with suppress(BrokenPipeError):  # whoever read what was printed has enough
+        for path in options.files:
+            agree.append(play_again(path, options.env))
+        if options.video and all(agree):
+            replay = read(options.files[0], options.env)
+            course = Course(replay)
+            count = record(replay, options.video, course=course)
+            print(f"{options.video}: {count:,} pictures")
+            if course.gaps:
+                print(course.gaps)
+    return ExitCode.DONE if all(agree) else ExitCode.FAILED
+
+
+def read(path: Path, env_id: str | None = None) -> Replay:
+    """Read a replay; a module that its game names must be named by ``env_id``, or by the run that
+    the file is in. Raises ReplayError.
+    """
+    try:
+        return load(path, env_id)
+    except NamesModule:
+        with suppress(ParamsError):
+            env_id = of_run(RunFolder(path.absolute().parent.parent).params).env_id
+        return load(path, env_id)
+
+
+def unusable(files: Sequence[Path], video: Path | None, env_id: str | None = None) -> list[str]:
+    """All faults of the files and of the place for a video, known before anything is played."""
+    faults = []
+    for path in files:
+        try:
+            read(path, env_id)
+        except NamesModule as error:
+            faults.append(f"{error}. If you trust its code, add --env={error.game}")
+        except ReplayError as error:
+            faults.append(str(error))
+    if video and len(files) > 1:
+        faults.append(f"--video: {len(files)} files are given; choose the one to render")
+    if video and video.suffix != ".mp4":
+        faults.append(f"--video {video}: a video's name ends in .mp4")
+    if video and not video.parent.is_dir():
+        faults.append(f"--video {video}: there is no folder {video.parent}; make it first")
+    elif video:
+        try:
+            check_writable(video.parent)
+        except FolderError as error:
+            faults.append(f"--video {video}: {error}")
+    return faults
+
+
+def play_again(path: Path, env_id: str | None = None) -> bool:
+    """Play a game and print how it went; returns whether it agrees with its file."""
+    try:
+        found = compare(read(path, env_id))
+    except CannotPlay as error:
+        print(f"{path}: not played: {error}", flush=True)
+        return False
+    except ReplayError as error:
+        print(f"{path}: DIFFERS: {error}", flush=True)
+        return False
+    same = all(before in (None, now) for now, before in found.values())
+    told = ", ".join(_told(name, *values) for name, values in found.items())
+    print(f"{path}: {'agrees' if same else 'DIFFERS'}: {told}", flush=True)
+    return same
+
+
+def _told(name: str, now: float, before: float | None) -> str:
+    label, form = TOLD[name]
+    shown = f"{label} {form.format(now)}"
+    if before is None:
+        return f"{shown} (not recorded)"
+    return shown if now == before else f"{shown} (recorded: {form.format(before)})"
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argument_parser(
+        "ppo.replay",
+        __doc__,
+        "Exit codes: 0 every game went as its file says, 1 one did not or no video could be "
+        "made, 2 refused and nothing played.",
+    )
+    add = parser.add_argument
+    add(
+        "files",
+        nargs="+",
+        type=expanded,
+        metavar="FILE",
+        help="a replay, such as RUN/replays/*.json",
+    )
+    add("--env", metavar="MODULE:ID", help="an environment of yours whose module may be imported")
+    add("--video", type=expanded, metavar="OUT", help="render the one game as an mp4")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""The panel beside a game: what the network sees, does and expects.
+
+Everything has its place from the first picture to the last; only what changed is drawn again.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ppo.replay.drawing import (
+    AMBER,
+    BLUE,
+    BRIGHT,
+    DIM,
+    FIELD,
+    Number,
+    canvas,
+    fill,
+    fitting,
+    width_of,
+    write,
+)
+from ppo.replay.timeline import Timeline
+
+WIDTH, HEIGHT = 720, 840
+LEFT, RIGHT = 16, 704
+INPUTS_TOP, INPUTS_HEIGHT = 214, 168
+ACTIONS_TOP, ACTIONS_HEIGHT = 428, 204
+MOST_ROWS = 9  # of actions, before there are two columns
+MOST_ACTIONS = 24  # further ones have no room
+MOST_NUMBERS = 16  # of a flat observation
+LABEL = 0.72
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What a panel says all the time."""
+
+    game: str
+    policy: str
+    actions: Sequence[str]
+    inputs: str
+    steps: int
+    has_lives: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A step as the network saw it, what it computed, and what was done."""
+
+    observation: np.ndarray
+    probabilities: np.ndarray
+    value: float
+    action: int
+
+
+class Panel:
+    """A panel that shows the newest decision and the rewards so far."""
+
+    def __init__(self, caption: Caption, picture: np.ndarray):
+        """It is drawn on ``picture``, [HEIGHT, WIDTH, 3], which is empty."""
+        self.picture = picture
+        self.timeline = Timeline(LEFT, 688, RIGHT, 84, caption.steps)
+        self._bars = _Bars(caption.actions)
+        self._step, self._score = -1, 0.0
+        self._draw_caption(caption)
+
+    def decide(self, decision: Decision) -> None:
+        """Show the next step."""
+        self._step += 1
+        self._steps.draw(self.picture, f"{self._step + 1:,}")
+        self._value.show(self.picture, decision.value, ".2f")
+        if decision.observation.ndim == 3:
+            _draw_inputs(self.picture, decision.observation)
+        else:
+            self._draw_numbers(decision.observation)
+        self._bars.draw(self.picture, decision.probabilities, decision.action)
+        self.timeline.value(self.picture, self._step, decision.value)
+
+    def skip(self) -> None:
+        """Pass over a step that is not shown."""
+        self._step += 1
+
+    def see(self, reward: float, lives: int) -> None:
+        """Show what a frame of this step brought."""
+        if reward:
+            self._score += reward
+            self.timeline.reward(self.picture, self._step, reward)
+        # Sums of rewards such as 0.3 - 0.2 - 0.1 are 0 but for their last bits and the sign.
+        self._points.show(self.picture, round(self._score, 9) + 0.0, ",.10g")
+        if self._lives:
+            self._lives.draw(self.picture, f"{lives}")
+
+    def _draw_caption(self, caption: Caption) -> None:
+        on = self.picture
+        size = fitting([caption.game], 1.05, RIGHT - LEFT, bold=True)
+        write(on, caption.game, LEFT, 44, size, bold=True)
+        write(on, caption.policy, LEFT, 76, fitting([caption.policy], LABEL, RIGHT - LEFT), DIM)
+        write(on, "score", LEFT, 116, LABEL, DIM)
+        write(on, "step", RIGHT, 116, LABEL, DIM, align=1)
+        if caption.has_lives:
+            write(on, "lives", 330, 116, LABEL, DIM)
+        self._points = Number(LEFT, 160, 9, 1.35, AMBER, bold=True, right=False)
+        self._lives = (
+            Number(330, 160, 2, 1.35, bold=True, right=False) if caption.has_lives else None
+        )
+        total = f"of {caption.steps:,}"
+        write(on, total, RIGHT, 160, LABEL, DIM, align=1)
+        right = RIGHT - width_of(total, LABEL) - 12
+        self._steps = Number(right, 160, len(f"{caption.steps:,}"), 1.0, bold=True)
+        write(on, f"what the network sees{caption.inputs}", LEFT, 202, LABEL, DIM)
+        write(on, "probability of each action", LEFT, 418, LABEL, DIM)
+        write(on, "value: the discounted reward that it expects", LEFT, 668, LABEL, DIM)
+        self._value = Number(RIGHT, 668, 7, 0.85, AMBER, bold=True)
+        self.timeline.draw_frame(on)
+        self._numbers: list[Number] = []
+
+    def _draw_numbers(self, observation: np.ndarray) -> None:
+        """An observation that is no picture: its first numbers, in four columns."""
+        shown = observation[:MOST_NUMBERS]
+        if not self._numbers:
+            self._numbers = [
+                Number(LEFT + 150 + 175 * (n % 4), INPUTS_TOP + 34 + 40 * (n // 4), 9, 0.85)
+                for n in range(len(shown))
+            ]
+        for number, value in zip(self._numbers, shown, strict=True):
+            number.draw(self.picture, f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}")
+
+
+class _Bars:
+    """The actions by name, each with a bar of its probability."""
+
+    def __init__(self, names: Sequence[str]):
+        names = names[:MOST_ACTIONS]
+        columns = 1 if len(names) <= MOST_ROWS else 2
+        rows = math.ceil(len(names) / columns)
+        self._row = min(36, ACTIONS_HEIGHT // rows)
+        self._text = min(LABEL, self._row / 36)
+        self._wide = (RIGHT - LEFT - 20 * (columns - 1)) // columns
+        widest = 0.42 * self._wide
+        self._size = fitting(names, self._text, int(widest))
+        self._label = round(max(width_of(name, self._size, bold=True) for name in names)) + 16
+        places = [divmod(n, rows) for n in range(len(names))]
+        self._places = [
+            (LEFT + column * (self._wide + 20), ACTIONS_TOP + row * self._row)
+            for column, row in places
+        ]
+        self._percents = [
+            Number(x + self._wide, self._baseline(y), 4, self._text) for x, y in self._places
+        ]
+        self._labels = {taken: [self._written(name, taken) for name in names] for taken in (0, 1)}
+
+    def _baseline(self, top: int) -> int:
+        return top + round(self._row / 2 + 10.5 * self._text)
+
+    def _written(self, name: str, taken: int) -> np.ndarray:
+        label = canvas(self._row, self._label)
+        write(
+            label, name, 0, self._baseline(0), self._size, AMBER if taken else BRIGHT, bool(taken)
+        )
+        return label
+
+    def draw(self, on: np.ndarray, probabilities: np.ndarray, chosen: int) -> None:
+        for number, (x, y) in enumerate(self._places):
+            taken = number == chosen
+            left, right = x + self._label, self._percents[number].left - 6
+            on[y : y + self._row, x:left] = self._labels[taken][number]
+            filled = left + round(float(probabilities[number]) * (right - left))
+            fill(on, left, y + 4, right, y + self._row - 4, FIELD)
+            fill(on, left, y + 4, filled, y + self._row - 4, AMBER if taken else BLUE)
+            self._percents[number].draw(on, f"{100 * probabilities[number]:.0f}%")
+
+
+def _draw_inputs(on: np.ndarray, observation: np.ndarray) -> None:
+    """The network's own pictures side by side, oldest to newest, each pixel a sharp square."""
+    count = observation.shape[-1]
+    room = (RIGHT - LEFT - 4 * (count - 1)) // count
+    height, width = observation.shape[:2]
+    scale = min(INPUTS_HEIGHT / height, room / width)
+    how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+    scale = math.floor(scale) if scale >= 1 else scale
+    size = round(width * scale), round(height * scale)
+    gap = min(room, size[0]) + 4
+    for number in range(count):
+        large = cv2.resize(observation[..., number], size, interpolation=how)
+        left = LEFT + number * gap
+        field = on[INPUTS_TOP : INPUTS_TOP + size[1], left : left + size[0]]
+        field[:] = large[..., np.newaxis]

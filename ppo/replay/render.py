@@ -1,0 +1,191 @@
+"""Videos of replays: the game's picture alone, or beside a panel of what the network does."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from ppo.files import video
+from ppo.replay import panel
+from ppo.replay.course import Course
+from ppo.replay.drawing import AMBER, BRIGHT, canvas, write
+from ppo.replay.panel import MOST_NUMBERS, Caption, Decision, Panel
+from ppo.replay.replay import Replay, begun, frames, frames_per_second, step_of, title
+
+if TYPE_CHECKING:
+    from ppo.policy import Policy
+
+HELD_SECONDS = 2  # the console ends a game before it shows the last point
+MOST_WIDE, MOST_HIGH = 960, panel.HEIGHT
+
+Pictures = Iterator[np.ndarray]
+Seen = tuple[np.ndarray, int]
+
+
+def record(
+    replay: Replay, path: Path, policy: "Policy | None" = None, course: Course | None = None
+) -> int:
+    """Make a video of an episode at its true speed, with a panel if the ``policy`` is given that
+    played it. Returns the number of its pictures: the frames of the episode that its ``course``
+    shows, a pause for each gap, and the held end.
+
+    Raises video.VideoError or ReplayError; no file is left behind.
+    """
+    pictures = annotated(replay, policy, course) if policy else plain(replay, course)
+    return video.write(path, pictures, frames_per_second(replay), title=title(replay))
+
+
+def plain(replay: Replay, course: Course | None = None) -> Pictures:
+    """The game's pictures, enlarged, and its end held with the final score. The pictures share
+    their memory.
+    """
+    course = course or Course(replay)
+    whole = np.empty(0)
+    for frame in frames(replay):
+        if not course.shows(frame):
+            continue
+        if gap := course.take_gap():
+            yield from noted(whole, whole, gap, replay)
+        whole = enlarged(frame.picture)
+        yield whole
+    yield from held(whole, whole, replay)
+
+
+def annotated(replay: Replay, policy: "Policy", course: Course | None = None) -> Pictures:
+    """The game's pictures beside a panel, and its end held with the final score. The pictures share
+    their memory.
+    """
+    course = course or Course(replay)
+    with closing(Decisions(replay, policy)) as decisions:
+        side: Panel | None = None
+        undecided: Seen | None = None
+        for number, frame in enumerate(frames(replay)):
+            if side is None:
+                whole, place, free = beside(enlarged(frame.picture))
+                side = Panel(decisions.caption(has_lives=frame.lives > 0), free)
+            if number % replay.rules.frames_per_step == 0:
+                if undecided:
+                    side.skip()
+                undecided = decisions.step()
+            if not course.shows(frame):
+                continue
+            if gap := course.take_gap():
+                yield from noted(whole, place, gap, replay)
+            if undecided:
+                side.decide(decisions.look(*undecided))
+                undecided = None
+            side.see(frame.reward, frame.lives)
+            enlarged(frame.picture, place)
+            yield whole
+        yield from held(whole, place, replay)
+
+
+class Decisions:
+    """An episode once more, as the network sees it."""
+
+    def __init__(self, replay: Replay, policy: "Policy"):
+        self._replay, self._policy = replay, policy
+        self._vector, self._actions = begun(replay), iter(replay.actions)
+
+    def caption(self, has_lives: bool) -> Caption:
+        """What a panel says of the episode."""
+        names = [name.partition("_")[2] for name in self._vector.action_names]
+        return Caption(
+            self._replay.game.replace("_", " "),
+            f"{self._policy.choice} policy of step {step_of(self._replay):,}",
+            [name or f"action {number}" for number, name in enumerate(names)],
+            self._inputs(),
+            self._replay.steps,
+            has_lives,
+        )
+
+    def _inputs(self) -> str:
+        *picture, count = self._vector.observations.shape[1:]
+        if not picture:
+            return ": its first numbers" if count > MOST_NUMBERS else ""
+        if count == 1:
+            return ""
+        return ", the newest at the right" if self._replay.rules.is_atari else ", by channel"
+
+    def next(self) -> Decision:
+        """The next step."""
+        return self.look(*self.step())
+
+    def step(self) -> Seen:
+        """Make the next step; return what was seen before it, and its action."""
+        observation, action = self._vector.observations[0].copy(), next(self._actions)
+        self._vector.send(np.array([action]))
+        self._vector.receive()
+        return observation, action
+
+    def look(self, observation: np.ndarray, action: int) -> Decision:
+        """Compute what the network does with an observation."""
+        probabilities, values = self._policy.outlook(observation[np.newaxis])
+        return Decision(observation, probabilities[0], float(values[0]), action)
+
+    def close(self) -> None:
+        """Free the emulator."""
+        self._vector.close()
+
+
+def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An empty picture, its left part, which is as large as ``large``, and its right part, which is
+    free for a panel.
+    """
+    height, width = large.shape[:2]
+    whole = canvas(panel.HEIGHT, width + panel.WIDTH)
+    top = (panel.HEIGHT - height) // 2
+    return whole, whole[top : top + height, :width], whole[:, width:]
+
+
+def held(whole: np.ndarray, place: np.ndarray, replay: Replay) -> Pictures:
+    """The last picture for HELD_SECONDS, with the final score in its part ``place``."""
+    draw_score(place, replay.score)
+    yield from _pause(whole, replay)
+
+
+def noted(whole: np.ndarray, place: np.ndarray, gap: str, replay: Replay) -> Pictures:
+    """The last picture for HELD_SECONDS, with how long a game was quiet in its part ``place``."""
+    _draw_band(place, "left out: nothing happens for", gap)
+    yield from _pause(whole, replay)
+
+
+def _pause(whole: np.ndarray, replay: Replay) -> Pictures:
+    for _ in range(held_pictures(replay)):
+        yield whole
+
+
+def held_pictures(replay: Replay) -> int:
+    """Of a video, how many pictures follow on the last frame."""
+    return round(HELD_SECONDS * frames_per_second(replay))
+
+
+def draw_score(on: np.ndarray, score: float) -> None:
+    """Write the final score across the picture of a game."""
+    _draw_band(on, "final score", f"{score:,.10g}")
+
+
+def _draw_band(on: np.ndarray, small: str, large: str) -> None:
+    height, width = on.shape[:2]
+    size = min(width, 0.762 * height) / 500  # fits the band, whose height follows the picture's
+    band = on[round(0.42 * height) : round(0.58 * height)]
+    band[:] = band // 4
+    middle = band.shape[0] // 2
+    write(band, small, width // 2, round(middle - 8 * size), size, BRIGHT, align=0.5)
+    write(band, large, width // 2, round(middle + 44 * size), 1.8 * size, AMBER, True, align=0.5)
+
+
+def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
+    """A picture as large as fits, each pixel a sharp square; a larger one is made smaller. It is
+    drawn in a ``place`` of its size if one is given.
+    """
+    height, width = picture.shape[:2]
+    scale = min(MOST_WIDE / width, MOST_HIGH / height)
+    how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+    scale = int(scale) if scale >= 1 else scale
+    # Videos have even sides.
+    size = round(width * scale) // 2 * 2, round(height * scale) // 2 * 2
+    return cv2.resize(picture, size, place, interpolation=how)

@@ -1,0 +1,258 @@
+"""Replays: an episode as a file of a few kB, to be played again and rendered."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Lt
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from ppo.envs import roms, screens
+from ppo.envs.episode import Episode, Reset, Rules
+from ppo.envs.foreign import closing
+from ppo.envs.registry import rules_of
+from ppo.envs.screens import Frame, NoScreen, Screen
+from ppo.envs.vector import EnvVector
+from ppo.errors import PPOError
+from ppo.files.folder import write_whole
+from ppo.settings import ResolvedParams
+from ppo.system import reading
+from ppo.system.signals import Interrupted
+from ppo.system.streams import first_line
+
+# Of a training episode: the run's steps at which it began and ended. The step of its replay is that
+# at which its iteration ended.
+FIRST, LAST = "first_step", "last_step"
+
+Seed = Annotated[int, Ge(0), Lt(2**31)]
+
+
+class ReplayError(PPOError):
+    """The file is not a replay, or its episode does not match it."""
+
+
+class NamesModule(ReplayError):
+    """The replay is of a game whose module was not imported, since nobody else names it."""
+
+    def __init__(self, path: Path, game: str):
+        self.game = game
+        super().__init__(
+            f"{path}: its game is {game}, and a replay alone does not have a module imported; the "
+            "params.json of its run does not name it"
+        )
+
+
+class CannotPlay(ReplayError):
+    """The game cannot be played here, which tells nothing of the replay."""
+
+
+class Replay(BaseModel):
+    """An episode: its rules, its reset, its actions, and its outcome."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    game: str
+    seed: Seed
+    resets: int = Field(ge=0, le=1000)
+    actions: list[Annotated[int, Ge(0)]] = Field(min_length=1)
+    frame_skip: int = Field(ge=1, le=64)
+    sticky_action_probability: float = Field(ge=0, lt=1)
+    noop_max: int = Field(ge=1, le=1000)
+    fire_on_reset: bool
+    full_action_space: bool
+    max_frames_per_game: int = Field(ge=1)
+    score: float
+    steps: int
+    frames: int
+    # How the agent saw the episode, and a checksum of what it saw last; older files lack them.
+    frame_stack: int = Field(4, ge=1, le=16)
+    screen_size: int = Field(84, ge=36, le=210)
+    last_observation: int | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of the game."""
+        return Rules(**{name: getattr(self, name) for name in Rules.__dataclass_fields__})
+
+    @property
+    def score_name(self) -> str:
+        """The score as part of a file's name, in which "-21" behind a dash would read as 21."""
+        return f"score_{self.score:.10g}"
+
+    @staticmethod
+    def of(episode: Episode, rules: Rules, **more: object) -> "Replay":
+        """A finished episode as a replay; ``more`` keys are stored with it."""
+        return Replay(
+            **asdict(rules),
+            **asdict(episode.reset),
+            actions=episode.actions.tolist(),
+            score=episode.score,
+            steps=episode.steps,
+            frames=episode.frames,
+            last_observation=episode.last_observation,
+            **more,  # type: ignore[arg-type]
+        )
+
+
+def of_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
+    """An episode of a run with these settings as a replay."""
+    sizes = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
+    return Replay.of(episode, rules_of(params), **sizes, **more)
+
+
+def step_of(replay: Replay, name: str = "step") -> int:
+    """The run's step at which an episode ended, or another step of that name that its file tells; 0
+    if it does not.
+    """
+    step = (replay.model_extra or {}).get(name)
+    return step if isinstance(step, int) and step >= 0 else 0
+
+
+def title(replay: Replay) -> str:
+    """What a video of the episode is called."""
+    extra = replay.model_extra or {}
+    first, last = step_of(replay, FIRST), step_of(replay, LAST if LAST in extra else "step")
+    whose = f"steps {first:,} to {last:,}" if FIRST in extra else f"step {last:,}"
+    return f"{replay.game}, score {replay.score:.10g}, {extra.get('policy')} policy of {whose}"
+
+
+def save(path: Path, replay: Replay) -> None:
+    """Write a replay, whole or not at all."""
+    write_whole(path, (json.dumps(replay.model_dump()) + "\n").encode())
+
+
+def load(path: Path, env_id: str | None = None) -> Replay:
+    """Read a replay. Raises ReplayError, with one line, for any other file, and NamesModule for
+    one of a game MODULE:ID other than ``env_id``: to play it would run code that the file chooses.
+    """
+    try:
+        replay = reading.value(path, TypeAdapter(Replay))
+    except OSError as error:
+        raise ReplayError(f"{path} is no replay: {error.strerror}") from error
+    if ":" in replay.game and replay.game != env_id:
+        raise NamesModule(path, replay.game)
+    return replay
+
+
+def compare(
+    replay: Replay, interrupted: Callable[[], bool] = lambda: False
+) -> dict[str, tuple[float, float | None]]:
+    """Play the episode again: score, length and the checksum of the last observation, each as it is
+    now and as the replay says, None where an older one does not. Raises as ``play``.
+    """
+    episode = play(replay, interrupted)
+    names = ("score", "steps", "frames", "last_observation")
+    return {name: (getattr(episode, name), getattr(replay, name)) for name in names}
+
+
+def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> None:
+    """Play the episode again. Raises ReplayError if it goes otherwise than the replay says, as far
+    as ``compare`` tells; Interrupted on request.
+    """
+    for name, (now, before) in compare(replay, interrupted).items():
+        if before is not None and now != before:
+            raise ReplayError(f"played again, the game has {name} {now:.10g}, not {before:.10g}")
+
+
+def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Episode:
+    """Play the episode again as training does.
+
+    Raises ReplayError if it does not end exactly with its last action, or has an action that
+    the game does not have; Interrupted on request.
+    """
+    with _refusals(replay):
+        vector = begun(replay)
+        with closing(vector):
+            return _play(replay, vector, interrupted)
+
+
+def begun(replay: Replay) -> EnvVector:
+    """An env as in training, at the beginning of the episode. The caller closes it."""
+    vector = EnvVector(
+        replay.rules,
+        num_envs=1,
+        threads=1,
+        frame_stack=replay.frame_stack,
+        screen_size=replay.screen_size,
+    )
+    vector.begin_as([Reset(replay.seed, replay.resets)])
+    return vector
+
+
+def _play(replay: Replay, vector: EnvVector, interrupted: Callable[[], bool]) -> Episode:
+    for number, action in enumerate(replay.actions, 1):
+        if interrupted():
+            raise Interrupted
+        _check_action(action, vector.num_actions)
+        vector.send(np.array([action]))
+        finished = vector.receive().finished
+        if finished and number == len(replay.actions):
+            return finished[0]
+        if finished:
+            raise ReplayError(f"the game ended after {number} of {len(replay.actions)} steps")
+    raise ReplayError(f"the game goes on after its {len(replay.actions)} steps")
+
+
+def frames(replay: Replay) -> Iterator[Frame]:
+    """The episode as the game shows it, frame by frame.
+
+    Raises ReplayError, at the latest after the last frame, if the episode does not match the
+    replay, or if there is no picture of the game.
+    """
+    with _refusals(replay):
+        screen = screens.screen_of(replay.rules)
+        with closing(screen):
+            yield from _frames(replay, screen)
+
+
+def frames_per_second(replay: Replay) -> float:
+    """The true speed of the game. Raises ReplayError if there is no picture of it."""
+    with _refusals(replay):
+        return screens.frames_per_second(replay.rules)
+
+
+def _frames(replay: Replay, screen: Screen) -> Iterator[Frame]:
+    screen.begin(Reset(replay.seed, replay.resets))
+    shown, score, over = 0, 0.0, False
+    for action in replay.actions:
+        _check_action(action, screen.num_actions)
+        for _ in range(replay.rules.frames_per_step):
+            if over:
+                break
+            frame = screen.step(action)
+            shown, score, over = shown + 1, score + frame.reward, frame.over
+            yield frame
+        if over:
+            break
+    # The end of the game may cut only the last action short.
+    steps = -(-shown // replay.rules.frames_per_step)
+    if (score, shown, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
+        raise ReplayError(
+            f"the game gave {score:.10g} points in {shown} frames and {steps} steps"
+            f"{'' if over else ' and goes on'}, not {replay.score:.10g} in {replay.frames} and "
+            f"{len(replay.actions)}"
+        )
+
+
+@contextmanager
+def _refusals(replay: Replay) -> Iterator[None]:
+    """Turn any error of the emulator, which may reject the rules, into a one-line CannotPlay."""
+    if roms.is_for_several(replay.game):
+        raise CannotPlay(f"{replay.game} cannot be played: the game is for several players")
+    try:
+        yield
+    except (ReplayError, Interrupted):
+        raise
+    except NoScreen as error:
+        raise CannotPlay(str(error)) from error
+    except Exception as error:
+        raise CannotPlay(f"the game cannot be played: {first_line(error)}") from error
+
+
+def _check_action(action: int, num_actions: int) -> None:
+    if action >= num_actions:
+        raise ReplayError(f"action {action} is out of range; the game knows {num_actions}")

@@ -1,0 +1,205 @@
+"""What the files of a run tell, for its report and its model card."""
+
+import itertools
+import json
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from ppo import checkpoint
+from ppo.autopsy import history
+from ppo.autopsy.explain import explain
+from ppo.autopsy.history import Row
+from ppo.checkpoint import CheckpointError
+from ppo.envs import registry
+from ppo.files import evaluations, origin
+from ppo.files.folder import RunFolder, check_run
+from ppo.files.origin import Origin
+from ppo.params import ParamsError, of_run
+from ppo.runs.start import run_of
+from ppo.settings import EARLIER, Params
+from ppo.system import reading
+from ppo.system.reading import Unreadable
+from ppo.system.streams import warn
+from ppo.telemetry.scalars import SCORE
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the files of a run tell."""
+
+    folder: RunFolder
+    params: Params
+    rows: list[Row]
+    evaluations: list[dict[str, Any]]
+    saved: int | None
+    versions: dict[str, str]
+    explanation: str
+
+    @property
+    def step(self) -> int:
+        """Steps in its log."""
+        return int(self.rows[-1]["step"]) if self.rows else 0
+
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        """The evaluation of the newest step: of the sampled policy if there is one, and of the most
+        games. None if the newest checkpoint was not evaluated.
+        """
+        newest = self.step if self.saved is None else self.saved
+        found = [one for one in self.evaluations if newest <= one["step"] <= max(newest, self.step)]
+        return max(
+            reversed(found),
+            key=lambda one: (one["step"], one["policy"] == "sampled", len(one["scores"])),
+            default=None,
+        )
+
+    def headline(self) -> str:
+        """The score of the newest step: of an evaluation, or else of the training."""
+        if one := self.evaluation:
+            return (
+                f"{one['mean']:.2f} points (95 percent interval {one['low']:.2f} to "
+                f"{one['high']:.2f}), {self.measure}{_limited(one)}"
+            )
+        return (
+            "no whole game yet"
+            if math.isnan(self.mean)
+            else f"{self.mean:.2f} points, {self.measure}"
+        )
+
+    @property
+    def measure(self) -> str:
+        """What the headline's score is the mean of."""
+        if one := self.evaluation:
+            games, policy = len(one["scores"]), one["policy"]
+            return f"mean of {games} whole games of the {policy} policy of step {one['step']:,}"
+        return "mean of the last 100 games of its training"
+
+    @property
+    def hint(self) -> str:
+        """How to get a better headline, or nothing."""
+        if self.evaluation:
+            return ""
+        step = self.step if self.saved is None else self.saved
+        return f"Step {step:,} was not evaluated; --evaluate 30 does so."
+
+    @property
+    def mean(self) -> float:
+        """The mean score that the headline reports; NaN if there is none."""
+        if one := self.evaluation:
+            return one["mean"]
+        return self.rows[-1].get(SCORE, math.nan) if self.rows else math.nan
+
+    def differing(self) -> dict[str, object]:
+        """The settings that differ from the defaults."""
+        fields = Params.model_fields
+        return {key: value for key, value in self.params if value != fields[key].default}
+
+
+def _limited(evaluation: dict[str, Any]) -> str:
+    """How many of its games only the time limit ended; older evaluations do not say."""
+    count = evaluation.get("time_limited")
+    return f"; the time limit ended {count} of them" if count else ""
+
+
+def story(run: Path) -> Story:
+    """What a run's files tell. Raises FolderError, ParamsError, HistoryError."""
+    check_run(run)
+    folder = RunFolder(run)
+    saved: int | None = None
+    versions: dict[str, str] = {}
+    with suppress(CheckpointError, OSError):
+        newest = checkpoint.newest(folder)
+        saved, versions = newest.step, run_of(newest).versions
+    return Story(
+        folder,
+        of_run(folder.params, checks=[registry.check]),
+        history.own_rows(run),
+        evaluations.whole(folder),
+        saved,
+        versions,
+        explain(run),
+    )
+
+
+def names(stories: Sequence[Story]) -> list[str]:
+    """The name of each one's folder, with as many of the folders around it as tell all apart."""
+    places = [of.folder.path.resolve().parts for of in stories]
+    different = len({*places})
+    depth = next(n for n in itertools.count(1) if len({of[-n:] for of in places}) == different)
+    return [str(Path(*of[-depth:])) for of in places]
+
+
+class _Scored(BaseModel):
+    """What a video's title says of its replay."""
+
+    score: float
+
+
+def videos(of: Story) -> list[tuple[str, Path]]:
+    """Best and newest video of a game, with what they show."""
+    scored = []
+    for path in of.folder.videos.glob("*.mp4"):
+        replay = of.folder.replays / f"{path.stem}.json"
+        if not (os.path.lexists(replay) and path.is_file()):  # of no game, as a film
+            continue
+        try:
+            score = reading.value(replay, TypeAdapter(_Scored)).score
+        except Unreadable as error:
+            warn(str(error))
+            score = -math.inf
+        scored.append((score, path.stat().st_mtime, path))
+    if not scored:
+        return []
+    best = max(scored)
+    newest = max(scored, key=lambda one: one[1])
+    found = (
+        [("best", best), ("newest", newest)] if newest is not best else [("best and newest", best)]
+    )
+    return [
+        (f"{kind}: {path.stem}" + (f", score {score:.10g}" if math.isfinite(score) else ""), path)
+        for kind, (score, _, path) in found
+    ]
+
+
+def commands(of: Story) -> str:
+    """The commands that repeat and evaluate the run."""
+    folder = str(of.folder.path)
+    began_from = origin.read(of.folder)
+    if began_from:
+        begin = [f"--fork={began_from.run}@{began_from.step}"]
+        settings = _differing(of, began_from)
+    else:
+        begin, settings = [f"--pfile={of.folder.params}"], _unwritten(of.folder)
+    for key, value in settings.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        begin += ["--set", f"{key}={text}"]
+    if of.params.workers > 1:
+        begin.append(f"--workers={of.params.workers}")
+    lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", "--evaluate", "30"]
+    return "\n".join(shlex.join(["python", "run_atari.py", *line]) for line in lines)
+
+
+def _differing(of: Story, began_from: Origin) -> dict[str, object]:
+    """The settings, but for the number of workers, that a fork has now and its origin has not; if
+    that is gone, or the fork has its name, those that it was forked with.
+    """
+    changed: dict[str, object] = {key: new for key, (_, new) in began_from.changes.items()}
+    if os.path.realpath(began_from.run) != os.path.realpath(of.folder.path):
+        with suppress(ParamsError):
+            before = of_run(RunFolder(began_from.run).params)
+            changed = {key: new for key, new in of.params if new != getattr(before, key)}
+    return {key: value for key, value in changed.items() if key != "workers"}
+
+
+def _unwritten(folder: RunFolder) -> dict[str, object]:
+    """What the run had before there was a setting for it."""
+    written = reading.value(folder.params, TypeAdapter(dict[str, Any]))
+    return {key: value for key, value in EARLIER.items() if key not in written}

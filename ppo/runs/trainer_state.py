@@ -1,0 +1,95 @@
+"""The state of a trainer: captured in a checkpoint, restored exactly, or continued by a fork."""
+
+from collections.abc import Callable
+
+from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
+from ppo.envs.episode import EpisodeMismatch, UnfinishedEpisode, episode_of, facts_of
+from ppo.trainer import Learner, Trainer
+from ppo.workers.messages import Games, together
+
+MOST_RESETS = 1000  # since a seed; more than any run makes
+
+
+def capture(trainer: Trainer) -> Checkpoint:
+    """Return the state from which training resumes, at the end of the last iteration."""
+    learner, unfinished = trainer.learner(), trainer.games.unfinished
+    arrays = {
+        **grouped("weights", learner.weights),
+        **grouped("adam", learner.adam),
+        **grouped("actions", [episode.actions for episode in unfinished]),
+        "smoothed": trainer.smoothed,
+    }
+    facts = TrainerFacts(
+        tally=trainer.tally,
+        seed_every_episode=trainer.envs.seeds_every_episode,
+        observations=trainer.games.shown,
+        unfinished=tuple(UnfinishedFacts(**facts_of(episode)) for episode in unfinished),
+        workers=trainer.params.workers,
+        schedules=trainer.scheduled_at(trainer.step),
+    )
+    return Checkpoint(trainer.step, arrays, facts)
+
+
+def restore(
+    trainer: Trainer,
+    saved: Checkpoint,
+    interrupted: Callable[[], bool] = lambda: False,
+    same_rules: bool | None = None,
+) -> None:
+    """Resume from a captured state: unfinished episodes are replayed up to their last action.
+
+    In a fork, where ``same_rules`` is not None, as many of them continue as there are envs; further
+    envs begin new ones, and so do all of them unless the games go by the same rules as before.
+    Raises MisfitError if the checkpoint is of other settings, EpisodeMismatch if an episode does
+    not replay as recorded, Interrupted on request.
+    """
+    games, envs = len(saved.trainer.unfinished), len(trainer.games.unfinished)
+    if same_rules is None and games != envs:
+        raise MisfitError(saved.step, f"{games} unfinished games for {envs} envs")
+    _check_fit(trainer, saved)
+    smoothed = [saved.arrays["smoothed"]]
+    trainer.learn_from(Learner(saved.group("weights"), saved.group("adam"), smoothed))
+    facts = saved.trainer
+    trainer.step, trainer.tally = saved.step, facts.tally
+    if facts.seed_every_episode:
+        trainer.envs.seed_every_episode()
+    if same_rules is not False:
+        episodes = [
+            episode_of(UnfinishedEpisode, dict(one), actions)
+            for one, actions in zip(facts.unfinished, saved.group("actions"), strict=True)
+        ]
+        # The checksum of several workers' observations is one of theirs.
+        shown = facts.observations if facts.workers == trainer.params.workers else None
+        _restore_games(trainer, Games(episodes, shown), interrupted)
+
+
+def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:
+    """Raise MisfitError unless every array has the shape of the one it restores."""
+    learner = trainer.learner()
+    for name, own in (("weights", learner.weights), ("adam", learner.adam)):
+        theirs, ours = ([array.shape for array in arrays] for arrays in (saved.group(name), own))
+        if theirs != ours:
+            raise MisfitError(saved.step, f"its {name} are {theirs}, the run's {ours}")
+    actions, episodes = saved.group("actions"), saved.trainer.unfinished
+    if len(actions) != len(episodes):
+        reason = f"{len(episodes)} unfinished games, actions of {len(actions)}"
+        raise MisfitError(saved.step, reason)
+    if any(a.size and not 0 <= a.min() <= a.max() < trainer.envs.num_actions for a in actions):
+        raise MisfitError(saved.step, "an action that the game does not have")
+    if any(episode.resets > MOST_RESETS for episode in episodes):
+        raise MisfitError(saved.step, f"more than {MOST_RESETS} resets since a seed")
+    if getattr(saved.arrays.get("smoothed"), "shape", None) != (2,):
+        raise MisfitError(saved.step, "it lacks the state of the value rescaling")
+
+
+def _restore_games(trainer: Trainer, saved: Games, interrupted: Callable[[], bool]) -> None:
+    """Replay the episodes of this worker. If one differs on any worker, all raise."""
+    first, whole = trainer.workers.index * trainer.params.num_envs, len(trainer.games.unfinished)
+    own = saved.unfinished[first : first + trainer.params.num_envs]
+    together(trainer.workers, trainer.step, lambda: trainer.envs.restore(own, interrupted))
+    trainer.games = trainer.all_games()
+    comparable = len(saved.unfinished) == whole and saved.shown is not None
+    if comparable and saved.shown != trainer.games.shown:
+        raise EpisodeMismatch(
+            f"the unfinished games of {trainer.envs.rules.game} do not show what they showed before"
+        )

@@ -1,0 +1,96 @@
+"""The settings in words: type, range, default and meaning of each."""
+
+import json
+import typing
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NamedTuple, Union
+
+from annotated_types import Ge, Gt, Le, Len, Lt
+
+from ppo.settings import GROUPS, Params
+from ppo.system import tables
+
+
+class Form(NamedTuple):
+    """A setting's type, without None; its limits; and whether it may be null."""
+
+    type: Any
+    limits: list[Any]
+    nullable: bool
+
+
+def form_of(key: str) -> Form:
+    """That of a setting."""
+    field = Params.model_fields[key]
+    annotation: Any = field.annotation
+    limits = list(field.metadata)
+    nullable = type(None) in typing.get_args(annotation)
+    if nullable:
+        annotation = typing.get_args(annotation)[0]
+    return Form(annotation, limits, nullable)
+
+
+def type_and_range(key: str) -> str:
+    """A setting's type and range: "float, above 0, at most 1, or null"."""
+    annotation, limits, nullable = form_of(key)
+    return _words(annotation, limits) + (", or null" if nullable else "")
+
+
+def _words(annotation: Any, limits: Iterable[Any] = ()) -> str:
+    kind, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if kind is Annotated:
+        return _words(parts[0], parts[1:])
+    if kind is Literal:
+        words = " or ".join(map(json.dumps, parts))
+    elif kind is Union:  # the package's own choices, or a function
+        words = f'{_words(parts[0])} or "MODULE:FUNCTION"'
+    elif kind is list:
+        size = next(limit for limit in limits if isinstance(limit, Len))
+        words = f"list of {size.min_length} to {size.max_length}, each {_words(parts[0])}"
+    else:
+        words = _TYPE_NAMES[annotation]
+    bounds = [_bound(limit) for limit in limits if isinstance(limit, Ge | Gt | Le | Lt)]
+    return ", ".join([words, *bounds])
+
+
+_TYPE_NAMES = {int: "int", float: "float", str: "string", bool: "true or false"}
+
+
+def _bound(limit: Any) -> str:
+    word, value = {
+        Ge: ("at least", "ge"),
+        Gt: ("above", "gt"),
+        Le: ("at most", "le"),
+        Lt: ("below", "lt"),
+    }[type(limit)]
+    return f"{word} {getattr(limit, value):,}".replace(",", "")
+
+
+def default_of(key: str) -> str:
+    """A setting's default, as JSON."""
+    return json.dumps(Params.model_fields[key].default)
+
+
+def text(markdown: bool = False) -> str:
+    """Every setting with type, range, default and meaning: one line a key, or Markdown tables."""
+    parts = []
+    for group in GROUPS:
+        rows = [
+            (key, type_and_range(key), default_of(key), str(field.description))
+            for key, field in group.model_fields.items()
+        ]
+        if markdown:
+            head = ["key", "type and range", "default", "meaning"]
+            cells = [(f"`{key}`", kind, f"`{value}`", text) for key, kind, value, text in rows]
+            parts.append(f"## {group.__doc__}\n\n{tables.markdown(head, cells)}")
+        else:
+            parts.append(tables.tabs(rows))
+    return ("\n" if markdown else "").join(parts)
+
+
+def entries() -> list[tuple[str, str, str]]:
+    """Every setting: its key, its meaning, and its default, type and range."""
+    return [
+        (key, str(field.description), f"default {default_of(key)}; {type_and_range(key)}")
+        for key, field in Params.model_fields.items()
+    ]

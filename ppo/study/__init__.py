@@ -1,1 +1,0 @@
-"""Studies of runs: sweeps, learning curves, failure drills."""

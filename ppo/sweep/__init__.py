@@ -1,0 +1,1 @@
+"""Many runs: the grid, the machines, the table and the curves."""

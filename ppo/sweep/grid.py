@@ -1,0 +1,306 @@
+"""The grid of a sweep: its runs, and everything that is wrong with its arguments."""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from ppo.envs import registry
+from ppo.files.folder import RunFolder, write_whole
+from ppo.params import Check, ParamsError, load, of_run
+from ppo.settings import Params, marked
+from ppo.system import reading
+from ppo.system.arguments import expanded
+from ppo.system.streams import reason
+
+Thing = TypeVar("Thing", bound=Hashable)
+
+TABLE, FIGURE = "table.md", "figure.png"
+LONGEST_NAME = 255  # bytes; so many a file system allows
+
+# Each of these has an argument of its own, which would win.
+SET_ELSEWHERE = {"seed": "--seeds", "threads": "--workers"}
+# What a sweep may change in existing runs; anything else would mix two experiments.
+CHANGED_BY_RESUME = frozenset(key for key, by in marked("sweep").items() if by == "resumes")
+# What may differ in them without being told.
+UNSEEN = marked("sweep").keys() - CHANGED_BY_RESUME
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the grid."""
+
+    variant: str
+    seed: int
+    overrides: tuple[str, ...]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """As messages call it."""
+        return f"{self.variant}, seed {self.seed}"
+
+    @property
+    def log(self) -> Path:
+        """The file of the command's output."""
+        return self.folder.with_suffix(".log")
+
+
+class Variant(NamedTuple):
+    """A named set of settings, each as KEY=VALUE."""
+
+    name: str
+    settings: list[str]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The variants of a sweep, and for each varied key all its settings; ``faults`` are those of
+    the arguments that are left out.
+    """
+
+    variants: list[Variant]
+    axes: list[list[str]]
+    faults: list[str]
+
+    def runs(self, logdir: Path, seeds: Iterable[int], threads: int) -> list[Run]:
+        """All runs, seed by seed, so that an interrupted sweep has runs of each variant."""
+        runs = []
+        variants = self.variants or [Variant("", [])]
+        for seed, variant, values in itertools.product(
+            seeds, variants, [*itertools.product(*self.axes)]
+        ):
+            label = ", ".join(filter(None, [variant.name, *values])) or "plain"
+            overrides = (*variant.settings, *values, f"seed={seed}", f"threads={threads}")
+            folder = logdir / folder_name(label) / f"seed-{seed}"
+            runs.append(Run(label, seed, overrides, folder))
+        return runs
+
+
+def parse(variants: Sequence[str], varied: Sequence[str] = (), option: str = "--variant") -> Grid:
+    """Parse the arguments of ``option``, NAME or NAME:KEY=VALUE,KEY=VALUE, and of ``--vary``,
+    KEY=V1,V2. What the settings mean is not checked.
+    """
+    named, axes, faults = [], [], []
+    for text in variants:
+        name, colon, rest = text.partition(":")
+        variant = Variant(name, rest.split(",") if colon else [])
+        wrong = _name_faults(name) + _form_faults(variant.settings)
+        faults += [f"{option} {text!r}: {fault}" for fault in wrong]
+        named += [] if wrong else [variant]
+    for text in varied:
+        key, _, values = text.partition("=")
+        axis = [f"{key}={value}" for value in values.split(",")]
+        wrong = _form_faults(axis) + [f"{value} is given twice" for value in _twice(axis)]
+        faults += [f"--vary {text!r}: {fault}" for fault in wrong]
+        axes += [] if wrong else [axis]
+    grid = Grid(named, axes, faults)
+    grid.faults.extend(_conflicts(grid, option))
+    grid.faults.extend([] if grid.faults else _shared_folders(grid))
+    return grid
+
+
+def _conflicts(grid: Grid, option: str) -> list[str]:
+    """Names and keys that are given twice."""
+    names = [variant.name for variant in grid.variants]
+    faults = [f"{option}: two are named {name!r}; rename one" for name in _twice(names)]
+    varied = [_key(axis[0]) for axis in grid.axes]
+    faults += [f"--vary {key}: is given twice; give all values at once" for key in _twice(varied)]
+    for name, settings in grid.variants:
+        keys = [_key(setting) for setting in settings]
+        faults += [f"{option} {name!r} sets {key} twice" for key in _twice(keys)]
+        both = sorted({*keys} & {*varied})
+        faults += [f"{option} {name!r} sets {key}, which --vary sets too" for key in both]
+    return faults
+
+
+def _shared_folders(grid: Grid) -> list[str]:
+    labels: dict[str, list[str]] = {}
+    for run in grid.runs(Path(), [0], 1):
+        labels.setdefault(str(run.folder.parent), []).append(repr(run.variant))
+    return [
+        f"{' and '.join(sharing)} would share the folder {name!r}; rename one"
+        for name, sharing in labels.items()
+        if len(sharing) > 1
+    ]
+
+
+def _name_faults(name: str) -> list[str]:
+    """Why a variant cannot have this name, which its folder has too."""
+    if not name.strip():
+        return ["it has no name; write NAME:KEY=VALUE,KEY=VALUE"]
+    if name in (".", "..", TABLE, FIGURE) or name.startswith("/") or not name.isprintable():
+        return [f"{name!r} cannot be the name of its folder; choose another"]
+    return []
+
+
+def _form_faults(settings: Iterable[str]) -> list[str]:
+    """What is wrong with the form of each KEY=VALUE."""
+    faults: dict[str, None] = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if not key.strip() or not value.strip():
+            faults[f"{setting!r} is no setting with a value, KEY=VALUE"] = None
+        elif not setting.isprintable():
+            faults[f"{setting!r} holds a character that cannot be printed"] = None
+        elif key in SET_ELSEWHERE:
+            faults[f"{key} cannot be varied; use {SET_ELSEWHERE[key]}"] = None
+    return list(faults)
+
+
+def _key(setting: str) -> str:
+    return setting.partition("=")[0]
+
+
+def folder_name(label: str) -> str:
+    """The folder of a variant; a label too long for it is cut, and told apart by its hash."""
+    name = label.replace("/", "_").replace(", ", "_")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    end = "-" + hashlib.sha256(label.encode()).hexdigest()[:12]
+    return name.encode()[: LONGEST_NAME - len(end)].decode(errors="ignore") + end
+
+
+def changes(run: Run, params: Params) -> dict[str, object]:
+    """The settings that differ from those that the run began with, but for what is left open, and
+    what changes nothing that a table shows; none if it has not begun.
+    """
+    path = RunFolder(run.folder).params
+    if not os.path.lexists(path):
+        return {}
+    begun = of_run(path)
+    return {
+        key: value
+        for key, value in params
+        if key not in UNSEEN and not params.leaves_open(key) and value != getattr(begun, key)
+    }
+
+
+def count(text: str) -> int | None:
+    """Return a number of at most ten digits, or else None."""
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
+
+
+def parse_count(option: str, text: str | None, what: str, faults: list[str]) -> int:
+    """Parse a number of 1 or more, 1 for None, and add to the faults what is wrong with it."""
+    number = 1 if text is None else count(text)
+    if not number:
+        faults.append(f"{option}={text!r}: write the number of {what}, as 2")
+    return number or 1
+
+
+def parse_seeds(text: str, faults: list[str]) -> list[int]:
+    """Parse ``--seeds``, and add to the faults what is wrong with it."""
+    seeds = [seed for part in text.split(",") if (seed := count(part)) is not None and seed < 2**31]
+    if len(seeds) <= text.count(","):
+        faults.append(f"--seeds={text!r}: write seeds from 0 to {2**31 - 1}, as 0,1,2")
+    else:
+        twice = _twice(seeds)
+        faults += [f"--seeds: {seed} is given twice; a seed makes one run" for seed in twice]
+    return seeds
+
+
+def parse_draws(draws: Sequence[str], faults: list[str]) -> dict[str, list[Path]]:
+    """Parse the arguments of ``--draw``, NAME=RUN,RUN: existing runs by name. Add to the faults
+    what is wrong with their form.
+    """
+    drawn: dict[str, list[Path]] = {}
+    for text in draws:
+        name, _, folders = text.partition("=")
+        drawn.setdefault(name, []).extend(map(expanded, folders.split(",")))
+        if not (name.strip() and all(folders.split(","))):
+            faults.append(f"--draw {text!r}: write NAME=RUN,RUN")
+    return drawn
+
+
+def drawn_faults(drawn: Mapping[str, Sequence[Path]], runs: Sequence[Run]) -> list[str]:
+    """Which existing runs would count twice beside the runs of a grid, or else are not there."""
+    shown = [(name, folder) for name, folders in drawn.items() for folder in folders]
+    shown += [(run.variant, run.folder) for run in runs]
+    twice = _twice((name, os.path.realpath(folder)) for name, folder in shown)
+    return [f"{run} is shown twice as {name!r}; a run counts once" for name, run in twice] or [
+        f"--draw: {folder.path} holds no run (no progress.csv)"
+        for folder in map(RunFolder, itertools.chain(*drawn.values()))
+        if not (os.path.lexists(folder.progress) or os.path.lexists(folder.params))
+    ]
+
+
+def check_of(run: Run) -> Check:
+    """What the settings of a run are checked by, in its game: those of one that has begun may have
+    no effect.
+    """
+    begun = os.path.exists(RunFolder(run.folder).params)  # False for a name that the system refuses
+    return registry.check if begun else registry.check_new
+
+
+def setting_faults(pfile: Path, runs: Sequence[Run]) -> list[str]:
+    """What is wrong with the settings of the runs."""
+    faults: dict[str, None] = {}
+    for run in runs:
+        try:
+            load(pfile, run.overrides, [check_of(run)])
+        except ParamsError as error:
+            faults |= dict.fromkeys(error.faults)
+    return list(faults)
+
+
+def begun_faults(run: Run, params: Params) -> list[str]:
+    """Why a run cannot resume, or begin, in its folder."""
+    for place in (run.folder.parent, run.folder):
+        if os.path.lexists(place) and not place.is_dir():
+            return [f"{place} is a file, not a folder; remove it, or use another --logdir"]
+    try:
+        changed = changes(run, params)
+    except ParamsError as error:
+        return [f"{RunFolder(run.folder).params}: {fault}" for fault in error.faults]
+    except OSError as error:
+        return [f"{run.folder} cannot be read ({reason(error)})"]
+    return [
+        f"{run.folder} holds a run with another {key} than {json.dumps(value)}; remove it, or use "
+        "another --logdir"
+        for key, value in changed.items()
+        if key not in CHANGED_BY_RESUME
+    ]
+
+
+def logdir_faults(logdir: Path) -> list[str]:
+    """Why a folder cannot be used or created; nothing is created."""
+    place = next(path for path in (logdir, *logdir.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        return [f"--logdir={str(logdir)!r} cannot be used: {place} is a file, not a folder"]
+    if not os.access(place, os.W_OK | os.X_OK):
+        return [f"--logdir={str(logdir)!r} cannot be used: {place} does not allow writing"]
+    return []
+
+
+def create(logdir: Path) -> None:
+    """Create the folder of a sweep, whole or not at all. Raises ParamsError."""
+    folders = (logdir, *logdir.absolute().parents)
+    absent = [path for path in folders if not os.path.lexists(path)]
+    try:
+        logdir.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        for path in filter(os.path.lexists, absent):
+            path.rmdir()
+        raise ParamsError([f"--logdir={str(logdir)!r} cannot be used: {reason(error)}"]) from error
+
+
+def settings_in(folder: Path, pfile: Path) -> Path:
+    """A copy of a params file in a folder of runs, with which all runs of a call begin, also if the
+    file is edited meanwhile. Its name has a hash of its content, since another call in the same
+    folder may have another file.
+    """
+    content = reading.content(pfile)
+    copy = folder / f"settings-{hashlib.sha256(content).hexdigest()[:12]}.json"
+    write_whole(copy, content)
+    return copy
+
+
+def _twice(things: Iterable[Thing]) -> list[Thing]:
+    return [thing for thing, times in Counter(things).items() if times > 1]

@@ -1,0 +1,142 @@
+"""Runs on the machines of a Ray cluster (https://docs.ray.io), each a task with its cores reserved.
+
+All machines have this package, and see the sweep's folder under one path. Ray starts the run of a
+lost machine on another one, where it resumes. Ray is optional: ``pip install .[cluster]``.
+"""
+
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from ppo.errors import ExitCode
+from ppo.files.folder import FolderError
+from ppo.sweep.parallel import Call, say
+from ppo.system.children import Children, end, start
+
+MOST_RETRIES = 20  # of a run whose machine is lost
+POLL_SECONDS = 0.5
+EXPOSURE = (
+    "Ray opens TCP ports on all network interfaces of each of its machines. Whoever controls Ray "
+    "runs programs as you. Firewall rule: accept Ray's ports only from these machines; see "
+    "docs/scale.md"
+)
+
+
+def faults(address: str | None) -> list[str]:
+    """Why no cluster can be used."""
+    if address is None or find_spec("ray"):
+        return []
+    return [f"--cluster={address}: Ray is not installed; install it with: pip install '.[cluster]'"]
+
+
+class Cluster(Children):
+    """Processes on whichever machine has the cores free, stopped together."""
+
+    def __init__(self, address: str, cores: int, gpu: bool, folder: Path):
+        """``address`` is "local", "auto" or HOST:PORT; ``folder`` is on shared storage. Raises
+        OSError if the cluster does not answer, and FolderError if a machine lacks the folder.
+        """
+        import ray
+
+        super().__init__()
+        say(EXPOSURE)
+        try:
+            ray.init(address=address, include_dashboard=False, log_to_driver=False)
+        except ConnectionError as error:
+            raise OSError(f"--cluster={address}: {error}") from error
+        self._marker = tempfile.NamedTemporaryFile(dir=folder, prefix=".sweep-")  # noqa: SIM115
+        self._tasks: set[Any] = set()
+        self._task = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=MOST_RETRIES)(
+            run_here
+        )
+        try:
+            self._check_machines()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_machines(self) -> None:
+        """Raise FolderError if a machine does not see the folder."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = ray.remote(num_cpus=0)(check_seen)
+        checks = [
+            there.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(self._marker.name)
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+        try:
+            ray.get(checks)
+        except ray.exceptions.RayTaskError as error:
+            raise FolderError(str(error.cause)) from error
+
+    def stop(self, *_: object) -> None:
+        """Ask all runs to save and end, and start no other: a handler for ``on_stop``."""
+        import ray
+
+        with self._lock:
+            if not self.stopped:
+                self.stopped = True
+                for task in self._tasks:
+                    ray.cancel(task)
+
+    def perform(self, work: Callable[[Call], int]) -> int:
+        """As ``Children.perform``, on a machine of the cluster. Raises OSError for what went wrong
+        there.
+        """
+        import ray
+
+        with self._lock:
+            if self.stopped:
+                return ExitCode.STOPPED
+            task = self._task.remote(work, self._marker.name)
+            self._tasks.add(task)
+        try:
+            return ray.get(task)
+        except ray.exceptions.TaskCancelledError:
+            return ExitCode.STOPPED
+        except ray.exceptions.RayError as error:
+            raise OSError(str(getattr(error, "cause", None) or error)) from error
+        finally:
+            with self._lock:
+                self._tasks.discard(task)
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        import ray
+
+        self._marker.close()
+        ray.shutdown()
+
+
+def check_seen(marker: str) -> None:
+    """Raise FolderError unless this machine sees a file of the sweep's folder."""
+    if not Path(marker).exists():
+        raise FolderError(
+            f"the machine {platform.node()} does not see {Path(marker).parent}; --cluster needs a "
+            "--logdir on storage that all machines of the cluster share, under the same path"
+        )
+
+
+def run_here(work: Callable[[Call], int], marker: str) -> int:
+    """Do the work of a run on this machine; returns its exit code. Raises FolderError."""
+    check_seen(marker)
+    return work(call)
+
+
+def call(command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
+    """As ``Children.call``. When Ray cancels the task, the run saves and ends."""
+    process = start(command, stdout=stdout, stderr=stderr, process_group=0)
+    try:
+        while process.poll() is None:  # `ray.cancel` interrupts no longer wait
+            time.sleep(POLL_SECONDS)
+    finally:
+        end(process)
+    return process.returncode

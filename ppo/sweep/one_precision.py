@@ -1,0 +1,83 @@
+"""The runs of a sweep, or of a table of games, have one precision, also where it is left open."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from ppo.envs.resolve import resolved
+from ppo.files.folder import RunFolder
+from ppo.params import ParamsError, of_run
+from ppo.settings import Params
+from ppo.sweep.grid import Run
+from ppo.telemetry.figures import legible
+
+RUN = re.compile(r".+-\d+")  # the name of a run's folder: it ends in the seed
+
+OneRun = TypeVar("OneRun", bound=Run)
+Settings = Callable[[OneRun], Params]
+
+
+def alike(runs: Sequence[OneRun], settings: Settings[OneRun], gpu: bool = False) -> list[OneRun]:
+    """Runs that leave the precision open get that of the runs already begun in their folders, or
+    else what suits this machine: float32 if the runs have a GPU.
+    """
+    opened = [run for run in runs if _is_open(settings(run))]
+    if not opened:
+        return list(runs)
+    for_all = next(iter(_begun(opened)), None)
+    chosen = for_all or ("float32" if gpu else resolved(settings(opened[0])).precision)
+    return [
+        replace(run, overrides=(*run.overrides, f"precision={chosen}")) if run in opened else run
+        for run in runs
+    ]
+
+
+def precision_faults(runs: Sequence[OneRun], settings: Settings[OneRun]) -> list[str]:
+    """Why runs that leave the precision open cannot all have the same one."""
+    begun = _begun([run for run in runs if _is_open(settings(run))])
+    if len(begun) < 2:
+        return []
+    both = "; ".join(f"in {key} {', '.join(map(str, begun[key]))}" for key in sorted(begun))
+    return [
+        f"precision is left open, but runs have begun {both}; move those of one precision to "
+        "another folder"
+    ]
+
+
+def precisions(variants: Mapping[str, Sequence[Path]]) -> str:
+    """What the runs of each variant compute in, as a sentence; empty if no run says it."""
+    told = {name: " and ".join(sorted(_told(folders))) for name, folders in variants.items()}
+    different = {*told.values()} - {""}
+    if len(different) < 2:
+        return "".join(f"All runs compute in {words}." for words in different)
+    each = (f"{legible(name)} {words}" for name, words in told.items() if words)
+    return f"Precision: {'; '.join(each)}."
+
+
+def _told(folders: Sequence[Path]) -> set[str]:
+    """The precisions of those runs whose settings can be read."""
+    found: set[str] = set()
+    for folder in folders:
+        with suppress(ParamsError):
+            found.add(of_run(RunFolder(folder).params).precision)
+    return found
+
+
+def _is_open(params: Params) -> bool:
+    """Whether the machine would choose; for vectors it is float32 everywhere."""
+    return params.precision == "auto" and params.sees_pictures
+
+
+def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
+    """The runs that see pictures and have begun in the folders of these, by precision."""
+    found: dict[str, list[Path]] = {}
+    for parent in sorted({run.folder.parent for run in runs}):
+        for path in sorted(parent.glob("*/params.json")):
+            with suppress(ParamsError):  # of a run of this call, others have refused it
+                params = of_run(path)
+                if RUN.fullmatch(path.parent.name) and params.sees_pictures:
+                    found.setdefault(params.precision, []).append(path.parent)
+    return found

@@ -1,0 +1,122 @@
+"""Runs side by side, each in its own process."""
+
+import itertools
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from ppo import checkpoint
+from ppo.checkpoint import CheckpointError
+from ppo.errors import ExitCode
+from ppo.files.folder import RunFolder
+from ppo.params import ParamsError
+from ppo.runs.start import is_finished
+from ppo.settings import Params
+from ppo.sweep.grid import Run, changes
+from ppo.sweep.overview import Overview
+from ppo.system import reading
+from ppo.system.children import RUN_ATARI, Children
+from ppo.system.signals import on_stop
+from ppo.telemetry.figures import legible
+
+# What a command says that makes several runs.
+STOPPED = "stopped; call the same command again to resume"
+
+_ONE_AT_A_TIME = threading.Lock()
+
+Call = Callable[..., int]
+OneRun = TypeVar("OneRun", bound=Run)
+
+
+def run_all(
+    runs: Sequence[OneRun],
+    workers: int,
+    children: Children,
+    done: Callable[[OneRun], bool],
+    go: Callable[[OneRun, Call], int],
+    check: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Make all runs that are not done, ``workers`` at a time; ``go`` starts or resumes one with a
+    function like ``subprocess.call``, and returns its exit code; each begins only if ``check`` does
+    not raise OSError. Returns a line for each that did
+    not come to its end, except those that were stopped with ``children``. A terminal shows how
+    they stand.
+    """
+    overview = Overview(runs)
+
+    def outcome(run: OneRun) -> str:
+        with overview.under_way(run):
+            said = _outcome(run, children, done, go, check)
+        overview.count_end(bool(said))
+        return said
+
+    with on_stop(children.stop), overview, ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(outcome, runs))
+    return [f"{run.name}: {said}" for run, said in zip(runs, outcomes, strict=True) if said]
+
+
+def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
+    """Call the command for a run; its output goes to ``NAME.log`` beside its folder."""
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    reading.check(run.log)
+    with open(run.log, "a") as log:
+        return call([*RUN_ATARI, f"--logdir={run.folder}", *arguments], stdout=log, stderr=log)
+
+
+def begin_or_resume(run: Run, source: str, params: Params, call: Call) -> int:
+    """Begin a run with its overrides, from what the argument ``source`` names, or, if it has begun,
+    resume it with what may change; returns the command's exit code.
+    """
+    overrides: Iterable[str] = run.overrides
+    if RunFolder(run.folder).params.exists():
+        source = "--resume"
+        overrides = (f"{key}={json.dumps(value)}" for key, value in changes(run, params).items())
+    sets = itertools.chain(*(("--set", text) for text in overrides))
+    return call_with_log(run, [source, *sets], call)
+
+
+def finished(run: Run, params: Params) -> bool:
+    """Whether nothing remains to do of a run, as its newest valid checkpoint says."""
+    try:
+        newest = checkpoint.newest(RunFolder(run.folder))
+    except (CheckpointError, OSError):
+        return False
+    return is_finished(newest, params)
+
+
+def _outcome(
+    run: OneRun,
+    children: Children,
+    done: Callable[[OneRun], bool],
+    go: Callable[[OneRun, Call], int],
+    check: Callable[[], None],
+) -> str:
+    """How a run ended, if not well."""
+    if children.stopped:
+        return ""
+    try:
+        check()
+        if done(run):
+            say(f"{run.name}: was done already")
+            return ""
+        say(f"{run.name}: begins")
+        code = children.perform(partial(go, run))
+    except (ParamsError, OSError) as error:
+        return " ".join(str(error).splitlines())
+    if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:
+        return ""
+    said = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
+    say(f"{run.name}: {said}")
+    return "" if code == 0 else said
+
+
+def say(text: str) -> None:
+    """Print a line, whole beside those of other threads."""
+    with _ONE_AT_A_TIME:
+        sys.stdout.write(f"{legible(text)}\n")
+        sys.stdout.flush()

@@ -1,0 +1,243 @@
+"""Many runs side by side, and their results: one table and one figure.
+
+    python -m ppo.sweep --pfile=BASE --vary KEY=V1,V2 --seeds=0,1,2 --logdir=DIR --workers=2
+    python -m ppo.sweep --pfile=BASE --variant plain --variant logit:delta_target_policy=logit ...
+    python -m ppo.sweep --draw NAME=RUN,RUN --draw NAME=RUN --logdir=DIR
+    python -m ppo.sweep --pfile=BASE --seeds=0,1,2 --logdir=/shared/DIR --cluster=HOST:6379
+
+Every combination of the values, the variants and the seeds is a run in its own process and
+folder. Called again, a sweep resumes where it was interrupted. With ``--cluster`` the runs go to
+the machines of a Ray cluster, which all see the folder under the same path.
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ppo import presets
+from ppo.errors import ExitCode, Stopped
+from ppo.files.folder import check_unmoved, owned, write_whole
+from ppo.params import ParamsError, load
+from ppo.settings import Params
+from ppo.sweep import machines
+from ppo.sweep.grid import (
+    FIGURE,
+    TABLE,
+    Run,
+    begun_faults,
+    create,
+    drawn_faults,
+    logdir_faults,
+    parse,
+    parse_count,
+    parse_draws,
+    parse_seeds,
+    setting_faults,
+    settings_in,
+)
+from ppo.sweep.machines import Cluster
+from ppo.sweep.one_precision import alike, precision_faults, precisions
+from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
+from ppo.system.arguments import argument_parser, expanded
+from ppo.system.children import Children
+from ppo.system.command import run_command
+from ppo.system.device import default_threads
+from ppo.system.streams import say
+from ppo.telemetry import curves
+from ppo.telemetry.curves import Curve, CurveError
+
+# What makes no sense without a grid.
+OF_A_GRID = ("variant", "vary", "seeds", "workers", "cluster", "cores", "gpu")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the arguments ask for."""
+
+    logdir: Path
+    pfile: Path | None
+    runs: list[Run]
+    workers: int
+    shown: dict[str, list[Path]]
+    cluster: str | None = None
+    cores: int = 1
+    gpu: bool = False
+
+    def children(self) -> Children:
+        """What starts the runs: this machine, or a cluster. Raises OSError and FolderError."""
+        if self.cluster is None:
+            return Children()
+        return Cluster(self.cluster, self.cores, self.gpu, self.logdir)
+
+
+def go(run: Run, pfile: Path, call: Call) -> int:
+    """Start the run, or resume it; returns the command's exit code. ``call`` is as
+    ``subprocess.call``.
+    """
+    return begin_or_resume(run, f"--pfile={pfile}", load(pfile, run.overrides), call)
+
+
+def sweep(
+    runs: Sequence[Run],
+    pfile: Path,
+    workers: int,
+    children: Children,
+    check: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Make all runs, ``workers`` at a time, while ``check`` does not raise OSError. Returns a line
+    for each that did not come to its end, except those that were stopped with ``children``.
+    """
+    return run_all(
+        runs,
+        workers,
+        children,
+        lambda run: finished(run, load(pfile, run.overrides)),
+        lambda run, call: go(run, pfile, call),
+        check,
+    )
+
+
+def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
+    """``table.md`` of all variants, and ``figure.png`` of those that have a curve. Raises
+    CurveError, and writes nothing, if none has.
+    """
+    read: dict[str, list[Curve]] = {name: [] for name in variants}
+    missing: dict[str, list[str]] = {}
+    for name, folders in variants.items():
+        for folder in folders:
+            try:
+                read[name].append(curves.read(folder))
+            except CurveError as error:
+                missing.setdefault(name, []).append(str(error))
+    text = curves.table(read, missing)
+    if told := precisions(variants):
+        text += f"\n{told}\n"
+    say(text.rstrip("\n"))
+    if not any(read.values()):
+        raise CurveError("no run has a curve, so nothing is drawn")
+    write_whole(logdir / TABLE, text.encode())
+    curves.draw(read, logdir / FIGURE, logdir.name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+
+    def command() -> ExitCode:
+        plan = _plan(_parse(arguments))
+        with owned(plan.logdir) as folder:
+            return _go(plan, lambda: check_unmoved(folder, plan.logdir))
+
+    return run_command(command, stopped=STOPPED)
+
+
+def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
+    """Make the runs and their results, as long as ``check`` does not raise FolderGone."""
+    failed, drawn = [], True
+    if plan.pfile:
+        plan = replace(plan, pfile=settings_in(plan.logdir, plan.pfile))
+    with closing(plan.children()) as children:
+        if plan.pfile:
+            failed = sweep(plan.runs, plan.pfile, plan.workers, children, check)
+    if not children.stopped:
+        check()
+        try:
+            write_results(plan.shown, plan.logdir)
+        except CurveError as error:
+            print(error, file=sys.stderr)
+            drawn = False
+    for line in failed:
+        print(line, file=sys.stderr)
+    if children.stopped:
+        raise Stopped(STOPPED)
+    return ExitCode.FAILED if failed or not (plan.runs or drawn) else ExitCode.DONE
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """What to do, in a folder that is there now. Raises ParamsError with all faults."""
+    logdir, pfile = options.logdir, options.pfile
+    faults = logdir_faults(logdir)
+    drawn = parse_draws(options.draw, faults)
+    runs = _runs(options, faults) if pfile else []
+    if not pfile:
+        faults += [f"--{key} goes with --pfile" for key in OF_A_GRID if vars(options)[key]]
+
+    def settings(run: Run) -> Params:
+        return load(pfile, run.overrides)
+
+    if not faults:
+        found = (begun_faults(run, settings(run)) for run in runs)
+        faults += dict.fromkeys(itertools.chain(*found))
+        faults += precision_faults(runs, settings) + drawn_faults(drawn, runs)
+    if faults:
+        raise ParamsError(faults)
+    runs = alike(runs, settings, options.gpu)
+    create(logdir)
+    workers = int(options.workers or (len(runs) if options.cluster else 1))
+    for run in runs:
+        drawn.setdefault(run.variant, []).append(run.folder)
+    cores = int(options.cores or 1)
+    return Plan(logdir, pfile, runs, workers, drawn, options.cluster, cores, options.gpu)
+
+
+def _runs(options: argparse.Namespace, faults: list[str]) -> list[Run]:
+    """The runs of the well-formed part of the grid; adds to the faults what is wrong with it."""
+    grid = parse(options.variant, options.vary)
+    faults += grid.faults
+    seeds = parse_seeds("0" if options.seeds is None else options.seeds, faults)
+    workers = parse_count("--workers", options.workers, "runs at a time", faults)
+    cores = parse_count("--cores", options.cores, "cores of a run", faults)
+    if options.cluster is None:
+        given = [key for key in ("cores", "gpu") if vars(options)[key]]
+        faults += [f"--{key} goes with --cluster" for key in given]
+    faults += machines.faults(options.cluster)
+    threads = cores if options.cluster else max(1, default_threads() // workers)
+    runs = grid.runs(options.logdir, seeds or [0], threads)
+    faults += setting_faults(options.pfile, runs)
+    return runs
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argument_parser(
+        "ppo.sweep",
+        __doc__,
+        "Exit codes: 0 every run came to its end, 1 a run failed, 2 refused and nothing "
+        "started, 3 stopped by a signal, with every run saved.",
+    )
+    parser.add_argument("--logdir", type=expanded, required=True, help="folder of the sweep")
+    share = "params file, or preset, that all runs share"
+    parser.add_argument("--pfile", type=presets.find, metavar="FILE", help=share)
+    add = parser.add_argument
+    add("--vary", action="append", default=[], metavar="KEY=V1,V2", help="a setting to vary")
+    add(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME[:KEY=VALUE,...]",
+        help="a named set of settings",
+    )
+    add("--seeds", metavar="0,1,2", help="seeds of each combination; default 0")
+    add("--workers", metavar="N", help="runs at a time, default 1; they share the cores")
+    add(
+        "--cluster",
+        metavar="ADDRESS",
+        help="run on a Ray cluster: HOST:PORT, auto, or local; by default all runs at a time",
+    )
+    add("--cores", metavar="N", help="with --cluster: cores of each run, default 1")
+    add("--gpu", action="store_true", help="with --cluster: also a GPU of each run")
+    add(
+        "--draw",
+        action="append",
+        default=[],
+        metavar="NAME=RUN[,RUN]",
+        help="also show existing runs",
+    )
+    options = parser.parse_args(arguments)
+    if options.cluster:
+        options.logdir = options.logdir.absolute()
+    if not options.pfile and not options.draw:
+        parser.error("--pfile=FILE or --draw NAME=RUN is needed")
+    return options

@@ -1,0 +1,1 @@
+"""The machine: files read with care, signals, processes, random keys, TensorFlow's start."""

@@ -1,0 +1,103 @@
+"""The one place that starts processes. Each of them ends with the process that started it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from ppo.errors import ExitCode
+from ppo.system import tied
+from ppo.system.signals import DEADLINE_SECONDS
+
+# Beside the package, in a checkout as in an installation.
+RUN_ATARI = [sys.executable, str(Path(__file__).resolve().parents[2] / "run_atari.py")]
+
+GRACE_SECONDS = DEADLINE_SECONDS + 2  # a run that is asked to stop has ended by then
+
+
+def start(
+    command: Sequence[str | Path], at_death: signal.Signals | None = signal.SIGKILL, **options: Any
+) -> subprocess.Popen:
+    """Start a process, without a terminal, that gets the signal ``at_death`` when this process
+    ends, even if that is killed. ``options`` are those of ``subprocess.Popen``. Without a signal,
+    the process must end by itself.
+
+    Linux sends the signal when the thread ends that calls this: call it from a thread that waits
+    for the process.
+    """
+    options.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.Popen(_tied(command, at_death), **options)
+
+
+def run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess:
+    """Run a process to its end, as ``subprocess.run`` does; it is killed when this process ends."""
+    return subprocess.run(_tied(command, signal.SIGKILL), **options)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Ask a process to end, and kill it if it still runs after GRACE_SECONDS."""
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _tied(command: Sequence[str | Path], at_death: signal.Signals | None) -> list[str]:
+    words = list(map(str, command))
+    if at_death is None or sys.platform != "linux":  # which alone has such a signal
+        return words
+    tie = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(int(at_death))]
+    return [*tie, *words]
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process, which has not been waited for, is stopped by a signal such as SIGSTOP."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+class Children:
+    """Processes that are stopped together.
+
+    Each has a process group of its own, since the Ctrl-C of a terminal goes to all of a group, and
+    a run that gets a second signal a little later ends without saving.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._running: set[subprocess.Popen] = set()
+        # A second signal may interrupt `stop`, in the same thread.
+        self._lock = threading.RLock()
+
+    def stop(self, *_: object) -> None:
+        """Send SIGTERM, once, to all that run, and start no other: a handler for ``on_stop``."""
+        with self._lock:
+            if not self.stopped:
+                self.stopped = True
+                for process in self._running:
+                    process.terminate()
+
+    def call(self, command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
+        """As ``subprocess.call``, without a terminal; STOPPED if nothing may start any more."""
+        with self._lock:
+            if self.stopped:
+                return ExitCode.STOPPED
+            process = start(command, stdout=stdout, stderr=stderr, process_group=0)
+            self._running.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def perform(self, work: Callable[[Callable[..., int]], int]) -> int:
+        """Have ``work`` run processes by ``call``, which it is given; returns its exit code."""
+        return work(self.call)
+
+    def close(self) -> None:
+        """Release nothing: every process has ended."""

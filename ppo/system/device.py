@@ -1,0 +1,278 @@
+"""What the machine has: its memory, its threads; importing TensorFlow without its log output."""
+
+import faulthandler
+import gc
+import itertools
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from ppo.errors import Refused
+from ppo.system import children, last_words, numerics
+from ppo.system.numerics import CPU_INFO
+from ppo.system.streams import say
+
+CGROUP = Path("/sys/fs/cgroup")
+GPU_DRIVER = Path("/proc/driver/nvidia")
+DEVICES = Path("/dev")
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as it has them
+
+
+_survived = False  # whether TensorFlow has started in this process
+
+
+class DeviceError(Refused):
+    """TensorFlow cannot be used as a run needs it; the message says what to do."""
+
+
+def default_threads(processes: int = 1) -> int:
+    """Threads to compute with: one for each core that this process may use, at most 8; fewer if
+    several ``processes`` share them.
+    """
+    return max(1, min(len(os.sched_getaffinity(0)) // processes, 8))
+
+
+def available_memory() -> float:
+    """Bytes of memory that a process can still take, in a container too; infinite where the system
+    does not say.
+    """
+    try:
+        with open("/proc/meminfo") as file:
+            rows = (row.split() for row in file)
+            of_machine = 1024.0 * next(int(row[1]) for row in rows if row[0] == "MemAvailable:")
+    except (OSError, StopIteration):
+        of_machine = math.inf
+    return min(of_machine, _memory_of_container())
+
+
+def _memory_of_container() -> float:
+    """What its limit leaves beside what is used; files that are cached are given up."""
+    try:
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        facts = dict(row.split() for row in (CGROUP / "memory.stat").read_text().splitlines())
+        return max(0.0, limit - used + int(facts["inactive_file"]))
+    except (OSError, ValueError, KeyError):  # none, or no limit
+        return math.inf
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16; False where the system does not say."""
+    try:
+        words = CPU_INFO.read_text().split()
+    except OSError:
+        return False
+    return not BFLOAT16_FLAGS.isdisjoint(words)
+
+
+def has_gpu_driver() -> bool:
+    """Whether there is an NVIDIA GPU's driver, which is known before TensorFlow is imported."""
+    return GPU_DRIVER.exists()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: what that says, else
+    all NVIDIA GPUs of the machine. Known before TensorFlow is imported.
+    """
+    if (told := os.environ.get(VISIBLE_GPUS)) is not None:
+        names = [name.strip() for name in told.split(",")]
+        return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
+    return [str(number) for number in range(len(list(DEVICES.glob("nvidia[0-9]*"))))]
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def shards(threads: int) -> int:
+    """Parallel slices in which a batch is computed: one per thread, a single one on a GPU."""
+    return 1 if has_gpu() else threads
+
+
+def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) -> Any:
+    """Import TensorFlow with one thread per operation and ``threads`` operations at once. Returns
+    the result of ``connect``, which is called before any operation runs, since a distribution
+    strategy cannot be made later.
+
+    With one thread per operation its sums have a fixed order, so the same run gives the same bits.
+    A minibatch is sliced to use all cores. May be called again, also with another number of
+    threads, which then changes only the speed.
+
+    What TensorFlow prints while it is imported is shown only if the import fails, or ends the
+    process. Raises DeviceError if TensorFlow cannot be imported, if it was used before with several
+    threads per operation, which would change a run's bits, or if it has no folder for the code that
+    it generates.
+    """
+    set_environment()
+    _check_temporary_folder()
+    with _shown_after_a_crash() as held:
+        with _stderr_held_back(held):
+            tf, keras = _imported()
+            _check_keras(keras)
+            _set_threads(tf, threads)
+        connected = connect()
+        with _stderr_held_back(held):
+            # oneDNN prints a line when it is first asked to transpose bytes, which it does not do.
+            tf.transpose(tf.zeros([1, 2], tf.uint8))
+    return connected
+
+
+def _imported() -> tuple[Any, Any]:
+    """``import_tensorflow``. Raises DeviceError."""
+    try:
+        return import_tensorflow()
+    except ImportError as error:
+        reason: BaseException = error
+        while reason.__context__:  # TensorFlow raises another one, which has its whole traceback
+            reason = reason.__context__
+        raise DeviceError(
+            f"TensorFlow cannot be imported ({reason}): install requirements.txt again, or give "
+            "the process more memory"
+        ) from error
+
+
+def import_tensorflow() -> tuple[Any, Any]:
+    """Import TensorFlow and Keras, and run no operation; ``set_environment`` comes before."""
+    # OpenCV comes first, although it is used later: a failure for lack of memory is reported here.
+    import cv2  # noqa: F401
+
+    collects = gc.isenabled()
+    gc.disable()  # 0.6 of 3.8 seconds: hundreds of thousands of new objects that all stay
+    try:
+        with _hidden("matplotlib"):  # 0.4 of the other 3.2 seconds: Keras imports it for figures
+            import keras
+        import tensorflow as tf
+    finally:
+        if collects:
+            gc.enable()
+    return tf, keras
+
+
+def set_environment() -> None:
+    """Set the variables that TensorFlow reads on import; ``start_tensorflow`` calls it. Prints
+    those of the user's that are ignored.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else the user works with
+    wanted = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # A GPU's memory as it is needed: an evaluation may run beside the training.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    }
+    too_late = "tensorflow" in sys.modules
+    changed = numerics.force(too_late)
+    shown = ", ".join(f"{name}={value}" for name, value in changed.items())
+    if changed and too_late:
+        warnings.warn(
+            f"TensorFlow was imported with {shown}: on some processors the run is slower and not "
+            "bit-identical to the command's. Start the run before anything imports tensorflow, or "
+            f"set {' '.join(f'{name}={value}' for name, value in numerics.FORCED.items())}",
+            stacklevel=3,
+        )
+    elif changed:
+        say(f"ignored, since it would change a run's results: {shown}", sys.stderr)
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
+def _check_temporary_folder() -> None:
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise DeviceError(
+            "TensorFlow needs a folder for temporary files; set TMPDIR to one that can be written"
+        ) from error
+
+
+def _check_keras(keras: Any) -> None:
+    """Undo what the user's ``keras.json`` changes, which would change a run. Raises DeviceError if
+    Keras was imported before with another backend.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise DeviceError(
+            f"Keras already runs on {keras.backend.backend()} in this process; import ppo first, "
+            "or set KERAS_BACKEND=tensorflow"
+        )
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+
+
+def _set_threads(tf: object, threads: int) -> None:
+    threading = tf.config.threading  # type: ignore[attr-defined]
+    try:
+        threading.set_intra_op_parallelism_threads(1)
+        threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError as error:  # TensorFlow has run an operation already
+        if threading.get_intra_op_parallelism_threads() != 1:
+            raise DeviceError(
+                "TensorFlow has already run in this process with several threads per operation, "
+                "which would change the run's bits; start the run first, or in its own process"
+            ) from error
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Make the import of an optional package fail, unless it has been imported already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]  # Python's way to make an import fail
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+@contextmanager
+def _shown_after_a_crash() -> Iterator[IO[bytes]]:
+    """A file for messages, which another process shows if this one crashes meanwhile."""
+    global _survived
+    # In memory, since there may be no folder for temporary files.
+    with open(os.memfd_create("stderr"), "w+b", buffering=0) as held, ExitStack() as ending:
+        if not _survived:
+            watcher = [sys.executable, "-I", "-S", last_words.__file__, str(held.fileno())]
+            streams: dict[str, Any] = {"stdin": subprocess.PIPE, "pass_fds": [held.fileno()]}
+            with suppress(OSError):  # no process can be started
+                ending.enter_context(
+                    children.start(watcher, at_death=None, start_new_session=True, **streams)
+                )
+            if not faulthandler.is_enabled():
+                faulthandler.enable(held, all_threads=False)
+                ending.callback(faulthandler.disable)
+        yield held
+    _survived = True
+
+
+@contextmanager
+def _stderr_held_back(held: IO[bytes]) -> Iterator[None]:
+    """Write to ``held`` in place of file descriptor 2, which no log level of TensorFlow silences
+    completely; show that if there is an error.
+    """
+    if sys.stderr:
+        sys.stderr.flush()
+    try:
+        real = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    os.dup2(held.fileno(), 2)
+    try:
+        yield
+    except (Exception, SystemExit):
+        os.write(real, os.pread(held.fileno(), os.fstat(held.fileno()).st_size, 0))
+        raise
+    finally:
+        os.dup2(real, 2)
+        os.close(real)
+        held.truncate(0)
+        held.seek(0)

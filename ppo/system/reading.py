@@ -1,0 +1,182 @@
+"""Read files that anyone may have written: only regular ones, of a limited size, and sound JSON."""
+
+import errno
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ppo.system.streams import first_line, reason
+
+LARGEST = 64 * 2**20  # bytes of a file that is read whole
+LARGEST_NUMBER = 2.0**128  # what float32 holds, in which runs compute
+DEEPEST = 32  # lists and objects of JSON inside each other
+
+Form = TypeVar("Form")
+
+
+class Unreadable(OSError):
+    """A file that is not what it should be. Its ``strerror`` says why, in one line."""
+
+    def __init__(self, path: Path, why: object):
+        super().__init__(errno.EINVAL, first_line(why), str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def check(path: Path) -> None:
+    """Raise Unreadable unless there is a regular file, or nothing."""
+    try:
+        with opened(path):
+            pass
+    except FileNotFoundError:
+        pass
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file; a pipe or a device, whose reading may never end, is refused at once.
+
+    Raises FileNotFoundError if there is nothing, and Unreadable.
+    """
+    try:
+        _check_regular(path, os.stat(path))
+        # What has taken its place meanwhile does not block either.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        if os.path.islink(path):
+            raise Unreadable(path, "a link to a file that does not exist") from error
+        raise
+    except Unreadable:
+        raise
+    except (OSError, ValueError) as error:
+        raise Unreadable(path, reason(error)) from error
+    with os.fdopen(handle, "rb") as file:
+        _check_regular(path, os.fstat(handle))
+        yield file
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable(path, "not a regular file")
+
+
+def content(path: Path, largest: float = LARGEST) -> bytes:
+    """Return the content of a regular file. Raises as ``opened``."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > largest:
+            raise Unreadable(path, f"larger than {largest / 2**20:,.0f} MiB")
+        try:
+            return file.read(size)
+        except OSError as error:
+            raise Unreadable(path, error.strerror) from error
+
+
+def text(path: Path) -> str:
+    """Return the text of a file in UTF-8, without a byte order mark. Raises as ``opened``."""
+    try:
+        return content(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(path, f"not UTF-8 (byte {error.start:,})") from error
+
+
+def value(path: Path, form: TypeAdapter[Form]) -> Form:
+    """Return what a JSON file holds, which must be of a form. Raises as ``opened``."""
+    try:
+        return validated(text(path), form)
+    except ValueError as error:
+        raise Unreadable(path, error) from error
+
+
+def lines(path: Path, form: TypeAdapter[Form]) -> tuple[list[Form], list[str]]:
+    """Return what the lines of a file hold, each a JSON value of a form, and for each line that is
+    not one what is wrong with it. Raises as ``opened``.
+    """
+    found, faults = [], []
+    for number, line in enumerate(content(path).splitlines(), 1):
+        try:
+            if not line.strip():
+                continue
+            found.append(validated(line.decode("utf-8-sig"), form))
+        except ValueError as error:
+            faults.append(f"line {number}: {error}")
+    return found, faults
+
+
+def validated(source: str, form: TypeAdapter[Form]) -> Form:
+    """Return the JSON value in a text, which must be of a form. Raises ValueError, in one line."""
+    try:
+        return form.validate_python(parse(source))
+    except ValidationError as error:
+        raise ValueError(first_fault(error)) from error
+
+
+def parse(source: str) -> Any:
+    """Return the JSON value in a text. Raises ValueError for one that nests too deeply, repeats a
+    key, or holds a number that is not finite or half a character.
+    """
+    try:
+        found = json.loads(
+            source, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
+        )
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"not valid JSON at {where}: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    check_parts(found)
+    return found
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault that pydantic found: where it is, and what it is."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"a key is there twice: {next(k for k in keys if keys.count(k) > 1)!r}")
+    return found
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(found := float(number)):
+        raise ValueError(f"a number is not finite: {number[:20]}")
+    return found
+
+
+def check_parts(found: Any) -> None:
+    """Raise ValueError for a JSON value that nests too deeply, or whose text cannot be written."""
+    level = [found]
+    for _ in range(DEEPEST + 1):
+        inner: list[Any] = []
+        for part in level:
+            if isinstance(part, dict):
+                inner += [*part, *part.values()]
+            elif isinstance(part, list):
+                inner += part
+            elif isinstance(part, str) and not part.isascii():
+                _check_text(part)
+        if not inner:
+            return
+        level = inner
+    raise ValueError("nested too deeply")
+
+
+def _check_text(part: str) -> None:
+    try:
+        part.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds half a character (a lone surrogate)") from error

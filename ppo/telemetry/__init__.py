@@ -1,0 +1,1 @@
+"""What a run reports: scalars, log, events, counters, diagnostics."""

@@ -1,0 +1,242 @@
+"""Learning curves of existing runs: read, measured, compared and drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from ppo.errors import Refused
+from ppo.files.folder import RunFolder
+from ppo.system import tables
+from ppo.system.reading import Unreadable
+from ppo.telemetry import figures, intervals, progress
+from ppo.telemetry.figures import legible
+from ppo.telemetry.scalars import SCORE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TIME = "time/time_elapsed"  # in seconds
+POINTS = 200
+COLLAPSE_SHARE = 0.25
+HEAD = ("variant", "runs", "steps", "area", "best", "final", "collapses", "deepest")
+SCORE_LABEL = "mean score of the last 100 games"
+
+Axis = Literal["steps", "minutes"]
+
+
+class CurveError(Refused):
+    """A run has no curve; the message says why."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores of one run at the steps of its log entries, and the minutes of its clock until then,
+    all [n]; None if the log does not have these.
+    """
+
+    steps: np.ndarray
+    scores: np.ndarray
+    minutes: np.ndarray | None = None
+
+    def over(self, axis: Axis) -> np.ndarray:
+        """Steps, or minutes. Raises CurveError if it has none."""
+        positions = self.steps if axis == "steps" else self.minutes
+        if positions is None:
+            raise CurveError(f"the log of a run has no {axis}")
+        return positions
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of one variant at common ``positions``, steps or minutes, [POINTS]; ``scores`` is
+    [runs, POINTS].
+    """
+
+    name: str
+    positions: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the runs, [POINTS]."""
+        return self.scores.mean(0)
+
+    @property
+    def area(self) -> float:
+        """Area under the curve divided by its length: the mean score over the run."""
+        return float(np.trapezoid(self.mean, self.positions) / np.ptp(self.positions))
+
+
+def read(folder: Path) -> Curve:
+    """The score of a run from its ``progress.csv``. Raises CurveError."""
+    path = RunFolder(folder).progress
+    try:
+        columns, _ = progress.begun(path)
+        rows = [row for row in progress.numbers(folder) if SCORE in row]
+    except Unreadable as error:
+        raise CurveError(str(error)) from error
+    if columns and SCORE not in columns:
+        raise CurveError(f"{path}: not the log of a run: it has no column {SCORE!r}")
+    steps, scores = (np.array([row[key] for row in rows]) for key in ("step", SCORE))
+    if not (np.diff(steps) > 0).all():
+        raise CurveError(f"{path}: not the log of a run: a step is out of place")
+    if len(steps) < 2:
+        raise CurveError(f"{path} has no curve yet: fewer than two log entries with a score")
+    return Curve(steps, scores, _minutes(rows))
+
+
+def _minutes(rows: Sequence[Mapping[str, float]]) -> np.ndarray | None:
+    """Of the run's clock at each row; None if it does not go on from row to row."""
+    try:
+        seconds = np.array([row[TIME] for row in rows])
+    except KeyError:
+        return None
+    return seconds / 60 if (np.diff(seconds) >= 0).all() else None
+
+
+def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
+    """All variants that have a curve, at the steps, or minutes, that all runs have reached. Raises
+    CurveError if there are none.
+    """
+    reached = [curve.over(axis) for runs in variants.values() for curve in runs]
+    first = max((positions[0] for positions in reached), default=0)
+    last = min((positions[-1] for positions in reached), default=0)
+    if first >= last:
+        raise CurveError(f"the runs have no {axis} in common" if reached else "no run has a curve")
+    common = np.linspace(first, last, POINTS)
+    return [
+        Comparison(
+            name, common, np.array([np.interp(common, c.over(axis), c.scores) for c in runs])
+        )
+        for name, runs in variants.items()
+        if runs
+    ]
+
+
+def each(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
+    """Each variant by itself, at the steps, or minutes, that its own runs have all reached;
+    without those that have no curve, or none of these in common.
+    """
+    found = []
+    for name, runs in variants.items():
+        try:
+            found += compare({name: runs}, axis)
+        except CurveError:
+            continue
+    return found
+
+
+def collapses(scores: np.ndarray, fall: float) -> list[float]:
+    """The depth of each collapse of a curve, in points.
+
+    A collapse begins when the score is more than ``fall`` below the best so far, and ends when
+    half of the loss is regained; its depth is the whole loss.
+    """
+    depths: list[float] = []
+    peak, trough = scores[0], None
+    for score in scores:
+        if trough is None:
+            peak = max(peak, score)
+            trough = score if peak - score > fall else None
+            continue
+        trough = min(trough, score)
+        if score >= (peak + trough) / 2:
+            depths.append(float(peak - trough))
+            peak, trough = score, None
+    return depths if trough is None else [*depths, float(peak - trough)]
+
+
+def fall_of_a_collapse(comparisons: Sequence[Comparison]) -> float:
+    """COLLAPSE_SHARE of the range between the mean first score and the best of all runs."""
+    first = np.mean([comparison.scores[:, 0].mean() for comparison in comparisons])
+    best = max(comparison.scores.max() for comparison in comparisons)
+    return float(COLLAPSE_SHARE * (best - first))
+
+
+def table(
+    variants: Mapping[str, Sequence[Curve]], missing: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """The results of each variant, as Markdown, with the definition of each column.
+
+    ``missing`` has for a variant a line for each of its runs that has no curve.
+    """
+    missing = missing or {}
+    try:
+        results, meaning = _results(compare(variants))
+    except CurveError as error:
+        results, meaning = {}, f"No results: {error}."
+    rows = []
+    for name in dict.fromkeys([*variants, *missing]):
+        runs, without = len(variants.get(name, ())), len(missing.get(name, ()))
+        number = f"{runs} of {runs + without}" if without else f"{runs}"
+        rows.append([legible(name), number, *results.get(name, ["–"] * 6)])
+    if missing:
+        meaning += "\n\nNot every run has a curve:\n\n"
+        meaning += "\n".join(f"- {legible(line)}" for found in missing.values() for line in found)
+    return f"{tables.markdown(HEAD, rows, 'lrrrrrrr')}\n{meaning}\n"
+
+
+def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], str]:
+    """The cells of each variant, from the third column on, and what they mean."""
+    fall = fall_of_a_collapse(comparisons)
+    results = {}
+    for comparison in comparisons:
+        found = [collapses(scores, fall) for scores in comparison.scores]
+        depths = [depth for depths in found for depth in depths]
+        results[comparison.name] = [
+            f"{comparison.positions[-1]:,.0f}",
+            f"{comparison.area:.2f}",
+            _spread(comparison.scores.max(1)),
+            _spread(comparison.scores[:, -1]),
+            f"{len(depths)}",
+            f"{max(depths, default=0):.2f}",
+        ]
+    return results, (
+        "Scores are means of the last 100 games, at the steps that all runs have reached. "
+        "Area: mean over those steps. Best, final: mean over the runs (lowest to highest). "
+        f"Collapses: falls of more than {fall:.2f} points below the best so far, a quarter of the "
+        "range of all runs, until half of the fall is regained; deepest: the largest fall."
+    )
+
+
+def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:
+    """Draw the mean curve of each variant with its 95 percent interval, as far as all its own runs
+    go: over the steps, and over the minutes if the logs of all its runs have them. Raises
+    CurveError if no variant has anything to show.
+    """
+    panels = {axis: found for axis in get_args(Axis) if (found := each(variants, axis))}
+    if not panels:
+        raise CurveError("no variant has a curve that all its runs share, so nothing is drawn")
+    drawn = {comparison.name for found in panels.values() for comparison in found}
+    colors = figures.colors(name for name in variants if name in drawn)
+    with figures.drawn(path, 2 + 6 * len(panels), 5) as figure:
+        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (axis, comparisons) in zip(row, panels.items(), strict=True):
+            draw_panel(axes, axis, comparisons, colors)
+        row[0].set(ylabel=SCORE_LABEL)
+        figure.suptitle(figures.label(title), parse_math=False)
+        figures.legend(figure, colors)
+
+
+def draw_panel(
+    axes: "Axes", axis: Axis, comparisons: Sequence[Comparison], colors: Mapping[str, Any]
+) -> None:
+    """Draw curves into a part of a figure, each in the color of its name."""
+    for comparison in comparisons:
+        color = colors[comparison.name]
+        axes.plot(comparison.positions, comparison.mean, color=color)
+        if len(comparison.scores) > 1:
+            low, high = intervals.bootstrap(comparison.scores)
+            axes.fill_between(comparison.positions, low, high, color=color, alpha=0.15)
+    axes.set(xlabel=axis)
+    axes.xaxis.set_major_formatter(lambda position, _: f"{position:,.10g}")
+    axes.grid(alpha=0.3)
+
+
+def _spread(values: np.ndarray) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"

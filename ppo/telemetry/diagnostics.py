@@ -1,0 +1,151 @@
+"""Diagnostics of gradient and network, separate from the update and without effect on it."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ppo import model
+from ppo.model import log_prob
+from ppo.nn.shards import in_shards
+from ppo.objective import Batch, Objective, objective
+from ppo.settings import Params
+from ppo.telemetry import movement
+
+
+class Diagnostics:
+    """Measures a rollout with the policy that played it, before its update; what takes the whole
+    rollout is computed in ``shards`` parallel slices.
+    """
+
+    def __init__(self, network: keras.Model, params: Params, shards: int = 1):
+        self.model, self.params, self.shards = network, params, shards
+        self._layers = {
+            name: [weight.value for weight in weights]
+            for name, weights in model.weighted_layers(network).items()
+        }
+        self._trunk = [layer for layer in self._layers if layer not in model.HEADS]
+        policy_trunk = model.policy_trunk(network)
+        self._policy_trunk = [layer.name for layer in policy_trunk]
+        # What the policy's gradient reaches.
+        self._weights = [
+            weight for layer in (*self._policy_trunk, "policy") for weight in self._layers[layer]
+        ]
+        activations = [network.get_layer(layer).output for layer in self._trunk]
+        self._with_activations = keras.Model(network.input, [*network.outputs, *activations])
+        self._last = keras.Model(network.input, [policy_trunk[-1].input, policy_trunk[-1].output])
+        self.compile()
+
+    def compile(self) -> None:
+        """Compile the measurement, from the settings as they are now."""
+        self._graph: Callable = tf.function(self._measure, autograph=False)
+
+    def measure(
+        self, batch: Batch, key: np.ndarray, clip_range: float, smoothed: np.ndarray
+    ) -> dict[str, float]:
+        """The scalars ``trunk/*``, ``layers/grad_norm_*`` and ``layers/dead_*``, which
+        ``ppo.telemetry.scalars`` defines. What takes no whole rollout is measured on one minibatch,
+        or for the rank on as many samples as the layer has units, that ``key`` draws.
+        """
+        scalars, norms, dead = self._graph(
+            batch,
+            tf.constant(key),
+            tf.constant(clip_range, tf.float32),
+            tf.constant(smoothed, tf.float32),
+        )
+        return (
+            {f"trunk/{name}": float(scalar) for name, scalar in scalars.items()}
+            | {f"layers/grad_norm_{layer}": float(norm) for layer, norm in norms.items()}
+            | {f"layers/dead_{layer}": float(share) for layer, share in dead.items()}
+        )
+
+    def _measure(
+        self, whole: Batch, key: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], ...]:
+        order = tf.random.experimental.stateless_shuffle(tf.range(whole.actions.shape[0]), key)
+        batch = whole.rows(order[: self.params.minibatch_size])
+        with tf.GradientTape(persistent=True) as tape:
+            logits, values, *activations = self._with_activations(batch.observations)
+            parts = self._objective(logits, values, batch, clip_range, smoothed)
+        policy, value = (
+            tape.gradient(part, self._layers, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            for part in (parts.policy_part, parts.value_part)
+        )
+        norms = {
+            layer: tf.linalg.global_norm(
+                [p + v for p, v in zip(of_policy, value[layer], strict=True)]
+            )
+            for layer, of_policy in policy.items()
+        }
+        dead = {
+            layer: _dead_share(activation)
+            for layer, activation in zip(self._trunk, activations, strict=True)
+        }
+        in_trunk = [
+            [gradient for layer in self._policy_trunk for gradient in of_part[layer]]
+            for of_part in (policy, value)
+        ]
+        policy_norm, value_norm = map(tf.linalg.global_norm, in_trunk)
+        inputs, outputs = self._last(tf.gather(whole.observations, order[: self._units]))
+        before = model.preactivations(self.model, inputs)
+        scalars = {
+            "value_share": value_norm / (value_norm + policy_norm),
+            "value_cosine": movement.cosine(*in_trunk),
+            "rank": movement.effective_rank(tf.cast(outputs, tf.float32)),
+            "preactivation_norm": tf.reduce_mean(tf.norm(before, axis=-1)),
+            "halves_cosine": self._halves_cosine(whole, order, clip_range, smoothed),
+        }
+        return scalars, norms, dead
+
+    @property
+    def _units(self) -> int:
+        return self._last.outputs[1].shape[-1]
+
+    def _objective(
+        self,
+        logits: tf.Tensor,
+        values: tf.Tensor,
+        batch: Batch,
+        clip_range: tf.Tensor,
+        smoothed: tf.Tensor,
+    ) -> Objective:
+        log_probs = log_prob(logits, batch.actions)
+        return objective(logits, log_probs, values, batch, clip_range, smoothed, self.params)
+
+    def _halves_cosine(
+        self, whole: Batch, order: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
+    ) -> tf.Tensor:
+        """Cosine of the policy part's gradients in the two halves of a shuffled rollout, each
+        summed over pieces no larger than a minibatch; NaN for a rollout of one sample.
+        """
+        half = order.shape[0] // 2
+        if not half:
+            return tf.constant(np.nan, tf.float32)
+        pieces = -(-half // self.params.minibatch_size)
+        size = half // pieces
+        rows = tf.reshape(order[: 2 * pieces * size], [2 * pieces, size])
+
+        def gradients(piece: tf.Tensor) -> list[tf.Tensor]:
+            batch = whole.rows(piece)
+            with tf.GradientTape() as tape:
+                logits, values = in_shards(self.model, batch.observations, self.shards)
+                part = self._objective(logits, values, batch, clip_range, smoothed).policy_part
+            return tape.gradient(part, self._weights)
+
+        def half_of(rows: tf.Tensor) -> list[tf.Tensor]:
+            zeros = [tf.zeros_like(weight) for weight in self._weights]
+            return tf.foldl(
+                lambda sums, piece: [s + g for s, g in zip(sums, gradients(piece), strict=True)],
+                rows,
+                zeros,
+                parallel_iterations=1,
+            )
+
+        return movement.cosine(half_of(rows[:pieces]), half_of(rows[pieces:]))
+
+
+def _dead_share(activations: tf.Tensor) -> tf.Tensor:
+    """Share of the units (last axis) of [B, ..., units] that are 0 along all other axes."""
+    axes = list(range(len(activations.shape) - 1))
+    return tf.reduce_mean(tf.cast(tf.reduce_all(activations == 0.0, axes), tf.float32))

@@ -1,0 +1,143 @@
+"""A TensorBoard event file, as its scalars, text, images and hparams plugins read it."""
+
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from tensorboard.compat.proto import summary_pb2
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from ppo.files.folder import naming
+
+# How an event file of this package begins; a foreign one may lie beside it.
+OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)
+
+
+class GrowingFile:
+    """A file that grows. Its errors name it."""
+
+    def __init__(self, path: Path, file: IO):
+        self._path, self._file = path, file
+
+    @property
+    def name(self) -> str:
+        """What it was called when it was opened."""
+        return self._path.name
+
+    @property
+    def size(self) -> int:
+        """Its bytes now, wherever the file may have been moved."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def flush(self) -> None:
+        """Let readers see what was written."""
+        with naming(self._path):
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Flush what was written to the disk."""
+        with naming(self._path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        with naming(self._path):
+            self._file.close()
+
+
+class EventFile(GrowingFile):
+    """A TensorBoard event file. Each start of a run writes its own; readers join them."""
+
+    def __init__(self, folder: Path, first_step: int, descriptions: Mapping[str, str]):
+        """``first_step`` is the first step that this file may hold: TensorBoard then drops later
+        steps that it may already have read. ``descriptions`` say in Markdown what scalars mean.
+        """
+        name = f"events.out.tfevents.{_next_stamp(folder)}.{socket.gethostname()}"
+        super().__init__(folder / name, open(folder / name, "xb"))  # noqa: SIM115 (close does it)
+        self._records = RecordWriter(self._file)
+        self._descriptions = descriptions
+        self._described: set[str] = set()
+        self._write(
+            Event(
+                file_version="brain.Event:2",
+                source_metadata=SourceMetadata(writer="ppo.telemetry.events"),
+            )
+        )
+        self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
+        self.flush()
+
+    def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Write one value of each, with its description the first time: as tensors, since readers
+        drop what is said about simple values."""
+        values = [self._scalar(tag, value) for tag, value in scalars.items()]
+        self._write(Event(step=step, summary=Summary(value=values)))
+
+    def text(self, step: int, tag: str, markdown: str) -> None:
+        """Write a text, shown in TensorBoard's text tab."""
+        metadata = _metadata("text", summary_pb2.DATA_CLASS_TENSOR)
+        tensor = _strings([markdown.encode()])
+        value = Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+        self._write(Event(step=step, summary=Summary(value=[value])))
+
+    def picture(self, step: int, tag: str, gif: bytes) -> None:
+        """Write a GIF, shown in TensorBoard's images tab."""
+        width, height = struct.unpack("<HH", gif[6:10])
+        metadata = _metadata("images", summary_pb2.DATA_CLASS_BLOB_SEQUENCE)
+        tensor = _strings([b"%d" % width, b"%d" % height, gif])
+        value = Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+        self._write(Event(step=step, summary=Summary(value=[value])))
+
+    def hparams(self, *summaries: Summary) -> None:
+        """Write what the hparams plugin reads."""
+        for summary in summaries:
+            self._write(Event(summary=summary))
+
+    def _scalar(self, tag: str, value: float) -> Summary.Value:
+        tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[value])
+        if tag in self._described:
+            return Summary.Value(tag=tag, tensor=tensor)
+        self._described.add(tag)
+        metadata = _metadata("scalars", summary_pb2.DATA_CLASS_SCALAR)
+        metadata.summary_description = self._descriptions.get(tag, "")
+        return Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        with naming(self._path):
+            self._records.write(event.SerializeToString())
+
+
+def is_own(path: Path) -> bool:
+    """Whether an event file is of this package."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return bool(OWN_EVENTS.search(file.read(100)))
+
+
+def _metadata(plugin: str, data_class: int) -> SummaryMetadata:
+    of_plugin = SummaryMetadata.PluginData(plugin_name=plugin)
+    return SummaryMetadata(plugin_data=of_plugin, data_class=data_class)
+
+
+def _strings(strings: Sequence[bytes]) -> TensorProto:
+    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
+    return TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
+
+
+def _next_stamp(folder: Path) -> int:
+    """The time in nanoseconds, raised above that of every existing file if the clock went back:
+    TensorBoard reads the files in the order of their names.
+    """
+    names = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    return max([time.time_ns(), *(int(stamp) + 1 for stamp in names if stamp.isdecimal())])

@@ -1,0 +1,189 @@
+"""Scalars of a run: means since the last log entry, TensorBoard, and the same as CSV."""
+
+import codecs
+import csv
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ppo.files.folder import FolderError, RunFolder, naming, write_whole
+from ppo.system import reading, tables
+from ppo.system.reading import Unreadable
+from ppo.telemetry import hparams, progress
+from ppo.telemetry.events import EventFile, GrowingFile, is_own
+from ppo.telemetry.scalars import metric_of
+
+LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are infinite
+
+
+class UnknownScalar(KeyError):
+    """A scalar that the run's list of names lacks; ``ppo.telemetry.scalars`` makes that list."""
+
+
+class RunningMeans:
+    """Means of the values added since they were last taken. Values that are not finite
+    (undefined ones are NaN) are left out."""
+
+    def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
+        self._sums = {tag: (total, n) for tag, (total, n) in (sums or {}).items() if n}
+
+    def add(self, scalars: Mapping[str, float]) -> None:
+        """Add one value of each."""
+        for tag, value in scalars.items():
+            total, count = self._sums.get(tag, (0.0, 0))
+            if math.isfinite(total + value):
+                self._sums[tag] = total + value, count + 1
+
+    def take(self) -> dict[str, float]:
+        """Return the means and reset them."""
+        means = {tag: total / count for tag, (total, count) in self._sums.items()}
+        self._sums = {}
+        return means
+
+    def state(self) -> dict[str, tuple[float, int]]:
+        """The state that ``RunningMeans(state)`` continues from."""
+        return dict(self._sums)
+
+
+class CsvFile(GrowingFile):
+    """A CSV with a fixed header; a missing scalar is an empty cell."""
+
+    def __init__(self, path: Path, columns: Sequence[str]):
+        """Appends to an existing file, under its own header: a name in it that has been completed
+        since, as "actions/share_0" to "actions/share_0_NOOP", keeps its column. ``left_out`` are
+        the columns that the header lacks."""
+        begun, ends = progress.begun(path)
+        self._tags = [_completed(name, columns) for name in begun or columns]
+        self.left_out = [name for name in columns if name not in self._tags]
+        super().__init__(path, open(path, "a", newline=""))  # noqa: SIM115 (close does it)
+        if not ends:  # edited by hand: the next row would join the last one
+            self._file.write("\n")
+        if not begun:
+            self._append(columns)
+
+    def row(self, scalars: Mapping[str, float]) -> None:
+        """Append one row."""
+        self._append([_cell(scalars.get(tag)) for tag in self._tags])
+
+    def _append(self, cells: Sequence[str]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        with naming(self._path):
+            self._file.write(line.getvalue())
+            self._file.flush()
+
+
+def _completed(name: str, columns: Sequence[str]) -> str:
+    """The column of that name, or else the one whose name begins so."""
+    if name in columns:
+        return name
+    return next((column for column in columns if column.startswith(f"{name}_")), name)
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else repr(float(value))
+
+
+class Log:
+    """The scalars of a run, in ``progress.csv`` and, but for the rarely needed ones, in
+    TensorBoard."""
+
+    def __init__(self, folder: Path, tags: Sequence[str], first_step: int):
+        """``tags`` are the names of all scalars that the run may write."""
+        self.tags = frozenset(tags)
+        metrics = {tag: metric_of(tag) for tag in tags}
+        descriptions = {tag: metric.description for tag, metric in metrics.items() if metric}
+        self._csv_only = {tag for tag, metric in metrics.items() if metric and metric.csv_only}
+        self._earlier = _files(folder)
+        self._csv = CsvFile(folder / "progress.csv", ["step", *tags])
+        self._events = EventFile(folder, first_step, descriptions)
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Write one entry. Raises UnknownScalar, before anything is written."""
+        if unknown := scalars.keys() - self.tags:
+            raise UnknownScalar(f"{sorted(unknown)} are not among the scalars of the run")
+        shown = {
+            tag: value
+            for tag, value in scalars.items()
+            if tag not in self._csv_only and abs(value) <= LARGEST_SHOWN
+        }
+        self._events.scalars(step, shown)
+        self._events.flush()
+        self._csv.row({"step": step, **scalars})
+
+    @property
+    def left_out(self) -> list[str]:
+        """Scalars that ``progress.csv`` has no column for, since it was begun without them."""
+        return self._csv.left_out
+
+    def settings(self, step: int, settings: Mapping[str, object]) -> None:
+        """Write the settings, for TensorBoard alone: as a table, and as hyperparameters beside the
+        scores."""
+        rows = [(key, str(value)) for key, value in settings.items()]
+        table = tables.markdown(["setting", "value"], rows)
+        self._events.text(step, "params", table)
+        self._events.hparams(hparams.experiment(settings), hparams.session(settings))
+        self._events.flush()
+
+    def picture(self, step: int, tag: str, gif: bytes) -> None:
+        """Write a GIF, for TensorBoard alone."""
+        self._events.picture(step, tag, gif)
+        self._events.flush()
+
+    def sync(self) -> None:
+        """Flush what was written to the disk."""
+        self._events.sync()
+        self._csv.sync()
+
+    def sizes(self) -> dict[str, int]:
+        """The files' current sizes, for ``cut``: of these two wherever they were moved, of those of
+        earlier starts if they are still there.
+        """
+        earlier = {path.name: path.stat().st_size for path in self._earlier if path.exists()}
+        return earlier | {file.name: file.size for file in (self._csv, self._events)}
+
+    def close(self) -> None:
+        """Close the files."""
+        self._events.close()
+        self._csv.close()
+
+
+def check(folder: RunFolder) -> None:
+    """Raise FolderError unless a resumed run can continue its ``progress.csv``."""
+    try:
+        progress.begun(folder.progress)
+    except Unreadable as error:
+        raise FolderError(f"{error}; move it away, and a new one begins") from error
+
+
+def cut(folder: Path, sizes: Mapping[str, Any]) -> None:
+    """Truncate the files to earlier sizes; newer files are removed, foreign ones left alone."""
+    for path in _files(folder):
+        if path.name not in sizes:
+            path.unlink()
+        elif path.suffix == ".csv":
+            _cut_rows(path, sizes[path.name])
+        elif path.stat().st_size > sizes[path.name]:
+            os.truncate(path, sizes[path.name])
+
+
+def _cut_rows(path: Path, size: int) -> None:
+    """Leave the rows that a log of that size had, also after an editor has changed how its lines
+    end, or has marked the order of its bytes; by hand it may have lost a row's end.
+    """
+    content = reading.content(path, progress.LARGEST)
+    plain = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+    kept = plain if len(plain) <= size else plain[: plain.rfind(b"\n", 0, size) + 1]
+    if kept != content:
+        write_whole(path, kept)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The log's own files."""
+    events = [path for path in folder.glob("events.out.tfevents.*") if is_own(path)]
+    return [*events, *folder.glob("progress.csv")]

@@ -1,0 +1,123 @@
+"""Reading a run's ``progress.csv``, which may grow meanwhile: only rows that end count."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Lt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ppo.files.folder import RunFolder
+from ppo.files.held import shown
+from ppo.system import reading
+from ppo.system.reading import LARGEST_NUMBER, Unreadable
+from ppo.system.streams import warn
+from ppo.telemetry.scalars import POINTS, SCORE
+
+LARGEST = 2**30  # bytes
+HEAD_BYTES = 2**20  # a first line has about two thousandths
+ROW_BYTES = 16_384  # a row has about a tenth
+
+
+class Row(BaseModel):
+    """A log entry: its step, and a number for each cell that is not empty."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, float]
+
+    step: Annotated[int, Ge(0), Lt(2**63)]
+
+
+def begun(path: Path) -> tuple[list[str], bool]:
+    """Return the columns that a log's first line names, none if there is no log, and whether its
+    last line has an end. Raises Unreadable for what is no log.
+    """
+    try:
+        with reading.opened(path) as file:
+            columns = _columns(path, file.readline(HEAD_BYTES))
+            file.seek(-1 if columns else 0, io.SEEK_END)
+            return columns, file.read() in (b"", b"\n")
+    except FileNotFoundError:
+        return [], True
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The valid rows of a run's log, each cell by its column; none if it has no log. Raises
+    Unreadable for what is no log.
+    """
+    return [cells for cells, _ in _valid(folder)]
+
+
+def numbers(folder: Path) -> list[dict[str, float]]:
+    """The same as numbers, without cells that are empty, or larger than any that a run computes
+    with. Raises Unreadable.
+    """
+    return [
+        {tag: number for tag, number in row if abs(number) <= LARGEST_NUMBER}
+        for _, row in _valid(folder)
+    ]
+
+
+def points(row: Mapping[str, float]) -> float:
+    """Points per step: of the rollouts if they were logged, else of the last 100 games; NaN if
+    there is neither.
+    """
+    if POINTS in row:
+        return row[POINTS]
+    steps = row.get("rollout/ep_len_mean")
+    return row.get(SCORE, math.nan) / steps if steps else math.nan
+
+
+def last_row(folder: Path) -> dict[str, str]:
+    """The last row alone. Raises OSError, and ValueError if there is none."""
+    path = RunFolder(folder).progress
+    with reading.opened(path) as file:
+        names = _columns(path, file.readline(HEAD_BYTES))
+        start = file.tell()
+        end = file.seek(0, io.SEEK_END)
+        file.seek(max(start, end - ROW_BYTES))
+        found = file.read(ROW_BYTES).decode(errors="replace").split("\n")[:-1]
+    if not found:
+        raise ValueError(f"{path} has no row yet")
+    return dict(zip(names, _cells(found[-1]), strict=True))
+
+
+def _valid(folder: Path) -> Iterator[tuple[dict[str, str], Row]]:
+    path = RunFolder(folder).progress
+    try:
+        head, *lines = reading.content(path, LARGEST).split(b"\n")
+    except FileNotFoundError:
+        return
+    names, faults = _columns(path, head), []
+    for number, line in enumerate(lines[:-1], 2):
+        try:
+            cells = dict(zip(names, _cells(line.decode()), strict=True))
+            yield cells, Row.model_validate({tag: cell for tag, cell in cells.items() if cell})
+        except ValidationError as error:
+            faults.append(f"line {number}: {reading.first_fault(error)}")
+        except (csv.Error, ValueError) as error:
+            faults.append(f"line {number}: {error}")
+    if len(faults) == len(lines) - 1 > 0:
+        raise Unreadable(path, f"not the log of a run: {faults[0]}")
+    if faults:
+        count = f"{len(faults)} rows are" if len(faults) > 1 else "a row is"
+        warn(f"{shown(path)}: {count} skipped; {faults[0]}")
+
+
+def _columns(path: Path, head: bytes) -> list[str]:
+    try:
+        names = _cells(head.decode("utf-8-sig", errors="replace").rstrip("\n"))
+    except csv.Error as error:
+        raise Unreadable(path, f"not the log of a run ({error})") from error
+    if names and "step" not in names:
+        raise Unreadable(path, "not the log of a run: it has no column 'step'")
+    if len(set(names)) < len(names):
+        raise Unreadable(path, "not the log of a run: it has a column twice")
+    return names
+
+
+def _cells(line: str) -> list[str]:
+    return next(csv.reader([line]), [])

@@ -1,0 +1,1 @@
+"""One worker or many: the interface, collectives, messages, the starter."""

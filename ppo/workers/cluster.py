@@ -1,0 +1,153 @@
+"""Which of a run's workers this process is: from its starter, from TF_CONFIG, or from Slurm's
+variables.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ppo.errors import Refused
+from ppo.system import reading
+
+LINK = "PPO_LINK"  # set by --workers for the processes that it starts, and watches
+TF_CONFIG = "TF_CONFIG"
+SLURM_COUNT, SLURM_INDEX = "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"
+SLURM_INDEX_ON_NODE = "SLURM_LOCALID"
+SLURM_FIRST_PORT = 8888  # of TensorFlow's resolver
+# The jobs of a TF_CONFIG whose tasks train, in the order of the workers.
+JOBS = ("chief", "worker")
+
+UNLINKED = f"{LINK} is only for processes that --workers starts; unset it"
+
+
+class ClusterError(Refused):
+    """What is said about the run's workers cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What the worker ``index`` of ``count`` inherits from the process that started all of them:
+    file descriptors of memory that they share, and of sockets, to each other worker if it is the
+    first, else to the first.
+    """
+
+    count: int
+    index: int
+    memory: int
+    sockets: tuple[int, ...]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variable that says so."""
+        return {LINK: json.dumps(asdict(self))}
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All file descriptors."""
+        return self.memory, *self.sockets
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process among the workers of a run: the first has the index 0, reads and writes.
+
+    ``on_this_machine`` is how many of them are known to share it; ``has_chief`` says whether the
+    first is not called worker but chief. ``link`` joins it to the others if one process started
+    all.
+    """
+
+    count: int
+    index: int
+    on_this_machine: int = 1
+    has_chief: bool = False
+    link: Link | None = None
+
+
+def place(environment: Mapping[str, str] | None = None) -> Place:
+    """The place of this process. Raises ClusterError."""
+    environment = os.environ if environment is None else environment
+    if text := environment.get(LINK):
+        return _of_link(text)
+    if text := environment.get(TF_CONFIG):
+        return _of_tf_config(text)
+    count = environment.get(SLURM_COUNT, "1")
+    if count == "1":
+        return Place(1, 0)
+    index = environment.get(SLURM_INDEX, "")
+    if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
+        raise ClusterError(
+            f"{SLURM_COUNT}={count} and {SLURM_INDEX}={index} name no task of a Slurm step; start "
+            "the run with srun"
+        )
+    return Place(int(count), int(index))
+
+
+def exposure(environment: Mapping[str, str] | None = None, gpu: bool = False) -> str:
+    """What TensorFlow opens on this machine for a worker that has no link, and to whom."""
+    environment = os.environ if environment is None else environment
+    others, port = "the nodes of this Slurm step", SLURM_FIRST_PORT
+    if text := environment.get(TF_CONFIG):
+        config = reading.parse(text)
+        tasks = _tasks(config["cluster"])
+        host, port = tasks[str(config["task"]["type"]), int(config["task"]["index"])]
+        others = ", ".join(sorted({name for name, _ in tasks.values()} - {host})) or "this machine"
+    else:
+        port += int(environment.get(SLURM_INDEX_ON_NODE, 0))
+    more = ", and NCCL opens more ports" if gpu else ""
+    return (
+        f"TensorFlow opens TCP port {port} on all network interfaces, without a password or "
+        f"encryption{more}. Whoever reaches it can read and write your files. Firewall rule: "
+        f"accept port {port} only from {others}; see docs/scale.md"
+    )
+
+
+def _of_link(text: str) -> Place:
+    try:
+        link = reading.validated(text, TypeAdapter(Link))
+    except ValueError as error:
+        raise ClusterError(UNLINKED) from error
+    return Place(link.count, link.index, link.count, link=link)
+
+
+def _of_tf_config(text: str) -> Place:
+    try:
+        config = reading.parse(text)
+        tasks = _tasks(config.get("cluster", {}))
+        if not tasks:
+            return Place(1, 0)
+        own = str(config["task"]["type"]), int(config["task"]["index"])
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ClusterError(
+            f"{TF_CONFIG} cannot be read ({type(error).__name__}: {error}); it looks like "
+            '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, '
+            '"task": {"type": "worker", "index": 0}}'
+        ) from error
+    if own not in tasks:
+        known = ", ".join(f"{job} {index}" for job, index in tasks)
+        raise ClusterError(
+            f"{TF_CONFIG} says that this process is {own[0]} {own[1]}, which trains nothing; the "
+            f"cluster's workers are: {known}"
+        )
+    hosts = [host for host, _ in tasks.values()]
+    here, has_chief = hosts.count(tasks[own][0]), ("chief", 0) in tasks
+    return Place(len(tasks), list(tasks).index(own), here, has_chief)
+
+
+def _tasks(cluster: Mapping[str, Any]) -> dict[tuple[str, int], tuple[str, int]]:
+    """Host and port of each task that trains, by job and index."""
+    return {
+        (job, index): _host_and_port(address)
+        for job in JOBS
+        for index, address in enumerate(cluster.get(job, []))
+    }
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host:
+        raise ValueError(f"{address} is no HOST:PORT")
+    return host, int(port)

@@ -1,0 +1,137 @@
+"""Workers on several machines exchange by the collective operations of TensorFlow's
+MultiWorkerMirroredStrategy. Its servers are open to whoever reaches their ports.
+
+On a CPU they go around a ring over gRPC, on GPUs through NCCL. Each worker has one replica. The
+coordination service that comes with the strategy notices within some ten seconds a worker that
+died or does not answer, and lets everyone's collectives fail.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import tensorflow as tf
+
+from ppo.errors import WorkerLost
+from ppo.workers.cluster import TF_CONFIG, ClusterError, Place
+
+MOST_TASKS = 1024  # of a node
+EXCHANGES = "ollective", "CoordinationService"  # as errors of the exchange name them
+WORD = np.dtype(np.int32)  # of the types that can be gathered, the one for bytes
+
+
+class Collectives:
+    """``ppo.workers.interface.Workers`` of several processes. It must be made before any operation
+    runs, and waits until all workers are there. Raises ClusterError and WorkerLost.
+    """
+
+    def __init__(self, place: Place):
+        self.count, self.index, self._chief = place.count, place.index, place.has_chief
+        try:
+            with self.watched(begun=False):
+                self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
+                    cluster_resolver=_resolver(), communication_options=_options()
+                )
+        except tf.errors.OpError as error:
+            told = f"worker {self.index} cannot be connected: {error.message}"
+            if "gRPC server" in error.message:
+                told += "; give it an address of this machine, with a port that is free"
+            raise ClusterError(told) from error
+        if self._strategy.num_replicas_in_sync != self.count:
+            raise ClusterError(
+                f"{self.count} workers use {self._strategy.num_replicas_in_sync} devices; give "
+                "each worker one GPU, by CUDA_VISIBLE_DEVICES, or none"
+            )
+        signature = [tf.TensorSpec([None], tf.int32)]
+        self._gather, self._sum = (
+            tf.function(exchange, input_signature=signature, autograph=False)
+            for exchange in (self._gathered, self._reduced)
+        )
+
+    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """See ``Workers``: all tensors travel as one vector."""
+        flat = self._reduced(tf.concat([tf.reshape(t, [-1]) for t in tensors], 0)) / self.count
+        parts = tf.split(flat, [t.shape.num_elements() for t in tensors])
+        return [tf.reshape(part, t.shape) for part, t in zip(parts, tensors, strict=True)]
+
+    def gather(self, data: bytes) -> list[bytes]:
+        """See ``Workers``."""
+        with self.watched():
+            words = self._gather(_words(data)).numpy()
+        found = []
+        while len(words):
+            size = int(words[0])
+            end = 1 - (-size // WORD.itemsize)
+            found.append(words[1:end].tobytes()[:size])
+            words = words[end:]
+        return found
+
+    def share(self, data: bytes) -> bytes:
+        """See ``Workers``: the others add zeros, which costs less than gathering everyone's."""
+        words = _words(data)
+        (size, *_) = self.gather(len(words).to_bytes(8))
+        total = np.zeros(int.from_bytes(size), WORD)
+        if self.index == 0:
+            total[:] = words
+        with self.watched():
+            words = self._sum(total).numpy()
+        return words[1:].tobytes()[: int(words[0])]
+
+    @contextmanager
+    def watched(self, begun: bool = True) -> Iterator[None]:
+        """See ``Workers``; ``begun`` is whether all workers were there before."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if not _is_of_another(error):
+                raise
+            reason = type(error).__name__
+            raise WorkerLost(self._culprit(error.message), reason, begun) from None
+
+    def _culprit(self, message: str) -> int | None:
+        """The worker that an error message names first; the coordination service is in worker 0."""
+        if found := re.search(r"/job:(\w+)/(?:replica:0/)?task:(\d+)", message):
+            return int(found[2]) + (self._chief and found[1] == "worker")
+        return 0 if "CoordinationService" in message else None
+
+    def _reduced(self, tensor: tf.Tensor) -> tf.Tensor:
+        # The identity places the tensor on the replica's device, by which the reduction is found.
+        return self._strategy.run(
+            lambda: tf.distribute.get_replica_context().all_reduce("sum", tf.identity(tensor))
+        )
+
+    def _gathered(self, tensor: tf.Tensor) -> tf.Tensor:
+        return self._strategy.run(
+            lambda: tf.distribute.get_replica_context().all_gather(tf.identity(tensor), axis=0)
+        )
+
+
+def _resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
+    if os.environ.get(TF_CONFIG):
+        return tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    # Which GPU a task has is Slurm's affair; left to itself, the resolver asks nvidia-smi, which a
+    # machine without GPUs does not have.
+    return tf.distribute.cluster_resolver.SlurmClusterResolver(
+        gpus_per_node=MOST_TASKS, gpus_per_task=1, auto_set_gpu=False
+    )
+
+
+def _options() -> tf.distribute.experimental.CommunicationOptions:
+    communication = tf.distribute.experimental.CommunicationImplementation
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.distribute.experimental.CommunicationOptions(
+        implementation=communication.NCCL if gpus else communication.RING
+    )
+
+
+def _words(data: bytes) -> np.ndarray:
+    """The data's size and the data, in whole words."""
+    padded = data + bytes(-len(data) % WORD.itemsize)
+    return np.concatenate([np.array([len(data)], WORD), np.frombuffer(padded, WORD)])
+
+
+def _is_of_another(error: tf.errors.OpError) -> bool:
+    kinds = tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.CancelledError
+    return isinstance(error, kinds) or any(word in error.message for word in EXCHANGES)

@@ -1,0 +1,139 @@
+"""Many workers on one machine: they exchange through shared memory and open no port.
+
+Each worker writes its numbers into a row of its own. Each then sums its share of all rows, in the
+order of the workers, and reads the sums of the others. So all workers get the same bits, whichever
+comes first. Sockets carry everything else: the first worker has one to each of the others. A socket
+that closes says that the worker at its other end died; the starter ends a worker that is stopped.
+"""
+
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ppo.errors import WorkerLost
+from ppo.workers.cluster import LINK, UNLINKED, ClusterError, Link
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class LocalWorkers:
+    """``ppo.workers.interface.Workers`` of processes that one process of this machine started.
+
+    Wait until all workers are there. Raises ClusterError and WorkerLost.
+    """
+
+    def __init__(self, link: Link):
+        self.count, self.index = link.count, link.index
+        self._begun = False
+        self._lost: WorkerLost | None = None
+        others = range(1, self.count) if self.index == 0 else (0,)
+        try:
+            for descriptor in link.descriptors:
+                os.set_inheritable(descriptor, False)
+            self._sockets: dict[int, Connection] = dict(
+                zip(others, map(Connection, link.sockets), strict=True)
+            )
+        except (OSError, ValueError) as error:
+            raise ClusterError(UNLINKED) from error
+        os.environ.pop(LINK, None)  # the processes that it starts are not workers
+        self._memory, self._row_bytes = link.memory, 0
+        self._rows = np.empty((self.count + 1, 0), np.uint8)  # of each worker, and the means
+        self._meet()
+        self._begun = True
+
+    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+        """See ``Workers``."""
+        import tensorflow as tf
+
+        sizes = [tensor.shape.num_elements() for tensor in tensors]
+        flat = tf.numpy_function(self.average, tensors, tensors[0].dtype)
+        flat.set_shape([sum(sizes)])
+        parts = tf.split(flat, sizes)
+        return [tf.reshape(part, t.shape) for part, t in zip(parts, tensors, strict=True)]
+
+    def average(self, *arrays: np.ndarray) -> np.ndarray:
+        """The mean over the workers of arrays of one type, as one vector."""
+        size, dtype = sum(array.size for array in arrays), arrays[0].dtype
+        self._make_room(size * dtype.itemsize)
+        rows = self._rows[:, : size * dtype.itemsize].view(dtype)
+        np.concatenate([array.ravel() for array in arrays], out=rows[self.index])
+        self._meet()
+        first, end = (size * n // self.count for n in (self.index, self.index + 1))
+        *terms, mean = rows[:, first:end]
+        mean[:] = terms[0]
+        for term in terms[1:]:
+            mean += term
+        mean /= self.count
+        self._meet()
+        return rows[-1].copy()
+
+    def gather(self, data: bytes) -> list[bytes]:
+        """See ``Workers``."""
+        if self._lost:
+            raise self._lost
+        if self.index > 0:
+            self._send(0, data)
+            return self._receive(0)
+        gathered = [data, *(self._receive(worker) for worker in self._sockets)]
+        for worker in self._sockets:
+            self._send(worker, gathered)
+        return gathered
+
+    def share(self, data: bytes) -> bytes:
+        """See ``Workers``."""
+        return self.gather(data if self.index == 0 else b"")[0]
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """See ``Workers``: TensorFlow has an error of its own for what ``average`` raises."""
+        try:
+            yield
+        except Exception:
+            if self._lost:
+                raise self._lost from None
+            raise
+
+    def _meet(self) -> None:
+        """Wait until all workers are here."""
+        self.gather(b"")
+
+    def _make_room(self, row_bytes: int) -> None:
+        """Have all rows hold so many bytes, which all workers ask for at once."""
+        if row_bytes <= self._row_bytes:
+            return
+        self._meet()  # nobody reads the rows any more
+        self._row_bytes = -(-row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        whole = (self.count + 1) * self._row_bytes
+        os.ftruncate(self._memory, whole)
+        memory = mmap.mmap(self._memory, whole)
+        self._rows = np.frombuffer(memory, np.uint8).reshape(self.count + 1, self._row_bytes)
+
+    def _send(self, worker: int, message: object) -> None:
+        try:
+            self._sockets[worker].send(message)
+        except OSError as error:
+            self._lose(worker, error)
+
+    def _receive(self, worker: int) -> Any:
+        try:
+            message = self._sockets[worker].recv()
+        except (EOFError, OSError) as error:
+            self._lose(worker, error)
+        if isinstance(message, int):  # the first one's news of another
+            self._lose(message, "the first worker lost it")
+        return message
+
+    def _lose(self, worker: int, reason: object) -> NoReturn:
+        """Raise WorkerLost now and at each later call; the first worker tells all others."""
+        self._lost = WorkerLost(worker, reason, self._begun)
+        if self.index == 0:
+            for socket in self._sockets.values():
+                with suppress(OSError):
+                    socket.send(worker)
+        raise self._lost

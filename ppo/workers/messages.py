@@ -1,0 +1,163 @@
+"""What the workers of a run exchange: how their work ended, episodes, and scalars.
+
+Every worker gets the data of all, so all have the same state and decide alike.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ppo.envs.episode import (
+    SCORE_LIMIT,
+    AnyEpisode,
+    Episode,
+    EpisodeMismatch,
+    UnfinishedEpisode,
+    episode_of,
+    facts_of,
+)
+from ppo.errors import Diverged, EnvironmentFailed, NotFinite
+from ppo.files import npz
+from ppo.system.signals import Interrupted
+from ppo.workers.interface import Workers
+
+T = TypeVar("T")
+
+# How work ended on a worker, as it reports it with a message. The first that any worker reports
+# counts for all.
+_FAILURES: dict[str, type[Exception]] = {
+    "not finite": NotFinite,
+    "failed": EnvironmentFailed,
+    "interrupted": Interrupted,
+    "mismatch": EpisodeMismatch,
+}
+
+
+@dataclass(frozen=True)
+class Games:
+    """Unfinished episodes, in the order of the envs, and a checksum of what they show, if known."""
+
+    unfinished: list[UnfinishedEpisode]
+    shown: int | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """An iteration: its whole episodes, each with the step of the rollout in which it ended, the
+    points of all games, the scalars, and the largest values of each minibatch, [minibatches,
+    names].
+    """
+
+    episodes: list[Episode]
+    ended_in: list[int]
+    points: float
+    scalars: dict[str, float]
+    maxima: np.ndarray
+
+    @property
+    def finite(self) -> bool:
+        """Whether the points and all scores can be compared and averaged."""
+        return abs(self.points) < SCORE_LIMIT and all(one.has_score for one in self.episodes)
+
+
+def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
+    """Do this worker's share of the work. If it fails on any worker, all raise the same: Diverged
+    at ``step``, EnvironmentFailed, Interrupted or EpisodeMismatch.
+    """
+    results: list[T] = []
+    own, report = None, ""
+    try:
+        results.append(work())
+    except (NotFinite, EnvironmentFailed, Interrupted, EpisodeMismatch) as error:
+        own = error
+        (kind,) = (kind for kind, failure in _FAILURES.items() if isinstance(error, failure))
+        report = f"{kind}: {error}"
+    data = workers.gather(report.encode(errors="replace"))
+    kinds, _, messages = zip(*(one.decode().partition(": ") for one in data), strict=True)
+    for kind, failure in _FAILURES.items():
+        if kind not in kinds:
+            continue
+        if failure is NotFinite:
+            unfit = {"observations": own.observations} if isinstance(own, NotFinite) else {}
+            raise Diverged(step, share_arrays(workers, unfit)) from own
+        worker = kinds.index(kind)
+        named = failure is EnvironmentFailed and workers.count > 1
+        where = f"worker {worker}: " if named else ""
+        raise failure(f"{where}{messages[worker]}") from own
+    return results[0]
+
+
+def any_of_each(workers: Workers, *flags: bool) -> list[bool]:
+    """Return for each flag whether it is set on any worker."""
+    return [any(of_all) for of_all in zip(*workers.gather(bytes(flags)), strict=True)]
+
+
+def share_games(workers: Workers, own: Games) -> Games:
+    """The games of all workers."""
+    if workers.count == 1:
+        return own
+    given = _pack({"shown": own.shown}, own.unfinished)
+    parts = [_unpack(data, UnfinishedEpisode) for data in workers.gather(given)]
+    shown = zlib.crc32(np.array([facts["shown"] for facts, _, _ in parts]).tobytes())
+    return Games([episode for _, episodes, _ in parts for episode in episodes], shown)
+
+
+def share_report(workers: Workers, own: Report) -> Report:
+    """The reports of all workers as one: episodes in the order of their ends, sums of points, means
+    of scalars, largest values.
+    """
+    if workers.count == 1:
+        return own
+    facts = {"ended_in": own.ended_in, "points": own.points, "scalars": own.scalars}
+    given = _pack(facts, own.episodes, maxima=own.maxima)
+    reports = [
+        Report(episodes, maxima=arrays["maxima"], **facts)
+        for facts, episodes, arrays in (_unpack(data, Episode) for data in workers.gather(given))
+    ]
+    ends = [end for of_one in reports for end in zip(of_one.ended_in, of_one.episodes, strict=True)]
+    ends.sort(key=lambda end: end[0])
+    return Report(
+        [episode for _, episode in ends],
+        [t for t, _ in ends],
+        sum(report.points for report in reports),
+        {name: _mean([r.scalars[name] for r in reports]) for name in own.scalars},
+        np.max([report.maxima for report in reports], 0),
+    )
+
+
+def share_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of those workers that have any that is not finite, and of the first."""
+    if workers.count == 1:
+        return own
+    suspect = workers.index == 0 or not all(np.isfinite(array).all() for array in own.values())
+    given = npz.pack(own if suspect else {})
+    return {
+        f"worker_{worker}_{name}": array
+        for worker, data in enumerate(workers.gather(given))
+        for name, array in npz.unpack(data).items()
+    }
+
+
+def _mean(values: list[float]) -> float:
+    """Of those that are finite."""
+    defined = [value for value in values if math.isfinite(value)]
+    return math.fsum(defined) / len(defined) if defined else math.nan
+
+
+def _pack(
+    facts: dict, episodes: Sequence[Episode | UnfinishedEpisode], **arrays: np.ndarray
+) -> bytes:
+    actions = {f"actions/{n}": episode.actions for n, episode in enumerate(episodes)}
+    return npz.pack(actions | arrays, facts | {"episodes": [facts_of(one) for one in episodes]})
+
+
+def _unpack(
+    data: bytes, kind: type[AnyEpisode]
+) -> tuple[dict, list[AnyEpisode], dict[str, np.ndarray]]:
+    facts, arrays = npz.unpack_with_facts(data)
+    rows = enumerate(facts.pop("episodes"))
+    return facts, [episode_of(kind, row, arrays[f"actions/{n}"]) for n, row in rows], arrays
