@@ -62,8 +62,13 @@ def test_pixel_game_is_learnt():
 def test_pixel_game_is_not_learnt_with_the_sign_of_the_surrogate_flipped(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    surrogate = losses.surrogate
-    monkeypatch.setattr(losses, "surrogate", lambda *arguments: -surrogate(*arguments))
+    policy_loss = losses.policy_loss
+
+    def flipped(*arguments):
+        loss, *others = policy_loss(*arguments)
+        return -loss, *others
+
+    monkeypatch.setattr(losses, "policy_loss", flipped)
     assert last_scores(CATCH) < 0
 
 

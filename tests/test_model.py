@@ -8,6 +8,7 @@ import tensorflow as tf
 from ppo import model
 from ppo.errors import NotFinite
 from ppo.nn.layer_norm import EPSILON, layer_normalized
+from ppo.nn.shards import in_shards
 from ppo.policy import Policy, of_weights
 from ppo.settings import NetworkSettings
 from ppo.system.keys import Purpose, key
@@ -331,9 +332,7 @@ def test_policy_with_rounded_weights_has_the_bits_of_its_network(
     rng = np.random.default_rng(4)
     for _ in range(2):
         actions, log_probs, values = policy.act(pictures(7), draw)
-        logits, wanted = tf.function(lambda x: model.in_shards(net, x, 2), autograph=False)(
-            pictures(7)
-        )
+        logits, wanted = tf.function(lambda x: in_shards(net, x, 2), autograph=False)(pictures(7))
         np.testing.assert_array_equal(values, wanted)
         np.testing.assert_array_equal(log_probs, model.log_prob(logits, actions))
         # A change that rounding would hide is none that the policy could miss.

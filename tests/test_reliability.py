@@ -205,7 +205,7 @@ def test_a_save_that_hangs_does_not_hold_up_a_stop(tmp_path):
     assert process.returncode == 1
     assert seconds < 10
     assert "the disk does not answer" in output
-    assert checkpoint.newest(RunFolder(tmp_path)).step == 256
+    assert checkpoint.newest(RunFolder(tmp_path)).step == 512
 
 
 @pytest.mark.xdist_group("cart_pole")
@@ -338,7 +338,7 @@ def test_a_stop_while_the_output_takes_nothing_is_a_stop(tmp_path):
             assert "could not be saved" not in process.stderr.read()
         finally:
             process.kill()
-    assert checkpoint.newest(RunFolder(tmp_path)).step == 256
+    assert checkpoint.newest(RunFolder(tmp_path)).step == 512
 
 
 # A Python program that trains, without having started TensorFlow in any way.

@@ -176,8 +176,9 @@ def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list
     if "network" in bad or params.is_custom or pictures == params.sees_pictures:
         return []
     what = "pictures" if pictures else "flat numbers"
-    use = [name for name in get_args(BuiltIn) if (name == "mlp") != pictures]
-    return [f"network = {params.network!r}: {params.env_id} shows {what}; use {' or '.join(use)}"]
+    use = " or ".join(name for name in get_args(BuiltIn) if (name == "mlp") != pictures)
+    use = use.replace(" or ", ", ", use.count(" or ") - 1)
+    return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]
 
 
 def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:

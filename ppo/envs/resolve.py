@@ -17,7 +17,7 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     """The settings with a seed drawn, the threads chosen by rule, and the sticky actions of the
     game's id, where they were null, and a precision that suits the processor where it was auto;
     ``processes`` share the cores. On a GPU auto is float32, since nothing else was tried there.
-    Rewards are clipped in Atari games alone. Raises ``catalog.UnknownGame``.
+    Rewards are clipped in Atari games alone. Raises ``registry.UnknownGame``.
     """
     game, sticky = registry.resolve(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
