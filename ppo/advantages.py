@@ -11,15 +11,15 @@ def gae(
     gamma: float,
     gae_lambda: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Advantages and returns of a rollout; all arrays are [T, N] (step, env).
+    """Return the advantages and returns of a rollout; all arrays are [T, N] (step, env).
 
-    delta_t = r_t + gamma V'_t - V_t
-    A_t     = delta_t + gamma lambda (1 - over_t) A_{t+1},   A_T = 0
-    R_t     = A_t + V_t
+      delta_t = r_t + gamma V'_t - V_t
+      A_t     = delta_t + gamma lambda (1 - over_t) A_{t+1},   A_T = 0
+      R_t     = A_t + V_t
 
-    ``next_values`` is V', the value of the state that step t led to: 0 after a termination,
-    the value of the final observation after a time limit, V_{t+1} elsewhere. It alone encodes
-    what follows a step, so no reward is modified; ``episode_over`` only cuts the sum.
+    ``next_values`` is V', the value of the state that step t led to: 0 after a termination, the
+    value of the final observation after a time limit, V_{t+1} elsewhere. Only V' encodes what
+    follows a step, so no reward is modified. ``episode_over`` only cuts the sum.
 
     Raises ValueError unless all four arrays have one shape of rank 2.
     """
@@ -37,9 +37,9 @@ def gae(
 
 
 def explained_variance(values: np.ndarray, returns: np.ndarray) -> float:
-    """1 - Var(returns - values) / Var(returns); NaN, for undefined, if the returns are constant."""
+    """Return 1 - Var(returns - values) / Var(returns); NaN (undefined) for constant returns."""
     variance = np.var(returns)
-    # Of equal returns the mean, and so the variance, may be off by a rounding error.
+    # If all returns are equal, rounding may still give a small variance.
     if variance == 0 or returns.min() == returns.max():
         return float("nan")
     return float(1.0 - np.var(returns - values) / variance)

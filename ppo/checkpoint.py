@@ -1,8 +1,8 @@
 """Saving and restoring a run's complete state: a checkpoint is whole and valid, or absent.
 
-A checkpoint is one file: a line with the format and the SHA-256 of the rest, then NumPy's
-``npz``, read without pickle, so that loading never runs code from the file. Besides arrays it
-holds the states of the run's parts as JSON.
+A checkpoint is one file: a line with the format and the SHA-256 of the rest, then NumPy's ``npz``.
+It is read without pickle, so loading never runs code from the file. It holds arrays, and the states
+of the run's parts as JSON.
 """
 
 import hashlib
@@ -37,15 +37,15 @@ class CheckpointError(PPOError):
 
 
 class NoCheckpoint(CheckpointError, Refused):
-    """There is no such checkpoint; the message says which there are."""
+    """The checkpoint does not exist; the message lists the existing ones."""
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint whose content is not what was written."""
 
 
 class NewerVersionError(CheckpointError, Refused):
-    """A checkpoint of a newer version: it is neither read nor passed over."""
+    """A checkpoint of a newer version, which is neither read nor skipped."""
 
 
 class MisfitError(CheckpointError, Refused):
@@ -90,8 +90,8 @@ class TrainerFacts(State):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State at the end of an iteration: arrays by name, that of the trainer, and those of all other
-    parts of the run by their names, which each part validates itself.
+    """State at the end of an iteration: arrays by name, the trainer's state, and the states of the
+    run's other parts by name. Each part validates its own state.
     """
 
     step: int
@@ -100,8 +100,8 @@ class Checkpoint:
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def part(self, name: str, kind: type[AnyState]) -> AnyState:
-        """Return the state of a part, that of a new run if there is none. Raises CheckpointError if
-        no run wrote it.
+        """Return the state of a part, or a new run's state if the checkpoint has none. Raises
+        CheckpointError for a state that no run wrote.
         """
         try:
             return kind.model_validate(self.parts.get(name, {}))
@@ -109,11 +109,11 @@ class Checkpoint:
             raise _invalid(error, name) from error
 
     def with_part(self, name: str, state: State) -> "Checkpoint":
-        """Return the checkpoint with another state of a part."""
+        """Return the checkpoint with a part's state replaced."""
         return replace(self, parts=self.parts | {name: state.model_dump()})
 
     def group(self, name: str) -> list[np.ndarray]:
-        """The arrays saved as ``name/0``, ``name/1`` and so on, in order."""
+        """Return the arrays saved as ``name/0``, ``name/1`` and so on, in order."""
         keys = [f"{name}/{n}" for n in range(sum(k.startswith(f"{name}/") for k in self.arrays))]
         if missing := [key for key in keys if key not in self.arrays]:
             raise CheckpointError(f"the checkpoint of step {self.step} lacks {missing[0]}")
@@ -132,9 +132,9 @@ def save(
     best: bool = False,
     keep_all: range = range(0),
 ) -> Path:
-    """Write a checkpoint, if ``best`` also as ``best.ckpt``, then remove all but the newest
-    ``kept`` and those of the steps in ``keep_all``. Later ones, which a resume must have passed
-    over, are taken away first.
+    """Write a checkpoint, if ``best`` also as ``best.ckpt``. Then remove all others except the
+    newest ``kept`` and the steps in ``keep_all``. Later checkpoints, which a resume must have
+    skipped, are removed before writing.
     """
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / _name(checkpoint.step)
@@ -150,8 +150,8 @@ def save(
 
 
 def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -> None:
-    """Remove the checkpoints up to ``step``, except the newest ``kept`` of them and those of the
-    steps in ``keep_all``.
+    """Remove the checkpoints up to ``step``, except the newest ``kept`` of them and the steps in
+    ``keep_all``.
     """
     own = [path for path in _newest_first(folder) if path.is_file() and _step_of(path) <= step]
     for old in own[kept:]:
@@ -160,8 +160,8 @@ def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -
 
 
 def _set_aside(path: Path) -> None:
-    """Remove a damaged checkpoint; any other one, which may be valid, is only renamed. Else a later
-    resume would go on from it, though the log no longer fits.
+    """Remove a damaged checkpoint; rename any other, which may be valid. Otherwise a later resume
+    would continue from it, although the log no longer matches.
     """
     try:
         _read(path)
@@ -175,16 +175,17 @@ def _set_aside(path: Path) -> None:
 
 
 def steps(folder: RunFolder) -> list[int]:
-    """The steps that have a checkpoint file, newest first."""
+    """Return the steps that have a checkpoint file, newest first."""
     return [_step_of(path) for path in _newest_first(folder)]
 
 
 def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> Checkpoint:
-    """The newest valid checkpoint, the best one if no other is; ``warn`` is called for each
-    invalid one that is skipped. One that a run in progress removes meanwhile has newer ones.
+    """Return the newest valid checkpoint, or the best one if no other is valid. ``warn`` is called
+    for each invalid checkpoint that is skipped. If a run in progress removes a file meanwhile,
+    the search starts again.
 
-    Raises CheckpointError if none is valid, NewerVersionError for one that a newer version made;
-    nothing is changed.
+    Raises CheckpointError if none is valid, NewerVersionError for a checkpoint of a newer version.
+    Changes nothing.
     """
     paths = [*_newest_first(folder), *folder.checkpoints.glob(BEST)]
     for path in paths:
@@ -204,8 +205,8 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
 
 
 def at(folder: RunFolder, step: int) -> Checkpoint:
-    """The checkpoint of a step. Raises NoCheckpoint if there is none, CheckpointError for an
-    invalid one.
+    """Return the checkpoint of a step. Raises NoCheckpoint if there is none, CheckpointError if it
+    is invalid.
     """
     there = ", ".join(f"{other:,}" for other in steps(folder)) or "none"
     return _named(
@@ -215,7 +216,7 @@ def at(folder: RunFolder, step: int) -> Checkpoint:
 
 
 def best(folder: RunFolder) -> Checkpoint:
-    """The best checkpoint, by the score that the run saved it for. Raises as ``at``."""
+    """Return the checkpoint that the run saved as its best. Raises as ``at``."""
     path = folder.checkpoints / BEST
     return _named(path, f"{folder.path} has no best checkpoint; use the newest, or that of a step")
 
@@ -223,14 +224,14 @@ def best(folder: RunFolder) -> Checkpoint:
 def chosen(
     folder: RunFolder, which: Which, warn: Callable[[str], None] = lambda _: None
 ) -> Checkpoint:
-    """The newest valid checkpoint, the best one, or that of a step."""
+    """Return the newest valid checkpoint, the best one, or the checkpoint of a step."""
     if which == "newest":
         return newest(folder, warn)
     return best(folder) if which == "best" else at(folder, which)
 
 
 def _named(path: Path, absent: str) -> Checkpoint:
-    """The checkpoint in a file; ``absent`` is what to say if there is none."""
+    """Read the checkpoint in a file; ``absent`` is the message if there is none."""
     try:
         return _read(path)
     except FileNotFoundError as error:
@@ -240,12 +241,12 @@ def _named(path: Path, absent: str) -> Checkpoint:
 
 
 def load_weights(logdir: str | Path) -> list[np.ndarray]:
-    """The network's weights, in its own order, from the newest valid checkpoint of a run."""
+    """Return the network's weights, in its own order, from a run's newest valid checkpoint."""
     return newest(RunFolder(expanded(logdir))).group("weights")
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """The content of a checkpoint's file."""
+    """Return the content of a checkpoint's file."""
     facts = {
         "step": checkpoint.step,
         "trainer": checkpoint.trainer.model_dump(),
@@ -257,7 +258,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def decode(content: bytes) -> Checkpoint:
-    """The checkpoint in a file's content. Raises CheckpointError if anything is wrong with it."""
+    """Parse the content of a checkpoint file. Raises CheckpointError if it has any fault."""
     head, newline, _ = content[:200].partition(b"\n")
     number = _format_of(head)
     found = re.fullmatch(rb"ppo-checkpoint-\d+ ([0-9a-f]{64})", head) if newline else None
@@ -278,15 +279,15 @@ def decode(content: bytes) -> Checkpoint:
 def _invalid(error: ValidationError, part: str) -> CheckpointError:
     first = error.errors()[0]
     where = ".".join(map(str, [part, *first["loc"]]))
-    # The checksum is right, so a field that is not known here was written by a newer version.
+    # The checksum is right, so an unknown field was written by a newer version.
     unknown = first["type"] in ("extra_forbidden", "unexpected_keyword_argument")
     kind = NewerVersionError if unknown else CheckpointError
     return kind(f"its {where} is not a state of a run: {first['msg']}")
 
 
 def _format_of(head: bytes) -> int:
-    """The format that a first line names; 0 if it names none, and is damaged. Raises
-    CheckpointError for one that is not read here.
+    """Return the format that a first line names, or 0 (damaged) if it names none. Raises
+    CheckpointError for a format that cannot be read.
     """
     found = re.match(rb"ppo-checkpoint-(\d+)\b", head)
     number = int(found[1]) if found else 0
@@ -322,7 +323,7 @@ def _are_actions(array: np.ndarray) -> bool:
 
 
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of format 2, which had lists without names, as those of format 4."""
+    """Convert the facts of format 2, whose lists had no names, to format 4."""
     facts = flat["facts"]
     trainer = {name: facts[name] for name in ("iteration", "epochs", "games_played")}
     trainer |= {name: facts[name] for name in ("best_score", "recent")}
@@ -335,12 +336,12 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_format_3(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of format 3, which had two parts, trainer and session, as those of 4."""
+    """Convert the facts of format 3, which had two parts, trainer and session, to format 4."""
     trainer, run = dict(facts["trainer"]), dict(facts["session"])
     due, guard, settings = run.pop("due", {}), dict(run.pop("guard", {})), run.get("params", {})
     names = {"games_played": "episodes"} | {field.name: field.name for field in fields(Tally)}
     tally = {new: trainer.pop(old) for old, new in names.items() if old in trainer}
-    if tally.get("rate_share") is None:  # rollbacks halved the rate before they stored the share
+    if tally.get("rate_share") is None:  # rollbacks halved the rate before the share was stored
         tally["rate_share"] = 0.5 ** tally.get("rollbacks", 0)
     trainer |= {"tally": tally, "workers": settings.get("workers", 1)}
     trainer["schedules"] = run.pop("schedules", None)
@@ -369,7 +370,7 @@ _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def _read(path: Path) -> Checkpoint:
-    """The checkpoint in a file. Raises CheckpointError or OSError."""
+    """Read the checkpoint in a file. Raises CheckpointError or OSError."""
     with reading.opened(path) as file:
         if path.stat().st_size > available_memory():
             raise CheckpointError("it is larger than the available memory")
@@ -384,13 +385,13 @@ def _name(step: int) -> str:
 
 
 def _step_of(path: Path) -> int:
-    """The step in a name; -1 in one that ``_name`` does not give."""
+    """Return the step in a file name; -1 for a name that ``_name`` does not produce."""
     found = re.fullmatch(r"step-([0-9]{12,})\.ckpt", path.name)
     step = int(found[1]) if found else -1
     return step if found and path.name == _name(step) else -1
 
 
 def _newest_first(folder: RunFolder) -> list[Path]:
-    """The run's own checkpoints: files of any other name are neither read nor removed."""
+    """List the run's own checkpoints; files of any other name are neither read nor removed."""
     own = [path for path in folder.checkpoints.glob("step-*.ckpt") if _step_of(path) >= 0]
     return sorted(own, key=_step_of, reverse=True)

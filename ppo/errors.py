@@ -15,20 +15,20 @@ class ExitCode(IntEnum):
     REFUSED = 2  # nothing was started
     STOPPED = 3  # by a signal, with everything saved
     DIVERGED = 4
-    COLLAPSED = 5  # again after all rollbacks, with everything saved
-    LOST = 6  # another worker of the run died or hangs; all but its last iteration is saved
+    COLLAPSED = 5  # collapsed again after all rollbacks, with everything saved
+    LOST = 6  # another worker died or hangs; all but the run's last iteration is saved
 
 
 class PPOError(Exception):
-    """An error of which the user reads one message. ``code`` is the exit code of the command that
-    it ends; ``remedy`` completes the message where ``str`` does not say what to do.
+    """An error that the user sees as one message. ``code`` is the command's exit code. ``remedy``
+    completes the message if ``str`` does not say what to do.
     """
 
     code = ExitCode.FAILED
     remedy = ""
 
     def in_full(self) -> str:
-        """The message with its remedy and its notes, which say what was saved."""
+        """Return the message with its remedy and its notes, which say what was saved."""
         message = "; ".join(filter(None, [str(self), self.remedy]))
         return " ".join([message, *getattr(self, "__notes__", [])])
 
@@ -58,7 +58,7 @@ class NotFinite(PPOError):
 
 
 class ScoreNotFinite(NotFinite):
-    """Games of an evaluation have a score that is not finite."""
+    """Evaluation episodes have a score that is not finite."""
 
     def __init__(self, count: int, games: int):
         Exception.__init__(
@@ -69,7 +69,7 @@ class ScoreNotFinite(NotFinite):
 
 
 class Diverged(PPOError):
-    """A number was not finite; nothing of it is saved. ``batch`` is what led to it."""
+    """A number was not finite and was not saved. ``batch`` is the data that led to it."""
 
     code = ExitCode.DIVERGED
 
@@ -82,7 +82,7 @@ class Diverged(PPOError):
 
 
 class Collapsed(PPOError):
-    """The policy fell again after all rollbacks; everything was saved."""
+    """The policy collapsed again after all rollbacks; everything was saved."""
 
     code = ExitCode.COLLAPSED
 
@@ -95,10 +95,10 @@ class Collapsed(PPOError):
 
 
 class EnvironmentFailed(PPOError, RuntimeError):
-    """The code of an environment raised something, or gave what Gymnasium does not allow.
+    """An environment's code raised an error, or returned what Gymnasium does not allow.
 
-    ``call`` is the call that failed, ``reason`` the environment's own words; ``refused`` is whether
-    none of its code raised, so the environment does not fit.
+    ``call`` is the call that failed, ``reason`` the environment's own message. ``refused`` is true
+    if the environment's code raised nothing but does not fit.
     """
 
     def __init__(self, message: str, call: str = "", reason: str = "", refused: bool = False):
@@ -107,8 +107,8 @@ class EnvironmentFailed(PPOError, RuntimeError):
 
 
 class WorkerLost(PPOError):
-    """Another worker of the run died, or does not answer. ``worker`` is its index, None if that is
-    not known; ``begun`` is whether all were there before.
+    """Another worker of the run died or does not answer. ``worker`` is its index, or None if
+    unknown. ``begun`` says whether all workers had been there before.
     """
 
     code = ExitCode.LOST
@@ -125,4 +125,4 @@ class WorkerLost(PPOError):
 
 
 class WorkersDiffer(Refused):
-    """Workers that were not started alike; the message says in what."""
+    """Workers that were started differently; the message names the difference."""

@@ -2,8 +2,8 @@
 
 Every loss is to be minimised. Nothing here depends on the network, the optimiser or time.
 
-Notation: r = pi / pi_old is the ratio of an action's probabilities, t = pi' / pi_old that of
-its target, s the sign of its advantage A, eps the clip range.
+Notation, for an action: r = pi / pi_old is the ratio of its probabilities, t = pi' / pi_old the
+ratio of its target, s the sign of its advantage A. The clip range is eps.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# Added to the standard deviation of the advantages, so that equal ones become 0.
+# Added to the standard deviation of the advantages, to make equal advantages 0.
 NORMALIZATION_FLOOR = 1e-8
 
-# The quadratic surrogate's curvature is |A| / |t - 1|, and the logit target's t goes to 1 as
-# pi_old does: a smaller distance is raised to this one.
+# The quadratic surrogate's curvature is |A| / |t - 1|. The logit target's t approaches 1 as pi_old
+# does. A smaller distance is raised to this one.
 QUADRATIC_TARGET_FLOOR = 1e-3
 
 
@@ -33,9 +33,9 @@ def check_vectors(*tensors: tf.Tensor) -> None:
 def normalized(
     advantages: tf.Tensor, std_floor: float = 0.0, moments: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Advantages of a minibatch with mean 0, divided by their (population) standard deviation or by
-    ``std_floor``, whichever is larger, [B]. Of a minibatch that is only a part of one, ``moments``
-    are mean and standard deviation of the whole, [2].
+    """Return a minibatch's advantages, [B], with mean 0, divided by their (population) standard
+    deviation or by ``std_floor``, whichever is larger. If the minibatch is shared, ``moments``
+    are the mean and standard deviation of the whole minibatch, [2].
     """
     check_vectors(advantages)
     if moments is None:
@@ -57,9 +57,9 @@ def entropy(logits: tf.Tensor) -> tf.Tensor:
 def pseudo_entropy(logits: tf.Tensor) -> tf.Tensor:
     """H' = sum_i pi_i (1 - pi_i) of the softmax policy: [B, A] -> [B].
 
-    1 - 1/N when it is uniform over N actions, 0 when it is certain. It is the mean size of
-    1 - pi_a over the actions a that the policy takes, the factor by which the policy's
-    gradient fades as it grows certain.
+    It is 1 - 1/N for a uniform policy over N actions, and 0 for a certain one. It is the mean of 1
+    - pi_a over the actions a that the policy takes. That factor shrinks the policy's gradient as
+    the policy grows certain.
     """
     probs = tf.nn.softmax(logits)
     return tf.reduce_sum(probs * (1.0 - probs), axis=-1)
@@ -94,14 +94,15 @@ def target_offset(
     clip_range: tf.Tensor | float,
     delta_target_policy: str = "probability",
 ) -> tf.Tensor:
-    """t - 1, how far the target lies from the old policy, as a ratio and with its sign, [B]."""
+    """Return t - 1, the signed distance of the target's ratio from the old policy, [B]."""
     old_others = -tf.math.expm1(old_log_probs)
     return _TARGET_OFFSETS[delta_target_policy](old_others, clip_range * tf.sign(advantages))
 
 
 class Surrogate(NamedTuple):
-    """A form of the policy's loss: t - 1 of its target, from that of ``target_offset`` and A, and
-    its loss, from r - 1, A, t - 1 and the slope beyond the target, all [B].
+    """A form of the policy's loss. One function gives its target's t - 1 from ``target_offset`` and
+    A. The other gives its loss from r - 1, A, t - 1 and the slope beyond the target. All are
+    [B].
     """
 
     target: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -118,7 +119,7 @@ def _at_least_the_floor(offset: tf.Tensor) -> tf.Tensor:
 
 
 def _quadratic(moved: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor, _: float) -> tf.Tensor:
-    size = _at_least_the_floor(offset)  # again: without an advantage the offset is 0
+    size = _at_least_the_floor(offset)  # t - 1 again: without an advantage the offset is 0
     weight = tf.abs(advantages)
     parabola = weight * tf.square(offset - moved) / (2.0 * size)
     return parabola - advantages - 0.5 * weight * size
@@ -141,19 +142,19 @@ def policy_loss(
     delta_target_policy: str = "probability",
     beyond_target_slope: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The loss of one of the SURROGATES, and t - 1 of its target, both [B].
+    """Return the loss of one of the SURROGATES, and t - 1 of its target, both [B].
 
-    With d = A (t - r), positive before the target and negative beyond it, every form is a
-    shape in d plus a constant; its value is -A and its slope in r is -A where r = 1:
+    Let d = A (t - r), which is positive before the target and negative beyond it. Every form is a
+    function of d plus a constant. At r = 1 its value is -A and its slope in r is -A:
 
-    linear      (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
-    quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
+      linear      (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
+      quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
 
-    a = 0 with the probability target is the clipped surrogate (Schulman et al. 2017, eq. 7),
-    -min(A r, A clip(r, 1 - eps, 1 + eps)); a = 1 the peaked, absolute loss; other a the
-    rollback of Wang, He and Tan 2020 (arXiv:1903.07940). The quadratic with the probability
-    target is Simple Policy Optimization (Xie et al. 2025, arXiv:2401.16025); its target lies at
-    least QUADRATIC_TARGET_FLOOR off the old policy.
+    a = 0 with the probability target is the clipped surrogate (Schulman et al. 2017, eq. 7), -min(A
+    r, A clip(r, 1 - eps, 1 + eps)). a = 1 is the peaked, absolute loss. Other a are the rollback of
+    Wang, He and Tan 2020 (arXiv:1903.07940). The quadratic with the probability target is Simple
+    Policy Optimization (Xie et al. 2025, arXiv:2401.16025), with its target at least
+    QUADRATIC_TARGET_FLOOR from the old policy.
     """
     check_vectors(log_probs, old_log_probs, advantages)
     target, loss = SURROGATES[form]
@@ -172,7 +173,7 @@ def surrogate(
     beyond_target_slope: float = 0.0,
     quadratic: bool = False,
 ) -> tf.Tensor:
-    """The loss of ``policy_loss``, whose form ``quadratic`` chooses, [B]."""
+    """Return the loss of ``policy_loss``; ``quadratic`` selects its form, [B]."""
     form = "quadratic" if quadratic else "linear"
     chosen = form, delta_target_policy, beyond_target_slope
     return policy_loss(log_probs, old_log_probs, advantages, clip_range, *chosen)[0]
@@ -181,9 +182,9 @@ def surrogate(
 def beyond_target(
     log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor
 ) -> tf.Tensor:
-    """1 where the ratio is beyond its target, where the clipped loss is flat, else 0, [B].
+    """Return 1 where the ratio is beyond its target (the clipped loss is flat there), else 0, [B].
 
-    ``offset`` is t - 1, of ``policy_loss``.
+    ``offset`` is t - 1 from ``policy_loss``.
     """
     distance = advantages * (offset - tf.math.expm1(log_probs - old_log_probs))
     return tf.cast(distance < 0.0, log_probs.dtype)
@@ -195,10 +196,10 @@ def value_loss(
     returns: tf.Tensor,
     value_clip_range: float | None,
 ) -> tf.Tensor:
-    """Half the squared error of the values, [B].
+    """Return half the squared error of the values, [B].
 
-    With a clip range it is the larger of two errors: that of the value, and that of the value
-    clipped to the range around the old one (as in baselines; not in the paper).
+    With a clip range it is the larger of two errors: the error of the value, and the error of the
+    value clipped to the range around the old one (as in baselines; not in the paper).
     """
     check_vectors(values, old_values, returns)
     errors = tf.square(values - returns)
@@ -220,16 +221,17 @@ def value_rescaling(
     decay: float,
     mean: Mean = tf.reduce_mean,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scale of each sample's value loss, [B], and the state ``smoothed`` after this minibatch.
+    """Return each sample's scale of the value loss, [B], and the state ``smoothed`` after this
+    minibatch.
 
-    "none"        1
-    "per_state"   H' of the sample's own state
-    "per_batch"   the minibatch's mean of H'
-    "smoothed"    mean of the minibatches' means, weighted by decay^age
+      "none"        1
+      "per_state"   H' of the sample's own state
+      "per_batch"   the minibatch's mean of H'
+      "smoothed"    mean of the minibatches' means, weighted by decay^age
 
-    ``smoothed`` is [2]: the decayed sums of the means and of their weights; initially zeros, so
-    that the first scale is the first mean. No gradient flows through a scale. ``mean`` is that over
-    the minibatch, also if the samples are only a part of it.
+    ``smoothed`` is [2]: the decayed sums of the means and of their weights. It starts at zeros,
+    which makes the first scale the first mean. No gradient flows through a scale. ``mean`` averages
+    over the whole minibatch, even if the samples are only a part of it.
     """
     check_vectors(pseudo_entropy)
     pseudo_entropy = tf.stop_gradient(pseudo_entropy)
@@ -257,8 +259,8 @@ _RESCALINGS: dict[str, Callable[[tf.Tensor, tf.Tensor, float, Mean], Rescaled]] 
 
 
 def feature_drift(features: tf.Tensor, old_features: tf.Tensor) -> tf.Tensor:
-    """Mean over the units of (phi - phi_old)^2, how far the pre-activations of the last hidden
-    layer have moved since the rollout: [B, D], [B, D] -> [B].
+    """Return the mean over units of (phi - phi_old)^2: [B, D], [B, D] -> [B]. It measures how far
+    the last hidden layer's pre-activations have moved since the rollout.
 
     Proximal feature optimisation (Moalla et al. 2024, arXiv:2405.00662, section 4) penalises its
     mean. Raises ValueError unless both have one shape of rank 2.
@@ -280,6 +282,6 @@ def approx_kl(log_probs: tf.Tensor, old_log_probs: tf.Tensor) -> tf.Tensor:
 def clip_fraction(
     log_probs: tf.Tensor, old_log_probs: tf.Tensor, clip_range: tf.Tensor | float
 ) -> tf.Tensor:
-    """1 where the ratio is more than the clip range from 1, else 0, [B]."""
+    """Return 1 where the ratio differs from 1 by more than the clip range, else 0, [B]."""
     ratios = tf.exp(log_probs - old_log_probs)
     return tf.cast(tf.abs(ratios - 1.0) > clip_range, log_probs.dtype)

@@ -15,11 +15,11 @@ from ppo.nn.layer_norm import LayerNormDense, layer_normalized
 from ppo.nn.pixels import PixelConv2D, Pixels
 from ppo.settings import NetworkSettings
 
-# Name and gain of the heads, in the order of the network's outputs.
+# Name and gain of each head, in the order of the network's outputs.
 HEADS = {"policy": 0.01, "value": 1.0}
 TRUNK_GAIN = 2**0.5
 
-# Begins the names of the layers of a value network of its own.
+# Prefix of the layer names of a separate value network.
 VALUE_PREFIX = "value_"
 
 MOST_LAYERS = 32  # with weights, of a network
@@ -30,9 +30,9 @@ TRUNK_TYPES = {"float32": "float32", "bfloat16": MIXED}
 
 @keras.saving.register_keras_serializable(package="ppo")
 def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
-    """max(x, 0). Its gradient reads the bits of both numbers as float16, where to compare with 0
-    and to multiply by 0 or 1 gives the same bits, in half the time, for sizes below 2^121. From
-    there on they are not numbers in float16, so that what passes is not finite.
+    """Return max(x, 0). The gradient reads the bits of both numbers as float16. Comparing with 0
+    and multiplying by 0 or 1 then give the same bits in half the time, for sizes below 2^121.
+    From 2^121 upwards the bits are not numbers in float16, so the result is not finite.
     """
 
     @tf.custom_gradient
@@ -52,7 +52,7 @@ def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
 class _Layers:
     """Makes the layers of one network, with numbered names; the trunk has the given precision.
     Initial weights follow from the seed and the order in which the layers are made. ``prepared``
-    is what the first convolution of a network for pictures takes, once it is made.
+    is the input of an image network's first convolution, once that layer is made.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class _Layers:
         padding: str = "valid",
         activation: str = "relu",
     ) -> keras.KerasTensor:
-        """A convolution, ``network_width`` times as wide; the first takes bytes."""
+        """Add a convolution, ``network_width`` times as wide; the first takes bytes."""
         number = next(self._convolutions)
         options = self._trunk_options(activation) | {
             "padding": padding,
@@ -95,7 +95,7 @@ class _Layers:
         return keras.layers.Conv2D(filters, kernel, stride, **options)(x)
 
     def halved(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """The largest of 3 x 3 pixels, at every other place."""
+        """Return the largest of 3 x 3 pixels, at every other place."""
         return keras.layers.MaxPooling2D(3, 2, "same", dtype=self._dtype)(x)
 
     def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -177,9 +177,11 @@ FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 
 
 def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
-    """The trunk MODULE:FUNCTION of the user's. What its initialisers draw follows from the seed."""
+    """The user's trunk MODULE:FUNCTION. The values that its initialisers sample follow from the
+    seed.
+    """
     module, _, function = layers.settings.network.partition(":")
-    state = random.getstate()  # from which Keras takes the seeds of initialisers without one
+    state = random.getstate()  # Keras takes the seeds of initialisers without a seed from it
     random.seed(next(layers.seeds))
     try:
         features = getattr(importlib.import_module(module), function)(x)
@@ -214,7 +216,7 @@ def build(
     layer_norm: bool = False,
     mlp_sizes: Sequence[int] = (64, 64),
 ) -> keras.Model:
-    """``of_settings`` for settings that are given one by one."""
+    """Build a model as ``of_settings`` does, from settings given one by one."""
     settings = NetworkSettings.model_validate(
         {
             "network": network,
@@ -232,17 +234,23 @@ def build(
 def of_settings(
     observation_shape: tuple[int, ...], num_actions: int, settings: NetworkSettings, seed: int = 0
 ) -> keras.Model:
-    """A model giving (logits [B, A], values [B]) for observations [B, *observation_shape].
+    """Return a model that gives (logits [B, A], values [B]) for observations [B,
+    *observation_shape].
 
-    Images are bytes, channels-last, and scaled inside (see ``ppo.nn.pixels``); flat observations
+    Images are bytes, channels-last, and scaled inside (see ``ppo.nn.pixels``); vector observations
     are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
-    value), biases 0. With ``precision`` "bfloat16" the trunk computes in it, from float32 weights
-    (Micikevicius et al. 2018); the heads stay float32. With ``layer_norm`` the trunk's dense layers
-    are those of ``ppo.nn.layer_norm``. The ``value_gradient`` is "shared" (it goes
-    into the trunk), "detached" (it ends at the value's head), "separate" (the value has a trunk
-    of its own), or None: the usual one of the network. A network MODULE:FUNCTION is a trunk of the
-    user's: FUNCTION takes the observations, a Keras tensor, and gives features, [B, D]. Raises
-    ValueError if the network does not fit the observations.
+    value), biases 0. With ``precision`` "bfloat16" the trunk computes in bfloat16, from float32
+    weights (Micikevicius et al. 2018); the heads stay float32. With ``layer_norm`` the trunk's
+    dense layers are ``ppo.nn.layer_norm``'s. ``value_gradient`` is one of:
+
+      "shared"    the value's gradient enters the trunk
+      "detached"  it ends at the value's head
+      "separate"  the value has its own trunk
+      None        the network's usual choice
+
+    A network MODULE:FUNCTION is a trunk of the user's: FUNCTION takes the observations, a Keras
+    tensor, and returns features, [B, D]. Raises ValueError if the network does not fit the
+    observations.
     """
     pictures, network = len(observation_shape) == 3, settings.network
     trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
@@ -265,14 +273,14 @@ def of_settings(
 
 
 def weighted_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
-    """The weights of each layer that has any, by its name, trunk first."""
+    """Return the weights of each layer that has any, by layer name, trunk first."""
     return {
         layer.name: layer.trainable_weights for layer in model.layers if layer.trainable_weights
     }
 
 
 def policy_trunk(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers with weights that the policy's head stands on, from the input up."""
+    """List the layers with weights below the policy's head, from the input up."""
     return [
         layer
         for layer in model.layers
@@ -290,7 +298,7 @@ def with_last_inputs(model: keras.Model) -> keras.Model:
 
 
 def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
-    """The policy's last hidden layer before its activation, in float32, [B, D]."""
+    """Return the policy's last hidden layer before its activation, in float32, [B, D]."""
     layer = policy_trunk(model)[-1]
     sums = tf.matmul(tf.cast(last_inputs, tf.float32), layer.kernel.value)
     if isinstance(layer, LayerNormDense):
@@ -299,9 +307,9 @@ def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
 
 
 def rounded(network: keras.Model) -> keras.Model:
-    """A twin whose trunk has its weights in bfloat16, for a network that computes in it: the same
-    function, bit for bit, once ``round_weights`` has run, without rounding them in every call. A
-    network that computes in float32 is its own twin.
+    """Return a twin of a bfloat16 network whose trunk stores its weights in bfloat16. The twin does
+    not round weights in every call, and gives the same bits once ``round_weights`` has run. A
+    float32 network is its own twin.
     """
     if not any(map(_is_mixed, network.layers)):
         return network
@@ -309,7 +317,7 @@ def rounded(network: keras.Model) -> keras.Model:
 
 
 def round_weights(network: keras.Model, twin: keras.Model) -> None:
-    """Give a twin made by ``rounded`` the network's weights as they are now."""
+    """Copy the network's present weights into a twin made by ``rounded``."""
     for name, weights in weighted_layers(network).items():
         for weight, other in zip(weights, twin.get_layer(name).weights, strict=True):
             other.assign(tf.cast(weight.value, other.dtype))
@@ -324,7 +332,7 @@ def _rounded(layer: keras.Operation) -> keras.Operation:
     if _is_mixed(layer):
         config["dtype"] = "bfloat16"
         if "kernel_initializer" in config:
-            config["kernel_initializer"] = "zeros"  # orthogonal ones cannot be drawn in it
+            config["kernel_initializer"] = "zeros"  # bfloat16 has no orthogonal initialiser
     return type(layer).from_config(config)
 
 

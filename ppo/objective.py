@@ -10,8 +10,8 @@ from ppo.settings import Params
 
 
 class Batch(NamedTuple):
-    """A rollout as the update sees it: [B], without an env or time axis. The objective takes no
-    observations, which may be left out as ().
+    """A rollout as the update sees it: [B], without an env or time axis. The objective does not use
+    the observations, which may be ().
     """
 
     observations: tf.Tensor | tuple[()]
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     returns: tf.Tensor
 
     def rows(self, indices: tf.Tensor) -> "Batch":
-        """A minibatch of some of its samples."""
+        """Return a minibatch: some of the samples."""
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), self)
 
 
@@ -83,16 +83,17 @@ def objective(
     moments: tf.Tensor | None = None,
     mean: losses.Mean = tf.reduce_mean,
 ) -> Objective:
-    """The objective of one minibatch, from its policy [B, A], the log-probabilities of its
-    actions [B] and its values [B]; its loss is the sum of the parts.
+    """Return the objective of one minibatch from its policy [B, A], the log-probabilities of its
+    actions [B] and its values [B]. The loss is the sum of the parts:
 
-    policy part   mean(surrogate) - entropy_coef mean(entropy) + feature_drift_coef mean(drift)
-    value part    value_coef mean(scale x value loss)
+      policy part   mean(surrogate) - entropy_coef mean(entropy) + feature_drift_coef mean(drift)
+      value part    value_coef mean(scale x value loss)
 
-    ``drift`` is that of ``losses.feature_drift``, [B]; None: none. ``smoothed`` is the state of the
-    smoothed value rescaling, [2]. Where several workers share a minibatch, ``moments`` are mean and
-    standard deviation of all its advantages, [2], and ``mean`` is that over all of it; the means in
-    the result are this part's. Raises ValueError, when it is traced, for tensors of other shapes.
+    ``drift`` is the result of ``losses.feature_drift``, [B], or None without it. ``smoothed`` is
+    the state of the smoothed value rescaling, [2]. If several workers share a minibatch,
+    ``moments`` are the mean and standard deviation of all its advantages, [2], and ``mean``
+    averages over all of it. The means in the result cover only this part. Raises ValueError, when
+    traced, for tensors of other shapes.
     """
     p = params
     _check_shapes(logits, log_probs, values, batch)

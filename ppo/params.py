@@ -48,8 +48,8 @@ def load(source: Source, overrides: Sequence[str] = (), checks: Sequence[Check] 
 
 
 def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
-    """``load`` of a run's own settings. What it does not have yet is as it was then; which
-    checkpoints are kept is checked only where it is changed.
+    """Load a run's own settings. A setting that the run lacks gets the value from before the
+    setting existed. The rules about kept checkpoints are checked only if those settings change.
     """
     values, faults = _read_file(expanded(path))
     if any(change.startswith("keep_checkpoints_") for change in overrides):
@@ -58,7 +58,7 @@ def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Che
 
 
 def of_workers(settings: Params, count: int) -> Params:
-    """The settings of a run that is started as so many workers. Raises ParamsError."""
+    """Load the settings of a run that is started with this many workers. Raises ParamsError."""
     if settings.workers == count:
         return settings
     if settings.workers != 1:
@@ -127,7 +127,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _parse(text: str) -> tuple[Any, list[str]]:
-    """JSON, and the faults that Python's parser does not report: duplicate keys.
+    """Parse JSON, and report the faults that Python's parser does not: duplicate keys.
 
     NaN and Infinity are parsed as floats, which every setting rejects. Raises ValueError and
     RecursionError.
@@ -152,7 +152,7 @@ def _override(values: dict[str, Any], text: str) -> list[str]:
     try:
         values[name], faults = _parse(value)
     except (json.JSONDecodeError, RecursionError):
-        values[name] = value  # a bare word is a string, so that --set network=a3c works
+        values[name] = value  # a bare word is a string, as in --set network=a3c
         return []
     except ValueError as error:
         return [f"{name}: {error}"]
@@ -160,8 +160,8 @@ def _override(values: dict[str, Any], text: str) -> list[str]:
 
 
 def _number(key: str, value: Any) -> Any:
-    """A number as the type that the setting wants: 1 as a float, and 1e6, a float in JSON, as the
-    whole number that it is; beyond 2^53 not every whole number is a float.
+    """Convert a number to the setting's type: 1 to a float, and 1e6 (a float in JSON) to a whole
+    number. Beyond 2^53 not every whole number is a float.
     """
     wanted = form_of(key).type
     if wanted is float and type(value) is int:
@@ -176,7 +176,7 @@ def _unknown(key: str, values: Mapping[str, Any]) -> str:
 
 
 def answer(key: str, values: Mapping[str, Any]) -> str:
-    """What to use in place of a key that is not a setting; ``values`` are all that are given."""
+    """Say what to use instead of a key that is not a setting; ``values`` are all given values."""
     if known := other_names.hint(key, values):
         return known
     near = difflib.get_close_matches(other_names.plain(key), Params.model_fields, n=1, cutoff=0.8)

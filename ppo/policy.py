@@ -1,4 +1,4 @@
-"""The policy: actions and values that a network gives for observations."""
+"""The policy: the actions and values that a network gives for observations."""
 
 import functools
 from collections.abc import Callable
@@ -29,8 +29,8 @@ class Decisions(NamedTuple):
 
 class Policy:
     """A network, and how actions are chosen from its distribution: sampled, or greedy (the most
-    probable). A batch is computed in ``shards`` parallel slices. Once the network's weights have
-    changed, ``prepare`` must be called before the next actions and values.
+    probable). A batch is computed in ``shards`` parallel slices. After the network's weights
+    change, ``prepare`` must be called before the next actions and values.
     """
 
     def __init__(self, network: keras.Model, shards: int = 1, choice: Choice = "sampled"):
@@ -52,16 +52,16 @@ class Policy:
         self._outlook: Callable = tf.function(self._expect, autograph=False, reduce_retracing=True)
 
     def choosing(self, choice: Choice) -> "Policy":
-        """The same network, with actions chosen in this way."""
+        """Return the same network with actions chosen in this way."""
         return self if choice == self.choice else Policy(self.network, self._shards, choice)
 
     def prepare(self) -> None:
-        """Take over the network's weights as they are now."""
+        """Copy the network's present weights."""
         if self._twin is not self.network:
             self._round()
 
     def act(self, observations: np.ndarray, key: np.ndarray) -> Decisions:
-        """Actions for observations [n, ...], sampled with a stateless ``key`` (see
+        """Choose actions for observations [n, ...], sampled with a stateless ``key`` (see
         ``ppo.system.keys``).
         """
         decided = self._found(observations.shape)(tf.constant(observations), tf.constant(key))
@@ -75,7 +75,7 @@ class Policy:
         return self._values(tf.constant(observations)).numpy()
 
     def outlook(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The probabilities of the actions, [n, A], and the values, [n], of observations."""
+        """Return the action probabilities, [n, A], and the values, [n], of observations."""
         probabilities, values = self._outlook(tf.constant(observations))
         return probabilities.numpy(), values.numpy()
 
@@ -91,7 +91,7 @@ class Policy:
             actions = tf.argmax(logits, axis=-1, output_type=tf.int32)
         else:
             actions = tf.random.stateless_categorical(logits, 1, key, dtype=tf.int32)[:, 0]
-        # From logits that are NaN an action is drawn that does not exist.
+        # NaN logits sample the index num_actions; clamp it.
         actions = tf.minimum(actions, logits.shape[1] - 1)
         return actions, log_prob(logits, actions), values
 
@@ -108,8 +108,8 @@ def of_weights(
     shards: int = 1,
     choice: Choice = "sampled",
 ) -> Policy:
-    """The policy of a network given by its weights, in its own order; the last are the biases of
-    the policy head, whose number is that of the actions.
+    """Return the policy of a network given by its weights, in its own order. The last weights are
+    the biases of the policy head, one for each action.
 
     Raises ValueError if they do not fit the settings.
     """

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class Rollout:
     """T steps of N envs; arrays are [T, N], observations [T, N, ...].
 
-    ``next_values`` is the value of what each step led to, 0 after a termination;
-    ``episode_over`` marks where the return ends; ``episodes`` are those that ended, each in the
-    step of ``ended_in``; ``points`` is what all games scored in these steps, unclipped.
-    ``forced`` marks the steps whose action was not the policy's; ``stand_ins`` has, for each of
-    them, the index in [B] of a sample to learn from in its place.
+    ``next_values`` is the value of the state after each step, 0 after a termination.
+    ``episode_over`` marks where the return ends. ``episodes`` are the episodes that ended;
+    ``ended_in`` has the step of each end. ``points`` is the unclipped sum of all rewards.
+    ``forced`` marks the steps whose action the policy did not choose. ``stand_ins`` has, for each
+    forced step, the index in [B] of the sample that replaces it in learning.
     """
 
     observations: np.ndarray
@@ -48,7 +48,7 @@ class Collector:
     def __init__(
         self, vectors: list[EnvVector], policy: "Policy", params: ResolvedParams, worker: int = 0
     ):
-        """``worker`` is the number of this worker among all of the run."""
+        """``worker`` is this worker's index among all workers of the run."""
         self.vectors, self.policy, self.params = vectors, policy, params
         self._first_part = worker * len(vectors)
         num_steps, num_envs = params.num_steps, sum(len(vector) for vector in vectors)
@@ -64,13 +64,13 @@ class Collector:
         self._forced = np.zeros(shape, bool)
         self._points = 0.0
         self.clipped = False  # whether clipping has changed a reward
-        self.when_clipped: Callable[[], None] = lambda: None  # called once, when it first does
+        self.when_clipped: Callable[[], None] = lambda: None  # called once, at the first change
 
     def collect(self, iteration: int, interrupted: Callable[[], bool] = lambda: False) -> Rollout:
-        """Rollout number ``iteration``, which keys its random numbers.
+        """Collect rollout number ``iteration``, which keys its random numbers.
 
-        While one vector's envs step, the network acts for the next vector. Raises Interrupted
-        as soon as ``interrupted`` returns True, and NotFinite.
+        While one vector's envs step, the network acts for the next vector. Raises Interrupted as
+        soon as ``interrupted`` returns True, and NotFinite.
         """
         self.policy.prepare()
         ended: list[tuple[int, Episode]] = []
@@ -118,13 +118,13 @@ class Collector:
         if self.params.terminal_on_life_loss:
             over = over | step.life_lost
         rewards = step.rewards
-        if self.params.clip_rewards:  # an infinite one must not pass as 1
+        if self.params.clip_rewards:  # clipping must not turn an infinite reward into 1
             finite = np.isfinite(rewards)
             rewards = np.where(finite, np.sign(rewards), np.nan)
             if not self.clipped and (finite & (rewards != step.rewards)).any():
                 self.clipped = True
                 self.when_clipped()
-        with np.errstate(over="ignore", invalid="ignore"):  # too large a number becomes infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # a sum may become infinite
             self._points += float(step.rewards.sum())
             self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over
@@ -132,7 +132,7 @@ class Collector:
         return [(t, episode) for episode in step.finished]
 
     def _values_at_ends(self, step: Transition) -> np.ndarray:
-        """0, or after a time limit the value of the final observation."""
+        """Return 0, or after a time limit the value of the final observation."""
         values = np.zeros(len(step.rewards), np.float32)
         indices = np.flatnonzero(step.truncated)
         if len(indices):
@@ -142,9 +142,9 @@ class Collector:
 
 
 def stand_ins(forced: np.ndarray, seed: int, *counters: int) -> np.ndarray:
-    """For each forced step of [T, N], the flat index of a step that the policy chose, drawn from
-    all of them with equal probability: a forced step is not a sample of the policy. Where all
-    steps were forced, each stands for itself.
+    """Return, for each forced step of [T, N], the flat index of a step that the policy chose. It is
+    sampled uniformly from all such steps, since a forced step is not a sample of the policy. If
+    all steps were forced, each one keeps its own index.
     """
     chosen = np.flatnonzero(~forced)
     if not len(chosen):

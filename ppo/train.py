@@ -53,16 +53,15 @@ __all__ = [
 
 # What a run's games, network, storage and bits depend on.
 FIXED_ON_RESUME = frozenset(marked("fixed"))
-# The game itself, and which network the weights are of; how its pictures are scaled, and where the
-# gradient of its value goes, may change, as in an experiment.
+# The game itself, and the network of the weights. The scaling of its images and the path of the
+# value's gradient may change, as in an experiment.
 FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
 
 
 def run(settings: Params, logdir: str | Path, began: float | None = None) -> None:
-    """Train from the beginning, in a new or empty folder. The run's clock started at ``began``,
-    a reading of time.monotonic(), or now. Where TF_CONFIG or Slurm says so, this process is one of
-    several workers; all but the first leave the folder alone. In a thread that is not the main one
-    no signal stops it.
+    """Train from the beginning, in a new or empty folder. The run's clock started at ``began``, a
+    reading of time.monotonic(), or now. If TF_CONFIG or Slurm says so, this process is one of
+    several workers; only the first uses the folder. Outside the main thread no signal stops it.
 
     Raises ParamsError and FolderError (nothing was created), Stopped, Collapsed or
     EnvironmentFailed (all saved), Diverged, OSError, ClusterError, WorkerLost and WorkersDiffer.
@@ -75,8 +74,8 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     whole = resolved(params.of_workers(settings, here.count), here.on_this_machine)
 
     def start(folder: RunFolder) -> Start:
-        check_new(folder.path)  # again: another run may have begun there meanwhile
-        folder.origin.unlink(missing_ok=True)  # of a fork that ended before it had settings
+        check_new(folder.path)  # check again: another run may have begun there meanwhile
+        folder.origin.unlink(missing_ok=True)  # left by a fork that ended before it had settings
         write_whole(folder.params, whole.to_json().encode())
         return Start()
 
@@ -89,11 +88,11 @@ def resume(
     began: float | None = None,
     new_games: bool = False,
 ) -> None:
-    """Resume from the newest valid checkpoint of a run, or say that it is done. A fork that has
-    none yet begins again from the checkpoint that it was forked from.
+    """Resume from the newest valid checkpoint of a run, or say that it is done. A fork without a
+    checkpoint begins again from the checkpoint that it was forked from.
 
-    ``overrides`` may change settings that are not in FIXED_ON_RESUME.
-    Raises ParamsError, FolderError (nothing was changed), CheckpointError, and as ``run``.
+    ``overrides`` may change settings that are not in FIXED_ON_RESUME. Raises ParamsError,
+    FolderError (nothing was changed), CheckpointError, and as ``run``.
     """
     logdir, began, here = expanded(logdir), began or time.monotonic(), place()
     check_run(logdir)
@@ -130,15 +129,15 @@ def fork(
     step: int | None = None,
     began: float | None = None,
 ) -> None:
-    """Begin a new run with the weights, optimiser, unfinished games and counters of another's
-    checkpoint: that of a step, or its newest valid one. The other run may be in progress.
+    """Begin a new run with the weights, optimiser, unfinished games and counters of another run's
+    checkpoint: the given step's, or the newest valid one. The other run may be in progress.
 
-    With nothing changed, it repeats the other run bit for bit. ``overrides`` may change all that is
-    not in FIXED_ON_FORK, and where the value's gradient goes unless one of the two has a network of
-    its own for it. With fewer envs the last ones' games are dropped, with more of them new
-    games begin, and new games begin in all of them if their rules change (frame skip, sticky
-    actions, no-ops, FIRE, time limit). The steps of a rollout, epochs and minibatches may change,
-    since a step is counted as it is made.
+    With nothing changed, the fork repeats the other run bit for bit. ``overrides`` may change any
+    setting not in FIXED_ON_FORK. The value's gradient may change unless one of the two runs has a
+    separate value network. With fewer envs the last envs' games are dropped; with more envs new
+    games begin. New games begin in all envs if their rules change (frame skip, sticky actions,
+    no-ops, FIRE, time limit). The steps of a rollout, epochs and minibatches may change, since
+    steps are counted as they are made.
 
     Raises as ``run`` and ``resume``.
     """
@@ -170,11 +169,11 @@ def _train(
     here: Place,
     is_new: bool = False,
 ) -> None:
-    """Train in a folder that is owned meanwhile; ``start`` prepares it, and says what it starts
-    from. All workers but the first hear that from the first, and use no folder.
+    """Train in a folder, which is owned meanwhile. ``start`` prepares the folder and returns the
+    starting point. The other workers receive it from the first worker, and use no folder.
     """
     _check_memory(params, here.on_this_machine)
-    if here.count > 1:  # each lost worker is told in many lines, before this package tells it
+    if here.count > 1:  # else TensorFlow logs each lost worker in many lines
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if here.count > 1 and not here.link:
         say(exposure(gpu=bool(visible_gpus())))
@@ -200,8 +199,8 @@ def _train(
 
 @contextmanager
 def _emptied_if_it_fails(folder: RunFolder) -> Iterator[None]:
-    """Remove the settings of a new run that fails before it has saved anything. Its folder can then
-    take another run. A run that was stopped, or that can be resumed with new games, keeps them.
+    """Remove the settings of a new run that fails before it has saved anything, to free its folder
+    for another run. A run that was stopped, or that can be resumed with new games, keeps them.
     """
     try:
         yield
@@ -217,9 +216,7 @@ def _emptied_if_it_fails(folder: RunFolder) -> Iterator[None]:
 
 
 def connect(here: Place) -> Workers:
-    """The workers of a run, seen from one of them; waits for the others. Raises ClusterError and
-    WorkerLost.
-    """
+    """Connect to the run's other workers and wait for them. Raises ClusterError and WorkerLost."""
     if here.count == 1:
         return OneWorker()
     with interrupt_ends():  # TensorFlow waits for the others in a call that keeps Python's lock
@@ -259,13 +256,13 @@ def _check_workers(stored: Params, here: Place) -> None:
 
 
 def _check_memory(params: ResolvedParams, processes: int) -> None:
-    """Raise ParamsError if the observations of a rollout do not fit the memory, which so many
-    processes share.
+    """Raise ParamsError if a rollout's observations do not fit the memory that so many processes
+    share.
     """
     shape = registry.observation_shape(params)
     wanted = params.batch_size * math.prod(shape)
     if params.sees_pictures:
-        # What an update makes of them once is kept beside them: bytes, or two bytes a pixel.
+        # The update keeps a converted copy beside them: bytes, or two bytes a pixel.
         wanted *= 2 if params.precision == "float32" else 3
     elif len(shape) == 1:
         wanted *= 4  # bytes of a float32
@@ -281,7 +278,7 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
 
 
 def _check_network(params: ResolvedParams) -> None:
-    """Raise ParamsError if a network of the user's own cannot be built; imports TensorFlow."""
+    """Raise ParamsError if the user's own network cannot be built; imports TensorFlow."""
     if params.is_custom:
         from ppo import model
 
@@ -297,9 +294,10 @@ def _changes(
     fixed: Set[str] = FIXED_ON_RESUME,
     what: str = "resume",
 ) -> Changes:
-    """The settings that differ, with both values. Raises ParamsError for those that may not.
+    """Return the settings that differ, with both values. Raises ParamsError for settings that may
+    not change.
 
-    A setting that the run does not have yet counts as ``EARLIER`` says, or as its default.
+    A setting that the run lacks counts as its value in ``EARLIER``, or else as its default.
     """
     defaults = {key: field.default for key, field in Params.model_fields.items()}
     old = {**defaults, **EARLIER, **before}
@@ -316,14 +314,14 @@ def _changes(
 
 
 def _fork_changes(saved: Checkpoint, whole: ResolvedParams) -> Changes:
-    """What a fork of a checkpoint changes. Raises ParamsError for what it may not."""
+    """Return what a fork of a checkpoint changes. Raises ParamsError for a forbidden change."""
     of_own = "separate" in (run_of(saved).params.get("value_gradient"), whole.value_gradient)
     fixed = FIXED_ON_FORK | ({"value_gradient"} if of_own else set())
     return _changes(run_of(saved).params, whole, fixed, "fork")
 
 
 def _forked(began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start:
-    """What a fork starts from that has not saved anything yet. Raises CheckpointError."""
+    """Return the starting point of a fork that has not saved anything. Raises CheckpointError."""
     saved = checkpoint.at(RunFolder(began_from.run), began_from.step)
     changes = _fork_changes(saved, whole)
     begun = _begun(saved, began_from.run, whole, changes)
@@ -331,8 +329,8 @@ def _forked(began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start
 
 
 def _begun(saved: Checkpoint, source: Path, whole: ResolvedParams, changes: Changes) -> Checkpoint:
-    """The checkpoint of another run as a fork begins with it. A new learning rate is not cut by the
-    rollbacks of the other run.
+    """Return another run's checkpoint as a fork begins with it. The other run's rollbacks do not
+    cut a new learning rate.
     """
     if "learning_rate" in changes:
         tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0)
@@ -341,7 +339,7 @@ def _begun(saved: Checkpoint, source: Path, whole: ResolvedParams, changes: Chan
 
 
 def _newest(folder: RunFolder) -> Checkpoint | None:
-    """The newest valid checkpoint; None for a run that ended before it saved anything."""
+    """Return the newest valid checkpoint, or None for a run that ended before it saved anything."""
     if not folder.progress.exists() and not any(folder.checkpoints.glob("*.ckpt")):
         return None
     return checkpoint.newest(folder, warn=lambda said: say(shown(said)))

@@ -38,8 +38,8 @@ from ppo.workers.messages import (
 
 
 class Learner(NamedTuple):
-    """What learns: the network's weights, the optimiser's state, and that of the value rescaling,
-    the only one of its list.
+    """What learns: the network's weights, the optimiser's state, and the value rescaling's state,
+    which is the only one in its list.
     """
 
     weights: list[np.ndarray]
@@ -60,13 +60,13 @@ class Iteration:
     scalars: dict[str, float]
 
     def crossed(self, interval: int) -> bool:
-        """Whether it reached a multiple of the interval."""
+        """Whether the iteration reached a multiple of the interval."""
         return crossed(interval, self.step_before, self.step)
 
 
 class Trainer:
     """Envs, network and optimiser of a run. With several workers, each has a trainer with its own
-    part of the envs; everything else that a trainer knows is the same in all of them.
+    part of the envs. All other state of a trainer is the same in all workers.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class Trainer:
         workers: Workers | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ):
-        """Raises Interrupted on request, while the emulators are built, and WorkerLost, as
-        everything does in which all workers take part.
+        """Raises Interrupted on request, while the emulators are built. Raises WorkerLost, as does
+        every method in which all workers take part.
         """
         self.params, self.workers = params, workers or OneWorker()
-        # On a CPU envs and network take all cores in turn: side by side they were slower.
+        # On a CPU, envs and network take turns on all cores: running them together was slower.
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
         shape, num_actions = self.envs.observation_shape, self.envs.num_actions
         seed = seed31(params.seed, Purpose.NETWORK)
@@ -94,11 +94,11 @@ class Trainer:
 
     @property
     def rollbacks(self) -> int:
-        """Rollbacks so far."""
+        """The number of rollbacks so far."""
         return self.tally.rollbacks
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
-        """Learning rate and clip range of the update that follows the rollout begun at a step; each
+        """Return learning rate and clip range of the update after the rollout begun at a step. Each
         rollback has cut the rate.
         """
         p, total = self.params, self.params.whole_steps
@@ -113,15 +113,15 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, or the score was reached that ends the run."""
+        """Whether all steps are done, or the score that ends the run was reached."""
         done = self.step >= self.params.whole_steps
         return done or self.tally.reached(self.params.stop_at_score)
 
     def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
         """Improve the policy until the run is finished, or ``stop`` returns True in any worker.
 
-        A stop interrupts a rollout at once and an update after its end; the state is then that of
-        the last iteration's end. Raises Diverged.
+        A stop interrupts a rollout at once, and an update when it ends. The state is then the state
+        at the end of the last iteration. Raises Diverged.
         """
         while self._continues(stop):
             try:
@@ -130,7 +130,7 @@ class Trainer:
                 return
 
     def learner(self) -> Learner:
-        """A copy of what has been learnt."""
+        """Return a copy of what has been learnt."""
         adam = [variable.numpy() for variable in self.updater.adam.variables()]
         return Learner(self.model.get_weights(), adam, [self.smoothed])
 
@@ -158,7 +158,7 @@ class Trainer:
         self.games = self.all_games()
 
     def totals(self) -> dict[str, float]:
-        """Scalars that are no means over the last updates, but say how the run stands."""
+        """Totals and counters, logged as they are, not averaged."""
         return self.tally.scalars() | {"time/frames": self.step * self.envs.rules.frames_per_step}
 
     def close(self) -> None:
@@ -166,7 +166,7 @@ class Trainer:
         self.envs.close()
 
     def _continues(self, stop: Callable[[], bool]) -> bool:
-        """Whether there is a next iteration; what one worker asks for holds for all."""
+        """Whether there is a next iteration; a request by one worker holds for all."""
         own = self.finished or stop(), self.envs.seeds_every_episode
         ends, seeds = any_of_each(self.workers, *own)
         if seeds and not self.envs.seeds_every_episode:
@@ -199,7 +199,7 @@ class Trainer:
         }
         own = Report(rollout.episodes, rollout.ended_in, rollout.points, scalars, result.maxima)
         report = share_report(self.workers, own)
-        if not report.finite:  # clipped rewards hide that from the update
+        if not report.finite:  # clipped rewards hide it from the update
             raise self._diverged(batch)
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(len(result.epochs), report.episodes)
@@ -217,18 +217,18 @@ class Trainer:
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
 
     def _key(self, purpose: Purpose) -> np.ndarray:
-        # The number of the first worker, 0, leaves a key of so few counters as it is.
+        # With index 0, the first worker's key is the same as a key without the index.
         return key(self.params.seed, purpose, self.tally.iteration, self.workers.index)
 
     def _diverged(self, batch: Batch) -> Diverged:
-        """Return the end of the run. All workers call it."""
+        """Return the error that ends the run. All workers call it."""
         unfit = {name: t.numpy() for name, t in batch._asdict().items()}
         return Diverged(self.step, share_arrays(self.workers, unfit))
 
 
 def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarray, np.ndarray]:
-    """What the update learns from, and its advantages and returns, both [T, N]. In the rollout,
-    too, the samples of forced steps are replaced by their stand-ins.
+    """Return the batch to learn from, and its advantages and returns, both [T, N]. Stand-ins also
+    replace the samples of forced steps in the rollout.
     """
     advantages, returns = gae(
         rollout.rewards,
@@ -248,8 +248,10 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
 
 
 def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:
-    """Their standard deviation over the rollout, and what normalising multiplies them by."""
-    # Of equal advantages the mean, and so the deviation, may be off by a rounding error.
+    """Return the advantages' standard deviation over the rollout, and the factor that normalises
+    them.
+    """
+    # If all advantages are equal, rounding may still give a small standard deviation.
     std = float(advantages.std()) if advantages.min() < advantages.max() else 0.0
     divisor = max(std, params.advantage_std_floor) if params.normalize_advantages else 0.0
     scale = 1 / divisor if divisor else math.nan

@@ -29,8 +29,8 @@ def flattened(
     advantages: np.ndarray,
     returns: np.ndarray,
 ) -> Batch:
-    """[T, N, ...] arrays as a Batch of B = T N samples. It may share their memory, and is valid
-    until they change.
+    """Flatten [T, N, ...] arrays into a Batch of B = T N samples. It may share their memory, and is
+    valid until they change.
     """
     arrays = (observations, actions, log_probs, values, advantages, returns)
     return Batch(*(_tensor(array.reshape(-1, *array.shape[2:])) for array in arrays))
@@ -43,7 +43,7 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
 
 
 class Updater:
-    """Network and optimiser of a run, and the update of both; a minibatch is computed in ``shards``
+    """Network and optimiser of a run, and the update of both. A minibatch is computed in ``shards``
     parallel slices.
     """
 
@@ -61,7 +61,7 @@ class Updater:
         self.compile()
 
     def compile(self) -> None:
-        """Compile what the update calls, from the settings as they are now."""
+        """Compile what the update calls, from the present settings."""
         # Without autograph, which takes three seconds of every start.
         self._epoch, self._features, self._outcome = (
             tf.function(function, autograph=False)
@@ -76,8 +76,8 @@ class Updater:
         clip_range: float,
         rescaling: np.ndarray,
     ) -> UpdateResult:
-        """All epochs and minibatches over one batch, reshuffled with ``key`` in each epoch. Raises
-        WorkerLost.
+        """Run all epochs and minibatches over one batch, reshuffled with ``key`` in each epoch.
+        Raises WorkerLost.
         """
         p, epochs = self.params, []
         if p.adam_reset:
@@ -103,7 +103,7 @@ class Updater:
         )
 
     def _shuffled(self, key: np.ndarray, epoch: int) -> tf.Tensor:
-        """The samples of each minibatch of an epoch, [minibatches, samples]."""
+        """Return the samples of each minibatch of an epoch, [minibatches, samples]."""
         p = self.params
         order = tf.random.experimental.stateless_shuffle(
             tf.range(p.batch_size), tf.constant([key[0], key[1] + epoch])
@@ -111,7 +111,7 @@ class Updater:
         return tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
 
     def _is_too_far(self, means: np.ndarray) -> bool:
-        """Whether no further epoch may follow one with these mean statistics."""
+        """Whether an epoch with these mean statistics must be the last."""
         p = self.params
         if p.target_kl is None or means[KL] <= p.target_kl:
             return False
@@ -127,8 +127,9 @@ class Updater:
         order: tf.Tensor,
         state: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """A gradient step on each minibatch of an epoch, up to one that is not applied: their
-        STATISTICS, [minibatches, statistics], and of the last one the rest of ``_gradient_step``.
+        """Make a gradient step on each minibatch of an epoch, and stop at one that is not applied.
+        Return their STATISTICS, [minibatches, statistics], and the other results of the last
+        ``_gradient_step``.
         """
         count = self.params.minibatches_per_epoch
         moments = self._advantage_moments(batch.advantages, order)
@@ -166,9 +167,10 @@ class Updater:
         moments: tf.Tensor | None,
         rescaling: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One gradient step on some samples of the batch, with the mean of all workers' gradients:
-        its STATISTICS, the new state of the value rescaling, and whether it was applied. A gradient
-        that is not finite is not applied, nor is that of a minibatch beyond the KL limit.
+        """Make one gradient step on some samples of the batch, with the mean of all workers'
+        gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
+        step was applied. A step is skipped if its gradient is not finite or its minibatch is
+        beyond the KL limit.
         """
         p, minibatch, drift = self.params, batch.rows(samples), None
         with tf.GradientTape() as tape:
@@ -189,7 +191,7 @@ class Updater:
                 moments,
                 lambda samples: self.workers.mean([tf.reduce_mean(samples)])[0],
             )
-        # Together, since what costs is the number of exchanges. One worker's NaN is everyone's.
+        # In one exchange, since the number of exchanges costs time. One worker's NaN is everyone's.
         gradients = tape.gradient(result.loss, self.weights)
         *gradients, means = self.workers.mean([*gradients, tf.stack(result.means)])
         norm = tf.linalg.global_norm(gradients)
@@ -208,8 +210,9 @@ class Updater:
         return row, result.smoothed, applied
 
     def _advantage_moments(self, advantages: tf.Tensor, samples: tf.Tensor) -> tf.Tensor | None:
-        """Mean and standard deviation of each minibatch's advantages over all workers, from this
-        one's samples [minibatches, B]; None where a minibatch has no other parts.
+        """Return mean and standard deviation of each minibatch's advantages over all workers, from
+        this worker's samples [minibatches, B]. None if no other worker has a part of a
+        minibatch.
         """
         if self.workers.count == 1 or not self.params.normalize_advantages:
             return None
@@ -221,12 +224,14 @@ class Updater:
         return tf.cast(tf.stack([mean, std], -1), advantages.dtype)
 
     def _weights_by_layer(self) -> list[list[tf.Tensor]]:
-        """The weights as they are now, layer by layer."""
+        """Return the present weights, layer by layer."""
         layers = self.layers.values()
         return [[tf.identity(weight.value) for weight in layer] for layer in layers]
 
     def _all_features(self, inputs: Any) -> tf.Tensor:
-        """The last hidden layer's pre-activations for the whole batch, a minibatch at a time."""
+        """Return the last hidden layer's pre-activations for the whole batch, computed by
+        minibatch.
+        """
         p = self.params
 
         def of_part(rows: tf.Tensor) -> tf.Tensor:
@@ -240,8 +245,8 @@ class Updater:
     def _movement(
         self, before: list[list[tf.Tensor]], learning_rate: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """How far each layer moved, [layers, 3], and whether weights and optimiser are finite: a
-        finite gradient can still overflow them.
+        """Return how far each layer moved, [layers, 3], and whether weights and optimiser are
+        finite: a finite gradient can still overflow them.
         """
         moved = [
             movement.layer_movement(old, new, learning_rate)

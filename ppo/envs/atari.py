@@ -1,4 +1,4 @@
-"""ale-py's vector of emulators: as training needs it, and as the console shows a game."""
+"""ale-py's vector of emulators, as training needs it and as the console shows a game."""
 
 import ctypes
 from typing import Any
@@ -14,8 +14,8 @@ SCREEN_SHAPE = (210, 160, 3)
 
 
 class AtariEnvs:
-    """A vector of emulators as training needs it: observations grey, scaled, stacked and
-    channels-last, where ale-py's own are channels-first.
+    """A vector of emulators for training. Observations are grey, scaled, stacked and channels-last,
+    unlike ale-py's channels-first ones.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class AtariEnvs:
     def close(self) -> None:
         """Free the emulators."""
         self.env.close()
-        # Emulators that are still there when Python ends are reported as leaks.
+        # Python reports emulators that still exist when it ends as leaks.
         del self.env
         _trim_heap()
 
 
 def screen(rules: Rules) -> AtariVectorEnv:
-    """One emulator that gives every frame as the console shows it, SCREEN_SHAPE in colour; a step
-    is a frame. The caller closes it.
+    """Return an emulator that gives every frame as the console shows it, SCREEN_SHAPE in colour; a
+    step is a frame. The caller closes it.
     """
     return _unscaled(rules, frameskip=1, maxpool=False, grayscale=False)
 
 
 def grey_screen(rules: Rules) -> AtariVectorEnv:
-    """One emulator that gives the grey picture of each step before it is scaled to an observation.
+    """Return an emulator that gives each step's grey image before it is scaled to an observation.
     The caller closes it.
     """
     return _unscaled(rules, frameskip=rules.frame_skip)
@@ -97,7 +97,7 @@ def _unscaled(rules: Rules, **how: Any) -> AtariVectorEnv:
 
 
 def _common(rules: Rules) -> dict[str, Any]:
-    """The rules as arguments of ale-py's vector, for both uses."""
+    """Return the rules as arguments of ale-py's vector, for both uses."""
     return {
         "autoreset_mode": AutoresetMode.SAME_STEP,
         "reward_clipping": False,
@@ -111,8 +111,8 @@ def _common(rules: Rules) -> dict[str, Any]:
 
 
 def _trim_heap() -> None:
-    """Return freed memory to the system; glibc keeps it for the threads that used it, 8 MB after
-    an evaluation's emulators.
+    """Return freed memory to the system. Otherwise glibc keeps it for the threads that used it: 8
+    MB after an evaluation's emulators.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:

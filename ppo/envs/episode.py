@@ -1,7 +1,7 @@
 """What an episode is: a reset and the actions after it.
 
-The emulator is deterministic: from its rules, its ``Reset`` and its actions an episode can be
-played again, bit for bit. Checkpoints, replays and videos rely on that.
+The emulator is deterministic. An episode can be replayed, bit for bit, from its rules, its
+``Reset`` and its actions. Checkpoints, replays and videos rely on this.
 """
 
 import zlib
@@ -14,13 +14,13 @@ from ppo.envs import roms
 from ppo.errors import Refused
 from ppo.settings import ResolvedParams
 
-# Sums and means of the scores below it are finite, too.
+# Sums and means of scores below it are finite.
 SCORE_LIMIT = 1e305
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything that determines an episode, besides its reset and its actions."""
+    """All that determines an episode, besides its reset and its actions."""
 
     game: str
     frame_skip: int
@@ -42,13 +42,13 @@ class Rules:
 
     @staticmethod
     def of(game: str, params: ResolvedParams) -> "Rules":
-        """The rules of a game under the settings, which use the same names."""
+        """Return the game's rules under the settings, which use the same names."""
         names = [field.name for field in fields(Rules) if field.name != "game"]
         return Rules(game, **{name: getattr(params, name) for name in names})
 
 
 def checksum(observations: np.ndarray, before: int = 0) -> int:
-    """CRC-32 of observations, following on that of others."""
+    """Return a CRC-32 of observations that continues a previous one."""
     return zlib.crc32(np.ascontiguousarray(observations).data, before)
 
 
@@ -62,9 +62,9 @@ class Reset:
 
 @dataclass(frozen=True)
 class Episode:
-    """A whole episode, from its reset to its end; ``last_observation`` is a checksum of it, since
-    two episodes may differ in what they show and not in score and length. ``time_limited`` is
-    whether only the time limit ended it.
+    """A whole episode, from its reset to its end. ``last_observation`` is a checksum of the last
+    observation: two episodes may show different things and have the same score and length.
+    ``time_limited`` says whether only the time limit ended the episode.
     """
 
     reset: Reset
@@ -76,12 +76,12 @@ class Episode:
 
     @property
     def steps(self) -> int:
-        """Decisions of the agent."""
+        """The number of the agent's decisions."""
         return len(self.actions)
 
     @property
     def has_score(self) -> bool:
-        """Whether the score can be compared and averaged: it is not NaN, infinite or so large."""
+        """Whether the score can be compared and averaged: it is not NaN, infinite or too large."""
         return abs(self.score) < SCORE_LIMIT
 
 
@@ -110,7 +110,7 @@ def episode_of(kind: type[AnyEpisode], facts: dict[str, Any], actions: np.ndarra
 
 
 class EpisodeMismatch(Refused):
-    """An episode that was played again did not match its record."""
+    """A replayed episode did not match its record."""
 
     remedy = (
         "what was saved is as it was. --resume --new-games begins new ones in their place, no "
@@ -120,10 +120,11 @@ class EpisodeMismatch(Refused):
 
 @dataclass(frozen=True)
 class Transition:
-    """What one step of n envs led to; all arrays are [n].
+    """The result of one step of n envs; all arrays are [n].
 
     ``final_observations`` maps the index (in this vector) of each env whose episode ended to the
-    last observation of that episode; the vector already holds the first of the next one.
+    last observation of that episode. The vector already holds the first observation of the next
+    episode.
     """
 
     rewards: np.ndarray
@@ -135,5 +136,5 @@ class Transition:
 
     @property
     def over(self) -> np.ndarray:
-        """Which episodes ended, terminated or truncated."""
+        """Whether each episode ended, terminated or truncated."""
         return self.terminated | self.truncated

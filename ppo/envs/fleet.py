@@ -9,8 +9,8 @@ from ppo.settings import ResolvedParams
 
 
 class Fleet:
-    """The vectors of a worker. What is saved is the last ``note``, since a rollout may be
-    interrupted later: ``unfinished`` are the episodes, ``shown`` is a checksum of their
+    """The vectors of a worker. A checkpoint saves the last ``note``, since a rollout may be
+    interrupted later. ``unfinished`` are the episodes, ``shown`` is a checksum of their
     observations.
     """
 
@@ -21,8 +21,8 @@ class Fleet:
         interrupted: Callable[[], bool] = lambda: False,
         worker: int = 0,
     ):
-        """``count`` is the number of vectors, ``worker`` that of the worker among all of the run.
-        Raises Interrupted while emulators are built.
+        """``count`` is the number of vectors, ``worker`` the worker's index in the run. Raises
+        Interrupted while emulators are built.
         """
         self.rules = rules_of(params)
         self.vectors = vectors(params, self.rules, count, interrupted, worker)
@@ -33,14 +33,14 @@ class Fleet:
         self.note()
 
     def note(self) -> None:
-        """Take down the episodes as they stand between two steps."""
+        """Record the unfinished episodes between two steps."""
         self.unfinished = [episode for vector in self.vectors for episode in vector.snapshot()]
         self.shown = 0
         for vector in self.vectors:
             self.shown = checksum(vector.observations, self.shown)
 
     def seed_every_episode(self) -> None:
-        """From here on, begin every episode with a seeded reset, whatever is known of the ROM."""
+        """Begin every later episode with a seeded reset, whatever is known of the ROM."""
         self.seeds_every_episode = True
         for vector in self.vectors:
             vector.resets_per_seed = 1
@@ -56,10 +56,10 @@ class Fleet:
         episodes: list[UnfinishedEpisode],
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Play unfinished episodes again, up to their last actions; where there are fewer of them
-        than envs, the last envs begin new ones.
+        """Replay unfinished episodes up to their last actions. If there are fewer episodes than
+        envs, the last envs begin new ones.
 
-        Raises EpisodeMismatch if one ends where it did not, Interrupted on request.
+        Raises EpisodeMismatch if an episode ends where it did not before, Interrupted on request.
         """
         episodes = [*episodes, *self.unfinished[len(episodes) :]]
         for vector in self.vectors:

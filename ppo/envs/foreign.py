@@ -18,7 +18,7 @@ BETWEEN = frozenset(["contextlib", "gymnasium", "importlib", "numpy"])
 
 
 class Unfit(Exception):
-    """An environment gave what Gymnasium does not allow."""
+    """An environment returned what Gymnasium does not allow."""
 
 
 class Boundary:
@@ -41,7 +41,7 @@ class Boundary:
 
 
 class Closable(Protocol):
-    """What has to be closed."""
+    """An object that has to be closed."""
 
     def close(self) -> None: ...
 
@@ -59,8 +59,8 @@ def closing(thing: Closable) -> Iterator[None]:
 
 
 def spec(env_id: str) -> EnvSpec:
-    """The registered entry of ``ID`` or ``MODULE:ID``, whose module is imported first. Raises
-    EnvironmentFailed.
+    """Return the registered entry of ``ID`` or ``MODULE:ID``, whose module is imported first.
+    Raises EnvironmentFailed.
     """
     module, _, name = env_id.rpartition(":")
     with Boundary(env_id, "import"):
@@ -79,14 +79,14 @@ def _import(module: str) -> None:
 
 
 class ForeignEnv(gymnasium.Wrapper):
-    """An environment whose every call raises nothing but EnvironmentFailed.
+    """An environment whose calls raise nothing but EnvironmentFailed.
 
-    It has no ``info``, which a vector would have to merge with the others', and observations of its
-    own, which the environment does not change afterwards.
+    It has no ``info``, which a vector would have to merge with the others'. Its observations are
+    copies, which the environment does not change afterwards.
     """
 
     def __init__(self, env_id: str, **how: Any):
-        """``how`` are arguments of ``gymnasium.make``."""
+        """``how`` holds arguments of ``gymnasium.make``."""
         self._in_reset, self._in_step = Boundary(env_id, "reset"), Boundary(env_id, "step")
         self._in_render, self._in_close = Boundary(env_id, "render"), Boundary(env_id, "close")
         with Boundary(env_id, "construction"):
@@ -111,7 +111,7 @@ class ForeignEnv(gymnasium.Wrapper):
             return copy, _number(reward), bool(terminated), bool(truncated), {}
 
     def render(self) -> Any:
-        """Render a picture."""
+        """Render an image."""
         with self._in_render:
             return self.env.render()
 
@@ -132,7 +132,7 @@ class ForeignEnv(gymnasium.Wrapper):
 
 
 def _number(reward: Any) -> float:
-    """The reward as a float. Raises Unfit."""
+    """Convert the reward to a float. Raises Unfit."""
     if type(reward) is float:
         return reward
     try:
@@ -144,7 +144,7 @@ def _number(reward: Any) -> float:
 
 
 def _last_line(traceback: TracebackType | None) -> str:
-    """The file and line of the environment's own code that ran last; "" if none of it ran."""
+    """Return the file and line of the environment's own code that ran last; "" if none ran."""
     found = ""
     while traceback:
         frame = traceback.tb_frame
@@ -156,14 +156,14 @@ def _last_line(traceback: TracebackType | None) -> str:
 
 
 def _is_foreign(module: str) -> bool:
-    """Whether a module belongs to an environment; Gymnasium brings some of its own."""
+    """Whether a module belongs to an environment; Gymnasium has some of its own."""
     if module.startswith("gymnasium.envs."):
         return not module.startswith("gymnasium.envs.registration")
     return not module.startswith("ppo.envs.") and module.partition(".")[0] not in BETWEEN
 
 
 def _words(error: BaseException) -> str:
-    """The name and the first line of an error."""
+    """Return the name and the first line of an error."""
     try:
         first, *_ = str(error).strip().splitlines() or [""]
     except Exception:  # also its words may fail

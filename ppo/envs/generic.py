@@ -15,7 +15,7 @@ class GenericEnvs:
 
     def __init__(self, rules: Rules, num_envs: int):
         made = [_made(rules) for _ in range(num_envs)]
-        with Boundary(rules.game, "spaces"):  # which may differ from one to the next
+        with Boundary(rules.game, "spaces"):  # which may differ between environments
             self.env = SyncVectorEnv(
                 [lambda env=env: env for env in made],  # type: ignore[misc]
                 autoreset_mode=AutoresetMode.SAME_STEP,
@@ -46,7 +46,7 @@ class GenericEnvs:
         self.actions = actions
 
     def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
-        """Make the step: observations, rewards, terminated, truncated, info."""
+        """Make the step. Return observations, rewards, terminated, truncated, info."""
         observations, rewards, terminated, truncated, info = self.env.step(self.actions)
         self.frames += 1
         return (
@@ -58,7 +58,7 @@ class GenericEnvs:
         )
 
     def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
-        """Copy; the observations are channels-last already."""
+        """Copy the observations, which are channels-last already."""
         out[:] = raw
 
     def close(self) -> None:
@@ -76,11 +76,11 @@ class GenericEnvs:
 
 
 def rendering(rules: Rules) -> ForeignEnv:
-    """One such environment that renders pictures. The caller closes it."""
+    """Return one such environment that renders images. The caller closes it."""
     return _made(rules, render_mode="rgb_array", disable_env_checker=True)
 
 
 def _made(rules: Rules, **how: Any) -> ForeignEnv:
-    """One environment whose episodes end at the lower of the two limits."""
+    """Return an environment whose episodes end at the lower of the two limits."""
     limit = min(rules.max_frames_per_game, spec(rules.game).max_episode_steps or 2**31)
     return ForeignEnv(rules.game, max_episode_steps=limit, **how)

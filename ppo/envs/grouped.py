@@ -1,7 +1,7 @@
-"""Many emulators as a few vectors of some, which look like one.
+"""Several small vectors of emulators that act as one vector.
 
-ale-py builds all emulators of a vector in one call of 0.07 s each, in which no other Python thread
-runs, not even the one that a request to stop waits for.
+ale-py builds all emulators of a vector in one call, 0.07 s for each, during which no other Python
+thread runs. Even the thread that waits for a request to stop does not run.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,21 @@ import numpy as np
 from ppo.envs.atari import AtariEnvs
 from ppo.system.signals import Interrupted
 
-# Up to MOST_IN_ONE are built in one call, which is over in time; more of them in groups.
+# Up to MOST_IN_ONE emulators are built in one call, which is over in time; more are built in
+# groups.
 MOST_IN_ONE, GROUP = 16, 8
 
 Received = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]
 
 
 class GroupedEnvs:
-    """Vectors of at most GROUP emulators, in step, under the contract of ``AtariEnvs``."""
+    """Vectors of at most GROUP emulators that step together; the interface is ``AtariEnvs``'s."""
 
     def __init__(
         self, make: Callable[[int], AtariEnvs], num_envs: int, interrupted: Callable[[], bool]
     ):
-        """``make`` builds a vector of so many. Raises Interrupted on request, also later on, when
-        several groups are reset.
+        """``make`` builds a vector with this number of envs. Raises Interrupted on request, also
+        when several groups are reset later.
         """
         starts = range(0, num_envs, GROUP)
         self._interrupted, self._parts = interrupted, []
@@ -40,7 +41,9 @@ class GroupedEnvs:
         self._shown: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
-        """Reset the envs of the mask, with seeds or without; a part without any stays as it is."""
+        """Reset the envs of the mask, with or without seeds; a vector without any of them is
+        unchanged.
+        """
         used = 0
         for number, (part, columns) in enumerate(zip(self._parts, self._columns, strict=True)):
             count = int(mask[columns].sum())
@@ -53,12 +56,12 @@ class GroupedEnvs:
         return np.concatenate(raw), self._merged(infos)
 
     def send(self, actions: np.ndarray) -> None:
-        """Start a step of all."""
+        """Start a step of all emulators."""
         for part, columns in zip(self._parts, self._columns, strict=True):
             part.send(actions[columns])
 
     def receive(self) -> Received:
-        """Wait for the step: observations, rewards, terminated, truncated, info."""
+        """Wait for the step. Return observations, rewards, terminated, truncated, info."""
         received = [part.receive() for part in self._parts]
         self._shown = [(observations, info) for observations, *_, info in received]
         *arrays, infos = zip(*received, strict=True)
@@ -66,7 +69,7 @@ class GroupedEnvs:
         return observations, rewards, terminated, truncated, self._merged(infos)
 
     def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
-        """Channels-first to channels-last."""
+        """Convert channels-first to channels-last."""
         self._parts[0].layout(raw, out)
 
     def close(self) -> None:
@@ -79,8 +82,8 @@ class GroupedEnvs:
             raise Interrupted
 
     def _merged(self, infos: tuple[dict, ...]) -> dict[str, Any]:
-        """One info of all; final observations by index, since only parts where an episode ended
-        have any.
+        """Merge the infos of the vectors. Final observations are collected by index, since only
+        vectors where an episode ended have any.
         """
         names = ("lives", "frame_number", "episode_frame_number")
         merged: dict[str, Any] = {

@@ -1,9 +1,9 @@
 """Published scores of random play and of a human in 57 Atari games, and scores between them.
 
 Source: Z. Wang et al., "Dueling Network Architectures for Deep Reinforcement Learning" (2016,
-arXiv:1511.06581), the columns RANDOM and HUMAN of the table of raw scores with up to 30 no-ops,
-which has those that V. Mnih et al., "Human-level control through deep reinforcement learning"
-(2015), began, and is what later work compares with.
+arXiv:1511.06581), the columns RANDOM and HUMAN of the table of raw scores with up to 30 no-ops. It
+includes the scores that V. Mnih et al., "Human-level control through deep reinforcement learning"
+(2015), began. Later work compares with this table.
 """
 
 # ROM, random play, human: points of a whole game.
@@ -75,7 +75,9 @@ PUBLISHED: dict[str, tuple[float, float]] = {
 
 
 def normalized(game: str, score: float) -> float | None:
-    """The score where random play is 0 and a human 1; None for a game that has no such scores."""
+    """Return the score scaled such that random play is 0 and a human 1; None for a game without
+    such scores.
+    """
     if game not in PUBLISHED:
         return None
     random, human = PUBLISHED[game]

@@ -1,4 +1,4 @@
-"""Which games there are: resolving their ids, and checking the settings against them."""
+"""The games that exist: resolving their ids, and checking the settings against them."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ from ppo.settings import BuiltIn, Params, ResolvedParams, marked
 
 gymnasium.register_envs(ale_py)
 
-# In pixels. Of smaller pictures the third convolution of the network "nature" has no output.
+# In pixels. For smaller images the third convolution of the network "nature" has no output.
 SMALLEST_SIDE = 36
 
 
@@ -25,16 +25,16 @@ class UnknownGame(ValueError):
 
 
 def rules_of(params: ResolvedParams) -> Rules:
-    """The rules of the settings' game. Raises UnknownGame."""
+    """Return the rules of the settings' game. Raises UnknownGame."""
     game, _ = resolve(params.env_id)
     return Rules.of(game, params)
 
 
 def resolve(env_id: str) -> tuple[str, float]:
-    """The ROM (or Gymnasium environment) of an id, and its sticky action probability.
+    """Return the ROM (or Gymnasium environment) of an id, and its sticky action probability.
 
-    Raises UnknownGame, with the nearest names, or with the names to use in place of an id
-    whose frame skip is random or whose observation is not an image.
+    Raises UnknownGame with the nearest names. For an id with a random frame skip or without image
+    observations, it names the ids to use instead.
     """
     env_id = env_id.removeprefix("ale_py:")  # which is imported already
     if ":" in env_id:
@@ -56,7 +56,7 @@ def resolve(env_id: str) -> tuple[str, float]:
 
 
 def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
-    """The shape of one observation, channels-last, found without starting an emulator."""
+    """Return the shape of one observation, channels-last, found without starting an emulator."""
     if rules_of(params).is_atari:
         return params.screen_size, params.screen_size, params.frame_stack
     observations = _observation_space(params.env_id)
@@ -65,7 +65,7 @@ def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
 
 
 def check(params: Params, bad: frozenset[str]) -> list[str]:
-    """Faults of the settings that depend on the game (a check for ``params.load``)."""
+    """Return the faults of the settings that depend on the game (a check for ``params.load``)."""
     if "env_id" in bad:
         return []
     try:
@@ -78,8 +78,8 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def check_new(params: Params, bad: frozenset[str]) -> list[str]:
-    """``check`` of a new run, which also refuses settings without an effect; runs that have begun
-    may have such.
+    """``check`` a new run, which also refuses settings without an effect. Runs that have begun may
+    have such settings.
     """
     faults = check(params, bad)
     if faults or "env_id" in bad:
@@ -100,7 +100,7 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def _unused_by(params: Params) -> dict[str, str]:
-    """What the network has no use for, with the reason."""
+    """Return the settings that the network does not use, with the reason."""
     reason = f"the network is {params.network}"
     if params.is_custom:
         return dict.fromkeys(("pictures", "mlp", "built-in networks"), reason)
@@ -132,12 +132,12 @@ def _nearest(env_id: str) -> str:
 
 
 def _rom_name(env_id: str) -> str:
-    """The ROM that an id would be of: MazeCrazeNoFrameskip-v4 is maze_craze."""
+    """Return the ROM for an id: MazeCrazeNoFrameskip-v4 gives maze_craze."""
     name = re.sub(r"^ALE/|(-ram)?(NoFrameskip|Deterministic)?(-v\d)?$", "", env_id)
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-# What the defaults, which suit Atari games, become for flat observations.
+# The defaults for vector observations; the others suit Atari games.
 FLAT: dict[str, Any] = {
     "network": "mlp",
     "num_envs": 8,
@@ -150,8 +150,8 @@ FLAT: dict[str, Any] = {
 
 
 def settings_for(env_id: str) -> dict[str, Any]:
-    """The settings of a game if only its id is given: FLAT for flat observations, else the
-    defaults. For an id that ``check`` refuses they do not matter.
+    """Return the default settings of a game given only by its id: FLAT for vector observations,
+    otherwise the usual defaults. For an id that ``check`` refuses they do not matter.
     """
     usual: dict[str, Any] = {"env_id": env_id}
     try:
@@ -159,14 +159,14 @@ def settings_for(env_id: str) -> dict[str, Any]:
         if roms.is_rom(game):
             return usual
         observations = _observation_space(env_id)
-    except Exception:  # told by `check`
+    except Exception:  # `check` reports it
         return usual
     flat = observations.shape is not None and len(observations.shape) == 1
     return usual | FLAT if flat else usual
 
 
 def _observation_space(env_id: str) -> gymnasium.Space:
-    """The observation space of an environment. Raises EnvironmentFailed."""
+    """Return the observation space of an environment. Raises EnvironmentFailed."""
     environment = ForeignEnv(env_id)
     with closing(environment):
         return environment.observation_space
@@ -182,7 +182,9 @@ def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list
 
 
 def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
-    """Faults of an environment, which plays a step. Raises EnvironmentFailed for its own errors."""
+    """Return the faults of an environment, found by playing a step. Raises EnvironmentFailed for
+    its own errors.
+    """
     try:
         environment = ForeignEnv(params.env_id)
         with closing(environment):

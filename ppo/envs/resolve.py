@@ -1,4 +1,4 @@
-"""Settings that were left open, resolved once, when a run begins."""
+"""Resolving open settings, once, when a run begins."""
 
 import secrets
 
@@ -14,10 +14,11 @@ from ppo.system.device import (
 
 
 def resolved(params: Params, processes: int = 1) -> ResolvedParams:
-    """The settings with a seed drawn, the threads chosen by rule, and the sticky actions of the
-    game's id, where they were null, and a precision that suits the processor where it was auto;
-    ``processes`` share the cores. On a GPU auto is float32, since nothing else was tried there.
-    Rewards are clipped in Atari games alone. Raises ``registry.UnknownGame``.
+    """Return the settings with every open value chosen. For null, it samples a seed, chooses the
+    threads by rule, and takes the sticky actions of the game's id. For auto, it chooses a
+    precision that suits the processor; on a GPU that is float32, since nothing else was tried
+    there. ``processes`` share the cores. Rewards are clipped in Atari games alone. Raises
+    ``registry.UnknownGame``.
     """
     game, sticky = registry.resolve(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
@@ -27,8 +28,8 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
 
 
 def precision_remark(params: ResolvedParams) -> str | None:
-    """What to say of a precision that nothing here computes in, as of a run that began on another
-    machine; None if there is nothing to say.
+    """Return a message about a precision that nothing on this machine computes in, for example in a
+    run begun on another machine. None if there is nothing to say.
     """
     if params.precision == "float32" or processor_has_bfloat16() or has_gpu_driver():
         return None
@@ -39,8 +40,8 @@ def precision_remark(params: ResolvedParams) -> str | None:
 
 
 def gpu_remark() -> str | None:
-    """What to say where a run could use a GPU, and TensorFlow, which has been started, finds none;
-    None if there is nothing to say.
+    """Return a message if a run could use a GPU but TensorFlow, already started, finds none. None
+    if there is nothing to say.
     """
     if not (has_gpu_driver() and visible_gpus()) or has_gpu():
         return None

@@ -1,15 +1,15 @@
-"""What was found of ale-py's ROMs one by one; ``python -m benchmarks.roms`` tries them again.
+"""Measured properties of ale-py's ROMs; ``python -m benchmarks.roms`` measures them again.
 
-A plain reset (and so the autoreset) boots the console anew, but leaves its 128 bytes of RAM as the
-episode before left them. Most games overwrite them all while they boot; some do not, or seed their
-random numbers with them, so that an episode goes otherwise than the same one after a fresh start.
-A seeded reset builds the console anew, and is a fresh start in every ROM.
+A plain reset (and so the autoreset) boots the console, but keeps its 128 bytes of RAM from the
+previous episode. Most games overwrite them all while they boot. Others do not, or seed their random
+numbers with them, which makes an episode differ from the same one after a fresh start. A seeded
+reset builds the console anew, and is a fresh start in every ROM.
 """
 
 from ale_py import ALEInterface, roms
 
-# Of ale-py 0.12.1: the console's whole state after a reset was that of a fresh start, whatever
-# had been played before. A ROM that is not listed counts as one that carries state.
+# Of ale-py 0.12.1: after a reset, the console's whole state was the state of a fresh start,
+# whatever had been played before. A ROM that is not listed counts as one that carries state.
 FRESH_AFTER_RESET = frozenset(
     """
     adventure air_raid alien amidar assault asterix asteroids atlantis atlantis2 backgammon
@@ -33,7 +33,7 @@ def is_rom(game: str) -> bool:
 
 
 def is_for_several(game: str) -> bool:
-    """Whether a ROM takes several players, which ale-py does not have: when it is given such a one
-    it ends the whole process.
+    """Whether a ROM needs several players. ale-py does not support them: given such a ROM it ends
+    the whole process.
     """
     return is_rom(game) and not ALEInterface.isSupportedROM(roms.get_rom_path(game))

@@ -14,13 +14,13 @@ from ppo.errors import EnvironmentFailed
 from ppo.system.streams import first_line
 
 ATARI_FRAMES_PER_SECOND = 60.0  # the console's own
-OTHER_FRAMES_PER_SECOND = 30.0  # of an environment that does not say
+OTHER_FRAMES_PER_SECOND = 30.0  # if an environment does not say
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture [height, width, 3], RGB; what the frame was rewarded with; the lives that are left,
-    0 in a game without lives; whether the episode ended with it.
+    """An image [height, width, 3], RGB; the frame's reward; the remaining lives, 0 in a game
+    without lives; whether the episode ended with it.
     """
 
     picture: np.ndarray
@@ -40,16 +40,16 @@ class Screen(Protocol):
 
 
 class NoScreen(Exception):
-    """There is no picture of the game; the message says why and what to do."""
+    """The game has no image to show; the message says why and what to do."""
 
 
 def screen_of(rules: Rules) -> Screen:
-    """The screen of a game; the caller closes it. Raises NoScreen."""
+    """Return the screen of a game; the caller closes it. Raises NoScreen."""
     return AtariScreen(rules) if rules.is_atari else RenderedScreen(rules)
 
 
 def fault(rules: Rules) -> str | None:
-    """Why there is no picture of the game, None if there is one."""
+    """Return why the game cannot be shown, or None if it can."""
     if rules.is_atari:
         return None
     try:
@@ -60,7 +60,7 @@ def fault(rules: Rules) -> str | None:
 
 
 def frames_per_second(rules: Rules) -> float:
-    """The true speed of the game. Raises NoScreen."""
+    """Return the true speed of the game. Raises NoScreen."""
     if rules.is_atari:
         return ATARI_FRAMES_PER_SECOND
     with closing(RenderedScreen(rules)) as screen:
@@ -68,7 +68,7 @@ def frames_per_second(rules: Rules) -> float:
 
 
 class AtariScreen:
-    """The console's own picture."""
+    """The console's own image."""
 
     def __init__(self, rules: Rules):
         self._env = atari.screen(rules)
@@ -88,7 +88,7 @@ class AtariScreen:
         over = bool(terminated[0] or truncated[0])
         if not over:
             self._lives = int(info["lives"][0])
-        elif terminated[0]:  # `info` has those of the next episode already
+        elif terminated[0]:  # `info` already has the next episode's lives
             self._lives = 0
         shown = (info["final_obs"] if over else picture)[0, 0]
         return Frame(shown, float(reward[0]), self._lives, over)
@@ -99,7 +99,7 @@ class AtariScreen:
 
 
 class RenderedScreen:
-    """What a Gymnasium environment renders as ``rgb_array``."""
+    """The images that a Gymnasium environment renders as ``rgb_array``."""
 
     def __init__(self, rules: Rules):
         """Raises NoScreen."""

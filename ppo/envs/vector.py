@@ -24,7 +24,8 @@ from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
 
 # A seeded reset loads the ROM again and takes about 100 ms, an unseeded one 3 to 13 ms, and the
-# whole vector waits for it. Where an unseeded one is as fresh a start, it serves so many times.
+# whole vector waits for it. If an unseeded reset is as fresh a start, it serves RESETS_PER_SEED
+# times.
 RESETS_PER_SEED = 64
 
 
@@ -47,9 +48,9 @@ class _Envs(Protocol):
 class EnvVector:
     """Envs that step together.
 
-    ``send`` starts a step and returns at once; ``receive`` waits for it. An env whose episode
-    ended is reset in the same step, so that every row is a real transition. ``forced`` marks the
-    envs that press FIRE in the next step, whatever action is sent to them.
+    ``send`` starts a step and returns at once; ``receive`` waits for it. An env whose episode ended
+    is reset in the same step, which makes every row a real transition. ``forced`` marks the envs
+    that press FIRE in the next step, whatever action is sent to them.
     """
 
     def __init__(
@@ -68,8 +69,8 @@ class EnvVector:
         interrupted: Callable[[], bool] = lambda: False,
     ):
         """An episode's seed follows from the run's ``seed``, the ``purpose`` and the env's index
-        among all envs of the run, ``before`` of which belong to other workers. Of this one's, the
-        vector has ``num_envs`` from ``first_index`` on.
+        among all envs of the run. ``before`` counts the envs of the earlier workers. This vector
+        has ``num_envs`` of this worker's envs, starting at ``first_index``.
         """
         self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
         self.indices = range(before + first_index, before + first_index + num_envs)
@@ -88,8 +89,8 @@ class EnvVector:
         self._frames = np.zeros(n, np.int64)
         self._lives = np.zeros(n, int)
         self._frame_number = np.zeros(n, np.int64)
-        # A generator that is used during episodes keeps its state from one to the next: the
-        # emulator's with sticky actions, and perhaps that of any other environment.
+        # A generator that is used during episodes keeps its state between them. The emulator's does
+        # with sticky actions, and perhaps any other environment's.
         fresh = rules.sticky_action_probability == 0 and rules.game in roms.FRESH_AFTER_RESET
         self.resets_per_seed = RESETS_PER_SEED if fresh else 1
 
@@ -130,7 +131,7 @@ class EnvVector:
         raw, rewards, terminated, truncated, info = self._envs.receive()
         over = terminated | truncated
         self._envs.layout(raw, self.observations)
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever uses a score checks it
+        with np.errstate(over="ignore", invalid="ignore"):  # the user of a score checks it
             self._scores += rewards
         frames_of_next = np.where(over, info["episode_frame_number"], 0)
         self._frames += info["frame_number"] - self._frame_number - frames_of_next
@@ -155,7 +156,7 @@ class EnvVector:
         return transition
 
     def snapshot(self) -> list[UnfinishedEpisode]:
-        """The episodes in progress, between two steps."""
+        """Return the episodes in progress, between two steps."""
         return [
             UnfinishedEpisode(int(used), reset, np.array(actions, np.int32))
             for used, reset, actions in zip(
@@ -168,13 +169,13 @@ class EnvVector:
         episodes: list[UnfinishedEpisode],
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Play unfinished episodes again, up to their last action.
+        """Replay unfinished episodes, up to their last action.
 
-        A step moves all envs of the vector, so they are played right-aligned: an episode with
-        fewer actions begins later, and until then its env makes idle steps.
+        A step moves all envs of the vector, so episodes are right-aligned: an episode with fewer
+        actions begins later, and until then its env makes idle steps.
 
-        Raises ValueError unless there is one for each env, EpisodeMismatch if one ends too
-        early, Interrupted on request.
+        Raises ValueError unless there is one for each env, EpisodeMismatch if one ends too early,
+        Interrupted on request.
         """
         if len(episodes) != len(self):
             raise ValueError(f"{len(episodes)} episodes do not fit a vector of {len(self)}")
@@ -204,8 +205,8 @@ class EnvVector:
         self._envs.close()
 
     def _final_observations(self, info: dict, over: np.ndarray) -> dict[int, np.ndarray]:
-        """Copies; ``info["final_obs"]`` is present only if an episode ended, and its other rows
-        are undefined.
+        """Return copies of the final observations. ``info["final_obs"]`` exists only if an episode
+        ended, and its other rows are undefined.
         """
         finals: dict[int, np.ndarray] = {}
         for index in np.flatnonzero(over):
@@ -294,8 +295,9 @@ def vectors(
     interrupted: Callable[[], bool] = lambda: False,
     worker: int = 0,
 ) -> list[EnvVector]:
-    """All envs of a worker, reset, in ``count`` vectors (at most one per env); those of one vector
-    step while the network acts for the next."""
+    """Return all envs of a worker, reset, in ``count`` vectors (at most one per env). The envs of
+    one vector step while the network acts for the next vector.
+    """
     n, count = params.num_envs, min(count, params.num_envs)
     cuts = [n * i // count for i in range(count + 1)]
     parts = [

@@ -43,10 +43,10 @@ class Adam:
             )
 
     def reset(self) -> None:
-        """Begin anew: moments 0, and no step made, so that the bias is corrected from there."""
+        """Reset the moments and the step count to 0, which restarts the bias correction."""
         for variable in self.variables():
             variable.assign(tf.zeros_like(variable))
 
     def variables(self) -> list[tf.Variable]:
-        """Its complete state."""
+        """The optimiser's complete state."""
         return [*self.first, *self.second, self.updates]

@@ -1,16 +1,18 @@
-"""The first layers of a network for pictures: what is made of bytes, and the convolution of that.
+"""The first layers of an image network: preprocessing of the bytes, and the first convolution.
 
 The convolution is of f(x), where x are the bytes of one observation and f is the scaling:
 
-    "unit"          f(x) = x / 255
-    "centered"      f(x) = (x - mean(x)) / 255
-    "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
+  "unit"          f(x) = x / 255
+  "centered"      f(x) = (x - mean(x)) / 255
+  "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
 
-What pads a picture is 0 after the scaling. Where that is exact enough the bytes themselves are
-convolved, since all three are linear: the factor is applied to the kernel or to the outputs, and
-the mean's share is subtracted from these. In bfloat16 it is not where a mean is subtracted: a
-number has 8 bits there, and a picture's brightness, of which f(x) has nothing, would take most of
-them, in the outputs and in the kernel's gradient. So f(x) is computed in float32 and then rounded.
+The padding of an image is 0 after the scaling. All three scalings are linear. If precision allows,
+the bytes themselves are therefore convolved: the factor is applied to the kernel or to the outputs,
+and the mean's share is subtracted from the outputs.
+
+In bfloat16 precision does not allow it if a mean is subtracted. A bfloat16 number has 8 significant
+bits, and the image's brightness, which f(x) removes, would take most of them, in the outputs and in
+the kernel's gradient. There f(x) is computed in float32 and then rounded.
 """
 
 from collections.abc import Sequence
@@ -26,41 +28,42 @@ Shape = tuple[int | None, ...]
 
 
 def block_size(shape: Shape, kernel: int, stride: int, padding: str) -> int:
-    """The side of the blocks of pixels (space to depth) over which a convolution of pictures [_, H,
-    W, C] goes pixel by pixel, the same function but faster: its stride, or 1 where that divides
-    not all sides.
+    """Return the side of the blocks of pixels (space to depth) that turn a convolution of images
+    [_, H, W, C] into a pixel-by-pixel one. The function is the same, but faster. The side is the
+    stride, or 1 if the stride does not divide all sides.
     """
     divides = not any(side is None or side % stride for side in (*shape[1:3], kernel))
     return stride if padding == "valid" and divides else 1
 
 
 class _Scaled(keras.layers.Layer):
-    """A layer that has a scaling, and the side of the blocks."""
+    """A layer with a scaling and a block side."""
 
     def __init__(self, *arguments: Any, scaling: str, block: int, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.scaling, self.block = scaling, block
 
     def get_config(self) -> dict[str, Any]:
-        """The configuration from which Keras rebuilds the layer."""
+        """Return the configuration from which Keras rebuilds the layer."""
         return super().get_config() | {"scaling": self.scaling, "block": self.block}
 
     @property
     def convolves_x(self) -> bool:
-        """Whether x is convolved, whole numbers, and not f(x)."""
+        """Whether x (whole numbers) is convolved, not f(x)."""
         return self.scaling == "unit" or self.compute_dtype == "float32"
 
 
 @keras.saving.register_keras_serializable(package="ppo")
 class Pixels(_Scaled):
-    """Bytes [B, H, W, C] as ``PixelConv2D`` takes them, all that depends on no weights. A list:
+    """Prepare bytes [B, H, W, C] for ``PixelConv2D``: everything that depends on no weights. Gives
+    a list:
 
-    the pixels, [B, H / block, W / block, block * block * C]: x, or f(x) in bfloat16;
-    the mean, [B, 1, 1, 1], of x where it is to be subtracted;
-    the factor 255 / max(std(x), 1), [B, 1, 1, 1], of x where it is to be applied.
+      the pixels, [B, H / block, W / block, block * block * C]: x, or f(x) in bfloat16;
+      the mean of x, [B, 1, 1, 1], if it is to be subtracted;
+      the factor 255 / max(std(x), 1), [B, 1, 1, 1], if it is to be applied.
 
-    x is bytes; where it is convolved in bfloat16 it is that, with the same whole numbers, since to
-    convert bytes in every epoch takes longer than to read twice as many.
+    x is bytes, or bfloat16 with the same whole numbers if it is convolved in bfloat16: converting
+    bytes in every epoch takes longer than reading twice as many.
     """
 
     def call(self, x: tf.Tensor) -> list[tf.Tensor]:
@@ -84,7 +87,7 @@ class Pixels(_Scaled):
 
 @keras.saving.register_keras_serializable(package="ppo")
 class PixelConv2D(_Scaled, keras.layers.Conv2D):
-    """A convolution over what ``Pixels`` of the same scaling and block makes of bytes."""
+    """A convolution over the output of ``Pixels`` with the same scaling and block."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -96,12 +99,12 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
         self.input_spec = None
 
     def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
-        """The outputs' shape and type."""
+        """Return the outputs' shape and type."""
         shape = self.compute_output_shape(self._picture([tensor.shape for tensor in inputs]))
         return keras.KerasTensor(shape, self.compute_dtype)
 
     def _picture(self, input_shape: Sequence[Shape]) -> Shape:
-        """The shape of the pictures without blocks."""
+        """Return the shape of the images without blocks."""
         batch, rows, columns, channels = input_shape[0]
         assert rows and columns and channels
         return batch, rows * self.block, columns * self.block, channels // self.block**2
@@ -118,7 +121,7 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
         return self.activation(tf.nn.bias_add(outputs, self.bias))
 
     def _kernel_sums(self, pixels: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """The sum of the weights on the picture at each place, [1, H', W', F] or [F]."""
+        """Return the sum of the weights on the image at each place, [1, H', W', F] or [F]."""
         if self.padding == "valid":
             return tf.reduce_sum(kernel, [0, 1, 2])
         return tf.nn.conv2d(tf.ones_like(pixels[:1]), kernel, self.strides[0], "SAME")
@@ -130,7 +133,7 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
 
 
 def _blocks(pixels: tf.Tensor, size: int) -> tf.Tensor:
-    """[B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
+    """Rearrange [B, H, W, C] -> [B, H / size, W / size, size * size * C]."""
     if size == 1:
         return pixels
     _, height, width, channels = pixels.shape
@@ -141,7 +144,7 @@ def _blocks(pixels: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _block_kernel(kernel: tf.Tensor, size: int) -> tf.Tensor:
-    """The kernel [H, W, C, F], rearranged to match ``_blocks``."""
+    """Rearrange the kernel [H, W, C, F] to match ``_blocks``."""
     height, width, channels, filters = kernel.shape
     split = tf.reshape(kernel, [height // size, size, width // size, size * channels, filters])
     moved = tf.transpose(split, [0, 2, 1, 3, 4])

@@ -1,4 +1,4 @@
-"""What an update makes of a rollout's observations, once for all its epochs."""
+"""Observations that an update prepares once for all its epochs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,25 +12,26 @@ from ppo.system.device import has_gpu
 
 
 class Inputs:
-    """A network for pictures in two: ``of`` computes, for a whole batch, what depends on no
-    weights, and ``network`` takes that. A network of flat observations takes these themselves.
+    """An image network in two parts: ``of`` computes, for a whole batch, what depends on no
+    weights, and ``network`` takes the result. A network for vector observations takes them
+    unchanged.
     """
 
     def __init__(self, network: keras.Model, batch_size: int, part: int, shards: int):
-        """At a time ``part`` samples are computed, which divides the batch, in ``shards`` parallel
-        slices.
+        """``of`` computes ``part`` samples at a time, in ``shards`` parallel slices; ``part``
+        divides the batch.
         """
         self._prepare, self.network = in_two(network)
         self._batch_size, self._part, self._shards = batch_size, part, shards
-        # Kept on a CPU, where new memory of this size costs more than what is written into it. On a
-        # GPU bytes are scattered by the CPU, with a copy of all of it there and back.
+        # Kept on a CPU, where allocating this much memory costs more than writing into it. On a
+        # GPU, the CPU would scatter the bytes, with a copy of all of it there and back.
         self._kept = None
         if self._prepare and not has_gpu():
             self._kept = tf.nest.map_structure(self._room, self._prepare.output)
         self._fill: Callable = tf.function(self._fill_kept, autograph=False)
 
     def of(self, observations: tf.Tensor) -> Any:
-        """A tensor, or a list of them, of as many samples; it is valid until the next call."""
+        """Prepare a batch: a tensor or a list of tensors, valid until the next call."""
         prepare = self._prepare
         if prepare is None:
             return observations
@@ -63,8 +64,8 @@ class Inputs:
 
 
 def in_two(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
-    """What of a network for pictures depends on no weights, and the rest, which takes what that
-    gives; None and the network itself if it takes flat observations.
+    """Split an image network into weight-free preprocessing and the rest. For vector observations
+    return None and the network itself.
     """
     if not any(layer.name == pixels.NAME for layer in model.layers):
         return None, model

@@ -4,10 +4,7 @@ from ppo.settings import Schedule
 
 
 def scheduled(schedule: Schedule, initial: float, step: int, total_steps: int) -> float:
-    """A learning rate or clip range at a step.
-
-    "linear": initial (1 - step / total_steps), never below 0. "constant": initial.
-    """
+    """Return a learning rate or clip range at a step."""
     return initial if schedule == "constant" else initial * max(0.0, 1.0 - step / total_steps)
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 def in_shards(
     model: keras.Model, observations: Any, shards: int, rows: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, ...]:
-    """The model's outputs (logits, values, ...) for a batch, a tensor or a list of them, or for
-    some ``rows`` of it, computed as ``shards`` independent slices.
+    """Return the model's outputs (logits, values, ...) for a batch, a tensor or a list of tensors,
+    or for some ``rows`` of it. They are computed as ``shards`` independent slices.
 
     Every operation uses one thread; the slices keep all cores busy, forward and backward.
     """
@@ -30,6 +30,6 @@ def in_shards(
 
 
 def cuts(size: int, shards: int) -> list[tuple[int, int]]:
-    """Begin and end of each slice of a batch."""
+    """Return the begin and end of each slice of a batch."""
     ends = [size * i // shards for i in range(shards + 1)]
     return [(a, b) for a, b in itertools.pairwise(ends) if b > a]

@@ -20,7 +20,7 @@ class Form(NamedTuple):
 
 
 def form_of(key: str) -> Form:
-    """That of a setting."""
+    """Return the form of a setting."""
     field = Params.model_fields[key]
     annotation: Any = field.annotation
     limits = list(field.metadata)
@@ -31,7 +31,7 @@ def form_of(key: str) -> Form:
 
 
 def type_and_range(key: str) -> str:
-    """A setting's type and range: "float, above 0, at most 1, or null"."""
+    """Return a setting's type and range: "float, above 0, at most 1, or null"."""
     annotation, limits, nullable = form_of(key)
     return _words(annotation, limits) + (", or null" if nullable else "")
 
@@ -67,12 +67,14 @@ def _bound(limit: Any) -> str:
 
 
 def default_of(key: str) -> str:
-    """A setting's default, as JSON."""
+    """Return a setting's default, as JSON."""
     return json.dumps(Params.model_fields[key].default)
 
 
 def text(markdown: bool = False) -> str:
-    """Every setting with type, range, default and meaning: one line a key, or Markdown tables."""
+    """Describe every setting with type, range, default and meaning: one line a key, or Markdown
+    tables.
+    """
     parts = []
     for group in GROUPS:
         rows = [
@@ -89,7 +91,7 @@ def text(markdown: bool = False) -> str:
 
 
 def entries() -> list[tuple[str, str, str]]:
-    """Every setting: its key, its meaning, and its default, type and range."""
+    """Return every setting: its key, its meaning, and its default, type and range."""
     return [
         (key, str(field.description), f"default {default_of(key)}; {type_and_range(key)}")
         for key, field in Params.model_fields.items()

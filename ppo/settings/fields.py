@@ -15,15 +15,15 @@ Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
 
 
 class Properties(TypedDict, total=False):
-    """What else is true of a setting; ``marked`` lists the settings with a property."""
+    """Further properties of a setting; ``marked`` lists the settings with a property."""
 
-    only: Literal["Atari", "pictures", "mlp", "built-in networks"]  # where alone it has an effect
-    idle: Any  # a value that files of runs have where it has no effect, beside the default
-    fixed: Literal["on resume", "on fork"]  # what cannot change it; what a fork cannot, nothing can
-    affects_learning: bool  # whether a run learns otherwise with another value; by default it does
+    only: Literal["Atari", "pictures", "mlp", "built-in networks"]  # has an effect only there
+    idle: Any  # another value that files may have where it has no effect
+    fixed: Literal["on resume", "on fork"]  # what cannot change it; if a fork cannot, nothing can
+    affects_learning: bool  # whether a run learns differently with another value; yes by default
     sweep: Literal["resumes", "ignores"]  # what a sweep does if a run began with another value
-    earlier: Any  # the value of runs from before there was the setting, if not the default
-    off: Any  # the value with which a run does nothing for it but learn
+    earlier: Any  # the value of runs from before the setting existed, if not the default
+    off: Any  # the value with which a run does no extra work for it
 
 
 def _setting(
@@ -53,7 +53,7 @@ class _Group(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Make one line of each meaning, with where alone the setting has an effect."""
+        """Make one line of each meaning, and add where the setting has an effect."""
         for field in map(cls.model_fields.get, cls.__annotations__):
             if field and field.description:
                 only = _own_properties(field).get("only")
@@ -225,12 +225,12 @@ class NetworkSettings(_Group):
 
     @property
     def is_custom(self) -> bool:
-        """Whether the network's trunk is a function of the user's."""
+        """Whether the network's trunk is a user function."""
         return self.network not in get_args(BuiltIn)
 
     @property
     def sees_pictures(self) -> bool:
-        """Whether the network is one of the package's own for pictures."""
+        """Whether the network is one of the package's own image networks."""
         return not self.is_custom and self.network != "mlp"
 
     @property
@@ -303,10 +303,10 @@ def marked(name: str) -> dict[str, Any]:
 
 
 EARLIER = marked("earlier")
-# Settings with which a run shows and keeps something else, but does not learn otherwise.
+# Settings that change what a run shows and keeps, but not what it learns.
 INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
 OPEN = (None, "auto")  # a run's start replaces these in the settings of LEFT_OPEN
-ROUNDED_TO_1 = 1 - 2.0**-25  # and all numbers from it on, in float32
+ROUNDED_TO_1 = 1 - 2.0**-25  # this number and larger ones, in float32
 
 
 class Surrogate(NamedTuple):
@@ -336,7 +336,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return self
 
     def leaves_open(self, key: str) -> bool:
-        """Whether a setting is left to the run's start, which draws or chooses it."""
+        """Whether a setting is left to the run's start, which samples or chooses it."""
         return key in LEFT_OPEN and getattr(self, key) in OPEN
 
     def resolved(
@@ -347,7 +347,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         precision: str,
         clip_rewards: bool = True,
     ) -> "ResolvedParams":
-        """The settings with each null, and auto, replaced; a value that was set is kept."""
+        """Return the settings with each null, and auto, replaced; a value that was set is kept."""
         stands_for = {
             "seed": seed,
             "threads": threads,
@@ -371,12 +371,12 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     @property
     def shares_minibatches(self) -> bool:
-        """Whether several workers share out each minibatch."""
+        """Whether several workers share each minibatch."""
         return self.minibatch_per == "run" and self.workers > 1
 
     @property
     def minibatches_per_epoch(self) -> int:
-        """Gradient steps of an epoch."""
+        """Gradient steps in an epoch."""
         return self.num_minibatches * (self.workers if self.minibatch_per == "run" else 1)
 
     @property
@@ -418,7 +418,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
 
 class ResolvedParams(Params):
-    """Settings in which nothing is left to be drawn or chosen."""
+    """Settings in which nothing is left to be sampled or chosen."""
 
     sticky_action_probability: float = Field(ge=0, lt=1)
     seed: int = Field(ge=0, lt=2**31)
@@ -524,8 +524,8 @@ RULES = (
     ),
 )
 
-# Of a run that asks for checkpoints to be kept, of which there would be none. Runs that have begun
-# may have such settings.
+# For a run that asks for checkpoints to be kept, but would have none. Runs that have begun may have
+# such settings.
 KEPT_RULES = (
     Rule(
         ("keep_checkpoints_from", "keep_checkpoints_to"),
@@ -551,25 +551,25 @@ KEPT_RULES = (
 
 
 def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
-    """Inconsistencies between settings; those that involve an invalid one are skipped."""
+    """Return the inconsistencies between settings; skip those that involve an invalid one."""
     faults = [fault for key, value in params if key not in bad and (fault := _float32(key, value))]
     return faults + broken(RULES, params, bad)
 
 
 def kept_faults(params: Params, bad: frozenset[str]) -> list[str]:
-    """The broken ones of KEPT_RULES (a check for ``params.load``)."""
+    """Return the broken rules in KEPT_RULES (a check for ``params.load``)."""
     return broken(KEPT_RULES, params, bad)
 
 
 def broken(rules: Iterable[Rule], params: Params, bad: frozenset[str]) -> list[str]:
-    """The messages of broken rules, without those that involve an invalid setting."""
+    """Return the messages of broken rules, except for rules that involve an invalid setting."""
     sound = (rule for rule in rules if bad.isdisjoint(rule.keys))
     return [rule.message(params) for rule in sound if rule.is_broken(params)]
 
 
 def _float32(key: str, value: Any) -> str | None:
-    """Why the update, which computes in float32, would make 0 or infinity of a number, or 1 of one
-    that must be less; None if it would not.
+    """Explain why the update, which computes in float32, would turn a number into 0 or infinity, or
+    a number below 1 into 1. None if it would not.
     """
     if not isinstance(value, float) or value == 0:
         return None
@@ -586,8 +586,8 @@ def _rollout(params: Params) -> str:
 
 
 def _divisor(params: Params) -> int:
-    """The largest number of minibatches of equal size, if possible of two steps or more, that is
-    smaller than the one given.
+    """Return the largest number of minibatches of equal size, if possible of two steps or more,
+    that is smaller than the one given.
     """
     size = params.batch_size
     most = size // 2 if params.normalize_advantages and size > 1 else size
@@ -596,5 +596,5 @@ def _divisor(params: Params) -> int:
 
 
 def _larger(params: Params) -> str:
-    """The remedy for minibatches that are too small."""
+    """Return the remedy for minibatches that are too small."""
     return f"choose {'fewer minibatches' if params.num_minibatches > 1 else 'more steps or envs'}"

@@ -1,7 +1,7 @@
-"""Settings of other packages, and how each is given here.
+"""Settings of other packages, and their equivalents here.
 
-The names are those of Stable-Baselines3 and its zoo, CleanRL, OpenAI's baselines, tianshou, RLlib,
-Sample Factory, pytorch-a2c-ppo-acktr-gail and the environments' own. Hyphens count as underscores,
+The names are used by Stable-Baselines3 and its zoo, CleanRL, OpenAI's baselines, tianshou, RLlib,
+Sample Factory, pytorch-a2c-ppo-acktr-gail and the environments. Hyphens count as underscores,
 capitals as small letters.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 Values = Mapping[str, Any]
 Answer = Callable[[str, Values], str]
 
-# Each setting, and its names elsewhere where they mean the same.
+# Each setting, and its names elsewhere if they mean the same.
 NAMES = {
     "adam_beta_1": "adam_beta1",
     "adam_beta_2": "adam_beta2",
@@ -55,7 +55,7 @@ NAMES = {
 }
 SAME = {theirs: ours for ours, names in NAMES.items() for theirs in names.split()}
 
-# What is measured otherwise, or given by several settings or by an argument.
+# Settings that are measured differently, or need several settings or an argument here.
 DIFFERENT = {
     "clip_range_vf": "value_clip_range, a number or null; the larger of the clipped and the "
     "unclipped error counts",
@@ -124,7 +124,7 @@ DIFFERENT = {
     ),
 }
 
-# What there is not, by its reason.
+# What does not exist here, by reason.
 ABSENT_BECAUSE = {
     "TensorFlow chooses the device; CUDA_VISIBLE_DEVICES=-1 in the environment hides the GPUs": (
         "actor_worker_gpus cuda device device_id device_ids gpu no_cuda num_gpus "
@@ -220,7 +220,7 @@ ABSENT_BECAUSE = {
 }
 ABSENT = {name: reason for reason, names in ABSENT_BECAUSE.items() for name in names.split()}
 
-# How the choices of a setting are called elsewhere.
+# Names that other packages use for a setting's choices.
 CHOICES = {
     "network": {
         **dict.fromkeys(["cnn", "cnnpolicy", "convnet_atari"], "nature"),
@@ -242,13 +242,13 @@ COMPUTED = "computed from num_envs, num_steps and num_minibatches: leave it out"
 
 
 def plain(name: str) -> str:
-    """A name in small letters, with underscores in place of hyphens and spaces."""
+    """Return a name in small letters, with hyphens and spaces replaced by underscores."""
     return re.sub(r"[\s-]+", "_", name.strip().lower()).strip("_")
 
 
 def hint(key: str, values: Values) -> str | None:
-    """How a setting of another package is given here, or that there is no counterpart; None if it
-    is not known. ``values`` are all settings, in which numbers can be computed.
+    """Say how a setting of another package is given here, or that there is no counterpart. None if
+    it is unknown. ``values`` are all settings, from which numbers can be computed.
     """
     name, value = plain(key), values[key]
     if name in SAME:
@@ -263,7 +263,7 @@ def hint(key: str, values: Values) -> str | None:
 
 
 def value_hint(key: str, value: Any) -> str:
-    """How another package's value for one of our settings is given here, or nothing."""
+    """Say how another package's value for one of our settings is given here, or return nothing."""
     if key in SCHEDULED and isinstance(value, str):
         name, _, number = value.partition("_")
         with suppress(ValueError):
@@ -297,7 +297,7 @@ def _value_clip(key: str, values: Values) -> str:
 
 
 def _value_coef(key: str, values: Values) -> str:
-    """Of packages with a whole squared error, or of several that differ."""
+    """Say how to convert the coefficient; packages use the whole squared error, or differ."""
     if plain(key) == "vf_coef":
         return (
             "value_coef, of half the squared error: twice the number of Stable-Baselines3 and "
@@ -307,7 +307,7 @@ def _value_coef(key: str, values: Values) -> str:
 
 
 def _batch_size(key: str, values: Values) -> str:
-    """A minibatch or, in CleanRL, the whole rollout."""
+    """Say how to give a batch size, which is a minibatch or, in CleanRL, the whole rollout."""
     size, parts = values[key], _given(values, "num_minibatches")
     rollout = _rollout(values)
     if parts and rollout in (None, size, _times(size, parts)):
@@ -348,7 +348,7 @@ def _times(one: Any, other: Any) -> int | None:
 
 
 def _given(values: Values, ours: str) -> int | None:
-    """A whole number that is given by our name or another package's; None if there is none."""
+    """Return a whole number given under our name or another package's; None if there is none."""
     for key, value in values.items():
         if ours in (name := plain(key), SAME.get(name)) and type(value) is int and value > 0:
             return value

@@ -9,7 +9,7 @@ REFERENCE = "$schema"
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the settings: types, ranges, defaults, meanings."""
+    """Return the JSON Schema (draft 2020-12) of the settings: types, ranges, defaults, meanings."""
     made = Params.model_json_schema()
     made["properties"] = {
         REFERENCE: {"type": "string", "description": "where this schema is, for editors"},
@@ -24,7 +24,7 @@ def schema() -> dict[str, Any]:
 
 
 def describe() -> str:
-    """The schema as a file."""
+    """Return the schema as a file."""
     return json.dumps(schema(), indent=2) + "\n"
 
 

@@ -6,7 +6,7 @@ ALIGNMENT = 64  # bytes
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros at an address that is a multiple of ALIGNMENT."""
+    """Return zeros at an address that is a multiple of ALIGNMENT."""
     size = int(np.prod(shape)) * dtype.itemsize
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     begin = -raw.ctypes.data % ALIGNMENT

@@ -13,7 +13,7 @@ from ppo.errors import ExitCode
 from ppo.system import tied
 from ppo.system.signals import DEADLINE_SECONDS
 
-# Beside the package, in a checkout as in an installation.
+# run_atari.py is beside the package, in a checkout and in an installation.
 RUN_ATARI = [sys.executable, str(Path(__file__).resolve().parents[2] / "run_atari.py")]
 
 GRACE_SECONDS = DEADLINE_SECONDS + 2  # a run that is asked to stop has ended by then
@@ -22,12 +22,12 @@ GRACE_SECONDS = DEADLINE_SECONDS + 2  # a run that is asked to stop has ended by
 def start(
     command: Sequence[str | Path], at_death: signal.Signals | None = signal.SIGKILL, **options: Any
 ) -> subprocess.Popen:
-    """Start a process, without a terminal, that gets the signal ``at_death`` when this process
-    ends, even if that is killed. ``options`` are those of ``subprocess.Popen``. Without a signal,
-    the process must end by itself.
+    """Start a process, without a terminal. It gets the signal ``at_death`` when this process ends,
+    even if this process is killed. ``options`` are passed to ``subprocess.Popen``. Without a
+    signal, the process must end by itself.
 
-    Linux sends the signal when the thread ends that calls this: call it from a thread that waits
-    for the process.
+    Linux sends the signal when the calling thread ends. Call it from a thread that waits for the
+    process.
     """
     options.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.Popen(_tied(command, at_death), **options)
@@ -64,8 +64,8 @@ def is_stopped(pid: int) -> bool:
 class Children:
     """Processes that are stopped together.
 
-    Each has a process group of its own, since the Ctrl-C of a terminal goes to all of a group, and
-    a run that gets a second signal a little later ends without saving.
+    Each has its own process group, since a terminal's Ctrl-C reaches a whole group. A run that gets
+    a second signal a little later ends without saving.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,9 @@ class Children:
         self._lock = threading.RLock()
 
     def stop(self, *_: object) -> None:
-        """Send SIGTERM, once, to all that run, and start no other: a handler for ``on_stop``."""
+        """Send SIGTERM, once, to all running processes, and start no other: a handler for
+        ``on_stop``.
+        """
         with self._lock:
             if not self.stopped:
                 self.stopped = True
@@ -83,7 +85,9 @@ class Children:
                     process.terminate()
 
     def call(self, command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
-        """As ``subprocess.call``, without a terminal; STOPPED if nothing may start any more."""
+        """Run a process as ``subprocess.call`` does, without a terminal. Return STOPPED if nothing
+        may start any more.
+        """
         with self._lock:
             if self.stopped:
                 return ExitCode.STOPPED
@@ -96,7 +100,7 @@ class Children:
                 self._running.discard(process)
 
     def perform(self, work: Callable[[Callable[..., int]], int]) -> int:
-        """Have ``work`` run processes by ``call``, which it is given; returns its exit code."""
+        """Call ``work`` with ``call``, which runs processes, and return its exit code."""
         return work(self.call)
 
     def close(self) -> None:

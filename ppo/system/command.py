@@ -1,4 +1,4 @@
-"""How a command ends: whatever it raises becomes an exit code and one message."""
+"""How a command ends: every error becomes an exit code and one message."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from ppo.system.streams import discard, make_safe, say
 
 
 def run_command(command: Callable[[], int | None], stopped: str | None = None) -> int:
-    """Run a command and return its exit code, 0 for None; print the message of what it raises.
+    """Run a command and return its exit code, 0 for None. Print the message of what it raises.
 
     With ``stopped``, SIGINT, SIGTERM and SIGHUP interrupt the command, which has then saved
     everything and ends with this message.
@@ -19,11 +19,11 @@ def run_command(command: Callable[[], int | None], stopped: str | None = None) -
     try:
         code = _code_of(command, stopped)
         sys.stdout.flush()
-    except OSError as error:  # what was printed did not arrive
+    except OSError as error:  # the printed output did not arrive
         discard(sys.stdout)
         if code == ExitCode.DONE and not isinstance(error, BrokenPipeError):
             return _fail(ExitCode.FAILED, _reason(error))
-    return code  # of a broken pipe, whoever read it has enough
+    return code  # for a broken pipe: its reader has enough
 
 
 def _code_of(command: Callable[[], int | None], stopped: str | None) -> int:
@@ -47,8 +47,8 @@ def _code_of(command: Callable[[], int | None], stopped: str | None) -> int:
 
 
 def _memory_error(error: BaseException | None) -> BaseException | None:
-    """Return the lack of memory that led to an error: libraries fail once more while they clean up,
-    and raise that.
+    """Return the lack of memory that led to an error. Libraries fail again while they clean up, and
+    raise the later error.
     """
     while error and not isinstance(error, MemoryError):
         if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
@@ -58,7 +58,7 @@ def _memory_error(error: BaseException | None) -> BaseException | None:
 
 
 def _reason(error: OSError) -> str:
-    """What the system says, and about which file."""
+    """Return the system's message and the file it concerns."""
     if error.strerror is None or error.filename is None:
         return str(error)
     return f"{error.filename}: {error.strerror}"

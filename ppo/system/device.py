@@ -23,26 +23,26 @@ CGROUP = Path("/sys/fs/cgroup")
 GPU_DRIVER = Path("/proc/driver/nvidia")
 DEVICES = Path("/dev")
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as it has them
+BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as /proc/cpuinfo names them
 
 
 _survived = False  # whether TensorFlow has started in this process
 
 
 class DeviceError(Refused):
-    """TensorFlow cannot be used as a run needs it; the message says what to do."""
+    """A run cannot use TensorFlow; the message says what to do."""
 
 
 def default_threads(processes: int = 1) -> int:
-    """Threads to compute with: one for each core that this process may use, at most 8; fewer if
-    several ``processes`` share them.
+    """Return the number of compute threads: one for each core that this process may use, at most 8,
+    or fewer if several ``processes`` share the cores.
     """
     return max(1, min(len(os.sched_getaffinity(0)) // processes, 8))
 
 
 def available_memory() -> float:
-    """Bytes of memory that a process can still take, in a container too; infinite where the system
-    does not say.
+    """Return the bytes of memory that a process can still take, in a container too. The result is
+    infinite if the system does not say.
     """
     try:
         with open("/proc/meminfo") as file:
@@ -54,17 +54,17 @@ def available_memory() -> float:
 
 
 def _memory_of_container() -> float:
-    """What its limit leaves beside what is used; files that are cached are given up."""
+    """Return the unused part of a container's memory limit; cached files count as unused."""
     try:
         limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
         facts = dict(row.split() for row in (CGROUP / "memory.stat").read_text().splitlines())
         return max(0.0, limit - used + int(facts["inactive_file"]))
-    except (OSError, ValueError, KeyError):  # none, or no limit
+    except (OSError, ValueError, KeyError):  # there is no container, or no limit
         return math.inf
 
 
 def processor_has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16; False where the system does not say."""
+    """Whether the processor multiplies in bfloat16; False if the system does not say."""
     try:
         words = CPU_INFO.read_text().split()
     except OSError:
@@ -73,13 +73,13 @@ def processor_has_bfloat16() -> bool:
 
 
 def has_gpu_driver() -> bool:
-    """Whether there is an NVIDIA GPU's driver, which is known before TensorFlow is imported."""
+    """Whether an NVIDIA GPU's driver is present, which is known before TensorFlow is imported."""
     return GPU_DRIVER.exists()
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: what that says, else
-    all NVIDIA GPUs of the machine. Known before TensorFlow is imported.
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. If it is
+    unset, return all NVIDIA GPUs of the machine. They are known before TensorFlow is imported.
     """
     if (told := os.environ.get(VISIBLE_GPUS)) is not None:
         names = [name.strip() for name in told.split(",")]
@@ -95,23 +95,23 @@ def has_gpu() -> bool:
 
 
 def shards(threads: int) -> int:
-    """Parallel slices in which a batch is computed: one per thread, a single one on a GPU."""
+    """Return the number of parallel slices of a batch: one per thread, and one on a GPU."""
     return 1 if has_gpu() else threads
 
 
 def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) -> Any:
-    """Import TensorFlow with one thread per operation and ``threads`` operations at once. Returns
+    """Import TensorFlow with one thread per operation and ``threads`` operations at once. Return
     the result of ``connect``, which is called before any operation runs, since a distribution
     strategy cannot be made later.
 
     With one thread per operation its sums have a fixed order, so the same run gives the same bits.
-    A minibatch is sliced to use all cores. May be called again, also with another number of
-    threads, which then changes only the speed.
+    A minibatch is sliced to use all cores. May be called again with another number of threads,
+    which then changes only the speed.
 
-    What TensorFlow prints while it is imported is shown only if the import fails, or ends the
-    process. Raises DeviceError if TensorFlow cannot be imported, if it was used before with several
-    threads per operation, which would change a run's bits, or if it has no folder for the code that
-    it generates.
+    TensorFlow's output during the import is shown only if the import fails or ends the process.
+    Raises DeviceError if TensorFlow cannot be imported, or has no folder for the code that it
+    generates. Also raises it if TensorFlow was used before with several threads per operation,
+    which would change a run's bits.
     """
     set_environment()
     _check_temporary_folder()
@@ -128,12 +128,12 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
 
 
 def _imported() -> tuple[Any, Any]:
-    """``import_tensorflow``. Raises DeviceError."""
+    """Call ``import_tensorflow``. Raises DeviceError."""
     try:
         return import_tensorflow()
     except ImportError as error:
         reason: BaseException = error
-        while reason.__context__:  # TensorFlow raises another one, which has its whole traceback
+        while reason.__context__:  # TensorFlow's error repeats a whole traceback
             reason = reason.__context__
         raise DeviceError(
             f"TensorFlow cannot be imported ({reason}): install requirements.txt again, or give "
@@ -159,13 +159,13 @@ def import_tensorflow() -> tuple[Any, Any]:
 
 
 def set_environment() -> None:
-    """Set the variables that TensorFlow reads on import; ``start_tensorflow`` calls it. Prints
-    those of the user's that are ignored.
+    """Set the variables that TensorFlow reads on import; ``start_tensorflow`` calls it. Print the
+    user's variables that are ignored.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else the user works with
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever backend the user prefers
     wanted = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        # A GPU's memory as it is needed: an evaluation may run beside the training.
+        # Use a GPU's memory as needed: an evaluation may run beside the training.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
     too_late = "tensorflow" in sys.modules
@@ -194,8 +194,8 @@ def _check_temporary_folder() -> None:
 
 
 def _check_keras(keras: Any) -> None:
-    """Undo what the user's ``keras.json`` changes, which would change a run. Raises DeviceError if
-    Keras was imported before with another backend.
+    """Undo what the user's ``keras.json`` changes, because it would change a run. Raises
+    DeviceError if Keras was imported before with another backend.
     """
     if keras.backend.backend() != "tensorflow":
         raise DeviceError(
@@ -235,7 +235,7 @@ def _hidden(package: str) -> Iterator[None]:
 
 @contextmanager
 def _shown_after_a_crash() -> Iterator[IO[bytes]]:
-    """A file for messages, which another process shows if this one crashes meanwhile."""
+    """Open a file for messages, which another process shows if this one crashes meanwhile."""
     global _survived
     # In memory, since there may be no folder for temporary files.
     with open(os.memfd_create("stderr"), "w+b", buffering=0) as held, ExitStack() as ending:
@@ -255,8 +255,8 @@ def _shown_after_a_crash() -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _stderr_held_back(held: IO[bytes]) -> Iterator[None]:
-    """Write to ``held`` in place of file descriptor 2, which no log level of TensorFlow silences
-    completely; show that if there is an error.
+    """Redirect file descriptor 2 to ``held``, because no log level of TensorFlow silences it
+    completely. Show what was held if there is an error.
     """
     if sys.stderr:
         sys.stderr.flush()

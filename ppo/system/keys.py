@@ -1,7 +1,7 @@
-"""Random numbers without state: every draw is keyed by (seed, purpose, counters).
+"""Random numbers without state: every random number is keyed by (seed, purpose, counters).
 
-A resumed run therefore draws exactly what the unbroken run would have drawn, with no
-generator to save.
+A resumed run therefore samples exactly what the unbroken run would have sampled, with no generator
+to save.
 """
 
 from enum import IntEnum
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a random number is used for. Never renumber them: a run depends on the values."""
+    """The use of a random number. Never renumber the members: a run depends on the values."""
 
     NETWORK = 0
     GAME = 1
@@ -23,11 +23,11 @@ class Purpose(IntEnum):
 
 
 def key(seed: int, purpose: Purpose, *counters: int) -> np.ndarray:
-    """Two int32, the ``seed`` of TensorFlow's stateless random functions."""
+    """Return two int32, the ``seed`` of TensorFlow's stateless random functions."""
     words = np.random.SeedSequence([seed, purpose, *counters]).generate_state(2)
     return words.view(np.int32)
 
 
 def seed31(seed: int, purpose: Purpose, *counters: int) -> int:
-    """An integer in [0, 2^31), the only seeds that the emulator takes."""
+    """Return an integer in [0, 2^31), the only seeds that the emulator takes."""
     return int(key(seed, purpose, *counters)[0]) & 0x7FFFFFFF

@@ -1,6 +1,6 @@
-"""Show what a process held back of its messages if it crashes: ``python -I -S last_words.py FD``.
+"""Show a crashed process's held back messages: ``python -I -S last_words.py FD``.
 
-The messages are in the file FD. Standard input ends when the process does, or when it is safe.
+The messages are in the file FD. Standard input ends when the process ends, or when it is safe.
 """
 
 import os
@@ -12,7 +12,7 @@ STACK = (b"    @ ", b"*** Check failure stack trace")
 
 
 def shown(held: bytes) -> bytes:
-    """The message of a process with the given messages; empty unless it crashed."""
+    """Return the message of a process with the given messages; empty unless it crashed."""
     words, crashed, rest = held.partition(CRASH)
     if not crashed:
         return b""

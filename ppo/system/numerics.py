@@ -1,6 +1,7 @@
-"""What decides a run's bits besides its settings: environment variables, libraries, the processor.
+"""What determines a run's bits besides its settings: environment variables, libraries, the
+processor.
 
-Variables are forced where a running process still can. Everything else is recorded.
+Variables are forced if a running process can still do so. Everything else is recorded.
 """
 
 import os
@@ -15,8 +16,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 PACKAGES = ("tensorflow", "keras", "numpy", "ale-py", "gymnasium")
 
-# Left unset, TensorFlow turns oneDNN off on some processors, where the filter gradients of the
-# convolutions then take several times as long. It sets TF2_BEHAVIOR itself.
+# If it is unset, TensorFlow turns oneDNN off on some processors. The convolutions' filter gradients
+# then take several times as long. TensorFlow sets TF2_BEHAVIOR itself.
 FORCED = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF2_BEHAVIOR": "1"}
 
 # Variables by which TensorFlow and oneDNN choose kernels, precision, compiler and threads.
@@ -28,15 +29,15 @@ REMOVED = re.compile(
     r"|TF_USE_(DEEP_CONV2D|DEFAULT_CONV_ALGO|EIGEN_\w+|LEGACY_KERAS)"
     r"|TF_ENABLE_(COND|CONTROL_FLOW|TENSOR_ARRAY|WHILE)_V2|TF_OPTIONALS_IN_GRADIENTS"
 )
-# What only a GPU's computation depends on, or a user needs for it; and what is read before any
-# code of this package runs.
+# Variables that only a GPU's computation depends on, or that a user needs for a GPU; and variables
+# that are read before any code of this package runs.
 RECORDED = re.compile(
     r"TF_\w*DETERMINIS\w+|TF_(CUDNN|CUBLAS|MATMUL|CONV2D|FP16|AUTOTUNE|ENABLE_WINOGRAD)_\w+"
     r"|TF_(USE_CU|DISABLE_(JIT|RZ)_)\w+|TF_PLUGGABLE_DEVICE_LIBRARY_PATH|XLA_FLAGS"
     r"|NVIDIA_TF32_OVERRIDE|CUBLAS\w*_\w+|CUDNN_\w+|NCCL_(ALGO|PROTO)"
     r"|NPY_(DIS|EN)ABLE_CPU_FEATURES|OPENBLAS_CORETYPE|OPENCV_(CPU_DISABLE|IPP)|GLIBC_TUNABLES"
 )
-# Instruction sets that sums and products are computed with; TensorFlow needs AVX on x86.
+# Instruction sets of sums and products; TensorFlow needs AVX on x86.
 INSTRUCTIONS = re.compile(r"(avx|amx|asimd|sve)\w*|fma|f16c|sme2?|bf16|i8mm")
 
 # The values of variables that were forced after TensorFlow had read them.
@@ -44,8 +45,8 @@ _missed: dict[str, str] = {}
 
 
 def force(too_late: bool) -> dict[str, str]:
-    """Set FORCED and remove REMOVED. Returns the variables that were otherwise, with their values.
-    If it is ``too_late``, as TensorFlow has read them, they are recorded.
+    """Set FORCED and remove REMOVED. Return the variables that differed, with their values. If it
+    is ``too_late`` because TensorFlow has read them, they are recorded.
     """
     known = FORCED.keys() | filter(REMOVED.fullmatch, os.environ)
     given = {name: os.environ[name] for name in sorted(known & os.environ.keys())}
@@ -60,7 +61,7 @@ def force(too_late: bool) -> dict[str, str]:
 
 
 def facts() -> dict[str, str]:
-    """What decides a run's bits here, by name. TensorFlow must have been started."""
+    """Return what determines a run's bits here, by name. TensorFlow must have been started."""
     return {
         **{name: version(name) for name in PACKAGES},
         "C library": " ".join(platform.libc_ver()) or "unknown",
@@ -73,20 +74,20 @@ def facts() -> dict[str, str]:
 def differences(
     before: Mapping[str, str], now: Mapping[str, str]
 ) -> Iterator[tuple[str, str, str]]:
-    """Name, value before and value now of each recorded fact that differs."""
+    """Return name, value before and value now of each recorded fact that differs."""
     for name, old in before.items():
         if (new := now.get(name, "unknown")) != old:
             yield name, old, new
 
 
 def environment() -> str:
-    """The recorded variables that are set, as a shell has them; "default" if none is."""
+    """Return the recorded variables that are set, as a shell has them; "default" if none is."""
     known = {name: os.environ[name] for name in os.environ if RECORDED.fullmatch(name)} | _missed
     return shlex.join(f"{name}={value}" for name, value in sorted(known.items())) or "default"
 
 
 def processor() -> str:
-    """The processor's model, its instruction sets and its caches: libraries choose their kernels,
+    """Return the processor's model, instruction sets and caches. Libraries choose their kernels,
     and so the order of sums, by these.
     """
     try:

@@ -15,14 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 from ppo.system.streams import first_line, reason
 
 LARGEST = 64 * 2**20  # bytes of a file that is read whole
-LARGEST_NUMBER = 2.0**128  # what float32 holds, in which runs compute
+LARGEST_NUMBER = 2.0**128  # the limit of float32, in which runs compute
 DEEPEST = 32  # lists and objects of JSON inside each other
 
 Form = TypeVar("Form")
 
 
 class Unreadable(OSError):
-    """A file that is not what it should be. Its ``strerror`` says why, in one line."""
+    """A file that is not what it should be. Its ``strerror`` gives the reason in one line."""
 
     def __init__(self, path: Path, why: object):
         super().__init__(errno.EINVAL, first_line(why), str(path))
@@ -32,7 +32,7 @@ class Unreadable(OSError):
 
 
 def check(path: Path) -> None:
-    """Raise Unreadable unless there is a regular file, or nothing."""
+    """Raise Unreadable unless the path is a regular file or does not exist."""
     try:
         with opened(path):
             pass
@@ -42,13 +42,13 @@ def check(path: Path) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file; a pipe or a device, whose reading may never end, is refused at once.
+    """Open a regular file. Refuse a pipe or a device at once, since reading it may never end.
 
-    Raises FileNotFoundError if there is nothing, and Unreadable.
+    Raises FileNotFoundError if the path does not exist, and Unreadable.
     """
     try:
         _check_regular(path, os.stat(path))
-        # What has taken its place meanwhile does not block either.
+        # A file that has replaced it meanwhile does not block either.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         if os.path.islink(path):
@@ -89,7 +89,7 @@ def text(path: Path) -> str:
 
 
 def value(path: Path, form: TypeAdapter[Form]) -> Form:
-    """Return what a JSON file holds, which must be of a form. Raises as ``opened``."""
+    """Return what a JSON file holds, which must have the given form. Raises as ``opened``."""
     try:
         return validated(text(path), form)
     except ValueError as error:
@@ -97,8 +97,8 @@ def value(path: Path, form: TypeAdapter[Form]) -> Form:
 
 
 def lines(path: Path, form: TypeAdapter[Form]) -> tuple[list[Form], list[str]]:
-    """Return what the lines of a file hold, each a JSON value of a form, and for each line that is
-    not one what is wrong with it. Raises as ``opened``.
+    """Return the JSON values in the lines of a file that have the given form, and a fault for each
+    other line. Raises as ``opened``.
     """
     found, faults = [], []
     for number, line in enumerate(content(path).splitlines(), 1):
@@ -112,7 +112,9 @@ def lines(path: Path, form: TypeAdapter[Form]) -> tuple[list[Form], list[str]]:
 
 
 def validated(source: str, form: TypeAdapter[Form]) -> Form:
-    """Return the JSON value in a text, which must be of a form. Raises ValueError, in one line."""
+    """Return the JSON value in a text, which must have the given form. Raises ValueError, in one
+    line.
+    """
     try:
         return form.validate_python(parse(source))
     except ValidationError as error:
@@ -137,7 +139,7 @@ def parse(source: str) -> Any:
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return the first fault that pydantic found: where it is, and what it is."""
+    """Return the first fault that pydantic found: its place and its message."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else first["msg"]

@@ -15,13 +15,13 @@ from ppo.errors import ExitCode
 # A stop never takes more than ten seconds: the main thread has GRACE_SECONDS to finish, then the
 # last resort has until DEADLINE_SECONDS.
 GRACE_SECONDS, DEADLINE_SECONDS = 7.0, 9.5
-REPEAT_SECONDS = 0.3  # within which signals belong to one request
+REPEAT_SECONDS = 0.3  # signals within this time are one request
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def heeded() -> list[signal.Signals]:
-    """STOPS, without a SIGHUP that is ignored, as nohup asks for."""
+    """Return STOPS without an ignored SIGHUP, as nohup requires."""
     hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [number for number in STOPS if number != signal.SIGHUP or not hangup_ignored]
 
@@ -40,7 +40,7 @@ def raise_stop(*_: object) -> NoReturn:
 
 
 def is_signal(error: BaseException) -> bool:
-    """Whether a signal caused the error, as far as it can be known."""
+    """Whether a signal caused the error, as far as this can be known."""
     if type(error) is not KeyboardInterrupt or not _in_main_thread():
         return isinstance(error, StopSignal)
     # Python's own handler leaves no other trace.
@@ -54,7 +54,7 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def ctrl_c_raises() -> Iterator[None]:
-    """Let Ctrl-C raise StopSignal where it raised KeyboardInterrupt."""
+    """Make Ctrl-C raise StopSignal rather than KeyboardInterrupt."""
     if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
@@ -83,8 +83,8 @@ def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def stop_interrupts() -> Iterator[None]:
-    """Raise StopSignal at a request to stop, while the context lasts. The signals of one
-    request interrupt once: what cleans up after it is not disturbed.
+    """Raise StopSignal at a request to stop, while the context lasts. One request interrupts once,
+    even if it sends several signals, so the cleanup is not disturbed.
     """
     requests = Requests()
 
@@ -99,7 +99,7 @@ def stop_interrupts() -> Iterator[None]:
 
 @contextmanager
 def interrupt_ends() -> Iterator[None]:
-    """Let Ctrl-C end the process at once, even in a call that keeps Python's lock; there must be
+    """Let Ctrl-C end the process at once, even in a call that keeps Python's lock. There must be
     nothing to save. Outside the main thread nothing changes.
     """
     if not _in_main_thread():
@@ -113,8 +113,8 @@ def interrupt_ends() -> Iterator[None]:
 
 
 class Requests:
-    """Tells a second request to stop from a signal that belongs to the first: `timeout` signals its
-    child, and then the group that the child is in.
+    """Distinguishes a second request to stop from a signal of the first. ``timeout`` signals its
+    child, and then the child's group.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Requests:
         return self._first is not None
 
     def hear(self) -> bool:
-        """Note a signal; returns whether it is a second request."""
+        """Note a signal; return whether it is a second request."""
         now = time.monotonic()
         if self._first is None:
             self._first = now
@@ -134,15 +134,15 @@ class Requests:
 
 
 class StopRequest:
-    """While the context lasts, the first of STOPS sets a flag; a second one ends the process, if
+    """While the context lasts, the first of STOPS sets a flag. A second one ends the process, if
     ``second_ends``, unless it belongs to the same request.
 
     ``last_resort`` is called, from a thread, if the context still lasts GRACE_SECONDS after the
-    first; by default it ends the process, which has nothing to save yet. If the process still
-    runs at DEADLINE_SECONDS, it is ended and saves nothing more.
+    first. By default it ends the process, which has nothing to save yet. If the process still runs
+    at DEADLINE_SECONDS, it is ended and saves nothing more.
 
-    Python runs signal handlers only between its own instructions, and an update is a single one
-    that takes seconds. So a thread reads the signals, as bytes from a socket.
+    Python runs signal handlers only between its own instructions, and an update is a single
+    instruction that takes seconds. A thread therefore reads the signals, as bytes from a socket.
 
     Python handles signals in the main thread only, so a request in another thread hears none.
     """
@@ -197,7 +197,7 @@ class StopRequest:
 
 
 def _give_up() -> None:
-    """End the process, whatever it waits for; say so if stderr accepts output."""
+    """End the process, whatever it waits for, and say so if stderr accepts output."""
     if select.select([], [2], [], 0)[1]:
         os.write(2, b"stopped, but the last steps could not be saved in time\n")
     os._exit(ExitCode.FAILED)

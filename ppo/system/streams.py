@@ -25,8 +25,8 @@ def make_safe() -> None:
 
 
 def say(message: str, stream: IO[str] | None = None) -> None:
-    """Print a line, on standard output by default. Once the stream fails, as a pipe that was
-    closed, what it is told goes nowhere: what is under way does not end for it.
+    """Print a line, on standard output by default. Once the stream fails, as a closed pipe does,
+    further output is discarded and the work continues.
     """
     stream = stream or sys.stdout
     try:
@@ -47,11 +47,11 @@ def first_line(error: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return what went wrong, in one line: the system's words if the error has them."""
+    """Return what went wrong, in one line: the system's message if the error has one."""
     return first_line(getattr(error, "strerror", None) or error)
 
 
 def discard(stream: IO[str]) -> None:
-    """Let what a broken stream still holds go nowhere; else Python fails again when it ends."""
+    """Discard what a broken stream still holds; otherwise Python fails again when it ends."""
     with open(os.devnull, "wb") as nowhere, suppress(OSError):  # it may be no file
         os.dup2(nowhere.fileno(), stream.fileno())

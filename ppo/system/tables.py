@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-Entry = tuple[str, str, str]  # name, meaning, and what else is to be known
+Entry = tuple[str, str, str]  # name, meaning, and other information
 
 
 def tabs(rows: Iterable[Sequence[str]]) -> str:
@@ -15,8 +15,8 @@ def tabs(rows: Iterable[Sequence[str]]) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
-    """Write a Markdown table; ``align`` has an "r" for each column that is right-aligned, and an
-    "l" for any other. The columns that it does not reach are left-aligned.
+    """Return a Markdown table. ``align`` has an "r" for each right-aligned column, and an "l" for
+    any other. Columns beyond its end are left-aligned.
     """
     rules = ["--:" if side == "r" else "---" for side in align.ljust(len(head), "l")]
     cells = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]

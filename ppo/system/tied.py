@@ -1,6 +1,6 @@
 """Become a command that ends with its parent: ``python -I -S tied.py PARENT SIGNAL COMMAND ...``.
 
-It is a program of its own, since Python must not run between fork and exec where there are threads.
+It is a separate program, since Python must not run between fork and exec if there are threads.
 """
 
 import ctypes
@@ -14,8 +14,8 @@ IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def tie(parent: int, number: int) -> None:
-    """Let this process get a signal when the thread that started it ends, or now if ``parent``, the
-    process id of its parent, has ended.
+    """Make this process get a signal when the thread that started it ends, or now if ``parent``,
+    the process id of its parent, has ended.
     """
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)  # a shell may have had it ignored

@@ -1,5 +1,5 @@
-"""Whether, when and how far a policy has fallen: pure functions of the points per step of its
-rollouts, or of what stands for them.
+"""Whether, when and how far a policy has collapsed. All are pure functions of its rollouts' points
+per step, or of a substitute for them.
 """
 
 import math
@@ -13,42 +13,44 @@ from numpy.typing import ArrayLike
 from pydantic import ConfigDict, FiniteFloat
 
 MEDIAN_OVER = 9  # readings of a running median
-# Readings that the noise is measured on: of 30, one row in some hundred would look calm by chance.
+# Number of readings that the noise is measured on: of 30, about one series in some hundred would
+# look calm by chance.
 NOISE_OVER = 60
-FEWEST = 10  # readings before anything is said
+FEWEST = 10  # readings before an alarm is possible
 
-# The sequential test's limit: its log likelihood ratio when one of a million healthy runs has got
-# there. No single reading counts for more than a share of it.
+# The sequential test's limit: the log likelihood ratio that one of a million healthy runs reaches.
+# No single reading contributes more than a share of it.
 LIMIT = math.log(1e6)
 MOST_OF_A_READING = LIMIT / 5
 
-# The test looks for a fall by this share of the height. Where that is less than CLEAR_SEPARATION
-# standard deviations of a reading, it looks for a deeper one, of all the height at most.
+# The test looks for a collapse by this share of the height. If that is less than CLEAR_SEPARATION
+# standard deviations of a reading, it looks for a deeper one, up to the whole height.
 SMALLEST_FALL = 1 / 4
 CLEAR_SEPARATION = 6.0
 
 
 def noise(points: ArrayLike) -> float:
-    """Standard deviation of a reading around a level that may drift: 1.4826 times the median of
-    the absolute differences of successive readings, divided by sqrt 2. 0 for fewer than two.
+    """Estimate the standard deviation of a reading around a level that may drift. It is 1.4826
+    times the median of the absolute differences of successive readings, divided by sqrt 2. 0 for
+    fewer than two readings.
     """
     steps = np.abs(np.diff(np.asarray(points, float)))
     return float(1.4826 * np.median(steps) / math.sqrt(2)) if steps.size else 0.0
 
 
 def half_of(best: float, low: float) -> float:
-    """Half of the way from the best level down to the lowest, or to none if that is further."""
+    """Return half the distance from the best level to the lowest, or to 0 if 0 is further."""
     return max(best - low, abs(best)) / 2
 
 
 @dataclass(frozen=True)
 class Watch:
     """A sequential probability ratio test (Wald 1945), restarted at 0 (Page 1954), of two
-    hypotheses: a reading is normal around the best running median so far, or around the level
-    after the smallest fall that it looks for.
+    hypotheses. A reading is normal around the best running median so far, or around the level
+    after the smallest collapse that the test looks for.
 
-    A watch may begin with the level of a policy, ``best``, and the ``low`` that it came from. It
-    then tests from the first reading on. A checkpoint has the fields as they are.
+    A watch may begin with a policy's level, ``best``, and the ``low`` that it came from. It then
+    tests from the first reading on. A checkpoint has the fields as they are.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -60,13 +62,13 @@ class Watch:
 
     @property
     def knows_nothing(self) -> bool:
-        """Whether it has no reading and no level."""
+        """Whether the watch has no reading and no level."""
         return not self.recent and self.best == -math.inf
 
     @property
     def is_at_its_best(self) -> bool:
-        """Whether the running median is at the best one, within a tenth of the height or two
-        standard deviations.
+        """Whether the running median is at its best, within a tenth of the height or two standard
+        deviations.
         """
         if len(self.recent) < MEDIAN_OVER:
             return False
@@ -75,7 +77,7 @@ class Watch:
 
     @property
     def height(self) -> float:
-        """How far the policy can fall: from the best level to the lowest, or to none."""
+        """The depth that the policy can lose: from the best level to the lowest, or to 0."""
         return 2 * half_of(self.best, self.low)
 
     @property
@@ -85,11 +87,11 @@ class Watch:
 
     @property
     def alarmed(self) -> bool:
-        """Whether the policy has fallen."""
+        """Whether the policy has collapsed."""
         return self.evidence >= LIMIT
 
     def after(self, points: float) -> "Watch":
-        """The test after one more reading."""
+        """Return the test after one more reading."""
         recent = (*self.recent, points)[-NOISE_OVER:]
         watch, sigma = replace(self, recent=recent), noise(recent)
         if len(recent) >= FEWEST:
@@ -103,11 +105,11 @@ class Watch:
         return replace(watch, evidence=min(max(self.evidence + ratio, 0.0), LIMIT))
 
     def restarted(self) -> "Watch":
-        """The test of a policy that was put back: what was best stays so."""
+        """Return the test of a restored policy, whose best level is unchanged."""
         return replace(self, recent=(), evidence=0.0)
 
     def scaled(self, factor: float) -> "Watch":
-        """The test with readings of which the noise is ``factor`` times as large, at one level."""
+        """Return the test with ``factor`` times the noise in its readings, at the same level."""
         if factor == 1 or not self.recent:
             return self
         level = self.level
@@ -116,8 +118,8 @@ class Watch:
 
 
 def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
-    """Of a reading that is ``short`` of the best level, limited either way; where noise hides every
-    fall, as much as a reading may take away.
+    """Return the log likelihood ratio of a reading that is ``short`` of the best level, limited in
+    both directions. If noise hides every collapse, return the most negative value.
     """
     size = max(SMALLEST_FALL * height, CLEAR_SEPARATION * sigma)
     if size > height or height == 0:
@@ -129,8 +131,8 @@ def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
 
 @dataclass(frozen=True)
 class Fall:
-    """A fall in a series of readings: the index of the last one before it, the index of the
-    lowest running median after it, the levels there, and the lowest level before.
+    """A collapse in a series of readings. It has the index of the last reading before it, the index
+    of the lowest running median after it, the levels at both, and the lowest level before it.
     """
 
     onset: int
@@ -141,16 +143,17 @@ class Fall:
 
     @property
     def depth(self) -> float:
-        """Share of the way from the peak down to the lowest level, or to none if that is further;
-        above 1 if it fell below.
+        """Share lost of the distance from the peak to the lowest earlier level, or to 0 if 0 is
+        further; above 1 if the policy ended below it.
         """
         return (self.peak - self.bottom_level) / (2 * half_of(self.peak, self.low))
 
 
 def find(points: ArrayLike) -> Fall | None:
-    """The deepest fall of a series of which the test above would have given an alarm, restarted
-    behind each fall that was recovered by half. Its onset is the last reading, before the alarm,
-    that reaches the peak but for a tenth of the fall or two standard deviations.
+    """Return the deepest collapse at which the test above would have given an alarm. The test
+    restarts behind each collapse that was recovered by half. The onset is the last reading
+    before the alarm that is within a tenth of the collapse, or two standard deviations, of the
+    peak.
     """
     found = _falls(np.asarray(points, float))
     return max(found, key=lambda fall: fall.peak - fall.bottom_level, default=None)
@@ -170,8 +173,8 @@ def _falls(series: np.ndarray) -> Iterator[Fall]:
 
 
 def _recovered(medians: np.ndarray, alarm: int, peak: float) -> int:
-    """The index, after an alarm, at which half of what was lost is there again; the length of the
-    series if that never comes.
+    """Return the index, after an alarm, at which half of the loss is regained, or the length of the
+    series if it never is.
     """
     after = medians[alarm + 1 :]
     lowest = np.minimum.accumulate(medians[alarm:])[1:]
@@ -180,13 +183,13 @@ def _recovered(medians: np.ndarray, alarm: int, peak: float) -> int:
 
 
 def _fall(series: np.ndarray, medians: np.ndarray, fallen: slice, before: Watch) -> Fall:
-    """The fall of which ``fallen`` goes from the alarm to its end."""
+    """Return the collapse whose readings from the alarm to its end are ``fallen``."""
     alarm, peak = fallen.start, before.best
     bottom = alarm + int(medians[fallen].argmin())
     level = float(medians[bottom])
     tolerance = max((peak - level) / 10, 2 * noise(series[:alarm][-NOISE_OVER:]))
     high = np.flatnonzero(series[:alarm] >= peak - tolerance)
     onset = int(high[-1]) if len(high) else 0
-    # What the policy had come up from is what it had before, not after.
+    # The level that the policy came up from is a level before the collapse, not after it.
     low = min(before.low, float(medians[: onset + 1].min()))
     return Fall(onset, bottom, float(peak), level, min(low, peak))

@@ -1,4 +1,4 @@
-"""What a run has come to, in numbers: updates, episodes and their scores, rollbacks."""
+"""Totals of a run: updates, episodes and their scores, rollbacks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ from pydantic import ConfigDict, FiniteFloat
 from ppo.envs.episode import Episode
 
 RECENT_EPISODES = 100
-# The guard against a collapse rolls a run back so often, and each time leaves a share of the
-# learning rate: docs/collapse.md has what half and a quarter prevent.
+# The guard against a collapse rolls a run back at most so many times. Each rollback leaves a share
+# of the learning rate: docs/collapse.md shows what half and a quarter prevent.
 MOST_ROLLBACKS, SHARE_LEFT = 3, 1 / 8
 
 Count = Annotated[int, Ge(0), Lt(2**62)]
@@ -21,7 +21,8 @@ Count = Annotated[int, Ge(0), Lt(2**62)]
 @dataclass(frozen=True)
 class Tally:
     """Counts, and score and length of the last RECENT_EPISODES whole episodes. ``rate_share`` is
-    what the rollbacks have left of the learning rate. A checkpoint has the fields as they are.
+    the share of the learning rate left by the rollbacks. A checkpoint has the fields as they
+    are.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -35,7 +36,7 @@ class Tally:
     recent: tuple[tuple[FiniteFloat, Count], ...] = ()
 
     def after(self, epochs: int, episodes: Sequence[Episode]) -> "Tally":
-        """Return the numbers after one more iteration."""
+        """Return the tally after one more iteration."""
         played = tuple((episode.score, episode.steps) for episode in episodes)
         best = [] if self.best_score is None else [self.best_score]
         return replace(
@@ -48,12 +49,12 @@ class Tally:
         )
 
     def after_rollback(self) -> "Tally":
-        """Return the numbers after one more rollback."""
+        """Return the tally after one more rollback."""
         share = self.rate_share * SHARE_LEFT
         return replace(self, rollbacks=self.rollbacks + 1, rate_share=share)
 
     def reached(self, target: float | None) -> bool:
-        """Whether there are RECENT_EPISODES, with a mean score of ``target`` or more."""
+        """Whether there are RECENT_EPISODES whose mean score is at least ``target``."""
         full = len(self.recent) == RECENT_EPISODES
         return target is not None and full and self.mean_score() >= target
 
@@ -62,7 +63,7 @@ class Tally:
         return float(np.mean([score for score, _ in self.recent]))
 
     def scalars(self) -> dict[str, float]:
-        """Return the numbers as scalars of the log."""
+        """Return the tally as scalars of the log."""
         scalars: dict[str, float] = {
             "rollout/games": self.episodes,
             "train/n_updates": self.epochs,

@@ -1,4 +1,4 @@
-"""Learning curves of existing runs: read, measured, compared and drawn."""
+"""Learning curves of existing runs: read, measured, compared and plotted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class CurveError(Refused):
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores of one run at the steps of its log entries, and the minutes of its clock until then,
-    all [n]; None if the log does not have these.
+    """Scores of one run at the steps of its log entries, and the minutes on the run's clock at
+    each, all [n]; None if the log does not have these.
     """
 
     steps: np.ndarray
@@ -42,7 +42,7 @@ class Curve:
     minutes: np.ndarray | None = None
 
     def over(self, axis: Axis) -> np.ndarray:
-        """Steps, or minutes. Raises CurveError if it has none."""
+        """Return the steps, or the minutes. Raises CurveError if the curve has none."""
         positions = self.steps if axis == "steps" else self.minutes
         if positions is None:
             raise CurveError(f"the log of a run has no {axis}")
@@ -71,7 +71,7 @@ class Comparison:
 
 
 def read(folder: Path) -> Curve:
-    """The score of a run from its ``progress.csv``. Raises CurveError."""
+    """Read the score of a run from its ``progress.csv``. Raises CurveError."""
     path = RunFolder(folder).progress
     try:
         columns, _ = progress.begun(path)
@@ -89,7 +89,9 @@ def read(folder: Path) -> Curve:
 
 
 def _minutes(rows: Sequence[Mapping[str, float]]) -> np.ndarray | None:
-    """Of the run's clock at each row; None if it does not go on from row to row."""
+    """Return the minutes of the run's clock at each row; None if the clock does not continue from
+    row to row.
+    """
     try:
         seconds = np.array([row[TIME] for row in rows])
     except KeyError:
@@ -98,8 +100,8 @@ def _minutes(rows: Sequence[Mapping[str, float]]) -> np.ndarray | None:
 
 
 def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
-    """All variants that have a curve, at the steps, or minutes, that all runs have reached. Raises
-    CurveError if there are none.
+    """Compare all variants that have a curve, at the steps, or minutes, that all runs have reached.
+    Raises CurveError if there are none.
     """
     reached = [curve.over(axis) for runs in variants.values() for curve in runs]
     first = max((positions[0] for positions in reached), default=0)
@@ -117,8 +119,8 @@ def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> li
 
 
 def each(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
-    """Each variant by itself, at the steps, or minutes, that its own runs have all reached;
-    without those that have no curve, or none of these in common.
+    """Return each variant by itself, at the steps, or minutes, that all its own runs have reached.
+    Variants without a curve, or without such steps, are left out.
     """
     found = []
     for name, runs in variants.items():
@@ -130,10 +132,10 @@ def each(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[
 
 
 def collapses(scores: np.ndarray, fall: float) -> list[float]:
-    """The depth of each collapse of a curve, in points.
+    """Return the depth of each collapse of a curve, in points.
 
-    A collapse begins when the score is more than ``fall`` below the best so far, and ends when
-    half of the loss is regained; its depth is the whole loss.
+    A collapse begins when the score is more than ``fall`` below the best so far. It ends when half
+    of the loss is regained. Its depth is the whole loss.
     """
     depths: list[float] = []
     peak, trough = scores[0], None
@@ -150,7 +152,7 @@ def collapses(scores: np.ndarray, fall: float) -> list[float]:
 
 
 def fall_of_a_collapse(comparisons: Sequence[Comparison]) -> float:
-    """COLLAPSE_SHARE of the range between the mean first score and the best of all runs."""
+    """Return COLLAPSE_SHARE of the range between the mean first score and the best of all runs."""
     first = np.mean([comparison.scores[:, 0].mean() for comparison in comparisons])
     best = max(comparison.scores.max() for comparison in comparisons)
     return float(COLLAPSE_SHARE * (best - first))
@@ -159,9 +161,9 @@ def fall_of_a_collapse(comparisons: Sequence[Comparison]) -> float:
 def table(
     variants: Mapping[str, Sequence[Curve]], missing: Mapping[str, Sequence[str]] | None = None
 ) -> str:
-    """The results of each variant, as Markdown, with the definition of each column.
+    """Return the results of each variant, as Markdown, with the definition of each column.
 
-    ``missing`` has for a variant a line for each of its runs that has no curve.
+    ``missing`` lists, for each variant, a line for each of its runs without a curve.
     """
     missing = missing or {}
     try:
@@ -180,7 +182,7 @@ def table(
 
 
 def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], str]:
-    """The cells of each variant, from the third column on, and what they mean."""
+    """Return the cells of each variant, from the third column on, and their meaning."""
     fall = fall_of_a_collapse(comparisons)
     results = {}
     for comparison in comparisons:
@@ -203,9 +205,9 @@ def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], s
 
 
 def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:
-    """Draw the mean curve of each variant with its 95 percent interval, as far as all its own runs
-    go: over the steps, and over the minutes if the logs of all its runs have them. Raises
-    CurveError if no variant has anything to show.
+    """Plot the mean curve of each variant with its 95 percent interval, up to the end of its
+    shortest run. The plot is over steps, and over minutes if the logs of all its runs have them.
+    Raises CurveError if no variant has anything to show.
     """
     panels = {axis: found for axis in get_args(Axis) if (found := each(variants, axis))}
     if not panels:
@@ -224,7 +226,7 @@ def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> Non
 def draw_panel(
     axes: "Axes", axis: Axis, comparisons: Sequence[Comparison], colors: Mapping[str, Any]
 ) -> None:
-    """Draw curves into a part of a figure, each in the color of its name."""
+    """Plot curves into a part of a figure, each in the color of its name."""
     for comparison in comparisons:
         color = colors[comparison.name]
         axes.plot(comparison.positions, comparison.mean, color=color)

@@ -15,7 +15,7 @@ from ppo.telemetry import movement
 
 
 class Diagnostics:
-    """Measures a rollout with the policy that played it, before its update; what takes the whole
+    """Measures a rollout with the policy that played it, before its update. What needs the whole
     rollout is computed in ``shards`` parallel slices.
     """
 
@@ -28,7 +28,7 @@ class Diagnostics:
         self._trunk = [layer for layer in self._layers if layer not in model.HEADS]
         policy_trunk = model.policy_trunk(network)
         self._policy_trunk = [layer.name for layer in policy_trunk]
-        # What the policy's gradient reaches.
+        # The layers that the policy's gradient reaches.
         self._weights = [
             weight for layer in (*self._policy_trunk, "policy") for weight in self._layers[layer]
         ]
@@ -38,15 +38,16 @@ class Diagnostics:
         self.compile()
 
     def compile(self) -> None:
-        """Compile the measurement, from the settings as they are now."""
+        """Compile the measurement, from the present settings."""
         self._graph: Callable = tf.function(self._measure, autograph=False)
 
     def measure(
         self, batch: Batch, key: np.ndarray, clip_range: float, smoothed: np.ndarray
     ) -> dict[str, float]:
-        """The scalars ``trunk/*``, ``layers/grad_norm_*`` and ``layers/dead_*``, which
-        ``ppo.telemetry.scalars`` defines. What takes no whole rollout is measured on one minibatch,
-        or for the rank on as many samples as the layer has units, that ``key`` draws.
+        """Return the scalars ``trunk/*``, ``layers/grad_norm_*`` and ``layers/dead_*``, which
+        ``ppo.telemetry.scalars`` defines. What does not need the whole rollout is measured on
+        one minibatch, which ``key`` samples. The rank uses as many samples as the layer has
+        units.
         """
         scalars, norms, dead = self._graph(
             batch,
@@ -116,8 +117,8 @@ class Diagnostics:
     def _halves_cosine(
         self, whole: Batch, order: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
     ) -> tf.Tensor:
-        """Cosine of the policy part's gradients in the two halves of a shuffled rollout, each
-        summed over pieces no larger than a minibatch; NaN for a rollout of one sample.
+        """Return the cosine of the policy part's gradients in the two halves of a shuffled rollout.
+        Each is summed over pieces no larger than a minibatch. NaN for a rollout of one sample.
         """
         half = order.shape[0] // 2
         if not half:
@@ -146,6 +147,6 @@ class Diagnostics:
 
 
 def _dead_share(activations: tf.Tensor) -> tf.Tensor:
-    """Share of the units (last axis) of [B, ..., units] that are 0 along all other axes."""
+    """Return the share of units (last axis) of [B, ..., units] that are 0 on all other axes."""
     axes = list(range(len(activations.shape) - 1))
     return tf.reduce_mean(tf.cast(tf.reduce_all(activations == 0.0, axes), tf.float32))

@@ -1,4 +1,4 @@
-"""A TensorBoard event file, as its scalars, text, images and hparams plugins read it."""
+"""A TensorBoard event file for the scalars, text, images and hparams plugins."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ppo.files.folder import naming
 
-# How an event file of this package begins; a foreign one may lie beside it.
+# Prefix of this package's event files; other programs' files may be in the same folder.
 OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)
 
 
@@ -31,12 +31,12 @@ class GrowingFile:
 
     @property
     def name(self) -> str:
-        """What it was called when it was opened."""
+        """The name under which the file was opened."""
         return self._path.name
 
     @property
     def size(self) -> int:
-        """Its bytes now, wherever the file may have been moved."""
+        """The file's present size in bytes, wherever it may have been moved."""
         return os.fstat(self._file.fileno()).st_size
 
     def flush(self) -> None:
@@ -60,7 +60,7 @@ class EventFile(GrowingFile):
 
     def __init__(self, folder: Path, first_step: int, descriptions: Mapping[str, str]):
         """``first_step`` is the first step that this file may hold: TensorBoard then drops later
-        steps that it may already have read. ``descriptions`` say in Markdown what scalars mean.
+        steps that it may already have read. ``descriptions`` explain scalars in Markdown.
         """
         name = f"events.out.tfevents.{_next_stamp(folder)}.{socket.gethostname()}"
         super().__init__(folder / name, open(folder / name, "xb"))  # noqa: SIM115 (close does it)
@@ -77,8 +77,9 @@ class EventFile(GrowingFile):
         self.flush()
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write one value of each, with its description the first time: as tensors, since readers
-        drop what is said about simple values."""
+        """Write one value of each, with its description the first time. Values are tensors, since
+        readers drop the descriptions of simple values.
+        """
         values = [self._scalar(tag, value) for tag, value in scalars.items()]
         self._write(Event(step=step, summary=Summary(value=values)))
 
@@ -118,7 +119,7 @@ class EventFile(GrowingFile):
 
 
 def is_own(path: Path) -> bool:
-    """Whether an event file is of this package."""
+    """Whether an event file was written by this package."""
     if not path.is_file():
         return False
     with open(path, "rb") as file:
@@ -136,8 +137,8 @@ def _strings(strings: Sequence[bytes]) -> TensorProto:
 
 
 def _next_stamp(folder: Path) -> int:
-    """The time in nanoseconds, raised above that of every existing file if the clock went back:
-    TensorBoard reads the files in the order of their names.
+    """Return the time in nanoseconds, raised above every existing file's time if the clock went
+    back: TensorBoard reads the files in the order of their names.
     """
     names = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
     return max([time.time_ns(), *(int(stamp) + 1 for stamp in names if stamp.isdecimal())])

@@ -19,7 +19,7 @@ DPI = 110
 
 @contextmanager
 def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
-    """An empty figure of so many inches, which is written to the path once it is drawn."""
+    """Open an empty figure of this size in inches; save it when the context ends."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -34,7 +34,7 @@ def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
 
 
 def colors(names: Iterable[str]) -> dict[str, Any]:
-    """A color for each name: ten strong ones, then ten pale ones, then again."""
+    """Return a color for each name: ten strong ones, then ten pale ones, then again."""
     import matplotlib
 
     pairs = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
@@ -43,7 +43,7 @@ def colors(names: Iterable[str]) -> dict[str, Any]:
 
 
 def legend(figure: "Figure", of: Mapping[str, Any]) -> None:
-    """Under the figure, the names of the colors, literally."""
+    """Write the names of the colors under the figure, literally."""
     from matplotlib.lines import Line2D
 
     lines = {name: Line2D([], [], color=color) for name, color in of.items()}
@@ -51,8 +51,8 @@ def legend(figure: "Figure", of: Mapping[str, Any]) -> None:
 
 
 def named(place: "Figure | Axes", lines: Mapping[str, "Line2D"], **how: Any) -> None:
-    """A legend of lines with their names, literally: matplotlib reads $ as mathematics, and leaves
-    out a name that begins with an underscore.
+    """Make a legend of lines with their literal names: matplotlib reads $ as mathematics, and
+    leaves out a name that begins with an underscore.
     """
     numbers = [str(number) for number in range(len(lines))]
     shown = place.legend([*lines.values()], numbers, **how)
@@ -61,11 +61,11 @@ def named(place: "Figure | Axes", lines: Mapping[str, "Line2D"], **how: Any) -> 
 
 
 def label(text: str) -> str:
-    """A name as a figure shows it, cut in the middle if it is too long."""
+    """Return a name as a figure shows it, cut in the middle if it is too long."""
     text, half = legible(text), LONGEST_LABEL // 2
     return text if len(text) <= LONGEST_LABEL else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def legible(text: str) -> str:
-    """The text with an escape in place of each character that cannot be printed."""
+    """Return the text with an escape for each character that cannot be printed."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

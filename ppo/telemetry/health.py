@@ -5,19 +5,19 @@ from collections.abc import Mapping
 
 from ppo.telemetry.scalars import Metric, metric_of
 
-ENTRIES = 5  # log entries in a row outside, before anything is said
+ENTRIES = 5  # log entries in a row outside the limits before a message
 
 
 class Health:
-    """Watches log entries, and says once of each scalar that it is outside its limits."""
+    """Watches log entries, and reports once for each scalar that is outside its limits."""
 
     def __init__(self) -> None:
         self._outside: defaultdict[str, int] = defaultdict(int)
         self._known: dict[str, Metric | None] = {}
 
     def see(self, scalars: Mapping[str, float]) -> list[str]:
-        """Messages about what has now been outside its limits for ENTRIES entries in a row. An
-        entry without a scalar leaves its count as it is.
+        """Return messages about scalars that have now been outside their limits for ENTRIES entries
+        in a row. An entry without a scalar leaves its count unchanged.
         """
         said = []
         for tag, value in scalars.items():

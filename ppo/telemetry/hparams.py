@@ -1,4 +1,4 @@
-"""A run's settings as TensorBoard's hparams plugin reads them, with the scores that they led to."""
+"""A run's settings, with their resulting scores, as TensorBoard's hparams plugin reads them."""
 
 import time
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from ppo.settings import Params
 from ppo.telemetry.scalars import SCORE
 
-# The scalars by which runs are compared, and what they are called there.
+# The scalars by which runs are compared, and their names in the plugin.
 METRICS = {
     SCORE: "score, last 100 games",
     "rollout/ep_rew_best": "best game",
@@ -28,7 +28,7 @@ METRICS = {
 
 
 def experiment(settings: Mapping[str, object]) -> Summary:
-    """Which settings and scores there are to compare."""
+    """Return the settings and scores that can be compared."""
     infos = [
         HParamInfo(
             name=key, type=_type(value), description=Params.model_fields[key].description or ""
@@ -43,7 +43,7 @@ def experiment(settings: Mapping[str, object]) -> Summary:
 
 
 def session(settings: Mapping[str, object]) -> Summary:
-    """The settings of a run. Those that are null are left out, since the plugin has no null."""
+    """Return a run's settings, without null ones: the plugin has no null."""
     info = SessionStartInfo(start_time_secs=time.time())
     for key, value in settings.items():
         if isinstance(value, bool):
@@ -56,7 +56,7 @@ def session(settings: Mapping[str, object]) -> Summary:
 
 
 def _type(value: object) -> int:
-    """What the plugin calls the type of a setting; all that may be null are numbers."""
+    """Return the plugin's name for a setting's type; all settings that may be null are numbers."""
     if isinstance(value, bool):
         return DATA_TYPE_BOOL
     return DATA_TYPE_STRING if isinstance(value, str | list) else DATA_TYPE_FLOAT64

@@ -20,12 +20,15 @@ LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are
 
 
 class UnknownScalar(KeyError):
-    """A scalar that the run's list of names lacks; ``ppo.telemetry.scalars`` makes that list."""
+    """A scalar that is missing in the run's list of names; ``ppo.telemetry.scalars`` makes that
+    list.
+    """
 
 
 class RunningMeans:
-    """Means of the values added since they were last taken. Values that are not finite
-    (undefined ones are NaN) are left out."""
+    """Means of the values added since they were last taken. Values that are not finite (undefined
+    ones are NaN) are left out.
+    """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
         self._sums = {tag: (total, n) for tag, (total, n) in (sums or {}).items() if n}
@@ -52,9 +55,10 @@ class CsvFile(GrowingFile):
     """A CSV with a fixed header; a missing scalar is an empty cell."""
 
     def __init__(self, path: Path, columns: Sequence[str]):
-        """Appends to an existing file, under its own header: a name in it that has been completed
-        since, as "actions/share_0" to "actions/share_0_NOOP", keeps its column. ``left_out`` are
-        the columns that the header lacks."""
+        """Appends to an existing file, under its own header. A column keeps its place if its name
+        has been completed since, for example "actions/share_0" to "actions/share_0_NOOP".
+        ``left_out`` are the columns that the header lacks.
+        """
         begun, ends = progress.begun(path)
         self._tags = [_completed(name, columns) for name in begun or columns]
         self.left_out = [name for name in columns if name not in self._tags]
@@ -77,7 +81,7 @@ class CsvFile(GrowingFile):
 
 
 def _completed(name: str, columns: Sequence[str]) -> str:
-    """The column of that name, or else the one whose name begins so."""
+    """Return the column of that name, or else the column whose name begins with it."""
     if name in columns:
         return name
     return next((column for column in columns if column.startswith(f"{name}_")), name)
@@ -90,8 +94,7 @@ def _cell(value: float | None) -> str:
 
 
 class Log:
-    """The scalars of a run, in ``progress.csv`` and, but for the rarely needed ones, in
-    TensorBoard."""
+    """A run's scalars: all in ``progress.csv``, all except the rarely needed in TensorBoard."""
 
     def __init__(self, folder: Path, tags: Sequence[str], first_step: int):
         """``tags`` are the names of all scalars that the run may write."""
@@ -118,12 +121,13 @@ class Log:
 
     @property
     def left_out(self) -> list[str]:
-        """Scalars that ``progress.csv`` has no column for, since it was begun without them."""
+        """Scalars without a column in ``progress.csv``, which was begun without them."""
         return self._csv.left_out
 
     def settings(self, step: int, settings: Mapping[str, object]) -> None:
         """Write the settings, for TensorBoard alone: as a table, and as hyperparameters beside the
-        scores."""
+        scores.
+        """
         rows = [(key, str(value)) for key, value in settings.items()]
         table = tables.markdown(["setting", "value"], rows)
         self._events.text(step, "params", table)
@@ -141,8 +145,8 @@ class Log:
         self._csv.sync()
 
     def sizes(self) -> dict[str, int]:
-        """The files' current sizes, for ``cut``: of these two wherever they were moved, of those of
-        earlier starts if they are still there.
+        """Return the files' present sizes, for ``cut``. The two open files count wherever they were
+        moved; earlier starts' files count if they still exist.
         """
         earlier = {path.name: path.stat().st_size for path in self._earlier if path.exists()}
         return earlier | {file.name: file.size for file in (self._csv, self._events)}
@@ -162,7 +166,7 @@ def check(folder: RunFolder) -> None:
 
 
 def cut(folder: Path, sizes: Mapping[str, Any]) -> None:
-    """Truncate the files to earlier sizes; newer files are removed, foreign ones left alone."""
+    """Truncate the files to earlier sizes. Newer files are removed; foreign ones are left alone."""
     for path in _files(folder):
         if path.name not in sizes:
             path.unlink()
@@ -173,8 +177,8 @@ def cut(folder: Path, sizes: Mapping[str, Any]) -> None:
 
 
 def _cut_rows(path: Path, size: int) -> None:
-    """Leave the rows that a log of that size had, also after an editor has changed how its lines
-    end, or has marked the order of its bytes; by hand it may have lost a row's end.
+    """Keep the rows that a log of that size had. This works even after an editor has changed the
+    line ends or added a byte order mark; an edit by hand may also have removed the end of a row.
     """
     content = reading.content(path, progress.LARGEST)
     plain = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")

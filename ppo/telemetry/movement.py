@@ -1,4 +1,4 @@
-"""What is recorded of every update beside the objective's statistics: pure functions of tensors."""
+"""Records of every update besides the objective's statistics: pure functions of tensors."""
 
 import tensorflow as tf
 
@@ -6,14 +6,14 @@ RANK_SHARE = 0.99  # of the squared singular values
 
 
 def cut_share(norm: tf.Tensor, max_norm: float) -> tf.Tensor:
-    """Share of a gradient that a clip of its norm takes away, 1 - min(1, c / |g|), scalar."""
+    """Return the share of a gradient removed by a clip of its norm, 1 - min(1, c / |g|), scalar."""
     return 1.0 - tf.minimum(1.0, max_norm / norm)
 
 
 def layer_movement(
     before: list[tf.Tensor], after: list[tf.Tensor], learning_rate: tf.Tensor
 ) -> tf.Tensor:
-    """How far an update moved the weights w of one layer by d, [3]:
+    """Return how far an update moved the weights w of one layer by d, [3]:
 
     root mean square of d, and largest |d|, in learning rates; |d| / |w|
     """
@@ -30,8 +30,9 @@ def layer_movement(
 
 
 def effective_rank(features: tf.Tensor) -> tf.Tensor:
-    """Smallest k such that the k largest of the features' squared singular values make up
-    RANK_SHARE of their sum (Moalla et al. 2024, arXiv:2405.00662): [n, D] -> int; 0 if all are 0.
+    """Return the smallest k such that the k largest of the features' squared singular values make
+    up RANK_SHARE of their sum (Moalla et al. 2024, arXiv:2405.00662): [n, D] -> int; 0 if all
+    are 0.
     """
     squares = tf.square(tf.linalg.svd(features, compute_uv=False))
     total = tf.reduce_sum(squares)
@@ -41,6 +42,8 @@ def effective_rank(features: tf.Tensor) -> tf.Tensor:
 
 
 def cosine(a: list[tf.Tensor], b: list[tf.Tensor]) -> tf.Tensor:
-    """Cosine of the angle between two gradients, each a list of tensors; NaN if one is 0."""
+    """Return the cosine of the angle between two gradients, each a list of tensors; NaN if one is
+    0.
+    """
     dot = tf.add_n([tf.reduce_sum(x * y) for x, y in zip(a, b, strict=True)])
     return dot / (tf.linalg.global_norm(a) * tf.linalg.global_norm(b))

@@ -1,4 +1,4 @@
-"""Reading a run's ``progress.csv``, which may grow meanwhile: only rows that end count."""
+"""Reading a run's ``progress.csv``, which may grow meanwhile: only complete rows count."""
 
 import csv
 import io
@@ -18,8 +18,8 @@ from ppo.system.streams import warn
 from ppo.telemetry.scalars import POINTS, SCORE
 
 LARGEST = 2**30  # bytes
-HEAD_BYTES = 2**20  # a first line has about two thousandths
-ROW_BYTES = 16_384  # a row has about a tenth
+HEAD_BYTES = 2**20  # a header has about two thousandths of it
+ROW_BYTES = 16_384  # a row has about a tenth of it
 
 
 class Row(BaseModel):
@@ -33,7 +33,7 @@ class Row(BaseModel):
 
 def begun(path: Path) -> tuple[list[str], bool]:
     """Return the columns that a log's first line names, none if there is no log, and whether its
-    last line has an end. Raises Unreadable for what is no log.
+    last line is complete. Raises Unreadable if the file is not a log.
     """
     try:
         with reading.opened(path) as file:
@@ -45,15 +45,15 @@ def begun(path: Path) -> tuple[list[str], bool]:
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    """The valid rows of a run's log, each cell by its column; none if it has no log. Raises
-    Unreadable for what is no log.
+    """Return the valid rows of a run's log, each cell by its column; none if it has no log. Raises
+    Unreadable if the file is not a log.
     """
     return [cells for cells, _ in _valid(folder)]
 
 
 def numbers(folder: Path) -> list[dict[str, float]]:
-    """The same as numbers, without cells that are empty, or larger than any that a run computes
-    with. Raises Unreadable.
+    """Return the rows as numbers, without cells that are empty, or larger than any that a run
+    computes with. Raises Unreadable.
     """
     return [
         {tag: number for tag, number in row if abs(number) <= LARGEST_NUMBER}
@@ -62,8 +62,8 @@ def numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def points(row: Mapping[str, float]) -> float:
-    """Points per step: of the rollouts if they were logged, else of the last 100 games; NaN if
-    there is neither.
+    """Return points per step: of the rollouts if they were logged, else of the last 100 games; NaN
+    if there is neither.
     """
     if POINTS in row:
         return row[POINTS]
@@ -72,7 +72,7 @@ def points(row: Mapping[str, float]) -> float:
 
 
 def last_row(folder: Path) -> dict[str, str]:
-    """The last row alone. Raises OSError, and ValueError if there is none."""
+    """Return the last row alone. Raises OSError, and ValueError if there is none."""
     path = RunFolder(folder).progress
     with reading.opened(path) as file:
         names = _columns(path, file.readline(HEAD_BYTES))

@@ -11,9 +11,9 @@ from ppo.system import tables
 
 @dataclass(frozen=True)
 class Metric:
-    """A scalar: what it measures, its unit, how it goes in a healthy run, and the remedy if not;
-    the limits that no healthy run was seen to leave for several log entries in a row; and whether
-    it is rarely needed, and so in ``progress.csv`` alone.
+    """A scalar: its meaning, its unit, its course in a healthy run, and the remedy otherwise. It
+    also has the limits that no healthy run left for several log entries in a row. Rarely needed
+    scalars are only in ``progress.csv``.
     """
 
     tag: str
@@ -41,12 +41,12 @@ class Metric:
 
     @property
     def good(self) -> str:
-        """The limits, and how it goes in a healthy run."""
+        """The limits, and the course in a healthy run."""
         return "; ".join(filter(None, [self.limits, self.healthy]))
 
     @property
     def description(self) -> str:
-        """All of it in Markdown, a paragraph each."""
+        """The whole description in Markdown, a paragraph each."""
         what = f"{self.meaning} ({self.unit})" if self.unit else self.meaning
         healthy = f"**Healthy:** {self.good}" if self.good else ""
         remedy = f"**If not:** {self.remedy}" if self.remedy else ""
@@ -474,8 +474,9 @@ METRICS: tuple[Metric, ...] = (
 
 
 def tags(num_epochs: int, layers: Sequence[str], actions: Sequence[str]) -> list[str]:
-    """The names of all scalars of a run, in order, with placeholders filled in; ``num_epochs`` is 0
-    for a run that does not log them one by one."""
+    """Return the names of all scalars of a run, in order, with placeholders filled in.
+    ``num_epochs`` is 0 for a run that does not log epochs one by one.
+    """
     fillings = {
         "{epoch}": [str(number) for number in range(1, num_epochs + 1)],
         "{trunk_layer}": [layer for layer in layers if layer not in ("policy", "value")],
@@ -492,9 +493,9 @@ def tags(num_epochs: int, layers: Sequence[str], actions: Sequence[str]) -> list
 
 
 def metric_of(tag: str) -> Metric | None:
-    """The glossary's entry for the name of a scalar, with its placeholder filled in or without."""
+    """Return the glossary's entry for a scalar's name, whose placeholder may be filled in."""
     fits = [metric for metric in METRICS if tag == metric.tag or _fills(tag, metric)]
-    # "layers/step_max_conv1" begins as "layers/step_{layer}" does, too.
+    # "layers/step_max_conv1" also matches the prefix of "layers/step_{layer}".
     return max(fits, key=lambda metric: len(metric.tag.partition("{")[0]), default=None)
 
 
@@ -504,7 +505,9 @@ def _fills(tag: str, metric: Metric) -> bool:
 
 
 def describe(markdown: bool = False) -> str:
-    """Every scalar with unit, meaning, healthy range and remedy: one line each, or a table."""
+    """Describe every scalar with unit, meaning, healthy range and remedy: one line each, or a
+    table.
+    """
     rows = [(m.tag, m.unit, _told(m), m.good, m.remedy) for m in METRICS]
     if not markdown:
         return tables.tabs(rows)
@@ -513,7 +516,7 @@ def describe(markdown: bool = False) -> str:
 
 
 def entries() -> list[tuple[str, str, str]]:
-    """Every scalar: its name, its meaning with the unit, and its healthy range and remedy."""
+    """Return every scalar: its name, meaning with unit, and healthy range with remedy."""
     return [
         (m.tag, f"{_told(m)} ({m.unit})", f"healthy: {m.good}; if not: {m.remedy}") for m in METRICS
     ]

@@ -1,4 +1,4 @@
-"""The statistics of an update: a row for each minibatch, and the scalars made of these rows."""
+"""The statistics of an update: one row per minibatch, and the scalars computed from the rows."""
 
 import math
 from dataclasses import dataclass, replace
@@ -19,10 +19,10 @@ class UpdateResult:
     """The result of an update.
 
     ``epochs`` has a table for each epoch that ran: a row of STATISTICS for each of its minibatches,
-    in order. With several workers the means are over all of them, the largest values this worker's.
-    ``moved`` has ``flight.layer_movement`` of each layer, ``rescaling`` the state of the value
-    rescaling. ``finite`` is False if a loss or a gradient was not finite, which was not applied, or
-    if a weight or a moment of the optimiser no longer is.
+    in order. With several workers the means are over all of them, and the largest values are this
+    worker's. ``moved`` has ``movement.layer_movement`` of each layer; ``rescaling`` is the state of
+    the value rescaling. ``finite`` is False if a loss or a gradient was not finite, and the step
+    was skipped. It is also False if a weight or a moment of the optimiser no longer is finite.
     """
 
     epochs: list[np.ndarray]
@@ -31,15 +31,15 @@ class UpdateResult:
     finite: bool
 
     def by_epoch(self, name: str) -> list[np.ndarray]:
-        """A statistic of each minibatch, epoch by epoch."""
+        """Return a statistic of each minibatch, epoch by epoch."""
         return [rows[:, STATISTICS.index(name)] for rows in self.epochs]
 
     def epoch_means(self, name: str) -> np.ndarray:
-        """The mean of a statistic over the minibatches of each epoch."""
+        """Return the mean of a statistic over the minibatches of each epoch."""
         return np.array([values.mean() for values in self.by_epoch(name)])
 
     def of(self, name: str) -> np.ndarray:
-        """A statistic of each minibatch."""
+        """Return a statistic of each minibatch."""
         return np.concatenate(self.by_epoch(name))
 
     @property
@@ -48,14 +48,14 @@ class UpdateResult:
         return np.concatenate(self.epochs)[:, MAXIMA]
 
     def with_maxima(self, maxima: np.ndarray) -> "UpdateResult":
-        """The same with other largest values."""
+        """Return a copy with other largest values."""
         whole = np.concatenate(self.epochs)
         whole[:, MAXIMA] = maxima
         ends = np.cumsum([len(rows) for rows in self.epochs[:-1]], dtype=int)
         return replace(self, epochs=np.split(whole, ends))
 
     def scalars(self) -> dict[str, float]:
-        """Each statistic over all minibatches of all epochs."""
+        """Return the mean of each statistic over all minibatches of all epochs, as scalars."""
         means = {name: float(self.of(name).mean()) for name in MEANS}
         for side in ("above", "below"):  # a mean over the samples beyond the clip range
             samples = means.pop(side)
@@ -75,7 +75,7 @@ class UpdateResult:
         }
 
     def epoch_scalars(self) -> dict[str, float]:
-        """Approximate KL and ratio of each epoch."""
+        """Return the approximate KL and ratio of each epoch."""
         scalars = {}
         for name in ("approx_kl", "ratio"):
             means, maxima = self.epoch_means(name), self.by_epoch(f"{name}_max")

@@ -1,6 +1,4 @@
-"""Which of a run's workers this process is: from its starter, from TF_CONFIG, or from Slurm's
-variables.
-"""
+"""Which of a run's workers this process is: from its starter, TF_CONFIG, or Slurm's variables."""
 
 import json
 import os
@@ -13,7 +11,7 @@ from pydantic import TypeAdapter
 from ppo.errors import Refused
 from ppo.system import reading
 
-LINK = "PPO_LINK"  # set by --workers for the processes that it starts, and watches
+LINK = "PPO_LINK"  # set by --workers for the processes that it starts and watches
 TF_CONFIG = "TF_CONFIG"
 SLURM_COUNT, SLURM_INDEX = "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"
 SLURM_INDEX_ON_NODE = "SLURM_LOCALID"
@@ -25,14 +23,14 @@ UNLINKED = f"{LINK} is only for processes that --workers starts; unset it"
 
 
 class ClusterError(Refused):
-    """What is said about the run's workers cannot be used; the message says what to do."""
+    """The description of the run's workers cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """What the worker ``index`` of ``count`` inherits from the process that started all of them:
-    file descriptors of memory that they share, and of sockets, to each other worker if it is the
-    first, else to the first.
+    """What the worker ``index`` of ``count`` inherits from the process that started all of them. It
+    has file descriptors of shared memory and of sockets: one to each other worker if it is the
+    first, else one to the first.
     """
 
     count: int
@@ -42,7 +40,7 @@ class Link:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variable that says so."""
+        """The environment variable that describes the link."""
         return {LINK: json.dumps(asdict(self))}
 
     @property
@@ -53,11 +51,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Place:
-    """A process among the workers of a run: the first has the index 0, reads and writes.
+    """A process among the workers of a run. The first has the index 0, reads and writes.
 
-    ``on_this_machine`` is how many of them are known to share it; ``has_chief`` says whether the
-    first is not called worker but chief. ``link`` joins it to the others if one process started
-    all.
+    ``on_this_machine`` is how many workers are known to share the machine. ``has_chief`` says
+    whether the first is called chief rather than worker. ``link`` joins the worker to the others if
+    one process started all.
     """
 
     count: int
@@ -68,7 +66,7 @@ class Place:
 
 
 def place(environment: Mapping[str, str] | None = None) -> Place:
-    """The place of this process. Raises ClusterError."""
+    """Return the place of this process. Raises ClusterError."""
     environment = os.environ if environment is None else environment
     if text := environment.get(LINK):
         return _of_link(text)
@@ -87,7 +85,7 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
 
 
 def exposure(environment: Mapping[str, str] | None = None, gpu: bool = False) -> str:
-    """What TensorFlow opens on this machine for a worker that has no link, and to whom."""
+    """Say what TensorFlow opens on this machine for a worker without a link, and to whom."""
     environment = os.environ if environment is None else environment
     others, port = "the nodes of this Slurm step", SLURM_FIRST_PORT
     if text := environment.get(TF_CONFIG):
@@ -138,7 +136,7 @@ def _of_tf_config(text: str) -> Place:
 
 
 def _tasks(cluster: Mapping[str, Any]) -> dict[tuple[str, int], tuple[str, int]]:
-    """Host and port of each task that trains, by job and index."""
+    """Return host and port of each task that trains, by job and index."""
     return {
         (job, index): _host_and_port(address)
         for job in JOBS

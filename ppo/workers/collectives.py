@@ -1,9 +1,10 @@
-"""Workers on several machines exchange by the collective operations of TensorFlow's
-MultiWorkerMirroredStrategy. Its servers are open to whoever reaches their ports.
+"""Workers on several machines, which exchange through TensorFlow's collective operations.
 
-On a CPU they go around a ring over gRPC, on GPUs through NCCL. Each worker has one replica. The
-coordination service that comes with the strategy notices within some ten seconds a worker that
-died or does not answer, and lets everyone's collectives fail.
+They use MultiWorkerMirroredStrategy; its servers accept anyone who reaches their ports.
+
+On a CPU the exchanges travel around a ring over gRPC, on GPUs through NCCL. Each worker has one
+replica. The strategy's coordination service notices a worker that died or does not answer within
+some ten seconds, and makes everyone's collectives fail.
 """
 
 import os
@@ -17,9 +18,9 @@ import tensorflow as tf
 from ppo.errors import WorkerLost
 from ppo.workers.cluster import TF_CONFIG, ClusterError, Place
 
-MOST_TASKS = 1024  # of a node
+MOST_TASKS = 1024  # the most tasks on a node
 EXCHANGES = "ollective", "CoordinationService"  # as errors of the exchange name them
-WORD = np.dtype(np.int32)  # of the types that can be gathered, the one for bytes
+WORD = np.dtype(np.int32)  # bytes are gathered as this type
 
 
 class Collectives:
@@ -69,7 +70,7 @@ class Collectives:
         return found
 
     def share(self, data: bytes) -> bytes:
-        """See ``Workers``: the others add zeros, which costs less than gathering everyone's."""
+        """See ``Workers``: the others add zeros, which costs less than gathering all data."""
         words = _words(data)
         (size, *_) = self.gather(len(words).to_bytes(8))
         total = np.zeros(int.from_bytes(size), WORD)
@@ -91,7 +92,9 @@ class Collectives:
             raise WorkerLost(self._culprit(error.message), reason, begun) from None
 
     def _culprit(self, message: str) -> int | None:
-        """The worker that an error message names first; the coordination service is in worker 0."""
+        """Return the first worker named in an error message; the coordination service is in worker
+        0.
+        """
         if found := re.search(r"/job:(\w+)/(?:replica:0/)?task:(\d+)", message):
             return int(found[2]) + (self._chief and found[1] == "worker")
         return 0 if "CoordinationService" in message else None
@@ -111,8 +114,8 @@ class Collectives:
 def _resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
     if os.environ.get(TF_CONFIG):
         return tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    # Which GPU a task has is Slurm's affair; left to itself, the resolver asks nvidia-smi, which a
-    # machine without GPUs does not have.
+    # Slurm decides which GPU a task has. By itself the resolver would ask nvidia-smi, which a
+    # machine without GPUs lacks.
     return tf.distribute.cluster_resolver.SlurmClusterResolver(
         gpus_per_node=MOST_TASKS, gpus_per_task=1, auto_set_gpu=False
     )
@@ -127,7 +130,7 @@ def _options() -> tf.distribute.experimental.CommunicationOptions:
 
 
 def _words(data: bytes) -> np.ndarray:
-    """The data's size and the data, in whole words."""
+    """Return the data's size and the data, in whole words."""
     padded = data + bytes(-len(data) % WORD.itemsize)
     return np.concatenate([np.array([len(data)], WORD), np.frombuffer(padded, WORD)])
 

@@ -1,8 +1,8 @@
 """One worker or many behind one interface: what the workers of a run must agree on.
 
 Each worker plays its own envs. An update takes the mean of everyone's gradients before it clips
-them, and decides early exits on everyone's means; what else a worker must know of the others it
-gathers between two updates. So all workers go the same way, and hold the same weights.
+them, and decides early exits on everyone's means. Between updates the workers gather what else they
+must know of each other. All workers therefore take the same steps and hold the same weights.
 """
 
 from collections.abc import Sequence
@@ -23,15 +23,16 @@ class Workers(Protocol):
     index: int
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        """The mean over the workers of each tensor, in one exchange; the tensors have one type. It
-        is called while a graph is traced, also in its loops, outside any replica's function.
+        """Return the mean over the workers of each tensor, in one exchange; all tensors have one
+        type. It is called while a graph is traced, also in its loops, outside any replica's
+        function.
         """
 
     def gather(self, data: bytes) -> list[bytes]:
-        """The data of each worker."""
+        """Return the data of each worker."""
 
     def share(self, data: bytes) -> bytes:
-        """The data of the first worker."""
+        """Return the data of the first worker."""
 
     def watched(self) -> AbstractContextManager[None]:
         """While the context lasts, the failure of a graph that calls ``mean`` raises WorkerLost if
@@ -45,17 +46,17 @@ class OneWorker:
     count, index = 1, 0
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        """The tensors."""
+        """Return the tensors unchanged."""
         return list(tensors)
 
     def gather(self, data: bytes) -> list[bytes]:
-        """The data."""
+        """Return the data."""
         return [data]
 
     def share(self, data: bytes) -> bytes:
-        """The data."""
+        """Return the data."""
         return data
 
     def watched(self) -> AbstractContextManager[None]:
-        """No other worker can be the cause of anything."""
+        """Do nothing: no other worker can be the cause of an error."""
         return nullcontext()

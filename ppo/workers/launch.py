@@ -1,5 +1,5 @@
-"""One run over many processes on this machine: they are started, watched, and started again from
-the newest checkpoint when one of them dies or hangs.
+"""One run over many processes on this machine. The starter starts and watches them, and restarts
+them from the newest checkpoint if one dies or hangs.
 """
 
 import itertools
@@ -27,17 +27,17 @@ from ppo.system.signals import DEADLINE_SECONDS, Requests, on_stop
 from ppo.system.streams import say
 from ppo.workers.cluster import Link
 
-# Once one has failed, the others are asked to stop, which they do by a deadline of their own.
+# Once a worker has failed, the others are asked to stop; they do so by a deadline of their own.
 GRACE_SECONDS = DEADLINE_SECONDS + 2
 GRACE_OF_OTHERS_SECONDS = 2.0
 POLL_SECONDS = 0.1
-STOPPED_POLLS = 30  # after which a worker that SIGSTOP has stopped is ended
+STOPPED_POLLS = 30  # after these, a worker stopped by SIGSTOP is ended
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A run that is started as ``workers`` processes, and again at most ``restarts`` times;
-    ``begin`` are the command's arguments besides the folder.
+    """A run that is started as ``workers`` processes, and restarted at most ``restarts`` times.
+    ``begin`` holds the command's arguments besides the folder.
     """
 
     logdir: Path
@@ -46,8 +46,8 @@ class Launch:
     restarts: int
 
     def go(self) -> int:
-        """Run to the end; returns the exit code. Raises DeviceError if there are GPUs, but not one
-        for each worker, and FolderGone if the run's folder was removed before a restart.
+        """Run to the end and return the exit code. Raises DeviceError if there are GPUs but too few
+        for one per worker. Raises FolderGone if the run's folder was removed before a restart.
         """
         logdir, arguments, gpus = self.logdir, self.begin, gpus_for(self.workers)
         for restart in range(self.restarts + 1):
@@ -75,8 +75,8 @@ class Launch:
 
 
 class _Team:
-    """The processes of one start. Each has a session of its own, so that the starter hears the
-    Ctrl-C of a terminal alone; if it dies, they are asked to stop.
+    """The processes of one start. Each has its own session, so a terminal's Ctrl-C reaches only the
+    starter. If the starter dies, they are asked to stop.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class _Team:
         self.processes: list[subprocess.Popen] = []
         self._stopped_polls: Counter[int] = Counter()  # by worker, without a break
         for index, link in enumerate(links):
-            # The others say only what the first one says, too, unless they are the cause.
+            # The others say the same as the first one, except if they are the cause.
             errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
             open_files.push(errors)
             process = start(
@@ -113,14 +113,14 @@ class _Team:
             self.processes.append(process)
 
     def stop(self, *_: object) -> None:
-        """Have all asked to stop; at a second request, end them: a handler for ``on_stop``."""
+        """Ask all to stop; at a second request, end them: a handler for ``on_stop``."""
         self.asked = True
         if self._requests.hear():
             self._end()
 
     def wait(self) -> None:
-        """Wait until all have ended; those that do not end soon after one that failed, or after a
-        request to stop, are ended.
+        """Wait until all have ended. After a failure or a request to stop, processes that do not
+        end soon are ended.
         """
         deadline: float | None = None
         while len(self.first_code) < len(self.processes):
@@ -141,18 +141,18 @@ class _Team:
             time.sleep(POLL_SECONDS)
 
     def place(self) -> Path:
-        """Where the run's folder is now. Raises FolderGone if it was removed."""
+        """Return the run's present folder. Raises FolderGone if it was removed."""
         if self._folder and self._folder.is_gone:
             raise FolderGone(self.logdir)
         return self._folder.name if self._folder else self.logdir
 
     def _hold(self) -> None:
-        """Hold the run's folder once there is a run: it may be moved before the next start."""
+        """Hold the run's folder once the run exists: it may be moved before the next start."""
         if not self._folder and RunFolder(self.logdir).params.exists():
             self._folder = RunFolder(self._open_files.enter_context(held(self.logdir)))
 
     def _end_if_stopped(self, worker: int) -> None:
-        """A stopped process closes no socket, so the others would wait for it."""
+        """End a stopped process: it closes no socket, so the others would wait for it."""
         pid = self.processes[worker].pid
         self._stopped_polls[worker] += 1 if is_stopped(pid) else -self._stopped_polls[worker]
         if self._stopped_polls[worker] == STOPPED_POLLS:
@@ -160,7 +160,7 @@ class _Team:
             self.processes[worker].kill()
 
     def show_errors(self, worker: int) -> None:
-        """Show what one of the others said; the first said it by itself."""
+        """Show the message of a worker other than the first, which has printed its own message."""
         self.errors[worker].seek(0)
         if said := self.errors[worker].read().rstrip("\n"):
             say(said, sys.stderr)
@@ -174,14 +174,14 @@ class _Team:
             process.kill()
 
 
-# A worker that ends so knows why, and would end so again.
+# A worker that ends with such a code knows why, and would end the same way again.
 TOLD_BY_ALL = (ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
 VERDICTS = (ExitCode.FAILED, *TOLD_BY_ALL)
 
 
 def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
-    """The exit code of all workers together, and whose it is, from those of each, in the order in
-    which they ended; ``asked`` is whether they were asked to stop.
+    """Return the exit code of all workers together, and the worker that it comes from. ``codes``
+    are in the order in which the workers ended; ``asked`` says whether they were asked to stop.
     """
     if codes[0] == ExitCode.DONE:
         return ExitCode.DONE, 0
@@ -204,8 +204,8 @@ def _told(lost: int | None, codes: Mapping[int, int]) -> str:
 
 
 def gpus_for(workers: int) -> list[str]:
-    """A GPU for each of so many workers on this machine; none if it has none. Raises DeviceError
-    if there are fewer than workers.
+    """Return one GPU for each worker on this machine, or none if it has none. Raises DeviceError if
+    there are fewer GPUs than workers.
     """
     gpus = visible_gpus()
     if 0 < len(gpus) < workers:
@@ -218,8 +218,8 @@ def gpus_for(workers: int) -> list[str]:
 
 @contextmanager
 def linked(workers: int) -> Iterator[list[Link]]:
-    """What joins so many workers on this machine: memory and sockets that have neither a name nor a
-    port. The workers must be started within the context, with what is ``inherited``.
+    """Create the memory and sockets that join this many workers on this machine; they have neither
+    a name nor a port. Start the workers within the context, with the result of ``inherited``.
     """
     with ExitStack() as ends:
         memory = os.memfd_create("ppo-workers")
@@ -233,6 +233,6 @@ def linked(workers: int) -> Iterator[list[Link]]:
 
 
 def inherited(link: Link, gpus: Sequence[str] = ()) -> dict[str, Any]:
-    """What ``subprocess.Popen`` hands to a worker: its link and, if there are any, its GPU."""
+    """Return what ``subprocess.Popen`` passes to a worker: its link and its GPU, if any."""
     gpu = {VISIBLE_GPUS: gpus[link.index]} if gpus else {}
     return {"env": {**os.environ, **link.environment, **gpu}, "pass_fds": link.descriptors}

@@ -1,9 +1,9 @@
 """Many workers on one machine: they exchange through shared memory and open no port.
 
-Each worker writes its numbers into a row of its own. Each then sums its share of all rows, in the
-order of the workers, and reads the sums of the others. So all workers get the same bits, whichever
-comes first. Sockets carry everything else: the first worker has one to each of the others. A socket
-that closes says that the worker at its other end died; the starter ends a worker that is stopped.
+Each worker writes its numbers into its own row. Each worker then sums its share of all rows, in the
+order of the workers, and reads the others' sums. All workers therefore get the same bits, whatever
+the timing. Sockets carry everything else: the first worker has one to each other worker. A socket
+that closes means that the worker at its other end died. The starter ends a worker that is stopped.
 """
 
 import mmap
@@ -58,7 +58,7 @@ class LocalWorkers:
         return [tf.reshape(part, t.shape) for part, t in zip(parts, tensors, strict=True)]
 
     def average(self, *arrays: np.ndarray) -> np.ndarray:
-        """The mean over the workers of arrays of one type, as one vector."""
+        """Return the mean over the workers of arrays of one type, as one vector."""
         size, dtype = sum(array.size for array in arrays), arrays[0].dtype
         self._make_room(size * dtype.itemsize)
         rows = self._rows[:, : size * dtype.itemsize].view(dtype)
@@ -104,7 +104,7 @@ class LocalWorkers:
         self.gather(b"")
 
     def _make_room(self, row_bytes: int) -> None:
-        """Have all rows hold so many bytes, which all workers ask for at once."""
+        """Make all rows hold this many bytes; all workers call it at once."""
         if row_bytes <= self._row_bytes:
             return
         self._meet()  # nobody reads the rows any more
@@ -125,12 +125,12 @@ class LocalWorkers:
             message = self._sockets[worker].recv()
         except (EOFError, OSError) as error:
             self._lose(worker, error)
-        if isinstance(message, int):  # the first one's news of another
+        if isinstance(message, int):  # the first worker reports that another was lost
             self._lose(message, "the first worker lost it")
         return message
 
     def _lose(self, worker: int, reason: object) -> NoReturn:
-        """Raise WorkerLost now and at each later call; the first worker tells all others."""
+        """Raise WorkerLost now and at each later call; the first worker informs all others."""
         self._lost = WorkerLost(worker, reason, self._begun)
         if self.index == 0:
             for socket in self._sockets.values():

@@ -47,9 +47,9 @@ class Games:
 
 @dataclass(frozen=True)
 class Report:
-    """An iteration: its whole episodes, each with the step of the rollout in which it ended, the
-    points of all games, the scalars, and the largest values of each minibatch, [minibatches,
-    names].
+    """An iteration: its whole episodes, each with the step of the rollout in which it ended. It
+    also has the points of all games, the scalars, and the largest values of each minibatch,
+    [minibatches, names].
     """
 
     episodes: list[Episode]
@@ -92,12 +92,12 @@ def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
 
 
 def any_of_each(workers: Workers, *flags: bool) -> list[bool]:
-    """Return for each flag whether it is set on any worker."""
+    """Return, for each flag, whether it is set on any worker."""
     return [any(of_all) for of_all in zip(*workers.gather(bytes(flags)), strict=True)]
 
 
 def share_games(workers: Workers, own: Games) -> Games:
-    """The games of all workers."""
+    """Return the games of all workers."""
     if workers.count == 1:
         return own
     given = _pack({"shown": own.shown}, own.unfinished)
@@ -107,8 +107,8 @@ def share_games(workers: Workers, own: Games) -> Games:
 
 
 def share_report(workers: Workers, own: Report) -> Report:
-    """The reports of all workers as one: episodes in the order of their ends, sums of points, means
-    of scalars, largest values.
+    """Merge the reports of all workers. Episodes are in the order of their ends; points are summed,
+    scalars averaged, and the largest values kept.
     """
     if workers.count == 1:
         return own
@@ -130,7 +130,7 @@ def share_report(workers: Workers, own: Report) -> Report:
 
 
 def share_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of those workers that have any that is not finite, and of the first."""
+    """Return the arrays of the first worker and of workers with an array that is not finite."""
     if workers.count == 1:
         return own
     suspect = workers.index == 0 or not all(np.isfinite(array).all() for array in own.values())
@@ -143,7 +143,7 @@ def share_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.n
 
 
 def _mean(values: list[float]) -> float:
-    """Of those that are finite."""
+    """Return the mean of the finite ones."""
     defined = [value for value in values if math.isfinite(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
 
