@@ -1,4 +1,4 @@
-"""Why a run's policy fell: ``python -m ppo.autopsy --help``."""
+"""Why a run's policy collapsed: ``python -m ppo.autopsy --help``."""
 
 import sys
 

@@ -48,7 +48,7 @@ VERDICT, FIGURE = "verdict.md", "figure.png"
 
 
 def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
-    """The verdict's page."""
+    """Return the verdict's page."""
     case = plan.case
     command = shlex.join(
         ["python", "-m", "ppo.autopsy", *map(str, sys.argv[1:] if sys.argv[0] else [])]
@@ -70,7 +70,7 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command. Return its exit code."""
 
     def command() -> None:
         plan = _plan(_parse(arguments))
@@ -110,7 +110,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """What to do, in a folder that is there now. Raises ParamsError with all faults."""
+    """Return the plan, in a folder that exists now. Raises ParamsError with all faults."""
     logdir = options.logdir or options.run.with_name(f"{options.run.name}-autopsy")
     faults = logdir_faults(logdir)
     seeds = parse_seeds(options.seeds, faults)
@@ -129,7 +129,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         raise ParamsError(faults)
     try:
         case = case_of(options.run, None if options.at is None else int(options.at))
-    except CheckpointError as error:  # also a damaged one: nothing has started
+    except CheckpointError as error:  # also a damaged checkpoint: nothing has started
         raise Refused(error.in_full()) from error
     changes = _changes(case, given.variants, options.only)
     plan = Plan(case, logdir, changes, seeds, updates, workers)
@@ -139,7 +139,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[Change]:
-    """The controls, and the changes that are asked for: all, or those named, and the given ones."""
+    """Return the controls and the requested changes: all or the named ones, and the given ones."""
     known = of_cause(case.settings, case.advantage_std)
     if unknown := [name for name in only if name not in {change.name for change in known}]:
         names = ", ".join(change.name for change in known)
@@ -169,7 +169,7 @@ def _value(text: str) -> object:
 
 
 def _check(plan: Plan) -> None:
-    """Raise ParamsError if a fork cannot begin, or is there already and another one."""
+    """Raise ParamsError if a fork cannot begin, or if its folder holds a different fork."""
     if plan.case.settings.workers > 1:
         raise ParamsError(
             [
@@ -191,7 +191,7 @@ def _check(plan: Plan) -> None:
 
 
 def _other_origin(run: Run, case: Case) -> list[str]:
-    """Why a fork that has begun is none of this case."""
+    """Return why an existing fork does not belong to this case."""
     began_from = origin.read(RunFolder(run.folder))
     if began_from is None or began_from.is_of(case.source, case.step):
         return []

@@ -1,4 +1,4 @@
-"""The fall that an autopsy is about, and the checkpoint before it."""
+"""The collapse that an autopsy examines, and the checkpoint before it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ from ppo.telemetry import collapse, progress
 
 @dataclass(frozen=True)
 class Case:
-    """A fall: the settings that the run had just before it, with the rates of that step; the
-    checkpoint before it, by its folder and step; the settings that differ from that one's run; the
-    points per step that the policy fell from and to; and in words what fell.
+    """A collapse and its origin. It has the settings just before the collapse, with the rates of
+    that step. It has the folder and step of the checkpoint before, and the settings that differ
+    from that checkpoint's run. It also has the points per step before and after, and a description.
     """
 
     settings: ResolvedParams
@@ -41,13 +41,13 @@ class Case:
     told: str
 
     def kept(self, points: np.ndarray) -> np.ndarray:
-        """The share of the height that is left at each level."""
+        """Return the share of the height that is left at each level."""
         return (points - self.bottom) / (self.peak - self.bottom)
 
 
 def case_of(run: Path, at: int | None = None) -> Case:
-    """The fall of a run, the deepest one or what follows a step. Raises FolderError, HistoryError,
-    ParamsError and CheckpointError.
+    """Return the collapse of a run: the deepest one, or what follows a given step. Raises
+    FolderError, HistoryError, ParamsError and CheckpointError.
     """
     log = history.rows(run)
     given = params.of_run(RunFolder(run).params, checks=[registry.check])
@@ -76,7 +76,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
 
 
 class _Height(NamedTuple):
-    """The points per step before a step and at their lowest, and in words what happened."""
+    """The points per step before a step, their lowest value after it, and a description."""
 
     step: int
     peak: float
@@ -85,7 +85,7 @@ class _Height(NamedTuple):
 
 
 def _height_after(log: Sequence[Row], step: int) -> _Height:
-    """The height at a step that was given, down to the lowest reading of the whole log."""
+    """Return the height at a given step, down to the lowest reading of the whole log."""
     levels = [(row["step"], progress.points(row)) for row in log]
     levels = [(at, level) for at, level in levels if math.isfinite(level)]
     before = [level for at, level in levels if at <= step][-collapse.MEDIAN_OVER :]
@@ -95,7 +95,7 @@ def _height_after(log: Sequence[Row], step: int) -> _Height:
 
 
 def _fallen(log: Sequence[Row], batch_size: int) -> _Height | None:
-    """The deepest fall, and the step at which its last good rollout began."""
+    """Return the deepest collapse, and the step at which its last good rollout began."""
     rows = [row for row in log if math.isfinite(progress.points(row))]
     fall = collapse.find([progress.points(row) for row in rows])
     if fall is None:
@@ -109,15 +109,16 @@ def _fallen(log: Sequence[Row], batch_size: int) -> _Height | None:
 
 
 def _advantage_std(log: Sequence[Row], step: int) -> float | None:
-    """The deviation of the advantages in the last entry up to a step."""
+    """Return the standard deviation of the advantages in the last entry up to a step."""
     tag = "train/advantage_std"
     found = [row[tag] for row in log if row["step"] <= step and tag in row]
     return found[-1] if found else None
 
 
 def _then(run: Path, step: int, now: Params) -> ResolvedParams:
-    """The settings that the run had at a step, by its checkpoint of then or the first one after,
-    as a resume may have changed them since; those of ``now`` if it has no checkpoint.
+    """Return the settings that the run had at a step. They come from the checkpoint of that step or
+    the first one after it, because a resume may have changed them since. Without such a checkpoint,
+    the settings are ``now``.
     """
     own = checkpoint.steps(RunFolder(run))
     known = [found for found in own if found <= step][:1] or own[-1:]
@@ -132,7 +133,7 @@ def _then(run: Path, step: int, now: Params) -> ResolvedParams:
 
 
 def _as_of(settings: ResolvedParams, step: int) -> ResolvedParams:
-    """The settings with the learning rate and the clip range of a step, constant."""
+    """Return the settings with the learning rate and the clip range of a step, constant."""
     total = settings.whole_steps
     rate = scheduled(settings.learning_rate_schedule, settings.learning_rate, step, total)
     clip = scheduled(settings.clip_range_schedule, settings.clip_range, step, total)
@@ -140,8 +141,8 @@ def _as_of(settings: ResolvedParams, step: int) -> ResolvedParams:
 
 
 def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
-    """The newest checkpoint up to a step, of the run or of what it was forked from: its folder and
-    its step.
+    """Return the newest checkpoint up to a step, of the run or of its ancestors in forking: its
+    folder and its step.
     """
     origins = origin.ancestors(RunFolder(run))
     while not (own := [found for found in checkpoint.steps(RunFolder(run)) if found <= step]):

@@ -1,4 +1,6 @@
-"""What an autopsy changes, one thing at a time, and what it means if that prevents the fall."""
+"""What an autopsy changes, one thing at a time, and what it means if a change prevents the
+collapse.
+"""
 
 import json
 from collections.abc import Mapping
@@ -7,33 +9,33 @@ from dataclasses import dataclass
 from ppo.settings import ResolvedParams, Surrogate
 
 UNCHANGED = "unchanged"
-RATES = (2, 4, 8)  # what the learning rate is divided by, for the effect of smaller steps alone
-FLOOR_SHARE = 5.0  # times the deviation of the advantages before the fall
-UNKNOWN_FLOOR = 0.3  # of a log that does not have it: about that of Pong early in training
+RATES = (2, 4, 8)  # divisors of the learning rate, for the effect of smaller steps alone
+FLOOR_SHARE = 5.0  # times the standard deviation of the advantages before the collapse
+UNKNOWN_FLOOR = 0.3  # for a log without that value: about the value in early Pong training
 KL_LIMIT = 0.05
 LARGE_STEPS = "the steps are too large"
 
 
 @dataclass(frozen=True)
 class Change:
-    """Settings that differ from those of the run that fell; ``meaning`` is the cause if they
-    prevent the fall at equal KL.
+    """Settings that differ from the collapsed run. ``meaning`` is the cause if they prevent the
+    collapse at equal KL.
     """
 
     name: str
     settings: Mapping[str, object]
     meaning: str
-    smaller_rate: bool = False  # the run with smaller steps and nothing else, a control
+    smaller_rate: bool = False  # a control: the run with smaller steps and nothing else
 
     @property
     def shown(self) -> str:
-        """The settings as they are given on a command line."""
+        """Settings as they are given on a command line."""
         texts = (v if isinstance(v, str) else json.dumps(v) for v in self.settings.values())
         return " ".join(f"{key}={text}" for key, text in zip(self.settings, texts, strict=True))
 
 
 def smaller_rates(learning_rate: float) -> list[Change]:
-    """The run with smaller steps and nothing else: what any change has to be compared with."""
+    """Return the run with smaller steps and nothing else: the control for every change."""
     return [
         Change(f"rate / {part}", {"learning_rate": learning_rate / part}, LARGE_STEPS, True)
         for part in RATES
@@ -41,7 +43,7 @@ def smaller_rates(learning_rate: float) -> list[Change]:
 
 
 def of_user(name: str, settings: Mapping[str, object], learning_rate: float) -> Change:
-    """A change of the user's own, for a run with this learning rate."""
+    """Return a user's own change, for a run with this learning rate."""
     rate = settings.get("learning_rate") if len(settings) == 1 else None
     if isinstance(rate, float | int) and rate < learning_rate:
         return Change(name, settings, LARGE_STEPS, True)
@@ -50,7 +52,7 @@ def of_user(name: str, settings: Mapping[str, object], learning_rate: float) -> 
 
 
 def of_cause(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
-    """The changes that tell the possible causes apart, for a run with these settings."""
+    """Return the changes that distinguish the possible causes, for a run with these settings."""
     return [
         *_of_limits(params),
         *_of_epochs(params),
@@ -135,5 +137,5 @@ def _of_objective(params: ResolvedParams) -> list[Change]:
 
 
 def _short(value: float) -> float:
-    """With three significant digits."""
+    """Format a number with three significant digits."""
     return float(f"{value:.3g}")

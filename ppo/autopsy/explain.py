@@ -1,5 +1,5 @@
-"""A run's log in plain words: did the policy fall, when, how far, what came first, and what shows
-the cause.
+"""A run's log in plain words: whether and when the policy collapsed, how far, what came first, and
+what shows the cause.
 """
 
 import math
@@ -16,11 +16,11 @@ from ppo.settings import RunSettings
 from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Fall
 
-EARLIER = 20  # entries before a fall among which its cause is looked for
+EARLIER = 20  # entries before a collapse that are searched for its cause
 
 
 def explain(run: Path) -> str:
-    """The explanation of a run. Raises FolderError and HistoryError."""
+    """Return the explanation of a run. Raises FolderError and HistoryError."""
     told = history.rows(run)
     rows = [row for row in told if math.isfinite(progress.points(row))]
     if len(rows) < BEFORE:
@@ -40,7 +40,7 @@ def explain(run: Path) -> str:
 
 
 def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
-    """What left its band first: before the fall, or if there is none, in the whole run."""
+    """Return what left its band first: before the collapse, or without one in the whole run."""
     if fall is None:
         return signs.first(rows, BEFORE)
     near = signs.first(rows, max(BEFORE, fall.onset - EARLIER), fall.onset + 2)
@@ -93,7 +93,7 @@ def _commands(
 
 
 def _changed(run: Path) -> list[str]:
-    """What a fork changed, since that may be the cause itself."""
+    """Return what a fork changed, because that may be the cause itself."""
     began_from = origin.read(RunFolder(run))
     if began_from is None:
         return []
@@ -106,7 +106,7 @@ def _changed(run: Path) -> list[str]:
 
 
 def _outside(rows: Sequence[Row]) -> list[str]:
-    """What is outside the glossary's healthy range in the last entries."""
+    """Return what is outside the glossary's healthy range in the last entries."""
     watch = health.Health()
     last = rows[-health.ENTRIES :]
     said = [message for row in last for message in watch.see(row)]

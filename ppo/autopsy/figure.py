@@ -1,4 +1,4 @@
-"""The figure of an autopsy: how each fork went on, and what each change keeps at which KL."""
+"""The figure of an autopsy: the course of each fork, and what each change keeps at which KL."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from ppo.telemetry import figures, intervals
 
 
 def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
-    """Write a PNG: beside the curves of the forks, the share kept at the end over the KL."""
+    """Write a PNG: the curves of the forks, and beside them the share kept over the KL."""
     unchanged, controls, changed = verdict.parted(outcomes)
     colors = figures.colors(of.change.name for of in changed)
     with figures.drawn(path, 14, 6) as figure:
@@ -32,7 +32,7 @@ def _curves(
     changed: Sequence[Outcome],
     colors: Mapping[str, Any],
 ) -> None:
-    """The mean over the seeds after each update; of the run unchanged, every seed, too."""
+    """Plot the mean over the seeds after each update, and every seed of the unchanged run."""
     for kept in unchanged.kept:
         axes.plot(range(1, len(kept) + 1), kept, color="black", linewidth=0.6, alpha=0.4)
     lines: list[tuple[Outcome, dict[str, Any]]] = [
@@ -51,7 +51,7 @@ def _shares(
     changed: Sequence[Outcome],
     colors: Mapping[str, Any],
 ) -> None:
-    """The share kept at the end over the KL, with its interval, beside the line of the controls."""
+    """Plot the share kept at the end over the KL, with its interval and the controls' line."""
     from matplotlib.ticker import LogLocator
 
     means = [(of.kl.mean(), of.end.mean()) for of in controls]

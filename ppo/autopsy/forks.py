@@ -1,4 +1,4 @@
-"""The forks of an autopsy, and what they came to."""
+"""The forks of an autopsy and their outcomes."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from ppo.sweep.grid import Run, folder_name
 from ppo.system.device import default_threads
 from ppo.telemetry.scalars import POINTS
 
-# A fork logs every update, and does nothing that takes time from it.
+# A fork logs every update, and omits everything else that takes time.
 QUIET: dict[str, object] = marked("off") | {
     "log_interval": 1,
     "checkpoints_kept": 1,
@@ -31,7 +31,7 @@ QUIET: dict[str, object] = marked("off") | {
 
 @dataclass(frozen=True)
 class Plan:
-    """What the arguments ask for."""
+    """The parsed arguments."""
 
     case: Case
     logdir: Path
@@ -41,15 +41,15 @@ class Plan:
     workers: int
 
     def settings(self, run: Run) -> Params:
-        """The settings of a fork. Raises ParamsError."""
+        """Return the settings of a fork. Raises ParamsError."""
         return params.of_run(RunFolder(self.case.source).params, run.overrides, [registry.check])
 
     def runs(self) -> list[Run]:
-        """The forks, seed by seed, so that an interrupted autopsy has some of each change."""
+        """Return the forks seed by seed, so an interrupted autopsy has some of each change."""
         return [self.run(change, seed) for seed in self.seeds for change in self.changes]
 
     def run(self, change: Change, seed: int) -> Run:
-        """The fork with a change and a seed."""
+        """Return the fork with a change and a seed."""
         steps = self.updates * self._batch_size(change)
         own = {
             "total_steps": self.case.step + steps,
@@ -64,8 +64,8 @@ class Plan:
         return Run(change.name, seed, overrides, folder)
 
     def _batch_size(self, change: Change) -> int:
-        """Steps of a rollout with a change; of a size that is none, as without it: it is refused
-        with all other faults of the settings.
+        """Return the steps of a rollout with a change. If the change makes the size invalid, return
+        the size without it; the size is refused later with all other faults of the settings.
         """
         sizes = {
             key: size
@@ -76,7 +76,7 @@ class Plan:
 
 
 def outcomes_of(plan: Plan) -> list[Outcome]:
-    """What the forks with each change came to. Raises HistoryError."""
+    """Return the outcomes of the forks with each change. Raises HistoryError."""
     forks = {
         change.name: [_fork(plan, change, seed) for seed in plan.seeds] for change in plan.changes
     }
@@ -117,8 +117,8 @@ def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
 
 
 def _falling(unchanged: Sequence[_Fork]) -> int:
-    """The number of updates after which the forks that are unchanged have fallen, on the mean; all
-    if they have not.
+    """Return the number of updates after which the unchanged forks have collapsed, on average. If
+    they have not, return the number of all updates.
     """
     kept = np.mean([fork.kept for fork in unchanged], axis=0)
     fallen = np.flatnonzero(kept < verdict.HELD)

@@ -1,4 +1,4 @@
-"""The log of a run as numbers, continued backwards into the runs that it was forked from."""
+"""The log of a run as numbers, extended backwards into the runs from which it was forked."""
 
 import math
 from pathlib import Path
@@ -17,8 +17,8 @@ class HistoryError(Refused):
 
 
 def rows(run: Path) -> list[Row]:
-    """The log entries of a run, before them those of the run it was forked from, up to the fork,
-    and so on; each has its step, and what is not empty. Raises FolderError and HistoryError.
+    """Return the log entries of a run, preceded by its origin's entries up to the fork, and so on.
+    Each entry has its step and all values that are not empty. Raises FolderError and HistoryError.
     """
     check_run(run)
     found, until = own_rows(run), math.inf
@@ -34,7 +34,7 @@ def rows(run: Path) -> list[Row]:
 
 
 def own_rows(run: Path) -> list[Row]:
-    """The log entries of a run itself. Raises HistoryError."""
+    """Return only the run's own log entries. Raises HistoryError."""
     try:
         return progress.numbers(run)
     except Unreadable as error:

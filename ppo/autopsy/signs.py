@@ -1,4 +1,4 @@
-"""What leaves its own band first in a log, and what class of cause that is a sign of."""
+"""What leaves its own band first in a log, and which class of cause that indicates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +10,15 @@ import numpy as np
 from ppo.autopsy.history import Row
 from ppo.telemetry.progress import points
 
-BEFORE = 20  # entries that a band is made of
-FEWEST_BEFORE = 8  # of them with the quantity
-RELATIVE_FLOOR = 0.05  # of the median, for what is not on a logarithmic scale
-LOST = 0.75  # of the level, for a single entry to be enough: one bad rollout is no sign
+BEFORE = 20  # entries that form a band
+FEWEST_BEFORE = 8  # entries of a band that must have the quantity
+RELATIVE_FLOOR = 0.05  # of the median, for quantities not on a logarithmic scale
+LOST = 0.75  # lost share of the level at which one entry is enough; one bad rollout is not a sign
 
 
 class Alarm(NamedTuple):
-    """What is a sign: so many quantities at once, so many deviations from the median, in so many
-    entries running.
+    """Thresholds of a sign: the number of quantities at once, of deviations from the median, and of
+    successive entries.
     """
 
     quantities: int
@@ -26,7 +26,7 @@ class Alarm(NamedTuple):
     entries: int
 
 
-# In 2,100 entries of healthy runs it was 6.3, 3.0 and 2.2 deviations.
+# Healthy runs reached at most 6.3, 3.0 and 2.2 deviations in 2,100 entries.
 ALARMS = Alarm(1, 8.0, 2), Alarm(2, 4.0, 2), Alarm(3, 3.0, 1)
 NEAR = Alarm(1, 4.0, 2)  # just before one of these
 MOST_ENTRIES = max(alarm.entries for alarm in (*ALARMS, NEAR))
@@ -34,10 +34,10 @@ MOST_ENTRIES = max(alarm.entries for alarm in (*ALARMS, NEAR))
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that a log entry tells: its name, its number in an entry (None if that lacks it),
-    the least deviation that counts as one; which way out of its band is a sign (1 up, -1 down, 0
-    either: a KL that vanishes with the learning rate is none); on a logarithmic scale or not; and
-    whether a single entry below the band is enough.
+    """A quantity in a log entry: its name, and its number in an entry (None if missing). It has the
+    smallest deviation that counts as one, and a direction that is a sign. Directions are 1 (up), -1
+    (down) and 0 (either, as a KL may vanish with the learning rate). Further, it says whether the
+    scale is logarithmic, and whether a single entry below the band is enough.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Quantity:
     once_below: bool = False
 
     def shown(self, number: float) -> str:
-        """A number on its scale, as people read it."""
+        """Return a number on its scale in a readable form."""
         return f"{math.exp(number) if self.logarithmic else number:.3g}"
 
 
@@ -61,13 +61,13 @@ def _log(tag: str) -> Callable[[Row], float | None]:
 
 
 def _change(row: Row) -> float | None:
-    """Mean logarithm of how far the layers moved, relative to their weights."""
+    """Return the mean logarithm of the layers' movement relative to their weights."""
     found = [number for tag, number in row.items() if tag.startswith("layers/change_")]
     return float(np.mean(np.log(found))) if found and min(found) > 0 else None
 
 
 def _target(row: Row) -> float | None:
-    """How far the surrogate's target is from the old policy, in clip ranges."""
+    """Return the distance of the surrogate's target from the old policy, in clip ranges."""
     distance, clip = row.get("train/target_distance", 0.0), row.get("train/clip_range", 0.0)
     return math.log(distance / clip) if distance > 0 and clip > 0 else None
 
@@ -93,9 +93,9 @@ QUANTITIES = (
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a quantity is from the median of its band: the index of the entry, what it was before
-    and is, and how many deviations that is, at the entry and at those after it that an alarm may
-    ask for.
+    """The distance of a quantity from the median of its band. It has the index of the entry, the
+    value before and the value now. It also has the number of deviations, at the entry and at the
+    following entries that an alarm may need.
     """
 
     quantity: Quantity
@@ -106,12 +106,12 @@ class Distance:
 
     @property
     def jump(self) -> float:
-        """How far it went, on its scale."""
+        """Change of the quantity, on its scale."""
         return self.now - self.before
 
     def sets_off(self, alarm: Alarm) -> bool:
-        """Whether it is outside its band in as many entries as the alarm takes, or so far that one
-        is enough.
+        """Whether the quantity is outside its band in as many entries as the alarm needs, or so far
+        outside that one entry is enough.
         """
         here = self.deviations[0]
         way = self.quantity.direction or math.copysign(1.0, here)
@@ -124,8 +124,8 @@ class Distance:
 
 
 def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | None:
-    """How far a quantity is from the median of its band, the BEFORE entries before; None if the
-    entry lacks it, or if there is no band.
+    """Return how far a quantity is from the median of its band, the BEFORE entries before. Return
+    None if the entry lacks the quantity, or if there is no band.
     """
     before = _numbers(quantity, rows[max(0, index - BEFORE) : index])
     now = _numbers(quantity, rows[index : index + MOST_ENTRIES])
@@ -144,8 +144,8 @@ def _numbers(quantity: Quantity, rows: Sequence[Row]) -> list[float]:
 
 
 def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
-    """The quantities that are outside their band at an entry: those that are so far out that one
-    alone is a sign or, if there is none, several that are less far out.
+    """Return the quantities outside their band at an entry. These are the ones so far out that one
+    alone is a sign. If there are none, they are several that are less far out.
     """
     for alarm in ALARMS:
         if len(found := _outside(rows, index, alarm)) >= alarm.quantities:
@@ -159,8 +159,8 @@ def _outside(rows: Sequence[Row], index: int, alarm: Alarm) -> dict[str, Distanc
 
 
 def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[str, Distance]:
-    """The departures of the first entry that has any, among those from ``begin`` up to ``end``, or
-    of an entry just before it where some were half as far out already.
+    """Return the departures of the first entry that has any, from ``begin`` up to ``end``. If some
+    were already half as far out in an entry just before it, return the departures of that entry.
     """
     for index in range(begin, len(rows) if end is None else min(end, len(rows))):
         if found := departures(rows, index):
@@ -200,14 +200,14 @@ LARGE = math.log(2.5)
 
 
 def cause(rows: Sequence[Row], found: Mapping[str, Distance]) -> Cause:
-    """The class of cause that the departures of one entry are a sign of."""
+    """Return the class of cause that the departures of one entry indicate."""
     jumps = {name: of.jump for name, of in found.items()}
     index = next(iter(found.values())).index
 
     def jump(name: str) -> float:
         return jumps.get(name, 0.0)
 
-    # The advantages of a policy that was damaged are large as well; but it gets fewer points.
+    # The advantages of a damaged policy are large as well, but it gets fewer points.
     least = 100 if "points a step" in jumps else 10
     if jump("deviation of the advantages") > math.log(least):
         return REWARDS
@@ -229,7 +229,7 @@ def cause(rows: Sequence[Row], found: Mapping[str, Distance]) -> Cause:
 
 
 def _rise(rows: Sequence[Row], index: int, tag: str, sign: float) -> float:
-    """How much higher a scalar is in the four entries from here than in the BEFORE before."""
+    """Return how much higher a scalar is in the four entries from here than in BEFORE earlier."""
     before = [sign * row[tag] for row in rows[max(0, index - BEFORE) : index] if tag in row]
     after = [sign * row[tag] for row in rows[index : index + 4] if tag in row]
     return max(after) - float(np.median(before)) if before and after else 0.0

@@ -1,4 +1,4 @@
-"""What the forks of an autopsy say: a table, and the cause."""
+"""What the forks of an autopsy show: a table, and the cause."""
 
 import math
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from ppo.system import tables
 from ppo.telemetry import intervals
 
 LAST = 3  # the end of a fork is its last third
-MEDIAN_OVER = 5  # rollouts, for the lowest level
-HELD = 0.5  # share of the height that a policy must keep, of which a fall takes half
+MEDIAN_OVER = 5  # rollouts in a running median, for the lowest level
+HELD = 0.5  # share of the height that a policy must keep; a collapse takes half of it
 SIGNIFICANT = 0.05
 HEAD = ("change", "settings", "hold", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The forks with one change: the share of the height that each rollout kept, one array for each
-    seed; and, one number for each seed, the mean KL of an update and the gain of the surrogate in
-    its last epoch.
+    """The forks with one change. It has the share of the height that each rollout kept, one array
+    for each seed. It also has the mean KL of an update and the surrogate's gain in its last epoch,
+    one number for each seed.
     """
 
     change: Change
@@ -31,33 +31,34 @@ class Outcome:
 
     @property
     def end(self) -> np.ndarray:
-        """The mean share of the last third, for each seed."""
+        """Mean share of the last third, for each seed."""
         return np.array([of[-max(1, len(of) // LAST) :].mean() for of in self.kept])
 
     @property
     def lowest(self) -> np.ndarray:
-        """The lowest median of successive rollouts, for each seed."""
+        """Lowest median of successive rollouts, for each seed."""
         return np.array([_lowest(of) for of in self.kept])
 
     @property
     def curve(self) -> np.ndarray:
-        """The mean over the seeds, for each update that all of them made."""
+        """Mean over the seeds, for each update that all of them made."""
         return np.mean([of[: min(map(len, self.kept))] for of in self.kept], axis=0)
 
     @property
     def held(self) -> int:
-        """Forks that did not fall."""
+        """Number of forks that did not collapse."""
         return int((self.end >= HELD).sum())
 
     @property
     def forks(self) -> int:
-        """Forks in all."""
+        """Number of forks."""
         return len(self.kept)
 
 
 def fisher(held: int, of: int, others_held: int, of_others: int) -> float:
-    """Two-sided p of Fisher's exact test that two groups hold equally often: the probability, given
-    how many hold in all, of a split that is no more probable than this one.
+    """Return the two-sided p of Fisher's exact test that two groups survive equally often. Given
+    the total number of survivors, this is the probability of a split that is no more probable than
+    this one.
     """
     total, all_held = of + of_others, held + others_held
 
@@ -71,7 +72,7 @@ def fisher(held: int, of: int, others_held: int, of_others: int) -> float:
 
 
 def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
-    """The control whose KL is nearest, by ratio."""
+    """Return the control with the nearest KL, by ratio."""
 
     def distance(control: Outcome) -> float:
         return abs(math.log(max(control.kl.mean(), 1e-9) / max(kl, 1e-9)))
@@ -80,8 +81,8 @@ def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
 
 
 def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
-    """What a change does, compared with the run unchanged, and then with the control of the nearest
-    KL among the smaller rates and the run unchanged.
+    """Return what a change does, compared with the unchanged run. Then compare it with the control
+    of the nearest KL, among the smaller rates and the unchanged run.
     """
     control = nearest(float(outcome.kl.mean()), controls)
     if outcome.held <= unchanged.held or not _differ(outcome, unchanged):
@@ -92,14 +93,18 @@ def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
 
 
 def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The changes that prevent the fall at equal KL, the one that keeps most first."""
+    """Return the changes that prevent the collapse at equal KL, with the change that keeps most
+    first.
+    """
     unchanged, controls, changed = parted(outcomes)
     found = [of for of in changed if "equal KL" in judged(of, unchanged, controls)]
     return sorted(found, key=lambda of: -of.end.mean())
 
 
 def parted(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
-    """The run unchanged; it and the smaller learning rates, the controls; the changes."""
+    """Return the unchanged run, the controls and the changes. The controls are the unchanged run
+    and the smaller learning rates.
+    """
     unchanged = next(of for of in outcomes if of.change.name == UNCHANGED)
     rates = [of for of in outcomes if of.change.smaller_rate]
     changed = [of for of in outcomes if of is not unchanged and of not in rates]
@@ -107,7 +112,7 @@ def parted(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Ou
 
 
 def verdict(outcomes: Sequence[Outcome]) -> str:
-    """The cause in words."""
+    """Return the cause in words."""
     unchanged, controls, _ = parted(outcomes)
     again = unchanged.forks - unchanged.held
     said = f"Unchanged, {again} of {unchanged.forks} forks fall."
@@ -134,7 +139,7 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """One row for each change, as Markdown."""
+    """Return a Markdown table with one row for each change."""
     unchanged, controls, changed = parted(outcomes)
     rows = []
     for of in [*controls, *changed]:

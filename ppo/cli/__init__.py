@@ -1,1 +1,1 @@
-"""The command line: what can be done, with which options, and what to write in place of others."""
+"""The command line: commands, options, and suggestions for unknown arguments."""

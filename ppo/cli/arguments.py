@@ -1,4 +1,4 @@
-"""What the command line consists of, and the types of its values."""
+"""The parts of the command line, and the types of its values."""
 
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ Conflict = tuple[Callable[[Namespace], object], str]
 
 
 class Command:
-    """What the command line can do: ``run`` does it and returns the exit code, or None for 0.
-    ``settings`` are for argparse; without any, the command takes no value.
+    """A command. ``run`` performs it and returns the exit code, or None for 0. ``settings`` are for
+    argparse; without any, the command takes no value.
     """
 
     def __init__(self, name: str, run: Run, help: str, needs_logdir: bool = True, **settings: Any):
@@ -24,7 +24,7 @@ class Command:
 
 
 class Option:
-    """An option of commands or of other options, which ``goes_with`` names."""
+    """An option of the commands or options that ``goes_with`` names."""
 
     def __init__(self, name: str, goes_with: Sequence[str], help: str, **settings: Any):
         self.name, self.goes_with = name, goes_with
@@ -47,7 +47,7 @@ class Source(NamedTuple):
 
 
 def source(text: str) -> Source:
-    """Read RUN or RUN@STEP; what follows the last @ is a step if it is a number."""
+    """Read RUN or RUN@STEP. The text after the last @ is a step if it is a number."""
     run, at, number = text.rpartition("@")
     step = _step(number)
     return Source(expanded(text), None) if step is None or not at else Source(expanded(run), step)
@@ -62,7 +62,7 @@ def which_checkpoint(text: str) -> str | int:
 
 
 def whole(what: str, least: int, most: int) -> Callable[[str], int]:
-    """Return a function that reads a whole number from the least to the most."""
+    """Return a function that reads a whole number from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:

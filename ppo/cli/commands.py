@@ -1,4 +1,4 @@
-"""The tables of ``run_atari.py``: every command, every option, and what contradicts each other."""
+"""The tables of ``run_atari.py``: every command, every option, and which arguments conflict."""
 
 from ppo.cli import inspection, lists, training
 

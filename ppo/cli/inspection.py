@@ -1,4 +1,4 @@
-"""The commands that look at a run or take something from it, and their options."""
+"""The commands that inspect a run or export from it, and their options."""
 
 from argparse import Namespace
 from typing import Any
@@ -25,7 +25,7 @@ def _watch(options: Namespace) -> None:
 
 
 def _played(options: Namespace, policy: str) -> dict[str, Any]:
-    """Return what is played, by the names that evaluate_run and watch_run have for it."""
+    """Return what is played, under the argument names of evaluate_run and watch_run."""
     from ppo.evaluate.games import POLICIES
 
     which = "newest" if options.checkpoint is None else options.checkpoint
@@ -60,7 +60,7 @@ def _report(options: Namespace) -> None:
     with visited(logdir) as run:
         report.write([logdir, *options.report], run.path / report.REPORT)
         card.write(logdir, run.path / "card")
-        check_unmoved(run, logdir)  # what was read may be another run's
+        check_unmoved(run, logdir)  # the data may come from another run
     print(f"the report is {logdir / report.REPORT}, the model card in {logdir / 'card'}")
 
 

@@ -1,4 +1,4 @@
-"""What to write instead of arguments that do not exist: most are settings of some package."""
+"""What to write instead of unknown arguments. Most are settings of some package."""
 
 import difflib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from ppo.system import reading
 
 
 def unknown_arguments(arguments: Sequence[str], known: Sequence[str]) -> str:
-    """Return a line for each argument that starts with --; ``known`` are names that exist."""
+    """Return a line for each argument that starts with --. ``known`` are the existing names."""
     options = [text for text in arguments if text.startswith("--")]
     if not options:
         return f"unrecognized arguments: {' '.join(arguments)}"

@@ -1,4 +1,4 @@
-"""Read a command line: one command is given, and options that go with it."""
+"""Read a command line: one command and the options that belong to it."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ EXIT_CODES = (
 
 
 def parse(arguments: Sequence[str] | None, description: str | None = None) -> argparse.Namespace:
-    """Return the values of all arguments, with ``command``, the one that is given, and ``given``,
-    the values that differ from the defaults. Arguments that make no sense end the process with one
-    message. Reads the process's own arguments if they are None.
+    """Return the values of all arguments, with two more. ``command`` is the given command.
+    ``given`` has the values that differ from the defaults. Invalid arguments end the process with
+    one message. If ``arguments`` is None, read the process's own.
     """
     parser = _parser(description)
     values, unknown = parser.parse_known_args(arguments)

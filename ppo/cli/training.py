@@ -15,7 +15,7 @@ RESTARTS = 3
 
 
 def in_workers(train: Run) -> Run:
-    """Train in this process, or with --workers in several that get the same arguments."""
+    """Train in this process. With --workers, train in several that get the same arguments."""
 
     @functools.wraps(train)
     def run(options: Namespace) -> int | None:

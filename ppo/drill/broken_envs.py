@@ -10,12 +10,12 @@ BROKEN_AT_STEP = 100
 
 
 class PoisonedCartPole(CartPoleEnv):
-    """CartPole whose rewards are NaN from an env's step BROKEN_AT_STEP on."""
+    """CartPole whose rewards are NaN from step BROKEN_AT_STEP of an env."""
 
     steps_so_far = 0
 
     def step(self, action: int):  # type: ignore[no-untyped-def, override]
-        """As CartPole's, except for the reward."""
+        """Step as CartPole does, except for the reward."""
         observation, reward, terminated, truncated, info = super().step(action)
         self.steps_so_far += 1
         bad = self.steps_so_far >= BROKEN_AT_STEP
@@ -23,12 +23,12 @@ class PoisonedCartPole(CartPoleEnv):
 
 
 class StuckCartPole(CartPoleEnv):
-    """CartPole that hangs in an env's step number BROKEN_AT_STEP."""
+    """CartPole that hangs in step BROKEN_AT_STEP of an env."""
 
     steps_so_far = 0
 
     def step(self, action: int):  # type: ignore[no-untyped-def, override]
-        """As CartPole's, except for that step."""
+        """Step as CartPole does, except for the step that hangs."""
         self.steps_so_far += 1
         if self.steps_so_far == BROKEN_AT_STEP:
             time.sleep(3600)
@@ -36,12 +36,12 @@ class StuckCartPole(CartPoleEnv):
 
 
 class BlindCartPole(CartPoleEnv):
-    """CartPole whose observations are NaN from an env's step BROKEN_AT_STEP on."""
+    """CartPole whose observations are NaN from step BROKEN_AT_STEP of an env."""
 
     steps_so_far = 0
 
     def step(self, action: int):  # type: ignore[no-untyped-def, override]
-        """As CartPole's, but for the observation."""
+        """Step as CartPole does, except for the observation."""
         observation, *rest = super().step(action)
         self.steps_so_far += 1
         bad = self.steps_so_far >= BROKEN_AT_STEP

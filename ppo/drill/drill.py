@@ -31,7 +31,7 @@ from ppo.system.children import RUN_ATARI
 from ppo.system.command import run_command
 from ppo.telemetry import progress
 
-# Games of a few hundred frames, so that they end and are reseeded within a short run.
+# Games of a few hundred frames, which end and are reseeded within a short run.
 SHORT_PONG: dict[str, Any] = {
     "env_id": "PongNoFrameskip-v4",
     "network": "a3c",
@@ -84,9 +84,7 @@ def start(
     limit_bytes: int | None = None,
     options: Sequence[str] = (),
 ) -> subprocess.Popen:
-    """Start the command with further options: a new run with the settings, or a resume if there are
-    none.
-    """
+    """Start the command with further options. With settings it is a new run, otherwise a resume."""
 
     def limit() -> None:
         if limit_bytes is not None:
@@ -104,8 +102,8 @@ def start(
 
 
 def beginning(logdir: Path, settings: dict | None) -> str:
-    """The argument that begins a run with the settings, in a file beside its folder, or resumes it
-    if there are none.
+    """Return the argument that begins a run with the settings, written to a file beside its folder.
+    Without settings, return the argument that resumes it.
     """
     if settings is None:
         return "--resume"
@@ -115,15 +113,15 @@ def beginning(logdir: Path, settings: dict | None) -> str:
 
 
 def run(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> tuple[int, str]:
-    """Run the command to its end: exit code and output."""
+    """Run the command to its end. Return the exit code and the output."""
     process = start(logdir, settings, limit_bytes)
     output, _ = process.communicate()
     return process.returncode, output
 
 
 def fingerprint(logdir: Path) -> str:
-    """A hash of a run's results: weights, optimiser, episodes, the best policy, and its log without
-    the scalars of time and system.
+    """Return a hash of a run's results: weights, optimiser, episodes, the best policy, and its log
+    without the scalars of time and system.
     """
     folder = RunFolder(logdir)
     newest = checkpoint.newest(folder)
@@ -145,7 +143,7 @@ def fingerprint(logdir: Path) -> str:
 
 
 def unbroken(folder: Path, settings: dict) -> tuple[str, float]:
-    """The fingerprint of an undisturbed run, and the seconds that it took."""
+    """Return the fingerprint of an undisturbed run, and the seconds that it took."""
     began = time.monotonic()
     code, output = run(folder / "unbroken", settings)
     expect(code == 0, f"the run ended with exit code {code}: {output}")
@@ -155,7 +153,7 @@ def unbroken(folder: Path, settings: dict) -> tuple[str, float]:
 def kill_and_resume(
     logdir: Path, settings: dict, after_seconds: float, kill: int = signal.SIGKILL
 ) -> int:
-    """Start a run, send it a signal, and resume it to its end. Returns the first exit code."""
+    """Start a run, send it a signal, and resume it to its end. Return the first exit code."""
     process = start(logdir, settings)
     time.sleep(after_seconds)
     process.send_signal(kill)
@@ -170,7 +168,7 @@ def kill_and_resume(
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, with its content."""
+    """Return every file below a folder, with its content."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -179,7 +177,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def newest_checkpoints(logdir: Path) -> list[Path]:
-    """The checkpoint files of a run, newest first."""
+    """Return the checkpoint files of a run, newest first."""
     return sorted(RunFolder(logdir).checkpoints.glob("step-*.ckpt"), reverse=True)
 
 
@@ -196,7 +194,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 def drill_kill(folder: Path) -> str:
-    """Kill -9 at random moments; the result must be that of the unbroken run, bit for bit."""
+    """Kill -9 at random moments. The result must equal the unbroken run's, bit for bit."""
     wanted, longest = unbroken(folder, SHORT_PONG)
     kills = 0
     for number in range(10):
@@ -215,7 +213,7 @@ def drill_kill(folder: Path) -> str:
 
 
 def drill_stop(folder: Path) -> str:
-    """SIGTERM saves everything within ten seconds."""
+    """Check that SIGTERM saves everything within ten seconds."""
     logdir = folder / "stopped"
     process = start(logdir, SHORT_CART_POLE | {"total_steps": 10**6})
     _wait_for(process, logdir, points=1)
@@ -223,8 +221,8 @@ def drill_stop(folder: Path) -> str:
 
 
 def drill_stop_stuck(folder: Path) -> str:
-    """So it does while a game of the rollout, then one of an evaluation, hangs for an hour; the
-    work in progress is abandoned.
+    """Check that SIGTERM saves everything while a game of the rollout, or then of an evaluation,
+    hangs for an hour. The work in progress is abandoned.
     """
     stuck = SHORT_CART_POLE | {
         "env_id": "ppo.drill.broken_envs:StuckCartPole-v0",
@@ -233,13 +231,13 @@ def drill_stop_stuck(folder: Path) -> str:
     batch = stuck["num_steps"] * Params(**stuck).num_envs
     whole = BROKEN_AT_STEP // stuck["num_steps"]
     said = _stop_at(folder / "rollout", stuck, points=whole, step=whole * batch)
-    # The evaluation's games hang in their 100th step, too; the log entry of step 512 waits.
+    # The evaluation's games also hang in step 100; the log entry of step 512 waits.
     evaluated = stuck | {"evaluation_interval": 2 * batch, "evaluation_games": 1000}
     return said + "; " + _stop_at(folder / "evaluation", evaluated, points=1, step=2 * batch)
 
 
 def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
-    """Stop a run that hangs after so many log entries; it must save that step."""
+    """Stop a run that hangs after this many log entries. It must save the given step."""
     process = start(logdir, settings)
     _wait_for(process, logdir, points)
     time.sleep(2)
@@ -250,7 +248,7 @@ def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
 
 
 def _wait_for(process: subprocess.Popen, logdir: Path, points: int) -> None:
-    """Wait until the log of a run has so many entries."""
+    """Wait until the log of a run has this many entries."""
     while len(progress.rows(logdir)) < points:
         expect(process.poll() is None, f"the run ended before its log had {points} entries")
         time.sleep(0.1)
@@ -268,7 +266,7 @@ def _stop(process: subprocess.Popen) -> str:
 
 
 def drill_damage(folder: Path) -> str:
-    """A damaged checkpoint is named and skipped; if none is valid nothing is changed."""
+    """Check that a damaged checkpoint is named and skipped. If none is valid, change nothing."""
     logdir = folder / "damaged"
     wanted, _ = unbroken(folder, SHORT_CART_POLE)
     shutil.copytree(folder / "unbroken", logdir)
@@ -289,7 +287,7 @@ def drill_damage(folder: Path) -> str:
 
 
 def drill_full_disk(folder: Path) -> str:
-    """A file that cannot be written ends the run with one message; saved files stay valid."""
+    """Check that an unwritable file ends the run with one message and saved files stay valid."""
     logdir = folder / "full"
     code, output = run(logdir, SHORT_CART_POLE | {"total_steps": 10**6}, limit_bytes=80_000)
     expect(code == 1, f"exit code {code}: {output}")
@@ -301,7 +299,7 @@ def drill_full_disk(folder: Path) -> str:
 
 
 def drill_poison(folder: Path) -> str:
-    """A reward that is not a number never reaches the weights."""
+    """Check that a reward that is not a number never reaches the weights."""
     logdir = folder / "poisoned"
     poisoned = SHORT_CART_POLE | {"env_id": "ppo.drill.broken_envs:PoisonedCartPole-v0"}
     code, output = run(logdir, poisoned)
@@ -324,7 +322,7 @@ DRILLS: tuple[tuple[str, Callable[[Path], str]], ...] = (
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for one drill, whose processes end with it."""
+    """Yield a folder for one drill, whose processes end with it."""
     with tempfile.TemporaryDirectory(prefix="ppo-drill-") as name:
         try:
             yield Path(name)
@@ -336,7 +334,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all drills and print a row each; exit code 0 only if every promise was kept."""
+    """Run all drills and print a row for each. Return 0 only if every promise was kept."""
     argparse.ArgumentParser(prog="python -m ppo.drill", description=__doc__).parse_args(arguments)
     return run_command(_all_drills, stopped="stopped")
 

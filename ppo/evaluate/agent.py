@@ -1,4 +1,4 @@
-"""The trained agent of a run: its settings, and the policy of one of its checkpoints."""
+"""The trained agent of a run: the run's settings and the policy of one checkpoint."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,22 +27,22 @@ class TrainedAgent:
 
     @property
     def rules(self) -> Rules:
-        """The rules of its game."""
+        """Return the rules of the agent's game."""
         return registry.rules_of(self.params)
 
     def choosing(self, choice: "Choice") -> "TrainedAgent":
-        """The same agent, with actions chosen in this way."""
+        """Return the same agent with another way of choosing actions."""
         return replace(self, policy=self.policy.choosing(choice))
 
 
 def settings_of(folder: RunFolder) -> ResolvedParams:
-    """The settings of a run. Raises HoldsNoRun or ParamsError."""
+    """Return the settings of a run. Raises HoldsNoRun or ParamsError."""
     check_run(folder.path)
     return resolved(params.of_run(folder.params, checks=[registry.check]))
 
 
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
-    """The trained agent of a run, which may be in progress; its policy is sampled. Raises
+    """Load the trained agent of a run, which may be in progress. The policy is sampled. Raises
     ParamsError or CheckpointError.
     """
     settings = settings_of(folder)

@@ -32,41 +32,45 @@ class Evaluation:
 
     @property
     def scores(self) -> np.ndarray:
-        """The scores, one for each game."""
+        """Scores, one for each game."""
         return np.array([episode.score for episode in self.episodes])
 
     @property
     def mean(self) -> float:
-        """Mean score."""
+        """Mean score over the games."""
         return float(np.mean(self.scores))
 
     @property
     def median(self) -> float:
-        """Median score."""
+        """Median score over the games."""
         return float(np.median(self.scores))
 
     @property
     def mean_steps(self) -> float:
-        """Mean length."""
+        """Mean length of the games in steps."""
         return float(np.mean([episode.steps for episode in self.episodes]))
 
     @property
     def time_limited(self) -> int:
-        """How many games only the time limit ended."""
+        """Number of games that only the time limit ended."""
         return sum(episode.time_limited for episode in self.episodes)
 
     def examples(self) -> dict[str, int]:
-        """The indices of the games that are best, median (the lower one of two) and worst."""
+        """Return the indices of the best, the median and the worst game. Of two middle games, the
+        median is the lower one.
+        """
         order = np.argsort(-self.scores, kind="stable")
         places = {"best": 0, "median": len(order) // 2, "worst": -1}
         return {name: int(order[place]) for name, place in places.items()}
 
     def human_normalized(self, params: ResolvedParams) -> float | None:
-        """The mean score where random play is 0 and a human 1, if the game has such scores."""
+        """Return the mean score on a scale where random play is 0 and a human is 1. None if the
+        game has no such reference scores.
+        """
         return human.normalized(rules_of(params).game, self.mean)
 
     def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
-        """A line of ``evaluations.jsonl``."""
+        """Return a line for ``evaluations.jsonl``."""
         low, high = self.interval()
         normalized = self.human_normalized(params)
         return {
@@ -87,12 +91,12 @@ class Evaluation:
         }
 
     def interval(self) -> tuple[float, float]:
-        """The 95 percent interval of the mean score."""
+        """95 percent confidence interval of the mean score."""
         return interval(self.scores)
 
 
 def interval(scores: np.ndarray) -> tuple[float, float]:
-    """The 95 percent interval of the mean score, the same for the same scores."""
+    """Return the 95 percent confidence interval of the mean score. It is deterministic."""
     low, high = intervals.bootstrap(scores, RESAMPLES)
     return float(low), float(high)
 
@@ -106,7 +110,7 @@ def evaluate(
 ) -> Evaluation:
     """Play whole games, at most ``num_envs`` at once, with the policy of a step.
 
-    Each env plays a number of games that is fixed in advance; otherwise short games would be
+    Each env plays a number of games that is fixed in advance. Otherwise short games would be
     overrepresented. The same run, step and number of games give the same episodes. Raises
     Interrupted as soon as ``interrupted`` returns True, NotFinite and ScoreNotFinite.
     """
@@ -122,8 +126,8 @@ def evaluate_each(
     interrupted: Callable[[], bool] = lambda: False,
     watched: Callable[[int], None] = lambda _: None,
 ) -> list[Evaluation]:
-    """``evaluate`` for each policy, with emulators that are built only once. ``watched`` is called
-    with the number of each step.
+    """Evaluate each policy as ``evaluate`` does, but build the emulators only once. ``watched`` is
+    called with the number of each step.
     """
     num_envs = envs_for(num_games, params.num_envs)
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
@@ -139,8 +143,8 @@ def evaluate_each(
 
 
 def envs_for(num_games: int, at_most: int) -> int:
-    """How many envs play so many games: no more than shorten it, since an idle one costs as much
-    time as one that plays.
+    """Return how many envs to use for a number of games: only as many as shorten the evaluation. An
+    idle env costs as much time as a busy one.
     """
     games_in_a_row = math.ceil(num_games / at_most)
     return math.ceil(num_games / games_in_a_row)
@@ -149,7 +153,7 @@ def envs_for(num_games: int, at_most: int) -> int:
 def envs_of(
     params: ResolvedParams, num_envs: int, interrupted: Callable[[], bool] = lambda: False
 ) -> EnvVector:
-    """The evaluation envs of a run, not yet reset; the caller closes them."""
+    """Create the evaluation envs of a run, not yet reset. The caller closes them."""
     return EnvVector(
         rules_of(params),
         num_envs,
@@ -166,7 +170,7 @@ def envs_of(
 def act_once(
     policy: "Policy", vector: EnvVector, params: ResolvedParams, step: int, count: int
 ) -> Transition:
-    """One step of every env: the ``count``-th of an evaluation of the policy of ``step``."""
+    """Step every env. This is step ``count`` of an evaluation of the policy of ``step``."""
     action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count)
     vector.send(policy.act(vector.observations, action_key).actions)
     return vector.receive()
@@ -181,7 +185,7 @@ def _play(
     interrupted: Callable[[], bool],
     watched: Callable[[int], None],
 ) -> list[Episode]:
-    """The episodes of each env, which has just begun, up to its share, env by env."""
+    """Return the episodes of each env up to its share, env by env. The envs were just reset."""
     policy.prepare()
     played: list[list[Episode]] = [[] for _ in shares]
     count = 0

@@ -1,4 +1,4 @@
-"""A trained network as a file that works without this package: ``--export``."""
+"""Export a trained network to a file that works without this package: ``--export``."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FOLDER = ""  # the suffix of a SavedModel
 SUFFIXES = (".keras", ".onnx", FOLDER)
-WRITE_ONNX = ("tf2onnx", "onnx")  # what Keras writes it with
+WRITE_ONNX = ("tf2onnx", "onnx")  # packages with which Keras writes ONNX
 
 
 class ExportError(PPOError):
@@ -26,12 +26,12 @@ class ExportError(PPOError):
 
 
 def export_run(logdir: Path, target: str) -> Path:
-    """Write the network of a run's newest valid checkpoint, in float32; prints what it takes and
-    gives. The run may be in progress.
+    """Write the network of a run's newest valid checkpoint in float32, and print its inputs and
+    outputs. The run may be in progress.
 
-    ``target`` is a new file that ends in .keras or .onnx, or a new folder (no suffix, or "/" at the
-    end), which becomes a SavedModel. Raises FolderError (nothing was created), ExportError, and as
-    ``load_agent``.
+    ``target`` is a new file that ends in .keras or .onnx, or a new folder. A folder has no suffix
+    or a "/" at the end; it becomes a SavedModel. Raises FolderError (nothing was created),
+    ExportError, and the errors of ``load_agent``.
     """
     path = expanded(target)
     suffix = FOLDER if target.endswith("/") else path.suffix
@@ -41,13 +41,13 @@ def export_run(logdir: Path, target: str) -> Path:
 
 
 def _export(logdir: Path, path: Path, place: Path, suffix: str) -> Path:
-    """Write the network to ``place``, where ``path`` has led."""
+    """Write the network to ``place``, the resolved form of ``path``."""
     agent = load_agent(RunFolder(logdir))
 
     from ppo.evaluate.portable import portable
 
     network = portable(agent.policy.network)
-    network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX asks for a call
+    network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX needs one call
     _write(network, place, suffix)
     print(
         f"{path}: the network {network.name} of {agent.params.env_id} at step {agent.step:,}, for "
@@ -78,8 +78,8 @@ def _check(path: Path, suffix: str) -> None:
 
 
 def _write(network: "keras.Model", path: Path, suffix: str) -> None:
-    """Write whole or not at all, to an absolute path: the parts of Keras take some names for
-    addresses.
+    """Write the network whole or not at all. ``path`` must be absolute, because parts of Keras
+    mistake some names for URLs.
     """
     try:
         with replacing(path, suffix) as partial:
@@ -88,5 +88,5 @@ def _write(network: "keras.Model", path: Path, suffix: str) -> None:
             else:
                 format_ = "tf_saved_model" if suffix == FOLDER else "onnx"
                 network.export(str(partial), format=format_, verbose=False)
-    except Exception as error:  # of any kind, since it may come from another package
+    except Exception as error:  # any kind: it may come from another package
         raise ExportError(f"{path} could not be written: {first_line(error)}") from error

@@ -1,5 +1,5 @@
-"""How a run learnt, in about a minute: ``--film``. Ends of the training's own games, one after
-another, beside the learning curve up to their step.
+"""How a run learnt, in about a minute: ``--film``. The film shows the ends of training games one
+after another. Beside each is the learning curve up to its step.
 """
 
 import math
@@ -25,12 +25,12 @@ from ppo.telemetry.curves import Curve
 CLIPS = 12  # at most
 CLIP_SECONDS = 5
 SPEED = 2  # times as fast as the game
-STILL_SECONDS = 0.6  # of a clip, on its last picture
+STILL_SECONDS = 0.6  # how long a clip holds its last frame
 CURVE = LEFT + 100, 250, RIGHT, 660  # left, top, right, bottom
 
 
 def film(logdir: Path) -> Path:
-    """Write ``videos/film.mp4`` of a run, which may be in progress, and print where it is. Raises
+    """Write ``videos/film.mp4`` of a run, which may be in progress, and print its path. Raises
     FolderError, CurveError, ReplayError or VideoError.
     """
     check_run(logdir)
@@ -48,8 +48,8 @@ def film(logdir: Path) -> Path:
 
 
 def clips(folder: RunFolder) -> list[Replay]:
-    """Games of the training from first to last, at most CLIPS, evenly over its steps. Raises
-    ParamsError, and FolderError if there are fewer than two.
+    """Return at most CLIPS training games from first to last, spread evenly over the steps. Raises
+    ParamsError, and FolderError if there are fewer than two games.
     """
     games, env_id = [], of_run(folder.params).env_id
     for path in folder.replays.glob("step-*.json"):
@@ -67,7 +67,7 @@ def clips(folder: RunFolder) -> list[Replay]:
 
 
 def pictures(chosen: list[Replay], curve: Curve) -> Iterator[np.ndarray]:
-    """The film, picture by picture; they share their memory."""
+    """Yield the frames of the film. They share their memory."""
     side: _Side | None = None
     for game in chosen:
         rate = frames_per_second(game)
@@ -84,7 +84,7 @@ def pictures(chosen: list[Replay], curve: Curve) -> Iterator[np.ndarray]:
 
 
 def _end_of(game: Replay, count: int) -> Iterator[np.ndarray]:
-    """Every SPEED-th of the last ``count`` pictures of a game, the very last among them."""
+    """Yield every SPEED-th of the last ``count`` frames of a game, including the very last."""
     last: deque[np.ndarray] = deque(maxlen=count)
     for frame in frames(game):
         last.append(frame.picture.copy())
@@ -92,7 +92,7 @@ def _end_of(game: Replay, count: int) -> Iterator[np.ndarray]:
 
 
 class _Side:
-    """The panel of a film: the learning curve up to a game's step, and what is said of the game."""
+    """The panel of a film: the learning curve up to a game's step, and text about the game."""
 
     def __init__(self, on: np.ndarray, curve: Curve, name: str):
         self._on, self._curve = on, curve
@@ -120,7 +120,7 @@ class _Side:
         self._empty = on[top:bottom, left:right].copy()
 
     def show(self, game: Replay) -> None:
-        """Show where in the training a game was played."""
+        """Show at which step of the training a game was played."""
         step = step_of(game)
         if step == self._step:
             return

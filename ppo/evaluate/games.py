@@ -1,4 +1,4 @@
-"""Whole games of a trained run's agent, kept as replays: for evaluations and for videos."""
+"""Play whole games with a trained agent and keep them as replays, for evaluations and videos."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -19,33 +19,33 @@ from ppo.replay.replay import Replay, of_run, save
 if TYPE_CHECKING:
     from ppo.policy import Choice
 
-# By the names of the command line.
+# Keyed by the names on the command line.
 POLICIES: dict[str, tuple["Choice", ...]] = {
     "sampled": ("sampled",),
     "greedy": ("greedy",),
     "both": ("sampled", "greedy"),
 }
 
-# So many games are played at once, or as many as in training if that is more.
+# Number of games played at once, unless training has more envs.
 GAMES_AT_ONCE = 16
-STEPS_A_LINE = 5000  # of the progress
+STEPS_A_LINE = 5000  # steps between two lines of progress
 
 
 @dataclass(frozen=True)
 class Played:
-    """Games of an agent, whose settings have the seed of these games."""
+    """Games of an agent. The agent's settings contain the seed of these games."""
 
     agent: TrainedAgent
     evaluation: Evaluation
 
     @property
     def name(self) -> str:
-        """What tells these games from others of the run."""
+        """Name that distinguishes these games from others of the run."""
         step, seed, choice = self.agent.step, self.agent.params.seed, self.agent.policy.choice
         return f"step-{step:012d}-{choice}-seed-{seed}-of-{len(self.evaluation.episodes)}"
 
     def save(self, folder: RunFolder, kind: str) -> list[tuple[Path, Replay]]:
-        """Keep each game as a replay; returns their paths with them."""
+        """Save each game as a replay. Return the paths and the replays."""
         folder.replays.mkdir(exist_ok=True)
         agent, saved = self.agent, []
         for number, episode in enumerate(self.evaluation.episodes, 1):
@@ -66,8 +66,8 @@ def games_of(
     seed: int | None,
     console: Console,
 ) -> Iterator[tuple[RunFolder, list[Played]]]:
-    """The run's folder, visited while the context lasts, and games of each policy. The console
-    shows the progress.
+    """Yield the run's folder, which is visited while the context lasts, and games of each policy.
+    The console shows the progress.
     """
     check_run(logdir)
     with visited(logdir) as folder:

@@ -1,4 +1,4 @@
-"""A network as a model of Keras's own layers, which loads where this package is not installed."""
+"""Rebuild a network from Keras's own layers, so it loads where this package is not installed."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from ppo.nn.pixels import PixelConv2D, Pixels
 
 
 def portable(network: keras.Model) -> keras.Model:
-    """The same function as a network of ``ppo.model.build``, with the same weights, of Keras's own
-    layers and operations, in float32 throughout. Its input is named "observations", its outputs are
-    "logits" [B, A] and "value" [B].
+    """Return a float32 network of Keras's own layers with the function and the weights of a network
+    from ``ppo.model.build``. Its input is named "observations". Its outputs are "logits" [B, A] and
+    "value" [B].
     """
     shape, dtype = network.input.shape[1:], network.input.dtype
     inputs = keras.Input(shape, dtype=dtype, name="observations")
@@ -43,7 +43,7 @@ def portable(network: keras.Model) -> keras.Model:
 
 
 def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
-    """f(x) of bytes [B, H, W, C], see ``ppo.nn.pixels``."""
+    """Return f(x) of bytes [B, H, W, C], see ``ppo.nn.pixels``."""
     axes = [1, 2, 3]
     x = keras.layers.Rescaling(1 / 255)(pixels)
     if scaling != "unit":
@@ -55,7 +55,7 @@ def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
 
 
 def _normalized(sums: keras.KerasTensor, layer: LayerNormDense) -> keras.KerasTensor:
-    """What a layer makes of its sums; the bias is the weight of a layer of its own."""
+    """Apply a layer's normalisation to its sums. The bias is the weight of a separate layer."""
     norm = keras.layers.LayerNormalization(epsilon=EPSILON, scale=False, name=_norm_name(layer))
     name = f"{layer.name}_activation"
     return keras.layers.Activation(_activation(layer), name=name)(norm(sums))
@@ -66,20 +66,20 @@ def _norm_name(layer: LayerNormDense) -> str:
 
 
 def _activation(layer: Any) -> Any:
-    """A layer's activation, of Keras's own."""
+    """Return Keras's own version of a layer's activation."""
     return "relu" if layer.activation is bfloat16_relu else layer.activation
 
 
 def _standard(layer: Any) -> Any:
-    """A layer or operation like the given one, without its weights."""
+    """Return a Keras layer or operation like the given one, without its weights."""
     if isinstance(layer, Pixels):
-        return keras.layers.Identity(name=layer.name)  # in place of it stands ``scaled``
+        return keras.layers.Identity(name=layer.name)  # ``scaled`` replaces it
     kind, config = type(layer), layer.get_config()
     if isinstance(layer, PixelConv2D):
         kind = keras.layers.Conv2D
         del config["scaling"], config["block"]
     if isinstance(layer, LayerNormDense):
-        kind = keras.layers.Dense  # of it the sums alone, see ``_normalized``
+        kind = keras.layers.Dense  # only its sums, see ``_normalized``
         config |= {"activation": "linear", "use_bias": False}
     elif hasattr(layer, "activation"):
         config["activation"] = _activation(layer)

@@ -1,4 +1,4 @@
-"""What a command that takes minutes does meanwhile."""
+"""Show the progress of a command that takes minutes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ TERMINAL_EVERY = 60
 
 @contextmanager
 def progress(what: str, count: str, every: int, console: Console) -> Iterator[Note]:
-    """While the context lasts, show what is done, and how far it is: ``count`` is the form of the
-    number that each call gives. A terminal shows one line that changes. A pipe or a file gets a
-    line at the start and for each multiple of ``every``; on stderr it gets none.
+    """Show an activity and its progress while the context lasts. ``count`` is the format of the
+    number passed to each call. A terminal shows one line that changes. A pipe or a file gets a line
+    at the start and one at each multiple of ``every``; on stderr it gets none.
     """
     if console.is_terminal:
         with console.status(Text(what)) as status:

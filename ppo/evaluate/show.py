@@ -26,12 +26,12 @@ def evaluate_run(
     which: Which = "newest",
     seed: int | None = None,
 ) -> list[Evaluation]:
-    """Play whole games with each policy, keep each game as a replay, print the scores, and add a
-    line for each policy to ``evaluations.jsonl``. In a folder that may only be read, nothing is
-    kept. The run may be in progress.
+    """Play whole games with each policy, save each game as a replay and print the scores. Add a
+    line for each policy to ``evaluations.jsonl``. In a read-only folder nothing is saved. The run
+    may be in progress.
 
-    The same checkpoint, number of games and ``seed`` give the same games; without a seed one is
-    drawn. Raises FolderError, ParamsError or CheckpointError.
+    The same checkpoint, number of games and ``seed`` give the same games. Without a seed one is
+    chosen at random. Raises FolderError, ParamsError or CheckpointError.
     """
     evaluations.check(RunFolder(logdir))
     progress = Console(stderr=True)
@@ -49,7 +49,7 @@ def evaluate_run(
 
 
 def _keep(folder: RunFolder, played: Played) -> dict[str, str]:
-    """Save and store the games; returns the file names of the best, the median, the worst one."""
+    """Save the games. Return the file names of the best, the median and the worst one."""
     agent, saved = played.agent, played.save(folder, "evaluation")
     examples = {name: saved[n][0].name for name, n in played.evaluation.examples().items()}
     record = played.evaluation.record(agent.params, agent.policy, agent.step)
@@ -58,8 +58,9 @@ def _keep(folder: RunFolder, played: Played) -> dict[str, str]:
 
 
 def _print(folder: RunFolder, games: list[Played], examples: list[dict[str, str]]) -> None:
-    """A table of the evaluations, and the replays of their ``examples``: as rows of it where nobody
-    looks, below it on a terminal, which has no room for their names side by side.
+    """Print a table of the evaluations, with the replays of their ``examples``. In a pipe or file
+    the replays are rows of the table. On a terminal, which is too narrow for their names, they are
+    below it.
     """
     replays = Path(shown(folder.replays))
     params, step, console = games[0].agent.params, games[0].agent.step, Console()

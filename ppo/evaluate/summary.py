@@ -7,7 +7,7 @@ from ppo.settings import ResolvedParams
 
 
 def rows(evaluations: Sequence[Evaluation], params: ResolvedParams) -> list[list[str]]:
-    """The name of each quantity, and its value in each evaluation."""
+    """Return rows of a quantity's name and its value in each evaluation."""
     columns = [_column(evaluation, params) for evaluation in evaluations]
     return [[name, *(column[name] for column in columns)] for name in columns[0]]
 

@@ -21,7 +21,7 @@ from ppo.replay.replay import Replay
 if TYPE_CHECKING:
     from ppo.policy import Choice, Policy
 
-FRAMES_A_LINE = 3600  # of the progress: a minute of a game
+FRAMES_A_LINE = 3600  # frames between two lines of progress: a minute of a game
 
 
 def watch_run(
@@ -33,9 +33,10 @@ def watch_run(
     plain: bool = False,
     gif_seconds: float = 0,
 ) -> list[Path]:
-    """Play whole games as ``evaluate_run`` does and make a video of each, with a panel of what the
-    network does unless it shall be ``plain``; and a GIF of its last ``gif_seconds``. Prints where
-    they are. Raises FolderError, before any game, if the game cannot be shown or no video be kept.
+    """Play whole games as ``evaluate_run`` does and make a video of each. Unless ``plain`` is set,
+    a panel shows what the network does. Also make a GIF of the last ``gif_seconds``. Print the
+    paths. Raises FolderError, before any game, if the game cannot be shown or no video can be
+    saved.
     """
     settings = settings_of(RunFolder(logdir))
     if fault := screens.fault(registry.rules_of(settings)):
@@ -70,7 +71,7 @@ def watch_run(
 
 
 def _record(replay: Replay, video: Path, policy: "Policy | None") -> str:
-    """Make a video, with its progress; return what it leaves out."""
+    """Make a video and show its progress. Return a note about what the video leaves out."""
     count = f"frame {{:,}} of {replay.frames:,}"
     with progress("making a video", count, FRAMES_A_LINE, Console()) as note:
         course = Course(replay, note)

@@ -1,4 +1,4 @@
-"""``evaluations.jsonl``: a line more, and what it says of a run."""
+"""``evaluations.jsonl``: add a line, and read what it says about a run."""
 
 import json
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ Score = Annotated[float, Ge(-LARGEST_NUMBER), Le(LARGEST_NUMBER)]
 
 
 class EvaluationsError(FolderError):
-    """The file is not one of evaluations; the message says why and what to do."""
+    """The file does not contain evaluations. The message says why and what to do."""
 
 
 class Line(BaseModel):
-    """An evaluation; what else is known of it is kept as it is."""
+    """An evaluation. Unknown keys are kept as they are."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -39,8 +39,8 @@ def check(folder: RunFolder) -> None:
 
 
 def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
-    """Add a line, unless the same games are there already, as after a resume from before the
-    evaluation. Other processes may do so meanwhile. Raises EvaluationsError.
+    """Add a line unless it already has the same games, as after a resume from before the
+    evaluation. Other processes may add lines meanwhile. Raises EvaluationsError.
     """
     with alone_with(folder.evaluations):
         if not any(_same_games(one, record) for one in _lines(folder)):
@@ -49,8 +49,8 @@ def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
 
 
 def best(folder: RunFolder, policy: str, until: int) -> float | None:
-    """The best mean score of a policy's evaluations up to a step; None if there is none, with a
-    warning if the file is not readable.
+    """Return the best mean score of a policy's evaluations up to a step; None if there are none.
+    Warn if the file is not readable.
     """
     try:
         found = _lines(folder)
@@ -62,7 +62,7 @@ def best(folder: RunFolder, policy: str, until: int) -> float | None:
 
 
 def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | None:
-    """The latest step's evaluation of a policy in so many games; None if there is none."""
+    """Return the latest step's evaluation of a policy in this many games, or None."""
     fitting = [
         one for one in _lines(folder) if one["policy"] == policy and len(one["scores"]) == num_games
     ]
@@ -70,14 +70,14 @@ def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | Non
 
 
 def whole(folder: RunFolder) -> list[dict[str, Any]]:
-    """All evaluations that have an interval, by step. Raises EvaluationsError."""
+    """Return all evaluations that have an interval, by step. Raises EvaluationsError."""
     found = [one for one in _lines(folder) if None not in (one["low"], one["high"])]
     return sorted(found, key=lambda one: one["step"])
 
 
 def _lines(folder: RunFolder) -> list[dict[str, Any]]:
-    """The evaluations. Invalid lines are passed over with a warning: the last one may have been cut
-    off. Raises EvaluationsError if the file is not readable.
+    """Return the evaluations. Invalid lines are skipped with a warning, because the last line may
+    have been cut off. Raises EvaluationsError if the file is not readable.
     """
     try:
         found, faults = reading.lines(folder.evaluations, TypeAdapter(Line))
@@ -92,7 +92,7 @@ def _lines(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def _whole_lines(folder: RunFolder) -> bytes:
-    """The file as it is, valid or not, but without a last line that was cut off."""
+    """Return the file as it is, valid or not, but without a last line that was cut off."""
     try:
         content = reading.content(folder.evaluations)
     except FileNotFoundError:

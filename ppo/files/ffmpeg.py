@@ -1,5 +1,5 @@
-"""ffmpeg, in a process that a Ctrl-C of the terminal does not reach, whose last words are the
-reason if it fails, and which is killed if it hangs.
+"""Run ffmpeg in a process that Ctrl-C in the terminal does not reach. If it fails, its last output
+is the reason. If it hangs, it is killed.
 """
 
 import os
@@ -21,7 +21,7 @@ STALLED_SECONDS = 60.0
 
 
 class FfmpegError(RuntimeError):
-    """ffmpeg failed, with what it said last."""
+    """ffmpeg failed; the message is its last output."""
 
 
 class Stalled(FfmpegError):
@@ -29,8 +29,8 @@ class Stalled(FfmpegError):
 
 
 class Work:
-    """ffmpeg at work. It may do nothing for ``patience`` seconds, or until ``abandoned`` returns
-    True: then every method raises FfmpegError.
+    """A running ffmpeg. It may do nothing for ``patience`` seconds, or until ``abandoned`` returns
+    True. After that every method raises FfmpegError.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Work:
                 return self.process.communicate(timeout=POLL_SECONDS)[0]
 
     def finish(self) -> None:
-        """Close its standard input, and wait for its end."""
+        """Close its standard input, and wait for it to end."""
         if self.process.stdin:
             self.process.stdin.close()
         self._moved = time.monotonic()
@@ -85,21 +85,21 @@ def running(
     patience: float | None = None,
     **streams: Any,
 ) -> Iterator[Work]:
-    """Run ffmpeg during the block, at whose end it finishes. If the block raises, ffmpeg is killed,
-    as it is once ``abandoned`` returns True, or if it does nothing for ``patience`` seconds, by
-    default STALLED_SECONDS.
+    """Run ffmpeg during the block, and wait for it at the end. ffmpeg is killed if the block
+    raises, once ``abandoned`` returns True, or if it does nothing for ``patience`` seconds (default
+    STALLED_SECONDS).
 
-    Raises FfmpegError if it fails, also for the BrokenPipeError that the block then gets, and
-    OSError or RuntimeError if there is none.
+    Raises FfmpegError if ffmpeg fails, even if the block then gets BrokenPipeError. Raises OSError
+    or RuntimeError if there is no ffmpeg.
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *arguments]
-    # In memory, since a disk that is full is a reason to fail.
+    # In memory, because a full disk is a reason to fail.
     with open(os.memfd_create("ffmpeg"), "w+b") as said:
         inherited = {"stderr": said, "pass_fds": handles(), **streams}
         process = start(command, start_new_session=True, **inherited)
         work = Work(process, abandoned, STALLED_SECONDS if patience is None else patience)
         try:
-            with suppress(BrokenPipeError):  # a pipe that breaks is only a sign of why it ended
+            with suppress(BrokenPipeError):  # a broken pipe only indicates why ffmpeg ended
                 yield work
             work.finish()
         finally:
@@ -113,13 +113,13 @@ def output(
     abandoned: Callable[[], bool] = lambda: False,
     patience: float | None = None,
 ) -> bytes:
-    """What ffmpeg writes to its standard output. Raises as ``running``."""
+    """Return what ffmpeg writes to its standard output. Raises as ``running``."""
     with running(arguments, abandoned, patience, stdout=subprocess.PIPE) as work:
         return work.output()
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
-    """Kill ffmpeg if it still runs, with whatever it has started, and close its pipes."""
+    """Kill ffmpeg if it still runs, with everything it has started, and close its pipes."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -19,22 +19,22 @@ ORIGIN = "origin.json"
 PARAMS = "params.json"
 CHECKPOINTS = "checkpoints"
 
-# What files of this package are called until they are whole.
+# Names of this package's files until they are whole.
 PARTIAL = re.compile(r"\.ppo-.+\.partial(\.\w+)?")
 
-# What writing into a folder fails with that may only be read.
+# Errors of writing into a read-only folder.
 READ_ONLY = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
 
-# What locking fails with on file systems that do not lock such a file or folder.
+# Errors of locking on file systems that do not lock such a file or folder.
 UNLOCKABLE = frozenset([errno.EBADF, errno.ENOLCK])
 
 
-# What using a folder fails with that is no longer there.
+# Errors of using a folder that no longer exists.
 GONE = frozenset([errno.ENOENT, errno.ESTALE])
 
 
 class FolderError(Refused):
-    """The folder cannot be used for what was asked; the message says why and what to do."""
+    """The folder cannot be used for the request. The message says why and what to do."""
 
 
 class FolderGone(OSError):
@@ -45,7 +45,7 @@ class FolderGone(OSError):
 
 
 class HoldsRun(FolderError):
-    """A new run cannot begin in the folder of another; ``free`` is a free name."""
+    """A new run cannot begin in another run's folder. ``free`` is a free name."""
 
     def __init__(self, logdir: Path):
         self.free = free_name(logdir)
@@ -72,7 +72,7 @@ class RunFolder:
 
     @property
     def name(self) -> Path:
-        """What the folder is called now, for people."""
+        """Present name of the folder, for people."""
         return Path(shown(self.path))
 
     @property
@@ -86,12 +86,12 @@ class RunFolder:
 
     @property
     def params(self) -> Path:
-        """The resolved settings."""
+        """File of the resolved settings."""
         return self.path / PARAMS
 
     @property
     def origin(self) -> Path:
-        """Of a fork: the run and the step that it began from, and what was changed."""
+        """File of a fork's origin: its run and step, and what the fork changed."""
         return self.path / ORIGIN
 
     @property
@@ -121,7 +121,9 @@ class RunFolder:
 
 
 def check_unmoved(folder: RunFolder, logdir: Path) -> None:
-    """Raise FolderGone unless ``logdir`` still leads to a held folder: for whoever uses both."""
+    """Raise FolderGone unless ``logdir`` still leads to a held folder. This is for callers that use
+    both.
+    """
     try:
         unmoved = folder.path.samefile(logdir)
     except OSError:
@@ -132,8 +134,8 @@ def check_unmoved(folder: RunFolder, logdir: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Give a name for a new file, or folder, that takes the place of ``path`` if the context ends
-    without an error, and is removed otherwise.
+    """Yield a name for a new file or folder. It replaces ``path`` if the context ends without an
+    error, and is removed otherwise.
     """
     partial = path.with_name(f".ppo-{secrets.token_hex(4)}.partial{suffix}")
     try:
@@ -156,7 +158,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError name the file: the one of a full disk names none."""
+    """Let an OSError name the file, because the error of a full disk names none."""
     try:
         yield
     except OSError as error:
@@ -164,7 +166,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def sync_folder(path: Path) -> None:
-    """Flush a folder's entries to the disk, so that a rename survives a power cut."""
+    """Flush a folder's entries to the disk, so a rename survives a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -192,7 +194,7 @@ def _check_new(logdir: Path) -> None:
 
 
 def check_writable(*folders: Path) -> None:
-    """Raise FolderError unless files can be made in folders that are there, or can be made."""
+    """Raise FolderError unless files can be made in folders that exist or can be made."""
     for folder in folders:
         place = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
         if not place.is_dir():
@@ -210,13 +212,13 @@ def check_run(logdir: Path) -> None:
 
 @contextmanager
 def owned(logdir: Path) -> Iterator[RunFolder]:
-    """Lock the folder while the context lasts: for whoever writes the log. Raises FolderError if
-    another process holds it, or if it cannot be written.
+    """Lock the folder while the context lasts, to write the log. Raises FolderError if another
+    process holds it, or if it is not writable.
 
-    The locks are the kernel's, so they end with the process, however that ends. The folder itself
-    is locked, since a file in it may be removed, and a file in it, since some network file systems
-    lock nothing else. What is written goes into the locked folder, also if it is moved; if it is
-    removed, FolderGone is raised.
+    The locks belong to the kernel, so they end with the process, however that ends. The folder
+    itself is locked, because a file in it may be removed. A file in it is locked too, because some
+    network file systems lock only files. Data is written into the locked folder even if it is
+    moved. If it is removed, FolderGone is raised.
     """
     with ExitStack() as locks:
         with _usable(logdir):
@@ -230,9 +232,9 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
 
 @contextmanager
 def visited(logdir: Path) -> Iterator[RunFolder]:
-    """Use a folder that another process may own, to read the run and to add files that the log does
-    not know. While the context lasts, no owner that starts removes partial files. What is written
-    goes into this folder, also if it is moved; if it is removed, FolderGone is raised.
+    """Use a folder that another process may own, to read the run and to add files outside the log.
+    While the context lasts, no starting owner removes partial files. Data is written into this
+    folder even if it is moved. If it is removed, FolderGone is raised.
     """
     with ExitStack() as locks:
         with _usable(logdir):
@@ -244,7 +246,7 @@ def visited(logdir: Path) -> Iterator[RunFolder]:
 
 @contextmanager
 def _held(logdir: Path) -> Iterator[RunFolder]:
-    """Hold a run's folder. Raises FolderGone for what fails because the folder was removed."""
+    """Hold a run's folder. Raises FolderGone for errors caused by its removal."""
     with held(logdir) as path:
         folder = RunFolder(path)
         try:
@@ -257,7 +259,7 @@ def _held(logdir: Path) -> Iterator[RunFolder]:
 
 @contextmanager
 def while_there(folder: RunFolder) -> Iterator[None]:
-    """Raise FolderGone for what fails because the folder, which held a run, was emptied."""
+    """Raise FolderGone for errors caused by emptying the folder, which contained a run."""
     try:
         yield
     except OSError as error:
@@ -268,7 +270,9 @@ def while_there(folder: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def alone_with(path: Path) -> Iterator[None]:
-    """Wait until no other process is in this context for the file, which may be replaced in it."""
+    """Wait until no other process is in this context for the file. The context may replace the
+    file.
+    """
     with ExitStack() as locks:
         place = path.with_name(f".{path.name}{LOCK}")
         _lock(place, os.O_RDWR | os.O_CREAT, locks, fcntl.LOCK_EX, UNLOCKABLE)
@@ -282,7 +286,7 @@ def _lock(
     how: int = fcntl.LOCK_EX | fcntl.LOCK_NB,
     optional: frozenset[int] = frozenset(),
 ) -> None:
-    """Lock a file or folder until ``locks`` is closed; ``optional`` are the errors that do not
+    """Lock a file or folder until ``locks`` is closed. ``optional`` are the errors that do not
     matter.
     """
     try:
@@ -298,8 +302,8 @@ def _lock(
 
 
 def _remove_partials(folder: RunFolder) -> None:
-    """Remove what a process left behind that was killed while it wrote; not while there are
-    visitors, who may be writing now.
+    """Remove what a process left behind when it was killed while writing. Do nothing while there
+    are visitors, who may be writing now.
     """
     with ExitStack() as locks, suppress(OSError, FolderError):
         optional = UNLOCKABLE | {errno.ENOENT}
@@ -313,7 +317,7 @@ def _remove_partials(folder: RunFolder) -> None:
 
 @contextmanager
 def _usable(logdir: Path) -> Iterator[None]:
-    """Turn what the system says about a path into a FolderError."""
+    """Turn an operating system error about a path into a FolderError."""
     if "\0" in str(logdir):
         raise FolderError(f"{str(logdir)!r} cannot be used: it has a NUL character")
     try:
@@ -323,14 +327,14 @@ def _usable(logdir: Path) -> Iterator[None]:
 
 
 def _counts(path: Path) -> bool:
-    """Whether a file is more than what a run leaves that ended before its first checkpoint."""
+    """Whether a file is more than the remains of a run that ended before its first checkpoint."""
     if path.name == CHECKPOINTS and path.is_dir():
         return any(map(_counts, path.iterdir()))
     return path.name not in (LOCK, ORIGIN, PARAMS) and not PARTIAL.fullmatch(path.name)
 
 
 def free_name(logdir: Path) -> Path:
-    """The folder's name with the first free number appended."""
+    """Return the folder's name with the first free number appended."""
     number, logdir = 2, Path(os.path.abspath(logdir)) if logdir.name in ("", "..") else logdir
     if not logdir.name:  # the root of all folders
         logdir /= "run"

@@ -1,4 +1,4 @@
-"""GIFs of a video, for where no video can be shown: a small one, and one for a page."""
+"""GIFs of a video for places that cannot show a video: a small one, and one for a page."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +8,13 @@ from ppo.files.folder import write_whole
 from ppo.files.video import VideoError
 
 SECONDS, PICTURES_PER_SECOND, WIDTH, COLOURS = 30, 10, 160, 16
-MOST_BYTES = 300_000  # later pictures are left out
-PATIENCE_SECONDS = 300.0  # ffmpeg reads all pictures before it writes one
+MOST_BYTES = 300_000  # later frames are left out
+PATIENCE_SECONDS = 300.0  # ffmpeg reads all frames before it writes one
 PAGE_PICTURES_PER_SECOND, PAGE_WIDTH, PAGE_COLOURS = 20, 680, 128
 
 
 def small(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:
-    """The first SECONDS of a video as a GIF of about MOST_BYTES at most.
+    """Return the first SECONDS of a video as a GIF of about MOST_BYTES at most.
 
     Raises VideoError if it cannot be made, or once ``abandoned`` returns True.
     """
@@ -23,8 +23,8 @@ def small(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:
 
 
 def of_end(video: Path, path: Path, seconds: float) -> int:
-    """Write the last ``seconds`` of a video as a GIF that a page can show. Returns its bytes.
-    Raises VideoError or OSError.
+    """Write the last ``seconds`` of a video as a GIF that a page can show. Return its size in
+    bytes. Raises VideoError or OSError.
     """
     look = _look(PAGE_PICTURES_PER_SECOND, f"'min(iw,{PAGE_WIDTH})'", PAGE_COLOURS)
     patience = PATIENCE_SECONDS + 2 * seconds
@@ -34,7 +34,7 @@ def of_end(video: Path, path: Path, seconds: float) -> int:
 
 
 def _look(rate: int, width: str, colours: int) -> str:
-    """A filter of ffmpeg: one palette for all pictures, and no dithering, which flickers."""
+    """Return an ffmpeg filter with one palette for all frames and no dithering, which flickers."""
     return (
         f"fps={rate},scale={width}:-2:flags=area,split[pictures][copy];"
         f"[copy]palettegen=max_colors={colours}[palette];[pictures][palette]paletteuse=dither=none:"

@@ -1,4 +1,4 @@
-"""Folders that stay the same ones wherever they are moved: held open, and named as they are now."""
+"""Folders that are held open and stay the same when moved, and their present names."""
 
 import os
 import re
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_names: dict[int, Path] = {}  # of each handle, what its folder was called when it was opened
+_names: dict[int, Path] = {}  # what each handle's folder was called when it was opened
 _HANDLE = re.compile(r"/proc/self/fd/(\d+)(?!\d)")
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[Path]:
-    """Yield a path that leads to this very folder while the context lasts, whatever the folder is
-    called by then and whatever has taken its name. An exception leaves with the folder's own name.
-    Raises OSError if it is not a folder.
+    """Yield a path that leads to this very folder while the context lasts. This is true even if the
+    folder is renamed or its name is taken. An exception leaves with the folder's own name. Raises
+    OSError if it is not a folder.
     """
     handle = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     _names[handle] = folder
@@ -41,24 +41,24 @@ def is_held(path: Path) -> bool:
 
 
 def is_lost(path: Path) -> bool:
-    """Whether a path leads through a held folder that no longer has any name: it was removed."""
+    """Whether a path leads through a held folder that has been removed and has no name."""
     found = _HANDLE.match(str(path))
     return found is not None and _place(int(found[1])) is None
 
 
 def shown(text: object) -> str:
-    """Return a text for people, with the present name of each held folder in place of its path."""
+    """Return a text for people, with each held folder's path replaced by its present name."""
     return _HANDLE.sub(lambda found: _name(int(found[1])) or found[0], str(text))
 
 
 def _name(handle: int) -> str | None:
-    """The present name of a held folder, or its last known one."""
+    """Return the present name of a held folder, or its last known one."""
     return _place(handle) or (str(_names[handle]) if handle in _names else None)
 
 
 def _place(handle: int) -> str | None:
-    """The name by which a held folder was opened, if it still leads there, or the one that it has
-    now; None if it has none.
+    """Return the name by which a held folder was opened if it still leads there, or its present
+    name. None if it has none.
     """
     if handle not in _names:
         return None

@@ -1,5 +1,5 @@
-"""NumPy's ``npz`` as bytes, read without trust: no pickle, and no memory for what a file merely
-claims.
+"""NumPy's ``npz`` as bytes, read without trust: no pickle, and no memory reserved for sizes that a
+file only claims.
 """
 
 import io
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def pack(arrays: Mapping[str, np.ndarray], facts: object = None) -> bytes:
-    """Return named arrays as ``np.savez`` writes them, before them ``facts``, JSON, if given."""
+    """Return named arrays as ``np.savez`` writes them, preceded by ``facts`` as JSON if given."""
     buffer = io.BytesIO()
     text = {} if facts is None else {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
     np.savez(buffer, **text, **arrays)  # type: ignore[arg-type]
@@ -22,15 +22,15 @@ def pack(arrays: Mapping[str, np.ndarray], facts: object = None) -> bytes:
 
 def unpack_with_facts(body: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     """Return the facts and the arrays of ``pack``. Raises as ``unpack``, and ValueError or KeyError
-    for facts that are damaged or missing.
+    if the facts are damaged or missing.
     """
     arrays = unpack(body)
     return json.loads(arrays.pop("facts").tobytes()), arrays
 
 
 def unpack(body: bytes) -> dict[str, np.ndarray]:
-    """The arrays of an ``npz`` as ``np.savez`` writes it. Raises ValueError if it is compressed, or
-    says to be larger than it is, before memory is taken for it.
+    """Return the arrays of an ``npz`` as ``np.savez`` writes it. Raises ValueError if it is
+    compressed or claims more than its size, before memory is reserved.
     """
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         members = archive.infolist()
@@ -41,8 +41,8 @@ def unpack(body: bytes) -> dict[str, np.ndarray]:
 
 
 def _array(content: bytes) -> np.ndarray:
-    """The array in a file as ``np.save`` writes it. Raises ValueError for one that does not hold
-    just the numbers that its head announces.
+    """Return the array in a file as ``np.save`` writes it. Raises ValueError if the file does not
+    contain exactly the numbers that its header announces.
     """
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)

@@ -1,4 +1,4 @@
-"""What a run was forked from, as its folder says."""
+"""The origin of a forked run, from the file in its folder."""
 
 import json
 import os
@@ -34,19 +34,19 @@ class Origin:
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def is_of(self, run: Path, step: int) -> bool:
-        """Whether it is this step of this run, which may have been moved."""
+        """Whether the origin is this step of this run, which may have been moved."""
         moved = self.run.name == run.name and not os.path.exists(RunFolder(self.run).params)
         return self.step == step and (moved or _place(self.run) == _place(run))
 
 
 def write(folder: RunFolder, origin: Origin) -> None:
-    """Write into a fork's folder what it was forked from."""
+    """Write the origin into a fork's folder."""
     facts = asdict(origin) | {"run": str(origin.run.absolute())}
     write_whole(folder.origin, (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def read(folder: RunFolder) -> Origin | None:
-    """Return what a run was forked from; None if it is not a fork. Raises FolderError."""
+    """Return the origin of a run; None if it is not a fork. Raises FolderError."""
     try:
         return reading.value(folder.origin, TypeAdapter(Origin))
     except FileNotFoundError:
@@ -59,9 +59,9 @@ def read(folder: RunFolder) -> Origin | None:
 
 
 def ancestors(folder: RunFolder) -> Iterator[Origin]:
-    """Yield what a run was forked from, what that run was forked from, and so on. A warning ends
-    it where an ancestor has an invalid file, or where a fork has the name of its own ancestor.
-    Raises FolderError if the run's own file is invalid.
+    """Yield the origin of a run, the origin of that run, and so on. A warning ends it if an
+    ancestor has an invalid file, or if a fork has the name of its own ancestor. Raises FolderError
+    if the run's own file is invalid.
     """
     known, origin = {_place(folder.path)}, read(folder)
     while origin:

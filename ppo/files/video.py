@@ -1,4 +1,4 @@
-"""Frames to an mp4, streamed to ffmpeg: memory stays constant however long the video."""
+"""Encode frames as an mp4, streamed to ffmpeg. Memory stays constant for any video length."""
 
 import re
 import subprocess
@@ -13,9 +13,9 @@ from ppo.errors import PPOError
 from ppo.files import ffmpeg
 from ppo.files.folder import replacing
 
-# For large squares and what stands still: the fastest preset with what costs little of the others,
-# at a constant quality, which needs no look ahead: half the time of "veryfast", the files hardly
-# larger.
+# For large squares and still images: the fastest preset with the cheap options of the others.
+# Constant quality needs no look-ahead. It takes half the time of "veryfast", and the files are
+# hardly larger.
 _QUALITY = ["-preset", "ultrafast", "-x264-params", "cabac=1:8x8dct=1:scenecut=0", "-qp", "20"]
 
 
@@ -30,14 +30,14 @@ def write(
     title: str = "",
     abandoned: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Encode frames [height, width, 3] (RGB bytes), whose sides are even. Each frame is taken when
-    the one before it is encoded, so that they may share memory.
+    """Encode frames [height, width, 3] (RGB bytes) with even sides. Each frame is taken after the
+    previous one is encoded, so frames may share memory.
 
-    H.264 in yuv420p, which browsers play. The file appears under its name only when it is
-    complete and holds every frame. Returns their number. Raises VideoError, also once ``abandoned``
-    returns True.
+    The format is H.264 in yuv420p, which browsers play. The file appears under its name only when
+    it is complete and contains every frame. Return their number. Raises VideoError, also once
+    ``abandoned`` returns True.
     """
-    # An absolute path, since ffmpeg takes "a:b" for a protocol and "-x" for an option.
+    # An absolute path, because ffmpeg takes "a:b" for a protocol and "-x" for an option.
     try:
         with replacing(path.absolute(), path.suffix) as partial:
             count = _encode(partial, iter(frames), frames_per_second, title, abandoned)
@@ -69,14 +69,14 @@ def _encode(
     arguments = [*given, "-i", "pipe:0", *made]
     with ffmpeg.running(arguments, abandoned, stdin=subprocess.PIPE) as encoder:
         for frame in chain([first], frames):
-            # Half the bytes, and OpenCV converts them in a tenth of the time that ffmpeg takes.
+            # OpenCV converts them in a tenth of ffmpeg's time, and half the bytes are sent.
             encoder.feed(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420))
             count += 1
     return count
 
 
 def _count(path: Path, abandoned: Callable[[], bool]) -> int:
-    """Frames in a video, found without decoding them."""
+    """Count the frames in a video without decoding them."""
     found = ["-i", str(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-progress", "pipe:1"]
     told = ffmpeg.output([*found, "/dev/null"], abandoned).decode()
     return max(map(int, re.findall(r"frame= *(\d+)", told)), default=0)

@@ -1,4 +1,4 @@
-"""The 22 implementation details of docs/algorithm.md, and whether settings have them on."""
+"""The 22 implementation details of docs/algorithm.md, and whether given settings enable them."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ ON, OFF, NONE = "on", "off", "-"
 
 
 class Detail(NamedTuple):
-    """A detail: its name in docs/algorithm.md, its state (ON, OFF, or NONE where the game has no
-    such thing), and the settings that say so.
+    """A detail: its name in docs/algorithm.md, its state, and the settings that decide it. The
+    state is ON, OFF, or NONE if the game has no such thing.
     """
 
     name: str
@@ -18,7 +18,7 @@ class Detail(NamedTuple):
 
 
 def details(params: ResolvedParams, is_atari: bool) -> dict[str, list[Detail]]:
-    """The 13 core details, and the 9 of Atari."""
+    """Return the 13 core details and the 9 Atari details."""
     return {"core": _core(params), "Atari": _atari(params, is_atari)}
 
 

@@ -12,8 +12,8 @@ DIAGNOSED, EVALUATED = "trunk/value_share", "eval/mean_ep_length"
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take: seconds, bytes of memory at most, bytes of checkpoints and of logs at
-    its end. ``evaluations`` are the seconds of them among the others, None if the evaluation was
+    """What a run will take: seconds, maximum bytes of memory, and bytes of checkpoints and logs at
+    its end. ``evaluations`` is the part of the seconds for evaluations, None if the evaluation was
     not measured.
     """
 
@@ -25,10 +25,11 @@ class Forecast:
 
 
 def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
-    """The forecast, from what was measured of one or more iterations.
+    """Forecast a run from measurements of one or more iterations.
 
-    The first iteration, and the first diagnosis, trace their graphs and count as they were; the
-    others are taken for the means of those measured, evaluations for as long as the first.
+    The first iteration and the first diagnosis trace their graphs and count as measured. The others
+    are assumed to take the mean of the measured ones. Each evaluation is assumed to take as long as
+    the first.
     """
     rows, iterations = measured.rows, params.num_iterations
     later = rows[1:] or rows
@@ -58,12 +59,12 @@ def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
 
 
 def times(interval: int, params: ResolvedParams) -> int:
-    """How many iterations of a run reach a multiple of an interval; 0: none does."""
+    """Return how many iterations of a run reach a multiple of an interval; 0 if none does."""
     return min(params.whole_steps // interval, params.num_iterations) if interval else 0
 
 
 def _checkpoints(params: ResolvedParams) -> int:
-    """How many there are at the end: the newest, those that are always kept, and the best."""
+    """Return the number of checkpoints at the end: the newest, the permanent ones, and the best."""
     batch, last = params.batch_size, params.whole_steps
     intervals = [params.checkpoint_interval, params.evaluation_interval]  # either saves
     saved = {0, last}
@@ -78,5 +79,5 @@ def _iterating(row: Row) -> float:
 
 
 def _between(before: Row, row: Row) -> float:
-    """Seconds of an iteration that were neither rollout nor update."""
+    """Return the seconds of an iteration that were neither rollout nor update."""
     return row["time/time_elapsed"] - before["time/time_elapsed"] - _iterating(row)

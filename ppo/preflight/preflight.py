@@ -1,4 +1,4 @@
-"""What a run will be, before hours are spent on it: ``--check``."""
+"""What a run will do, checked before hours are spent on it: ``--check``."""
 
 import tempfile
 from datetime import timedelta
@@ -20,13 +20,13 @@ from ppo.replay import render
 from ppo.settings import Params, ResolvedParams
 from ppo.system.signals import stop_interrupts
 
-CLIP_FRAMES = 240  # of the video that is measured
+CLIP_FRAMES = 240  # frames of the video that is measured
 
 
 def check(settings: Params, picture: Path) -> None:
-    """Print what will run, which implementation details are on, and a forecast of time, memory and
-    disk from a few measured iterations; write a contact sheet of an Atari game. Nothing else is
-    left behind.
+    """Print what will run, and which implementation details are enabled. Print a forecast of time,
+    memory and disk from a few measured iterations. Write a contact sheet of an Atari game. Nothing
+    else is left behind.
 
     Raises ParamsError for settings of several workers, FolderError (nothing was created),
     ProbeError, OSError.
@@ -64,7 +64,9 @@ def _check_picture(path: Path) -> None:
 
 
 def plan(params: ResolvedParams) -> list[str]:
-    """What will run, in lines: the game, and the arithmetic of steps, frames and minibatches."""
+    """Return what will run, in lines: the game, and the arithmetic of steps, frames and
+    minibatches.
+    """
     rules = registry.rules_of(params)
     kind, sticky = "an environment outside Atari", ""
     if rules.is_atari:
@@ -86,7 +88,7 @@ def plan(params: ResolvedParams) -> list[str]:
 
 
 def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[str]:
-    """Network and forecast, in lines; ``video_rate`` is in bytes per second of a game."""
+    """Return network and forecast, in lines. ``video_rate`` is in bytes per second of a game."""
     ahead = forecast(params, measured)
     speed = params.whole_steps / ahead.seconds
     return [
@@ -122,7 +124,7 @@ def _video_words(params: ResolvedParams, steps: float | None, rate: float) -> st
 
 
 def _video_rate(params: ResolvedParams) -> float:
-    """Bytes of a second of video, measured of the first seconds of a game."""
+    """Return the bytes per second of video, measured on the first seconds of a game."""
     frames = chain.from_iterable(moment.frames for moment in sheet.moments(params))
     with tempfile.TemporaryDirectory(prefix="ppo-check-") as folder:
         path = Path(folder, "clip.mp4")
@@ -132,7 +134,7 @@ def _video_rate(params: ResolvedParams) -> float:
 
 
 def _duration(seconds: float) -> str:
-    """5 s, 4 min, 3 h 20 min, 2 days 4 h."""
+    """Format a duration: 5 s, 4 min, 3 h 20 min, 2 days 4 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -144,7 +146,7 @@ def _duration(seconds: float) -> str:
 
 
 def _size(number: float) -> str:
-    """Bytes in words."""
+    """Format a number of bytes."""
     for unit in ("bytes", "kB", "MB"):
         if number < 1000:
             return f"{number:.0f} {unit}"

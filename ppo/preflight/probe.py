@@ -1,4 +1,4 @@
-"""A few real iterations of a run, in a temporary folder, measured."""
+"""Measure a few real iterations of a run, in a temporary folder."""
 
 import subprocess
 import tempfile
@@ -17,16 +17,16 @@ from ppo.settings import ResolvedParams
 from ppo.system.children import RUN_ATARI, end, start
 from ppo.telemetry import progress
 
-# It is enough after so many iterations and so many seconds since the first one ended.
+# Measuring ends after this many iterations and this many seconds since the first one ended.
 FEWEST_ITERATIONS, SECONDS = 4, 10.0
-# An evaluation that takes longer is given up.
+# An evaluation that takes longer is abandoned.
 LONGEST = 90.0
 
 Row = dict[str, float]
 
 
 class ProbeError(PPOError):
-    """The short run failed; the message is its own, and so is ``code``."""
+    """The short run failed. The message and ``code`` are the run's own."""
 
     def __init__(self, message: str, code: int):
         self.code = ExitCode(code) if code in set(ExitCode) else ExitCode.FAILED
@@ -35,8 +35,8 @@ class ProbeError(PPOError):
 
 @dataclass(frozen=True)
 class Probe:
-    """What was measured: ``rows`` are the scalars of each iteration, without the undefined ones;
-    sizes are in bytes.
+    """Measurements. ``rows`` are the scalars of each iteration, without the undefined ones. Sizes
+    are in bytes.
     """
 
     rows: list[Row]
@@ -55,8 +55,8 @@ class Probe:
 
 
 def probe(params: ResolvedParams) -> Probe:
-    """Train with the given settings for about ten seconds after the first iteration, in another
-    process, with the diagnoses and the evaluation that the settings ask for. Raises ProbeError.
+    """Train for about ten seconds after the first iteration, in another process. The diagnoses and
+    the evaluation of the settings are included. Raises ProbeError.
     """
     with tempfile.TemporaryDirectory(prefix="ppo-check-") as folder:
         run = RunFolder(Path(folder, "run"))
@@ -65,7 +65,7 @@ def probe(params: ResolvedParams) -> Probe:
         command = [*RUN_ATARI, f"--logdir={run.path}", f"--pfile={settings}"]
         with ThreadPoolExecutor(1) as reader, _running(command) as process:
             assert process.stdout
-            # To its end, which a crash in TensorFlow leaves to another process.
+            # To its end; another process survives a crash in TensorFlow.
             output = reader.submit(process.stdout.read)
             peak = _watch(process, run, bool(params.evaluation_interval))
         if process.returncode not in (ExitCode.DONE, ExitCode.STOPPED):
@@ -74,7 +74,7 @@ def probe(params: ResolvedParams) -> Probe:
 
 
 def _short(params: ResolvedParams) -> ResolvedParams:
-    """The settings with everything that a run does now and then done at once."""
+    """Return the settings with all occasional work of a run done at once."""
     batch = params.batch_size
     changed: dict[str, Any] = {
         "log_interval": 1,
@@ -89,7 +89,7 @@ def _short(params: ResolvedParams) -> ResolvedParams:
 
 @contextmanager
 def _running(command: list[str]) -> Iterator[subprocess.Popen]:
-    """A process that has ended when the context does."""
+    """Run a process that ends with the context."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = start(command, text=True, errors="replace", process_group=0, **pipes)
     try:
@@ -99,7 +99,7 @@ def _running(command: list[str]) -> Iterator[subprocess.Popen]:
 
 
 def _watch(process: subprocess.Popen, run: RunFolder, evaluates: bool) -> int:
-    """Wait until enough is measured or the process ends. Returns the peak of its memory."""
+    """Wait until enough is measured or the process ends. Return its peak memory."""
     began, peak = None, 0
     while process.poll() is None:
         time.sleep(0.1)
@@ -117,7 +117,7 @@ def _watch(process: subprocess.Popen, run: RunFolder, evaluates: bool) -> int:
 
 
 def peak_memory(pid: int) -> int:
-    """The most resident memory that a process has had, in bytes; 0 once it has ended."""
+    """Return the peak resident memory of a process in bytes; 0 once it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""A contact sheet: what the console shows, and what becomes of it before the network sees it."""
+"""A contact sheet: what the console shows, and how it is processed for the network."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +20,8 @@ PAPER, INK = 255, 40
 
 
 class Moment(NamedTuple):
-    """One step: the console's frames, each [210, 160, 3], RGB, the grey picture [210, 160] that the
-    observation was scaled from, and the observation [size, size, stack].
+    """A step: the console's frames (RGB), each [210, 160, 3], the grey image [210, 160] before
+    scaling, and the observation [size, size, stack].
     """
 
     frames: list[np.ndarray]
@@ -30,8 +30,8 @@ class Moment(NamedTuple):
 
 
 def moments(params: ResolvedParams) -> Iterator[Moment]:
-    """A game of an Atari run, step by step, played at random: three emulators that show the same
-    one in three ways.
+    """Yield an Atari game step by step, played at random. Three emulators show the same game in
+    three ways.
     """
     rules = rules_of(params)
     sizes: dict[str, Any] = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
@@ -95,7 +95,7 @@ def _row(moment: Moment) -> list[np.ndarray]:
 
 
 def _grid(planes: np.ndarray) -> np.ndarray:
-    """The planes in a square, row by row."""
+    """Arrange the planes in a square, row by row."""
     across = int(np.ceil(np.sqrt(len(planes))))
     size = HEIGHT // across
     grid = np.full((HEIGHT, HEIGHT, 3), PAPER, np.uint8)
@@ -112,14 +112,14 @@ def _enlarged(picture: np.ndarray, width: int) -> np.ndarray:
 
 
 def _joined(pictures: list[np.ndarray]) -> np.ndarray:
-    """Side by side on paper, with a gap around each."""
+    """Join images side by side on paper, with a gap around each."""
     gap = np.full((HEIGHT, GAP, 3), PAPER, np.uint8)
     row = np.concatenate([gap, *(part for picture in pictures for part in (picture, gap))], axis=1)
     return np.concatenate([row, np.full((GAP, row.shape[1], 3), PAPER, np.uint8)])
 
 
 def _line(texts: dict[int, str], pictures: list[np.ndarray]) -> np.ndarray:
-    """A line of texts, each at its distance from the left, as wide as the pictures side by side."""
+    """Draw a line of texts as wide as the images, each at its distance from the left."""
     line = np.full((HEAD, _joined(pictures).shape[1], 3), PAPER, np.uint8)
     for left, text in texts.items():
         place = (left, HEAD - 12)

@@ -1,1 +1,1 @@
-"""Recorded episodes: played again, verified, rendered."""
+"""Recorded episodes: replay, verify and render them."""

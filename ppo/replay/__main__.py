@@ -24,7 +24,7 @@ from ppo.replay.replay import CannotPlay, NamesModule, Replay, ReplayError, comp
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.command import run_command
 
-# What is told of each quantity that `compare` gives: its name and its form.
+# How each quantity of `compare` is shown: its name and its format.
 TOLD = {
     "score": ("score", "{:.10g}"),
     "steps": ("steps", "{:,}"),
@@ -34,7 +34,7 @@ TOLD = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play every file again and print a line for each; returns the exit code."""
+    """Replay every file and print a line for each. Return the exit code."""
     return run_command(lambda: _play_all(_parse(arguments)))
 
 
@@ -42,7 +42,7 @@ def _play_all(options: argparse.Namespace) -> ExitCode:
     if faults := unusable(options.files, options.video, options.env):
         raise Refused("\n".join(faults))
     agree = []
-    with suppress(BrokenPipeError):  # whoever read what was printed has enough
+    with suppress(BrokenPipeError):  # whoever read the output has enough
         for path in options.files:
             agree.append(play_again(path, options.env))
         if options.video and all(agree):
@@ -56,8 +56,8 @@ def _play_all(options: argparse.Namespace) -> ExitCode:
 
 
 def read(path: Path, env_id: str | None = None) -> Replay:
-    """Read a replay; a module that its game names must be named by ``env_id``, or by the run that
-    the file is in. Raises ReplayError.
+    """Read a replay. If its game names a module, ``env_id`` or the run that contains the file must
+    name it too. Raises ReplayError.
     """
     try:
         return load(path, env_id)
@@ -68,7 +68,7 @@ def read(path: Path, env_id: str | None = None) -> Replay:
 
 
 def unusable(files: Sequence[Path], video: Path | None, env_id: str | None = None) -> list[str]:
-    """All faults of the files and of the place for a video, known before anything is played."""
+    """Return all faults of the files and of the video's path, before anything is played."""
     faults = []
     for path in files:
         try:
@@ -92,7 +92,7 @@ def unusable(files: Sequence[Path], video: Path | None, env_id: str | None = Non
 
 
 def play_again(path: Path, env_id: str | None = None) -> bool:
-    """Play a game and print how it went; returns whether it agrees with its file."""
+    """Replay a game and print the result. Return whether it agrees with its file."""
     try:
         found = compare(read(path, env_id))
     except CannotPlay as error:

@@ -1,4 +1,4 @@
-"""The course of a game in a video: how far it is, and the quiet stretches that are left out."""
+"""Which frames of a game a video shows: the quiet stretches are left out."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,18 @@ from ppo.envs.screens import Frame
 from ppo.replay.replay import Replay, frames_per_second
 
 WHOLE_SECONDS = 300  # no game up to this length is cut
-QUIET_SECONDS = 120  # without a reward or a lost life, until frames are left out
+QUIET_SECONDS = 120  # time without a reward or a lost life after which frames are left out
 
 
 class Course:
-    """Which frames of a game a video shows: all, except those after QUIET_SECONDS in which nothing
-    happened, up to the next reward, the next lost life or the game's last frame.
+    """The frames of a game that a video shows. After QUIET_SECONDS in which nothing happens, frames
+    are left out. They appear again at the next reward, lost life or last frame.
     """
 
     def __init__(self, replay: Replay, watched: Callable[[int], None] = lambda _: None):
-        """``watched`` is called with the number of each frame. Raises ReplayError."""
+        """Prepare for a replay. ``watched`` is called with the number of each frame. Raises
+        ReplayError.
+        """
         self._rate = frames_per_second(replay)
         is_cut = replay.frames > WHOLE_SECONDS * self._rate
         self._most = QUIET_SECONDS * self._rate if is_cut else replay.frames
@@ -34,14 +36,14 @@ class Course:
         return shown
 
     def take_gap(self) -> str:
-        """How long the frames last that were left out since the last call; empty if none were."""
+        """Return the duration of the frames left out since the last call; empty if none were."""
         hidden, self._hidden = self._hidden, 0
         self._left_out += hidden
         return self._length(hidden)
 
     @property
     def gaps(self) -> str:
-        """A sentence about all that was left out; empty if nothing was."""
+        """Return a sentence about everything that was left out; empty if nothing was."""
         if not self._left_out:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""Text, numbers and colours of annotated pictures, drawn on a canvas [height, width, 3], RGB."""
+"""Text, numbers and colours of annotated frames, painted on an RGB canvas [height, width, 3]."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import numpy as np
 Colour = tuple[int, int, int]
 
 BACKGROUND: Colour = (16, 19, 26)
-FIELD: Colour = (30, 35, 46)  # where bars and curves stand
+FIELD: Colour = (30, 35, 46)  # the background of bars and curves
 LINE: Colour = (62, 70, 88)
 BRIGHT: Colour = (240, 243, 248)
 DIM: Colour = (152, 161, 178)
@@ -21,17 +21,17 @@ _PLAIN, _BOLD = cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX
 
 
 def canvas(height: int, width: int) -> np.ndarray:
-    """An empty one."""
+    """Return an empty canvas."""
     return np.full((height, width, 3), BACKGROUND, np.uint8)
 
 
 def width_of(text: str, size: float, bold: bool = False) -> int:
-    """Pixels that a text takes."""
+    """Return the width of a text in pixels."""
     return cv2.getTextSize(text, _BOLD if bold else _PLAIN, size, 1)[0][0]
 
 
 def fitting(texts: Sequence[str], size: float, width: int, bold: bool = False) -> float:
-    """The size, or a smaller one at which every text fits the width."""
+    """Return the size, or a smaller one if some text would exceed the width."""
     widest = max((width_of(text, size, bold) for text in texts), default=0)
     return size * min(1.0, width / max(widest, 1))
 
@@ -46,20 +46,20 @@ def write(
     bold: bool = False,
     align: float = 0.0,
 ) -> None:
-    """Draw a text; at ``x`` is its left end, its middle (``align`` 0.5) or its right end (1)."""
+    """Draw a text with its left end, its middle (``align`` 0.5) or its right end (1) at ``x``."""
     left = x - round(align * width_of(text, size, bold)) if align else x
     font = _BOLD if bold else _PLAIN
     cv2.putText(on, text, (left, baseline), font, size, colour, 1, cv2.LINE_AA)
 
 
 def fill(on: np.ndarray, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
-    """Fill a rectangle; the right column and the bottom row are not part of it."""
+    """Fill a rectangle without its right column and bottom row."""
     on[top:bottom, left:right] = colour
 
 
 class Number:
-    """A number at a fixed place, in characters of one width, so that it does not jump. Drawn again
-    only if it changes, from pictures of its characters.
+    """A number at a fixed place. All characters have one width, so the number does not jump. It is
+    redrawn only if it changes, from images of its characters.
     """
 
     CHARACTERS = "0123456789+-.,%einfa "
@@ -74,8 +74,8 @@ class Number:
         bold: bool = False,
         right: bool = True,
     ):
-        """``cells`` characters, of which the last stands at ``x``, or else (``right`` False) the
-        first.
+        """Reserve ``cells`` characters. The last one is at ``x``, or the first one if ``right`` is
+        False.
         """
         self._width = max(width_of(digit, size, bold) for digit in "0123456789")
         self._height, self._below = round(30 * size), round(8 * size)
@@ -87,7 +87,7 @@ class Number:
         self._shown = ""
 
     def show(self, on: np.ndarray, value: float, form: str) -> None:
-        """Draw a value in a form such as ``.2f``, or as exactly as there is room."""
+        """Draw a value in a format such as ``.2f``, with fewer digits if there is no room."""
         text = format(value, form)
         for digits in range(self._cells, 0, -1):
             if len(text) > self._cells:
@@ -95,7 +95,7 @@ class Number:
         self.draw(on, text)
 
     def draw(self, on: np.ndarray, text: str) -> None:
-        """Draw the number, of which no more than ``cells`` characters are shown."""
+        """Draw the number, cut to ``cells`` characters."""
         text = text[: self._cells]
         text = text.rjust(self._cells) if self._right else text.ljust(self._cells)
         if text == self._shown:

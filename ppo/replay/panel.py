@@ -1,6 +1,6 @@
 """The panel beside a game: what the network sees, does and expects.
 
-Everything has its place from the first picture to the last; only what changed is drawn again.
+Everything keeps its place in all frames, and only what changed is redrawn.
 """
 
 import math
@@ -29,15 +29,15 @@ WIDTH, HEIGHT = 720, 840
 LEFT, RIGHT = 16, 704
 INPUTS_TOP, INPUTS_HEIGHT = 214, 168
 ACTIONS_TOP, ACTIONS_HEIGHT = 428, 204
-MOST_ROWS = 9  # of actions, before there are two columns
-MOST_ACTIONS = 24  # further ones have no room
-MOST_NUMBERS = 16  # of a flat observation
+MOST_ROWS = 9  # actions in one column; more need two columns
+MOST_ACTIONS = 24  # further actions have no room
+MOST_NUMBERS = 16  # shown of a vector observation
 LABEL = 0.72
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What a panel says all the time."""
+    """The part of a panel that never changes."""
 
     game: str
     policy: str
@@ -61,7 +61,7 @@ class Panel:
     """A panel that shows the newest decision and the rewards so far."""
 
     def __init__(self, caption: Caption, picture: np.ndarray):
-        """It is drawn on ``picture``, [HEIGHT, WIDTH, 3], which is empty."""
+        """Draw the panel on ``picture``, an empty array [HEIGHT, WIDTH, 3]."""
         self.picture = picture
         self.timeline = Timeline(LEFT, 688, RIGHT, 84, caption.steps)
         self._bars = _Bars(caption.actions)
@@ -81,15 +81,15 @@ class Panel:
         self.timeline.value(self.picture, self._step, decision.value)
 
     def skip(self) -> None:
-        """Pass over a step that is not shown."""
+        """Skip a step that is not shown."""
         self._step += 1
 
     def see(self, reward: float, lives: int) -> None:
-        """Show what a frame of this step brought."""
+        """Show the reward and the lives of one frame of this step."""
         if reward:
             self._score += reward
             self.timeline.reward(self.picture, self._step, reward)
-        # Sums of rewards such as 0.3 - 0.2 - 0.1 are 0 but for their last bits and the sign.
+        # Without rounding, sums such as 0.3 - 0.2 - 0.1 would differ from 0 in their last bits.
         self._points.show(self.picture, round(self._score, 9) + 0.0, ",.10g")
         if self._lives:
             self._lives.draw(self.picture, f"{lives}")
@@ -119,7 +119,7 @@ class Panel:
         self._numbers: list[Number] = []
 
     def _draw_numbers(self, observation: np.ndarray) -> None:
-        """An observation that is no picture: its first numbers, in four columns."""
+        """Draw the first numbers of a vector observation in four columns."""
         shown = observation[:MOST_NUMBERS]
         if not self._numbers:
             self._numbers = [
@@ -131,7 +131,7 @@ class Panel:
 
 
 class _Bars:
-    """The actions by name, each with a bar of its probability."""
+    """The actions by name, each with a bar for its probability."""
 
     def __init__(self, names: Sequence[str]):
         names = names[:MOST_ACTIONS]
@@ -175,7 +175,7 @@ class _Bars:
 
 
 def _draw_inputs(on: np.ndarray, observation: np.ndarray) -> None:
-    """The network's own pictures side by side, oldest to newest, each pixel a sharp square."""
+    """Draw the network's input frames side by side, oldest to newest, each pixel a sharp square."""
     count = observation.shape[-1]
     room = (RIGHT - LEFT - 4 * (count - 1)) // count
     height, width = observation.shape[:2]

@@ -1,4 +1,4 @@
-"""Videos of replays, made in the background while training goes on."""
+"""Make videos of replays in the background while training continues."""
 
 import math
 import queue
@@ -15,12 +15,12 @@ from ppo.replay import render
 from ppo.replay.course import Course
 from ppo.replay.replay import Replay, frames_per_second, step_of, title
 
-PATIENCE_SECONDS = 5.0  # after which a run says what it waits for
+PATIENCE_SECONDS = 5.0  # after which a run reports what it waits for
 
 
 @dataclass(frozen=True)
 class Made:
-    """A video that was made: its replay, its place, a small GIF of it, and what it leaves out."""
+    """A finished video: its replay, its path, a small GIF, and a note about what it leaves out."""
 
     replay: Replay
     path: Path
@@ -29,21 +29,21 @@ class Made:
 
     @property
     def step(self) -> int:
-        """The run's step at which the episode ended."""
+        """Step of the run at which the episode ended."""
         return step_of(self.replay)
 
     @property
     def told(self) -> str:
-        """A line that says so, and where it is in the run's folder."""
+        """Message that the video is finished, with its path in the run's folder."""
         place = f"{self.path.parent.name}/{self.path.name}"
         told = f"step {self.step:,}: video, score {self.replay.score:.10g}: {place}"
         return f"{told}. {self.gaps}" if self.gaps else told
 
 
 class Recorder:
-    """Makes one video after another in its own thread; emulator and ffmpeg run outside Python's
-    global lock. Only the first failure is reported, and none is once ``stop`` returns True: what
-    ends the run may have ended ffmpeg, too.
+    """Make one video after another in a separate thread. Emulator and ffmpeg run outside Python's
+    global lock. Only the first failure is reported. After ``stop`` returns True none is, because
+    what ends the run may have ended ffmpeg too.
     """
 
     def __init__(self, say: Callable[[str], None], stop: Callable[[], bool]):
@@ -61,13 +61,13 @@ class Recorder:
         self._videos.append(self._thread.submit(self._record, replay, path))
 
     def made(self) -> Iterator[Made]:
-        """The videos that were made since the last call."""
+        """Yield the videos finished since the last call."""
         while not self._made.empty():
             yield self._made.get()
 
     def wait(self) -> None:
-        """Wait until all videos are made, ``stop`` returns True, or ffmpeg hangs. What it waits for
-        is said if that takes long.
+        """Wait until all videos are finished, ``stop`` returns True, or ffmpeg hangs. A long wait
+        is reported with its reason.
         """
         says_at, stalls = time.monotonic() + PATIENCE_SECONDS, self._stalls
         while not self._stop() and self._stalls == stalls:
@@ -86,7 +86,7 @@ class Recorder:
             )
 
     def close(self, abandon: bool) -> None:
-        """Finish all videos, or abandon unfinished ones; their replays are kept."""
+        """Finish all videos, or abandon unfinished ones. Their replays are kept."""
         if abandon:
             self._abandoned.set()
         self._thread.shutdown(wait=True, cancel_futures=abandon)

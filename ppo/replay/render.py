@@ -1,4 +1,4 @@
-"""Videos of replays: the game's picture alone, or beside a panel of what the network does."""
+"""Videos of replays: the game's frames alone, or beside a panel of what the network does."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -28,9 +28,9 @@ Seen = tuple[np.ndarray, int]
 def record(
     replay: Replay, path: Path, policy: "Policy | None" = None, course: Course | None = None
 ) -> int:
-    """Make a video of an episode at its true speed, with a panel if the ``policy`` is given that
-    played it. Returns the number of its pictures: the frames of the episode that its ``course``
-    shows, a pause for each gap, and the held end.
+    """Make a video of an episode at its true speed. It has a panel if ``policy``, which played the
+    episode, is given. Return the number of frames. These are the frames that ``course`` shows, a
+    pause for each gap, and the held end.
 
     Raises video.VideoError or ReplayError; no file is left behind.
     """
@@ -39,8 +39,8 @@ def record(
 
 
 def plain(replay: Replay, course: Course | None = None) -> Pictures:
-    """The game's pictures, enlarged, and its end held with the final score. The pictures share
-    their memory.
+    """Yield the game's frames, enlarged. The last one is held and shows the final score. The frames
+    share their memory.
     """
     course = course or Course(replay)
     whole = np.empty(0)
@@ -55,8 +55,8 @@ def plain(replay: Replay, course: Course | None = None) -> Pictures:
 
 
 def annotated(replay: Replay, policy: "Policy", course: Course | None = None) -> Pictures:
-    """The game's pictures beside a panel, and its end held with the final score. The pictures share
-    their memory.
+    """Yield the game's frames beside a panel. The last one is held and shows the final score. The
+    frames share their memory.
     """
     course = course or Course(replay)
     with closing(Decisions(replay, policy)) as decisions:
@@ -84,14 +84,14 @@ def annotated(replay: Replay, policy: "Policy", course: Course | None = None) ->
 
 
 class Decisions:
-    """An episode once more, as the network sees it."""
+    """A replayed episode as the network sees it."""
 
     def __init__(self, replay: Replay, policy: "Policy"):
         self._replay, self._policy = replay, policy
         self._vector, self._actions = begun(replay), iter(replay.actions)
 
     def caption(self, has_lives: bool) -> Caption:
-        """What a panel says of the episode."""
+        """Return what a panel says about the episode."""
         names = [name.partition("_")[2] for name in self._vector.action_names]
         return Caption(
             self._replay.game.replace("_", " "),
@@ -111,11 +111,11 @@ class Decisions:
         return ", the newest at the right" if self._replay.rules.is_atari else ", by channel"
 
     def next(self) -> Decision:
-        """The next step."""
+        """Step the episode and return the decision."""
         return self.look(*self.step())
 
     def step(self) -> Seen:
-        """Make the next step; return what was seen before it, and its action."""
+        """Step the episode. Return what was seen before the step, and the action."""
         observation, action = self._vector.observations[0].copy(), next(self._actions)
         self._vector.send(np.array([action]))
         self._vector.receive()
@@ -132,8 +132,8 @@ class Decisions:
 
 
 def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An empty picture, its left part, which is as large as ``large``, and its right part, which is
-    free for a panel.
+    """Return an empty frame, its left part and its right part. The left part has the size of
+    ``large``; the right part is free for a panel.
     """
     height, width = large.shape[:2]
     whole = canvas(panel.HEIGHT, width + panel.WIDTH)
@@ -142,13 +142,13 @@ def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def held(whole: np.ndarray, place: np.ndarray, replay: Replay) -> Pictures:
-    """The last picture for HELD_SECONDS, with the final score in its part ``place``."""
+    """Yield the last frame for HELD_SECONDS, with the final score in its part ``place``."""
     draw_score(place, replay.score)
     yield from _pause(whole, replay)
 
 
 def noted(whole: np.ndarray, place: np.ndarray, gap: str, replay: Replay) -> Pictures:
-    """The last picture for HELD_SECONDS, with how long a game was quiet in its part ``place``."""
+    """Yield the last frame for HELD_SECONDS, with how long the game was quiet in ``place``."""
     _draw_band(place, "left out: nothing happens for", gap)
     yield from _pause(whole, replay)
 
@@ -159,18 +159,18 @@ def _pause(whole: np.ndarray, replay: Replay) -> Pictures:
 
 
 def held_pictures(replay: Replay) -> int:
-    """Of a video, how many pictures follow on the last frame."""
+    """Return how many frames of a video follow the last frame of the game."""
     return round(HELD_SECONDS * frames_per_second(replay))
 
 
 def draw_score(on: np.ndarray, score: float) -> None:
-    """Write the final score across the picture of a game."""
+    """Write the final score across a frame of a game."""
     _draw_band(on, "final score", f"{score:,.10g}")
 
 
 def _draw_band(on: np.ndarray, small: str, large: str) -> None:
     height, width = on.shape[:2]
-    size = min(width, 0.762 * height) / 500  # fits the band, whose height follows the picture's
+    size = min(width, 0.762 * height) / 500  # fits the band, whose height follows the frame's
     band = on[round(0.42 * height) : round(0.58 * height)]
     band[:] = band // 4
     middle = band.shape[0] // 2
@@ -179,13 +179,13 @@ def _draw_band(on: np.ndarray, small: str, large: str) -> None:
 
 
 def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
-    """A picture as large as fits, each pixel a sharp square; a larger one is made smaller. It is
-    drawn in a ``place`` of its size if one is given.
+    """Scale a frame to the largest size that fits, each pixel a sharp square. Larger frames are
+    shrunk. The result is written to ``place`` if an array of its size is given.
     """
     height, width = picture.shape[:2]
     scale = min(MOST_WIDE / width, MOST_HIGH / height)
     how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
     scale = int(scale) if scale >= 1 else scale
-    # Videos have even sides.
+    # Videos need even sides.
     size = round(width * scale) // 2 * 2, round(height * scale) // 2 * 2
     return cv2.resize(picture, size, place, interpolation=how)

@@ -1,4 +1,4 @@
-"""Replays: an episode as a file of a few kB, to be played again and rendered."""
+"""Replays: an episode as a file of a few kB that can be replayed and rendered."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ from ppo.system import reading
 from ppo.system.signals import Interrupted
 from ppo.system.streams import first_line
 
-# Of a training episode: the run's steps at which it began and ended. The step of its replay is that
-# at which its iteration ended.
+# Steps of the run at which a training episode began and ended. The replay's own step is the end of
+# the iteration in which the episode ended.
 FIRST, LAST = "first_step", "last_step"
 
 Seed = Annotated[int, Ge(0), Lt(2**31)]
@@ -36,7 +36,7 @@ class ReplayError(PPOError):
 
 
 class NamesModule(ReplayError):
-    """The replay is of a game whose module was not imported, since nobody else names it."""
+    """The replay's game names a module that was not imported, because nothing else names it."""
 
     def __init__(self, path: Path, game: str):
         self.game = game
@@ -47,11 +47,11 @@ class NamesModule(ReplayError):
 
 
 class CannotPlay(ReplayError):
-    """The game cannot be played here, which tells nothing of the replay."""
+    """The game cannot be played here. This says nothing about the replay."""
 
 
 class Replay(BaseModel):
-    """An episode: its rules, its reset, its actions, and its outcome."""
+    """An episode: its rules, its reset, its actions and its outcome."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
@@ -68,24 +68,24 @@ class Replay(BaseModel):
     score: float
     steps: int
     frames: int
-    # How the agent saw the episode, and a checksum of what it saw last; older files lack them.
+    # How the agent saw the episode, and a checksum of its last observation. Older files lack both.
     frame_stack: int = Field(4, ge=1, le=16)
     screen_size: int = Field(84, ge=36, le=210)
     last_observation: int | None = None
 
     @property
     def rules(self) -> Rules:
-        """The rules of the game."""
+        """Rules of the game."""
         return Rules(**{name: getattr(self, name) for name in Rules.__dataclass_fields__})
 
     @property
     def score_name(self) -> str:
-        """The score as part of a file's name, in which "-21" behind a dash would read as 21."""
+        """Score as part of a file name, where "-21" after a dash would read as 21."""
         return f"score_{self.score:.10g}"
 
     @staticmethod
     def of(episode: Episode, rules: Rules, **more: object) -> "Replay":
-        """A finished episode as a replay; ``more`` keys are stored with it."""
+        """Return a finished episode as a replay. The keys in ``more`` are stored with it."""
         return Replay(
             **asdict(rules),
             **asdict(episode.reset),
@@ -99,21 +99,21 @@ class Replay(BaseModel):
 
 
 def of_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
-    """An episode of a run with these settings as a replay."""
+    """Return an episode of a run with these settings as a replay."""
     sizes = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
     return Replay.of(episode, rules_of(params), **sizes, **more)
 
 
 def step_of(replay: Replay, name: str = "step") -> int:
-    """The run's step at which an episode ended, or another step of that name that its file tells; 0
-    if it does not.
+    """Return the step of the run at which an episode ended, or another named step that its file
+    contains. Return 0 if it is missing.
     """
     step = (replay.model_extra or {}).get(name)
     return step if isinstance(step, int) and step >= 0 else 0
 
 
 def title(replay: Replay) -> str:
-    """What a video of the episode is called."""
+    """Return the title of the episode's video."""
     extra = replay.model_extra or {}
     first, last = step_of(replay, FIRST), step_of(replay, LAST if LAST in extra else "step")
     whose = f"steps {first:,} to {last:,}" if FIRST in extra else f"step {last:,}"
@@ -121,13 +121,14 @@ def title(replay: Replay) -> str:
 
 
 def save(path: Path, replay: Replay) -> None:
-    """Write a replay, whole or not at all."""
+    """Write a replay whole or not at all."""
     write_whole(path, (json.dumps(replay.model_dump()) + "\n").encode())
 
 
 def load(path: Path, env_id: str | None = None) -> Replay:
-    """Read a replay. Raises ReplayError, with one line, for any other file, and NamesModule for
-    one of a game MODULE:ID other than ``env_id``: to play it would run code that the file chooses.
+    """Read a replay. Raises ReplayError, with one line, for any other file. Raises NamesModule for
+    a game MODULE:ID that is not ``env_id``, because playing it would run code that the file
+    chooses.
     """
     try:
         replay = reading.value(path, TypeAdapter(Replay))
@@ -141,8 +142,9 @@ def load(path: Path, env_id: str | None = None) -> Replay:
 def compare(
     replay: Replay, interrupted: Callable[[], bool] = lambda: False
 ) -> dict[str, tuple[float, float | None]]:
-    """Play the episode again: score, length and the checksum of the last observation, each as it is
-    now and as the replay says, None where an older one does not. Raises as ``play``.
+    """Replay the episode. Return its score, length and checksum of the last observation, each as it
+    is now and as the file says. The second value is None if an older file lacks it. Raises as
+    ``play``.
     """
     episode = play(replay, interrupted)
     names = ("score", "steps", "frames", "last_observation")
@@ -150,8 +152,8 @@ def compare(
 
 
 def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> None:
-    """Play the episode again. Raises ReplayError if it goes otherwise than the replay says, as far
-    as ``compare`` tells; Interrupted on request.
+    """Replay the episode. Raises ReplayError if ``compare`` shows a difference from the file, and
+    Interrupted on request.
     """
     for name, (now, before) in compare(replay, interrupted).items():
         if before is not None and now != before:
@@ -159,10 +161,10 @@ def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> N
 
 
 def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Episode:
-    """Play the episode again as training does.
+    """Replay the episode as training plays it.
 
-    Raises ReplayError if it does not end exactly with its last action, or has an action that
-    the game does not have; Interrupted on request.
+    Raises ReplayError if the episode does not end exactly with its last action, or if the game
+    lacks one of the actions. Raises Interrupted on request.
     """
     with _refusals(replay):
         vector = begun(replay)
@@ -171,7 +173,7 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
 
 
 def begun(replay: Replay) -> EnvVector:
-    """An env as in training, at the beginning of the episode. The caller closes it."""
+    """Return an env as in training, at the beginning of the episode. The caller closes it."""
     vector = EnvVector(
         replay.rules,
         num_envs=1,
@@ -198,10 +200,10 @@ def _play(replay: Replay, vector: EnvVector, interrupted: Callable[[], bool]) ->
 
 
 def frames(replay: Replay) -> Iterator[Frame]:
-    """The episode as the game shows it, frame by frame.
+    """Yield the episode frame by frame as the game shows it.
 
-    Raises ReplayError, at the latest after the last frame, if the episode does not match the
-    replay, or if there is no picture of the game.
+    Raises ReplayError if the episode does not match the replay, at the latest after the last frame.
+    Also raises it if the game has no image.
     """
     with _refusals(replay):
         screen = screens.screen_of(replay.rules)
@@ -210,7 +212,7 @@ def frames(replay: Replay) -> Iterator[Frame]:
 
 
 def frames_per_second(replay: Replay) -> float:
-    """The true speed of the game. Raises ReplayError if there is no picture of it."""
+    """Return the true speed of the game. Raises ReplayError if the game has no image."""
     with _refusals(replay):
         return screens.frames_per_second(replay.rules)
 
@@ -228,7 +230,7 @@ def _frames(replay: Replay, screen: Screen) -> Iterator[Frame]:
             yield frame
         if over:
             break
-    # The end of the game may cut only the last action short.
+    # Only the last action may be cut short, by the end of the game.
     steps = -(-shown // replay.rules.frames_per_step)
     if (score, shown, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
         raise ReplayError(

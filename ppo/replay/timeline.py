@@ -1,6 +1,6 @@
-"""What has been up to now, over the steps of a whole game: the value as a curve, rewards as ticks.
+"""The course of a game up to now: the value as a curve, rewards as ticks.
 
-Memory is that of its columns of pixels, however long the game.
+Memory depends on the number of pixel columns, not on the length of the game.
 """
 
 import math
@@ -17,8 +17,8 @@ TEXT = 0.66
 
 
 class Timeline:
-    """A curve of ``height`` pixels and the ticks below it. The axis of time is that of the whole
-    game, the axis of values only grows.
+    """A curve of ``height`` pixels with ticks below it. The time axis covers the whole game. The
+    value axis only grows.
     """
 
     def __init__(self, left: int, top: int, right: int, height: int, steps: int):
@@ -31,7 +31,7 @@ class Timeline:
         self._plain: np.ndarray | None = None  # the empty field
 
     def draw_frame(self, on: np.ndarray) -> None:
-        """Draw what stands still: fields and the axis of time."""
+        """Draw what never changes: the fields and the time axis."""
         right, bottom = self._left + self._width, self._top + self._height
         middle = bottom + 6 + TICKS // 2
         fill(on, self._left, bottom + 6, right, bottom + 6 + TICKS, FIELD)
@@ -107,7 +107,7 @@ class Timeline:
 
 
 def _rounded_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20... that is not less; 0 for none above 0."""
+    """Round up to the next of 1, 2, 5, 10, 20... Return 0 if the value is not above 0."""
     if value <= 0:
         return 0.0
     power = 10.0 ** math.floor(math.log10(value))

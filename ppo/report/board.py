@@ -16,7 +16,7 @@ from ppo.system.children import end, start
 from ppo.system.signals import stop_interrupts
 from ppo.telemetry.scalars import POINTS, SCORE
 
-# What a newcomer looks at first: is the score rising, and are the updates sound?
+# What a beginner needs first: is the score rising, and are the updates sound?
 PINNED = (
     SCORE,
     POINTS,
@@ -35,14 +35,14 @@ def show(logdir: Path) -> None:
 
 @contextlib.contextmanager
 def served(logdir: Path) -> Iterator[str]:
-    """Serve while the context lasts; gives the address. Raises FolderError if there is nothing to
-    show, or if no server can be started.
+    """Serve while the context lasts, and yield the address. Raises FolderError if there is nothing
+    to show, or if no server can be started.
     """
     check(logdir)
     with tempfile.TemporaryDirectory(prefix="ppo-board-") as folder:
         root = logdir
         if RunFolder(logdir).params.exists():
-            # TensorBoard names a run by its path below its folder: one that is it would be ".".
+            # TensorBoard names a run by its path below the folder: the folder itself would be ".".
             root = Path(folder)
             (root / logdir.resolve().name).symlink_to(logdir.resolve())
         with _server(root) as address:
@@ -50,7 +50,7 @@ def served(logdir: Path) -> Iterator[str]:
 
 
 def check(logdir: Path) -> None:
-    """Raise FolderError unless a folder holds, at some depth, what TensorBoard reads."""
+    """Raise FolderError unless a folder contains, at some depth, what TensorBoard reads."""
     events = list(logdir.rglob("events.out.tfevents.*"))
     if other := next((path for path in events if not path.is_file()), None):
         raise FolderError(f"{other}: not a regular file, which TensorBoard may read for ever")
@@ -63,7 +63,7 @@ def check(logdir: Path) -> None:
 
 @contextlib.contextmanager
 def _server(root: Path) -> Iterator[str]:
-    """A server in a process of its own, in silence, while the context lasts; gives its address."""
+    """Run a silent server in a separate process while the context lasts, and yield its address."""
     command = [sys.executable, "-m", "tensorboard.main", f"--logdir={root}"]
     command.append(f"--samples_per_plugin=images={PICTURES}")
     with start(
@@ -80,7 +80,7 @@ def _server(root: Path) -> Iterator[str]:
 
 
 def _address(said: Iterable[str]) -> str:
-    """The address that the server tells. Raises FolderError if it ends without one."""
+    """Return the address that the server prints. Raises FolderError if it ends without one."""
     line = ""
     for line in said:
         if found := re.search(r"TensorBoard \S+ at (http\S+)", line):

@@ -39,7 +39,7 @@ def _page(of: Story) -> str:
 
 
 def _header(of: Story) -> str:
-    """Tags, and the score as a result, if there is one."""
+    """Return the tags, and the score as a result if there is one."""
     game = of.params.env_id
     tags = ["reinforcement-learning", "ppo", *(["atari"] if is_rom(resolve(game)[0]) else []), game]
     lines = ["---", "library_name: keras", "tags:", *(f"- {tag}" for tag in tags)]

@@ -16,7 +16,7 @@ CURVES = FOLDER / "published.jsonl"
 
 
 class Published(BaseModel):
-    """A learning curve: the score at each of some steps, and where it was published."""
+    """A learning curve: the score at several steps, and where it was published."""
 
     game: str
     package: str

@@ -1,4 +1,4 @@
-"""A report of one run or several: one HTML file that needs no network."""
+"""A report of one or more runs: one HTML file that needs no network."""
 
 import base64
 import html
@@ -18,13 +18,15 @@ from ppo.telemetry import figures
 from ppo.telemetry.scalars import SCORE, metric_of
 
 REPORT = "report.html"
-LAST = 20  # log entries that the health table is made of
+LAST = 20  # log entries in the health table
 _STYLES = ("-", "--", ":")  # of the published curves
 LARGEST_VIDEO = 12 * 2**20  # bytes of a video inside the page
 
 
 def write(runs: Sequence[Path], path: Path) -> None:
-    """Write the report of the runs, whole or not at all. Raises as ``story``, and OSError."""
+    """Write the report of the runs, whole or not at all. Raises OSError and the errors of
+    ``story``.
+    """
     stories = [story(run) for run in runs]
     title = " and ".join(dict.fromkeys(of.params.env_id for of in stories))
     called = names(stories)
@@ -62,7 +64,7 @@ def _headline(of: Story, name: str) -> str:
 
 
 def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
-    """The learning curves with the evaluations, as SVG inside the page."""
+    """Draw the learning curves with the evaluations, as SVG inside the page."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -106,7 +108,7 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
 
 
 def _published(stories: Sequence[Story]) -> list[Published]:
-    """The published curves of the game, if it is the same in all runs."""
+    """Return the published curves of the game, if it is the same in all runs."""
     found = [comparable(of.params) for of in stories]
     return found[0] if all(one == found[0] for one in found) else []
 

@@ -1,4 +1,4 @@
-"""What the files of a run tell, for its report and its model card."""
+"""What the files of a run contain, for its report and its model card."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ from ppo.telemetry.scalars import SCORE
 
 @dataclass(frozen=True)
 class Story:
-    """What the files of a run tell."""
+    """The contents of a run's files."""
 
     folder: RunFolder
     params: Params
@@ -45,12 +45,12 @@ class Story:
 
     @property
     def step(self) -> int:
-        """Steps in its log."""
+        """Number of steps in the log."""
         return int(self.rows[-1]["step"]) if self.rows else 0
 
     @property
     def evaluation(self) -> dict[str, Any] | None:
-        """The evaluation of the newest step: of the sampled policy if there is one, and of the most
+        """Evaluation of the newest step, of the sampled policy if there is one, and with the most
         games. None if the newest checkpoint was not evaluated.
         """
         newest = self.step if self.saved is None else self.saved
@@ -62,7 +62,7 @@ class Story:
         )
 
     def headline(self) -> str:
-        """The score of the newest step: of an evaluation, or else of the training."""
+        """Return the score of the newest step, from an evaluation or else from the training."""
         if one := self.evaluation:
             return (
                 f"{one['mean']:.2f} points (95 percent interval {one['low']:.2f} to "
@@ -76,7 +76,7 @@ class Story:
 
     @property
     def measure(self) -> str:
-        """What the headline's score is the mean of."""
+        """Return what the headline's score is the mean of."""
         if one := self.evaluation:
             games, policy = len(one["scores"]), one["policy"]
             return f"mean of {games} whole games of the {policy} policy of step {one['step']:,}"
@@ -84,7 +84,7 @@ class Story:
 
     @property
     def hint(self) -> str:
-        """How to get a better headline, or nothing."""
+        """Return how to get a better headline, or an empty text."""
         if self.evaluation:
             return ""
         step = self.step if self.saved is None else self.saved
@@ -92,25 +92,25 @@ class Story:
 
     @property
     def mean(self) -> float:
-        """The mean score that the headline reports; NaN if there is none."""
+        """Mean score that the headline reports; NaN if there is none."""
         if one := self.evaluation:
             return one["mean"]
         return self.rows[-1].get(SCORE, math.nan) if self.rows else math.nan
 
     def differing(self) -> dict[str, object]:
-        """The settings that differ from the defaults."""
+        """Return the settings that differ from the defaults."""
         fields = Params.model_fields
         return {key: value for key, value in self.params if value != fields[key].default}
 
 
 def _limited(evaluation: dict[str, Any]) -> str:
-    """How many of its games only the time limit ended; older evaluations do not say."""
+    """Return how many of its games only the time limit ended. Older evaluations do not say."""
     count = evaluation.get("time_limited")
     return f"; the time limit ended {count} of them" if count else ""
 
 
 def story(run: Path) -> Story:
-    """What a run's files tell. Raises FolderError, ParamsError, HistoryError."""
+    """Read a run's files. Raises FolderError, ParamsError, HistoryError."""
     check_run(run)
     folder = RunFolder(run)
     saved: int | None = None
@@ -130,7 +130,7 @@ def story(run: Path) -> Story:
 
 
 def names(stories: Sequence[Story]) -> list[str]:
-    """The name of each one's folder, with as many of the folders around it as tell all apart."""
+    """Return the name of each story's folder, with enough parent folders to be unique."""
     places = [of.folder.path.resolve().parts for of in stories]
     different = len({*places})
     depth = next(n for n in itertools.count(1) if len({of[-n:] for of in places}) == different)
@@ -138,17 +138,17 @@ def names(stories: Sequence[Story]) -> list[str]:
 
 
 class _Scored(BaseModel):
-    """What a video's title says of its replay."""
+    """The part of a replay that a video's title shows."""
 
     score: float
 
 
 def videos(of: Story) -> list[tuple[str, Path]]:
-    """Best and newest video of a game, with what they show."""
+    """Return the best and newest video of a game, with their titles."""
     scored = []
     for path in of.folder.videos.glob("*.mp4"):
         replay = of.folder.replays / f"{path.stem}.json"
-        if not (os.path.lexists(replay) and path.is_file()):  # of no game, as a film
+        if not (os.path.lexists(replay) and path.is_file()):  # without a game, as a film is
             continue
         try:
             score = reading.value(replay, TypeAdapter(_Scored)).score
@@ -170,7 +170,7 @@ def videos(of: Story) -> list[tuple[str, Path]]:
 
 
 def commands(of: Story) -> str:
-    """The commands that repeat and evaluate the run."""
+    """Return the commands that repeat and evaluate the run."""
     folder = str(of.folder.path)
     began_from = origin.read(of.folder)
     if began_from:
@@ -188,8 +188,8 @@ def commands(of: Story) -> str:
 
 
 def _differing(of: Story, began_from: Origin) -> dict[str, object]:
-    """The settings, but for the number of workers, that a fork has now and its origin has not; if
-    that is gone, or the fork has its name, those that it was forked with.
+    """Return the fork's present settings that differ from its origin, except the number of workers.
+    If the origin is gone, or the fork has its name, use the settings from the time of forking.
     """
     changed: dict[str, object] = {key: new for key, (_, new) in began_from.changes.items()}
     if os.path.realpath(began_from.run) != os.path.realpath(of.folder.path):
@@ -200,6 +200,6 @@ def _differing(of: Story, began_from: Origin) -> dict[str, object]:
 
 
 def _unwritten(folder: RunFolder) -> dict[str, object]:
-    """What the run had before there was a setting for it."""
+    """Return the run's value of each setting that did not exist when it began."""
     written = reading.value(folder.params, TypeAdapter(dict[str, Any]))
     return {key: value for key, value in EARLIER.items() if key not in written}

@@ -1,4 +1,4 @@
-"""The last words of a run: what it came to, where it is, and what to do next."""
+"""The summary that a run prints when it ends: result, folder and next steps."""
 
 import shlex
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ def block(
     watchable: bool,
     more: str,
 ) -> str:
-    """Lines of a label and its content. ``totals`` are the run's, ``evaluation`` is the best mean
-    score of its evaluations, if it made any; ``watchable`` is whether there is a picture to watch;
-    ``more`` is the override that continues the run.
+    """Return lines of a label and its content. ``totals`` are the run's totals. ``evaluation`` is
+    the best mean score of the run's evaluations, if it made any. ``watchable`` is whether the game
+    has an image. ``more`` is the override that continues the run.
     """
     command = f"python run_atari.py --logdir={shlex.quote(str(folder))}"
     rows = [

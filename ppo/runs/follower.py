@@ -19,8 +19,8 @@ from ppo.workers.interface import Workers
 
 
 def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
-    """Send the others the settings and what the run starts from. Print what decides the bits and
-    is not the same in all workers.
+    """Send the other workers the settings and the start of the run. Print numerical properties that
+    differ between workers.
     """
     if workers.count == 1:
         return
@@ -41,18 +41,18 @@ def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
 
 
 def _numerics(workers: Workers) -> list[dict[str, str]]:
-    """Return what decides the bits, of each worker. Every worker calls it after ``share``."""
+    """Return what affects the bits, for each worker. Every worker calls it after ``share``."""
     return [json.loads(own) for own in workers.gather(json.dumps(numerics.facts()).encode())]
 
 
 def follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
-    """Train as one of the others, until the run is finished or anyone was asked to stop. Raises
-    Stopped, also where an environment failed in a rollout, Diverged, Collapsed, WorkerLost, and
-    WorkersDiffer if the first has not so many ``threads``.
+    """Train as a worker other than the first, until the run is finished or any worker was asked to
+    stop. Raises Stopped, also after an environment failed in a rollout. Raises Diverged, Collapsed,
+    WorkerLost, and WorkersDiffer if the first worker's thread count is not ``threads``.
     """
     try:
         _follow(workers, threads, stop)
-    except Interrupted:  # while games are made or restored
+    except Interrupted:  # while games are created or restored
         raise Stopped(f"worker {workers.index}: stopped before anything was done") from None
 
 
@@ -98,9 +98,9 @@ def restore(
     new_games: bool,
     stop: Callable[[], bool],
 ) -> str | None:
-    """Continue from a checkpoint: of another run, if ``same_rules`` says whether its games go by
-    the same rules; the guard, already restored, measures a level that is not known. Returns why new
-    games begin, if ``new_games`` allows that, and they do. Raises as ``trainer_state.restore``.
+    """Continue from a checkpoint. In a fork, ``same_rules`` says whether its games follow the same
+    rules. The guard, already restored, measures its level if it is unknown. Return why new games
+    begin, or None. They begin only if ``new_games`` allows it. Raises as ``trainer_state.restore``.
     """
     mismatch = None
     try:

@@ -1,5 +1,5 @@
-"""The guard against a collapse: it watches the points per step, warns, and if asked to puts the
-policy back that was healthy.
+"""The guard against a collapse. It watches the points per step and warns. In rollback mode it
+restores the last healthy policy.
 """
 
 import math
@@ -21,25 +21,25 @@ from ppo.telemetry.counters import MOST_ROLLBACKS
 from ppo.telemetry.scalars import POINTS
 from ppo.trainer import Iteration, Learner, Trainer
 
-# A policy counts as healthy once so many rollouts went by without evidence against it.
+# A policy counts as healthy after this many rollouts without evidence against it.
 CONFIRMED_AFTER = 20
-# The policies that it keeps, by the names under which a checkpoint has them.
+# The kept policies, by their names in a checkpoint.
 HEALTHY, CANDIDATE = "healthy", "candidate"
-# Games that are played where nothing else shows a policy's level, and the frames of each at most.
+# Games played if nothing else shows a policy's level, and the maximum frames of each.
 GAMES, MOST_FRAMES = 10, 18_000
 
 
 class Kept(NamedTuple):
-    """A policy that the guard keeps, and what its watch knew when it was kept."""
+    """A policy that the guard keeps, and the state of the watch at that time."""
 
     learner: Learner
     watch: Watch
 
 
 class Guard(Observer):
-    """Sees every iteration, and acts on behaviour alone. All that it decides follows from what it
-    has seen, and its state is part of every checkpoint: a run that was killed and resumed is rolled
-    back at the same steps.
+    """Observe every iteration and act on behaviour alone. All decisions follow from past
+    iterations, and the guard's state is part of every checkpoint. A run that was killed and resumed
+    is therefore rolled back at the same steps.
     """
 
     name = GuardState.PART
@@ -50,18 +50,18 @@ class Guard(Observer):
         self.kept: dict[str, Kept] = {}
 
     def begin(self) -> None:
-        """Keep the policy as it is before the first iteration: the one to put back until another
-        is known to be healthy, such as that of a fork's origin.
+        """Keep the policy as it is before the first iteration, such as the policy of a fork's
+        origin. It is restored until another policy is known to be healthy.
         """
         if self.mode != "rollback" or self.kept:
             return
-        if self.warned:  # it fell while the guard only warned: what is left counts as healthy
+        if self.warned:  # it collapsed while the guard only warned: what is left counts as healthy
             self.watch, self.warned = Watch(best=self.watch.level, low=self.watch.low), False
         self._keep_as(HEALTHY)
 
     def measure(self, interrupted: Callable[[], bool]) -> None:
-        """Play games of a trained policy of which no level is known. The first worker plays them.
-        Raises Interrupted in all workers, and WorkerLost.
+        """Measure the level of a trained policy whose level is unknown. The first worker plays the
+        games. Raises Interrupted in all workers, and WorkerLost.
         """
         known = self.mode == "off" or not self.watch.knows_nothing
         if known or self.trainer.finished or not self.trainer.step:
@@ -73,10 +73,10 @@ class Guard(Observer):
         level = float(told)
         if math.isfinite(level):
             self.watch = Watch(best=level, low=min(level, self.watch.low))
-            self.kept = {}  # nobody knows how they play now
+            self.kept = {}  # their level is unknown now
 
     def _measured(self, interrupted: Callable[[], bool]) -> bytes:
-        """The points per step of whole games, as text; none if interrupted."""
+        """Return the points per step of whole games as text; empty if interrupted."""
         params, step = self.trainer.params, self.trainer.step
         frames = min(params.max_frames_per_game, MOST_FRAMES)
         shorter = params.model_copy(update={"max_frames_per_game": frames})
@@ -84,7 +84,7 @@ class Guard(Observer):
             games = evaluate(self.trainer.policy, shorter, GAMES, step, interrupted)
         except Interrupted:
             return b""
-        except NotFinite:  # which the training meets, too
+        except NotFinite:  # training raises it too
             return b"nan"
         level = games.mean / games.mean_steps
         self.say(f"collapse_guard: the policy begins at {_level(level)}, by {GAMES} games")
@@ -92,7 +92,7 @@ class Guard(Observer):
 
     def see(self, iteration: Iteration) -> None:
         """Add the iteration's points per step to the evidence, and act on it. Raises Collapsed if
-        the policy has fallen again after MOST_ROLLBACKS.
+        the policy has collapsed again after MOST_ROLLBACKS.
         """
         if self.mode == "off":
             return
@@ -114,7 +114,7 @@ class Guard(Observer):
             )
 
     def state(self) -> GuardState:
-        """Return what it continues from, beside ``arrays``."""
+        """Return the state to continue from, except ``arrays``."""
         return GuardState(
             mode=self.mode,
             watch=self.watch,
@@ -124,7 +124,7 @@ class Guard(Observer):
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the policies that it keeps, with their optimisers."""
+        """Return the kept policies with their optimisers."""
         return {
             name: array
             for state, kept in self.kept.items()
@@ -136,10 +136,10 @@ class Guard(Observer):
         """Continue from a checkpoint."""
         known = saved.part(self.name, GuardState)
         if self.mode == "off":
-            return  # else what it knows would be of long ago, when it is asked to act again
+            return  # Otherwise stale: the guard was off and may have missed a collapse.
         self.watch, self.quiet, self.warned = known.watch, known.quiet, known.warned
         if known.mode != "rollback" or self.mode != "rollback":
-            return  # what was kept is of long ago, or of no use
+            return  # stale or of no use
         for state in (HEALTHY, CANDIDATE):
             learner = Learner(*(saved.group(f"{state}_{part}") for part in Learner._fields))
             if learner.weights:
@@ -147,8 +147,9 @@ class Guard(Observer):
                 self.kept[state] = Kept(learner, watch)
 
     def _keep(self) -> None:
-        """Keep a candidate; it is healthy once enough rollouts spoke for it, and then the next is
-        kept. A policy below its best may have begun to fall: then nothing changes.
+        """Keep a candidate. It becomes the healthy policy after enough rollouts without evidence
+        against it, and then the next is kept. A policy below its best may be collapsing, so nothing
+        changes.
         """
         if self.quiet == 0:
             self.kept.pop(CANDIDATE, None)

@@ -15,21 +15,19 @@ from ppo.settings import ResolvedParams
 from ppo.system import numerics
 from ppo.trainer import Iteration
 
-# How long the last resort waits for a save in progress; only one that hangs takes longer.
+# How long the last resort waits for a save in progress. Only a save that hangs takes longer.
 LOCK_SECONDS = 1.5
 
 
 class Keeper(Observer):
-    """Saves a run's checkpoints, from the main thread, or from the one that ends a stop which takes
-    too long.
-    """
+    """Save a run's checkpoints, from the main thread or from the thread that ends a slow stop."""
 
     name, saves = RunState.PART, True
 
     def __init__(
         self, folder: RunFolder, params: ResolvedParams, began: float, say: Callable[[str], None]
     ):
-        """``began`` is when the run was started or resumed, by time.monotonic()."""
+        """Prepare to save. ``began`` is when the run started or resumed, by time.monotonic()."""
         self.folder, self.params, self.began, self.say = folder, params, began, say
         self.best_saved: float | None = None
         self.versions = numerics.facts()
@@ -39,7 +37,7 @@ class Keeper(Observer):
 
     @property
     def seconds(self) -> float:
-        """Time the run has taken so far."""
+        """Total time of the run in seconds."""
         return time.monotonic() - self.began
 
     def see(self, iteration: Iteration) -> None:
@@ -47,7 +45,7 @@ class Keeper(Observer):
         self.due |= iteration.crossed(self.params.checkpoint_interval)
 
     def state(self) -> RunState:
-        """Return what the run knows of itself."""
+        """Return the run's own state, such as its time and best score."""
         return RunState(
             best_saved=self.best_saved,
             seconds=self.seconds,
@@ -56,12 +54,12 @@ class Keeper(Observer):
         )
 
     def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint: its best score stays the one to beat, its clock goes on."""
+        """Continue from a checkpoint, with its best score and its clock."""
         run = run_of(saved)
         self.best_saved, self.began = run.best_saved, self.began - run.seconds
 
     def find_folder(self) -> None:
-        """Say so if the folder has been moved. Raises FolderGone if it is no longer there."""
+        """Report if the folder has been moved. Raises FolderGone if it no longer exists."""
         folder, before = self.folder, self._folder_name
         if folder.is_gone:
             raise FolderGone(folder.name)
@@ -74,7 +72,9 @@ class Keeper(Observer):
         self._reached = state
 
     def save(self, state: Checkpoint, score: float | None = None) -> None:
-        """Write a checkpoint, as the best one too if its policy's score is the highest so far."""
+        """Write a checkpoint. If the policy's score is the highest so far, also save it as the
+        best.
+        """
         best = score is not None and (self.best_saved is None or score > self.best_saved)
         if best:
             self.best_saved = score
@@ -85,7 +85,7 @@ class Keeper(Observer):
         self.due = False
 
     def save_batch(self, error: Diverged) -> None:
-        """Write the batch that led to numbers which are not finite, if possible."""
+        """Write the batch that led to non-finite numbers, if possible."""
         path = self.folder.path / f"diverged-{error.step:012d}.npz"
         try:
             write_whole(path, npz.pack(error.batch))
@@ -95,14 +95,14 @@ class Keeper(Observer):
             self.say(f"the batch is in {path}")
 
     def save_reached(self) -> None:
-        """Write the state that was reached, if it is not saved already."""
+        """Write the latest state, unless it is already saved."""
         with self._saving:
             if self._reached:
                 self._write(self._reached, best=False)
 
     def last_resort(self) -> tuple[ExitCode, str]:
-        """Save the state that was reached, whatever the main thread is doing. Returns the exit code
-        and a message. Waits LOCK_SECONDS at most for a save in progress.
+        """Save the latest state, whatever the main thread is doing. Return the exit code and a
+        message. Waits at most LOCK_SECONDS for a save in progress.
         """
         if not self._saving.acquire(timeout=LOCK_SECONDS):
             return (
@@ -120,7 +120,7 @@ class Keeper(Observer):
         )
 
     def prune(self, step: int) -> None:
-        """Remove the checkpoints up to a step that a killed process had not yet removed."""
+        """Remove checkpoints up to a step that a killed process left behind."""
         params = self.params
         checkpoint.prune(self.folder, step, params.checkpoints_kept, params.checkpoints_always_kept)
 

@@ -1,5 +1,5 @@
-"""The level that the guard begins with where it continues from a checkpoint: of a fork's origin, or
-of a run that it did not watch. This is known before TensorFlow is imported.
+"""The level from which the guard starts after a checkpoint: of a fork's origin, or of a run without
+a guard. It is known before TensorFlow is imported.
 """
 
 import math
@@ -20,14 +20,14 @@ from ppo.telemetry import progress
 from ppo.telemetry.collapse import MEDIAN_OVER, Watch
 from ppo.telemetry.counters import Count
 
-# A change of these gives the same policy other points per step.
+# Changing any of these changes the points per step of the same policy.
 PLAY = GameSettings.model_fields.keys() - {"num_envs", "clip_rewards", "terminal_on_life_loss"}
 PLAY |= {"picture_scaling"}
 
 
 class GuardState(State):
-    """What the guard knows; see ``ppo.runs.guard``. ``kept`` has the watch of each policy that it
-    keeps, as it was when the policy was kept; ``warned`` is whether the collapse was reported.
+    """What the guard knows; see ``ppo.runs.guard``. ``kept`` has the watch of each kept policy at
+    the time it was kept. ``warned`` is whether the collapse was reported.
     """
 
     PART: ClassVar[str] = "guard"  # its name in a checkpoint
@@ -40,14 +40,15 @@ class GuardState(State):
 
 
 def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Checkpoint:
-    """Return the checkpoint with what ``run`` knows of its policy: by its guard, otherwise by its
-    last games and its log. Where the policy will play otherwise than there, nothing is known.
+    """Return the checkpoint with what ``run`` knows about its policy. This comes from its guard,
+    otherwise from its last games and its log. If the policy will play under other settings, nothing
+    is known.
     """
     before, guard = run_of(saved).params, saved.part(GuardState.PART, GuardState)
     if guard.mode == "off" or guard.watch.knows_nothing:
         guard = GuardState(mode=guard.mode, watch=_level(saved, run))
     if any(key in before and before[key] != getattr(now, key) for key in PLAY):
-        # The lowest level is good enough to say how large a fall is.
+        # The lowest level is accurate enough to measure a collapse.
         guard = GuardState(mode=guard.mode, watch=Watch(low=guard.watch.low))
     ratio = _noise_ratio(before, now)
     kept = {name: watch.scaled(ratio) for name, watch in guard.kept.items()}
@@ -57,7 +58,7 @@ def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Check
 
 def _level(saved: Checkpoint, run: Path) -> Watch:
     """Return a watch with the level of a policy. Its last games and its log lag behind a policy
-    that changes, so the lower of their levels counts.
+    that changes, so the lower of the two levels counts.
     """
     logged = _logged(run, saved.step)
     medians = [float(np.median(part)) for part in _parts(logged)]
@@ -69,14 +70,14 @@ def _level(saved: Checkpoint, run: Path) -> Watch:
 
 
 def _parts(readings: list[float]) -> list[list[float]]:
-    """Return the readings of each running median."""
+    """Group the readings by running median."""
     ends = range(MEDIAN_OVER, len(readings) + 1)
     return [readings[end - MEDIAN_OVER : end] for end in ends]
 
 
 def _logged(run: Path, step: int) -> list[float]:
-    """Return the points per step that were logged up to a step, also by the runs that a run was
-    forked from, as far as they can be read and were played alike.
+    """Return the points per step logged up to a step. Include the runs from which this run was
+    forked, if they can be read and were played under the same settings.
     """
     points: list[float] = []
     origins = origin.ancestors(RunFolder(run))
@@ -92,8 +93,8 @@ def _logged(run: Path, step: int) -> list[float]:
 
 
 def _noise_ratio(before: Mapping[str, Any], now: ResolvedParams) -> float:
-    """Return how many times as noisy the points per step are with the rollouts of other settings,
-    since they are means over fewer steps.
+    """Return how many times noisier the points per step are under other settings, because a rollout
+    has fewer steps to average.
     """
     sizes = [before.get(key, getattr(now, key)) for key in ("num_envs", "num_steps", "workers")]
     return math.sqrt(math.prod(sizes) / now.steps_per_iteration)

@@ -10,8 +10,8 @@ from ppo.trainer import Trainer
 
 
 class Loop:
-    """Trains until the run is finished or asked to stop. The observers see each iteration, then act
-    in their order. ``score`` is the score that selects the best policy, if there is one now.
+    """Train until the run is finished or asked to stop. The observers see each iteration, then act
+    in their order. ``score`` returns the score that selects the best policy, if there is one now.
     """
 
     def __init__(
@@ -27,13 +27,13 @@ class Loop:
 
     @property
     def done(self) -> bool:
-        """Whether nothing remains to do, not even an evaluation that was interrupted."""
+        """Whether nothing remains to do, not even an interrupted evaluation."""
         return self.trainer.finished and not self._due()
 
     def run(self) -> None:
-        """Train until the end or a stop; the state is then saved. Raises Collapsed, Diverged,
-        whose batch is saved if possible, and WorkerLost or EnvironmentFailed, when the last
-        iteration's state is.
+        """Train until the end or a stop, then save the state. Raises Collapsed. Raises Diverged,
+        after its batch is saved if possible. Raises WorkerLost or EnvironmentFailed, after the last
+        iteration's state is saved.
         """
         try:
             if self._due():
@@ -55,8 +55,8 @@ class Loop:
         self._save(scored=self.trainer.finished)  # a stop selects no policy
 
     def _act(self) -> None:
-        """Let the observers act that are due, and save if one of them asks for it. After a request
-        to stop, which ends the iterations, the others stay due.
+        """Let the due observers act, and save if one of them asks for it. A request to stop ends
+        the iterations, and the remaining observers stay due.
         """
         saves = False
         if due := self._due():

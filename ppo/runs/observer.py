@@ -1,4 +1,4 @@
-"""What a run does besides training: the protocol of its observers, and the state of all."""
+"""What a run does besides training: the protocol of its observers, and their joint state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,18 +11,18 @@ from ppo.trainer import Iteration, Trainer
 
 
 class Waiting(State):
-    """What most observers keep."""
+    """State that most observers keep."""
 
     due: bool = False
     wanted: bool = False
 
 
 class Observer:
-    """A part of a run that sees each iteration, and acts where it is ``due``; where only something
-    is ``wanted``, it waits for an episode that ends.
+    """A part of a run that sees each iteration and acts when it is ``due``. If it is only
+    ``wanted``, it waits for an episode to end.
 
-    A checkpoint has its state under its ``name``. A run with anything due is not done. An observer
-    that ``saves`` has the state saved after it acted, and kept for the last resort before.
+    A checkpoint contains its state under its ``name``. A run with anything due is not done. If an
+    observer ``saves``, the state is saved after it acts, and kept for the last resort before.
     """
 
     name: str
@@ -30,20 +30,20 @@ class Observer:
     due = wanted = False
 
     def see(self, iteration: Iteration) -> None:
-        """Note an iteration. What takes no time may be done here."""
+        """Note an iteration. Only instant work may be done here."""
 
     def act(self, step: int, stop: Callable[[], bool]) -> None:
-        """Do what is due. Raises Interrupted at a request to stop, and then stays due."""
+        """Do what is due. On a request to stop, raise Interrupted and stay due."""
 
     def settle(self, stop: Callable[[], bool]) -> None:
-        """Finish what the next checkpoint relies on, or abandon it at a request to stop."""
+        """Finish work that the next checkpoint relies on, or abandon it on a request to stop."""
 
     def state(self) -> State:
-        """Return what ``restore`` continues from, beside ``arrays``."""
+        """Return the state that ``restore`` continues from, except ``arrays``."""
         return Waiting(due=self.due, wanted=self.wanted)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays of the state, by names that are its own."""
+        """Return the arrays of the state, under names unique to this observer."""
         return {}
 
     def restore(self, saved: Checkpoint) -> None:

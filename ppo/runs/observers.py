@@ -24,7 +24,7 @@ from ppo.trainer import Iteration, Trainer
 
 
 class LogState(State):
-    """What the log continues from: the sums and counts of its means, and the sizes of its files."""
+    """The state of the log: sums and counts of its means, and the sizes of its files."""
 
     due: bool = False
     means: dict[str, tuple[FiniteFloat, Count]] = Field(default_factory=dict)
@@ -32,23 +32,23 @@ class LogState(State):
 
 
 class Logger(Observer):
-    """Averages scalars, and writes an entry into log and terminal every ``log_interval`` steps."""
+    """Average scalars, and write an entry to log and terminal every ``log_interval`` steps."""
 
     name = "log"
-    log: Log  # from ``open`` on
+    log: Log  # set by ``open``
 
     def __init__(
         self, trainer: Trainer, folder: RunFolder, display: Display, seconds: Callable[[], float]
     ):
-        """``seconds`` is the run's clock."""
+        """Prepare the log. ``seconds`` is the run's clock."""
         self.trainer, self.folder, self.display, self.seconds = trainer, folder, display, seconds
         self.means, self.health = RunningMeans(), Health()
         self._sizes: dict[str, int] = {}
         self._first = self._last = trainer.step, time.perf_counter()
 
     def open(self, changed: bool) -> None:
-        """Cut the files to the state that was restored, and continue them; write the settings if
-        they have ``changed`` or the log is new.
+        """Cut the files to the restored state and continue them. Write the settings if they have
+        ``changed`` or the log is new.
         """
         trainer, params = self.trainer, self.trainer.params
         cut(self.folder.path, self._sizes)
@@ -67,12 +67,12 @@ class Logger(Observer):
         self._first = self._last = trainer.step, time.perf_counter()
 
     def see(self, iteration: Iteration) -> None:
-        """Add its scalars to the means."""
+        """Add the iteration's scalars to the means."""
         self.means.add(iteration.scalars)
         self.due |= iteration.crossed(self.trainer.params.log_interval) or self.trainer.finished
 
     def include(self, scalars: Mapping[str, float]) -> None:
-        """Write an entry after this iteration, with more scalars."""
+        """Write an entry after this iteration, with additional scalars."""
         self.means.add(scalars)
         self.due = True
 
@@ -83,7 +83,7 @@ class Logger(Observer):
         self._last = step, now
         elapsed = {"time/time_elapsed": self.seconds(), "system/rss_mb": _resident_mib()}
         scalars = self.means.take() | self.trainer.totals() | elapsed
-        if step > last_step:  # not of an entry that a stop had interrupted
+        if step > last_step:  # not for an entry that a stop interrupted
             scalars["time/fps"] = (step - last_step) / (now - last_time)
         self.log.write(step, scalars)
         first_step, first_time = self._first
@@ -93,7 +93,7 @@ class Logger(Observer):
         self.due = False
 
     def settle(self, stop: Callable[[], bool]) -> None:
-        """Flush what was written to the disk."""
+        """Flush written data to the disk."""
         self.log.sync()
 
     def state(self) -> LogState:
@@ -108,7 +108,7 @@ class Logger(Observer):
 
 
 class Evaluator(Observer):
-    """Evaluates the policy every ``evaluation_interval`` steps."""
+    """Evaluate the policy every ``evaluation_interval`` steps."""
 
     name, saves = "evaluation", True
 
@@ -120,7 +120,7 @@ class Evaluator(Observer):
         say: Callable[[str], None],
         include: Callable[[Mapping[str, float]], None] = lambda _: None,
     ):
-        """``include`` adds the scalars of an evaluation to the log."""
+        """Prepare to evaluate. ``include`` adds the scalars of an evaluation to the log."""
         self.policy, self.params, self.folder, self.say = policy, params, folder, say
         self.include = include
         self._last: tuple[int, float] | None = None  # step and mean score
@@ -137,8 +137,8 @@ class Evaluator(Observer):
             raise Diverged(step, {"observations": error.observations}) from error
 
     def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float]:
-        """Play whole games; returns their scalars, none if a score is not finite. Raises
-        Interrupted, and then stays due.
+        """Play whole games and return their scalars, or none if a score is not finite. If
+        interrupted, raise Interrupted and stay due.
         """
         games = self.params.evaluation_games
         try:
@@ -162,7 +162,7 @@ class Evaluator(Observer):
         }
 
     def score_at(self, step: int) -> float | None:
-        """The mean score of the evaluation at a step, if there was one."""
+        """Return the mean score of the evaluation at a step, if there was one."""
         return self._last[1] if self._last and self._last[0] == step else None
 
     def _told(self, step: int, evaluation: Evaluation) -> str:
@@ -179,7 +179,7 @@ class Evaluator(Observer):
 
 
 def _resident_mib() -> float:
-    """Resident memory of this process now."""
+    """Return the resident memory of this process in MiB."""
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[1])
     return pages * resource.getpagesize() / 2**20

@@ -53,7 +53,7 @@ class Session:
             raise Stopped(NOTHING_DONE) from None
         self.trainer.collector.when_clipped = self._say_clipping
         policy = self.trainer.policy
-        # Says nothing once the folder is gone: the run does.
+        # silent once the folder is gone; the run reports that
         self.recorder = Recorder(say, lambda: stop() or folder.is_gone)
         self.logger = Logger(self.trainer, folder, self.display, lambda: self.keeper.seconds)
         self.evaluator = Evaluator(policy, params, folder, say, self.logger.include)
@@ -82,7 +82,7 @@ class Session:
             if self.loop.done:
                 seconds = run_of(self.start.checkpoint).seconds if self.start.checkpoint else 0.0
                 if self.start.fork_of:
-                    self._begin()  # so that there is something to resume with more steps
+                    self._begin()  # needed to resume with more steps
                 self._finish_videos()
                 self._conclude("the run is done", seconds)
                 return
@@ -92,11 +92,11 @@ class Session:
         self._conclude("done", self.keeper.seconds)
 
     def _trained(self) -> bool:
-        """Train; returns whether the run was completed."""
+        """Train. Return whether the run was completed."""
         try:
             return self._train()
         except WorkerLost:
-            if not self.stop():  # else it has ended sooner
+            if not self.stop():  # otherwise it ended early
                 raise
             return False
         except EnvironmentFailed as error:
@@ -129,7 +129,7 @@ class Session:
             self.display.say(f"{mismatch}: new games begin in their place")
 
     def _begin(self) -> None:
-        """Report what starts, and bring the files to the state of its first step."""
+        """Report what starts, and cut the files to the state at its first step."""
         params, step = self.params, self.trainer.step
         if self.start.fork_of:
             self.display.say(f"fork of {self.start.fork_of} at step {step:,}")
@@ -176,7 +176,7 @@ class Session:
             self.display.say(f"{name}: {old:.3g} before, now {new:.3g}")
 
     def _train(self) -> bool:
-        """Returns whether the run was completed."""
+        """Train. Return whether the run was completed."""
         videographer, step = self.videographer, self.trainer.step
         self.logger.open(bool(self.start.changes))
         try:
@@ -196,7 +196,7 @@ class Session:
         return self.loop.done
 
     def _finish_videos(self) -> None:
-        """Make the videos that a stop of the finished run left out."""
+        """Make the videos that a stopped run left unmade, once the run is finished."""
         try:
             self.videographer.record_missing(self.trainer.step)
             self.recorder.wait()
@@ -206,15 +206,15 @@ class Session:
             self.recorder.close(abandon=True)
 
     def _score(self) -> float | None:
-        """The score that selects the best policy: that of its evaluation if the run makes any,
-        otherwise the mean of the last 100 games, or of those that there are.
+        """Return the score that selects the best policy. This is its evaluation's score if the run
+        makes any. Otherwise it is the mean of the last 100 games, or of fewer if there are fewer.
         """
         if self.params.evaluation_interval:
             return self.evaluator.score_at(self.trainer.step)
         return self.trainer.totals().get("rollout/ep_rew_mean")
 
     def _leave(self) -> None:
-        """End the process, from another thread, while the main thread takes too long."""
+        """End the process from another thread while the main thread takes too long."""
         code, message = self.keeper.last_resort()
         self.display.end(message)
         os._exit(code)

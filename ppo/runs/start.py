@@ -20,7 +20,7 @@ def _finite_or_none(score: float | None) -> float | None:
 
 
 def _usable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings that a fork can be compared with. Raises ValueError for others."""
+    """Return settings to compare a fork with. Raises ValueError for invalid ones."""
     if any(isinstance(value, float) and not math.isfinite(value) for value in settings.values()):
         raise ValueError("a setting is not finite")
     for name in ("num_envs", "num_steps", "workers"):
@@ -30,13 +30,13 @@ def _usable(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 class RunState(State):
-    """What a run knows of itself: its best score so far, its time, its settings, and the versions
-    that decide its bits. The defaults are those of a new run.
+    """A run's own state: its best score so far, its time, its settings, and the versions that
+    affect its bits. The defaults describe a new run.
     """
 
     PART: ClassVar[str] = "run"  # its name in a checkpoint
 
-    # Earlier versions stored NaN where it was the first score.
+    # Earlier versions stored NaN if it was the first score.
     best_saved: Annotated[float | None, AfterValidator(_finite_or_none)] = None
     seconds: Annotated[FiniteFloat, Ge(0)] = 0.0
     params: Annotated[dict[str, Any], AfterValidator(_usable)] = Field(default_factory=dict)
@@ -44,7 +44,7 @@ class RunState(State):
 
 
 def run_of(saved: Checkpoint) -> RunState:
-    """Return what a run knew of itself. Raises CheckpointError for what no run wrote."""
+    """Return a run's own state. Raises CheckpointError for a state that no run wrote."""
     return saved.part(RunState.PART, RunState)
 
 
@@ -60,29 +60,29 @@ def for_fork(saved: Checkpoint) -> Checkpoint:
 
 
 def is_finished(saved: Checkpoint, params: Params) -> bool:
-    """Whether nothing remains to do of a run as it was saved, with these settings."""
+    """Whether a saved run has nothing left to do with these settings."""
     reached = saved.trainer.tally.reached(params.stop_at_score)
     done = saved.step >= params.whole_steps or reached
     return done and not is_due(saved)
 
 
 def is_due(saved: Checkpoint) -> bool:
-    """Whether an observer of the run had something left to do when it was saved."""
+    """Whether an observer of the run had work left when it was saved."""
     return any(part.get("due") for part in saved.parts.values())
 
 
 def longer(step: int, params: Params) -> str:
-    """The override that continues a run that is finished at a step."""
+    """Return the override that continues a run that finished at a step."""
     return f"total_steps={2 * step}" if step >= params.whole_steps else "stop_at_score=null"
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a run starts from: a checkpoint to resume from, or none.
+    """The start of a run: a checkpoint to resume from, or none.
 
-    ``changes`` are the settings that differ from those that the checkpoint was made with, before
-    and now; ``new_games`` says that new games may begin where the unfinished ones cannot be
-    restored; ``fork_of`` is the run that the checkpoint is of, if it is another one's.
+    ``changes`` are the settings that differ from the checkpoint's settings, each before and now.
+    ``new_games`` permits new games where unfinished ones cannot be restored. ``fork_of`` is the run
+    that wrote the checkpoint, if it is another run.
     """
 
     checkpoint: Checkpoint | None = None
@@ -92,7 +92,7 @@ class Start:
 
     @property
     def same_rules(self) -> bool | None:
-        """Of a fork, whether the games go by the rules that they went by; else None."""
+        """Whether a fork's games follow the same rules as its origin's. None if not a fork."""
         if self.fork_of is None:
             return None
         return not self.changes.keys() & {field.name for field in fields(Rules)}

@@ -1,4 +1,4 @@
-"""A run's progress in the terminal: a live panel, or plain lines into a pipe or file."""
+"""A run's progress: a live panel in a terminal, plain lines in a pipe or file."""
 
 import itertools
 import threading
@@ -18,7 +18,7 @@ from ppo.system.streams import discard
 
 LAST_WORDS_SECONDS = 0.5
 
-# Label, tag and format of what is shown, in two columns of the panel.
+# Label, tag and format of each value shown, in two columns of the panel.
 SHOWN: tuple[tuple[str, str, str], ...] = (
     ("score, last 100 games", "rollout/ep_rew_mean", "{:.2f}"),
     ("best game", "rollout/ep_rew_best", "{:.10g}"),
@@ -34,15 +34,15 @@ SHOWN: tuple[tuple[str, str, str], ...] = (
 
 
 class _Console(Console):
-    """A console that raises BrokenPipeError, on which rich ends the process."""
+    """A console that raises BrokenPipeError, where rich would end the process."""
 
     def on_broken_pipe(self) -> None:
-        raise  # it is called while the error is handled
+        raise  # called while the error is handled
 
 
 class Display:
-    """Progress of a run. Once its output fails, as into a pipe that was closed, it is quiet, and
-    the run goes on.
+    """Show the progress of a run. If its output fails, such as a closed pipe, the display becomes
+    silent and the run continues.
     """
 
     def __init__(self, title: str, total_steps: int, console: Console | None = None):
@@ -62,14 +62,14 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """May be called more than once."""
+        """Close the display. May be called more than once."""
         if self._live_started:
             with self._quiet_once_it_fails():
                 self._live.stop()
 
     def end(self, message: str) -> None:
-        """End with a message, from any thread. It is not said if the output takes nothing, as a
-        terminal that was halted, where the main thread waits, too.
+        """End with a message, from any thread. The message is lost if the output blocks, as in a
+        halted terminal, where the main thread waits too.
         """
 
         def last_words() -> None:
@@ -81,14 +81,14 @@ class Display:
         speaker.join(LAST_WORDS_SECONDS)
 
     def say(self, message: str) -> None:
-        """Print a message, above the panel; a held folder has its own name in it."""
+        """Print a message above the panel. Each held folder is shown under its own name."""
         message = shown(message)
         with self._quiet_once_it_fails():
             self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def show(self, step: int, scalars: Mapping[str, float], rate: float) -> None:
-        """Show the run's progress at a step. The time left follows from ``rate``, steps per second
-        with everything that the run does, while the last entry's may be without an evaluation.
+        """Show the run's progress at a step. The remaining time follows from ``rate``, the steps
+        per second including evaluations. The rate in the last entry may be without one.
         """
         if self.console.is_terminal:
             with self._quiet_once_it_fails():
@@ -111,7 +111,7 @@ class Display:
         bar = ProgressBar(total=self.total_steps, completed=min(step, self.total_steps))
         head.add_row(bar, self._progress(step, scalars, rate))
         cells = [(label, _magnitude(tag, scalars, form)) for label, tag, form in SHOWN]
-        table = Table.grid(padding=(0, 3))  # as narrow as it can be: labels stay near their values
+        table = Table.grid(padding=(0, 3))  # as narrow as possible: labels stay near their values
         for justify in ("left", "right", "left", "right"):
             table.add_column(justify=justify)
         half = (len(cells) + 1) // 2
@@ -140,6 +140,6 @@ class Display:
 def _magnitude(tag: str, scalars: Mapping[str, float], form: str) -> str:
     if tag not in scalars:
         return "-"
-    # The loss is minus the entropy, which is what is shown.
+    # The loss is minus the entropy, and the entropy is shown.
     value = 0.0 - scalars[tag] if tag == "train/entropy_loss" else scalars[tag]
     return form.format(value)

@@ -7,7 +7,7 @@ from ppo.envs.episode import EpisodeMismatch, UnfinishedEpisode, episode_of, fac
 from ppo.trainer import Learner, Trainer
 from ppo.workers.messages import Games, together
 
-MOST_RESETS = 1000  # since a seed; more than any run makes
+MOST_RESETS = 1000  # resets since a seed; more than any run makes
 
 
 def capture(trainer: Trainer) -> Checkpoint:
@@ -36,12 +36,12 @@ def restore(
     interrupted: Callable[[], bool] = lambda: False,
     same_rules: bool | None = None,
 ) -> None:
-    """Resume from a captured state: unfinished episodes are replayed up to their last action.
+    """Resume from a captured state. Unfinished episodes are replayed up to their last action.
 
-    In a fork, where ``same_rules`` is not None, as many of them continue as there are envs; further
-    envs begin new ones, and so do all of them unless the games go by the same rules as before.
-    Raises MisfitError if the checkpoint is of other settings, EpisodeMismatch if an episode does
-    not replay as recorded, Interrupted on request.
+    In a fork, where ``same_rules`` is not None, as many episodes continue as there are envs.
+    Additional envs begin new episodes. All envs do if the rules differ from before. Raises
+    MisfitError if the checkpoint has other settings, EpisodeMismatch if an episode does not replay
+    as recorded, and Interrupted on request.
     """
     games, envs = len(saved.trainer.unfinished), len(trainer.games.unfinished)
     if same_rules is None and games != envs:
@@ -58,13 +58,13 @@ def restore(
             episode_of(UnfinishedEpisode, dict(one), actions)
             for one, actions in zip(facts.unfinished, saved.group("actions"), strict=True)
         ]
-        # The checksum of several workers' observations is one of theirs.
+        # With several workers, the checksum combines their checksums and so needs the same number.
         shown = facts.observations if facts.workers == trainer.params.workers else None
         _restore_games(trainer, Games(episodes, shown), interrupted)
 
 
 def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:
-    """Raise MisfitError unless every array has the shape of the one it restores."""
+    """Raise MisfitError unless every array has the shape of the array it restores."""
     learner = trainer.learner()
     for name, own in (("weights", learner.weights), ("adam", learner.adam)):
         theirs, ours = ([array.shape for array in arrays] for arrays in (saved.group(name), own))
@@ -83,7 +83,7 @@ def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:
 
 
 def _restore_games(trainer: Trainer, saved: Games, interrupted: Callable[[], bool]) -> None:
-    """Replay the episodes of this worker. If one differs on any worker, all raise."""
+    """Replay the episodes of this worker. If one differs on any worker, every worker raises."""
     first, whole = trainer.workers.index * trainer.params.num_envs, len(trainer.games.unfinished)
     own = saved.unfinished[first : first + trainer.params.num_envs]
     together(trainer.workers, trainer.step, lambda: trainer.envs.restore(own, interrupted))

@@ -1,6 +1,6 @@
-"""A check on the run itself: does an episode replay as it was played?
+"""A check on the run itself: whether an episode replays as it was played.
 
-Replays, resumes and videos rely on that; a ROM may hide a state that nobody has found yet.
+Replays, resumes and videos rely on that. A ROM may hide a state that nobody has found yet.
 """
 
 import threading
@@ -16,10 +16,9 @@ from ppo.trainer import Iteration
 
 
 class Verifier(Observer):
-    """Plays an episode again, in the background, every ``replay_check_interval`` steps.
+    """Replay an episode in the background every ``replay_check_interval`` steps.
 
-    The result is awaited at the next checkpoint, so that what follows from it does not depend on
-    how fast the background was.
+    The next checkpoint waits for the result, so the speed of the background thread affects nothing.
     """
 
     name = "replay_check"
@@ -34,20 +33,18 @@ class Verifier(Observer):
         self._seeded = False  # whether the episode of the check began with a seed
 
     def see(self, iteration: Iteration) -> None:
-        """Start a check, if one is wanted and an episode ended."""
+        """Start a check if one is wanted and an episode ended."""
         self.wanted |= iteration.crossed(self.params.replay_check_interval)
         if not (self.wanted and iteration.episodes) or self._checking:
             return
-        # The one with the most resets behind it since its seed has the most to hide.
+        # The episode with the most resets since its seed has the most to hide.
         episode = max(iteration.episodes, key=lambda episode: episode.reset.resets)
         checked, self._seeded = replay.of_run(episode, self.params), not episode.reset.resets
         self._checking = threading.Thread(target=self._check, args=[checked], daemon=True)
         self._checking.start()
 
     def settle(self, stop: Callable[[], bool]) -> None:
-        """Wait for the check in progress. A check that ``stop`` interrupts is wanted again, and so
-        is one that could not be made.
-        """
+        """Wait for the check in progress. An interrupted or impossible check is wanted again."""
         while self._checking and self._checking.is_alive():
             self._checking.join(0.05)
             if stop():
@@ -59,8 +56,8 @@ class Verifier(Observer):
                 self._report(self._outcome)
 
     def _report(self, mismatch: str) -> None:
-        """Have every episode seeded once one did not replay as it was played. Each of two messages
-        is printed once.
+        """Seed every episode after one did not replay as it was played. Each of two messages is
+        printed once.
         """
         differs = (
             f"an episode of {self.envs.rules.game} does not go the same way twice ({mismatch})"

@@ -1,4 +1,4 @@
-"""The videos of a run: which episodes are kept, and where they are shown."""
+"""The videos of a run: which episodes to keep, and where to show them."""
 
 import math
 import re
@@ -26,12 +26,12 @@ from ppo.trainer import Iteration
 TAG = "videos/training"
 # The names of replays of training episodes.
 TRAINING = re.compile(r"step-\d{12,}-to-(?P<last>\d{12,})-(?P<score>.+)")
-UNTRAINED_FRAMES = 18_000  # five minutes; a policy that knows nothing may play for ever
+UNTRAINED_FRAMES = 18_000  # five minutes; an untrained policy may play for ever
 
 
 class VideoState(State):
-    """Whether the next episode is to be kept, and the step of the newest video that the log shows;
-    None in a run from before it showed any.
+    """Whether the next episode will be kept, and the step of the newest video in the log. The step
+    is None for a run from before logs contained videos.
     """
 
     wanted: bool = False
@@ -39,9 +39,9 @@ class VideoState(State):
 
 
 class Videographer(Observer):
-    """Keeps a game of the untrained policy and, every ``video_interval`` steps, the next episode
-    that ends: each as a replay, and as a video that is made in the background. Prints where each
-    video is, and writes a GIF of it into the log.
+    """Keep a game of the untrained policy and, every ``video_interval`` steps, the next episode
+    that ends. Each is saved as a replay and as a video, made in the background. Print the path of
+    each video, and write a GIF of it to the log.
     """
 
     name = "video"
@@ -55,12 +55,12 @@ class Videographer(Observer):
         logger: Logger,
         say: Callable[[str], None],
     ):
-        """``choice`` is how the policy chooses the actions."""
+        """Prepare to record. ``choice`` is how the policy chooses the actions."""
         self.params, self.choice, self.folder = params, choice, folder
         self.recorder, self.logger, self.say, self.shown = recorder, logger, say, -1
 
     def begin(self, policy: Policy, interrupted: Callable[[], bool]) -> None:
-        """Before the first iteration, keep a game of the untrained policy."""
+        """Keep a game of the untrained policy before the first iteration."""
         rules, name = rules_of(self.params), "step-000000000000-untrained"
         known = any(self.folder.replays.glob(f"{name}*.json"))
         if known or not (self.params.video_interval and rules.is_atari):
@@ -69,20 +69,20 @@ class Videographer(Observer):
         params = self.params.model_copy(update={"max_frames_per_game": frames})
         try:
             (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
-        except (Interrupted, NotFinite):  # what the training then meets, too
+        except (Interrupted, NotFinite):  # training then raises these too
             return
         kept = replay.of_run(episode, params, **self._told(0))
         self._keep(f"{name}-{kept.score_name}", kept)
 
     def see(self, iteration: Iteration) -> None:
-        """Keep an episode of the iteration, if one is wanted and one ended. Announce the videos
-        that were made meanwhile, in the main thread: nothing else may write into the log.
+        """Keep an episode of the iteration if one is wanted and one ended. Announce finished videos
+        in the main thread, because no other thread may write to the log.
         """
         self._keep_first(iteration)
         self.announce()
 
     def announce(self) -> None:
-        """Announce the videos that were made since the last call."""
+        """Announce the videos finished since the last call."""
         for made in self.recorder.made():
             self.say(made.told)
             if made.step > self.shown:
@@ -94,14 +94,14 @@ class Videographer(Observer):
         return VideoState(wanted=self.wanted, shown=self.shown)
 
     def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint. A log that showed no videos begins to show new ones."""
+        """Continue from a checkpoint. A log without videos begins to show new ones."""
         state = saved.part(self.name, VideoState)
         self.wanted = state.wanted
         self.shown = saved.step - 1 if state.shown is None else state.shown
 
     def record_missing(self, step: int, shown: float = math.inf) -> None:
-        """Record the videos of episodes up to ``step`` that were abandoned when the run was
-        stopped, and again those of episodes after ``shown``, which the log does not show.
+        """Record the videos of episodes up to ``step`` that a stop abandoned. Also record episodes
+        after ``shown`` again, because the log does not show them.
         """
         if not rules_of(self.params).is_atari:
             return
@@ -117,14 +117,14 @@ class Videographer(Observer):
                 self.recorder.record(kept, movie)
 
     def cut(self, step: int) -> None:
-        """Remove the episodes of steps after ``step``, which a resumed run makes again, and perhaps
-        otherwise; what has another name was not made by the run.
+        """Remove the run's episodes after ``step``, because a resumed run makes them again, perhaps
+        differently. Files with other names are left alone.
         """
         for path in self.folder.replays.glob("step-*-to-*.json"):
             named = TRAINING.fullmatch(path.stem)
             if not named or int(named["last"]) <= step:
                 continue
-            with suppress(replay.ReplayError):  # record_missing says what is wrong with it
+            with suppress(replay.ReplayError):  # record_missing reports what is wrong with it
                 if replay.load(path, self.params.env_id).score_name == named["score"]:
                     self._video(path.stem).unlink(missing_ok=True)
                     path.unlink()

@@ -1,4 +1,4 @@
-"""The grid of a sweep: its runs, and everything that is wrong with its arguments."""
+"""The grid of a sweep: its runs, and all faults of its arguments."""
 
 import hashlib
 import itertools
@@ -22,13 +22,13 @@ from ppo.system.streams import reason
 Thing = TypeVar("Thing", bound=Hashable)
 
 TABLE, FIGURE = "table.md", "figure.png"
-LONGEST_NAME = 255  # bytes; so many a file system allows
+LONGEST_NAME = 255  # bytes; the limit of file systems
 
-# Each of these has an argument of its own, which would win.
+# Each of these has an argument of its own, which would take precedence.
 SET_ELSEWHERE = {"seed": "--seeds", "threads": "--workers"}
-# What a sweep may change in existing runs; anything else would mix two experiments.
+# What a sweep may change in existing runs. Anything else would mix two experiments.
 CHANGED_BY_RESUME = frozenset(key for key, by in marked("sweep").items() if by == "resumes")
-# What may differ in them without being told.
+# What may differ in existing runs without being reported.
 UNSEEN = marked("sweep").keys() - CHANGED_BY_RESUME
 
 
@@ -43,12 +43,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """As messages call it."""
+        """Name of the run in messages."""
         return f"{self.variant}, seed {self.seed}"
 
     @property
     def log(self) -> Path:
-        """The file of the command's output."""
+        """File of the command's output."""
         return self.folder.with_suffix(".log")
 
 
@@ -61,8 +61,8 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """The variants of a sweep, and for each varied key all its settings; ``faults`` are those of
-    the arguments that are left out.
+    """The variants of a sweep, and for each varied key all its settings. ``faults`` are the faults
+    of the arguments that are left out.
     """
 
     variants: list[Variant]
@@ -70,7 +70,7 @@ class Grid:
     faults: list[str]
 
     def runs(self, logdir: Path, seeds: Iterable[int], threads: int) -> list[Run]:
-        """All runs, seed by seed, so that an interrupted sweep has runs of each variant."""
+        """Return all runs seed by seed, so an interrupted sweep has runs of each variant."""
         runs = []
         variants = self.variants or [Variant("", [])]
         for seed, variant, values in itertools.product(
@@ -85,7 +85,7 @@ class Grid:
 
 def parse(variants: Sequence[str], varied: Sequence[str] = (), option: str = "--variant") -> Grid:
     """Parse the arguments of ``option``, NAME or NAME:KEY=VALUE,KEY=VALUE, and of ``--vary``,
-    KEY=V1,V2. What the settings mean is not checked.
+    KEY=V1,V2. The meaning of the settings is not checked.
     """
     named, axes, faults = [], [], []
     for text in variants:
@@ -107,7 +107,7 @@ def parse(variants: Sequence[str], varied: Sequence[str] = (), option: str = "--
 
 
 def _conflicts(grid: Grid, option: str) -> list[str]:
-    """Names and keys that are given twice."""
+    """Return names and keys that are given twice."""
     names = [variant.name for variant in grid.variants]
     faults = [f"{option}: two are named {name!r}; rename one" for name in _twice(names)]
     varied = [_key(axis[0]) for axis in grid.axes]
@@ -132,7 +132,7 @@ def _shared_folders(grid: Grid) -> list[str]:
 
 
 def _name_faults(name: str) -> list[str]:
-    """Why a variant cannot have this name, which its folder has too."""
+    """Return why a variant, and thus its folder, cannot have this name."""
     if not name.strip():
         return ["it has no name; write NAME:KEY=VALUE,KEY=VALUE"]
     if name in (".", "..", TABLE, FIGURE) or name.startswith("/") or not name.isprintable():
@@ -141,7 +141,7 @@ def _name_faults(name: str) -> list[str]:
 
 
 def _form_faults(settings: Iterable[str]) -> list[str]:
-    """What is wrong with the form of each KEY=VALUE."""
+    """Return what is wrong with the form of each KEY=VALUE."""
     faults: dict[str, None] = {}
     for setting in settings:
         key, _, value = setting.partition("=")
@@ -159,7 +159,9 @@ def _key(setting: str) -> str:
 
 
 def folder_name(label: str) -> str:
-    """The folder of a variant; a label too long for it is cut, and told apart by its hash."""
+    """Return the folder name of a variant. A label that is too long is cut and made unique by its
+    hash.
+    """
     name = label.replace("/", "_").replace(", ", "_")
     if len(name.encode()) <= LONGEST_NAME:
         return name
@@ -168,8 +170,8 @@ def folder_name(label: str) -> str:
 
 
 def changes(run: Run, params: Params) -> dict[str, object]:
-    """The settings that differ from those that the run began with, but for what is left open, and
-    what changes nothing that a table shows; none if it has not begun.
+    """Return the settings that differ from the run's initial settings. Settings left open and
+    settings that change nothing in a table are omitted. Return nothing if the run has not begun.
     """
     path = RunFolder(run.folder).params
     if not os.path.lexists(path):
@@ -188,7 +190,7 @@ def count(text: str) -> int | None:
 
 
 def parse_count(option: str, text: str | None, what: str, faults: list[str]) -> int:
-    """Parse a number of 1 or more, 1 for None, and add to the faults what is wrong with it."""
+    """Parse a number of 1 or more, 1 for None. Add what is wrong with it to the faults."""
     number = 1 if text is None else count(text)
     if not number:
         faults.append(f"{option}={text!r}: write the number of {what}, as 2")
@@ -196,7 +198,7 @@ def parse_count(option: str, text: str | None, what: str, faults: list[str]) -> 
 
 
 def parse_seeds(text: str, faults: list[str]) -> list[int]:
-    """Parse ``--seeds``, and add to the faults what is wrong with it."""
+    """Parse ``--seeds``. Add what is wrong with it to the faults."""
     seeds = [seed for part in text.split(",") if (seed := count(part)) is not None and seed < 2**31]
     if len(seeds) <= text.count(","):
         faults.append(f"--seeds={text!r}: write seeds from 0 to {2**31 - 1}, as 0,1,2")
@@ -207,8 +209,8 @@ def parse_seeds(text: str, faults: list[str]) -> list[int]:
 
 
 def parse_draws(draws: Sequence[str], faults: list[str]) -> dict[str, list[Path]]:
-    """Parse the arguments of ``--draw``, NAME=RUN,RUN: existing runs by name. Add to the faults
-    what is wrong with their form.
+    """Parse the arguments of ``--draw``, NAME=RUN,RUN: existing runs by name. Add what is wrong
+    with their form to the faults.
     """
     drawn: dict[str, list[Path]] = {}
     for text in draws:
@@ -220,7 +222,7 @@ def parse_draws(draws: Sequence[str], faults: list[str]) -> dict[str, list[Path]
 
 
 def drawn_faults(drawn: Mapping[str, Sequence[Path]], runs: Sequence[Run]) -> list[str]:
-    """Which existing runs would count twice beside the runs of a grid, or else are not there."""
+    """Return which existing runs do not exist, or would count twice beside the runs of a grid."""
     shown = [(name, folder) for name, folders in drawn.items() for folder in folders]
     shown += [(run.variant, run.folder) for run in runs]
     twice = _twice((name, os.path.realpath(folder)) for name, folder in shown)
@@ -232,15 +234,15 @@ def drawn_faults(drawn: Mapping[str, Sequence[Path]], runs: Sequence[Run]) -> li
 
 
 def check_of(run: Run) -> Check:
-    """What the settings of a run are checked by, in its game: those of one that has begun may have
-    no effect.
+    """Return the check for a run's settings in its game. Settings without effect are allowed in a
+    run that has begun.
     """
     begun = os.path.exists(RunFolder(run.folder).params)  # False for a name that the system refuses
     return registry.check if begun else registry.check_new
 
 
 def setting_faults(pfile: Path, runs: Sequence[Run]) -> list[str]:
-    """What is wrong with the settings of the runs."""
+    """Return what is wrong with the settings of the runs."""
     faults: dict[str, None] = {}
     for run in runs:
         try:
@@ -251,7 +253,7 @@ def setting_faults(pfile: Path, runs: Sequence[Run]) -> list[str]:
 
 
 def begun_faults(run: Run, params: Params) -> list[str]:
-    """Why a run cannot resume, or begin, in its folder."""
+    """Return why a run cannot resume, or begin, in its folder."""
     for place in (run.folder.parent, run.folder):
         if os.path.lexists(place) and not place.is_dir():
             return [f"{place} is a file, not a folder; remove it, or use another --logdir"]
@@ -270,7 +272,7 @@ def begun_faults(run: Run, params: Params) -> list[str]:
 
 
 def logdir_faults(logdir: Path) -> list[str]:
-    """Why a folder cannot be used or created; nothing is created."""
+    """Return why a folder cannot be used or created. Nothing is created."""
     place = next(path for path in (logdir, *logdir.absolute().parents) if os.path.lexists(path))
     if not place.is_dir():
         return [f"--logdir={str(logdir)!r} cannot be used: {place} is a file, not a folder"]
@@ -292,9 +294,9 @@ def create(logdir: Path) -> None:
 
 
 def settings_in(folder: Path, pfile: Path) -> Path:
-    """A copy of a params file in a folder of runs, with which all runs of a call begin, also if the
-    file is edited meanwhile. Its name has a hash of its content, since another call in the same
-    folder may have another file.
+    """Copy a params file into a folder of runs. All runs of a call begin with the copy, even if the
+    file is edited meanwhile. The copy's name has a hash of its content, because another call in the
+    same folder may use another file.
     """
     content = reading.content(pfile)
     copy = folder / f"settings-{hashlib.sha256(content).hexdigest()[:12]}.json"

@@ -1,7 +1,7 @@
-"""Runs on the machines of a Ray cluster (https://docs.ray.io), each a task with its cores reserved.
+"""Runs on the machines of a Ray cluster (https://docs.ray.io), each a task with reserved cores.
 
-All machines have this package, and see the sweep's folder under one path. Ray starts the run of a
-lost machine on another one, where it resumes. Ray is optional: ``pip install .[cluster]``.
+All machines have this package, and see the sweep's folder under one path. If a machine is lost, Ray
+starts its run on another one, where it resumes. Ray is optional: ``pip install .[cluster]``.
 """
 
 import platform
@@ -27,18 +27,19 @@ EXPOSURE = (
 
 
 def faults(address: str | None) -> list[str]:
-    """Why no cluster can be used."""
+    """Return why no cluster can be used."""
     if address is None or find_spec("ray"):
         return []
     return [f"--cluster={address}: Ray is not installed; install it with: pip install '.[cluster]'"]
 
 
 class Cluster(Children):
-    """Processes on whichever machine has the cores free, stopped together."""
+    """Start processes on any machine with free cores, and stop them together."""
 
     def __init__(self, address: str, cores: int, gpu: bool, folder: Path):
-        """``address`` is "local", "auto" or HOST:PORT; ``folder`` is on shared storage. Raises
-        OSError if the cluster does not answer, and FolderError if a machine lacks the folder.
+        """Connect to the cluster. ``address`` is "local", "auto" or HOST:PORT; ``folder`` is on
+        shared storage. Raises OSError if the cluster does not answer, and FolderError if a machine
+        lacks the folder.
         """
         import ray
 
@@ -78,7 +79,7 @@ class Cluster(Children):
             raise FolderError(str(error.cause)) from error
 
     def stop(self, *_: object) -> None:
-        """Ask all runs to save and end, and start no other: a handler for ``on_stop``."""
+        """Ask all runs to save and end, and start no others. This is a handler for ``on_stop``."""
         import ray
 
         with self._lock:
@@ -88,8 +89,8 @@ class Cluster(Children):
                     ray.cancel(task)
 
     def perform(self, work: Callable[[Call], int]) -> int:
-        """As ``Children.perform``, on a machine of the cluster. Raises OSError for what went wrong
-        there.
+        """Do the work as ``Children.perform`` does, on a machine of the cluster. Raises OSError for
+        errors on that machine.
         """
         import ray
 
@@ -126,13 +127,13 @@ def check_seen(marker: str) -> None:
 
 
 def run_here(work: Callable[[Call], int], marker: str) -> int:
-    """Do the work of a run on this machine; returns its exit code. Raises FolderError."""
+    """Do the work of a run on this machine. Return its exit code. Raises FolderError."""
     check_seen(marker)
     return work(call)
 
 
 def call(command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
-    """As ``Children.call``. When Ray cancels the task, the run saves and ends."""
+    """Call a command as ``Children.call`` does. If Ray cancels the task, the run saves and ends."""
     process = start(command, stdout=stdout, stderr=stderr, process_group=0)
     try:
         while process.poll() is None:  # `ray.cancel` interrupts no longer wait

@@ -1,4 +1,4 @@
-"""The runs of a sweep, or of a table of games, have one precision, also where it is left open."""
+"""Give all runs of a sweep, or of a table of games, one precision, even if it is left open."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +21,8 @@ Settings = Callable[[OneRun], Params]
 
 
 def alike(runs: Sequence[OneRun], settings: Settings[OneRun], gpu: bool = False) -> list[OneRun]:
-    """Runs that leave the precision open get that of the runs already begun in their folders, or
-    else what suits this machine: float32 if the runs have a GPU.
+    """Choose one precision for the runs that leave it open. It is the precision of the runs already
+    begun in their folders, or else what suits this machine: float32 if the runs have a GPU.
     """
     opened = [run for run in runs if _is_open(settings(run))]
     if not opened:
@@ -36,7 +36,7 @@ def alike(runs: Sequence[OneRun], settings: Settings[OneRun], gpu: bool = False)
 
 
 def precision_faults(runs: Sequence[OneRun], settings: Settings[OneRun]) -> list[str]:
-    """Why runs that leave the precision open cannot all have the same one."""
+    """Return why runs that leave the precision open cannot all have the same one."""
     begun = _begun([run for run in runs if _is_open(settings(run))])
     if len(begun) < 2:
         return []
@@ -48,7 +48,7 @@ def precision_faults(runs: Sequence[OneRun], settings: Settings[OneRun]) -> list
 
 
 def precisions(variants: Mapping[str, Sequence[Path]]) -> str:
-    """What the runs of each variant compute in, as a sentence; empty if no run says it."""
+    """Return a sentence about the precision of each variant's runs; empty if no run reports it."""
     told = {name: " and ".join(sorted(_told(folders))) for name, folders in variants.items()}
     different = {*told.values()} - {""}
     if len(different) < 2:
@@ -58,7 +58,7 @@ def precisions(variants: Mapping[str, Sequence[Path]]) -> str:
 
 
 def _told(folders: Sequence[Path]) -> set[str]:
-    """The precisions of those runs whose settings can be read."""
+    """Return the precisions of the runs whose settings can be read."""
     found: set[str] = set()
     for folder in folders:
         with suppress(ParamsError):
@@ -67,16 +67,16 @@ def _told(folders: Sequence[Path]) -> set[str]:
 
 
 def _is_open(params: Params) -> bool:
-    """Whether the machine would choose; for vectors it is float32 everywhere."""
+    """Whether the machine would choose the precision. For vectors it is float32 everywhere."""
     return params.precision == "auto" and params.sees_pictures
 
 
 def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
-    """The runs that see pictures and have begun in the folders of these, by precision."""
+    """Return the image runs already begun in the folders of these runs, by precision."""
     found: dict[str, list[Path]] = {}
     for parent in sorted({run.folder.parent for run in runs}):
         for path in sorted(parent.glob("*/params.json")):
-            with suppress(ParamsError):  # of a run of this call, others have refused it
+            with suppress(ParamsError):  # other checks refuse a run of this call
                 params = of_run(path)
                 if RUN.fullmatch(path.parent.name) and params.sees_pictures:
                     found.setdefault(params.precision, []).append(path.parent)

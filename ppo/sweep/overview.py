@@ -1,4 +1,4 @@
-"""Runs side by side, as one table that a terminal keeps up to date."""
+"""A table of runs, which a terminal keeps up to date."""
 
 import csv
 import sys
@@ -21,14 +21,14 @@ from ppo.telemetry import progress
 from ppo.telemetry.scalars import SCORE
 
 REFRESHES_PER_SECOND = 0.5
-# After the name of the run: titles and widths, which keep their place beside a long name.
+# Titles and widths of the columns after the name. They keep their place beside a long name.
 COLUMNS = {"seed": 4, "step": 10, "of": 10, "score": 7, "steps/s": 7, "left": 8}
-OTHER_LINES = 4  # of a terminal, beside those of the runs
+OTHER_LINES = 4  # lines of a terminal that are not rows of runs
 
 
 class Overview:
-    """While the context lasts, a terminal shows the runs that are under way, and how many have
-    ended; lines that are printed appear above it. A pipe or a file gets the lines alone.
+    """Show progress while the context lasts. A terminal shows the active runs and the number of
+    ended runs, and printed lines appear above them. A pipe or a file gets the lines alone.
     """
 
     def __init__(self, runs: Sequence[Run], console: Console | None = None):
@@ -51,7 +51,7 @@ class Overview:
 
     def __enter__(self) -> "Overview":
         if self._live:
-            self._live.start(refresh=True)  # lines that come first then know where it is
+            self._live.start(refresh=True)  # lines printed first then know where it is
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,7 +60,7 @@ class Overview:
 
     @contextmanager
     def under_way(self, run: Run) -> Iterator[None]:
-        """While the context lasts, the run is under way."""
+        """Mark the run as active while the context lasts."""
         self._under_way[run.folder] = run
         try:
             yield
@@ -68,17 +68,19 @@ class Overview:
             del self._under_way[run.folder]
 
     def count_end(self, failed: bool) -> None:
-        """A run has ended, well or not."""
+        """Count a run that has ended, successfully or not."""
         with self._lock:
             self.ended += 1
             self.failed += failed
 
     def table(self) -> Group:
-        """What is shown: how many have ended, and as many of those under way as there are lines."""
+        """Return what is shown: how many runs have ended, and as many active runs as there are
+        lines.
+        """
         under_way = list(self._under_way.values())
         rows = under_way[: max(1, self._console.height - OTHER_LINES)]
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column("run")  # the only column that gives way
+        table.add_column("run")  # the only column that shrinks
         for title, width in COLUMNS.items():
             table.add_column(title, justify="right", no_wrap=True, min_width=width)
         for run in rows:
@@ -100,7 +102,7 @@ class _Settings(BaseModel):
 
 
 def _cells(run: Run) -> list[str]:
-    """How a run stands, by its files; a dash where they do not say."""
+    """Return the state of a run from its files, with a dash where they do not say."""
     folder = RunFolder(run.folder)
     try:
         total = reading.value(folder.params, TypeAdapter(_Settings)).total_steps

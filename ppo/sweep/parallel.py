@@ -24,7 +24,7 @@ from ppo.system.children import RUN_ATARI, Children
 from ppo.system.signals import on_stop
 from ppo.telemetry.figures import legible
 
-# What a command says that makes several runs.
+# The words of a command that makes several runs.
 STOPPED = "stopped; call the same command again to resume"
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -41,11 +41,10 @@ def run_all(
     go: Callable[[OneRun, Call], int],
     check: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Make all runs that are not done, ``workers`` at a time; ``go`` starts or resumes one with a
-    function like ``subprocess.call``, and returns its exit code; each begins only if ``check`` does
-    not raise OSError. Returns a line for each that did
-    not come to its end, except those that were stopped with ``children``. A terminal shows how
-    they stand.
+    """Make all runs that are not done, ``workers`` at a time. ``go`` starts or resumes a run with a
+    function like ``subprocess.call`` and returns its exit code. A run begins only if ``check`` does
+    not raise OSError. Return a line for each run that did not finish, except the runs stopped with
+    ``children``. A terminal shows the progress.
     """
     overview = Overview(runs)
 
@@ -61,7 +60,7 @@ def run_all(
 
 
 def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
-    """Call the command for a run; its output goes to ``NAME.log`` beside its folder."""
+    """Call the command for a run. Its output is written to ``NAME.log`` beside its folder."""
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     reading.check(run.log)
     with open(run.log, "a") as log:
@@ -69,8 +68,8 @@ def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
 
 
 def begin_or_resume(run: Run, source: str, params: Params, call: Call) -> int:
-    """Begin a run with its overrides, from what the argument ``source`` names, or, if it has begun,
-    resume it with what may change; returns the command's exit code.
+    """Begin a run with its overrides, from the source that the argument ``source`` names. If it has
+    begun, resume it with the settings that may change. Return the command's exit code.
     """
     overrides: Iterable[str] = run.overrides
     if RunFolder(run.folder).params.exists():
@@ -81,7 +80,7 @@ def begin_or_resume(run: Run, source: str, params: Params, call: Call) -> int:
 
 
 def finished(run: Run, params: Params) -> bool:
-    """Whether nothing remains to do of a run, as its newest valid checkpoint says."""
+    """Whether a run has nothing left to do, according to its newest valid checkpoint."""
     try:
         newest = checkpoint.newest(RunFolder(run.folder))
     except (CheckpointError, OSError):
@@ -96,7 +95,7 @@ def _outcome(
     go: Callable[[OneRun, Call], int],
     check: Callable[[], None],
 ) -> str:
-    """How a run ended, if not well."""
+    """Return how a run ended, if it did not end well."""
     if children.stopped:
         return ""
     try:
@@ -116,7 +115,7 @@ def _outcome(
 
 
 def say(text: str) -> None:
-    """Print a line, whole beside those of other threads."""
+    """Print a line, whole even when other threads print."""
     with _ONE_AT_A_TIME:
         sys.stdout.write(f"{legible(text)}\n")
         sys.stdout.flush()

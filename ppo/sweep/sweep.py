@@ -50,13 +50,13 @@ from ppo.system.streams import say
 from ppo.telemetry import curves
 from ppo.telemetry.curves import Curve, CurveError
 
-# What makes no sense without a grid.
+# Arguments that make no sense without a grid.
 OF_A_GRID = ("variant", "vary", "seeds", "workers", "cluster", "cores", "gpu")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the arguments ask for."""
+    """The parsed arguments."""
 
     logdir: Path
     pfile: Path | None
@@ -68,14 +68,14 @@ class Plan:
     gpu: bool = False
 
     def children(self) -> Children:
-        """What starts the runs: this machine, or a cluster. Raises OSError and FolderError."""
+        """Return what starts the runs (this machine or a cluster). Raises OSError, FolderError."""
         if self.cluster is None:
             return Children()
         return Cluster(self.cluster, self.cores, self.gpu, self.logdir)
 
 
 def go(run: Run, pfile: Path, call: Call) -> int:
-    """Start the run, or resume it; returns the command's exit code. ``call`` is as
+    """Start or resume the run. Return the command's exit code. ``call`` works like
     ``subprocess.call``.
     """
     return begin_or_resume(run, f"--pfile={pfile}", load(pfile, run.overrides), call)
@@ -88,8 +88,8 @@ def sweep(
     children: Children,
     check: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Make all runs, ``workers`` at a time, while ``check`` does not raise OSError. Returns a line
-    for each that did not come to its end, except those that were stopped with ``children``.
+    """Make all runs, ``workers`` at a time, while ``check`` does not raise OSError. Return a line
+    for each run that did not finish, except the runs stopped with ``children``.
     """
     return run_all(
         runs,
@@ -102,8 +102,8 @@ def sweep(
 
 
 def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
-    """``table.md`` of all variants, and ``figure.png`` of those that have a curve. Raises
-    CurveError, and writes nothing, if none has.
+    """Write ``table.md`` of all variants, and ``figure.png`` of the variants that have a curve. If
+    none has, raise CurveError and write nothing.
     """
     read: dict[str, list[Curve]] = {name: [] for name in variants}
     missing: dict[str, list[str]] = {}
@@ -124,7 +124,7 @@ def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command. Return its exit code."""
 
     def command() -> ExitCode:
         plan = _plan(_parse(arguments))
@@ -157,7 +157,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """What to do, in a folder that is there now. Raises ParamsError with all faults."""
+    """Return the plan, in a folder that exists now. Raises ParamsError with all faults."""
     logdir, pfile = options.logdir, options.pfile
     faults = logdir_faults(logdir)
     drawn = parse_draws(options.draw, faults)
@@ -184,7 +184,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _runs(options: argparse.Namespace, faults: list[str]) -> list[Run]:
-    """The runs of the well-formed part of the grid; adds to the faults what is wrong with it."""
+    """Return the runs of the well-formed part of the grid. Add its faults to ``faults``."""
     grid = parse(options.variant, options.vary)
     faults += grid.faults
     seeds = parse_seeds("0" if options.seeds is None else options.seeds, faults)
