@@ -29,9 +29,7 @@ def flattened(
     advantages: np.ndarray,
     returns: np.ndarray,
 ) -> Batch:
-    """Flatten [T, N, ...] arrays into a Batch of B = T N samples. It may share their memory, and is
-    valid until they change.
-    """
+    """Flatten [T, N, ...] arrays into B = T N samples, which may share the arrays' memory."""
     arrays = (observations, actions, log_probs, values, advantages, returns)
     return Batch(*(_tensor(array.reshape(-1, *array.shape[2:])) for array in arrays))
 
@@ -43,9 +41,7 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
 
 
 class Updater:
-    """Network and optimiser of a run, and the update of both. A minibatch is computed in ``shards``
-    parallel slices.
-    """
+    """Network and optimiser of a run, and their update, computed in ``shards`` parallel slices."""
 
     def __init__(
         self, network: keras.Model, params: Params, shards: int, workers: Workers | None = None
@@ -76,9 +72,7 @@ class Updater:
         clip_range: float,
         rescaling: np.ndarray,
     ) -> UpdateResult:
-        """Run all epochs and minibatches over one batch, reshuffled with ``key`` in each epoch.
-        Raises WorkerLost.
-        """
+        """Run all epochs over one batch, reshuffled with ``key`` in each. Raises WorkerLost."""
         p, epochs = self.params, []
         if p.adam_reset:
             self.adam.reset()
@@ -229,9 +223,7 @@ class Updater:
         return [[tf.identity(weight.value) for weight in layer] for layer in layers]
 
     def _all_features(self, inputs: Any) -> tf.Tensor:
-        """Return the last hidden layer's pre-activations for the whole batch, computed by
-        minibatch.
-        """
+        """Return the last hidden layer's pre-activations for the whole batch."""
         p = self.params
 
         def of_part(rows: tf.Tensor) -> tf.Tensor:
