@@ -1,0 +1,64 @@
+"""Pages, docstrings and comments read as plain English."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("pretrained/*/README.md")]
+PAGES = sorted({*PAGES} - {ROOT / "CHANGELOG.md", ROOT / "docs" / "metrics.md"})
+CODE = sorted([*(ROOT / "ppo").rglob("*.py"), ROOT / "run_atari.py"])
+BANNED = re.compile(
+    r"\b(told|(that|those) of|stands?(?!-)|stood|(go|goes|went) on|so that|but for|puts? back)\b",
+    re.IGNORECASE,
+)
+MOST_WORDS = 30
+NOT_PROSE = r"```.*?```|^ *\|.*?$|\$\$.*?\$\$"
+
+
+def sentences(text: str) -> list[str]:
+    text = re.sub(NOT_PROSE, "\n\n", text, flags=re.DOTALL | re.MULTILINE)
+    found = []
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*#] |\s*\d+\. )", text):
+        plain = re.sub(r"`[^`]*`", "X", paragraph)
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", plain)
+        found += re.split(r"(?<=[.!?:;])\s+", " ".join(plain.split()))
+    return found
+
+
+def prose_of(path: Path) -> Iterator[str]:
+    """Docstrings and comments."""
+    source = path.read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield ast.get_docstring(node) or ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_have_short_sentences_without_banned_words(page):
+    found = sentences(page.read_text())
+    assert not [one for one in found if BANNED.search(one)]
+    assert not [one for one in found if len(one.split()) > MOST_WORDS]
+
+
+def test_docstrings_and_comments_have_no_banned_words():
+    found = {
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in CODE
+        for text in prose_of(path)
+        if BANNED.search(re.sub(r"`[^`]*`", "", text))
+    }
+    assert not found
+
+
+def test_banned_words_and_long_sentences_are_found():
+    assert BANNED.search("It stands below those of all workers.")
+    assert sentences("One. Two `a. b`\n\n- three: four") == ["One.", "Two X", "- three:", "four"]
