@@ -19,6 +19,7 @@ from ppo.replay import course, panel, render
 from ppo.replay.panel import Panel
 from ppo.replay.render import annotated, plain, record
 from ppo.replay.replay import Replay, ReplayError, frames, save
+from ppo.telemetry.curves import CurveError
 from tests.pixel_game import CELL, SIZE
 from tests.rules import rules_for
 
@@ -299,7 +300,7 @@ def test_a_clip_ends_with_the_last_picture_of_its_game(count, monkeypatch):
 
 def test_a_run_without_games_or_without_a_curve_makes_no_film(run):
     run.progress.unlink()
-    with pytest.raises(FolderError, match="no curve"):
+    with pytest.raises(CurveError, match="no curve"):
         film.film(run.path)
     for path in run.replays.iterdir():
         path.unlink()
