@@ -14,7 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from ppo import presets
 from ppo.envs.resolve import resolved
 from ppo.errors import ExitCode
 from ppo.params import load
@@ -35,7 +34,7 @@ GAMES = {
         video_interval=0,
     ),
     "breakout": load(
-        presets.find("schulman2017"),
+        "baselines",
         ["env_id=ALE/Breakout-v5", "total_steps=30000", "checkpoint_interval=10000"],
     ),
 }

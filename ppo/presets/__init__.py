@@ -1,6 +1,6 @@
 """Settings by name, as JSON files beside this one, each with what it was measured to reach.
 
-``measured.jsonl`` has a line for each, which ``python -m benchmarks.measured`` writes.
+``measured.jsonl`` has a line for each measured one, which ``python -m benchmarks.measured`` writes.
 """
 
 import os
@@ -14,6 +14,7 @@ from ppo.system.arguments import expanded
 
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER / "measured.jsonl"
+FORMER_NAMES = {"schulman2017": "baselines"}
 
 
 class Measured(NamedTuple):
@@ -67,13 +68,14 @@ def names() -> list[str]:
 def find(name_or_path: str | Path) -> Path:
     """The file of a preset, or else the path itself; an existing file takes precedence."""
     path = expanded(name_or_path)
-    is_file = os.path.exists(path)  # False for a path that the system refuses
-    preset = str(name_or_path) in names() and not is_file
-    return FOLDER / f"{name_or_path}.json" if preset else path
+    if os.path.exists(path):  # False for a path that the system refuses
+        return path
+    name = FORMER_NAMES.get(str(name_or_path), str(name_or_path))
+    return FOLDER / f"{name}.json" if name in names() else path
 
 
 def measured() -> list[Measured]:
-    """What each preset was measured to reach."""
+    """Return what presets were measured to reach."""
     found, faults = reading.lines(MEASURED, TypeAdapter(Measured))
     if faults:
         raise reading.Unreadable(MEASURED, faults[0])
@@ -81,10 +83,11 @@ def measured() -> list[Measured]:
 
 
 def describe() -> str:
-    """One line a preset: its name, what it reached, and how that was measured."""
+    """Describe each preset in a line."""
     return tables.tabs(entries())
 
 
 def entries() -> list[tuple[str, str, str]]:
-    """Each preset: its name, what it reached, and how that was measured."""
-    return [(line.preset, line.result, line.circumstances) for line in measured()]
+    """Return each preset's name, what it reached, and how that was measured."""
+    lines = {line.preset: (line.result, line.circumstances) for line in measured()}
+    return [(name, *lines.get(name, ("not measured", ""))) for name in names()]

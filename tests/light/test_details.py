@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from ppo import presets
 from ppo.params import load
 from ppo.preflight.details import NONE, OFF, ON, details
 from ppo.settings import Params
@@ -13,7 +12,7 @@ from ppo.settings import Params
 ROOT = Path(__file__).resolve().parents[2]
 
 
-PAPER = load(presets.find("schulman2017")).model_dump()
+PAPER = load("baselines").model_dump()
 
 
 def of(is_atari: bool = True, **settings):
@@ -30,8 +29,8 @@ def test_names_are_those_of_the_page_in_its_order():
     assert [*of()] == names
 
 
-def test_with_the_paper_s_settings_all_are_on_but_the_clip_of_the_value():
-    assert [name for name, found in of().items() if found.state != ON] == ["Clipped value loss"]
+def test_with_the_settings_of_baselines_all_are_on():
+    assert [name for name, found in of().items() if found.state != ON] == []
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,14 @@ def test_it_accepts_what_the_reader_accepts_of_a_single_setting(tmp_path_factory
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_presets_are_valid_and_name_the_schema(name):
+def test_presets_are_valid(name):
     values = json.loads(presets.find(name).read_text())
     assert all(accepts(SCHEMA["properties"][key], value) for key, value in values.items())
 
 
-def test_the_example_refers_to_the_page_that_is_generated():
-    values = json.loads((ROOT / "example-pong-params.json").read_text())
-    assert (ROOT / values["$schema"]).read_text() == describe()
+@pytest.mark.parametrize(
+    "path", [ROOT / "example-pong-params.json", *map(presets.find, presets.names())], ids=str
+)
+def test_schema_of_a_file_is_the_generated_one(path):
+    schema = path.resolve().parent / json.loads(path.read_text())["$schema"]
+    assert schema.read_text() == describe()
