@@ -58,7 +58,7 @@ def _cell(row: Row | None) -> str:
     if row is None:
         return "-"
     runs = f", {len(row.seeds)} runs" if len(row.seeds) > 1 else ""
-    return f"{_between(row.scores['sampled'])}, {row.minutes:.0f} min{runs}"
+    return f"{between(row.scores['sampled'])}, {row.minutes:.0f} min{runs}"
 
 
 def _section(table: Table) -> str:
@@ -67,7 +67,7 @@ def _section(table: Table) -> str:
         cells = [row.game, ", ".join(map(str, row.seeds))]
         for policy in POLICIES["both"]:
             score = row.scores[policy]
-            cells += [_between(score), _plain(score.human_normalized)]
+            cells += [between(score), _plain(score.human_normalized)]
         rows.append([*cells, f"{row.minutes:.1f}"])
     normalised = "human-normalised"
     head = ["game", "seeds", "sampled", normalised, "greedy", normalised, "minutes"]
@@ -93,7 +93,8 @@ def _aggregates(over: Over, games: str, more: Sequence[Sequence[str]] = ()) -> s
     return tables.markdown(head, [*rows, *more])
 
 
-def _between(score: Score) -> str:
+def between(score: Score) -> str:
+    """A mean with its interval."""
     return f"{points(score.mean)} ({points(score.low)} to {points(score.high)})"
 
 

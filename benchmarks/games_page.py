@@ -19,11 +19,15 @@ def faults(page: Path, name: str) -> list[str]:
 
 def insert(page: Path, name: str, text: str) -> None:
     """Replace what is in the place of that name."""
-    begin, end = _comments(name)
-    before = page.read_text()
-    after = _place(name).sub(lambda _: f"{begin}\n\n{text}\n\n{end}", before)
-    if after != before:
+    after = inserted(page, name, text)
+    if after != page.read_text():
         write_whole(page, after.encode())
+
+
+def inserted(page: Path, name: str, text: str) -> str:
+    """Return the page with other text in the place of that name."""
+    begin, end = _comments(name)
+    return _place(name).sub(lambda _: f"{begin}\n\n{text}\n\n{end}", page.read_text())
 
 
 def _comments(name: str) -> tuple[str, str]:

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Return its exit code."""
 
     def command() -> None:
-        plan = _plan(_parse(arguments))
+        plan = _plan(command_line().parse_args(arguments))
         with owned(plan.logdir) as folder:
             _go(plan, lambda: check_unmoved(folder, plan.logdir))
 
@@ -201,7 +201,8 @@ def _other_origin(run: Run, case: Case) -> list[str]:
     ]
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def command_line() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = argument_parser(
         "ppo.autopsy",
         __doc__,
@@ -228,4 +229,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="a change of your own; without --only the usual ones are then left out",
     )
     add("--only", action="append", default=[], metavar="NAME", help="one of the usual changes")
-    return parser.parse_args(arguments)
+    return parser

@@ -35,7 +35,7 @@ TOLD = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replay every file and print a line for each. Return the exit code."""
-    return run_command(lambda: _play_all(_parse(arguments)))
+    return run_command(lambda: _play_all(command_line().parse_args(arguments)))
 
 
 def _play_all(options: argparse.Namespace) -> ExitCode:
@@ -115,7 +115,8 @@ def _told(name: str, now: float, before: float | None) -> str:
     return shown if now == before else f"{shown} (recorded: {form.format(before)})"
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def command_line() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = argument_parser(
         "ppo.replay",
         __doc__,
@@ -132,7 +133,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--env", metavar="MODULE:ID", help="an environment of yours whose module may be imported")
     add("--video", type=expanded, metavar="OUT", help="render the one game as an mp4")
-    return parser.parse_args(arguments)
+    return parser
 
 
 if __name__ == "__main__":

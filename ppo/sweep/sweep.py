@@ -200,7 +200,8 @@ def _runs(options: argparse.Namespace, faults: list[str]) -> list[Run]:
     return runs
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def command_line() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = argument_parser(
         "ppo.sweep",
         __doc__,
@@ -235,6 +236,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME=RUN[,RUN]",
         help="also show existing runs",
     )
+    return parser
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = command_line()
     options = parser.parse_args(arguments)
     if options.cluster:
         options.logdir = options.logdir.absolute()

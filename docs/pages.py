@@ -1,0 +1,112 @@
+"""The parts of pages that are generated from the command line's parsers and from results."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from benchmarks import games_markdown, games_store, games_table
+from benchmarks.games_results import Kind, Result
+from ppo.autopsy import autopsy
+from ppo.cli import parser
+from ppo.drill import drill
+from ppo.envs import registry
+from ppo.errors import ExitCode
+from ppo.replay import __main__ as replay
+from ppo.report.published import CURVES, Published
+from ppo.settings import Params
+from ppo.sweep import sweep
+from ppo.system import reading, tables
+
+DOCS = Path(__file__).resolve().parent
+SHOWN = Kind(2_500_000, "defaults", "bfloat16")  # the runs of the main table of games.md
+PACKAGES = ("baselines ppo2", "Stable-Baselines3", "Tianshou")
+EXIT_CODES = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "failed",
+    ExitCode.REFUSED: "refused; nothing was started",
+    ExitCode.STOPPED: "stopped by a signal; everything is saved",
+    ExitCode.DIVERGED: "training diverged",
+    ExitCode.COLLAPSED: "the policy collapsed again after three rollbacks; everything is saved",
+    ExitCode.LOST: "another worker of the run was lost; progress is saved",
+}
+COMMANDS_HEAD = """\
+# Commands
+
+`run_atari` trains, resumes, evaluates and shows runs. In a clone, `python run_atari.py` is the same. The other
+commands are modules of the package, called by `python -m`. Each has `--help`.
+
+This page is generated from the commands' own parsers by `python -m docs.generate`.
+
+## run_atari
+
+`run_atari --logdir=DIR` needs one of the first group of arguments. The others are options.
+
+"""
+EXIT_HEAD = """
+### Exit codes
+
+A first Ctrl-C or SIGTERM saves the run and ends it within ten seconds. A second one ends it at once, with code 1.
+
+"""
+
+
+def commands() -> str:
+    """Return the page of all commands."""
+    codes = [(str(int(code)), EXIT_CODES[code]) for code in ExitCode]
+    page = COMMANDS_HEAD + _arguments(parser._parser(None))
+    page += EXIT_HEAD + tables.markdown(["exit code", "meaning"], codes, "r")
+    for module in (sweep, autopsy, replay):
+        made = module.command_line()
+        page += f"\n## {made.prog}\n\n{made.description}\n{_arguments(made)}"
+    return f"{page}\n## python -m ppo.drill\n\n{drill.__doc__}"
+
+
+def _arguments(made: argparse.ArgumentParser) -> str:
+    rows = [
+        (f"`{_form(action)}`", (action.help or "").replace("%%", "%"))
+        for action in made._actions
+        if not isinstance(action, argparse._HelpAction)
+    ]
+    return tables.markdown(["argument", "meaning"], rows)
+
+
+def _form(action: argparse.Action) -> str:
+    """Return an argument as it is written: its name and its value."""
+    choices = "|".join(map(str, action.choices or ()))
+    value = str(action.metavar or choices or action.dest.upper())
+    shown = {0: "", "?": f"[{value}]", "*": f"[{value} ...]", "+": f"{value} ..."}
+    value = value if action.nargs is None else shown[action.nargs]
+    return " ".join([*action.option_strings, value]).strip()
+
+
+def scores() -> str:
+    """Return the scores of the default settings in each game, beside published ones."""
+    results = [run for run in games_store.load(DOCS / "games.jsonl") if run.kind == SHOWN]
+    published, _ = reading.lines(CURVES, TypeAdapter(Published))
+    (table,) = games_table.tables(results)
+    roms = {run.game: run.rom for run in results}
+    rows = []
+    for row in table.rows:
+        score, normalised = row.scores["sampled"], row.scores["sampled"].human_normalized
+        others = [_published(published, roms[row.game], package) for package in PACKAGES]
+        seeds = ", ".join(map(str, row.seeds))
+        rows.append([row.game, seeds, games_markdown.between(score), f"{normalised:.2f}", *others])
+        rows[-1].append(f"{row.minutes:.0f}")
+    head = ["game", "seeds", "this package", "human-normalised", *PACKAGES, "minutes"]
+    return tables.markdown(head, rows, "lllrrrrr").rstrip()
+
+
+def _published(curves: Iterable[Published], rom: str | None, package: str) -> str:
+    found = [one for one in curves if (one.game, one.package) == (rom, package)]
+    return games_markdown.points(found[0].score_at(SHOWN.total_steps)) if found else "-"
+
+
+def flat() -> str:
+    """Return the settings that ``--env`` chooses for vector observations, beside the defaults."""
+    rows = [
+        (f"`{key}`", str(value), str(Params.model_fields[key].default))
+        for key, value in registry.FLAT.items()
+    ]
+    return tables.markdown(["setting", "for vectors", "default"], rows, "lrr").rstrip()
