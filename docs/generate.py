@@ -1,6 +1,7 @@
 """Writes the pages and figures that are generated from code: run `python -m docs.generate`."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 
+@cache
 def pages() -> dict[str, str]:
     """The generated pages, by name. Some have generated parts alone."""
     return {

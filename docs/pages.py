@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from benchmarks import games_markdown, games_store, games_table
-from benchmarks.games_results import Kind, Result
+from benchmarks.games_results import Kind
 from ppo.autopsy import autopsy
 from ppo.cli import parser
 from ppo.drill import drill
@@ -34,8 +34,8 @@ EXIT_CODES = {
 COMMANDS_HEAD = """\
 # Commands
 
-`run_atari` trains, resumes, evaluates and shows runs. In a clone, `python run_atari.py` is the same. The other
-commands are modules of the package, called by `python -m`. Each has `--help`.
+`run_atari` trains, resumes, evaluates and shows runs. In a clone, `python run_atari.py` is the
+same. The other commands are modules of the package, called by `python -m`. Each has `--help`.
 
 This page is generated from the commands' own parsers by `python -m docs.generate`.
 
@@ -47,7 +47,8 @@ This page is generated from the commands' own parsers by `python -m docs.generat
 EXIT_HEAD = """
 ### Exit codes
 
-A first Ctrl-C or SIGTERM saves the run and ends it within ten seconds. A second one ends it at once, with code 1.
+A first Ctrl-C or SIGTERM saves the run and ends it within ten seconds. A second one ends it at
+once, with code 1.
 
 """
 
