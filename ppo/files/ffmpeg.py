@@ -15,6 +15,7 @@ import imageio_ffmpeg
 
 from ppo.files.held import handles, shown
 from ppo.system.children import start
+from ppo.system.unnamed import unnamed_file
 
 POLL_SECONDS = 0.1
 STALLED_SECONDS = 60.0
@@ -94,7 +95,7 @@ def running(
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *arguments]
     # In memory, because a full disk is a reason to fail.
-    with open(os.memfd_create("ffmpeg"), "w+b") as said:
+    with open(unnamed_file("ffmpeg"), "w+b") as said:
         inherited = {"stderr": said, "pass_fds": handles(), **streams}
         process = start(command, start_new_session=True, **inherited)
         work = Work(process, abandoned, STALLED_SECONDS if patience is None else patience)

@@ -15,11 +15,14 @@ def held(folder: Path) -> Iterator[Path]:
     """Yield a path that leads to this very folder while the context lasts. This is true even if the
     folder is renamed or its name is taken. An exception leaves with the folder's own name. Raises
     OSError if it is not a folder.
+
+    Only Linux has such paths. Elsewhere yield the folder's own name.
     """
-    handle = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    handle = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     _names[handle] = folder
     try:
-        yield Path(f"/proc/self/fd/{handle}")
+        path = Path(f"/proc/self/fd/{handle}")
+        yield path if path.exists() else folder
     except Exception as error:
         error.args = tuple(shown(arg) if isinstance(arg, str) else arg for arg in error.args)
         if isinstance(error, OSError) and isinstance(error.filename, str):

@@ -1,5 +1,6 @@
 """Observers of a run: its log and its evaluations."""
 
+import math
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -81,7 +82,8 @@ class Logger(Observer):
         last_step, last_time = self._last
         now = time.perf_counter()
         self._last = step, now
-        elapsed = {"time/time_elapsed": self.seconds(), "system/rss_mb": _resident_mib()}
+        self.means.add({"system/rss_mb": _resident_mib()})
+        elapsed = {"time/time_elapsed": self.seconds()}
         scalars = self.means.take() | self.trainer.totals() | elapsed
         if step > last_step:  # not for an entry that a stop interrupted
             scalars["time/fps"] = (step - last_step) / (now - last_time)
@@ -179,7 +181,10 @@ class Evaluator(Observer):
 
 
 def _resident_mib() -> float:
-    """Return the resident memory of this process in MiB."""
-    with open("/proc/self/statm") as file:
-        pages = int(file.read().split()[1])
+    """Return the resident memory of this process in MiB; NaN if the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[1])
+    except OSError:
+        return math.nan
     return pages * resource.getpagesize() / 2**20

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,8 +58,12 @@ def _tied(command: Sequence[str | Path], at_death: signal.Signals | None) -> lis
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process, which has not been waited for, is stopped by a signal such as SIGSTOP."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    """Whether a process, which has not been waited for, is stopped by a signal such as SIGSTOP.
+    False if the system does not say.
+    """
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
 
 
 class Children:

@@ -18,6 +18,7 @@ from ppo.errors import Refused
 from ppo.system import children, last_words, numerics
 from ppo.system.numerics import CPU_INFO
 from ppo.system.streams import say
+from ppo.system.unnamed import unnamed_file
 
 CGROUP = Path("/sys/fs/cgroup")
 GPU_DRIVER = Path("/proc/driver/nvidia")
@@ -37,7 +38,9 @@ def default_threads(processes: int = 1) -> int:
     """Return the number of compute threads: one for each core that this process may use, at most 8,
     or fewer if several ``processes`` share the cores.
     """
-    return max(1, min(len(os.sched_getaffinity(0)) // processes, 8))
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cores // processes, 8))
 
 
 def available_memory() -> float:
@@ -238,7 +241,7 @@ def _shown_after_a_crash() -> Iterator[IO[bytes]]:
     """Open a file for messages, which another process shows if this one crashes meanwhile."""
     global _survived
     # In memory, since there may be no folder for temporary files.
-    with open(os.memfd_create("stderr"), "w+b", buffering=0) as held, ExitStack() as ending:
+    with open(unnamed_file("stderr"), "w+b", buffering=0) as held, ExitStack() as ending:
         if not _survived:
             watcher = [sys.executable, "-I", "-S", last_words.__file__, str(held.fileno())]
             streams: dict[str, Any] = {"stdin": subprocess.PIPE, "pass_fds": [held.fileno()]}

@@ -25,6 +25,7 @@ from ppo.system.children import RUN_ATARI, is_stopped, start
 from ppo.system.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.system.signals import DEADLINE_SECONDS, Requests, on_stop
 from ppo.system.streams import say
+from ppo.system.unnamed import unnamed_file
 from ppo.workers.cluster import Link
 
 # Once a worker has failed, the others are asked to stop; they do so by a deadline of their own.
@@ -222,7 +223,7 @@ def linked(workers: int) -> Iterator[list[Link]]:
     a name nor a port. Start the workers within the context, with the result of ``inherited``.
     """
     with ExitStack() as ends:
-        memory = os.memfd_create("ppo-workers")
+        memory = unnamed_file("ppo-workers")
         ends.callback(os.close, memory)
         pairs = [socket.socketpair() for _ in range(workers - 1)]
         for end in itertools.chain(*pairs):
