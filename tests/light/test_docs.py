@@ -56,6 +56,12 @@ def test_places_in_the_code_that_a_page_names_are_there(page):
             assert re.search(rf"\b{part}\b", code), f"{file}: {name}"
 
 
+def test_index_lists_every_page():
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {*re.findall(r"\]\(([\w-]+\.md)\)", index)} == pages
+
+
 def test_pages_name_many_places_in_the_code():
     text = (ROOT / "docs" / "algorithm.md").read_text()
     assert len(re.findall(rf"`({CODE}):\s+([\w.]+)`", text)) > 30
