@@ -10,6 +10,7 @@ from benchmarks import games_markdown, games_store, games_table
 from benchmarks.games_results import Kind
 from ppo.autopsy import autopsy
 from ppo.cli import parser
+from ppo.cli.commands import COMMANDS
 from ppo.drill import drill
 from ppo.envs import registry
 from ppo.errors import ExitCode
@@ -41,7 +42,7 @@ This page is generated from the commands' own parsers by `python -m docs.generat
 
 ## run_atari
 
-`run_atari --logdir=DIR` needs one of the first group of arguments. The others are options.
+`run_atari --logdir=DIR` needs one of these commands:
 
 """
 EXIT_HEAD = """
@@ -56,18 +57,21 @@ once, with code 1.
 def commands() -> str:
     """Return the page of all commands."""
     codes = [(str(int(code)), EXIT_CODES[code]) for code in ExitCode]
-    page = COMMANDS_HEAD + _arguments(parser._parser(None))
+    names, actions = {command.key for command in COMMANDS}, parser._parser(None)._actions
+    page = COMMANDS_HEAD + _table(action for action in actions if action.dest in names)
+    page += "\nThe options of these commands:\n\n"
+    page += _table(action for action in actions if action.dest not in names)
     page += EXIT_HEAD + tables.markdown(["exit code", "meaning"], codes, "r")
     for module in (sweep, autopsy, replay):
         made = module.command_line()
-        page += f"\n## {made.prog}\n\n{made.description}\n{_arguments(made)}"
+        page += f"\n## {made.prog}\n\n{made.description}\n{_table(made._actions)}"
     return f"{page}\n## python -m ppo.drill\n\n{drill.__doc__}"
 
 
-def _arguments(made: argparse.ArgumentParser) -> str:
+def _table(actions: Iterable[argparse.Action]) -> str:
     rows = [
         (f"`{_form(action)}`", (action.help or "").replace("%%", "%"))
-        for action in made._actions
+        for action in actions
         if not isinstance(action, argparse._HelpAction)
     ]
     return tables.markdown(["argument", "meaning"], rows)
