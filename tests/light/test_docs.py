@@ -31,6 +31,19 @@ def test_links_lead_somewhere(page):
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_sections_lead_somewhere(page):
+    links = re.findall(r"\]\(([\w/.-]*)#([^)\s]+)\)", page.read_text())
+    assert not [link for link in links if link[1] not in sections(page.parent / link[0], page)]
+
+
+def sections(path: Path, page: Path) -> set[str]:
+    """The names by which links call the headings of a page; of ``page`` for a folder."""
+    text = re.sub(r"```.*?```", "", (page if path.is_dir() else path).read_text(), flags=re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 def test_example_file_is_sound_and_wins_no_trick():
     example = params.load(ROOT / "example-pong-params.json")
     assert example.env_id == "PongNoFrameskip-v4"
