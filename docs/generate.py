@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.games_page import inserted
-from docs.pages import DOCS, commands, flat, scores
+from docs.pages import DOCS, commands, flat, results, scores
 from ppo.settings import describe, schema
 from ppo.telemetry import scalars
 
@@ -61,6 +61,7 @@ list. The terminal warns if a scalar stays outside the numbers of the column "he
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "games.md": ("main", scores),
+    "../README.md": ("results", results),
     "environments.md": ("flat", flat),
 }
 

@@ -1,6 +1,7 @@
 """The parts of pages that are generated from the command line's parsers and from results."""
 
 import argparse
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -88,24 +89,48 @@ def _form(action: argparse.Action) -> str:
 
 def scores() -> str:
     """Return the scores of the default settings in each game, beside published ones."""
-    results = [run for run in games_store.load(DOCS / "games.jsonl") if run.kind == SHOWN]
-    published, _ = reading.lines(CURVES, TypeAdapter(Published))
-    (table,) = games_table.tables(results)
-    roms = {run.game: run.rom for run in results}
-    rows = []
-    for row in table.rows:
-        score, normalised = row.scores["sampled"], row.scores["sampled"].human_normalized
-        others = [_published(published, roms[row.game], package) for package in PACKAGES]
-        seeds = ", ".join(map(str, row.seeds))
-        rows.append([row.game, seeds, games_markdown.between(score), f"{normalised:.2f}", *others])
-        rows[-1].append(f"{row.minutes:.0f}")
     head = ["game", "seeds", "this package", "human-normalised", *PACKAGES, "minutes"]
+    rows = []
+    for row, others in _games():
+        score = row.scores["sampled"]
+        cells = [", ".join(map(str, row.seeds)), games_markdown.between(score)]
+        cells += [f"{score.human_normalized:.2f}", *others]
+        rows.append([_words(row.game), *cells, f"{row.minutes:.0f}"])
     return tables.markdown(head, rows, "lllrrrrr").rstrip()
 
 
-def _published(curves: Iterable[Published], rom: str | None, package: str) -> str:
-    found = [one for one in curves if (one.game, one.package) == (rom, package)]
-    return games_markdown.points(found[0].score_at(SHOWN.total_steps)) if found else "-"
+def results() -> str:
+    """Return the scores in the games that have published ones, for the README."""
+    head = ["game", "this package", *PACKAGES, "minutes"]
+    rows = [
+        [_words(row.game), _points(row.scores["sampled"].mean), *others, f"{row.minutes:.0f}"]
+        for row, others in _games()
+        if set(others) != {"-"}
+    ]
+    return tables.markdown(head, rows, "lrrrrr").rstrip()
+
+
+def _games() -> list[tuple[games_table.Row, list[str]]]:
+    """Return the runs of each game, and the published scores of the packages at the same step."""
+    found = [run for run in games_store.load(DOCS / "games.jsonl") if run.kind == SHOWN]
+    published, _ = reading.lines(CURVES, TypeAdapter(Published))
+    curves = {(one.game, one.package): one for one in published}
+    roms = {run.game: run.rom for run in found}
+
+    def score(game: str, package: str) -> str:
+        curve = curves.get((roms[game] or "", package))
+        return _points(curve.score_at(SHOWN.total_steps)) if curve else "-"
+
+    (table,) = games_table.tables(found)
+    return [(row, [score(row.game, package) for package in PACKAGES]) for row in table.rows]
+
+
+def _points(score: float) -> str:
+    return f"{score:,.0f}" if score >= 100 else f"{score:.1f}"
+
+
+def _words(game: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", game)
 
 
 def flat() -> str:
