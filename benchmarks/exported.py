@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,12 +58,11 @@ np.savez(sys.argv[3], **dict(zip(names, map(np.concatenate, zip(*outputs)))))
 
 def observations_of(replay: Replay) -> Iterator[np.ndarray]:
     """What the agent saw before each of its actions, played again."""
-    vector = begun(replay)
-    for action in replay.actions:
-        yield vector.observations[0].copy()
-        vector.send(np.array([action]))
-        vector.receive()
-    vector.close()
+    with closing(begun(replay)) as vector:  # an emulator that is left open is reported as a leak
+        for action in replay.actions:
+            yield vector.observations[0].copy()
+            vector.send(np.array([action]))
+            vector.receive()
 
 
 def games_of(agent: "TrainedAgent") -> Iterator[Replay]:

@@ -1,29 +1,20 @@
-"""Train from Python, then use the policy: python examples/train.py PFILE LOGDIR [KEY=VALUE ...]
+"""usage: python examples/train.py ENV LOGDIR [KEY=VALUE ...]
 
-PFILE is a file of settings or a preset; the package has to be installed (pip install -e .).
+Train on a game, then let the agent play. ENV is PongNoFrameskip-v4, CartPole-v1 or another id,
+KEY=VALUE any setting. The package must be installed (pip install -e .).
 """
 
 import sys
-from pathlib import Path
 
-import numpy as np
-
-from ppo import params, train
-from ppo.envs import registry
-from ppo.evaluate.agent import load_agent
-from ppo.files.folder import RunFolder
-from ppo.telemetry import progress
+import ppo
 
 if len(sys.argv) < 3:
     sys.exit(__doc__)
-pfile, logdir, *overrides = sys.argv[1:]
-train.run(params.load(pfile, overrides), logdir)
+env, logdir, *overrides = sys.argv[1:]
 
-entry = progress.last_row(Path(logdir))
-print(f"step {entry['step']}: score {entry['rollout/ep_rew_mean'] or 'of no whole game yet'}")
+result = ppo.train.run({}, logdir, overrides, env=env)
+print(f"step {result.step}: mean score {result.score}, best {result.best}, in {result.folder}")
 
-agent = load_agent(RunFolder(Path(logdir)))
-shape = registry.observation_shape(agent.params)
-kind = np.uint8 if len(shape) == 3 else np.float32
-probabilities, values = agent.policy.outlook(np.zeros((1, *shape), kind))
-print("probabilities of the actions for an observation of zeros:", probabilities[0].round(3))
+agent = ppo.load(logdir, which="newest")
+evaluation = agent.evaluate(games=3)
+print(f"the agent's mean of {len(evaluation.scores)} games: {evaluation.mean:.2f}")

@@ -32,12 +32,13 @@ class ParamsError(Refused, ValueError):
 Check = Callable[[Params, frozenset[str]], list[str]]
 
 
-Source = str | Path | Mapping[str, Any]
+Source = str | Path | Mapping[str, Any] | Params
+Overrides = Sequence[str] | Mapping[str, Any]
 
 
-def load(source: Source, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
-    """Read settings, with ``KEY=VALUE`` overrides on top. ``source`` is a JSON file, the name of a
-    preset, or a mapping.
+def load(source: Source, overrides: Overrides = (), checks: Sequence[Check] = ()) -> Params:
+    """Read settings, with overrides on top. ``source`` is a JSON file, the name of a preset, a
+    mapping, or other settings. Overrides are a mapping, or texts ``KEY=VALUE``.
 
     ``checks`` are validations that need other modules, such as the names of the games: each
     takes the settings and the keys already known to be invalid, and returns faults. Raises
@@ -47,12 +48,12 @@ def load(source: Source, overrides: Sequence[str] = (), checks: Sequence[Check] 
     return _checked(values, faults, overrides, [kept_faults, *checks])
 
 
-def of_run(path: str | Path, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Params:
+def of_run(path: str | Path, overrides: Overrides = (), checks: Sequence[Check] = ()) -> Params:
     """Load a run's own settings. A setting that the run lacks gets the value from before the
     setting existed. The rules about kept checkpoints are checked only if those settings change.
     """
     values, faults = _read_file(expanded(path))
-    if any(change.startswith("keep_checkpoints_") for change in overrides):
+    if any(change.startswith("keep_checkpoints_") for change in texts(overrides)):
         checks = [kept_faults, *checks]
     return _checked(EARLIER | values, faults, overrides, checks)
 
@@ -71,15 +72,27 @@ def of_workers(settings: Params, count: int) -> Params:
     return _checked(settings.model_dump() | {"workers": count}, [], [], [])
 
 
+def texts(overrides: Overrides) -> list[str]:
+    """Return overrides as texts ``KEY=VALUE``."""
+    if isinstance(overrides, Mapping):
+        return [f"{key}={_json(value)}" for key, value in overrides.items()]
+    return [overrides] if isinstance(overrides, str) else list(overrides)
+
+
+def _json(value: Any) -> str:
+    """Return a value as JSON. NumPy's numbers and arrays become Python's."""
+    return json.dumps(value, default=lambda o: o.tolist() if hasattr(o, "tolist") else repr(o))
+
+
 def _checked(
     values: dict[str, Any],
     faults: Sequence[str],
-    overrides: Sequence[str],
+    overrides: Overrides,
     checks: Sequence[Check],
 ) -> Params:
     faults = list(faults)
     values.pop("$schema", None)
-    for text in overrides:
+    for text in texts(overrides):
         faults += _override(values, text)
     faults += [_unknown(key, values) for key in values if key not in Params.model_fields]
     given = {key: value for key, value in values.items() if key in Params.model_fields}
@@ -100,8 +113,12 @@ def _checked(
 
 
 def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
+    if isinstance(source, Params):
+        source = source.model_dump()
     if isinstance(source, Mapping):
-        return {str(key): value for key, value in source.items()}, []
+        values: dict[str, Any] = {}
+        faults = [fault for text in texts(source) for fault in _override(values, text)]
+        return values, faults
     return _read_file(presets.find(source))
 
 

@@ -3,16 +3,17 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint
-from ppo.envs import registry
+from ppo.envs import factories, registry
 from ppo.envs.episode import EpisodeMismatch
+from ppo.envs.factories import Factory
 from ppo.envs.resolve import resolved
 from ppo.errors import Collapsed, Diverged, EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations, origin
@@ -27,7 +28,8 @@ from ppo.files.folder import (
 )
 from ppo.files.held import shown
 from ppo.files.origin import Origin
-from ppo.params import ParamsError
+from ppo.params import Overrides, ParamsError, Source
+from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
 from ppo.runs.start import Changes, Start, for_fork, is_finished, longer, run_of
 from ppo.settings import EARLIER, Params, ResolvedParams, marked
@@ -40,10 +42,14 @@ from ppo.workers.cluster import Place, exposure, place
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.local import LocalWorkers
 
+if TYPE_CHECKING:
+    from ppo.runs.observers import Callback
+
 __all__ = [
     "Collapsed",
     "Diverged",
     "EnvironmentFailed",
+    "Result",
     "Stopped",
     "WorkerLost",
     "fork",
@@ -58,10 +64,28 @@ FIXED_ON_RESUME = frozenset(marked("fixed"))
 FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
 
 
-def run(settings: Params, logdir: str | Path, began: float | None = None) -> None:
-    """Train from the beginning, in a new or empty folder. The run's clock started at ``began``, a
-    reading of time.monotonic(), or now. If TF_CONFIG or Slurm says so, this process is one of
-    several workers; only the first uses the folder. Outside the main thread no signal stops it.
+def run(
+    settings: Source,
+    logdir: str | Path,
+    overrides: Overrides = (),
+    *,
+    env: str | Factory | None = None,
+    callback: "Callback | None" = None,
+    began: float | None = None,
+) -> Result:
+    """Train from the beginning, in a new or empty folder, and return what was reached.
+
+    ``settings`` are a JSON file, the name of a preset, a mapping or Params, with ``overrides`` on
+    top. A mapping begins with the usual settings of its game, as ``--env`` does. ``env`` is the
+    game, if it is not among the settings: an id, or a function that returns a new environment. To
+    resume, fork or load the run in another process, give the same function again.
+
+    ``callback`` is called with each Iteration. If it returns False, the run stops with everything
+    saved, and returns. If it raises an error, the run stops in the same way and raises that error.
+
+    The run's clock started at ``began``, a reading of time.monotonic(), or now. If TF_CONFIG or
+    Slurm says so, this process is one of several workers; only the first uses the folder. Outside
+    the main thread no signal stops it.
 
     Raises ParamsError and FolderError (nothing was created), Stopped, Collapsed or
     EnvironmentFailed (all saved), Diverged, OSError, ClusterError, WorkerLost and WorkersDiffer.
@@ -69,9 +93,8 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
     logdir, began, here = expanded(logdir), began or time.monotonic(), place()
     if here.index == 0:
         check_new(logdir)
-    if faults := registry.check(settings, frozenset()):
-        raise ParamsError(faults)
-    whole = resolved(params.of_workers(settings, here.count), here.on_this_machine)
+    given = params.of_workers(_new_settings(settings, overrides, env), here.count)
+    whole = resolved(given, here.on_this_machine)
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)  # check again: another run may have begun there meanwhile
@@ -79,19 +102,35 @@ def run(settings: Params, logdir: str | Path, began: float | None = None) -> Non
         write_whole(folder.params, whole.to_json().encode())
         return Start()
 
-    _train(whole, logdir, began, start, here, is_new=True)
+    return _train(whole, logdir, began, start, here, callback, is_new=True)
+
+
+def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None) -> Params:
+    """Return the settings of a new run. Raises ParamsError."""
+    changes, env_id = params.texts(overrides), None
+    if env is not None:
+        env_id = factories.id_of(env)
+        changes.append(f"env_id={env_id}")
+    if isinstance(given, Mapping) and (env_id := env_id or given.get("env_id")):
+        given = {**registry.settings_for(env_id), **given}
+    check = registry.check if isinstance(given, Params) else registry.check_new
+    return params.load(given, changes, [check])
 
 
 def resume(
     logdir: str | Path,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     began: float | None = None,
     new_games: bool = False,
-) -> None:
-    """Resume from the newest valid checkpoint of a run, or say that it is done. A fork without a
-    checkpoint begins again from the checkpoint that it was forked from.
+    *,
+    env: Factory | None = None,
+    callback: "Callback | None" = None,
+) -> Result:
+    """Resume from the newest valid checkpoint of a run, or say that it is done. Return what was
+    reached. A fork without a checkpoint begins again from the checkpoint that it was forked from.
 
-    ``overrides`` may change settings that are not in FIXED_ON_RESUME. Raises ParamsError,
+    ``overrides`` may change settings that are not in FIXED_ON_RESUME. ``env`` is the function that
+    the run was started with, if it was; ``callback`` is as in ``run``. Raises ParamsError,
     FolderError (nothing was changed), CheckpointError, and as ``run``.
     """
     logdir, began, here = expanded(logdir), began or time.monotonic(), place()
@@ -99,6 +138,7 @@ def resume(
     log.check(RunFolder(logdir))
     evaluations.check(RunFolder(logdir))
     stored = params.of_run(RunFolder(logdir).params)
+    factories.register_again(env, stored.env_id)
     _check_workers(stored, here)
     given = params.of_run(RunFolder(logdir).params, overrides, [registry.check])
     whole = resolved(given, here.on_this_machine)
@@ -119,16 +159,19 @@ def resume(
             newest = with_known_level(newest, folder.path, whole)
         return Start(newest, changed, new_games)
 
-    _train(whole, logdir, began, start, here)
+    return _train(whole, logdir, began, start, here, callback)
 
 
 def fork(
     source: str | Path,
     logdir: str | Path,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     step: int | None = None,
     began: float | None = None,
-) -> None:
+    *,
+    env: Factory | None = None,
+    callback: "Callback | None" = None,
+) -> Result:
     """Begin a new run with the weights, optimiser, unfinished games and counters of another run's
     checkpoint: the given step's, or the newest valid one. The other run may be in progress.
 
@@ -137,7 +180,7 @@ def fork(
     separate value network. With fewer envs the last envs' games are dropped; with more envs new
     games begin. New games begin in all envs if their rules change (frame skip, sticky actions,
     no-ops, FIRE, time limit). The steps of a rollout, epochs and minibatches may change, since
-    steps are counted as they are made.
+    steps are counted as they are made. ``env`` and ``callback`` are as in ``resume``.
 
     Raises as ``run`` and ``resume``.
     """
@@ -147,7 +190,9 @@ def fork(
         check_new(logdir)
     check_run(source)
     of = RunFolder(source)
-    given = params.of_run(of.params, [f"workers={here.count}", *overrides], [registry.check])
+    factories.register_again(env, params.of_run(of.params).env_id)
+    changed = [f"workers={here.count}", *params.texts(overrides)]
+    given = params.of_run(of.params, changed, [registry.check])
     whole = resolved(params.of_workers(given, here.count), here.on_this_machine)
     saved = checkpoint.newest(of, warn=say) if step is None else checkpoint.at(of, step)
     changes = _fork_changes(saved, whole)
@@ -158,7 +203,7 @@ def fork(
         write_whole(folder.params, whole.to_json().encode())
         return Start(_begun(saved, source, whole, changes), changes, fork_of=source)
 
-    _train(whole, logdir, began, start, here, is_new=True)
+    return _train(whole, logdir, began, start, here, callback, is_new=True)
 
 
 def _train(
@@ -167,8 +212,9 @@ def _train(
     began: float,
     start: Callable[[RunFolder], Start],
     here: Place,
+    callback: "Callback | None",
     is_new: bool = False,
-) -> None:
+) -> Result:
     """Train in a folder, which is owned meanwhile. ``start`` prepares the folder and returns the
     starting point. The other workers receive it from the first worker, and use no folder.
     """
@@ -188,13 +234,14 @@ def _train(
 
     with StopRequest(second_ends=not here.link) as stop:
         if here.index > 0:
-            follow(workers, params.threads, stop)
-            return
+            return follow(workers, params.threads, stop, logdir)
         with owned(logdir) as folder:
             begins = start(folder)
             tell(workers, params, begins)
             with while_there(folder), _emptied_if_it_fails(folder) if is_new else nullcontext():
-                Session(params, folder, stop, began, workers, begins).go()
+                session = Session(params, folder, stop, began, workers, begins, callback)
+                session.go()
+                return session.result
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from ppo.advantages import gae
 from ppo.losses import pseudo_entropy, surrogate, target_policy, value_rescaling
 from ppo.model import build
 from ppo.checkpoint import load_weights
-from ppo.train import resume, run
+from ppo.train import fork, resume, run
+assert (ppo.params.load, ppo.train.run) == (load, run) and callable(ppo.load)
 import ppo.sweep, ppo.drill
 print(ppo.__file__)
 print(build((84, 84, 4), 6, "a3c").count_params())

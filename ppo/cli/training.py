@@ -49,7 +49,7 @@ def _begin(options: Namespace) -> None:
         return check(_settings(options), options.check)
     from ppo import train
 
-    return train.run(_settings(options), options.logdir, options.began)
+    train.run(_settings(options), options.logdir, began=options.began)
 
 
 def _settings(options: Namespace) -> Params:

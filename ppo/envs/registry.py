@@ -8,7 +8,7 @@ import ale_py
 import gymnasium
 import numpy as np
 
-from ppo.envs import roms
+from ppo.envs import factories, roms
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
@@ -118,6 +118,8 @@ def _gymnasium_id(env_id: str) -> str:
 
 
 def _nearest(env_id: str) -> str:
+    if env_id.startswith(factories.NAMESPACE):
+        return f"{env_id} was given as a function; give the same one again, from Python, as env"
     if roms.is_for_several(_rom_name(env_id)):
         return f"{env_id} cannot be played: the game is for several players, ale-py has one"
     names = [name[4:-3] for name in gymnasium.registry if re.fullmatch(r"ALE/\w+-v5", name)]

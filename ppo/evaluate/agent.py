@@ -1,20 +1,35 @@
 """The trained agent of a run: the run's settings and the policy of one checkpoint."""
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import itertools
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from ppo import checkpoint, params
 from ppo.checkpoint import Which
-from ppo.envs import registry
+from ppo.envs import factories, registry
 from ppo.envs.episode import Rules
+from ppo.envs.factories import Factory
 from ppo.envs.resolve import resolved
+from ppo.evaluate.evaluate import Evaluation, evaluate
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.held import shown
 from ppo.settings import ResolvedParams
+from ppo.system.arguments import expanded
 from ppo.system.device import shards, start_tensorflow
+from ppo.system.keys import Purpose, key
 
 if TYPE_CHECKING:
     from ppo.policy import Choice, Policy
+
+# Number of games played at once, unless training has more envs.
+GAMES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,7 @@ class TrainedAgent:
     params: ResolvedParams
     step: int
     policy: "Policy"
+    _calls: Iterator[int] = field(default_factory=itertools.count, init=False, repr=False)
 
     @property
     def rules(self) -> Rules:
@@ -34,11 +50,86 @@ class TrainedAgent:
         """Return the same agent with another way of choosing actions."""
         return replace(self, policy=self.policy.choosing(choice))
 
+    def for_games(self, seed: int | None) -> "TrainedAgent":
+        """Return the same agent to play the games of a seed, or of a new seed if None."""
+        changes = {
+            "seed": secrets.randbelow(10**6) if seed is None else seed,
+            "num_envs": max(GAMES_AT_ONCE, self.params.num_envs),
+        }
+        return replace(self, params=self.params.model_copy(update=changes))
+
+    def predict(
+        self,
+        observations: ArrayLike,
+        state: Any = None,
+        episode_start: ArrayLike | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, Any]:
+        """Return an action for an observation, or actions [n] for a batch [n, ...], as
+        Stable-Baselines3 does. They are sampled, or with ``deterministic`` the most probable. The
+        same calls sample the same actions after the agent is loaded again.
+
+        Images are bytes, channels-last or channels-first. The policy has no state: ``state`` is
+        returned as it is, and ``episode_start`` is ignored. Raises ValueError for observations
+        that do not fit.
+        """
+        batch, sizes = self._batch(np.asarray(observations))
+        policy = self._greedy if deterministic else self.policy
+        draw = key(self.params.seed, Purpose.PREDICTION, next(self._calls))
+        return policy.act(batch, draw).actions.astype(np.int64).reshape(sizes), state
+
+    def evaluate(
+        self, games: int = 10, deterministic: bool = False, seed: int | None = None
+    ) -> Evaluation:
+        """Play whole games under the rules of the training. Return them with their ``scores`` and
+        the ``mean``. The games of a ``seed`` are always the same; without one they are new.
+        """
+        if games < 1:
+            raise ValueError(f"games must be 1 or more, not {games}")
+        player = self.for_games(seed)
+        policy = self._greedy if deterministic else self.policy
+        return evaluate(policy, player.params, games, self.step)
+
+    @cached_property
+    def _greedy(self) -> "Policy":
+        return self.policy.choosing("greedy")
+
+    def _batch(self, given: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Return observations as the network takes them, [n, ...], and the sizes of the batch that
+        they came as, () for a single one.
+        """
+        (taken,) = self.policy.network.inputs
+        shape = tuple(taken.shape[1:])
+        if len(shape) == 3 and given.shape[-3:] == (shape[2], *shape[:2]) != shape:
+            given = np.moveaxis(given, -3, -1)
+        sizes = given.shape[: max(0, given.ndim - len(shape))]
+        if given.shape != (*sizes, *shape) or not np.can_cast(
+            given.dtype, taken.dtype, "same_kind"
+        ):
+            raise ValueError(
+                f"the network takes {taken.dtype} observations of shape {shape}, one or a batch; "
+                f"these are {given.dtype} of shape {given.shape}"
+            )
+        return given.astype(taken.dtype).reshape(-1, *shape), sizes
+
 
 def settings_of(folder: RunFolder) -> ResolvedParams:
     """Return the settings of a run. Raises HoldsNoRun or ParamsError."""
     check_run(folder.path)
     return resolved(params.of_run(folder.params, checks=[registry.check]))
+
+
+def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None) -> TrainedAgent:
+    """Load the trained agent of a run, which may be in progress: its ``newest`` checkpoint, its
+    ``best``, or a step's. ``env`` is the function that the run was started with, if it was.
+
+    Raises FolderError, ParamsError or CheckpointError.
+    """
+    folder = RunFolder(expanded(logdir))
+    check_run(folder.path)
+    if env:
+        factories.register_again(env, params.of_run(folder.params).env_id)
+    return load_agent(folder, which)
 
 
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:

@@ -1,9 +1,8 @@
 """Play whole games with a trained agent and keep them as replays, for evaluations and videos."""
 
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +25,6 @@ POLICIES: dict[str, tuple["Choice", ...]] = {
     "both": ("sampled", "greedy"),
 }
 
-# Number of games played at once, unless training has more envs.
-GAMES_AT_ONCE = 16
 STEPS_A_LINE = 5000  # steps between two lines of progress
 
 
@@ -71,12 +68,7 @@ def games_of(
     """
     check_run(logdir)
     with visited(logdir) as folder:
-        agent = load_agent(folder, which)
-        changes = {
-            "seed": secrets.randbelow(10**6) if seed is None else seed,
-            "num_envs": max(GAMES_AT_ONCE, agent.params.num_envs),
-        }
-        agent = replace(agent, params=agent.params.model_copy(update=changes))
+        agent = load_agent(folder, which).for_games(seed)
         agents = [agent.choosing(choice) for choice in policies]
         of_each = [one.policy for one in agents]
         games = f"{num_games} game{'s' * (num_games > 1)}"

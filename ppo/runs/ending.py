@@ -1,10 +1,29 @@
-"""The summary that a run prints when it ends: result, folder and next steps."""
+"""The end of a run: its result, and the summary that it prints, with folder and next steps."""
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppo.telemetry.counters import RECENT_EPISODES
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run reached: its step, the mean score of its last 100 games, the best score of one
+    game, and its folder. The scores are None if no game has ended.
+    """
+
+    step: int
+    score: float | None
+    best: float | None
+    folder: Path
+
+    @staticmethod
+    def of(step: int, totals: Mapping[str, float], folder: Path) -> "Result":
+        """Return the result at a step, where the run's totals are these."""
+        score, best = map(totals.get, ("rollout/ep_rew_mean", "rollout/ep_rew_best"))
+        return Result(step, score, best, folder)
 
 
 def block(

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from ppo import checkpoint
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.foreign import closing
 from ppo.errors import EnvironmentFailed, Stopped, WorkersDiffer
 from ppo.runs import trainer_state
+from ppo.runs.ending import Result
 from ppo.runs.guard import Guard
 from ppo.runs.start import Start, is_due
 from ppo.settings import ResolvedParams
@@ -45,18 +47,24 @@ def _numerics(workers: Workers) -> list[dict[str, str]]:
     return [json.loads(own) for own in workers.gather(json.dumps(numerics.facts()).encode())]
 
 
-def follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
+def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Path) -> Result:
     """Train as a worker other than the first, until the run is finished or any worker was asked to
-    stop. Raises Stopped, also after an environment failed in a rollout. Raises Diverged, Collapsed,
+    stop. Return the result of the run, which is in ``logdir``.
+
+    Raises Stopped, also after an environment failed in a rollout. Raises Diverged, Collapsed,
     WorkerLost, and WorkersDiffer if the first worker's thread count is not ``threads``.
     """
     try:
-        _follow(workers, threads, stop)
+        step, totals = _follow(workers, threads, stop)
     except Interrupted:  # while games are created or restored
         raise Stopped(f"worker {workers.index}: stopped before anything was done") from None
+    return Result.of(step, totals, logdir)
 
 
-def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
+def _follow(
+    workers: Workers, threads: int, stop: Callable[[], bool]
+) -> tuple[int, dict[str, float]]:
+    """Train. Return the step and the totals."""
     head, _, content = workers.share(b"").partition(b"\n")
     _numerics(workers)
     facts = json.loads(head)
@@ -74,6 +82,7 @@ def _follow(workers: Workers, threads: int, stop: Callable[[], bool]) -> None:
             raise Stopped(f"worker {workers.index}: stopped, since {error}") from error
     if not trainer.finished:
         raise Stopped(f"worker {workers.index}: stopped at step {trainer.step:,}")
+    return trainer.step, trainer.totals()
 
 
 def _train(trainer: Trainer, facts: dict, content: bytes, stop: Callable[[], bool]) -> None:

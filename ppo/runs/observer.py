@@ -21,11 +21,12 @@ class Observer:
     """A part of a run that sees each iteration and acts when it is ``due``. If it is only
     ``wanted``, it waits for an episode to end.
 
-    A checkpoint contains its state under its ``name``. A run with anything due is not done. If an
-    observer ``saves``, the state is saved after it acts, and kept for the last resort before.
+    A checkpoint contains its state under its ``name``; without a name it has no state. A run with
+    anything due is not done. If an observer ``saves``, the state is saved after it acts, and kept
+    for the last resort before.
     """
 
-    name: str
+    name = ""
     saves = False
     due = wanted = False
 
@@ -56,5 +57,5 @@ def state_of(trainer: Trainer, observers: Sequence[Observer]) -> Checkpoint:
     """Return the state of a whole run."""
     saved = capture(trainer)
     arrays = {name: array for one in observers for name, array in one.arrays().items()}
-    parts = {one.name: one.state().model_dump() for one in observers}
+    parts = {one.name: one.state().model_dump() for one in observers if one.name}
     return replace(saved, arrays=saved.arrays | arrays, parts=parts)

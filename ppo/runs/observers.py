@@ -1,9 +1,10 @@
-"""Observers of a run: its log and its evaluations."""
+"""Observers of a run: its log, its evaluations, and a function of the user."""
 
 import math
 import resource
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pydantic import Field, FiniteFloat
 
@@ -178,6 +179,36 @@ class Evaluator(Observer):
         if limited := evaluation.time_limited:
             told += f"; the time limit ended {limited} of {len(evaluation.episodes)} games"
         return told
+
+
+Callback = Callable[[Iteration], bool | None]
+
+
+class Caller(Observer):
+    """Call a function of the user after each iteration, with the run's totals among the scalars.
+    Once it returns False or raises an error, the run ``stops`` as on request.
+    """
+
+    def __init__(self, trainer: Trainer, callback: Callback | None, stop: Callable[[], bool]):
+        self.trainer, self.callback, self.stop = trainer, callback, stop
+        self.ends = False
+        self.error: Exception | None = None
+
+    def see(self, iteration: Iteration) -> None:
+        """Call the function."""
+        if not self.callback:
+            return
+        scalars = iteration.scalars | self.trainer.totals()
+        try:
+            answer = self.callback(replace(iteration, scalars=scalars))
+        except Exception as error:
+            self.ends, self.error = True, error
+        else:
+            self.ends = answer is not None and not answer
+
+    def stops(self) -> bool:
+        """Whether to stop, on request or by the function."""
+        return self.ends or self.stop()
 
 
 def _resident_mib() -> float:

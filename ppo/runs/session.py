@@ -11,12 +11,13 @@ from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.replay.recorder import Recorder
 from ppo.runs import ending
+from ppo.runs.ending import Result
 from ppo.runs.follower import restore
 from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
-from ppo.runs.observers import Evaluator, Logger
+from ppo.runs.observers import Callback, Caller, Evaluator, Logger
 from ppo.runs.start import Start, longer, run_of
 from ppo.runs.terminal import Display
 from ppo.runs.verifier import Verifier
@@ -28,6 +29,9 @@ from ppo.trainer import Trainer
 from ppo.workers.interface import Workers
 
 NOTHING_DONE = "stopped before anything was done; --resume goes on"
+CLIPPED = (
+    "the game has rewards other than -1, 0 and 1: training uses their signs only (clip_rewards)"
+)
 
 
 class Session:
@@ -41,6 +45,7 @@ class Session:
         began: float,
         workers: Workers,
         start: Start,
+        callback: Callback | None = None,
     ):
         self.params, self.folder, self.stop, self.start = params, folder, stop, start
         self.display = Display(f"PPO · {params.env_id} · {folder.name}", params.whole_steps)
@@ -51,7 +56,7 @@ class Session:
             self.trainer = Trainer(params, workers, stop)
         except Interrupted:
             raise Stopped(NOTHING_DONE) from None
-        self.trainer.collector.when_clipped = self._say_clipping
+        self.trainer.collector.when_clipped = lambda: say(CLIPPED)
         policy = self.trainer.policy
         # silent once the folder is gone; the run reports that
         self.recorder = Recorder(say, lambda: stop() or folder.is_gone)
@@ -61,6 +66,7 @@ class Session:
             params, policy.choice, folder, self.recorder, self.logger, say
         )
         self.guard = Guard(self.trainer, params, say)
+        self.caller = Caller(self.trainer, callback, stop)
         self.observers = [  # in the order in which they see and act
             self.videographer,
             self.evaluator,
@@ -68,12 +74,19 @@ class Session:
             self.logger,
             self.guard,
             self.keeper,
+            self.caller,
         ]
-        self.loop = Loop(self.trainer, self.observers, self.keeper, self._score, stop)
+        stops = self.caller.stops
+        self.loop = Loop(self.trainer, self.observers, self.keeper, self._score, stops)
+
+    @property
+    def result(self) -> Result:
+        """Return what the run has reached."""
+        return Result.of(self.trainer.step, self.trainer.totals(), self.folder.name)
 
     def go(self) -> None:
         """Train until the run is finished or asked to stop. Raises Stopped, Diverged, Collapsed,
-        EnvironmentFailed and WorkerLost.
+        EnvironmentFailed, WorkerLost, and what the user's function raised.
         """
         with closing(self.trainer):
             if self.start.checkpoint:
@@ -87,8 +100,15 @@ class Session:
                 self._conclude("the run is done", seconds)
                 return
             self._begin()
-            if not self._trained():
-                raise Stopped(f"stopped at step {self.trainer.step:,}; everything is saved")
+            trained = self._trained()
+            if self.caller.error:
+                raise self.caller.error
+            if not trained:
+                said = f"stopped at step {self.trainer.step:,}; everything is saved"
+                if self.stop():
+                    raise Stopped(said)
+                self.display.say(said)
+                return
         self._conclude("done", self.keeper.seconds)
 
     def _trained(self) -> bool:
@@ -150,12 +170,6 @@ class Session:
             write_whole(self.folder.params, params.to_json().encode())
         if not self.start.checkpoint or self.start.fork_of:
             self.keeper.save(state_of(self.trainer, self.observers))
-
-    def _say_clipping(self) -> None:
-        self.display.say(
-            "the game has rewards other than -1, 0 and 1: training uses their signs only "
-            "(clip_rewards)"
-        )
 
     def _say_versions(self, saved: Checkpoint) -> None:
         for name, old, new in differences(run_of(saved).versions, self.keeper.versions):

@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     EVALUATION_ACTION = 5
     DIAGNOSIS = 6
     STAND_IN = 7
+    PREDICTION = 8
 
 
 def key(seed: int, purpose: Purpose, *counters: int) -> np.ndarray:

@@ -716,6 +716,34 @@ def test_mapping_gives_the_settings_that_a_file_with_it_gives(tmp_path):
     with pytest.raises(ParamsError) as refused:
         load({"gamma": object(), 7: 1, "learning_rate": float("nan"), "lr": [object()]})
     assert len(refused.value.faults) == 4
+    deep: list = []
+    for _ in range(100):
+        deep = [deep]
+    with pytest.raises(ParamsError, match="gamma: nested too deeply"):
+        load({"gamma": deep})
+
+
+def test_overrides_may_be_a_mapping_as_well_as_texts():
+    given = {"network": "mlp", "gamma": 1, "target_kl": None, "mlp_sizes": (8, 4), "seed": 3}
+    wanted = ["network=mlp", "gamma=1", "target_kl=null", "mlp_sizes=[8, 4]", "seed=3"]
+    assert load({}, given) == load({}, wanted) == load(given)
+    assert load({}, "gamma=0.5") == load({}, {"gamma": 0.5}) == load({"gamma": 0.7}, ["gamma=0.5"])
+    with pytest.raises(ParamsError, match=r"gama.*did you mean gamma") as refused:
+        load({}, {"gama": 0.5, "num_envs": object()})
+    assert len(refused.value.faults) == 2
+
+
+def test_numbers_and_arrays_of_numpy_are_taken():
+    numbers = {"num_envs": np.int64(8), "gamma": np.float32(0.5), "adam_reset": np.bool_(True)}
+    numbers |= {"network": "mlp", "mlp_sizes": np.array([8, 4])}
+    taken = load(numbers)
+    assert (taken.num_envs, taken.gamma, taken.adam_reset) == (8, 0.5, True)
+    assert taken == load({}, numbers) and taken.mlp_sizes == [8, 4]
+
+
+def test_settings_can_be_made_from_others():
+    given = load({"num_envs": 8, "seed": 2})
+    assert load(given) == given and load(given, {"seed": 3}).seed == 3 and given.seed == 2
 
 
 def test_resolved_settings_keep_what_was_given_and_take_what_was_left_open():

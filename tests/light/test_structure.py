@@ -151,6 +151,7 @@ for name in sys.argv[1:]:
 print(json.dumps(known))
 """
 LIGHT = [
+    "ppo",
     "ppo.params",
     "ppo.files.folder",
     "ppo.advantages",
@@ -160,6 +161,7 @@ LIGHT = [
     "ppo.envs.vector",
     "ppo.replay.replay",
     "ppo.train",
+    "ppo.evaluate.agent",
     "ppo.evaluate.show",
     "ppo.evaluate.watch",
     "ppo.sweep.sweep",
@@ -182,7 +184,7 @@ def test_module_does_not_bring_tensorflow(brought, module):
     assert not {"tensorflow", "keras"} & set(brought[module])
 
 
-@pytest.mark.parametrize("module", ["ppo.params", "run_atari"])
+@pytest.mark.parametrize("module", ["ppo", "ppo.params", "run_atari"])
 def test_settings_and_command_do_not_bring_gymnasium(brought, module):
     assert "gymnasium" not in brought[module]
 

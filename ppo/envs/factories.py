@@ -1,0 +1,50 @@
+"""Environments given as a factory: a function, or a class, that returns a new environment.
+
+A factory gets an id of Gymnasium's registry, under which the rest of the package finds it. The id
+is known in this process only, so a later process must register the same factory again.
+"""
+
+import itertools
+import re
+from collections.abc import Callable
+
+import gymnasium
+
+from ppo.errors import Refused
+
+NAMESPACE = "factory/"
+Factory = Callable[..., gymnasium.Env]
+
+
+def id_of(env: str | Factory) -> str:
+    """Return the id of an environment. A factory is registered, under a name that no other has."""
+    if isinstance(env, str):
+        return env
+    if not callable(env):
+        raise TypeError(f"env must be an id, or a function that returns an environment: {env!r}")
+    name = re.sub(r"\W", "", getattr(env, "__name__", type(env).__name__))
+    numbered = (f"{NAMESPACE}{name}{number or ''}-v0" for number in itertools.count())
+    free = (one for one in numbered if _registered(one) in (None, env))
+    return _register(env, next(free))
+
+
+def register_again(factory: Factory | None, env_id: str) -> None:
+    """Register the factory, if there is one, of an existing run. Raises Refused if the run was not
+    started with a factory.
+    """
+    if factory is None:
+        return
+    if not env_id.startswith(NAMESPACE):
+        raise Refused(f"the run was started with the environment {env_id}; leave env out")
+    _register(factory, env_id)
+
+
+def _registered(env_id: str) -> object:
+    found = gymnasium.registry.get(env_id)
+    return found and found.entry_point
+
+
+def _register(factory: Factory, env_id: str) -> str:
+    gymnasium.registry.pop(env_id, None)  # otherwise Gymnasium warns
+    gymnasium.register(env_id, factory)
+    return env_id
