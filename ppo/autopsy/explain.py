@@ -17,6 +17,7 @@ from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Fall
 
 EARLIER = 20  # entries before a collapse that are searched for its cause
+RECENT = 50  # last entries that are searched without a collapse: what was harmless is no sign
 
 
 def explain(run: Path) -> str:
@@ -33,16 +34,19 @@ def explain(run: Path) -> str:
         lines += _signs(rows, found)
         cause = signs.cause(rows, found)
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
-    else:
-        lines.append("nothing left its own band")
+    elif fall:
+        lines.append("no scalar left its usual range before it")
     lines += _commands(run, fall, found, rows) + _outside(rows)
     return "\n".join(lines) + "\n"
 
 
 def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
-    """Return what left its band first: before the collapse, or without one in the whole run."""
+    """Return what left its band first: before the collapse, or without one in the RECENT entries,
+    if it is a sign of a known cause.
+    """
     if fall is None:
-        return signs.first(rows, BEFORE)
+        found = signs.first(rows, max(BEFORE, len(rows) - RECENT))
+        return found if found and signs.cause(rows, found) is not signs.UNKNOWN else {}
     near = signs.first(rows, max(BEFORE, fall.onset - EARLIER), fall.onset + 2)
     return near or signs.first(rows, fall.onset, fall.bottom + 1)
 
@@ -51,14 +55,14 @@ def _what(run: Path, rows: Sequence[Row], points: Sequence[float], fall: Fall | 
     begin = f"{run}: {len(rows)} log entries up to step {rows[-1]['step']:,.0f}"
     if min(points) == max(points):
         return (
-            f"{begin}; points per step are {points[0]:.4g} in every rollout, so that they cannot "
-            "show whether the policy fell; rollout/ep_rew_mean can"
+            f"{begin}; points per step are {points[0]:.4g} in every rollout, so they cannot show a "
+            "collapse; rollout/ep_rew_mean can"
         )
     if fall is None:
-        return f"{begin}; the policy did not fall"
+        return f"{begin}; no collapse found"
     return (
-        f"{begin}; the policy fell, from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, "
-        f"{fall.depth:.0%} of its height: after the rollout that ended at step "
+        f"{begin}; the policy collapsed, from {fall.peak:.4g} to {fall.bottom_level:.4g} points a "
+        f"step, {fall.depth:.0%} of its height: after the rollout that ended at step "
         f"{rows[fall.onset]['step']:,.0f}, down to step {rows[fall.bottom]['step']:,.0f}"
     )
 
@@ -66,12 +70,12 @@ def _what(run: Path, rows: Sequence[Row], points: Sequence[float], fall: Fall | 
 def _signs(rows: Sequence[Row], found: dict[str, Distance]) -> list[str]:
     index = next(iter(found.values())).index
     row = rows[index]
-    lines = [f"out of its own band first, at step {row['step']:,.0f}:"]
+    lines = [f"outside its usual range first, at step {row['step']:,.0f}:"]
     ordered = sorted(found.values(), key=lambda of: -abs(of.deviations[0]))
     for of in ordered:
         lines.append(
             f"  {of.quantity.name}: {of.quantity.shown(of.before)} before, "
-            f"{of.quantity.shown(of.now)} then, {abs(of.deviations[0]):.0f} deviations off"
+            f"{of.quantity.shown(of.now)} then, {abs(of.deviations[0]):.0f} standard deviations off"
         )
     if {"train/minibatch_kl_max", "train/minibatch_kl_argmax"} <= row.keys():
         lines.append(

@@ -1,4 +1,4 @@
-"""What leaves its own band first in a log, and which class of cause that indicates."""
+"""What leaves its usual range first in a log, and which class of cause that indicates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +80,7 @@ def _points(row: Row) -> float | None:
 # Floors are fractions by which these move from entry to entry in healthy runs.
 QUANTITIES = (
     Quantity("points a step", _points, 0.0, -1, logarithmic=False, once_below=True),
-    Quantity("deviation of the advantages", _log("train/advantage_std"), 0.1, 0),
+    Quantity("standard deviation of the advantages", _log("train/advantage_std"), 0.1, 0),
     Quantity("movement of the layers", _change, 0.1, 1),
     Quantity("approximate KL", _log("train/approx_kl"), 0.15, 1),
     Quantity("distance of the ratios from 1", _log("train/ratio_distance"), 0.1, 1),
@@ -194,7 +194,7 @@ ENTROPY = Cause("the entropy bonus outweighs the surrogate", "lower entropy_coef
 ADVANTAGES = Cause(
     "the advantages are computed otherwise", "look at gamma, gae_lambda and what ends a return"
 )
-UNKNOWN = Cause("no known class", "python -m ppo.autopsy tells more")
+UNKNOWN = Cause("no known cause", "compare forks from before it, each with one change")
 
 LARGE = math.log(2.5)
 
@@ -209,7 +209,7 @@ def cause(rows: Sequence[Row], found: Mapping[str, Distance]) -> Cause:
 
     # The advantages of a damaged policy are large as well, but it gets fewer points.
     least = 100 if "points a step" in jumps else 10
-    if jump("deviation of the advantages") > math.log(least):
+    if jump("standard deviation of the advantages") > math.log(least):
         return REWARDS
     if abs(jump("distance of the target")) > math.log(2):
         return TRUST
@@ -221,7 +221,7 @@ def cause(rows: Sequence[Row], found: Mapping[str, Distance]) -> Cause:
         return VALUE
     if _rise(rows, index, "train/entropy_loss", -1.0) > 0.15:
         return ENTROPY
-    if jump("deviation of the advantages") < 0:
+    if jump("standard deviation of the advantages") < 0:
         return ADVANTAGES
     if max(jump("approximate KL"), jump("distance of the ratios from 1")) > 0:
         return STEPS

@@ -287,7 +287,7 @@ def test_forks_that_lead_back_to_themselves_end_with_a_warning(run, others, caps
     assert (report(run), explain(run), make_autopsy(run)) == (0, 0, 2)
     told = capsys.readouterr()
     assert told.err.count("lead back to") == 1 and "no such change" in told.err
-    assert "the policy fell" in told.out
+    assert "the policy collapsed" in told.out
     assert others or "--set seed=2" in commands(story(run))  # nothing else is known of it
 
 
