@@ -14,7 +14,9 @@ import pytest
 from ppo.envs.episode import Reset
 from ppo.envs.vector import EnvVector
 from ppo.evaluate import film
+from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
+from ppo.files.origin import Origin
 from ppo.replay import course, panel, render
 from ppo.replay.panel import Panel
 from ppo.replay.render import annotated, plain, record
@@ -304,7 +306,36 @@ def test_a_run_without_games_or_without_a_curve_makes_no_film(run):
         film.film(run.path)
     for path in run.replays.iterdir():
         path.unlink()
-    with pytest.raises(FolderError, match="video_interval"):
-        film.film(run.path)
+    for settings, after, said in (
+        ({}, 2000, "the next is recorded at step 250,000"),
+        (
+            {"total_steps": 100_000},
+            2000,
+            "the run ends at step 100,352, before the next at step 250,",
+        ),
+        ({"video_interval": 0}, 2000, "none is recorded, because video_interval is 0"),
+        ({"env_id": "CartPole-v1", "network": "mlp"}, 2000, "recorded in Atari games only"),
+        ({"env_id": "absent:Game-v0", "network": "mlp"}, 2000, "recorded in Atari games only"),
+        ({}, 300_000, "the next is recorded at step 500,000"),
+    ):
+        run.params.write_text(json.dumps(settings))
+        run.progress.write_text(f"step\n{after}\n")
+        with pytest.raises(FolderError, match=f"2 recorded games .* has 0; .*{said}"):
+            film.film(run.path)
     assert not run.videos.exists()
-    assert json.loads(run.params.read_text()) == {}
+
+
+def test_chart_of_a_fork_begins_where_the_fork_began(run, monkeypatch):
+    origin.write(run, Origin(run.path / "before", 1_900))
+    shown = []
+    monkeypatch.setattr(film._Side, "show", lambda side, game: shown.append(side))
+    monkeypatch.setattr(film, "CLIP_SECONDS", 0.1)
+    for game in run.replays.glob("step-*.json"):
+        if game.stem not in ("step-1900", "step-2000"):
+            game.unlink()
+    film.film(run.path)
+    left, _, right, _ = film.CURVE
+    side = shown[0]
+    width = right - left - 10
+    columns = [side._column(step) for step in (1_900, 1_950, 2_000)]
+    assert columns == [left, left + width // 2, left + width]

@@ -174,7 +174,7 @@ def test_a_run_s_videos_and_film_have_no_other_module_imported(file, module):
     videographer = Videographer(params, "sampled", folder, None, None, said.append)
     videographer.record_missing(100)
     videographer.cut(1)
-    with pytest.raises(FolderError, match="0 games"):
+    with pytest.raises(FolderError, match="has 0"):
         clips(folder)
     assert "planted_game" in said[0] and len(said) == 1
     assert path.exists() and not module.exists()

@@ -55,6 +55,14 @@ def resolve(env_id: str) -> tuple[str, float]:
     return found.kwargs["game"], float(found.kwargs["repeat_action_probability"])
 
 
+def is_atari(env_id: str) -> bool:
+    """Whether an id is an Atari game's; no module that it names is imported."""
+    try:
+        return ":" not in env_id.removeprefix("ale_py:") and roms.is_rom(resolve(env_id)[0])
+    except UnknownGame:  # whose package is missing here
+        return False
+
+
 def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
     """Return the shape of one observation, channels-last, found without starting an emulator."""
     if rules_of(params).is_atari:

@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ppo.files import video
+from ppo.envs.registry import is_atari
+from ppo.files import origin, video
 from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, visited
 from ppo.files.held import shown
 from ppo.params import of_run
@@ -19,9 +20,11 @@ from ppo.replay import render
 from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, fill, write
 from ppo.replay.panel import HEIGHT, LABEL, LEFT, RIGHT
 from ppo.replay.replay import Replay, ReplayError, frames, frames_per_second, load, step_of
-from ppo.telemetry import curves
+from ppo.settings import Params
+from ppo.telemetry import curves, progress
 from ppo.telemetry.curves import Curve
 
+FILM = "film.mp4"
 CLIPS = 12  # at most
 CLIP_SECONDS = 5
 SPEED = 2  # times as fast as the game
@@ -36,12 +39,13 @@ def film(logdir: Path) -> Path:
     check_run(logdir)
     check_writable(RunFolder(logdir).videos)
     with visited(logdir) as folder:
-        chosen, path = clips(folder), folder.videos / "film.mp4"
-        curve = curves.read(folder.path)
+        chosen, path = clips(folder), folder.videos / FILM
+        curve, fork_of = curves.read(folder.path), origin.read(folder)
         folder.videos.mkdir(exist_ok=True)
         rate = frames_per_second(chosen[0])
         title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"
-        count = video.write(path, pictures(chosen, curve), rate, title=title)
+        begun = fork_of.step if fork_of else 0
+        count = video.write(path, pictures(chosen, curve, begun), rate, title=title)
         made = Path(shown(path))
         print(f"{len(chosen)} games of the training in {count / rate:.0f} seconds: {made}")
         return made
@@ -51,30 +55,47 @@ def clips(folder: RunFolder) -> list[Replay]:
     """Return at most CLIPS training games from first to last, spread evenly over the steps. Raises
     ParamsError, and FolderError if there are fewer than two games.
     """
-    games, env_id = [], of_run(folder.params).env_id
+    games, params = [], of_run(folder.params)
     for path in folder.replays.glob("step-*.json"):
         with suppress(ReplayError):
-            games.append(load(path, env_id))
+            games.append(load(path, params.env_id))
     games.sort(key=step_of)
     if len(games) < 2:
         raise FolderError(
-            f"{folder.path} has {len(games)} games of its training, of which a film is made; they "
-            "are kept every video_interval steps"
+            f"{folder.name} has no film yet: it needs 2 recorded games of the training, and has "
+            f"{len(games)}; {_coming(folder, params)}"
         )
     wanted = np.linspace(step_of(games[0]), step_of(games[-1]), CLIPS)
     steps = np.array([step_of(game) for game in games])
     return [games[n] for n in sorted({int(np.abs(steps - step).argmin()) for step in wanted})]
 
 
-def pictures(chosen: list[Replay], curve: Curve) -> Iterator[np.ndarray]:
-    """Yield the frames of the film. They share their memory."""
+def _coming(folder: RunFolder, params: Params) -> str:
+    """Return when a run's next game of the training is recorded."""
+    if not is_atari(params.env_id):
+        return "these are recorded in Atari games only"
+    if not params.video_interval:
+        return "none is recorded, because video_interval is 0"
+    rows = progress.numbers(folder.path)
+    after = int(rows[-1]["step"]) if rows else 0
+    coming = (after // params.video_interval + 1) * params.video_interval
+    if coming <= params.whole_steps:
+        return f"the next is recorded at step {coming:,}"
+    return (
+        f"the run ends at step {params.whole_steps:,}, before the next at step {coming:,}; give it "
+        "more total_steps, or a smaller video_interval, with --resume --set"
+    )
+
+
+def pictures(chosen: list[Replay], curve: Curve, begun: int) -> Iterator[np.ndarray]:
+    """Yield the frames of the film of a run that began at a step. They share their memory."""
     side: _Side | None = None
     for game in chosen:
         rate = frames_per_second(game)
         for picture in _end_of(game, round(CLIP_SECONDS * SPEED * rate)):
             if side is None:
                 whole, place, free = render.beside(render.enlarged(picture))
-                side = _Side(free, curve, game.game.replace("_", " "))
+                side = _Side(free, curve, begun, game.game.replace("_", " "))
             render.enlarged(picture, place)
             side.show(game)
             yield whole
@@ -94,8 +115,8 @@ def _end_of(game: Replay, count: int) -> Iterator[np.ndarray]:
 class _Side:
     """The panel of a film: the learning curve up to a game's step, and text about the game."""
 
-    def __init__(self, on: np.ndarray, curve: Curve, name: str):
-        self._on, self._curve = on, curve
+    def __init__(self, on: np.ndarray, curve: Curve, begun: int, name: str):
+        self._on, self._curve, self._begun = on, curve, begun
         low, high = float(curve.scores.min()), float(curve.scores.max())
         margin = 0.06 * (high - low) or 1.0
         self._low, self._high = low - margin, high + margin
@@ -112,7 +133,7 @@ class _Side:
             row = self._row(score)
             fill(on, left, row, right, row + 1, LINE)
             write(on, f"{score:.1f}", left - 12, row + 7, LABEL, DIM, align=1)
-        write(on, "0", left, bottom + 34, LABEL, DIM)
+        write(on, f"{begun:,}", left, bottom + 34, LABEL, DIM)
         write(on, f"{int(curve.steps[-1]):,} steps", right, bottom + 34, LABEL, DIM, align=1)
         told = f"the last {CLIP_SECONDS * SPEED} seconds of some games of the training,"
         write(on, told, LEFT, HEIGHT - 70, LABEL, DIM)
@@ -141,7 +162,8 @@ class _Side:
 
     def _column(self, step: float) -> int:
         left, _, right, _ = CURVE
-        return left + math.floor(step / self._curve.steps[-1] * (right - left - 10))
+        share = (step - self._begun) / (self._curve.steps[-1] - self._begun)
+        return left + math.floor(share * (right - left - 10))
 
     def _row(self, score: float) -> int:
         _, top, _, bottom = CURVE
