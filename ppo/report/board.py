@@ -64,7 +64,7 @@ def check(logdir: Path) -> None:
 @contextlib.contextmanager
 def _server(root: Path) -> Iterator[str]:
     """Run a silent server in a separate process while the context lasts, and yield its address."""
-    command = [sys.executable, "-m", "tensorboard.main", f"--logdir={root}"]
+    command = [sys.executable, "-m", "ppo.report.tensorboard", f"--logdir={root}"]
     command.append(f"--samples_per_plugin=images={PICTURES}")
     with start(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0

@@ -1,7 +1,7 @@
-"""A run's settings, with their resulting scores, as TensorBoard's hparams plugin reads them."""
+"""Settings and scores of runs as TensorBoard's hparams plugin reads them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata
@@ -16,34 +16,39 @@ from tensorboard.plugins.hparams.api_pb2 import (
 )
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
-from ppo.settings import Params
+from ppo.settings import LEFT_OPEN, Params, RunSettings
+from ppo.settings.describe import form_of
 from ppo.telemetry.scalars import SCORE
 
 # The scalars by which runs are compared, and their names in the plugin.
-METRICS = {
-    SCORE: "score, last 100 games",
-    "rollout/ep_rew_best": "best game",
-    "eval/mean_reward": "score, evaluation",
-}
+METRICS = {SCORE: "score", "rollout/ep_rew_best": "best game", "eval/mean_reward": "evaluation"}
+COMPARED = [*(key for key in Params.model_fields if key not in RunSettings.model_fields), "seed"]
 
 
-def experiment(settings: Mapping[str, object]) -> Summary:
-    """Return the settings and scores that can be compared."""
-    infos = [
-        HParamInfo(
-            name=key, type=_type(value), description=Params.model_fields[key].description or ""
-        )
-        for key, value in settings.items()
-    ]
+def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
+    """Return what a table of runs with these settings shows: their scores, their game, and the
+    settings that differ from the defaults or between the runs.
+    """
+    infos = []
+    for key in COMPARED:
+        field = Params.model_fields[key]
+        values = {_plain(run.get(key, field.default)) for run in runs}
+        is_changed = key not in LEFT_OPEN and values != {_plain(field.default)}
+        if len(values) > 1 or is_changed or key == "env_id":
+            # The plugin shows at most five at first, beginning with what differs.
+            differs = len(values) > 1 or len(runs) == 1
+            text = field.description or ""
+            infos.append(HParamInfo(name=key, type=_type(key), description=text, differs=differs))
     metrics = [
         MetricInfo(name=MetricName(tag=tag), display_name=name) for tag, name in METRICS.items()
     ]
-    content = HParamsPluginData(experiment=Experiment(hparam_infos=infos, metric_infos=metrics))
-    return _summary(metadata.EXPERIMENT_TAG, content)
+    return Experiment(hparam_infos=infos, metric_infos=metrics)
 
 
-def session(settings: Mapping[str, object]) -> Summary:
-    """Return a run's settings, without null ones: the plugin has no null."""
+def summaries(settings: Mapping[str, object]) -> list[Summary]:
+    """Return what a run writes: the table with this run alone, and all of its settings except null
+    ones, because the plugin has no null.
+    """
     info = SessionStartInfo(start_time_secs=time.time())
     for key, value in settings.items():
         if isinstance(value, bool):
@@ -52,14 +57,24 @@ def session(settings: Mapping[str, object]) -> Summary:
             info.hparams[key].number_value = value
         elif value is not None:
             info.hparams[key].string_value = str(value)
-    return _summary(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info))
+    table = HParamsPluginData(experiment=experiment([settings]))
+    return [
+        _summary(metadata.EXPERIMENT_TAG, table),
+        _summary(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info)),
+    ]
 
 
-def _type(value: object) -> int:
-    """Return the plugin's name for a setting's type; all settings that may be null are numbers."""
-    if isinstance(value, bool):
+def _plain(value: object) -> object:
+    """Return a setting as the plugin gives it back."""
+    return str(value) if isinstance(value, list) else value
+
+
+def _type(key: str) -> int:
+    """Return the plugin's name for a setting's type."""
+    kind = form_of(key).type
+    if kind is bool:
         return DATA_TYPE_BOOL
-    return DATA_TYPE_STRING if isinstance(value, str | list) else DATA_TYPE_FLOAT64
+    return DATA_TYPE_FLOAT64 if kind in (int, float) else DATA_TYPE_STRING
 
 
 def _summary(tag: str, content: HParamsPluginData) -> Summary:

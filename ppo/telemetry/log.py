@@ -131,7 +131,7 @@ class Log:
         rows = [(key, str(value)) for key, value in settings.items()]
         table = tables.markdown(["setting", "value"], rows)
         self._events.text(step, "params", table)
-        self._events.hparams(hparams.experiment(settings), hparams.session(settings))
+        self._events.hparams(*hparams.summaries(settings))
         self._events.flush()
 
     def picture(self, step: int, tag: str, gif: bytes) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from ppo.files.folder import FolderError
 from ppo.report import board
+from ppo.settings import Params
 from ppo.telemetry.log import Log
-from ppo.telemetry.scalars import metric_of, tags
+from ppo.telemetry.scalars import SCORE, metric_of, tags
 
 TAGS = tags(0, [], ["0_NOOP"])
 
@@ -56,6 +57,22 @@ def test_the_runs_of_a_folder_have_their_names(tmp_path):
         written(tmp_path / name)
     with board.served(tmp_path) as address:
         assert answers(address, "data/runs") == ["one", "two"]
+
+
+def test_settings_are_compared_over_all_runs_and_the_score_comes_first(tmp_path):
+    for name, settings in ("one", {}), ("two", {"gamma": 0.9}), ("three", {"gamma": 0.8}):
+        run = written(tmp_path / name)
+        log = Log(run, TAGS, 2)
+        log.settings(1, dict(Params(seed=1, learning_rate=0.5, **settings)))
+        log.close()
+    with board.served(tmp_path) as address:
+        asked = "data/plugin/hparams/experiment?request=%7B%7D"
+        found = answers(address, asked)
+        while len(answers(address, "data/runs")) < 3 or "hparamInfos" not in found:
+            found = answers(address, asked)
+    shown = [(info["name"], info.get("differs", False)) for info in found["hparamInfos"]]
+    assert shown == [("gamma", True), ("env_id", False), ("learning_rate", False)]
+    assert found["metricInfos"][0]["name"]["tag"] == SCORE
 
 
 def test_the_pinned_charts_are_shown_in_tensorboard():

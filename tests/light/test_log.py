@@ -6,8 +6,6 @@ import os
 import struct
 import time
 from pathlib import Path
-from types import NoneType
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -34,7 +32,8 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
 
-from ppo.settings import Params, ResolvedParams
+from ppo.settings import Params
+from ppo.telemetry import hparams
 from ppo.telemetry.log import Log, RunningMeans, UnknownScalar, cut
 from ppo.telemetry.scalars import metric_of, tags
 
@@ -206,10 +205,8 @@ def test_the_hparams_plugin_reads_settings_and_score(tmp_path):
     context, ask = Context(TBContext(data_provider=provider)), RequestContext()
     experiment = get_experiment.Handler(ask, context, "", GetExperimentRequest()).run()
     infos = {info.name: info for info in experiment.hparam_infos}
-    assert {*infos} == {*Params.model_fields}
+    assert {*infos} == {"env_id", "learning_rate"}  # the only one that is not the default
     assert infos["learning_rate"].description == "initial learning rate of Adam"
-    types = ("learning_rate", "target_kl", "adam_reset", "network")
-    assert [infos[name].type for name in types] == [3, 3, 2, 1]  # number, number, bool, string
     scores = [metric.name.tag for metric in experiment.metric_infos]
     assert scores[0] == SCORE and {*scores} <= {*tags(0, [], [])}
     wanted = ListSessionGroupsRequest(slice_size=9, allowed_statuses=range(4))
@@ -221,10 +218,16 @@ def test_the_hparams_plugin_reads_settings_and_score(tmp_path):
         assert [(m.name.tag, m.value) for m in group.metric_values] == [(SCORE, 1.0)]
 
 
-def test_settings_that_may_be_null_are_numbers():
-    for field in ResolvedParams.model_fields.values():
-        kinds = {*get_args(field.annotation)}
-        assert NoneType not in kinds or kinds <= {NoneType, int, float}
+def test_hparams_of_runs_are_those_that_differ_between_them_or_from_the_defaults():
+    one = SETTINGS | {"seed": 1, "threads": 2, "mlp_sizes": [8]}
+    other = one | {"seed": 2, "threads": 1, "target_kl": 0.5, "adam_reset": True, "network": "mlp"}
+    infos = {info.name: info for info in hparams.experiment([one, other]).hparam_infos}
+    types = {"learning_rate": 3, "mlp_sizes": 1}  # number, string
+    between = {"adam_reset": 2, "network": 1, "seed": 3, "target_kl": 3}
+    assert {name: info.type for name, info in infos.items()} == {"env_id": 1, **types, **between}
+    assert {name for name, info in infos.items() if info.differs} == {*between}
+    alone = {info.name: info.differs for info in hparams.experiment([other]).hparam_infos}
+    assert alone == dict.fromkeys({"env_id", *types, *between} - {"seed"}, True)
 
 
 GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"whatever follows"
