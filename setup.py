@@ -21,6 +21,6 @@ setup(
     py_modules=["run_atari"],
     python_requires=">=3.11,<3.14",
     install_requires=(here / "requirements.txt").read_text().split(),
-    extras_require={"cluster": ["ray>=2.40,<3"]},
+    extras_require={"cluster": ["ray>=2.40,<3"], "wandb": ["wandb>=0.19,<1"]},
     entry_points={"console_scripts": ["run_atari=run_atari:main"]},
 )

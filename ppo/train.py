@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +220,7 @@ def _train(
     starting point. The other workers receive it from the first worker, and use no folder.
     """
     _check_memory(params, here.on_this_machine)
+    _check_tracker(params)
     if here.count > 1:  # else TensorFlow logs each lost worker in many lines
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if here.count > 1 and not here.link:
@@ -320,6 +322,17 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
                 f"num_envs {params.num_envs} x num_steps {params.num_steps}: the observations of "
                 f"one rollout take {wanted / 2**30:.1f} GiB of memory, of which this machine has "
                 f"{available / 2**30:.1f} GiB available; choose smaller ones"
+            ]
+        )
+
+
+def _check_tracker(params: ResolvedParams) -> None:
+    """Raise ParamsError if the run is to be copied to Weights & Biases, which is not installed."""
+    if params.wandb_project and not find_spec("wandb"):
+        raise ParamsError(
+            [
+                f"wandb_project = {params.wandb_project!r}: Weights & Biases is not installed; "
+                "install it with: pip install wandb"
             ]
         )
 

@@ -40,11 +40,16 @@ class Logger(Observer):
     log: Log  # set by ``open``
 
     def __init__(
-        self, trainer: Trainer, folder: RunFolder, display: Display, seconds: Callable[[], float]
+        self,
+        trainer: Trainer,
+        folder: RunFolder,
+        display: Display,
+        seconds: Callable[[], float],
+        copy: Callable[[int, Mapping[str, float]], None] = lambda *_: None,
     ):
-        """Prepare the log. ``seconds`` is the run's clock."""
+        """Prepare the log. ``seconds`` is the run's clock; ``copy`` gets each entry."""
         self.trainer, self.folder, self.display, self.seconds = trainer, folder, display, seconds
-        self.means, self.health = RunningMeans(), Health()
+        self.copy, self.means, self.health = copy, RunningMeans(), Health()
         self._sizes: dict[str, int] = {}
         self._first = self._last = trainer.step, time.perf_counter()
 
@@ -89,6 +94,7 @@ class Logger(Observer):
         if step > last_step:  # not for an entry that a stop interrupted
             scalars["time/fps"] = (step - last_step) / (now - last_time)
         self.log.write(step, scalars)
+        self.copy(step, scalars)
         first_step, first_time = self._first
         self.display.show(step, scalars, (step - first_step) / (now - first_time))
         for message in self.health.see(scalars):

@@ -20,6 +20,7 @@ from ppo.runs.observer import state_of
 from ppo.runs.observers import Callback, Caller, Evaluator, Logger
 from ppo.runs.start import Start, longer, run_of
 from ppo.runs.terminal import Display
+from ppo.runs.tracker import Tracker
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import Videographer
 from ppo.settings import ResolvedParams
@@ -60,10 +61,13 @@ class Session:
         policy = self.trainer.policy
         # silent once the folder is gone; the run reports that
         self.recorder = Recorder(say, lambda: stop() or folder.is_gone)
-        self.logger = Logger(self.trainer, folder, self.display, lambda: self.keeper.seconds)
+        self.tracker = Tracker(params, folder, say)
+        self.logger = Logger(
+            self.trainer, folder, self.display, lambda: self.keeper.seconds, self.tracker.scalars
+        )
         self.evaluator = Evaluator(policy, params, folder, say, self.logger.include)
         self.videographer = Videographer(
-            params, policy.choice, folder, self.recorder, self.logger, say
+            params, policy.choice, folder, self.recorder, self.logger, say, self.tracker.video
         )
         self.guard = Guard(self.trainer, params, say)
         self.caller = Caller(self.trainer, callback, stop)
@@ -72,6 +76,7 @@ class Session:
             self.evaluator,
             Verifier(params, self.trainer.envs, say),
             self.logger,
+            self.tracker,
             self.guard,
             self.keeper,
             self.caller,
@@ -192,6 +197,7 @@ class Session:
     def _train(self) -> bool:
         """Train. Return whether the run was completed."""
         videographer, step = self.videographer, self.trainer.step
+        self.tracker.open()
         self.logger.open(bool(self.start.changes))
         try:
             videographer.cut(step)
@@ -207,6 +213,7 @@ class Session:
         finally:
             self.recorder.close(abandon=True)
             self.logger.log.close()
+            self.tracker.close()
         return self.loop.done
 
     def _finish_videos(self) -> None:

@@ -53,6 +53,7 @@ def for_fork(saved: Checkpoint) -> Checkpoint:
     new: dict[str, dict[str, Any]] = {
         "log": {"sizes": {}},
         "video": {"shown": None},
+        "wandb": {"id": None},
         RunState.PART: {"best_saved": None},
     }
     own = {name: saved.parts.get(name, {}) | changes for name, changes in new.items()}

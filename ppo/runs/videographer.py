@@ -16,7 +16,7 @@ from ppo.evaluate.evaluate import evaluate
 from ppo.files.folder import RunFolder
 from ppo.policy import Choice, Policy
 from ppo.replay import replay
-from ppo.replay.recorder import Recorder
+from ppo.replay.recorder import Made, Recorder
 from ppo.runs.observer import Observer
 from ppo.runs.observers import Logger
 from ppo.settings import ResolvedParams
@@ -54,10 +54,14 @@ class Videographer(Observer):
         recorder: Recorder,
         logger: Logger,
         say: Callable[[str], None],
+        copy: Callable[[Made], None] = lambda _: None,
     ):
-        """Prepare to record. ``choice`` is how the policy chooses the actions."""
+        """Prepare to record. ``choice`` is how the policy chooses the actions; ``copy`` gets each
+        video that the log gets.
+        """
         self.params, self.choice, self.folder = params, choice, folder
         self.recorder, self.logger, self.say, self.shown = recorder, logger, say, -1
+        self.copy = copy
 
     def begin(self, policy: Policy, interrupted: Callable[[], bool]) -> None:
         """Keep a game of the untrained policy before the first iteration."""
@@ -87,6 +91,7 @@ class Videographer(Observer):
             self.say(made.told)
             if made.step > self.shown:
                 self.logger.log.picture(made.step, TAG, made.gif)
+                self.copy(made)
                 self.shown = made.step
 
     def state(self) -> VideoState:

@@ -281,6 +281,11 @@ class RunSettings(_Group):
     """
     video_interval: int = _setting(250_000, ge=0, sweep="resumes", off=0)
     """steps between videos; 0: none"""
+    wandb_project: str | None = _setting(None, sweep="resumes", off=None)
+    """project at Weights & Biases that gets a copy of settings, scalars and videos; null: none. It
+    needs: pip install wandb. WANDB_MODE=offline in the environment keeps the copy in the run's
+    folder
+    """
 
 
 GROUPS: tuple[type[_Group], ...] = (

@@ -130,9 +130,9 @@ ABSENT_BECAUSE = {
         "actor_worker_gpus cuda device device_id device_ids gpu no_cuda num_gpus "
         "num_gpus_per_env_runner num_gpus_per_learner num_gpus_per_worker use_gpu"
     ),
-    "Weights & Biases is not supported yet; the run writes TensorBoard files": (
-        "track wandb wandb_dir wandb_entity wandb_group wandb_job_type wandb_project "
-        "wandb_project_name wandb_tags wandb_user with_wandb logger logger_type logger_config"
+    "the run writes TensorBoard files; wandb_project also copies it to Weights & Biases": (
+        "track wandb wandb_dir wandb_entity wandb_group wandb_job_type wandb_project_name "
+        "wandb_tags wandb_user with_wandb logger logger_type logger_config"
     ),
     "uploads are not supported yet; --report writes a model card": (
         "hf_entity hf_repository push_to_hub upload_model"

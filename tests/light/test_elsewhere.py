@@ -29,7 +29,7 @@ THEIRS = {
     "repeat_per_collect batch_size hidden_size num_training_envs training_num test_num "
     "return_scaling rew_norm vf_coef ent_coef lr_decay eps_clip dual_clip value_clip "
     "advantage_normalization recompute_adv recompute_advantage persistence_base_dir render device "
-    "frames_stack resume_path resume_id logger_type wandb_project watch save_buffer_name "
+    "frames_stack resume_path resume_id logger_type watch save_buffer_name "
     "icm_lr_scale norm_adv max_batchsize actor_lr critic_lr max_epochs",
     "RLlib": "lr_schedule lr rollout_fragment_length train_batch_size use_critic use_gae "
     "minibatch_size sgd_minibatch_size num_sgd_iter shuffle_batch_per_epoch lambda_ lambda "
@@ -46,7 +46,7 @@ THEIRS = {
     "obs_scale normalize_input stats_avg train_for_env_steps train_for_seconds save_every_sec "
     "keep_checkpoints encoder_mlp_layers encoder_conv_architecture use_rnn rnn_size nonlinearity "
     "policy_initialization actor_critic_share_weights env_frameskip env_framestack with_wandb "
-    "wandb_project with_pbt push_to_hub eval_deterministic",
+    "with_pbt push_to_hub eval_deterministic",
     "pytorch-a2c-ppo-acktr-gail": "algo gail gail-batch-size lr eps alpha use-gae value-loss-coef "
     "cuda-deterministic num-processes ppo-epoch num-mini-batch clip-param save-interval "
     "eval-interval num-env-steps env-name log-dir save-dir no-cuda use-proper-time-limits "
@@ -103,7 +103,7 @@ def test_table_has_each_name_once_and_none_of_ours():
         ("lr", "lin_2.5e-4", 'learning_rate = 2.5e-4 with learning_rate_schedule = "linear"'),
         ("grad_clip", None, "max_grad_norm; 1e9 clips nothing"),
         ("device", "cpu", "no counterpart: TensorFlow chooses"),
-        ("track", True, "not supported yet"),
+        ("track", True, "wandb_project also copies it"),
         ("train_batch_size", 4000, "num_steps, train_batch_size / num_envs"),
     ],
 )

@@ -218,7 +218,7 @@ def test_dependencies_are_written_in_no_second_place():
 
 
 # Packages of an extra, and the one module that imports each, when it is used.
-OPTIONAL = {"sweep.machines": {"ray"}}
+OPTIONAL = {"sweep.machines": {"ray"}, "runs.tracker": {"wandb"}}
 
 
 def test_every_imported_package_is_among_the_requirements():
