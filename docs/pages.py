@@ -43,7 +43,7 @@ This page is generated from the commands' own parsers by `python -m docs.generat
 
 ## run_atari
 
-`run_atari --logdir=DIR` needs one of these commands:
+`run_atari` needs one of these commands:
 
 """
 EXIT_HEAD = """
@@ -81,7 +81,8 @@ def _table(actions: Iterable[argparse.Action]) -> str:
 def _form(action: argparse.Action) -> str:
     """Return an argument as it is written: its name and its value."""
     choices = "|".join(map(str, action.choices or ()))
-    value = str(action.metavar or choices or action.dest.upper())
+    named = " ".join(action.metavar) if isinstance(action.metavar, tuple) else action.metavar
+    value = named or choices or action.dest.upper()
     shown = {0: "", "?": f"[{value}]", "*": f"[{value} ...]", "+": f"{value} ..."}
     value = value if action.nargs is None else shown[action.nargs]
     return " ".join([*action.option_strings, value]).strip()

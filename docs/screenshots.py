@@ -1,8 +1,7 @@
 """Takes the README's pictures of TensorBoard: run `python -m docs.screenshots RUN`.
 
 It needs Chromium or Chrome, found in PATH or named by the variable BROWSER. RUN is the folder of a
-run, or of several runs. If its log is progress.csv alone, as that of pretrained/pong, an event file
-is made in a temporary folder. The Images tab is taken only if there is a video.
+run, or of several runs. The Images tab is taken only if there is a video.
 """
 
 import argparse
@@ -10,16 +9,13 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from docs.browser import Browser
-from ppo.files.folder import FolderError, RunFolder
+from ppo.files.folder import FolderError
 from ppo.report import board
 from ppo.system.arguments import expanded
 from ppo.system.command import run_command
-from ppo.telemetry import progress
-from ppo.telemetry.log import Log
 
 DOCS = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -36,17 +32,13 @@ STORE = f"localStorage.setItem('_tb_global_settings', {json.dumps(json.dumps(SET
 def take(run: Path, folder: Path, seconds: float = SECONDS) -> list[Path]:
     """Take every picture; returns where they are. Raises FolderError, BrowserError, OSError."""
     program, taken = browser(), []
-    with (
-        tempfile.TemporaryDirectory() as place,
-        board.served(with_events(run, Path(place))) as address,
-        Browser(program, SIZE) as page,
-    ):
-        page.visit(address.partition("?")[0], 1.0)
+    with board.served(run) as address, Browser(program, SIZE) as page:
+        page.visit(address, 1.0)
         page.run(STORE)
         for name, part in PICTURES.items():
             if part == "images" and next(run.rglob("videos/*.mp4"), None) is None:
                 continue
-            page.visit(f"{address.rpartition('#')[0]}#{part}", seconds)
+            page.visit(f"{address}?{board.FIRST_SCREEN}#{part}", seconds)
             taken.append(folder / name)
             taken[-1].write_bytes(page.picture())
     return taken
@@ -59,22 +51,6 @@ def browser() -> str:
         if found := shutil.which(name):
             return found
     raise FolderError(f"none of {', '.join(names)} is in PATH; name one by BROWSER=PROGRAM")
-
-
-def with_events(run: Path, place: Path) -> Path:
-    """The run, or else a copy of its log in ``place`` that TensorBoard can read."""
-    if not RunFolder(run).progress.exists() or any(run.glob("events.out.tfevents.*")):
-        return run
-    copy = place / run.resolve().name
-    copy.mkdir()
-    shutil.copy(RunFolder(run).params, copy)
-    rows = progress.rows(run)
-    log = Log(copy, [tag for tag in rows[0] if tag != "step"], 0)
-    for row in rows:
-        scalars = {tag: float(value) for tag, value in row.items() if value and tag != "step"}
-        log.write(int(row["step"]), scalars)
-    log.close()
-    return copy
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppo import checkpoint, params
-from ppo.checkpoint import Checkpoint
+from ppo.checkpoint import Checkpoint, Which
 from ppo.envs import factories, registry
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.factories import Factory
@@ -140,7 +140,7 @@ def resume(
     evaluations.check(RunFolder(logdir))
     stored = params.of_run(RunFolder(logdir).params)
     factories.register_again(env, stored.env_id)
-    _check_workers(stored, here)
+    _check_workers(logdir, stored, here)
     given = params.of_run(RunFolder(logdir).params, overrides, [registry.check])
     whole = resolved(given, here.on_this_machine)
     changes = _changes(stored.model_dump(), whole)
@@ -167,14 +167,14 @@ def fork(
     source: str | Path,
     logdir: str | Path,
     overrides: Overrides = (),
-    step: int | None = None,
+    step: Which = "newest",
     began: float | None = None,
     *,
     env: Factory | None = None,
     callback: "Callback | None" = None,
 ) -> Result:
     """Begin a new run with the weights, optimiser, unfinished games and counters of another run's
-    checkpoint: the given step's, or the newest valid one. The other run may be in progress.
+    checkpoint: its newest valid one, its best, or a step's. The other run may be in progress.
 
     With nothing changed, the fork repeats the other run bit for bit. ``overrides`` may change any
     setting not in FIXED_ON_FORK. The value's gradient may change unless one of the two runs has a
@@ -195,7 +195,7 @@ def fork(
     changed = [f"workers={here.count}", *params.texts(overrides)]
     given = params.of_run(of.params, changed, [registry.check])
     whole = resolved(params.of_workers(given, here.count), here.on_this_machine)
-    saved = checkpoint.newest(of, warn=say) if step is None else checkpoint.at(of, step)
+    saved = checkpoint.chosen(of, step, warn=say)
     changes = _fork_changes(saved, whole)
 
     def start(folder: RunFolder) -> Start:
@@ -292,14 +292,13 @@ def _check_unfinished(folder: RunFolder, whole: ResolvedParams) -> None:
         )
 
 
-def _check_workers(stored: Params, here: Place) -> None:
+def _check_workers(logdir: Path, stored: Params, here: Place) -> None:
     """Raise ParamsError unless a run is resumed by as many workers as it has."""
     if stored.workers != here.count:
         raise ParamsError(
             [
-                f"this run has {stored.workers} workers, each with games of its own, and was "
-                f"resumed with {here.count}; resume it with --workers={stored.workers}, or begin "
-                "a new run from it with --fork, whose number is free"
+                f"this run was started with --workers={stored.workers} and can only be resumed "
+                f"with that. For {here.count}, begin a new run from it: --fork={logdir}"
             ]
         )
 

@@ -176,11 +176,11 @@ def poisoned(tmp_path_factory) -> str:
 # Command line, and what its message must hold; a case runs in a folder of its own, with a sound
 # and a bad settings file, a folder with a run, and one that is empty.
 USAGE = {
-    "no arguments": ([], "usage:"),
-    "nothing to do": (["--logdir=empty"], "usage:"),
+    "no arguments": ([], "a command is needed"),
+    "nothing to do": (["--logdir=empty"], "a command is needed"),
     "unknown option": (["--logdir=new", "--pfile=sound.json", "--speed=9"], "--speed"),
-    "shortened option": (["--logd=new", "--pfile=sound.json"], "usage:"),
-    "no folder": (["--pfile=sound.json"], "--logdir"),
+    "shortened option": (["--logd=new", "--pfile=sound.json"], "did you mean --logdir?"),
+    "no folder": (["--resume"], "--logdir"),
     "two things to do": (["--logdir=new", "--pfile=sound.json", "--resume"], "not allowed"),
     "no games": (["--logdir=run", "--evaluate", "0"], "--evaluate"),
     "games that are no number": (["--logdir=run", "--watch", "many"], "many"),
@@ -371,9 +371,11 @@ def test_shares_of_the_actions_are_named(pong):
         assert f"actions/share_{name}" in tags and f"actions/share_{name}" in rows(pong.path)[0]
 
 
-def test_output_into_a_pipe_is_one_plain_line_a_point(pong):
-    lines = [line for line in pong.trained.out.splitlines() if re.match(r"step \d+ of ", line)]
-    assert [line.split(" of ")[0] for line in lines] == [f"step {step}" for step in PONG_STEPS]
+def test_output_into_a_pipe_has_a_plain_line_for_the_first_and_the_last_point(pong):
+    lines = [line for line in pong.trained.out.splitlines() if re.match(r"[\d:]{8} step ", line)]
+    steps = [int(re.search(r" step (\d+) of 256 ", line)[1]) for line in lines]
+    assert steps[0] == PONG_STEPS[0] and steps[-1] == PONG_STEPS[-1]
+    assert {*steps} <= {*PONG_STEPS}
     assert "\x1b" not in pong.trained.out
 
 
@@ -636,9 +638,10 @@ def test_resume_after_a_kill_goes_on_from_the_newest_checkpoint(cart):
 
 def test_stopped_run_ends_with_three_and_has_saved_everything(cart):
     assert cart.stopped.code == 3
-    assert cart.stopped.err == f"stopped at step {cart.stopped_at}; everything is saved\n".replace(
-        str(cart.stopped_at), f"{cart.stopped_at:,}"
-    )
+    stopped, again = cart.stopped.err.splitlines()
+    assert stopped == f"stopped at step {cart.stopped_at:,}; everything is saved"
+    assert again.split(maxsplit=1)[0] == "continue"
+    assert again.endswith(f"--logdir={cart.path} --resume")
     assert cart.stopped_rows[-1] == cart.stopped_at
     assert saved_at(cart.path, cart.stopped_at).step == cart.stopped_at
 
@@ -655,7 +658,8 @@ def test_resume_after_a_stop_goes_on_to_the_new_end(cart):
 def test_resume_with_another_total_shows_rate_and_clip_range_before_and_after(cart):
     share_before, share_now = 1 - cart.stopped_at / 10**7, 1 - cart.stopped_at / cart.total
     for name, value in (("learning rate", 4e-4), ("clip range", 0.1)):
-        told = f"{name}: {value * share_before:.3g} before, now {value * share_now:.3g}"
+        before, now = (f"{value * share:.3g}" for share in (share_before, share_now))
+        told = f"{name} at this step: {before} before, now {now}"
         assert told in cart.finished.out.splitlines()
 
 

@@ -86,7 +86,7 @@ def test_contact_sheet_of_another_stack_can_be_drawn(tmp_path, stack):
 def test_plan_counts_steps_frames_updates_and_minibatches():
     params = Params(total_steps=10_000, num_envs=8, num_epochs=4, num_minibatches=4)
     text = "\n".join(plan(resolved(params)))
-    assert "10,240 steps (10,000 asked), 40,960 frames" in text
+    assert "10,240 steps (10,000 rounded up to whole rollouts), 40,960 frames" in text
     assert "10 rollouts of 8 envs x 128 steps = 1,024 steps" in text
     assert "4 epochs x 4 minibatches of 1,024 / 4 = 256 steps: 16 gradient steps, 160 in" in text
 
@@ -101,9 +101,9 @@ def test_plan_tells_a_precision_that_is_emulated(monkeypatch):
     assert rounded[:-1] == plain
 
 
-def test_outside_atari_a_step_is_a_frame():
+def test_outside_atari_frames_are_not_counted():
     params = resolved(Params(env_id="CartPole-v1", network="mlp", num_envs=8, total_steps=1024))
-    assert "1,024 steps, 1,024 frames" in plan(params)[1]
+    assert plan(params)[1] == "1,024 steps"
     assert plan(params)[0].endswith("an environment outside Atari, observations 4")
 
 
@@ -118,8 +118,8 @@ def test_check_measures_a_real_run_and_leaves_nothing(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     assert run_atari.main(["--check", f"--pfile={file}"]) == ExitCode.DONE
     out = capfd.readouterr().out
-    assert "3,232 steps (3,210 asked)" in out
-    assert out.count("\ncore ") == 13 and out.count("\nAtari ") == 9
+    assert "3,232 steps (3,210 rounded up to whole rollouts)" in out
+    assert out.count("\ncore ") == 13 and out.count("\nAtari ") == 3
     # 4 * 64 + 64, 64 * 64 + 64, heads of 2 actions and 1 value
     assert f"{2 * (4 * 64 + 64 + 64 * 64 + 64) + 65 * 3:,} weights, 2 actions" in out
     assert "in 3 evaluations" in out

@@ -34,6 +34,7 @@ from ppo.runs.level import GuardState
 from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
 from ppo.runs.observers import Evaluator, Logger
+from ppo.runs.pace import Pace
 from ppo.runs.session import Session
 from ppo.runs.start import Start, run_of
 from ppo.runs.verifier import Verifier
@@ -211,13 +212,15 @@ def test_the_logger_says_once_what_is_outside_its_limits_for_several_entries(log
     assert said.startswith("step 160: train/approx_kl is 0.3, healthy below 0.05")
 
 
-def test_the_time_left_follows_from_the_whole_start_and_not_from_the_last_entry(log, monkeypatch):
-    clock = iter([100.0, 102.0, 112.0])
-    monkeypatch.setattr(observers.time, "perf_counter", lambda: next(clock))
-    observer = logger(log, step=1000)
-    observer.act(1040, never)
-    observer.act(1080, never)  # ten seconds, since an evaluation was among them
-    assert observer.display.rates == [40 / 2, 80 / 12]
+def test_the_time_left_follows_from_the_last_minutes_and_not_from_the_last_entry(log, monkeypatch):
+    clock = [100.0]
+    observer = logger(log)
+    monkeypatch.setattr(observer, "_pace", Pace(lambda: clock[0]))
+    for seconds, step in ((30.0, 40), (2.0, 80), (10.0, 120)):  # the last one with an evaluation
+        clock[0] += seconds
+        observer.see(iteration(step))
+        observer.act(step, never)
+    assert observer.display.rates == [None, 40 / 2, 80 / 12]
 
 
 def test_the_state_of_a_log_that_no_run_writes_is_refused(log):

@@ -37,7 +37,7 @@ from ppo.sweep.grid import (
     parse_seeds,
 )
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
-from ppo.system import reading
+from ppo.system import reading, tables
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
@@ -104,9 +104,10 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
     outcomes = outcomes_of(plan)
     text = report(plan, outcomes)
     check()
-    say(text.rstrip("\n"))
+    tables.show_page(text.partition("\n![")[0])
     write_whole(plan.logdir / VERDICT, text.encode())
     figure.draw(outcomes, plan.logdir / FIGURE, case.told)
+    say(f"verdict: {plan.logdir / VERDICT}\nfigure: {plan.logdir / FIGURE}")
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -55,7 +55,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     if height is None:
         raise HistoryError(f"{run} has not fallen; give a step with --at=STEP")
     if height.peak <= height.bottom:
-        raise HistoryError(f"{run} has no height to fall from at step {height.step:,}")
+        raise HistoryError(f"{run}: the score is not lower after step {height.step:,} than before")
     source, step = _checkpoint_before(run, height.step)
     settings = _as_of(_then(run, step, given), step)
     of_source = params.of_run(RunFolder(source).params, checks=[registry.check])

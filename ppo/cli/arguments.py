@@ -3,9 +3,14 @@
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ppo.system.arguments import expanded
+
+if TYPE_CHECKING:
+    from ppo.checkpoint import Which
+
+NAMED = ("newest", "best")
 
 Run = Callable[[Namespace], int | None]
 # Whether arguments contradict each other, and the message; {name} is the value of --name.
@@ -36,29 +41,32 @@ class Option:
 
 
 class Source(NamedTuple):
-    """A run to fork, at a step or (None) at its newest checkpoint."""
+    """A run to fork, and which of its checkpoints."""
 
     run: Path
-    step: int | None
+    which: "Which"
 
     def __str__(self) -> str:
-        # The slash: "x@1" would be step 1 of x.
-        return f"{self.run}/" if self.step is None else f"{self.run}@{self.step}"
+        return f"{self.run}@{self.which}"
 
 
 def source(text: str) -> Source:
-    """Read RUN or RUN@STEP. The text after the last @ is a step if it is a number."""
-    run, at, number = text.rpartition("@")
-    step = _step(number)
-    return Source(expanded(text), None) if step is None or not at else Source(expanded(run), step)
+    """Read RUN, or RUN@ and "newest", "best" or a step. A run whose name ends like that needs a
+    slash: x@1/ is the newest checkpoint of the run x@1.
+    """
+    run, at, which = text.rpartition("@")
+    if at and (which in NAMED or _step(which) is not None):
+        return Source(expanded(run), which_checkpoint(which))
+    return Source(expanded(text), "newest")
 
 
-def which_checkpoint(text: str) -> str | int:
+def which_checkpoint(text: str) -> "Which":
     """Read "newest", "best" or a step."""
-    step = _step(text)
-    if step is None and text not in ("newest", "best"):
+    if text in NAMED:
+        return cast("Which", text)
+    if (step := _step(text)) is None:
         raise ArgumentTypeError(f"{text} is neither newest nor best nor a step")
-    return text if step is None else step
+    return step
 
 
 def whole(what: str, least: int, most: int) -> Callable[[str], int]:

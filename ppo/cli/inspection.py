@@ -28,8 +28,11 @@ def _played(options: Namespace, policy: str) -> dict[str, Any]:
     """Return what is played, under the argument names of evaluate_run and watch_run."""
     from ppo.evaluate.games import POLICIES
 
-    which = "newest" if options.checkpoint is None else options.checkpoint
-    return {"policies": POLICIES[options.policy or policy], "which": which, "seed": options.seed}
+    return {
+        "policies": POLICIES[options.policy or policy],
+        "which": options.checkpoint,
+        "seed": options.seed,
+    }
 
 
 @stop_interrupts()
@@ -43,7 +46,7 @@ def _film(options: Namespace) -> None:
 def _export(options: Namespace) -> None:
     from ppo.evaluate.export import export_run
 
-    export_run(options.logdir, options.export)
+    export_run(options.logdir, options.export, options.checkpoint)
 
 
 def _explain(options: Namespace) -> None:
@@ -67,7 +70,7 @@ def _report(options: Namespace) -> None:
 def _board(options: Namespace) -> None:
     from ppo.report import board
 
-    board.show(options.logdir)
+    board.show(options.logdir, options.host, options.port)
 
 
 GAMES: dict[str, Any] = {
@@ -128,9 +131,10 @@ PLAYING = ("evaluate", "watch")
 OPTIONS = (
     Option(
         "checkpoint",
-        PLAYING,
-        "checkpoint to play; default newest",
+        (*PLAYING, "export"),
+        "which checkpoint; default newest",
         type=which_checkpoint,
+        default="newest",
         metavar="newest|best|STEP",
     ),
     Option(
@@ -147,6 +151,14 @@ OPTIONS = (
         metavar="N",
     ),
     Option("plain", ["watch"], "the game's picture alone"),
+    Option("host", ["board"], "name or address to serve at; default localhost", metavar="NAME"),
+    Option(
+        "port",
+        ["board"],
+        "port to serve at; default: the first free one from 6006 on",
+        type=whole("port", 1, 65535),
+        metavar="N",
+    ),
     Option(
         "gif",
         ["watch"],

@@ -6,13 +6,29 @@ from collections.abc import Sequence
 import ppo
 from ppo.cli.commands import COMMANDS, CONFLICTS, OPTIONS
 from ppo.cli.messages import unknown_arguments
-from ppo.system.arguments import expanded
+from ppo.system.arguments import Parser, expanded, run_atari
 
-EXIT_CODES = (
-    "Exit codes: 0 done, 1 failed, 2 refused and nothing started, 3 stopped by a signal with "
-    "everything saved, 4 diverged, 5 collapsed again after all rollbacks, with everything saved, "
-    "6 another worker of the run was lost, with progress saved."
-)
+EPILOG = """\
+examples:
+  {0} --env=Pong
+  {0} --env=CartPole-v1 --logdir=runs/pole --set total_steps=50000
+  {0} --logdir=runs/pole --resume --set total_steps=200000
+  {0} --logdir=runs/Pong-1 --watch
+  {0} --logdir=pretrained/pong --evaluate 30
+  {0} --logdir=runs --board
+
+other commands, each with its own --help:
+  python -m ppo.sweep     many runs side by side: a grid, or a random search
+  python -m ppo.autopsy   why a policy collapsed: forks with one change each
+  python -m ppo.replay    play recorded games again, and make videos of them
+  python -m ppo.drill     kill, stop and damage runs; are the promises kept?
+
+documentation: README.md and docs/ in the repository
+
+exit codes: 0 done, 1 failed, 2 refused and nothing started, 3 stopped by a signal
+with everything saved, 4 diverged, 5 collapsed again after all rollbacks, with
+everything saved, 6 another worker of the run was lost, with progress saved
+"""
 
 
 def parse(arguments: Sequence[str] | None, description: str | None = None) -> argparse.Namespace:
@@ -26,28 +42,36 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
         parser.error(unknown_arguments(unknown, [key.replace("_", "-") for key in vars(values)]))
     given = {key: value for key, value in vars(values).items() if value != parser.get_default(key)}
     values.given = given
-    values.command = next(command for command in COMMANDS if command.key in given)
+    commands = [command for command in COMMANDS if command.key in given]
+    if not commands:
+        parser.error("a command is needed, such as --env=Pong, --resume or --watch")
+    values.command = commands[0]
     if message := next((text for applies, text in CONFLICTS if applies(values)), None):
         parser.error(message.format_map(vars(values)))
     for option in OPTIONS:
         if option.key in given and given.keys().isdisjoint(option.goes_with):
             parser.error(f"--{option.name} goes with {option.companions}")
-    if values.command.needs_logdir and "logdir" not in given and "check" not in given:
+    if values.command.needs_logdir and "logdir" not in given:
         parser.error("--logdir=DIR is needed")
     return values
 
 
-def _parser(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="run_atari.py", description=description, allow_abbrev=False, epilog=EXIT_CODES
+def _parser(description: str | None) -> Parser:
+    called = run_atari()
+    parser = Parser(
+        called, description, EPILOG.format(called), usage=f"{called} COMMAND [OPTION ...]"
     )
     parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")
     parser.add_argument(
-        "--logdir", type=expanded, help="the run's folder; new or empty for training"
+        "--logdir",
+        type=expanded,
+        help="the run's folder; for training a new or empty one, default runs/ENV-1, -2, ...",
     )
-    one_of = parser.add_mutually_exclusive_group(required=True)
+    commands = parser.add_argument_group("commands, one of them")
+    one_of = commands.add_mutually_exclusive_group()
     for command in COMMANDS:
         one_of.add_argument(f"--{command.name}", **command.settings)
+    options = parser.add_argument_group("options of these commands")
     for option in OPTIONS:
-        parser.add_argument(f"--{option.name}", **option.settings)
+        options.add_argument(f"--{option.name}", **option.settings)
     return parser

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from ppo import params, presets
 from ppo.cli.arguments import Command, Conflict, Option, Run, source, whole
+from ppo.errors import Refused
+from ppo.files.folder import RunFolder, check_run, numbered
 from ppo.settings import Params
 from ppo.system.arguments import expanded
-from ppo.workers.cluster import TF_CONFIG
+from ppo.system.streams import say
+from ppo.workers.cluster import TF_CONFIG, place
 
 RESTARTS = 3
 
@@ -41,6 +44,30 @@ def arguments_of(options: Namespace) -> list[str]:
     return arguments
 
 
+def in_folder(train: Run) -> Run:
+    """Train in the given folder, or else in a new one that is named after the game."""
+
+    @functools.wraps(train)
+    def run(options: Namespace) -> int | None:
+        if options.logdir or options.check:
+            return train(options)
+        if place().count > 1:
+            raise Refused("--logdir=DIR is needed if several machines train one run")
+        with numbered(_env_id(options)) as options.logdir:
+            say(f"folder: {options.logdir}")
+            return train(options)
+
+    return run
+
+
+def _env_id(options: Namespace) -> str:
+    if not options.fork:
+        return params.load(_given(options), options.set).env_id
+    check_run(options.fork.run)
+    return params.of_run(RunFolder(options.fork.run).params).env_id
+
+
+@in_folder
 @in_workers
 def _begin(options: Namespace) -> None:
     if options.check:
@@ -55,10 +82,13 @@ def _begin(options: Namespace) -> None:
 def _settings(options: Namespace) -> Params:
     from ppo.envs import registry
 
-    given: params.Source = (
-        registry.settings_for(options.env) if options.env else presets.find(options.pfile)
-    )
-    return params.load(given, options.set, [registry.check_new])
+    return params.load(_given(options), options.set, [registry.check_new])
+
+
+def _given(options: Namespace) -> params.Source:
+    from ppo.envs import registry
+
+    return registry.settings_for(options.env) if options.env else presets.find(options.pfile)
 
 
 @in_workers
@@ -68,12 +98,13 @@ def _resume(options: Namespace) -> None:
     train.resume(options.logdir, options.set, options.began, options.new_games)
 
 
+@in_folder
 @in_workers
 def _fork(options: Namespace) -> None:
     from ppo import train
 
-    run, step = options.fork
-    train.fork(run, options.logdir, options.set, step, options.began)
+    run, which = options.fork
+    train.fork(run, options.logdir, options.set, which, options.began)
 
 
 COMMANDS = (
@@ -81,21 +112,24 @@ COMMANDS = (
         "pfile",
         _begin,
         f"train with a JSON params file, or with a preset: {', '.join(presets.names())}",
+        needs_logdir=False,
         metavar="FILE",
     ),
     Command(
         "env",
         _begin,
         "train on a game with the default settings; for vector observations with the MLP",
+        needs_logdir=False,
         metavar="ID",
     ),
     Command("resume", _resume, "resume from the newest valid checkpoint"),
     Command(
         "fork",
         _fork,
-        "train from another run's checkpoint: its newest valid one, or the one of a step",
+        "train from another run's checkpoint: its newest valid one, its best, or a step's",
+        needs_logdir=False,
         type=source,
-        metavar="RUN[@STEP]",
+        metavar="RUN[@best|@STEP]",
     ),
 )
 

@@ -1,6 +1,7 @@
 """Environments outside Atari: the boundary around their code, which may raise anything."""
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -89,6 +90,8 @@ class ForeignEnv(gymnasium.Wrapper):
         """``how`` holds arguments of ``gymnasium.make``."""
         self._in_reset, self._in_step = Boundary(env_id, "reset"), Boundary(env_id, "step")
         self._in_render, self._in_close = Boundary(env_id, "render"), Boundary(env_id, "close")
+        if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL complains, if it is used
         with Boundary(env_id, "construction"):
             super().__init__(gymnasium.make(env_id, **how))
             self.action_space = self.env.action_space

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppo.checkpoint import Which
 from ppo.errors import PPOError
-from ppo.evaluate.agent import load_agent
+from ppo.evaluate.agent import TrainedAgent, load_agent
 from ppo.files.folder import FolderError, RunFolder, check_writable, replacing
 from ppo.files.held import held
 from ppo.system.arguments import expanded
@@ -25,9 +26,9 @@ class ExportError(PPOError):
     """The network could not be written; no file was left behind."""
 
 
-def export_run(logdir: Path, target: str) -> Path:
-    """Write the network of a run's newest valid checkpoint in float32, and print its inputs and
-    outputs. The run may be in progress.
+def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
+    """Write the network of a run's checkpoint in float32, and print its inputs and outputs. The run
+    may be in progress.
 
     ``target`` is a new file that ends in .keras or .onnx, or a new folder. A folder has no suffix
     or a "/" at the end; it becomes a SavedModel. Raises FolderError (nothing was created),
@@ -37,13 +38,12 @@ def export_run(logdir: Path, target: str) -> Path:
     suffix = FOLDER if target.endswith("/") else path.suffix
     _check(path, suffix)
     with held(path.absolute().parent) as parent:  # it may be a run's folder, and be moved
-        return _export(logdir, path, parent / path.name, suffix)
+        agent = load_agent(RunFolder(logdir), which)
+        return _export(agent, path, parent / path.name, suffix)
 
 
-def _export(logdir: Path, path: Path, place: Path, suffix: str) -> Path:
-    """Write the network to ``place``, the resolved form of ``path``."""
-    agent = load_agent(RunFolder(logdir))
-
+def _export(agent: TrainedAgent, path: Path, place: Path, suffix: str) -> Path:
+    """Write the agent's network to ``place``, the resolved form of ``path``."""
     from ppo.evaluate.portable import portable
 
     network = portable(agent.policy.network)

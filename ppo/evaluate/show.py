@@ -1,5 +1,6 @@
 """Evaluations of a trained run: ``--evaluate``."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder
 from ppo.files.held import shown
 from ppo.system import tables
+from ppo.system.streams import say
 
 if TYPE_CHECKING:
     from ppo.policy import Choice
@@ -77,6 +79,12 @@ def _print(folder: RunFolder, games: list[Played], examples: list[dict[str, str]
         examples = []
     tables.show_table([params.env_id, *choices], body, console)
     for choice, files in zip(choices, examples, strict=False):
-        print(f"{choice}, in {replays}:")
-        for name, file in files.items():
-            print(f"  {name:6}  {file}")
+        say(f"{choice}: {', '.join(_short(*item) for item in files.items())}")
+    if examples:
+        say(f"replays: {replays}")
+
+
+def _short(name: str, file: str) -> str:
+    """Return the number of a game, which its long file name contains."""
+    game = re.search(r"game-\d+", file)
+    return f"{name} {game[0] if game else file}"

@@ -15,6 +15,7 @@ def rows(evaluations: Sequence[Evaluation], params: ResolvedParams) -> list[list
 def _column(evaluation: Evaluation, params: ResolvedParams) -> Mapping[str, str]:
     low, high = evaluation.interval()
     normalized = evaluation.human_normalized(params)
+    human = {} if normalized is None else {"human-normalized score": f"{normalized:.2f}"}
     scores = evaluation.scores
     return {
         "games": str(len(scores)),
@@ -26,5 +27,5 @@ def _column(evaluation: Evaluation, params: ResolvedParams) -> Mapping[str, str]
         "worst score": f"{scores.min():.10g}",
         "mean length in steps": f"{evaluation.mean_steps:.0f}",
         "ended by the time limit": f"{evaluation.time_limited} of {len(scores)}",
-        "human-normalized score": "-" if normalized is None else f"{normalized:.2f}",
+        **human,
     }

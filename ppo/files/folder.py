@@ -333,11 +333,34 @@ def _counts(path: Path) -> bool:
     return path.name not in (LOCK, ORIGIN, PARAMS) and not PARTIAL.fullmatch(path.name)
 
 
-def free_name(logdir: Path) -> Path:
+@contextmanager
+def numbered(env_id: str) -> Iterator[Path]:
+    """Create the first free folder of ``runs/ENV-1``, ``runs/ENV-2``, and so on. Remove it at the
+    end if no run has begun in it.
+    """
+    name = re.sub(r"(NoFrameskip|Deterministic)?-v\d+$", "", re.split("[:/]", env_id)[-1])
+    wanted = Path("runs", name or "run")
+    with _usable(wanted):
+        wanted.parent.mkdir(exist_ok=True)
+        while True:
+            logdir = free_name(wanted, first=1)
+            with suppress(FileExistsError):  # another run began there meanwhile
+                logdir.mkdir()
+                break
+    try:
+        yield logdir
+    finally:
+        if not os.path.lexists(RunFolder(logdir).params):
+            with suppress(OSError):
+                (logdir / LOCK).unlink(missing_ok=True)
+                logdir.rmdir()
+
+
+def free_name(logdir: Path, first: int = 2) -> Path:
     """Return the folder's name with the first free number appended."""
-    number, logdir = 2, Path(os.path.abspath(logdir)) if logdir.name in ("", "..") else logdir
+    number, logdir = first, Path(os.path.abspath(logdir)) if logdir.name in ("", "..") else logdir
     if not logdir.name:  # the root of all folders
         logdir /= "run"
-    while os.path.exists(free := logdir.with_name(f"{logdir.name}-{number}")):
+    while os.path.lexists(free := logdir.with_name(f"{logdir.name}-{number}")):
         number += 1
     return free

@@ -13,7 +13,7 @@ from ppo.files.folder import FolderError
 from ppo.files.video import VideoError
 from ppo.params import of_workers
 from ppo.preflight import sheet
-from ppo.preflight.details import details
+from ppo.preflight.details import NONE, details
 from ppo.preflight.forecast import Forecast, forecast, times
 from ppo.preflight.probe import Probe, probe
 from ppo.replay import render
@@ -42,7 +42,8 @@ def _check(params: ResolvedParams, picture: Path) -> None:
     print()
     for group, of_group in details(params, is_atari).items():
         for number, one in enumerate(of_group, 1):
-            print(f"{group:5} {number:2}  {one.state:4}{one.name:33}{one.settings}".rstrip())
+            if one.state != NONE:
+                print(f"{group:5} {number:2}  {one.state:4}{one.name:33}{one.settings}".rstrip())
     print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)
     measured = probe(params)
     try:
@@ -72,12 +73,13 @@ def plan(params: ResolvedParams) -> list[str]:
     if rules.is_atari:
         kind, sticky = "an Atari game", f", sticky actions {params.sticky_action_probability:g}"
     shape = " x ".join(map(str, registry.observation_shape(params)))
-    frames = params.whole_steps * rules.frames_per_step
+    frames = f", {params.whole_steps * rules.frames_per_step:,} frames" if rules.is_atari else ""
     gradient_steps = params.num_epochs * params.num_minibatches
-    rounded = "" if params.whole_steps == params.total_steps else f" ({params.total_steps:,} asked)"
+    rounded = f" ({params.total_steps:,} rounded up to whole rollouts)"
+    rounded = "" if params.whole_steps == params.total_steps else rounded
     return [
         f"{params.env_id}: {kind}, observations {shape}{sticky}",
-        f"{params.whole_steps:,} steps{rounded}, {frames:,} frames",
+        f"{params.whole_steps:,} steps{rounded}{frames}",
         f"{params.num_iterations:,} rollouts of {params.num_envs} envs x {params.num_steps} steps "
         f"= {params.batch_size:,} steps, each followed by an update",
         f"an update: {params.num_epochs} epochs x {params.num_minibatches} minibatches of "

@@ -2,18 +2,22 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ppo.files.folder import FolderError, RunFolder
 from ppo.system.children import end, start
 from ppo.system.signals import stop_interrupts
+from ppo.system.streams import note
+from ppo.telemetry import progress
+from ppo.telemetry.log import Log
 from ppo.telemetry.scalars import POINTS, SCORE
 
 # What a beginner needs first: is the score rising, and are the updates sound?
@@ -23,51 +27,94 @@ PINNED = (
     "train/approx_kl",
     "train/entropy_loss",
 )
+_CARDS = [{"plugin": "scalars", "tag": tag} for tag in PINNED]
+FIRST_SCREEN = f"pinnedCards={urllib.parse.quote(json.dumps(_CARDS, separators=(',', ':')))}"
 PICTURES = 100  # of one run; TensorBoard's own limit is 10
 
+PACKAGES = str(Path(__file__).parents[2])  # the folder with this package
+EVENTS, PROGRESS = "events.out.tfevents.*", "progress.csv"
 
-def show(logdir: Path) -> None:
+
+def show(logdir: Path, host: str | None = None, port: int | None = None) -> None:
     """Print the address of a TensorBoard, and serve until Ctrl-C. Raises FolderError."""
-    with stop_interrupts(), served(logdir) as address, contextlib.suppress(KeyboardInterrupt):
+    note("starting TensorBoard ...")
+    with (
+        stop_interrupts(),
+        served(logdir, host, port) as address,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         print(f"TensorBoard: {address}\nCtrl-C ends it", flush=True)
         threading.Event().wait()
 
 
 @contextlib.contextmanager
-def served(logdir: Path) -> Iterator[str]:
-    """Serve while the context lasts, and yield the address. Raises FolderError if there is nothing
-    to show, or if no server can be started.
+def served(logdir: Path, host: str | None = None, port: int | None = None) -> Iterator[str]:
+    """Serve while the context lasts, and yield the address. By default other machines cannot reach
+    it, and the port is the first free one from 6006 on. Raises FolderError if there is nothing to
+    show, or if no server can be started.
     """
     check(logdir)
     with tempfile.TemporaryDirectory(prefix="ppo-board-") as folder:
-        root = logdir
-        if RunFolder(logdir).params.exists():
-            # TensorBoard names a run by its path below the folder: the folder itself would be ".".
-            root = Path(folder)
-            (root / logdir.resolve().name).symlink_to(logdir.resolve())
-        with _server(root) as address:
-            yield f"{address}?pinnedCards={_pinned()}#timeseries"
+        arguments = [f"--logdir={_readable(logdir, Path(folder))}"]
+        arguments += [f"--host={host}"] if host else []
+        arguments += [f"--port={port}"] if port else []
+        with _server(arguments) as address:
+            yield address
 
 
 def check(logdir: Path) -> None:
-    """Raise FolderError unless a folder contains, at some depth, what TensorBoard reads."""
-    events = list(logdir.rglob("events.out.tfevents.*"))
+    """Raise FolderError unless a folder contains, at some depth, what TensorBoard can show."""
+    events = list(logdir.rglob(EVENTS))
     if other := next((path for path in events if not path.is_file()), None):
         raise FolderError(f"{other}: not a regular file, which TensorBoard may read for ever")
-    if not events:
+    if not events and not _logs(logdir):
         raise FolderError(
-            f"{logdir} holds no run that TensorBoard can show (no events.out.tfevents.*); name a "
+            f"{logdir} holds no run that TensorBoard can show (no {EVENTS}, no {PROGRESS}); name a "
             "run's folder, or one with several runs, by --logdir=DIR"
         )
 
 
+def _logs(logdir: Path) -> list[Path]:
+    """Return the runs at and below a folder that have log entries."""
+    runs = sorted(path.parent for path in logdir.rglob(PROGRESS))
+    return [run for run in runs if progress.rows(run)]
+
+
+def _readable(logdir: Path, place: Path) -> Path:
+    """Return a folder that TensorBoard can read, which names a run by its path below that folder.
+    Where there are no event files, write the logs into some in ``place``.
+    """
+    root = logdir.resolve()
+    is_run = RunFolder(root).params.exists()
+    if any(root.rglob(EVENTS)):
+        if not is_run:
+            return logdir
+        (place / root.name).symlink_to(root)  # the folder itself would be named "."
+        return place
+    for run in _logs(root):
+        copy = place / (root.name if run == root else run.relative_to(root))
+        copy.mkdir(parents=True)
+        columns, _ = progress.begun(RunFolder(run).progress)
+        log = Log(copy, [tag for tag in columns if tag != "step"], 0)
+        for row in progress.numbers(run):
+            log.write(int(row.pop("step")), row)
+        log.close()
+    return place
+
+
 @contextlib.contextmanager
-def _server(root: Path) -> Iterator[str]:
+def _server(arguments: Sequence[str]) -> Iterator[str]:
     """Run a silent server in a separate process while the context lasts, and yield its address."""
-    command = [sys.executable, "-m", "ppo.report.tensorboard", f"--logdir={root}"]
+    command = [sys.executable, "-m", "ppo.report.tensorboard", FIRST_SCREEN, *arguments]
     command.append(f"--samples_per_plugin=images={PICTURES}")
+    path = os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])])
     with start(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0
+        command,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
     ) as process:
         assert process.stderr is not None
         try:
@@ -86,8 +133,3 @@ def _address(said: Iterable[str]) -> str:
         if found := re.search(r"TensorBoard \S+ at (http\S+)", line):
             return found[1]
     raise FolderError(f"TensorBoard cannot be started: {line.strip() or 'it ended at once'}")
-
-
-def _pinned() -> str:
-    cards = [{"plugin": "scalars", "tag": tag} for tag in PINNED]
-    return urllib.parse.quote(json.dumps(cards, separators=(",", ":")))

@@ -1,10 +1,15 @@
-"""TensorBoard, except that its HPARAMS tab compares all the runs that it shows. Its own takes the
-table of one of them for all: ``python -m ppo.report.tensorboard``, with TensorBoard's arguments.
+"""TensorBoard, except that its HPARAMS tab compares all the runs that it shows, and that its short
+address leads to the main charts. Its own tab takes the table of one run for all.
+
+``python -m ppo.report.tensorboard QUERY`` takes the query of the main charts, and TensorBoard's
+arguments.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from tensorboard import main
+from tensorboard import program
 from tensorboard.plugins.hparams import backend_context, metadata
 from tensorboard.plugins.hparams.api_pb2 import Experiment
 
@@ -29,6 +34,33 @@ def _compared(
     return table
 
 
+App = Callable[[dict[str, Any], Callable], Iterable[bytes]]
+
+
+def _leading(app: App, query: str) -> App:
+    """Return an application whose bare address leads to the address with the query."""
+
+    def serve(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/" and not environ["QUERY_STRING"]:
+            start_response("302 Found", [("Location", f"/?{query}#timeseries")])
+            return []
+        return app(environ, start_response)
+
+    return serve
+
+
+def _serve(query: str, arguments: list[str]) -> int:
+    """Serve until the process ends."""
+
+    def server(app: App, flags: object) -> Any:
+        return program.create_port_scanning_werkzeug_server(_leading(app, query), flags)
+
+    board = program.TensorBoard(server_class=server)
+    board.configure(["tensorboard", *arguments])
+    code: int = board.main()
+    return code
+
+
 if __name__ == "__main__":
     backend_context.Context._find_experiment_tag = _compared
-    main.run_main()
+    sys.exit(_serve(sys.argv[1], sys.argv[2:]))

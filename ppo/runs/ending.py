@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppo.system.arguments import run_atari
 from ppo.telemetry.counters import RECENT_EPISODES
 
 
@@ -26,28 +27,32 @@ class Result:
         return Result(step, score, best, folder)
 
 
+def command(folder: Path, arguments: str) -> str:
+    """Return a command for a run, as a line for a shell."""
+    return f"{run_atari()} --logdir={shlex.quote(str(folder))} {arguments}"
+
+
 def block(
     folder: Path,
     totals: Mapping[str, float],
     evaluation: float | None,
     seconds: float,
     watchable: bool,
-    more: str,
+    resume: str,
 ) -> str:
     """Return lines of a label and its content. ``totals`` are the run's totals. ``evaluation`` is
     the best mean score of the run's evaluations, if it made any. ``watchable`` is whether the game
-    has an image. ``more`` is the override that continues the run.
+    has an image. ``resume`` are the arguments that continue the run.
     """
-    command = f"python run_atari.py --logdir={shlex.quote(str(folder))}"
     rows = [
         ("score", _score(totals)),
         ("best", _best(totals, evaluation)),
         ("time", f"{seconds / 60:,.1f} minutes"),
         ("folder", str(folder)),
-        ("evaluate", f"{command} --evaluate 30"),
-        ("watch", f"{command} --watch" if watchable else ""),
-        ("board", f"{command} --board"),
-        ("continue", f"{command} --resume --set {more}"),
+        ("evaluate", command(folder, "--evaluate 30")),
+        ("watch", command(folder, "--watch") if watchable else ""),
+        ("board", command(folder, "--board")),
+        ("continue", command(folder, resume)),
     ]
     return "\n".join(f"  {label:<10}{content}" for label, content in rows if content)
 

@@ -16,6 +16,7 @@ from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
 from ppo.policy import Policy
 from ppo.runs.observer import Observer
+from ppo.runs.pace import Pace
 from ppo.runs.terminal import Display
 from ppo.settings import ResolvedParams
 from ppo.telemetry import scalars
@@ -51,7 +52,7 @@ class Logger(Observer):
         self.trainer, self.folder, self.display, self.seconds = trainer, folder, display, seconds
         self.copy, self.means, self.health = copy, RunningMeans(), Health()
         self._sizes: dict[str, int] = {}
-        self._first = self._last = trainer.step, time.perf_counter()
+        self._last, self._pace = (trainer.step, time.perf_counter()), Pace()
 
     def open(self, changed: bool) -> None:
         """Cut the files to the restored state and continue them. Write the settings if they have
@@ -71,11 +72,12 @@ class Logger(Observer):
             self.log.settings(trainer.step, dict(params))
         known = {tag: sum_ for tag, sum_ in self.means.state().items() if tag in self.log.tags}
         self.means = RunningMeans(known)
-        self._first = self._last = trainer.step, time.perf_counter()
+        self._last = trainer.step, time.perf_counter()
 
     def see(self, iteration: Iteration) -> None:
         """Add the iteration's scalars to the means."""
         self.means.add(iteration.scalars)
+        self._pace.mark(iteration.step)
         self.due |= iteration.crossed(self.trainer.params.log_interval) or self.trainer.finished
 
     def include(self, scalars: Mapping[str, float]) -> None:
@@ -95,8 +97,7 @@ class Logger(Observer):
             scalars["time/fps"] = (step - last_step) / (now - last_time)
         self.log.write(step, scalars)
         self.copy(step, scalars)
-        first_step, first_time = self._first
-        self.display.show(step, scalars, (step - first_step) / (now - first_time))
+        self.display.show(step, scalars, self._pace.rate(step))
         for message in self.health.see(scalars):
             self.display.say(f"step {step:,}: {message}")
         self.due = False

@@ -28,8 +28,9 @@ from ppo.system.numerics import differences
 from ppo.system.signals import Interrupted, StopRequest
 from ppo.trainer import Trainer
 from ppo.workers.interface import Workers
+from ppo.workers.local import LocalWorkers
 
-NOTHING_DONE = "stopped before anything was done; --resume goes on"
+NOTHING_DONE = "stopped before anything was done; continue with --resume"
 CLIPPED = (
     "the game has rewards other than -1, 0 and 1: training uses their signs only (clip_rewards)"
 )
@@ -111,7 +112,7 @@ class Session:
             if not trained:
                 said = f"stopped at step {self.trainer.step:,}; everything is saved"
                 if self.stop():
-                    raise Stopped(said)
+                    raise Stopped(self._with_command(said))
                 self.display.say(said)
                 return
         self._conclude("done", self.keeper.seconds)
@@ -133,9 +134,20 @@ class Session:
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
         watchable = not screens.fault(trainer.envs.rules)
         self.display.say(f"{word}, at step {trainer.step:,}")
-        more = longer(trainer.step, self.params)
-        told = ending.block(self.folder.name, trainer.totals(), best, seconds, watchable, more)
-        self.display.say(told)
+        resume = f"{self._resume} --set {longer(trainer.step, self.params)}"
+        self.display.say(
+            ending.block(self.folder.name, trainer.totals(), best, seconds, watchable, resume)
+        )
+
+    def _with_command(self, message: str) -> str:
+        """Add the command that resumes the run."""
+        return f"{message}\n  continue  {ending.command(self.folder.name, self._resume)}"
+
+    @property
+    def _resume(self) -> str:
+        """The arguments that resume the run as it was started."""
+        started = isinstance(self.trainer.workers, LocalWorkers)
+        return "--resume" + f" --workers={self.params.workers}" * started
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         if unknown := checkpoint.parts.keys() - {observer.name for observer in self.observers}:
@@ -192,7 +204,8 @@ class Session:
         for name, old, new in zip(
             ("learning rate", "clip range"), saved.trainer.schedules, now, strict=True
         ):
-            self.display.say(f"{name}: {old:.3g} before, now {new:.3g}")
+            if f"{old:.3g}" != f"{new:.3g}":
+                self.display.say(f"{name} at this step: {old:.3g} before, now {new:.3g}")
 
     def _train(self) -> bool:
         """Train. Return whether the run was completed."""
@@ -237,5 +250,5 @@ class Session:
     def _leave(self) -> None:
         """End the process from another thread while the main thread takes too long."""
         code, message = self.keeper.last_resort()
-        self.display.end(message)
+        self.display.end(self._with_command(message))
         os._exit(code)

@@ -1,12 +1,14 @@
 """A run's progress: a live panel in a terminal, plain lines in a pipe or file."""
 
 import itertools
+import math
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -14,13 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ppo.files.held import shown
-from ppo.system.streams import discard
+from ppo.system.streams import discard, wrapped
 
 LAST_WORDS_SECONDS = 0.5
+NARROW = 70  # columns
+LINE_SECONDS = 10.0  # between two lines in a pipe or file
 
 # Label, tag and format of each value shown, in two columns of the panel.
 SHOWN: tuple[tuple[str, str, str], ...] = (
-    ("score, last 100 games", "rollout/ep_rew_mean", "{:.2f}"),
+    ("score, last 100", "rollout/ep_rew_mean", "{:.2f}"),
     ("best game", "rollout/ep_rew_best", "{:.10g}"),
     ("games", "rollout/games", "{:.0f}"),
     ("length in steps", "rollout/ep_len_mean", "{:.0f}"),
@@ -45,8 +49,15 @@ class Display:
     silent and the run continues.
     """
 
-    def __init__(self, title: str, total_steps: int, console: Console | None = None):
-        self.title, self.total_steps = title, total_steps
+    def __init__(
+        self,
+        title: str,
+        total_steps: int,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.title, self.total_steps, self._clock = title, total_steps, clock
+        self._last_line = -math.inf
         self.console = console or _Console()
         self._live = Live(console=self.console, auto_refresh=False, transient=False)
         self._live_started = False
@@ -56,9 +67,7 @@ class Display:
             with self._quiet_once_it_fails():
                 self._live.start()
                 self._live_started = True
-                self._live.update(
-                    Panel("playing the first rollout", title=Text(self.title)), refresh=True
-                )
+                self._live.update(self._framed("collecting the first rollout"), refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,18 +92,23 @@ class Display:
     def say(self, message: str) -> None:
         """Print a message above the panel. Each held folder is shown under its own name."""
         message = shown(message)
+        if self.console.is_terminal:
+            message = wrapped(message, self.console.width)
         with self._quiet_once_it_fails():
             self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
-    def show(self, step: int, scalars: Mapping[str, float], rate: float) -> None:
-        """Show the run's progress at a step. The remaining time follows from ``rate``, the steps
-        per second including evaluations. The rate in the last entry may be without one.
+    def show(self, step: int, scalars: Mapping[str, float], rate: float | None) -> None:
+        """Show the run's progress at a step. ``rate`` is in steps per second, None if unknown. A
+        pipe or a file gets a line at the first and at the last step, and at most one every
+        LINE_SECONDS between them.
         """
+        now = self._clock()
         if self.console.is_terminal:
             with self._quiet_once_it_fails():
                 self._live.update(self._panel(step, scalars, rate), refresh=True)
-        else:
-            self.say(self._line(step, scalars, rate))
+        elif step >= self.total_steps or now - self._last_line >= LINE_SECONDS:
+            self._last_line = now
+            self.say(f"{time.strftime('%H:%M:%S')} {self._line(step, scalars, rate)}")
 
     @contextmanager
     def _quiet_once_it_fails(self) -> Iterator[None]:
@@ -104,36 +118,44 @@ class Display:
             self.console.quiet = True
             discard(self.console.file)
 
-    def _panel(self, step: int, scalars: Mapping[str, float], rate: float) -> Panel:
-        head = Table.grid(padding=(0, 2), expand=True)
-        head.add_column(ratio=1)
-        head.add_column(justify="right", no_wrap=True)
-        bar = ProgressBar(total=self.total_steps, completed=min(step, self.total_steps))
-        head.add_row(bar, self._progress(step, scalars, rate))
+    def _framed(self, content: RenderableType) -> Group:
+        # A terminal shows ^C where the cursor is. At the end of a full line it would scroll.
+        return Group(Panel(content, title=Text(self.title)), "")
+
+    def _panel(self, step: int, scalars: Mapping[str, float], rate: float | None) -> Group:
+        head = Table.grid(expand=True)
+        head.add_row(ProgressBar(total=self.total_steps, completed=min(step, self.total_steps)))
+        share, *others = self._progress(step, rate)
         cells = [(label, _magnitude(tag, scalars, form)) for label, tag, form in SHOWN]
-        table = Table.grid(padding=(0, 3))  # as narrow as possible: labels stay near their values
+        # As narrow as possible: labels stay near their values.
+        table = Table.grid(padding=(0, 2 if self.console.width < NARROW else 3))
         for justify in ("left", "right", "left", "right"):
             table.add_column(justify=justify)
         half = (len(cells) + 1) // 2
         for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
             table.add_row(*left, *right)
-        return Panel(Group(head, "", table), title=Text(self.title))
+        head.add_row(Text(" | ".join([f"{share} %", *others])))
+        return self._framed(Group(head, "", table))
 
-    def _line(self, step: int, scalars: Mapping[str, float], rate: float) -> str:
+    def _line(self, step: int, scalars: Mapping[str, float], rate: float | None) -> str:
         shown = {label: _magnitude(tag, scalars, form) for label, tag, form in SHOWN}
+        share, left, steps, speed = self._progress(step, rate)
         return (
-            f"{self._progress(step, scalars, rate)} | score {shown['score, last 100 games']} "
+            f"{steps} ({share} %) | {speed} | {left} | score {shown['score, last 100']} "
             f"best {shown['best game']} games {shown['games']} | KL {shown['approximate KL']} "
             f"clipped {shown['clip fraction']} entropy {shown['entropy']} "
             f"explained variance {shown['explained variance']}"
         )
 
-    def _progress(self, step: int, scalars: Mapping[str, float], rate: float) -> str:
-        left = timedelta(seconds=round((self.total_steps - step) / rate)) if rate else "?"
-        share, speed = 100 * step / self.total_steps, scalars.get("time/fps", 0.0)
+    def _progress(self, step: int, rate: float | None) -> tuple[str, str, str, str]:
+        """Return the percentage, the time left, the steps and the speed."""
+        remaining = max(0, self.total_steps - step)
+        left = timedelta(seconds=round(remaining / rate)) if rate else "?"
         return (
-            f"step {step:,} of {self.total_steps:,} ({share:.1f} %) | {speed:.0f} steps/s | "
-            f"{left} left"
+            f"{100 * step / self.total_steps:.1f}",
+            f"{left} left",
+            f"step {step:,} of {self.total_steps:,}",
+            f"{rate:.0f} steps/s" if rate else "? steps/s",
         )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from ppo.envs import registry
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import Check, ParamsError, load, of_run
+from ppo.params import Check, ParamsError, Source, load, of_run
 from ppo.settings import Params, marked
 from ppo.system import reading
 from ppo.system.arguments import expanded
@@ -61,31 +61,48 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """The variants of a sweep, and for each varied key all its settings. ``faults`` are the faults
-    of the arguments that are left out.
+    """The variants of a sweep, for each varied key all its settings, the samples of a random
+    search, and the settings of all runs. ``faults`` are the faults of the arguments that are left
+    out.
     """
 
     variants: list[Variant]
     axes: list[list[str]]
     faults: list[str]
+    samples: Sequence[Sequence[str]] = ()
+    shared: Sequence[str] = ()
 
     def runs(self, logdir: Path, seeds: Iterable[int], threads: int) -> list[Run]:
-        """Return all runs seed by seed, so an interrupted sweep has runs of each variant."""
+        """Return all runs seed by seed, so an interrupted sweep has runs of each variant. A run is
+        named by what differs between runs, its folder by all that was varied.
+        """
         runs = []
-        variants = self.variants or [Variant("", [])]
-        for seed, variant, values in itertools.product(
-            seeds, variants, [*itertools.product(*self.axes)]
+        variants, samples = self.variants or [Variant("", [])], self.samples or [()]
+        for seed, variant, sample, values in itertools.product(
+            seeds, variants, samples, [*itertools.product(*self.axes)]
         ):
-            label = ", ".join(filter(None, [variant.name, *values])) or "plain"
-            overrides = (*variant.settings, *values, f"seed={seed}", f"threads={threads}")
-            folder = logdir / folder_name(label) / f"seed-{seed}"
-            runs.append(Run(label, seed, overrides, folder))
+            differing = [v for v, axis in zip(values, self.axes, strict=True) if len(axis) > 1]
+            whole = _label(variant.name, *sample, *values) or "plain"
+            name = _label(variant.name, *sample, *differing) or whole
+            varied = (*self.shared, *variant.settings, *sample, *values)
+            folder = logdir / folder_name(whole) / f"seed-{seed}"
+            runs.append(Run(name, seed, (*varied, f"seed={seed}", f"threads={threads}"), folder))
         return runs
 
 
-def parse(variants: Sequence[str], varied: Sequence[str] = (), option: str = "--variant") -> Grid:
-    """Parse the arguments of ``option``, NAME or NAME:KEY=VALUE,KEY=VALUE, and of ``--vary``,
-    KEY=V1,V2. The meaning of the settings is not checked.
+def _label(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
+
+
+def parse(
+    variants: Sequence[str],
+    varied: Sequence[str] = (),
+    option: str = "--variant",
+    samples: Sequence[Sequence[str]] = (),
+    shared: Sequence[str] = (),
+) -> Grid:
+    """Parse the arguments of ``option``, NAME or NAME:KEY=VALUE,KEY=VALUE, of ``--vary``,
+    KEY=V1,V2, and of ``--set``, KEY=VALUE. The meaning of the settings is not checked.
     """
     named, axes, faults = [], [], []
     for text in variants:
@@ -100,7 +117,11 @@ def parse(variants: Sequence[str], varied: Sequence[str] = (), option: str = "--
         wrong = _form_faults(axis) + [f"{value} is given twice" for value in _twice(axis)]
         faults += [f"--vary {text!r}: {fault}" for fault in wrong]
         axes += [] if wrong else [axis]
-    grid = Grid(named, axes, faults)
+    wrong = _form_faults(shared)
+    faults += [f"--set {fault}" for fault in wrong]
+    shared = [] if wrong else shared
+    faults += [f"--sample {fault}" for fault in _form_faults(itertools.chain(*samples[:1]))]
+    grid = Grid(named, axes, faults, samples, shared)
     grid.faults.extend(_conflicts(grid, option))
     grid.faults.extend([] if grid.faults else _shared_folders(grid))
     return grid
@@ -111,12 +132,21 @@ def _conflicts(grid: Grid, option: str) -> list[str]:
     names = [variant.name for variant in grid.variants]
     faults = [f"{option}: two are named {name!r}; rename one" for name in _twice(names)]
     varied = [_key(axis[0]) for axis in grid.axes]
-    faults += [f"--vary {key}: is given twice; give all values at once" for key in _twice(varied)]
+    sampled = [_key(setting) for setting in itertools.chain(*grid.samples[:1])]
+    shared = [_key(setting) for setting in grid.shared]
+    once = {"--vary": varied, "--sample": sampled, "--set": shared}
+    hints = {"--vary": "; give all values at once"}
+    for name, keys in once.items():
+        faults += [f"{name} {key}: is given twice{hints.get(name, '')}" for key in _twice(keys)]
+    for one, other in itertools.combinations(once, 2):
+        both = sorted({*once[one]} & {*once[other]})
+        faults += [f"{one} {key}: {other} sets it too; leave one out" for key in both]
     for name, settings in grid.variants:
         keys = [_key(setting) for setting in settings]
         faults += [f"{option} {name!r} sets {key} twice" for key in _twice(keys)]
-        both = sorted({*keys} & {*varied})
-        faults += [f"{option} {name!r} sets {key}, which --vary sets too" for key in both]
+        for other, others in once.items():
+            both = sorted({*keys} & {*others})
+            faults += [f"{option} {name!r} sets {key}, which {other} sets too" for key in both]
     return faults
 
 
@@ -241,12 +271,12 @@ def check_of(run: Run) -> Check:
     return registry.check if begun else registry.check_new
 
 
-def setting_faults(pfile: Path, runs: Sequence[Run]) -> list[str]:
+def setting_faults(source: Source, runs: Sequence[Run]) -> list[str]:
     """Return what is wrong with the settings of the runs."""
     faults: dict[str, None] = {}
     for run in runs:
         try:
-            load(pfile, run.overrides, [check_of(run)])
+            load(source, run.overrides, [check_of(run)])
         except ParamsError as error:
             faults |= dict.fromkeys(error.faults)
     return list(faults)
@@ -293,12 +323,15 @@ def create(logdir: Path) -> None:
         raise ParamsError([f"--logdir={str(logdir)!r} cannot be used: {reason(error)}"]) from error
 
 
-def settings_in(folder: Path, pfile: Path) -> Path:
-    """Copy a params file into a folder of runs. All runs of a call begin with the copy, even if the
-    file is edited meanwhile. The copy's name has a hash of its content, because another call in the
-    same folder may use another file.
+def settings_in(folder: Path, source: Source) -> Path:
+    """Write settings into a folder of runs. All runs of a call begin with this file, even if the
+    user's file is edited meanwhile. Its name has a hash of its content, because another call in the
+    same folder may use other settings.
     """
-    content = reading.content(pfile)
+    if isinstance(source, str | Path):
+        content = reading.content(Path(source))
+    else:
+        content = json.dumps(dict(source), indent=2).encode()
     copy = folder / f"settings-{hashlib.sha256(content).hexdigest()[:12]}.json"
     write_whole(copy, content)
     return copy

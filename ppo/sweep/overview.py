@@ -1,12 +1,17 @@
 """A table of runs, which a terminal keeps up to date."""
 
 import csv
+import heapq
+import math
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
 
 from pydantic import BaseModel, TypeAdapter
 from rich.console import Console, Group, RenderableType
@@ -21,6 +26,7 @@ from ppo.telemetry import progress
 from ppo.telemetry.scalars import SCORE
 
 REFRESHES_PER_SECOND = 0.5
+SHORTEST_RUN_SECONDS = 1.0  # less, and the run was done already
 # Titles and widths of the columns after the name. They keep their place beside a long name.
 COLUMNS = {"seed": 4, "step": 10, "of": 10, "score": 7, "steps/s": 7, "left": 8}
 OTHER_LINES = 4  # lines of a terminal that are not rows of runs
@@ -36,6 +42,7 @@ class Overview:
         self.ended = self.failed = 0
         self._lock = threading.Lock()
         self._under_way: dict[Path, Run] = {}
+        self._durations: list[float] = []  # of the runs that have ended, in seconds
         self._console = console = console or Console()
         self._live = (
             Live(
@@ -61,11 +68,14 @@ class Overview:
     @contextmanager
     def under_way(self, run: Run) -> Iterator[None]:
         """Mark the run as active while the context lasts."""
+        began = time.monotonic()
         self._under_way[run.folder] = run
         try:
             yield
         finally:
             del self._under_way[run.folder]
+            if time.monotonic() - began > SHORTEST_RUN_SECONDS:
+                self._durations.append(time.monotonic() - began)
 
     def count_end(self, failed: bool) -> None:
         """Count a run that has ended, successfully or not."""
@@ -77,39 +87,81 @@ class Overview:
         """Return what is shown: how many runs have ended, and as many active runs as there are
         lines.
         """
-        under_way = list(self._under_way.values())
-        rows = under_way[: max(1, self._console.height - OTHER_LINES)]
+        states = {run: _state(run) for run in list(self._under_way.values())}
+        rows = list(states.items())[: max(1, self._console.height - OTHER_LINES)]
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         table.add_column("run")  # the only column that shrinks
         for title, width in COLUMNS.items():
             table.add_column(title, justify="right", no_wrap=True, min_width=width)
-        for run in rows:
+        for run, state in rows:
             name = Text(run.variant, no_wrap=True, overflow="ellipsis")
-            table.add_row(name, str(run.seed), *_cells(run))
-        parts: list[RenderableType] = [Text(self._said(len(under_way))), table]
-        if len(rows) < len(under_way):
-            parts.append(Text(f"and {len(under_way) - len(rows)} more"))
+            cells = state.cells if state else ["-"] * (len(COLUMNS) - 1)
+            table.add_row(name, str(run.seed), *cells)
+        parts: list[RenderableType] = [Text(self._summary(list(states.values()))), table]
+        if len(rows) < len(states):
+            parts.append(Text(f"and {len(states) - len(rows)} more"))
         return Group(*parts)
 
-    def _said(self, under_way: int) -> str:
-        waiting = self.runs - self.ended - under_way
-        failed = f", {self.failed} of them not well" if self.failed else ""
-        return f"{self.ended} of {self.runs} runs have ended{failed}; {waiting} wait"
+    def _summary(self, states: "Sequence[_State | None]") -> str:
+        waiting = self.runs - self.ended - len(states)
+        failed = f" ({self.failed} failed)" if self.failed else ""
+        left = self._left([state for state in states if state], len(states), waiting)
+        about = "" if left is None else f", about {timedelta(seconds=round(left))} left"
+        return f"{self.ended} of {self.runs} done{failed}, {waiting} waiting{about}"
+
+    def _left(self, known: "Sequence[_State]", places: int, waiting: int) -> float | None:
+        """Return the seconds to the end of all runs, if the waiting ones take as long as others."""
+        durations = self._durations or [state.total / state.rate for state in known]
+        if not durations or not places:
+            return None
+        whole = mean(durations)
+        ends = [state.left for state in known] + [whole] * (places - len(known))
+        heapq.heapify(ends)
+        for _ in range(waiting):  # each begins where a place is free first
+            heapq.heapreplace(ends, ends[0] + whole)
+        return max(ends)
+
+
+class _State(NamedTuple):
+    """How far a run is, by its files."""
+
+    step: int
+    total: int
+    score: str
+    rate: float
+
+    @property
+    def left(self) -> float:
+        """Seconds to the end."""
+        return max(0, self.total - self.step) / self.rate
+
+    @property
+    def cells(self) -> list[str]:
+        """The columns after the seed."""
+        left = str(timedelta(seconds=round(self.left)))
+        return [f"{self.step:,}", f"{self.total:,}", self.score, f"{self.rate:.0f}", left]
 
 
 class _Settings(BaseModel):
     total_steps: int
+    num_envs: int = 1
+    num_steps: int = 1
+
+    @property
+    def whole_steps(self) -> int:
+        """The steps of all rollouts."""
+        rollout = self.num_envs * self.num_steps
+        return -(-self.total_steps // rollout) * rollout
 
 
-def _cells(run: Run) -> list[str]:
-    """Return the state of a run from its files, with a dash where they do not say."""
-    folder = RunFolder(run.folder)
+def _state(run: Run) -> _State | None:
+    """Return the state of a run; None where its files do not say."""
     try:
-        total = reading.value(folder.params, TypeAdapter(_Settings)).total_steps
+        settings = reading.value(RunFolder(run.folder).params, TypeAdapter(_Settings))
         row = progress.last_row(run.folder)
         step, rate = int(row["step"]), float(row["time/fps"])
-        left = timedelta(seconds=round(max(0, total - step) / rate))
         score = f"{float(row[SCORE]):.2f}" if row[SCORE] else "-"
+        state = _State(step, settings.whole_steps, score, rate)
+        return state if math.isfinite(state.left) else None
     except (OSError, LookupError, ValueError, ArithmeticError, csv.Error):
-        return ["-"] * (len(COLUMNS) - 1)
-    return [f"{step:,}", f"{total:,}", score, f"{rate:.0f}", str(left)]
+        return None

@@ -1,34 +1,39 @@
 """Many runs side by side, and their results: one table and one figure.
 
-    python -m ppo.sweep --pfile=BASE --vary KEY=V1,V2 --seeds=0,1,2 --logdir=DIR --workers=2
-    python -m ppo.sweep --pfile=BASE --variant plain --variant logit:delta_target_policy=logit ...
-    python -m ppo.sweep --draw NAME=RUN,RUN --draw NAME=RUN --logdir=DIR
-    python -m ppo.sweep --pfile=BASE --seeds=0,1,2 --logdir=/shared/DIR --cluster=HOST:6379
+    python -m ppo.sweep --env=CartPole-v1 --vary gamma=0.98,0.99 --seeds=0,1,2 --logdir=runs/gamma
+    python -m ppo.sweep --pfile=pong --set total_steps=500000 --variant plain
+        --variant logit:delta_target_policy=logit --logdir=runs/logit --workers=2
 
-Every combination of the values, the variants and the seeds is a run in its own process and
-folder. Called again, a sweep resumes where it was interrupted. With ``--cluster`` the runs go to
-the machines of a Ray cluster, which all see the folder under the same path.
+    python -m ppo.sweep --env=CartPole-v1 --logdir=runs/search
+        --sample 20 'learning_rate=loguniform(1e-4,1e-2)' 'num_epochs=int(2,12)'
+
+    python -m ppo.sweep --draw old=runs/a,runs/b --draw new=runs/c --logdir=runs/compared
+    python -m ppo.sweep --pfile=pong --seeds=0,1,2 --logdir=/shared/DIR --cluster=HOST:6379
+
+Every combination of the values, the variants, the samples and the seeds is a run in its own
+process and folder. Called again, a sweep resumes where it was interrupted. With ``--cluster`` the
+runs go to the machines of a Ray cluster, which all see the folder under the same path.
 """
 
 import argparse
 import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppo import presets
+from ppo.envs import registry
 from ppo.errors import ExitCode, Stopped
-from ppo.files.folder import check_unmoved, owned, write_whole
-from ppo.params import ParamsError, load
+from ppo.files.folder import check_unmoved, owned
+from ppo.params import ParamsError, Source, load
 from ppo.settings import Params
-from ppo.sweep import machines
+from ppo.sweep import machines, results, sample
 from ppo.sweep.grid import (
-    FIGURE,
-    TABLE,
     Run,
     begun_faults,
+    count,
     create,
     drawn_faults,
     logdir_faults,
@@ -40,18 +45,18 @@ from ppo.sweep.grid import (
     settings_in,
 )
 from ppo.sweep.machines import Cluster
-from ppo.sweep.one_precision import alike, precision_faults, precisions
+from ppo.sweep.one_precision import alike, precision_faults
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.device import default_threads
-from ppo.system.streams import say
-from ppo.telemetry import curves
-from ppo.telemetry.curves import Curve, CurveError
+from ppo.telemetry.curves import CurveError
 
 # Arguments that make no sense without a grid.
-OF_A_GRID = ("variant", "vary", "seeds", "workers", "cluster", "cores", "gpu")
+OF_A_GRID = tuple(
+    "set variant vary sample sample_seed seeds workers cluster cores gpu".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Plan:
     """The parsed arguments."""
 
     logdir: Path
-    pfile: Path | None
+    source: Source | None
     runs: list[Run]
     workers: int
     shown: dict[str, list[Path]]
@@ -101,28 +106,6 @@ def sweep(
     )
 
 
-def write_results(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
-    """Write ``table.md`` of all variants, and ``figure.png`` of the variants that have a curve. If
-    none has, raise CurveError and write nothing.
-    """
-    read: dict[str, list[Curve]] = {name: [] for name in variants}
-    missing: dict[str, list[str]] = {}
-    for name, folders in variants.items():
-        for folder in folders:
-            try:
-                read[name].append(curves.read(folder))
-            except CurveError as error:
-                missing.setdefault(name, []).append(str(error))
-    text = curves.table(read, missing)
-    if told := precisions(variants):
-        text += f"\n{told}\n"
-    say(text.rstrip("\n"))
-    if not any(read.values()):
-        raise CurveError("no run has a curve, so nothing is drawn")
-    write_whole(logdir / TABLE, text.encode())
-    curves.draw(read, logdir / FIGURE, logdir.name)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Return its exit code."""
 
@@ -137,15 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
     """Make the runs and their results, as long as ``check`` does not raise FolderGone."""
     failed, drawn = [], True
-    if plan.pfile:
-        plan = replace(plan, pfile=settings_in(plan.logdir, plan.pfile))
     with closing(plan.children()) as children:
-        if plan.pfile:
-            failed = sweep(plan.runs, plan.pfile, plan.workers, children, check)
+        if plan.source:
+            pfile = settings_in(plan.logdir, plan.source)
+            failed = sweep(plan.runs, pfile, plan.workers, children, check)
     if not children.stopped:
         check()
         try:
-            write_results(plan.shown, plan.logdir)
+            results.write(plan.shown, plan.logdir)
         except CurveError as error:
             print(error, file=sys.stderr)
             drawn = False
@@ -158,15 +140,17 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """Return the plan, in a folder that exists now. Raises ParamsError with all faults."""
-    logdir, pfile = options.logdir, options.pfile
+    logdir = options.logdir
+    source = registry.settings_for(options.env) if options.env else options.pfile
     faults = logdir_faults(logdir)
     drawn = parse_draws(options.draw, faults)
-    runs = _runs(options, faults) if pfile else []
-    if not pfile:
-        faults += [f"--{key} goes with --pfile" for key in OF_A_GRID if vars(options)[key]]
+    runs = _runs(options, source, faults) if source else []
+    if not source:
+        given = [key.replace("_", "-") for key in OF_A_GRID if vars(options)[key]]
+        faults += [f"--{key} goes with --pfile or --env" for key in given]
 
     def settings(run: Run) -> Params:
-        return load(pfile, run.overrides)
+        return load(source, run.overrides)
 
     if not faults:
         found = (begun_faults(run, settings(run)) for run in runs)
@@ -180,12 +164,16 @@ def _plan(options: argparse.Namespace) -> Plan:
     for run in runs:
         drawn.setdefault(run.variant, []).append(run.folder)
     cores = int(options.cores or 1)
-    return Plan(logdir, pfile, runs, workers, drawn, options.cluster, cores, options.gpu)
+    return Plan(logdir, source, runs, workers, drawn, options.cluster, cores, options.gpu)
 
 
-def _runs(options: argparse.Namespace, faults: list[str]) -> list[Run]:
+def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> list[Run]:
     """Return the runs of the well-formed part of the grid. Add its faults to ``faults``."""
-    grid = parse(options.variant, options.vary)
+    samples, wrong = sample.parse(options.sample, _sample_seed(options, faults))
+    faults += wrong
+    if options.sample_seed and not options.sample:
+        faults.append("--sample-seed goes with --sample")
+    grid = parse(options.variant, options.vary, samples=samples, shared=options.set)
     faults += grid.faults
     seeds = parse_seeds("0" if options.seeds is None else options.seeds, faults)
     workers = parse_count("--workers", options.workers, "runs at a time", faults)
@@ -196,8 +184,14 @@ def _runs(options: argparse.Namespace, faults: list[str]) -> list[Run]:
     faults += machines.faults(options.cluster)
     threads = cores if options.cluster else max(1, default_threads() // workers)
     runs = grid.runs(options.logdir, seeds or [0], threads)
-    faults += setting_faults(options.pfile, runs)
+    faults += setting_faults(source, runs)
     return runs
+
+
+def _sample_seed(options: argparse.Namespace, faults: list[str]) -> int:
+    if (seed := count(options.sample_seed or "0")) is None:
+        faults.append(f"--sample-seed={options.sample_seed!r}: write a number, as 1")
+    return seed or 0
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -209,10 +203,22 @@ def command_line() -> argparse.ArgumentParser:
         "started, 3 stopped by a signal, with every run saved.",
     )
     parser.add_argument("--logdir", type=expanded, required=True, help="folder of the sweep")
+    of_all = parser.add_mutually_exclusive_group()
     share = "params file, or preset, that all runs share"
-    parser.add_argument("--pfile", type=presets.find, metavar="FILE", help=share)
+    of_all.add_argument("--pfile", type=presets.find, metavar="FILE", help=share)
+    of_all.add_argument("--env", metavar="ID", help="game, with the default settings")
     add = parser.add_argument
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all runs")
     add("--vary", action="append", default=[], metavar="KEY=V1,V2", help="a setting to vary")
+    add(
+        "--sample",
+        nargs="+",
+        default=[],
+        metavar=("N", "KEY=RANGE"),
+        help="random search: N settings, each drawn from uniform(LOW,HIGH), loguniform(LOW,HIGH), "
+        "int(LOW,HIGH) or choice(A,B,C)",
+    )
+    add("--sample-seed", metavar="N", help="which samples are drawn, default 0")
     add(
         "--variant",
         action="append",
@@ -244,6 +250,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.cluster:
         options.logdir = options.logdir.absolute()
-    if not options.pfile and not options.draw:
-        parser.error("--pfile=FILE or --draw NAME=RUN is needed")
+    if not (options.pfile or options.env or options.draw):
+        parser.error("--pfile=FILE, --env=ID or --draw NAME=RUN is needed")
     return options

@@ -1,23 +1,53 @@
-"""How the commands of this package read their arguments."""
+"""How the commands of this package read their arguments, and how they were called."""
 
 import argparse
 import os
+import shlex
+import sys
 from pathlib import Path
+from typing import NoReturn
+
+from ppo.errors import ExitCode
+
+CALLED = "PPO_CALLED"  # tells a worker how its starter was called
 
 
-def argument_parser(
-    module: str, description: str | None, epilog: str | None = None
-) -> argparse.ArgumentParser:
-    """Return a parser for ``python -m MODULE`` that prints the description as it is and accepts no
-    abbreviated option.
+class Parser(argparse.ArgumentParser):
+    """A parser that answers a wrong argument in two lines. It prints description and epilog as they
+    are, and accepts no abbreviated option.
     """
-    return argparse.ArgumentParser(
-        prog=f"python -m {module}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        epilog=epilog,
-    )
+
+    def __init__(self, prog: str, description: str | None, epilog: str | None = None, **more: str):
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and where the help is, and end the process."""
+        self.exit(ExitCode.REFUSED, f"error: {message}\nsee: {self.prog} --help\n")
+
+
+def argument_parser(module: str, description: str | None, epilog: str | None = None) -> Parser:
+    """Return a parser for ``python -m MODULE``."""
+    return Parser(f"python -m {module}", description, epilog)
+
+
+def run_atari() -> str:
+    """Return the words that call ``run_atari``: as this process was called, or else as a shell in
+    this folder can call it.
+    """
+    if called := os.environ.get(CALLED):
+        return called
+    script = Path(sys.argv[0])
+    if script.name == "run_atari.py":
+        return f"python {shlex.quote(str(script))}"
+    installed = Path(sys.executable).with_name("run_atari").exists()
+    return "run_atari" if installed or script.name == "run_atari" else "python run_atari.py"
 
 
 def expanded(path: str | Path) -> Path:

@@ -17,7 +17,7 @@ from typing import IO, Any
 from ppo.errors import Refused
 from ppo.system import children, last_words, numerics
 from ppo.system.numerics import CPU_INFO
-from ppo.system.streams import say
+from ppo.system.streams import note, say
 from ppo.system.unnamed import unnamed_file
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -118,6 +118,8 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     """
     set_environment()
     _check_temporary_folder()
+    if not _survived:
+        note("starting TensorFlow ...")
     with _shown_after_a_crash() as held:
         with _stderr_held_back(held):
             tf, keras = _imported()

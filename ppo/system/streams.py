@@ -3,7 +3,9 @@
 import functools
 import io
 import os
+import shutil
 import sys
+import textwrap
 from contextlib import suppress
 from typing import IO
 
@@ -25,14 +27,35 @@ def make_safe() -> None:
 
 
 def say(message: str, stream: IO[str] | None = None) -> None:
-    """Print a line, on standard output by default. Once the stream fails, as a closed pipe does,
-    further output is discarded and the work continues.
+    """Print a message, on standard output by default. A terminal gets its lines wrapped at words.
+    Once the stream fails, as a closed pipe does, further output is discarded and the work
+    continues.
     """
     stream = stream or sys.stdout
     try:
+        if stream.isatty():
+            message = wrapped(message, shutil.get_terminal_size().columns)
         print(message, file=stream, flush=True)
     except OSError:
         discard(stream)
+
+
+def note(message: str) -> None:
+    """Print a line on standard error if it is a terminal, where someone waits."""
+    if sys.stderr and sys.stderr.isatty():
+        say(message, sys.stderr)
+
+
+def wrapped(message: str, width: int) -> str:
+    """Wrap each line at words. Words that are too long, such as paths, and indented lines, such as
+    commands to copy, are left as they are.
+    """
+    return "\n".join(
+        line
+        if line.startswith(" ")
+        else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in message.split("\n")
+    )
 
 
 @functools.cache

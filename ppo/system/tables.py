@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
+
+from ppo.system.streams import say
 
 Entry = tuple[str, str, str]  # name, meaning, and other information
 
@@ -22,6 +25,15 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = ""
     cells = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]
     lines = [f"| {' | '.join(row)} |\n" for row in (cells[0], rules, *cells[1:])]
     return "".join(lines)
+
+
+def show_page(text: str) -> None:
+    """Print a page of Markdown: on a terminal as it is meant, elsewhere as it is written."""
+    console = Console()
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        say(text.rstrip("\n"))
 
 
 def show_list(lines: str, entries: Iterable[Entry], console: Console | None = None) -> None:
@@ -43,9 +55,9 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], console: Cons
     if not console.is_terminal:
         print(tabs([head, *rows]), end="", file=console.file)  # rich would replace the tabs
         return
-    table = Table(head[0])
+    table = Table(head[0])  # the only column that shrinks
     for name in head[1:]:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console.print(table)

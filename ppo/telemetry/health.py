@@ -1,19 +1,31 @@
 """Whether a run's scalars are within the limits of healthy runs, and what to do if not."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
 
 from ppo.telemetry.scalars import Metric, metric_of
 
 ENTRIES = 5  # log entries in a row outside the limits before a message
 
+# Scalars that leave their limits for the reason of another one, which has the remedy.
+_OF_LARGE_UPDATES = (
+    "train/policy_gradient_loss train/approx_kl_max train/clip_fraction train/beyond_target "
+    "train/ratio train/ratio_max train/ratio_distance train/ratio_above train/ratio_below "
+    "train/minibatch_kl_max layers/change_{layer}"
+)
+CAUSES = {
+    "train/grad_cut": "train/grad_norm",
+    **dict.fromkeys(_OF_LARGE_UPDATES.split(), "train/approx_kl"),
+}
+
 
 class Health:
-    """Watches log entries, and reports once for each scalar that is outside its limits."""
+    """Watches log entries, and reports each cause of scalars outside their limits once."""
 
     def __init__(self) -> None:
-        self._outside: defaultdict[str, int] = defaultdict(int)
+        self._outside: Counter[str] = Counter()  # entries in a row, by scalar
         self._known: dict[str, Metric | None] = {}
+        self._reported: set[str] = set()
 
     def see(self, scalars: Mapping[str, float]) -> list[str]:
         """Return messages about scalars that have now been outside their limits for ENTRIES entries
@@ -27,9 +39,11 @@ class Health:
             if metric is None:
                 continue
             self._outside[tag] = self._outside[tag] + 1 if metric.outside(value) else 0
-            if self._outside[tag] == ENTRIES:
+            cause = metric_of(CAUSES.get(metric.tag, tag)) or metric
+            if self._outside[tag] >= ENTRIES and cause.tag not in self._reported:
+                self._reported.add(cause.tag)
                 said.append(
-                    f"{tag} is {value:.3g}, healthy {metric.limits}, in {ENTRIES} log entries "
-                    f"in a row: {metric.remedy}"
+                    f"{tag} is {value:.3g}, healthy {metric.limits}, in {ENTRIES} log entries in a "
+                    f"row: {cause.remedy}"
                 )
         return said

@@ -368,7 +368,8 @@ METRICS: tuple[Metric, ...] = (
         "share of the value loss in the shared trunk's gradient, "
         "|g_v| / (|g_v| + |g_p|), before the update",
         "falls as the policy gets better",
-        "near 1: the value drives the trunk; lower value_coef or try value_rescaling",
+        "near 1: the value drives the trunk; begin a new run with value_gradient=separate, or "
+        "lower value_coef",
         high=0.9,
     ),
     Metric(

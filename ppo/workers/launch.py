@@ -21,6 +21,7 @@ from typing import IO, Any
 from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone, RunFolder
 from ppo.files.held import held
+from ppo.system.arguments import CALLED, run_atari
 from ppo.system.children import RUN_ATARI, is_stopped, start
 from ppo.system.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.system.signals import DEADLINE_SECONDS, Requests, on_stop
@@ -236,4 +237,5 @@ def linked(workers: int) -> Iterator[list[Link]]:
 def inherited(link: Link, gpus: Sequence[str] = ()) -> dict[str, Any]:
     """Return what ``subprocess.Popen`` passes to a worker: its link and its GPU, if any."""
     gpu = {VISIBLE_GPUS: gpus[link.index]} if gpus else {}
-    return {"env": {**os.environ, **link.environment, **gpu}, "pass_fds": link.descriptors}
+    environment = {**os.environ, **link.environment, **gpu, CALLED: run_atari()}
+    return {"env": environment, "pass_fds": link.descriptors}

@@ -1,6 +1,8 @@
 """TensorBoard for people: a real server, asked as its page asks."""
 
 import json
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from ppo.files.folder import FolderError
 from ppo.report import board
@@ -42,14 +45,50 @@ def answers(address: str, path: str):
 def test_a_run_has_its_folder_s_name_and_its_main_charts_are_pinned(tmp_path, capfd):
     run = written(tmp_path / "my run, the 2nd")
     with board.served(run) as address:
+        assert re.fullmatch(r"http://localhost:\d+/", address)
+        with urllib.request.urlopen(address) as page:
+            shown = urllib.parse.urlsplit(page.geturl())
+            assert b"<html" in page.read()
+        pinned = urllib.parse.parse_qs(shown.query)["pinnedCards"][0]
+        assert json.loads(pinned) == [{"plugin": "scalars", "tag": tag} for tag in board.PINNED]
         assert answers(address, "data/runs") == [run.name]
         found = answers(address, "data/plugin/timeseries/tags")["scalars"]
         assert {*found["runTagInfo"][run.name]} == {*board.PINNED}
-        pinned = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)["pinnedCards"][0]
-        assert json.loads(pinned) == [{"plugin": "scalars", "tag": tag} for tag in board.PINNED]
         described = json.dumps(found["tagDescriptions"])
         assert "the true score, never clipped" in described
     assert capfd.readouterr() == ("", "")
+
+
+def test_logs_without_event_files_are_served_on_the_port_that_is_asked_for(tmp_path):
+    for name in ("one", "below/two"):
+        for events in written(tmp_path / "runs" / name).glob(board.EVENTS):
+            events.unlink()
+    before = sorted((tmp_path / "runs").rglob("*"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with board.served(tmp_path / "runs", "127.0.0.1", port) as address:
+        assert address == f"http://127.0.0.1:{port}/"
+        assert answers(address, "data/runs") == ["below/two", "one"]
+        with (
+            pytest.raises(FolderError, match=f"{port}, it was already in use"),
+            board.served(tmp_path / "runs" / "one", port=port),
+        ):
+            pass
+    assert sorted((tmp_path / "runs").rglob("*")) == before
+
+
+def test_the_log_of_a_run_without_event_files_is_made_readable(tmp_path):
+    run = written(tmp_path / "run")
+    (tmp_path / "place").mkdir()
+    for events in run.glob(board.EVENTS):
+        events.unlink()
+    place = board._readable(run, tmp_path / "place")
+    events = EventAccumulator(str(place / "run"))
+    events.Reload()
+    for tag in board.PINNED:
+        (point,) = events.Tensors(tag)
+        assert (point.step, point.tensor_proto.float_val[0]) == (1, 1.0)
 
 
 def test_the_runs_of_a_folder_have_their_names(tmp_path):

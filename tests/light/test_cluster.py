@@ -230,8 +230,8 @@ def test_a_run_that_lost_a_worker_starts_again_in_its_own_folder(moved, tmp_path
             ["--resume", "--set=gamma=0.9", "--set=seed=2", "--new-games"],
         ),
         (["--fork=a@b@64"], ["--fork=a@b@64", "--set=gamma=0.9", "--set=seed=2"]),
-        (["--fork=a@b"], ["--fork=a@b/", "--set=gamma=0.9", "--set=seed=2"]),
-        (["--fork=a@1/"], ["--fork=a@1/", "--set=gamma=0.9", "--set=seed=2"]),
+        (["--fork=a@b"], ["--fork=a@b@newest", "--set=gamma=0.9", "--set=seed=2"]),
+        (["--fork=a@1/"], ["--fork=a@1@newest", "--set=gamma=0.9", "--set=seed=2"]),
     ],
 )
 def test_every_worker_gets_what_the_command_was_told(given, begin, tmp_path, monkeypatch):

@@ -1,11 +1,15 @@
 """Commands and options are rows of tables; arguments that make no sense are answered."""
 
+from pathlib import Path
+
 import pytest
 
 import run_atari
+from ppo import train
 from ppo.cli import parser
-from ppo.cli.arguments import Command, Option
+from ppo.cli.arguments import Command, Option, source
 from ppo.cli.commands import COMMANDS, OPTIONS
+from ppo.errors import Refused
 from ppo.workers.cluster import TF_CONFIG
 
 
@@ -14,6 +18,87 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         run_atari.main(["--logdir=new", *arguments])
     assert end.value.code == 2
     return capsys.readouterr().err.partition("error: ")[2]
+
+
+def test_a_wrong_argument_is_answered_in_two_lines(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/home/me/bin/run_atari"])
+    for arguments in ([], ["--speed=9"], ["--resume", "--watch"], ["--watch=many"]):
+        with pytest.raises(SystemExit):
+            run_atari.main(arguments)
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 2 and said[0].startswith("error: "), said
+        assert said[1] == "see: run_atari --help"
+
+
+def test_help_has_examples_that_can_be_parsed_and_the_other_commands(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run_atari.py"])
+    with pytest.raises(SystemExit):
+        run_atari.main(["--help"])
+    said = capsys.readouterr().out
+    examples = [line.split() for line in said.splitlines() if line.startswith("  python run_")]
+    assert len(examples) > 4
+    for example in examples:
+        assert parser.parse(example[2:]).command
+    for module in ("sweep", "autopsy", "replay", "drill"):
+        assert f"python -m ppo.{module} " in said
+    assert "docs/" in said and "usage: python run_atari.py COMMAND" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "run", "which"),
+    [
+        ("a", "a", "newest"),
+        ("a@best", "a", "best"),
+        ("a@1_024", "a", 1024),
+        ("a@newest", "a", "newest"),
+        ("a@1/", "a@1", "newest"),
+        ("a@1@best", "a@1", "best"),
+        ("a@b", "a@b", "newest"),
+    ],
+)
+def test_a_fork_names_a_run_and_a_checkpoint(text, run, which):
+    given = source(text)
+    assert given == (Path(run), which)
+    assert source(str(given)) == given
+
+
+def test_a_run_without_a_folder_gets_the_next_free_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "Pong-1").mkdir(parents=True)
+    names = {"PongNoFrameskip-v4": "Pong-2", "ALE/Pong-v5": "Pong-3", "CartPole-v1": "CartPole-1"}
+
+    def run(settings, logdir, began) -> None:
+        assert capsys.readouterr().out == f"folder: {logdir}\n"
+        assert logdir == Path("runs", names[settings.env_id])
+        (logdir / "params.json").touch()
+
+    monkeypatch.setattr(train, "run", run)
+    for env_id in names:
+        assert run_atari.main([f"--env={env_id}"]) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        *("CartPole-1", "Pong-1", "Pong-2", "Pong-3")
+    ]
+
+
+def test_a_refused_run_without_a_folder_leaves_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(settings, logdir, began) -> None:
+        (logdir / ".lock").touch()
+        raise Refused("no")
+
+    monkeypatch.setattr(train, "run", run)
+    assert run_atari.main(["--env=Pong"]) == 2
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_several_machines_need_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert run_atari.main(["--env=Pong"]) == 2
+    assert "--logdir=DIR is needed" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -78,6 +163,7 @@ def test_options_go_with_arguments_that_exist():
         (["--explain", "--workers=2"], "--workers goes with --pfile, --env, --resume or --fork\n"),
         (["--resume", "--restarts=2"], "--restarts goes with --workers\n"),
         (["--env=Pong", "--new-games"], "--new-games goes with --resume\n"),
+        (["--watch", "--port=3"], "--port goes with --board\n"),
         (["--evaluate", "--gif=3"], "--gif goes with --watch\n"),
         (["--resume", "--seed=0"], "--seed goes with --evaluate or --watch\n"),
         (["--pfile=pong", "--check", "--workers=2"], "which measures one process\n"),

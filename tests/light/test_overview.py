@@ -44,14 +44,14 @@ def test_table_has_the_runs_under_way_and_counts_the_others(tmp_path):
         overview.count_end(True)
         lines = shown(overview, console)
     assert lines == [
-        "2 of 7 runs have ended, 1 of them not well; 1 wait",
+        "2 of 7 done (1 failed), 1 waiting, about 0:00:30 left",
         "run seed step of score steps/s left",
         "one 1 4,000 10,000 1.50 500 0:00:12",
         "two 1 5,000 10,000 - 500 0:00:10",
         "new 1 - - - - -",
         "broken 1 - - - - -",
     ]
-    assert "one" not in " ".join(shown(overview, console))
+    assert "two" not in " ".join(shown(overview, console))
 
 
 def test_numbers_keep_their_place_beside_a_long_name(tmp_path):
@@ -64,6 +64,16 @@ def test_numbers_keep_their_place_beside_a_long_name(tmp_path):
     assert line.startswith("learning_rate=0") and line.endswith("… 1 4,000 10,000 1.50 500 0:00:12")
 
 
+def test_a_run_is_shown_with_all_steps_of_its_rollouts(tmp_path):
+    run = run_at(tmp_path, "one", 4_096)
+    settings = {"total_steps": 10_000, "num_envs": 8, "num_steps": 128}
+    RunFolder(run.folder).params.write_text(json.dumps(settings))
+    console = Console(width=80, height=24)
+    overview = Overview([run], console)
+    with overview.under_way(run):
+        assert shown(overview, console)[-1] == "one 1 4,096 10,240 1.50 500 0:00:12"
+
+
 def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
     runs = [run_at(tmp_path, f"run-{number}", 4_000) for number in range(12)]
     console = Console(width=80, height=10)
@@ -73,7 +83,7 @@ def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
             contexts.enter_context(overview.under_way(run))
         lines = shown(overview, console)
     assert len(lines) < 10
-    assert lines[0].startswith("0 of 12") and lines[-1] == "and 6 more"
+    assert lines[0].startswith("0 of 12 done, 0 waiting") and lines[-1] == "and 6 more"
 
 
 def test_a_terminal_has_the_table_below_the_lines_and_a_pipe_the_lines_alone(
@@ -90,4 +100,4 @@ def test_a_terminal_has_the_table_below_the_lines_and_a_pipe_the_lines_alone(
     monkeypatch.setenv("FORCE_COLOR", "1")
     said = make_all()
     assert all(line in said for line in lines)
-    assert said.rindex("of 2 runs have ended") > said.rindex(lines[-1])
+    assert said.rindex("of 2 done") > said.rindex(lines[-1])

@@ -34,7 +34,7 @@ def test_command_expands_each_path(home):
     options = parse(["--logdir=~/run", "--report", "~/a", "~/b"], None)
     assert options.logdir == home / "run" and options.report == [home / "a", home / "b"]
     assert parse(["--pfile=pong", "--check", "~/a.png"], None).check == home / "a.png"
-    assert parse(["--logdir=~/new", "--fork=~/run"], None).fork == (home / "run", None)
+    assert parse(["--logdir=~/new", "--fork=~/run"], None).fork == (home / "run", "newest")
     assert parse(["--logdir=~/new", "--fork=~/run@5"], None).fork == (home / "run", 5)
 
 

@@ -1,13 +1,11 @@
 """The pictures of the README, with a program in the browser's place that notes what it is told."""
 
 import contextlib
-import csv
 import json
 import sys
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from docs import screenshots
 from docs.browser import BrowserError
@@ -34,7 +32,7 @@ while part := os.read(3, 65536):
 """
 
 
-ADDRESS = "http://localhost:6006/?pinnedCards=some#timeseries"
+ADDRESS = "http://localhost:6006/"
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +67,8 @@ def test_each_part_of_tensorboard_is_photographed(run, tmp_path, monkeypatch):
     for path in taken:
         told = [message["params"] for message in json.loads(path.read_text())]
         address = [params["url"] for params in told if "url" in params][-1]
-        assert address == ADDRESS.replace("timeseries", screenshots.PICTURES[path.name])
+        part = screenshots.PICTURES[path.name]
+        assert address == f"{ADDRESS}?{board.FIRST_SCREEN}#{part}"
         assert any(params.get("width") == screenshots.SIZE[0] for params in told)
         assert any("timeSeriesSettingsPane" in params.get("expression", "") for params in told)
 
@@ -79,24 +78,6 @@ def test_images_of_a_run_without_a_video_are_not_photographed(run, tmp_path, mon
     program(tmp_path, monkeypatch, BROWSER)
     taken = screenshots.take(run, tmp_path, seconds=0)
     assert [path.name for path in taken] == ["tensorboard.png"]
-
-
-def test_log_that_is_a_table_alone_is_made_readable_for_tensorboard(run, tmp_path):
-    assert screenshots.with_events(run, tmp_path) == run
-    for path in run.glob("events.out.tfevents.*"):
-        path.unlink()
-    (tmp_path / "place").mkdir()
-    copy = screenshots.with_events(run, tmp_path / "place")
-    assert copy.name == run.name and not list(run.glob("events.out.tfevents.*"))
-    events = EventAccumulator(str(copy))
-    events.Reload()
-    found = {event.step: event.tensor_proto.float_val[0] for event in events.Tensors(SCORE)}
-    with open(run / "progress.csv", newline="") as file:
-        wanted = {int(row["step"]): float(row[SCORE]) for row in csv.DictReader(file)}
-    assert found == wanted == {8: 3.0, 16: 4.5}
-
-
-SCORE = "rollout/ep_rew_mean"
 
 
 @pytest.mark.parametrize("script", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\nhead -c 9 <&3; exit 0\n"])

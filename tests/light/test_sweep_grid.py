@@ -1,6 +1,7 @@
 """What a sweep refuses, before anything is created; when a run is done; what the results show."""
 
 import json
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from ppo.checkpoint import Checkpoint, TrainerFacts
 from ppo.envs.resolve import resolved
 from ppo.errors import ExitCode
 from ppo.files.folder import LOCK, RunFolder
-from ppo.params import ParamsError
+from ppo.params import ParamsError, load
 from ppo.runs.start import RunState
 from ppo.settings import Params
 from ppo.sweep import grid, sweep
@@ -88,6 +89,25 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
         (["--variant=a\udc80"], r"'a\udc80' cannot be the name of its folder"),
         (["--variant=table.md"], "'table.md' cannot be the name of its folder"),
         (["--vary=gamma=0.9\n,0.8"], r"'gamma=0.9\n' holds a character that cannot be printed"),
+        (["--set=gamma"], "'gamma' is no setting with a value"),
+        (["--set=seed=1"], "use --seeds"),
+        (["--set=gamma=0.9", "--set=gamma=0.8"], "--set gamma: is given twice"),
+        (["--set=gamma=0.9", "--vary=gamma=0.8,0.7"], "--vary gamma: --set sets it too"),
+        (["--set=gamma=0.9", "--variant=x:gamma=0.8"], "'x' sets gamma, which --set sets"),
+        (["--sample", "2"], "write a number of samples"),
+        (["--sample", "0", "gamma=uniform(0,1)"], "write a number of samples"),
+        (["--sample", "2", "gamma=normal(0,1)"], "write KEY=uniform(LOW,HIGH)"),
+        (["--sample", "2", "gamma=uniform(1,0)"], "LOW must be below HIGH"),
+        (["--sample", "2", "gamma=uniform(0)"], "needs two numbers"),
+        (["--sample", "2", "gamma=loguniform(0,1)"], "LOW must be above 0"),
+        (["--sample", "2", "num_epochs=int(1,2.5)"], "needs two numbers"),
+        (["--sample", "3", "num_epochs=int(1,2)"], "only about 2 different samples"),
+        (["--sample", "1", "seed=int(1,9)"], "use --seeds"),
+        (["--sample", "1", "gamma=uniform(2,3)"], "gamma = 2"),
+        (["--sample", "1", "gamma=uniform(0,1)", "gamma=uniform(0,1)"], "gamma: is given twice"),
+        (["--sample", "1", "gamma=uniform(0,1)", "--set=gamma=1"], "gamma: --set sets it too"),
+        (["--sample-seed=1"], "--sample-seed goes with --sample"),
+        (["--sample", "1", "gamma=uniform(0,1)", "--sample-seed=x"], "--sample-seed='x'"),
         (["--draw=x"], "--draw 'x': write NAME=RUN,RUN"),
         (["--draw=x="], "--draw 'x=': write NAME=RUN,RUN"),
         (["--draw==run"], "--draw '=run': write NAME=RUN,RUN"),
@@ -98,6 +118,50 @@ def test_a_bad_argument_is_one_line(refused, arguments, named):
     said = refused(*arguments)
     assert named in said
     assert said.count("\n") == 1
+
+
+def runs_of(*arguments: str) -> list[grid.Run]:
+    options = sweep._parse(["--logdir=d", "--env=CartPole-v1", *arguments])
+    faults: list[str] = []
+    runs = sweep._runs(options, {"env_id": "CartPole-v1", "network": "mlp"}, faults)
+    assert not faults
+    return runs
+
+
+def test_runs_are_named_by_what_differs_and_their_folders_by_all_that_was_varied():
+    shared = ["--set=num_steps=32", "--vary=gamma=0.9,0.99", "--vary=total_steps=512"]
+    first, other = runs_of(*shared)
+    assert (first.variant, other.variant) == ("gamma=0.9", "gamma=0.99")
+    assert first.folder == Path("d/gamma=0.9_total_steps=512/seed-0")  # as sweeps before have it
+    assert first.overrides[:3] == ("num_steps=32", "gamma=0.9", "total_steps=512")
+    assert runs_of("--vary=total_steps=512")[0].variant == "total_steps=512"
+    assert runs_of("--set=total_steps=512")[0].variant == "plain"
+
+
+def test_a_random_search_is_repeated_by_its_seed_and_continued_by_a_larger_number():
+    ranges = ["learning_rate=loguniform(1e-4,1e-2)", "num_epochs=int(2,4)", "gamma=uniform(0.9,1)"]
+    ranges.append("value_gradient=choice(shared,separate)")
+    some, all_ = (
+        [run.overrides for run in runs_of("--sample", number, *ranges)] for number in ("5", "40")
+    )
+    assert all_[:5] == some and len({*all_}) == 40
+    drawn = [dict(text.split("=") for text in overrides) for overrides in all_]
+    rates = [float(one["learning_rate"]) for one in drawn]
+    assert 1e-4 <= min(rates) < 4e-4 and 2.5e-3 < max(rates) <= 1e-2
+    assert sum(rate < 1e-3 for rate in rates) in range(12, 29)  # half of them
+    assert {one["num_epochs"] for one in drawn} == {"2", "3", "4"}
+    assert all(0.9 <= float(one["gamma"]) <= 1 for one in drawn)
+    assert {one["value_gradient"] for one in drawn} == {"shared", "separate"}
+    other = runs_of("--sample", "5", *ranges, "--sample-seed=1")
+    assert not {run.overrides for run in other} & {*all_}
+    assert other[0].variant.startswith("learning_rate=")
+
+
+def test_a_sweep_of_a_game_begins_with_its_default_settings(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sweep, "sweep", lambda runs, file, *_: seen.append(load(file)) or [])
+    sweep.main(["--env=CartPole-v1", f"--logdir={tmp_path / 'sweep'}"])
+    assert (seen[0].env_id, seen[0].network) == ("CartPole-v1", "mlp")
 
 
 def test_all_faults_are_listed_at_once(refused, tmp_path):
@@ -116,7 +180,7 @@ def test_all_faults_are_listed_at_once(refused, tmp_path):
 )
 def test_arguments_of_a_grid_without_one_are_refused(tmp_path, capsys, argument):
     assert sweep.main([f"--logdir={tmp_path / 'd'}", "--draw=x=run", argument]) == 2
-    assert "goes with --pfile" in capsys.readouterr().err
+    assert "goes with --pfile or --env" in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
 
 
@@ -357,6 +421,22 @@ def test_a_variant_without_a_curve_is_shown_with_its_runs(tmp_path):
     assert "| empty | 0 of 1 | – | – |" in table
     assert f"- {short / 'progress.csv'} has no curve yet" in table
     assert (logdir / "figure.png").stat().st_size > 10_000
+
+
+def test_a_terminal_gets_the_best_first_in_its_width_and_where_the_files_are(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    low, *high = (logged(tmp_path / str(n), 1, n, n) for n in (5, 70, 90))
+    code, logdir = shown(tmp_path, f"low_{'x' * 30}={low}", f"high={','.join(map(str, high))}")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert code == 0 and max(map(len, lines[:-2])) <= 80
+    rows = [line.strip("│ ").split("│") for line in lines if line.startswith("│")]
+    assert [cell.strip() for cell in rows[0]] == ["high", "2", "80.00", "70.00", "90.00", "80.00"]
+    assert lines[-2:] == [f"table: {logdir / 'table.md'}", f"figure: {logdir / 'figure.png'}"]
+    table = (logdir / "table.md").read_text()
+    assert table.index("| high |") < table.index("| low_")
 
 
 def test_runs_without_common_steps_have_a_table_and_a_figure(tmp_path):

@@ -56,7 +56,7 @@ def shown(
     scalars: dict[str, float],
     step: int = 2048,
     title: str = "PPO",
-    rate: float = 425.0,
+    rate: float | None = 425.0,
 ) -> str:
     with Display(title, 10_000_000, console) as display:
         display.show(step, scalars, rate)
@@ -70,16 +70,19 @@ def test_every_shown_tag_is_one_of_the_glossary():
 # --- into a pipe or a file
 
 
-def test_into_a_pipe_go_plain_lines_one_a_point():
-    console = pipe()
-    with Display("PPO", 10_000, console) as display:
-        display.show(1024, SCALARS, 850.0)
-        display.show(2048, SCALARS, 850.0)
+def test_into_a_pipe_go_plain_lines_by_the_clock(monkeypatch):
+    console, seconds = pipe(), iter([0.0, 4.0, 9.9, 10.0, 12.0, 13.0])
+    with Display("PPO", 6_000, console, lambda: next(seconds)) as display:
+        for step in range(1000, 7000, 1000):
+            display.show(step, SCALARS, 850.0)
     printed = console.file.getvalue()
-    assert [line.split(" | ")[0] for line in printed.splitlines()] == [
-        "step 1,024 of 10,000 (10.2 %)",
-        "step 2,048 of 10,000 (20.5 %)",
+    lines = [line.split(" | ")[0].split(" ", 1) for line in printed.splitlines()]
+    assert [line for _, line in lines] == [
+        "step 1,000 of 6,000 (16.7 %)",
+        "step 4,000 of 6,000 (66.7 %)",
+        "step 6,000 of 6,000 (100.0 %)",  # the last one, at any time
     ]
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d", clock) for clock, _ in lines)
     assert "\x1b" not in printed
 
 
@@ -90,8 +93,7 @@ def test_line_says_how_the_run_stands():
         "best -18",
         "games 12",
         "KL 0.0123",
-        "850 steps/s",
-        "6:32:05 left",  # by the rate of the whole start, half of the last entry's
+        "425 steps/s | 6:32:05 left",  # by one clock, not the last entry's
     ):
         assert part in line
 
@@ -145,14 +147,14 @@ def test_panel_shows_every_label_and_value(width):
         assert re.search(rf"(^| ){re.escape(value)}( |$)", flat), value
     for label, _, _ in SHOWN:
         assert label.split()[0].rstrip(",") in flat, label
-    assert "step 2,048 of 10,000,000" in flat
+    assert "0.0 % | 6:32:05 left | step 2,048 of 10,000,000" in flat
 
 
-@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_no_label_is_wrapped_and_each_stands_near_its_value(width):
     printed = shown(terminal(width), SCALARS)
     for label, _, _ in SHOWN:
-        found = re.search(rf"(│ |   ){label}( +)(\S+)", printed)
+        found = re.search(rf"(│ |  ){label}( +)(\S+)", printed)
         assert found and found[3] in VALUES and len(found[2]) < 24, label
 
 
@@ -162,7 +164,7 @@ def test_panel_fits_its_width(width):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("rate", [0.0, 1e-3])
+@pytest.mark.parametrize("rate", [None, 1e-3])
 @pytest.mark.parametrize("scalars", [{}, {"time/fps": 0.0}])
 def test_panel_shows_a_dash_for_what_is_not_known_yet(width, scalars, rate):
     assert re.search(r"best game +- ", shown(terminal(width), scalars, rate=rate))
@@ -176,6 +178,64 @@ def test_panel_renders_from_the_first_to_the_last_step(step):
 @pytest.mark.parametrize("title", ["runs/[bold]", "runs/[/x]", "runs/:smile:"])
 def test_title_is_shown_as_it_is(title):
     assert title in shown(terminal(80), SCALARS, title=title)
+
+
+class Screen:
+    """What a terminal shows of an output, which moves the cursor as rich does."""
+
+    def __init__(self, width: int):
+        self.width, self.lines, self.row, self.column = width, [""], 0, 0
+
+    def feed(self, text: str) -> None:
+        for code, character in re.findall(r"\x1b\[([0-9;?]*[A-Za-z])|(.|\n)", text):
+            if code.endswith("A"):
+                self.row = max(0, self.row - int(code[:-1]))
+            elif code == "2K":
+                self.lines[self.row] = ""
+            elif character == "\r":
+                self.column = 0
+            elif character == "\n":
+                self._down()
+            elif character:
+                self._write(character)
+
+    def _down(self) -> None:
+        self.row, self.column = self.row + 1, 0
+        self.lines += [""] * (self.row + 1 - len(self.lines))
+
+    def _write(self, character: str) -> None:
+        if self.column == self.width:
+            self._down()
+        line = self.lines[self.row].ljust(self.column)
+        self.lines[self.row] = line[: self.column] + character + line[self.column + 1 :]
+        self.column += 1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ctrl_c_leaves_one_border(width):
+    console, screen = terminal(width), Screen(width)
+    with Display("PPO", 10_000, console) as display:
+        display.show(1, SCALARS, 850.0)
+        console.file.write("^C")  # as the terminal does
+        display.show(2, SCALARS, 850.0)
+    display.say("stopped")
+    screen.feed(console.file.getvalue())
+    assert sum("╭" in line for line in screen.lines) == 1
+    assert [line for line in screen.lines if line][-1] == "stopped"
+
+
+LONG = "warning: the word at the end of a line is never cut, however wide the terminal is; see "
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_messages_are_wrapped_at_words_and_commands_are_not(width):
+    console, path = terminal(width), f"/tmp/{'x' * 160}.mp4"
+    command = f"  continue  run_atari --logdir={path} --resume"
+    Display("PPO", 10_000, console).say(f"{LONG}{path}\n{command}")
+    lines = text_of(console).splitlines()
+    assert " ".join(lines[:-1]) == f"{LONG}{path}" and lines[-1] == command
+    assert max(map(len, lines[:-2])) <= width
+    assert len(lines) == {60: 4, 80: 4, 140: 3}[width]
 
 
 def test_message_is_printed_above_the_panel():
@@ -246,26 +306,37 @@ def test_panel_of_an_odd_number_of_scalars_shows_them_all(monkeypatch):
 # --- the end
 
 
-MORE = "total_steps=4001792"
+MORE = "--resume --set total_steps=4001792"
 TOTALS = {"rollout/ep_rew_mean": 20.125, "rollout/ep_rew_best": 21.0, "rollout/games": 3120}
 
 
-def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next():
+@pytest.mark.parametrize(
+    ("script", "called"),
+    [
+        ("run_atari.py", "python run_atari.py"),
+        ("../run_atari.py", "python ../run_atari.py"),
+        ("/usr/bin/run_atari", "run_atari"),
+    ],
+)
+def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next(
+    script, called, monkeypatch
+):
+    monkeypatch.setattr("sys.argv", [script])
     lines = block(Path("runs/pong"), TOTALS, 20.77, 1566.0, True, MORE).splitlines()
     assert [line.split(maxsplit=1) for line in lines] == [
         ["score", "20.12, mean of the last 100 games"],
         ["best", "21 in one of 3,120 games; 20.77 in an evaluation"],
         ["time", "26.1 minutes"],
         ["folder", "runs/pong"],
-        ["evaluate", "python run_atari.py --logdir=runs/pong --evaluate 30"],
-        ["watch", "python run_atari.py --logdir=runs/pong --watch"],
-        ["board", "python run_atari.py --logdir=runs/pong --board"],
+        ["evaluate", f"{called} --logdir=runs/pong --evaluate 30"],
+        ["watch", f"{called} --logdir=runs/pong --watch"],
+        ["board", f"{called} --logdir=runs/pong --board"],
         [
             "continue",
-            "python run_atari.py --logdir=runs/pong --resume --set total_steps=4001792",
+            f"{called} --logdir=runs/pong --resume --set total_steps=4001792",
         ],
     ]
-    assert max(map(len, lines[:-1])) <= 80
+    assert max(map(len, lines[:-1])) <= 85
 
 
 def test_the_end_of_a_run_without_games_evaluations_and_pictures():

@@ -1,0 +1,85 @@
+"""Random search: settings drawn from ranges, the same ones for the same seed."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+RANGE = re.compile(r"(\w+)=(uniform|loguniform|int|choice)\(([^()]+)\)")
+FORM = "KEY=uniform(LOW,HIGH), loguniform(LOW,HIGH), int(LOW,HIGH) or choice(A,B,C)"
+TRIES = 100  # for each sample, to draw one that differs from all before
+
+Draw = Callable[[Random], str]
+
+
+class Range(NamedTuple):
+    """A setting, and how a value of it is drawn."""
+
+    key: str
+    draw: Draw
+
+
+def parse(texts: Sequence[str], seed: int) -> tuple[list[list[str]], list[str]]:
+    """Return the settings of each sample, as KEY=VALUE, and what is wrong with the arguments. The
+    first of ``texts`` is the number of samples, the others are ranges. More samples of the same
+    ranges begin with the same ones.
+    """
+    if not texts:
+        return [], []
+    number, *given = texts
+    if not (number.isdecimal() and 0 < int(number) <= 10_000 and given):
+        return [], [f"--sample {' '.join(texts)!r}: write a number of samples, then {FORM}"]
+    ranges, faults = [], []
+    for text in given:
+        try:
+            ranges.append(_range(text))
+        except ValueError as error:
+            faults.append(f"--sample {text!r}: {error}")
+    return ([], faults) if faults else _drawn(int(number), ranges, Random(seed))
+
+
+def _drawn(
+    number: int, ranges: Sequence[Range], random: Random
+) -> tuple[list[list[str]], list[str]]:
+    samples: dict[tuple[str, ...], None] = {}
+    for _ in range(number * TRIES):
+        if len(samples) == number:
+            return [list(sample) for sample in samples], []
+        samples[tuple(f"{each.key}={each.draw(random)}" for each in ranges)] = None
+    return [], [f"--sample {number}: these ranges have only about {len(samples)} different samples"]
+
+
+def _range(text: str) -> Range:
+    """Parse a range. Raises ValueError."""
+    if not (parts := RANGE.fullmatch(text)):
+        raise ValueError(f"write {FORM}, in quotes")
+    key, kind, inside = parts.groups()
+    values = [value.strip() for value in inside.split(",")]
+    if kind == "choice":
+        return Range(key, lambda random: values[int(random.random() * len(values))])
+    low, high = _limits(values, kind)
+    if kind == "int":
+        return Range(key, lambda random: f"{low + int(random.random() * (high - low + 1)):.0f}")
+    if kind == "uniform":
+        return Range(key, lambda random: _rounded(low + random.random() * (high - low), low, high))
+    ratio = math.log(high / low)
+    return Range(key, lambda random: _rounded(low * math.exp(random.random() * ratio), low, high))
+
+
+def _limits(values: Sequence[str], kind: str) -> tuple[float, float]:
+    read = int if kind == "int" else float
+    try:
+        low, high = map(read, values)
+    except ValueError:
+        raise ValueError(f"{kind} needs two numbers, LOW,HIGH") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError("LOW must be below HIGH")
+    if kind == "loguniform" and low <= 0:
+        raise ValueError("LOW must be above 0")
+    return low, high
+
+
+def _rounded(value: float, low: float, high: float) -> str:
+    """Return the number with four digits, within the limits."""
+    return f"{min(max(float(f'{value:.4g}'), low), high):g}"

@@ -1,0 +1,63 @@
+"""Warnings about a run's scalars, and the speed that its time left follows from."""
+
+from ppo.runs.pace import Pace
+from ppo.telemetry.health import CAUSES, ENTRIES, Health
+from ppo.telemetry.scalars import METRICS
+
+SOUND = {"train/grad_norm": 1.0, "train/grad_cut": 0.1, "train/approx_kl": 0.01}
+
+
+def test_each_cause_is_reported_once_however_many_scalars_show_it():
+    health = Health()
+    clipped = SOUND | {"train/grad_norm": 30.0, "train/grad_cut": 0.99}
+    entries = [clipped] * (ENTRIES + 2) + [SOUND] + [clipped] * (ENTRIES + 2)
+    said = [message for entry in entries for message in health.see(entry)]
+    assert len(said) == 1 and said[0].startswith("train/grad_norm is 30, healthy below 10, in 5")
+    large = {"train/ratio_max": 99.0, "train/clip_fraction": 0.9, "layers/change_policy": 0.9}
+    said = [message for _ in range(ENTRIES) for message in health.see(large)]
+    assert len(said) == 1 and "lower learning_rate" in said[0]
+
+
+def test_a_single_outlier_is_not_reported():
+    health = Health()
+    outside = SOUND | {"train/approx_kl": 9.0}
+    entries = ([outside] * (ENTRIES - 1) + [SOUND]) * 3
+    assert not [message for entry in entries for message in health.see(entry)]
+
+
+def test_a_value_that_drives_the_trunk_is_answered_with_a_network_of_its_own():
+    health = Health()
+    said = [m for _ in range(ENTRIES) for m in health.see({"trunk/value_share": 0.98})]
+    assert "value_gradient=separate" in said[0]
+
+
+def test_every_cause_is_a_scalar_with_a_remedy():
+    metrics = {metric.tag: metric for metric in METRICS}
+    for tag, cause in CAUSES.items():
+        assert metrics[tag].limits and metrics[cause].remedy
+
+
+def pace_of(*ends: tuple[float, int]) -> tuple[Pace, float | None]:
+    """The pace after iterations that end at these times and steps, and the last rate."""
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    for time, step in ends:
+        now[0] = time
+        pace.mark(step)
+    return pace, pace.rate(ends[-1][1])
+
+
+def test_the_rate_leaves_out_the_first_iteration_which_compiles():
+    assert pace_of((30.0, 100))[1] is None
+    assert pace_of((30.0, 100), (31.0, 200), (34.0, 300))[1] == 200 / 4
+
+
+def test_the_rate_is_that_of_the_last_minutes():
+    slow = [(float(t), 10 * t) for t in range(0, 1000, 5)]
+    fast = [(1000.0 + t, 10_000 + 100 * t) for t in range(0, 301, 5)]
+    assert pace_of(*slow, *fast)[1] == 100
+
+
+def test_many_short_iterations_take_little_memory():
+    pace, rate = pace_of(*((n / 100, n) for n in range(60_000)))
+    assert len(pace._marks) < 310 and abs(rate - 100) < 1
