@@ -109,26 +109,27 @@ class Surrogate(NamedTuple):
     loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, float], tf.Tensor]
 
 
-def _linear(moved: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor, slope: float) -> tf.Tensor:
+def _clipped(moved: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor, slope: float) -> tf.Tensor:
     distance = advantages * (offset - moved)
+    # The ratio is clipped here: beyond its target the loss is flat, or has the slope.
     return tf.where(distance >= 0.0, distance, -slope * distance) - advantages * (1.0 + offset)
 
 
-def _at_least_the_floor(offset: tf.Tensor) -> tf.Tensor:
+def _floored(offset: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.abs(offset), QUADRATIC_TARGET_FLOOR)
 
 
 def _quadratic(moved: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor, _: float) -> tf.Tensor:
-    size = _at_least_the_floor(offset)  # t - 1 again: without an advantage the offset is 0
+    size = _floored(offset)  # |t - 1| again: without an advantage the offset is 0
     weight = tf.abs(advantages)
     parabola = weight * tf.square(offset - moved) / (2.0 * size)
     return parabola - advantages - 0.5 * weight * size
 
 
 SURROGATES: dict[str, Surrogate] = {
-    "linear": Surrogate(lambda offset, advantages: offset, _linear),
+    "clipped": Surrogate(lambda offset, advantages: offset, _clipped),
     "quadratic": Surrogate(
-        lambda offset, advantages: tf.sign(advantages) * _at_least_the_floor(offset), _quadratic
+        lambda offset, advantages: tf.sign(advantages) * _floored(offset), _quadratic
     ),
 }
 
@@ -138,7 +139,7 @@ def policy_loss(
     old_log_probs: tf.Tensor,
     advantages: tf.Tensor,
     clip_range: tf.Tensor | float,
-    form: str = "linear",
+    form: str = "clipped",
     delta_target_policy: str = "probability",
     beyond_target_slope: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -147,7 +148,7 @@ def policy_loss(
     Let d = A (t - r), which is positive before the target and negative beyond it. Every form is a
     function of d plus a constant. At r = 1 its value is -A and its slope in r is -A:
 
-      linear      (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
+      clipped     (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
       quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
 
     a = 0 with the probability target is the clipped surrogate (Schulman et al. 2017, eq. 7), -min(A
@@ -174,7 +175,7 @@ def surrogate(
     quadratic: bool = False,
 ) -> tf.Tensor:
     """Return the loss of ``policy_loss``; ``quadratic`` selects its form, [B]."""
-    form = "quadratic" if quadratic else "linear"
+    form = "quadratic" if quadratic else "clipped"
     chosen = form, delta_target_policy, beyond_target_slope
     return policy_loss(log_probs, old_log_probs, advantages, clip_range, *chosen)[0]
 

@@ -1,6 +1,6 @@
 """Improve the policy on one rollout: epochs x minibatches of one compiled gradient step."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from ppo.model import log_prob
 from ppo.nn.optimizer import Adam
 from ppo.nn.preprocessed import Inputs
 from ppo.nn.shards import in_shards
-from ppo.objective import Batch, objective
+from ppo.objective import Batch, objective, statistics
 from ppo.settings import Params
 from ppo.system.arrays import is_shareable
 from ppo.telemetry import movement
@@ -40,6 +40,16 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
     return tf.constant(array)
 
 
+class Data(NamedTuple):
+    """What all gradient steps of an update use. ``inputs`` are the prepared observations."""
+
+    batch: Batch
+    inputs: Any
+    old_features: tf.Tensor | None
+    learning_rate: tf.Tensor
+    clip_range: tf.Tensor
+
+
 class Updater:
     """Network and optimiser of a run, and their update, computed in ``shards`` parallel slices."""
 
@@ -59,9 +69,9 @@ class Updater:
     def compile(self) -> None:
         """Compile what the update calls, from the present settings."""
         # Without autograph, which takes three seconds of every start.
-        self._epoch, self._features, self._outcome = (
+        self._run_epoch, self._features, self._outcome = (
             tf.function(function, autograph=False)
-            for function in (self._minibatches, self._all_features, self._movement)
+            for function in (self._epoch, self._all_features, self._movement)
         )
 
     def update(
@@ -79,14 +89,14 @@ class Updater:
         weights, rate = self._weights_by_layer(), tf.constant(learning_rate, tf.float32)
         inputs = self._inputs.of(batch.observations)
         old_features = self._features(inputs) if p.feature_drift_coef else None
-        rollout = batch, inputs, old_features, rate, tf.constant(clip_range, tf.float32)
+        data = Data(batch, inputs, old_features, rate, tf.constant(clip_range, tf.float32))
         state = tf.constant(rescaling, tf.float32)
         with self.workers.watched():
             for epoch in range(p.num_epochs):
-                order = self._shuffled(key, epoch)
-                rows, state, applied = self._epoch(*rollout, order, state)
+                minibatches = self._shuffled(key, epoch)
+                rows, state, applied = self._run_epoch(data, minibatches, state)
                 epochs.append(rows.numpy())
-                if not applied or self._is_too_far(epochs[-1].mean(0)):
+                if not applied or self._stops_early(epochs[-1].mean(0)):
                     break
         moved, finite = self._outcome(weights, rate)
         return UpdateResult(
@@ -104,90 +114,63 @@ class Updater:
         )
         return tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
 
-    def _is_too_far(self, means: np.ndarray) -> bool:
-        """Whether an epoch with these mean statistics must be the last."""
+    def _stops_early(self, means: np.ndarray) -> bool:
+        """Whether an epoch with these mean statistics is the last, by its approximate KL."""
         p = self.params
         if p.target_kl is None or means[KL] <= p.target_kl:
             return False
         return not p.target_kl_if_improved or means[GAIN] > 0
 
-    def _minibatches(
-        self,
-        batch: Batch,
-        inputs: Any,
-        old_features: tf.Tensor | None,
-        learning_rate: tf.Tensor,
-        clip_range: tf.Tensor,
-        order: tf.Tensor,
-        state: tf.Tensor,
+    def _epoch(
+        self, data: Data, minibatches: tf.Tensor, rescaling: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Make a gradient step on each minibatch of an epoch, and stop at one that is not applied.
-        Return their STATISTICS, [minibatches, statistics], and the other results of the last
+        """Make a gradient step on each minibatch, and stop at one that is not applied. Return their
+        STATISTICS, [minibatches, statistics], and the other results of the last
         ``_gradient_step``.
         """
         count = self.params.minibatches_per_epoch
-        moments = self._advantage_moments(batch.advantages, order)
+        moments = self._advantage_moments(data.batch.advantages, minibatches)
 
         def step(
-            number: tf.Tensor, rows: tf.TensorArray, state: tf.Tensor, _: tf.Tensor
+            number: tf.Tensor, rows: tf.TensorArray, rescaling: tf.Tensor, _: tf.Tensor
         ) -> tuple[tf.Tensor, tf.TensorArray, tf.Tensor, tf.Tensor]:
-            row, state, applied = self._gradient_step(
-                batch,
-                inputs,
-                old_features,
-                learning_rate,
-                clip_range,
-                order[number],
-                None if moments is None else moments[number],
-                state,
+            of_minibatch = None if moments is None else moments[number]
+            row, rescaling, applied = self._gradient_step(
+                data, minibatches[number], of_minibatch, rescaling
             )
-            return number + 1, rows.write(number, row), state, applied
+            return number + 1, rows.write(number, row), rescaling, applied
 
-        number, rows, state, applied = tf.while_loop(
-            lambda number, rows, state, applied: (number < count) & applied,
+        number, rows, rescaling, applied = tf.while_loop(
+            lambda number, rows, rescaling, applied: (number < count) & applied,
             step,
-            (tf.constant(0), tf.TensorArray(tf.float32, count), state, tf.constant(True)),
+            (tf.constant(0), tf.TensorArray(tf.float32, count), rescaling, tf.constant(True)),
         )
-        return rows.stack()[:number], state, applied
+        return rows.stack()[:number], rescaling, applied
 
     def _gradient_step(
-        self,
-        batch: Batch,
-        inputs: Any,
-        old_features: tf.Tensor | None,
-        learning_rate: tf.Tensor,
-        clip_range: tf.Tensor,
-        samples: tf.Tensor,
-        moments: tf.Tensor | None,
-        rescaling: tf.Tensor,
+        self, data: Data, samples: tf.Tensor, moments: tf.Tensor | None, rescaling: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make one gradient step on some samples of the batch, with the mean of all workers'
         gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
         step was applied. A step is skipped if its gradient is not finite or its minibatch is
         beyond the KL limit.
         """
-        p, minibatch, drift = self.params, batch.rows(samples), None
+        p, clip_range, mean = self.params, data.clip_range, self._mean
+        minibatch, network = data.batch.rows(samples), self._inputs.network
         with tf.GradientTape() as tape:
-            logits, values, *rest = in_shards(self._inputs.network, inputs, self.shards, samples)
+            logits, values, *rest = in_shards(network, data.inputs, self.shards, samples)
             log_probs = log_prob(logits, minibatch.actions)
-            if old_features is not None:
+            drift = None
+            if data.old_features is not None:
                 features = model.preactivations(self.model, rest[0])
-                drift = losses.feature_drift(features, tf.gather(old_features, samples))
+                drift = losses.feature_drift(features, tf.gather(data.old_features, samples))
             result = objective(
-                logits,
-                log_probs,
-                values,
-                minibatch,
-                clip_range,
-                rescaling,
-                p,
-                drift,
-                moments,
-                lambda samples: self.workers.mean([tf.reduce_mean(samples)])[0],
+                logits, log_probs, values, minibatch, clip_range, rescaling, p, drift, moments, mean
             )
+        means, maxima = statistics(log_probs, minibatch, clip_range, result)
         # In one exchange, since the number of exchanges costs time. One worker's NaN is everyone's.
         gradients = tape.gradient(result.loss, self.weights)
-        *gradients, means = self.workers.mean([*gradients, tf.stack(result.means)])
+        *gradients, means = self.workers.mean([*gradients, tf.stack(means)])
         norm = tf.linalg.global_norm(gradients)
         applied = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
         if p.minibatch_kl_limit is not None:
@@ -195,13 +178,16 @@ class Updater:
 
         def apply() -> tf.Operation:
             clipped, _ = tf.clip_by_global_norm(gradients, p.max_grad_norm, norm)
-            self.adam.apply(clipped, learning_rate)
+            self.adam.apply(clipped, data.learning_rate)
             return tf.no_op()
 
         tf.cond(applied, apply, tf.no_op)
         of_gradient = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
-        row = tf.concat([means, of_gradient, tf.stack(result.maxima)], 0)
-        return row, result.smoothed, applied
+        return tf.concat([means, of_gradient, tf.stack(maxima)], 0), result.smoothed, applied
+
+    def _mean(self, samples: tf.Tensor) -> tf.Tensor:
+        """Return the mean of the samples of all workers."""
+        return self.workers.mean([tf.reduce_mean(samples)])[0]
 
     def _advantage_moments(self, advantages: tf.Tensor, samples: tf.Tensor) -> tf.Tensor | None:
         """Return mean and standard deviation of each minibatch's advantages over all workers, from
@@ -218,7 +204,6 @@ class Updater:
         return tf.cast(tf.stack([mean, std], -1), advantages.dtype)
 
     def _weights_by_layer(self) -> list[list[tf.Tensor]]:
-        """Return the present weights, layer by layer."""
         layers = self.layers.values()
         return [[tf.identity(weight.value) for weight in layer] for layer in layers]
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ppo import losses
-from ppo.objective import Batch, objective
+from ppo.objective import Batch, objective, statistics
 from ppo.settings import Params
 
 SIZE, ACTIONS, CLIP_RANGE = 200, 5, 0.2
@@ -60,7 +60,8 @@ def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f, *more)
 
     def of_tensors(logits, log_probs, values, batch, clip_range, memory):
         result = objective(logits, log_probs, values, batch, clip_range, memory, params, *more)
-        return result.policy_part, result.value_part, result.means, result.maxima, result.smoothed
+        means, maxima = statistics(log_probs, batch, clip_range, result)
+        return result.policy_part, result.value_part, means, maxima, result.smoothed
 
     tensors = {name: tf.constant(array) for name, array in data.items()}
     batch = Batch(tf.zeros(len(data["logits"])), *(tensors[name] for name in Batch._fields[1:]))
@@ -132,9 +133,9 @@ def definitions(data: dict[str, np.ndarray], params: Params) -> dict[str, np.nda
         "beyond_target": np.where(adv > 0, ratio > t, ratio < t).mean(),
         "ratio": ratio.mean(),
         "ratio_distance": np.abs(ratio - 1).mean(),
-        "above": (ratio > 1 + CLIP_RANGE).mean(),
+        "share_above": (ratio > 1 + CLIP_RANGE).mean(),
         "ratio_above": np.where(ratio > 1 + CLIP_RANGE, ratio, 0).mean(),
-        "below": (ratio < 1 - CLIP_RANGE).mean(),
+        "share_below": (ratio < 1 - CLIP_RANGE).mean(),
         "ratio_below": np.where(ratio < 1 - CLIP_RANGE, ratio, 0).mean(),
         "surrogate_gain": -adv.mean() - policy_loss,
         "largest approx_kl": kl.max(),
@@ -203,7 +204,7 @@ def test_the_value_part_moves_the_values_alone(rescaling):
     assert np.abs(values).min() > 0
 
 
-def test_the_loss_is_the_first_of_the_means():
+def test_the_loss_is_the_sum_of_its_parts():
     data = {name: tf.constant(array) for name, array in minibatch().items()}
     batch = Batch(tf.zeros(SIZE), *(data[name] for name in Batch._fields[1:]))
     outputs = [data[name] for name in ("logits", "log_probs", "values")]
@@ -291,8 +292,8 @@ def test_what_is_beyond_the_target_of_the_quadratic_loss_is_beyond_where_it_is_k
     batch = Batch(tf.zeros(4), tf.zeros(4, tf.int32), old, tf.zeros(4), signs, tf.zeros(4))
     # The logit target is 0.00033 off, the loss has its lowest value at 0.001.
     new = old + tf.constant([0.0006, -0.0006, 0.0012, -0.0012])
-    result = objective(
-        tf.zeros([4, 2]), new, tf.zeros(4), batch, tf.constant(0.2), tf.zeros(2), params
-    )
-    assert result.means.beyond_target == 0.5
-    assert float(result.means.target_distance) == pytest.approx(0.001)
+    clip_range = tf.constant(0.2)
+    result = objective(tf.zeros([4, 2]), new, tf.zeros(4), batch, clip_range, tf.zeros(2), params)
+    means, _ = statistics(new, batch, clip_range, result)
+    assert means.beyond_target == 0.5
+    assert float(means.target_distance) == pytest.approx(0.001)

@@ -291,9 +291,9 @@ def test_statistics_are_means_over_every_minibatch_of_every_epoch():
     assert [rows.shape for rows in result.epochs] == [(2, len(STATISTICS))] * 3
     for name in MEANS:
         values = result.of(name)
-        if name not in ("above", "below", "ratio_above", "ratio_below"):
+        if name not in ("share_above", "share_below", "ratio_above", "ratio_below"):
             assert scalars[f"train/{name}"] == pytest.approx(values.mean())
-    assert 0 < result.epoch_means("above").mean() < 1
+    assert 0 < result.epoch_means("share_above").mean() < 1
     assert scalars["train/ratio_above"] > 1.1 and 0 < scalars["train/ratio_below"] < 0.9
     assert scalars["train/approx_kl_max"] == scalars["epochs/approx_kl_3"]
     assert scalars["train/ratio_max"] >= scalars["epochs/ratio_max_1"] >= 1
@@ -331,7 +331,7 @@ def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
         "approx_kl_max": [3.0, 1.0, 2.0, 1.0],
         "ratio": [1.0, 1.0, 1.0, 2.0],
         "ratio_max": [1.0, 9.0, 8.0, 7.0],
-        "above": [0.0, 0.0, 0.25, 0.75],
+        "share_above": [0.0, 0.0, 0.25, 0.75],
         "ratio_above": [0.0, 0.0, 0.5, 1.5],
         "surrogate_gain": [-0.5, -0.5, 0.0, 0.5],
     }

@@ -84,7 +84,7 @@ class GameSettings(_Group):
     screen_size: int = _setting(84, ge=36, le=210, only="Atari", fixed="on fork")
     """width and height of an observation, in pixels"""
     sticky_action_probability: float | None = _setting(None, ge=0, lt=1, only="Atari", idle=0.0)
-    """chance per frame that the game repeats the action before; null: what the id stands for (0 for
+    """chance per frame that the game repeats the action before; null: as in the id (0 for
     NoFrameskip-v4, 0.25 for v5)
     """
     noop_max: int = _setting(30, ge=1, le=1000, only="Atari")
@@ -119,9 +119,8 @@ class TrainingSettings(_Group):
     num_minibatches: int = _setting(8, ge=1, le=65_536)
     """minibatches of each epoch"""
     minibatch_per: Literal["worker", "run"] = _setting("worker")
-    """with several workers: each contributes a minibatch of its own to every gradient step, which
-    is then over workers times as many steps (worker), or all share out one, and an epoch has
-    workers times as many gradient steps (run)
+    """with several workers: worker, each adds a minibatch of its own to every gradient step; run,
+    all share one minibatch, and an epoch has workers times as many gradient steps
     """
     learning_rate: float = _setting(4e-4, gt=0, le=1)
     """initial learning rate of Adam"""
@@ -148,8 +147,7 @@ class TrainingSettings(_Group):
     target_kl: float | None = _setting(None, gt=0)
     """no further epoch once an epoch's mean approximate KL exceeds this"""
     target_kl_if_improved: bool = _setting(False)
-    """let target_kl end the epochs only where the surrogate is better than that of the old policy
-    """
+    """let target_kl end the epochs only if the surrogate has improved on the old policy"""
     minibatch_kl_limit: float | None = _setting(None, gt=0)
     """end the update before the step of a minibatch whose mean approximate KL exceeds this"""
     stop_at_score: float | None = _setting(None, off=None)
@@ -180,7 +178,7 @@ class ObjectiveSettings(_Group):
     peaked_policy_loss
     """
     quadratic_policy_loss: bool = _setting(False)
-    """a parabola with its minimum at the target, in place of the clip"""
+    """a parabola with its minimum at the target, instead of the clip"""
     value_rescaling: Literal["none", "per_state", "per_batch", "smoothed"] = _setting("none")
     """scale of the value loss by the policy's pseudo-entropy"""
     value_rescaling_decay: float = _setting(0.95, ge=0, lt=1)
@@ -262,13 +260,13 @@ class RunSettings(_Group):
     keep_checkpoints_from: int | None = _setting(None, ge=0, sweep="ignores", off=None)
     """also keep every checkpoint from this step on; null: none"""
     keep_checkpoints_to: int | None = _setting(None, ge=0, sweep="ignores", off=None)
-    """the last step of those; null: no end"""
+    """last step of keep_checkpoints_from; null: no end"""
     collapse_guard: Literal["off", "warn", "rollback"] = _setting(
         "warn", off="off", affects_learning=True
     )
-    """what to do if the points per step fall by a quarter of what was reached (by more where they
-    are noisy): nothing, warn, or put the healthy policy back with an eighth of the learning rate,
-    at most three times
+    """what to do if the points per step fall by a quarter of what was reached (by more if they are
+    noisy): nothing, warn, or restore the healthy policy with an eighth of the learning rate, at
+    most three times
     """
     diagnostics_interval: int = _setting(20_000, ge=0, off=0)
     """steps between diagnostics of gradient and network; 0: none"""
@@ -277,8 +275,7 @@ class RunSettings(_Group):
     evaluation_games: int = _setting(10, ge=1, le=10_000)
     """whole games of an evaluation"""
     replay_check_interval: int = _setting(250_000, ge=0, off=0)
-    """steps between checks that an episode, played again in the background, goes as it did; 0: none
-    """
+    """steps between checks that a replayed episode matches its record; 0: none"""
     video_interval: int = _setting(250_000, ge=0, sweep="resumes", off=0)
     """steps between videos; 0: none"""
     wandb_project: str | None = _setting(None, sweep="resumes", off=None)
@@ -319,7 +316,7 @@ class Surrogate(NamedTuple):
     default the clipped surrogate.
     """
 
-    form: str = "linear"
+    form: str = "clipped"
     delta_target_policy: str = "probability"
     beyond_target_slope: float = 0.0
 
@@ -412,13 +409,12 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         """The surrogate that the settings choose."""
         slope = self.beyond_target_slope
         return Surrogate(
-            "quadratic" if self.quadratic_policy_loss else "linear",
+            "quadratic" if self.quadratic_policy_loss else "clipped",
             self.delta_target_policy,
             float(self.peaked_policy_loss) if slope is None else slope,
         )
 
     def to_json(self) -> str:
-        """The settings as a params file."""
         return json.dumps(self.model_dump(), indent=2) + "\n"
 
 

@@ -58,8 +58,8 @@ class UpdateResult:
         """Return the mean of each statistic over all minibatches of all epochs, as scalars."""
         means = {name: float(self.of(name).mean()) for name in MEANS}
         for side in ("above", "below"):  # a mean over the samples beyond the clip range
-            samples = means.pop(side)
-            means[f"ratio_{side}"] = means[f"ratio_{side}"] / samples if samples else math.nan
+            share = means.pop(f"share_{side}")
+            means[f"ratio_{side}"] = means[f"ratio_{side}"] / share if share else math.nan
         kls = self.of("approx_kl")
         scalars = means | {
             "approx_kl_max": float(self.epoch_means("approx_kl").max()),
