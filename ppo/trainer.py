@@ -11,7 +11,7 @@ import numpy as np
 from ppo import model
 from ppo.advantages import explained_variance, gae
 from ppo.envs.episode import Episode
-from ppo.envs.fleet import Fleet
+from ppo.envs.fleet import Fleet, Games
 from ppo.errors import Diverged
 from ppo.nn.schedules import crossed, scheduled
 from ppo.objective import Batch
@@ -27,7 +27,6 @@ from ppo.telemetry.scalars import POINTS
 from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.messages import (
-    Games,
     Report,
     any_of_each,
     share_arrays,
@@ -94,7 +93,6 @@ class Trainer:
 
     @property
     def rollbacks(self) -> int:
-        """The number of rollbacks so far."""
         return self.tally.rollbacks
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
@@ -150,7 +148,7 @@ class Trainer:
 
     def all_games(self) -> Games:
         """Return the unfinished episodes of all workers. Every worker calls it."""
-        return share_games(self.workers, Games(self.envs.unfinished, self.envs.shown))
+        return share_games(self.workers, self.envs.snapshot())
 
     def new_games(self) -> None:
         """Abandon the unfinished episodes, and begin new ones."""
@@ -162,7 +160,6 @@ class Trainer:
         return self.tally.scalars() | {"time/frames": self.step * self.envs.rules.frames_per_step}
 
     def close(self) -> None:
-        """Free the emulators."""
         self.envs.close()
 
     def _continues(self, stop: Callable[[], bool]) -> bool:
@@ -203,7 +200,6 @@ class Trainer:
             raise self._diverged(batch)
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(len(result.epochs), report.episodes)
-        self.envs.note()
         self.games = self.all_games()
         result = result.with_maxima(report.maxima)
         scalars = report.scalars | result.scalars()

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
+from ppo.envs.fleet import Games
 from ppo.envs.resolve import resolved
 from ppo.errors import Diverged
 from ppo.settings import Params
@@ -18,7 +19,7 @@ from ppo.telemetry.update_statistics import KL, UpdateResult
 from ppo.trainer import Trainer
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker
-from ppo.workers.messages import Games, Report, share_games, share_report
+from ppo.workers.messages import Report, share_games, share_report
 from tests.test_update import KEY, PARAMS, batch, changed
 
 
@@ -141,7 +142,7 @@ class Second(OneWorker):
 def random_numbers(trainer: Trainer) -> dict[str, set]:
     """What the random numbers of a trainer's first iteration are keyed by."""
     found: dict[str, set] = {
-        "games": {episode.reset.seed for episode in trainer.envs.unfinished},
+        "games": {episode.reset.seed for episode in trainer.envs.snapshot().unfinished},
         "actions": set(),
         "shuffles": set(),
         "samples": set(),

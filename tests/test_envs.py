@@ -615,7 +615,7 @@ def test_an_unfinished_game_that_ends_on_the_way_is_refused(begin: Begin):
     vector = begin(BREAKOUT, 1)
     watch(vector, random_actions(vector, 20))
     shorter = begin(replace(BREAKOUT, max_frames_per_game=50), 1)
-    with pytest.raises(EpisodeMismatch, match="ended while it was played again"):
+    with pytest.raises(EpisodeMismatch, match="ended while it was replayed"):
         shorter.restore(vector.snapshot())
 
 

@@ -1,6 +1,7 @@
 """All envs of a worker, and its unfinished episodes as they are saved and restored."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ppo.envs.episode import UnfinishedEpisode, checksum
 from ppo.envs.registry import rules_of
@@ -8,11 +9,16 @@ from ppo.envs.vector import vectors
 from ppo.settings import ResolvedParams
 
 
+@dataclass(frozen=True)
+class Games:
+    """Unfinished episodes, in the order of the envs, and a checksum of what they show, if known."""
+
+    unfinished: list[UnfinishedEpisode]
+    shown: int | None
+
+
 class Fleet:
-    """The vectors of a worker. A checkpoint saves the last ``note``, since a rollout may be
-    interrupted later. ``unfinished`` are the episodes, ``shown`` is a checksum of their
-    observations.
-    """
+    """The vectors of a worker."""
 
     def __init__(
         self,
@@ -30,14 +36,14 @@ class Fleet:
         self.action_names = self.vectors[0].action_names
         self.observation_shape = self.vectors[0].observations.shape[1:]
         self.seeds_every_episode = False
-        self.note()
 
-    def note(self) -> None:
-        """Record the unfinished episodes between two steps."""
-        self.unfinished = [episode for vector in self.vectors for episode in vector.snapshot()]
-        self.shown = 0
+    def snapshot(self) -> Games:
+        """Return the unfinished episodes, between two steps."""
+        unfinished, shown = [], 0
         for vector in self.vectors:
-            self.shown = checksum(vector.observations, self.shown)
+            unfinished += vector.snapshot()
+            shown = checksum(vector.observations, shown)
+        return Games(unfinished, shown)
 
     def seed_every_episode(self) -> None:
         """Begin every later episode with a seeded reset, whatever is known of the ROM."""
@@ -49,7 +55,6 @@ class Fleet:
         """Abandon the unfinished episodes, and begin new ones."""
         for vector in self.vectors:
             vector.begin()
-        self.note()
 
     def restore(
         self,
@@ -61,12 +66,10 @@ class Fleet:
 
         Raises EpisodeMismatch if an episode ends where it did not before, Interrupted on request.
         """
-        episodes = [*episodes, *self.unfinished[len(episodes) :]]
+        episodes = [*episodes, *self.snapshot().unfinished[len(episodes) :]]
         for vector in self.vectors:
             vector.restore(episodes[vector.columns], interrupted)
-        self.note()
 
     def close(self) -> None:
-        """Free the emulators."""
         for vector in self.vectors:
             vector.close()

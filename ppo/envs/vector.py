@@ -30,7 +30,10 @@ RESETS_PER_SEED = 64
 
 
 class _Envs(Protocol):
-    """The interface of both kinds of envs; observations are channels-last."""
+    """The interface of both kinds of envs; observations are channels-last. ``reset`` resets the
+    envs of the mask. ``send`` starts a step. ``receive`` waits for it and returns observations,
+    rewards, terminated, truncated and info.
+    """
 
     num_actions: int
     action_names: list[str]
@@ -43,6 +46,50 @@ class _Envs(Protocol):
     def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]: ...
     def layout(self, raw: np.ndarray, out: np.ndarray) -> None: ...
     def close(self) -> None: ...
+
+
+class _Records:
+    """The episode in progress of each env: its reset, its actions, its outcome so far."""
+
+    def __init__(self, num_envs: int):
+        self.seeds_used = np.zeros(num_envs, int)
+        self.resets = [Reset(0, 0)] * num_envs
+        self._actions: list[list[int]] = [[] for _ in range(num_envs)]
+        self._scores = np.zeros(num_envs)
+        self._frames = np.zeros(num_envs, np.int64)
+
+    def act(self, actions: np.ndarray) -> None:
+        for taken, action in zip(self._actions, actions.tolist(), strict=True):
+            taken.append(action)
+
+    def receive(self, rewards: np.ndarray, frames: np.ndarray) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # the user of a score checks it
+            self._scores += rewards
+        self._frames += frames
+
+    def clear(self, mask: np.ndarray) -> None:
+        for index in np.flatnonzero(mask):
+            self._actions[index] = []
+        self._scores[mask] = 0
+        self._frames[mask] = 0
+
+    def unfinished(self) -> list[UnfinishedEpisode]:
+        return [
+            UnfinishedEpisode(int(used), reset, np.array(actions, np.int32))
+            for used, reset, actions in zip(
+                self.seeds_used, self.resets, self._actions, strict=True
+            )
+        ]
+
+    def finished(self, index: int, last_observation: np.ndarray, limited: bool) -> Episode:
+        return Episode(
+            self.resets[index],
+            np.array(self._actions[index], np.int32),
+            float(self._scores[index]),
+            int(self._frames[index]),
+            checksum(last_observation),
+            limited,
+        )
 
 
 class EnvVector:
@@ -75,20 +122,15 @@ class EnvVector:
         self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
         self.indices = range(before + first_index, before + first_index + num_envs)
         self._seed, self._purpose = seed, purpose
-        n = num_envs
-        self._envs = _make(rules, n, threads, frame_stack, screen_size, interrupted)
+        self._envs = _make(rules, num_envs, threads, frame_stack, screen_size, interrupted)
         self.num_actions = self._envs.num_actions
         self.action_names = self._envs.action_names
-        self.observations = np.zeros((n, *self._envs.observation_shape), self._envs.dtype)
+        self.observations = np.zeros((num_envs, *self._envs.observation_shape), self._envs.dtype)
         self._fire = self._envs.fire if fire_on_life_loss else None
-        self.forced = np.zeros(n, bool)
-        self._seeds_used = np.zeros(n, int)
-        self._resets: list[Reset] = [Reset(0, 0)] * n
-        self._actions: list[list[int]] = [[] for _ in range(n)]
-        self._scores = np.zeros(n)
-        self._frames = np.zeros(n, np.int64)
-        self._lives = np.zeros(n, int)
-        self._frame_number = np.zeros(n, np.int64)
+        self.forced = np.zeros(num_envs, bool)
+        self._records = _Records(num_envs)
+        self._lives = np.zeros(num_envs, int)
+        self._frame_number = np.zeros(num_envs, np.int64)
         # A generator that is used during episodes keeps its state between them. The emulator's does
         # with sticky actions, and perhaps any other environment's.
         fresh = rules.sticky_action_probability == 0 and rules.game in roms.FRESH_AFTER_RESET
@@ -103,7 +145,7 @@ class EnvVector:
 
     def begin_anew(self) -> None:
         """Reset all envs, each with its first seed, as if they had just been made."""
-        self._seeds_used[:] = 0
+        self._records.seeds_used[:] = 0
         self.begin()
 
     def begin_as(self, resets: list[Reset]) -> None:
@@ -122,8 +164,7 @@ class EnvVector:
             raise ValueError(
                 f"actions must be {len(self)} integers from 0 to {self.num_actions - 1}: {actions}"
             )
-        for taken, action in zip(self._actions, actions.tolist(), strict=True):
-            taken.append(action)
+        self._records.act(actions)
         self._envs.send(actions)
 
     def receive(self) -> Transition:
@@ -131,10 +172,9 @@ class EnvVector:
         raw, rewards, terminated, truncated, info = self._envs.receive()
         over = terminated | truncated
         self._envs.layout(raw, self.observations)
-        with np.errstate(over="ignore", invalid="ignore"):  # the user of a score checks it
-            self._scores += rewards
         frames_of_next = np.where(over, info["episode_frame_number"], 0)
-        self._frames += info["frame_number"] - self._frame_number - frames_of_next
+        frames = info["frame_number"] - self._frame_number - frames_of_next
+        self._records.receive(rewards, frames)
         life_lost = ~over & (info["lives"] < self._lives)
         if self._fire is not None:
             self.forced = life_lost
@@ -146,7 +186,7 @@ class EnvVector:
             life_lost=life_lost,
             final_observations=finals,
             finished=[
-                self._finished(index, final, bool(limited[index]))
+                self._records.finished(index, final, bool(limited[index]))
                 for index, final in finals.items()
             ],
         )
@@ -157,12 +197,7 @@ class EnvVector:
 
     def snapshot(self) -> list[UnfinishedEpisode]:
         """Return the episodes in progress, between two steps."""
-        return [
-            UnfinishedEpisode(int(used), reset, np.array(actions, np.int32))
-            for used, reset, actions in zip(
-                self._seeds_used, self._resets, self._actions, strict=True
-            )
-        ]
+        return self._records.unfinished()
 
     def restore(
         self,
@@ -197,11 +232,10 @@ class EnvVector:
             ]
             self._send(np.array(actions, np.int64))
             if self.receive().over[playing].any():
-                raise EpisodeMismatch("an unfinished episode ended while it was played again")
-        self._seeds_used = np.array([episode.seeds_used for episode in episodes])
+                raise EpisodeMismatch("an unfinished episode ended while it was replayed")
+        self._records.seeds_used[:] = [episode.seeds_used for episode in episodes]
 
     def close(self) -> None:
-        """Free the emulators."""
         self._envs.close()
 
     def _final_observations(self, info: dict, over: np.ndarray) -> dict[int, np.ndarray]:
@@ -215,53 +249,42 @@ class EnvVector:
             self._envs.layout(raw[np.newaxis], finals[int(index)][np.newaxis])
         return finals
 
-    def _finished(self, index: int, last_observation: np.ndarray, limited: bool) -> Episode:
-        return Episode(
-            self._resets[index],
-            np.array(self._actions[index], np.int32),
-            float(self._scores[index]),
-            int(self._frames[index]),
-            checksum(last_observation),
-            limited,
-        )
-
     def _begin_next(self, over: np.ndarray) -> None:
         """Record the episodes that began in this step; reseed the envs that are due."""
+        resets = self._records.resets
         for index in np.flatnonzero(over):
-            before = self._resets[index]
-            self._resets[index] = Reset(before.seed, before.resets + 1)
+            resets[index] = Reset(resets[index].seed, resets[index].resets + 1)
         self._forget(over)
-        due = over & [reset.resets >= self.resets_per_seed for reset in self._resets]
+        due = over & [reset.resets >= self.resets_per_seed for reset in resets]
         if due.any():
             self._reset_seeded(due)
 
     def _reset_seeded(self, mask: np.ndarray) -> None:
+        records = self._records
         for index in np.flatnonzero(mask):
-            used = int(self._seeds_used[index])
+            used = int(records.seeds_used[index])
             seed = seed31(self._seed, self._purpose, self.indices[index], used)
-            self._resets[index] = Reset(seed, 0)
-            self._seeds_used[index] += 1
-        self._reset(mask, np.array([self._resets[i].seed for i in np.flatnonzero(mask)]))
+            records.resets[index] = Reset(seed, 0)
+            records.seeds_used[index] += 1
+        self._reset(mask, seeded=True)
 
     def _reset_as(self, mask: np.ndarray, resets: list[Reset]) -> None:
         for index in np.flatnonzero(mask):
-            self._resets[index] = resets[index]
-        self._reset(mask, np.array([self._resets[i].seed for i in np.flatnonzero(mask)]))
-        plain = np.array([reset.resets for reset in self._resets])
+            self._records.resets[index] = resets[index]
+        self._reset(mask, seeded=True)
+        plain = np.array([reset.resets for reset in self._records.resets])
         for done in range(int(plain[mask].max())):
-            self._reset(mask & (plain > done), None)
+            self._reset(mask & (plain > done), seeded=False)
 
-    def _reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> None:
-        raw, info = self._envs.reset(mask, seeds)
+    def _reset(self, mask: np.ndarray, seeded: bool) -> None:
+        seeds = [self._records.resets[index].seed for index in np.flatnonzero(mask)]
+        raw, info = self._envs.reset(mask, np.array(seeds) if seeded else None)
         self._envs.layout(raw, self.observations)
         self._forget(mask)
         self._note(info)
 
     def _forget(self, mask: np.ndarray) -> None:
-        for index in np.flatnonzero(mask):
-            self._actions[index] = []
-        self._scores[mask] = 0
-        self._frames[mask] = 0
+        self._records.clear(mask)
         self.forced = self.forced & ~mask
 
     def _note(self, info: dict) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
 from ppo.envs.episode import EpisodeMismatch, UnfinishedEpisode, episode_of, facts_of
+from ppo.envs.fleet import Games
 from ppo.trainer import Learner, Trainer
-from ppo.workers.messages import Games, together
+from ppo.workers.messages import together
 
 MOST_RESETS = 1000  # resets since a seed; more than any run makes
 
@@ -65,9 +66,10 @@ def restore(
 
 def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:
     """Raise MisfitError unless every array has the shape of the array it restores."""
-    learner = trainer.learner()
-    for name, own in (("weights", learner.weights), ("adam", learner.adam)):
-        theirs, ours = ([array.shape for array in arrays] for arrays in (saved.group(name), own))
+    groups = {"weights": trainer.model.weights, "adam": trainer.updater.adam.variables()}
+    for name, variables in groups.items():
+        theirs = [array.shape for array in saved.group(name)]
+        ours = [tuple(variable.shape) for variable in variables]
         if theirs != ours:
             raise MisfitError(saved.step, f"its {name} are {theirs}, the run's {ours}")
     actions, episodes = saved.group("actions"), saved.trainer.unfinished

@@ -20,6 +20,7 @@ from ppo.envs.episode import (
     episode_of,
     facts_of,
 )
+from ppo.envs.fleet import Games
 from ppo.errors import Diverged, EnvironmentFailed, NotFinite
 from ppo.files import npz
 from ppo.system.signals import Interrupted
@@ -35,14 +36,6 @@ _FAILURES: dict[str, type[Exception]] = {
     "interrupted": Interrupted,
     "mismatch": EpisodeMismatch,
 }
-
-
-@dataclass(frozen=True)
-class Games:
-    """Unfinished episodes, in the order of the envs, and a checksum of what they show, if known."""
-
-    unfinished: list[UnfinishedEpisode]
-    shown: int | None
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,17 @@ def test_the_top_of_the_package_is_the_algorithm_and_its_contracts():
     assert len(list((ROOT / "ppo").glob("*.py"))) <= 14
 
 
+def test_functions_and_classes_are_short():
+    most = {ast.FunctionDef: 50, ast.ClassDef: 200}
+    lengths = {
+        f"{module}: {node.name}": (node.end_lineno - node.lineno + 1, most[type(node)])
+        for module in MODULES
+        for node in ast.walk(ast.parse(SOURCES[module].read_text()))
+        if type(node) in most
+    }
+    assert not {name: length for name, (length, limit) in lengths.items() if length > limit}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_module_imports_only_from_lower_layers(module):
     here = place_of(module)
