@@ -14,12 +14,12 @@ from annotated_types import Len
 
 from benchmarks.aggregates import interval_of_runs
 from ppo.envs import human, registry
-from ppo.evaluate.evaluate import interval
+from ppo.evaluate.evaluate import RESAMPLES
 from ppo.evaluate.games import POLICIES
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, of_run
-from ppo.telemetry import curves, progress
+from ppo.telemetry import curves, intervals, progress
 from ppo.telemetry.curves import Curve, CurveError
 
 GAMES = 30  # of an evaluation, with each policy
@@ -175,7 +175,10 @@ def curve_of(result: Result) -> Curve:
 def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
     """The 95 percent interval of the mean score of a game's runs; of a single one that of its
     evaluation."""
-    return interval_of_runs(runs) if len(runs) > 1 else interval(np.array(runs[0]))
+    if len(runs) > 1:
+        return interval_of_runs(runs)
+    low, high = intervals.bootstrap(np.array(runs[0]), RESAMPLES)
+    return float(low), float(high)
 
 
 def seconds_of(folder: Path) -> float | None:

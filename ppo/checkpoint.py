@@ -200,8 +200,8 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
             if not os.path.lexists(path):
                 return newest(folder, warn)
             warn(f"{path} is skipped: {getattr(error, 'strerror', None) or error}")
-    found = f"none of {len(paths)} checkpoints is valid" if paths else "there is no checkpoint"
-    raise CheckpointError(f"{folder.checkpoints}: {found}; nothing was changed")
+    problem = f"none of {len(paths)} checkpoints is valid" if paths else "there is no checkpoint"
+    raise CheckpointError(f"{folder.checkpoints}: {problem}; nothing was changed")
 
 
 def at(folder: RunFolder, step: int) -> Checkpoint:
@@ -218,7 +218,7 @@ def at(folder: RunFolder, step: int) -> Checkpoint:
 def best(folder: RunFolder) -> Checkpoint:
     """Return the checkpoint that the run saved as its best. Raises as ``at``."""
     path = folder.checkpoints / BEST
-    return _named(path, f"{folder.path} has no best checkpoint; use the newest, or that of a step")
+    return _named(path, f"{folder.path} has no best checkpoint; choose the newest or a step")
 
 
 def chosen(
@@ -247,11 +247,8 @@ def load_weights(logdir: str | Path) -> list[np.ndarray]:
 
 def encode(checkpoint: Checkpoint) -> bytes:
     """Return the content of a checkpoint's file."""
-    facts = {
-        "step": checkpoint.step,
-        "trainer": checkpoint.trainer.model_dump(),
-        "parts": checkpoint.parts,
-    }
+    trainer = checkpoint.trainer.model_dump()
+    facts = {"step": checkpoint.step, "trainer": trainer, "parts": checkpoint.parts}
     body = npz.pack(checkpoint.arrays, facts)
     checksum = hashlib.sha256(body).hexdigest().encode()
     return b"ppo-checkpoint-%d %s\n%s" % (FORMAT, checksum, body)
@@ -261,11 +258,11 @@ def decode(content: bytes) -> Checkpoint:
     """Parse the content of a checkpoint file. Raises CheckpointError if it has any fault."""
     head, newline, _ = content[:200].partition(b"\n")
     number = _format_of(head)
-    found = re.fullmatch(rb"ppo-checkpoint-\d+ ([0-9a-f]{64})", head) if newline else None
-    if not found:
+    match = re.fullmatch(rb"ppo-checkpoint-\d+ ([0-9a-f]{64})", head) if newline else None
+    if not match:
         raise DamagedError("it is not a checkpoint, or its first line is damaged")
     body = content[len(head) + 1 :]
-    if hashlib.sha256(body).hexdigest().encode() != found[1]:
+    if hashlib.sha256(body).hexdigest().encode() != match[1]:
         raise DamagedError("its checksum is wrong: it is truncated or damaged")
     try:
         return _decode(number, body)
@@ -289,9 +286,9 @@ def _format_of(head: bytes) -> int:
     """Return the format that a first line names, or 0 (damaged) if it names none. Raises
     CheckpointError for a format that cannot be read.
     """
-    found = re.match(rb"ppo-checkpoint-(\d+)\b", head)
-    number = int(found[1]) if found else 0
-    if found and number not in _READERS:
+    match = re.match(rb"ppo-checkpoint-(\d+)\b", head)
+    number = int(match[1]) if match else 0
+    if match and number not in _READERS:
         kind = NewerVersionError if number > FORMAT else CheckpointError
         raise kind(
             f"its format is ppo-checkpoint-{number}; this version reads the formats "
@@ -308,18 +305,13 @@ def _decode(number: int, body: bytes) -> Checkpoint:
     if not all(isinstance(part, dict) for part in facts["parts"].values()):
         raise ValueError("its parts are not objects")
     for key, array in arrays.items():
-        if key.startswith("actions/") and not _are_actions(array):
-            raise ValueError(f"its {key} is no list of actions")
-    return Checkpoint(
-        facts["step"],
-        arrays,
-        TrainerFacts.model_validate(facts["trainer"]),
-        facts["parts"],
-    )
-
-
-def _are_actions(array: np.ndarray) -> bool:
-    return array.ndim == 1 and (not array.size or (array.dtype.kind in "iu" and array.min() >= 0))
+        if not key.startswith("actions/"):
+            continue
+        unfit = array.size and (array.dtype.kind not in "iu" or array.min() < 0)
+        if array.ndim != 1 or unfit:
+            raise ValueError(f"its {key} is not a list of actions")
+    trainer = TrainerFacts.model_validate(facts["trainer"])
+    return Checkpoint(facts["step"], arrays, trainer, facts["parts"])
 
 
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
@@ -374,10 +366,10 @@ def _read(path: Path) -> Checkpoint:
     with reading.opened(path) as file:
         if path.stat().st_size > available_memory():
             raise CheckpointError("it is larger than the available memory")
-        found = decode(file.read())
-    if path.name not in (BEST, _name(found.step)):
-        raise CheckpointError(f"it is of step {found.step}: it was renamed")
-    return found
+        saved = decode(file.read())
+    if path.name not in (BEST, _name(saved.step)):
+        raise CheckpointError(f"it is of step {saved.step}: it was renamed")
+    return saved
 
 
 def _name(step: int) -> str:
@@ -386,9 +378,9 @@ def _name(step: int) -> str:
 
 def _step_of(path: Path) -> int:
     """Return the step in a file name; -1 for a name that ``_name`` does not produce."""
-    found = re.fullmatch(r"step-([0-9]{12,})\.ckpt", path.name)
-    step = int(found[1]) if found else -1
-    return step if found and path.name == _name(step) else -1
+    match = re.fullmatch(r"step-([0-9]{12,})\.ckpt", path.name)
+    step = int(match[1]) if match else -1
+    return step if match and path.name == _name(step) else -1
 
 
 def _newest_first(folder: RunFolder) -> list[Path]:

@@ -99,11 +99,9 @@ class _Layers:
         return keras.layers.MaxPooling2D(3, 2, "same", dtype=self._dtype)(x)
 
     def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """A ReLU alone."""
         return keras.layers.Activation(self._activation("relu"), dtype=self._dtype)(x)
 
     def sum(self, x: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:
-        """The sum of two layers' outputs."""
         return keras.layers.Add(dtype=self._dtype)([x, y])
 
     def flattened(self, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -111,7 +109,6 @@ class _Layers:
         return keras.layers.Flatten(dtype=self._dtype)(x)
 
     def dense(self, x: keras.KerasTensor, units: int, activation: str) -> keras.KerasTensor:
-        """A dense layer of the trunk."""
         options = self._trunk_options(activation)
         name = f"{self.prefix}dense{next(self._dense)}"
         kind = LayerNormDense if self.settings.layer_norm else keras.layers.Dense

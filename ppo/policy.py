@@ -49,7 +49,9 @@ class Policy:
             autograph=False,
             reduce_retracing=True,
         )
-        self._outlook: Callable = tf.function(self._expect, autograph=False, reduce_retracing=True)
+        self._outlook: Callable = tf.function(
+            lambda observations: network(observations), autograph=False, reduce_retracing=True
+        )
 
     def choosing(self, choice: Choice) -> "Policy":
         """Return the same network with actions chosen in this way."""
@@ -76,12 +78,8 @@ class Policy:
 
     def outlook(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the action probabilities, [n, A], and the values, [n], of observations."""
-        probabilities, values = self._outlook(tf.constant(observations))
-        return probabilities.numpy(), values.numpy()
-
-    def _expect(self, observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits, values = self.network(observations)
-        return tf.nn.softmax(logits), values
+        logits, values = self._outlook(tf.constant(observations))
+        return tf.nn.softmax(logits).numpy(), values.numpy()
 
     def _decide(
         self, observations: tf.Tensor, key: tf.Tensor

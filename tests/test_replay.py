@@ -304,7 +304,7 @@ def test_a_game_that_ends_sooner_or_later_is_refused_by_seeing(replay: Replay, c
 @BOTH_FORMS
 def test_a_game_cut_short_between_two_steps_is_refused(replay: Replay, form: Callable):
     cut = changed(replay, actions=replay.actions[:-1], steps=30, frames=120)
-    assert_refused(lambda: form(cut), "goes on")
+    assert_refused(lambda: form(cut), "continues")
 
 
 @pytest.mark.parametrize("difference", [-10.0, 0.5, float("nan")])
@@ -328,7 +328,7 @@ def test_a_shorter_time_limit_is_refused(replay: Replay, form: Callable):
 
 
 def test_a_longer_time_limit_is_refused_by_playing(replay: Replay):
-    assert_refused(lambda: play(changed(replay, max_frames_per_game=200)), "goes on after its 31")
+    assert_refused(lambda: play(changed(replay, max_frames_per_game=200)), "continues after its 31")
 
 
 @BOTH_FORMS

@@ -60,7 +60,7 @@ def test_game_that_goes_as_it_went_agrees(file, replay, capsys):
         ({"score": 9000.0}, "(recorded: 9000)"),
         ({"steps": 30}, "steps 31 (recorded: 30)"),
         ({"last_observation": 1}, "(recorded: 00000001)"),
-        ({"actions": [0] * 20}, "the game goes on after its 20 steps"),
+        ({"actions": [0] * 20}, "the game continues after its 20 steps"),
         ({"actions": [0] * 40}, "the game ended after 31 of 40 steps"),
         ({"actions": [99] * 31}, "action 99 is out of range"),
     ],

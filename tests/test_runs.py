@@ -1004,7 +1004,7 @@ def test_a_follower_begins_with_the_same_games_as_the_first_worker(
 
 
 def wrong(checked: object, interrupted: object) -> None:
-    raise ReplayError("played again, the game has score 3, not 4")
+    raise ReplayError("the replayed game has score 3, not 4")
 
 
 class Finished(Training):

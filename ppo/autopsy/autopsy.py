@@ -55,17 +55,16 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     )
     return (
         f"# Autopsy\n\n`{command}`\n\n"
-        f"{case.told[0].upper()}{case.told[1:]}; forked from `{case.source}` at step "
+        f"{case.description[0].upper()}{case.description[1:]}; forked from `{case.source}` at step "
         f"{case.step:,}, {plan.updates} updates each, seeds {', '.join(map(str, plan.seeds))}.\n\n"
         f"{verdict.verdict(outcomes)}\n\n{verdict.table(outcomes)}\n"
-        f"Heights are in points a step, 1 at {case.peak:.4g}, 0 at {case.bottom:.4g}. End: mean of "
+        f"Levels are in points a step: {case.peak:.4g} is 1, {case.bottom:.4g} is 0. End: mean of "
         f"the last third of the updates; a fork holds if it is {verdict.HELD:g} or more. Lowest: "
-        f"lowest median of {MEDIAN_OVER} rollouts. KL and gain are those of the updates until the "
-        "forks that are unchanged have fallen: mean approximate KL over all minibatches; how much "
-        "better the surrogate is in an update's last epoch than that of the policy before it. "
-        "Verdicts are by Fisher's exact test at 5 percent, against the run unchanged and against "
-        "the smaller rate of the nearest KL.\n\n"
-        f"![how the forks went on, and what each change keeps at which KL]({FIGURE})\n"
+        f"lowest median of {MEDIAN_OVER} rollouts. KL and gain cover the updates until the "
+        "unchanged forks have fallen. KL: mean approximate KL over all minibatches. Gain: how much "
+        "an update improves the surrogate by its last epoch. Verdicts use Fisher's exact test at 5 "
+        "percent, against the unchanged run and against the smaller rate of the nearest KL.\n\n"
+        f"![the course of the forks, and what each change keeps at which KL]({FIGURE})\n"
     )
 
 
@@ -85,8 +84,8 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
     children, case = Children(), plan.case
     runs = plan.runs()
     say(
-        f"{case.told}; {len(runs)} forks of {case.source} at step {case.step:,}, {plan.workers} at "
-        "a time"
+        f"{case.description}; {len(runs)} forks of {case.source} at step {case.step:,}, "
+        f"{plan.workers} at a time"
     )
 
     def go(run: Run, call: Call) -> int:
@@ -106,7 +105,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
     check()
     tables.show_page(text.partition("\n![")[0])
     write_whole(plan.logdir / VERDICT, text.encode())
-    figure.draw(outcomes, plan.logdir / FIGURE, case.told)
+    figure.draw(outcomes, plan.logdir / FIGURE, case.description)
     say(f"verdict: {plan.logdir / VERDICT}\nfigure: {plan.logdir / FIGURE}")
 
 
@@ -147,7 +146,11 @@ def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[
         raise ParamsError(
             [f"--only={name!r}: no such change; there are: {names}" for name in unknown]
         )
-    own = [_given(variant, case.settings.learning_rate) for variant in given]
+    own = []
+    for variant in given:
+        pairs = (setting.partition("=") for setting in variant.settings)
+        settings = {key: _value(value) for key, _, value in pairs}
+        own.append(of_user(variant.name, settings, case.settings.learning_rate))
     chosen = [change for change in known if not (only or own) or change.name in only]
     unchanged = Change(UNCHANGED, {}, "")
     controls = [unchanged, *smaller_rates(case.settings.learning_rate)]
@@ -155,11 +158,6 @@ def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[
     if twice := [change.name for change in own if change.name in taken]:
         raise ParamsError([f"--change: there is a {name!r} already; rename it" for name in twice])
     return [*controls, *chosen, *own]
-
-
-def _given(variant: Variant, learning_rate: float) -> Change:
-    pairs = (setting.partition("=") for setting in variant.settings)
-    return of_user(variant.name, {key: _value(value) for key, _, value in pairs}, learning_rate)
 
 
 def _value(text: str) -> object:
@@ -183,10 +181,10 @@ def _check(plan: Plan) -> None:
         for seed in plan.seeds:
             run = plan.run(change, seed)
             try:
-                found = begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
+                refusals = begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
             except ParamsError as error:
-                found = [f"{change.name}: {fault}" for fault in error.faults]
-            faults |= dict.fromkeys(found)
+                refusals = [f"{change.name}: {fault}" for fault in error.faults]
+            faults |= dict.fromkeys(refusals)
     if faults:
         raise ParamsError(list(faults))
 

@@ -38,7 +38,7 @@ class Case:
     peak: float
     bottom: float
     advantage_std: float | None
-    told: str
+    description: str
 
     def kept(self, points: np.ndarray) -> np.ndarray:
         """Return the share of the height that is left at each level."""
@@ -51,13 +51,15 @@ def case_of(run: Path, at: int | None = None) -> Case:
     """
     log = history.rows(run)
     given = params.of_run(RunFolder(run).params, checks=[registry.check])
-    height = _height_after(log, at) if at is not None else _fallen(log, given.steps_per_iteration)
+    height = (
+        _drop_after(log, at) if at is not None else _deepest_fall(log, given.steps_per_iteration)
+    )
     if height is None:
-        raise HistoryError(f"{run} has not fallen; give a step with --at=STEP")
+        raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
     if height.peak <= height.bottom:
         raise HistoryError(f"{run}: the score is not lower after step {height.step:,} than before")
     source, step = _checkpoint_before(run, height.step)
-    settings = _as_of(_then(run, step, given), step)
+    settings = _with_rates_of(_settings_at(run, step, given), step)
     of_source = params.of_run(RunFolder(source).params, checks=[registry.check])
     return Case(
         settings=settings,
@@ -71,57 +73,57 @@ def case_of(run: Path, at: int | None = None) -> Case:
         peak=height.peak,
         bottom=height.bottom,
         advantage_std=_advantage_std(log, height.step + given.steps_per_iteration),
-        told=height.told,
+        description=height.description,
     )
 
 
-class _Height(NamedTuple):
+class _Drop(NamedTuple):
     """The points per step before a step, their lowest value after it, and a description."""
 
     step: int
     peak: float
     bottom: float
-    told: str
+    description: str
 
 
-def _height_after(log: Sequence[Row], step: int) -> _Height:
+def _drop_after(log: Sequence[Row], step: int) -> _Drop:
     """Return the height at a given step, down to the lowest reading of the whole log."""
     levels = [(row["step"], progress.points(row)) for row in log]
     levels = [(at, level) for at, level in levels if math.isfinite(level)]
     before = [level for at, level in levels if at <= step][-collapse.MEDIAN_OVER :]
     peak = float(np.median(before)) if before else -math.inf
     bottom = min((level for _, level in levels), default=0.0)
-    return _Height(step, peak, bottom, f"what follows step {step:,}")
+    return _Drop(step, peak, bottom, f"what follows step {step:,}")
 
 
-def _fallen(log: Sequence[Row], batch_size: int) -> _Height | None:
+def _deepest_fall(log: Sequence[Row], batch_size: int) -> _Drop | None:
     """Return the deepest collapse, and the step at which its last good rollout began."""
     rows = [row for row in log if math.isfinite(progress.points(row))]
     fall = collapse.find([progress.points(row) for row in rows])
     if fall is None:
         return None
     step = int(rows[fall.onset]["step"])
-    told = (
+    description = (
         f"a fall from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, after the rollout "
         f"that ended at step {step:,}"
     )
-    return _Height(step - batch_size, fall.peak, min(fall.bottom_level, fall.low), told)
+    return _Drop(step - batch_size, fall.peak, min(fall.bottom_level, fall.low), description)
 
 
 def _advantage_std(log: Sequence[Row], step: int) -> float | None:
     """Return the standard deviation of the advantages in the last entry up to a step."""
     tag = "train/advantage_std"
-    found = [row[tag] for row in log if row["step"] <= step and tag in row]
-    return found[-1] if found else None
+    deviations = [row[tag] for row in log if row["step"] <= step and tag in row]
+    return deviations[-1] if deviations else None
 
 
-def _then(run: Path, step: int, now: Params) -> ResolvedParams:
+def _settings_at(run: Path, step: int, now: Params) -> ResolvedParams:
     """Return the settings that the run had at a step. They come from the checkpoint of that step or
     the first one after it, because a resume may have changed them since. Without such a checkpoint,
     the settings are ``now``.
     """
     own = checkpoint.steps(RunFolder(run))
-    known = [found for found in own if found <= step][:1] or own[-1:]
+    known = [saved for saved in own if saved <= step][:1] or own[-1:]
     before = run_of(checkpoint.at(RunFolder(run), known[0])).params if known else {}
     try:
         return resolved(Params.model_validate(now.model_dump() | before))
@@ -132,7 +134,7 @@ def _then(run: Path, step: int, now: Params) -> ResolvedParams:
         ) from error
 
 
-def _as_of(settings: ResolvedParams, step: int) -> ResolvedParams:
+def _with_rates_of(settings: ResolvedParams, step: int) -> ResolvedParams:
     """Return the settings with the learning rate and the clip range of a step, constant."""
     total = settings.whole_steps
     rate = scheduled(settings.learning_rate_schedule, settings.learning_rate, step, total)
@@ -145,7 +147,7 @@ def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
     folder and its step.
     """
     origins = origin.ancestors(RunFolder(run))
-    while not (own := [found for found in checkpoint.steps(RunFolder(run)) if found <= step]):
+    while not (own := [saved for saved in checkpoint.steps(RunFolder(run)) if saved <= step]):
         began_from = next(origins, None)
         if began_from is None:
             raise CheckpointError(

@@ -74,46 +74,46 @@ def _of_epochs(params: ResolvedParams) -> list[Change]:
         return []  # the limit ends a fatal update within its first epoch
     many, repair = params.num_epochs, "later epochs repair what its first steps broke"
     if params.target_kl is None:
-        fewer, found = max(1, many // 3), []
+        fewer, changes = max(1, many // 3), []
         if many > 1:
             name = f"{fewer} epochs" if fewer > 1 else "1 epoch"
-            found = [Change(name, {"num_epochs": fewer}, "later epochs overfit the rollout")]
+            changes = [Change(name, {"num_epochs": fewer}, "later epochs overfit the rollout")]
         twice = {"num_epochs": 2 * many}
-        return [*found, Change("twice the epochs", twice, f"the update ends before {repair}")]
+        return [*changes, Change("twice the epochs", twice, f"the update ends before {repair}")]
     meaning = f"early stopping ends the update before {repair}"
     off: dict[str, object] = {"target_kl": None, "target_kl_if_improved": False}
-    found = [
+    changes = [
         Change("no early stop", off, meaning),
         Change("2 epochs, no early stop", off | {"num_epochs": 2}, meaning),
     ]
     if not params.target_kl_if_improved:
-        found.append(Change("stop only if improved", {"target_kl_if_improved": True}, meaning))
-    return found
+        changes.append(Change("stop only if improved", {"target_kl_if_improved": True}, meaning))
+    return changes
 
 
 def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
-    found = []
+    changes = []
     if params.normalize_advantages:
         floor = FLOOR_SHARE * advantage_std if advantage_std else UNKNOWN_FLOOR
         meaning = "normalising blows the advantages' noise up to the size of a signal"
         settings = {"advantage_std_floor": _short(floor)}
-        found.append(Change("advantages floored", settings, meaning))
+        changes.append(Change("advantages floored", settings, meaning))
     larger = {
         params.num_minibatches / 4: "minibatches x 4 in size",
         1.0: "whole rollout a minibatch",
     }
     meaning = "the gradient of so small a minibatch is noise"
-    found += [
+    changes += [
         Change(name, {"num_minibatches": int(count)}, meaning)
         for count, name in larger.items()
         if count.is_integer() and count < params.num_minibatches
     ]
     if params.value_gradient == "shared":
         meaning = "the value's gradient drives the shared trunk"
-        found.append(Change("value detached", {"value_gradient": "detached"}, meaning))
+        changes.append(Change("value detached", {"value_gradient": "detached"}, meaning))
     lag, other = "Adam's second moment lags behind the gradient", "another policy's gradients"
     return [
-        *found,
+        *changes,
         Change("beta 2 of 0.9", {"adam_beta_2": 0.9}, lag),
         Change("moments reset", {"adam_reset": True}, f"Adam's moments are of {other}"),
     ]
@@ -122,18 +122,18 @@ def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Ch
 def _of_objective(params: ResolvedParams) -> list[Change]:
     clip = _short(params.clip_range / 4)
     drift = "the last hidden layer drifts away from what the heads read"
-    found = [
+    changes = [
         Change("clip range / 4", {"clip_range": clip}, "the clip range is too wide"),
         Change("features held", {"feature_drift_coef": 1.0}, drift),
     ]
     if params.delta_target_policy == "probability":
         meaning = "likely actions are pushed as far as unlikely ones"
-        found.append(Change("logit target", {"delta_target_policy": "logit"}, meaning))
+        changes.append(Change("logit target", {"delta_target_policy": "logit"}, meaning))
     usual = Surrogate()
     if params.surrogate._replace(delta_target_policy=usual.delta_target_policy) == usual:
         meaning = "ratios escape where the clipped loss is flat"
-        found.append(Change("quadratic loss", {"quadratic_policy_loss": True}, meaning))
-    return found
+        changes.append(Change("quadratic loss", {"quadratic_policy_loss": True}, meaning))
+    return changes
 
 
 def _short(value: float) -> float:

@@ -22,21 +22,21 @@ RECENT = 50  # last entries that are searched without a collapse: what was harml
 
 def explain(run: Path) -> str:
     """Return the explanation of a run. Raises FolderError and HistoryError."""
-    told = history.rows(run)
-    rows = [row for row in told if math.isfinite(progress.points(row))]
+    log = history.rows(run)
+    rows = [row for row in log if math.isfinite(progress.points(row))]
     if len(rows) < BEFORE:
         return f"{run}: {len(rows)} log entries with a score, too few to say anything\n"
     points = [progress.points(row) for row in rows]
     fall = collapse.find(points)
-    found = _first(rows, fall)
+    departed = _first(rows, fall)
     lines = [_what(run, rows, points, fall)]
-    if found:
-        lines += _signs(rows, found)
-        cause = signs.cause(rows, found)
+    if departed:
+        lines += _signs(rows, departed)
+        cause = signs.cause(rows, departed)
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
     elif fall:
         lines.append("no scalar left its usual range before it")
-    lines += _commands(run, fall, found, rows) + _outside(rows)
+    lines += _commands(run, fall, departed, rows) + _outside(rows)
     return "\n".join(lines) + "\n"
 
 
@@ -45,8 +45,8 @@ def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
     if it is a sign of a known cause.
     """
     if fall is None:
-        found = signs.first(rows, max(BEFORE, len(rows) - RECENT))
-        return found if found and signs.cause(rows, found) is not signs.UNKNOWN else {}
+        departed = signs.first(rows, max(BEFORE, len(rows) - RECENT))
+        return departed if departed and signs.cause(rows, departed) is not signs.UNKNOWN else {}
     near = signs.first(rows, max(BEFORE, fall.onset - EARLIER), fall.onset + 2)
     return near or signs.first(rows, fall.onset, fall.bottom + 1)
 
@@ -67,15 +67,16 @@ def _what(run: Path, rows: Sequence[Row], points: Sequence[float], fall: Fall | 
     )
 
 
-def _signs(rows: Sequence[Row], found: dict[str, Distance]) -> list[str]:
-    index = next(iter(found.values())).index
+def _signs(rows: Sequence[Row], departed: dict[str, Distance]) -> list[str]:
+    index = next(iter(departed.values())).index
     row = rows[index]
     lines = [f"outside its usual range first, at step {row['step']:,.0f}:"]
-    ordered = sorted(found.values(), key=lambda of: -abs(of.deviations[0]))
-    for of in ordered:
+    ordered = sorted(departed.values(), key=lambda distance: -abs(distance.deviations[0]))
+    for distance in ordered:
+        quantity, deviations = distance.quantity, abs(distance.deviations[0])
         lines.append(
-            f"  {of.quantity.name}: {of.quantity.shown(of.before)} before, "
-            f"{of.quantity.shown(of.now)} then, {abs(of.deviations[0]):.0f} standard deviations off"
+            f"  {quantity.name}: {quantity.shown(distance.before)} before, "
+            f"{quantity.shown(distance.now)} then, {deviations:.0f} standard deviations off"
         )
     if {"train/minibatch_kl_max", "train/minibatch_kl_argmax"} <= row.keys():
         lines.append(
@@ -86,12 +87,12 @@ def _signs(rows: Sequence[Row], found: dict[str, Distance]) -> list[str]:
 
 
 def _commands(
-    run: Path, fall: Fall | None, found: dict[str, Distance], rows: Sequence[Row]
+    run: Path, fall: Fall | None, departed: dict[str, Distance], rows: Sequence[Row]
 ) -> list[str]:
     lines, at = _changed(run), ""
-    if found and not fall:
-        at = f" --at={int(rows[next(iter(found.values())).index - 1]['step'])}"
-    if fall or found:
+    if departed and not fall:
+        at = f" --at={int(rows[next(iter(departed.values())).index - 1]['step'])}"
+    if fall or departed:
         lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
     return lines
 

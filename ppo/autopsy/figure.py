@@ -12,12 +12,12 @@ from ppo.telemetry import figures, intervals
 def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
     """Write a PNG: the curves of the forks, and beside them the share kept over the KL."""
     unchanged, controls, changed = verdict.parted(outcomes)
-    colors = figures.colors(of.change.name for of in changed)
+    colors = figures.colors(outcome.change.name for outcome in changed)
     with figures.drawn(path, 14, 6) as figure:
         left, right = figure.subplots(1, 2)
         figure.suptitle(title, parse_math=False)
         _curves(left, unchanged, controls[1:], changed, colors)
-        _shares(right, sorted(controls, key=lambda of: of.kl.mean()), changed, colors)
+        _shares(right, sorted(controls, key=lambda outcome: outcome.kl.mean()), changed, colors)
         for axes in (left, right):
             axes.axhline(verdict.HELD, color="grey", linestyle=":")
             axes.grid(alpha=0.3)
@@ -38,10 +38,12 @@ def _curves(
     lines: list[tuple[Outcome, dict[str, Any]]] = [
         (unchanged, {"color": "black", "linewidth": 2.5})
     ]
-    lines += [(of, {"color": "black", "linestyle": "--", "linewidth": 1}) for of in rates]
-    lines += [(of, {"color": colors[of.change.name], "linewidth": 1.5}) for of in changed]
-    for of, style in lines:
-        axes.plot(range(1, len(of.curve) + 1), of.curve, **style)
+    lines += [(outcome, {"color": "black", "linestyle": "--", "linewidth": 1}) for outcome in rates]
+    lines += [
+        (outcome, {"color": colors[outcome.change.name], "linewidth": 1.5}) for outcome in changed
+    ]
+    for outcome, style in lines:
+        axes.plot(range(1, len(outcome.curve) + 1), outcome.curve, **style)
     axes.set(xlabel="updates after the fork", ylabel="share of the height, mean over the seeds")
 
 
@@ -54,20 +56,20 @@ def _shares(
     """Plot the share kept at the end over the KL, with its interval and the controls' line."""
     from matplotlib.ticker import LogLocator
 
-    means = [(of.kl.mean(), of.end.mean()) for of in controls]
+    means = [(outcome.kl.mean(), outcome.end.mean()) for outcome in controls]
     axes.plot(*zip(*means, strict=True), "o-", color="black", label="unchanged, and smaller rates")
-    for of, point in zip(controls, means, strict=True):
-        axes.annotate(of.change.name, point, (5, -12), textcoords="offset points", fontsize=9)
-    for of in changed:
-        mean, (low, high) = of.end.mean(), intervals.bootstrap(of.end)
+    for outcome, point in zip(controls, means, strict=True):
+        axes.annotate(outcome.change.name, point, (5, -12), textcoords="offset points", fontsize=9)
+    for outcome in changed:
+        mean, (low, high) = outcome.end.mean(), intervals.bootstrap(outcome.end)
         axes.errorbar(
-            of.kl.mean(),
+            outcome.kl.mean(),
             mean,
             [[mean - low], [high - mean]],
             fmt="s",
             capsize=3,
-            color=colors[of.change.name],
-            label=f"{of.change.name} ({of.held} of {of.forks} hold)",
+            color=colors[outcome.change.name],
+            label=f"{outcome.change.name} ({outcome.held} of {outcome.forks} hold)",
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

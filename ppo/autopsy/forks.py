@@ -49,7 +49,6 @@ class Plan:
         return [self.run(change, seed) for seed in self.seeds for change in self.changes]
 
     def run(self, change: Change, seed: int) -> Run:
-        """Return the fork with a change and a seed."""
         steps = self.updates * self._batch_size(change)
         own = {
             "total_steps": self.case.step + steps,
@@ -110,8 +109,6 @@ def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
         raise HistoryError(f"{change.name}, seed {seed}, has no log")
     if missing := [tag for row in rows for tag in tags if tag not in row]:
         raise HistoryError(f"{change.name}, seed {seed}, has an update without {missing[0]}")
-    if absent := [tag for tag in tags if any(tag not in row for row in rows)]:
-        raise HistoryError(f"{change.name}, seed {seed}: an entry of its log lacks {absent[0]}")
     points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
     return _Fork(plan.case.kept(points), kl, gain)
 

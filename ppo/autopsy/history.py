@@ -21,7 +21,7 @@ def rows(run: Path) -> list[Row]:
     Each entry has its step and all values that are not empty. Raises FolderError and HistoryError.
     """
     check_run(run)
-    found, until = own_rows(run), math.inf
+    log, until = own_rows(run), math.inf
     for began_from in origin.ancestors(RunFolder(run)):
         until = min(until, began_from.step)
         try:
@@ -29,8 +29,8 @@ def rows(run: Path) -> list[Row]:
             before = own_rows(began_from.run)
         except (FolderError, HistoryError):  # it may have been moved away
             break
-        found = [row for row in before if row["step"] <= until] + found
-    return found
+        log = [row for row in before if row["step"] <= until] + log
+    return log
 
 
 def own_rows(run: Path) -> list[Row]:

@@ -41,7 +41,7 @@ class Quantity:
     """
 
     name: str
-    of: Callable[[Row], float | None]
+    number: Callable[[Row], float | None]
     floor: float
     direction: int
     logarithmic: bool = True
@@ -62,8 +62,8 @@ def _log(tag: str) -> Callable[[Row], float | None]:
 
 def _change(row: Row) -> float | None:
     """Return the mean logarithm of the layers' movement relative to their weights."""
-    found = [number for tag, number in row.items() if tag.startswith("layers/change_")]
-    return float(np.mean(np.log(found))) if found and min(found) > 0 else None
+    changes = [number for tag, number in row.items() if tag.startswith("layers/change_")]
+    return float(np.mean(np.log(changes))) if changes and min(changes) > 0 else None
 
 
 def _target(row: Row) -> float | None:
@@ -129,7 +129,7 @@ def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | 
     """
     before = _numbers(quantity, rows[max(0, index - BEFORE) : index])
     now = _numbers(quantity, rows[index : index + MOST_ENTRIES])
-    if len(before) < FEWEST_BEFORE or quantity.of(rows[index]) is None:
+    if len(before) < FEWEST_BEFORE or quantity.number(rows[index]) is None:
         return None
     median = float(np.median(before))
     spread = 1.4826 * float(np.median(np.abs(np.array(before) - median)))
@@ -140,7 +140,7 @@ def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | 
 
 
 def _numbers(quantity: Quantity, rows: Sequence[Row]) -> list[float]:
-    return [number for row in rows if (number := quantity.of(row)) is not None]
+    return [number for row in rows if (number := quantity.number(row)) is not None]
 
 
 def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
@@ -148,14 +148,14 @@ def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
     alone is a sign. If there are none, they are several that are less far out.
     """
     for alarm in ALARMS:
-        if len(found := _outside(rows, index, alarm)) >= alarm.quantities:
-            return found
+        if len(outside := _outside(rows, index, alarm)) >= alarm.quantities:
+            return outside
     return {}
 
 
 def _outside(rows: Sequence[Row], index: int, alarm: Alarm) -> dict[str, Distance]:
     distances = (distance(quantity, rows, index) for quantity in QUANTITIES)
-    return {of.quantity.name: of for of in distances if of and of.sets_off(alarm)}
+    return {far.quantity.name: far for far in distances if far and far.sets_off(alarm)}
 
 
 def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[str, Distance]:
@@ -163,10 +163,10 @@ def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[s
     were already half as far out in an entry just before it, return the departures of that entry.
     """
     for index in range(begin, len(rows) if end is None else min(end, len(rows))):
-        if found := departures(rows, index):
-            while index and (earlier := _outside(rows, index - 1, NEAR)):
-                found, index = earlier, index - 1
-            return found
+        if departed := departures(rows, index):
+            while index and (before := _outside(rows, index - 1, NEAR)):
+                departed, index = before, index - 1
+            return departed
     return {}
 
 
@@ -192,17 +192,17 @@ STEPS = Cause("the steps are too large", "lower learning_rate, or use larger min
 VALUE = Cause("the value's gradient drives the trunk", "lower value_coef; value_gradient=detached")
 ENTROPY = Cause("the entropy bonus outweighs the surrogate", "lower entropy_coef")
 ADVANTAGES = Cause(
-    "the advantages are computed otherwise", "look at gamma, gae_lambda and what ends a return"
+    "the advantages are computed differently", "look at gamma, gae_lambda and what ends a return"
 )
 UNKNOWN = Cause("no known cause", "compare forks from before it, each with one change")
 
 LARGE = math.log(2.5)
 
 
-def cause(rows: Sequence[Row], found: Mapping[str, Distance]) -> Cause:
+def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
     """Return the class of cause that the departures of one entry indicate."""
-    jumps = {name: of.jump for name, of in found.items()}
-    index = next(iter(found.values())).index
+    jumps = {name: distance.jump for name, distance in departed.items()}
+    index = next(iter(departed.values())).index
 
     def jump(name: str) -> float:
         return jumps.get(name, 0.0)

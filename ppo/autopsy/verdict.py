@@ -32,17 +32,17 @@ class Outcome:
     @property
     def end(self) -> np.ndarray:
         """Mean share of the last third, for each seed."""
-        return np.array([of[-max(1, len(of) // LAST) :].mean() for of in self.kept])
+        return np.array([kept[-max(1, len(kept) // LAST) :].mean() for kept in self.kept])
 
     @property
     def lowest(self) -> np.ndarray:
         """Lowest median of successive rollouts, for each seed."""
-        return np.array([_lowest(of) for of in self.kept])
+        return np.array([_lowest(kept) for kept in self.kept])
 
     @property
     def curve(self) -> np.ndarray:
         """Mean over the seeds, for each update that all of them made."""
-        return np.mean([of[: min(map(len, self.kept))] for of in self.kept], axis=0)
+        return np.mean([kept[: min(map(len, self.kept))] for kept in self.kept], axis=0)
 
     @property
     def held(self) -> int:
@@ -51,24 +51,23 @@ class Outcome:
 
     @property
     def forks(self) -> int:
-        """Number of forks."""
         return len(self.kept)
 
 
-def fisher(held: int, of: int, others_held: int, of_others: int) -> float:
+def fisher(held: int, forks: int, other_held: int, other_forks: int) -> float:
     """Return the two-sided p of Fisher's exact test that two groups survive equally often. Given
     the total number of survivors, this is the probability of a split that is no more probable than
     this one.
     """
-    total, all_held = of + of_others, held + others_held
+    total, all_held = forks + other_forks, held + other_held
 
     def probability(count: int) -> float:
-        ways = math.comb(of, count) * math.comb(of_others, all_held - count)
+        ways = math.comb(forks, count) * math.comb(other_forks, all_held - count)
         return ways / math.comb(total, all_held)
 
-    possible = range(max(0, all_held - of_others), min(of, all_held) + 1)
-    here = probability(held)
-    return sum(p for p in map(probability, possible) if p <= here * (1 + 1e-9))
+    possible = range(max(0, all_held - other_forks), min(forks, all_held) + 1)
+    observed = probability(held)
+    return sum(p for p in map(probability, possible) if p <= observed * (1 + 1e-9))
 
 
 def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
@@ -86,7 +85,7 @@ def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
     """
     control = nearest(float(outcome.kl.mean()), controls)
     if outcome.held <= unchanged.held or not _differ(outcome, unchanged):
-        return "falls as well" if outcome.held <= outcome.forks / 2 else "cannot be told apart"
+        return "falls as well" if outcome.held <= outcome.forks / 2 else "inconclusive"
     if _differ(outcome, control) and outcome.held > control.held:
         return f"prevents it at equal KL ({control.change.name} holds {control.held})"
     return f"prevents it as smaller steps do ({control.change.name} holds {control.held})"
@@ -97,17 +96,17 @@ def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:
     first.
     """
     unchanged, controls, changed = parted(outcomes)
-    found = [of for of in changed if "equal KL" in judged(of, unchanged, controls)]
-    return sorted(found, key=lambda of: -of.end.mean())
+    prevent = [outcome for outcome in changed if "equal KL" in judged(outcome, unchanged, controls)]
+    return sorted(prevent, key=lambda outcome: -outcome.end.mean())
 
 
 def parted(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
     """Return the unchanged run, the controls and the changes. The controls are the unchanged run
     and the smaller learning rates.
     """
-    unchanged = next(of for of in outcomes if of.change.name == UNCHANGED)
-    rates = [of for of in outcomes if of.change.smaller_rate]
-    changed = [of for of in outcomes if of is not unchanged and of not in rates]
+    unchanged = next(outcome for outcome in outcomes if outcome.change.name == UNCHANGED)
+    rates = [outcome for outcome in outcomes if outcome.change.smaller_rate]
+    changed = [outcome for outcome in outcomes if outcome is not unchanged and outcome not in rates]
     return unchanged, [unchanged, *rates], changed
 
 
@@ -121,16 +120,21 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     forks = unchanged.forks
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
         return f"{said} {forks} forks of each are too few to tell a difference: give more seeds."
-    found = causes(outcomes)
-    if found:
+    prevent = causes(outcomes)
+    if prevent:
         lines = [
-            f"- **{of.change.meaning}**: with `{of.change.shown}` {of.held} of {of.forks} hold"
-            for of in found
+            f"- **{outcome.change.meaning}**: with `{outcome.change.shown}` "
+            f"{outcome.held} of {outcome.forks} hold"
+            for outcome in prevent
         ]
         return "\n".join([f"{said} What prevents it at equal KL:", "", *lines])
-    holding = [of for of in controls[1:] if _differ(of, unchanged) and of.held > unchanged.held]
+    holding = [
+        outcome
+        for outcome in controls[1:]
+        if _differ(outcome, unchanged) and outcome.held > unchanged.held
+    ]
     if holding:
-        largest = max(holding, key=lambda of: of.kl.mean())
+        largest = max(holding, key=lambda outcome: outcome.kl.mean())
         return (
             f"{said} No change prevents it at equal KL, but smaller steps do: **the steps are too "
             f"large** (`{largest.change.shown}`: {largest.held} of {largest.forks} hold)."
@@ -142,18 +146,18 @@ def table(outcomes: Sequence[Outcome]) -> str:
     """Return a Markdown table with one row for each change."""
     unchanged, controls, changed = parted(outcomes)
     rows = []
-    for of in [*controls, *changed]:
-        low, high = intervals.bootstrap(of.end)
+    for outcome in [*controls, *changed]:
+        low, high = intervals.bootstrap(outcome.end)
         rows.append(
             [
-                of.change.name,
-                f"`{of.change.shown or '-'}`",
-                f"{of.held} of {of.forks}",
-                f"{of.end.mean():.2f} ({low:.2f} to {high:.2f})",
-                f"{of.lowest.mean():.2f}",
-                f"{of.kl.mean():.3f}",
-                f"{of.gain.mean():+.3f}",
-                "" if of in controls else judged(of, unchanged, controls),
+                outcome.change.name,
+                f"`{outcome.change.shown or '-'}`",
+                f"{outcome.held} of {outcome.forks}",
+                f"{outcome.end.mean():.2f} ({low:.2f} to {high:.2f})",
+                f"{outcome.lowest.mean():.2f}",
+                f"{outcome.kl.mean():.3f}",
+                f"{outcome.gain.mean():+.3f}",
+                "" if outcome in controls else judged(outcome, unchanged, controls),
             ]
         )
     return tables.markdown(HEAD, rows, "llrrrrr")

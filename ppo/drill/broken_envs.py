@@ -15,7 +15,6 @@ class PoisonedCartPole(CartPoleEnv):
     steps_so_far = 0
 
     def step(self, action: int):  # type: ignore[no-untyped-def, override]
-        """Step as CartPole does, except for the reward."""
         observation, reward, terminated, truncated, info = super().step(action)
         self.steps_so_far += 1
         bad = self.steps_so_far >= BROKEN_AT_STEP
@@ -28,7 +27,6 @@ class StuckCartPole(CartPoleEnv):
     steps_so_far = 0
 
     def step(self, action: int):  # type: ignore[no-untyped-def, override]
-        """Step as CartPole does, except for the step that hangs."""
         self.steps_so_far += 1
         if self.steps_so_far == BROKEN_AT_STEP:
             time.sleep(3600)
@@ -41,7 +39,6 @@ class BlindCartPole(CartPoleEnv):
     steps_so_far = 0
 
     def step(self, action: int):  # type: ignore[no-untyped-def, override]
-        """Step as CartPole does, except for the observation."""
         observation, *rest = super().step(action)
         self.steps_so_far += 1
         bad = self.steps_so_far >= BROKEN_AT_STEP

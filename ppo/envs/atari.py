@@ -40,11 +40,9 @@ class AtariEnvs:
         self.dtype: type[np.generic] = np.uint8
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
-        """Reset the envs of the mask, with or without seeds."""
         return self.env.reset(seed=seeds, options={"reset_mask": mask})
 
     def send(self, actions: np.ndarray) -> None:
-        """Start a step."""
         self.env.send(actions)
 
     def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
@@ -61,7 +59,6 @@ class AtariEnvs:
                 cv2.merge(list(planes), observation)
 
     def close(self) -> None:
-        """Free the emulators."""
         self.env.close()
         # Python reports emulators that still exist when it ends as leaks.
         del self.env

@@ -76,7 +76,6 @@ class Episode:
 
     @property
     def steps(self) -> int:
-        """The number of the agent's decisions."""
         return len(self.actions)
 
     @property
@@ -113,8 +112,7 @@ class EpisodeMismatch(Refused):
     """A replayed episode did not match its record."""
 
     remedy = (
-        "what was saved is as it was. --resume --new-games begins new ones in their place, no "
-        "longer bit for bit"
+        "nothing was changed. --resume --new-games begins new games instead, no longer bit for bit"
     )
 
 

@@ -101,25 +101,21 @@ class ForeignEnv(gymnasium.Wrapper):
             self.metadata = dict(self.env.metadata)
 
     def reset(self, **arguments: Any) -> tuple[np.ndarray, dict]:
-        """Reset the environment."""
         with self._in_reset:
             observation, _ = self.env.reset(**arguments)
             return self._copied(observation), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """Make a step."""
         with self._in_step:
             observation, reward, terminated, truncated, _ = self.env.step(action)
             copy = self._copied(observation)
             return copy, _number(reward), bool(terminated), bool(truncated), {}
 
     def render(self) -> Any:
-        """Render an image."""
         with self._in_render:
             return self.env.render()
 
     def close(self) -> None:
-        """Close the environment."""
         with self._in_close:
             self.env.close()
 
@@ -148,14 +144,14 @@ def _number(reward: Any) -> float:
 
 def _last_line(traceback: TracebackType | None) -> str:
     """Return the file and line of the environment's own code that ran last; "" if none ran."""
-    found = ""
+    place = ""
     while traceback:
         frame = traceback.tb_frame
         if _is_foreign(frame.f_globals.get("__name__", "")):
             file = frame.f_code.co_filename.rpartition("/")[2]
-            found = f"{file}, line {traceback.tb_lineno}"
+            place = f"{file}, line {traceback.tb_lineno}"
         traceback = traceback.tb_next
-    return found
+    return place
 
 
 def _is_foreign(module: str) -> bool:

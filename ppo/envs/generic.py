@@ -30,7 +30,6 @@ class GenericEnvs:
         self.frames = np.zeros(num_envs, np.int64)
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
-        """Reset the envs of the mask, with or without seeds."""
         chosen: list[int | None] = [None] * len(mask)
         for index, seed in zip(np.flatnonzero(mask), [] if seeds is None else seeds, strict=False):
             chosen[index] = int(seed)

@@ -56,7 +56,6 @@ class GroupedEnvs:
         return np.concatenate(raw), self._merged(infos)
 
     def send(self, actions: np.ndarray) -> None:
-        """Start a step of all emulators."""
         for part, columns in zip(self._parts, self._columns, strict=True):
             part.send(actions[columns])
 
@@ -73,7 +72,6 @@ class GroupedEnvs:
         self._parts[0].layout(raw, out)
 
     def close(self) -> None:
-        """Free the emulators."""
         for part in self._parts:
             part.close()
 

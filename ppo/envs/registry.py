@@ -41,18 +41,18 @@ def resolve(env_id: str) -> tuple[str, float]:
         return _gymnasium_id(env_id), 0.0
     if f"ALE/{env_id}-v5" in gymnasium.registry:
         env_id = f"ALE/{env_id}-v5"
-    found = gymnasium.registry.get(env_id)
-    if found is None:
+    entry = gymnasium.registry.get(env_id)
+    if entry is None:
         raise UnknownGame(_nearest(env_id))
-    if "game" not in found.kwargs or "repeat_action_probability" not in found.kwargs:
+    if "game" not in entry.kwargs or "repeat_action_probability" not in entry.kwargs:
         return _gymnasium_id(env_id), 0.0
     if not re.fullmatch(r"ALE/\w+-v5|\w+NoFrameskip-v[04]", env_id):
         name = re.sub(r"(-ram)?(Deterministic)?-v\d$", "", env_id)
         raise UnknownGame(
-            f"{env_id} brings a frame skip of its own (of random length in -v0 and -v4), while "
-            f"frame_skip sets it here; use {name}NoFrameskip-v4 or ALE/{name}-v5"
+            f"{env_id} has its own frame skip, random in -v0 and -v4, but frame_skip sets it here; "
+            f"use {name}NoFrameskip-v4 or ALE/{name}-v5"
         )
-    return found.kwargs["game"], float(found.kwargs["repeat_action_probability"])
+    return entry.kwargs["game"], float(entry.kwargs["repeat_action_probability"])
 
 
 def is_atari(env_id: str) -> bool:
@@ -135,7 +135,7 @@ def _nearest(env_id: str) -> str:
     by_lower = {name.lower(): name for name in names}
     close = [by_lower[n] for n in difflib.get_close_matches(wanted.lower(), by_lower, n=3)]
     ids = [f"{name}NoFrameskip-v4" for name in close]
-    others = [name for name, found in gymnasium.registry.items() if "game" not in found.kwargs]
+    others = [name for name, entry in gymnasium.registry.items() if "game" not in entry.kwargs]
     ids += difflib.get_close_matches(env_id, others, n=2)
     hint = f"did you mean {', '.join(ids)}?" if ids else "try PongNoFrameskip-v4"
     return f"there is no game {env_id!r}; {hint}"

@@ -34,8 +34,8 @@ def precision_remark(params: ResolvedParams) -> str | None:
     if params.precision == "float32" or processor_has_bfloat16() or has_gpu_driver():
         return None
     return (
-        "this processor only emulates bfloat16, slower than float32 and with other bits than one "
-        "that computes in it; a new run, or a fork, can have --set precision=float32"
+        "this processor emulates bfloat16, which is slow and gives different bits; use --set "
+        "precision=float32 in a new run or a fork"
     )
 
 
@@ -47,5 +47,5 @@ def gpu_remark() -> str | None:
         return None
     return (
         "this machine has an NVIDIA GPU that TensorFlow does not find, so the run computes on the "
-        "processor; pip install 'tensorflow[and-cuda]' brings what it needs"
+        "processor; install it with: pip install 'tensorflow[and-cuda]'"
     )

@@ -76,14 +76,12 @@ class AtariScreen:
         self._lives = 0
 
     def begin(self, reset: Reset) -> None:
-        """Begin an episode as it is recorded."""
         _, info = self._env.reset(seed=np.array([reset.seed]))
         for _ in range(reset.resets):
             _, info = self._env.reset()
         self._lives = int(info["lives"][0])
 
     def step(self, action: int) -> Frame:
-        """Play one frame."""
         picture, reward, terminated, truncated, info = self._env.step(np.array([action]))
         over = bool(terminated[0] or truncated[0])
         if not over:
@@ -94,7 +92,6 @@ class AtariScreen:
         return Frame(shown, float(reward[0]), self._lives, over)
 
     def close(self) -> None:
-        """Free the emulator."""
         self._env.close()
 
 
@@ -109,7 +106,9 @@ class RenderedScreen:
         self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
         try:
             with _needed_to_show(rules):
-                self.frames_per_second = self._rate()
+                with Boundary(rules.game, "metadata"):
+                    rate = self._env.metadata.get("render_fps")
+                    self.frames_per_second = float(rate or OTHER_FRAMES_PER_SECOND)
                 self._env.reset(seed=0)
                 self._picture()
         except NoScreen:
@@ -118,32 +117,21 @@ class RenderedScreen:
             raise
 
     def begin(self, reset: Reset) -> None:
-        """Begin an episode as it is recorded."""
         self._env.reset(seed=reset.seed)
         for _ in range(reset.resets):
             self._env.reset()
 
     def step(self, action: int) -> Frame:
-        """Play one step."""
         _, reward, terminated, truncated, _ = self._env.step(action)
         return Frame(self._picture(), float(reward), 0, bool(terminated or truncated))
 
     def close(self) -> None:
-        """Close the environment."""
         self._env.close()
-
-    def _rate(self) -> float:
-        with Boundary(self._rules.game, "metadata"):
-            return float(self._env.metadata.get("render_fps") or OTHER_FRAMES_PER_SECOND)
 
     def _picture(self) -> np.ndarray:
         picture = self._env.render()
-        if not (
-            isinstance(picture, np.ndarray)
-            and picture.dtype == np.uint8
-            and picture.ndim == 3
-            and picture.shape[2] == 3
-        ):
+        array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8
+        if not (array and picture.ndim == 3 and picture.shape[2] == 3):
             raise _no_screen(self._rules, "it gave no picture of bytes [height, width, 3]")
         return picture
 

@@ -43,7 +43,6 @@ class TrainedAgent:
 
     @property
     def rules(self) -> Rules:
-        """Return the rules of the agent's game."""
         return registry.rules_of(self.params)
 
     def choosing(self, choice: "Choice") -> "TrainedAgent":

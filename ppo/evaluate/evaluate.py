@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppo.envs import human
-from ppo.envs.episode import Episode, Transition
+from ppo.envs.episode import Episode
 from ppo.envs.foreign import closing
 from ppo.envs.registry import rules_of
 from ppo.envs.vector import EnvVector
@@ -32,22 +32,18 @@ class Evaluation:
 
     @property
     def scores(self) -> np.ndarray:
-        """Scores, one for each game."""
         return np.array([episode.score for episode in self.episodes])
 
     @property
     def mean(self) -> float:
-        """Mean score over the games."""
         return float(np.mean(self.scores))
 
     @property
     def median(self) -> float:
-        """Median score over the games."""
         return float(np.median(self.scores))
 
     @property
     def mean_steps(self) -> float:
-        """Mean length of the games in steps."""
         return float(np.mean([episode.steps for episode in self.episodes]))
 
     @property
@@ -70,7 +66,6 @@ class Evaluation:
         return human.normalized(rules_of(params).game, self.mean)
 
     def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
-        """Return a line for ``evaluations.jsonl``."""
         low, high = self.interval()
         normalized = self.human_normalized(params)
         return {
@@ -91,14 +86,9 @@ class Evaluation:
         }
 
     def interval(self) -> tuple[float, float]:
-        """95 percent confidence interval of the mean score."""
-        return interval(self.scores)
-
-
-def interval(scores: np.ndarray) -> tuple[float, float]:
-    """Return the 95 percent confidence interval of the mean score. It is deterministic."""
-    low, high = intervals.bootstrap(scores, RESAMPLES)
-    return float(low), float(high)
+        """Return the 95 percent confidence interval of the mean score. It is deterministic."""
+        low, high = intervals.bootstrap(self.scores, RESAMPLES)
+        return float(low), float(high)
 
 
 def evaluate(
@@ -131,30 +121,7 @@ def evaluate_each(
     """
     num_envs = envs_for(num_games, params.num_envs)
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
-    vector = envs_of(params, num_envs, interrupted)
-    found = []
-    with closing(vector):
-        for policy in policies:
-            vector.begin_anew()
-            found.append(
-                Evaluation(_play(policy, vector, shares, params, step, interrupted, watched))
-            )
-    return found
-
-
-def envs_for(num_games: int, at_most: int) -> int:
-    """Return how many envs to use for a number of games: only as many as shorten the evaluation. An
-    idle env costs as much time as a busy one.
-    """
-    games_in_a_row = math.ceil(num_games / at_most)
-    return math.ceil(num_games / games_in_a_row)
-
-
-def envs_of(
-    params: ResolvedParams, num_envs: int, interrupted: Callable[[], bool] = lambda: False
-) -> EnvVector:
-    """Create the evaluation envs of a run, not yet reset. The caller closes them."""
-    return EnvVector(
+    vector = EnvVector(
         rules_of(params),
         num_envs,
         min(params.threads, num_envs),
@@ -165,15 +132,21 @@ def envs_of(
         fire_on_life_loss=params.fire_on_life_loss,
         interrupted=interrupted,
     )
+    evaluations = []
+    with closing(vector):
+        for policy in policies:
+            vector.begin_anew()
+            episodes = _play(policy, vector, shares, params, step, interrupted, watched)
+            evaluations.append(Evaluation(episodes))
+    return evaluations
 
 
-def act_once(
-    policy: "Policy", vector: EnvVector, params: ResolvedParams, step: int, count: int
-) -> Transition:
-    """Step every env. This is step ``count`` of an evaluation of the policy of ``step``."""
-    action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count)
-    vector.send(policy.act(vector.observations, action_key).actions)
-    return vector.receive()
+def envs_for(num_games: int, at_most: int) -> int:
+    """Return how many envs to use for a number of games: only as many as shorten the evaluation. An
+    idle env costs as much time as a busy one.
+    """
+    games_in_a_row = math.ceil(num_games / at_most)
+    return math.ceil(num_games / games_in_a_row)
 
 
 def _play(
@@ -192,10 +165,10 @@ def _play(
     while any(len(by_env) < share for by_env, share in zip(played, shares, strict=True)):
         if interrupted():
             raise Interrupted
-        transition = act_once(policy, vector, params, step, count)
-        for index, episode in zip(
-            np.flatnonzero(transition.over), transition.finished, strict=True
-        ):
+        action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count)
+        vector.send(policy.act(vector.observations, action_key).actions)
+        received = vector.receive()
+        for index, episode in zip(np.flatnonzero(received.over), received.finished, strict=True):
             played[index].append(episode)
         count += 1
         watched(count)

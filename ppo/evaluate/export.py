@@ -71,7 +71,7 @@ def _check(path: Path, suffix: str) -> None:
     missing = [name for name in WRITE_ONNX if not find_spec(name)]
     if suffix == ".onnx" and missing:
         raise FolderError(
-            f"{path}: Keras writes ONNX with tf2onnx, which is no part of this package, and "
+            f"{path}: Keras writes ONNX with tf2onnx, which is not part of this package. "
             f"{' and '.join(missing)} cannot be found; install with: pip install tf2onnx onnx. "
             "FILE.keras needs neither"
         )

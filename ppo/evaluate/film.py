@@ -135,8 +135,8 @@ class _Side:
             write(on, f"{score:.1f}", left - 12, row + 7, LABEL, DIM, align=1)
         write(on, f"{begun:,}", left, bottom + 34, LABEL, DIM)
         write(on, f"{int(curve.steps[-1]):,} steps", right, bottom + 34, LABEL, DIM, align=1)
-        told = f"the last {CLIP_SECONDS * SPEED} seconds of some games of the training,"
-        write(on, told, LEFT, HEIGHT - 70, LABEL, DIM)
+        note = f"the last {CLIP_SECONDS * SPEED} seconds of some games of the training,"
+        write(on, note, LEFT, HEIGHT - 70, LABEL, DIM)
         write(on, f"{SPEED} times as fast as they were played", LEFT, HEIGHT - 38, LABEL, DIM)
         self._empty = on[top:bottom, left:right].copy()
 

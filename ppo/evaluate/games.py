@@ -70,9 +70,10 @@ def games_of(
     with visited(logdir) as folder:
         agent = load_agent(folder, which).for_games(seed)
         agents = [agent.choosing(choice) for choice in policies]
-        of_each = [one.policy for one in agents]
         games = f"{num_games} game{'s' * (num_games > 1)}"
         what = f"playing {games} of the {' and the '.join(policies)} policy of step {agent.step:,}"
         with progress(what, "step {:,} of each game", STEPS_A_LINE, console) as note:
-            evaluations = evaluate_each(of_each, agent.params, num_games, agent.step, watched=note)
+            evaluations = evaluate_each(
+                [one.policy for one in agents], agent.params, num_games, agent.step, watched=note
+            )
         yield folder, [Played(*both) for both in zip(agents, evaluations, strict=True)]

@@ -17,15 +17,15 @@ def portable(network: keras.Model) -> keras.Model:
     """
     shape, dtype = network.input.shape[1:], network.input.dtype
     inputs = keras.Input(shape, dtype=dtype, name="observations")
-    first = {layer.name for layer in network.layers if isinstance(layer, PixelConv2D)}
-    found = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
+    convolutions = {layer.name for layer in network.layers if isinstance(layer, PixelConv2D)}
+    pixels_layer = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
     normalizing = {x.name: x for x in network.layers if isinstance(x, LayerNormDense)}
 
     def call(layer: Any, taken: Any, *more: Any, **options: Any) -> Any:
-        if found and layer.name == found.name:
-            pixels = scaled(taken, found.scaling)
-            return keras.tree.map_structure(lambda _: pixels, found.output)
-        made = layer(taken[0] if layer.name in first else taken, *more, **options)
+        if pixels_layer and layer.name == pixels_layer.name:
+            pixels = scaled(taken, pixels_layer.scaling)
+            return keras.tree.map_structure(lambda _: pixels, pixels_layer.output)
+        made = layer(taken[0] if layer.name in convolutions else taken, *more, **options)
         if layer.name in normalizing:
             return _normalized(made, normalizing[layer.name])
         return made

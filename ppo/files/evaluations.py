@@ -43,7 +43,9 @@ def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
     evaluation. Other processes may add lines meanwhile. Raises EvaluationsError.
     """
     with alone_with(folder.evaluations):
-        if not any(_same_games(one, record) for one in _lines(folder)):
+        same = ("step", "policy", "seed", "scores", "lengths")
+        known = ([line.get(key) for key in same] for line in _lines(folder))
+        if [record[key] for key in same] not in known:
             lines = _whole_lines(folder) + json.dumps(record).encode() + b"\n"
             write_whole(folder.evaluations, lines)
 
@@ -53,11 +55,11 @@ def best(folder: RunFolder, policy: str, until: int) -> float | None:
     Warn if the file is not readable.
     """
     try:
-        found = _lines(folder)
+        lines = _lines(folder)
     except EvaluationsError as error:
         warn(shown(error))
         return None
-    means = [one["mean"] for one in found if one["policy"] == policy and one["step"] <= until]
+    means = [one["mean"] for one in lines if one["policy"] == policy and one["step"] <= until]
     return max(means, default=None)
 
 
@@ -71,8 +73,8 @@ def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | Non
 
 def whole(folder: RunFolder) -> list[dict[str, Any]]:
     """Return all evaluations that have an interval, by step. Raises EvaluationsError."""
-    found = [one for one in _lines(folder) if None not in (one["low"], one["high"])]
-    return sorted(found, key=lambda one: one["step"])
+    lines = [one for one in _lines(folder) if None not in (one["low"], one["high"])]
+    return sorted(lines, key=lambda one: one["step"])
 
 
 def _lines(folder: RunFolder) -> list[dict[str, Any]]:
@@ -80,7 +82,7 @@ def _lines(folder: RunFolder) -> list[dict[str, Any]]:
     have been cut off. Raises EvaluationsError if the file is not readable.
     """
     try:
-        found, faults = reading.lines(folder.evaluations, TypeAdapter(Line))
+        lines, faults = reading.lines(folder.evaluations, TypeAdapter(Line))
     except FileNotFoundError:
         return []
     except Unreadable as error:
@@ -88,7 +90,7 @@ def _lines(folder: RunFolder) -> list[dict[str, Any]]:
     if faults:
         count = f"{len(faults)} lines are" if len(faults) > 1 else "a line is"
         warn(f"{shown(folder.evaluations)}: {count} skipped; {faults[0]}")
-    return [line.model_dump() for line in found]
+    return [line.model_dump() for line in lines]
 
 
 def _whole_lines(folder: RunFolder) -> bytes:
@@ -103,8 +105,3 @@ def _whole_lines(folder: RunFolder) -> bytes:
     except ValueError:
         return lines + end
     return content + b"\n"
-
-
-def _same_games(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    keys = ("step", "policy", "seed", "scores", "lengths")
-    return all(one.get(key) == other[key] for key in keys)

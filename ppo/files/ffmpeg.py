@@ -131,6 +131,6 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 def _reason(said: IO[bytes], code: int) -> str:
     said.seek(0)
     lines = said.read().decode(errors="replace").split("\n")
-    told = [line.strip() for line in lines if line.strip()]
+    lines = [line.strip() for line in lines if line.strip()]
     ended = f"ffmpeg ended with {code}" if code > 0 else f"ffmpeg was ended by signal {-code}"
-    return shown(told[-1]) if told else ended
+    return shown(lines[-1]) if lines else ended

@@ -28,7 +28,6 @@ READ_ONLY = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
 # Errors of locking on file systems that do not lock such a file or folder.
 UNLOCKABLE = frozenset([errno.EBADF, errno.ENOLCK])
 
-
 # Errors of using a folder that no longer exists.
 GONE = frozenset([errno.ENOENT, errno.ESTALE])
 
@@ -64,11 +63,29 @@ class HoldsNoRun(FolderError):
         super().__init__(f"{logdir} holds no run (no params.json)")
 
 
+class _Entry:
+    """The path of a file or a folder in a run's folder."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __get__(self, folder: "RunFolder", _: object = None) -> Path:
+        return folder.path / self._name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of a run."""
 
     path: Path
+
+    params = _Entry(PARAMS)  # the resolved settings
+    origin = _Entry(ORIGIN)  # of a fork: its run and step, and what it changed
+    checkpoints = _Entry(CHECKPOINTS)
+    replays = _Entry("replays")  # the episodes, as files
+    videos = _Entry("videos")
+    evaluations = _Entry("evaluations.jsonl")  # one line for each evaluation
+    progress = _Entry("progress.csv")  # one row for each log entry
 
     @property
     def name(self) -> Path:
@@ -83,41 +100,6 @@ class RunFolder:
         except OSError as error:
             return error.errno in GONE and is_held(self.path)
         return False
-
-    @property
-    def params(self) -> Path:
-        """File of the resolved settings."""
-        return self.path / PARAMS
-
-    @property
-    def origin(self) -> Path:
-        """File of a fork's origin: its run and step, and what the fork changed."""
-        return self.path / ORIGIN
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.path / CHECKPOINTS
-
-    @property
-    def replays(self) -> Path:
-        """Folder of the episodes, as files."""
-        return self.path / "replays"
-
-    @property
-    def videos(self) -> Path:
-        """Folder of the videos."""
-        return self.path / "videos"
-
-    @property
-    def evaluations(self) -> Path:
-        """One JSON line for each evaluation."""
-        return self.path / "evaluations.jsonl"
-
-    @property
-    def progress(self) -> Path:
-        """One CSV row for each log entry."""
-        return self.path / "progress.csv"
 
 
 def check_unmoved(folder: RunFolder, logdir: Path) -> None:

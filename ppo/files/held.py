@@ -45,13 +45,13 @@ def is_held(path: Path) -> bool:
 
 def is_lost(path: Path) -> bool:
     """Whether a path leads through a held folder that has been removed and has no name."""
-    found = _HANDLE.match(str(path))
-    return found is not None and _place(int(found[1])) is None
+    match = _HANDLE.match(str(path))
+    return match is not None and _place(int(match[1])) is None
 
 
 def shown(text: object) -> str:
     """Return a text for people, with each held folder's path replaced by its present name."""
-    return _HANDLE.sub(lambda found: _name(int(found[1])) or found[0], str(text))
+    return _HANDLE.sub(lambda match: _name(int(match[1])) or match[0], str(text))
 
 
 def _name(handle: int) -> str | None:

@@ -41,9 +41,9 @@ def write(
     try:
         with replacing(path.absolute(), path.suffix) as partial:
             count = _encode(partial, iter(frames), frames_per_second, title, abandoned)
-            found = _count(partial, abandoned)
-            if found != count:
-                raise VideoError(f"the encoder wrote {found} of {count} frames")
+            written = _count(partial, abandoned)
+            if written != count:
+                raise VideoError(f"the encoder wrote {written} of {count} frames")
         return count
     except (OSError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
@@ -77,6 +77,17 @@ def _encode(
 
 def _count(path: Path, abandoned: Callable[[], bool]) -> int:
     """Count the frames in a video without decoding them."""
-    found = ["-i", str(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-progress", "pipe:1"]
-    told = ffmpeg.output([*found, "/dev/null"], abandoned).decode()
-    return max(map(int, re.findall(r"frame= *(\d+)", told)), default=0)
+    arguments = [
+        "-i",
+        str(path),
+        "-map",
+        "0:v:0",
+        "-c",
+        "copy",
+        "-f",
+        "null",
+        "-progress",
+        "pipe:1",
+    ]
+    progress = ffmpeg.output([*arguments, "/dev/null"], abandoned).decode()
+    return max(map(int, re.findall(r"frame= *(\d+)", progress)), default=0)

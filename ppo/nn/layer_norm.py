@@ -14,7 +14,6 @@ class LayerNormDense(keras.layers.Dense):
     """
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Outputs [B, units] for inputs [B, n]."""
         sums = tf.matmul(x, tf.convert_to_tensor(self.kernel))
         # In float32, since TensorFlow sums the gradient of a bias in the type of its addition.
         outputs = layer_normalized(sums) + tf.cast(self.bias, tf.float32)

@@ -26,7 +26,6 @@ class Adam:
         self.updates = tf.Variable(0, dtype=tf.int64)
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
-        """Apply one step."""
         count = tf.cast(self.updates.assign_add(1), tf.float32)
         for w, m, v, gradient in zip(self.weights, self.first, self.second, gradients, strict=True):
             tf.raw_ops.ResourceApplyAdam(

@@ -44,7 +44,6 @@ class _Scaled(keras.layers.Layer):
         self.scaling, self.block = scaling, block
 
     def get_config(self) -> dict[str, Any]:
-        """Return the configuration from which Keras rebuilds the layer."""
         return super().get_config() | {"scaling": self.scaling, "block": self.block}
 
     @property
@@ -68,7 +67,8 @@ class Pixels(_Scaled):
 
     def call(self, x: tf.Tensor) -> list[tf.Tensor]:
         if self.scaling == "unit":
-            return [tf.cast(_blocks(x, self.block), self._pixel_dtype)]
+            pixels = "uint8" if self.compute_dtype == "float32" else self.compute_dtype
+            return [tf.cast(_blocks(x, self.block), pixels)]
         floats = tf.cast(x, tf.float32)
         mean = tf.reduce_mean(floats, [1, 2, 3], keepdims=True)
         scaling = [mean]
@@ -80,10 +80,6 @@ class Pixels(_Scaled):
         factor = LEVEL * scaling[1] if scaling[1:] else LEVEL
         return [_blocks(tf.cast((floats - mean) * factor, tf.bfloat16), self.block)]
 
-    @property
-    def _pixel_dtype(self) -> str:
-        return "uint8" if self.compute_dtype == "float32" else self.compute_dtype
-
 
 @keras.saving.register_keras_serializable(package="ppo")
 class PixelConv2D(_Scaled, keras.layers.Conv2D):
@@ -94,12 +90,10 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
         self.input_spec = None  # a list
 
     def build(self, input_shape: Sequence[Shape]) -> None:
-        """Make the weights, for the shapes of the list."""
         super().build(self._picture(input_shape))
         self.input_spec = None
 
     def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
-        """Return the outputs' shape and type."""
         shape = self.compute_output_shape(self._picture([tensor.shape for tensor in inputs]))
         return keras.KerasTensor(shape, self.compute_dtype)
 

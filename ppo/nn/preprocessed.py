@@ -27,7 +27,12 @@ class Inputs:
         # GPU, the CPU would scatter the bytes, with a copy of all of it there and back.
         self._kept = None
         if self._prepare and not has_gpu():
-            self._kept = tf.nest.map_structure(self._room, self._prepare.output)
+            self._kept = tf.nest.map_structure(
+                lambda output: tf.Variable(
+                    tf.zeros([batch_size, *output.shape[1:]], output.dtype), trainable=False
+                ),
+                self._prepare.output,
+            )
         self._fill: Callable = tf.function(self._fill_kept, autograph=False)
 
     def of(self, observations: tf.Tensor) -> Any:
@@ -44,23 +49,15 @@ class Inputs:
         prepare = self._prepare
         assert prepare is not None
 
-        def part(first: tf.Tensor) -> tuple[tf.Tensor]:
+        def part(start: tf.Tensor) -> tuple[tf.Tensor]:
             for begin, end in cuts(self._part, self._shards):
-                rows = first + tf.range(begin, end)
-                self._keep(prepare(observations[first + begin : first + end]), rows)
-            return (first + self._part,)
+                rows = start + tf.range(begin, end)
+                prepared = prepare(observations[start + begin : start + end])
+                for kept, tensor in zip(*map(tf.nest.flatten, (self._kept, prepared)), strict=True):
+                    kept.scatter_update(tf.IndexedSlices(tensor, rows))
+            return (start + self._part,)
 
-        tf.while_loop(lambda first: first < self._batch_size, part, (tf.constant(0),))
-
-    def _keep(self, made: Any, rows: tf.Tensor) -> None:
-        def write(room: tf.Variable, tensor: tf.Tensor) -> None:
-            room.scatter_update(tf.IndexedSlices(tensor, rows))
-
-        tf.nest.map_structure(write, self._kept, made)
-
-    def _room(self, output: keras.KerasTensor) -> tf.Variable:
-        shape = [self._batch_size, *output.shape[1:]]
-        return tf.Variable(tf.zeros(shape, output.dtype), trainable=False)
+        tf.while_loop(lambda start: start < self._batch_size, part, (tf.constant(0),))
 
 
 def in_two(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:

@@ -33,8 +33,11 @@ def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
     """
     rows, iterations = measured.rows, params.num_iterations
     later = rows[1:] or rows
-    between = [_between(before, row) for before, row in pairwise(rows)]
-    of_rows = list(zip(rows[1:], between, strict=True))
+    # Each row with the seconds of its iteration that were neither rollout nor update.
+    of_rows = [
+        (row, row["time/time_elapsed"] - before["time/time_elapsed"] - _iterating(row))
+        for before, row in pairwise(rows)
+    ]
     plain = [s for row, s in of_rows if DIAGNOSED not in row and EVALUATED not in row]
     own = fmean(plain) if plain else 0.0
     seconds = rows[0]["time/time_elapsed"]
@@ -76,8 +79,3 @@ def _checkpoints(params: ResolvedParams) -> int:
 
 def _iterating(row: Row) -> float:
     return row["time/rollout_seconds"] + row["time/update_seconds"]
-
-
-def _between(before: Row, row: Row) -> float:
-    """Return the seconds of an iteration that were neither rollout nor update."""
-    return row["time/time_elapsed"] - before["time/time_elapsed"] - _iterating(row)

@@ -110,8 +110,8 @@ def _evaluation_words(params: ResolvedParams, ahead: Forecast) -> str:
     if not ahead.evaluations:
         return ""
     return (
-        f", {_duration(ahead.evaluations)} of it in {times(params.evaluation_interval, params)} "
-        "evaluations with games as short as those of the first policy"
+        f", {_duration(ahead.evaluations)} of it for {times(params.evaluation_interval, params)} "
+        "evaluations, if games stay as short as with the first policy"
     )
 
 

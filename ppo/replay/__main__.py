@@ -25,7 +25,7 @@ from ppo.system.arguments import argument_parser, expanded
 from ppo.system.command import run_command
 
 # How each quantity of `compare` is shown: its name and its format.
-TOLD = {
+SHOWN = {
     "score": ("score", "{:.10g}"),
     "steps": ("steps", "{:,}"),
     "frames": ("frames", "{:,}"),
@@ -94,21 +94,21 @@ def unusable(files: Sequence[Path], video: Path | None, env_id: str | None = Non
 def play_again(path: Path, env_id: str | None = None) -> bool:
     """Replay a game and print the result. Return whether it agrees with its file."""
     try:
-        found = compare(read(path, env_id))
+        compared = compare(read(path, env_id))
     except CannotPlay as error:
         print(f"{path}: not played: {error}", flush=True)
         return False
     except ReplayError as error:
         print(f"{path}: DIFFERS: {error}", flush=True)
         return False
-    same = all(before in (None, now) for now, before in found.values())
-    told = ", ".join(_told(name, *values) for name, values in found.items())
-    print(f"{path}: {'agrees' if same else 'DIFFERS'}: {told}", flush=True)
+    same = all(before in (None, now) for now, before in compared.values())
+    described = ", ".join(_described(name, *values) for name, values in compared.items())
+    print(f"{path}: {'agrees' if same else 'DIFFERS'}: {described}", flush=True)
     return same
 
 
-def _told(name: str, now: float, before: float | None) -> str:
-    label, form = TOLD[name]
+def _described(name: str, now: float, before: float | None) -> str:
+    label, form = SHOWN[name]
     shown = f"{label} {form.format(now)}"
     if before is None:
         return f"{shown} (not recorded)"

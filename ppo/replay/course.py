@@ -26,7 +26,6 @@ class Course:
         self._left_out = 0
 
     def shows(self, frame: Frame) -> bool:
-        """Whether the next frame is shown."""
         happened = frame.reward != 0 or frame.lives < self._lives
         self._frames, self._lives = self._frames + 1, frame.lives
         self._quiet = 0 if happened else self._quiet + 1

@@ -69,7 +69,6 @@ class Panel:
         self._draw_caption(caption)
 
     def decide(self, decision: Decision) -> None:
-        """Show the next step."""
         self._step += 1
         self._steps.draw(self.picture, f"{self._step + 1:,}")
         self._value.show(self.picture, decision.value, ".2f")

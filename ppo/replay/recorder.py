@@ -29,15 +29,14 @@ class Made:
 
     @property
     def step(self) -> int:
-        """Step of the run at which the episode ended."""
         return step_of(self.replay)
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """Message that the video is finished, with its path in the run's folder."""
         place = f"{self.path.parent.name}/{self.path.name}"
-        told = f"step {self.step:,}: video, score {self.replay.score:.10g}: {place}"
-        return f"{told}. {self.gaps}" if self.gaps else told
+        message = f"step {self.step:,}: video, score {self.replay.score:.10g}: {place}"
+        return f"{message}. {self.gaps}" if self.gaps else message
 
 
 class Recorder:
@@ -56,7 +55,6 @@ class Recorder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="video")
 
     def record(self, replay: Replay, path: Path) -> None:
-        """Queue a video."""
         self._videos = [video for video in self._videos if not video.done()]
         self._videos.append(self._thread.submit(self._record, replay, path))
 

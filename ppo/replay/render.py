@@ -110,10 +110,6 @@ class Decisions:
             return ""
         return ", the newest at the right" if self._replay.rules.is_atari else ", by channel"
 
-    def next(self) -> Decision:
-        """Step the episode and return the decision."""
-        return self.look(*self.step())
-
     def step(self) -> Seen:
         """Step the episode. Return what was seen before the step, and the action."""
         observation, action = self._vector.observations[0].copy(), next(self._actions)
@@ -127,7 +123,6 @@ class Decisions:
         return Decision(observation, probabilities[0], float(values[0]), action)
 
     def close(self) -> None:
-        """Free the emulator."""
         self._vector.close()
 
 

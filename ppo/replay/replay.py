@@ -75,7 +75,6 @@ class Replay(BaseModel):
 
     @property
     def rules(self) -> Rules:
-        """Rules of the game."""
         return Rules(**{name: getattr(self, name) for name in Rules.__dataclass_fields__})
 
     @property
@@ -157,7 +156,7 @@ def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> N
     """
     for name, (now, before) in compare(replay, interrupted).items():
         if before is not None and now != before:
-            raise ReplayError(f"played again, the game has {name} {now:.10g}, not {before:.10g}")
+            raise ReplayError(f"the replayed game has {name} {now:.10g}, not {before:.10g}")
 
 
 def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Episode:
@@ -196,7 +195,7 @@ def _play(replay: Replay, vector: EnvVector, interrupted: Callable[[], bool]) ->
             return finished[0]
         if finished:
             raise ReplayError(f"the game ended after {number} of {len(replay.actions)} steps")
-    raise ReplayError(f"the game goes on after its {len(replay.actions)} steps")
+    raise ReplayError(f"the game continues after its {len(replay.actions)} steps")
 
 
 def frames(replay: Replay) -> Iterator[Frame]:
@@ -235,7 +234,7 @@ def _frames(replay: Replay, screen: Screen) -> Iterator[Frame]:
     if (score, shown, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
         raise ReplayError(
             f"the game gave {score:.10g} points in {shown} frames and {steps} steps"
-            f"{'' if over else ' and goes on'}, not {replay.score:.10g} in {replay.frames} and "
+            f"{'' if over else ' and continues'}, not {replay.score:.10g} in {replay.frames} and "
             f"{len(replay.actions)}"
         )
 

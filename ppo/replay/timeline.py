@@ -42,10 +42,8 @@ class Timeline:
     def value(self, on: np.ndarray, step: int, value: float) -> None:
         """Add the value of a step and draw the curve up to it."""
         column = self._column(step)
-        self._values[:, column] = [
-            np.fmin(self._values[0, column], value),
-            np.fmax(self._values[1, column], value),
-        ]
+        low, high = self._values[:, column]
+        self._values[:, column] = np.fmin(low, value), np.fmax(high, value)
         if not self._low <= value <= self._high:
             self._low = min(self._low, -_rounded_up(-value))
             self._high = max(self._high, _rounded_up(value))
@@ -75,25 +73,17 @@ class Timeline:
         return on[rows, self._left : self._left + self._width]
 
     def _draw_axis(self, on: np.ndarray) -> None:
-        fill(
-            on,
-            self._left - LABELS,
-            self._top - 8,
-            self._left,
-            self._top + self._height + 6,
-            BACKGROUND,
-        )
+        bottom = self._top + self._height + 6
+        fill(on, self._left - LABELS, self._top - 8, self._left, bottom, BACKGROUND)
         field = self._field(on)
         field[:] = FIELD
         for value in sorted({self._low, 0.0, self._high}):
             row = int(self._row(value))
             field[row] = LINE
-            if value in (self._low, self._high) or self._zero_has_room():
+            room = min(-self._low, self._high) * self._height  # around 0
+            if value in (self._low, self._high) or room > 24 * (self._high - self._low):
                 write(on, f"{value:g}", self._left - 10, self._top + row + 7, TEXT, DIM, align=1)
         self._plain = field.copy()
-
-    def _zero_has_room(self) -> bool:
-        return min(-self._low, self._high) * self._height > 24 * (self._high - self._low)
 
     def _draw_curve(self, on: np.ndarray, value: float) -> None:
         field = self._field(on)
@@ -111,4 +101,4 @@ def _rounded_up(value: float) -> float:
     if value <= 0:
         return 0.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(each * power for each in (1, 2, 5, 10) if each * power >= value)
+    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= value)

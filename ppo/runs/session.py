@@ -235,7 +235,7 @@ class Session:
             self.videographer.record_missing(self.trainer.step)
             self.recorder.wait()
             for made in self.recorder.made():
-                self.display.say(made.told)
+                self.display.say(made.message)
         finally:
             self.recorder.close(abandon=True)
 

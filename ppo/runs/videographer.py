@@ -88,7 +88,7 @@ class Videographer(Observer):
     def announce(self) -> None:
         """Announce the videos finished since the last call."""
         for made in self.recorder.made():
-            self.say(made.told)
+            self.say(made.message)
             if made.step > self.shown:
                 self.logger.log.picture(made.step, TAG, made.gif)
                 self.copy(made)

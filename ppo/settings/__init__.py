@@ -19,23 +19,3 @@ from ppo.settings.fields import (
     kept_faults,
     marked,
 )
-
-__all__ = [
-    "EARLIER",
-    "GROUPS",
-    "INCIDENTAL",
-    "LEFT_OPEN",
-    "BuiltIn",
-    "GameSettings",
-    "NetworkSettings",
-    "Params",
-    "Properties",
-    "ResolvedParams",
-    "RunSettings",
-    "Schedule",
-    "Surrogate",
-    "broken",
-    "inconsistencies",
-    "kept_faults",
-    "marked",
-]

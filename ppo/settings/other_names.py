@@ -314,8 +314,8 @@ def _batch_size(key: str, values: Values) -> str:
         return COMPUTED
     if any(plain(name) in MINIBATCH for name in values):
         return COMPUTED
-    told = _minibatches(key, values)
-    return f"{told}; CleanRL's is the whole rollout: leave it out" if size == rollout else told
+    hint = _minibatches(key, values)
+    return f"{hint}; CleanRL's is the whole rollout: leave it out" if size == rollout else hint
 
 
 def _minibatches(key: str, values: Values) -> str:

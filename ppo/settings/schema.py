@@ -6,6 +6,7 @@ from typing import Any
 from ppo.settings import Params, Properties
 
 REFERENCE = "$schema"
+OURS = {"title", *Properties.__annotations__}  # keys that no editor knows
 
 
 def schema() -> dict[str, Any]:
@@ -13,7 +14,10 @@ def schema() -> dict[str, Any]:
     made = Params.model_json_schema()
     made["properties"] = {
         REFERENCE: {"type": "string", "description": "where this schema is, for editors"},
-        **{key: _setting(of) for key, of in made["properties"].items()},
+        **{
+            key: {name: value for name, value in setting.items() if name not in OURS}
+            for key, setting in made["properties"].items()
+        },
     }
     return {
         REFERENCE: "https://json-schema.org/draft/2020-12/schema",
@@ -26,8 +30,3 @@ def schema() -> dict[str, Any]:
 def describe() -> str:
     """Return the schema as a file."""
     return json.dumps(schema(), indent=2) + "\n"
-
-
-def _setting(of: dict[str, Any]) -> dict[str, Any]:
-    ours = {"title", *Properties.__annotations__}
-    return {key: value for key, value in of.items() if key not in ours}

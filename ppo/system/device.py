@@ -84,8 +84,8 @@ def visible_gpus() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. If it is
     unset, return all NVIDIA GPUs of the machine. They are known before TensorFlow is imported.
     """
-    if (told := os.environ.get(VISIBLE_GPUS)) is not None:
-        names = [name.strip() for name in told.split(",")]
+    if (given := os.environ.get(VISIBLE_GPUS)) is not None:
+        names = [name.strip() for name in given.split(",")]
         return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
     return [str(number) for number in range(len(list(DEVICES.glob("nvidia[0-9]*"))))]
 

@@ -100,15 +100,15 @@ def lines(path: Path, form: TypeAdapter[Form]) -> tuple[list[Form], list[str]]:
     """Return the JSON values in the lines of a file that have the given form, and a fault for each
     other line. Raises as ``opened``.
     """
-    found, faults = [], []
+    values, faults = [], []
     for number, line in enumerate(content(path).splitlines(), 1):
         try:
             if not line.strip():
                 continue
-            found.append(validated(line.decode("utf-8-sig"), form))
+            values.append(validated(line.decode("utf-8-sig"), form))
         except ValueError as error:
             faults.append(f"line {number}: {error}")
-    return found, faults
+    return values, faults
 
 
 def validated(source: str, form: TypeAdapter[Form]) -> Form:
@@ -126,7 +126,7 @@ def parse(source: str) -> Any:
     key, or holds a number that is not finite or half a character.
     """
     try:
-        found = json.loads(
+        parsed = json.loads(
             source, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
         )
     except json.JSONDecodeError as error:
@@ -134,8 +134,8 @@ def parse(source: str) -> Any:
         raise ValueError(f"not valid JSON at {where}: {error.msg}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    check_parts(found)
-    return found
+    check_parts(parsed)
+    return parsed
 
 
 def first_fault(error: ValidationError) -> str:
@@ -146,22 +146,22 @@ def first_fault(error: ValidationError) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"a key is there twice: {next(k for k in keys if keys.count(k) > 1)!r}")
-    return found
+    return parsed
 
 
 def _finite(number: str) -> float:
-    if not math.isfinite(found := float(number)):
+    if not math.isfinite(parsed := float(number)):
         raise ValueError(f"a number is not finite: {number[:20]}")
-    return found
+    return parsed
 
 
-def check_parts(found: Any) -> None:
+def check_parts(parsed: Any) -> None:
     """Raise ValueError for a JSON value that nests too deeply, or whose text cannot be written."""
-    level = [found]
+    level = [parsed]
     for _ in range(DEEPEST + 1):
         inner: list[Any] = []
         for part in level:

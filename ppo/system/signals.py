@@ -122,7 +122,6 @@ class Requests:
 
     @property
     def begun(self) -> bool:
-        """Whether there was a request."""
         return self._first is not None
 
     def hear(self) -> bool:
@@ -161,7 +160,6 @@ class StopRequest:
             timer.daemon = True
 
     def __call__(self) -> bool:
-        """Whether to stop."""
         return self._requested.is_set()
 
     def __enter__(self) -> "StopRequest":

@@ -40,12 +40,10 @@ class Link:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variable that describes the link."""
         return {LINK: json.dumps(asdict(self))}
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """All file descriptors."""
         return self.memory, *self.sockets
 
 
@@ -78,8 +76,8 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
     index = environment.get(SLURM_INDEX, "")
     if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
         raise ClusterError(
-            f"{SLURM_COUNT}={count} and {SLURM_INDEX}={index} name no task of a Slurm step; start "
-            "the run with srun"
+            f"{SLURM_COUNT}={count} and {SLURM_INDEX}={index} do not name a task of a Slurm step; "
+            "start the run with srun"
         )
     return Place(int(count), int(index))
 
@@ -131,8 +129,8 @@ def _of_tf_config(text: str) -> Place:
             f"cluster's workers are: {known}"
         )
     hosts = [host for host, _ in tasks.values()]
-    here, has_chief = hosts.count(tasks[own][0]), ("chief", 0) in tasks
-    return Place(len(tasks), list(tasks).index(own), here, has_chief)
+    on_this_machine, has_chief = hosts.count(tasks[own][0]), ("chief", 0) in tasks
+    return Place(len(tasks), list(tasks).index(own), on_this_machine, has_chief)
 
 
 def _tasks(cluster: Mapping[str, Any]) -> dict[tuple[str, int], tuple[str, int]]:
@@ -147,5 +145,5 @@ def _tasks(cluster: Mapping[str, Any]) -> dict[tuple[str, int], tuple[str, int]]
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host:
-        raise ValueError(f"{address} is no HOST:PORT")
+        raise ValueError(f"{address} is not HOST:PORT")
     return host, int(port)

@@ -36,10 +36,10 @@ class Collectives:
                     cluster_resolver=_resolver(), communication_options=_options()
                 )
         except tf.errors.OpError as error:
-            told = f"worker {self.index} cannot be connected: {error.message}"
+            message = f"worker {self.index} cannot be connected: {error.message}"
             if "gRPC server" in error.message:
-                told += "; give it an address of this machine, with a port that is free"
-            raise ClusterError(told) from error
+                message += "; give it an address of this machine, with a port that is free"
+            raise ClusterError(message) from error
         if self._strategy.num_replicas_in_sync != self.count:
             raise ClusterError(
                 f"{self.count} workers use {self._strategy.num_replicas_in_sync} devices; give "
@@ -58,16 +58,15 @@ class Collectives:
         return [tf.reshape(part, t.shape) for part, t in zip(parts, tensors, strict=True)]
 
     def gather(self, data: bytes) -> list[bytes]:
-        """See ``Workers``."""
         with self.watched():
             words = self._gather(_words(data)).numpy()
-        found = []
+        gathered = []
         while len(words):
             size = int(words[0])
             end = 1 - (-size // WORD.itemsize)
-            found.append(words[1:end].tobytes()[:size])
+            gathered.append(words[1:end].tobytes()[:size])
             words = words[end:]
-        return found
+        return gathered
 
     def share(self, data: bytes) -> bytes:
         """See ``Workers``: the others add zeros, which costs less than gathering all data."""
@@ -95,8 +94,8 @@ class Collectives:
         """Return the first worker named in an error message; the coordination service is in worker
         0.
         """
-        if found := re.search(r"/job:(\w+)/(?:replica:0/)?task:(\d+)", message):
-            return int(found[2]) + (self._chief and found[1] == "worker")
+        if task := re.search(r"/job:(\w+)/(?:replica:0/)?task:(\d+)", message):
+            return int(task[2]) + (self._chief and task[1] == "worker")
         return 0 if "CoordinationService" in message else None
 
     def _reduced(self, tensor: tf.Tensor) -> tf.Tensor:

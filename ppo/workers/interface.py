@@ -46,15 +46,12 @@ class OneWorker:
     count, index = 1, 0
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        """Return the tensors unchanged."""
         return list(tensors)
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Return the data."""
         return [data]
 
     def share(self, data: bytes) -> bytes:
-        """Return the data."""
         return data
 
     def watched(self) -> AbstractContextManager[None]:

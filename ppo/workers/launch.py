@@ -64,7 +64,7 @@ class Launch:
                 if code != ExitCode.LOST:
                     return code
                 logdir = team.place()
-                reason = _told(cause, team.first_code)
+                reason = _loss(cause, team.first_code)
             left = self.restarts - restart
             if left:
                 reason += f"; all start again ({left - 1} more times)"
@@ -135,7 +135,8 @@ class _Team:
             failed = any(self.first_code.values())
             if deadline is None and (failed or self.asked):
                 deadline = time.monotonic() + GRACE_SECONDS
-                self._ask()
+                for process in self.processes:
+                    process.terminate()
             if 0 in self.first_code:  # the others have nothing to save
                 deadline = min(deadline or math.inf, time.monotonic() + GRACE_OF_OTHERS_SECONDS)
             if deadline is not None and time.monotonic() > deadline:
@@ -167,18 +168,14 @@ class _Team:
         if said := self.errors[worker].read().rstrip("\n"):
             say(said, sys.stderr)
 
-    def _ask(self) -> None:
-        for process in self.processes:
-            process.terminate()
-
     def _end(self) -> None:
         for process in self.processes:
             process.kill()
 
 
 # A worker that ends with such a code knows why, and would end the same way again.
-TOLD_BY_ALL = (ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
-VERDICTS = (ExitCode.FAILED, *TOLD_BY_ALL)
+SAME_FOR_ALL = (ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
+VERDICTS = (ExitCode.FAILED, *SAME_FOR_ALL)
 
 
 def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
@@ -187,7 +184,7 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
     """
     if codes[0] == ExitCode.DONE:
         return ExitCode.DONE, 0
-    if codes[0] in TOLD_BY_ALL:
+    if codes[0] in SAME_FOR_ALL:
         return codes[0], 0
     for worker, code in codes.items():
         if code in VERDICTS:
@@ -199,7 +196,7 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
     return ExitCode.LOST, next((worker for worker, code in codes.items() if code < 0), None)
 
 
-def _told(lost: int | None, codes: Mapping[int, int]) -> str:
+def _loss(lost: int | None, codes: Mapping[int, int]) -> str:
     if lost is None:
         return "the workers lost each other"
     return f"worker {lost} was lost ({signal.Signals(-codes[lost]).name})"

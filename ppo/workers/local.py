@@ -48,7 +48,6 @@ class LocalWorkers:
         self._begun = True
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
-        """See ``Workers``."""
         import tensorflow as tf
 
         sizes = [tensor.shape.num_elements() for tensor in tensors]
@@ -74,7 +73,6 @@ class LocalWorkers:
         return rows[-1].copy()
 
     def gather(self, data: bytes) -> list[bytes]:
-        """See ``Workers``."""
         if self._lost:
             raise self._lost
         if self.index > 0:
@@ -86,7 +84,6 @@ class LocalWorkers:
         return gathered
 
     def share(self, data: bytes) -> bytes:
-        """See ``Workers``."""
         return self.gather(data if self.index == 0 else b"")[0]
 
     @contextmanager
@@ -100,7 +97,6 @@ class LocalWorkers:
             raise
 
     def _meet(self) -> None:
-        """Wait until all workers are here."""
         self.gather(b"")
 
     def _make_room(self, row_bytes: int) -> None:

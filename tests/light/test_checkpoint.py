@@ -697,7 +697,7 @@ def test_the_newest_the_best_or_that_of_a_step_is_chosen(folder):
 @pytest.mark.parametrize("which", ["best", 1])
 def test_one_that_is_not_there_is_refused_with_what_to_use(folder, which):
     checkpoint.save(folder, small(1500), kept=9)
-    with pytest.raises(NoCheckpoint, match=r"no best checkpoint; use|there is: 1,500"):
+    with pytest.raises(NoCheckpoint, match=r"no best checkpoint; choose|there is: 1,500"):
         checkpoint.chosen(folder, which)
 
 

@@ -53,7 +53,7 @@ def test_the_place_among_the_workers(environment, expected):
         ({"TF_CONFIG": "{"}, "cannot be read"),
         ({"TF_CONFIG": "[]"}, "cannot be read"),
         ({"TF_CONFIG": json.dumps({"cluster": TWO})}, "task"),
-        (tf_config({"worker": ["nowhere"]}), "no HOST:PORT"),
+        (tf_config({"worker": ["nowhere"]}), "not HOST:PORT"),
         (tf_config(TWO, index=2), "worker 2, which trains nothing"),
         (tf_config(TWO | {"ps": ["c:1"]}, "ps"), "ps 0, which trains nothing"),
         ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "4"}, "srun"),
