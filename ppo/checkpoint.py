@@ -100,9 +100,7 @@ class Checkpoint:
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def part(self, name: str, kind: type[AnyState]) -> AnyState:
-        """Return the state of a part, or a new run's state if the checkpoint has none. Raises
-        CheckpointError for a state that no run wrote.
-        """
+        """Return a part's state, a new one if it is missing. Raises CheckpointError."""
         try:
             return kind.model_validate(self.parts.get(name, {}))
         except ValidationError as error:
@@ -150,9 +148,7 @@ def save(
 
 
 def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -> None:
-    """Remove the checkpoints up to ``step``, except the newest ``kept`` of them and the steps in
-    ``keep_all``.
-    """
+    """Remove checkpoints up to ``step``, but not the newest ``kept`` and those in ``keep_all``."""
     own = [path for path in _newest_first(folder) if path.is_file() and _step_of(path) <= step]
     for old in own[kept:]:
         if _step_of(old) not in keep_all:
@@ -205,9 +201,7 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
 
 
 def at(folder: RunFolder, step: int) -> Checkpoint:
-    """Return the checkpoint of a step. Raises NoCheckpoint if there is none, CheckpointError if it
-    is invalid.
-    """
+    """Return the checkpoint of a step. Raises NoCheckpoint, or CheckpointError if it is invalid."""
     there = ", ".join(f"{other:,}" for other in steps(folder)) or "none"
     return _named(
         folder.checkpoints / _name(step),

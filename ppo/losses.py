@@ -192,10 +192,7 @@ def beyond_target(
 
 
 def value_loss(
-    values: tf.Tensor,
-    old_values: tf.Tensor,
-    returns: tf.Tensor,
-    value_clip_range: float | None,
+    values: tf.Tensor, old_values: tf.Tensor, returns: tf.Tensor, value_clip_range: float | None
 ) -> tf.Tensor:
     """Return half the squared error of the values, [B].
 

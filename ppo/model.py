@@ -174,9 +174,7 @@ FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 
 
 def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
-    """The user's trunk MODULE:FUNCTION. The values that its initialisers sample follow from the
-    seed.
-    """
+    """The user's trunk MODULE:FUNCTION. Its random initial values follow from the seed."""
     module, _, function = layers.settings.network.partition(":")
     state = random.getstate()  # Keras takes the seeds of initialisers without a seed from it
     random.seed(next(layers.seeds))
@@ -288,9 +286,7 @@ def policy_trunk(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def with_last_inputs(model: keras.Model) -> keras.Model:
-    """The model with a third output: what the policy's last hidden layer takes in. See
-    ``preactivations``.
-    """
+    """The model with a third output, which ``preactivations`` takes."""
     return keras.Model(model.input, [*model.outputs, policy_trunk(model)[-1].input])
 
 

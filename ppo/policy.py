@@ -18,9 +18,7 @@ Choice = Literal["sampled", "greedy"]
 
 
 class Decisions(NamedTuple):
-    """A policy's output for n observations, all [n]: actions, their log-probabilities, and the
-    values of the observations.
-    """
+    """A policy's output for n observations, all [n]."""
 
     actions: np.ndarray
     log_probs: np.ndarray
@@ -45,9 +43,7 @@ class Policy:
         # Cached by shape: for a small network tf.function's own lookup takes a fifth of a call.
         self._found = functools.cache(self._concrete)
         self._values: Callable = tf.function(
-            lambda observations: self._twin(observations)[1],
-            autograph=False,
-            reduce_retracing=True,
+            lambda observations: self._twin(observations)[1], autograph=False, reduce_retracing=True
         )
         self._outlook: Callable = tf.function(
             lambda observations: network(observations), autograph=False, reduce_retracing=True
@@ -63,9 +59,7 @@ class Policy:
             self._round()
 
     def act(self, observations: np.ndarray, key: np.ndarray) -> Decisions:
-        """Choose actions for observations [n, ...], sampled with a stateless ``key`` (see
-        ``ppo.system.keys``).
-        """
+        """Choose actions for observations [n, ...]; ``key`` is of ``ppo.system.keys``."""
         decided = self._found(observations.shape)(tf.constant(observations), tf.constant(key))
         decisions = Decisions(*(tensor.numpy() for tensor in decided))
         if not (np.isfinite(decisions.log_probs).all() and np.isfinite(decisions.values).all()):

@@ -37,9 +37,7 @@ from ppo.workers.messages import (
 
 
 class Learner(NamedTuple):
-    """What learns: the network's weights, the optimiser's state, and the value rescaling's state,
-    which is the only one in its list.
-    """
+    """The weights, the optimiser's state, and the value rescaling's state, in a list."""
 
     weights: list[np.ndarray]
     adam: list[np.ndarray]
@@ -74,9 +72,7 @@ class Trainer:
         workers: Workers | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ):
-        """Raises Interrupted on request, while the emulators are built. Raises WorkerLost, as does
-        every method in which all workers take part.
-        """
+        """Raises Interrupted. Raises WorkerLost, as all methods that involve all workers."""
         self.params, self.workers = params, workers or OneWorker()
         # On a CPU, envs and network take turns on all cores: running them together was slower.
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
@@ -96,9 +92,7 @@ class Trainer:
         return self.tally.rollbacks
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
-        """Return learning rate and clip range of the update after the rollout begun at a step. Each
-        rollback has cut the rate.
-        """
+        """Return learning rate and clip range at a step; each rollback has cut the rate."""
         p, total = self.params, self.params.whole_steps
         rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
         clip_range = scheduled(p.clip_range_schedule, p.clip_range, step, total)
@@ -140,9 +134,7 @@ class Trainer:
         (self.smoothed,) = learner.smoothed
 
     def roll_back(self, learner: Learner) -> None:
-        """Restore what had been learnt, and cut the learning rate from now on. Steps, games and
-        random numbers continue.
-        """
+        """Restore what had been learnt, and cut the learning rate. Games and steps continue."""
         self.learn_from(learner)
         self.tally = self.tally.after_rollback()
 
@@ -244,9 +236,7 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
 
 
 def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:
-    """Return the advantages' standard deviation over the rollout, and the factor that normalises
-    them.
-    """
+    """Return the advantages' standard deviation, and the factor that normalises them."""
     # If all advantages are equal, rounding may still give a small standard deviation.
     std = float(advantages.std()) if advantages.min() < advantages.max() else 0.0
     divisor = max(std, params.advantage_std_floor) if params.normalize_advantages else 0.0

@@ -143,9 +143,7 @@ def _with_rates_of(settings: ResolvedParams, step: int) -> ResolvedParams:
 
 
 def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
-    """Return the newest checkpoint up to a step, of the run or of its ancestors in forking: its
-    folder and its step.
-    """
+    """Return folder and step of the newest checkpoint up to a step, of the run or an ancestor."""
     origins = origin.ancestors(RunFolder(run))
     while not (own := [saved for saved in checkpoint.steps(RunFolder(run)) if saved <= step]):
         began_from = next(origins, None)

@@ -1,6 +1,4 @@
-"""What an autopsy changes, one thing at a time, and what it means if a change prevents the
-collapse.
-"""
+"""The changes of an autopsy, and what it means if one of them prevents the collapse."""
 
 import json
 from collections.abc import Mapping
@@ -18,9 +16,7 @@ LARGE_STEPS = "the steps are too large"
 
 @dataclass(frozen=True)
 class Change:
-    """Settings that differ from the collapsed run. ``meaning`` is the cause if they prevent the
-    collapse at equal KL.
-    """
+    """Settings to change, and the cause that is shown if they prevent the collapse at equal KL."""
 
     name: str
     settings: Mapping[str, object]

@@ -1,6 +1,4 @@
-"""A run's log in plain words: whether and when the policy collapsed, how far, what came first, and
-what shows the cause.
-"""
+"""A run's log in words: whether and when the policy collapsed, and what came first."""
 
 import math
 import shlex

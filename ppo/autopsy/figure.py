@@ -48,10 +48,7 @@ def _curves(
 
 
 def _shares(
-    axes: Any,
-    controls: Sequence[Outcome],
-    changed: Sequence[Outcome],
-    colors: Mapping[str, Any],
+    axes: Any, controls: Sequence[Outcome], changed: Sequence[Outcome], colors: Mapping[str, Any]
 ) -> None:
     """Plot the share kept at the end over the KL, with its interval and the controls' line."""
     from matplotlib.ticker import LogLocator

@@ -93,9 +93,7 @@ def outcomes_of(plan: Plan) -> list[Outcome]:
 
 @dataclass(frozen=True)
 class _Fork:
-    """One number for each update: the share of the height that its rollout kept, its KL, and its
-    surrogate's gain.
-    """
+    """For each update: the share kept by its rollout, its KL, and its surrogate's gain."""
 
     kept: np.ndarray
     kl: np.ndarray
@@ -114,9 +112,7 @@ def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
 
 
 def _falling(unchanged: Sequence[_Fork]) -> int:
-    """Return the number of updates after which the unchanged forks have collapsed, on average. If
-    they have not, return the number of all updates.
-    """
+    """Return after how many updates the unchanged forks collapse on average, at most all."""
     kept = np.mean([fork.kept for fork in unchanged], axis=0)
     fallen = np.flatnonzero(kept < verdict.HELD)
     return max(1, int(fallen[0])) if len(fallen) else len(kept)

@@ -17,9 +17,7 @@ LOST = 0.75  # lost share of the level at which one entry is enough; one bad rol
 
 
 class Alarm(NamedTuple):
-    """Thresholds of a sign: the number of quantities at once, of deviations from the median, and of
-    successive entries.
-    """
+    """Thresholds of a sign: quantities at once, deviations from the median, successive entries."""
 
     quantities: int
     deviations: float
@@ -110,9 +108,7 @@ class Distance:
         return self.now - self.before
 
     def sets_off(self, alarm: Alarm) -> bool:
-        """Whether the quantity is outside its band in as many entries as the alarm needs, or so far
-        outside that one entry is enough.
-        """
+        """Whether enough entries are outside the band, or one entry is far enough outside."""
         here = self.deviations[0]
         way = self.quantity.direction or math.copysign(1.0, here)
         outside = [way * far >= alarm.deviations for far in self.deviations[: alarm.entries]]
@@ -179,8 +175,7 @@ class Cause:
 
 
 REWARDS = Cause(
-    "the scale of the rewards has changed",
-    "look at the env; clip_rewards, or rewards of about 1",
+    "the scale of the rewards has changed", "look at the env; clip_rewards, or rewards of about 1"
 )
 TRUST = Cause("the trust region fails", "look at clip_range and delta_target_policy")
 WEIGHTS = Cause(

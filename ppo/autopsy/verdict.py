@@ -92,18 +92,14 @@ def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
 
 
 def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the changes that prevent the collapse at equal KL, with the change that keeps most
-    first.
-    """
+    """Return the changes that prevent the collapse at equal KL, best first."""
     unchanged, controls, changed = parted(outcomes)
     prevent = [outcome for outcome in changed if "equal KL" in judged(outcome, unchanged, controls)]
     return sorted(prevent, key=lambda outcome: -outcome.end.mean())
 
 
 def parted(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
-    """Return the unchanged run, the controls and the changes. The controls are the unchanged run
-    and the smaller learning rates.
-    """
+    """Return the unchanged run, the controls (with it, the smaller rates) and the changes."""
     unchanged = next(outcome for outcome in outcomes if outcome.change.name == UNCHANGED)
     rates = [outcome for outcome in outcomes if outcome.change.smaller_rate]
     changed = [outcome for outcome in outcomes if outcome is not unchanged and outcome not in rates]

@@ -79,10 +79,7 @@ def expect(fact: bool, otherwise: str) -> None:
 
 
 def start(
-    logdir: Path,
-    settings: dict | None,
-    limit_bytes: int | None = None,
-    options: Sequence[str] = (),
+    logdir: Path, settings: dict | None, limit_bytes: int | None = None, options: Sequence[str] = ()
 ) -> subprocess.Popen:
     """Start the command with further options. With settings it is a new run, otherwise a resume."""
 
@@ -102,9 +99,7 @@ def start(
 
 
 def beginning(logdir: Path, settings: dict | None) -> str:
-    """Return the argument that begins a run with the settings, written to a file beside its folder.
-    Without settings, return the argument that resumes it.
-    """
+    """Return the argument that begins a run with a new file of settings, or resumes it."""
     if settings is None:
         return "--resume"
     pfile = logdir.parent / f"{logdir.name}.json"
@@ -120,9 +115,7 @@ def run(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> 
 
 
 def fingerprint(logdir: Path) -> str:
-    """Return a hash of a run's results: weights, optimiser, episodes, the best policy, and its log
-    without the scalars of time and system.
-    """
+    """Return a hash of a run's results; the scalars of time and system are left out."""
     folder = RunFolder(logdir)
     newest = checkpoint.newest(folder)
     digest = hashlib.sha256()
@@ -221,9 +214,7 @@ def drill_stop(folder: Path) -> str:
 
 
 def drill_stop_stuck(folder: Path) -> str:
-    """Check that SIGTERM saves everything while a game of the rollout, or then of an evaluation,
-    hangs for an hour. The work in progress is abandoned.
-    """
+    """Check that SIGTERM saves everything while a game hangs, in a rollout or an evaluation."""
     stuck = SHORT_CART_POLE | {
         "env_id": "ppo.drill.broken_envs:StuckCartPole-v0",
         "checkpoint_interval": 10**6,

@@ -14,9 +14,7 @@ SCREEN_SHAPE = (210, 160, 3)
 
 
 class AtariEnvs:
-    """A vector of emulators for training. Observations are grey, scaled, stacked and channels-last,
-    unlike ale-py's channels-first ones.
-    """
+    """A vector of emulators for training; observations are grey, stacked and channels-last."""
 
     def __init__(
         self, rules: Rules, num_envs: int, threads: int, frame_stack: int, screen_size: int
@@ -66,16 +64,12 @@ class AtariEnvs:
 
 
 def screen(rules: Rules) -> AtariVectorEnv:
-    """Return an emulator that gives every frame as the console shows it, SCREEN_SHAPE in colour; a
-    step is a frame. The caller closes it.
-    """
+    """Return an emulator whose steps are frames, in colour, SCREEN_SHAPE. The caller closes it."""
     return _unscaled(rules, frameskip=1, maxpool=False, grayscale=False)
 
 
 def grey_screen(rules: Rules) -> AtariVectorEnv:
-    """Return an emulator that gives each step's grey image before it is scaled to an observation.
-    The caller closes it.
-    """
+    """Return an emulator that gives each step's grey image before scaling. The caller closes it."""
     return _unscaled(rules, frameskip=rules.frame_skip)
 
 
@@ -108,9 +102,7 @@ def _common(rules: Rules) -> dict[str, Any]:
 
 
 def _trim_heap() -> None:
-    """Return freed memory to the system. Otherwise glibc keeps it for the threads that used it: 8
-    MB after an evaluation's emulators.
-    """
+    """Return freed memory to the system; glibc keeps it: 8 MB after an evaluation's emulators."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)

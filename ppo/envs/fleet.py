@@ -27,9 +27,7 @@ class Fleet:
         interrupted: Callable[[], bool] = lambda: False,
         worker: int = 0,
     ):
-        """``count`` is the number of vectors, ``worker`` the worker's index in the run. Raises
-        Interrupted while emulators are built.
-        """
+        """``count`` is the number of vectors, ``worker`` an index. Raises Interrupted."""
         self.rules = rules_of(params)
         self.vectors = vectors(params, self.rules, count, interrupted, worker)
         self.num_actions = self.vectors[0].num_actions
@@ -57,9 +55,7 @@ class Fleet:
             vector.begin()
 
     def restore(
-        self,
-        episodes: list[UnfinishedEpisode],
-        interrupted: Callable[[], bool] = lambda: False,
+        self, episodes: list[UnfinishedEpisode], interrupted: Callable[[], bool] = lambda: False
     ) -> None:
         """Replay unfinished episodes up to their last actions. If there are fewer episodes than
         envs, the last envs begin new ones.

@@ -60,9 +60,7 @@ def closing(thing: Closable) -> Iterator[None]:
 
 
 def spec(env_id: str) -> EnvSpec:
-    """Return the registered entry of ``ID`` or ``MODULE:ID``, whose module is imported first.
-    Raises EnvironmentFailed.
-    """
+    """Return the registry's entry of ``ID`` or ``MODULE:ID``. Raises EnvironmentFailed."""
     module, _, name = env_id.rpartition(":")
     with Boundary(env_id, "import"):
         if module:

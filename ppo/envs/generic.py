@@ -33,10 +33,7 @@ class GenericEnvs:
         chosen: list[int | None] = [None] * len(mask)
         for index, seed in zip(np.flatnonzero(mask), [] if seeds is None else seeds, strict=False):
             chosen[index] = int(seed)
-        observations, _ = self.env.reset(
-            seed=chosen,
-            options={"reset_mask": mask},
-        )
+        observations, _ = self.env.reset(seed=chosen, options={"reset_mask": mask})
         self.frames[mask] = 0
         return observations, self._info(np.where(mask, 0, self.frames))
 

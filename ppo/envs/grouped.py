@@ -25,9 +25,7 @@ class GroupedEnvs:
     def __init__(
         self, make: Callable[[int], AtariEnvs], num_envs: int, interrupted: Callable[[], bool]
     ):
-        """``make`` builds a vector with this number of envs. Raises Interrupted on request, also
-        when several groups are reset later.
-        """
+        """``make`` builds a vector of so many envs. Raises Interrupted, also in resets."""
         starts = range(0, num_envs, GROUP)
         self._interrupted, self._parts = interrupted, []
         for start in starts:
@@ -41,9 +39,7 @@ class GroupedEnvs:
         self._shown: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
-        """Reset the envs of the mask, with or without seeds; a vector without any of them is
-        unchanged.
-        """
+        """Reset the envs of the mask, with or without seeds, in the vectors that have any."""
         used = 0
         for number, (part, columns) in enumerate(zip(self._parts, self._columns, strict=True)):
             count = int(mask[columns].sum())
@@ -80,9 +76,7 @@ class GroupedEnvs:
             raise Interrupted
 
     def _merged(self, infos: tuple[dict, ...]) -> dict[str, Any]:
-        """Merge the infos of the vectors. Final observations are collected by index, since only
-        vectors where an episode ended have any.
-        """
+        """Merge the infos. Only vectors in which an episode ended have final observations."""
         names = ("lives", "frame_number", "episode_frame_number")
         merged: dict[str, Any] = {
             name: np.concatenate([info[name] for info in infos]) for name in names

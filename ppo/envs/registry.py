@@ -86,9 +86,7 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def check_new(params: Params, bad: frozenset[str]) -> list[str]:
-    """``check`` a new run, which also refuses settings without an effect. Runs that have begun may
-    have such settings.
-    """
+    """``check`` a new run, which also refuses settings without an effect."""
     faults = check(params, bad)
     if faults or "env_id" in bad:
         return faults
@@ -192,9 +190,7 @@ def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list
 
 
 def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the faults of an environment, found by playing a step. Raises EnvironmentFailed for
-    its own errors.
-    """
+    """Return the faults that a step in the environment shows. Raises EnvironmentFailed."""
     try:
         environment = ForeignEnv(params.env_id)
         with closing(environment):

@@ -40,9 +40,7 @@ def precision_remark(params: ResolvedParams) -> str | None:
 
 
 def gpu_remark() -> str | None:
-    """Return a message if a run could use a GPU but TensorFlow, already started, finds none. None
-    if there is nothing to say.
-    """
+    """Return a message if there is a GPU that TensorFlow, already started, does not find."""
     if not (has_gpu_driver() and visible_gpus()) or has_gpu():
         return None
     return (

@@ -33,7 +33,5 @@ def is_rom(game: str) -> bool:
 
 
 def is_for_several(game: str) -> bool:
-    """Whether a ROM needs several players. ale-py does not support them: given such a ROM it ends
-    the whole process.
-    """
+    """Whether a ROM needs several players; with such a ROM, ale-py ends the process."""
     return is_rom(game) and not ALEInterface.isSupportedROM(roms.get_rom_path(game))

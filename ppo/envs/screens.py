@@ -19,9 +19,7 @@ OTHER_FRAMES_PER_SECOND = 30.0  # if an environment does not say
 
 @dataclass(frozen=True)
 class Frame:
-    """An image [height, width, 3], RGB; the frame's reward; the remaining lives, 0 in a game
-    without lives; whether the episode ended with it.
-    """
+    """An image [height, width, 3], RGB; its reward; the lives left, or 0; whether it is last."""
 
     picture: np.ndarray
     reward: float

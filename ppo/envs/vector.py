@@ -200,9 +200,7 @@ class EnvVector:
         return self._records.unfinished()
 
     def restore(
-        self,
-        episodes: list[UnfinishedEpisode],
-        interrupted: Callable[[], bool] = lambda: False,
+        self, episodes: list[UnfinishedEpisode], interrupted: Callable[[], bool] = lambda: False
     ) -> None:
         """Replay unfinished episodes, up to their last action.
 

@@ -132,9 +132,7 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
 
 
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
-    """Load the trained agent of a run, which may be in progress. The policy is sampled. Raises
-    ParamsError or CheckpointError.
-    """
+    """Load the agent of a run, with a sampled policy. Raises ParamsError or CheckpointError."""
     settings = settings_of(folder)
     saved = checkpoint.chosen(folder, which, warn=lambda said: print(shown(said)))
     start_tensorflow(settings.threads)

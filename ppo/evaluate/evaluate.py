@@ -52,17 +52,13 @@ class Evaluation:
         return sum(episode.time_limited for episode in self.episodes)
 
     def examples(self) -> dict[str, int]:
-        """Return the indices of the best, the median and the worst game. Of two middle games, the
-        median is the lower one.
-        """
+        """Return the indices of the best, the (lower) median and the worst game."""
         order = np.argsort(-self.scores, kind="stable")
         places = {"best": 0, "median": len(order) // 2, "worst": -1}
         return {name: int(order[place]) for name, place in places.items()}
 
     def human_normalized(self, params: ResolvedParams) -> float | None:
-        """Return the mean score on a scale where random play is 0 and a human is 1. None if the
-        game has no such reference scores.
-        """
+        """Return the mean score if random play is 0 and a human is 1; None for other games."""
         return human.normalized(rules_of(params).game, self.mean)
 
     def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
@@ -116,9 +112,7 @@ def evaluate_each(
     interrupted: Callable[[], bool] = lambda: False,
     watched: Callable[[int], None] = lambda _: None,
 ) -> list[Evaluation]:
-    """Evaluate each policy as ``evaluate`` does, but build the emulators only once. ``watched`` is
-    called with the number of each step.
-    """
+    """Evaluate each policy with the same emulators. ``watched`` gets the number of each step."""
     num_envs = envs_for(num_games, params.num_envs)
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
     vector = EnvVector(

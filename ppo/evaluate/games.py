@@ -63,9 +63,7 @@ def games_of(
     seed: int | None,
     console: Console,
 ) -> Iterator[tuple[RunFolder, list[Played]]]:
-    """Yield the run's folder, which is visited while the context lasts, and games of each policy.
-    The console shows the progress.
-    """
+    """Yield the run's folder, which is visited meanwhile, and games of each policy."""
     check_run(logdir)
     with visited(logdir) as folder:
         agent = load_agent(folder, which).for_games(seed)

@@ -51,9 +51,7 @@ def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
 
 
 def best(folder: RunFolder, policy: str, until: int) -> float | None:
-    """Return the best mean score of a policy's evaluations up to a step; None if there are none.
-    Warn if the file is not readable.
-    """
+    """Return a policy's best mean score up to a step, or None. Warn if the file is not readable."""
     try:
         lines = _lines(folder)
     except EvaluationsError as error:

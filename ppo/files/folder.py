@@ -103,9 +103,7 @@ class RunFolder:
 
 
 def check_unmoved(folder: RunFolder, logdir: Path) -> None:
-    """Raise FolderGone unless ``logdir`` still leads to a held folder. This is for callers that use
-    both.
-    """
+    """Raise FolderGone unless ``logdir`` still leads to a held folder."""
     try:
         unmoved = folder.path.samefile(logdir)
     except OSError:
@@ -116,9 +114,7 @@ def check_unmoved(folder: RunFolder, logdir: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Yield a name for a new file or folder. It replaces ``path`` if the context ends without an
-    error, and is removed otherwise.
-    """
+    """Yield a name for a new file or folder that replaces ``path`` unless there is an error."""
     partial = path.with_name(f".ppo-{secrets.token_hex(4)}.partial{suffix}")
     try:
         yield partial
@@ -252,9 +248,7 @@ def while_there(folder: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def alone_with(path: Path) -> Iterator[None]:
-    """Wait until no other process is in this context for the file. The context may replace the
-    file.
-    """
+    """Let one process at a time be in this context for a file, which it may replace."""
     with ExitStack() as locks:
         place = path.with_name(f".{path.name}{LOCK}")
         _lock(place, os.O_RDWR | os.O_CREAT, locks, fcntl.LOCK_EX, UNLOCKABLE)
@@ -268,9 +262,7 @@ def _lock(
     how: int = fcntl.LOCK_EX | fcntl.LOCK_NB,
     optional: frozenset[int] = frozenset(),
 ) -> None:
-    """Lock a file or folder until ``locks`` is closed. ``optional`` are the errors that do not
-    matter.
-    """
+    """Lock a file or folder until ``locks`` is closed. Errors in ``optional`` do not matter."""
     try:
         handle = os.open(path, flags, 0o666)
         locks.callback(os.close, handle)
@@ -284,9 +276,7 @@ def _lock(
 
 
 def _remove_partials(folder: RunFolder) -> None:
-    """Remove what a process left behind when it was killed while writing. Do nothing while there
-    are visitors, who may be writing now.
-    """
+    """Remove what a killed process left behind, unless there are visitors, who may be writing."""
     with ExitStack() as locks, suppress(OSError, FolderError):
         optional = UNLOCKABLE | {errno.ENOENT}
         _lock(folder.checkpoints, os.O_RDONLY, locks, optional=optional)

@@ -23,9 +23,7 @@ def small(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:
 
 
 def of_end(video: Path, path: Path, seconds: float) -> int:
-    """Write the last ``seconds`` of a video as a GIF that a page can show. Return its size in
-    bytes. Raises VideoError or OSError.
-    """
+    """Write the end of a video as a GIF and return its size. Raises VideoError or OSError."""
     look = _look(PAGE_PICTURES_PER_SECOND, f"'min(iw,{PAGE_WIDTH})'", PAGE_COLOURS)
     patience = PATIENCE_SECONDS + 2 * seconds
     gif = _encoded(video, ["-sseof", f"-{seconds}"], look, patience=patience)

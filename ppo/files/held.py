@@ -60,9 +60,7 @@ def _name(handle: int) -> str | None:
 
 
 def _place(handle: int) -> str | None:
-    """Return the name by which a held folder was opened if it still leads there, or its present
-    name. None if it has none.
-    """
+    """Return a name that leads to a held folder, first the one that it was opened by, or None."""
     if handle not in _names:
         return None
     names = str(_names[handle]), os.readlink(f"/proc/self/fd/{handle}")

@@ -1,6 +1,4 @@
-"""NumPy's ``npz`` as bytes, read without trust: no pickle, and no memory reserved for sizes that a
-file only claims.
-"""
+"""NumPy's ``npz`` as bytes, read without trust in its sizes and without pickle."""
 
 import io
 import json
@@ -21,9 +19,7 @@ def pack(arrays: Mapping[str, np.ndarray], facts: object = None) -> bytes:
 
 
 def unpack_with_facts(body: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    """Return the facts and the arrays of ``pack``. Raises as ``unpack``, and ValueError or KeyError
-    if the facts are damaged or missing.
-    """
+    """Return facts and arrays of ``pack``. Raises as ``unpack``, ValueError or KeyError."""
     arrays = unpack(body)
     return json.loads(arrays.pop("facts").tobytes()), arrays
 
@@ -56,7 +52,4 @@ def _array(content: bytes) -> np.ndarray:
     return np.ndarray(shape, dtype, content, offset=file.tell(), order=order).copy("K")
 
 
-_HEADS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+_HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

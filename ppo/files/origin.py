@@ -25,9 +25,7 @@ def _usable(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Origin:
-    """The run and the step that a fork began from, and the settings that it changed, each before
-    and after.
-    """
+    """The run and step that a fork began from, and its changed settings, before and after."""
 
     run: Annotated[Path, AfterValidator(_usable)]
     step: Annotated[int, Strict(), Ge(0), Lt(2**63)]

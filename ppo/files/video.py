@@ -52,11 +52,7 @@ def write(
 
 
 def _encode(
-    path: Path,
-    frames: Iterator[np.ndarray],
-    rate: float,
-    title: str,
-    abandoned: Callable[[], bool],
+    path: Path, frames: Iterator[np.ndarray], rate: float, title: str, abandoned: Callable[[], bool]
 ) -> int:
     first = next(frames, None)
     if first is None:

@@ -13,11 +13,7 @@ class Adam:
     """
 
     def __init__(
-        self,
-        weights: list[tf.Variable],
-        epsilon: float,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
+        self, weights: list[tf.Variable], epsilon: float, beta_1: float = 0.9, beta_2: float = 0.999
     ):
         self.weights, self.epsilon = weights, epsilon
         self.beta_1, self.beta_2 = beta_1, beta_2

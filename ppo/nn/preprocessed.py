@@ -18,9 +18,7 @@ class Inputs:
     """
 
     def __init__(self, network: keras.Model, batch_size: int, part: int, shards: int):
-        """``of`` computes ``part`` samples at a time, in ``shards`` parallel slices; ``part``
-        divides the batch.
-        """
+        """``of`` computes ``part`` samples at a time, a divisor of the batch."""
         self._prepare, self.network = in_two(network)
         self._batch_size, self._part, self._shards = batch_size, part, shards
         # Kept on a CPU, where allocating this much memory costs more than writing into it. On a

@@ -65,9 +65,7 @@ def _check_picture(path: Path) -> None:
 
 
 def plan(params: ResolvedParams) -> list[str]:
-    """Return what will run, in lines: the game, and the arithmetic of steps, frames and
-    minibatches.
-    """
+    """Return what will run: the game, and the arithmetic of steps, frames and minibatches."""
     rules = registry.rules_of(params)
     kind, sticky = "an environment outside Atari", ""
     if rules.is_atari:

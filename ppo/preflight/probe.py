@@ -35,9 +35,7 @@ class ProbeError(PPOError):
 
 @dataclass(frozen=True)
 class Probe:
-    """Measurements. ``rows`` are the scalars of each iteration, without the undefined ones. Sizes
-    are in bytes.
-    """
+    """Measurements; ``rows`` are the defined scalars of each iteration, sizes are in bytes."""
 
     rows: list[Row]
     num_weights: int

@@ -56,9 +56,7 @@ def _play_all(options: argparse.Namespace) -> ExitCode:
 
 
 def read(path: Path, env_id: str | None = None) -> Replay:
-    """Read a replay. If its game names a module, ``env_id`` or the run that contains the file must
-    name it too. Raises ReplayError.
-    """
+    """Read a replay. A module must be named by ``env_id`` or the file's run. Raises ReplayError."""
     try:
         return load(path, env_id)
     except NamesModule:

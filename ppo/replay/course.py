@@ -15,9 +15,7 @@ class Course:
     """
 
     def __init__(self, replay: Replay, watched: Callable[[int], None] = lambda _: None):
-        """Prepare for a replay. ``watched`` is called with the number of each frame. Raises
-        ReplayError.
-        """
+        """``watched`` is called with the number of each frame. Raises ReplayError."""
         self._rate = frames_per_second(replay)
         is_cut = replay.frames > WHOLE_SECONDS * self._rate
         self._most = QUIET_SECONDS * self._rate if is_cut else replay.frames

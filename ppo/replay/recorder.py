@@ -64,9 +64,7 @@ class Recorder:
             yield self._made.get()
 
     def wait(self) -> None:
-        """Wait until all videos are finished, ``stop`` returns True, or ffmpeg hangs. A long wait
-        is reported with its reason.
-        """
+        """Wait for all videos, a stop, or a hanging ffmpeg. A long wait is reported."""
         says_at, stalls = time.monotonic() + PATIENCE_SECONDS, self._stalls
         while not self._stop() and self._stalls == stalls:
             if not (left := sum(not video.done() for video in self._videos)):

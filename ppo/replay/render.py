@@ -39,9 +39,7 @@ def record(
 
 
 def plain(replay: Replay, course: Course | None = None) -> Pictures:
-    """Yield the game's frames, enlarged. The last one is held and shows the final score. The frames
-    share their memory.
-    """
+    """Yield the game's frames, enlarged, in one array. The last is held with the final score."""
     course = course or Course(replay)
     whole = np.empty(0)
     for frame in frames(replay):
@@ -55,9 +53,7 @@ def plain(replay: Replay, course: Course | None = None) -> Pictures:
 
 
 def annotated(replay: Replay, policy: "Policy", course: Course | None = None) -> Pictures:
-    """Yield the game's frames beside a panel. The last one is held and shows the final score. The
-    frames share their memory.
-    """
+    """Yield the frames beside a panel, in one array. The last is held with the final score."""
     course = course or Course(replay)
     with closing(Decisions(replay, policy)) as decisions:
         side: Panel | None = None
@@ -127,9 +123,7 @@ class Decisions:
 
 
 def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return an empty frame, its left part and its right part. The left part has the size of
-    ``large``; the right part is free for a panel.
-    """
+    """Return an empty frame, its left part of the size of ``large``, and its free right part."""
     height, width = large.shape[:2]
     whole = canvas(panel.HEIGHT, width + panel.WIDTH)
     top = (panel.HEIGHT - height) // 2

@@ -104,9 +104,7 @@ def of_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
 
 
 def step_of(replay: Replay, name: str = "step") -> int:
-    """Return the step of the run at which an episode ended, or another named step that its file
-    contains. Return 0 if it is missing.
-    """
+    """Return the step of the run at which an episode ended, or another named step; 0 if missing."""
     step = (replay.model_extra or {}).get(name)
     return step if isinstance(step, int) and step >= 0 else 0
 
@@ -151,9 +149,7 @@ def compare(
 
 
 def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> None:
-    """Replay the episode. Raises ReplayError if ``compare`` shows a difference from the file, and
-    Interrupted on request.
-    """
+    """Replay the episode. Raises ReplayError if it differs from the file, and Interrupted."""
     for name, (now, before) in compare(replay, interrupted).items():
         if before is not None and now != before:
             raise ReplayError(f"the replayed game has {name} {now:.10g}, not {before:.10g}")

@@ -17,9 +17,7 @@ TEXT = 0.66
 
 
 class Timeline:
-    """A curve of ``height`` pixels with ticks below it. The time axis covers the whole game. The
-    value axis only grows.
-    """
+    """A curve of ``height`` pixels over the whole game, with ticks below. Its range only grows."""
 
     def __init__(self, left: int, top: int, right: int, height: int, steps: int):
         self._left, self._top, self._height, self._steps = left + LABELS, top, height, steps

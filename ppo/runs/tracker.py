@@ -66,7 +66,7 @@ class Tracker(Observer):
             with self._off_if_it_fails():
                 import wandb
 
-                video = wandb.Video(shown(made.path), caption=made.told, format="mp4")
+                video = wandb.Video(shown(made.path), caption=made.message, format="mp4")
                 self._run.log({VIDEOS: video})
 
     def close(self) -> None:

@@ -72,9 +72,7 @@ def default_of(key: str) -> str:
 
 
 def text(markdown: bool = False) -> str:
-    """Describe every setting with type, range, default and meaning: one line a key, or Markdown
-    tables.
-    """
+    """Describe every setting, one line a key, or as Markdown tables."""
     parts = []
     for group in GROUPS:
         rows = [

@@ -42,11 +42,7 @@ def _setting(
 
 class _Group(BaseModel):
     model_config = ConfigDict(
-        strict=True,
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
     shared: ClassVar[Properties] = {}  # properties of all settings of the group
@@ -587,9 +583,7 @@ def _rollout(params: Params) -> str:
 
 
 def _divisor(params: Params) -> int:
-    """Return the largest number of minibatches of equal size, if possible of two steps or more,
-    that is smaller than the one given.
-    """
+    """Return the largest smaller number of equal minibatches, if possible of two steps or more."""
     size = params.batch_size
     most = size // 2 if params.normalize_advantages and size > 1 else size
     smaller = range(1, min(params.num_minibatches - 1, most) + 1)

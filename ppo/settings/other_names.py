@@ -229,10 +229,7 @@ CHOICES = {
     },
     "learning_rate_schedule": {"linear_decay": "linear"},
 }
-SCHEDULED = {
-    "learning_rate": "learning_rate_schedule",
-    "clip_range": "clip_range_schedule",
-}
+SCHEDULED = {"learning_rate": "learning_rate_schedule", "clip_range": "clip_range_schedule"}
 WHOLE_ROLLOUT = (
     *("collection_step_num_env_steps", "step_per_collect", "train_batch_size"),
     "train_batch_size_per_learner",

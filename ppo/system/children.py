@@ -80,9 +80,7 @@ class Children:
         self._lock = threading.RLock()
 
     def stop(self, *_: object) -> None:
-        """Send SIGTERM, once, to all running processes, and start no other: a handler for
-        ``on_stop``.
-        """
+        """Send SIGTERM, once, to all processes, and start no other (a handler for ``on_stop``)."""
         with self._lock:
             if not self.stopped:
                 self.stopped = True
@@ -90,9 +88,7 @@ class Children:
                     process.terminate()
 
     def call(self, command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
-        """Run a process as ``subprocess.call`` does, without a terminal. Return STOPPED if nothing
-        may start any more.
-        """
+        """Run a process to its end. Return STOPPED if nothing may start any more."""
         with self._lock:
             if self.stopped:
                 return ExitCode.STOPPED

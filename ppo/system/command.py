@@ -47,9 +47,7 @@ def _code_of(command: Callable[[], int | None], stopped: str | None) -> int:
 
 
 def _memory_error(error: BaseException | None) -> BaseException | None:
-    """Return the lack of memory that led to an error. Libraries fail again while they clean up, and
-    raise the later error.
-    """
+    """Return the lack of memory that led to an error, maybe through errors of the cleanup."""
     while error and not isinstance(error, MemoryError):
         if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
             break

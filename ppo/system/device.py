@@ -35,18 +35,14 @@ class DeviceError(Refused):
 
 
 def default_threads(processes: int = 1) -> int:
-    """Return the number of compute threads: one for each core that this process may use, at most 8,
-    or fewer if several ``processes`` share the cores.
-    """
+    """Return the number of threads: one a core, at most 8; the ``processes`` share the cores."""
     affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min(cores // processes, 8))
 
 
 def available_memory() -> float:
-    """Return the bytes of memory that a process can still take, in a container too. The result is
-    infinite if the system does not say.
-    """
+    """Return the bytes that a process can still take, in a container too; infinite if unknown."""
     try:
         with open("/proc/meminfo") as file:
             rows = (row.split() for row in file)
@@ -164,9 +160,7 @@ def import_tensorflow() -> tuple[Any, Any]:
 
 
 def set_environment() -> None:
-    """Set the variables that TensorFlow reads on import; ``start_tensorflow`` calls it. Print the
-    user's variables that are ignored.
-    """
+    """Set the variables that TensorFlow reads on import. Print the user's ignored ones."""
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever backend the user prefers
     wanted = {
         "TF_CPP_MIN_LOG_LEVEL": "2",

@@ -97,9 +97,7 @@ def value(path: Path, form: TypeAdapter[Form]) -> Form:
 
 
 def lines(path: Path, form: TypeAdapter[Form]) -> tuple[list[Form], list[str]]:
-    """Return the JSON values in the lines of a file that have the given form, and a fault for each
-    other line. Raises as ``opened``.
-    """
+    """Return the fitting JSON values in a file's lines, and a fault for each other line."""
     values, faults = [], []
     for number, line in enumerate(content(path).splitlines(), 1):
         try:
@@ -112,9 +110,7 @@ def lines(path: Path, form: TypeAdapter[Form]) -> tuple[list[Form], list[str]]:
 
 
 def validated(source: str, form: TypeAdapter[Form]) -> Form:
-    """Return the JSON value in a text, which must have the given form. Raises ValueError, in one
-    line.
-    """
+    """Return the JSON value in a text, in the given form. Raises ValueError, in one line."""
     try:
         return form.validate_python(parse(source))
     except ValidationError as error:

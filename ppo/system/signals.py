@@ -67,9 +67,7 @@ def ctrl_c_raises() -> Iterator[None]:
 
 @contextmanager
 def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
-    """Call ``handler`` for each request to stop, while the context lasts. Outside the main thread
-    nothing changes.
-    """
+    """Call ``handler`` for each request to stop, in the main thread, while the context lasts."""
     if not _in_main_thread():
         yield
         return
@@ -113,9 +111,7 @@ def interrupt_ends() -> Iterator[None]:
 
 
 class Requests:
-    """Distinguishes a second request to stop from a signal of the first. ``timeout`` signals its
-    child, and then the child's group.
-    """
+    """Separate a second request from a signal of the first: ``timeout`` signals child and group."""
 
     def __init__(self) -> None:
         self._first: float | None = None

@@ -11,9 +11,7 @@ from typing import IO
 
 
 def make_safe() -> None:
-    """Let every message be printed somehow: into nothing if a stream is closed, and without the
-    characters that it cannot show.
-    """
+    """Let every message be printed somehow, into nothing if a stream is closed."""
     for number in range(3):
         try:
             os.fstat(number)

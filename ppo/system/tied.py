@@ -14,9 +14,7 @@ IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def tie(parent: int, number: int) -> None:
-    """Make this process get a signal when the thread that started it ends, or now if ``parent``,
-    the process id of its parent, has ended.
-    """
+    """Make this process get a signal when its parent thread ends, or now if it has ended."""
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)  # a shell may have had it ignored
     ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, number)

@@ -91,9 +91,7 @@ class Collectives:
             raise WorkerLost(self._culprit(error.message), reason, begun) from None
 
     def _culprit(self, message: str) -> int | None:
-        """Return the first worker named in an error message; the coordination service is in worker
-        0.
-        """
+        """Return the first worker that an error names; the coordination service is in worker 0."""
         if task := re.search(r"/job:(\w+)/(?:replica:0/)?task:(\d+)", message):
             return int(task[2]) + (self._chief and task[1] == "worker")
         return 0 if "CoordinationService" in message else None

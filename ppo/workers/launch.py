@@ -121,9 +121,7 @@ class _Team:
             self._end()
 
     def wait(self) -> None:
-        """Wait until all have ended. After a failure or a request to stop, processes that do not
-        end soon are ended.
-        """
+        """Wait until all have ended. After a failure or a stop, end those that take too long."""
         deadline: float | None = None
         while len(self.first_code) < len(self.processes):
             for index, process in enumerate(self.processes):
@@ -203,9 +201,7 @@ def _loss(lost: int | None, codes: Mapping[int, int]) -> str:
 
 
 def gpus_for(workers: int) -> list[str]:
-    """Return one GPU for each worker on this machine, or none if it has none. Raises DeviceError if
-    there are fewer GPUs than workers.
-    """
+    """Return one GPU for each worker, or none if there are none. Raises DeviceError."""
     gpus = visible_gpus()
     if 0 < len(gpus) < workers:
         raise DeviceError(

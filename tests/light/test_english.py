@@ -1,4 +1,4 @@
-"""Pages, docstrings and comments read as plain English."""
+"""Pages, docstrings, comments and printed strings read as plain English."""
 
 import ast
 import io
@@ -17,7 +17,7 @@ BANNED = re.compile(
     r"\b(told|(that|those) of|stands?(?!-)|stood|(go|goes|went) on|so that|but for|puts? back)\b",
     re.IGNORECASE,
 )
-MOST_WORDS = 30
+MOST_WORDS, MOST_PRINTED_WORDS = 30, 25
 NOT_PROSE = r"```.*?```|^ *\|.*?$|\$\$.*?\$\$"
 
 
@@ -42,6 +42,27 @@ def prose_of(path: Path) -> Iterator[str]:
             yield token.string
 
 
+def printed_by(path: Path) -> Iterator[str]:
+    """The strings that are not docstrings, such as messages, help and settings' descriptions. Each
+    value in an f-string is X; blocks of data begin with a new line.
+    """
+    tree = ast.parse(path.read_text())
+    others = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            others |= {node.body[0].value} if ast.get_docstring(node) else set()
+        elif isinstance(node, ast.JoinedStr):
+            others |= {*node.values}
+    for node in {*ast.walk(tree)} - others:
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                getattr(part, "value", "") if isinstance(part, ast.Constant) else "X"
+                for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and not str(node.value).startswith("\n"):
+            yield str(node.value)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_have_short_sentences_without_banned_words(page):
     found = sentences(page.read_text())
@@ -57,6 +78,18 @@ def test_docstrings_and_comments_have_no_banned_words():
         if BANNED.search(re.sub(r"`[^`]*`", "", text))
     }
     assert not found
+
+
+def test_printed_strings_have_short_sentences_without_banned_words():
+    strings = {(str(path.relative_to(ROOT)), text) for path in CODE for text in printed_by(path)}
+    assert not [one for one in strings if BANNED.search(re.sub(r"`[^`]*`", "", one[1]))]
+    long = [
+        one
+        for _, text in strings
+        for one in sentences(text)
+        if len(one.split()) > MOST_PRINTED_WORDS
+    ]
+    assert not long
 
 
 def test_banned_words_and_long_sentences_are_found():
