@@ -88,8 +88,8 @@ class Collapsed(PPOError):
 
     def __init__(self, step: int, rollbacks: int):
         super().__init__(
-            f"the policy has fallen again by step {step:,}, after {rollbacks} rollbacks; all of it "
-            "is saved. --explain tells what came first; to go on regardless, resume with --set "
+            f"the policy has fallen again by step {step:,}, after {rollbacks} rollbacks; "
+            "everything is saved. --explain shows what came first; to continue, resume with --set "
             "collapse_guard=warn"
         )
 

@@ -25,9 +25,9 @@ other commands, each with its own --help:
 
 documentation: README.md and docs/ in the repository
 
-exit codes: 0 done, 1 failed, 2 refused and nothing started, 3 stopped by a signal
-with everything saved, 4 diverged, 5 collapsed again after all rollbacks, with
-everything saved, 6 another worker of the run was lost, with progress saved
+exit codes: 0 done; 1 failed; 2 refused and nothing started; 3 stopped by a signal
+with everything saved; 4 diverged; 5 collapsed again after all rollbacks, with
+everything saved; 6 another worker of the run was lost, with progress saved
 """
 
 

@@ -169,8 +169,8 @@ class Guard(Observer):
         self.kept.pop(CANDIDATE, None)
         rate, _ = self.trainer.scheduled_at(step)
         self.say(
-            f"step {step:,}: the policy has fallen from {_level(self.watch.best)}. The healthy one "
-            f"is put back with its optimiser, and the learning rate cut to {rate:.3g} "
+            f"step {step:,}: the policy has fallen from {_level(self.watch.best)}. The healthy "
+            f"policy and its optimiser are restored, and the learning rate is cut to {rate:.3g} "
             f"(rollback {self.trainer.rollbacks} of at most {MOST_ROLLBACKS})"
         )
         self.watch, self.quiet = replace(healthy.watch, evidence=0.0), 0

@@ -42,7 +42,7 @@ def precision_faults(runs: Sequence[OneRun], settings: Settings[OneRun]) -> list
         return []
     both = "; ".join(f"in {key} {', '.join(map(str, begun[key]))}" for key in sorted(begun))
     return [
-        f"precision is left open, but runs have begun {both}; move those of one precision to "
+        f"precision is left open, but runs have begun {both}; move the runs of one precision to "
         "another folder"
     ]
 

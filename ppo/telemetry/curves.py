@@ -199,8 +199,8 @@ def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], s
     return results, (
         "Scores are means of the last 100 games, at the steps that all runs have reached. "
         "Area: mean over those steps. Best, final: mean over the runs (lowest to highest). "
-        f"Collapses: falls of more than {fall:.2f} points below the best so far, a quarter of the "
-        "range of all runs, until half of the fall is regained; deepest: the largest fall."
+        f"Collapses: falls of more than {fall:.2f} points below the best so far (a quarter of the "
+        "range), until half is regained. Deepest: the largest fall."
     )
 
 

@@ -140,8 +140,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "train/surrogate_gain",
         "",
-        "how much better the surrogate is than that of the old policy, on the rollout's own "
-        "samples, over all epochs",
+        "how much the surrogate has improved on the old policy, on the rollout's own samples, over "
+        "all epochs",
         "above 0",
         "as for train/surrogate_gain_last",
         csv_only=True,
@@ -157,8 +157,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "train/value_loss",
         "squared return",
-        "half the squared error of the values, or with value_clip_range the larger of theirs and "
-        "the clipped ones', before coefficient and rescaling (Stable-Baselines3 does not halve it)",
+        "half the squared error of the values (with value_clip_range the larger one, see "
+        "docs/algorithm.md), before coefficient and rescaling; Stable-Baselines3 does not halve it",
         "falls, then follows the scale of the returns",
         "rising for long: the values lag behind; more epochs or a lower learning rate",
     ),
