@@ -24,7 +24,6 @@ from ppo.runs.tracker import Tracker
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import Videographer
 from ppo.settings import ResolvedParams
-from ppo.system.numerics import differences
 from ppo.system.signals import Interrupted, StopRequest
 from ppo.trainer import Trainer
 from ppo.workers.interface import Workers
@@ -178,34 +177,15 @@ class Session:
             rounded = f", in {params.precision}" if params.precision != "float32" else ""
             said = f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
             self.display.say(said)
-        if self.start.checkpoint:
-            self._say_versions(self.start.checkpoint)
-            self._say_changes(self.start.checkpoint)
+        now = self.trainer.scheduled_at(step)
+        for difference in self.start.differences(self.keeper.versions, now):
+            self.display.say(difference)
         for remark in filter(None, (precision_remark(params), gpu_remark())):
             self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())
         if not self.start.checkpoint or self.start.fork_of:
             self.keeper.save(state_of(self.trainer, self.observers))
-
-    def _say_versions(self, saved: Checkpoint) -> None:
-        for name, old, new in differences(run_of(saved).versions, self.keeper.versions):
-            self.display.say(
-                f"{name} was {old} and is {new}: the run's bits may differ from an uninterrupted "
-                "run's"
-            )
-
-    def _say_changes(self, saved: Checkpoint) -> None:
-        for key, (old, new) in self.start.changes.items():
-            self.display.say(f"{key}: {old!r} before, now {new!r}")
-        if not (self.start.changes and saved.trainer.schedules):
-            return
-        now = self.trainer.scheduled_at(self.trainer.step)
-        for name, old, new in zip(
-            ("learning rate", "clip range"), saved.trainer.schedules, now, strict=True
-        ):
-            if f"{old:.3g}" != f"{new:.3g}":
-                self.display.say(f"{name} at this step: {old:.3g} before, now {new:.3g}")
 
     def _train(self) -> bool:
         """Train. Return whether the run was completed."""

@@ -1,6 +1,7 @@
 """What a run starts from. It is known before TensorFlow is imported."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, Field, FiniteFloat
 from ppo.checkpoint import Checkpoint, State
 from ppo.envs.episode import Rules
 from ppo.settings import Params
+from ppo.system.numerics import differences
 
 Changes = dict[str, tuple[object, object]]
 
@@ -97,3 +99,24 @@ class Start:
         if self.fork_of is None:
             return None
         return not self.changes.keys() & {field.name for field in fields(Rules)}
+
+    def differences(
+        self, versions: dict[str, str], schedules: tuple[float, float]
+    ) -> Iterator[str]:
+        """Yield a line for each difference from the checkpoint: in versions that affect the run's
+        bits, in the settings, and in the learning rate and clip range at its step.
+        """
+        if not self.checkpoint:
+            return
+        for name, old, new in differences(run_of(self.checkpoint).versions, versions):
+            yield (
+                f"{name} was {old} and is {new}: the run's bits may differ from an uninterrupted "
+                "run's"
+            )
+        for key, (before, now) in self.changes.items():
+            yield f"{key}: {before!r} before, now {now!r}"
+        if self.changes and self.checkpoint.trainer.schedules:
+            pairs = zip(self.checkpoint.trainer.schedules, schedules, strict=True)
+            for name, (rate, rate_now) in zip(("learning rate", "clip range"), pairs, strict=True):
+                if f"{rate:.3g}" != f"{rate_now:.3g}":
+                    yield f"{name} at this step: {rate:.3g} before, now {rate_now:.3g}"
