@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.reference import reference
 from ppo.system.device import start_tensorflow
 from ppo.train import connect
-from ppo.workers.cluster import place
+from ppo.workers.cluster import this_worker
 
 if TYPE_CHECKING:
     import keras
@@ -64,9 +64,9 @@ def main() -> None:
     parser.add_argument("--began", type=float, default=time.monotonic(), help="of time.monotonic()")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    here = place()
-    settings = reference([*options.set, f"workers={here.count}"])
-    workers = start_tensorflow(settings.threads, lambda: connect(here))
+    worker = this_worker()
+    settings = reference([*options.set, f"workers={worker.count}"])
+    workers = start_tensorflow(settings.threads, lambda: connect(worker))
     imported_mib = resident_mib()
 
     from ppo.trainer import Trainer

@@ -39,7 +39,7 @@ from ppo.system.device import available_memory, start_tensorflow, visible_gpus
 from ppo.system.signals import StopRequest, interrupt_ends
 from ppo.system.streams import say
 from ppo.telemetry import log
-from ppo.workers.cluster import Place, exposure, place
+from ppo.workers.cluster import Worker, exposure, this_worker
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.local import LocalWorkers
 
@@ -91,11 +91,11 @@ def run(
     Raises ParamsError and FolderError (nothing was created), Stopped, Collapsed or
     EnvironmentFailed (all saved), Diverged, OSError, ClusterError, WorkerLost and WorkersDiffer.
     """
-    logdir, began, here = expanded(logdir), began or time.monotonic(), place()
-    if here.index == 0:
+    logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
+    if worker.index == 0:
         check_new(logdir)
-    given = params.of_workers(_new_settings(settings, overrides, env), here.count)
-    whole = resolved(given, here.on_this_machine)
+    given = params.of_workers(_new_settings(settings, overrides, env), worker.count)
+    whole = resolved(given, worker.on_this_machine)
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)  # check again: another run may have begun there meanwhile
@@ -103,7 +103,7 @@ def run(
         write_whole(folder.params, whole.to_json().encode())
         return Start()
 
-    return _train(whole, logdir, began, start, here, callback, is_new=True)
+    return _train(whole, logdir, began, start, worker, callback, is_new=True)
 
 
 def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None) -> Params:
@@ -134,15 +134,15 @@ def resume(
     the run was started with, if it was; ``callback`` is as in ``run``. Raises ParamsError,
     FolderError (nothing was changed), CheckpointError, and as ``run``.
     """
-    logdir, began, here = expanded(logdir), began or time.monotonic(), place()
+    logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
     check_run(logdir)
     log.check(RunFolder(logdir))
     evaluations.check(RunFolder(logdir))
     stored = params.of_run(RunFolder(logdir).params)
     factories.register_again(env, stored.env_id)
-    _check_workers(logdir, stored, here)
+    _check_workers(logdir, stored, worker)
     given = params.of_run(RunFolder(logdir).params, overrides, [registry.check])
-    whole = resolved(given, here.on_this_machine)
+    whole = resolved(given, worker.on_this_machine)
     changes = _changes(stored.model_dump(), whole)
     _check_unfinished(RunFolder(logdir), whole)
 
@@ -160,7 +160,7 @@ def resume(
             newest = with_known_level(newest, folder.path, whole)
         return Start(newest, changed, new_games)
 
-    return _train(whole, logdir, began, start, here, callback)
+    return _train(whole, logdir, began, start, worker, callback)
 
 
 def fork(
@@ -186,15 +186,15 @@ def fork(
     Raises as ``run`` and ``resume``.
     """
     source, logdir, began = expanded(source), expanded(logdir), began or time.monotonic()
-    here = place()
-    if here.index == 0:
+    worker = this_worker()
+    if worker.index == 0:
         check_new(logdir)
     check_run(source)
     of = RunFolder(source)
     factories.register_again(env, params.of_run(of.params).env_id)
-    changed = [f"workers={here.count}", *params.texts(overrides)]
+    changed = [f"workers={worker.count}", *params.texts(overrides)]
     given = params.of_run(of.params, changed, [registry.check])
-    whole = resolved(params.of_workers(given, here.count), here.on_this_machine)
+    whole = resolved(params.of_workers(given, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(of, step, warn=say)
     changes = _fork_changes(saved, whole)
 
@@ -204,7 +204,7 @@ def fork(
         write_whole(folder.params, whole.to_json().encode())
         return Start(_begun(saved, source, whole, changes), changes, fork_of=source)
 
-    return _train(whole, logdir, began, start, here, callback, is_new=True)
+    return _train(whole, logdir, began, start, worker, callback, is_new=True)
 
 
 def _train(
@@ -212,30 +212,30 @@ def _train(
     logdir: Path,
     began: float,
     start: Callable[[RunFolder], Start],
-    here: Place,
+    worker: Worker,
     callback: "Callback | None",
     is_new: bool = False,
 ) -> Result:
     """Train in a folder, which is owned meanwhile. ``start`` prepares the folder and returns the
     starting point. The other workers receive it from the first worker, and use no folder.
     """
-    _check_memory(params, here.on_this_machine)
+    _check_memory(params, worker.on_this_machine)
     _check_tracker(params)
-    if here.count > 1:  # else TensorFlow logs each lost worker in many lines
+    if worker.count > 1:  # else TensorFlow logs each lost worker in many lines
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if here.count > 1 and not here.link:
+    if worker.count > 1 and not worker.link:
         say(exposure(gpu=bool(visible_gpus())))
-    if here.count > 1 and here.index == 0:
-        others = here.count - 1
+    if worker.count > 1 and worker.index == 0:
+        others = worker.count - 1
         say(f"waiting for {others} other worker{'s' * (others > 1)}")
-    workers = start_tensorflow(params.threads, lambda: connect(here))
+    workers = start_tensorflow(params.threads, lambda: connect(worker))
 
     _check_network(params)
     from ppo.runs.follower import follow, tell
     from ppo.runs.session import Session
 
-    with StopRequest(second_ends=not here.link) as stop:
-        if here.index > 0:
+    with StopRequest(second_ends=not worker.link) as stop:
+        if worker.index > 0:
             return follow(workers, params.threads, stop, logdir)
         with owned(logdir) as folder:
             begins = start(folder)
@@ -264,16 +264,16 @@ def _emptied_if_it_fails(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def connect(here: Place) -> Workers:
+def connect(worker: Worker) -> Workers:
     """Connect to the run's other workers and wait for them. Raises ClusterError and WorkerLost."""
-    if here.count == 1:
+    if worker.count == 1:
         return OneWorker()
     with interrupt_ends():  # TensorFlow waits for the others in a call that keeps Python's lock
-        if here.link:
-            return LocalWorkers(here.link)
+        if worker.link:
+            return LocalWorkers(worker.link)
         from ppo.workers.collectives import Collectives
 
-        return Collectives(here)
+        return Collectives(worker)
 
 
 def _check_unfinished(folder: RunFolder, whole: ResolvedParams) -> None:
@@ -292,13 +292,13 @@ def _check_unfinished(folder: RunFolder, whole: ResolvedParams) -> None:
         )
 
 
-def _check_workers(logdir: Path, stored: Params, here: Place) -> None:
+def _check_workers(logdir: Path, stored: Params, worker: Worker) -> None:
     """Raise ParamsError unless a run is resumed by as many workers as it has."""
-    if stored.workers != here.count:
+    if stored.workers != worker.count:
         raise ParamsError(
             [
                 f"this run was started with --workers={stored.workers} and can only be resumed "
-                f"with that. For {here.count}, begin a new run from it: --fork={logdir}"
+                f"with that. For {worker.count}, begin a new run from it: --fork={logdir}"
             ]
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from ppo.settings import Params
 from ppo.system.device import start_tensorflow
 from ppo.train import connect
-from ppo.workers.cluster import place
+from ppo.workers.cluster import this_worker
 
 KEY = np.array([3, 4], np.int32)
 SHIFT = np.array([0, 1000], np.int32)  # from one worker's shuffle to the next one's
@@ -48,8 +48,8 @@ def shared_by_two(case: str) -> Params:
 
 
 def main(data: str, out: str) -> None:
-    here = place()
-    workers = start_tensorflow(1, lambda: connect(here))
+    worker = this_worker()
+    workers = start_tensorflow(1, lambda: connect(worker))
 
     import tensorflow as tf
 
@@ -57,14 +57,18 @@ def main(data: str, out: str) -> None:
     from ppo.objective import Batch
     from ppo.update import INITIAL_RESCALING_STATE, Updater
 
-    told = workers.gather(b"abcde"[: 3 + here.index])
-    shared = workers.share(b"from the first" if here.index == 0 else b"")
+    told = workers.gather(b"abcde"[: 3 + worker.index])
+    shared = workers.share(b"from the first" if worker.index == 0 else b"")
     found = {"told": np.frombuffer(b"|".join([*told, shared]), np.uint8)}
     with np.load(data) as whole:
-        half = Batch(*(tf.constant(whole[name][64 * here.index :][:64]) for name in Batch._fields))
+        half = Batch(
+            *(tf.constant(whole[name][64 * worker.index :][:64]) for name in Batch._fields)
+        )
     for name in CASES:
         updater = Updater(model.build((3,), 4, "mlp"), shared_by_two(name), 1, workers)
-        result = updater.update(half, KEY + here.index * SHIFT, 0.01, 0.1, INITIAL_RESCALING_STATE)
+        result = updater.update(
+            half, KEY + worker.index * SHIFT, 0.01, 0.1, INITIAL_RESCALING_STATE
+        )
         found |= {f"{name}/{key}": array for key, array in arrays(updater, result).items()}
     np.savez(out, **found)
 

@@ -12,7 +12,7 @@ from ppo.files.folder import RunFolder, check_run, numbered
 from ppo.settings import Params
 from ppo.system.arguments import expanded
 from ppo.system.streams import say
-from ppo.workers.cluster import TF_CONFIG, place
+from ppo.workers.cluster import TF_CONFIG, this_worker
 
 RESTARTS = 3
 
@@ -51,7 +51,7 @@ def in_folder(train: Run) -> Run:
     def run(options: Namespace) -> int | None:
         if options.logdir or options.check:
             return train(options)
-        if place().count > 1:
+        if this_worker().count > 1:
             raise Refused("--logdir=DIR is needed if several machines train one run")
         with numbered(_env_id(options)) as options.logdir:
             say(f"folder: {options.logdir}")

@@ -48,8 +48,8 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A process among the workers of a run. The first has the index 0, reads and writes.
+class Worker:
+    """A worker of a run, seen from its process. The first has the index 0, reads and writes.
 
     ``on_this_machine`` is how many workers are known to share the machine. ``has_chief`` says
     whether the first is called chief rather than worker. ``link`` joins the worker to the others if
@@ -63,8 +63,8 @@ class Place:
     link: Link | None = None
 
 
-def place(environment: Mapping[str, str] | None = None) -> Place:
-    """Return the place of this process. Raises ClusterError."""
+def this_worker(environment: Mapping[str, str] | None = None) -> Worker:
+    """Return this process as one of the workers of a run. Raises ClusterError."""
     environment = os.environ if environment is None else environment
     if text := environment.get(LINK):
         return _of_link(text)
@@ -72,14 +72,14 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
         return _of_tf_config(text)
     count = environment.get(SLURM_COUNT, "1")
     if count == "1":
-        return Place(1, 0)
+        return Worker(1, 0)
     index = environment.get(SLURM_INDEX, "")
     if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
         raise ClusterError(
             f"{SLURM_COUNT}={count} and {SLURM_INDEX}={index} do not name a task of a Slurm step; "
             "start the run with srun"
         )
-    return Place(int(count), int(index))
+    return Worker(int(count), int(index))
 
 
 def exposure(environment: Mapping[str, str] | None = None, gpu: bool = False) -> str:
@@ -101,20 +101,20 @@ def exposure(environment: Mapping[str, str] | None = None, gpu: bool = False) ->
     )
 
 
-def _of_link(text: str) -> Place:
+def _of_link(text: str) -> Worker:
     try:
         link = reading.validated(text, TypeAdapter(Link))
     except ValueError as error:
         raise ClusterError(UNLINKED) from error
-    return Place(link.count, link.index, link.count, link=link)
+    return Worker(link.count, link.index, link.count, link=link)
 
 
-def _of_tf_config(text: str) -> Place:
+def _of_tf_config(text: str) -> Worker:
     try:
         config = reading.parse(text)
         tasks = _tasks(config.get("cluster", {}))
         if not tasks:
-            return Place(1, 0)
+            return Worker(1, 0)
         own = str(config["task"]["type"]), int(config["task"]["index"])
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ClusterError(
@@ -130,7 +130,7 @@ def _of_tf_config(text: str) -> Place:
         )
     hosts = [host for host, _ in tasks.values()]
     on_this_machine, has_chief = hosts.count(tasks[own][0]), ("chief", 0) in tasks
-    return Place(len(tasks), list(tasks).index(own), on_this_machine, has_chief)
+    return Worker(len(tasks), list(tasks).index(own), on_this_machine, has_chief)
 
 
 def _tasks(cluster: Mapping[str, Any]) -> dict[tuple[str, int], tuple[str, int]]:

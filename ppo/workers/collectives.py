@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppo.errors import WorkerLost
-from ppo.workers.cluster import TF_CONFIG, ClusterError, Place
+from ppo.workers.cluster import TF_CONFIG, ClusterError, Worker
 
 MOST_TASKS = 1024  # the most tasks on a node
 EXCHANGES = "ollective", "CoordinationService"  # as errors of the exchange name them
@@ -28,8 +28,8 @@ class Collectives:
     runs, and waits until all workers are there. Raises ClusterError and WorkerLost.
     """
 
-    def __init__(self, place: Place):
-        self.count, self.index, self._chief = place.count, place.index, place.has_chief
+    def __init__(self, worker: Worker):
+        self.count, self.index, self._chief = worker.count, worker.index, worker.has_chief
         try:
             with self.watched(begun=False):
                 self._strategy = tf.distribute.MultiWorkerMirroredStrategy(

@@ -63,7 +63,7 @@ class Launch:
                     team.show_errors(cause)
                 if code != ExitCode.LOST:
                     return code
-                logdir = team.place()
+                logdir = team.present_folder()
                 reason = _loss(cause, team.first_code)
             left = self.restarts - restart
             if left:
@@ -141,7 +141,7 @@ class _Team:
                 self._end()
             time.sleep(POLL_SECONDS)
 
-    def place(self) -> Path:
+    def present_folder(self) -> Path:
         """Return the run's present folder. Raises FolderGone if it was removed."""
         if self._folder and self._folder.is_gone:
             raise FolderGone(self.logdir)

@@ -20,7 +20,7 @@ from ppo.system import device
 from ppo.system.device import DeviceError
 from ppo.system.signals import REPEAT_SECONDS
 from ppo.workers import launch
-from ppo.workers.cluster import ClusterError, Place, exposure, place
+from ppo.workers.cluster import ClusterError, Worker, exposure, this_worker
 from ppo.workers.launch import Launch, gpus_for, inherited, linked, outcome
 
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
@@ -33,18 +33,18 @@ def tf_config(cluster: dict, job: str = "worker", index: int = 0) -> dict[str, s
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, Place(1, 0)),
-        ({"TF_CONFIG": "{}"}, Place(1, 0)),
-        (tf_config(TWO, index=1), Place(2, 1)),
-        (tf_config({"worker": ["a:1", "a:2", "b:1"]}, index=1), Place(3, 1, on_this_machine=2)),
-        (tf_config({"chief": ["a:1"], "worker": ["b:1"]}), Place(2, 1, has_chief=True)),
-        (tf_config({"chief": ["a:1"], "worker": ["b:1"]}, "chief"), Place(2, 0, has_chief=True)),
-        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, Place(4, 3)),
-        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Place(1, 0)),
+        ({}, Worker(1, 0)),
+        ({"TF_CONFIG": "{}"}, Worker(1, 0)),
+        (tf_config(TWO, index=1), Worker(2, 1)),
+        (tf_config({"worker": ["a:1", "a:2", "b:1"]}, index=1), Worker(3, 1, on_this_machine=2)),
+        (tf_config({"chief": ["a:1"], "worker": ["b:1"]}), Worker(2, 1, has_chief=True)),
+        (tf_config({"chief": ["a:1"], "worker": ["b:1"]}, "chief"), Worker(2, 0, has_chief=True)),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, Worker(4, 3)),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Worker(1, 0)),
     ],
 )
 def test_the_place_among_the_workers(environment, expected):
-    assert place(environment) == expected
+    assert this_worker(environment) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_the_place_among_the_workers(environment, expected):
 )
 def test_a_place_that_cannot_be_is_refused(environment, part):
     with pytest.raises(ClusterError, match=part):
-        place(environment)
+        this_worker(environment)
 
 
 def test_workers_on_one_machine_know_that_they_share_it():
     with linked(3) as links:
-        places = [place({**tf_config(TWO), **link.environment}) for link in links]
-        assert places == [Place(3, n, on_this_machine=3, link=links[n]) for n in range(3)]
+        places = [this_worker({**tf_config(TWO), **link.environment}) for link in links]
+        assert places == [Worker(3, n, on_this_machine=3, link=links[n]) for n in range(3)]
         assert [len(link.sockets) for link in links] == [2, 1, 1]
         assert all(map(os.fstat, links[0].descriptors))
     for descriptor in links[0].descriptors:  # the starter keeps none, else nobody sees a death
@@ -205,15 +205,15 @@ elif INDEX_0:
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_run_that_lost_a_worker_starts_again_in_its_own_folder(moved, tmp_path, monkeypatch):
-    logdir, place = tmp_path / "run", tmp_path / "moved"
+    logdir, this_worker = tmp_path / "run", tmp_path / "moved"
     logdir.mkdir()
     (logdir / "params.json").touch()
-    take_away = f"logdir.rename({str(place)!r})" if moved else "shutil.rmtree(logdir)"
+    take_away = f"logdir.rename({str(this_worker)!r})" if moved else "shutil.rmtree(logdir)"
     script = LOSES_ITS_FOLDER.replace("INDEX_0", IS_FIRST).replace("TAKE_AWAY", take_away)
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", script])
     if moved:
         assert Launch(logdir, ["--pfile=pong"], 2, restarts=2).go() == 0
-        assert (place / "said").exists()
+        assert (this_worker / "said").exists()
     else:
         with pytest.raises(FolderGone, match=f"^{logdir} was moved or removed"):
             Launch(logdir, ["--pfile=pong"], 2, restarts=2).go()

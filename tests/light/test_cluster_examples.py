@@ -12,7 +12,7 @@ import pytest
 
 from ppo import params, presets
 from ppo.cli.parser import parse
-from ppo.workers.cluster import Place, place
+from ppo.workers.cluster import Worker, this_worker
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "cluster"
 
@@ -47,7 +47,7 @@ def test_by_hand_each_worker_knows_its_place(shown, index):
     )
     arguments, config = json.loads(done.stdout)
     understood(arguments)
-    assert place({"TF_CONFIG": config}) == Place(2, index)
+    assert this_worker({"TF_CONFIG": config}) == Worker(2, index)
 
 
 @pytest.mark.parametrize("resumed", [False, True])

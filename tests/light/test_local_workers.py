@@ -21,9 +21,9 @@ import os, signal, sys
 import numpy as np
 from ppo.workers.local import LocalWorkers
 from ppo.errors import WorkerLost
-from ppo.workers.cluster import place
+from ppo.workers.cluster import this_worker
 
-link = place().link
+link = this_worker().link
 workers = LocalWorkers(link)
 
 def numbers(index, size):
