@@ -2,33 +2,41 @@
 
 import base64
 import html
-import io
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ppo.files.folder import write_whole
-from ppo.report.published import Published, comparable
+from ppo.errors import PPOError
+from ppo.evaluate.film import FILM, film
+from ppo.files.folder import RunFolder, write_whole
+from ppo.report.published import Published
 from ppo.report.story import Story, commands, names, story, videos
+from ppo.report.tale import tale
 from ppo.settings import Params
 from ppo.system import reading
-from ppo.telemetry import figures
+from ppo.telemetry import curves, figures
+from ppo.telemetry.figures import End
 from ppo.telemetry.scalars import SCORE, metric_of
 
 REPORT = "report.html"
 LAST = 20  # log entries in the health table
-_STYLES = ("-", "--", ":")  # of the published curves
-LARGEST_VIDEO = 12 * 2**20  # bytes of a video inside the page
+LARGEST_VIDEO = 24 * 2**20  # bytes of a video inside the page
+WIDTH, HEIGHT = 6.5, 3.8  # of the figure, in inches; a phone shows it at half the size
 
 
 def write(runs: Sequence[Path], path: Path) -> None:
-    """Write the report of the runs, whole or not at all. Raises OSError and the errors of
-    ``story``.
+    """Write the report of the runs, whole or not at all, and the films of their training that can
+    be made. Raises OSError and the errors of ``story``.
     """
+    for run in runs:
+        _make_film(run)
     stories = [story(run) for run in runs]
-    title = " and ".join(dict.fromkeys(of.params.env_id for of in stories))
+    title = " and ".join(dict.fromkeys(of.game for of in stories))
     called = names(stories)
     headlines = called if len(stories) > 1 else [""]
     parts = [
@@ -40,9 +48,19 @@ def write(runs: Sequence[Path], path: Path) -> None:
     write_whole(path, _PAGE.format(title=html.escape(title), body="\n".join(parts)).encode())
 
 
+def _make_film(run: Path) -> None:
+    """Make the film of a run, unless it is newer than the games or cannot be made."""
+    folder = RunFolder(run)
+    made = folder.videos / FILM
+    games = [path.stat().st_mtime for path in folder.replays.glob("step-*.json")]
+    if not (made.exists() and made.stat().st_mtime > max(games, default=0.0)):
+        with suppress(PPOError):
+            film(run)
+
+
 def _run(of: Story, name: str) -> str:
     sections = [
-        ("Games", _players(of)),
+        ("The training and its games", _players(of)),
         ("Evaluations", _evaluation_table(of)),
         ("What others published", _published_table(of)),
         ("Health", f"<pre>{html.escape(of.explanation)}</pre>{_health_table(of)}"),
@@ -52,52 +70,39 @@ def _run(of: Story, name: str) -> str:
     ]
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)
     return (
-        f"<section><h2>{html.escape(name)}</h2><p>{of.step:,} steps of "
-        f"{of.params.total_steps:,}, seed {of.params.seed}</p>{body}</section>"
+        f"<section><h2>The run {html.escape(name)}</h2><p>{html.escape(of.params.env_id)}, "
+        f"{of.step:,} of {of.params.whole_steps:,} steps, seed {of.params.seed}</p>{body}</section>"
     )
 
 
 def _headline(of: Story, name: str) -> str:
     before = f"{name}: " if name else ""
     hint = f"<p>{html.escape(of.hint)}</p>" if of.hint else ""
-    return f"<p class='score'>{html.escape(before + of.headline())}</p>{hint}"
+    score = f"<p class='score'>{html.escape(before + of.headline())}</p>"
+    return f"{score}<p>{html.escape(tale(of))}</p>{hint}"
 
 
 def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
     """Draw the learning curves with the evaluations, as SVG inside the page."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    with pyplot.rc_context({"svg.hashsalt": "ppo", "font.size": 11}):
-        figure, axes = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
-        lines = {}
-        for of, name in zip(stories, called, strict=True):
-            curve = [(row["step"], row[SCORE]) for row in of.rows if SCORE in row]
-            steps, scores = np.array(curve, float).reshape(-1, 2).T
-            (lines[name],) = axes.plot(steps, scores, linewidth=1.6)
-            means = np.array([[e["step"], e["mean"], e["low"], e["high"]] for e in of.evaluations])
-            if len(means):
-                at, mean, low, high = means.T
-                color = lines[name].get_color()
-                bars = np.maximum([mean - low, high - mean], 0)
-                axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=color, alpha=0.8)
-        published = _published(stories)
-        end = max((of.step for of in stories), default=0)
-        for one, style in zip(published, _STYLES, strict=False):
-            near = np.array([point for point in one.curve if point[0] <= end], float)
+    published = _published(stories)
+    with figures.figure(WIDTH, HEIGHT) as (empty, save):
+        axes = empty.subplots()
+        ends = [
+            end
+            for of, (name, look) in zip(stories, figures.looks(called).items(), strict=True)
+            for end in _curve(axes, of, name, look)
+        ]
+        last = max((of.step for of in stories), default=0)
+        for one, dashes in zip(published, figures.DASHES, strict=False):
+            near = np.array([point for point in one.curve if point[0] <= last], float)
             if len(near) > 1:
-                (lines[one.package],) = axes.plot(*near.T, style, color="gray", linewidth=1)
-        axes.set(xlabel="steps", ylabel="score, mean of the last 100 games")
-        axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-        axes.grid(alpha=0.3)
-        if len(lines) > 1:
-            figures.named(axes, lines)
-        content = io.StringIO()
-        figure.savefig(content, format="svg", metadata={"Date": None})
-        pyplot.close(figure)
-    svg = content.getvalue()
+                axes.plot(*near.T, dashes, color=figures.GRAY, linewidth=1.2)
+                ends.append(End(one.package, near[-1, 0], near[-1, 1], figures.GRAY))
+        axes.set(xlabel="steps", ylabel=curves.SCORE_LABEL)
+        figures.count_steps(axes)
+        if len(ends) > 1:
+            figures.name_ends(axes, ends)
+        svg = save("svg").decode()
     caption = (
         "Line: last 100 games of the training. Points: evaluations, with 95 percent intervals."
     )
@@ -107,16 +112,31 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
     return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{caption}</figcaption></figure>"
 
 
+def _curve(axes: Any, of: Story, name: str, look: Mapping[str, Any]) -> Iterator[End]:
+    """Plot a run's curve and evaluations. Yield the end of its line, if it has one."""
+    curve = np.array([(row["step"], row[SCORE]) for row in of.rows if SCORE in row], float)
+    if len(curve):
+        axes.plot(*curve.T, **look)
+        yield End(name, curve[-1, 0], curve[-1, 1], look["color"])
+    means = np.array(
+        [[one["step"], one["mean"], one["low"], one["high"]] for one in of.evaluations]
+    )
+    if len(means):
+        at, mean, low, high = means.T
+        bars = np.maximum([mean - low, high - mean], 0)
+        axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=look["color"], alpha=0.8)
+
+
 def _published(stories: Sequence[Story]) -> list[Published]:
     """Return the published curves of the game, if it is the same in all runs."""
-    found = [comparable(of.params) for of in stories]
-    return found[0] if all(one == found[0] for one in found) else []
+    first = stories[0].published
+    return first if all(of.published == first for of in stories) else []
 
 
 def _published_table(of: Story) -> str:
     rows = [
         (one.package, f"{score:.1f}", one.what)
-        for one in comparable(of.params)
+        for one in of.published
         if not np.isnan(score := one.score_at(of.step))
     ]
     return _table(["package", f"score after {of.step:,} steps", "measure"], rows)
@@ -130,8 +150,9 @@ def _players(of: Story) -> str:
             parts.append(f"<p>{caption}: {html.escape(str(path))} (too large for this page)</p>")
             continue
         data = base64.b64encode(reading.content(path)).decode()
+        size = "film" if path.name == FILM else "video"
         parts.append(
-            f"<figure class='video'><video controls loop muted playsinline "
+            f"<figure class='{size}'><video controls loop muted playsinline "
             f"src='data:video/mp4;base64,{data}'></video><figcaption>{caption}</figcaption></figure>"
         )
     return "".join(parts)
@@ -174,12 +195,17 @@ def _settings_table(of: Story) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{_breakable(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     if not body:
         return ""
     cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    return f"<div class='wide'><table><tr>{cells}</tr>{body}</table></div>"
+    return f"<table><tr>{cells}</tr>{body}</table>"
+
+
+def _breakable(cell: str) -> str:
+    """Return a cell whose names a phone may break after a slash or an underscore."""
+    return re.sub("[/_]", r"\g<0><wbr>", html.escape(cell))
 
 
 _PAGE = """<!doctype html>
@@ -195,14 +221,15 @@ h2 {{ border-top: 1px solid #d0d7de; padding-top: 1.5rem; margin: 2.5rem 0 0; }}
 h3 {{ margin: 2rem 0 .5rem; font-size: 1.05rem; }}
 .score {{ font-size: 1.25rem; font-weight: 600; }}
 figure {{ margin: 0 0 1rem; }}
-figure svg {{ width: 100%; height: auto; }}
+figure svg {{ width: 100%; max-width: 42rem; height: auto; }}
 figcaption {{ color: #57606a; font-size: .875rem; }}
 .video {{ display: inline-block; margin-right: 1rem; vertical-align: top; max-width: 100%; }}
-video {{ width: 320px; max-width: 100%; image-rendering: pixelated; }}
-.wide {{ overflow-x: auto; }}
+video {{ width: 26rem; max-width: 100%; }}
+.film video {{ width: 46rem; }}
 table {{ border-collapse: collapse; font-size: .9rem; }}
 th, td {{ text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #eaeef2;
   vertical-align: top; }}
+@media (max-width: 40rem) {{ table {{ font-size: .8rem; }} td, th {{ padding-right: .5rem; }} }}
 pre {{ background: #f6f8fa; padding: .75rem 1rem; overflow-x: auto; font-size: .85rem;
   white-space: pre-wrap; overflow-wrap: anywhere; }}
 @media print {{ body {{ max-width: none; margin: 0; font-size: 11pt; }} video {{ display: none; }}

@@ -19,10 +19,12 @@ from ppo.autopsy.explain import explain
 from ppo.autopsy.history import Row
 from ppo.checkpoint import CheckpointError
 from ppo.envs import registry
+from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.origin import Origin
 from ppo.params import ParamsError, of_run
+from ppo.report.published import Published, comparable
 from ppo.runs.start import run_of
 from ppo.settings import EARLIER, Params
 from ppo.system import reading
@@ -42,6 +44,15 @@ class Story:
     saved: int | None
     versions: dict[str, str]
     explanation: str
+    published: list[Published]
+
+    @property
+    def game(self) -> str:
+        """Name of the game, for people."""
+        env_id = self.params.env_id
+        if not registry.is_atari(env_id):
+            return env_id
+        return registry.resolve(env_id)[0].replace("_", " ").title()
 
     @property
     def step(self) -> int:
@@ -113,6 +124,7 @@ def story(run: Path) -> Story:
     """Read a run's files. Raises FolderError, ParamsError, HistoryError."""
     check_run(run)
     folder = RunFolder(run)
+    params = of_run(folder.params, checks=[registry.check])
     saved: int | None = None
     versions: dict[str, str] = {}
     with suppress(CheckpointError, OSError):
@@ -120,12 +132,13 @@ def story(run: Path) -> Story:
         saved, versions = newest.step, run_of(newest).versions
     return Story(
         folder,
-        of_run(folder.params, checks=[registry.check]),
+        params,
         history.own_rows(run),
         evaluations.whole(folder),
         saved,
         versions,
         explain(run),
+        comparable(params),
     )
 
 
@@ -144,7 +157,7 @@ class _Scored(BaseModel):
 
 
 def videos(of: Story) -> list[tuple[str, Path]]:
-    """Return the best and newest video of a game, with their titles."""
+    """Return the film of the training, and the best and newest video of a game, with titles."""
     scored = []
     for path in of.folder.videos.glob("*.mp4"):
         replay = of.folder.replays / f"{path.stem}.json"
@@ -156,16 +169,18 @@ def videos(of: Story) -> list[tuple[str, Path]]:
             warn(str(error))
             score = -math.inf
         scored.append((score, path.stat().st_mtime, path))
+    film = of.folder.videos / FILM
+    shown = [("how it learnt", film)] if film.is_file() else []
     if not scored:
-        return []
+        return shown
     best = max(scored)
     newest = max(scored, key=lambda one: one[1])
-    found = (
+    kept = (
         [("best", best), ("newest", newest)] if newest is not best else [("best and newest", best)]
     )
-    return [
-        (f"{kind}: {path.stem}" + (f", score {score:.10g}" if math.isfinite(score) else ""), path)
-        for kind, (score, _, path) in found
+    return shown + [
+        (f"{kind} game" + (f": {score:.10g} points" if math.isfinite(score) else ""), path)
+        for kind, (score, _, path) in kept
     ]
 
 

@@ -12,7 +12,7 @@ from ppo.files.folder import RunFolder
 from ppo.system import tables
 from ppo.system.reading import Unreadable
 from ppo.telemetry import figures, intervals, progress
-from ppo.telemetry.figures import legible
+from ppo.telemetry.figures import End, legible
 from ppo.telemetry.scalars import SCORE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ TIME = "time/time_elapsed"  # in seconds
 POINTS = 200
 COLLAPSE_SHARE = 0.25
 HEAD = ("variant", "runs", "steps", "area", "best", "final", "collapses", "deepest")
-SCORE_LABEL = "mean score of the last 100 games"
+SCORE_LABEL = "score, mean of 100 games"
 
 Axis = Literal["steps", "minutes"]
 
@@ -213,29 +213,37 @@ def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> Non
     if not panels:
         raise CurveError("no variant has a curve that all its runs share, so nothing is drawn")
     drawn = {comparison.name for found in panels.values() for comparison in found}
-    colors = figures.colors(name for name in variants if name in drawn)
-    with figures.drawn(path, 2 + 6 * len(panels), 5) as figure:
-        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axes, (axis, comparisons) in zip(row, panels.items(), strict=True):
-            draw_panel(axes, axis, comparisons, colors)
-        row[0].set(ylabel=SCORE_LABEL)
+    looks = figures.looks(name for name in variants if name in drawn)
+    with figures.drawn(path, max(4.2, 0.3 * len(drawn))) as figure:
+        draw_row(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, looks)
         figure.suptitle(figures.label(title), parse_math=False)
-        figures.legend(figure, colors)
 
 
-def draw_panel(
-    axes: "Axes", axis: Axis, comparisons: Sequence[Comparison], colors: Mapping[str, Any]
+def draw_row(
+    row: "Sequence[Axes]",
+    panels: Mapping[Axis, Sequence[Comparison]],
+    looks: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Plot curves into a part of a figure, each in the color of its name."""
-    for comparison in comparisons:
-        color = colors[comparison.name]
-        axes.plot(comparison.positions, comparison.mean, color=color)
-        if len(comparison.scores) > 1:
-            low, high = intervals.bootstrap(comparison.scores)
-            axes.fill_between(comparison.positions, low, high, color=color, alpha=0.15)
-    axes.set(xlabel=axis)
-    axes.xaxis.set_major_formatter(lambda position, _: f"{position:,.10g}")
-    axes.grid(alpha=0.3)
+    """Plot curves over steps and over minutes, and name each in the last panel that has it."""
+    named = {
+        one.name: axes for axes, found in zip(row, panels.values(), strict=True) for one in found
+    }
+    for axes, (axis, comparisons) in zip(row, panels.items(), strict=True):
+        ends = []
+        for comparison in comparisons:
+            positions, mean, look = comparison.positions, comparison.mean, looks[comparison.name]
+            axes.plot(positions, mean, **look)
+            if len(comparison.scores) > 1:
+                low, high = intervals.bootstrap(comparison.scores)
+                axes.fill_between(
+                    positions, low, high, color=look["color"], alpha=0.15, linewidth=0
+                )
+            if named[comparison.name] is axes:
+                ends.append(End(comparison.name, positions[-1], mean[-1], look["color"]))
+        axes.set(xlabel=axis)
+        figures.count_steps(axes)
+        figures.name_ends(axes, ends)
+    row[0].set(ylabel=SCORE_LABEL)
 
 
 def _spread(values: np.ndarray) -> str:

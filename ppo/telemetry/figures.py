@@ -1,63 +1,144 @@
-"""Figures, as PNG files that are whole or absent."""
+"""The one style of all figures: colors, sizes, and names beside the lines instead of a legend."""
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ppo.files.folder import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-LONGEST_LABEL = 60  # characters
-DPI = 110
+# Six colors of Okabe and Ito (2008), which people with any color vision can distinguish; then the
+# same in dashes, and so on.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", "--", ":", "-.")
+GRAY = "#6e7781"  # what others published, and levels to compare with
+WIDTH = 9.0  # inches, shown in a page at about 830 pixels
+DPI = 180
+STYLE: dict[Any, Any] = {
+    "font.size": 11.5,
+    "axes.titlesize": 11.5,
+    "figure.titlesize": 13,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.8,
+    "svg.hashsalt": "ppo",
+}
+LONGEST_LABEL, LABEL_LINE = 60, 24  # characters
+LABEL_SIZE, LABEL_LEADING = 10.5, 13.0  # points
+LEADER = {
+    "arrowstyle": "-",
+    "linewidth": 0.8,
+    "alpha": 0.5,
+    "relpos": (0, 0.5),
+    "shrinkA": 1,
+    "shrinkB": 2,
+}
+
+
+class End(NamedTuple):
+    """Where a line ends, and its name."""
+
+    name: str
+    x: float
+    y: float
+    color: str
 
 
 @contextmanager
-def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
-    """Open an empty figure of this size in inches; save it when the context ends."""
+def drawn(path: Path, height: float, width: float = WIDTH) -> Iterator["Figure"]:
+    """Open an empty figure of this size in inches; save it, as PNG or SVG, when the context ends.
+    The file is whole or absent.
+    """
+    with figure(width, height) as (empty, save):
+        yield empty
+        write_whole(path, save(path.suffix.removeprefix(".")))
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator[tuple["Figure", Callable[[str], bytes]]]:
+    """Open an empty figure of this size in inches, and a function that returns it in a format."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure = pyplot.figure(figsize=(width, height), layout="constrained")
-    yield figure
-    content = io.BytesIO()
-    figure.savefig(content, dpi=DPI, format="png")
-    pyplot.close(figure)
-    write_whole(path, content.getvalue())
+    def save(kind: str) -> bytes:
+        content = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else None
+        made.savefig(content, dpi=DPI, format=kind, metadata=metadata)
+        return content.getvalue()
+
+    with pyplot.rc_context(STYLE):
+        made = pyplot.figure(figsize=(width, height), layout="constrained")
+        yield made, save
+        pyplot.close(made)
 
 
-def colors(names: Iterable[str]) -> dict[str, Any]:
-    """Return a color for each name: ten strong ones, then ten pale ones, then again."""
-    import matplotlib
-
-    pairs = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
-    inorder = [*pairs[::2], *pairs[1::2]]
-    return {name: inorder[number % 20] for number, name in enumerate(dict.fromkeys(names))}
-
-
-def legend(figure: "Figure", of: Mapping[str, Any]) -> None:
-    """Write the names of the colors under the figure, literally."""
-    from matplotlib.lines import Line2D
-
-    lines = {name: Line2D([], [], color=color) for name, color in of.items()}
-    named(figure, lines, loc="outside lower center", ncols=3, frameon=False)
+def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the color and dashes of each name's line."""
+    kinds = itertools.cycle(itertools.product(DASHES, PALETTE))
+    return {
+        name: {"color": color, "linestyle": dashes}
+        for name, (dashes, color) in zip(dict.fromkeys(names), kinds, strict=False)
+    }
 
 
-def named(place: "Figure | Axes", lines: Mapping[str, "Line2D"], **how: Any) -> None:
-    """Make a legend of lines with their literal names: matplotlib reads $ as mathematics, and
-    leaves out a name that begins with an underscore.
+def name_ends(axes: "Axes", ends: Sequence[End]) -> None:
+    """Write the names of lines at the right of a plot, near the ends of the lines and apart from
+    each other. The limits of the plot must be final.
     """
-    numbers = [str(number) for number in range(len(lines))]
-    shown = place.legend([*lines.values()], numbers, **how)
-    for text, name in zip(shown.get_texts(), lines, strict=True):
-        text.set(text=label(name), parse_math=False)
+    height = axes.get_window_extent().height / axes.figure.dpi * 72
+    low, high = axes.get_ylim()
+    ordered = sorted(ends, key=lambda end: end.y)
+    texts = [textwrap.fill(label(end.name), LABEL_LINE) for end in ordered]
+    sizes = [LABEL_LEADING / height * (text.count("\n") + 1) for text in texts]
+    wanted = [(end.y - low) / (high - low) for end in ordered]
+    for end, text, place in zip(ordered, texts, spread(wanted, sizes), strict=True):
+        shown = axes.annotate(
+            text,
+            (end.x, end.y),
+            (1.025, place),
+            textcoords="axes fraction",
+            color=end.color,
+            fontsize=LABEL_SIZE,
+            va="center",
+            annotation_clip=False,
+            arrowprops=dict(LEADER, color=end.color),
+        )
+        shown.set_parse_math(False)
+
+
+def spread(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:
+    """Return the middles of parts of these sizes, near the wanted ones, which rise, and without
+    overlap. Parts that would be above 1 move down.
+    """
+    places: list[float] = []
+    for place, size in zip(wanted, sizes, strict=True):
+        below = places[-1] + (sizes[len(places) - 1] + size) / 2 if places else place
+        places.append(max(place, below))
+    limit = 1.0
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], limit - sizes[number] / 2)
+        limit = places[number] - sizes[number] / 2
+    return places
+
+
+def level(axes: "Axes", height: float, name: str) -> None:
+    """Draw a dotted line at a height, with its name at the left."""
+    axes.axhline(height, color=GRAY, linestyle=":", linewidth=1.2)
+    axes.annotate(
+        name, (0.01, height), xycoords=("axes fraction", "data"), xytext=(0, 3),
+        textcoords="offset points", color=GRAY, fontsize=LABEL_SIZE,
+    )  # fmt: skip
 
 
 def label(text: str) -> str:
@@ -69,3 +150,10 @@ def label(text: str) -> str:
 def legible(text: str) -> str:
     """Return the text with an escape for each character that cannot be printed."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def count_steps(axes: "Axes") -> None:
+    """Write the numbers of the x axis with commas, or in millions if it is long."""
+    unit, name = (1e6, "M") if axes.get_xlim()[1] >= 1e6 else (1, "")
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x / unit:,.10g}{name}" if x else "0")

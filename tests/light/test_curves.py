@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppo.telemetry import curves
+from ppo.telemetry import curves, figures
 from ppo.telemetry.curves import Curve, collapses
 
 
@@ -105,9 +105,9 @@ def test_a_log_that_is_no_csv_is_refused(tmp_path):
 @pytest.fixture
 def shown(monkeypatch):
     """The figures that were drawn."""
-    figures = []
-    monkeypatch.setattr("matplotlib.pyplot.close", figures.append)
-    return figures
+    drawn = []
+    monkeypatch.setattr("matplotlib.pyplot.close", drawn.append)
+    return drawn
 
 
 def test_a_figure_shows_the_curves_over_steps_and_over_minutes(tmp_path, shown):
@@ -118,8 +118,29 @@ def test_a_figure_shows_the_curves_over_steps_and_over_minutes(tmp_path, shown):
     assert [line.get_xdata()[-1] for line in steps.lines] == [200, 400]
     assert [line.get_xdata()[-1] for line in minutes.lines] == [4]
     assert steps.lines[0].get_color() == minutes.lines[0].get_color()
-    colors = [line.get_color() for line in shown[0].legends[0].get_lines()]
-    assert colors == [line.get_color() for line in steps.lines]
+    names = [
+        [(text.get_text(), text.get_color()) for text in axes.texts] for axes in (steps, minutes)
+    ]
+    assert names == [[("b", steps.lines[1].get_color())], [("a", steps.lines[0].get_color())]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sizes", "places"),
+    [
+        ([0.1, 0.5], [0.1, 0.1], [0.1, 0.5]),
+        ([0.5, 0.5, 0.5], [0.1, 0.1, 0.3], [0.5, 0.6, 0.8]),
+        ([0.9, 0.95], [0.2, 0.2], [0.7, 0.9]),
+        ([], [], []),
+    ],
+)
+def test_names_of_lines_that_end_together_do_not_overlap(wanted, sizes, places):
+    assert figures.spread(wanted, sizes) == pytest.approx(places)
+
+
+def test_many_lines_differ_in_color_or_dashes():
+    looks = figures.looks(map(str, range(24)))
+    assert len({tuple(look.values()) for look in looks.values()}) == 24
+    assert len({look["color"] for look in [*looks.values()][:6]}) == 6
 
 
 def test_a_figure_without_minutes_has_no_place_for_them(tmp_path, shown):
@@ -145,8 +166,9 @@ def test_where_no_variant_s_runs_have_steps_in_common_nothing_is_drawn(tmp_path)
 @pytest.mark.parametrize("name", ["$x$", "$x_{", "_x", "x" * 500])
 def test_a_figure_shows_names_literally(tmp_path, shown, name):
     curves.draw({name: [curve(0, 1)]}, tmp_path / "figure.png", name)
-    texts = [*shown[0].texts, *shown[0].legends[0].get_texts()]
+    texts = [*shown[0].texts, *shown[0].axes[-1].texts]
     assert len(texts) == 2
     for text in texts:
-        assert text.get_text() == (name if len(name) < 60 else "x" * 29 + "…" + "x" * 30)
+        shortened = name if len(name) < 60 else "x" * 29 + "…" + "x" * 30
+        assert text.get_text().replace("\n", "") == shortened
         assert not text.get_parse_math()

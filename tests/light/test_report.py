@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import run_atari
+from docs.browser import Browser
 from ppo.envs import human
 from ppo.files import video
 from ppo.report import card, report
@@ -93,7 +94,7 @@ def with_video(run: Path, name: str, score: float) -> Path:
 
 def page_of(*runs: Path) -> str:
     report.write(list(runs), runs[0] / "report.html")
-    return (runs[0] / "report.html").read_text()
+    return (runs[0] / "report.html").read_text().replace("<wbr>", "")
 
 
 def test_the_report_tells_the_score_the_settings_the_health_and_how_to_repeat_it(tmp_path):
@@ -107,6 +108,42 @@ def test_the_report_tells_the_score_the_settings_the_health_and_how_to_repeat_it
     assert "no collapse found" in page
     assert f"--pfile={tmp_path}/run/params.json" in page
     assert page.count("<svg") == 1
+
+
+def test_the_report_begins_with_what_was_learnt_in_which_time_beside_others(tmp_path, monkeypatch):
+    read: list[Params] = []
+    monkeypatch.setattr(
+        "ppo.report.story.comparable", lambda params: read.append(params) or comparable(params)
+    )
+    run = run_at(tmp_path / "some-folder")
+    rows = [
+        {**row, "step": 10 * row["step"], "time/time_elapsed": row["step"] / 40} for row in log()
+    ]
+    for row in rows:
+        row["rollout/ep_rew_mean"] = row["step"] / 30_000
+    (run / "evaluations.jsonl").unlink()
+    page = page_of(written(run, rows, Params(seed=3).to_json()))
+    assert "<title>Pong</title>" in page and "<h1>Pong</h1>" in page
+    said = page.split("</figure>")[0]
+    assert "This agent learnt Pong in 25 minutes." in said
+    assert "from 0.3 to 20.0 points in 600,000 decisions (2,400,000 frames)." in said
+    assert "Random play scores -20.7 points and a human 14.6." in said
+    assert "It passed the human after 18 minutes." in said
+    assert re.search(r"had after as many steps: -\d+\.\d in baselines ppo2, ", said)
+    assert len(read) == 1
+
+
+def test_the_report_tells_of_what_was_not_learnt(tmp_path):
+    rows = log()
+    for row in rows:
+        row["rollout/ep_rew_mean"] = 100 - row["step"] / 1000
+    flat = Params(env_id="CartPole-v1", network="mlp").to_json()
+    page = page_of(written(tmp_path / "worse", rows, flat))
+    assert "This agent trained on CartPole-v1. Its score went from 99.0 to 40.0 points" in page
+    assert "Random play" not in page and " frames)" not in page
+    page = page_of(fork(tmp_path / "fork", tmp_path / "gone", 20_000, log()[20:]))
+    assert "This run continues another one from step 20,000." in page
+    assert "has not finished a game yet" in page
 
 
 def test_what_is_outside_its_limits_has_its_remedy_in_the_report(tmp_path):
@@ -126,7 +163,7 @@ def test_the_page_needs_no_network(tmp_path):
 def test_several_runs_share_one_figure(tmp_path):
     runs = [run_at(tmp_path / "one"), run_at(tmp_path / "two", env_id="BreakoutNoFrameskip-v4")]
     page = page_of(*runs)
-    assert "<h1>PongNoFrameskip-v4 and BreakoutNoFrameskip-v4</h1>" in page
+    assert "<h1>Pong and Breakout</h1>" in page
     assert page.count("<svg") == 1 and page.count("<section>") == 2
     assert "one: 20.00 points" in page
 
@@ -148,7 +185,7 @@ def test_best_and_newest_video_are_inside(tmp_path):
         with_video(run, name, score)
     page = page_of(run)
     assert page.count("<video") == 2
-    assert "best: step-2, score 9" in page and "newest: step-3, score 5" in page
+    assert "best game: 9 points" in page and "newest game: 5 points" in page
 
 
 def test_a_run_without_evaluations_or_games_has_a_report(tmp_path):
@@ -183,7 +220,7 @@ def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
 
 def test_runs_of_a_sweep_are_told_apart(tmp_path):
     page = page_of(*(run_at(tmp_path / gamma / "seed-0") for gamma in ("gamma=0.9", "gamma=0.99")))
-    assert "gamma=0.9/seed-0: 20.00 points" in page and "<h2>gamma=0.99/seed-0</h2>" in page
+    assert "gamma=0.9/seed-0: 20.00 points" in page and "<h2>The run gamma=0.99/seed-0</h2>" in page
 
 
 def evaluation(step: int, policy: str, mean: float, games: int = 2) -> str:
@@ -241,7 +278,7 @@ def test_newest_step_is_of_the_checkpoint_that_an_evaluation_plays(tmp_path):
     assert story(run).headline().startswith("9.00 points")
 
 
-def test_damaged_evaluations_and_a_film_are_left_out(tmp_path):
+def test_damaged_evaluations_are_left_out_and_the_film_comes_first(tmp_path):
     run = with_video(run_at(tmp_path / "run"), "step-1", 3.0)
     with_video(run, "film", 0.0)
     (run / "replays" / "film.json").unlink()
@@ -249,7 +286,8 @@ def test_damaged_evaluations_and_a_film_are_left_out(tmp_path):
     (run / "evaluations.jsonl").write_bytes(json.dumps(EVALUATION).encode() + b"\n" + damaged)
     page = page_of(run)
     assert "20.00 points" in page and "90,000" not in page
-    assert "best and newest: step-1, score 3" in page and "film" not in page
+    assert "best and newest game: 3 points" in page
+    assert page.count("<video") == 2 and "how it learnt" in page
 
 
 def test_the_card_has_its_header_and_the_best_video_beside_it(tmp_path):
@@ -259,9 +297,11 @@ def test_the_card_has_its_header_and_the_best_video_beside_it(tmp_path):
     header, body = page.split("---\n")[1:3]
     assert "library_name: keras" in header and "value: 20.00" in header
     assert "- PongNoFrameskip-v4" in header
-    assert "20.00 points" in body and "![a game](replay.mp4)" in body
+    assert "20.00 points" in body and "![The end of a game](replay.gif)" in body
     best = run / "videos" / "step-1.mp4"
     assert (run / "card" / "replay.mp4").read_bytes() == best.read_bytes()
+    assert (run / "card" / "replay.gif").read_bytes().startswith(b"GIF89a")
+    assert "agent.keras" not in page  # there is no checkpoint
 
 
 def test_a_card_claims_no_result_without_a_game_and_no_atari_outside_it(tmp_path):
@@ -346,4 +386,9 @@ def test_in_a_browser_nothing_fails_and_the_video_is_decoded(tmp_path):
         )
         server.shutdown()
     assert "CONSOLE" not in done.stderr
+    (tmp_path / "page.html").write_text(page)
+    with Browser(CHROMIUM, (390, 800)) as phone:
+        phone.visit((tmp_path / "page.html").as_uri(), 1.0)
+        width = {"expression": "document.documentElement.scrollWidth"}
+        assert phone._call("Runtime.evaluate", **width)["result"]["value"] == 390
     assert server.shown == "0.5 128"

@@ -1,0 +1,61 @@
+"""What a run learnt, in one paragraph."""
+
+import math
+from collections.abc import Iterator
+
+from ppo.envs import human
+from ppo.envs.registry import is_atari, resolve
+from ppo.files import origin
+from ppo.report.story import Story
+from ppo.telemetry.curves import TIME
+from ppo.telemetry.scalars import SCORE
+
+
+def tale(of: Story) -> str:
+    """Return the paragraph: what was learnt in which time, beside others' scores."""
+    return " ".join([*_training(of), *_references(of), *_published(of)])
+
+
+def _training(of: Story) -> Iterator[str]:
+    if began_from := origin.read(of.folder):
+        yield f"This run continues another one from step {began_from.step:,}."
+    scores = [row[SCORE] for row in of.rows if SCORE in row]
+    time = _time(of.rows[-1].get(TIME, 0.0)) if of.rows else ""
+    if not scores:
+        yield f"This agent trains on {of.game} and has not finished a game yet."
+        return
+    first, last = scores[0], of.mean if math.isfinite(of.mean) else scores[-1]
+    frames = f" ({of.step * of.params.frame_skip:,} frames)"
+    steps = f"{of.step:,} decisions{frames if is_atari(of.params.env_id) else ''}"
+    if last > first:
+        yield f"This agent learnt {of.game}{f' in {time}' if time else ''}."
+        yield f"Its score rose from {first:.1f} to {last:.1f} points in {steps}."
+    else:
+        yield f"This agent trained on {of.game}{f' for {time}' if time else ''}."
+        yield f"Its score went from {first:.1f} to {last:.1f} points in {steps}."
+
+
+def _references(of: Story) -> Iterator[str]:
+    known = human.PUBLISHED.get(resolve(of.params.env_id)[0])
+    if not known:
+        return
+    yield f"Random play scores {known[0]:g} points and a human {known[1]:g}."
+    rows = [row for row in of.rows if SCORE in row]
+    above = next((n for n, row in enumerate(rows) if row[SCORE] >= known[1]), 0)
+    if above and TIME in rows[above]:
+        yield f"It passed the human after {_time(rows[above][TIME])}."
+
+
+def _published(of: Story) -> Iterator[str]:
+    scores = [(one.package, one.score_at(of.step)) for one in of.published]
+    there = [f"{score:.1f} in {name}" for name, score in scores if math.isfinite(score)]
+    if there:
+        yield f"Published runs of PPO had after as many steps: {', '.join(there)}."
+
+
+def _time(seconds: float) -> str:
+    if not seconds:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
