@@ -1,12 +1,15 @@
 """The trained agent that comes along: whose it is, its size, and that it still wins."""
 
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from ppo import params
 from ppo.evaluate import show
 from ppo.files.folder import RunFolder
+from ppo.report import card
 from ppo.settings import LEFT_OPEN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +34,23 @@ def test_its_evaluation_is_there():
     last = json.loads((PONG.path / "measured.jsonl").read_text().splitlines()[-1])
     assert last["step"] == params.load(PONG.params).whole_steps
     assert len(last["scores"]) == 30
+
+
+def test_its_report_is_ignored_by_git():
+    made = ["pretrained/pong/report.html", "pretrained/pong/card/README.md"]
+    shown = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True)
+    assert shown.stdout.split() == made
+
+
+def test_its_card_has_the_network_and_the_lines_that_load_it(tmp_path, monkeypatch):
+    shutil.copytree(PONG.path, tmp_path / "pong")
+    card.write(tmp_path / "pong", tmp_path / "card")
+    page = (tmp_path / "card" / "README.md").read_text()
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path / "card")
+    done: dict[str, object] = {}
+    exec(lines, done)
+    assert done["action"] in range(6)
 
 
 def test_it_wins(tmp_path):

@@ -10,7 +10,7 @@ from ppo.checkpoint import Which
 from ppo.errors import PPOError
 from ppo.evaluate.agent import TrainedAgent, load_agent
 from ppo.files.folder import FolderError, RunFolder, check_writable, replacing
-from ppo.files.held import held
+from ppo.files.held import held, shown
 from ppo.system.arguments import expanded
 from ppo.system.streams import first_line
 
@@ -49,9 +49,10 @@ def _export(agent: TrainedAgent, path: Path, place: Path, suffix: str) -> Path:
     network = portable(agent.policy.network)
     network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX needs one call
     _write(network, place, suffix)
+    shape = ", ".join(map(str, network.input.shape[1:]))
     print(
-        f"{path}: the network {network.name} of {agent.params.env_id} at step {agent.step:,}, for "
-        f"{network.input.dtype} observations [n, {', '.join(map(str, network.input.shape[1:]))}]; "
+        f"{shown(path)}: the network {network.name} of {agent.params.env_id} at step "
+        f"{agent.step:,}, for {network.input.dtype} observations [n, {shape}]; "
         f"outputs: logits [n, {network.output['logits'].shape[1]}], value [n]"
     )
     return path

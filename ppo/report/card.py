@@ -1,53 +1,90 @@
-"""A model card of a run: a page with a metadata header, and a video beside it."""
+"""A model card of a run: a page with a metadata header, the network, and a game beside it."""
 
 import json
 import math
 from pathlib import Path
 
-from ppo.envs.registry import resolve
-from ppo.envs.roms import is_rom
+from ppo.envs.registry import is_atari, observation_shape
+from ppo.evaluate.export import export_run
+from ppo.evaluate.film import FILM
+from ppo.files import gif
 from ppo.files.folder import write_whole
 from ppo.report.story import Story, commands, story, videos
+from ppo.report.tale import tale
+from ppo.settings import Params
 from ppo.system import reading, tables
 
-CARD, VIDEO = "README.md", "replay.mp4"
+CARD, VIDEO, GIF, NETWORK = "README.md", "replay.mp4", "replay.gif", "agent.keras"
+GIF_SECONDS = 8
 LARGEST_VIDEO = 2**30  # bytes
 
 
 def write(run: Path, folder: Path) -> None:
-    """Write a model card and, if the run has a video, the best one beside it, into a folder."""
+    """Write a model card into a folder, beside the network, if the run has a checkpoint, and the
+    best video of a game, if it has one. Raises the errors of ``story`` and ``export_run``.
+    """
     of = story(run)
     folder.mkdir(parents=True, exist_ok=True)
-    best = next(iter(videos(of)), None)
+    best = next((path for _, path in videos(of) if path.name != FILM), None)
     if best:
-        write_whole(folder / VIDEO, reading.content(best[1], LARGEST_VIDEO))
-    write_whole(folder / CARD, _page(of).encode())
+        write_whole(folder / VIDEO, reading.content(best, LARGEST_VIDEO))
+        gif.of_end(folder / VIDEO, folder / GIF, GIF_SECONDS)
+    if of.saved is not None:
+        (folder / NETWORK).unlink(missing_ok=True)
+        export_run(run, str(folder / NETWORK))
+    write_whole(folder / CARD, _page(of, bool(best)).encode())
 
 
-def _page(of: Story) -> str:
-    video = f"![a game]({VIDEO})\n\n" if videos(of) else ""
+def _page(of: Story, has_video: bool) -> str:
+    video = f"![The end of a game]({GIF})\n\nThe whole game: [{VIDEO}]({VIDEO}).\n\n" * has_video
     rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, value in of.differing().items()]
     settings = tables.markdown(["setting", "value"], rows)
     headline = of.headline()
     return (
         f"{_header(of)}\n\n"
-        f"# A PPO agent that plays {of.params.env_id}\n\n"
-        f"{headline[0].upper()}{headline[1:]}.\n\n{video}"
-        f"Trained for {of.step:,} steps (decisions of the agent), seed {of.params.seed}.\n\n"
-        f"{settings}\n```\n{commands(of)}\n```\n"
+        f"# A PPO agent that plays {of.game}\n\n"
+        f"{tale(of)}\n\n{video}"
+        f"## Score\n\n{headline[0].upper()}{headline[1:]}. The game is `{of.params.env_id}`.\n\n"
+        f"{_usage(of.params) if of.saved is not None else ''}"
+        f"## Training\n\n{of.step:,} steps (decisions of the agent), seed {of.params.seed}. "
+        f"Settings that differ from the defaults:\n\n{settings}\n"
+        f"The same training and evaluation again:\n\n```\n{commands(of)}\n```\n"
     )
+
+
+def _usage(params: Params) -> str:
+    """Return how the network is loaded without this package."""
+    shape = ", ".join(map(str, observation_shape(params.resolved(0, 1, 0.0, "float32"))))
+    kind = "uint8" if params.sees_pictures else "float32"
+    frames = ", the newest frame last" if is_atari(params.env_id) else ""
+    return _USAGE.format(network=NETWORK, shape=shape, kind=kind, frames=frames)
 
 
 def _header(of: Story) -> str:
     """Return the tags, and the score as a result if there is one."""
     game = of.params.env_id
-    tags = ["reinforcement-learning", "ppo", *(["atari"] if is_rom(resolve(game)[0]) else []), game]
+    tags = ["reinforcement-learning", "ppo", *(["atari"] if is_atari(game) else []), game]
     lines = ["---", "library_name: keras", "tags:", *(f"- {tag}" for tag in tags)]
     if not math.isnan(of.mean):
         lines.append(_RESULT.format(game=game, score=of.mean, measure=of.measure))
     return "\n".join([*lines, "---"])
 
 
+_USAGE = """\
+## Use
+
+`{network}` needs Keras alone. It takes observations of {kind} [n, {shape}]{frames}:
+
+```python
+import keras
+import numpy as np
+
+network = keras.models.load_model("{network}")
+observations = np.zeros((1, {shape}), np.{kind})
+action = int(np.argmax(network(observations)["logits"][0]))
+```
+
+"""
 _RESULT = """\
 model-index:
 - name: PPO

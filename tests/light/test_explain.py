@@ -225,7 +225,7 @@ def test_health_says_once_what_is_outside_for_several_entries_in_a_row():
     said = [watch.see(bad) for _ in range(ENTRIES + 3)]
     assert [len(messages) for messages in said] == [0] * (ENTRIES - 1) + [2, 0, 0, 0]
     assert "train/approx_kl is 0.3, healthy below 0.05" in said[ENTRIES - 1][0]
-    assert "learning rate" in said[ENTRIES - 1][0]
+    assert "learning_rate" in said[ENTRIES - 1][0]
 
 
 def test_an_explanation_says_what_is_outside_its_limits_at_the_end(tmp_path):
