@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from benchmarks.games_results import Kind, Result
-from ppo.files.folder import alone_with, write_whole
+from ppo.files.folder import exclusive, write_whole
 from ppo.system import reading
 
 
@@ -40,7 +40,7 @@ def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:
     """Add runs of a machine to the file and return all that it then has. A run that is there stays
     as it was noted; if it was noted without its curve, that is added.
     """
-    with alone_with(path):
+    with exclusive(path):
         runs = {identity(result): result for result in load(path)}
         for result in results:
             noted = dataclasses.replace(result, machine=machine)

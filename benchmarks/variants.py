@@ -50,7 +50,7 @@ def main() -> None:
     updaters, diagnoses = {}, None
     for name, settings in VARIANTS.items():
         params = base.model_copy(update=settings)
-        network = model.of_settings(observation_shape(base), NUM_ACTIONS, params)
+        network = model.build_model(observation_shape(base), NUM_ACTIONS, params)
         updaters[name] = Updater(network, params, base.threads)
         diagnoses = diagnoses or Diagnostics(network, params, base.threads)
     assert diagnoses is not None

@@ -211,7 +211,7 @@ def build(
     layer_norm: bool = False,
     mlp_sizes: Sequence[int] = (64, 64),
 ) -> keras.Model:
-    """Build a model as ``of_settings`` does, from settings given one by one."""
+    """Build a model as ``build_model`` does, from settings given one by one."""
     settings = NetworkSettings.model_validate(
         {
             "network": network,
@@ -223,10 +223,10 @@ def build(
             "layer_norm": layer_norm,
         }
     )
-    return of_settings(observation_shape, num_actions, settings, seed)
+    return build_model(observation_shape, num_actions, settings, seed)
 
 
-def of_settings(
+def build_model(
     observation_shape: tuple[int, ...], num_actions: int, settings: NetworkSettings, seed: int = 0
 ) -> keras.Model:
     """Return a model that gives (logits [B, A], values [B]) for observations [B,

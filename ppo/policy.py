@@ -93,7 +93,7 @@ class Policy:
         )
 
 
-def of_weights(
+def policy_of(
     observation_shape: tuple[int, ...],
     settings: NetworkSettings,
     weights: list[np.ndarray],
@@ -106,6 +106,6 @@ def of_weights(
     Raises ValueError if they do not fit the settings.
     """
     num_actions = weights[-1].size if weights else 0
-    network = model.of_settings(observation_shape, num_actions, settings)
+    network = model.build_model(observation_shape, num_actions, settings)
     model.set_weights(network, weights)
     return Policy(network, shards, choice)

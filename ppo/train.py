@@ -342,7 +342,7 @@ def _check_network(params: ResolvedParams) -> None:
         from ppo import model
 
         try:
-            model.of_settings(registry.observation_shape(params), 1, params)
+            model.build_model(registry.observation_shape(params), 1, params)
         except ValueError as error:
             raise ParamsError([f"network = {params.network!r}: {error}"]) from error
 

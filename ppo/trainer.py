@@ -36,7 +36,7 @@ from ppo.workers.messages import (
 )
 
 
-class Learner(NamedTuple):
+class LearnerState(NamedTuple):
     """The weights, the optimiser's state, and the value rescaling's state, in a list."""
 
     weights: list[np.ndarray]
@@ -78,7 +78,7 @@ class Trainer:
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
         shape, num_actions = self.envs.observation_shape, self.envs.num_actions
         seed = seed31(params.seed, Purpose.NETWORK)
-        self.model = model.of_settings(shape, num_actions, params, seed)
+        self.model = model.build_model(shape, num_actions, params, seed)
         self.policy = Policy(self.model, shards(params.threads))
         self.updater = Updater(self.model, params, shards(params.threads), self.workers)
         self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
@@ -121,19 +121,19 @@ class Trainer:
             except Interrupted:
                 return
 
-    def learner(self) -> Learner:
+    def learner(self) -> LearnerState:
         """Return a copy of what has been learnt."""
         adam = [variable.numpy() for variable in self.updater.adam.variables()]
-        return Learner(self.model.get_weights(), adam, [self.smoothed])
+        return LearnerState(self.model.get_weights(), adam, [self.smoothed])
 
-    def learn_from(self, learner: Learner) -> None:
+    def learn_from(self, learner: LearnerState) -> None:
         """Restore what had been learnt."""
         self.model.set_weights(learner.weights)
         for variable, array in zip(self.updater.adam.variables(), learner.adam, strict=True):
             variable.assign(array)
         (self.smoothed,) = learner.smoothed
 
-    def roll_back(self, learner: Learner) -> None:
+    def roll_back(self, learner: LearnerState) -> None:
         """Restore what had been learnt, and cut the learning rate. Games and steps continue."""
         self.learn_from(learner)
         self.tally = self.tally.after_rollback()

@@ -9,7 +9,7 @@ from ppo import model
 from ppo.errors import NotFinite
 from ppo.nn.layer_norm import EPSILON, layer_normalized
 from ppo.nn.shards import in_shards
-from ppo.policy import Policy, of_weights
+from ppo.policy import Policy, policy_of
 from ppo.settings import NetworkSettings
 from ppo.system.keys import Purpose, key
 
@@ -266,15 +266,15 @@ def test_output_that_is_not_finite_is_refused_with_the_observations(head, number
 
 def test_policy_is_known_from_settings_and_weights_alone():
     settings = NetworkSettings(network="a3c", picture_scaling="centered", precision="float32")
-    net = model.of_settings(PICTURE, 5, settings, seed=3)
-    policy = of_weights(PICTURE, settings, net.get_weights())
+    net = model.build_model(PICTURE, 5, settings, seed=3)
+    policy = policy_of(PICTURE, settings, net.get_weights())
     np.testing.assert_array_equal(policy.values(pictures(3)), net(pictures(3))[1])
 
 
 @pytest.mark.parametrize("weights", [[np.zeros(2)], [np.zeros((2, 2))] * 10])
 def test_policy_of_weights_that_do_not_fit_is_refused(weights):
     with pytest.raises(ValueError, match="weights"):
-        of_weights(PICTURE, NetworkSettings(network="a3c", precision="float32"), weights)
+        policy_of(PICTURE, NetworkSettings(network="a3c", precision="float32"), weights)
 
 
 def test_bfloat16_computes_the_trunk_in_it_from_the_same_float32_weights():
@@ -327,7 +327,7 @@ def test_policy_with_rounded_weights_has_the_bits_of_its_network(
         value_gradient=value_gradient,
         precision="bfloat16",
     )
-    net = model.of_settings(PICTURE, 5, settings, seed=3)
+    net = model.build_model(PICTURE, 5, settings, seed=3)
     policy, draw = Policy(net, shards=2), key(1, Purpose.ACTION, 0)
     rng = np.random.default_rng(4)
     for _ in range(2):

@@ -34,7 +34,7 @@ SHORT = {
 
 
 def build(network: str, shape=(4,), seed: int = 1, **settings) -> keras.Model:
-    return model.of_settings(
+    return model.build_model(
         shape, 2, NetworkSettings(network=network, precision="float32", **settings), seed
     )
 

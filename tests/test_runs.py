@@ -45,7 +45,7 @@ from ppo.telemetry import progress
 from ppo.telemetry.collapse import Watch
 from ppo.telemetry.log import Log, cut
 from ppo.telemetry.scalars import POINTS, tags
-from ppo.trainer import Iteration, Learner
+from ppo.trainer import Iteration, LearnerState
 from ppo.workers.interface import OneWorker
 from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for
@@ -476,10 +476,12 @@ class Learning:
     def step(self) -> int:
         return 16 * self.iteration
 
-    def learner(self) -> Learner:
-        return Learner([np.array([self.iteration])], [np.array([-self.iteration])], [np.zeros(2)])
+    def learner(self) -> LearnerState:
+        return LearnerState(
+            [np.array([self.iteration])], [np.array([-self.iteration])], [np.zeros(2)]
+        )
 
-    def roll_back(self, learner: Learner) -> None:
+    def roll_back(self, learner: LearnerState) -> None:
         self.rolled_back_to = int(learner.weights[0][0])
         self.rollbacks += 1
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from ppo.autopsy import figure, verdict
 from ppo.autopsy.case import Case, case_of
-from ppo.autopsy.changes import UNCHANGED, Change, of_cause, of_user, smaller_rates
+from ppo.autopsy.changes import UNCHANGED, Change, changes_for, own_change, smaller_rates
 from ppo.autopsy.forks import Plan, outcomes_of
 from ppo.autopsy.verdict import MEDIAN_OVER, Outcome
 from ppo.checkpoint import CheckpointError
@@ -140,7 +140,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[Change]:
     """Return the controls and the requested changes: all or the named ones, and the given ones."""
-    known = of_cause(case.settings, case.advantage_std)
+    known = changes_for(case.settings, case.advantage_std)
     if unknown := [name for name in only if name not in {change.name for change in known}]:
         names = ", ".join(change.name for change in known)
         raise ParamsError(
@@ -150,7 +150,7 @@ def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[
     for variant in given:
         pairs = (setting.partition("=") for setting in variant.settings)
         settings = {key: _value(value) for key, _, value in pairs}
-        own.append(of_user(variant.name, settings, case.settings.learning_rate))
+        own.append(own_change(variant.name, settings, case.settings.learning_rate))
     chosen = [change for change in known if not (only or own) or change.name in only]
     unchanged = Change(UNCHANGED, {}, "")
     controls = [unchanged, *smaller_rates(case.settings.learning_rate)]

@@ -38,7 +38,7 @@ def smaller_rates(learning_rate: float) -> list[Change]:
     ]
 
 
-def of_user(name: str, settings: Mapping[str, object], learning_rate: float) -> Change:
+def own_change(name: str, settings: Mapping[str, object], learning_rate: float) -> Change:
     """Return a user's own change, for a run with this learning rate."""
     rate = settings.get("learning_rate") if len(settings) == 1 else None
     if isinstance(rate, float | int) and rate < learning_rate:
@@ -47,7 +47,7 @@ def of_user(name: str, settings: Mapping[str, object], learning_rate: float) -> 
     return Change(name, settings, f"what {shown} changes")
 
 
-def of_cause(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
+def changes_for(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
     """Return the changes that distinguish the possible causes, for a run with these settings."""
     return [
         *_of_limits(params),

@@ -141,7 +141,7 @@ def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
 
     shape, weights = registry.observation_shape(settings), saved.group("weights")
     try:
-        agent = policy.of_weights(shape, settings, weights, shards(settings.threads))
+        agent = policy.policy_of(shape, settings, weights, shards(settings.threads))
     except ValueError as error:
         raise checkpoint.MisfitError(saved.step, error) from error
     return TrainedAgent(settings, saved.step, agent)

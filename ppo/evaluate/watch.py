@@ -64,7 +64,7 @@ def watch_run(
                 print(gaps, flush=True)
             if gif_seconds:
                 picture = video.with_suffix(".gif")
-                size = gif.of_end(video, picture, gif_seconds)
+                size = gif.ending(video, picture, gif_seconds)
                 made.append(Path(shown(picture)))
                 print(f"its last {gif_seconds:g} seconds, {size / 1e6:.2f} MB: {made[-1]}")
     return made

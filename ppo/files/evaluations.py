@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from ppo.files.folder import FolderError, RunFolder, alone_with, write_whole
+from ppo.files.folder import FolderError, RunFolder, exclusive, write_whole
 from ppo.files.held import shown
 from ppo.system import reading
 from ppo.system.reading import LARGEST_NUMBER, Unreadable
@@ -42,7 +42,7 @@ def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
     """Add a line unless it already has the same games, as after a resume from before the
     evaluation. Other processes may add lines meanwhile. Raises EvaluationsError.
     """
-    with alone_with(folder.evaluations):
+    with exclusive(folder.evaluations):
         same = ("step", "policy", "seed", "scores", "lengths")
         known = ([line.get(key) for key in same] for line in _lines(folder))
         if [record[key] for key in same] not in known:

@@ -247,7 +247,7 @@ def while_there(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def alone_with(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Let one process at a time be in this context for a file, which it may replace."""
     with ExitStack() as locks:
         place = path.with_name(f".{path.name}{LOCK}")

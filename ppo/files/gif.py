@@ -22,7 +22,7 @@ def small(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:
     return _encoded(video, ["-t", f"{SECONDS}"], look, ["-fs", f"{MOST_BYTES}"], abandoned)
 
 
-def of_end(video: Path, path: Path, seconds: float) -> int:
+def ending(video: Path, path: Path, seconds: float) -> int:
     """Write the end of a video as a GIF and return its size. Raises VideoError or OSError."""
     look = _look(PAGE_PICTURES_PER_SECOND, f"'min(iw,{PAGE_WIDTH})'", PAGE_COLOURS)
     patience = PATIENCE_SECONDS + 2 * seconds

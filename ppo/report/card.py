@@ -28,7 +28,7 @@ def write(run: Path, folder: Path) -> None:
     best = next((path for _, path in videos(of) if path.name != FILM), None)
     if best:
         write_whole(folder / VIDEO, reading.content(best, LARGEST_VIDEO))
-        gif.of_end(folder / VIDEO, folder / GIF, GIF_SECONDS)
+        gif.ending(folder / VIDEO, folder / GIF, GIF_SECONDS)
     if of.saved is not None:
         (folder / NETWORK).unlink(missing_ok=True)
         export_run(run, str(folder / NETWORK))

@@ -19,7 +19,7 @@ from ppo.system.signals import Interrupted
 from ppo.telemetry.collapse import Watch
 from ppo.telemetry.counters import MOST_ROLLBACKS
 from ppo.telemetry.scalars import POINTS
-from ppo.trainer import Iteration, Learner, Trainer
+from ppo.trainer import Iteration, LearnerState, Trainer
 
 # A policy counts as healthy after this many rollouts without evidence against it.
 CONFIRMED_AFTER = 20
@@ -32,7 +32,7 @@ GAMES, MOST_FRAMES = 10, 18_000
 class Kept(NamedTuple):
     """A policy that the guard keeps, and the state of the watch at that time."""
 
-    learner: Learner
+    learner: LearnerState
     watch: Watch
 
 
@@ -141,7 +141,9 @@ class Guard(Observer):
         if known.mode != "rollback" or self.mode != "rollback":
             return  # stale or of no use
         for state in (HEALTHY, CANDIDATE):
-            learner = Learner(*(saved.group(f"{state}_{part}") for part in Learner._fields))
+            learner = LearnerState(
+                *(saved.group(f"{state}_{part}") for part in LearnerState._fields)
+            )
             if learner.weights:
                 watch = known.kept.get(state) or self.watch.restarted()
                 self.kept[state] = Kept(learner, watch)

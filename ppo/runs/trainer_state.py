@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
 from ppo.envs.episode import EpisodeMismatch, UnfinishedEpisode, episode_of, facts_of
 from ppo.envs.fleet import Games
-from ppo.trainer import Learner, Trainer
+from ppo.trainer import LearnerState, Trainer
 from ppo.workers.messages import together
 
 MOST_RESETS = 1000  # resets since a seed; more than any run makes
@@ -49,7 +49,7 @@ def restore(
         raise MisfitError(saved.step, f"{games} unfinished games for {envs} envs")
     _check_fit(trainer, saved)
     smoothed = [saved.arrays["smoothed"]]
-    trainer.learn_from(Learner(saved.group("weights"), saved.group("adam"), smoothed))
+    trainer.learn_from(LearnerState(saved.group("weights"), saved.group("adam"), smoothed))
     facts = saved.trainer
     trainer.step, trainer.tally = saved.step, facts.tally
     if facts.seed_every_episode:

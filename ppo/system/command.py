@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ppo.errors import ExitCode, PPOError
 from ppo.system.signals import ctrl_c_raises, stop_interrupts
-from ppo.system.streams import discard, make_safe, say
+from ppo.system.streams import discard, protect_streams, say
 
 
 def run_command(command: Callable[[], int | None], stopped: str | None = None) -> int:
@@ -14,7 +14,7 @@ def run_command(command: Callable[[], int | None], stopped: str | None = None) -
     With ``stopped``, SIGINT, SIGTERM and SIGHUP interrupt the command, which has then saved
     everything and ends with this message.
     """
-    make_safe()
+    protect_streams()
     code: int = ExitCode.DONE
     try:
         code = _code_of(command, stopped)

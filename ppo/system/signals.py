@@ -88,7 +88,7 @@ def stop_interrupts() -> Iterator[None]:
 
     def interrupt(*_: object) -> None:
         begun = requests.begun
-        if requests.hear() or not begun:
+        if requests.register() or not begun:
             raise_stop()
 
     with on_stop(interrupt):
@@ -120,7 +120,7 @@ class Requests:
     def begun(self) -> bool:
         return self._first is not None
 
-    def hear(self) -> bool:
+    def register(self) -> bool:
         """Note a signal; return whether it is a second request."""
         now = time.monotonic()
         if self._first is None:
@@ -181,7 +181,7 @@ class StopRequest:
         while number := self._reader.recv(1):
             if number[0] not in self._handlers_before:
                 continue
-            if requests.hear() and self.second_ends:
+            if requests.register() and self.second_ends:
                 os._exit(ExitCode.FAILED)
             if not self._requested.is_set():
                 self._requested.set()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import IO
 
 
-def make_safe() -> None:
+def protect_streams() -> None:
     """Let every message be printed somehow, into nothing if a stream is closed."""
     for number in range(3):
         try:

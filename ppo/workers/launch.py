@@ -117,7 +117,7 @@ class _Team:
     def stop(self, *_: object) -> None:
         """Ask all to stop; at a second request, end them: a handler for ``on_stop``."""
         self.asked = True
-        if self._requests.hear():
+        if self._requests.register():
             self._end()
 
     def wait(self) -> None:

@@ -465,10 +465,10 @@ def test_what_a_visitor_writes_is_not_taken_for_what_a_killed_process_left(tmp_p
 ADD_ONE = """
 import sys
 from pathlib import Path
-from ppo.files.folder import alone_with, write_whole
+from ppo.files.folder import exclusive, write_whole
 path = Path(sys.argv[1])
 for _ in range(50):
-    with alone_with(path):
+    with exclusive(path):
         write_whole(path, b"%d" % (int(path.read_bytes()) + 1))
 """
 
