@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-WINDOW_SECONDS = 300.0
+WINDOW_SECONDS = 120.0
 MARK_SECONDS = 1.0
 
 

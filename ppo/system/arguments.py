@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ppo.errors import ExitCode
+from ppo.system.streams import say
 
 CALLED = "PPO_CALLED"  # tells a worker how its starter was called
 
@@ -29,7 +30,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message and where the help is, and end the process."""
-        self.exit(ExitCode.REFUSED, f"error: {message}\nsee: {self.prog} --help\n")
+        say(f"error: {message}\nsee: {self.prog} --help", sys.stderr)
+        self.exit(ExitCode.REFUSED)
 
 
 def argument_parser(module: str, description: str | None, epilog: str | None = None) -> Parser:

@@ -18,11 +18,15 @@ CAUSES = {
     **dict.fromkeys(_OF_LARGE_UPDATES.split(), "train/approx_kl"),
 }
 
+# Their limits hold for rewards of -1, 0 and 1. Other rewards give other gradients and advantages.
+OF_CLIPPED_REWARDS = frozenset(["train/grad_norm", "train/grad_cut", "train/advantage_scale"])
+
 
 class Health:
     """Watches log entries, and reports each cause of scalars outside their limits once."""
 
-    def __init__(self) -> None:
+    def __init__(self, clipped_rewards: bool = True) -> None:
+        self._ignored = frozenset() if clipped_rewards else OF_CLIPPED_REWARDS
         self._outside: Counter[str] = Counter()  # entries in a row, by scalar
         self._known: dict[str, Metric | None] = {}
         self._reported: set[str] = set()
@@ -36,7 +40,7 @@ class Health:
             if tag not in self._known:
                 self._known[tag] = metric_of(tag)
             metric = self._known[tag]
-            if metric is None:
+            if metric is None or tag in self._ignored:
                 continue
             self._outside[tag] = self._outside[tag] + 1 if metric.outside(value) else 0
             cause = metric_of(CAUSES.get(metric.tag, tag)) or metric

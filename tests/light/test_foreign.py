@@ -1,5 +1,6 @@
 """The boundary around environments: whatever they raise, and whatever they give, is one error."""
 
+import os
 import re
 import signal
 import sys
@@ -32,6 +33,18 @@ def used(rules: Rules) -> None:
         envs.reset(np.ones(2, bool), np.array([1, 2]))
         envs.send(np.array([0, 1]))
         envs.receive()
+
+
+@pytest.mark.parametrize("given", [{}, {"DISPLAY": ":0"}, {"SDL_VIDEODRIVER": "mine"}])
+def test_sdl_does_not_look_for_a_screen_where_there_is_none(given, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.setenv(name, "")  # restored at the end, whatever is set meanwhile
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    ForeignEnv("CartPole-v1").close()
+    wanted = None if "DISPLAY" in given else given.get("SDL_VIDEODRIVER", "dummy")
+    assert os.environ.get("SDL_VIDEODRIVER") == wanted
 
 
 # Ctrl-C is taken as the environment's own only where Python's handler is not the default one.
