@@ -119,7 +119,7 @@ def test_check_measures_a_real_run_and_leaves_nothing(tmp_path, monkeypatch, cap
     assert run_atari.main(["--check", f"--pfile={file}"]) == ExitCode.DONE
     out = capfd.readouterr().out
     assert "3,232 steps (3,210 rounded up to whole rollouts)" in out
-    assert out.count("\ncore ") == 13 and out.count("\nAtari ") == 3
+    assert out.count("\ncore ") == 13 and out.count("\nAtari ") == 2
     # 4 * 64 + 64, 64 * 64 + 64, heads of 2 actions and 1 value
     assert f"{2 * (4 * 64 + 64 + 64 * 64 + 64) + 65 * 3:,} weights, 2 actions" in out
     assert "in 3 evaluations" in out
