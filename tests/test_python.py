@@ -87,7 +87,8 @@ def test_callback_sees_each_iteration_and_its_false_stops_the_run(whole, tmp_pat
 
     stopped = ppo.train.run(CART, tmp_path / "run", callback=callback)
     assert steps == [32, 64, 96] and stopped.step == 96
-    assert checkpoint.newest(RunFolder(stopped.folder)).step == 96
+    saved = checkpoint.newest(RunFolder(stopped.folder))
+    assert saved.step == 96 and "" not in saved.parts
     resumed = ppo.train.resume(stopped.folder, callback=lambda iteration: None)
     assert resumed.step == whole.step and resumed.score == whole.score
     assert all(map(np.array_equal, weights(whole.folder), weights(resumed.folder)))
