@@ -26,23 +26,22 @@ COMPARED = [*(key for key in Params.model_fields if key not in RunSettings.model
 
 
 def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
-    """Return what a table of runs with these settings shows: their scores, their game, and the
-    settings that differ from the defaults or between the runs.
+    """Return what a table of runs with these settings shows: their scores, and the settings that
+    differ from the defaults or between the runs. If none does, it shows the game.
     """
     infos = []
     for key in COMPARED:
         field = Params.model_fields[key]
         values = {_plain(run.get(key, field.default)) for run in runs}
         is_changed = key not in LEFT_OPEN and values != {_plain(field.default)}
-        if len(values) > 1 or is_changed or key == "env_id":
+        if len(values) > 1 or is_changed:
             # The plugin shows at most five at first, beginning with what differs.
             differs = len(values) > 1 or len(runs) == 1
-            text = field.description or ""
-            infos.append(HParamInfo(name=key, type=_type(key), description=text, differs=differs))
+            infos.append(_column(key, differs))
     metrics = [
         MetricInfo(name=MetricName(tag=tag), display_name=name) for tag, name in METRICS.items()
     ]
-    return Experiment(hparam_infos=infos, metric_infos=metrics)
+    return Experiment(hparam_infos=infos or [_column("env_id", False)], metric_infos=metrics)
 
 
 def summaries(settings: Mapping[str, object]) -> list[Summary]:
@@ -62,6 +61,11 @@ def summaries(settings: Mapping[str, object]) -> list[Summary]:
         _summary(metadata.EXPERIMENT_TAG, table),
         _summary(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info)),
     ]
+
+
+def _column(key: str, differs: bool) -> HParamInfo:
+    text = Params.model_fields[key].description or ""
+    return HParamInfo(name=key, type=_type(key), description=text, differs=differs)
 
 
 def _plain(value: object) -> object:

@@ -205,7 +205,7 @@ def test_the_hparams_plugin_reads_settings_and_score(tmp_path):
     context, ask = Context(TBContext(data_provider=provider)), RequestContext()
     experiment = get_experiment.Handler(ask, context, "", GetExperimentRequest()).run()
     infos = {info.name: info for info in experiment.hparam_infos}
-    assert {*infos} == {"env_id", "learning_rate"}  # the only one that is not the default
+    assert {*infos} == {"learning_rate"}  # the only one that is not the default
     assert infos["learning_rate"].description == "initial learning rate of Adam"
     scores = [metric.name.tag for metric in experiment.metric_infos]
     assert scores[0] == SCORE and {*scores} <= {*tags(0, [], [])}
@@ -224,10 +224,12 @@ def test_hparams_of_runs_are_those_that_differ_between_them_or_from_the_defaults
     infos = {info.name: info for info in hparams.experiment([one, other]).hparam_infos}
     types = {"learning_rate": 3, "mlp_sizes": 1}  # number, string
     between = {"adam_reset": 2, "network": 1, "seed": 3, "target_kl": 3}
-    assert {name: info.type for name, info in infos.items()} == {"env_id": 1, **types, **between}
+    assert {name: info.type for name, info in infos.items()} == {**types, **between}
     assert {name for name, info in infos.items() if info.differs} == {*between}
     alone = {info.name: info.differs for info in hparams.experiment([other]).hparam_infos}
-    assert alone == dict.fromkeys({"env_id", *types, *between} - {"seed"}, True)
+    assert alone == dict.fromkeys({*types, *between} - {"seed"}, True)
+    (game,) = hparams.experiment([dict(Params())]).hparam_infos
+    assert game.name == "env_id"
 
 
 GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"whatever follows"
