@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.games_page import inserted
 from docs.pages import DOCS, commands, flat, results, scores
 from ppo.settings import describe, schema
-from ppo.telemetry import scalars
+from ppo.telemetry import figures, scalars
 
 OLD_PROBABILITIES = (0.01, 0.5, 0.99)
 FORMS: tuple[tuple[str, str, dict], ...] = (
@@ -80,49 +81,47 @@ def pages() -> dict[str, str]:
 
 def surrogates(path: Path, gradient: bool) -> None:
     """Draw loss or slope against the ratio, for three old probabilities and both signs of A."""
-    import matplotlib
+    what = "slope of the loss in the ratio" if gradient else "loss"
+    with figures.drawn(path, 6.5) as figure:
+        grid = figure.subplots(2, 3)
+        for row, advantage in zip(grid, (1.0, -1.0), strict=True):
+            for axes, old in zip(row, OLD_PROBABILITIES, strict=True):
+                lines = surrogate(axes, old, advantage, gradient)
+        for axes in grid[1]:
+            axes.set_xlabel("ratio pi / pi_old")
+        figure.suptitle(f"Surrogates: {what}, clip range {CLIP_RANGE}")
+        figure.legend(handles=lines, loc="outside lower center", ncols=3, frameon=False)
+
+
+def surrogate(axes: Any, old: float, advantage: float, gradient: bool) -> list[Any]:
+    """Draw the lines of all surrogates for an old probability and an advantage; return them."""
     import tensorflow as tf
 
     from ppo import losses
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, grid = pyplot.subplots(2, 3, figsize=(12, 6.5), layout="constrained")
-    for row, advantage in zip(grid, (1.0, -1.0), strict=True):
-        for axes, old in zip(row, OLD_PROBABILITIES, strict=True):
-            highest = min(1.6, 1 / old)
-            ratios = np.linspace(0.4, highest, 601)
-            for name, kind, form in FORMS:
-                log_probs = tf.constant(np.log(ratios * old))
-                old_log_probs = tf.fill(log_probs.shape, tf.cast(np.log(old), tf.float64))
-                with tf.GradientTape() as tape:
-                    tape.watch(log_probs)
-                    loss = losses.surrogate(
-                        log_probs,
-                        old_log_probs,
-                        tf.fill(log_probs.shape, tf.cast(advantage, tf.float64)),
-                        CLIP_RANGE,
-                        kind,
-                        **form,
-                    )
-                slope = tape.gradient(loss, log_probs).numpy() / ratios
-                dashed = "--" if kind == "logit" else "-"
-                axes.plot(ratios, slope if gradient else loss, dashed, lw=1.4, label=name)
-            axes.axvline(1, color="grey", lw=0.6)
-            axes.set_title(f"old probability {old:g}, advantage {advantage:+g}", fontsize=10)
-            if gradient:
-                axes.set_ylim(-3, 3)
-            else:
-                axes.set_ylim(-advantage - 0.7, -advantage + 0.9)
-            axes.grid(alpha=0.3)
-    for axes in grid[1]:
-        axes.set_xlabel("ratio pi / pi_old")
-    what = "slope of the loss in the ratio" if gradient else "loss"
-    figure.suptitle(f"Surrogates: {what}, clip range {CLIP_RANGE}")
-    grid[0][0].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    lines = []
+    ratios = np.linspace(0.4, min(1.6, 1 / old), 601)
+    looks = figures.looks(name for name, _, _ in FORMS)
+    for name, kind, form in FORMS:
+        log_probs = tf.constant(np.log(ratios * old))
+        old_log_probs = tf.fill(log_probs.shape, tf.cast(np.log(old), tf.float64))
+        with tf.GradientTape() as tape:
+            tape.watch(log_probs)
+            loss = losses.surrogate(
+                log_probs,
+                old_log_probs,
+                tf.fill(log_probs.shape, tf.cast(advantage, tf.float64)),
+                CLIP_RANGE,
+                kind,
+                **form,
+            )
+        slope = tape.gradient(loss, log_probs).numpy() / ratios
+        look = {"color": looks[name]["color"], "linestyle": "--" if kind == "logit" else "-"}
+        lines += axes.plot(ratios, slope if gradient else loss, label=name, **look)
+    axes.axvline(1, color=figures.GRAY, linewidth=0.8)
+    axes.set_title(f"old probability {old:g}, A = {advantage:+g}", fontsize=10.5)
+    axes.set_ylim(*((-3, 3) if gradient else (-advantage - 0.7, -advantage + 0.9)))
+    return lines
 
 
 def main() -> None:
