@@ -110,7 +110,7 @@ class Session:
                 raise self.caller.error
             if not trained:
                 said = f"stopped at step {self.trainer.step:,}; everything is saved"
-                if self.stop():
+                if self.stop() or not self.caller.ends:
                     raise Stopped(self._with_command(said))
                 self.display.say(said)
                 return
