@@ -268,12 +268,12 @@ def decode(content: bytes) -> Checkpoint:
 
 
 def _invalid(error: ValidationError, part: str) -> CheckpointError:
-    first = error.errors()[0]
-    where = ".".join(map(str, [part, *first["loc"]]))
+    fault = error.errors()[0]
+    where = ".".join(map(str, [part, *fault["loc"]]))
     # The checksum is right, so an unknown field was written by a newer version.
-    unknown = first["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    unknown = fault["type"] in ("extra_forbidden", "unexpected_keyword_argument")
     kind = NewerVersionError if unknown else CheckpointError
-    return kind(f"its {where} is not a state of a run: {first['msg']}")
+    return kind(f"its {where} is not a state of a run: {fault['msg']}")
 
 
 def _format_of(head: bytes) -> int:

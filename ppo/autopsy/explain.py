@@ -112,5 +112,5 @@ def _outside(rows: Sequence[Row]) -> list[str]:
     """Return what is outside the glossary's healthy range in the last entries."""
     watch = health.Health()
     last = rows[-health.ENTRIES :]
-    said = [message for row in last for message in watch.see(row)]
-    return [f"in the last {len(last)} entries: {message}" for message in said]
+    messages = [message for row in last for message in watch.see(row)]
+    return [f"in the last {len(last)} entries: {message}" for message in messages]

@@ -109,13 +109,13 @@ class Distance:
 
     def sets_off(self, alarm: Alarm) -> bool:
         """Whether enough entries are outside the band, or one entry is far enough outside."""
-        here = self.deviations[0]
-        way = self.quantity.direction or math.copysign(1.0, here)
-        outside = [way * far >= alarm.deviations for far in self.deviations[: alarm.entries]]
+        deviation = self.deviations[0]
+        sign = self.quantity.direction or math.copysign(1.0, deviation)
+        outside = [sign * far >= alarm.deviations for far in self.deviations[: alarm.entries]]
         if len(outside) < alarm.entries:
             return False
         lost = -self.jump >= LOST * abs(self.before)
-        once = self.quantity.once_below and here <= -alarm.deviations and lost
+        once = self.quantity.once_below and deviation <= -alarm.deviations and lost
         return all(outside) or once
 
 

@@ -110,12 +110,12 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     """Return the cause in words."""
     unchanged, controls, _ = parted(outcomes)
     again = unchanged.forks - unchanged.held
-    said = f"Unchanged, {again} of {unchanged.forks} forks fall."
+    summary = f"Unchanged, {again} of {unchanged.forks} forks fall."
     if unchanged.held > unchanged.forks / 5:
-        return f"{said} The fall depends on chance: fork earlier, or with more seeds."
+        return f"{summary} The fall depends on chance: fork earlier, or with more seeds."
     forks = unchanged.forks
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
-        return f"{said} {forks} forks of each are too few to tell a difference: give more seeds."
+        return f"{summary} {forks} forks of each are too few to tell a difference: give more seeds."
     prevent = causes(outcomes)
     if prevent:
         lines = [
@@ -123,7 +123,7 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
             f"{outcome.held} of {outcome.forks} hold"
             for outcome in prevent
         ]
-        return "\n".join([f"{said} What prevents it at equal KL:", "", *lines])
+        return "\n".join([f"{summary} What prevents it at equal KL:", "", *lines])
     holding = [
         outcome
         for outcome in controls[1:]
@@ -132,10 +132,10 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     if holding:
         largest = max(holding, key=lambda outcome: outcome.kl.mean())
         return (
-            f"{said} No change prevents it at equal KL, but smaller steps do: **the steps are too "
-            f"large** (`{largest.change.shown}`: {largest.held} of {largest.forks} hold)."
+            f"{summary} No change prevents it at equal KL, but smaller steps do: **the steps are "
+            f"too large** (`{largest.change.shown}`: {largest.held} of {largest.forks} hold)."
         )
-    return f"{said} Nothing that was tried prevents it, not even smaller steps."
+    return f"{summary} Nothing that was tried prevents it, not even smaller steps."
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -164,5 +164,5 @@ def _lowest(kept: np.ndarray) -> float:
     return float(min(np.median(kept[max(0, n - MEDIAN_OVER) : n]) for n in lasts))
 
 
-def _differ(one: Outcome, other: Outcome) -> bool:
-    return fisher(one.held, one.forks, other.held, other.forks) < SIGNIFICANT
+def _differ(outcome: Outcome, other: Outcome) -> bool:
+    return fisher(outcome.held, outcome.forks, other.held, other.forks) < SIGNIFICANT

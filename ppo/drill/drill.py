@@ -221,10 +221,10 @@ def drill_stop_stuck(folder: Path) -> str:
     }
     batch = stuck["num_steps"] * Params(**stuck).num_envs
     whole = BROKEN_AT_STEP // stuck["num_steps"]
-    said = _stop_at(folder / "rollout", stuck, points=whole, step=whole * batch)
+    report = _stop_at(folder / "rollout", stuck, points=whole, step=whole * batch)
     # The evaluation's games also hang in step 100; the log entry of step 512 waits.
     evaluated = stuck | {"evaluation_interval": 2 * batch, "evaluation_games": 1000}
-    return said + "; " + _stop_at(folder / "evaluation", evaluated, points=1, step=2 * batch)
+    return report + "; " + _stop_at(folder / "evaluation", evaluated, points=1, step=2 * batch)
 
 
 def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
@@ -232,10 +232,10 @@ def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
     process = start(logdir, settings)
     _wait_for(process, logdir, points)
     time.sleep(2)
-    said = _stop(process)
+    report = _stop(process)
     saved = checkpoint.newest(RunFolder(logdir)).step
     expect(saved == step, f"the checkpoint is of step {saved}, not {step}")
-    return said
+    return report
 
 
 def _wait_for(process: subprocess.Popen, logdir: Path, points: int) -> None:
@@ -337,11 +337,11 @@ def _all_drills() -> ExitCode:
         began = time.monotonic()
         try:
             with temporary_folder() as folder:
-                said, kept = drill(folder), True
+                report, kept = drill(folder), True
         except Exception as error:  # of any kind: the promise was not kept
-            said, kept = f"{type(error).__name__}: {error}", False
+            report, kept = f"{type(error).__name__}: {error}", False
         failed += not kept
         took = time.monotonic() - began
         mark = "kept  " if kept else "BROKEN"
-        console.print(f"{number} {mark} {name} ({took:.0f} s): {said}", markup=False)
+        console.print(f"{number} {mark} {name} ({took:.0f} s): {report}", markup=False)
     return ExitCode.FAILED if failed else ExitCode.DONE

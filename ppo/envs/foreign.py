@@ -48,15 +48,15 @@ class Closable(Protocol):
 
 
 @contextmanager
-def closing(thing: Closable) -> Iterator[None]:
+def closing(closable: Closable) -> Iterator[None]:
     """Close an environment when the context ends. A close that fails does not replace an error."""
     try:
         yield
     except BaseException:
         with suppress(EnvironmentFailed):
-            thing.close()
+            closable.close()
         raise
-    thing.close()
+    closable.close()
 
 
 def spec(env_id: str) -> EnvSpec:
@@ -162,9 +162,9 @@ def _is_foreign(module: str) -> bool:
 def _words(error: BaseException) -> str:
     """Return the name and the first line of an error."""
     try:
-        first, *_ = str(error).strip().splitlines() or [""]
+        message, *_ = str(error).strip().splitlines() or [""]
     except Exception:  # also its words may fail
-        first = ""
-    if first and isinstance(error, Unfit | gymnasium.error.Error):
-        return first
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+        message = ""
+    if message and isinstance(error, Unfit | gymnasium.error.Error):
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

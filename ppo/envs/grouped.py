@@ -32,10 +32,10 @@ class GroupedEnvs:
             self._raise_if_interrupted()
             self._parts.append(make(min(GROUP, num_envs - start)))
         self._columns = [slice(start, start + GROUP) for start in starts]
-        first = self._parts[0]
-        self.num_actions, self.action_names = first.num_actions, first.action_names
-        self.fire = first.fire
-        self.observation_shape, self.dtype = first.observation_shape, first.dtype
+        example = self._parts[0]
+        self.num_actions, self.action_names = example.num_actions, example.action_names
+        self.fire = example.fire
+        self.observation_shape, self.dtype = example.observation_shape, example.dtype
         self._shown: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:

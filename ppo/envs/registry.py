@@ -94,7 +94,7 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     why = {} if roms.is_rom(game) else {"Atari": f"{params.env_id} is not an Atari game"}
     if "network" not in bad:
         why |= _unused_by(params)
-    idle = {key: why[place] for key, place in marked("only").items() if place in why}
+    idle = {key: why[part] for key, part in marked("only").items() if part in why}
     default = {key: Params.model_fields[key].default for key in idle}
     allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
     return [

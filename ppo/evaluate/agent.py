@@ -134,7 +134,7 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
     """Load the agent of a run, with a sampled policy. Raises ParamsError or CheckpointError."""
     settings = settings_of(folder)
-    saved = checkpoint.chosen(folder, which, warn=lambda said: print(shown(said)))
+    saved = checkpoint.chosen(folder, which, warn=lambda warning: print(shown(warning)))
     start_tensorflow(settings.threads)
 
     from ppo import policy

@@ -55,7 +55,7 @@ class Evaluation:
         """Return the indices of the best, the (lower) median and the worst game."""
         order = np.argsort(-self.scores, kind="stable")
         places = {"best": 0, "median": len(order) // 2, "worst": -1}
-        return {name: int(order[place]) for name, place in places.items()}
+        return {name: int(order[rank]) for name, rank in places.items()}
 
     def human_normalized(self, params: ResolvedParams) -> float | None:
         """Return the mean score if random play is 0 and a human is 1; None for other games."""

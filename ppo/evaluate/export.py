@@ -42,13 +42,13 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
         return _export(agent, path, parent / path.name, suffix)
 
 
-def _export(agent: TrainedAgent, path: Path, place: Path, suffix: str) -> Path:
+def _export(agent: TrainedAgent, path: Path, resolved: Path, suffix: str) -> Path:
     """Write the agent's network to ``place``, the resolved form of ``path``."""
     from ppo.evaluate.portable import portable
 
     network = portable(agent.policy.network)
     network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX needs one call
-    _write(network, place, suffix)
+    _write(network, resolved, suffix)
     shape = ", ".join(map(str, network.input.shape[1:]))
     print(
         f"{shown(path)}: the network {network.name} of {agent.params.env_id} at step "

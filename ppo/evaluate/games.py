@@ -72,6 +72,10 @@ def games_of(
         what = f"playing {games} of the {' and the '.join(policies)} policy of step {agent.step:,}"
         with progress(what, "step {:,} of each game", STEPS_A_LINE, console) as note:
             evaluations = evaluate_each(
-                [one.policy for one in agents], agent.params, num_games, agent.step, watched=note
+                [agent.policy for agent in agents],
+                agent.params,
+                num_games,
+                agent.step,
+                watched=note,
             )
         yield folder, [Played(*both) for both in zip(agents, evaluations, strict=True)]

@@ -57,22 +57,24 @@ def best(folder: RunFolder, policy: str, until: int) -> float | None:
     except EvaluationsError as error:
         warn(shown(error))
         return None
-    means = [one["mean"] for one in lines if one["policy"] == policy and one["step"] <= until]
+    means = [line["mean"] for line in lines if line["policy"] == policy and line["step"] <= until]
     return max(means, default=None)
 
 
 def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | None:
     """Return the latest step's evaluation of a policy in this many games, or None."""
     fitting = [
-        one for one in _lines(folder) if one["policy"] == policy and len(one["scores"]) == num_games
+        line
+        for line in _lines(folder)
+        if line["policy"] == policy and len(line["scores"]) == num_games
     ]
-    return max(reversed(fitting), key=lambda one: one["step"], default=None)
+    return max(reversed(fitting), key=lambda line: line["step"], default=None)
 
 
 def whole(folder: RunFolder) -> list[dict[str, Any]]:
     """Return all evaluations that have an interval, by step. Raises EvaluationsError."""
-    lines = [one for one in _lines(folder) if None not in (one["low"], one["high"])]
-    return sorted(lines, key=lambda one: one["step"])
+    lines = [line for line in _lines(folder) if None not in (line["low"], line["high"])]
+    return sorted(lines, key=lambda line: line["step"])
 
 
 def _lines(folder: RunFolder) -> list[dict[str, Any]]:

@@ -95,8 +95,8 @@ def running(
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *arguments]
     # In memory, because a full disk is a reason to fail.
-    with open(unnamed_file("ffmpeg"), "w+b") as said:
-        inherited = {"stderr": said, "pass_fds": handles(), **streams}
+    with open(unnamed_file("ffmpeg"), "w+b") as stderr:
+        inherited = {"stderr": stderr, "pass_fds": handles(), **streams}
         process = start(command, start_new_session=True, **inherited)
         work = Work(process, abandoned, STALLED_SECONDS if patience is None else patience)
         try:
@@ -106,7 +106,7 @@ def running(
         finally:
             _close(process)
         if process.returncode:
-            raise FfmpegError(_reason(said, process.returncode))
+            raise FfmpegError(_reason(stderr, process.returncode))
 
 
 def output(
@@ -128,9 +128,9 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         pipe.close()
 
 
-def _reason(said: IO[bytes], code: int) -> str:
-    said.seek(0)
-    lines = said.read().decode(errors="replace").split("\n")
+def _reason(stderr: IO[bytes], code: int) -> str:
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").split("\n")
     lines = [line.strip() for line in lines if line.strip()]
     ended = f"ffmpeg ended with {code}" if code > 0 else f"ffmpeg was ended by signal {-code}"
     return shown(lines[-1]) if lines else ended

@@ -174,11 +174,11 @@ def _check_new(logdir: Path) -> None:
 def check_writable(*folders: Path) -> None:
     """Raise FolderError unless files can be made in folders that exist or can be made."""
     for folder in folders:
-        place = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
-        if not place.is_dir():
-            raise FolderError(f"{shown(place)} is not a folder")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise FolderError(f"{shown(place)} does not allow writing; use another folder")
+        existing = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+        if not existing.is_dir():
+            raise FolderError(f"{shown(existing)} is not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise FolderError(f"{shown(existing)} does not allow writing; use another folder")
 
 
 def check_run(logdir: Path) -> None:
@@ -250,8 +250,8 @@ def while_there(folder: RunFolder) -> Iterator[None]:
 def exclusive(path: Path) -> Iterator[None]:
     """Let one process at a time be in this context for a file, which it may replace."""
     with ExitStack() as locks:
-        place = path.with_name(f".{path.name}{LOCK}")
-        _lock(place, os.O_RDWR | os.O_CREAT, locks, fcntl.LOCK_EX, UNLOCKABLE)
+        lock_file = path.with_name(f".{path.name}{LOCK}")
+        _lock(lock_file, os.O_RDWR | os.O_CREAT, locks, fcntl.LOCK_EX, UNLOCKABLE)
         yield
 
 
@@ -280,9 +280,9 @@ def _remove_partials(folder: RunFolder) -> None:
     with ExitStack() as locks, suppress(OSError, FolderError):
         optional = UNLOCKABLE | {errno.ENOENT}
         _lock(folder.checkpoints, os.O_RDONLY, locks, optional=optional)
-        for place in (folder.path, folder.checkpoints, folder.replays, folder.videos):
+        for inner in (folder.path, folder.checkpoints, folder.replays, folder.videos):
             with suppress(OSError):
-                for path in list(place.iterdir()):
+                for path in list(inner.iterdir()):
                     if PARTIAL.fullmatch(path.name):
                         path.unlink()
 

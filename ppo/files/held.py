@@ -67,7 +67,7 @@ def _place(handle: int) -> str | None:
     return next((name for name in names if _is(name, handle)), None)
 
 
-def _is(place: str, handle: int) -> bool:
+def _is(name: str, handle: int) -> bool:
     with suppress(OSError):
-        return os.path.samestat(os.stat(place), os.fstat(handle))
+        return os.path.samestat(os.stat(name), os.fstat(handle))
     return False

@@ -18,12 +18,12 @@ def in_shards(
     size = tf.nest.flatten(observations)[0].shape[0] if rows is None else rows.shape[0]
 
     def part(first: int, last: int) -> tuple[tf.Tensor, ...]:
-        def of(tensor: tf.Tensor) -> tf.Tensor:
+        def sliced(tensor: tf.Tensor) -> tf.Tensor:
             if rows is None:
                 return tensor[first:last]
             return tf.gather(tensor, rows[first:last])
 
-        return model(tf.nest.map_structure(of, observations))
+        return model(tf.nest.map_structure(sliced, observations))
 
     parts = [part(first, last) for first, last in cuts(size, shards)]
     return tuple(tf.concat(output, 0) for output in zip(*parts, strict=True))

@@ -34,8 +34,8 @@ class Made:
     @property
     def message(self) -> str:
         """Message that the video is finished, with its path in the run's folder."""
-        place = f"{self.path.parent.name}/{self.path.name}"
-        message = f"step {self.step:,}: video, score {self.replay.score:.10g}: {place}"
+        name = f"{self.path.parent.name}/{self.path.name}"
+        message = f"step {self.step:,}: video, score {self.replay.score:.10g}: {name}"
         return f"{message}. {self.gaps}" if self.gaps else message
 
 

@@ -136,9 +136,9 @@ def parse(source: str) -> Any:
 
 def first_fault(error: ValidationError) -> str:
     """Return the first fault that pydantic found: its place and its message."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    fault = error.errors()[0]
+    where = ".".join(map(str, fault["loc"]))
+    return f"{where}: {fault['msg']}" if where else fault["msg"]
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -163,8 +163,8 @@ class _Team:
     def show_errors(self, worker: int) -> None:
         """Show the message of a worker other than the first, which has printed its own message."""
         self.errors[worker].seek(0)
-        if said := self.errors[worker].read().rstrip("\n"):
-            say(said, sys.stderr)
+        if message := self.errors[worker].read().rstrip("\n"):
+            say(message, sys.stderr)
 
     def _end(self) -> None:
         for process in self.processes:
@@ -187,8 +187,8 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
     for worker, code in codes.items():
         if code in VERDICTS:
             return code, worker
-    first = next(code for code in codes.values() if code)
-    if first == ExitCode.STOPPED or asked:
+    first_failure = next(code for code in codes.values() if code)
+    if first_failure == ExitCode.STOPPED or asked:
         saved = codes[0] >= 0 or -codes[0] == signal.SIGTERM  # it had not begun
         return ExitCode.STOPPED if saved else ExitCode.FAILED, 0
     return ExitCode.LOST, next((worker for worker, code in codes.items() if code < 0), None)

@@ -54,7 +54,8 @@ class Report:
     @property
     def finite(self) -> bool:
         """Whether the points and all scores can be compared and averaged."""
-        return abs(self.points) < SCORE_LIMIT and all(one.has_score for one in self.episodes)
+        scores = all(episode.has_score for episode in self.episodes)
+        return scores and abs(self.points) < SCORE_LIMIT
 
 
 def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
