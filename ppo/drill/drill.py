@@ -4,7 +4,6 @@ Real runs in a temporary folder are killed, stopped, damaged, given a full disk 
 each row says whether a promise of docs/reliability.md was kept.
 """
 
-import argparse
 import hashlib
 import json
 import random
@@ -27,6 +26,7 @@ from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
 from ppo.settings import Params
 from ppo.system import children
+from ppo.system.arguments import argument_parser
 from ppo.system.children import RUN_ATARI
 from ppo.system.command import run_command
 from ppo.telemetry import progress
@@ -326,7 +326,7 @@ def temporary_folder() -> Iterator[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all drills and print a row for each. Return 0 only if every promise was kept."""
-    argparse.ArgumentParser(prog="python -m ppo.drill", description=__doc__).parse_args(arguments)
+    argument_parser("ppo.drill", __doc__).parse_args(arguments)
     return run_command(_all_drills, stopped="stopped")
 
 
