@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ppo.autopsy import history, signs
@@ -10,6 +11,7 @@ from ppo.autopsy.history import Row
 from ppo.autopsy.signs import BEFORE, Distance
 from ppo.files import origin
 from ppo.files.folder import RunFolder
+from ppo.params import ParamsError, of_run
 from ppo.settings import RunSettings
 from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Fall
@@ -34,7 +36,7 @@ def explain(run: Path) -> str:
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
     elif fall:
         lines.append("no scalar left its usual range before it")
-    lines += _commands(run, fall, departed, rows) + _outside(rows)
+    lines += _commands(run, fall, departed, rows) + _outside(run, rows)
     return "\n".join(lines) + "\n"
 
 
@@ -108,9 +110,11 @@ def _changed(run: Path) -> list[str]:
     return [f"forked at step {began_from.step:,}, with {shown or 'nothing changed'}"]
 
 
-def _outside(rows: Sequence[Row]) -> list[str]:
+def _outside(run: Path, rows: Sequence[Row]) -> list[str]:
     """Return what is outside the glossary's healthy range in the last entries."""
     watch = health.Health()
+    with suppress(ParamsError):
+        watch = health.Health(of_run(RunFolder(run).params).clip_rewards is not False)
     last = rows[-health.ENTRIES :]
     messages = [message for row in last for message in watch.see(row)]
     return [f"in the last {len(last)} entries: {message}" for message in messages]

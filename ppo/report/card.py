@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from ppo.envs.registry import is_atari, observation_shape
+from ppo.errors import PPOError
 from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM
 from ppo.files import gif
@@ -13,6 +14,7 @@ from ppo.report.story import Story, commands, story, videos
 from ppo.report.tale import tale
 from ppo.settings import Params
 from ppo.system import reading, tables
+from ppo.system.streams import warn
 
 CARD, VIDEO, GIF, NETWORK = "README.md", "replay.mp4", "replay.gif", "agent.keras"
 GIF_SECONDS = 8
@@ -21,7 +23,7 @@ LARGEST_VIDEO = 2**30  # bytes
 
 def write(run: Path, folder: Path) -> None:
     """Write a model card into a folder, beside the network, if the run has a checkpoint, and the
-    best video of a game, if it has one. Raises the errors of ``story`` and ``export_run``.
+    best video of a game, if it has one. Raises the errors of ``story``.
     """
     of = story(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,13 +31,22 @@ def write(run: Path, folder: Path) -> None:
     if best:
         write_whole(folder / VIDEO, reading.content(best, LARGEST_VIDEO))
         gif.ending(folder / VIDEO, folder / GIF, GIF_SECONDS)
-    if of.saved is not None:
-        (folder / NETWORK).unlink(missing_ok=True)
-        export_run(run, str(folder / NETWORK))
-    write_whole(folder / CARD, _page(of, bool(best)).encode())
+    has_network = of.saved is not None and _exported(run, folder / NETWORK)
+    write_whole(folder / CARD, _page(of, bool(best), has_network).encode())
 
 
-def _page(of: Story, has_video: bool) -> str:
+def _exported(run: Path, path: Path) -> bool:
+    """Write the network of a run. If that is impossible, say why and return False."""
+    path.unlink(missing_ok=True)
+    try:
+        export_run(run, str(path))
+    except PPOError as error:
+        warn(f"the model card has no network: {error}")
+        return False
+    return True
+
+
+def _page(of: Story, has_video: bool, has_network: bool) -> str:
     video = f"![The end of a game]({GIF})\n\nThe whole game: [{VIDEO}]({VIDEO}).\n\n" * has_video
     rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, value in of.differing().items()]
     settings = tables.markdown(["setting", "value"], rows)
@@ -45,7 +56,7 @@ def _page(of: Story, has_video: bool) -> str:
         f"# A PPO agent that plays {of.game}\n\n"
         f"{tale(of)}\n\n{video}"
         f"## Score\n\n{headline[0].upper()}{headline[1:]}. The game is `{of.params.env_id}`.\n\n"
-        f"{_usage(of.params) if of.saved is not None else ''}"
+        f"{_usage(of.params) if has_network else ''}"
         f"## Training\n\n{of.step:,} steps (decisions of the agent), seed {of.params.seed}. "
         f"Settings that differ from the defaults:\n\n{settings}\n"
         f"The same training and evaluation again:\n\n```\n{commands(of)}\n```\n"

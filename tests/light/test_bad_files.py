@@ -92,6 +92,13 @@ def _alarm() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(autouse=True)
+def _small(monkeypatch) -> None:
+    """A report makes neither film nor network, which take seconds."""
+    for made in ("report.film", "card.export_run"):
+        monkeypatch.setattr(f"ppo.report.{made}", lambda *_: None)
+
+
 def holding(content: bytes) -> Bad:
     return lambda path: path.write_bytes(content)
 

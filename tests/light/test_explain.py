@@ -13,6 +13,7 @@ from ppo.autopsy import history, signs
 from ppo.autopsy.explain import explain
 from ppo.autopsy.history import HistoryError
 from ppo.files.folder import HoldsNoRun
+from ppo.report import report
 from ppo.telemetry import health, progress
 from ppo.telemetry.health import ENTRIES, Health
 from ppo.telemetry.scalars import POINTS
@@ -233,6 +234,21 @@ def test_an_explanation_says_what_is_outside_its_limits_at_the_end(tmp_path):
     (said,) = [line for line in text.splitlines() if "in the last" in line]
     assert re.match(r"in the last 5 entries: train/approx_kl is 0\.\d+, healthy below 0\.05", said)
     assert said.endswith(health.metric_of("train/approx_kl").remedy)
+
+
+def test_limits_that_hold_for_clipped_rewards_alone_are_not_those_of_other_rewards(tmp_path):
+    large = log(train__grad_norm=1.0)
+    for row in large:
+        row["train/grad_norm"] *= 1000
+    run = written(tmp_path / "run", large)
+    assert "train/grad_norm is" in explain(run) and "train/grad_norm" in page_of(run)
+    (run / "params.json").write_text('{"clip_rewards": false}')
+    assert "train/grad_norm" not in explain(run) and "train/grad_norm" not in page_of(run)
+
+
+def page_of(run: Path) -> str:
+    report.write([run], run / "report.html")
+    return (run / "report.html").read_text().replace("<wbr>", "")
 
 
 def test_one_healthy_entry_begins_the_count_anew():

@@ -113,7 +113,7 @@ def test_tensorboard_shows_about_thirty_to_forty_scalars_of_pong():
 
 def test_every_scalar_is_described_by_its_own_entry_of_the_glossary(tmp_path):
     for tag, meaning in (
-        ("layers/step_max_conv1", "how far it moved the weight that moved furthest"),
+        ("layers/step_max_conv1", "largest movement of a weight"),
         ("layers/step_conv1", "root mean square"),
         ("epochs/approx_kl_max_2", "largest approximate KL of a sample"),
         ("train/approx_kl_max", "largest mean of an epoch"),

@@ -9,6 +9,7 @@ import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -16,8 +17,12 @@ import pytest
 
 import run_atari
 from docs.browser import Browser
+from ppo import checkpoint
+from ppo.checkpoint import Checkpoint
 from ppo.envs import human
+from ppo.errors import PPOError
 from ppo.files import video
+from ppo.files.folder import RunFolder
 from ppo.report import card, report
 from ppo.report.published import CURVES, Published, comparable
 from ppo.report.story import commands, story
@@ -302,6 +307,18 @@ def test_the_card_has_its_header_and_the_best_video_beside_it(tmp_path):
     assert (run / "card" / "replay.mp4").read_bytes() == best.read_bytes()
     assert (run / "card" / "replay.gif").read_bytes().startswith(b"GIF89a")
     assert "agent.keras" not in page  # there is no checkpoint
+
+
+def test_a_card_without_a_network_that_can_be_written_says_why(tmp_path, monkeypatch, capsys):
+    run = run_at(tmp_path / "run")
+    checkpoint.save(RunFolder(run), Checkpoint(60_000, {"weights/0": np.zeros(2)}), kept=1)
+    monkeypatch.setattr(card, "export_run", lambda *_: None)
+    card.write(run, run / "card")
+    assert "agent.keras" in (run / "card" / "README.md").read_text()
+    monkeypatch.setattr(card, "export_run", Mock(side_effect=PPOError("it does not fit")))
+    card.write(run, run / "card")
+    assert "agent.keras" not in (run / "card" / "README.md").read_text()
+    assert capsys.readouterr().err == "the model card has no network: it does not fit\n"
 
 
 def test_a_card_claims_no_result_without_a_game_and_no_atari_outside_it(tmp_path):
