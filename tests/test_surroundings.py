@@ -265,7 +265,7 @@ def test_pipe_in_place_of_the_csv_ends_the_resume_in_one_line(cases):
 
 @pytest.mark.parametrize("reason", ["", "Unable to allocate 1.72 TiB"])
 def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys, reason):
-    def run(*_: object) -> None:
+    def run(*_: object, **__: object) -> None:
         raise MemoryError(reason)
 
     monkeypatch.setattr(train, "run", run)
