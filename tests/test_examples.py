@@ -54,7 +54,7 @@ def test_python_of_the_pages_can_be_pasted(tmp_path):
     done = run(tmp_path, "-c", f"{pasted}\nprint(action)")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"[0-5]", done.stdout.splitlines()[-1])
-    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"python", "pong", "own"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"python", "program", "own"}
 
 
 def test_python_of_the_readme_runs_in_a_notebook(tmp_path, monkeypatch):
