@@ -42,7 +42,8 @@ def _forked(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "scenario"), drill.DRILLS, ids=[name for name, _ in drill.DRILLS])
-def test_drill(name, scenario, tmp_path):
+def test_drill(name, scenario, tmp_path, monkeypatch):
+    monkeypatch.setattr(drill, "KILLS", 1)
     scenario(tmp_path)
 
 

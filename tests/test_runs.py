@@ -954,13 +954,13 @@ def test_a_follower_that_is_stopped_while_games_begin_has_been_stopped(monkeypat
 
     monkeypatch.setattr(follower, "Trainer", interrupted)
     with pytest.raises(Stopped, match="worker 1"):
-        follower.follow(told(Start()), PARAMS.threads, lambda: True)
+        follower.follow(told(Start()), PARAMS.threads, lambda: True, Path("run"))
 
 
 def test_the_guard_of_a_follower_sees_every_iteration(monkeypatch):
     seen = []
     monkeypatch.setattr(follower.Guard, "see", lambda _, iteration: seen.append(iteration.step))
-    follower.follow(told(Start()), PARAMS.threads, lambda: False)
+    follower.follow(told(Start()), PARAMS.threads, lambda: False, Path("run"))
     assert seen == [16, 32, 48, 64]
 
 
@@ -998,7 +998,7 @@ def test_a_follower_begins_with_the_same_games_as_the_first_worker(
 
     monkeypatch.setattr(follower, "restore", restore)
     with pytest.raises(Stopped):
-        follower.follow(told(Start(state(32), **start)), PARAMS.threads, lambda: False)
+        follower.follow(told(Start(state(32), **start)), PARAMS.threads, lambda: False, Path("run"))
     assert restored == [(32, same_rules, new_games)]
 
 

@@ -31,6 +31,8 @@ from ppo.system.children import RUN_ATARI
 from ppo.system.command import run_command
 from ppo.telemetry import progress
 
+KILLS = 3  # of the drill that kills a run
+
 # Games of a few hundred frames, which end and are reseeded within a short run.
 SHORT_PONG: dict[str, Any] = {
     "env_id": "PongNoFrameskip-v4",
@@ -199,10 +201,10 @@ def drill_kill(folder: Path) -> str:
             kills += 1
         else:  # the machine was faster this time: the run was done before the kill
             longest = after
-        if kills == 3:
+        if kills == KILLS:
             break
-    expect(kills == 3, f"only {kills} of 10 runs were killed before they were done")
-    return "killed three times at random: weights, games and scalars as in the unbroken run"
+    expect(kills == KILLS, f"only {kills} of 10 runs were killed before they were done")
+    return f"killed {KILLS} times at random: weights, games and scalars as in the unbroken run"
 
 
 def drill_stop(folder: Path) -> str:

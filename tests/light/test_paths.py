@@ -42,7 +42,7 @@ def test_other_commands_expand_each_path(home, capsys):
     options = sweep._parse(["--logdir=~/s", "--pfile=~/p.json", "--draw=old=~/a,~/b"])
     assert (options.logdir, options.pfile) == (home / "s", home / "p.json")
     assert grid.parse_draws(options.draw, []) == {"old": [home / "a", home / "b"]}
-    options = autopsy._parse(["~/run", "--logdir=~/a"])
+    options = autopsy.command_line().parse_args(["~/run", "--logdir=~/a"])
     assert (options.run, options.logdir) == (home / "run", home / "a")
     assert replay.main(["~/game.json", "--video=~/none/a.mp4"]) == 2
     said = capsys.readouterr().err
