@@ -122,7 +122,7 @@ def test_check_measures_a_real_run_and_leaves_nothing(tmp_path, monkeypatch, cap
     assert out.count("\ncore ") == 13 and out.count("\nAtari ") == 2
     # 4 * 64 + 64, 64 * 64 + 64, heads of 2 actions and 1 value
     assert f"{2 * (4 * 64 + 64 + 64 * 64 + 64) + 65 * 3:,} weights, 2 actions" in out
-    assert "in 3 evaluations" in out
+    assert "for 3 evaluations" in out
     assert "memory: " in out and "of checkpoints" in out
     assert "video" not in out
     assert {path.name for path in tmp_path.iterdir()} == {"settings.json", "tmp"}

@@ -306,15 +306,17 @@ HALTED = """
 import os, sys
 from ppo import train
 from ppo.system import signals
+from ppo.runs import terminal
 from ppo.runs.terminal import Display
 from ppo.settings import Params
 from ppo.drill import drill
 
 signals.GRACE_SECONDS, signals.DEADLINE_SECONDS = 1.0, 4.0
+terminal.LINE_SECONDS = 0.0
 say = Display.say
 
 def to_a_full_pipe(display, message):
-    if message.startswith("step 512"):
+    if " step 512 " in f" {message}":
         print("hangs", file=sys.stderr, flush=True)
         os.set_blocking(1, False)
         try:
