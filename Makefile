@@ -29,7 +29,7 @@ board: .venv/installed
 test: lint types check
 
 quick: lint types
-	$(RUN) -m pytest -n 3 --dist=loadgroup tests/light
+	$(RUN) -m pytest -n 2 --dist=loadgroup tests/light
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .
@@ -38,9 +38,8 @@ lint: .venv/installed-dev
 types: .venv/installed-dev
 	.venv/bin/mypy
 
-# Three processes on two cores, since many tests wait for a process.
 check: .venv/installed-dev
-	$(RUN) -m pytest -n 3 --dist=loadgroup
+	$(RUN) -m pytest -n 2 --dist=loadgroup
 
 mutants: .venv/installed-mutants
 	rm -rf mutants

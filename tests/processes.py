@@ -16,7 +16,7 @@ def processes_of(folder: Path) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended
-            if str(folder) in path.read_text():
+            if str(folder) in path.read_text(errors="replace"):
                 found.append(int(path.parent.name))
     return found
 
@@ -26,7 +26,7 @@ def group_of(leader: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended
-            state, _, group = path.read_text().rpartition(") ")[2].split()[:3]
+            state, _, group = path.read_text(errors="replace").rpartition(") ")[2].split()[:3]
             if int(group) == leader and state != "Z":
                 found.append(int(path.parent.name))
     return found
@@ -37,7 +37,7 @@ def workers_of(starter: int) -> dict[int, int]:
     children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
     found = {}
     for child in map(int, children):
-        for entry in Path(f"/proc/{child}/environ").read_text().split("\0"):
+        for entry in Path(f"/proc/{child}/environ").read_text(errors="replace").split("\0"):
             name, _, link = entry.partition("=")
             if name == LINK:
                 found[json.loads(link)["index"]] = child
