@@ -82,7 +82,9 @@ class Updater:
         clip_range: float,
         rescaling: np.ndarray,
     ) -> UpdateResult:
-        """Run all epochs over one batch, reshuffled with ``key`` in each. Raises WorkerLost."""
+        """Run the epochs over one batch, reshuffled with ``key`` in each, until one ends early.
+        ``rescaling`` is the state of the smoothed value rescaling, [2]. Raises WorkerLost.
+        """
         p, epochs = self.params, []
         if p.adam_reset:
             self.adam.reset()

@@ -17,7 +17,7 @@ from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Fall
 
 EARLIER = 20  # entries before a collapse that are searched for its cause
-RECENT = 50  # last entries that are searched without a collapse: what was harmless is no sign
+RECENT = 50  # last entries that are searched without a collapse: earlier departures were harmless
 
 
 def explain(run: Path) -> str:

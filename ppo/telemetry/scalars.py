@@ -44,13 +44,16 @@ class Metric:
         """The limits, and the course in a healthy run."""
         return "; ".join(filter(None, [self.limits, self.healthy]))
 
+    def with_unit(self, meaning: str) -> str:
+        """Return the meaning, followed by the unit if there is one."""
+        return f"{meaning} ({self.unit})" if self.unit else meaning
+
     @property
     def description(self) -> str:
         """The whole description in Markdown, a paragraph each."""
-        what = f"{self.meaning} ({self.unit})" if self.unit else self.meaning
         healthy = f"**Healthy:** {self.good}" if self.good else ""
         remedy = f"**If not:** {self.remedy}" if self.remedy else ""
-        return "\n\n".join(filter(None, [what, healthy, remedy]))
+        return "\n\n".join(filter(None, [self.with_unit(self.meaning), healthy, remedy]))
 
 
 SCORE, POINTS = "rollout/ep_rew_mean", "rollout/points_per_step"
@@ -508,7 +511,7 @@ def describe(markdown: bool = False) -> str:
     """Describe every scalar with unit, meaning, healthy range and remedy: one line each, or a
     table.
     """
-    rows = [(m.tag, m.unit, _told(m), m.good, m.remedy) for m in METRICS]
+    rows = [(m.tag, m.unit, _meaning(m), m.good, m.remedy) for m in METRICS]
     if not markdown:
         return tables.tabs(rows)
     cells = [(f"`{tag}`", *rest) for tag, *rest in rows]
@@ -517,10 +520,14 @@ def describe(markdown: bool = False) -> str:
 
 def entries() -> list[tuple[str, str, str]]:
     """Return every scalar: its name, meaning with unit, and healthy range with remedy."""
-    return [
-        (m.tag, f"{_told(m)} ({m.unit})", f"healthy: {m.good}; if not: {m.remedy}") for m in METRICS
-    ]
+    return [(m.tag, m.with_unit(_meaning(m)), _advice(m)) for m in METRICS]
 
 
-def _told(metric: Metric) -> str:
+def _advice(metric: Metric) -> str:
+    healthy = f"healthy: {metric.good}" if metric.good else ""
+    remedy = f"if not: {metric.remedy}" if metric.remedy else ""
+    return "; ".join(filter(None, [healthy, remedy]))
+
+
+def _meaning(metric: Metric) -> str:
     return f"{metric.meaning} (in `progress.csv` alone)" if metric.csv_only else metric.meaning

@@ -34,3 +34,10 @@ def test_a_terminal_of_80_columns_has_every_name_whole_and_no_longer_line():
         plain = Console(file=io.StringIO(), width=80)
         lines = [plain.render_str(line).plain for line in out.getvalue().splitlines()]
         assert all(any(name in line for line in lines) for name, *_ in entries)
+
+
+def test_scalars_without_unit_or_remedy_leave_no_gap():
+    assert any(not metric.unit for metric in scalars.METRICS)
+    assert any(not metric.remedy for metric in scalars.METRICS)
+    for _, meaning, advice in scalars.entries():
+        assert "()" not in meaning and not advice.endswith((": ", "; "))
