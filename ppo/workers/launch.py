@@ -130,11 +130,12 @@ class _Team:
                 elif index not in self.first_code:
                     self._end_if_stopped(index)
             self._hold()
-            failed = any(self.first_code.values())
-            if deadline is None and (failed or self.asked):
+            codes = self.first_code.values()
+            if deadline is None and (any(codes) or self.asked):
                 deadline = time.monotonic() + GRACE_SECONDS
-                for process in self.processes:
-                    process.terminate()
+                if self.asked or not SAME_AT_ONCE.issuperset(codes):
+                    for process in self.processes:
+                        process.terminate()
             if 0 in self.first_code:  # the others have nothing to save
                 deadline = min(deadline or math.inf, time.monotonic() + GRACE_OF_OTHERS_SECONDS)
             if deadline is not None and time.monotonic() > deadline:
@@ -171,6 +172,8 @@ class _Team:
             process.kill()
 
 
+# All workers end with such a code by themselves; a signal could only cut the first one's message.
+SAME_AT_ONCE = {ExitCode.DONE, ExitCode.STOPPED, ExitCode.DIVERGED, ExitCode.COLLAPSED}
 # A worker that ends with such a code knows why, and would end the same way again.
 SAME_FOR_ALL = (ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
 VERDICTS = (ExitCode.FAILED, *SAME_FOR_ALL)

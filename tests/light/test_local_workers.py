@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppo.errors import ExitCode
+from ppo.workers import launch
 from ppo.workers.cluster import ClusterError, Link
 from ppo.workers.launch import inherited, linked
 from ppo.workers.local import LocalWorkers
@@ -136,3 +138,26 @@ def test_a_link_that_was_not_inherited_is_refused(tmp_path):
         closed = file.fileno()
     with pytest.raises(ClusterError, match="unset it"):
         LocalWorkers(Link(2, 0, closed, (closed,)))
+
+
+LAST = """
+import sys, time
+from ppo.workers.cluster import this_worker
+
+if this_worker().index == 1:
+    sys.exit({of_others})
+time.sleep(1)
+sys.exit({of_first})
+"""
+
+
+@pytest.mark.parametrize(
+    ("of_others", "of_first"),
+    [(ExitCode.STOPPED, ExitCode.FAILED), (ExitCode.DIVERGED, ExitCode.DIVERGED)],
+)
+def test_no_signal_disturbs_a_first_worker_that_ends_last(
+    of_others, of_first, tmp_path, monkeypatch
+):
+    program = LAST.format(of_others=int(of_others), of_first=int(of_first))
+    monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", program])
+    assert launch.Launch(tmp_path, [], workers=2, restarts=0).go() == of_first
