@@ -196,6 +196,11 @@ def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
             f"{layers.settings.network} must give features [B, D], and its last layer with weights "
             "must be a keras.layers.Dense with a bias"
         )
+    if not layers.prefix and any(layer.name.startswith(VALUE_PREFIX) for layer in trunk.layers):
+        raise ValueError(
+            f"{layers.settings.network} has a layer whose name begins with {VALUE_PREFIX}, as the "
+            "layers of a separate value network do; rename it"
+        )
     return trunk.output
 
 
@@ -211,7 +216,9 @@ def build(
     layer_norm: bool = False,
     mlp_sizes: Sequence[int] = (64, 64),
 ) -> keras.Model:
-    """Build a model as ``build_model`` does, from settings given one by one."""
+    """Build a model as ``build_model`` does, from settings given one by one. Without them it
+    computes in float32, scales images to 0 to 1, and trains one trunk for both heads.
+    """
     settings = NetworkSettings.model_validate(
         {
             "network": network,

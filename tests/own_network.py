@@ -27,4 +27,9 @@ def failing(observations: keras.KerasTensor) -> keras.KerasTensor:
     raise RuntimeError("no memory for this\nand more")
 
 
+def reserved(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: its layer is named as if it were of a separate value network."""
+    return keras.layers.Dense(8, name="value_dense1")(observations)
+
+
 trunks = [trunk]

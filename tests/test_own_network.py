@@ -98,6 +98,7 @@ def test_pictures_come_as_bytes():
     ("function", "reason"),
     [
         ("without_dense", "its last layer with weights must be a keras.layers.Dense"),
+        ("reserved", "a layer whose name begins with value_"),
         ("failing", "failed: RuntimeError: no memory for this$"),
         ("absent", "failed: AttributeError: .*absent"),
         ("trunks", "failed: TypeError: "),

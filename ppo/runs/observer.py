@@ -31,7 +31,7 @@ class Observer:
     due = wanted = False
 
     def see(self, iteration: Iteration) -> None:
-        """Note an iteration. Only instant work may be done here."""
+        """Note an iteration. Work that a stop should interrupt belongs in ``act``."""
 
     def act(self, step: int, stop: Callable[[], bool]) -> None:
         """Do what is due. On a request to stop, raise Interrupted and stay due."""

@@ -40,6 +40,7 @@ class Verifier(Observer):
         # The episode with the most resets since its seed has the most to hide.
         episode = max(iteration.episodes, key=lambda episode: episode.reset.resets)
         checked, self._seeded = replay.of_run(episode, self.params), not episode.reset.resets
+        self.wanted = False
         self._checking = threading.Thread(target=self._check, args=[checked], daemon=True)
         self._checking.start()
 
@@ -49,9 +50,10 @@ class Verifier(Observer):
             self._checking.join(0.05)
             if stop():
                 self._abandoned.set()
+                self.wanted = True
                 return
         if self._checking:
-            self._checking, self.wanted = None, self._outcome is None
+            self._checking, self.wanted = None, self.wanted or self._outcome is None
             if self._outcome:
                 self._report(self._outcome)
 

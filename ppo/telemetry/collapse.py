@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from pydantic import ConfigDict, FiniteFloat
 
 MEDIAN_OVER = 9  # readings of a running median
+BOTTOM_OVER = 5  # readings of the median at the bottom, since a collapse may be short
 # Number of readings that the noise is measured on: of 30, about one series in some hundred would
 # look calm by chance.
 NOISE_OVER = 60
@@ -132,7 +133,8 @@ def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
 @dataclass(frozen=True)
 class Fall:
     """A collapse in a series of readings. It has the index of the last reading before it, the index
-    of the lowest running median after it, the levels at both, and the lowest level before it.
+    of the lowest median of BOTTOM_OVER readings after it, the levels at both, and the lowest level
+    before it.
     """
 
     onset: int
@@ -160,7 +162,8 @@ def find(points: ArrayLike) -> Fall | None:
 
 
 def _falls(series: np.ndarray) -> Iterator[Fall]:
-    medians = np.array([np.median(series[max(0, i - 4) : i + 1]) for i in range(len(series))])
+    ends = range(1, len(series) + 1)
+    medians = np.array([np.median(series[max(0, end - BOTTOM_OVER) : end]) for end in ends])
     watch, end = Watch(), 0
     for index, reading in enumerate(series):
         if index < end:

@@ -19,7 +19,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ppo.files.folder import naming
 
-# Prefix of this package's event files; other programs' files may be in the same folder.
+# The first record of this package's event files; other programs' files may be in the same folder.
 OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)
 
 
