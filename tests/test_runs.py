@@ -1094,11 +1094,11 @@ def test_the_episode_that_is_checked_has_the_most_resets_behind_it(monkeypatch):
 def test_a_check_that_falls_due_during_another_one_follows_it(monkeypatch):
     checked = []
     monkeypatch.setattr("ppo.replay.replay.verify", lambda replay, _: checked.append(replay))
-    verifier = Verifier(PARAMS.model_copy(update={"replay_check_interval": 16}), None, print)
-    for step in (16, 32):
+    verifier = Verifier(PARAMS.model_copy(update={"replay_check_interval": 32}), None, print)
+    for step in (32, 64):
         verifier.see(iteration(step, episode()))
     verifier.settle(never)
-    verifier.see(iteration(40, episode()))
+    verifier.see(iteration(80, episode()))
     verifier.settle(never)
     assert len(checked) == 2 and not verifier.wanted
 
