@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ppo import losses, model
 from ppo.model import log_prob
-from ppo.nn.optimizer import Adam
+from ppo.nn.optimizer import Adam, Undo
 from ppo.nn.preprocessed import Inputs
 from ppo.nn.shards import in_shards
 from ppo.objective import Batch, objective, statistics
@@ -62,6 +62,8 @@ class Updater:
         self.weights = [weight.value for weight in network.trainable_weights]
         betas = params.adam_beta_1, params.adam_beta_2
         self.adam = Adam(self.weights, params.adam_epsilon, *betas)
+        undoes = params.undo_beyond_kl_limit
+        self._undo = Undo([*self.weights, *self.adam.variables()] if undoes else [])
         whole = model.with_last_inputs(network) if params.feature_drift_coef else network
         self._inputs = Inputs(whole, params.batch_size, params.minibatch_size, shards)
         self.compile()
@@ -88,6 +90,7 @@ class Updater:
         p, epochs = self.params, []
         if p.adam_reset:
             self.adam.reset()
+        self._undo.keep()
         weights, rate = self._weights_by_layer(), tf.constant(learning_rate, tf.float32)
         inputs = self._inputs.of(batch.observations)
         old_features = self._features(inputs) if p.feature_drift_coef else None
@@ -155,7 +158,7 @@ class Updater:
         """Make one gradient step on some samples of the batch, with the mean of all workers'
         gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
         step was applied. A step is skipped if its gradient is not finite or its minibatch is
-        beyond the KL limit.
+        beyond the KL limit; then the step before it may be undone, too.
         """
         p, clip_range, mean = self.params, data.clip_range, self._mean
         minibatch, network = data.batch.rows(samples), self._inputs.network
@@ -175,15 +178,21 @@ class Updater:
         *gradients, means = self.workers.mean([*gradients, tf.stack(means)])
         norm = tf.linalg.global_norm(gradients)
         applied = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
-        if p.minibatch_kl_limit is not None:
-            applied &= means[KL] <= p.minibatch_kl_limit
+        beyond = means[KL] > (np.inf if p.minibatch_kl_limit is None else p.minibatch_kl_limit)
+        applied &= ~beyond
 
         def apply() -> tf.Operation:
+            self._undo.keep()
             clipped, _ = tf.clip_by_global_norm(gradients, p.max_grad_norm, norm)
             self.adam.apply(clipped, data.learning_rate)
             return tf.no_op()
 
+        def undo() -> tf.Operation:
+            self._undo.restore()
+            return tf.no_op()
+
         tf.cond(applied, apply, tf.no_op)
+        tf.cond(beyond, undo, tf.no_op)
         of_gradient = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
         return tf.concat([means, of_gradient, tf.stack(maxima)], 0), result.smoothed, applied
 

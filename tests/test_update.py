@@ -203,24 +203,37 @@ def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
     assert short.scalars()["train/approx_kl"] == pytest.approx(whole.of("approx_kl")[:3].mean())
     three_steps, _ = update(changed(minibatch_kl_limit=1e9, num_epochs=2), batch())
     assert any((a != b).any() for a, b in zip(weights, three_steps, strict=True))
-    by_hand = weights_after_three_steps()
+    by_hand = weights_after(3)
     assert all((a == b).all() for a, b in zip(weights, by_hand, strict=True))
 
 
-def weights_after_three_steps() -> list[np.ndarray]:
-    """Those of an update whose fourth minibatch's gradient is refused as not finite."""
+def weights_after(steps: int) -> list[np.ndarray]:
+    """Return those of an update whose next minibatch's gradient is refused as not finite."""
 
-    class NoFourth(OneWorker):
+    class NoMore(OneWorker):
         def __init__(self):
             self.calls = tf.Variable(0)
 
         def mean(self, tensors):
             *gradients, means = tensors
-            return [*gradients, tf.where(self.calls.assign_add(1) < 4, means, np.nan)]
+            return [*gradients, tf.where(self.calls.assign_add(1) <= steps, means, np.nan)]
 
     net = model.build((3,), 4, "mlp")
-    Updater(net, PARAMS, 1, NoFourth()).update(batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
+    Updater(net, PARAMS, 1, NoMore()).update(batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
     return net.get_weights()
+
+
+def test_the_step_that_broke_the_kl_limit_is_undone_with_its_share_in_the_optimiser():
+    _, free = update(PARAMS, batch())
+    third, fourth = free.of("approx_kl").ravel()[2:4]  # before the third and the fourth step
+    net, limit = model.build((3,), 4, "mlp"), float(third + fourth) / 2
+    params = changed(minibatch_kl_limit=limit, undo_beyond_kl_limit=True)
+    updater = Updater(net, params, 1)
+    ended = updater.update(batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
+    assert third < limit < fourth and sum(map(len, ended.epochs)) == 4
+    for got, expected in zip(net.get_weights(), weights_after(2), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert int(updater.adam.updates) == 2
 
 
 def test_a_kl_limit_that_never_binds_changes_no_weight():

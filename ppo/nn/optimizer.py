@@ -1,4 +1,6 @@
-"""The optimiser: Adam in TensorFlow's fused form."""
+"""The optimiser: Adam in TensorFlow's fused form, and how a step is undone."""
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -45,3 +47,20 @@ class Adam:
     def variables(self) -> list[tf.Variable]:
         """The optimiser's complete state."""
         return [*self.first, *self.second, self.updates]
+
+
+class Undo:
+    """A copy of the variables that a step changes."""
+
+    def __init__(self, variables: Sequence[tf.Variable]):
+        self._pairs = [(variable, tf.Variable(variable)) for variable in variables]
+
+    def keep(self) -> None:
+        """Copy the variables before a step."""
+        for variable, copy in self._pairs:
+            copy.assign(variable)
+
+    def restore(self) -> None:
+        """Set the variables as they were when they were copied last."""
+        for variable, copy in self._pairs:
+            variable.assign(copy)

@@ -146,6 +146,10 @@ class TrainingSettings(_Group):
     """let target_kl end the epochs only if the surrogate has improved on the old policy"""
     minibatch_kl_limit: float | None = _setting(None, gt=0)
     """end the update before the step of a minibatch whose mean approximate KL exceeds this"""
+    undo_beyond_kl_limit: bool = _setting(False)
+    """also undo the step before it, which broke minibatch_kl_limit, as KLE-Rollback does (Dossa et
+    al. 2021)
+    """
     stop_at_score: float | None = _setting(None, off=None)
     """end the run when the mean score of the last 100 games reaches this"""
 
@@ -518,6 +522,13 @@ RULES = (
         ("target_kl", "target_kl_if_improved"),
         lambda p: p.target_kl_if_improved and p.target_kl is None,
         lambda p: "target_kl_if_improved = true: without target_kl it has no effect; set both",
+    ),
+    Rule(
+        ("minibatch_kl_limit", "undo_beyond_kl_limit"),
+        lambda p: p.undo_beyond_kl_limit and p.minibatch_kl_limit is None,
+        lambda p: (
+            "undo_beyond_kl_limit = true: without minibatch_kl_limit it has no effect; set both"
+        ),
     ),
 )
 
