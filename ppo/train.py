@@ -392,7 +392,7 @@ def _begun(saved: Checkpoint, source: Path, whole: ResolvedParams, changes: Chan
     cut a new learning rate.
     """
     if "learning_rate" in changes:
-        tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0)
+        tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0, kl_share=1.0)
         saved = replace(saved, trainer=saved.trainer.model_copy(update={"tally": tally}))
     return for_fork(with_known_level(saved, source, whole))
 

@@ -92,11 +92,11 @@ class Trainer:
         return self.tally.rollbacks
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
-        """Return learning rate and clip range at a step; each rollback has cut the rate."""
+        """Return learning rate and clip range at a step. Rollbacks and the KL have cut the rate."""
         p, total = self.params, self.params.whole_steps
         rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
         clip_range = scheduled(p.clip_range_schedule, p.clip_range, step, total)
-        return rate * self.tally.rate_share, clip_range
+        return rate * self.tally.rate_share * self.tally.kl_share, clip_range
 
     @property
     def layers(self) -> list[str]:
@@ -195,6 +195,8 @@ class Trainer:
         self.games = self.all_games()
         result = result.with_maxima(report.maxima)
         scalars = report.scalars | result.scalars()
+        if p.learning_rate_kl:
+            self.tally = self.tally.after_kl(scalars["train/approx_kl"], p.learning_rate_kl)
         scalars |= result.epoch_scalars() if p.log_epochs else {}
         scalars |= {
             POINTS: report.points / p.steps_per_iteration,

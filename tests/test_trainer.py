@@ -1,5 +1,6 @@
 """The order of things, and a state from which training resumes exactly."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from ppo.errors import Diverged
 from ppo.nn.shards import in_shards
 from ppo.runs.trainer_state import capture, restore
 from ppo.settings import Params
-from ppo.telemetry.counters import Tally
+from ppo.telemetry.counters import LEAST_KL_SHARE, Tally
 from ppo.telemetry.scalars import tags
 from ppo.trainer import Trainer, batch_of
 
@@ -244,3 +245,22 @@ def test_on_a_gpu_the_batch_is_whole_and_the_games_are_in_two_vectors(monkeypatc
 def test_rollbacks_leave_an_eighth_of_the_rate_each():
     tally = Tally().after_rollback().after_rollback()
     assert (tally.rollbacks, tally.rate_share) == (2, 1 / 64)
+
+
+def test_the_rate_falls_while_the_kl_is_above_its_aim_and_recovers_below():
+    tally = Tally().after_kl(0.021, 0.01).after_kl(0.021, 0.01)
+    assert tally.kl_share == pytest.approx(1 / 1.5**2)
+    assert tally.after_kl(0.019, 0.01).after_kl(0.006, 0.01) == tally
+    assert tally.after_kl(0.004, 0.01).kl_share == pytest.approx(1 / 1.5)
+    assert Tally().after_kl(0.0, 0.01).kl_share == 1
+    many = functools.reduce(lambda tally, _: tally.after_kl(1.0, 0.01), range(50), Tally())
+    assert many.kl_share == LEAST_KL_SHARE
+
+
+def test_each_update_has_the_rate_that_the_kl_of_the_updates_before_leaves():
+    plain = SMALL.model_copy(update={"learning_rate_schedule": "constant"})
+    learner = Trainer(plain.model_copy(update={"learning_rate_kl": 1e-9}))
+    rates = [one.scalars["train/learning_rate"] for one in learner.iterations()]
+    expected = plain.learning_rate / 1.5 ** np.arange(SMALL.num_iterations)
+    assert len(rates) > 1
+    np.testing.assert_allclose(rates, expected)

@@ -122,6 +122,10 @@ class TrainingSettings(_Group):
     """initial learning rate of Adam"""
     learning_rate_schedule: Schedule = _setting("linear")
     """linear falls to 0 at total_steps"""
+    learning_rate_kl: float | None = _setting(None, gt=0)
+    """divide the learning rate by 1.5 after an update whose mean approximate KL exceeds twice this;
+    multiply it by 1.5, up to the scheduled rate, after one with less than half
+    """
     adam_epsilon: float = _setting(1e-5, gt=0, le=1)
     """Adam's epsilon hat"""
     adam_beta_1: float = _setting(0.9, ge=0, lt=1)

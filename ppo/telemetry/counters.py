@@ -15,14 +15,17 @@ RECENT_EPISODES = 100
 # of the learning rate: docs/collapse.md shows what half and a quarter prevent.
 MOST_ROLLBACKS, SHARE_LEFT = 3, 1 / 8
 
+# With learning_rate_kl the rate changes by such a factor, and keeps at least such a share.
+KL_FACTOR, LEAST_KL_SHARE = 1.5, 1e-3
+
 Count = Annotated[int, Ge(0), Lt(2**62)]
 
 
 @dataclass(frozen=True)
 class Tally:
     """Counts, and score and length of the last RECENT_EPISODES whole episodes. ``rate_share`` is
-    the share of the learning rate left by the rollbacks. A checkpoint has the fields as they
-    are.
+    the share of the learning rate left by the rollbacks, ``kl_share`` the share left by
+    ``after_kl``. A checkpoint has the fields as they are.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -32,6 +35,7 @@ class Tally:
     episodes: Count = 0
     rollbacks: Annotated[int, Ge(0), Le(MOST_ROLLBACKS)] = 0
     rate_share: Annotated[float, Gt(0), Le(1)] = 1.0
+    kl_share: Annotated[float, Gt(0), Le(1)] = 1.0
     best_score: FiniteFloat | None = None
     recent: tuple[tuple[FiniteFloat, Count], ...] = ()
 
@@ -52,6 +56,17 @@ class Tally:
         """Return the tally after one more rollback."""
         share = self.rate_share * SHARE_LEFT
         return replace(self, rollbacks=self.rollbacks + 1, rate_share=share)
+
+    def after_kl(self, kl: float, aim: float) -> "Tally":
+        """Return the tally after an update that moved the policy by ``kl``. The learning rate falls
+        if that is more than twice the ``aim``, and recovers if it is less than half.
+        """
+        share = self.kl_share
+        if kl > 2 * aim:
+            share = max(share / KL_FACTOR, LEAST_KL_SHARE)
+        elif kl < aim / 2:
+            share = min(share * KL_FACTOR, 1.0)
+        return replace(self, kl_share=share)
 
     def reached(self, target: float | None) -> bool:
         """Whether there are RECENT_EPISODES whose mean score is at least ``target``."""
