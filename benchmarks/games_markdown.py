@@ -65,13 +65,14 @@ def _section(table: Table) -> str:
     rows = []
     for row in table.rows:
         cells = [row.game, ", ".join(map(str, row.seeds))]
-        for policy in POLICIES["both"]:
-            score = row.scores[policy]
-            cells += [between(score), _plain(score.human_normalized)]
+        sampled, greedy = row.scores["sampled"], row.scores["greedy"]
+        cells += [between(sampled), _plain(sampled.human_normalized), points(greedy.mean)]
+        # Games of a deterministic emulator repeat themselves, so an interval would be wrong.
+        cells += [", ".join(map(str, greedy.distinct)), _plain(greedy.human_normalized)]
         rows.append([*cells, f"{row.minutes:.1f}"])
     normalised = "human-normalised"
-    head = ["game", "seeds", "sampled", normalised, "greedy", normalised, "minutes"]
-    parts = [f"### {table.kind}\n", tables.markdown(head, rows, "lllrlrr")]
+    head = ["game", "seeds", "sampled", normalised, "greedy", "distinct", normalised, "minutes"]
+    parts = [f"### {table.kind}\n", tables.markdown(head, rows, "lllrrlrr")]
     predicted = [table.predicted[policy] for policy in POLICIES["both"]]
     more = [] if None in predicted else [["median of 57 games, predicted", *map(_plain, predicted)]]
     if count := len(table.over.games):
@@ -85,8 +86,9 @@ def _section(table: Table) -> str:
 
 
 def _aggregates(over: Over, games: str, more: Sequence[Sequence[str]] = ()) -> str:
+    greedy = over.estimates["greedy"]
     rows = [
-        [name, *(_estimate(over.estimates[policy][name]) for policy in POLICIES["both"])]
+        [name, _estimate(over.estimates["sampled"][name]), _plain(greedy[name].value)]
         for name in AGGREGATES
     ]
     head = [f"of {games}, human-normalised", "sampled", "greedy"]

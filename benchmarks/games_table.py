@@ -17,11 +17,14 @@ from ppo.evaluate.games import POLICIES
 
 @dataclass(frozen=True)
 class Score:
-    """The mean score of the runs of a game with one policy."""
+    """The mean score of the runs of a game with one policy, and how many scores of
+    each run are distinct.
+    """
 
     mean: float
     low: float
     high: float
+    distinct: list[int]
     human_normalized: float | None
 
 
@@ -155,7 +158,8 @@ def _row(game: str, runs: Sequence[Result]) -> Row:
 def _score(runs: Sequence[Result], policy: str) -> Score:
     scores = [run.scores[policy] for run in runs]
     mean = fmean(map(fmean, scores))
-    return Score(mean, *interval_of(scores), runs[0].normalized(mean))
+    distinct = [len(set(of_run)) for of_run in scores]
+    return Score(mean, *interval_of(scores), distinct, runs[0].normalized(mean))
 
 
 def _of_human(runs: Sequence[Result], policy: str) -> list[float]:

@@ -355,12 +355,17 @@ _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
-def _read(path: Path) -> Checkpoint:
-    """Read the checkpoint in a file. Raises CheckpointError or OSError."""
+def read(path: Path) -> Checkpoint:
+    """Read the checkpoint in a file of any name. Raises CheckpointError or OSError."""
     with reading.opened(path) as file:
         if path.stat().st_size > available_memory():
             raise CheckpointError("it is larger than the available memory")
-        saved = decode(file.read())
+        return decode(file.read())
+
+
+def _read(path: Path) -> Checkpoint:
+    """Read the checkpoint in a file, and check its name. Raises CheckpointError or OSError."""
+    saved = read(path)
     if path.name not in (BEST, _name(saved.step)):
         raise CheckpointError(f"it is of step {saved.step}: it was renamed")
     return saved

@@ -99,7 +99,7 @@ def run(
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)  # check again: another run may have begun there meanwhile
-        folder.origin.unlink(missing_ok=True)  # left by a fork that ended before it had settings
+        origin.remove(folder)  # left by a fork that ended before it had settings
         write_whole(folder.params, whole.to_json().encode())
         return Start()
 
@@ -151,7 +151,7 @@ def resume(
             raise FolderError(f"{logdir} was changed or moved meanwhile; try again")
         newest = _newest(folder)  # params.json may have been edited by hand
         if newest is None and (began_from := origin.read(folder)):
-            begins = _forked(began_from, whole, new_games)
+            begins = _forked(folder, began_from, whole, new_games)
             origin.write(folder, replace(began_from, changes=begins.changes))
             write_whole(folder.params, whole.to_json().encode())
             return begins
@@ -200,6 +200,7 @@ def fork(
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)
+        write_whole(folder.fork_start, checkpoint.encode(saved))
         origin.write(folder, Origin(source, saved.step, changes))
         write_whole(folder.params, whole.to_json().encode())
         return Start(_begun(saved, source, whole, changes), changes, fork_of=source)
@@ -258,7 +259,7 @@ def _emptied_if_it_fails(folder: RunFolder) -> Iterator[None]:
     except Exception:
         if not any(folder.checkpoints.glob("*.ckpt")):
             folder.params.unlink(missing_ok=True)
-            folder.origin.unlink(missing_ok=True)
+            origin.remove(folder)
             with suppress(OSError):
                 folder.checkpoints.rmdir()
         raise
@@ -379,9 +380,14 @@ def _fork_changes(saved: Checkpoint, whole: ResolvedParams) -> Changes:
     return _changes(run_of(saved).params, whole, fixed, "fork")
 
 
-def _forked(began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start:
-    """Return the starting point of a fork that has not saved anything. Raises CheckpointError."""
-    saved = checkpoint.at(RunFolder(began_from.run), began_from.step)
+def _forked(folder: RunFolder, began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start:
+    """Return the starting point of a fork that has not saved anything. Forks of earlier versions
+    have no copy of it. Raises CheckpointError.
+    """
+    if folder.fork_start.is_file():
+        saved = checkpoint.read(folder.fork_start)
+    else:
+        saved = checkpoint.at(RunFolder(began_from.run), began_from.step)
     changes = _fork_changes(saved, whole)
     begun = _begun(saved, began_from.run, whole, changes)
     return Start(begun, changes, new_games, began_from.run)

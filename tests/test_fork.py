@@ -127,8 +127,11 @@ def test_a_fork_that_was_stopped_before_it_saved_anything_begins_again(run, tmp_
     with pytest.raises(ParamsError):
         train.resume(tmp_path / "killed", ["network=nature", "gamma=0.5"])
     assert (tmp_path / "killed" / "params.json").read_text() == before
-    train.resume(tmp_path / "killed")
+    with monkeypatch.context() as patched:  # the origin no longer has the checkpoint
+        patched.setattr(checkpoint, "at", lambda *_: pytest.fail("not from the origin"))
+        train.resume(tmp_path / "killed")
     assert arrays(tmp_path / "killed") == arrays(tmp_path / "whole")
+    assert not RunFolder(tmp_path / "killed").fork_start.exists()
 
 
 def test_where_the_value_gradient_goes_may_change_unless_a_network_of_its_own_is_for_it(

@@ -16,6 +16,7 @@ from ppo.files.held import held, is_held, is_lost, shown
 
 LOCK = ".lock"
 ORIGIN = "origin.json"
+FORK_START = "origin.ckpt"
 PARAMS = "params.json"
 CHECKPOINTS = "checkpoints"
 
@@ -81,6 +82,7 @@ class RunFolder:
 
     params = _Entry(PARAMS)  # the resolved settings
     origin = _Entry(ORIGIN)  # of a fork: its run and step, and what it changed
+    fork_start = _Entry(FORK_START)  # where a fork begins, until it has a checkpoint
     checkpoints = _Entry(CHECKPOINTS)
     replays = _Entry("replays")  # the episodes, as files
     videos = _Entry("videos")
@@ -302,7 +304,7 @@ def _counts(path: Path) -> bool:
     """Whether a file is more than the remains of a run that ended before its first checkpoint."""
     if path.name == CHECKPOINTS and path.is_dir():
         return any(map(_counts, path.iterdir()))
-    return path.name not in (LOCK, ORIGIN, PARAMS) and not PARTIAL.fullmatch(path.name)
+    return path.name not in (LOCK, ORIGIN, FORK_START, PARAMS) and not PARTIAL.fullmatch(path.name)
 
 
 @contextmanager

@@ -43,6 +43,12 @@ def write(folder: RunFolder, origin: Origin) -> None:
     write_whole(folder.origin, (json.dumps(facts, indent=2) + "\n").encode())
 
 
+def remove(folder: RunFolder) -> None:
+    """Remove what a fork wrote about its origin."""
+    folder.origin.unlink(missing_ok=True)
+    folder.fork_start.unlink(missing_ok=True)
+
+
 def read(folder: RunFolder) -> Origin | None:
     """Return the origin of a run; None if it is not a fork. Raises FolderError."""
     try:

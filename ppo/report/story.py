@@ -28,6 +28,7 @@ from ppo.report.published import Published, comparable
 from ppo.runs.start import run_of
 from ppo.settings import EARLIER, Params
 from ppo.system import reading
+from ppo.system.arguments import run_atari
 from ppo.system.reading import Unreadable
 from ppo.system.streams import warn
 from ppo.telemetry.scalars import SCORE
@@ -199,7 +200,7 @@ def commands(of: Story) -> str:
     if of.params.workers > 1:
         begin.append(f"--workers={of.params.workers}")
     lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", "--evaluate", "30"]
-    return "\n".join(shlex.join(["python", "run_atari.py", *line]) for line in lines)
+    return "\n".join(f"{run_atari()} {shlex.join(line)}" for line in lines)
 
 
 def _differing(of: Story, began_from: Origin) -> dict[str, object]:
