@@ -268,6 +268,11 @@ def feature_drift(features: tf.Tensor, old_features: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.square(features - old_features), axis=-1)
 
 
+def kl(old_log_policy: tf.Tensor, log_policy: tf.Tensor) -> tf.Tensor:
+    """Return KL(pi_old | pi), the sum over all actions, from log-policies [B, A] -> [B]."""
+    return tf.reduce_sum(tf.exp(old_log_policy) * (old_log_policy - log_policy), -1)
+
+
 def approx_kl(log_probs: tf.Tensor, old_log_probs: tf.Tensor) -> tf.Tensor:
     """(r - 1) - log r, an unbiased and never negative estimate of KL(pi_old | pi), [B].
 

@@ -170,15 +170,19 @@ class Trainer:
         batch, advantages, returns = batch_of(rollout, p)
         scalars = {"time/rollout_seconds": time.perf_counter() - began}
         learning_rate, clip_range = self.scheduled_at(step)
-        if crossed(p.diagnostics_interval, step, step + p.steps_per_iteration):
+        diagnosed = crossed(p.diagnostics_interval, step, step + p.steps_per_iteration)
+        if diagnosed:
             draw = self._key(Purpose.DIAGNOSIS)
             scalars |= self.diagnostics.measure(batch, draw, clip_range, self.smoothed)
+            old_log_policy = self.diagnostics.log_policy(batch.observations)
         began = time.perf_counter()
         result = self.updater.update(
             batch, self._key(Purpose.SHUFFLE), learning_rate, clip_range, self.smoothed
         )
         if not result.finite:
             raise self._diverged(batch)
+        if diagnosed:
+            scalars |= self.diagnostics.after(batch, old_log_policy)
         self.smoothed = result.rescaling
         scalars |= {
             "train/explained_variance": explained_variance(rollout.values, returns),

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ppo import model
+from ppo import losses, model
 from ppo.model import log_prob
 from ppo.nn.shards import in_shards
 from ppo.objective import Batch, Objective, objective
@@ -40,6 +40,7 @@ class Diagnostics:
     def compile(self) -> None:
         """Compile the measurement, from the present settings."""
         self._graph: Callable = tf.function(self._measure, autograph=False)
+        self.log_policy: Callable = tf.function(self._log_policy, autograph=False)
 
     def measure(
         self, batch: Batch, key: np.ndarray, clip_range: float, smoothed: np.ndarray
@@ -60,6 +61,22 @@ class Diagnostics:
             | {f"layers/grad_norm_{layer}": float(norm) for layer, norm in norms.items()}
             | {f"layers/dead_{layer}": float(share) for layer, share in dead.items()}
         )
+
+    def after(self, batch: Batch, old_log_policy: tf.Tensor) -> dict[str, float]:
+        """Return the KL of a whole update, from what ``log_policy`` returned before it."""
+        moved = losses.kl(old_log_policy, self.log_policy(batch.observations))
+        return {"train/update_kl": float(tf.reduce_mean(moved))}
+
+    def _log_policy(self, observations: tf.Tensor) -> tf.Tensor:
+        """Return log pi(.|s) of a whole rollout, [B, A], computed in minibatches."""
+        size = self.params.minibatch_size
+        parts = [
+            tf.nn.log_softmax(
+                in_shards(self.model, observations[first : first + size], self.shards)[0]
+            )
+            for first in range(0, observations.shape[0], size)
+        ]
+        return tf.concat(parts, 0)
 
     def _measure(
         self, whole: Batch, key: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor

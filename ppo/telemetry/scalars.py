@@ -310,6 +310,15 @@ METRICS: tuple[Metric, ...] = (
         csv_only=True,
     ),
     Metric(
+        "train/update_kl",
+        "nats",
+        "mean KL(old | new) of the whole update over the rollout's observations, every "
+        "diagnostics_interval steps",
+        "0.001 to 0.05",
+        "as for train/approx_kl",
+        csv_only=True,
+    ),
+    Metric(
         "train/minibatch_kl_max",
         "nats",
         "largest mean approximate KL of a minibatch, before its step",
