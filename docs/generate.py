@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.games_page import inserted
+from docs import drawings
 from docs.pages import DOCS, commands, flat, results, scores
 from ppo.settings import describe, schema
 from ppo.telemetry import figures, scalars
@@ -130,6 +131,7 @@ def main() -> None:
         (DOCS / name).write_text(text)
     surrogates(DOCS / "figures/surrogate-loss.png", gradient=False)
     surrogates(DOCS / "figures/surrogate-slope.png", gradient=True)
+    drawings.draw()
 
 
 if __name__ == "__main__":

@@ -238,7 +238,7 @@ def test_figure_has_the_curves_that_the_results_keep(tmp_path, monkeypatch):
     for place, run, speed in (
         ("one/2000-steps_b", "Pong-1", 0.1),
         ("two/2000-steps_a", "Qbert-1", 0.1),
-        ("two/2000-steps_a", "Qbert-2", 0.2),
+        ("two/2000-steps_b", "Qbert-2", 0.2),
         ("two/2000-steps_b", "Qbert-1", 0.3),
     ):
         with_curve(tmp_path / place / run, speed)
@@ -249,19 +249,12 @@ def test_figure_has_the_curves_that_the_results_keep(tmp_path, monkeypatch):
         arguments = ["--only-table", f"--results={store}", f"--figure={figure}"]
         assert games.main([*arguments, f"--logdir={tmp_path / logdir}", "--machine=a"]) == 0
     assert figure.read_bytes().startswith(b"\x89PNG")
-    panels = shown[-1].axes
-    assert [axes.get_title() for axes in panels] == ["Pong", "", "Qbert", ""]
-    assert [axes.get_xlabel() for axes in panels] == ["steps", "minutes"] * 2
-    assert [len(axes.lines) for axes in panels] == [1, 1, 2, 2]
-    ends = [[round(line.get_xdata()[-1], 2) for line in axes.lines] for axes in panels]
-    # Of two runs the curve goes as far as the faster one.
-    assert ends == [[2048], [3.41], [2048, 2048], [3.41, 10.24]]
-    assert not shown[-1].legends
-    names = [[text.get_text() for text in axes.texts] for axes in panels]
-    a, b = "a, float32, 0.002M", "b, float32, 0.002M"
-    assert names == [[], [b], [], [a, b]]
-    colors = {line.get_color() for line in (panels[0].lines[0], *(p.lines[-1] for p in panels[2:]))}
-    assert colors == {panels[1].texts[0].get_color()}
+    panels = shown[-1].axes  # of the kind b, which has the most runs
+    assert [axes.get_title() for axes in panels] == ["Pong, 1 seed", "Qbert, 2 seeds"]
+    named = [[text.get_text() for text in axes.texts] for axes in panels]
+    assert named == [["this package"]] * 2
+    ours = [axes.lines[0].get_xdata() for axes in panels]
+    assert [line[-1] for line in ours] == [2048, 2048]
 
 
 def test_curve_of_a_run_is_thinned_and_is_added_where_it_was_not_noted(tmp_path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ppo.autopsy import verdict
 from ppo.autopsy.changes import UNCHANGED
@@ -12,22 +12,49 @@ from ppo.telemetry.figures import End
 
 LABEL = "share kept of what the policy had"
 ROW_HEIGHT, NAME_HEIGHT = 4.2, 0.24  # inches
+MARKERS = "sD^v"  # of changes, by the dashes of their look
+
+
+class Share(NamedTuple):
+    """What the forks of one change keep at the end, with its interval, and at which KL."""
+
+    name: str
+    is_control: bool
+    held: int
+    forks: int
+    kl: float
+    mean: float
+    low: float
+    high: float
 
 
 def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
     """Write a PNG: the curves of the forks, and below them the share kept over the KL."""
     unchanged, controls, changed = verdict.parted(outcomes)
-    looks = figures.looks(outcome.change.name for outcome in changed)
-    looks |= {outcome.change.name: {"color": "black", "linestyle": "--"} for outcome in controls}
-    looks[UNCHANGED] = {"color": "black", "linestyle": "-"}
+    points = [*(_share(one, True) for one in controls), *(_share(one, False) for one in changed)]
+    looks = looks_of(points)
     height = max(ROW_HEIGHT, NAME_HEIGHT * len(outcomes))
     with figures.drawn(path, 2 * height) as figure:
         above, below = figure.subplots(2, 1)
         figure.suptitle(title, parse_math=False)
-        for axes in (above, below):
-            figures.level(axes, verdict.HELD, "half is lost")
+        figures.level(above, verdict.HELD, "half is lost")
         _curves(above, unchanged, [*controls, *changed], looks)
-        _shares(below, sorted(controls, key=lambda outcome: outcome.kl.mean()), changed, looks)
+        shares(below, points, looks)
+
+
+def looks_of(points: Sequence[Share]) -> dict[str, dict[str, str]]:
+    """Return the look of each change: black for the unchanged run and the smaller rates."""
+    looks = figures.looks(point.name for point in points if not point.is_control)
+    looks |= {
+        point.name: {"color": "black", "linestyle": "--"} for point in points if point.is_control
+    }
+    return looks | {UNCHANGED: {"color": "black", "linestyle": "-"}}
+
+
+def _share(outcome: Outcome, is_control: bool) -> Share:
+    low, high = intervals.bootstrap(outcome.end)
+    name, kl, mean = outcome.change.name, outcome.kl.mean(), outcome.end.mean()
+    return Share(name, is_control, outcome.held, outcome.forks, kl, mean, low, high)
 
 
 def _curves(
@@ -48,34 +75,28 @@ def _curves(
     figures.name_ends(axes, ends)
 
 
-def _shares(
-    axes: Any,
-    controls: Sequence[Outcome],
-    changed: Sequence[Outcome],
-    looks: Mapping[str, Mapping[str, str]],
-) -> None:
-    """Plot the share kept at the end over the KL, with its interval and the controls' line. Each
-    name has the number of forks that survive.
-    """
+def shares(axes: Any, points: Sequence[Share], looks: Mapping[str, Mapping[str, str]]) -> None:
+    """Plot the share kept at the end over the KL, with its interval and the controls' line."""
     from matplotlib.ticker import LogLocator
 
     axes.set_xscale("log")
     ends = []
-    for outcome in [*controls, *changed]:
-        mean, (low, high) = outcome.end.mean(), intervals.bootstrap(outcome.end)
-        color = looks[outcome.change.name]["color"]
-        marker = "o" if outcome in controls else "s"
-        bar = [[mean - low], [high - mean]]
-        axes.errorbar(outcome.kl.mean(), mean, bar, fmt=marker, capsize=3, color=color)
-        name = f"{outcome.change.name} ({outcome.held} of {outcome.forks})"
-        ends.append(End(name, outcome.kl.mean(), mean, color))
-    means = [(outcome.kl.mean(), outcome.end.mean()) for outcome in controls]
-    axes.plot(*zip(*means, strict=True), color="black", linewidth=1)
+    for point in points:
+        color, dashes = looks[point.name]["color"], looks[point.name]["linestyle"]
+        bar = [[max(0, point.mean - point.low)], [max(0, point.high - point.mean)]]
+        marker = "o" if point.is_control else MARKERS[figures.DASHES.index(dashes)]
+        axes.errorbar(point.kl, point.mean, bar, fmt=marker, capsize=3, color=color)
+        name = f"{point.name}: {point.held}/{point.forks}"
+        ends.append(End(name, point.kl, point.mean, color))
+    controls = sorted((point.kl, point.mean) for point in points if point.is_control)
+    axes.plot(*zip(*controls, strict=True), color="black", linewidth=1)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     axes.set(
-        xlabel="mean approximate KL of an update until the collapse; line: smaller rates",
+        xlabel="mean approximate KL of an update until the collapse",
         ylabel="share kept at the end",
+        title="circles: unchanged and smaller rates; numbers: forks that survive",
     )
+    figures.level(axes, verdict.HELD, "half is lost")
     figures.name_ends(axes, ends)

@@ -4,6 +4,9 @@
 sticky actions. Each point is the mean over a fortieth of the published curve.
 """
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
@@ -11,6 +14,11 @@ from ppo.envs import registry
 from ppo.presets import FOLDER
 from ppo.settings import Params
 from ppo.system import reading
+from ppo.telemetry import figures
+from ppo.telemetry.figures import End
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CURVES = FOLDER / "published.jsonl"
 
@@ -30,6 +38,25 @@ class Published(BaseModel):
         return float(np.interp(step, steps, scores, np.nan, np.nan))
 
 
+def of_game(game: str | None) -> list[Published]:
+    """Return the published curves of a ROM."""
+    found, _ = reading.lines(CURVES, TypeAdapter(Published))
+    return [one for one in found if one.game == game]
+
+
+def plot(axes: "Axes", published: Iterable[Published], last: float) -> list[End]:
+    """Plot published curves up to a step, in gray. Return their ends."""
+    ends = []
+    for one, dashes in zip(published, figures.DASHES, strict=False):
+        near = np.array([point for point in one.curve if point[0] < last], float)
+        if len(near) and not np.isnan(score := one.score_at(last)):
+            near = np.vstack([near, (last, score)])
+        if len(near) > 1:
+            axes.plot(*near.T, dashes, color=figures.GRAY, linewidth=1.4)
+            ends.append(End(one.package, near[-1, 0], near[-1, 1], figures.GRAY))
+    return ends
+
+
 def comparable(params: Params) -> list[Published]:
     """Return the published curves of a run's game; none if the run plays by other rules."""
     try:
@@ -40,5 +67,4 @@ def comparable(params: Params) -> list[Published]:
         stickiness = params.sticky_action_probability
     if stickiness or params.frame_skip != 4 or params.full_action_space:
         return []
-    found, _ = reading.lines(CURVES, TypeAdapter(Published))
-    return [one for one in found if one.game == game]
+    return of_game(game)

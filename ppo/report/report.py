@@ -14,7 +14,7 @@ import numpy as np
 from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
 from ppo.files.folder import RunFolder, write_whole
-from ppo.report.published import Published
+from ppo.report.published import Published, plot
 from ppo.report.story import Story, commands, names, story, videos
 from ppo.report.tale import tale
 from ppo.settings import Params
@@ -94,11 +94,7 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
             for end in _curve(axes, of, name, look)
         ]
         last = max((of.step for of in stories), default=0)
-        for one, dashes in zip(published, figures.DASHES, strict=False):
-            near = np.array([point for point in one.curve if point[0] <= last], float)
-            if len(near) > 1:
-                axes.plot(*near.T, dashes, color=figures.GRAY, linewidth=1.2)
-                ends.append(End(one.package, near[-1, 0], near[-1, 1], figures.GRAY))
+        ends += plot(axes, published, last)
         axes.set(xlabel="steps", ylabel=curves.SCORE_LABEL)
         figures.count_steps(axes)
         if len(ends) > 1:

@@ -22,13 +22,14 @@ from rich.text import Text
 from ppo.files.folder import RunFolder
 from ppo.sweep.grid import Run
 from ppo.system import reading
-from ppo.telemetry import progress
+from ppo.telemetry import figures, progress
 from ppo.telemetry.scalars import SCORE
 
 REFRESHES_PER_SECOND = 0.5
 SHORTEST_RUN_SECONDS = 1.0  # less, and the run was done already
 # Titles and widths of the columns after the name. They keep their place beside a long name.
-COLUMNS = {"seed": 4, "step": 10, "of": 10, "score": 7, "steps/s": 7, "left": 8}
+COLUMNS = {"seed": 4, "done": 5, "score": 7, "steps/s": 7, "left": 8}
+GAP = 2  # columns between two cells
 OTHER_LINES = 4  # lines of a terminal that are not rows of runs
 
 
@@ -89,12 +90,13 @@ class Overview:
         """
         states = {run: _state(run) for run in list(self._under_way.values())}
         rows = list(states.items())[: max(1, self._console.height - OTHER_LINES)]
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
         table.add_column("run")  # the only column that shrinks
+        longest = self._console.width - sum(COLUMNS.values()) - GAP * len(COLUMNS)
         for title, width in COLUMNS.items():
             table.add_column(title, justify="right", no_wrap=True, min_width=width)
         for run, state in rows:
-            name = Text(run.variant, no_wrap=True, overflow="ellipsis")
+            name = Text(figures.label(run.variant, longest), no_wrap=True, overflow="ellipsis")
             cells = state.cells if state else ["-"] * (len(COLUMNS) - 1)
             table.add_row(name, str(run.seed), *cells)
         parts: list[RenderableType] = [Text(self._summary(list(states.values()))), table]
@@ -139,7 +141,8 @@ class _State(NamedTuple):
     def cells(self) -> list[str]:
         """The columns after the seed."""
         left = str(timedelta(seconds=round(self.left)))
-        return [f"{self.step:,}", f"{self.total:,}", self.score, f"{self.rate:.0f}", left]
+        share = f"{self.step / self.total:.0%}" if self.total else "-"
+        return [share, self.score, f"{self.rate:.0f}", left]
 
 
 class _Settings(BaseModel):

@@ -229,21 +229,26 @@ def draw_row(
         one.name: axes for axes, found in zip(row, panels.values(), strict=True) for one in found
     }
     for axes, (axis, comparisons) in zip(row, panels.items(), strict=True):
-        ends = []
-        for comparison in comparisons:
-            positions, mean, look = comparison.positions, comparison.mean, looks[comparison.name]
-            axes.plot(positions, mean, **look)
-            if len(comparison.scores) > 1:
-                low, high = intervals.bootstrap(comparison.scores)
-                axes.fill_between(
-                    positions, low, high, color=look["color"], alpha=0.15, linewidth=0
-                )
-            if named[comparison.name] is axes:
-                ends.append(End(comparison.name, positions[-1], mean[-1], look["color"]))
+        ends = [end for end in plot(axes, comparisons, looks) if named[end.name] is axes]
         axes.set(xlabel=axis)
         figures.count_steps(axes)
         figures.name_ends(axes, ends)
     row[0].set(ylabel=SCORE_LABEL)
+
+
+def plot(
+    axes: "Axes", comparisons: Sequence[Comparison], looks: Mapping[str, Mapping[str, Any]]
+) -> list[End]:
+    """Plot mean curves, those of several runs with their interval. Return their ends."""
+    ends = []
+    for comparison in comparisons:
+        positions, mean, look = comparison.positions, comparison.mean, looks[comparison.name]
+        axes.plot(positions, mean, **look)
+        if len(comparison.scores) > 1:
+            low, high = intervals.bootstrap(comparison.scores)
+            axes.fill_between(positions, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        ends.append(End(comparison.name, positions[-1], mean[-1], look["color"]))
+    return ends
 
 
 def _spread(values: np.ndarray) -> str:

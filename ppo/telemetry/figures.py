@@ -141,10 +141,10 @@ def level(axes: "Axes", height: float, name: str) -> None:
     )  # fmt: skip
 
 
-def label(text: str) -> str:
+def label(text: str, longest: int = LONGEST_LABEL) -> str:
     """Return a name as a figure shows it, cut in the middle if it is too long."""
-    text, half = legible(text), LONGEST_LABEL // 2
-    return text if len(text) <= LONGEST_LABEL else f"{text[: half - 1]}…{text[-half:]}"
+    text, half = legible(text), max(2, longest // 2)
+    return text if len(text) <= longest else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def legible(text: str) -> str:

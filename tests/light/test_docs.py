@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate
+from docs import drawings, generate
 from ppo import params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,12 @@ def test_example_file_is_sound_and_wins_no_trick():
     assert example.env_id == "PongNoFrameskip-v4"
     assert not example.full_action_space
     assert example.clip_rewards is None  # so they are clipped, in an Atari game
+
+
+def test_figures_of_results_can_be_drawn(tmp_path):
+    drawings.draw(tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir() if path.stat().st_size > 10_000}
+    assert drawn == {"pong-curve.png", *drawings.COLLAPSES}
 
 
 def test_surrogate_figures_can_be_drawn(tmp_path):

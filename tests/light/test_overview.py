@@ -45,11 +45,11 @@ def test_table_has_the_runs_under_way_and_counts_the_others(tmp_path):
         lines = shown(overview, console)
     assert lines == [
         "2 of 7 done (1 failed), 1 waiting, about 0:00:30 left",
-        "run seed step of score steps/s left",
-        "one 1 4,000 10,000 1.50 500 0:00:12",
-        "two 1 5,000 10,000 - 500 0:00:10",
-        "new 1 - - - - -",
-        "broken 1 - - - - -",
+        "run seed done score steps/s left",
+        "one 1 40% 1.50 500 0:00:12",
+        "two 1 50% - 500 0:00:10",
+        "new 1 - - - -",
+        "broken 1 - - - -",
     ]
     assert "two" not in " ".join(shown(overview, console))
 
@@ -61,7 +61,8 @@ def test_numbers_keep_their_place_beside_a_long_name(tmp_path):
     overview = Overview([run], console)
     with overview.under_way(run):
         line = shown(overview, console)[-1]
-    assert line.startswith("learning_rate=0") and line.endswith("… 1 4,000 10,000 1.50 500 0:00:12")
+    assert line.startswith("learning_rate=0") and "…" in line  # both ends are shown
+    assert line.endswith("value_rescaling=per_state"[-15:] + " 1 40% 1.50 500 0:00:12")
 
 
 def test_a_run_is_shown_with_all_steps_of_its_rollouts(tmp_path):
@@ -71,7 +72,7 @@ def test_a_run_is_shown_with_all_steps_of_its_rollouts(tmp_path):
     console = Console(width=80, height=24)
     overview = Overview([run], console)
     with overview.under_way(run):
-        assert shown(overview, console)[-1] == "one 1 4,096 10,240 1.50 500 0:00:12"
+        assert shown(overview, console)[-1] == "one 1 40% 1.50 500 0:00:12"
 
 
 def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
