@@ -52,9 +52,9 @@ def looks_of(points: Sequence[Share]) -> dict[str, dict[str, str]]:
 
 
 def _share(outcome: Outcome, is_control: bool) -> Share:
-    low, high = intervals.bootstrap(outcome.end)
-    name, kl, mean = outcome.change.name, outcome.kl.mean(), outcome.end.mean()
-    return Share(name, is_control, outcome.held, outcome.forks, kl, mean, low, high)
+    values = outcome.kl.mean(), outcome.end.mean(), *intervals.bootstrap(outcome.end)
+    name, held, forks = outcome.change.name, outcome.held, outcome.forks
+    return Share(name, is_control, held, forks, *map(float, values))
 
 
 def _curves(

@@ -4,7 +4,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -17,14 +17,16 @@ from rich.text import Text
 
 from ppo.files.held import shown
 from ppo.system.streams import discard, wrapped
+from ppo.telemetry.scalars import SCORE
 
 LAST_WORDS_SECONDS = 0.5
 NARROW = 70  # columns
+TREND, BLOCKS = 40, "▁▂▃▄▅▆▇█"
 LINE_SECONDS = 10.0  # between two lines in a pipe or file
 
 # Label, tag and format of each value shown, in two columns of the panel.
 SHOWN: tuple[tuple[str, str, str], ...] = (
-    ("score, last 100", "rollout/ep_rew_mean", "{:.2f}"),
+    ("score, last 100", SCORE, "{:.2f}"),
     ("best game", "rollout/ep_rew_best", "{:.10g}"),
     ("games", "rollout/games", "{:.0f}"),
     ("length in steps", "rollout/ep_len_mean", "{:.0f}"),
@@ -58,6 +60,7 @@ class Display:
     ):
         self.title, self.total_steps, self._clock = title, total_steps, clock
         self._last_line = -math.inf
+        self._scores: list[float] = []  # of the panels so far
         self.console = console or _Console()
         self._live = Live(console=self.console, auto_refresh=False, transient=False)
         self._live_started = False
@@ -120,7 +123,10 @@ class Display:
 
     def _framed(self, content: RenderableType) -> Group:
         # A terminal shows ^C where the cursor is. At the end of a full line it would scroll.
-        return Group(Panel(content, title=Text(self.title)), "")
+        title = self.title
+        while len(title) > self.console.width - 6 and " · " in title:  # the folder is last
+            title = title.partition(" · ")[2]
+        return Group(Panel(content, title=Text(title)), "")
 
     def _panel(self, step: int, scalars: Mapping[str, float], rate: float | None) -> Group:
         head = Table.grid(expand=True)
@@ -135,6 +141,10 @@ class Display:
         for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
             table.add_row(*left, *right)
         head.add_row(Text(" | ".join([f"{share} %", *others])))
+        if math.isfinite(score := scalars.get(SCORE, math.nan)):
+            self._scores.append(score)
+        if len(self._scores) > 1:
+            head.add_row(Text(f"score so far {_trend(self._scores)}"))
         return self._framed(Group(head, "", table))
 
     def _line(self, step: int, scalars: Mapping[str, float], rate: float | None) -> str:
@@ -157,6 +167,15 @@ class Display:
             f"step {step:,} of {self.total_steps:,}",
             f"{rate:.0f} steps/s" if rate else "? steps/s",
         )
+
+
+def _trend(scores: Sequence[float]) -> str:
+    """Return blocks as high as the scores, at most TREND of them, evenly chosen."""
+    count = min(TREND, len(scores))
+    chosen = [scores[round(n * (len(scores) - 1) / (count - 1))] for n in range(count)]
+    low, high = min(chosen), max(chosen)
+    share = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((score - low) * share)] for score in chosen)
 
 
 def _magnitude(tag: str, scalars: Mapping[str, float], form: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from ppo.runs.ending import block
-from ppo.runs.terminal import SHOWN, Display
+from ppo.runs.terminal import SHOWN, TREND, Display
 from ppo.telemetry.scalars import tags
 
 SCALARS = {
@@ -173,6 +173,21 @@ def test_panel_shows_a_dash_for_what_is_not_known_yet(width, scalars, rate):
 @pytest.mark.parametrize("step", [0, 9_999_999, 10_000_000, 10_000_127])
 def test_panel_renders_from_the_first_to_the_last_step(step):
     assert f"step {step:,} of" in shown(terminal(80), SCALARS, step)
+
+
+def test_a_narrow_panel_names_the_folder():
+    title = "PPO · BreakoutNoFrameskip-v4 · runs/BreakoutNoFrameskip-1"
+    printed = shown(terminal(60), SCALARS, title=title)
+    assert "─ BreakoutNoFrameskip-v4 · runs/BreakoutNoFrameskip-1 ─" in printed
+
+
+def test_a_panel_shows_how_the_score_went():
+    console = terminal(60)
+    with Display("PPO", 10_000_000, console) as display:
+        for score in [*range(100), float("nan"), 50]:
+            display.show(2048, {"rollout/ep_rew_mean": score}, 425.0)
+    last = text_of(console).rpartition("score so far ")[2]
+    assert re.match(r"▁+▂+▃+▄+▅+▆+▇+█+▅ ", last) and last.index(" ") == TREND
 
 
 @pytest.mark.parametrize("title", ["runs/[bold]", "runs/[/x]", "runs/:smile:"])
