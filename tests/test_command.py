@@ -1,5 +1,7 @@
+import contextlib
 import csv
 import fcntl
+import io
 import json
 import math
 import os
@@ -18,6 +20,7 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
+import run_atari
 from ppo import checkpoint, params
 from ppo.checkpoint import decode, load_weights
 from ppo.files.folder import RunFolder
@@ -43,7 +46,7 @@ PONG = {
     "checkpoint_interval": 64,
     "checkpoints_kept": 100,
     "video_interval": 200,
-    "max_frames_per_game": 400,
+    "max_frames_per_game": 240,
 }
 PONG_STEPS = [64, 128, 192, 256]
 CART = {
@@ -84,6 +87,17 @@ def command(cwd: Path, *arguments: str | Path, **more: str) -> Done:
         line, cwd=cwd, env=environment(**more), stdout=pipe, stderr=pipe, text=True, timeout=300
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def answer(cwd: Path, *arguments: str | Path) -> Done:
+    """What the command answers in this process, which has TensorFlow."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = run_atari.main(list(map(str, arguments)))
+        except SystemExit as end:
+            code = end.code
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 # Several command lines one after another, as the shell would give them, after one start.
@@ -280,14 +294,14 @@ def test_the_schema_of_settings_is_printed_without_tensorflow(tmp_path, poisoned
 def test_a_game_is_trained_without_a_params_file(tmp_path):
     settings = {**CART, "total_steps": CART_BATCH}
     given = [f"--set={k}={v}" for k, v in settings.items() if k not in ("env_id", "network")]
-    done = command(tmp_path, "--logdir=cart", "--env=CartPole-v1", *given)
+    done = answer(tmp_path, "--logdir=cart", "--env=CartPole-v1", *given)
     assert done.code == 0, done.err
     stored = json.loads((tmp_path / "cart" / "params.json").read_text())
     assert stored == {**Params().model_dump(), **stored, **settings}
     same = settings_file(tmp_path, settings)
-    both = command(tmp_path, "--logdir=two", "--env=CartPole-v1", f"--pfile={same}")
+    both = answer(tmp_path, "--logdir=two", "--env=CartPole-v1", f"--pfile={same}")
     assert both.code == 2 and "not allowed with" in both.err
-    unknown = command(tmp_path, "--logdir=no", "--env=Breakuot")
+    unknown = answer(tmp_path, "--logdir=no", "--env=Breakuot")
     assert unknown.code == 2 and "Breakout" in unknown.err and not (tmp_path / "no").exists()
 
 
@@ -339,7 +353,7 @@ def watched(evaluated) -> tuple[PongRun, Done, dict[str, bytes | None]]:
     before = tree(pong.path)
     with open(pong.path / ".lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as if the run were in progress
-        return pong, command(pong.cwd, f"--logdir={pong.path}", "--watch", "2"), before
+        return pong, answer(pong.cwd, f"--logdir={pong.path}", "--watch", "2"), before
 
 
 def test_training_ends_with_zero_at_whole_rollouts(pong):
@@ -448,7 +462,7 @@ def test_linear_schedules_fall_to_zero_at_the_rounded_total(pong):
 
 def test_steps_and_frames_are_told_apart(pong):
     assert [float(row["time/frames"]) for row in rows(pong.path)] == [4 * s for s in PONG_STEPS]
-    assert float(rows(pong.path)[-1]["rollout/ep_len_mean"]) == 100
+    assert float(rows(pong.path)[-1]["rollout/ep_len_mean"]) == 60
 
 
 REPLAY_KEYS = {
@@ -463,18 +477,18 @@ def test_replay_has_the_keys_of_the_contract_and_plays_again_to_its_score(pong):
     for path in paths:
         stored = json.loads(path.read_text())
         assert stored.keys() >= REPLAY_KEYS
-        assert (stored["game"], stored["steps"], stored["frames"]) == ("pong", 100, 400)
-        assert len(stored["actions"]) == 100
+        assert (stored["game"], stored["steps"], stored["frames"]) == ("pong", 60, 240)
+        assert len(stored["actions"]) == 60
         again = replay.play(replay.load(path))
         assert (again.score, again.frames) == (stored["score"], stored["frames"])
 
 
 def test_training_videos_are_named_by_the_steps_that_played_them(pong):
     spans = [path.stem for path in sorted((pong.path / "videos").iterdir())]
-    # A game has 100 steps in one of two envs: the first ends at step 200, the second at 400.
+    # A game has 60 steps in one of two envs; that of step 200 began at 120.
     assert [re.sub("score_.*", "", span) for span in spans] == [
-        "step-000000000000-to-000000000200-",
         "step-000000000000-untrained-",
+        "step-000000000120-to-000000000240-",
     ]
 
 
@@ -513,7 +527,7 @@ def test_evaluation_prints_what_it_stores_side_by_side(evaluated):
     assert rows["mean score"] == [f"{line['mean']:.2f}" for line in stored]
     assert rows["95 percent interval, low"] == [f"{line['low']:.2f}" for line in stored]
     assert rows["seed of the games"] == [str(line["seed"]) for line in stored]
-    assert rows["games"] == ["3", "3"] and rows["mean length in steps"] == ["100", "100"]
+    assert rows["games"] == ["3", "3"] and rows["mean length in steps"] == ["60", "60"]
     assert rows["ended by the time limit"] == ["3 of 3", "3 of 3"]
 
 
@@ -524,7 +538,7 @@ def test_evaluation_is_stored_with_the_keys_of_the_contract(evaluated):
     assert sampled["seed"] == greedy["seed"]
     for stored in (sampled, greedy):
         assert stored["step"] == 256 and isinstance(stored["seed"], int)
-        assert len(stored["scores"]) == 3 and stored["lengths"] == [100] * 3
+        assert len(stored["scores"]) == 3 and stored["lengths"] == [60] * 3
         assert stored["time_limited"] == 3
         assert stored["mean"] == pytest.approx(np.mean(stored["scores"]))
         assert stored["low"] <= stored["mean"] <= stored["high"]
@@ -590,7 +604,7 @@ def wait_for(process: Forked, condition) -> None:
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, "nothing happens"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -622,7 +636,9 @@ def cart(tmp_path_factory) -> CartRun:
         stopped = Done(process.returncode, out, err)
     stopped_at, stopped_rows = checkpoint_steps(run)[-1], steps_of(run)
     total = stopped_at + 5 * CART_BATCH
-    finished = command(top, f"--logdir={run}", "--resume", "--set", f"total_steps={total}")
+    with Forked([f"--logdir={run}", "--resume", "--set", f"total_steps={total}"], top) as process:
+        out, err = process.communicate()
+        finished = Done(process.returncode, out, err)
     return CartRun(run, ahead, stopped, stopped_at, stopped_rows, finished, total)
 
 
@@ -679,7 +695,7 @@ def test_counts_go_on_where_they_stood(cart):
     )
 
 
-# --- further commands on copies of that run, after one start of TensorFlow
+# --- further commands on copies of that run, in this process
 
 
 @dataclass
@@ -765,7 +781,7 @@ def cases(cart, tmp_path_factory) -> dict[str, Case]:
     ):
         for lock in (one, other):
             fcntl.flock(lock, fcntl.LOCK_EX)
-        done = commands(lines)
+        done = {name: answer(cwd, *arguments) for name, (cwd, arguments) in lines.items()}
     return {name: Case(done[name], paths[name], before[name], tree(paths[name])) for name in lines}
 
 
