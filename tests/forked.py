@@ -11,6 +11,9 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
+
+from ppo.system.children import RUN_ATARI
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.imported"])
@@ -26,10 +29,11 @@ class Forked:
         environment: Mapping[str, str] = os.environ,
         limit_bytes: int | None = None,
         one_stream: bool = False,
+        log: Path | None = None,
     ):
         self._folder = tempfile.TemporaryDirectory(prefix="ppo-forked-")
         top = Path(self._folder.name)
-        self._files = [top / "out", top / ("out" if one_stream else "err")]
+        self._files = [log, log] if log else [top / "out", top / ("out" if one_stream else "err")]
         given = list(map(str, arguments)), str(cwd or Path.cwd()), dict(environment), limit_bytes
         # A daemon ends with the test's process, which would else wait for one that hangs.
         self._process = SERVER.Process(target=_become, args=(self._files, *given), daemon=True)
@@ -66,6 +70,12 @@ class Forked:
         if kind:  # the test has failed
             self.send_signal(signal.SIGKILL)
         self.wait()
+
+
+def start_with_log(command: Sequence[str], stdout: IO[str], **_: object) -> Forked:
+    """As ``ppo.system.children.start`` starts the command, whose output goes into a log."""
+    assert list(command[:2]) == RUN_ATARI
+    return Forked(command[2:], log=Path(stdout.name))
 
 
 def _become(

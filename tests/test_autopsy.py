@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppo import checkpoint
+from ppo import checkpoint, train
 from ppo.autopsy import autopsy
 from ppo.autopsy.case import Case, case_of
 from ppo.autopsy.changes import UNCHANGED, Change, changes_for
@@ -26,6 +26,8 @@ from ppo.params import ParamsError
 from ppo.runs.start import RunState
 from ppo.settings import Params
 from ppo.sweep.grid import Variant
+from ppo.system import children
+from tests.forked import start_with_log
 from tests.light.test_explain import written
 
 pytestmark = pytest.mark.xdist_group("autopsy")  # made once: what its tests share
@@ -258,21 +260,16 @@ def trained(tmp_path_factory) -> Path:
             "num_minibatches": 2,
         }
     )
-    pfile = logdir.with_suffix(".json")
-    pfile.write_text(params.to_json())
-    command = [sys.executable, ROOT / "run_atari.py", f"--logdir={logdir}", f"--pfile={pfile}"]
-    subprocess.run(command, check=True, capture_output=True)
+    train.run(params, logdir)
     return logdir
 
 
-def command_for(run: Path) -> list[str]:
-    arguments = ["--at=480", "--seeds=1", "--updates=2", "--workers=2", "--only=moments reset"]
-    return [sys.executable, "-m", "ppo.autopsy", str(run), *arguments]
-
-
-def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained, capsys):
+def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained, monkeypatch, capsys):
     folder = trained.with_name("run-autopsy")
-    process = subprocess.Popen(command_for(trained), cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    arguments = [str(trained), "--at=480", "--seeds=1", "--updates=2", "--workers=2"]
+    arguments += ["--only=moments reset"]
+    command = [sys.executable, "-m", "ppo.autopsy", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE)
     try:
         assert any(line.endswith(": begins\n") for line in process.stdout)
         process.send_signal(signal.SIGTERM)
@@ -282,19 +279,19 @@ def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained, cap
     assert process.returncode == ExitCode.STOPPED
     assert not (folder / "verdict.md").exists()
 
-    done = subprocess.run(command_for(trained), cwd=ROOT, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(children, "start", start_with_log)
+    assert autopsy.main(arguments) == ExitCode.DONE, capsys.readouterr()
     text = (folder / "verdict.md").read_text()
-    assert text.partition("\n![")[0].rstrip() in done.stdout  # without the figure
+    assert text.partition("\n![")[0].rstrip() in capsys.readouterr().out  # without the figure
     assert "| moments reset | `adam_reset=true` |" in text
     assert (folder / "figure.png").stat().st_size > 10_000
     first = checkpoint.newest(RunFolder(folder / UNCHANGED / "seed-1"))
     assert first.step == 480 + 2 * 32
 
     with owned(folder):
-        assert autopsy.main(command_for(trained)[3:]) == ExitCode.REFUSED
+        assert autopsy.main(arguments) == ExitCode.REFUSED
     assert capsys.readouterr().err == f"{folder} is in use by another process; wait for it\n"
 
-    again = subprocess.run(command_for(trained), cwd=ROOT, text=True, capture_output=True)
-    assert again.stdout.count("was done already") == 5
+    assert autopsy.main(arguments) == ExitCode.DONE
+    assert capsys.readouterr().out.count("was done already") == 5
     assert (folder / "verdict.md").read_text() == text

@@ -13,14 +13,17 @@ from benchmarks.games_results import CURVE_POINTS, curve_of, read
 from ppo import checkpoint, presets, train
 from ppo.files.folder import RunFolder, owned
 from ppo.params import ParamsError
+from ppo.system import children
 from ppo.telemetry.curves import TIME
 from ppo.telemetry.scalars import SCORE
+from tests.forked import start_with_log
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--games=CartPole-v1", "--steps=512", "--set", "num_steps=32"]
 
 
-def test_a_run_is_resumed_evaluated_shown_and_not_repeated(tmp_path, capsys):
+def test_a_run_is_resumed_evaluated_shown_and_not_repeated(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(children, "start", start_with_log)
     arguments = [*SMALL, f"--logdir={tmp_path}"]
     (run,) = games.plan(games.parse(arguments))
     train.run(run.params, run.folder)

@@ -15,7 +15,9 @@ from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
 from ppo.sweep import sweep
 from ppo.sweep.grid import parse
+from ppo.system import children
 from ppo.telemetry import progress
+from tests.forked import start_with_log
 from tests.processes import none_left, processes_of, wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +32,8 @@ def test_grid_is_every_combination_seed_by_seed():
     assert len({run.folder for run in runs}) == 8
 
 
-def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, capsys):
+def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(children, "start", start_with_log)
     pfile = tmp_path / "base.json"
     settings = {
         "env_id": "tests.pixel_game:Catch-v0",
@@ -115,7 +118,7 @@ def test_a_stopped_sweep_stops_its_runs_and_waits_for_them(tmp_path, how):
         assert not (logdir / "b").exists()
 
 
-def test_a_sweep_is_called_twice_then_killed_then_called_again(tmp_path, capsys):
+def test_a_sweep_is_called_twice_then_killed_then_called_again(tmp_path, monkeypatch, capsys):
     pfile, logdir = tmp_path / "base.json", tmp_path / "sweep"
     pfile.write_text(json.dumps(CART_POLE | {"total_steps": 10**7}))
     arguments = [f"--logdir={logdir}", f"--pfile={pfile}", "--seeds=3"]
@@ -133,6 +136,7 @@ def test_a_sweep_is_called_twice_then_killed_then_called_again(tmp_path, capsys)
         assert sorted(logdir.iterdir()) == files and len(processes_of(logdir)) == 2
         process.kill()
         assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
-        wait_until(lambda: not processes_of(logdir), 30)
+        wait_until(lambda: not processes_of(logdir))
+        monkeypatch.setattr(children, "start", start_with_log)
         assert sweep.main(arguments) == ExitCode.DONE
     assert checkpoint.newest(RunFolder(run)).step >= 10_240
