@@ -2,6 +2,7 @@
 it does after that is what it does otherwise, and two seconds of every start are saved.
 """
 
+import importlib
 import multiprocessing
 import os
 import resource
@@ -20,7 +21,8 @@ SERVER.set_forkserver_preload(["tests.imported"])
 
 
 class Forked:
-    """As a ``subprocess.Popen`` of run_atari.py, whose output is read when it has ended."""
+    """As a ``subprocess.Popen`` of run_atari.py, or of another module's ``main``, whose output is
+    read when it has ended."""
 
     def __init__(
         self,
@@ -30,14 +32,20 @@ class Forked:
         limit_bytes: int | None = None,
         one_stream: bool = False,
         log: Path | None = None,
+        module: str = "run_atari",
     ):
         self._folder = tempfile.TemporaryDirectory(prefix="ppo-forked-")
         top = Path(self._folder.name)
         self._files = [log, log] if log else [top / "out", top / ("out" if one_stream else "err")]
-        given = list(map(str, arguments)), str(cwd or Path.cwd()), dict(environment), limit_bytes
+        words = [module, *map(str, arguments)]
+        given = words, str(cwd or Path.cwd()), dict(environment), limit_bytes
         # A daemon ends with the test's process, which would else wait for one that hangs.
         self._process = SERVER.Process(target=_become, args=(self._files, *given), daemon=True)
         self._process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def returncode(self) -> int | None:
@@ -80,7 +88,7 @@ def start_with_log(command: Sequence[str], stdout: IO[str], **_: object) -> Fork
 
 def _become(
     files: Sequence[Path],
-    arguments: list[str],
+    words: list[str],
     cwd: str,
     environment: Mapping[str, str],
     limit_bytes: int | None,
@@ -93,9 +101,8 @@ def _become(
     os.chdir(cwd)
     if limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-    import run_atari
-
-    sys.exit(run_atari.main(arguments))
+    module, *arguments = words
+    sys.exit(importlib.import_module(module).main(arguments))
 
 
 def _end_with_test() -> None:

@@ -7,10 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from ppo.telemetry import progress
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.cluster import TF_CONFIG
 from ppo.workers.launch import inherited, linked
+from tests.forked import Forked
 from tests.listening import listening
 from tests.processes import workers_of
 from tests.test_update import batch
@@ -35,62 +35,80 @@ SLOW_SAVE = [sys.executable, "-m", "tests.slow_save"]
 SHORT = drill.SHORT_CART_POLE | {"num_envs": 2, "total_steps": 1024, "checkpoint_interval": 128}
 
 
-def found_by_two(folder: Path, joined: Callable) -> list[dict[str, np.ndarray]]:
-    """What each of two workers found that are joined by links or by ports."""
+def found_by_two(
+    folder: Path, begin: Callable[[list[list[str]]], list], cases: Iterable[str]
+) -> list[dict[str, np.ndarray]]:
+    """What each of two workers found, which begin with a list of arguments each."""
     data = folder / "batch.npz"
     np.savez(data, **{name: t.numpy() for name, t in batch(128)._asdict().items()})
-    processes = []
-    with joined(2) as inherited:
-        for index, of_one in enumerate(inherited):
-            out = folder / f"{index}.npz"
-            command = [sys.executable, "-m", "tests.two_workers", str(data), str(out)]
-            processes.append(subprocess.Popen(command, cwd=ROOT, **of_one))
+    places = [folder / f"{index}.npz" for index in range(2)]
+    processes = begin([[str(data), str(place), *cases] for place in places])
     try:
         assert [process.wait(300) for process in processes] == [0, 0]
     finally:
         for process in processes:
-            process.kill()
-    return [dict(np.load(folder / f"{index}.npz")) for index in range(2)]
+            process.send_signal(signal.SIGKILL)
+    return [dict(np.load(place)) for place in places]
 
 
-@contextmanager
-def with_ports(count: int) -> Iterator[list[dict[str, Any]]]:
-    """Arguments of ``Popen`` for each of so many workers that TensorFlow joins on this machine."""
-    with ExitStack() as held:  # until all ports are known
+def with_links(lines: Sequence[list[str]]) -> list[subprocess.Popen]:
+    """Processes that are joined as ``--workers`` joins them."""
+    command = [sys.executable, "-m", "tests.two_workers"]
+    with linked(len(lines)) as links:
+        return [
+            subprocess.Popen([*command, *line], cwd=ROOT, **inherited(link))
+            for line, link in zip(lines, links, strict=True)
+        ]
+
+
+def with_ports(lines: Sequence[list[str]], module: str = "tests.two_workers") -> list[Forked]:
+    """Processes that TensorFlow joins on this machine."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(lines))]
+    return [
+        Forked(line, ROOT, {**os.environ, TF_CONFIG: config(index, addresses)}, module=module)
+        for index, line in enumerate(lines)
+    ]
+
+
+def config(index: int, addresses: Sequence[str]) -> str:
+    """What TF_CONFIG says to a worker."""
+    task = {"type": "worker", "index": index}
+    return json.dumps({"cluster": {"worker": list(addresses)}, "task": task})
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:  # until all are known
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    tasks = [{"type": "worker", "index": index} for index in range(count)]
-    configs = [json.dumps({"cluster": {"worker": addresses}, "task": task}) for task in tasks]
-    yield [{"env": {**os.environ, TF_CONFIG: config}} for config in configs]
-
-
-@contextmanager
-def with_links(count: int) -> Iterator[list[dict[str, Any]]]:
-    """Arguments of ``Popen`` for each of so many workers that ``--workers`` would join."""
-    with linked(count) as links:
-        yield [inherited(link) for link in links]
+        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory) -> list[dict[str, np.ndarray]]:
     """What each of two workers of this machine found."""
-    return found_by_two(tmp_path_factory.mktemp("workers"), with_links)
+    return found_by_two(tmp_path_factory.mktemp("workers"), with_links, CASES)
 
 
+SHARES = pytest.mark.xdist_group("two_workers")  # made once: what these tests share
+
+
+@SHARES
 def test_workers_of_several_machines_compute_the_same_bits(of_two, tmp_path):
-    for own, others in zip(of_two, found_by_two(tmp_path, with_ports), strict=True):
-        assert own.keys() == others.keys()
-        for key, array in own.items():
-            np.testing.assert_array_equal(array, others[key], key)
+    several = found_by_two(tmp_path, with_ports, ["smoothed", "early exit"])
+    for own, others in zip(of_two, several, strict=True):
+        assert len(others) > 40 and others.keys() < own.keys()
+        for key, array in others.items():
+            np.testing.assert_array_equal(array, own[key], key)
 
 
+@SHARES
 def test_each_worker_hears_all_others_and_the_first(of_two):
     for found in of_two:
         assert found["told"].tobytes() == b"abc|abcd|from the first"
 
 
+@SHARES
 @pytest.mark.parametrize("case", CASES)
 def test_workers_hold_the_same_bits(of_two, case):
     first, second = ({k: a for k, a in f.items() if k.startswith(f"{case}/")} for f in of_two)
@@ -99,6 +117,7 @@ def test_workers_hold_the_same_bits(of_two, case):
         np.testing.assert_array_equal(array, second[key], key)
 
 
+@SHARES
 @pytest.mark.parametrize("case", CASES)
 def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
     of_two, case, monkeypatch
@@ -168,10 +187,10 @@ def wait_for(process: subprocess.Popen, condition: Callable[[], object]) -> None
 def test_workers_open_no_port_and_one_that_hangs_is_ended_and_the_run_ends_as_the_unbroken_one(
     tmp_path,
 ):
-    with started(tmp_path / "unbroken", SHORT) as unbroken:
-        said, _ = unbroken.communicate(timeout=300)
-    assert unbroken.returncode == 0, said
-    assert "2 workers" in said and said.count("done, at step 1,024") == 1
+    (tmp_path / "short.json").write_text(json.dumps(SHORT))
+    line = [f"--logdir={tmp_path / 'unbroken'}", f"--pfile={tmp_path / 'short.json'}"]
+    unbroken = with_ports([line, line], "run_atari")
+    assert [process.wait() for process in unbroken] == [0, 0]
 
     saved = tmp_path / "broken" / "checkpoints"
     with started(tmp_path / "broken", SHORT) as broken:
@@ -181,6 +200,7 @@ def test_workers_open_no_port_and_one_that_hangs_is_ended_and_the_run_ends_as_th
         said, _ = broken.communicate(timeout=300)
     assert broken.returncode == 0, said
     assert "worker 1 is stopped (SIGSTOP)" in said and "all start again" in said
+    assert "2 workers" in said and said.count("done, at step 1,024") == 1
     assert drill.fingerprint(tmp_path / "broken") == drill.fingerprint(tmp_path / "unbroken")
     assert len(open_ports) >= 3 and not any(open_ports.values())  # the starter and two workers
 
@@ -229,23 +249,13 @@ def test_the_first_worker_saves_though_the_others_end_before_it(tmp_path):
 
 def alone_of_two(index: int, addresses: list[str], logdir: Path) -> subprocess.Popen:
     """One of two workers that no process started together."""
-    task = {"type": "worker", "index": index}
-    config = json.dumps({"cluster": {"worker": addresses}, "task": task})
     return subprocess.Popen(
         [*RUN_ATARI, f"--logdir={logdir}", "--env=CartPole-v1", "--set=threads=1"],
-        env={**os.environ, TF_CONFIG: config},
+        env={**os.environ, TF_CONFIG: config(index, addresses)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def test_without_a_starter_workers_say_what_is_open_and_miss_one_that_hangs(tmp_path):

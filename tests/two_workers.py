@@ -1,7 +1,7 @@
 """One of two workers, which tests/test_workers.py starts: what it hears from the other, and its
 updates on its half of a batch, go into a file.
 
-    TF_CONFIG=... python -m tests.two_workers BATCH.npz OUT.npz    (or PPO_LINK)
+    PPO_LINK=... python -m tests.two_workers BATCH.npz OUT.npz CASE ...    (or TF_CONFIG)
 """
 
 import sys
@@ -47,7 +47,8 @@ def shared_by_two(case: str) -> Params:
     return params_of(case, workers=2, minibatch_per=split)
 
 
-def main(data: str, out: str) -> None:
+def main(arguments: list[str]) -> None:
+    data, out, *cases = arguments
     worker = this_worker()
     workers = start_tensorflow(1, lambda: connect(worker))
 
@@ -64,7 +65,7 @@ def main(data: str, out: str) -> None:
         half = Batch(
             *(tf.constant(whole[name][64 * worker.index :][:64]) for name in Batch._fields)
         )
-    for name in CASES:
+    for name in cases:
         updater = Updater(model.build((3,), 4, "mlp"), shared_by_two(name), 1, workers)
         result = updater.update(
             half, KEY + worker.index * SHIFT, 0.01, 0.1, INITIAL_RESCALING_STATE
@@ -74,4 +75,4 @@ def main(data: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])
