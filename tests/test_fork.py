@@ -39,6 +39,16 @@ def run(tmp_path_factory):
     return logdir
 
 
+CONSTANT = ["learning_rate_schedule=constant", "clip_range_schedule=constant"]
+
+
+@pytest.fixture(scope="module")
+def constant(run):
+    """A fork whose schedules do not depend on its end."""
+    train.fork(run, run.with_name("constant"), CONSTANT, step=768)
+    return run.with_name("constant")
+
+
 def steps_after(logdir, step: int) -> list[dict[str, str]]:
     """The log entries from a step on, without what is of time."""
     return [
@@ -71,12 +81,10 @@ def test_a_fork_of_a_fork_is_the_same_run(run, tmp_path):
     assert arrays(tmp_path / "two") == arrays(run)
 
 
-def test_a_fork_can_be_resumed(run, tmp_path):
-    constant = ["learning_rate_schedule=constant", "clip_range_schedule=constant"]
-    train.fork(run, tmp_path / "whole", constant, step=768)
-    train.fork(run, tmp_path / "parts", [*constant, "total_steps=1024"], step=768)
+def test_a_fork_can_be_resumed(run, constant, tmp_path):
+    train.fork(run, tmp_path / "parts", [*CONSTANT, "total_steps=1024"], step=768)
     train.resume(tmp_path / "parts", ["total_steps=1536"])
-    assert arrays(tmp_path / "whole") == arrays(tmp_path / "parts")
+    assert arrays(constant) == arrays(tmp_path / "parts")
 
 
 def test_a_resume_keeps_the_best_of_before_unless_it_is_surpassed(run, tmp_path):
@@ -91,8 +99,7 @@ def test_a_resume_keeps_the_best_of_before_unless_it_is_surpassed(run, tmp_path)
 
 
 def test_a_resume_that_logs_more_says_what_the_table_has_no_column_for(run, tmp_path, capsys):
-    constant = ["learning_rate_schedule=constant", "clip_range_schedule=constant"]
-    train.fork(run, tmp_path / "fork", [*constant, "total_steps=1024"], step=768)
+    train.fork(run, tmp_path / "fork", [*CONSTANT, "total_steps=1024"], step=768)
     train.resume(tmp_path / "fork", ["total_steps=1536", "log_epochs=true"])
     assert "without 24 new scalars such as epochs/" in capsys.readouterr().out
 
@@ -110,19 +117,19 @@ def test_a_run_that_began_while_another_was_starting_is_left_alone(tmp_path, mon
     assert (tmp_path / "run" / "params.json").read_text() == "of another"
 
 
-def test_a_fork_that_was_stopped_before_it_saved_anything_begins_again(run, tmp_path, monkeypatch):
-    constant = ["learning_rate_schedule=constant", "clip_range_schedule=constant"]
-    train.fork(run, tmp_path / "whole", constant, step=768)
+def test_a_fork_that_was_stopped_before_it_saved_anything_begins_again(
+    run, constant, tmp_path, monkeypatch
+):
     with monkeypatch.context() as patched:
         patched.setattr(Session, "_begin", lambda _: sys.exit())
         with pytest.raises(SystemExit):
-            train.fork(run, tmp_path / "killed", constant, step=768)
+            train.fork(run, tmp_path / "killed", CONSTANT, step=768)
     assert not (tmp_path / "killed" / "checkpoints").exists()
     (tmp_path / "killed" / "params.json").unlink()  # as if that had been written next
     with monkeypatch.context() as patched:
         patched.setattr(Session, "_begin", lambda _: sys.exit())
         with pytest.raises(SystemExit):
-            train.fork(run, tmp_path / "killed", constant, step=768)
+            train.fork(run, tmp_path / "killed", CONSTANT, step=768)
     before = (tmp_path / "killed" / "params.json").read_text()
     with pytest.raises(ParamsError):
         train.resume(tmp_path / "killed", ["network=nature", "gamma=0.5"])
@@ -130,7 +137,7 @@ def test_a_fork_that_was_stopped_before_it_saved_anything_begins_again(run, tmp_
     with monkeypatch.context() as patched:  # the origin no longer has the checkpoint
         patched.setattr(checkpoint, "at", lambda *_: pytest.fail("not from the origin"))
         train.resume(tmp_path / "killed")
-    assert arrays(tmp_path / "killed") == arrays(tmp_path / "whole")
+    assert arrays(tmp_path / "killed") == arrays(constant)
     assert not RunFolder(tmp_path / "killed").fork_start.exists()
 
 
@@ -251,16 +258,23 @@ def rollbacks(logdir) -> list[int]:
     return [int(float(row["train/rollbacks"])) for row in progress.rows(logdir)]
 
 
-def test_a_fork_that_falls_in_its_first_updates_is_put_back(learnt, tmp_path):
-    train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=rollback"])
-    assert rollbacks(tmp_path / "fork")[-1] == 1
+@pytest.fixture(scope="module")
+def put_back(learnt, tmp_path_factory):
+    """A fork that falls in its first updates, guarded."""
+    logdir = tmp_path_factory.mktemp("fallen") / "fork"
+    train.fork(learnt, logdir, [*RUINED, "collapse_guard=rollback"])
+    return logdir
+
+
+def test_a_fork_that_falls_in_its_first_updates_is_put_back(learnt, put_back, tmp_path):
+    assert rollbacks(put_back)[-1] == 1
     (tmp_path / "parts").mkdir()
     train.fork(learnt, tmp_path / "parts", [*RUINED, "collapse_guard=rollback", "total_steps=5888"])
     train.resume(tmp_path / "parts", ["total_steps=7680"])
-    assert arrays(tmp_path / "parts") == arrays(tmp_path / "fork")
+    assert arrays(tmp_path / "parts") == arrays(put_back)
 
 
-@pytest.mark.parametrize("change", ["num_steps=16", "num_envs=4", "max_frames_per_game=16"])
+@pytest.mark.parametrize("change", ["num_steps=16", "max_frames_per_game=16"])
 def test_so_is_a_fork_with_other_rollouts_or_rules(change, learnt, tmp_path, capsys):
     train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=rollback", change])
     assert rollbacks(tmp_path / "fork")[-1] >= 1
@@ -287,9 +301,8 @@ def test_a_run_that_is_watched_only_from_a_resume_on_knows_its_level(learnt, tmp
     assert rollbacks(run)[-1] == 1
 
 
-def test_a_fork_with_another_learning_rate_has_all_of_it(learnt, tmp_path):
-    train.fork(learnt, tmp_path / "one", [*RUINED, "collapse_guard=rollback"])
+def test_a_fork_with_another_learning_rate_has_all_of_it(put_back, tmp_path):
     for change, expected in (("gamma=0.9", 5e-3 / 8), ("learning_rate=1e-3", 1e-3)):
         new = tmp_path / change
-        train.fork(tmp_path / "one", new, [change, "total_steps=7936"])
+        train.fork(put_back, new, [change, "total_steps=7936"])
         assert float(progress.rows(new)[-1]["train/learning_rate"]) == pytest.approx(expected)
