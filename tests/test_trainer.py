@@ -155,8 +155,9 @@ def test_a_restored_learner_ends_where_the_unbroken_one_does():
 
 
 def test_stop_at_score_ends_the_run():
-    params = SMALL.model_copy(update={"stop_at_score": 5.0, "total_steps": 10**6})
-    learner = Trainer(params)
+    quick = {"num_epochs": 1, "num_minibatches": 1, "diagnostics_interval": 0}
+    ends = {"stop_at_score": 5.0, "total_steps": 10**6}
+    learner = Trainer(SMALL.model_copy(update=quick | ends))
     finish(learner)
     assert learner.tally.episodes >= 100
     assert learner.finished
