@@ -157,8 +157,10 @@ def test_quiet_stretches_of_a_long_game_are_left_out(impatient, panels, with_pan
         assert panels[0]._step == replay.steps - 1
 
 
-def test_stalled_game_is_cut_after_two_minutes_with_a_message():
-    rules = replace(rules_for("breakout", max_frames_per_game=20_000), fire_on_reset=False)
+def test_stalled_game_is_cut_with_a_message(monkeypatch):
+    monkeypatch.setattr(course, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(course, "QUIET_SECONDS", 2)
+    rules = replace(rules_for("breakout", max_frames_per_game=1_200), fire_on_reset=False)
     vector = EnvVector(rules, num_envs=1, threads=1)
     vector.begin()
     finished: list = []
@@ -166,15 +168,21 @@ def test_stalled_game_is_cut_after_two_minutes_with_a_message():
         vector.send(np.zeros(1, np.int64))
         finished = vector.receive().finished
     vector.close()
-    game, first = Replay.of(finished[0], rules), None
-    its, count = course.Course(game), 0
-    for picture in plain(game, its):
-        count += 1
-        if count == 7200:
-            first = picture.copy()
-        if count == 7201:
-            assert np.abs(picture.astype(int) - first).max() > 100  # the message
-    assert count == 7200 + 120 + 1 + 120 and finished[0].time_limited
+    game = Replay.of(finished[0], rules)
+    its = course.Course(game)
+    pictures = [picture[::4, ::4].copy() for picture in plain(game, its)]
+    assert len(pictures) == 120 + 120 + 1 + 120 and finished[0].time_limited
+    assert np.abs(pictures[120].astype(int) - pictures[119]).max() > 100  # the message
+    assert its.gaps == "The video leaves out 18 seconds without a reward or a lost life."
+
+
+def test_stalled_game_is_cut_after_two_minutes(replay):
+    its = course.Course(replay.model_copy(update={"frames": 20_000}))
+    shown = 0
+    for number in range(20_000):
+        shown += its.shows(SimpleNamespace(reward=0.0, lives=3, over=number == 19_999))
+    assert shown == 7200 + 1
+    assert its.take_gap() == "4 minutes"
     assert its.gaps == "The video leaves out 4 minutes without a reward or a lost life."
 
 
