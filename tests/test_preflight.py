@@ -171,7 +171,7 @@ def test_a_game_that_an_unset_variable_names_is_refused(tmp_path, capsys, name):
     assert f"--{name} is empty" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_check_that_is_stopped_or_killed_takes_its_run_along(tmp_path, how):
     file = settings_file(tmp_path, CART | {"total_steps": 10**7})
     (tmp_path / "tmp").mkdir()
