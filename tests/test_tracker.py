@@ -41,6 +41,8 @@ def init(**given):
     return Run()
 """
 SETTINGS = {
+    "network": "a3c",
+    "precision": "float32",
     "num_envs": 2,
     "num_steps": 16,
     "num_minibatches": 1,
