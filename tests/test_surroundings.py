@@ -1,7 +1,5 @@
 """What surrounds a run: streams, terminals, rights, memory, other files in its folder."""
 
-import contextlib
-import io
 import json
 import os
 import pty
@@ -25,6 +23,7 @@ from tests.test_command import (
     CART,
     COMMAND,
     Done,
+    answer,
     checkpoint_steps,
     command,
     environment,
@@ -145,9 +144,9 @@ def test_variables_that_would_change_the_weights_are_ignored_with_a_message(top,
     assert same_run(folder, plain)
 
 
-def test_a_resume_with_another_variable_that_matters_says_so(top, plain):
-    folder = half_done(plain, top / "tf32")
-    done = command(top, f"--logdir={folder}", "--resume", NVIDIA_TF32_OVERRIDE="0")
+def test_a_resume_with_another_variable_that_matters_says_so(top, plain, monkeypatch):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    done = answer(top, f"--logdir={half_done(plain, top / 'tf32')}", "--resume")
     assert (done.code, done.err) == (0, "")
     assert "environment was default and is NVIDIA_TF32_OVERRIDE=0: the run's bits may" in done.out
 
@@ -224,20 +223,11 @@ def cases(top, plain) -> dict[str, Case]:
         "csv pipe": ["--resume", more],
     }
     made = {}
-    with contextlib.chdir(far):
-        for name, given in arguments.items():
-            before = tree(far)
-            line = given if "--logdir" in given[0] else [f"--logdir={paths[name]}", *given]
-            made[name] = Case(_answer(line), paths[name], tree(far) == before)
+    for name, given in arguments.items():
+        before = tree(far)
+        line = given if "--logdir" in given[0] else [f"--logdir={paths[name]}", *given]
+        made[name] = Case(answer(far, *line), paths[name], tree(far) == before)
     return made
-
-
-def _answer(line: list[str]) -> Done:
-    """What the command answers, in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run_atari.main(line)
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.mark.parametrize("name", REFUSED)
