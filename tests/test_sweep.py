@@ -21,6 +21,14 @@ from tests.forked import start_with_log
 from tests.processes import none_left, processes_of, wait_until
 
 ROOT = Path(__file__).parents[1]
+CART_POLE = {
+    "env_id": "CartPole-v1",
+    "network": "mlp",
+    "num_steps": 32,
+    "total_steps": 1024,
+    "log_interval": 256,
+    "clip_rewards": False,
+}
 
 
 def test_grid_is_every_combination_seed_by_seed():
@@ -35,14 +43,7 @@ def test_grid_is_every_combination_seed_by_seed():
 def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(children, "start", start_with_log)
     pfile = tmp_path / "base.json"
-    settings = {
-        "env_id": "tests.pixel_game:Catch-v0",
-        "network": "a3c",
-        "num_steps": 32,
-        "total_steps": 1024,
-        "log_interval": 256,
-    }
-    pfile.write_text(json.dumps(settings))
+    pfile.write_text(json.dumps(CART_POLE))
     logdir = tmp_path / "sweep"
     arguments = [f"--logdir={logdir}", f"--pfile={pfile}", "--variant", "plain", "--workers=2"]
     assert sweep.main(arguments) == 0
@@ -67,16 +68,6 @@ def spoil(run: Path) -> None:
     last = RunFolder(run).checkpoints / "step-000000001024.ckpt"
     last.with_name("step-copy.ckpt").write_bytes(last.read_bytes())
     last.write_bytes(b"junk")
-
-
-CART_POLE = {
-    "env_id": "CartPole-v1",
-    "network": "mlp",
-    "num_steps": 32,
-    "total_steps": 1024,
-    "log_interval": 256,
-    "clip_rewards": False,
-}
 
 
 def stop(process: subprocess.Popen, how: signal.Signals) -> None:
