@@ -35,9 +35,9 @@ def _rate(learner: Trainer) -> None:
 
 def _clip_off(learner: Trainer) -> None:
     def unclipped(
-        update: Update, batch: Any, key: Any, rate: float, clip_range: float, smoothed: Any
+        update: Update, batch: Any, key: Any, rate: float, clip_range: float, state: Any
     ) -> Any:
-        return update(batch, key, rate, 1e6, smoothed)
+        return update(batch, key, rate, 1e6, state)
 
     _wrapped(learner.updater, "update", unclipped)
 

@@ -28,10 +28,11 @@ def observation_shape(settings: Params) -> tuple[int, int, int]:
 
 def random_batch(settings: Params) -> "Batch":
     """A batch as a rollout would give it, of random numbers."""
-    from ppo.update import flattened
+    from ppo.objective import Batch
 
     rng, shape = np.random.default_rng(0), (settings.num_steps, settings.num_envs)
     pixels = rng.integers(0, 256, (*shape, *observation_shape(settings))).astype(np.uint8)
     actions = rng.integers(0, NUM_ACTIONS, shape).astype(np.int32)
     log_probs = np.full(shape, -np.log(NUM_ACTIONS), np.float32)
-    return flattened(pixels, actions, log_probs, *rng.normal(size=(3, *shape)).astype(np.float32))
+    floats = rng.normal(size=(3, *shape)).astype(np.float32)
+    return Batch.of_rollout(pixels, actions, log_probs, *floats)

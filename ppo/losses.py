@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from ppo.settings import PolicyLoss, SurrogateName
+
 # Added to the standard deviation of the advantages, to make equal advantages 0.
 NORMALIZATION_FLOOR = 1e-8
 
@@ -76,19 +78,19 @@ def target_policy(
     """
     check_vectors(old_probs, advantages)
     return old_probs * (
-        1.0 + _TARGET_OFFSETS[kind](1.0 - old_probs, clip_range * tf.sign(advantages))
+        1.0 + _TARGET_CHANGES[kind](1.0 - old_probs, clip_range * tf.sign(advantages))
     )
 
 
 # The signed distance t - 1 of a target, from 1 - pi_old, which stays exact near 0, and e = eps s.
-_TARGET_OFFSETS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+_TARGET_CHANGES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "probability": lambda old_others, e: e + tf.zeros_like(old_others),
     # (1 + e) / (1 + e (2 p - 1)) - 1 without cancellation.
     "logit": lambda old_others, e: 2.0 * e * old_others / (1.0 + e * (1.0 - 2.0 * old_others)),
 }
 
 
-def target_offset(
+def target_change(
     old_log_probs: tf.Tensor,
     advantages: tf.Tensor,
     clip_range: tf.Tensor | float,
@@ -96,40 +98,44 @@ def target_offset(
 ) -> tf.Tensor:
     """Return t - 1, the signed distance of the target's ratio from the old policy, [B]."""
     old_others = -tf.math.expm1(old_log_probs)
-    return _TARGET_OFFSETS[delta_target_policy](old_others, clip_range * tf.sign(advantages))
+    return _TARGET_CHANGES[delta_target_policy](old_others, clip_range * tf.sign(advantages))
 
 
-class Surrogate(NamedTuple):
-    """A form of the policy's loss. One function gives its target's t - 1 from ``target_offset`` and
-    A. The other gives its loss from r - 1, A, t - 1 and the slope beyond the target. All are
-    [B].
+class SurrogateRow(NamedTuple):
+    """The two functions of a surrogate. ``target`` adjusts t - 1, given A. ``loss`` takes r - 1,
+    A, t - 1 and the slope beyond the target. All are [B].
     """
 
     target: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, float], tf.Tensor]
 
 
-def _clipped(moved: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor, slope: float) -> tf.Tensor:
-    distance = advantages * (offset - moved)
+def _clipped(
+    ratio_change: tf.Tensor, advantages: tf.Tensor, target_change: tf.Tensor, slope: float
+) -> tf.Tensor:
+    distance = advantages * (target_change - ratio_change)
     # The ratio is clipped here: beyond its target the loss is flat, or has the slope.
-    return tf.where(distance >= 0.0, distance, -slope * distance) - advantages * (1.0 + offset)
+    loss = tf.where(distance >= 0.0, distance, -slope * distance)
+    return loss - advantages * (1.0 + target_change)
 
 
-def _floored(offset: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(tf.abs(offset), QUADRATIC_TARGET_FLOOR)
+def _floored(target_change: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(tf.abs(target_change), QUADRATIC_TARGET_FLOOR)
 
 
-def _quadratic(moved: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor, _: float) -> tf.Tensor:
-    size = _floored(offset)  # |t - 1| again: without an advantage the offset is 0
+def _quadratic(
+    ratio_change: tf.Tensor, advantages: tf.Tensor, target_change: tf.Tensor, _: float
+) -> tf.Tensor:
+    size = _floored(target_change)  # |t - 1| again: without an advantage t - 1 is 0
     weight = tf.abs(advantages)
-    parabola = weight * tf.square(offset - moved) / (2.0 * size)
+    parabola = weight * tf.square(target_change - ratio_change) / (2.0 * size)
     return parabola - advantages - 0.5 * weight * size
 
 
-SURROGATES: dict[str, Surrogate] = {
-    "clipped": Surrogate(lambda offset, advantages: offset, _clipped),
-    "quadratic": Surrogate(
-        lambda offset, advantages: tf.sign(advantages) * _floored(offset), _quadratic
+SURROGATES: dict[SurrogateName, SurrogateRow] = {
+    "clipped": SurrogateRow(lambda target_change, advantages: target_change, _clipped),
+    "quadratic": SurrogateRow(
+        lambda target_change, advantages: tf.sign(advantages) * _floored(target_change), _quadratic
     ),
 }
 
@@ -139,14 +145,14 @@ def policy_loss(
     old_log_probs: tf.Tensor,
     advantages: tf.Tensor,
     clip_range: tf.Tensor | float,
-    form: str = "clipped",
+    name: SurrogateName = "clipped",
     delta_target_policy: str = "probability",
     beyond_target_slope: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the loss of one of the SURROGATES, and t - 1 of its target, both [B].
 
-    Let d = A (t - r), which is positive before the target and negative beyond it. Every form is a
-    function of d plus a constant. At r = 1 its value is -A and its slope in r is -A:
+    Let d = A (t - r), which is positive before the target and negative beyond it. Every surrogate
+    is a function of d plus a constant. At r = 1 its value is -A and its slope in r is -A:
 
       clipped     (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
       quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
@@ -158,11 +164,11 @@ def policy_loss(
     QUADRATIC_TARGET_FLOOR from the old policy.
     """
     check_vectors(log_probs, old_log_probs, advantages)
-    target, loss = SURROGATES[form]
-    offset = target_offset(old_log_probs, advantages, clip_range, delta_target_policy)
-    offset = target(offset, advantages)
-    moved = tf.math.expm1(log_probs - old_log_probs)
-    return loss(moved, advantages, offset, beyond_target_slope), offset
+    target, loss = SURROGATES[name]
+    change = target_change(old_log_probs, advantages, clip_range, delta_target_policy)
+    change = target(change, advantages)
+    ratio_change = tf.math.expm1(log_probs - old_log_probs)
+    return loss(ratio_change, advantages, change, beyond_target_slope), change
 
 
 def surrogate(
@@ -174,20 +180,21 @@ def surrogate(
     beyond_target_slope: float = 0.0,
     quadratic: bool = False,
 ) -> tf.Tensor:
-    """Return the loss of ``policy_loss``; ``quadratic`` selects its form, [B]."""
-    form = "quadratic" if quadratic else "clipped"
-    chosen = form, delta_target_policy, beyond_target_slope
+    """Return the loss of ``policy_loss``, [B]; ``quadratic`` selects the surrogate."""
+    chosen = PolicyLoss(
+        "quadratic" if quadratic else "clipped", delta_target_policy, beyond_target_slope
+    )
     return policy_loss(log_probs, old_log_probs, advantages, clip_range, *chosen)[0]
 
 
 def beyond_target(
-    log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, offset: tf.Tensor
+    log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, target_change: tf.Tensor
 ) -> tf.Tensor:
     """Return 1 where the ratio is beyond its target (the clipped loss is flat there), else 0, [B].
 
-    ``offset`` is t - 1 from ``policy_loss``.
+    ``target_change`` is t - 1 from ``policy_loss``.
     """
-    distance = advantages * (offset - tf.math.expm1(log_probs - old_log_probs))
+    distance = advantages * (target_change - tf.math.expm1(log_probs - old_log_probs))
     return tf.cast(distance < 0.0, log_probs.dtype)
 
 
@@ -219,17 +226,16 @@ def value_rescaling(
     decay: float,
     mean: Mean = tf.reduce_mean,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return each sample's scale of the value loss, [B], and the state ``smoothed`` after this
-    minibatch.
+    """Return each sample's scale of the value loss, [B], and the new rescaling state.
 
       "none"        1
       "per_state"   H' of the sample's own state
       "per_batch"   the minibatch's mean of H'
       "smoothed"    mean of the minibatches' means, weighted by decay^age
 
-    ``smoothed`` is [2]: the decayed sums of the means and of their weights. It starts at zeros,
-    which makes the first scale the first mean. No gradient flows through a scale. ``mean`` averages
-    over the whole minibatch, even if the samples are only a part of it.
+    ``smoothed`` is the rescaling state, [2]: the decayed sums of the means and of their weights. It
+    starts at zeros, so the first scale is the first mean. No gradient flows through a scale.
+    ``mean`` averages over the whole minibatch, even if the samples are only a part of it.
     """
     check_vectors(pseudo_entropy)
     pseudo_entropy = tf.stop_gradient(pseudo_entropy)
@@ -239,18 +245,18 @@ def value_rescaling(
 Rescaled = tuple[tf.Tensor, tf.Tensor]
 
 
-def _smoothed(pseudo_entropy: tf.Tensor, smoothed: tf.Tensor, decay: float, mean: Mean) -> Rescaled:
-    newest = mean(pseudo_entropy)
-    smoothed = decay * smoothed + tf.stack([newest, tf.ones_like(newest)])
-    return tf.fill(tf.shape(pseudo_entropy), smoothed[0] / smoothed[1]), smoothed
+def _smoothed(entropies: tf.Tensor, state: tf.Tensor, decay: float, mean: Mean) -> Rescaled:
+    newest = mean(entropies)
+    state = decay * state + tf.stack([newest, tf.ones_like(newest)])
+    return tf.fill(tf.shape(entropies), state[0] / state[1]), state
 
 
 _RESCALINGS: dict[str, Callable[[tf.Tensor, tf.Tensor, float, Mean], Rescaled]] = {
-    "none": lambda entropies, smoothed, decay, mean: (tf.ones_like(entropies), smoothed),
-    "per_state": lambda entropies, smoothed, decay, mean: (entropies, smoothed),
-    "per_batch": lambda entropies, smoothed, decay, mean: (
+    "none": lambda entropies, state, decay, mean: (tf.ones_like(entropies), state),
+    "per_state": lambda entropies, state, decay, mean: (entropies, state),
+    "per_batch": lambda entropies, state, decay, mean: (
         tf.fill(tf.shape(entropies), mean(entropies)),
-        smoothed,
+        state,
     ),
     "smoothed": _smoothed,
 }

@@ -3,10 +3,18 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ppo import losses
 from ppo.settings import Params
+from ppo.system.arrays import is_shareable
+
+
+def _as_tensor(array: np.ndarray) -> tf.Tensor:
+    if is_shareable(array):
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(array)
 
 
 class Batch(NamedTuple):
@@ -21,6 +29,11 @@ class Batch(NamedTuple):
     advantages: tf.Tensor
     returns: tf.Tensor
 
+    @staticmethod
+    def of_rollout(*arrays: np.ndarray) -> "Batch":
+        """Flatten [T, N, ...] arrays into B = T N samples, which may share the arrays' memory."""
+        return Batch(*(_as_tensor(array.reshape(-1, *array.shape[2:])) for array in arrays))
+
     def rows(self, indices: tf.Tensor) -> "Batch":
         """Return a minibatch: some of the samples."""
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), self)
@@ -31,7 +44,7 @@ class Terms(NamedTuple):
 
     advantages: tf.Tensor  # normalised if the settings say so
     policy_loss: tf.Tensor
-    target_offset: tf.Tensor
+    target_change: tf.Tensor
     entropy: tf.Tensor
     pseudo_entropy: tf.Tensor
     value_loss: tf.Tensor
@@ -46,7 +59,7 @@ class Objective:
     policy_part: tf.Tensor
     value_part: tf.Tensor
     terms: Terms
-    smoothed: tf.Tensor
+    rescaling_state: tf.Tensor
 
 
 def objective(
@@ -54,8 +67,9 @@ def objective(
     log_probs: tf.Tensor,
     values: tf.Tensor,
     batch: Batch,
+    *,
     clip_range: tf.Tensor,
-    smoothed: tf.Tensor,
+    rescaling_state: tf.Tensor,
     params: Params,
     drift: tf.Tensor | None = None,
     moments: tf.Tensor | None = None,
@@ -67,95 +81,32 @@ def objective(
       policy part   mean(policy loss) - entropy_coef mean(entropy) + feature_drift_coef mean(drift)
       value part    value_coef mean(scale x value loss)
 
-    ``drift`` is the result of ``losses.feature_drift``, [B], or None without it. ``smoothed`` is
-    the state of the smoothed value rescaling, [2]. If several workers share a minibatch,
-    ``moments`` are the mean and standard deviation of all its advantages, [2], and ``mean``
-    averages over all of it. Raises ValueError, when traced, for tensors of other shapes.
+    ``drift`` is the result of ``losses.feature_drift``, [B], or None without it.
+    ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. If several workers share a
+    minibatch, ``moments`` are the mean and standard deviation of all its advantages, [2], and
+    ``mean`` averages over all of it. Raises ValueError, when traced, for tensors of other shapes.
     """
     p = params
     _check_shapes(logits, log_probs, values, batch)
     advantages = batch.advantages
     if p.normalize_advantages:
         advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
-    policy_loss, offset = losses.policy_loss(
-        log_probs, batch.old_log_probs, advantages, clip_range, *p.surrogate
+    policy_loss, target_change = losses.policy_loss(
+        log_probs, batch.old_log_probs, advantages, clip_range, *p.policy_loss
     )
     entropy, pseudo_entropy = losses.entropy(logits), losses.pseudo_entropy(logits)
     policy_part = tf.reduce_mean(policy_loss) - p.entropy_coef * tf.reduce_mean(entropy)
     if drift is not None:
         policy_part += p.feature_drift_coef * tf.reduce_mean(drift)
     value_loss = losses.value_loss(values, batch.old_values, batch.returns, p.value_clip_range)
-    scale, smoothed = losses.value_rescaling(
-        p.value_rescaling, pseudo_entropy, smoothed, p.value_rescaling_decay, mean
+    scale, rescaling_state = losses.value_rescaling(
+        p.value_rescaling, pseudo_entropy, rescaling_state, p.value_rescaling_decay, mean
     )
     value_part = p.value_coef * tf.reduce_mean(scale * value_loss)
-    terms = Terms(advantages, policy_loss, offset, entropy, pseudo_entropy, value_loss, scale)
-    return Objective(policy_part + value_part, policy_part, value_part, terms, smoothed)
-
-
-class Means(NamedTuple):
-    """Means over a minibatch, scalars; ``ppo.telemetry.scalars`` defines each."""
-
-    loss: tf.Tensor
-    policy_gradient_loss: tf.Tensor
-    value_loss: tf.Tensor
-    entropy_loss: tf.Tensor
-    approx_kl: tf.Tensor
-    clip_fraction: tf.Tensor
-    pseudo_entropy: tf.Tensor
-    value_scale: tf.Tensor
-    target_distance: tf.Tensor
-    beyond_target: tf.Tensor
-    ratio: tf.Tensor
-    ratio_distance: tf.Tensor
-    share_above: tf.Tensor
-    ratio_above: tf.Tensor
-    share_below: tf.Tensor
-    ratio_below: tf.Tensor
-    surrogate_gain: tf.Tensor
-
-
-class Maxima(NamedTuple):
-    """Largest values over a minibatch, scalars."""
-
-    approx_kl: tf.Tensor
-    ratio: tf.Tensor
-
-
-def statistics(
-    log_probs: tf.Tensor, batch: Batch, clip_range: tf.Tensor, result: Objective
-) -> tuple[Means, Maxima]:
-    """Return the statistics of a minibatch, or of this worker's part of it, from its
-    log-probabilities and the result of ``objective``.
-    """
-    terms, old_log_probs = result.terms, batch.old_log_probs
-    kl = losses.approx_kl(log_probs, old_log_probs)
-    ratios = tf.exp(log_probs - old_log_probs)
-    above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
-    below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)
-    beyond = losses.beyond_target(log_probs, old_log_probs, terms.advantages, terms.target_offset)
-    samples = Means(
-        loss=result.loss,
-        policy_gradient_loss=terms.policy_loss,
-        value_loss=terms.value_loss,
-        entropy_loss=-terms.entropy,
-        approx_kl=kl,
-        clip_fraction=losses.clip_fraction(log_probs, old_log_probs, clip_range),
-        pseudo_entropy=terms.pseudo_entropy,
-        value_scale=terms.value_scale,
-        target_distance=tf.abs(terms.target_offset),
-        beyond_target=beyond,
-        ratio=ratios,
-        ratio_distance=tf.abs(ratios - 1.0),
-        share_above=above,
-        ratio_above=above * ratios,
-        share_below=below,
-        ratio_below=below * ratios,
-        # At the old policy every surrogate is minus the mean advantage.
-        surrogate_gain=-tf.reduce_mean(terms.policy_loss) - tf.reduce_mean(terms.advantages),
+    terms = Terms(
+        advantages, policy_loss, target_change, entropy, pseudo_entropy, value_loss, scale
     )
-    maxima = Maxima(approx_kl=tf.reduce_max(kl), ratio=tf.reduce_max(ratios))
-    return Means(*map(tf.reduce_mean, samples)), maxima
+    return Objective(policy_part + value_part, policy_part, value_part, terms, rescaling_state)
 
 
 def _check_shapes(logits: tf.Tensor, log_probs: tf.Tensor, values: tf.Tensor, batch: Batch) -> None:

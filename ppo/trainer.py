@@ -24,7 +24,7 @@ from ppo.system.signals import Interrupted
 from ppo.telemetry.counters import Tally
 from ppo.telemetry.diagnostics import Diagnostics
 from ppo.telemetry.scalars import POINTS
-from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
+from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.messages import (
     Report,
@@ -37,11 +37,11 @@ from ppo.workers.messages import (
 
 
 class LearnerState(NamedTuple):
-    """The weights, the optimiser's state, and the value rescaling's state, in a list."""
+    """What has been learnt: weights, the optimiser's state, and the rescaling state in a list."""
 
     weights: list[np.ndarray]
     adam: list[np.ndarray]
-    smoothed: list[np.ndarray]
+    rescaling_state: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Trainer:
         self.updater = Updater(self.model, params, shards(params.threads), self.workers)
         self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
         self.collector = Collector(self.envs.vectors, self.policy, params, self.workers.index)
-        self.smoothed = INITIAL_RESCALING_STATE
+        self.rescaling_state = INITIAL_RESCALING_STATE
         self.step, self.tally = 0, Tally()
         self.games = self.all_games()
 
@@ -124,14 +124,14 @@ class Trainer:
     def learner(self) -> LearnerState:
         """Return a copy of what has been learnt."""
         adam = [variable.numpy() for variable in self.updater.adam.variables()]
-        return LearnerState(self.model.get_weights(), adam, [self.smoothed])
+        return LearnerState(self.model.get_weights(), adam, [self.rescaling_state])
 
     def learn_from(self, learner: LearnerState) -> None:
         """Restore what had been learnt."""
         self.model.set_weights(learner.weights)
         for variable, array in zip(self.updater.adam.variables(), learner.adam, strict=True):
             variable.assign(array)
-        (self.smoothed,) = learner.smoothed
+        (self.rescaling_state,) = learner.rescaling_state
 
     def roll_back(self, learner: LearnerState) -> None:
         """Restore what had been learnt, and cut the learning rate. Games and steps continue."""
@@ -173,17 +173,17 @@ class Trainer:
         diagnosed = crossed(p.diagnostics_interval, step, step + p.steps_per_iteration)
         if diagnosed:
             draw = self._key(Purpose.DIAGNOSIS)
-            scalars |= self.diagnostics.measure(batch, draw, clip_range, self.smoothed)
+            scalars |= self.diagnostics.measure(batch, draw, clip_range, self.rescaling_state)
             old_log_policy = self.diagnostics.log_policy(batch.observations)
         began = time.perf_counter()
         result = self.updater.update(
-            batch, self._key(Purpose.SHUFFLE), learning_rate, clip_range, self.smoothed
+            batch, self._key(Purpose.SHUFFLE), learning_rate, clip_range, self.rescaling_state
         )
         if not result.finite:
             raise self._diverged(batch)
         if diagnosed:
             scalars |= self.diagnostics.after(batch, old_log_policy)
-        self.smoothed = result.rescaling
+        self.rescaling_state = result.rescaling_state
         scalars |= {
             "train/explained_variance": explained_variance(rollout.values, returns),
             "time/update_seconds": time.perf_counter() - began,
@@ -238,7 +238,7 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
     for array in arrays if len(forced) else ():
         samples = array.reshape(-1, *array.shape[2:])
         samples[forced] = samples[rollout.stand_ins]
-    return flattened(*arrays), advantages, returns
+    return Batch.of_rollout(*arrays), advantages, returns
 
 
 def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:

@@ -11,33 +11,13 @@ from ppo.model import log_prob
 from ppo.nn.optimizer import Adam, Undo
 from ppo.nn.preprocessed import Inputs
 from ppo.nn.shards import in_shards
-from ppo.objective import Batch, objective, statistics
+from ppo.objective import Batch, objective
 from ppo.settings import Params
-from ppo.system.arrays import is_shareable
 from ppo.telemetry import movement
-from ppo.telemetry.update_statistics import GAIN, KL, LOSS, NORM, UpdateResult
+from ppo.telemetry.update_statistics import GAIN, KL, LOSS, NORM, UpdateResult, statistics
 from ppo.workers.interface import OneWorker, Workers
 
 INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
-
-
-def flattened(
-    observations: np.ndarray,
-    actions: np.ndarray,
-    log_probs: np.ndarray,
-    values: np.ndarray,
-    advantages: np.ndarray,
-    returns: np.ndarray,
-) -> Batch:
-    """Flatten [T, N, ...] arrays into B = T N samples, which may share the arrays' memory."""
-    arrays = (observations, actions, log_probs, values, advantages, returns)
-    return Batch(*(_tensor(array.reshape(-1, *array.shape[2:])) for array in arrays))
-
-
-def _tensor(array: np.ndarray) -> tf.Tensor:
-    if is_shareable(array):
-        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-    return tf.constant(array)
 
 
 class Data(NamedTuple):
@@ -64,8 +44,8 @@ class Updater:
         self.adam = Adam(self.weights, params.adam_epsilon, *betas)
         undoes = params.undo_beyond_kl_limit
         self._undo = Undo([*self.weights, *self.adam.variables()] if undoes else [])
-        whole = model.with_last_inputs(network) if params.feature_drift_coef else network
-        self._inputs = Inputs(whole, params.batch_size, params.minibatch_size, shards)
+        outputs = model.with_last_inputs(network) if params.feature_drift_coef else network
+        self._inputs = Inputs(outputs, params.batch_size, params.minibatch_size, shards)
         self.compile()
 
     def compile(self) -> None:
@@ -82,20 +62,20 @@ class Updater:
         key: np.ndarray,
         learning_rate: float,
         clip_range: float,
-        rescaling: np.ndarray,
+        rescaling_state: np.ndarray,
     ) -> UpdateResult:
         """Run the epochs over one batch, reshuffled with ``key`` in each, until one ends early.
-        ``rescaling`` is the state of the smoothed value rescaling, [2]. Raises WorkerLost.
+        ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. Raises WorkerLost.
         """
         p, epochs = self.params, []
         if p.adam_reset:
             self.adam.reset()
         self._undo.keep()
         weights, rate = self._weights_by_layer(), tf.constant(learning_rate, tf.float32)
-        inputs = self._inputs.of(batch.observations)
+        inputs = self._inputs.prepare(batch.observations)
         old_features = self._features(inputs) if p.feature_drift_coef else None
         data = Data(batch, inputs, old_features, rate, tf.constant(clip_range, tf.float32))
-        state = tf.constant(rescaling, tf.float32)
+        state = tf.constant(rescaling_state, tf.float32)
         with self.workers.watched():
             for epoch in range(p.num_epochs):
                 minibatches = self._shuffled(key, epoch)
@@ -103,10 +83,10 @@ class Updater:
                 epochs.append(rows.numpy())
                 if not applied or self._stops_early(epochs[-1].mean(0)):
                     break
-        moved, finite = self._outcome(weights, rate)
+        movements, finite = self._outcome(weights, rate)
         return UpdateResult(
             epochs,
-            dict(zip(self.layers, moved.numpy(), strict=True)),
+            dict(zip(self.layers, movements.numpy(), strict=True)),
             state.numpy(),
             bool(finite) and all(np.isfinite(epochs[-1][-1, [LOSS, NORM]])),
         )
@@ -127,7 +107,7 @@ class Updater:
         return not p.target_kl_if_improved or means[GAIN] > 0
 
     def _epoch(
-        self, data: Data, minibatches: tf.Tensor, rescaling: tf.Tensor
+        self, data: Data, minibatches: tf.Tensor, rescaling_state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make a gradient step on each minibatch, and stop at one that is not applied. Return their
         STATISTICS, [minibatches, statistics], and the other results of the last
@@ -137,30 +117,28 @@ class Updater:
         moments = self._advantage_moments(data.batch.advantages, minibatches)
 
         def step(
-            number: tf.Tensor, rows: tf.TensorArray, rescaling: tf.Tensor, _: tf.Tensor
+            number: tf.Tensor, rows: tf.TensorArray, state: tf.Tensor, _: tf.Tensor
         ) -> tuple[tf.Tensor, tf.TensorArray, tf.Tensor, tf.Tensor]:
-            of_minibatch = None if moments is None else moments[number]
-            row, rescaling, applied = self._gradient_step(
-                data, minibatches[number], of_minibatch, rescaling
-            )
-            return number + 1, rows.write(number, row), rescaling, applied
+            own_moments = None if moments is None else moments[number]
+            row, state, applied = self._gradient_step(data, minibatches[number], own_moments, state)
+            return number + 1, rows.write(number, row), state, applied
 
-        number, rows, rescaling, applied = tf.while_loop(
-            lambda number, rows, rescaling, applied: (number < count) & applied,
+        number, rows, state, applied = tf.while_loop(
+            lambda number, rows, state, applied: (number < count) & applied,
             step,
-            (tf.constant(0), tf.TensorArray(tf.float32, count), rescaling, tf.constant(True)),
+            (tf.constant(0), tf.TensorArray(tf.float32, count), rescaling_state, tf.constant(True)),
         )
-        return rows.stack()[:number], rescaling, applied
+        return rows.stack()[:number], state, applied
 
     def _gradient_step(
-        self, data: Data, samples: tf.Tensor, moments: tf.Tensor | None, rescaling: tf.Tensor
+        self, data: Data, samples: tf.Tensor, moments: tf.Tensor | None, rescaling_state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make one gradient step on some samples of the batch, with the mean of all workers'
         gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
         step was applied. A step is skipped if its gradient is not finite or its minibatch is
         beyond the KL limit; then the step before it may be undone, too.
         """
-        p, clip_range, mean = self.params, data.clip_range, self._mean
+        p, clip_range = self.params, data.clip_range
         minibatch, network = data.batch.rows(samples), self._inputs.network
         with tf.GradientTape() as tape:
             logits, values, *rest = in_shards(network, data.inputs, self.shards, samples)
@@ -170,7 +148,16 @@ class Updater:
                 features = model.preactivations(self.model, rest[0])
                 drift = losses.feature_drift(features, tf.gather(data.old_features, samples))
             result = objective(
-                logits, log_probs, values, minibatch, clip_range, rescaling, p, drift, moments, mean
+                logits,
+                log_probs,
+                values,
+                minibatch,
+                clip_range=clip_range,
+                rescaling_state=rescaling_state,
+                params=p,
+                drift=drift,
+                moments=moments,
+                mean=self._mean,
             )
         means, maxima = statistics(log_probs, minibatch, clip_range, result)
         # In one exchange, since the number of exchanges costs time. One worker's NaN is everyone's.
@@ -193,8 +180,12 @@ class Updater:
 
         tf.cond(applied, apply, tf.no_op)
         tf.cond(beyond, undo, tf.no_op)
-        of_gradient = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
-        return tf.concat([means, of_gradient, tf.stack(maxima)], 0), result.smoothed, applied
+        gradient_statistics = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
+        return (
+            tf.concat([means, gradient_statistics, tf.stack(maxima)], 0),
+            result.rescaling_state,
+            applied,
+        )
 
     def _mean(self, samples: tf.Tensor) -> tf.Tensor:
         """Return the mean of the samples of all workers."""
@@ -236,10 +227,10 @@ class Updater:
         """Return how far each layer moved, [layers, 3], and whether weights and optimiser are
         finite: a finite gradient can still overflow them.
         """
-        moved = [
+        movements = [
             movement.layer_movement(old, new, learning_rate)
             for old, new in zip(before, self._weights_by_layer(), strict=True)
         ]
         state = [*self.weights, *self.adam.first, *self.adam.second]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in state])
-        return tf.stack(moved), finite
+        return tf.stack(movements), finite

@@ -69,7 +69,7 @@ def test_gradients_are_averaged_before_they_are_clipped():
     # Adam's first step has the size of the rate whatever the gradient's, so only its sign shows.
     for before, one, other in zip(initial, ours, theirs, strict=True):
         np.testing.assert_allclose(other - before, before - one, atol=2e-4)
-    assert result.of("grad_norm")[0] > 1e4
+    assert result.by_minibatch("grad_norm")[0] > 1e4
 
 
 def test_a_number_that_is_not_finite_anywhere_is_applied_nowhere():
@@ -88,7 +88,7 @@ def test_target_kl_is_compared_with_the_mean_over_the_workers(workers, epochs):
 @pytest.mark.parametrize(("workers", "steps"), [(OneWorker(), 6), (Ahead(), 1)])
 def test_so_is_the_kl_limit_of_a_minibatch(workers, steps):
     _, result = update(workers, changed(minibatch_kl_limit=0.9))
-    assert len(result.of("approx_kl")) == steps
+    assert len(result.by_minibatch("approx_kl")) == steps
 
 
 @pytest.fixture

@@ -93,11 +93,11 @@ def test_logit_offset_relative_to_the_probability_offset():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_target_and_offset_agree(kind):
+def test_target_and_its_change_agree(kind):
     _, old, advantages = cases(4)
-    offset = losses.target_offset(tf.constant(old), advantages, 0.2, kind).numpy()
+    change = losses.target_change(tf.constant(old), advantages, 0.2, kind).numpy()
     target = losses.target_policy(np.exp(old), advantages, 0.2, kind).numpy()
-    np.testing.assert_allclose(1 + offset, target / np.exp(old), rtol=1e-12)
+    np.testing.assert_allclose(1 + change, target / np.exp(old), rtol=1e-12)
 
 
 advantages_of_normal_size = st.floats(-9, 9, allow_subnormal=False)
@@ -118,8 +118,8 @@ def test_target_lies_on_the_side_of_the_advantage(old, clip_range, advantage, ki
 
 def test_target_offset_is_the_clip_range_unless_told_otherwise():
     _, old, advantages = cases(23)
-    offset = losses.target_offset(tf.constant(old), advantages, 0.2)
-    np.testing.assert_allclose(offset, 0.2 * np.sign(advantages), rtol=1e-12)
+    change = losses.target_change(tf.constant(old), advantages, 0.2)
+    np.testing.assert_allclose(change, 0.2 * np.sign(advantages), rtol=1e-12)
 
 
 # The surrogate
@@ -204,10 +204,10 @@ def test_every_row_of_the_table_is_minus_the_advantage_at_the_old_policy(form, k
     log_probs = tf.constant(old)
     with tf.GradientTape() as tape:
         tape.watch(log_probs)
-        loss, offset = losses.policy_loss(log_probs, old, advantages, 0.2, form, kind)
+        loss, change = losses.policy_loss(log_probs, old, advantages, 0.2, form, kind)
     np.testing.assert_allclose(loss, -advantages, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(tape.gradient(loss, log_probs), -advantages, rtol=1e-9)
-    np.testing.assert_array_equal(np.sign(offset), np.sign(advantages))
+    np.testing.assert_array_equal(np.sign(change), np.sign(advantages))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -289,8 +289,8 @@ def test_no_advantage_no_loss(form, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_beyond_target_marks_where_the_clipped_loss_is_flat(kind):
     new, old, advantages = cases(15)
-    offset = losses.target_offset(tf.constant(old), advantages, 0.2, kind)
-    beyond = losses.beyond_target(new, old, advantages, offset).numpy().astype(bool)
+    change = losses.target_change(tf.constant(old), advantages, 0.2, kind)
+    beyond = losses.beyond_target(new, old, advantages, change).numpy().astype(bool)
     _, slope = value_and_slope(new, old, advantages, 0.2, kind)
     np.testing.assert_array_equal(beyond, slope == 0)
     assert 50 < beyond.sum() < CASES - 50
@@ -298,14 +298,14 @@ def test_beyond_target_marks_where_the_clipped_loss_is_flat(kind):
 
 def test_nothing_without_an_advantage_is_beyond_a_target():
     new, old, _ = cases(26)
-    offset = losses.target_offset(tf.constant(old), np.zeros(CASES), 0.2)
-    assert not losses.beyond_target(new, old, np.zeros(CASES), offset).numpy().any()
+    change = losses.target_change(tf.constant(old), np.zeros(CASES), 0.2)
+    assert not losses.beyond_target(new, old, np.zeros(CASES), change).numpy().any()
 
 
 def test_a_ratio_at_its_target_is_not_beyond_it():
     _, old, advantages = cases(27)
-    offset = losses.target_offset(tf.constant(old), advantages, 0.0)
-    assert not losses.beyond_target(old, old, advantages, offset).numpy().any()
+    change = losses.target_change(tf.constant(old), advantages, 0.0)
+    assert not losses.beyond_target(old, old, advantages, change).numpy().any()
 
 
 # Entropies

@@ -7,11 +7,13 @@ import pytest
 import tensorflow as tf
 
 from ppo import losses
-from ppo.objective import Batch, objective, statistics
+from ppo.objective import Batch, objective
 from ppo.settings import Params
+from ppo.telemetry.update_statistics import statistics
 
 SIZE, ACTIONS, CLIP_RANGE = 200, 5, 0.2
 MEMORY = np.array([0.3, 0.5])  # of the smoothed value rescaling
+GIVEN = {"clip_range": np.array(CLIP_RANGE), "rescaling_state": MEMORY}
 FORMS = {
     "clipped": {},
     "peaked": {"peaked_policy_loss": True},
@@ -55,13 +57,14 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(1, keepdims=True)
 
 
-def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f, *more):
+def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f, **more):
     """``objective``, of tensors made from the data, with no observations."""
 
-    def of_tensors(logits, log_probs, values, batch, clip_range, memory):
-        result = objective(logits, log_probs, values, batch, clip_range, memory, params, *more)
+    def of_tensors(logits, log_probs, values, batch, clip_range, state):
+        given = {"clip_range": clip_range, "rescaling_state": state, "params": params}
+        result = objective(logits, log_probs, values, batch, **given, **more)
         means, maxima = statistics(log_probs, batch, clip_range, result)
-        return result.policy_part, result.value_part, means, maxima, result.smoothed
+        return result.policy_part, result.value_part, means, maxima, result.rescaling_state
 
     tensors = {name: tf.constant(array) for name, array in data.items()}
     batch = Batch(tf.zeros(len(data["logits"])), *(tensors[name] for name in Batch._fields[1:]))
@@ -145,8 +148,8 @@ def definitions(data: dict[str, np.ndarray], params: Params) -> dict[str, np.nda
 
 def assert_as_defined(changes: dict, run) -> None:
     data, params = minibatch(), Params(**COEFFICIENTS, **changes)
-    policy_part, value_part, means, maxima, smoothed = compute(data, params, run)
-    got = {"policy_part": policy_part, "value_part": value_part, "smoothed": smoothed}
+    policy_part, value_part, means, maxima, state = compute(data, params, run)
+    got = {"policy_part": policy_part, "value_part": value_part, "smoothed": state}
     got |= means._asdict() | {f"largest {name}": top for name, top in maxima._asdict().items()}
     expected = definitions(data, params)
     assert got.keys() == expected.keys()
@@ -177,7 +180,7 @@ def test_the_mean_drift_is_added_to_the_policy_part(run):
     data, drift = minibatch(), np.random.default_rng(1).random(SIZE)
     without = compute(data, Params(), run)
     params = Params(feature_drift_coef=0.3)
-    policy_part, value_part, means, _, _ = compute(data, params, run, tf.constant(drift))
+    policy_part, value_part, means, _, _ = compute(data, params, run, drift=tf.constant(drift))
     assert float(policy_part - without[0]) == pytest.approx(0.3 * drift.mean())
     assert value_part == without[1]
     assert float(means.loss - without[2].loss) == pytest.approx(0.3 * drift.mean())
@@ -197,8 +200,7 @@ def test_the_value_part_moves_the_values_alone(rescaling):
     outputs = [data[name] for name in ("logits", "log_probs", "values")]
     with tf.GradientTape() as tape:
         tape.watch(outputs)
-        params = Params(value_rescaling=rescaling)
-        result = objective(*outputs, batch, tf.constant(0.2, tf.float64), MEMORY, params)
+        result = objective(*outputs, batch, **GIVEN, params=Params(value_rescaling=rescaling))
     logits, log_probs, values = tape.gradient(result.value_part, outputs)
     assert logits is None and log_probs is None
     assert np.abs(values).min() > 0
@@ -208,7 +210,7 @@ def test_the_loss_is_the_sum_of_its_parts():
     data = {name: tf.constant(array) for name, array in minibatch().items()}
     batch = Batch(tf.zeros(SIZE), *(data[name] for name in Batch._fields[1:]))
     outputs = [data[name] for name in ("logits", "log_probs", "values")]
-    result = objective(*outputs, batch, tf.constant(0.2, tf.float64), MEMORY, Params())
+    result = objective(*outputs, batch, **GIVEN, params=Params())
     assert float(result.loss) == float(result.policy_part) + float(result.value_part)
 
 
@@ -244,15 +246,14 @@ def test_shapes_are_checked_when_the_graph_is_traced(value_columns):
     """With nothing but specifications of tensors; the number of samples may be unknown."""
     row = tf.TensorSpec([None], tf.float32)
     batch = Batch(tf.TensorSpec([None, 3]), tf.TensorSpec([None], tf.int32), *[row] * 4)
-    specifications = (
-        tf.TensorSpec([None, ACTIONS]),
-        row,
-        tf.TensorSpec([None, *value_columns]),
-        batch,
-        tf.TensorSpec([]),
-        tf.TensorSpec([2]),
-    )
-    graph = tf.function(lambda *tensors: objective(*tensors, Params()).loss, autograph=False)
+    values = tf.TensorSpec([None, *value_columns])
+    specifications = tf.TensorSpec([None, ACTIONS]), row, values, batch
+
+    def loss(*tensors):
+        given = {"clip_range": tf.constant(0.1), "rescaling_state": tf.zeros(2)}
+        return objective(*tensors, **given, params=Params()).loss
+
+    graph = tf.function(loss, autograph=False)
     if value_columns:
         with pytest.raises(ValueError, match=r"\[B"):
             graph.get_concrete_function(*specifications)
@@ -270,7 +271,8 @@ def test_parts_of_a_minibatch_have_on_the_mean_the_loss_of_the_whole(run, rescal
     moments = tf.constant([advantages.mean(), advantages.std()])
     mean = tf.reduce_mean(losses.pseudo_entropy(tf.constant(data["logits"])))
     parts = [{k: v[rows] for k, v in data.items()} for rows in (slice(0, 50), slice(50, SIZE))]
-    found = [compute(part, params, run, None, moments, lambda samples: mean) for part in parts]
+    shared = {"moments": moments, "mean": lambda samples: mean}
+    found = [compute(part, params, run, **shared) for part in parts]
     whole = compute(data, params, run)
     for of_first, of_second, of_whole in zip(*(f[:2] for f in found), whole[:2], strict=True):
         np.testing.assert_allclose((of_first + 3 * of_second) / 4, of_whole, rtol=1e-12)
@@ -293,7 +295,8 @@ def test_what_is_beyond_the_target_of_the_quadratic_loss_is_beyond_where_it_is_k
     # The logit target is 0.00033 off, the loss has its lowest value at 0.001.
     new = old + tf.constant([0.0006, -0.0006, 0.0012, -0.0012])
     clip_range = tf.constant(0.2)
-    result = objective(tf.zeros([4, 2]), new, tf.zeros(4), batch, clip_range, tf.zeros(2), params)
+    given = {"clip_range": clip_range, "rescaling_state": tf.zeros(2), "params": params}
+    result = objective(tf.zeros([4, 2]), new, tf.zeros(4), batch, **given)
     means, _ = statistics(new, batch, clip_range, result)
     assert means.beyond_target == 0.5
     assert float(means.target_distance) == pytest.approx(0.001)

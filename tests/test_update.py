@@ -19,7 +19,7 @@ from ppo.system.device import processor_has_bfloat16
 from ppo.telemetry import movement
 from ppo.telemetry.diagnostics import Diagnostics
 from ppo.telemetry.update_statistics import MEANS, STATISTICS, UpdateResult
-from ppo.update import INITIAL_RESCALING_STATE, Updater, flattened
+from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker
 
 KEY = np.array([3, 4], np.int32)
@@ -126,7 +126,7 @@ def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: 
 def test_with_every_variant_off_the_weights_are_those_of_the_textbook(change, shards):
     data, params = batch(), changed(**CHANGES.get(change, {}))
     weights, result = update(params, data, shards)
-    assert result.of("clip_fraction").max() > 0.05
+    assert result.by_minibatch("clip_fraction").max() > 0.05
     textbook, norms, kls = textbook_ppo(params, data, 0.01, 0.1)
     for got, expected in zip(weights, textbook, strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
@@ -134,7 +134,7 @@ def test_with_every_variant_off_the_weights_are_those_of_the_textbook(change, sh
     np.testing.assert_allclose(
         result.epoch_means("grad_cut"), (1 - 0.05 / norms).mean(1), rtol=1e-4
     )
-    np.testing.assert_allclose(result.of("approx_kl"), kls.ravel(), rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(result.by_minibatch("approx_kl"), kls.ravel(), rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize(("norm", "cut"), [(4.0, 0.75), (1.0, 0.0), (0.6, 0.0), (0.1, 0.0)])
@@ -189,18 +189,24 @@ def test_early_stop_may_wait_until_the_surrogate_is_better(rate, epochs):
 
 def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
     _, whole = plain_update()
-    assert (whole.of("approx_kl")[:3] < whole.of("approx_kl")[3]).all()
-    limit = float(whole.of("approx_kl")[2] + whole.of("approx_kl")[3]) / 2
+    assert (whole.by_minibatch("approx_kl")[:3] < whole.by_minibatch("approx_kl")[3]).all()
+    limit = float(whole.by_minibatch("approx_kl")[2] + whole.by_minibatch("approx_kl")[3]) / 2
     weights, ended = update(changed(minibatch_kl_limit=limit), batch())
-    np.testing.assert_array_equal(ended.of("approx_kl"), whole.of("approx_kl")[:4])
+    np.testing.assert_array_equal(
+        ended.by_minibatch("approx_kl"), whole.by_minibatch("approx_kl")[:4]
+    )
     assert len(ended.epochs) == 2 and ended.finite
     # Of the second epoch's two minibatches the refused one is in its mean, too.
-    assert ended.epoch_means("approx_kl")[1] == pytest.approx(whole.of("approx_kl")[2:4].mean())
+    assert ended.epoch_means("approx_kl")[1] == pytest.approx(
+        whole.by_minibatch("approx_kl")[2:4].mean()
+    )
     # Two minibatches of an epoch, and one of the next.
-    limit = float(whole.of("approx_kl")[1] + whole.of("approx_kl")[2]) / 2
+    limit = float(whole.by_minibatch("approx_kl")[1] + whole.by_minibatch("approx_kl")[2]) / 2
     _, short = update(changed(minibatch_kl_limit=limit), batch())
-    assert len(short.of("approx_kl")) == 3
-    assert short.scalars()["train/approx_kl"] == pytest.approx(whole.of("approx_kl")[:3].mean())
+    assert len(short.by_minibatch("approx_kl")) == 3
+    assert short.scalars()["train/approx_kl"] == pytest.approx(
+        whole.by_minibatch("approx_kl")[:3].mean()
+    )
     three_steps, _ = update(changed(minibatch_kl_limit=1e9, num_epochs=2), batch())
     assert any((a != b).any() for a, b in zip(weights, three_steps, strict=True))
     by_hand = weights_after(3)
@@ -225,7 +231,9 @@ def weights_after(steps: int) -> list[np.ndarray]:
 
 def test_the_step_that_broke_the_kl_limit_is_undone_with_its_share_in_the_optimiser():
     _, free = update(PARAMS, batch())
-    third, fourth = free.of("approx_kl").ravel()[2:4]  # before the third and the fourth step
+    third, fourth = free.by_minibatch("approx_kl").ravel()[
+        2:4
+    ]  # before the third and the fourth step
     net, limit = model.build((3,), 4, "mlp"), float(third + fourth) / 2
     params = changed(minibatch_kl_limit=limit, undo_beyond_kl_limit=True)
     updater = Updater(net, params, 1)
@@ -286,7 +294,7 @@ def test_steps_of_the_layers_are_what_the_weights_have_moved():
     net = model.build((3,), 4, "mlp")
     before = {name: [w.numpy() for w in ws] for name, ws in model.weighted_layers(net).items()}
     result = Updater(net, PARAMS, 1).update(batch(), KEY, 0.02, 0.1, INITIAL_RESCALING_STATE)
-    assert list(result.moved) == ["dense1", "dense2", "value", "policy"]
+    assert list(result.movement) == ["dense1", "dense2", "value", "policy"]
     for layer, weights in model.weighted_layers(net).items():
         old = np.concatenate([w.ravel() for w in before[layer]])
         step = np.concatenate([w.numpy().ravel() for w in weights]) - old
@@ -295,7 +303,7 @@ def test_steps_of_the_layers_are_what_the_weights_have_moved():
             np.abs(step).max() / 0.02,
             np.linalg.norm(step) / np.linalg.norm(old),
         ]
-        np.testing.assert_allclose(result.moved[layer], expected, rtol=1e-4)
+        np.testing.assert_allclose(result.movement[layer], expected, rtol=1e-4)
 
 
 def test_statistics_are_means_over_every_minibatch_of_every_epoch():
@@ -303,7 +311,7 @@ def test_statistics_are_means_over_every_minibatch_of_every_epoch():
     scalars = result.scalars() | result.epoch_scalars()
     assert [rows.shape for rows in result.epochs] == [(2, len(STATISTICS))] * 3
     for name in MEANS:
-        values = result.of(name)
+        values = result.by_minibatch(name)
         if name not in ("share_above", "share_below", "ratio_above", "ratio_below"):
             assert scalars[f"train/{name}"] == pytest.approx(values.mean())
     assert 0 < result.epoch_means("share_above").mean() < 1
@@ -386,7 +394,7 @@ def test_a_rollout_is_flattened_step_by_step():
     actions = np.arange(steps * envs, dtype=np.int32).reshape(steps, envs)
     floats = [actions.astype(np.float32) + offset for offset in (10, 20, 30, 40)]
     arrays = [observations, actions, *floats]
-    for tensor, array in zip(flattened(*arrays), arrays, strict=True):
+    for tensor, array in zip(Batch.of_rollout(*arrays), arrays, strict=True):
         assert tensor.dtype == array.dtype
         for t in range(steps):
             for env in range(envs):
@@ -464,10 +472,10 @@ def test_smoothed_scale_is_remembered_from_update_to_update():
     updater = Updater(net, params, 1)
     first = updater.update(batch(), KEY, 1e-9, 0.1, INITIAL_RESCALING_STATE)
     # Six minibatches of weights 1, 1/2, 1/4 ... and a policy that hardly moves from uniform.
-    assert first.rescaling[1] == pytest.approx(2 - 2**-5)
-    assert first.rescaling[0] / first.rescaling[1] == pytest.approx(0.75, abs=1e-3)
-    second = updater.update(batch(), KEY, 1e-9, 0.1, first.rescaling)
-    assert second.rescaling[1] == pytest.approx(2 - 2**-11)
+    assert first.rescaling_state[1] == pytest.approx(2 - 2**-5)
+    assert first.rescaling_state[0] / first.rescaling_state[1] == pytest.approx(0.75, abs=1e-3)
+    second = updater.update(batch(), KEY, 1e-9, 0.1, first.rescaling_state)
+    assert second.rescaling_state[1] == pytest.approx(2 - 2**-11)
 
 
 def test_diagnostics_change_nothing_and_say_whose_gradient_moves_the_trunk():

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ppo.settings import ResolvedParams, Surrogate
+from ppo.settings import PolicyLoss, ResolvedParams
 
 UNCHANGED = "unchanged"
 RATES = (2, 4, 8)  # divisors of the learning rate, for the effect of smaller steps alone
@@ -125,8 +125,8 @@ def _of_objective(params: ResolvedParams) -> list[Change]:
     if params.delta_target_policy == "probability":
         meaning = "likely actions are pushed as far as unlikely ones"
         changes.append(Change("logit target", {"delta_target_policy": "logit"}, meaning))
-    usual = Surrogate()
-    if params.surrogate._replace(delta_target_policy=usual.delta_target_policy) == usual:
+    usual = PolicyLoss()
+    if params.policy_loss._replace(delta_target_policy=usual.delta_target_policy) == usual:
         meaning = "ratios escape where the clipped loss is flat"
         changes.append(Change("quadratic loss", {"quadratic_policy_loss": True}, meaning))
     return changes

@@ -12,13 +12,13 @@ from ppo.system.device import has_gpu
 
 
 class Inputs:
-    """An image network in two parts: ``of`` computes, for a whole batch, what depends on no
+    """An image network in two parts: ``prepare`` computes, for a whole batch, what depends on no
     weights, and ``network`` takes the result. A network for vector observations takes them
     unchanged.
     """
 
     def __init__(self, network: keras.Model, batch_size: int, part: int, shards: int):
-        """``of`` computes ``part`` samples at a time, a divisor of the batch."""
+        """``prepare`` computes ``part`` samples at a time, a divisor of the batch."""
         self._prepare, self.network = in_two(network)
         self._batch_size, self._part, self._shards = batch_size, part, shards
         # Kept on a CPU, where allocating this much memory costs more than writing into it. On a
@@ -33,7 +33,7 @@ class Inputs:
             )
         self._fill: Callable = tf.function(self._fill_kept, autograph=False)
 
-    def of(self, observations: tf.Tensor) -> Any:
+    def prepare(self, observations: tf.Tensor) -> Any:
         """Prepare a batch: a tensor or a list of tensors, valid until the next call."""
         prepare = self._prepare
         if prepare is None:

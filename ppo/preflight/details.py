@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ppo.settings import ResolvedParams, Surrogate
+from ppo.settings import PolicyLoss, ResolvedParams
 
 ON, OFF, NONE = "on", "off", "-"
 
@@ -44,7 +44,7 @@ def _core(p: ResolvedParams) -> list[Detail]:
             p.normalize_advantages,
             f"advantage_std_floor {p.advantage_std_floor:g}" if p.advantage_std_floor else "",
         ),
-        _surrogate(p),
+        _policy_loss(p),
         _detail(
             "Clipped value loss",
             p.value_clip_range is not None,
@@ -63,9 +63,9 @@ def _core(p: ResolvedParams) -> list[Detail]:
     ]
 
 
-def _surrogate(p: ResolvedParams) -> Detail:
-    usual = Surrogate()._asdict()
-    changed = [f"{k} {v}" for k, v in p.surrogate._asdict().items() if v != usual[k]]
+def _policy_loss(p: ResolvedParams) -> Detail:
+    usual = PolicyLoss()._asdict()
+    changed = [f"{k} {v}" for k, v in p.policy_loss._asdict().items() if v != usual[k]]
     clip = f"clip_range {p.clip_range:g}, {p.clip_range_schedule}"
     return _detail("Clipped surrogate", not changed, ", ".join([clip, *changed]))
 

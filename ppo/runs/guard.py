@@ -25,6 +25,8 @@ from ppo.trainer import Iteration, LearnerState, Trainer
 CONFIRMED_AFTER = 20
 # The kept policies, by their names in a checkpoint.
 HEALTHY, CANDIDATE = "healthy", "candidate"
+# The parts of a LearnerState, by their names in a checkpoint.
+PARTS = ("weights", "adam", "smoothed")
 # Games played if nothing else shows a policy's level, and the maximum frames of each.
 GAMES, MOST_FRAMES = 10, 18_000
 
@@ -128,7 +130,7 @@ class Guard(Observer):
         return {
             name: array
             for state, kept in self.kept.items()
-            for part, arrays in kept.learner._asdict().items()
+            for part, arrays in zip(PARTS, kept.learner, strict=True)
             for name, array in grouped(f"{state}_{part}", arrays).items()
         }
 
@@ -141,9 +143,7 @@ class Guard(Observer):
         if known.mode != "rollback" or self.mode != "rollback":
             return  # stale or of no use
         for state in (HEALTHY, CANDIDATE):
-            learner = LearnerState(
-                *(saved.group(f"{state}_{part}") for part in LearnerState._fields)
-            )
+            learner = LearnerState(*(saved.group(f"{state}_{part}") for part in PARTS))
             if learner.weights:
                 watch = known.kept.get(state) or self.watch.restarted()
                 self.kept[state] = Kept(learner, watch)

@@ -18,7 +18,7 @@ def capture(trainer: Trainer) -> Checkpoint:
         **grouped("weights", learner.weights),
         **grouped("adam", learner.adam),
         **grouped("actions", [episode.actions for episode in unfinished]),
-        "smoothed": trainer.smoothed,
+        "smoothed": trainer.rescaling_state,
     }
     facts = TrainerFacts(
         tally=trainer.tally,
@@ -48,8 +48,8 @@ def restore(
     if same_rules is None and games != envs:
         raise MisfitError(saved.step, f"{games} unfinished games for {envs} envs")
     _check_fit(trainer, saved)
-    smoothed = [saved.arrays["smoothed"]]
-    trainer.learn_from(LearnerState(saved.group("weights"), saved.group("adam"), smoothed))
+    rescaling_state = [saved.arrays["smoothed"]]
+    trainer.learn_from(LearnerState(saved.group("weights"), saved.group("adam"), rescaling_state))
     facts = saved.trainer
     trainer.step, trainer.tally = saved.step, facts.tally
     if facts.seed_every_episode:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pydantic.fields import FieldInfo
 
 Schedule = Literal["linear", "constant"]
+SurrogateName = Literal["clipped", "quadratic"]  # the rows of ``ppo.losses.SURROGATES``
 BuiltIn = Literal["nature", "a3c", "impala", "mlp"]  # the rows of the tables in ``ppo.model``
 Function = Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")]  # MODULE:FUNCTION
 Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
@@ -315,12 +316,12 @@ OPEN = (None, "auto")  # a run's start replaces these in the settings of LEFT_OP
 ROUNDED_TO_1 = 1 - 2.0**-25  # this number and larger ones, in float32
 
 
-class Surrogate(NamedTuple):
-    """The form of the policy's loss, and its parameters, as ``losses.policy_loss`` takes them; by
-    default the clipped surrogate.
+class PolicyLoss(NamedTuple):
+    """The surrogate, its target's space and its slope, as ``losses.policy_loss`` takes them. The
+    default is the clipped surrogate of the PPO paper.
     """
 
-    form: str = "clipped"
+    surrogate: SurrogateName = "clipped"
     delta_target_policy: str = "probability"
     beyond_target_slope: float = 0.0
 
@@ -409,10 +410,10 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return range(self.keep_checkpoints_from, last + 1)
 
     @property
-    def surrogate(self) -> Surrogate:
-        """The surrogate that the settings choose."""
+    def policy_loss(self) -> PolicyLoss:
+        """The policy's loss that the settings choose."""
         slope = self.beyond_target_slope
-        return Surrogate(
+        return PolicyLoss(
             "quadratic" if self.quadratic_policy_loss else "clipped",
             self.delta_target_policy,
             float(self.peaked_policy_loss) if slope is None else slope,

@@ -43,7 +43,7 @@ class Diagnostics:
         self.log_policy: Callable = tf.function(self._log_policy, autograph=False)
 
     def measure(
-        self, batch: Batch, key: np.ndarray, clip_range: float, smoothed: np.ndarray
+        self, batch: Batch, key: np.ndarray, clip_range: float, rescaling_state: np.ndarray
     ) -> dict[str, float]:
         """Return the scalars ``trunk/*``, ``layers/grad_norm_*`` and ``layers/dead_*``, which
         ``ppo.telemetry.scalars`` defines. What does not need the whole rollout is measured on
@@ -54,7 +54,7 @@ class Diagnostics:
             batch,
             tf.constant(key),
             tf.constant(clip_range, tf.float32),
-            tf.constant(smoothed, tf.float32),
+            tf.constant(rescaling_state, tf.float32),
         )
         return (
             {f"trunk/{name}": float(scalar) for name, scalar in scalars.items()}
@@ -79,13 +79,14 @@ class Diagnostics:
         return tf.concat(parts, 0)
 
     def _measure(
-        self, whole: Batch, key: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
+        self, rollout: Batch, key: tf.Tensor, clip_range: tf.Tensor, rescaling_state: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], ...]:
-        order = tf.random.experimental.stateless_shuffle(tf.range(whole.actions.shape[0]), key)
-        batch = whole.rows(order[: self.params.minibatch_size])
+        given = {"clip_range": clip_range, "rescaling_state": rescaling_state}
+        order = tf.random.experimental.stateless_shuffle(tf.range(rollout.actions.shape[0]), key)
+        batch = rollout.rows(order[: self.params.minibatch_size])
         with tf.GradientTape(persistent=True) as tape:
             logits, values, *activations = self._with_activations(batch.observations)
-            parts = self._objective(logits, values, batch, clip_range, smoothed)
+            parts = self._objective(logits, values, batch, **given)
         policy, value = (
             tape.gradient(part, self._layers, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             for part in (parts.policy_part, parts.value_part)
@@ -105,14 +106,14 @@ class Diagnostics:
             for of_part in (policy, value)
         ]
         policy_norm, value_norm = map(tf.linalg.global_norm, in_trunk)
-        inputs, outputs = self._last(tf.gather(whole.observations, order[: self._units]))
+        inputs, outputs = self._last(tf.gather(rollout.observations, order[: self._units]))
         before = model.preactivations(self.model, inputs)
         scalars = {
             "value_share": value_norm / (value_norm + policy_norm),
             "value_cosine": movement.cosine(*in_trunk),
             "rank": movement.effective_rank(tf.cast(outputs, tf.float32)),
             "preactivation_norm": tf.reduce_mean(tf.norm(before, axis=-1)),
-            "halves_cosine": self._halves_cosine(whole, order, clip_range, smoothed),
+            "halves_cosine": self._halves_cosine(rollout, order, **given),
         }
         return scalars, norms, dead
 
@@ -121,19 +122,12 @@ class Diagnostics:
         return self._last.outputs[1].shape[-1]
 
     def _objective(
-        self,
-        logits: tf.Tensor,
-        values: tf.Tensor,
-        batch: Batch,
-        clip_range: tf.Tensor,
-        smoothed: tf.Tensor,
+        self, logits: tf.Tensor, values: tf.Tensor, batch: Batch, **given: tf.Tensor
     ) -> Objective:
         log_probs = log_prob(logits, batch.actions)
-        return objective(logits, log_probs, values, batch, clip_range, smoothed, self.params)
+        return objective(logits, log_probs, values, batch, params=self.params, **given)
 
-    def _halves_cosine(
-        self, whole: Batch, order: tf.Tensor, clip_range: tf.Tensor, smoothed: tf.Tensor
-    ) -> tf.Tensor:
+    def _halves_cosine(self, rollout: Batch, order: tf.Tensor, **given: tf.Tensor) -> tf.Tensor:
         """Return the cosine of the policy part's gradients in the two halves of a shuffled rollout.
         Each is summed over pieces no larger than a minibatch. NaN for a rollout of one sample.
         """
@@ -145,10 +139,10 @@ class Diagnostics:
         rows = tf.reshape(order[: 2 * pieces * size], [2 * pieces, size])
 
         def gradients(piece: tf.Tensor) -> list[tf.Tensor]:
-            batch = whole.rows(piece)
+            batch = rollout.rows(piece)
             with tf.GradientTape() as tape:
                 logits, values = in_shards(self.model, batch.observations, self.shards)
-                part = self._objective(logits, values, batch, clip_range, smoothed).policy_part
+                part = self._objective(logits, values, batch, **given).policy_part
             return tape.gradient(part, self._weights)
 
         def half_of(rows: tf.Tensor) -> list[tf.Tensor]:

@@ -17,9 +17,9 @@ def layer_movement(
 
     root mean square of d, and largest |d|, in learning rates; |d| / |w|
     """
-    moved = [new - old for new, old in zip(after, before, strict=True)]
-    norm, size = tf.linalg.global_norm(moved), sum(weight.shape.num_elements() for weight in before)
-    largest = tf.reduce_max([tf.reduce_max(tf.abs(step)) for step in moved])
+    steps = [new - old for new, old in zip(after, before, strict=True)]
+    norm, size = tf.linalg.global_norm(steps), sum(weight.shape.num_elements() for weight in before)
+    largest = tf.reduce_max([tf.reduce_max(tf.abs(step)) for step in steps])
     return tf.stack(
         [
             norm / (learning_rate * size**0.5),

@@ -1,11 +1,80 @@
-"""The statistics of an update: one row per minibatch, and the scalars computed from the rows."""
+"""The statistics of an update: those of a minibatch make a row, and all rows make the scalars."""
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
-from ppo.objective import Maxima, Means
+from ppo import losses
+from ppo.objective import Batch, Objective
+
+
+class Means(NamedTuple):
+    """Means over a minibatch, scalars; ``ppo.telemetry.scalars`` defines each."""
+
+    loss: tf.Tensor
+    policy_gradient_loss: tf.Tensor
+    value_loss: tf.Tensor
+    entropy_loss: tf.Tensor
+    approx_kl: tf.Tensor
+    clip_fraction: tf.Tensor
+    pseudo_entropy: tf.Tensor
+    value_scale: tf.Tensor
+    target_distance: tf.Tensor
+    beyond_target: tf.Tensor
+    ratio: tf.Tensor
+    ratio_distance: tf.Tensor
+    share_above: tf.Tensor
+    ratio_above: tf.Tensor
+    share_below: tf.Tensor
+    ratio_below: tf.Tensor
+    surrogate_gain: tf.Tensor
+
+
+class Maxima(NamedTuple):
+    """Largest values over a minibatch, scalars."""
+
+    approx_kl: tf.Tensor
+    ratio: tf.Tensor
+
+
+def statistics(
+    log_probs: tf.Tensor, batch: Batch, clip_range: tf.Tensor, result: Objective
+) -> tuple[Means, Maxima]:
+    """Return the statistics of a minibatch, or of this worker's part of it. ``result`` is what
+    ``objective`` gave for it.
+    """
+    terms, old_log_probs = result.terms, batch.old_log_probs
+    kl = losses.approx_kl(log_probs, old_log_probs)
+    ratios = tf.exp(log_probs - old_log_probs)
+    above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
+    below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)
+    beyond = losses.beyond_target(log_probs, old_log_probs, terms.advantages, terms.target_change)
+    samples = Means(
+        loss=result.loss,
+        policy_gradient_loss=terms.policy_loss,
+        value_loss=terms.value_loss,
+        entropy_loss=-terms.entropy,
+        approx_kl=kl,
+        clip_fraction=losses.clip_fraction(log_probs, old_log_probs, clip_range),
+        pseudo_entropy=terms.pseudo_entropy,
+        value_scale=terms.value_scale,
+        target_distance=tf.abs(terms.target_change),
+        beyond_target=beyond,
+        ratio=ratios,
+        ratio_distance=tf.abs(ratios - 1.0),
+        share_above=above,
+        ratio_above=above * ratios,
+        share_below=below,
+        ratio_below=below * ratios,
+        # At the old policy every surrogate is minus the mean advantage.
+        surrogate_gain=-tf.reduce_mean(terms.policy_loss) - tf.reduce_mean(terms.advantages),
+    )
+    maxima = Maxima(approx_kl=tf.reduce_max(kl), ratio=tf.reduce_max(ratios))
+    return Means(*map(tf.reduce_mean, samples)), maxima
+
 
 # Each minibatch's statistics: means of its samples, two of its gradient, and largest values.
 MEANS = (*Means._fields, "grad_norm", "grad_cut")
@@ -20,14 +89,14 @@ class UpdateResult:
 
     ``epochs`` has a table for each epoch that ran: a row of STATISTICS for each of its minibatches,
     in order. With several workers the means are over all of them, and the largest values are this
-    worker's. ``moved`` has ``movement.layer_movement`` of each layer; ``rescaling`` is the state of
-    the value rescaling. ``finite`` is False if a loss or a gradient was not finite, and the step
-    was skipped. It is also False if a weight or a moment of the optimiser no longer is finite.
+    worker's. ``movement`` has ``movement.layer_movement`` of each layer. ``finite`` is False if a
+    loss, a gradient, a weight or a moment of the optimiser is not finite. A step whose loss or
+    gradient is not finite was skipped.
     """
 
     epochs: list[np.ndarray]
-    moved: dict[str, np.ndarray]
-    rescaling: np.ndarray
+    movement: dict[str, np.ndarray]
+    rescaling_state: np.ndarray
     finite: bool
 
     def by_epoch(self, name: str) -> list[np.ndarray]:
@@ -38,7 +107,7 @@ class UpdateResult:
         """Return the mean of a statistic over the minibatches of each epoch."""
         return np.array([values.mean() for values in self.by_epoch(name)])
 
-    def of(self, name: str) -> np.ndarray:
+    def by_minibatch(self, name: str) -> np.ndarray:
         """Return a statistic of each minibatch."""
         return np.concatenate(self.by_epoch(name))
 
@@ -49,29 +118,29 @@ class UpdateResult:
 
     def with_maxima(self, maxima: np.ndarray) -> "UpdateResult":
         """Return a copy with other largest values."""
-        whole = np.concatenate(self.epochs)
-        whole[:, MAXIMA] = maxima
+        rows = np.concatenate(self.epochs)
+        rows[:, MAXIMA] = maxima
         ends = np.cumsum([len(rows) for rows in self.epochs[:-1]], dtype=int)
-        return replace(self, epochs=np.split(whole, ends))
+        return replace(self, epochs=np.split(rows, ends))
 
     def scalars(self) -> dict[str, float]:
         """Return the mean of each statistic over all minibatches of all epochs, as scalars."""
-        means = {name: float(self.of(name).mean()) for name in MEANS}
+        means = {name: float(self.by_minibatch(name).mean()) for name in MEANS}
         for side in ("above", "below"):  # a mean over the samples beyond the clip range
             share = means.pop(f"share_{side}")
             means[f"ratio_{side}"] = means[f"ratio_{side}"] / share if share else math.nan
-        kls = self.of("approx_kl")
+        kls = self.by_minibatch("approx_kl")
         scalars = means | {
             "approx_kl_max": float(self.epoch_means("approx_kl").max()),
             "surrogate_gain_last": float(self.epoch_means("surrogate_gain")[-1]),
-            "ratio_max": float(self.of("ratio_max").max()),
+            "ratio_max": float(self.by_minibatch("ratio_max").max()),
             "minibatch_kl_max": float(kls.max()),
             "minibatch_kl_argmax": float(kls.argmax() + 1),
         }
         return {f"train/{name}": scalar for name, scalar in scalars.items()} | {
             f"layers/{name}_{layer}": float(value)
-            for layer, moved in self.moved.items()
-            for name, value in zip(("step", "step_max", "change"), moved, strict=True)
+            for layer, movement in self.movement.items()
+            for name, value in zip(("step", "step_max", "change"), movement, strict=True)
         }
 
     def epoch_scalars(self) -> dict[str, float]:
