@@ -129,10 +129,10 @@ def read_run(folder: Path) -> Result | None:
         env_id, precision = _game_and_precision(folder, run["game"])
     except ParamsError:
         return None
-    told = {name: evaluations.last(RunFolder(folder), name, GAMES) for name in POLICIES["both"]}
-    found = {name: line for name, line in told.items() if line}
+    lines = {name: evaluations.last(RunFolder(folder), name, GAMES) for name in POLICIES["both"]}
+    found = {name: line for name, line in lines.items() if line}
     total_steps, seconds = int(settings["steps"]), seconds_of(folder)
-    if seconds is None or len(found) < len(told):
+    if seconds is None or len(found) < len(lines):
         return None
     steps = {int(line["step"]) for line in found.values()}
     if len(steps) > 1 or max(steps) < total_steps:

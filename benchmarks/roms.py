@@ -117,7 +117,9 @@ def tried(game: str, plain_resets: bool) -> Found:
         rng = np.random.default_rng(0)
         vector = vector_of(replace(way, game=game), plain_resets)
         vector.begin()
-        replays = [Replay.of(episode, vector.rules) for episode in played(vector, count, rng)]
+        replays = [
+            Replay.of_episode(episode, vector.rules) for episode in played(vector, count, rng)
+        ]
         found.replays += len(replays)
         found.replays_hold += sum(map(holds, replays))
         found.seen += 1

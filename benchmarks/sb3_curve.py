@@ -152,8 +152,8 @@ def evaluate(model: PPO, options: argparse.Namespace) -> None:
             deterministic=policy == "greedy",
             return_episode_rewards=True,
         )
-        told = {"step": model.num_timesteps, "policy": policy, "seed": options.seed}
-        lines.append(json.dumps(told | {"mean": statistics.fmean(scores), "scores": scores}))
+        facts = {"step": model.num_timesteps, "policy": policy, "seed": options.seed}
+        lines.append(json.dumps(facts | {"mean": statistics.fmean(scores), "scores": scores}))
         print(lines[-1], flush=True)
     partial = options.logdir / "partial.jsonl"
     partial.write_text("".join(f"{line}\n" for line in lines))

@@ -52,7 +52,7 @@ def beside(options: argparse.Namespace) -> dict[str, list[str]]:
     return commands
 
 
-def told(name: str, found: dict[str, Any]) -> str:
+def describe(name: str, found: dict[str, Any]) -> str:
     """Speed and memory of one program, as a line says them."""
     return f"{name} {found['steps_per_second']:.0f} steps/s, {found['peak_mib']:.0f} MiB"
 
@@ -78,11 +78,11 @@ def main() -> None:
     for number in range(1, options.rounds + 1):
         us = ours(settings, options.updates)
         found.append(us)
-        parts = [told("ours", us)]
+        parts = [describe("ours", us)]
         for name, command in others.items():
             them = last_line(command)
             ratios[name].append(us["steps_per_second"] / them["steps_per_second"])
-            parts.append(f"{told(name, them)}, ratio {ratios[name][-1]:.2f}")
+            parts.append(f"{describe(name, them)}, ratio {ratios[name][-1]:.2f}")
         print(f"round {number}: " + " | ".join(parts), flush=True)
     for name, by_round in ratios.items():
         print(

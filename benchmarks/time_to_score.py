@@ -7,7 +7,7 @@ Trains once for each seed and then prints a JSON line for each: steps and wall-c
 the command on, to the first point of the log after a game of the score ``--perfect``, and to that
 of the first evaluation whose mean is ``--score`` or more. Called again, it goes on with runs that
 were stopped; time counts while a run runs. It reads progress.csv, so runs that are already there
-are told at once.
+are reported at once.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, fl
     return None
 
 
-def told(folder: Path, perfect: float, score: float) -> dict[str, Any]:
+def scores_of(folder: Path, perfect: float, score: float) -> dict[str, Any]:
     """What a run's progress.csv says of it."""
     rows = progress.rows(folder)
     if not rows:
@@ -90,7 +90,7 @@ def train_and_report() -> None:
         raise Stopped(sweep.STOPPED)
     for run in runs:
         if RunFolder(run.folder).progress.exists():
-            line = {"seed": run.seed} | told(run.folder, options.perfect, options.score)
+            line = {"seed": run.seed} | scores_of(run.folder, options.perfect, options.score)
             print(json.dumps(line), flush=True)
     if failed:
         raise PPOError("\n".join(failed))

@@ -1,4 +1,4 @@
-"""Chromium without a window, told what to do through a pair of pipes."""
+"""Chromium without a window, controlled through a pair of pipes."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ os.execv(command[0], command)
 
 
 class BrowserError(PPOError):
-    """The browser ended, or does not do what it is told."""
+    """The browser ended, or does not obey."""
 
 
 class Browser:

@@ -213,8 +213,8 @@ def _has_type(key: str, value: Any) -> bool:
 
 
 def _fault(key: str, value: Any) -> str:
-    told = f"{key} = {_show(value)}: must be {type_and_range(key)} (default {default_of(key)})"
-    return told + other_names.value_hint(key, value)
+    message = f"{key} = {_show(value)}: must be {type_and_range(key)} (default {default_of(key)})"
+    return message + other_names.value_hint(key, value)
 
 
 def _show(value: Any) -> str:

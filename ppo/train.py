@@ -27,7 +27,7 @@ from ppo.files.folder import (
     while_there,
     write_whole,
 )
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.files.origin import Origin
 from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
@@ -95,15 +95,15 @@ def run(
     if worker.index == 0:
         check_new(logdir)
     given = params.of_workers(_new_settings(settings, overrides, env), worker.count)
-    whole = resolved(given, worker.on_this_machine)
+    resolved_params = resolved(given, worker.on_this_machine)
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)  # check again: another run may have begun there meanwhile
         origin.remove(folder)  # left by a fork that ended before it had settings
-        write_whole(folder.params, whole.to_json().encode())
+        write_whole(folder.params, resolved_params.to_json().encode())
         return Start()
 
-    return _train(whole, logdir, began, start, worker, callback, is_new=True)
+    return _train(resolved_params, logdir, began, start, worker, callback, is_new=True)
 
 
 def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None) -> Params:
@@ -142,25 +142,25 @@ def resume(
     factories.register_again(env, stored.env_id)
     _check_workers(logdir, stored, worker)
     given = params.of_run(RunFolder(logdir).params, overrides, [registry.check])
-    whole = resolved(given, worker.on_this_machine)
-    changes = _changes(stored.model_dump(), whole)
-    _check_unfinished(RunFolder(logdir), whole)
+    resolved_params = resolved(given, worker.on_this_machine)
+    changes = _changes(stored.model_dump(), resolved_params)
+    _check_unfinished(RunFolder(logdir), resolved_params)
 
     def start(folder: RunFolder) -> Start:
         if params.of_run(folder.params, checks=[registry.check]) != stored:
             raise FolderError(f"{logdir} was changed or moved meanwhile; try again")
         newest = _newest(folder)  # params.json may have been edited by hand
         if newest is None and (began_from := origin.read(folder)):
-            begins = _forked(folder, began_from, whole, new_games)
+            begins = _forked(folder, began_from, resolved_params, new_games)
             origin.write(folder, replace(began_from, changes=begins.changes))
-            write_whole(folder.params, whole.to_json().encode())
+            write_whole(folder.params, resolved_params.to_json().encode())
             return begins
-        changed = _changes(run_of(newest).params, whole) if newest else changes
+        changed = _changes(run_of(newest).params, resolved_params) if newest else changes
         if newest:
-            newest = with_known_level(newest, folder.path, whole)
+            newest = with_known_level(newest, folder.path, resolved_params)
         return Start(newest, changed, new_games)
 
-    return _train(whole, logdir, began, start, worker, callback)
+    return _train(resolved_params, logdir, began, start, worker, callback)
 
 
 def fork(
@@ -190,22 +190,22 @@ def fork(
     if worker.index == 0:
         check_new(logdir)
     check_run(source)
-    of = RunFolder(source)
-    factories.register_again(env, params.of_run(of.params).env_id)
+    source_folder = RunFolder(source)
+    factories.register_again(env, params.of_run(source_folder.params).env_id)
     changed = [f"workers={worker.count}", *params.texts(overrides)]
-    given = params.of_run(of.params, changed, [registry.check])
-    whole = resolved(params.of_workers(given, worker.count), worker.on_this_machine)
-    saved = checkpoint.chosen(of, step, warn=say)
-    changes = _fork_changes(saved, whole)
+    given = params.of_run(source_folder.params, changed, [registry.check])
+    resolved_params = resolved(params.of_workers(given, worker.count), worker.on_this_machine)
+    saved = checkpoint.chosen(source_folder, step, warn=say)
+    changes = _fork_changes(saved, resolved_params)
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)
         write_whole(folder.fork_start, checkpoint.encode(saved))
         origin.write(folder, Origin(source, saved.step, changes))
-        write_whole(folder.params, whole.to_json().encode())
-        return Start(_begun(saved, source, whole, changes), changes, fork_of=source)
+        write_whole(folder.params, resolved_params.to_json().encode())
+        return Start(_begun(saved, source, resolved_params, changes), changes, fork_of=source)
 
-    return _train(whole, logdir, began, start, worker, callback, is_new=True)
+    return _train(resolved_params, logdir, began, start, worker, callback, is_new=True)
 
 
 def _train(
@@ -277,18 +277,18 @@ def connect(worker: Worker) -> Workers:
         return Collectives(worker)
 
 
-def _check_unfinished(folder: RunFolder, whole: ResolvedParams) -> None:
+def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> None:
     """Raise ParamsError if settings change that a finished run would ignore."""
     if not any(folder.checkpoints.glob("*.ckpt")):
         return
     newest = checkpoint.newest(folder)  # without warnings: it is read again
-    if not is_finished(newest, whole):
+    if not is_finished(newest, resolved_params):
         return
-    if changed := _changes(run_of(newest).params, whole):
+    if changed := _changes(run_of(newest).params, resolved_params):
         raise ParamsError(
             [
                 f"{folder.path} is done at step {newest.step:,}, so {', '.join(changed)} would "
-                f"change nothing. Continue it with --set {longer(newest.step, whole)}"
+                f"change nothing. Continue it with --set {longer(newest.step, resolved_params)}"
             ]
         )
 
@@ -373,14 +373,19 @@ def _changes(
     return changes
 
 
-def _fork_changes(saved: Checkpoint, whole: ResolvedParams) -> Changes:
+def _fork_changes(saved: Checkpoint, resolved_params: ResolvedParams) -> Changes:
     """Return what a fork of a checkpoint changes. Raises ParamsError for a forbidden change."""
-    of_own = "separate" in (run_of(saved).params.get("value_gradient"), whole.value_gradient)
-    fixed = FIXED_ON_FORK | ({"value_gradient"} if of_own else set())
-    return _changes(run_of(saved).params, whole, fixed, "fork")
+    has_own_network = "separate" in (
+        run_of(saved).params.get("value_gradient"),
+        resolved_params.value_gradient,
+    )
+    fixed = FIXED_ON_FORK | ({"value_gradient"} if has_own_network else set())
+    return _changes(run_of(saved).params, resolved_params, fixed, "fork")
 
 
-def _forked(folder: RunFolder, began_from: Origin, whole: ResolvedParams, new_games: bool) -> Start:
+def _forked(
+    folder: RunFolder, began_from: Origin, resolved_params: ResolvedParams, new_games: bool
+) -> Start:
     """Return the starting point of a fork that has not saved anything. Forks of earlier versions
     have no copy of it. Raises CheckpointError.
     """
@@ -388,23 +393,25 @@ def _forked(folder: RunFolder, began_from: Origin, whole: ResolvedParams, new_ga
         saved = checkpoint.read(folder.fork_start)
     else:
         saved = checkpoint.at(RunFolder(began_from.run), began_from.step)
-    changes = _fork_changes(saved, whole)
-    begun = _begun(saved, began_from.run, whole, changes)
+    changes = _fork_changes(saved, resolved_params)
+    begun = _begun(saved, began_from.run, resolved_params, changes)
     return Start(begun, changes, new_games, began_from.run)
 
 
-def _begun(saved: Checkpoint, source: Path, whole: ResolvedParams, changes: Changes) -> Checkpoint:
+def _begun(
+    saved: Checkpoint, source: Path, resolved_params: ResolvedParams, changes: Changes
+) -> Checkpoint:
     """Return another run's checkpoint as a fork begins with it. The other run's rollbacks do not
     cut a new learning rate.
     """
     if "learning_rate" in changes:
         tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0, kl_share=1.0)
         saved = replace(saved, trainer=saved.trainer.model_copy(update={"tally": tally}))
-    return for_fork(with_known_level(saved, source, whole))
+    return for_fork(with_known_level(saved, source, resolved_params))
 
 
 def _newest(folder: RunFolder) -> Checkpoint | None:
     """Return the newest valid checkpoint, or None for a run that ended before it saved anything."""
     if not folder.progress.exists() and not any(folder.checkpoints.glob("*.ckpt")):
         return None
-    return checkpoint.newest(folder, warn=lambda said: say(shown(said)))
+    return checkpoint.newest(folder, warn=lambda said: say(with_names(said)))

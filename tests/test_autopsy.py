@@ -91,8 +91,8 @@ def test_a_checkpoint_after_the_fall_is_of_no_use(tmp_path):
 def test_without_its_own_checkpoint_a_fork_is_traced_to_its_origin(tmp_path):
     origin = fallen(tmp_path / "origin", CATCH.model_copy(update={"num_minibatches": 2}))
     run = written(tmp_path / "run", rows()[59:], CATCH.to_json())
-    told = {"run": str(origin), "step": 1888, "changes": {"num_minibatches": [2, 4]}}
-    (run / "origin.json").write_text(json.dumps(told))
+    message = {"run": str(origin), "step": 1888, "changes": {"num_minibatches": [2, 4]}}
+    (run / "origin.json").write_text(json.dumps(message))
     case = case_of(run)
     assert (case.source, case.step) == (origin, 1888)
     assert case.differing["num_minibatches"] == 4
@@ -152,7 +152,7 @@ def test_the_floor_is_a_multiple_of_the_deviation_before_the_fall():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--seeds=1,1"], "given twice"),
         (["--updates=0"], "--updates"),
@@ -166,10 +166,10 @@ def test_the_floor_is_a_multiple_of_the_deviation_before_the_fall():
         (["--only=moments reset", "--change=moments reset:gamma=0.9"], "already; rename it"),
     ],
 )
-def test_bad_arguments_are_refused_before_anything_is_created(arguments, told, tmp_path, capsys):
+def test_bad_arguments_are_refused_before_anything_is_created(arguments, message, tmp_path, capsys):
     run = fallen(tmp_path / "run")
     assert autopsy.main([str(run), f"--logdir={tmp_path / 'a'}", *arguments]) == ExitCode.REFUSED
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
 
 

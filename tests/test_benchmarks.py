@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from benchmarks.ours import step_flops
-from benchmarks.time_to_score import told
+from benchmarks.time_to_score import scores_of
 from ppo import model
 
 
@@ -33,12 +33,12 @@ def test_time_to_a_score_is_that_of_the_first_point_that_has_it(tmp_path):
         writer = csv.DictWriter(file, [*ROWS[0], "rollout/ep_rew_mean"])
         writer.writeheader()
         writer.writerows(row | {"rollout/ep_rew_mean": -1.5} for row in ROWS)
-    line = told(tmp_path, perfect=21, score=20)
+    line = scores_of(tmp_path, perfect=21, score=20)
     assert line["perfect_game"] == {"steps": 300, "seconds": 14.5}
     assert line["evaluation"] == {"steps": 200, "seconds": 9.5}
     assert (line["last_evaluation"], line["mean_of_last_games"]) == (19.0, -1.5)
     assert (line["steps"], line["seconds"]) == (400, 19.0)
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "progress.csv").write_text("step\n")
-    assert told(tmp_path / "begun", perfect=21, score=20) == {}
-    assert told(tmp_path, perfect=22, score=22)["perfect_game"] is None
+    assert scores_of(tmp_path / "begun", perfect=21, score=20) == {}
+    assert scores_of(tmp_path, perfect=22, score=22)["perfect_game"] is None

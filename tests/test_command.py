@@ -75,7 +75,7 @@ class Done:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Without what the tests' own TensorFlow was told, so that its noise would be seen."""
+    """Without the settings of the tests' own TensorFlow, to see its noise."""
     hushed = {name for name in os.environ if name.startswith(("TF_CPP", "TF_ENABLE", "KERAS_"))}
     return {name: value for name, value in os.environ.items() if name not in hushed} | more
 
@@ -369,8 +369,8 @@ def test_training_ends_with_zero_at_whole_rollouts(pong):
 def test_a_video_is_told_and_pictured_in_tensorboard(pong):
     movies = sorted((pong.path / "videos").iterdir())
     lines = [line for line in pong.trained.out.splitlines() if ": video, " in line]
-    told = {pong.path / line.split(": ")[-1] for line in lines}
-    assert len(lines) == 2 and told == set(movies)
+    listed = {pong.path / line.split(": ")[-1] for line in lines}
+    assert len(lines) == 2 and listed == set(movies)
     points = tensorboard(pong.path).Tensors("videos/training")
     for point, line in zip(points, lines, strict=True):
         width, height, gif = make_ndarray(point.tensor_proto).tolist()
@@ -514,7 +514,7 @@ def evaluations(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
 
 
-def told(done: Done) -> dict[str, list[str]]:
+def listed(done: Done) -> dict[str, list[str]]:
     """The rows of what an evaluation prints into a pipe."""
     return {name: cells for name, *cells in (line.split("\t") for line in done.out.splitlines())}
 
@@ -522,7 +522,7 @@ def told(done: Done) -> dict[str, list[str]]:
 def test_evaluation_prints_what_it_stores_side_by_side(evaluated):
     pong, done, _ = evaluated
     assert done.code == 0, done
-    rows, stored = told(done), evaluations(pong.path)
+    rows, stored = listed(done), evaluations(pong.path)
     assert rows["PongNoFrameskip-v4"] == [line["policy"] for line in stored]
     assert rows["mean score"] == [f"{line['mean']:.2f}" for line in stored]
     assert rows["95 percent interval, low"] == [f"{line['low']:.2f}" for line in stored]
@@ -550,7 +550,7 @@ def test_evaluation_names_the_replays_of_the_best_the_median_and_the_worst_game(
     for number, stored in enumerate(evaluations(pong.path)):
         worst, median, best = sorted(stored["scores"])
         for name, score in (("best", best), ("median", median), ("worst", worst)):
-            path = Path(told(done)[f"{name} replay"][number])
+            path = Path(listed(done)[f"{name} replay"][number])
             assert path == pong.path / "replays" / stored["replays"][name]
             found = replay.load(path)
             assert (found.score, found.model_extra["policy"]) == (score, stored["policy"])
@@ -675,8 +675,8 @@ def test_resume_with_another_total_shows_rate_and_clip_range_before_and_after(ca
     share_before, share_now = 1 - cart.stopped_at / 10**7, 1 - cart.stopped_at / cart.total
     for name, value in (("learning rate", 4e-4), ("clip range", 0.1)):
         before, now = (f"{value * share:.3g}" for share in (share_before, share_now))
-        told = f"{name} at this step: {before} before, now {now}"
-        assert told in cart.finished.out.splitlines()
+        listed = f"{name} at this step: {before} before, now {now}"
+        assert listed in cart.finished.out.splitlines()
 
 
 def test_curves_have_each_step_once_after_a_kill_a_stop_and_an_extension(cart):
@@ -842,7 +842,7 @@ def test_the_same_seed_gives_the_same_games_of_the_checkpoint_that_was_asked_for
 def test_without_a_seed_each_evaluation_plays_new_games_and_stores_their_seed(cases):
     (one,), (other,) = (evaluations(cases[name].path) for name in ("no seed", "no seed again"))
     assert one["seed"] != other["seed"]
-    assert told(cases["no seed"].done)["seed of the games"] == [str(one["seed"])]
+    assert listed(cases["no seed"].done)["seed of the games"] == [str(one["seed"])]
 
 
 def test_best_checkpoint_is_that_of_the_best_score(cases):

@@ -84,9 +84,9 @@ def run(code: str, **more: str) -> subprocess.CompletedProcess:
 
 def test_what_the_user_told_keras_changes_nothing(tmp_path):
     (tmp_path / ".keras").mkdir()
-    told = {"floatx": "float16", "epsilon": 0.1, "backend": "jax"}
-    told["image_data_format"] = "channels_first"
-    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(told))
+    settings = {"floatx": "float16", "epsilon": 0.1, "backend": "jax"}
+    settings["image_data_format"] = "channels_first"
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings))
     done = run(KERAS_WAS_TOLD_OTHERWISE, HOME=str(tmp_path), KERAS_BACKEND="jax")
     assert done.stdout.split() == ["tensorflow", "float32", "channels_last", "1e-07", "float32"]
 

@@ -111,14 +111,14 @@ def test_a_run_stops_when_any_worker_is_asked_to(small):
 
 
 class Failing(OneWorker):
-    """The rollout of another worker ended as ``told``; nobody was asked to stop."""
+    """The rollout of another worker ended as it ``sent``; nobody was asked to stop."""
 
-    def __init__(self, told: bytes):
-        self.told = told
+    def __init__(self, sent: bytes):
+        self.sent = sent
 
     def gather(self, data: bytes) -> list[bytes]:
         flags_of_a_new_iteration = len(data) == 2
-        return [data] if flags_of_a_new_iteration else [data, self.told]
+        return [data] if flags_of_a_new_iteration else [data, self.sent]
 
 
 def test_a_rollout_that_was_interrupted_in_any_worker_is_kept_in_none(small):
@@ -186,7 +186,7 @@ def test_games_of_all_workers_stand_in_the_order_of_the_envs():
     found = share_games(Echo(), own)
     assert [episode.reset.seed for episode in found.unfinished] == [3, 0, 3, 0]
     assert [len(episode.actions) for episode in found.unfinished] == [3, 0, 3, 0]
-    assert found.shown not in (7, None)
+    assert found.checksum not in (7, None)
 
 
 def test_reports_are_joined_in_the_order_in_which_episodes_ended():
@@ -205,13 +205,13 @@ class Pair(OneWorker):
 
     count = 2
 
-    def __init__(self, index: int, told: dict[int, bytes], both: threading.Barrier):
-        self.index, self._told, self._both = index, told, both
+    def __init__(self, index: int, sent: dict[int, bytes], both: threading.Barrier):
+        self.index, self._sent, self._both = index, sent, both
 
     def gather(self, data: bytes) -> list[bytes]:
-        self._told[self.index] = data
+        self._sent[self.index] = data
         self._both.wait(60)
-        return [self._told[index] for index in range(2)]
+        return [self._sent[index] for index in range(2)]
 
 
 def test_points_are_summed_scalars_averaged_and_the_largest_values_kept():
@@ -231,9 +231,9 @@ def test_points_are_summed_scalars_averaged_and_the_largest_values_kept():
             np.array([[2.0, 6.0]], np.float32),
         ),
     ]
-    told, both = {}, threading.Barrier(2)
+    sent, both = {}, threading.Barrier(2)
     with ThreadPoolExecutor(2) as threads:
-        pairs = [Pair(index, told, both) for index in range(2)]
+        pairs = [Pair(index, sent, both) for index in range(2)]
         for found in threads.map(share_report, pairs, owns):
             undefined = found.scalars.pop("c")
             assert (found.points, found.scalars) == (1.5, {"a": 2.5, "b": 5.0, "d": 2.0})

@@ -85,7 +85,7 @@ DRIFT = replace(CARTPOLE, game="Drift-v0")
 
 @dataclass
 class Seen:
-    """One step of a vector: the observations after it and what else it told."""
+    """One step of a vector: the observations after it and what else it returned."""
 
     observations: np.ndarray
     step: Transition
@@ -674,7 +674,7 @@ def test_cartpole_keeps_the_same_contract(begin: Begin):
         assert not step.truncated.any()
         assert list(step.final_observations) == list(np.flatnonzero(step.terminated))
         for place, final in step.final_observations.items():
-            # It fell or left the track; the next one stands.
+            # It fell or left the track; the next one begins.
             assert abs(final[2]) > 0.209 or abs(final[0]) > 2.4
             assert abs(seen.observations[place]).max() <= 0.05
         for game in step.finished:

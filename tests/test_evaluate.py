@@ -125,7 +125,7 @@ def test_policy_that_never_begins_to_play_is_ended_by_the_time_limit(tmp_path: P
     assert evaluation.time_limited == 2 and evaluation.mean == 0
     assert (
         Evaluator(idle, params, RunFolder(tmp_path), print)
-        ._told(7, evaluation)
+        ._message(7, evaluation)
         .endswith("; the time limit ended 2 of 2 games")
     )
 
@@ -173,7 +173,7 @@ def test_an_evaluated_atari_game_can_be_played_again(sticky: float):
     assert [*map(facts, twice)] == [facts(evaluation)] * 2
     assert [game.frames for game in evaluation.episodes] == [150] * 3
     last = evaluation.episodes[1]
-    again = play(Replay.of(last, rules_of(params)))
+    again = play(Replay.of_episode(last, rules_of(params)))
     assert (again.score, again.steps, again.frames) == (last.score, last.steps, last.frames)
     assert last.reset.resets == (0 if sticky else 1)
 
@@ -334,4 +334,4 @@ def test_a_bad_line_stays_and_takes_no_other_with_it(tmp_path: Path):
     content = folder.evaluations.read_bytes()
     assert content.startswith(bad) and json.loads(content[len(bad) :])["step"] == 100
     assert evaluations.best(folder, "sampled", 100) == 1.5
-    assert [line["step"] for line in evaluations.whole(folder)] == [100]
+    assert [line["step"] for line in evaluations.with_intervals(folder)] == [100]

@@ -125,9 +125,9 @@ def test_observations_of_a_replay_are_those_of_its_game(agent, game, seen):
 
 
 def test_exported_network_acts_the_same_in_a_process_without_the_package(agent, seen, network):
-    told = exported.compared(agent, network, seen)
-    assert told["same_actions"] == told["observations"] == len(seen)
-    assert told["values_differ_by"] < 1e-4
+    result = exported.compared(agent, network, seen)
+    assert result["same_actions"] == result["observations"] == len(seen)
+    assert result["values_differ_by"] < 1e-4
 
 
 def test_export_leaves_one_file(network):

@@ -41,7 +41,7 @@ def refused(capsys, folder: Path, *arguments: str) -> int:
     code = run_atari.main(list(arguments))
     captured = capsys.readouterr()
     assert code in (1, 2)
-    # Some key may be the word itself; then it stands in the message, but in quotes.
+    # Some key may be the word itself; then it appears in the message, but in quotes.
     assert not re.search("^Traceback", captured.out + captured.err, re.MULTILINE)
     assert captured.err.strip()
     assert drill.snapshot(folder) == before
@@ -161,13 +161,13 @@ def test_replay(tmp_path, noise, without):
     path = tmp_path / "replay.json"
     values = {key: value for key, value in (REPLAY | noise).items() if key not in without}
     path.write_text(json.dumps(values))
-    told = ""
+    message = ""
     try:
         game = replay.load(path)
     except replay.ReplayError as error:
-        told = str(error)
-    if told:
-        assert "\n" not in told
+        message = str(error)
+    if message:
+        assert "\n" not in message
         return
     # A sound file; it may even be of a game that can be played.
     assume(len(game.actions) < 9 and game.resets < 9 and game.frame_skip < 99)

@@ -26,7 +26,7 @@ ROWS = ("log_probs", "values", *Batch._fields[1:])
 
 @pytest.fixture(params=["eager", "compiled"])
 def run(request):
-    """Calls a function as it stands, or as one graph."""
+    """Calls a function as it is, or as one graph."""
     return (
         (lambda f: f)
         if request.param == "eager"

@@ -141,19 +141,19 @@ def test_run_that_fails_is_told_as_it_told_it(tmp_path, capfd, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--check", "sheet.jpg", "--pfile=settings.json"], "ends in .png"),
         (["--check", "nowhere/sheet.png", "--pfile=settings.json"], "there is no folder"),
         (["--check", "--pfile=settings.json", "--set", "num_envs=0"], "num_envs = 0: must be int"),
     ],
 )
-def test_check_refuses_before_it_measures(tmp_path, monkeypatch, capfd, arguments, told):
+def test_check_refuses_before_it_measures(tmp_path, monkeypatch, capfd, arguments, message):
     monkeypatch.chdir(tmp_path)
     settings_file(tmp_path, CART)
     assert run_atari.main(arguments) == ExitCode.REFUSED
     done = capfd.readouterr()
-    assert told in done.err and not done.out
+    assert message in done.err and not done.out
     assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
 
 

@@ -54,7 +54,7 @@ def played(rules, **more) -> Replay:
         for game in vector.receive().finished:
             if game.score > 0:
                 vector.close()
-                return Replay.of(game, rules, **more)
+                return Replay.of_episode(game, rules, **more)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_stalled_game_is_cut_with_a_message(monkeypatch):
         vector.send(np.zeros(1, np.int64))
         finished = vector.receive().finished
     vector.close()
-    game = Replay.of(finished[0], rules)
+    game = Replay.of_episode(finished[0], rules)
     its = course.Course(game)
     pictures = [picture[::4, ::4].copy() for picture in plain(game, its)]
     assert len(pictures) == 120 + 120 + 1 + 120 and finished[0].time_limited
@@ -231,7 +231,7 @@ def test_any_environment_that_renders_is_recorded_at_its_own_speed(catch, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("shape", "told"),
+    ("shape", "layout"),
     [
         ((84, 84, 3), ", by channel"),
         ((84, 84, 1), ""),
@@ -239,11 +239,11 @@ def test_any_environment_that_renders_is_recorded_at_its_own_speed(catch, tmp_pa
         ((16,), ""),
     ],
 )
-def test_the_panel_tells_how_what_the_network_sees_is_laid_out(replay, catch, shape, told):
+def test_the_panel_says_how_what_the_network_sees_is_laid_out(replay, catch, shape, layout):
     with closing(render.Decisions(catch, Uniform(3))) as decisions:
         observations = np.zeros((1, *shape))
         decisions._vector = SimpleNamespace(observations=observations, action_names=[], close=int)
-        assert decisions.caption(False).inputs == told
+        assert decisions.caption(False).inputs == layout
     for frames_seen, stacked in ((4, ", the newest at the right"), (1, "")):
         game = replay.model_copy(update={"frame_stack": frames_seen})
         with closing(render.Decisions(game, Uniform(18))) as decisions:

@@ -33,7 +33,7 @@ def replay() -> Replay:
         vector.send(rng.integers(vector.num_actions, size=1))
         finished = vector.receive().finished
     vector.close()
-    return Replay.of(finished[0], BERZERK)
+    return Replay.of_episode(finished[0], BERZERK)
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def changed(file: Path, name: str, **changes) -> Path:
 
 def test_game_that_goes_as_it_went_agrees(file, replay, capsys):
     assert main([str(file)]) == 0
-    told = f"agrees: score {replay.score:g}, steps 31, frames 123, last picture "
-    assert capsys.readouterr().out == f"{file}: {told}{replay.last_observation:08x}\n"
+    message = f"agrees: score {replay.score:g}, steps 31, frames 123, last picture "
+    assert capsys.readouterr().out == f"{file}: {message}{replay.last_observation:08x}\n"
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"score": 9000.0}, "(recorded: 9000)"),
         ({"steps": 30}, "steps 31 (recorded: 30)"),
@@ -67,12 +67,12 @@ def test_game_that_goes_as_it_went_agrees(file, replay, capsys):
     ids=lambda value: str(value)[:20],
 )
 def test_game_that_goes_otherwise_differs_and_the_others_are_played_all_the_same(
-    file, changes, told, capsys
+    file, changes, message, capsys
 ):
     wrong = changed(file, "wrong.json", **changes)
     assert main([str(wrong), str(file)]) == 1
     one, other = capsys.readouterr().out.splitlines()
-    assert one.startswith(f"{wrong}: DIFFERS: ") and told in one
+    assert one.startswith(f"{wrong}: DIFFERS: ") and message in one
     assert other.startswith(f"{file}: agrees: ")
 
 
@@ -117,11 +117,11 @@ def test_all_faults_are_told_at_once_and_nothing_is_played(file, tmp_path, capsy
     video = tmp_path / "absent" / "game.avi"
     names = [str(file), str(tmp_path / "letter.json"), str(tmp_path / "none.json")]
     assert main([*names, "--video", str(video)]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and sorted(tmp_path.iterdir()) == before
+    message = capsys.readouterr()
+    assert message.out == "" and sorted(tmp_path.iterdir()) == before
     for part, line in zip(
         ("letter.json is no replay", "none.json", "3 files", "ends in .mp4", "no folder"),
-        told.err.splitlines(),
+        message.err.splitlines(),
         strict=True,
     ):
         assert part in line
@@ -154,9 +154,9 @@ def test_a_replay_has_no_module_imported_that_its_run_does_not_name(file, module
         in_run(file, {"env_id": "Pong"}),
     ):
         assert main([str(path), str(file)]) == 2
-        told = capsys.readouterr()
-        assert f"{path}: " in told.err and "--env=planted_game:Game-v0" in told.err
-        assert told.out == "" and not module.exists()
+        message = capsys.readouterr()
+        assert f"{path}: " in message.err and "--env=planted_game:Game-v0" in message.err
+        assert message.out == "" and not module.exists()
 
 
 @pytest.mark.parametrize("by", ["argument", "run"])

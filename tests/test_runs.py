@@ -230,7 +230,7 @@ def test_the_state_of_a_log_that_no_run_writes_is_refused(log):
 
 
 class Evaluated:
-    """Stands in for an evaluation, which has tests of its own."""
+    """Replaces an evaluation, which has tests of its own."""
 
     def __init__(self, monkeypatch, interrupted: bool = False):
         self.calls: list[int] = []
@@ -353,7 +353,7 @@ def test_a_game_of_the_untrained_policy_is_kept_once_and_within_five_minutes(fol
 
 
 class Queue:
-    """A recorder that notes what it is to record, and has it made when it is told to."""
+    """A recorder that notes what it is to record, and has it made on request."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -368,7 +368,7 @@ class Queue:
 
 
 def kept(step: object) -> replay.Replay:
-    return replay.Replay.of(episode(-3.0), rules_for("pong"), step=step)
+    return replay.Replay.of_episode(episode(-3.0), rules_for("pong"), step=step)
 
 
 def made(step: int) -> Made:
@@ -387,7 +387,7 @@ def test_a_video_that_was_made_is_told_once_and_pictured_in_the_log(folder, log)
     video.announce()
     video.announce()
     assert display.said == ["step 32: video, score -3: videos/step-32.mp4"]
-    assert pictures(folder) == [32] and video.shown == 32
+    assert pictures(folder) == [32] and video.logged_until == 32
 
 
 def pictures(folder: RunFolder) -> list[int]:
@@ -923,19 +923,19 @@ def test_the_best_policy_is_the_same_where_a_stop_interrupted_its_evaluation(
 # --- the other workers
 
 
-class Told(OneWorker):
-    """Another worker than the first, and what that told it."""
+class Other(OneWorker):
+    """A worker other than the first, and what it receives from the first."""
 
     index = 1
 
-    def __init__(self, told: bytes):
-        self.told = told
+    def __init__(self, received: bytes):
+        self.received = received
 
     def share(self, content: bytes) -> bytes:
-        return self.told
+        return self.received
 
 
-def told(start: Start) -> Told:
+def other(start: Start) -> Other:
     class First(OneWorker):
         count = 2
 
@@ -945,7 +945,7 @@ def told(start: Start) -> Told:
 
     shared: list[bytes] = []
     follower.tell(First(), PARAMS, start)
-    return Told(*shared)
+    return Other(*shared)
 
 
 def test_a_follower_that_is_stopped_while_games_begin_has_been_stopped(monkeypatch):
@@ -954,13 +954,13 @@ def test_a_follower_that_is_stopped_while_games_begin_has_been_stopped(monkeypat
 
     monkeypatch.setattr(follower, "Trainer", interrupted)
     with pytest.raises(Stopped, match="worker 1"):
-        follower.follow(told(Start()), PARAMS.threads, lambda: True, Path("run"))
+        follower.follow(other(Start()), PARAMS.threads, lambda: True, Path("run"))
 
 
 def test_the_guard_of_a_follower_sees_every_iteration(monkeypatch):
     seen = []
     monkeypatch.setattr(follower.Guard, "see", lambda _, iteration: seen.append(iteration.step))
-    follower.follow(told(Start()), PARAMS.threads, lambda: False, Path("run"))
+    follower.follow(other(Start()), PARAMS.threads, lambda: False, Path("run"))
     assert seen == [16, 32, 48, 64]
 
 
@@ -998,7 +998,9 @@ def test_a_follower_begins_with_the_same_games_as_the_first_worker(
 
     monkeypatch.setattr(follower, "restore", restore)
     with pytest.raises(Stopped):
-        follower.follow(told(Start(state(32), **start)), PARAMS.threads, lambda: False, Path("run"))
+        follower.follow(
+            other(Start(state(32), **start)), PARAMS.threads, lambda: False, Path("run")
+        )
     assert restored == [(32, same_rules, new_games)]
 
 

@@ -313,11 +313,12 @@ def test_evaluation_in_a_folder_that_may_only_be_read_shows_its_scores(
     monkeypatch.setattr("ppo.files.folder.os.replace", refuse)
     before = tree(copied)
     assert [len(one.episodes) for one in show.evaluate_run(copied, 2)] == [2, 2]
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
-        f"the evaluation is not stored: {copied} cannot be written" in told and "mean score" in told
+        f"the evaluation is not stored: {copied} cannot be written" in printed
+        and "mean score" in printed
     )
-    assert "replay" not in told
+    assert "replay" not in printed
     assert {name: content for name, content in tree(copied).items() if content} == {
         name: content for name, content in before.items() if content
     }

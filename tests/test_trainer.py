@@ -184,7 +184,7 @@ def test_a_fork_with_another_number_of_workers_compares_no_checksum_of_theirs():
         update={"observations": 1 ^ state.trainer.observations, "workers": 2}
     )
     restore(forked, replace(state, trainer=facts), same_rules=True)
-    assert forked.step == 64 and forked.games.shown == trainer.games.shown
+    assert forked.step == 64 and forked.games.checksum == trainer.games.checksum
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_workers_of_several_machines_compute_the_same_bits(of_two, tmp_path):
 @SHARES
 def test_each_worker_hears_all_others_and_the_first(of_two):
     for found in of_two:
-        assert found["told"].tobytes() == b"abc|abcd|from the first"
+        assert found["gathered"].tobytes() == b"abc|abcd|from the first"
 
 
 @SHARES

@@ -58,9 +58,9 @@ def main(arguments: list[str]) -> None:
     from ppo.objective import Batch
     from ppo.update import INITIAL_RESCALING_STATE, Updater
 
-    told = workers.gather(b"abcde"[: 3 + worker.index])
+    gathered = workers.gather(b"abcde"[: 3 + worker.index])
     shared = workers.share(b"from the first" if worker.index == 0 else b"")
-    found = {"told": np.frombuffer(b"|".join([*told, shared]), np.uint8)}
+    found = {"gathered": np.frombuffer(b"|".join([*gathered, shared]), np.uint8)}
     with np.load(data) as whole:
         half = Batch(
             *(tf.constant(whole[name][64 * worker.index :][:64]) for name in Batch._fields)

@@ -41,7 +41,7 @@ class Rules:
         return self.frame_skip if self.is_atari else 1
 
     @staticmethod
-    def of(game: str, params: ResolvedParams) -> "Rules":
+    def of_game(game: str, params: ResolvedParams) -> "Rules":
         """Return the game's rules under the settings, which use the same names."""
         names = [field.name for field in fields(Rules) if field.name != "game"]
         return Rules(game, **{name: getattr(params, name) for name in names})

@@ -14,7 +14,7 @@ class Games:
     """Unfinished episodes, in the order of the envs, and a checksum of what they show, if known."""
 
     unfinished: list[UnfinishedEpisode]
-    shown: int | None
+    checksum: int | None
 
 
 class Fleet:
@@ -37,11 +37,11 @@ class Fleet:
 
     def snapshot(self) -> Games:
         """Return the unfinished episodes, between two steps."""
-        unfinished, shown = [], 0
+        unfinished, crc = [], 0
         for vector in self.vectors:
             unfinished += vector.snapshot()
-            shown = checksum(vector.observations, shown)
-        return Games(unfinished, shown)
+            crc = checksum(vector.observations, crc)
+        return Games(unfinished, crc)
 
     def seed_every_episode(self) -> None:
         """Begin every later episode with a seeded reset, whatever is known of the ROM."""

@@ -36,7 +36,7 @@ class GroupedEnvs:
         self.num_actions, self.action_names = example.num_actions, example.action_names
         self.fire = example.fire
         self.observation_shape, self.dtype = example.observation_shape, example.dtype
-        self._shown: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
+        self._latest: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
         """Reset the envs of the mask, with or without seeds, in the vectors that have any."""
@@ -46,9 +46,9 @@ class GroupedEnvs:
             if count:
                 self._raise_if_interrupted()
                 chosen = None if seeds is None else seeds[used : used + count]
-                self._shown[number] = part.reset(mask[columns], chosen)
+                self._latest[number] = part.reset(mask[columns], chosen)
             used += count
-        raw, infos = zip(*self._shown, strict=True)
+        raw, infos = zip(*self._latest, strict=True)
         return np.concatenate(raw), self._merged(infos)
 
     def send(self, actions: np.ndarray) -> None:
@@ -58,7 +58,7 @@ class GroupedEnvs:
     def receive(self) -> Received:
         """Wait for the step. Return observations, rewards, terminated, truncated, info."""
         received = [part.receive() for part in self._parts]
-        self._shown = [(observations, info) for observations, *_, info in received]
+        self._latest = [(observations, info) for observations, *_, info in received]
         *arrays, infos = zip(*received, strict=True)
         observations, rewards, terminated, truncated = map(np.concatenate, arrays)
         return observations, rewards, terminated, truncated, self._merged(infos)

@@ -27,7 +27,7 @@ class UnknownGame(ValueError):
 def rules_of(params: ResolvedParams) -> Rules:
     """Return the rules of the settings' game. Raises UnknownGame."""
     game, _ = resolve(params.env_id)
-    return Rules.of(game, params)
+    return Rules.of_game(game, params)
 
 
 def resolve(env_id: str) -> tuple[str, float]:

@@ -86,8 +86,8 @@ class AtariScreen:
             self._lives = int(info["lives"][0])
         elif terminated[0]:  # `info` already has the next episode's lives
             self._lives = 0
-        shown = (info["final_obs"] if over else picture)[0, 0]
-        return Frame(shown, float(reward[0]), self._lives, over)
+        image = (info["final_obs"] if over else picture)[0, 0]
+        return Frame(image, float(reward[0]), self._lives, over)
 
     def close(self) -> None:
         self._env.close()

@@ -19,7 +19,7 @@ from ppo.envs.factories import Factory
 from ppo.envs.resolve import resolved
 from ppo.evaluate.evaluate import Evaluation, evaluate
 from ppo.files.folder import RunFolder, check_run
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.settings import ResolvedParams
 from ppo.system.arguments import expanded
 from ppo.system.device import shards, start_tensorflow
@@ -134,7 +134,7 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
     """Load the agent of a run, with a sampled policy. Raises ParamsError or CheckpointError."""
     settings = settings_of(folder)
-    saved = checkpoint.chosen(folder, which, warn=lambda warning: print(shown(warning)))
+    saved = checkpoint.chosen(folder, which, warn=lambda warning: print(with_names(warning)))
     start_tensorflow(settings.threads)
 
     from ppo import policy

@@ -10,7 +10,7 @@ from ppo.checkpoint import Which
 from ppo.errors import PPOError
 from ppo.evaluate.agent import TrainedAgent, load_agent
 from ppo.files.folder import FolderError, RunFolder, check_writable, replacing
-from ppo.files.held import held, shown
+from ppo.files.held import held, with_names
 from ppo.system.arguments import expanded
 from ppo.system.streams import first_line
 
@@ -51,7 +51,7 @@ def _export(agent: TrainedAgent, path: Path, resolved: Path, suffix: str) -> Pat
     _write(network, resolved, suffix)
     shape = ", ".join(map(str, network.input.shape[1:]))
     print(
-        f"{shown(path)}: the network {network.name} of {agent.params.env_id} at step "
+        f"{with_names(path)}: the network {network.name} of {agent.params.env_id} at step "
         f"{agent.step:,}, for {network.input.dtype} observations [n, {shape}]; "
         f"outputs: logits [n, {network.output['logits'].shape[1]}], value [n]"
     )

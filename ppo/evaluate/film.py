@@ -14,7 +14,7 @@ import numpy as np
 from ppo.envs.registry import is_atari
 from ppo.files import origin, video
 from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, visited
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.params import of_run
 from ppo.replay import render
 from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, fill, write
@@ -46,7 +46,7 @@ def film(logdir: Path) -> Path:
         title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"
         begun = fork_of.step if fork_of else 0
         count = video.write(path, pictures(chosen, curve, begun), rate, title=title)
-        made = Path(shown(path))
+        made = Path(with_names(path))
         print(f"{len(chosen)} games of the training in {count / rate:.0f} seconds: {made}")
         return made
 

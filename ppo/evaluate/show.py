@@ -13,7 +13,7 @@ from ppo.evaluate.evaluate import Evaluation
 from ppo.evaluate.games import POLICIES, Played, games_of
 from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.system import tables
 from ppo.system.streams import say
 
@@ -64,7 +64,7 @@ def _print(folder: RunFolder, games: list[Played], examples: list[dict[str, str]
     the replays are rows of the table. On a terminal, which is too narrow for their names, they are
     below it.
     """
-    replays = Path(shown(folder.replays))
+    replays = Path(with_names(folder.replays))
     params, step, console = games[0].agent.params, games[0].agent.step, Console()
     choices = [played.agent.policy.choice for played in games]
     body = [

@@ -13,7 +13,7 @@ from ppo.evaluate.games import POLICIES, games_of
 from ppo.evaluate.progress import progress
 from ppo.files import gif
 from ppo.files.folder import FolderError, RunFolder, check_writable
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.replay.course import Course
 from ppo.replay.render import record
 from ppo.replay.replay import Replay
@@ -55,7 +55,7 @@ def watch_run(
         for policy, limited, path, replay in saved:
             video = folder.videos / f"{path.stem}.mp4"
             gaps = _record(replay, video, None if plain else policy)
-            made.append(Path(shown(video)))
+            made.append(Path(with_names(video)))
             end = ", ended by the time limit" * limited
             print(
                 f"score {replay.score:.10g} in {replay.steps:,} steps{end}: {made[-1]}", flush=True
@@ -65,7 +65,7 @@ def watch_run(
             if gif_seconds:
                 picture = video.with_suffix(".gif")
                 size = gif.ending(video, picture, gif_seconds)
-                made.append(Path(shown(picture)))
+                made.append(Path(with_names(picture)))
                 print(f"its last {gif_seconds:g} seconds, {size / 1e6:.2f} MB: {made[-1]}")
     return made
 

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, exclusive, write_whole
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import LARGEST_NUMBER, Unreadable
 from ppo.system.streams import warn
@@ -55,7 +55,7 @@ def best(folder: RunFolder, policy: str, until: int) -> float | None:
     try:
         lines = _lines(folder)
     except EvaluationsError as error:
-        warn(shown(error))
+        warn(with_names(error))
         return None
     means = [line["mean"] for line in lines if line["policy"] == policy and line["step"] <= until]
     return max(means, default=None)
@@ -71,7 +71,7 @@ def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | Non
     return max(reversed(fitting), key=lambda line: line["step"], default=None)
 
 
-def whole(folder: RunFolder) -> list[dict[str, Any]]:
+def with_intervals(folder: RunFolder) -> list[dict[str, Any]]:
     """Return all evaluations that have an interval, by step. Raises EvaluationsError."""
     lines = [line for line in _lines(folder) if None not in (line["low"], line["high"])]
     return sorted(lines, key=lambda line: line["step"])
@@ -89,7 +89,7 @@ def _lines(folder: RunFolder) -> list[dict[str, Any]]:
         raise EvaluationsError(f"{error}; move it away, and a new one begins") from error
     if faults:
         count = f"{len(faults)} lines are" if len(faults) > 1 else "a line is"
-        warn(f"{shown(folder.evaluations)}: {count} skipped; {faults[0]}")
+        warn(f"{with_names(folder.evaluations)}: {count} skipped; {faults[0]}")
     return [line.model_dump() for line in lines]
 
 

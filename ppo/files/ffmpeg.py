@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import imageio_ffmpeg
 
-from ppo.files.held import handles, shown
+from ppo.files.held import handles, with_names
 from ppo.system.children import start
 from ppo.system.unnamed import unnamed_file
 
@@ -133,4 +133,4 @@ def _reason(stderr: IO[bytes], code: int) -> str:
     lines = stderr.read().decode(errors="replace").split("\n")
     lines = [line.strip() for line in lines if line.strip()]
     ended = f"ffmpeg ended with {code}" if code > 0 else f"ffmpeg was ended by signal {-code}"
-    return shown(lines[-1]) if lines else ended
+    return with_names(lines[-1]) if lines else ended

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppo.errors import Refused
-from ppo.files.held import held, is_held, is_lost, shown
+from ppo.files.held import held, is_held, is_lost, with_names
 
 LOCK = ".lock"
 ORIGIN = "origin.json"
@@ -92,7 +92,7 @@ class RunFolder:
     @property
     def name(self) -> Path:
         """Present name of the folder, for people."""
-        return Path(shown(self.path))
+        return Path(with_names(self.path))
 
     @property
     def is_gone(self) -> bool:
@@ -161,7 +161,7 @@ def check_new(logdir: Path) -> None:
 
 
 def _check_new(logdir: Path) -> None:
-    name = Path(shown(logdir))
+    name = Path(with_names(logdir))
     if logdir.exists() and not logdir.is_dir():
         raise FolderError(f"{logdir} is a file, not a folder")
     if logdir.is_dir() and any(map(_counts, logdir.iterdir())):
@@ -178,9 +178,9 @@ def check_writable(*folders: Path) -> None:
     for folder in folders:
         existing = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
         if not existing.is_dir():
-            raise FolderError(f"{shown(existing)} is not a folder")
+            raise FolderError(f"{with_names(existing)} is not a folder")
         if not os.access(existing, os.W_OK | os.X_OK):
-            raise FolderError(f"{shown(existing)} does not allow writing; use another folder")
+            raise FolderError(f"{with_names(existing)} does not allow writing; use another folder")
 
 
 def check_run(logdir: Path) -> None:
@@ -271,7 +271,9 @@ def _lock(
         fcntl.flock(handle, how)
     except BlockingIOError as error:
         folder = path.parent if path.name == LOCK else path
-        raise FolderError(f"{shown(folder)} is in use by another process; wait for it") from error
+        raise FolderError(
+            f"{with_names(folder)} is in use by another process; wait for it"
+        ) from error
     except OSError as error:
         if error.errno not in optional:
             raise

@@ -24,9 +24,9 @@ def held(folder: Path) -> Iterator[Path]:
         path = Path(f"/proc/self/fd/{handle}")
         yield path if path.exists() else folder
     except Exception as error:
-        error.args = tuple(shown(arg) if isinstance(arg, str) else arg for arg in error.args)
+        error.args = tuple(with_names(arg) if isinstance(arg, str) else arg for arg in error.args)
         if isinstance(error, OSError) and isinstance(error.filename, str):
-            error.filename = shown(error.filename)
+            error.filename = with_names(error.filename)
         raise
     finally:
         del _names[handle]
@@ -40,7 +40,7 @@ def handles() -> tuple[int, ...]:
 
 def is_held(path: Path) -> bool:
     """Whether a path leads through a held folder."""
-    return shown(path) != str(path)
+    return with_names(path) != str(path)
 
 
 def is_lost(path: Path) -> bool:
@@ -49,7 +49,7 @@ def is_lost(path: Path) -> bool:
     return match is not None and _place(int(match[1])) is None
 
 
-def shown(text: object) -> str:
+def with_names(text: object) -> str:
     """Return a text for people, with each held folder's path replaced by its present name."""
     return _HANDLE.sub(lambda match: _name(int(match[1])) or match[0], str(text))
 

@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from pydantic import AfterValidator, Strict, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, write_whole
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import Unreadable
 from ppo.system.streams import warn
@@ -80,7 +80,7 @@ def ancestors(folder: RunFolder) -> Iterator[Origin]:
         try:
             origin = read(RunFolder(origin.run))
         except FolderError as error:
-            warn(shown(f"{error}; the log before is left out"))
+            warn(with_names(f"{error}; the log before is left out"))
             return
 
 

@@ -107,10 +107,10 @@ def play_again(path: Path, env_id: str | None = None) -> bool:
 
 def _described(name: str, now: float, before: float | None) -> str:
     label, form = SHOWN[name]
-    shown = f"{label} {form.format(now)}"
+    text = f"{label} {form.format(now)}"
     if before is None:
-        return f"{shown} (not recorded)"
-    return shown if now == before else f"{shown} (recorded: {form.format(before)})"
+        return f"{text} (not recorded)"
+    return text if now == before else f"{text} (recorded: {form.format(before)})"
 
 
 def command_line() -> argparse.ArgumentParser:

@@ -119,13 +119,13 @@ class Panel:
 
     def _draw_numbers(self, observation: np.ndarray) -> None:
         """Draw the first numbers of a vector observation in four columns."""
-        shown = observation[:MOST_NUMBERS]
+        numbers = observation[:MOST_NUMBERS]
         if not self._numbers:
             self._numbers = [
                 Number(LEFT + 150 + 175 * (n % 4), INPUTS_TOP + 34 + 40 * (n // 4), 9, 0.85)
-                for n in range(len(shown))
+                for n in range(len(numbers))
             ]
-        for number, value in zip(self._numbers, shown, strict=True):
+        for number, value in zip(self._numbers, numbers, strict=True):
             number.draw(self.picture, f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}")
 
 

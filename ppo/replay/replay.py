@@ -83,7 +83,7 @@ class Replay(BaseModel):
         return f"score_{self.score:.10g}"
 
     @staticmethod
-    def of(episode: Episode, rules: Rules, **more: object) -> "Replay":
+    def of_episode(episode: Episode, rules: Rules, **more: object) -> "Replay":
         """Return a finished episode as a replay. The keys in ``more`` are stored with it."""
         return Replay(
             **asdict(rules),
@@ -100,7 +100,7 @@ class Replay(BaseModel):
 def of_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
     """Return an episode of a run with these settings as a replay."""
     sizes = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
-    return Replay.of(episode, rules_of(params), **sizes, **more)
+    return Replay.of_episode(episode, rules_of(params), **sizes, **more)
 
 
 def step_of(replay: Replay, name: str = "step") -> int:
@@ -214,22 +214,22 @@ def frames_per_second(replay: Replay) -> float:
 
 def _frames(replay: Replay, screen: Screen) -> Iterator[Frame]:
     screen.begin(Reset(replay.seed, replay.resets))
-    shown, score, over = 0, 0.0, False
+    count, score, over = 0, 0.0, False
     for action in replay.actions:
         _check_action(action, screen.num_actions)
         for _ in range(replay.rules.frames_per_step):
             if over:
                 break
             frame = screen.step(action)
-            shown, score, over = shown + 1, score + frame.reward, frame.over
+            count, score, over = count + 1, score + frame.reward, frame.over
             yield frame
         if over:
             break
     # Only the last action may be cut short, by the end of the game.
-    steps = -(-shown // replay.rules.frames_per_step)
-    if (score, shown, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
+    steps = -(-count // replay.rules.frames_per_step)
+    if (score, count, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
         raise ReplayError(
-            f"the game gave {score:.10g} points in {shown} frames and {steps} steps"
+            f"the game gave {score:.10g} points in {count} frames and {steps} steps"
             f"{'' if over else ' and continues'}, not {replay.score:.10g} in {replay.frames} and "
             f"{len(replay.actions)}"
         )

@@ -178,8 +178,8 @@ def _health_table(of: Story) -> str:
         if metric is None or not metric.limits or tag in unknown:
             continue
         median = float(np.median([row[tag] for row in last if tag in row]))
-        told = metric.remedy if metric.outside(median) else "ok"
-        rows.append((tag, f"{median:.3g}", metric.limits, told))
+        advice = metric.remedy if metric.outside(median) else "ok"
+        rows.append((tag, f"{median:.3g}", metric.limits, advice))
     return _table(["scalar", f"median of {len(last)} entries", "healthy", ""], rows)
 
 

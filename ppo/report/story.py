@@ -135,7 +135,7 @@ def story(run: Path) -> Story:
         folder,
         params,
         history.own_rows(run),
-        evaluations.whole(folder),
+        evaluations.with_intervals(folder),
         saved,
         versions,
         explain(run),

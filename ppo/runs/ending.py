@@ -21,7 +21,7 @@ class Result:
     folder: Path
 
     @staticmethod
-    def of(step: int, totals: Mapping[str, float], folder: Path) -> "Result":
+    def from_totals(step: int, totals: Mapping[str, float], folder: Path) -> "Result":
         """Return the result at a step, where the run's totals are these."""
         score, best = map(totals.get, ("rollout/ep_rew_mean", "rollout/ep_rew_best"))
         return Result(step, score, best, folder)

@@ -58,7 +58,7 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Pat
         step, totals = _follow(workers, threads, stop)
     except Interrupted:  # while games are created or restored
         raise Stopped(f"worker {workers.index}: stopped before anything was done") from None
-    return Result.of(step, totals, logdir)
+    return Result.from_totals(step, totals, logdir)
 
 
 def _follow(

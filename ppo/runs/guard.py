@@ -69,10 +69,10 @@ class Guard(Observer):
         if known or self.trainer.finished or not self.trainer.step:
             return
         first = self.trainer.workers.index == 0
-        told = self.trainer.workers.share(self._measured(interrupted) if first else b"")
-        if not told:
+        measured = self.trainer.workers.share(self._measured(interrupted) if first else b"")
+        if not measured:
             raise Interrupted
-        level = float(told)
+        level = float(measured)
         if math.isfinite(level):
             self.watch = Watch(best=level, low=min(level, self.watch.low))
             self.kept = {}  # their level is unknown now

@@ -165,7 +165,7 @@ class Evaluator(Observer):
             evaluations.add(self.folder, evaluation.record(self.params, self.policy, step))
         except EvaluationsError as error:
             self.say(f"step {step:,}: the evaluation is not stored: {error}")
-        self.say(self._told(step, evaluation))
+        self.say(self._message(step, evaluation))
         self._last = step, evaluation.mean
         self.due = False
         normalized = evaluation.human_normalized(self.params)
@@ -179,17 +179,17 @@ class Evaluator(Observer):
         """Return the mean score of the evaluation at a step, if there was one."""
         return self._last[1] if self._last and self._last[0] == step else None
 
-    def _told(self, step: int, evaluation: Evaluation) -> str:
+    def _message(self, step: int, evaluation: Evaluation) -> str:
         low, high = evaluation.interval()
         best = evaluations.best(self.folder, self.policy.choice, step)
         best = evaluation.mean if best is None else best
-        told = (
+        message = (
             f"step {step:,}: evaluation {evaluation.mean:.2f} (95 %: {low:.2f} to {high:.2f}), "
             f"best so far {best:.2f}"
         )
         if limited := evaluation.time_limited:
-            told += f"; the time limit ended {limited} of {len(evaluation.episodes)} games"
-        return told
+            message += f"; the time limit ended {limited} of {len(evaluation.episodes)} games"
+        return message
 
 
 Callback = Callable[[Iteration], bool | None]

@@ -87,7 +87,7 @@ class Session:
     @property
     def result(self) -> Result:
         """Return what the run has reached."""
-        return Result.of(self.trainer.step, self.trainer.totals(), self.folder.name)
+        return Result.from_totals(self.trainer.step, self.trainer.totals(), self.folder.name)
 
     def go(self) -> None:
         """Train until the run is finished or asked to stop. Raises Stopped, Diverged, Collapsed,
@@ -195,7 +195,7 @@ class Session:
         self.logger.open(bool(self.start.changes))
         try:
             videographer.cut(step)
-            videographer.record_missing(step, videographer.shown)
+            videographer.record_missing(step, videographer.logged_until)
             if not step:
                 videographer.begin(self.trainer.policy, self.stop)
             self.guard.begin()

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.system.streams import discard, wrapped
 from ppo.telemetry.scalars import SCORE
 
@@ -94,7 +94,7 @@ class Display:
 
     def say(self, message: str) -> None:
         """Print a message above the panel. Each held folder is shown under its own name."""
-        message = shown(message)
+        message = with_names(message)
         if self.console.is_terminal:
             message = wrapped(message, self.console.width)
         with self._quiet_once_it_fails():
@@ -148,13 +148,13 @@ class Display:
         return self._framed(Group(head, "", table))
 
     def _line(self, step: int, scalars: Mapping[str, float], rate: float | None) -> str:
-        shown = {label: _magnitude(tag, scalars, form) for label, tag, form in SHOWN}
+        values = {label: _magnitude(tag, scalars, form) for label, tag, form in SHOWN}
         share, left, steps, speed = self._progress(step, rate)
         return (
-            f"{steps} ({share} %) | {speed} | {left} | score {shown['score, last 100']} "
-            f"best {shown['best game']} games {shown['games']} | KL {shown['approximate KL']} "
-            f"clipped {shown['clip fraction']} entropy {shown['entropy']} "
-            f"explained variance {shown['explained variance']}"
+            f"{steps} ({share} %) | {speed} | {left} | score {values['score, last 100']} "
+            f"best {values['best game']} games {values['games']} | KL {values['approximate KL']} "
+            f"clipped {values['clip fraction']} entropy {values['entropy']} "
+            f"explained variance {values['explained variance']}"
         )
 
     def _progress(self, step: int, rate: float | None) -> tuple[str, str, str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ppo.checkpoint import Checkpoint, State
 from ppo.files.folder import RunFolder
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.replay.recorder import Made
 from ppo.runs.observer import Observer
 from ppo.settings import ResolvedParams
@@ -66,7 +66,7 @@ class Tracker(Observer):
             with self._off_if_it_fails():
                 import wandb
 
-                video = wandb.Video(shown(made.path), caption=made.message, format="mp4")
+                video = wandb.Video(with_names(made.path), caption=made.message, format="mp4")
                 self._run.log({VIDEOS: video})
 
     def close(self) -> None:

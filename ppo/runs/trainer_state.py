@@ -23,7 +23,7 @@ def capture(trainer: Trainer) -> Checkpoint:
     facts = TrainerFacts(
         tally=trainer.tally,
         seed_every_episode=trainer.envs.seeds_every_episode,
-        observations=trainer.games.shown,
+        observations=trainer.games.checksum,
         unfinished=tuple(UnfinishedFacts(**facts_of(episode)) for episode in unfinished),
         workers=trainer.params.workers,
         schedules=trainer.scheduled_at(trainer.step),
@@ -60,8 +60,8 @@ def restore(
             for one, actions in zip(facts.unfinished, saved.group("actions"), strict=True)
         ]
         # With several workers, the checksum combines their checksums and so needs the same number.
-        shown = facts.observations if facts.workers == trainer.params.workers else None
-        _restore_games(trainer, Games(episodes, shown), interrupted)
+        checksum = facts.observations if facts.workers == trainer.params.workers else None
+        _restore_games(trainer, Games(episodes, checksum), interrupted)
 
 
 def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:
@@ -86,12 +86,12 @@ def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:
 
 def _restore_games(trainer: Trainer, saved: Games, interrupted: Callable[[], bool]) -> None:
     """Replay the episodes of this worker. If one differs on any worker, every worker raises."""
-    first, whole = trainer.workers.index * trainer.params.num_envs, len(trainer.games.unfinished)
+    first, envs = trainer.workers.index * trainer.params.num_envs, len(trainer.games.unfinished)
     own = saved.unfinished[first : first + trainer.params.num_envs]
     together(trainer.workers, trainer.step, lambda: trainer.envs.restore(own, interrupted))
     trainer.games = trainer.all_games()
-    comparable = len(saved.unfinished) == whole and saved.shown is not None
-    if comparable and saved.shown != trainer.games.shown:
+    comparable = len(saved.unfinished) == envs and saved.checksum is not None
+    if comparable and saved.checksum != trainer.games.checksum:
         raise EpisodeMismatch(
             f"the unfinished games of {trainer.envs.rules.game} do not show what they showed before"
         )

@@ -60,7 +60,7 @@ class Videographer(Observer):
         video that the log gets.
         """
         self.params, self.choice, self.folder = params, choice, folder
-        self.recorder, self.logger, self.say, self.shown = recorder, logger, say, -1
+        self.recorder, self.logger, self.say, self.logged_until = recorder, logger, say, -1
         self.copy = copy
 
     def begin(self, policy: Policy, interrupted: Callable[[], bool]) -> None:
@@ -75,7 +75,7 @@ class Videographer(Observer):
             (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
         except (Interrupted, NotFinite):  # training then raises these too
             return
-        kept = replay.of_run(episode, params, **self._told(0))
+        kept = replay.of_run(episode, params, **self._facts(0))
         self._keep(f"{name}-{kept.score_name}", kept)
 
     def see(self, iteration: Iteration) -> None:
@@ -89,24 +89,24 @@ class Videographer(Observer):
         """Announce the videos finished since the last call."""
         for made in self.recorder.made():
             self.say(made.message)
-            if made.step > self.shown:
+            if made.step > self.logged_until:
                 self.logger.log.picture(made.step, TAG, made.gif)
                 self.copy(made)
-                self.shown = made.step
+                self.logged_until = made.step
 
     def state(self) -> VideoState:
         """Return whether an episode is wanted, and which video the log shows."""
-        return VideoState(wanted=self.wanted, shown=self.shown)
+        return VideoState(wanted=self.wanted, shown=self.logged_until)
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint. A log without videos begins to show new ones."""
         state = saved.part(self.name, VideoState)
         self.wanted = state.wanted
-        self.shown = saved.step - 1 if state.shown is None else state.shown
+        self.logged_until = saved.step - 1 if state.shown is None else state.shown
 
-    def record_missing(self, step: int, shown: float = math.inf) -> None:
+    def record_missing(self, step: int, logged_until: float = math.inf) -> None:
         """Record the videos of episodes up to ``step`` that a stop abandoned. Also record episodes
-        after ``shown`` again, because the log does not show them.
+        after ``logged_until`` again, because the log does not show them.
         """
         if not rules_of(self.params).is_atari:
             return
@@ -117,7 +117,7 @@ class Videographer(Observer):
             except replay.ReplayError as error:
                 self.say(str(error))
         for kept, movie in sorted(found, key=lambda one: replay.step_of(one[0])):
-            missing = not movie.exists() or replay.step_of(kept) > shown
+            missing = not movie.exists() or replay.step_of(kept) > logged_until
             if missing and replay.step_of(kept) <= step:
                 self.recorder.record(kept, movie)
 
@@ -141,8 +141,8 @@ class Videographer(Observer):
         self.wanted = False
         episode, last = iteration.episodes[0], iteration.ended_at[0]
         first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
-        told = self._told(iteration.step) | {replay.FIRST: first, replay.LAST: last}
-        kept = replay.of_run(episode, self.params, **told)
+        facts = self._facts(iteration.step) | {replay.FIRST: first, replay.LAST: last}
+        kept = replay.of_run(episode, self.params, **facts)
         self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
 
     def _keep(self, name: str, kept: replay.Replay) -> None:
@@ -151,7 +151,7 @@ class Videographer(Observer):
         if kept.rules.is_atari:
             self.recorder.record(kept, self._video(name))
 
-    def _told(self, step: int) -> dict[str, object]:
+    def _facts(self, step: int) -> dict[str, object]:
         return {"step": step, "policy": self.choice}
 
     def _video(self, name: str) -> Path:

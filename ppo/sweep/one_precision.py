@@ -49,15 +49,15 @@ def precision_faults(runs: Sequence[OneRun], settings: Settings[OneRun]) -> list
 
 def precisions(variants: Mapping[str, Sequence[Path]]) -> str:
     """Return a sentence about the precision of each variant's runs; empty if no run reports it."""
-    told = {name: " and ".join(sorted(_told(folders))) for name, folders in variants.items()}
-    different = {*told.values()} - {""}
+    words = {name: " and ".join(sorted(_words(folders))) for name, folders in variants.items()}
+    different = {*words.values()} - {""}
     if len(different) < 2:
         return "".join(f"All runs compute in {words}." for words in different)
-    each = (f"{legible(name)} {words}" for name, words in told.items() if words)
+    each = (f"{legible(name)} {text}" for name, text in words.items() if text)
     return f"Precision: {'; '.join(each)}."
 
 
-def _told(folders: Sequence[Path]) -> set[str]:
+def _words(folders: Sequence[Path]) -> set[str]:
     """Return the precisions of the runs whose settings can be read."""
     found: set[str] = set()
     for folder in folders:

@@ -169,16 +169,16 @@ def set_environment() -> None:
     }
     too_late = "tensorflow" in sys.modules
     changed = numerics.force(too_late)
-    shown = ", ".join(f"{name}={value}" for name, value in changed.items())
+    variables = ", ".join(f"{name}={value}" for name, value in changed.items())
     if changed and too_late:
         warnings.warn(
-            f"TensorFlow was imported with {shown}: on some processors the run is slower and not "
-            "bit-identical to the command's. Start the run before anything imports tensorflow, or "
+            f"TensorFlow was imported with {variables}: on some processors the run is slower and "
+            "not bit-identical to the command's. Start the run before anything imports tensorflow, or "
             f"set {' '.join(f'{name}={value}' for name, value in numerics.FORCED.items())}",
             stacklevel=3,
         )
     elif changed:
-        say(f"ignored, since it would change a run's results: {shown}", sys.stderr)
+        say(f"ignored, since it would change a run's results: {variables}", sys.stderr)
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
 

@@ -11,7 +11,7 @@ CRASH = b"Fatal Python error: "  # faulthandler begins with it, whatever the sig
 STACK = (b"    @ ", b"*** Check failure stack trace")
 
 
-def shown(held: bytes) -> bytes:
+def readable(held: bytes) -> bytes:
     """Return the message of a process with the given messages; empty unless it crashed."""
     words, crashed, rest = held.partition(CRASH)
     if not crashed:
@@ -28,7 +28,7 @@ def main() -> None:
     """Wait for the end of the process, and show its last words."""
     sys.stdin.buffer.read()
     held = int(sys.argv[1])
-    os.write(2, shown(os.pread(held, os.fstat(held).st_size, 0)))
+    os.write(2, readable(os.pread(held, os.fstat(held).st_size, 0)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TIME = "time/time_elapsed"  # in seconds
-POINTS = 200
+NUM_POSITIONS = 200
 COLLAPSE_SHARE = 0.25
 HEAD = ("variant", "runs", "steps", "area", "best", "final", "collapses", "deepest")
 SCORE_LABEL = "score, mean of 100 games"
@@ -51,8 +51,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of one variant at common ``positions``, steps or minutes, [POINTS]; ``scores`` is
-    [runs, POINTS].
+    """The runs of one variant at common ``positions``, steps or minutes, [NUM_POSITIONS].
+    ``scores`` is [runs, NUM_POSITIONS].
     """
 
     name: str
@@ -61,7 +61,7 @@ class Comparison:
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean over the runs, [POINTS]."""
+        """Mean over the runs, [NUM_POSITIONS]."""
         return self.scores.mean(0)
 
     @property
@@ -108,7 +108,7 @@ def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> li
     last = min((positions[-1] for positions in reached), default=0)
     if first >= last:
         raise CurveError(f"the runs have no {axis} in common" if reached else "no run has a curve")
-    common = np.linspace(first, last, POINTS)
+    common = np.linspace(first, last, NUM_POSITIONS)
     return [
         Comparison(
             name, common, np.array([np.interp(common, c.over(axis), c.scores) for c in runs])

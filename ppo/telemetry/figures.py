@@ -103,7 +103,7 @@ def name_ends(axes: "Axes", ends: Sequence[End]) -> None:
     sizes = [LABEL_LEADING / height * (text.count("\n") + 1) for text in texts]
     wanted = [(end.y - low) / (high - low) for end in ordered]
     for end, text, place in zip(ordered, texts, spread(wanted, sizes), strict=True):
-        shown = axes.annotate(
+        annotation = axes.annotate(
             text,
             (end.x, end.y),
             (1.025, place),
@@ -114,7 +114,7 @@ def name_ends(axes: "Axes", ends: Sequence[End]) -> None:
             annotation_clip=False,
             arrowprops=dict(LEADER, color=end.color),
         )
-        shown.set_parse_math(False)
+        annotation.set_parse_math(False)
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:

@@ -110,12 +110,12 @@ class Log:
         """Write one entry. Raises UnknownScalar, before anything is written."""
         if unknown := scalars.keys() - self.tags:
             raise UnknownScalar(f"{sorted(unknown)} are not among the scalars of the run")
-        shown = {
+        plotted = {
             tag: value
             for tag, value in scalars.items()
             if tag not in self._csv_only and abs(value) <= LARGEST_SHOWN
         }
-        self._events.scalars(step, shown)
+        self._events.scalars(step, plotted)
         self._events.flush()
         self._csv.row({"step": step, **scalars})
 

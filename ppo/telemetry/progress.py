@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ppo.files.folder import RunFolder
-from ppo.files.held import shown
+from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import LARGEST_NUMBER, Unreadable
 from ppo.system.streams import warn
@@ -104,7 +104,7 @@ def _valid(folder: Path) -> Iterator[tuple[dict[str, str], Row]]:
         raise Unreadable(path, f"not the log of a run: {faults[0]}")
     if faults:
         count = f"{len(faults)} rows are" if len(faults) > 1 else "a row is"
-        warn(f"{shown(path)}: {count} skipped; {faults[0]}")
+        warn(f"{with_names(path)}: {count} skipped; {faults[0]}")
 
 
 def _columns(path: Path, head: bytes) -> list[str]:

@@ -105,9 +105,9 @@ class LocalWorkers:
             return
         self._meet()  # nobody reads the rows any more
         self._row_bytes = -(-row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        whole = (self.count + 1) * self._row_bytes
-        os.ftruncate(self._memory, whole)
-        memory = mmap.mmap(self._memory, whole)
+        size = (self.count + 1) * self._row_bytes
+        os.ftruncate(self._memory, size)
+        memory = mmap.mmap(self._memory, size)
         self._rows = np.frombuffer(memory, np.uint8).reshape(self.count + 1, self._row_bytes)
 
     def _send(self, worker: int, message: object) -> None:

@@ -94,10 +94,10 @@ def share_games(workers: Workers, own: Games) -> Games:
     """Return the games of all workers."""
     if workers.count == 1:
         return own
-    given = _pack({"shown": own.shown}, own.unfinished)
+    given = _pack({"checksum": own.checksum}, own.unfinished)
     parts = [_unpack(data, UnfinishedEpisode) for data in workers.gather(given)]
-    shown = zlib.crc32(np.array([facts["shown"] for facts, _, _ in parts]).tobytes())
-    return Games([episode for _, episodes, _ in parts for episode in episodes], shown)
+    checksum = zlib.crc32(np.array([facts["checksum"] for facts, _, _ in parts]).tobytes())
+    return Games([episode for _, episodes, _ in parts for episode in episodes], checksum)
 
 
 def share_report(workers: Workers, own: Report) -> Report:

@@ -23,9 +23,9 @@ def chosen(runs: list[Run]) -> list[str]:
     return [settings(run).precision for run in alike(runs, settings)]
 
 
-def begin(run: Run, **told: str) -> None:
+def begin(run: Run, **words: str) -> None:
     run.folder.mkdir(parents=True)
-    (run.folder / "params.json").write_text(json.dumps({"network": "a3c"} | told))
+    (run.folder / "params.json").write_text(json.dumps({"network": "a3c"} | words))
 
 
 def auto(folder: Path, *variants: str) -> list[Run]:
@@ -85,5 +85,5 @@ def test_results_say_what_the_runs_compute_in(tmp_path):
     assert precisions({"x": both}) == "All runs compute in float32."
     assert precisions({"x": [second.folder]}) == ""
     begin(second, precision="bfloat16")
-    told = precisions({"x": both, "y": [first.folder]})
-    assert told == "Precision: x bfloat16 and float32; y float32."
+    words = precisions({"x": both, "y": [first.folder]})
+    assert words == "Precision: x bfloat16 and float32; y float32."

@@ -217,8 +217,8 @@ def test_a_bad_file_is_refused_or_passed_over_with_a_message(run, command, name,
     (run / name).unlink()
     BAD[kind](run / name)
     code = command(run)
-    told = capsys.readouterr()
-    said, lines = told.out + told.err, told.err.splitlines()
+    output = capsys.readouterr()
+    said, lines = output.out + output.err, output.err.splitlines()
     assert code in (0, 1, 2) and "Traceback" not in said
     if name == PARAMS and kind in ("wrong type", "NaN"):  # one line for each fault
         assert "env_id = " in lines[-1] and code == 2
@@ -292,9 +292,9 @@ def test_forks_that_lead_back_to_themselves_end_with_a_warning(run, others, caps
         facts = {"run": str(run.with_name(next_name)), "step": 16, "changes": {"seed": [1, 2]}}
         (run.with_name(name) / ORIGIN).write_text(json.dumps(facts))
     assert (report(run), explain(run), make_autopsy(run)) == (0, 0, 2)
-    told = capsys.readouterr()
-    assert told.err.count("lead back to") == 1 and "no such change" in told.err
-    assert "the policy collapsed" in told.out
+    output = capsys.readouterr()
+    assert output.err.count("lead back to") == 1 and "no such change" in output.err
+    assert "the policy collapsed" in output.out
     assert others or "--set seed=2" in commands(story(run))  # nothing else is known of it
 
 

@@ -154,7 +154,7 @@ KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
         ({0: KILLED, 1: ExitCode.STOPPED}, True, (ExitCode.FAILED, 0)),
         ({0: ExitCode.REFUSED, 1: TERMINATED}, False, (ExitCode.REFUSED, 0)),
         ({0: ExitCode.LOST, 1: ExitCode.FAILED}, False, (ExitCode.FAILED, 1)),
-        ({1: ExitCode.DIVERGED, 0: ExitCode.DIVERGED}, False, (ExitCode.DIVERGED, 0)),  # all told
+        ({1: ExitCode.DIVERGED, 0: ExitCode.DIVERGED}, False, (ExitCode.DIVERGED, 0)),  # both ended
         ({1: ExitCode.FAILED, 0: ExitCode.FAILED}, False, (ExitCode.FAILED, 1)),
     ],
 )
@@ -237,9 +237,9 @@ def test_a_run_that_lost_a_worker_starts_again_in_its_own_folder(moved, tmp_path
 def test_every_worker_gets_what_the_command_was_told(given, begin, tmp_path, monkeypatch):
     launches = []
     monkeypatch.setattr(Launch, "go", lambda launch: launches.append(launch) or ExitCode.LOST)
-    told = [f"--logdir={tmp_path}", "--set=gamma=0.9", "--set=seed=2", "--workers=2"]
-    assert run_atari.main([*told, *given, "--restarts=1"]) == ExitCode.LOST
-    assert run_atari.main([*told, *given]) == ExitCode.LOST
+    arguments = [f"--logdir={tmp_path}", "--set=gamma=0.9", "--set=seed=2", "--workers=2"]
+    assert run_atari.main([*arguments, *given, "--restarts=1"]) == ExitCode.LOST
+    assert run_atari.main([*arguments, *given]) == ExitCode.LOST
     assert launches == [Launch(tmp_path, begin, 2, restarts) for restarts in (1, RESTARTS)]
 
 

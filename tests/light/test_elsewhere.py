@@ -64,8 +64,8 @@ def fault(settings: dict[str, object]) -> str:
 
 @pytest.mark.parametrize(("package", "name"), NAMES)
 def test_setting_of_another_package_is_answered_from_the_table(package, name):
-    told = fault({name: 1})
-    answer = told.partition("there is no such setting; ")[2]
+    part = fault({name: 1})
+    answer = part.partition("there is no such setting; ")[2]
     assert answer.startswith(("here it is ", "it has no counterpart: "))
     spelled = name.upper().replace("_", "-")
     other = fault({spelled: 1}).partition("; ")[2]
@@ -112,7 +112,7 @@ def test_answer_fits_the_value(theirs, value, ours):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "part"),
     [
         ("learning_rate", "lin_2.5e-4", "learning_rate = 2.5e-4 with learning_rate_schedule"),
         ("clip_range", "lin_0.1", 'clip_range = 0.1 with clip_range_schedule = "linear"'),
@@ -121,9 +121,9 @@ def test_answer_fits_the_value(theirs, value, ours):
         ("max_grad_norm", None, "1e9 clips nothing"),
     ],
 )
-def test_value_of_another_package_is_answered_with_ours(key, value, told):
+def test_value_of_another_package_is_answered_with_ours(key, value, part):
     refused = fault({key: value})
-    assert refused.startswith(f"{key} = ") and "must be" in refused and told in refused
+    assert refused.startswith(f"{key} = ") and "must be" in refused and part in refused
 
 
 @pytest.mark.parametrize("value", ["0.001", "lin_x", "lin_nan", "cos_0.1"])
@@ -166,5 +166,5 @@ def test_size_of_a_batch_is_turned_into_our_numbers(settings, answer):
     [("zzzzqqqq", 1), ("gama", "half"), ("threadz", [2]), ("my_device", 1), ("num_thing", 3)],
 )
 def test_nothing_is_guessed_for_what_is_far_or_of_another_type(key, value):
-    told = fault({key: value})
-    assert "did you mean" not in told and "no known counterpart" in told
+    part = fault({key: value})
+    assert "did you mean" not in part and "no known counterpart" in part

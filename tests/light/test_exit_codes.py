@@ -35,7 +35,7 @@ def saved_before(error: Exception) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "code", "told"),
+    ("outcome", "code", "part"),
     [
         (OSError(28, "No space left on device", "a.csv"), 1, "a.csv: No space left on device"),
         (CheckpointError("none is valid"), 1, "none is valid"),
@@ -62,7 +62,7 @@ def saved_before(error: Exception) -> Exception:
     ids=lambda value: str(value) if isinstance(value, int | str) else type(value).__name__,
 )
 def test_each_end_of_a_run_has_its_exit_code_and_one_line(
-    outcome, code, told, monkeypatch, tmp_path, capsys
+    outcome, code, part, monkeypatch, tmp_path, capsys
 ):
     def resume(*_: object) -> None:
         raise outcome
@@ -70,7 +70,7 @@ def test_each_end_of_a_run_has_its_exit_code_and_one_line(
     monkeypatch.setattr(train, "resume", resume)
     assert run_atari.main([f"--logdir={tmp_path}", "--resume"]) == code
     said = capsys.readouterr()
-    assert told in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert part in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
 @pytest.mark.parametrize("outcome", [None, Stopped("stopped at step 7"), WorkerLost(1, "closed")])

@@ -191,8 +191,8 @@ def test_a_folder_without_a_run_or_with_a_broken_log_is_refused(tmp_path):
 
 def fork(folder: Path, origin: Path, step: int, rows: list[dict[str, float]]) -> Path:
     run = written(folder, rows)
-    told = {"run": str(origin), "step": step, "changes": {"gamma": [0.9, 0.5], "seed": [1, 2]}}
-    (run / "origin.json").write_text(json.dumps(told))
+    facts = {"run": str(origin), "step": step, "changes": {"gamma": [0.9, 0.5], "seed": [1, 2]}}
+    (run / "origin.json").write_text(json.dumps(facts))
     return run
 
 

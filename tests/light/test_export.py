@@ -7,7 +7,7 @@ from ppo.files.folder import FolderError
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "message"),
     [
         ("agent.h5", "FILE.keras, FILE.onnx, or FOLDER/"),
         ("v1.2", "FILE.keras, FILE.onnx, or FOLDER/"),
@@ -17,12 +17,12 @@ from ppo.files.folder import FolderError
         ("agent.onnx", "invented_exporter cannot be found; install with: pip install tf2onnx onnx"),
     ],
 )
-def test_target_that_cannot_be_is_refused_with_the_remedy(tmp_path, monkeypatch, target, told):
+def test_target_that_cannot_be_is_refused_with_the_remedy(tmp_path, monkeypatch, target, message):
     monkeypatch.setattr(export, "WRITE_ONNX", ("json", "invented_exporter"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.keras").write_text("")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(FolderError, match=told):
+    with pytest.raises(FolderError, match=message):
         export.export_run(tmp_path / "no-run", target)
     assert {path.name for path in tmp_path.iterdir()} == {"there.keras", "folder"}
 

@@ -248,7 +248,7 @@ def test_folder_with_settings_and_what_a_run_made_holds_a_run(tmp_path, name):
         check_new(tmp_path)
 
 
-# What a user without rights is told, by each function for the folder that it is given.
+# The refusals for a user without rights, by each function for the folder that it is given.
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
@@ -284,7 +284,7 @@ def public():
             path.chmod(0o700)
 
 
-def told(*lines: str | Path) -> list[str]:
+def refusals(*lines: str | Path) -> list[str]:
     command = [sys.executable, "-c", UNPRIVILEGED, *map(str, lines)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
@@ -295,7 +295,7 @@ def test_folder_that_cannot_be_listed_is_refused_in_one_line(public):
     (public / "secret" / "run").mkdir(parents=True)
     (public / "secret").chmod(0)
     paths = [public / "secret", public / "secret" / "run", public / "secret" / "new" / "run"]
-    lines = told(*(part for path in paths for part in ("check_new", path, "check_run", path)))
+    lines = refusals(*(part for path in paths for part in ("check_new", path, "check_run", path)))
     reason = "cannot be used: Permission denied"
     assert lines == [f"{path} {reason}" for path in paths for _ in range(2)]
 
@@ -305,7 +305,7 @@ def test_folder_that_may_only_be_read_can_be_visited_and_not_owned(public):
     (public / "run" / "params.json").write_text("sound")
     (public / "run").chmod(0o555)
     before = tree(public)
-    lines = told("own", public / "run", "read", public / "run")
+    lines = refusals("own", public / "run", "read", public / "run")
     assert lines == [f"{public / 'run'} cannot be used: Permission denied", "sound"]
     assert tree(public) == before
 
@@ -315,7 +315,7 @@ def test_folder_in_which_nothing_may_be_created_is_refused(public):
     run = public / "readable" / "new" / "run"
     before = tree(public)
     reason = f"{run} cannot be created: {public / 'readable'} does not allow writing"
-    assert told("check_new", run) == [reason]
+    assert refusals("check_new", run) == [reason]
     assert tree(public) == before
 
 

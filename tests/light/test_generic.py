@@ -30,8 +30,8 @@ class Counting(gymnasium.Env):
     def step(self, action):
         self.steps += 1
         winner = int(action) if self.steps == LENGTH else None
-        told = {"winner": winner, "legal": np.arange(self.steps)}
-        return self._observation(), 1.0, self.steps == LENGTH, False, told
+        extra = {"winner": winner, "legal": np.arange(self.steps)}
+        return self._observation(), 1.0, self.steps == LENGTH, False, extra
 
     def _observation(self):
         self.shown[:] = self.steps

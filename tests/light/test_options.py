@@ -102,7 +102,7 @@ def test_several_machines_need_a_folder(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "remedy"),
     [
         ("--learning-rate=1e-3", "--learning-rate: write --set learning_rate=1e-3"),
         ("--num-envs", "write --set num_envs=VALUE"),
@@ -114,8 +114,8 @@ def test_several_machines_need_a_folder(tmp_path, monkeypatch, capsys):
         ("surplus", "unrecognized arguments: surplus"),
     ],
 )
-def test_unknown_argument_is_answered_with_what_to_write(argument, told, capsys):
-    assert told in refusal(capsys, "--env=Pong", argument)
+def test_unknown_argument_is_answered_with_what_to_write(argument, remedy, capsys):
+    assert remedy in refusal(capsys, "--env=Pong", argument)
 
 
 def test_all_unknown_arguments_are_answered_at_once(capsys):

@@ -316,10 +316,10 @@ def test_duplicate_key_is_refused(tmp_path, text):
 def test_broken_json_is_refused_with_line_and_column(tmp_path, text, line, column):
     fault = only_fault(tmp_path, text)
     assert "params-file.json" in fault
-    told = re.search(r"line (\d+), column (\d+)", fault)
-    assert told and int(told[1]) == line
-    # Which column of a trailing comma is told differs between versions of Python.
-    assert abs(int(told[2]) - column) <= 1
+    part = re.search(r"line (\d+), column (\d+)", fault)
+    assert part and int(part[1]) == line
+    # Which column of a trailing comma is named differs between versions of Python.
+    assert abs(int(part[2]) - column) <= 1
 
 
 @pytest.mark.parametrize("text", ["[]", "[1]", '"Pong"', "5", "null", "true"])
@@ -443,10 +443,10 @@ def test_a_whole_number_that_is_too_large_for_a_float_is_one_fault(tmp_path, dig
 def test_all_faults_are_told_at_once(tmp_path):
     pairs = ", ".join(f'"{key}": {value}' for key, (value, _) in MANY_FAULTS.items())
     faults = faults_of(tmp_path, f"{{{pairs}}}", "num_steps", "target_kl=-1", "wat=5")
-    for _, told in MANY_FAULTS.values():
-        assert any(told in fault for fault in faults), told
-    for told in ("num_steps", "target_kl = -1", "wat"):
-        assert any(told in fault for fault in faults), told
+    for _, part in MANY_FAULTS.values():
+        assert any(part in fault for fault in faults), part
+    for part in ("num_steps", "target_kl = -1", "wat"):
+        assert any(part in fault for fault in faults), part
     assert len(faults) == len(MANY_FAULTS) + 3
 
 
@@ -466,8 +466,8 @@ def test_broken_file_and_bad_override_are_told_together(tmp_path):
 @pytest.mark.parametrize("first", ['"gamma": NaN', '"gamma": 0.5, "gamma": 0.6'])
 def test_nan_or_duplicate_key_does_not_hide_other_faults(tmp_path, first):
     faults = faults_of(tmp_path, f'{{{first}, "num_envs": 0, "colour": 1}}')
-    for told in ("gamma", "num_envs", "colour"):
-        assert any(told in fault for fault in faults), told
+    for part in ("gamma", "num_envs", "colour"):
+        assert any(part in fault for fault in faults), part
 
 
 # --- overrides
@@ -503,7 +503,7 @@ def test_override_that_is_no_pair_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "part"),
     [
         ("gama=0.5", "did you mean gamma?"),
         ("gamma=0.5x", 'gamma = "0.5x"'),
@@ -516,8 +516,8 @@ def test_override_that_is_no_pair_is_refused(tmp_path, text):
         ('gamma={"a": 1}', 'gamma = {"a": 1}'),
     ],
 )
-def test_bad_override_is_refused(tmp_path, text, told):
-    assert told in only_fault(tmp_path, "{}", text)
+def test_bad_override_is_refused(tmp_path, text, part):
+    assert part in only_fault(tmp_path, "{}", text)
 
 
 # --- the settings themselves

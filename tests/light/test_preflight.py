@@ -34,7 +34,7 @@ MEASURED = Probe(
     checkpoint_size=20_300_000,
     log_size=3 * 1_000,
 )
-TOLD = [
+TEXTS = [
     "network nature: 1,684,128 weights, 4 actions, float32",
     "time: 4 min with 2 threads (440 steps/s)",
     "memory: 1.5 GB at most",
@@ -49,8 +49,8 @@ def test_the_check_of_an_atari_game_tells_its_forecast_and_draws_what_is_seen(
     monkeypatch.chdir(tmp_path)
     preflight.check(PONG, Path("p.png"))
     *_, network, time, memory, disk, picture = capsys.readouterr().out.splitlines()
-    assert [network, time, memory] == TOLD[:3]
-    assert disk.startswith(f"{TOLD[3]}, ") and disk.endswith("B of 2 videos of 60 s each")
+    assert [network, time, memory] == TEXTS[:3]
+    assert disk.startswith(f"{TEXTS[3]}, ") and disk.endswith("B of 2 videos of 60 s each")
     assert picture == "what the network sees: p.png"
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
     assert (tmp_path / "p.png").stat().st_size > 10_000
@@ -62,7 +62,7 @@ def test_the_check_without_an_encoder_has_no_forecast_of_videos(tmp_path, monkey
     preflight.check(PONG, tmp_path / "p.png")
     said = capsys.readouterr().out.splitlines()
     assert "no video can be made: clip.mp4 could not be made: ffmpeg ended with 1" in said
-    assert said[-2] == TOLD[3]
+    assert said[-2] == TEXTS[3]
 
 
 @pytest.mark.parametrize(
@@ -76,5 +76,5 @@ def test_the_check_without_an_encoder_has_no_forecast_of_videos(tmp_path, monkey
 def test_videos_are_forecast_from_a_second_of_one_and_the_length_of_games(lengths, rate, videos):
     rows = [row(10), row(12.25), *({**row(14.5), "rollout/ep_len_mean": n} for n in lengths)]
     measured = Probe(rows, 1_684_128, 4, 1_540_000_000, 20_300_000, len(rows) * 1_000)
-    told = preflight.outlook(resolved(PONG), measured, rate)
-    assert told == [*TOLD[:3], TOLD[3] + videos]
+    texts = preflight.outlook(resolved(PONG), measured, rate)
+    assert texts == [*TEXTS[:3], TEXTS[3] + videos]

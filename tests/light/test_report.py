@@ -214,9 +214,13 @@ def test_a_fork_is_repeated_with_what_its_resumes_changed(tmp_path):
 def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
     origin = run_at(tmp_path / "origin")
     run = fork(tmp_path / "run", origin, 20_000, log()[20:])
-    told = json.loads((run / "origin.json").read_text())
-    told["changes"] = {"entropy_coef": [0.01, 0.0], "network": ["a3c", "nature"], "workers": [1, 2]}
-    (run / "origin.json").write_text(json.dumps(told))
+    facts = json.loads((run / "origin.json").read_text())
+    facts["changes"] = {
+        "entropy_coef": [0.01, 0.0],
+        "network": ["a3c", "nature"],
+        "workers": [1, 2],
+    }
+    (run / "origin.json").write_text(json.dumps(facts))
     (run / "params.json").write_text(Params(seed=1, workers=2).to_json())
     (origin / "params.json").unlink()
     sets = "--set entropy_coef=0.0 --set network=nature --workers=2"

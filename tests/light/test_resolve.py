@@ -50,7 +50,7 @@ def test_precision_suits_processor_and_network(
 
 
 @pytest.mark.parametrize(
-    ("precision", "has_it", "has_gpu", "told"),
+    ("precision", "has_it", "has_gpu", "reported"),
     [
         ("bfloat16", False, False, True),
         ("bfloat16", True, False, False),
@@ -58,16 +58,18 @@ def test_precision_suits_processor_and_network(
         ("float32", False, False, False),
     ],
 )
-def test_a_precision_that_is_emulated_is_told(precision, has_it, has_gpu, told, monkeypatch):
+def test_a_precision_that_is_emulated_is_reported(
+    precision, has_it, has_gpu, reported, monkeypatch
+):
     monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: has_it)
     monkeypatch.setattr(resolve, "has_gpu_driver", lambda: has_gpu)
     params = resolve.resolved(Params(env_id="PongNoFrameskip-v4", precision=precision))
     remark = resolve.precision_remark(params)
-    assert (remark is not None and "--set precision=float32" in remark) == told
+    assert (remark is not None and "--set precision=float32" in remark) == reported
 
 
 @pytest.mark.parametrize(
-    ("driver", "visible", "found", "told"),
+    ("driver", "visible", "found", "reported"),
     [
         (True, ["0"], False, True),
         (True, ["0"], True, False),
@@ -75,12 +77,12 @@ def test_a_precision_that_is_emulated_is_told(precision, has_it, has_gpu, told, 
         (False, ["0"], False, False),
     ],
 )
-def test_a_gpu_that_is_not_used_is_told(driver, visible, found, told, monkeypatch):
+def test_a_gpu_that_is_not_used_is_reported(driver, visible, found, reported, monkeypatch):
     monkeypatch.setattr(resolve, "has_gpu_driver", lambda: driver)
     monkeypatch.setattr(resolve, "visible_gpus", lambda: visible)
     monkeypatch.setattr(resolve, "has_gpu", lambda: found)
     remark = resolve.gpu_remark()
-    assert (remark is not None and "tensorflow[and-cuda]" in remark) == told
+    assert (remark is not None and "tensorflow[and-cuda]" in remark) == reported
 
 
 @pytest.mark.parametrize("given", [None, True, False])

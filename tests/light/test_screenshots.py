@@ -1,4 +1,4 @@
-"""The pictures of the README, with a program in the browser's place that notes what it is told."""
+"""The pictures of the README, with a program in the browser's place that notes its messages."""
 
 import contextlib
 import json
@@ -15,17 +15,17 @@ from ppo.settings import Params
 from ppo.telemetry.log import Log
 from ppo.telemetry.scalars import tags
 
-# It answers every message, and gives as each picture what it was told before.
+# It answers every message, and gives as each picture the messages before it.
 BROWSER = f"""#!{sys.executable}
 import base64, json, os
-told, heard = [], b""
+messages, heard = [], b""
 while part := os.read(3, 65536):
     heard += part
     while b"\\0" in heard:
         text, _, heard = heard.partition(b"\\0")
         message = json.loads(text)
-        told.append(message)
-        data = base64.b64encode(json.dumps(told).encode()).decode()
+        messages.append(message)
+        data = base64.b64encode(json.dumps(messages).encode()).decode()
         result = {{"targetId": "t", "sessionId": "s", "data": data}}
         event, answer = {{"method": "an.event"}}, {{"id": message["id"], "result": result}}
         os.write(4, json.dumps(event).encode() + b"\\0" + json.dumps(answer).encode() + b"\\0")
@@ -65,12 +65,12 @@ def test_each_part_of_tensorboard_is_photographed(run, tmp_path, monkeypatch):
     taken = screenshots.take(run, tmp_path, seconds=0)
     assert [path.name for path in taken] == list(screenshots.PICTURES)
     for path in taken:
-        told = [message["params"] for message in json.loads(path.read_text())]
-        address = [params["url"] for params in told if "url" in params][-1]
+        messages = [message["params"] for message in json.loads(path.read_text())]
+        address = [params["url"] for params in messages if "url" in params][-1]
         part = screenshots.PICTURES[path.name]
         assert address == f"{ADDRESS}?{board.FIRST_SCREEN}#{part}"
-        assert any(params.get("width") == screenshots.SIZE[0] for params in told)
-        assert any("timeSeriesSettingsPane" in params.get("expression", "") for params in told)
+        assert any(params.get("width") == screenshots.SIZE[0] for params in messages)
+        assert any("timeSeriesSettingsPane" in params.get("expression", "") for params in messages)
 
 
 def test_images_of_a_run_without_a_video_are_not_photographed(run, tmp_path, monkeypatch):

@@ -152,7 +152,7 @@ def test_every_ban_is_about_a_module_or_a_package():
     assert {name for names in BANS for name in names.split()} <= {*MODULES, *LAYER}
 
 
-# One process imports one module after another; what TensorFlow came with is told for each.
+# One process imports one module after another; for each it prints whether TensorFlow came with it.
 IMPORT_ALL = """
 import importlib, json, sys
 known = {}

@@ -180,12 +180,12 @@ def test_what_stands_still_does_not_change_while_the_game_goes_on():
 
 
 def test_the_score_is_the_sum_of_the_rewards(monkeypatch):
-    told = []
-    monkeypatch.setattr(Number, "show", lambda self, on, value, form: told.append((self, value)))
+    calls = []
+    monkeypatch.setattr(Number, "show", lambda self, on, value, form: calls.append((self, value)))
     shown = panel()
     for reward in (3.0, 0.0, -1.5):
         shown.see(reward, 3)
-    assert [value for number, value in told if number is shown._points] == [3.0, 3.0, 1.5]
+    assert [value for number, value in calls if number is shown._points] == [3.0, 3.0, 1.5]
 
 
 def test_lives_are_shown_only_where_the_game_has_them():

@@ -44,7 +44,7 @@ def files(folder: Path) -> list[str]:
 
 
 def encoder(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Let a shell script stand in for ffmpeg."""
+    """Replace ffmpeg by a shell script."""
     path = folder / "encoder"
     path.write_text("#!/bin/bash\n" + script.replace("FFMPEG", imageio_ffmpeg.get_ffmpeg_exe()))
     path.chmod(0o755)
