@@ -232,7 +232,7 @@ def _train(
     workers = start_tensorflow(params.threads, lambda: connect(worker))
 
     _check_network(params)
-    from ppo.runs.follower import follow, tell
+    from ppo.runs.follower import follow, send_start
     from ppo.runs.session import Session
 
     with StopRequest(second_ends=not worker.link) as stop:
@@ -240,7 +240,7 @@ def _train(
             return follow(workers, params.threads, stop, logdir)
         with owned(logdir) as folder:
             begins = start(folder)
-            tell(workers, params, begins)
+            send_start(workers, params, begins)
             with while_there(folder), _emptied_if_it_fails(folder) if is_new else nullcontext():
                 session = Session(params, folder, stop, began, workers, begins, callback)
                 session.go()

@@ -8,6 +8,7 @@ import re
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -294,9 +295,9 @@ def test_an_evaluation_that_is_interrupted_stays_due(folder, monkeypatch):
     assert observer.due
 
 
-def videographer(folder, recorder, logger=None, say=print, **changes: object) -> Videographer:
+def videographer(folder, recorder, say=print, publish=None, **changes: object) -> Videographer:
     params = PARAMS.model_copy(update=changes)
-    return Videographer(params, "sampled", folder, recorder, logger, say)
+    return Videographer(params, "sampled", folder, recorder, say, publish)
 
 
 def test_the_videographer_keeps_the_first_episode_from_each_multiple_on(folder):
@@ -378,9 +379,13 @@ def made(step: int) -> Made:
 GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"..."
 
 
-def test_a_video_that_was_made_is_told_once_and_pictured_in_the_log(folder, log):
+def published_in(log: Log) -> Callable[[Made], None]:
+    return lambda made: log.picture(made.step, TAG, made.gif)
+
+
+def test_a_video_that_was_made_is_reported_once_and_pictured_in_the_log(folder, log):
     queue, display = Queue(), Said()
-    video = videographer(folder, queue, logger(log), display.say)
+    video = videographer(folder, queue, display.say, published_in(log))
     video.announce()
     assert display.said == []
     queue.ready = [made(32)]
@@ -751,7 +756,8 @@ def loop(training: Training, keeper: Keeper, log: Log, stop=never, **changes: ob
     keeper.say = say
     evaluator = Evaluator(AnyPolicy(), params, keeper.folder, say, logs.include)
     verifier = Verifier(params, getattr(training, "envs", None), say)
-    video = Videographer(params, "sampled", keeper.folder, Queue(), logs, say)
+    publish = published_in(log)
+    video = Videographer(params, "sampled", keeper.folder, Queue(), say, publish)
     guard = Guard(training, params, say)
     observers = [video, evaluator, verifier, logs, guard, keeper]
     parts = SimpleNamespace(params=params, trainer=training, evaluator=evaluator)
@@ -944,7 +950,7 @@ def other(start: Start) -> Other:
             return content
 
     shared: list[bytes] = []
-    follower.tell(First(), PARAMS, start)
+    follower.send_start(First(), PARAMS, start)
     return Other(*shared)
 
 
@@ -972,28 +978,28 @@ def test_the_first_worker_says_which_other_computes_otherwise(capsys):
             other = json.loads(data) | {"numpy": "1.0", "environment": "NVIDIA_TF32_OVERRIDE=0"}
             return [data, data, json.dumps(other).encode()]
 
-    follower.tell(Three(), PARAMS, Start())
+    follower.send_start(Three(), PARAMS, Start())
     one, two = capsys.readouterr().out.splitlines()
     assert one.startswith("numpy is 2") and "1.0 in worker 2: their weights may drift" in one
     assert two.startswith("environment is default in the first worker and NVIDIA_TF32_OVERRIDE=0")
 
 
 @pytest.mark.parametrize(
-    ("start", "same_rules", "new_games"),
+    ("start", "continued", "new_games"),
     [
-        ({}, None, False),
-        ({"new_games": True}, None, True),
-        ({"fork_of": Path("origin")}, True, False),
-        ({"fork_of": Path("origin"), "changes": {"noop_max": (30, 1)}}, False, False),
+        ({}, "all", False),
+        ({"new_games": True}, "all", True),
+        ({"fork_of": Path("origin")}, "as many as fit", False),
+        ({"fork_of": Path("origin"), "changes": {"noop_max": (30, 1)}}, "none", False),
     ],
 )
 def test_a_follower_begins_with_the_same_games_as_the_first_worker(
-    start, same_rules, new_games, monkeypatch
+    start, continued, new_games, monkeypatch
 ):
     restored = []
 
-    def restore(trainer, guard, saved, *how):
-        restored.append((saved.step, *how[:2]))
+    def restore(trainer, saved, stop, *how):
+        restored.append((saved.step, *how))
         raise Interrupted
 
     monkeypatch.setattr(follower, "restore", restore)
@@ -1001,7 +1007,7 @@ def test_a_follower_begins_with_the_same_games_as_the_first_worker(
         follower.follow(
             other(Start(state(32), **start)), PARAMS.threads, lambda: False, Path("run")
         )
-    assert restored == [(32, same_rules, new_games)]
+    assert restored == [(32, continued, new_games)]
 
 
 # --- the check on the run

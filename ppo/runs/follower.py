@@ -5,13 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppo import checkpoint
-from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.foreign import closing
 from ppo.errors import EnvironmentFailed, Stopped, WorkersDiffer
-from ppo.runs import trainer_state
 from ppo.runs.ending import Result
 from ppo.runs.guard import Guard
 from ppo.runs.start import Start, is_due
+from ppo.runs.trainer_state import restore
 from ppo.settings import ResolvedParams
 from ppo.system import numerics
 from ppo.system.signals import Interrupted
@@ -20,7 +19,7 @@ from ppo.trainer import Trainer
 from ppo.workers.interface import Workers
 
 
-def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
+def send_start(workers: Workers, params: ResolvedParams, start: Start) -> None:
     """Send the other workers the settings and the start of the run. Print numerical properties that
     differ between workers.
     """
@@ -28,7 +27,7 @@ def tell(workers: Workers, params: ResolvedParams, start: Start) -> None:
         return
     facts = {
         "params": params.model_dump(),
-        "same_rules": start.same_rules,
+        "continued": start.continued,
         "new_games": start.new_games,
     }
     saved = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
@@ -64,7 +63,6 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Pat
 def _follow(
     workers: Workers, threads: int, stop: Callable[[], bool]
 ) -> tuple[int, dict[str, float]]:
-    """Train. Return the step and the totals."""
     head, _, content = workers.share(b"").partition(b"\n")
     _numerics(workers)
     facts = json.loads(head)
@@ -91,33 +89,10 @@ def _train(trainer: Trainer, facts: dict, content: bytes, stop: Callable[[], boo
     if content:
         saved = checkpoint.decode(content)
         guard.restore(saved)
-        restore(trainer, guard, saved, facts["same_rules"], facts["new_games"], stop)
+        restore(trainer, saved, stop, facts["continued"], facts["new_games"])
+        guard.measure(stop)
         if trainer.finished and not is_due(saved):
             return
     guard.begin()
     for iteration in trainer.iterations(stop):
         guard.see(iteration)
-
-
-def restore(
-    trainer: Trainer,
-    guard: Guard,
-    saved: checkpoint.Checkpoint,
-    same_rules: bool | None,
-    new_games: bool,
-    stop: Callable[[], bool],
-) -> str | None:
-    """Continue from a checkpoint. In a fork, ``same_rules`` says whether its games follow the same
-    rules. The guard, already restored, measures its level if it is unknown. Return why new games
-    begin, or None. They begin only if ``new_games`` allows it. Raises as ``trainer_state.restore``.
-    """
-    mismatch = None
-    try:
-        trainer_state.restore(trainer, saved, stop, same_rules)
-    except EpisodeMismatch as error:
-        if not new_games:
-            raise
-        trainer.new_games()
-        mismatch = str(error)
-    guard.measure(stop)
-    return mismatch

@@ -126,7 +126,6 @@ class Guard(Observer):
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the kept policies with their optimisers."""
         return {
             name: array
             for state, kept in self.kept.items()
@@ -135,7 +134,6 @@ class Guard(Observer):
         }
 
     def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint."""
         known = saved.part(self.name, GuardState)
         if self.mode == "off":
             return  # Otherwise stale: the guard was off and may have missed a collapse.

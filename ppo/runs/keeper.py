@@ -41,7 +41,6 @@ class Keeper(Observer):
         return time.monotonic() - self.began
 
     def see(self, iteration: Iteration) -> None:
-        """Note whether a checkpoint is due."""
         self.due |= iteration.crossed(self.params.checkpoint_interval)
 
     def state(self) -> RunState:

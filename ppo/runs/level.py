@@ -1,5 +1,5 @@
-"""The level from which the guard starts after a checkpoint: of a fork's origin, or of a run without
-a guard. It is known before TensorFlow is imported.
+"""The level from which the guard starts, if a checkpoint has none: after a fork, or after a run
+without a guard. TensorFlow is not needed.
 """
 
 import math
@@ -40,9 +40,9 @@ class GuardState(State):
 
 
 def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Checkpoint:
-    """Return the checkpoint with what ``run`` knows about its policy. This comes from its guard,
-    otherwise from its last games and its log. If the policy will play under other settings, nothing
-    is known.
+    """Return the checkpoint with the level of its policy. The level comes from the guard of
+    ``run``, otherwise from its last games and its log. It is unknown if the policy will play under
+    other settings.
     """
     before, guard = run_of(saved).params, saved.part(GuardState.PART, GuardState)
     if guard.mode == "off" or guard.watch.knows_nothing:

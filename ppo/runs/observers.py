@@ -79,7 +79,6 @@ class Logger(Observer):
         self._last = trainer.step, time.perf_counter()
 
     def see(self, iteration: Iteration) -> None:
-        """Add the iteration's scalars to the means."""
         self.means.add(iteration.scalars)
         self._pace.mark(iteration.step)
         self.due |= iteration.crossed(self.trainer.params.log_interval) or self.trainer.finished
@@ -107,7 +106,6 @@ class Logger(Observer):
         self.due = False
 
     def settle(self, stop: Callable[[], bool]) -> None:
-        """Flush written data to the disk."""
         self.log.sync()
 
     def state(self) -> LogState:
@@ -140,7 +138,6 @@ class Evaluator(Observer):
         self._last: tuple[int, float] | None = None  # step and mean score
 
     def see(self, iteration: Iteration) -> None:
-        """Note whether an evaluation is due."""
         self.due |= iteration.crossed(self.params.evaluation_interval)
 
     def act(self, step: int, stop: Callable[[], bool]) -> None:
@@ -206,7 +203,6 @@ class Caller(Observer):
         self.error: Exception | None = None
 
     def see(self, iteration: Iteration) -> None:
-        """Call the function."""
         if not self.callback:
             return
         scalars = iteration.scalars | self.trainer.totals()

@@ -9,10 +9,9 @@ from ppo.envs.resolve import gpu_remark, precision_remark
 from ppo.errors import EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.replay.recorder import Recorder
+from ppo.replay.recorder import Made, Recorder
 from ppo.runs import ending
 from ppo.runs.ending import Result
-from ppo.runs.follower import restore
 from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
@@ -21,8 +20,9 @@ from ppo.runs.observers import Callback, Caller, Evaluator, Logger
 from ppo.runs.start import Start, longer, run_of
 from ppo.runs.terminal import Display
 from ppo.runs.tracker import Tracker
+from ppo.runs.trainer_state import restore
 from ppo.runs.verifier import Verifier
-from ppo.runs.videographer import Videographer
+from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import ResolvedParams
 from ppo.system.signals import Interrupted, StopRequest
 from ppo.trainer import Trainer
@@ -67,7 +67,7 @@ class Session:
         )
         self.evaluator = Evaluator(policy, params, folder, say, self.logger.include)
         self.videographer = Videographer(
-            params, policy.choice, folder, self.recorder, self.logger, say, self.tracker.video
+            params, policy.choice, folder, self.recorder, say, self._publish
         )
         self.guard = Guard(self.trainer, params, say)
         self.caller = Caller(self.trainer, callback, stop)
@@ -86,7 +86,6 @@ class Session:
 
     @property
     def result(self) -> Result:
-        """Return what the run has reached."""
         return Result.from_totals(self.trainer.step, self.trainer.totals(), self.folder.name)
 
     def go(self) -> None:
@@ -128,6 +127,11 @@ class Session:
             error.add_note(f"Step {self.trainer.step:,} is saved. Continue with --resume.")
             raise
 
+    def _publish(self, made: Made) -> None:
+        """Show a video in the log, and copy it."""
+        self.logger.log.picture(made.step, TAG, made.gif)
+        self.tracker.video(made)
+
     def _conclude(self, word: str, seconds: float) -> None:
         trainer = self.trainer
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
@@ -139,7 +143,6 @@ class Session:
         )
 
     def _with_command(self, message: str) -> str:
-        """Add the command that resumes the run."""
         return f"{message}\n  continue  {ending.command(self.folder.name, self._resume)}"
 
     @property
@@ -156,9 +159,10 @@ class Session:
             )
         for observer in self.observers:
             observer.restore(checkpoint)
-        how = self.start.same_rules, self.start.new_games
+        how = self.start.continued, self.start.new_games
         try:
-            mismatch = restore(self.trainer, self.guard, checkpoint, *how, self.stop)
+            mismatch = restore(self.trainer, checkpoint, self.stop, *how)
+            self.guard.measure(self.stop)
         except Interrupted:
             raise Stopped(NOTHING_DONE) from None
         if mismatch:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 from pydantic import AfterValidator, Field, FiniteFloat
@@ -15,6 +15,9 @@ from ppo.settings import Params
 from ppo.system.numerics import differences
 
 Changes = dict[str, tuple[object, object]]
+# Which unfinished episodes of a checkpoint continue: in a resume all of them; in a fork as many as
+# there are envs, or none if their rules change.
+Continued = Literal["all", "as many as fit", "none"]
 
 
 def _finite_or_none(score: float | None) -> float | None:
@@ -94,11 +97,11 @@ class Start:
     fork_of: Path | None = None
 
     @property
-    def same_rules(self) -> bool | None:
-        """Whether a fork's games follow the same rules as its origin's. None if not a fork."""
+    def continued(self) -> Continued:
         if self.fork_of is None:
-            return None
-        return not self.changes.keys() & {field.name for field in fields(Rules)}
+            return "all"
+        changes_rules = self.changes.keys() & {field.name for field in fields(Rules)}
+        return "none" if changes_rules else "as many as fit"
 
     def differences(
         self, versions: dict[str, str], schedules: tuple[float, float]

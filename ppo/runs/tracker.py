@@ -70,7 +70,6 @@ class Tracker(Observer):
                 self._run.log({VIDEOS: video})
 
     def close(self) -> None:
-        """Send what has not been sent."""
         if self._run:
             with self._off_if_it_fails():
                 self._run.finish()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
 from ppo.envs.episode import EpisodeMismatch, UnfinishedEpisode, episode_of, facts_of
 from ppo.envs.fleet import Games
+from ppo.runs.start import Continued
 from ppo.trainer import LearnerState, Trainer
 from ppo.workers.messages import together
 
@@ -35,17 +36,18 @@ def restore(
     trainer: Trainer,
     saved: Checkpoint,
     interrupted: Callable[[], bool] = lambda: False,
-    same_rules: bool | None = None,
-) -> None:
-    """Resume from a captured state. Unfinished episodes are replayed up to their last action.
+    continued: Continued = "all",
+    new_games: bool = False,
+) -> str | None:
+    """Resume from a captured state. The ``continued`` episodes are replayed up to their last
+    action. The other envs begin new episodes.
 
-    In a fork, where ``same_rules`` is not None, as many episodes continue as there are envs.
-    Additional envs begin new episodes. All envs do if the rules differ from before. Raises
-    MisfitError if the checkpoint has other settings, EpisodeMismatch if an episode does not replay
-    as recorded, and Interrupted on request.
+    Raises MisfitError if the checkpoint has other settings, and Interrupted on request. If an
+    episode does not replay as recorded, raises EpisodeMismatch. With ``new_games`` all envs begin
+    new episodes instead, and the message is returned.
     """
     games, envs = len(saved.trainer.unfinished), len(trainer.games.unfinished)
-    if same_rules is None and games != envs:
+    if continued == "all" and games != envs:
         raise MisfitError(saved.step, f"{games} unfinished games for {envs} envs")
     _check_fit(trainer, saved)
     rescaling_state = [saved.arrays["smoothed"]]
@@ -54,14 +56,22 @@ def restore(
     trainer.step, trainer.tally = saved.step, facts.tally
     if facts.seed_every_episode:
         trainer.envs.seed_every_episode()
-    if same_rules is not False:
-        episodes = [
-            episode_of(UnfinishedEpisode, dict(one), actions)
-            for one, actions in zip(facts.unfinished, saved.group("actions"), strict=True)
-        ]
-        # With several workers, the checksum combines their checksums and so needs the same number.
-        checksum = facts.observations if facts.workers == trainer.params.workers else None
+    if continued == "none":
+        return None
+    episodes = [
+        episode_of(UnfinishedEpisode, dict(one), actions)
+        for one, actions in zip(facts.unfinished, saved.group("actions"), strict=True)
+    ]
+    # With several workers, the checksum combines their checksums and so needs the same number.
+    checksum = facts.observations if facts.workers == trainer.params.workers else None
+    try:
         _restore_games(trainer, Games(episodes, checksum), interrupted)
+    except EpisodeMismatch as error:
+        if not new_games:
+            raise
+        trainer.new_games()
+        return str(error)
+    return None
 
 
 def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:

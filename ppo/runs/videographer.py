@@ -18,7 +18,6 @@ from ppo.policy import Choice, Policy
 from ppo.replay import replay
 from ppo.replay.recorder import Made, Recorder
 from ppo.runs.observer import Observer
-from ppo.runs.observers import Logger
 from ppo.settings import ResolvedParams
 from ppo.system.signals import Interrupted
 from ppo.trainer import Iteration
@@ -52,16 +51,15 @@ class Videographer(Observer):
         choice: Choice,
         folder: RunFolder,
         recorder: Recorder,
-        logger: Logger,
         say: Callable[[str], None],
-        copy: Callable[[Made], None] = lambda _: None,
+        publish: Callable[[Made], None] = lambda _: None,
     ):
-        """Prepare to record. ``choice`` is how the policy chooses the actions; ``copy`` gets each
-        video that the log gets.
+        """Prepare to record. ``choice`` is how the policy chooses the actions. ``publish`` gets
+        each finished video once.
         """
         self.params, self.choice, self.folder = params, choice, folder
-        self.recorder, self.logger, self.say, self.logged_until = recorder, logger, say, -1
-        self.copy = copy
+        self.recorder, self.say, self.publish = recorder, say, publish
+        self.logged_until = -1
 
     def begin(self, policy: Policy, interrupted: Callable[[], bool]) -> None:
         """Keep a game of the untrained policy before the first iteration."""
@@ -86,12 +84,10 @@ class Videographer(Observer):
         self.announce()
 
     def announce(self) -> None:
-        """Announce the videos finished since the last call."""
         for made in self.recorder.made():
             self.say(made.message)
             if made.step > self.logged_until:
-                self.logger.log.picture(made.step, TAG, made.gif)
-                self.copy(made)
+                self.publish(made)
                 self.logged_until = made.step
 
     def state(self) -> VideoState:
