@@ -107,7 +107,6 @@ class Checkpoint:
             raise _invalid(error, name) from error
 
     def with_part(self, name: str, state: State) -> "Checkpoint":
-        """Return the checkpoint with a part's state replaced."""
         return replace(self, parts=self.parts | {name: state.model_dump()})
 
     def group(self, name: str) -> list[np.ndarray]:

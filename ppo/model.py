@@ -105,7 +105,6 @@ class _Layers:
         return keras.layers.Add(dtype=self._dtype)([x, y])
 
     def flattened(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """[B, H, W, C] -> [B, H W C]."""
         return keras.layers.Flatten(dtype=self._dtype)(x)
 
     def dense(self, x: keras.KerasTensor, units: int, activation: str) -> keras.KerasTensor:

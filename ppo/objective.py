@@ -35,7 +35,6 @@ class Batch(NamedTuple):
         return Batch(*(_as_tensor(array.reshape(-1, *array.shape[2:])) for array in arrays))
 
     def rows(self, indices: tf.Tensor) -> "Batch":
-        """Return a minibatch: some of the samples."""
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), self)
 
 

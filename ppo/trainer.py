@@ -122,12 +122,10 @@ class Trainer:
                 return
 
     def learner(self) -> LearnerState:
-        """Return a copy of what has been learnt."""
         adam = [variable.numpy() for variable in self.updater.adam.variables()]
         return LearnerState(self.model.get_weights(), adam, [self.rescaling_state])
 
     def learn_from(self, learner: LearnerState) -> None:
-        """Restore what had been learnt."""
         self.model.set_weights(learner.weights)
         for variable, array in zip(self.updater.adam.variables(), learner.adam, strict=True):
             variable.assign(array)
@@ -143,7 +141,6 @@ class Trainer:
         return share_games(self.workers, self.envs.snapshot())
 
     def new_games(self) -> None:
-        """Abandon the unfinished episodes, and begin new ones."""
         self.envs.begin()
         self.games = self.all_games()
 
@@ -221,8 +218,8 @@ class Trainer:
 
 
 def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarray, np.ndarray]:
-    """Return the batch to learn from, and its advantages and returns, both [T, N]. Stand-ins also
-    replace the samples of forced steps in the rollout.
+    """Return the batch to learn from, and its advantages and returns, both [T, N]. The samples of
+    forced steps are replaced by their stand-ins, in the rollout, too.
     """
     advantages, returns = gae(
         rollout.rewards,

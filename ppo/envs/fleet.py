@@ -50,7 +50,6 @@ class Fleet:
             vector.resets_per_seed = 1
 
     def begin(self) -> None:
-        """Abandon the unfinished episodes, and begin new ones."""
         for vector in self.vectors:
             vector.begin()
 

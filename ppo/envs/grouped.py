@@ -64,7 +64,6 @@ class GroupedEnvs:
         return observations, rewards, terminated, truncated, self._merged(infos)
 
     def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
-        """Convert channels-first to channels-last."""
         self._parts[0].layout(raw, out)
 
     def close(self) -> None:

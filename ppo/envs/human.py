@@ -1,9 +1,9 @@
 """Published scores of random play and of a human in 57 Atari games, and scores between them.
 
 Source: Z. Wang et al., "Dueling Network Architectures for Deep Reinforcement Learning" (2016,
-arXiv:1511.06581), the columns RANDOM and HUMAN of the table of raw scores with up to 30 no-ops. It
-includes the scores that V. Mnih et al., "Human-level control through deep reinforcement learning"
-(2015), began. Later work compares with this table.
+arXiv:1511.06581), the columns RANDOM and HUMAN of the table of raw scores with up to 30 no-ops. The
+table extends the one of V. Mnih et al., "Human-level control through deep reinforcement learning"
+(2015). Later work compares with it.
 """
 
 # ROM, random play, human: points of a whole game.

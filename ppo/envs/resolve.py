@@ -14,11 +14,9 @@ from ppo.system.device import (
 
 
 def resolved(params: Params, processes: int = 1) -> ResolvedParams:
-    """Return the settings with every open value chosen. For null, it samples a seed, chooses the
-    threads by rule, and takes the sticky actions of the game's id. For auto, it chooses a
-    precision that suits the processor; on a GPU that is float32, since nothing else was tried
-    there. ``processes`` share the cores. Rewards are clipped in Atari games alone. Raises
-    ``registry.UnknownGame``.
+    """Return the settings with every open value chosen. The seed is random; ``processes`` share
+    the cores. The precision suits the processor, and is float32 on a GPU, the only tested choice.
+    Rewards are clipped only in Atari games. Raises ``registry.UnknownGame``.
     """
     game, sticky = registry.resolve(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
@@ -28,8 +26,8 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
 
 
 def precision_remark(params: ResolvedParams) -> str | None:
-    """Return a message about a precision that nothing on this machine computes in, for example in a
-    run begun on another machine. None if there is nothing to say.
+    """Return a message if this machine emulates the run's precision, else None. The run may have
+    begun on another machine.
     """
     if params.precision == "float32" or processor_has_bfloat16() or has_gpu_driver():
         return None

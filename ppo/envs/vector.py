@@ -23,9 +23,9 @@ from ppo.settings import ResolvedParams
 from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
 
-# A seeded reset loads the ROM again and takes about 100 ms, an unseeded one 3 to 13 ms, and the
-# whole vector waits for it. If an unseeded reset is as fresh a start, it serves RESETS_PER_SEED
-# times.
+# A seeded reset loads the ROM again and takes about 100 ms. An unseeded reset takes 3 to 13 ms. The
+# whole vector waits for it. If an unseeded reset is an equally fresh start, only one reset in
+# RESETS_PER_SEED is seeded.
 RESETS_PER_SEED = 64
 
 
@@ -131,8 +131,8 @@ class EnvVector:
         self._records = _Records(num_envs)
         self._lives = np.zeros(num_envs, int)
         self._frame_number = np.zeros(num_envs, np.int64)
-        # A generator that is used during episodes keeps its state between them. The emulator's does
-        # with sticky actions, and perhaps any other environment's.
+        # With sticky actions, the emulator's random generator keeps its state between episodes. Any
+        # other environment's generator may do so, too.
         fresh = rules.sticky_action_probability == 0 and rules.game in roms.FRESH_AFTER_RESET
         self.resets_per_seed = RESETS_PER_SEED if fresh else 1
 

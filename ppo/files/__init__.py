@@ -1,1 +1,1 @@
-"""The files of a run: its folder, its log, the names of its scalars, videos."""
+"""The files of a run: folder, atomic writes, evaluations, arrays, videos."""

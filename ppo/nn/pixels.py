@@ -6,13 +6,13 @@ The convolution is of f(x), where x are the bytes of one observation and f is th
   "centered"      f(x) = (x - mean(x)) / 255
   "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
 
-The padding of an image is 0 after the scaling. All three scalings are linear. If precision allows,
-the bytes themselves are therefore convolved: the factor is applied to the kernel or to the outputs,
-and the mean's share is subtracted from the outputs.
+The padding of an image is 0 after the scaling. All three scalings are linear, so the bytes
+themselves can be convolved. The factor is then applied to the kernel or to the outputs, and the
+mean's share is subtracted from the outputs.
 
-In bfloat16 precision does not allow it if a mean is subtracted. A bfloat16 number has 8 significant
-bits, and the image's brightness, which f(x) removes, would take most of them, in the outputs and in
-the kernel's gradient. There f(x) is computed in float32 and then rounded.
+In bfloat16 a mean cannot be subtracted from the outputs. A bfloat16 number has 8 significant bits.
+The image's brightness would take most of them, in the outputs and in the kernel's gradient. In this
+case f(x) is computed in float32 and then rounded.
 """
 
 from collections.abc import Sequence
@@ -54,15 +54,15 @@ class _Scaled(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ppo")
 class Pixels(_Scaled):
-    """Prepare bytes [B, H, W, C] for ``PixelConv2D``: everything that depends on no weights. Gives
-    a list:
+    """Prepare bytes [B, H, W, C] for ``PixelConv2D``, as far as no weights are needed. Return a
+    list:
 
       the pixels, [B, H / block, W / block, block * block * C]: x, or f(x) in bfloat16;
       the mean of x, [B, 1, 1, 1], if it is to be subtracted;
       the factor 255 / max(std(x), 1), [B, 1, 1, 1], if it is to be applied.
 
-    x is bytes, or bfloat16 with the same whole numbers if it is convolved in bfloat16: converting
-    bytes in every epoch takes longer than reading twice as many.
+    x is bytes. If it is convolved in bfloat16, it is converted here, once for all epochs:
+    converting in every epoch takes longer than reading twice as many bytes.
     """
 
     def call(self, x: tf.Tensor) -> list[tf.Tensor]:

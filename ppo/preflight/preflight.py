@@ -146,7 +146,6 @@ def _duration(seconds: float) -> str:
 
 
 def _size(number: float) -> str:
-    """Format a number of bytes."""
     for unit in ("bytes", "kB", "MB"):
         if number < 1000:
             return f"{number:.0f} {unit}"

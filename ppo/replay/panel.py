@@ -80,7 +80,6 @@ class Panel:
         self.timeline.value(self.picture, self._step, decision.value)
 
     def skip(self) -> None:
-        """Skip a step that is not shown."""
         self._step += 1
 
     def see(self, reward: float, lives: int) -> None:

@@ -59,7 +59,6 @@ class Recorder:
         self._videos.append(self._thread.submit(self._record, replay, path))
 
     def made(self) -> Iterator[Made]:
-        """Yield the videos finished since the last call."""
         while not self._made.empty():
             yield self._made.get()
 

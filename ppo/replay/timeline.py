@@ -49,7 +49,6 @@ class Timeline:
         self._draw_curve(on, value)
 
     def reward(self, on: np.ndarray, step: int, reward: float) -> None:
-        """Add a reward and draw its tick."""
         column, sign = self._column(step), int(reward < 0)
         self.rewards[sign, column] += reward
         middle = self._top + self._height + 6 + TICKS // 2

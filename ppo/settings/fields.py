@@ -18,13 +18,13 @@ Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
 class Properties(TypedDict, total=False):
     """Further properties of a setting; ``marked`` lists the settings with a property."""
 
-    only: Literal["Atari", "pictures", "mlp", "built-in networks"]  # has an effect only there
-    idle: Any  # another value that files may have where it has no effect
-    fixed: Literal["on resume", "on fork"]  # what cannot change it; if a fork cannot, nothing can
-    affects_learning: bool  # whether a run learns differently with another value; yes by default
-    sweep: Literal["resumes", "ignores"]  # what a sweep does if a run began with another value
-    earlier: Any  # the value of runs from before the setting existed, if not the default
-    off: Any  # the value with which a run does no extra work for it
+    only: Literal["Atari", "pictures", "mlp", "built-in networks"]  # where it has an effect
+    idle: Any  # a second value that is accepted where the setting has no effect
+    fixed: Literal["on resume", "on fork"]  # a resume cannot change it; or neither resume nor fork
+    affects_learning: bool  # false if runs with other values learn the same; true by default
+    sweep: Literal["resumes", "ignores"]  # what a sweep does with a run that has another value
+    earlier: Any  # the value in runs older than the setting, if not the default
+    off: Any  # the value that switches the setting's work off
 
 
 def _setting(
@@ -373,17 +373,14 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     @property
     def steps_per_iteration(self) -> int:
-        """Steps of one rollout over all workers."""
         return self.workers * self.batch_size
 
     @property
     def shares_minibatches(self) -> bool:
-        """Whether several workers share each minibatch."""
         return self.minibatch_per == "run" and self.workers > 1
 
     @property
     def minibatches_per_epoch(self) -> int:
-        """Gradient steps in an epoch."""
         return self.num_minibatches * (self.workers if self.minibatch_per == "run" else 1)
 
     @property
@@ -411,7 +408,6 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     @property
     def policy_loss(self) -> PolicyLoss:
-        """The policy's loss that the settings choose."""
         slope = self.beyond_target_slope
         return PolicyLoss(
             "quadratic" if self.quadratic_policy_loss else "clipped",

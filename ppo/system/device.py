@@ -129,7 +129,6 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
 
 
 def _imported() -> tuple[Any, Any]:
-    """Call ``import_tensorflow``. Raises DeviceError."""
     try:
         return import_tensorflow()
     except ImportError as error:
@@ -173,8 +172,8 @@ def set_environment() -> None:
     if changed and too_late:
         warnings.warn(
             f"TensorFlow was imported with {variables}: on some processors the run is slower and "
-            "not bit-identical to the command's. Start the run before anything imports tensorflow, or "
-            f"set {' '.join(f'{name}={value}' for name, value in numerics.FORCED.items())}",
+            "not bit-identical to the command's. Start the run before anything imports tensorflow, "
+            f"or set {' '.join(f'{name}={value}' for name, value in numerics.FORCED.items())}",
             stacklevel=3,
         )
     elif changed:

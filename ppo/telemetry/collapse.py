@@ -1,6 +1,4 @@
-"""Whether, when and how far a policy has collapsed. All are pure functions of its rollouts' points
-per step, or of a substitute for them.
-"""
+"""Whether, when and how far a policy has collapsed: pure functions of its points per step."""
 
 import math
 from collections.abc import Iterator
@@ -14,18 +12,18 @@ from pydantic import ConfigDict, FiniteFloat
 
 MEDIAN_OVER = 9  # readings of a running median
 BOTTOM_OVER = 5  # readings of the median at the bottom, since a collapse may be short
-# Number of readings that the noise is measured on: of 30, about one series in some hundred would
-# look calm by chance.
+# Readings used to estimate the noise. With 30, about one series in a hundred would look calm by
+# chance.
 NOISE_OVER = 60
 FEWEST = 10  # readings before an alarm is possible
 
-# The sequential test's limit: the log likelihood ratio that one of a million healthy runs reaches.
-# No single reading contributes more than a share of it.
+# The limit of the sequential test: the log likelihood ratio that one in a million healthy runs
+# reaches. A single reading contributes at most MOST_OF_A_READING.
 LIMIT = math.log(1e6)
 MOST_OF_A_READING = LIMIT / 5
 
-# The test looks for a collapse by this share of the height. If that is less than CLEAR_SEPARATION
-# standard deviations of a reading, it looks for a deeper one, up to the whole height.
+# The test looks for a collapse by SMALLEST_FALL of the height. If that is less than
+# CLEAR_SEPARATION standard deviations of a reading, it looks for a deeper collapse.
 SMALLEST_FALL = 1 / 4
 CLEAR_SEPARATION = 6.0
 
@@ -83,12 +81,10 @@ class Watch:
 
     @property
     def level(self) -> float:
-        """The running median."""
         return float(np.median(self.recent[-MEDIAN_OVER:]))
 
     @property
     def alarmed(self) -> bool:
-        """Whether the policy has collapsed."""
         return self.evidence >= LIMIT
 
     def after(self, points: float) -> "Watch":

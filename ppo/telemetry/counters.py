@@ -40,7 +40,6 @@ class Tally:
     recent: tuple[tuple[FiniteFloat, Count], ...] = ()
 
     def after(self, epochs: int, episodes: Sequence[Episode]) -> "Tally":
-        """Return the tally after one more iteration."""
         played = tuple((episode.score, episode.steps) for episode in episodes)
         best = [] if self.best_score is None else [self.best_score]
         return replace(
@@ -53,7 +52,6 @@ class Tally:
         )
 
     def after_rollback(self) -> "Tally":
-        """Return the tally after one more rollback."""
         share = self.rate_share * SHARE_LEFT
         return replace(self, rollbacks=self.rollbacks + 1, rate_share=share)
 
@@ -74,11 +72,9 @@ class Tally:
         return target is not None and full and self.mean_score() >= target
 
     def mean_score(self) -> float:
-        """Return the mean score of the last episodes."""
         return float(np.mean([score for score, _ in self.recent]))
 
     def scalars(self) -> dict[str, float]:
-        """Return the tally as scalars of the log."""
         scalars: dict[str, float] = {
             "rollout/games": self.episodes,
             "train/n_updates": self.epochs,

@@ -40,17 +40,14 @@ class GrowingFile:
         return os.fstat(self._file.fileno()).st_size
 
     def flush(self) -> None:
-        """Let readers see what was written."""
         with naming(self._path):
             self._file.flush()
 
     def sync(self) -> None:
-        """Flush what was written to the disk."""
         with naming(self._path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
         with naming(self._path):
             self._file.close()
 

@@ -7,7 +7,7 @@ from ppo.telemetry.scalars import Metric, metric_of
 
 ENTRIES = 5  # log entries in a row outside the limits before a message
 
-# Scalars that leave their limits for the reason of another one, which has the remedy.
+# If one of these scalars leaves its limits, another scalar is the cause and has the remedy.
 _OF_LARGE_UPDATES = (
     "train/policy_gradient_loss train/approx_kl_max train/clip_fraction train/beyond_target "
     "train/ratio train/ratio_max train/ratio_distance train/ratio_above train/ratio_below "
@@ -18,7 +18,7 @@ CAUSES = {
     **dict.fromkeys(_OF_LARGE_UPDATES.split(), "train/approx_kl"),
 }
 
-# Their limits hold for rewards of -1, 0 and 1. Other rewards give other gradients and advantages.
+# The limits of these scalars hold only for rewards of -1, 0 and 1.
 OF_CLIPPED_REWARDS = frozenset(["train/grad_norm", "train/grad_cut", "train/advantage_scale"])
 
 

@@ -34,14 +34,12 @@ class RunningMeans:
         self._sums = {tag: (total, n) for tag, (total, n) in (sums or {}).items() if n}
 
     def add(self, scalars: Mapping[str, float]) -> None:
-        """Add one value of each."""
         for tag, value in scalars.items():
             total, count = self._sums.get(tag, (0.0, 0))
             if math.isfinite(total + value):
                 self._sums[tag] = total + value, count + 1
 
     def take(self) -> dict[str, float]:
-        """Return the means and reset them."""
         means = {tag: total / count for tag, (total, count) in self._sums.items()}
         self._sums = {}
         return means
@@ -69,7 +67,6 @@ class CsvFile(GrowingFile):
             self._append(columns)
 
     def row(self, scalars: Mapping[str, float]) -> None:
-        """Append one row."""
         self._append([_cell(scalars.get(tag)) for tag in self._tags])
 
     def _append(self, cells: Sequence[str]) -> None:
@@ -135,12 +132,10 @@ class Log:
         self._events.flush()
 
     def picture(self, step: int, tag: str, gif: bytes) -> None:
-        """Write a GIF, for TensorBoard alone."""
         self._events.picture(step, tag, gif)
         self._events.flush()
 
     def sync(self) -> None:
-        """Flush what was written to the disk."""
         self._events.sync()
         self._csv.sync()
 
@@ -152,7 +147,6 @@ class Log:
         return earlier | {file.name: file.size for file in (self._csv, self._events)}
 
     def close(self) -> None:
-        """Close the files."""
         self._events.close()
         self._csv.close()
 

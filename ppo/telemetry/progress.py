@@ -18,8 +18,8 @@ from ppo.system.streams import warn
 from ppo.telemetry.scalars import POINTS, SCORE
 
 LARGEST = 2**30  # bytes
-HEAD_BYTES = 2**20  # a header has about two thousandths of it
-ROW_BYTES = 16_384  # a row has about a tenth of it
+HEAD_BYTES = 2**20  # a header has about 2 kB
+ROW_BYTES = 16_384  # a row has about 1.6 kB
 
 
 class Row(BaseModel):

@@ -27,7 +27,6 @@ class Metric:
 
     @property
     def limits(self) -> str:
-        """The limits in words."""
         if self.low is not None and self.high is not None:
             return f"{self.low:g} to {self.high:g}"
         if self.low is not None:
@@ -35,13 +34,11 @@ class Metric:
         return "" if self.high is None else f"below {self.high:g}"
 
     def outside(self, value: float) -> bool:
-        """Whether a value is outside the limits."""
         below = self.low is not None and value < self.low
         return below or (self.high is not None and value > self.high)
 
     @property
     def good(self) -> str:
-        """The limits, and the course in a healthy run."""
         return "; ".join(filter(None, [self.limits, self.healthy]))
 
     def with_unit(self, meaning: str) -> str:
@@ -50,7 +47,6 @@ class Metric:
 
     @property
     def description(self) -> str:
-        """The whole description in Markdown, a paragraph each."""
         healthy = f"**Healthy:** {self.good}" if self.good else ""
         remedy = f"**If not:** {self.remedy}" if self.remedy else ""
         return "\n\n".join(filter(None, [self.with_unit(self.meaning), healthy, remedy]))
@@ -305,7 +301,7 @@ METRICS: tuple[Metric, ...] = (
         "",
         "mean ratio of the samples below 1 - clip_range; empty if there are none",
         "",
-        "falling: as above",
+        "falling: as for train/ratio_above",
         low=0.3,
         csv_only=True,
     ),
@@ -344,10 +340,10 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "train/advantage_scale",
         "",
-        "what normalising multiplies them by, 1 over that or over advantage_std_floor; empty if "
-        "all are equal, or nothing is normalised",
+        "factor by which normalising multiplies the advantages; empty if all advantages are equal "
+        "or not normalised",
         "",
-        "far above: noise is blown up to the size of a signal; see advantage_std_floor",
+        "far above: normalising amplifies noise to the size of a signal; see advantage_std_floor",
         high=100.0,
         csv_only=True,
     ),
@@ -361,12 +357,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "epochs/approx_kl_max_{epoch}",
         "nats",
-        "largest approximate KL of a sample in that epoch",
+        "largest approximate KL of a sample in one epoch of the update",
         "below 1",
-        "as above",
+        "jumps in the last epochs: fewer epochs, or target_kl",
     ),
-    Metric("epochs/ratio_{epoch}", "", "mean ratio in that epoch", "0.99 to 1.01", ""),
-    Metric("epochs/ratio_max_{epoch}", "", "largest ratio in that epoch", "below 3", ""),
+    Metric("epochs/ratio_{epoch}", "", "mean ratio in one epoch", "0.99 to 1.01", ""),
+    Metric("epochs/ratio_max_{epoch}", "", "largest ratio in one epoch", "below 3", ""),
     Metric(
         "actions/share_{action}",
         "share",
@@ -387,7 +383,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "trunk/value_cosine",
         "",
-        "cosine between these two gradients",
+        "cosine between the gradients of value loss and policy loss in the shared trunk",
         "around 0",
         "far below 0 for long: value and policy gradients conflict",
     ),
@@ -395,7 +391,7 @@ METRICS: tuple[Metric, ...] = (
         "trunk/rank",
         "",
         "effective rank of the policy's last hidden layer: the smallest number of singular values "
-        "that carry 99 percent of the squared ones, of as many samples as the layer has units",
+        "whose squares make up 99 percent of the sum; measured on as many samples as units",
         "steady",
         "falling towards 1: the layer no longer distinguishes observations",
         low=2.0,
@@ -403,16 +399,16 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "trunk/preactivation_norm",
         "",
-        "mean norm of that layer's pre-activations, over the same samples",
+        "mean norm of the pre-activations of the policy's last hidden layer; with layer_norm near "
+        "the root of the number of units, because only the biases change it",
         "steady",
-        "rising without end: the features grow; see feature_drift_coef (with layer_norm it is near "
-        "the root of the number of units, and shows the biases alone)",
+        "rising without end: the features grow; see feature_drift_coef",
         csv_only=True,
     ),
     Metric(
         "trunk/halves_cosine",
         "",
-        "cosine of the policy part's gradients in the two halves of the rollout, before the update",
+        "cosine between the policy's gradients from two halves of the rollout, before the update",
         "above 0",
         "around 0: the gradient is noise; larger rollouts, or a lower learning_rate",
         csv_only=True,
@@ -444,7 +440,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "layers/change_{layer}",
         "share",
-        "norm of that movement relative to the norm of the layer's weights",
+        "norm of the layer's movement in the update, divided by the norm of its weights",
         "mostly below 0.1",
         "above: lower learning_rate",
         high=0.6,
@@ -466,12 +462,14 @@ METRICS: tuple[Metric, ...] = (
         "near rollout/ep_rew_mean",
         "",
     ),
-    Metric("eval/mean_ep_length", "steps", "mean length of the games of that evaluation", "", ""),
+    Metric(
+        "eval/mean_ep_length", "steps", "mean length of the games of the last evaluation", "", ""
+    ),
     Metric(
         "eval/human_normalized",
         "",
-        "their mean score where random play is 0 and a human 1, by published scores of 57 Atari "
-        "games; undefined for any other game",
+        "mean score of the last evaluation, scaled so random play is 0 and a human is 1; defined "
+        "for the 57 Atari games with published scores",
         "rises",
         "",
     ),

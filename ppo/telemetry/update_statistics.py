@@ -108,7 +108,6 @@ class UpdateResult:
         return np.array([values.mean() for values in self.by_epoch(name)])
 
     def by_minibatch(self, name: str) -> np.ndarray:
-        """Return a statistic of each minibatch."""
         return np.concatenate(self.by_epoch(name))
 
     @property
@@ -117,7 +116,6 @@ class UpdateResult:
         return np.concatenate(self.epochs)[:, MAXIMA]
 
     def with_maxima(self, maxima: np.ndarray) -> "UpdateResult":
-        """Return a copy with other largest values."""
         rows = np.concatenate(self.epochs)
         rows[:, MAXIMA] = maxima
         ends = np.cumsum([len(rows) for rows in self.epochs[:-1]], dtype=int)

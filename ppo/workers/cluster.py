@@ -28,9 +28,9 @@ class ClusterError(Refused):
 
 @dataclass(frozen=True)
 class Link:
-    """What the worker ``index`` of ``count`` inherits from the process that started all of them. It
-    has file descriptors of shared memory and of sockets: one to each other worker if it is the
-    first, else one to the first.
+    """What worker ``index`` of ``count`` inherits from the process that started all of them: file
+    descriptors of shared memory and of sockets. The first worker has a socket to each other worker.
+    Every other worker has one socket, to the first.
     """
 
     count: int

@@ -28,8 +28,8 @@ from ppo.workers.interface import Workers
 
 T = TypeVar("T")
 
-# How work ended on a worker, as it reports it with a message. The first that any worker reports
-# counts for all.
+# The failures that a worker reports, each with a message. If workers report different failures, all
+# of them raise the one that is first in this list.
 _FAILURES: dict[str, type[Exception]] = {
     "not finite": NotFinite,
     "failed": EnvironmentFailed,
@@ -40,9 +40,9 @@ _FAILURES: dict[str, type[Exception]] = {
 
 @dataclass(frozen=True)
 class Report:
-    """An iteration: its whole episodes, each with the step of the rollout in which it ended. It
-    also has the points of all games, the scalars, and the largest values of each minibatch,
-    [minibatches, names].
+    """The results of an iteration. ``ended_in`` has the step of the rollout in which each episode
+    ended. ``points`` are the points of all games. ``maxima`` are the largest values of each
+    minibatch, [minibatches, names].
     """
 
     episodes: list[Episode]
@@ -59,8 +59,8 @@ class Report:
 
 
 def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
-    """Do this worker's share of the work. If it fails on any worker, all raise the same: Diverged
-    at ``step``, EnvironmentFailed, Interrupted or EpisodeMismatch.
+    """Do this worker's share of the work. If it fails on any worker, all workers raise the same
+    error: Diverged at ``step``, EnvironmentFailed, Interrupted or EpisodeMismatch.
     """
     results: list[T] = []
     own, report = None, ""
