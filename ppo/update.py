@@ -139,6 +139,8 @@ class Updater:
         beyond the KL limit; then the step before it may be undone, too.
         """
         p, clip_range = self.params, data.clip_range
+        given: dict[str, Any] = {"clip_range": clip_range, "rescaling_state": rescaling_state}
+        shared: dict[str, Any] = {"params": p, "moments": moments, "mean": self._mean}
         minibatch, network = data.batch.rows(samples), self._inputs.network
         with tf.GradientTape() as tape:
             logits, values, *rest = in_shards(network, data.inputs, self.shards, samples)
@@ -147,18 +149,7 @@ class Updater:
             if data.old_features is not None:
                 features = model.preactivations(self.model, rest[0])
                 drift = losses.feature_drift(features, tf.gather(data.old_features, samples))
-            result = objective(
-                logits,
-                log_probs,
-                values,
-                minibatch,
-                clip_range=clip_range,
-                rescaling_state=rescaling_state,
-                params=p,
-                drift=drift,
-                moments=moments,
-                mean=self._mean,
-            )
+            result = objective(logits, log_probs, values, minibatch, drift=drift, **given, **shared)
         means, maxima = statistics(log_probs, minibatch, clip_range, result)
         # In one exchange, since the number of exchanges costs time. One worker's NaN is everyone's.
         gradients = tape.gradient(result.loss, self.weights)

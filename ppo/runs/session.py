@@ -81,8 +81,7 @@ class Session:
             self.keeper,
             self.caller,
         ]
-        stops = self.caller.stops
-        self.loop = Loop(self.trainer, self.observers, self.keeper, self._score, stops)
+        self.loop = Loop(self.trainer, self.observers, self.keeper, self._score, self.caller.stops)
 
     @property
     def result(self) -> Result:
@@ -128,7 +127,6 @@ class Session:
             raise
 
     def _publish(self, made: Made) -> None:
-        """Show a video in the log, and copy it."""
         self.logger.log.picture(made.step, TAG, made.gif)
         self.tracker.video(made)
 
