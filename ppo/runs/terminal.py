@@ -131,7 +131,7 @@ class Display:
     def _panel(self, step: int, scalars: Mapping[str, float], rate: float | None) -> Group:
         head = Table.grid(expand=True)
         head.add_row(ProgressBar(total=self.total_steps, completed=min(step, self.total_steps)))
-        share, *others = self._progress(step, rate)
+        share, time_left, *others = self._progress(step, rate)
         cells = [(label, _magnitude(tag, scalars, form)) for label, tag, form in SHOWN]
         # As narrow as possible: labels stay near their values.
         table = Table.grid(padding=(0, 2 if self.console.width < NARROW else 3))
@@ -140,7 +140,8 @@ class Display:
         half = (len(cells) + 1) // 2
         for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
             table.add_row(*left, *right)
-        head.add_row(Text(" | ".join([f"{share} %", *others])))
+        between = "\n" if self.console.width < NARROW else " | "
+        head.add_row(Text(f"{share} % | {time_left}{between}{' | '.join(others)}"))
         if math.isfinite(score := scalars.get(SCORE, math.nan)):
             self._scores.append(score)
         if len(self._scores) > 1:
