@@ -12,8 +12,7 @@ import numpy as np
 from ppo.envs.atari import AtariEnvs
 from ppo.system.signals import Interrupted
 
-# Up to MOST_IN_ONE emulators are built in one call, which is over in time; more are built in
-# groups.
+# Up to MOST_IN_ONE emulators are built in one call, which is short. More are built in groups.
 MOST_IN_ONE, GROUP = 16, 8
 
 Received = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]

@@ -86,7 +86,7 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def check_new(params: Params, bad: frozenset[str]) -> list[str]:
-    """``check`` a new run, which also refuses settings without an effect."""
+    """Return the faults of ``check``, and the settings of a new run that have no effect."""
     faults = check(params, bad)
     if faults or "env_id" in bad:
         return faults
@@ -159,7 +159,7 @@ FLAT: dict[str, Any] = {
 
 def settings_for(env_id: str) -> dict[str, Any]:
     """Return the default settings of a game given only by its id: FLAT for vector observations,
-    otherwise the usual defaults. For an id that ``check`` refuses they do not matter.
+    otherwise the usual defaults. An id that ``check`` refuses gets the usual defaults.
     """
     usual: dict[str, Any] = {"env_id": env_id}
     try:

@@ -1,9 +1,9 @@
 """Measured properties of ale-py's ROMs; ``python -m benchmarks.roms`` measures them again.
 
 A plain reset (and so the autoreset) boots the console, but keeps its 128 bytes of RAM from the
-previous episode. Most games overwrite them all while they boot. Others do not, or seed their random
-numbers with them, which makes an episode differ from the same one after a fresh start. A seeded
-reset builds the console anew, and is a fresh start in every ROM.
+previous episode. Most games overwrite them all while they boot. Others keep some, or seed their
+random numbers with them, so their episodes differ from the same episodes after a fresh start. A
+seeded reset builds the console anew, and is a fresh start in every ROM.
 """
 
 from ale_py import ALEInterface, roms

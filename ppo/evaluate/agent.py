@@ -94,8 +94,8 @@ class TrainedAgent:
         return self.policy.choosing("greedy")
 
     def _batch(self, given: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Return observations as the network takes them, [n, ...], and the sizes of the batch that
-        they came as, () for a single one.
+        """Return observations as the network takes them, [n, ...], and the sizes of the given
+        batch, () for a single observation.
         """
         (taken,) = self.policy.network.inputs
         shape = tuple(taken.shape[1:])

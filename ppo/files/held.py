@@ -12,9 +12,9 @@ _HANDLE = re.compile(r"/proc/self/fd/(\d+)(?!\d)")
 
 @contextmanager
 def held(folder: Path) -> Iterator[Path]:
-    """Yield a path that leads to this very folder while the context lasts. This is true even if the
-    folder is renamed or its name is taken. An exception leaves with the folder's own name. Raises
-    OSError if it is not a folder.
+    """Yield a path that leads to this folder while the context lasts, even if the folder is renamed
+    or its name is reused. An exception names the folder, not this path. Raises OSError if it is
+    not a folder.
 
     Only Linux has such paths. Elsewhere yield the folder's own name.
     """

@@ -73,17 +73,6 @@ def _encode(
 
 def _count(path: Path, abandoned: Callable[[], bool]) -> int:
     """Count the frames in a video without decoding them."""
-    arguments = [
-        "-i",
-        str(path),
-        "-map",
-        "0:v:0",
-        "-c",
-        "copy",
-        "-f",
-        "null",
-        "-progress",
-        "pipe:1",
-    ]
-    progress = ffmpeg.output([*arguments, "/dev/null"], abandoned).decode()
+    arguments = ["-i", str(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-progress"]
+    progress = ffmpeg.output([*arguments, "pipe:1", "/dev/null"], abandoned).decode()
     return max(map(int, re.findall(r"frame= *(\d+)", progress)), default=0)

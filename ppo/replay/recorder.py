@@ -41,8 +41,8 @@ class Made:
 
 class Recorder:
     """Make one video after another in a separate thread. Emulator and ffmpeg run outside Python's
-    global lock. Only the first failure is reported. After ``stop`` returns True none is, because
-    what ends the run may have ended ffmpeg too.
+    global lock. Only the first failure is reported, and none after ``stop`` returns True: what ends
+    the run may have ended ffmpeg, too.
     """
 
     def __init__(self, say: Callable[[str], None], stop: Callable[[], bool]):

@@ -21,9 +21,9 @@ class Observer:
     """A part of a run that sees each iteration and acts when it is ``due``. If it is only
     ``wanted``, it waits for an episode to end.
 
-    A checkpoint contains its state under its ``name``; without a name it has no state. A run with
-    anything due is not done. If an observer ``saves``, the state is saved after it acts, and kept
-    for the last resort before.
+    A checkpoint contains its state under its ``name``; without a name it has no state. A run is not
+    done while an observer is due. If an observer ``saves``, the run's state is saved after it acts.
+    Before it acts, the state is kept for the last resort.
     """
 
     name = ""

@@ -123,7 +123,7 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
             _set_threads(tf, threads)
         connected = connect()
         with _stderr_held_back(held):
-            # oneDNN prints a line when it is first asked to transpose bytes, which it does not do.
+            # At the first transposition of bytes, oneDNN prints that it does not support them.
             tf.transpose(tf.zeros([1, 2], tf.uint8))
     return connected
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 CRASH = b"Fatal Python error: "  # faulthandler begins with it, whatever the signal
-# What belongs to a stack in C++, which helps no user.
+# Lines of a stack in C++, which help no user.
 STACK = (b"    @ ", b"*** Check failure stack trace")
 
 

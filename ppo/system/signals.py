@@ -111,7 +111,7 @@ def interrupt_ends() -> Iterator[None]:
 
 
 class Requests:
-    """Separate a second request from a signal of the first: ``timeout`` signals child and group."""
+    """Distinguish a second request from a second signal of the first: ``timeout`` sends two."""
 
     def __init__(self) -> None:
         self._first: float | None = None
@@ -139,7 +139,7 @@ class StopRequest:
     Python runs signal handlers only between its own instructions, and an update is a single
     instruction that takes seconds. A thread therefore reads the signals, as bytes from a socket.
 
-    Python handles signals in the main thread only, so a request in another thread hears none.
+    Python handles signals only in the main thread. In another thread a request receives none.
     """
 
     def __init__(self, second_ends: bool = True) -> None:

@@ -11,7 +11,7 @@ from typing import IO
 
 
 def protect_streams() -> None:
-    """Let every message be printed somehow, into nothing if a stream is closed."""
+    """Make every message printable: replace closed streams, and unknown characters."""
     for number in range(3):
         try:
             os.fstat(number)

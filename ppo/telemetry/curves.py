@@ -239,7 +239,7 @@ def draw_row(
 def plot(
     axes: "Axes", comparisons: Sequence[Comparison], looks: Mapping[str, Mapping[str, Any]]
 ) -> list[End]:
-    """Plot mean curves, those of several runs with their interval. Return their ends."""
+    """Plot mean curves, with an interval for several runs. Return the ends of the curves."""
     ends = []
     for comparison in comparisons:
         positions, mean, look = comparison.positions, comparison.mean, looks[comparison.name]

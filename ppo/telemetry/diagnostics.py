@@ -106,7 +106,8 @@ class Diagnostics:
             for of_part in (policy, value)
         ]
         policy_norm, value_norm = map(tf.linalg.global_norm, in_trunk)
-        inputs, outputs = self._last(tf.gather(rollout.observations, order[: self._units]))
+        units = self._last.outputs[1].shape[-1]
+        inputs, outputs = self._last(tf.gather(rollout.observations, order[:units]))
         before = model.preactivations(self.model, inputs)
         scalars = {
             "value_share": value_norm / (value_norm + policy_norm),
@@ -116,10 +117,6 @@ class Diagnostics:
             "halves_cosine": self._halves_cosine(rollout, order, **given),
         }
         return scalars, norms, dead
-
-    @property
-    def _units(self) -> int:
-        return self._last.outputs[1].shape[-1]
 
     def _objective(
         self, logits: tf.Tensor, values: tf.Tensor, batch: Batch, **given: tf.Tensor

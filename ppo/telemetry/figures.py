@@ -118,8 +118,8 @@ def name_ends(axes: "Axes", ends: Sequence[End]) -> None:
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:
-    """Return the middles of parts of these sizes, near the wanted ones, which rise, and without
-    overlap. Parts that would be above 1 move down.
+    """Return the middles of parts of these ``sizes``, near the ``wanted`` ones, which ascend. Parts
+    do not overlap. Parts that would exceed 1 move down.
     """
     places: list[float] = []
     for place, size in zip(wanted, sizes, strict=True):

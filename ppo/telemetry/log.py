@@ -20,9 +20,7 @@ LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are
 
 
 class UnknownScalar(KeyError):
-    """A scalar that is missing in the run's list of names; ``ppo.telemetry.scalars`` makes that
-    list.
-    """
+    """A scalar that is not among the names of ``ppo.telemetry.scalars.tags``."""
 
 
 class RunningMeans:
@@ -140,8 +138,8 @@ class Log:
         self._csv.sync()
 
     def sizes(self) -> dict[str, int]:
-        """Return the files' present sizes, for ``cut``. The two open files count wherever they were
-        moved; earlier starts' files count if they still exist.
+        """Return the files' present sizes, for ``cut``. The two open files count even if they were
+        moved. Files of earlier starts count if they exist.
         """
         earlier = {path.name: path.stat().st_size for path in self._earlier if path.exists()}
         return earlier | {file.name: file.size for file in (self._csv, self._events)}

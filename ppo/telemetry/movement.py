@@ -13,7 +13,7 @@ def cut_share(norm: tf.Tensor, max_norm: float) -> tf.Tensor:
 def layer_movement(
     before: list[tf.Tensor], after: list[tf.Tensor], learning_rate: tf.Tensor
 ) -> tf.Tensor:
-    """Return how far an update moved the weights w of one layer by d, [3]:
+    """Return how far an update moved the weights w of one layer, [3]. With d the change of w:
 
     root mean square of d, and largest |d|, in learning rates; |d| / |w|
     """

@@ -52,8 +52,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def numbers(folder: Path) -> list[dict[str, float]]:
-    """Return the rows as numbers, without cells that are empty, or larger than any that a run
-    computes with. Raises Unreadable.
+    """Return the rows as numbers, without cells that are empty or above LARGEST_NUMBER. Raises
+    Unreadable.
     """
     return [
         {tag: number for tag, number in row if abs(number) <= LARGEST_NUMBER}

@@ -1,4 +1,4 @@
-"""The statistics of an update: those of a minibatch make a row, and all rows make the scalars."""
+"""The statistics of an update: each minibatch gives a row, and all rows give the scalars."""
 
 import math
 from dataclasses import dataclass, replace

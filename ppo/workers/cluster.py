@@ -49,7 +49,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker of a run, seen from its process. The first has the index 0, reads and writes.
+    """A worker of a run, as its own process sees it. Only the first, with index 0, uses files.
 
     ``on_this_machine`` is how many workers are known to share the machine. ``has_chief`` says
     whether the first is called chief rather than worker. ``link`` joins the worker to the others if

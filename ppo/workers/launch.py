@@ -100,7 +100,7 @@ class _Team:
         self.processes: list[subprocess.Popen] = []
         self._stopped_polls: Counter[int] = Counter()  # by worker, without a break
         for index, link in enumerate(links):
-            # The others say the same as the first one, except if they are the cause.
+            # The others repeat the first worker's output, unless one of them causes a failure.
             errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
             open_files.push(errors)
             process = start(
@@ -172,7 +172,7 @@ class _Team:
             process.kill()
 
 
-# All workers end with such a code by themselves; a signal could only cut the first one's message.
+# With such a code all workers end by themselves. A signal could only cut the first one's message.
 SAME_AT_ONCE = {ExitCode.DONE, ExitCode.STOPPED, ExitCode.DIVERGED, ExitCode.COLLAPSED}
 # A worker that ends with such a code knows why, and would end the same way again.
 SAME_FOR_ALL = (ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
