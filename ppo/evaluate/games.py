@@ -69,8 +69,8 @@ def games_of(
         agent = load_agent(folder, which).for_games(seed)
         agents = [agent.choosing(choice) for choice in policies]
         games = f"{num_games} game{'s' * (num_games > 1)}"
-        what = f"playing {games} of the {' and the '.join(policies)} policy of step {agent.step:,}"
-        with progress(what, "step {:,} of each game", STEPS_A_LINE, console) as note:
+        what = f"playing {games} of the {' and '.join(policies)} policy of step {agent.step:,}"
+        with progress(what, "step {:,}", STEPS_A_LINE, console) as note:
             evaluations = evaluate_each(
                 [agent.policy for agent in agents],
                 agent.params,
