@@ -16,6 +16,7 @@ setup(
     long_description=(here / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="MIT",
+    package_dir={"": "."},  # else a folder named ppo hides an editable install
     packages=find_packages(include=["ppo", "ppo.*"]),
     package_data={"ppo": ["py.typed"], "ppo.presets": ["*.json", "*.jsonl"]},
     py_modules=["run_atari"],

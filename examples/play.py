@@ -1,6 +1,9 @@
 """Play an exported network: python examples/play.py agent.keras PongNoFrameskip-v4 10"""
 
+import os
 import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no lines about GPUs that are not there
 
 import ale_py
 import gymnasium

@@ -731,16 +731,16 @@ def test_ids_with_a_random_frame_skip_are_refused_with_the_names_to_use(env_id: 
 @pytest.mark.parametrize(
     ("env_id", "nearest"),
     [
-        ("Pnog", "PongNoFrameskip-v4"),
-        ("pong", "PongNoFrameskip-v4"),
+        ("Pnog", "Pong[,?]"),
+        ("pong", "Pong[,?]"),
         ("PongNoFrameskip-v3", "PongNoFrameskip-v4"),
         ("PongDeterministic-v4", "PongNoFrameskip-v4"),
-        ("ALE/Breakuot-v5", "BreakoutNoFrameskip-v4"),
-        ("Space Invaders", "SpaceInvadersNoFrameskip-v4"),
+        ("ALE/Breakuot-v5", "ALE/Breakout-v5"),
+        ("Space Invaders", "SpaceInvaders"),
         ("CartPole", "CartPole-v1"),
         ("Pong-ram-v4", "PongNoFrameskip-v4"),
         ("Pong-ramNoFrameskip-v4", "PongNoFrameskip-v4"),
-        ("ALE/Pong-ram-v5", "PongNoFrameskip-v4"),
+        ("ALE/Pong-ram-v5", "ALE/Pong-v5"),
         ("", "PongNoFrameskip-v4"),
     ],
 )

@@ -62,7 +62,7 @@ def in_folder(train: Run) -> Run:
 
 def _env_id(options: Namespace) -> str:
     if not options.fork:
-        return params.load(_given(options), options.set).env_id
+        return _settings(options).env_id  # checked before the folder is named
     check_run(options.fork.run)
     return params.of_run(RunFolder(options.fork.run).params).env_id
 

@@ -39,6 +39,12 @@ def register_again(factory: Factory | None, env_id: str) -> None:
     _register(factory, env_id)
 
 
+def factory_name(env_id: str) -> str:
+    """Return the name of a factory: factory/Walk-v0 gives Walk. Empty for other environments."""
+    found = re.fullmatch(rf"{NAMESPACE}(\w+?)\d*-v0", env_id)
+    return found[1] if found else ""
+
+
 def _registered(env_id: str) -> object:
     found = gymnasium.registry.get(env_id)
     return found and found.entry_point

@@ -125,14 +125,19 @@ def _gymnasium_id(env_id: str) -> str:
 
 def _nearest(env_id: str) -> str:
     if env_id.startswith(factories.NAMESPACE):
-        return f"{env_id} was given as a function; give the same one again, from Python, as env"
+        return (
+            f"{env_id} was given as a function; give the same one again, from Python: "
+            f"ppo.load(RUN, env={factories.factory_name(env_id)}), or ppo.train.resume and fork"
+        )
     if roms.is_for_several(_rom_name(env_id)):
         return f"{env_id} cannot be played: the game is for several players, ale-py has one"
     names = [name[4:-3] for name in gymnasium.registry if re.fullmatch(r"ALE/\w+-v5", name)]
     wanted = re.sub(r"^ALE/|NoFrameskip|Deterministic|-v\d$", "", env_id)
     by_lower = {name.lower(): name for name in names}
     close = [by_lower[n] for n in difflib.get_close_matches(wanted.lower(), by_lower, n=3)]
-    ids = [f"{name}NoFrameskip-v4" for name in close]
+    # Written as the given id, since the form decides about sticky actions.
+    form = "ALE/{}-v5" if "ALE/" in env_id else "{}NoFrameskip-v4" if "-v" in env_id else "{}"
+    ids = [form.format(name) for name in close]
     others = [name for name, entry in gymnasium.registry.items() if "game" not in entry.kwargs]
     ids += difflib.get_close_matches(env_id, others, n=2)
     hint = f"did you mean {', '.join(ids)}?" if ids else "try PongNoFrameskip-v4"

@@ -30,6 +30,9 @@ class Evaluation:
 
     episodes: list[Episode]
 
+    def __repr__(self) -> str:
+        return f"Evaluation of {len(self.episodes)} games with a mean of {self.mean:.2f}"
+
     @property
     def scores(self) -> np.ndarray:
         return np.array([episode.score for episode in self.episodes])

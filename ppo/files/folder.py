@@ -50,8 +50,8 @@ class HoldsRun(FolderError):
     def __init__(self, logdir: Path):
         self.free = free_name(logdir)
         super().__init__(
-            f"{logdir} holds a run; resume it with --resume, or choose a free name, such as "
-            f"{self.free}"
+            f"{logdir} holds a run; resume it with --resume (in Python: ppo.train.resume), or "
+            f"choose a free name, such as {self.free}"
         )
 
 

@@ -43,7 +43,7 @@ def _check(params: ResolvedParams, picture: Path) -> None:
     for group, of_group in details(params, is_atari).items():
         for number, one in enumerate(of_group, 1):
             if one.state != NONE:
-                print(f"{group:5} {number:2}  {one.state:4}{one.name:33}{one.settings}".rstrip())
+                print(f"{group:5} {number:2}  {one.state:4}{one.name:46}{one.settings}".rstrip())
     print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)
     measured = probe(params)
     try:
@@ -142,7 +142,8 @@ def _duration(seconds: float) -> str:
         return f"{minutes} min"
     whole = timedelta(minutes=minutes)
     hours, rest = divmod(whole.seconds // 60, 60)
-    return f"{whole.days} days {hours} h" if whole.days else f"{hours} h {rest} min"
+    days = f"{whole.days} day{'s' * (whole.days > 1)}"
+    return f"{days} {hours} h" if whole.days else f"{hours} h {rest} min"
 
 
 def _size(number: float) -> str:

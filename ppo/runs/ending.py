@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppo.envs.factories import factory_name
 from ppo.system.arguments import run_atari
 from ppo.telemetry.counters import RECENT_EPISODES
 
@@ -27,9 +28,27 @@ class Result:
         return Result(step, score, best, folder)
 
 
+def in_python(folder: Path, env_id: str, overrides: str = "") -> dict[str, str]:
+    """Return Python lines, by label, for a run whose env is a function; no command has it. Empty
+    for other runs.
+    """
+    if not (name := factory_name(env_id)):
+        return {}
+    changes = f"[{overrides!r}], " * bool(overrides)
+    return {
+        "evaluate": f"ppo.load({str(folder)!r}, env={name}).evaluate(30)",
+        "continue": f"ppo.train.resume({str(folder)!r}, {changes}env={name})",
+    }
+
+
 def command(folder: Path, arguments: str) -> str:
     """Return a command for a run, as a line for a shell."""
     return f"{run_atari()} --logdir={shlex.quote(str(folder))} {arguments}"
+
+
+def again(folder: Path, env_id: str, resume: str) -> str:
+    """Return what continues a run: a line for a shell, or in Python if its env is a function."""
+    return in_python(folder, env_id).get("continue") or command(folder, resume)
 
 
 def block(
@@ -39,10 +58,12 @@ def block(
     seconds: float,
     watchable: bool,
     resume: str,
+    python: Mapping[str, str] = {},
 ) -> str:
     """Return lines of a label and its content. ``totals`` are the run's totals. ``evaluation`` is
     the best mean score of the run's evaluations, if it made any. ``watchable`` is whether the game
-    has an image. ``resume`` are the arguments that continue the run.
+    has an image. ``resume`` are the arguments that continue the run. ``python`` are the lines of
+    ``in_python``, if the run has them.
     """
     rows = [
         ("score", _score(totals)),
@@ -54,6 +75,7 @@ def block(
         ("board", command(folder, "--board")),
         ("continue", command(folder, resume)),
     ]
+    rows = [(label, python.get(label, content)) for label, content in rows]
     return "\n".join(f"  {label:<10}{content}" for label, content in rows if content)
 
 
@@ -68,7 +90,8 @@ def _best(totals: Mapping[str, float], evaluation: float | None) -> str:
     parts = []
     if "rollout/ep_rew_best" in totals:
         games = int(totals["rollout/games"])
-        parts.append(f"{totals['rollout/ep_rew_best']:.10g} in one of {games:,} games")
+        best = totals["rollout/ep_rew_best"]
+        parts.append(f"{best:.{0 if best.is_integer() else 2}f} in one of {games:,} games")
     if evaluation is not None:
         parts.append(f"{evaluation:.2f} in an evaluation")
     return "; ".join(parts)

@@ -131,17 +131,19 @@ class Session:
         self.tracker.video(made)
 
     def _conclude(self, word: str, seconds: float) -> None:
-        trainer = self.trainer
+        trainer, folder = self.trainer, self.folder.name
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
-        watchable = not screens.fault(trainer.envs.rules)
+        again = longer(trainer.step, self.params)
+        python = ending.in_python(folder, self.params.env_id, again)
+        shown = not python and not screens.fault(trainer.envs.rules)
         self.display.say(f"{word}, at step {trainer.step:,}")
-        resume = f"{self._resume} --set {longer(trainer.step, self.params)}"
-        self.display.say(
-            ending.block(self.folder.name, trainer.totals(), best, seconds, watchable, resume)
-        )
+        resume = f"{self._resume} --set {again}"
+        totals = trainer.totals()
+        self.display.say(ending.block(folder, totals, best, seconds, shown, resume, python))
 
     def _with_command(self, message: str) -> str:
-        return f"{message}\n  continue  {ending.command(self.folder.name, self._resume)}"
+        folder, env_id = self.folder.name, self.params.env_id
+        return f"{message}\n  continue  {ending.again(folder, env_id, self._resume)}"
 
     @property
     def _resume(self) -> str:

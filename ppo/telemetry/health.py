@@ -25,8 +25,10 @@ OF_CLIPPED_REWARDS = frozenset(["train/grad_norm", "train/grad_cut", "train/adva
 class Health:
     """Watches log entries, and reports each cause of scalars outside their limits once."""
 
-    def __init__(self, clipped_rewards: bool = True) -> None:
-        self._ignored = frozenset() if clipped_rewards else OF_CLIPPED_REWARDS
+    def __init__(self, clipped_rewards: bool = True, shared_trunk: bool = True) -> None:
+        """A scalar is ignored if its limits do not hold for such a run."""
+        ignored = [] if clipped_rewards else [*OF_CLIPPED_REWARDS]
+        self._ignored = frozenset(ignored if shared_trunk else [*ignored, "train/pseudo_entropy"])
         self._outside: Counter[str] = Counter()  # entries in a row, by scalar
         self._known: dict[str, Metric | None] = {}
         self._reported: set[str] = set()

@@ -166,7 +166,7 @@ METRICS: tuple[Metric, ...] = (
         "nats",
         "minus the mean entropy of the policy; -log(number of actions) when it is uniform",
         "rises slowly from -log(number of actions) towards 0",
-        "near 0 early: premature convergence, raise entropy_coef; never rises: lower it",
+        "near 0 while the score is low: premature convergence, raise entropy_coef",
         high=-0.02,
     ),
     Metric(

@@ -37,6 +37,15 @@ def test_a_value_that_drives_the_trunk_is_answered_with_a_network_of_its_own():
     assert "value_gradient=separate" in said[0]
 
 
+def test_a_certain_policy_is_not_reported_if_the_value_has_a_trunk_of_its_own():
+    shared, own = Health(), Health(shared_trunk=False)
+    said = [
+        [m for _ in range(ENTRIES) for m in health.see({"train/pseudo_entropy": 0.003})]
+        for health in (shared, own)
+    ]
+    assert len(said[0]) == 1 and not said[1]
+
+
 def test_every_cause_is_a_scalar_with_a_remedy():
     metrics = {metric.tag: metric for metric in METRICS}
     for tag, cause in CAUSES.items():
