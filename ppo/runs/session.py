@@ -176,11 +176,7 @@ class Session:
         elif self.start.checkpoint:
             self.display.say(f"resuming from step {step:,}")
         else:
-            threads = f"{params.threads} thread{'s' * (params.threads > 1)}"
-            shared = f", {params.workers} workers" if params.workers > 1 else ""
-            rounded = f", in {params.precision}" if params.precision != "float32" else ""
-            said = f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
-            self.display.say(said)
+            self.display.say(_begun(params))
         now = self.trainer.scheduled_at(step)
         for difference in self.start.differences(self.keeper.versions, now):
             self.display.say(difference)
@@ -237,3 +233,10 @@ class Session:
         code, message = self.keeper.last_resort()
         self.display.end(self._with_command(message))
         os._exit(code)
+
+
+def _begun(params: ResolvedParams) -> str:
+    threads = f"{params.threads} thread{'s' * (params.threads > 1)}"
+    shared = f", {params.workers} workers" if params.workers > 1 else ""
+    rounded = f", in {params.precision}" if params.precision != "float32" else ""
+    return f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
