@@ -202,9 +202,8 @@ def test_scale_of_the_advantages_is_what_the_settings_make_of_them(changes, expe
 
 
 def test_a_run_that_seeds_every_episode_does_so_after_a_resume():
-    params = SMALL.model_copy(
-        update={"env_id": "PongNoFrameskip-v4", "network": "a3c", "max_frames_per_game": 40}
-    )
+    pong = {"env_id": "PongNoFrameskip-v4", "network": "a3c", "max_frames_per_game": 40}
+    params = SMALL.model_copy(update=pong | {"num_epochs": 1, "diagnostics_interval": 0})
     trainer, resumed = Trainer(params), Trainer(params)
     assert trainer.envs.vectors[0].resets_per_seed > 1
     trainer.envs.seed_every_episode()

@@ -26,6 +26,8 @@ from ppo.checkpoint import load_weights
 from ppo.train import fork, resume, run
 assert (ppo.params.load, ppo.train.run) == (load, run) and callable(ppo.load)
 import ppo.sweep, ppo.drill
+import sys
+assert run_atari.main(sys.argv[1:]) == 0
 print(ppo.__file__)
 print(build((84, 84, 4), 6, "a3c").count_params())
 """
@@ -76,10 +78,20 @@ def test_wheel_holds_every_module_the_types_mark_and_the_presets(wheel):
     assert modules | {"run_atari.py", "ppo/py.typed"} | presets <= names
 
 
-def test_every_promised_import_works_and_comes_from_the_wheel(installed):
-    file, parameters = run(installed, "python", "-c", PROMISED).splitlines()
+def test_every_promised_import_comes_from_the_wheel_and_a_preset_trains(installed):
+    changes = ("total_steps=32", "num_envs=2", "num_steps=16", "num_minibatches=1", "threads=1")
+    changes += ("max_frames_per_game=40", "num_epochs=1", "seed=1")
+    line = ["--logdir=run", "--pfile=pong", *(f"--set={text}" for text in changes)]
+    *said, file, parameters = run(installed, "python", "-c", PROMISED, *line).splitlines()
+    assert "done, at step 32" in said
     assert Path(file).is_relative_to(installed)
     assert int(parameters) == 4112 + 8224 + 663808 + 257 * 7
+
+
+def test_preset_is_the_example_file(installed):
+    example = (ROOT / "example-pong-params.json").read_text()
+    (preset,) = installed.glob("lib/python*/site-packages/ppo/presets/pong.json")
+    assert preset.read_text() == example
 
 
 def test_command_answers(installed):
@@ -88,13 +100,3 @@ def test_command_answers(installed):
     assert "\npong\t" in "\n" + run(installed, "run_atari", "--describe-presets")
     assert "usage" in run(installed, "python", "-m", "ppo.sweep", "--help")
     assert "usage" in run(installed, "python", "-m", "ppo.drill", "--help")
-
-
-def test_example_file_is_found_by_its_name_and_trains(installed):
-    changes = ("total_steps=32", "num_envs=2", "num_steps=16", "num_minibatches=1", "threads=1")
-    changes += ("max_frames_per_game=40", "num_epochs=1", "seed=1")
-    line = ["run_atari", "--logdir=run", "--pfile=pong", *(f"--set={text}" for text in changes)]
-    assert "done, at step 32" in run(installed, *line)
-    example = (ROOT / "example-pong-params.json").read_text()
-    (preset,) = installed.glob("lib/python*/site-packages/ppo/presets/pong.json")
-    assert preset.read_text() == example
