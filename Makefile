@@ -10,6 +10,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 RUN := .venv/bin/python
 PIP := .venv/bin/pip install --quiet --disable-pip-version-check
 PONG := runs/pong
+WORKERS := -n 2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: watch pong board test quick lint types check mutants clean
 
@@ -29,7 +30,7 @@ board: .venv/installed
 test: lint types check
 
 quick: lint types
-	$(RUN) -m pytest -n 2 --dist=loadgroup tests/light
+	$(RUN) -m pytest $(WORKERS) tests/light
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check .
@@ -39,7 +40,7 @@ types: .venv/installed-dev
 	.venv/bin/mypy
 
 check: .venv/installed-dev
-	$(RUN) -m pytest -n 2 --dist=loadgroup
+	$(RUN) -m pytest $(WORKERS)
 
 mutants: .venv/installed-mutants
 	rm -rf mutants

@@ -59,6 +59,8 @@ def computes_in_bfloat16(monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """Those that take long begin first, so that no worker is left alone with one at the end."""
-    long = ("test_workers", "test_reliability", "test_learning", "test_sweep")
-    items.sort(key=lambda item: item.path.stem not in long)
+    """The files that take long begin first and the light ones last, so that no worker is left
+    alone with a long one at the end.
+    """
+    long = ("test_workers", "test_reliability", "test_command", "test_fork", "test_sweep")
+    items.sort(key=lambda item: (LIGHT in item.path.parents, item.path.stem not in long))

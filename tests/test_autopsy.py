@@ -30,8 +30,6 @@ from ppo.system import children
 from tests.forked import start_with_log
 from tests.light.test_explain import written
 
-pytestmark = pytest.mark.xdist_group("autopsy")  # made once: what its tests share
-
 ROOT = Path(__file__).parents[1]
 CATCH = resolved(
     Params(

@@ -28,8 +28,6 @@ from ppo.replay import replay
 from ppo.settings import Params, describe, schema
 from tests.forked import Forked
 
-pytestmark = pytest.mark.xdist_group("command")  # made once: what its tests share
-
 ROOT = Path(__file__).parents[1]
 COMMAND = ROOT / "run_atari.py"
 

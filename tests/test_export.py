@@ -17,8 +17,6 @@ from ppo.evaluate.portable import portable
 from ppo.files.folder import RunFolder
 from ppo.replay.replay import Replay
 
-pytestmark = pytest.mark.xdist_group("export")  # made once: what its tests share
-
 ROOT = Path(__file__).resolve().parent.parent
 PONG = ROOT / "pretrained" / "pong"
 

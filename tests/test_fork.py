@@ -18,8 +18,6 @@ from ppo.runs.start import run_of
 from ppo.settings import Params
 from ppo.telemetry import progress
 
-pytestmark = pytest.mark.xdist_group("fork")  # made once: what its tests share
-
 SETTINGS = drill.SHORT_CART_POLE | {
     "total_steps": 1536,
     "checkpoint_interval": 256,

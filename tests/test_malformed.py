@@ -23,8 +23,6 @@ from ppo.replay import replay
 from ppo.settings import Params
 from tests.light.test_params import KEYS, SOUND, VALUES
 
-pytestmark = pytest.mark.xdist_group("malformed")  # made once: what its tests share
-
 MANY = settings(
     max_examples=300,
     deadline=None,

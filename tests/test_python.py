@@ -13,8 +13,6 @@ from ppo.params import ParamsError
 from ppo.runs.ending import Result
 from ppo.telemetry import progress
 
-pytestmark = pytest.mark.xdist_group("python")  # made once: the runs of its tests
-
 SMALL = {"num_envs": 2, "num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "seed": 1}
 SMALL |= {"threads": 1, "video_interval": 0, "diagnostics_interval": 0}
 CART = SMALL | {"env_id": "CartPole-v1", "total_steps": 192}

@@ -17,8 +17,6 @@ from ppo.settings import Params
 from tests.processes import processes_of
 from tests.rules import rules_for
 
-pytestmark = pytest.mark.xdist_group("recorder")  # made once: what its tests share
-
 RULES = rules_for("pong", max_frames_per_game=42)
 
 

@@ -55,7 +55,6 @@ def cart_pole(tmp_path_factory) -> Path:
     return logdir
 
 
-@pytest.mark.xdist_group("cart_pole")
 def test_two_equal_runs_have_equal_fingerprints_wherever_they_are(cart_pole, tmp_path):
     logdir = tmp_path / "läufe und 走る" / "ein lauf"
     logdir.parent.mkdir()
@@ -65,13 +64,11 @@ def test_two_equal_runs_have_equal_fingerprints_wherever_they_are(cart_pole, tmp
     assert drill.run(logdir, None)[0] == 0
 
 
-@pytest.mark.xdist_group("cart_pole")
 def test_a_fingerprint_tells_runs_apart(cart_pole, tmp_path):
     assert drill.run(tmp_path / "run", drill.SHORT_CART_POLE | {"seed": 6})[0] == 0
     assert drill.fingerprint(tmp_path / "run") != drill.fingerprint(cart_pole)
 
 
-@pytest.mark.xdist_group("cart_pole")
 def test_a_fingerprint_tells_apart_which_policy_is_kept_as_the_best(cart_pole, tmp_path):
     folder = RunFolder(shutil.copytree(cart_pole, tmp_path / "run"))
     best = folder.checkpoints / checkpoint.BEST
@@ -208,7 +205,6 @@ def test_a_save_that_hangs_does_not_hold_up_a_stop(tmp_path):
     assert checkpoint.newest(RunFolder(tmp_path)).step == 256
 
 
-@pytest.mark.xdist_group("cart_pole")
 def test_a_resume_of_a_finished_run_removes_the_checkpoints_that_a_kill_left_over(
     cart_pole, tmp_path
 ):
@@ -265,7 +261,6 @@ def turned(link: Path) -> None:
     link.with_name("elsewhere").mkdir()
 
 
-@pytest.mark.xdist_group("cart_pole")
 def test_a_run_leaves_the_folder_alone_to_which_its_link_was_turned(cart_pole, tmp_path):
     link, place = tmp_path / "run", tmp_path / "place"
     place.mkdir()
@@ -280,7 +275,6 @@ def test_a_run_leaves_the_folder_alone_to_which_its_link_was_turned(cart_pole, t
     assert drill.fingerprint(place) == drill.fingerprint(link) == drill.fingerprint(cart_pole)
 
 
-@pytest.mark.xdist_group("cart_pole")
 @pytest.mark.parametrize("emptied", [False, True])
 def test_a_run_whose_folder_was_removed_ends_with_one_message(cart_pole, emptied, tmp_path):
     logdir = tmp_path / "run"
@@ -408,7 +402,6 @@ def test_observations_that_are_nan_end_with_four_and_what_was_saved_stays(tmp_pa
     assert all(np.isfinite(array).all() for array in weights)
 
 
-@pytest.mark.xdist_group("cart_pole")
 def test_an_evaluation_of_weights_that_are_nan_ends_with_four(cart_pole, tmp_path):
     logdir = shutil.copytree(cart_pole, tmp_path / "run")
     folder = RunFolder(logdir)

@@ -25,8 +25,6 @@ from ppo.telemetry.curves import CurveError
 from tests.pixel_game import CELL, SIZE
 from tests.rules import rules_for
 
-pytestmark = pytest.mark.xdist_group("render")  # made once: what its tests share
-
 BERZERK = rules_for("berzerk", max_frames_per_game=123)  # the limit cuts a step short
 CATCH = replace(BERZERK, game="tests.pixel_game:Catch-v0")
 

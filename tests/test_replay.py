@@ -17,8 +17,6 @@ from ppo.replay.replay import Replay, ReplayError, frames, load, play, save, ver
 from ppo.system.signals import Interrupted
 from tests.rules import rules_for
 
-pytestmark = pytest.mark.xdist_group("replay")  # made once: what its tests share
-
 BERZERK = rules_for("berzerk")  # short games, points early on
 
 

@@ -17,8 +17,6 @@ from ppo.runs.videographer import Videographer
 from ppo.settings import Params
 from tests.rules import rules_for
 
-pytestmark = pytest.mark.xdist_group("again")  # made once: what its tests share
-
 BERZERK = rules_for("berzerk", max_frames_per_game=123)
 
 

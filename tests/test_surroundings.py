@@ -32,8 +32,6 @@ from tests.test_command import (
     tree,
 )
 
-pytestmark = pytest.mark.xdist_group("surroundings")  # made once: what its tests share
-
 SETTINGS = CART | {"total_steps": 128, "checkpoint_interval": 64, "video_interval": 0}
 
 

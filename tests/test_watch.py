@@ -19,8 +19,6 @@ from ppo.settings import Params
 from tests.forked import Forked
 from tests.pixel_game import SIZE
 
-pytestmark = pytest.mark.xdist_group("watch")  # made once: what its tests share
-
 PONG = Path(__file__).parents[1] / "pretrained" / "pong"
 CATCH = Params(
     env_id="tests.pixel_game:Catch-v0",

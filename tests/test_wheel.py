@@ -11,8 +11,6 @@ import pytest
 
 import ppo
 
-pytestmark = pytest.mark.xdist_group("wheel")  # made once: what its tests share
-
 ROOT = Path(__file__).parents[1]
 
 PROMISED = """

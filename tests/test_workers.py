@@ -90,10 +90,6 @@ def of_two(tmp_path_factory) -> list[dict[str, np.ndarray]]:
     return found_by_two(tmp_path_factory.mktemp("workers"), with_links, CASES)
 
 
-SHARES = pytest.mark.xdist_group("two_workers")  # made once: what these tests share
-
-
-@SHARES
 def test_workers_of_several_machines_compute_the_same_bits(of_two, tmp_path):
     several = found_by_two(tmp_path, with_ports, ["smoothed", "early exit"])
     for own, others in zip(of_two, several, strict=True):
@@ -102,13 +98,11 @@ def test_workers_of_several_machines_compute_the_same_bits(of_two, tmp_path):
             np.testing.assert_array_equal(array, own[key], key)
 
 
-@SHARES
 def test_each_worker_hears_all_others_and_the_first(of_two):
     for found in of_two:
         assert found["gathered"].tobytes() == b"abc|abcd|from the first"
 
 
-@SHARES
 @pytest.mark.parametrize("case", CASES)
 def test_workers_hold_the_same_bits(of_two, case):
     first, second = ({k: a for k, a in f.items() if k.startswith(f"{case}/")} for f in of_two)
@@ -117,7 +111,6 @@ def test_workers_hold_the_same_bits(of_two, case):
         np.testing.assert_array_equal(array, second[key], key)
 
 
-@SHARES
 @pytest.mark.parametrize("case", CASES)
 def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
     of_two, case, monkeypatch
