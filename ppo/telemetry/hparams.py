@@ -27,21 +27,22 @@ COMPARED = [*(key for key in Params.model_fields if key not in RunSettings.model
 
 def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
     """Return what a table of runs with these settings shows: their scores, and the settings that
-    differ from the defaults or between the runs. If none does, it shows the game.
+    differ between the runs. If none does, it shows those that differ from the defaults, or else the
+    game. The scores come after five settings at most, so a setting that is the same in all runs
+    would hide them.
     """
-    infos = []
-    for key in COMPARED:
-        field = Params.model_fields[key]
-        values = {_plain(run.get(key, field.default)) for run in runs}
-        is_changed = key not in LEFT_OPEN and values != {_plain(field.default)}
-        if len(values) > 1 or is_changed:
-            # The plugin shows at most five at first, beginning with what differs.
-            differs = len(values) > 1 or len(runs) == 1
-            infos.append(_column(key, differs))
+    defaults = {key: Params.model_fields[key].default for key in COMPARED}
+    values = {key: {_plain(run.get(key, defaults[key])) for run in runs} for key in COMPARED}
+    shown = [key for key, found in values.items() if len(found) > 1] or [
+        key
+        for key, found in values.items()
+        if key not in LEFT_OPEN and found != {_plain(defaults[key])}
+    ]
+    infos = [_column(key) for key in shown or ["env_id"]]
     metrics = [
         MetricInfo(name=MetricName(tag=tag), display_name=name) for tag, name in METRICS.items()
     ]
-    return Experiment(hparam_infos=infos or [_column("env_id", False)], metric_infos=metrics)
+    return Experiment(hparam_infos=infos, metric_infos=metrics)
 
 
 def summaries(settings: Mapping[str, object]) -> list[Summary]:
@@ -63,9 +64,9 @@ def summaries(settings: Mapping[str, object]) -> list[Summary]:
     ]
 
 
-def _column(key: str, differs: bool) -> HParamInfo:
+def _column(key: str) -> HParamInfo:
     text = Params.model_fields[key].description or ""
-    return HParamInfo(name=key, type=_type(key), description=text, differs=differs)
+    return HParamInfo(name=key, type=_type(key), description=text, differs=True)
 
 
 def _plain(value: object) -> object:
