@@ -116,7 +116,7 @@ def test_target_lies_on_the_side_of_the_advantage(old, clip_range, advantage, ki
     assert kind == "probability" or 0 < target < 1
 
 
-def test_target_offset_is_the_clip_range_by_default():
+def test_target_change_is_the_clip_range_by_default():
     _, old, advantages = cases(23)
     change = losses.target_change(tf.constant(old), advantages, 0.2)
     np.testing.assert_allclose(change, 0.2 * np.sign(advantages), rtol=1e-12)

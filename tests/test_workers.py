@@ -128,7 +128,7 @@ def test_a_minibatch_that_is_shared_out_gives_what_one_worker_makes_of_it(
     )
     updater = Updater(model.build((3,), 4, "mlp"), params, 1)
     result = updater.update(batch(128), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
-    assert (len(result.of("approx_kl")) == 2) == (case == "early exit")
+    assert (len(result.by_minibatch("approx_kl")) == 2) == (case == "early exit")
     for key, wanted in arrays(updater, result).items():
         found = of_two[0][f"{case}/{key}"]
         assert found.shape == wanted.shape, key

@@ -29,7 +29,7 @@ def arrays(updater, result) -> dict[str, np.ndarray]:
 
     found = {f"weights/{n}": w.numpy() for n, w in enumerate(updater.weights)}
     found |= {f"moments/{n}": m.numpy() for n, m in enumerate(updater.adam.first)}
-    found |= {f"means/{name}": result.of(name) for name in MEANS}
+    found |= {f"means/{name}": result.by_minibatch(name) for name in MEANS}
     return found | {"rescaling": result.rescaling_state}
 
 
