@@ -4,12 +4,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-WINDOW_SECONDS = 120.0
+WINDOW_SECONDS = 60.0
 MARK_SECONDS = 1.0
 
 
 class Pace:
-    """Steps per second over the last minutes, with everything that a run does in them. The first
+    """Steps per second over the last minute, with everything that a run does in them. The first
     iteration does not count, because it also compiles.
     """
 
