@@ -16,8 +16,8 @@ from ppo.settings import PolicyLoss, SurrogateName
 # Added to the standard deviation of the advantages, to make equal advantages 0.
 NORMALIZATION_FLOOR = 1e-8
 
-# The quadratic surrogate's curvature is |A| / |t - 1|. The logit target's t approaches 1 as pi_old
-# does. A smaller distance is raised to this one.
+# The quadratic surrogate's curvature, |A| / |t - 1|, has no bound near t = 1, which the logit
+# target reaches as pi_old does. The surrogate uses at least this distance.
 QUADRATIC_TARGET_FLOOR = 1e-3
 
 
@@ -59,9 +59,9 @@ def entropy(logits: tf.Tensor) -> tf.Tensor:
 def pseudo_entropy(logits: tf.Tensor) -> tf.Tensor:
     """H' = sum_i pi_i (1 - pi_i) of the softmax policy: [B, A] -> [B].
 
-    It is 1 - 1/N for a uniform policy over N actions, and 0 for a certain one. It is the mean of 1
-    - pi_a over the actions a that the policy takes. That factor shrinks the policy's gradient as
-    the policy grows certain.
+    It is 1 - 1/N for a uniform policy over N actions, and 0 for a certain one. H' is the mean
+    of 1 - pi_a over the policy's actions a. The policy's gradient has this factor, so it shrinks
+    as the policy grows certain.
     """
     probs = tf.nn.softmax(logits)
     return tf.reduce_sum(probs * (1.0 - probs), axis=-1)
@@ -102,7 +102,8 @@ def target_change(
 
 
 class SurrogateRow(NamedTuple):
-    """The two functions of a surrogate. ``target`` adjusts t - 1, given A. ``loss`` takes r - 1,
+    """The two functions of a surrogate. ``target`` returns the t - 1 to use, from t - 1
+    and A. ``loss`` takes r - 1,
     A, t - 1 and the slope beyond the target. All are [B].
     """
 
@@ -126,7 +127,7 @@ def _floored(target_change: tf.Tensor) -> tf.Tensor:
 def _quadratic(
     ratio_change: tf.Tensor, advantages: tf.Tensor, target_change: tf.Tensor, _: float
 ) -> tf.Tensor:
-    size = _floored(target_change)  # |t - 1| again: without an advantage t - 1 is 0
+    size = _floored(target_change)  # again, since t - 1 is 0 if A is 0
     weight = tf.abs(advantages)
     parabola = weight * tf.square(target_change - ratio_change) / (2.0 * size)
     return parabola - advantages - 0.5 * weight * size

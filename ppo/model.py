@@ -30,9 +30,9 @@ TRUNK_TYPES = {"float32": "float32", "bfloat16": MIXED}
 
 @keras.saving.register_keras_serializable(package="ppo")
 def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
-    """Return max(x, 0). The gradient reads the bits of both numbers as float16. Comparing with 0
-    and multiplying by 0 or 1 then give the same bits in half the time, for sizes below 2^121.
-    From 2^121 upwards the bits are not numbers in float16, so the result is not finite.
+    """Return max(x, 0). The gradient treats the bits of bfloat16 as float16: the result is the
+    same, in half the time, for sizes below 2^121. From 2^121 upwards the bits are not numbers in
+    float16, so the result is not finite.
     """
 
     @tf.custom_gradient
@@ -95,7 +95,7 @@ class _Layers:
         return keras.layers.Conv2D(filters, kernel, stride, **options)(x)
 
     def halved(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Return the largest of 3 x 3 pixels, at every other place."""
+        """Max pooling over 3 x 3 pixels with stride 2."""
         return keras.layers.MaxPooling2D(3, 2, "same", dtype=self._dtype)(x)
 
     def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:

@@ -104,7 +104,9 @@ def _checked(
         # An inconsistency has no key of its own.
         bad = frozenset(str(detail["loc"][0]) for detail in error.errors() if detail["loc"])
         made = Params.model_construct(**{k: v for k, v in values.items() if k not in bad})
-        faults += [_fault(key, given[key]) for key in bad] + inconsistencies(made, bad)
+        faults += [_fault(key, given[key]) for key in given if key in bad] + inconsistencies(
+            made, bad
+        )
     for check in checks:
         faults += check(made, bad)
     if faults:

@@ -58,7 +58,7 @@ __all__ = [
     "run",
 ]
 
-# What a run's games, network, storage and bits depend on.
+# What a run's games, network and storage depend on, and its threads.
 FIXED_ON_RESUME = frozenset(marked("fixed"))
 # The game itself, and the network of the weights. The scaling of its images and the path of the
 # value's gradient may change, as in an experiment.

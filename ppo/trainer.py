@@ -72,7 +72,7 @@ class Trainer:
         workers: Workers | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ):
-        """Raises Interrupted. Raises WorkerLost, as all methods that involve all workers."""
+        """Raises Interrupted. This and every method that exchanges data may raise WorkerLost."""
         self.params, self.workers = params, workers or OneWorker()
         # On a CPU, envs and network take turns on all cores: running them together was slower.
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
@@ -92,7 +92,9 @@ class Trainer:
         return self.tally.rollbacks
 
     def scheduled_at(self, step: int) -> tuple[float, float]:
-        """Return learning rate and clip range at a step. Rollbacks and the KL have cut the rate."""
+        """Return learning rate and clip range at a step. The rate includes the cuts by
+        rollbacks and by ``learning_rate_kl``.
+        """
         p, total = self.params, self.params.whole_steps
         rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
         clip_range = scheduled(p.clip_range_schedule, p.clip_range, step, total)
@@ -176,6 +178,7 @@ class Trainer:
         result = self.updater.update(
             batch, self._key(Purpose.SHUFFLE), learning_rate, clip_range, self.rescaling_state
         )
+        scalars["time/update_seconds"] = time.perf_counter() - began
         if not result.finite:
             raise self._diverged(batch)
         if diagnosed:
@@ -183,7 +186,6 @@ class Trainer:
         self.rescaling_state = result.rescaling_state
         scalars |= {
             "train/explained_variance": explained_variance(rollout.values, returns),
-            "time/update_seconds": time.perf_counter() - began,
             **_advantage_scalars(advantages, p),
             **_action_shares(rollout.actions, self.envs.action_names),
         }

@@ -64,8 +64,9 @@ class Updater:
         clip_range: float,
         rescaling_state: np.ndarray,
     ) -> UpdateResult:
-        """Run the epochs over one batch, reshuffled with ``key`` in each, until one ends early.
-        ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. Raises WorkerLost.
+        """Run the epochs over one batch, each in an order of its own from ``key``. The update may
+        end early. ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. Raises
+        WorkerLost.
         """
         p, epochs = self.params, []
         if p.adam_reset:
@@ -135,8 +136,8 @@ class Updater:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make one gradient step on some samples of the batch, with the mean of all workers'
         gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
-        step was applied. A step is skipped if its gradient is not finite or its minibatch is
-        beyond the KL limit; then the step before it may be undone, too.
+        step was applied. A step is skipped if its gradient or loss is not finite, or its minibatch
+        is beyond the KL limit. A minibatch beyond the limit may also undo the step before.
         """
         p, clip_range = self.params, data.clip_range
         given: dict[str, Any] = {"clip_range": clip_range, "rescaling_state": rescaling_state}
@@ -184,8 +185,8 @@ class Updater:
 
     def _advantage_moments(self, advantages: tf.Tensor, samples: tf.Tensor) -> tf.Tensor | None:
         """Return mean and standard deviation of each minibatch's advantages over all workers, from
-        this worker's samples [minibatches, B]. None if no other worker has a part of a
-        minibatch.
+        this worker's samples [minibatches, B]. None for one worker, or if
+        advantages are not normalised.
         """
         if self.workers.count == 1 or not self.params.normalize_advantages:
             return None

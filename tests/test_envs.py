@@ -789,7 +789,7 @@ def test_games_and_networks_that_fit_have_no_fault(env_id: str, network: str):
         ("Pendulum-v1", "mlp", "must be Discrete"),
         ("MountainCarContinuous-v0", "mlp", "must be Discrete"),
         ("FrozenLake-v1", "mlp", "must be a flat Box"),
-        ("Pnog", "nature", "did you mean PongNoFrameskip-v4"),
+        ("Pnog", "nature", "did you mean Pong?"),
         ("Pong-v4", "nature", "use PongNoFrameskip-v4"),
     ],
 )

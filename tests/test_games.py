@@ -342,7 +342,7 @@ def test_every_fault_of_the_arguments_is_listed_before_anything_is_created(tmp_p
         games.main(["--games=Breaout", "--steps=9", "--set", "gama=1", f"--logdir={logdir}"]) == 2
     )
     said = capsys.readouterr().err
-    assert "BreakoutNoFrameskip-v4" in said and "did you mean gamma?" in said
+    assert "did you mean Breakout?" in said and "did you mean gamma?" in said
     stops = ["--games=Pong", "--steps=9", "--set", "stop_at_score=1", f"--logdir={logdir}"]
     assert games.main(stops) == 2
     assert capsys.readouterr().err.startswith("stop_at_score: ")

@@ -140,7 +140,7 @@ def test_function_is_refused_where_the_run_has_another_environment(whole):
 def test_two_functions_of_one_name_do_not_replace_each_other():
     two = [lambda: gymnasium.make("CartPole-v1"), lambda: gymnasium.make("Acrobot-v1")]
     ids = [factories.id_of(one) for one in (*two, *two)]
-    assert ids == ["factory/lambda-v0", "factory/lambda1-v0"] * 2
+    assert ids == ["factory/lambda-v0", "factory/lambda-1-v0"] * 2
     assert [len(gymnasium.make(one).observation_space.low) for one in ids[:2]] == [4, 6]
 
 

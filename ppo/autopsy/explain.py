@@ -114,7 +114,7 @@ def _outside(run: Path, rows: Sequence[Row]) -> list[str]:
     """Return what is outside the glossary's healthy range in the last entries."""
     watch = health.Health()
     with suppress(ParamsError):
-        watch = health.Health(of_run(RunFolder(run).params).clip_rewards is not False)
+        watch = health.Health(of_run(RunFolder(run).params))
     last = rows[-health.ENTRIES :]
     messages = [message for row in last for message in watch.see(row)]
     return [f"in the last {len(last)} entries: {message}" for message in messages]

@@ -54,7 +54,7 @@ def checksum(observations: np.ndarray, before: int = 0) -> int:
 
 @dataclass(frozen=True)
 class Reset:
-    """How an episode began: a reset with ``seed``, then ``resets`` without a seed."""
+    """How an episode began: a reset with ``seed``, then ``resets`` more without one."""
 
     seed: int
     resets: int

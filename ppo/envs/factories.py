@@ -5,6 +5,7 @@ is known in this process only, so a later process must register the same factory
 """
 
 import itertools
+import keyword
 import re
 from collections.abc import Callable
 
@@ -23,7 +24,8 @@ def id_of(env: str | Factory) -> str:
     if not callable(env):
         raise TypeError(f"env must be an id, or a function that returns an environment: {env!r}")
     name = re.sub(r"\W", "", getattr(env, "__name__", type(env).__name__))
-    numbered = (f"{NAMESPACE}{name}{number or ''}-v0" for number in itertools.count())
+    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(1)))
+    numbered = (f"{NAMESPACE}{name}{end}-v0" for end in ends)
     free = (one for one in numbered if _registered(one) in (None, env))
     return _register(env, next(free))
 
@@ -40,9 +42,12 @@ def register_again(factory: Factory | None, env_id: str) -> None:
 
 
 def factory_name(env_id: str) -> str:
-    """Return the name of a factory: factory/Walk-v0 gives Walk. Empty for other environments."""
-    found = re.fullmatch(rf"{NAMESPACE}(\w+?)\d*-v0", env_id)
-    return found[1] if found else ""
+    """Return the name of a factory: factory/Walk-v0 gives Walk, and a lambda FUNCTION. Empty for
+    other environments.
+    """
+    found = re.fullmatch(rf"{NAMESPACE}(\w+)(-\d+)?-v0", env_id)
+    name = found[1] if found else ""
+    return "FUNCTION" if keyword.iskeyword(name) else name
 
 
 def _registered(env_id: str) -> object:

@@ -24,7 +24,7 @@ class GroupedEnvs:
     def __init__(
         self, make: Callable[[int], AtariEnvs], num_envs: int, interrupted: Callable[[], bool]
     ):
-        """``make`` builds a vector of so many envs. Raises Interrupted, also in resets."""
+        """``make`` builds a vector of so many envs. Raises Interrupted, as every later reset."""
         starts = range(0, num_envs, GROUP)
         self._interrupted, self._parts = interrupted, []
         for start in starts:

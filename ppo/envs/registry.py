@@ -59,7 +59,7 @@ def is_atari(env_id: str) -> bool:
     """Whether an id is an Atari game's; no module that it names is imported."""
     try:
         return ":" not in env_id.removeprefix("ale_py:") and roms.is_rom(resolve(env_id)[0])
-    except UnknownGame:  # whose package is missing here
+    except UnknownGame:  # so it is not one of the installed Atari games
         return False
 
 

@@ -23,8 +23,8 @@ from ppo.settings import ResolvedParams
 from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
 
-# A seeded reset loads the ROM again and takes about 100 ms. An unseeded reset takes 3 to 13 ms. The
-# whole vector waits for it. If an unseeded reset is an equally fresh start, only one reset in
+# A seeded reset loads the ROM again and takes about 100 ms. An unseeded reset takes 3 to 33 ms. All
+# envs of the vector wait for it. If an unseeded reset is an equally fresh start, only one reset in
 # RESETS_PER_SEED is seeded.
 RESETS_PER_SEED = 64
 

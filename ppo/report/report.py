@@ -21,7 +21,7 @@ from ppo.settings import Params
 from ppo.system import reading
 from ppo.telemetry import curves, figures
 from ppo.telemetry.figures import End
-from ppo.telemetry.health import OF_CLIPPED_REWARDS
+from ppo.telemetry.health import ignored
 from ppo.telemetry.scalars import SCORE, metric_of
 
 REPORT = "report.html"
@@ -172,7 +172,7 @@ def _evaluation_table(of: Story) -> str:
 def _health_table(of: Story) -> str:
     rows = []
     last = of.rows[-LAST:]
-    unknown = OF_CLIPPED_REWARDS if of.params.clip_rewards is False else frozenset()
+    unknown = ignored(of.params)
     for tag in dict.fromkeys(tag for row in last for tag in row):
         metric = metric_of(tag)
         if metric is None or not metric.limits or tag in unknown:

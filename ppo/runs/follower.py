@@ -50,8 +50,8 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Pat
     """Train as a worker other than the first, until the run is finished or any worker was asked to
     stop. Return the result of the run, which is in ``logdir``.
 
-    Raises Stopped, also after an environment failed in a rollout. Raises Diverged, Collapsed,
-    WorkerLost, and WorkersDiffer if the first worker's thread count is not ``threads``.
+    Raises Stopped, also if an environment fails, which the first worker reports. Raises Diverged,
+    Collapsed, WorkerLost, and WorkersDiffer if the first worker's thread count is not ``threads``.
     """
     try:
         step, totals = _follow(workers, threads, stop)

@@ -53,7 +53,7 @@ class Guard(Observer):
 
     def begin(self) -> None:
         """Keep the policy as it is before the first iteration, such as the policy of a fork's
-        origin. It is restored until another policy is known to be healthy.
+        origin. A rollback restores it until another policy is healthy.
         """
         if self.mode != "rollback" or self.kept:
             return
@@ -136,7 +136,7 @@ class Guard(Observer):
     def restore(self, saved: Checkpoint) -> None:
         known = saved.part(self.name, GuardState)
         if self.mode == "off":
-            return  # Otherwise stale: the guard was off and may have missed a collapse.
+            return  # The state gets old while the guard is off: it may miss a collapse.
         self.watch, self.quiet, self.warned = known.watch, known.quiet, known.warned
         if known.mode != "rollback" or self.mode != "rollback":
             return  # stale or of no use
@@ -148,8 +148,8 @@ class Guard(Observer):
 
     def _keep(self) -> None:
         """Keep a candidate. It becomes the healthy policy after enough rollouts without evidence
-        against it, and then the next is kept. A policy below its best may be collapsing, so nothing
-        changes.
+        against it. The present policy is then the next candidate. A policy below its best may be
+        collapsing, so nothing changes.
         """
         if self.quiet == 0:
             self.kept.pop(CANDIDATE, None)

@@ -119,7 +119,7 @@ class Keeper(Observer):
         )
 
     def prune(self, step: int) -> None:
-        """Remove checkpoints up to a step that a killed process left behind."""
+        """Remove old checkpoints, up to ``step``, that a killed process left."""
         params = self.params
         checkpoint.prune(self.folder, step, params.checkpoints_kept, params.checkpoints_always_kept)
 

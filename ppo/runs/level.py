@@ -48,7 +48,7 @@ def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Check
     if guard.mode == "off" or guard.watch.knows_nothing:
         guard = GuardState(mode=guard.mode, watch=_level(saved, run))
     if any(key in before and before[key] != getattr(now, key) for key in PLAY):
-        # The lowest level is accurate enough to measure a collapse.
+        # Only the lowest level is kept: these settings hardly change it.
         guard = GuardState(mode=guard.mode, watch=Watch(low=guard.watch.low))
     ratio = _noise_ratio(before, now)
     kept = {name: watch.scaled(ratio) for name, watch in guard.kept.items()}

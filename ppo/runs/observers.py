@@ -50,8 +50,7 @@ class Logger(Observer):
     ):
         """Prepare the log. ``seconds`` is the run's clock; ``copy`` gets each entry."""
         self.trainer, self.folder, self.display, self.seconds = trainer, folder, display, seconds
-        self.copy, self.means, p = copy, RunningMeans(), trainer.params
-        self.health = Health(p.clip_rewards, shared_trunk=p.value_gradient == "shared")
+        self.copy, self.means, self.health = copy, RunningMeans(), Health(trainer.params)
         self._sizes: dict[str, int] = {}
         self._last, self._pace = (trainer.step, time.perf_counter()), Pace()
 

@@ -117,7 +117,7 @@ class TrainingSettings(_Group):
     """minibatches of each epoch"""
     minibatch_per: Literal["worker", "run"] = _setting("worker")
     """with several workers: worker, each adds a minibatch of its own to every gradient step; run,
-    all share one minibatch, and an epoch has workers times as many gradient steps
+    all share one minibatch, and an epoch has workers x num_minibatches gradient steps
     """
     learning_rate: float = _setting(4e-4, gt=0, le=1)
     """initial learning rate of Adam"""
@@ -152,7 +152,7 @@ class TrainingSettings(_Group):
     minibatch_kl_limit: float | None = _setting(None, gt=0)
     """end the update before the step of a minibatch whose mean approximate KL exceeds this"""
     undo_beyond_kl_limit: bool = _setting(False)
-    """also undo the step before it, which broke minibatch_kl_limit, as KLE-Rollback does (Dossa et
+    """then also undo the last step, which broke minibatch_kl_limit, as KLE-Rollback does (Dossa et
     al. 2021)
     """
     stop_at_score: float | None = _setting(None, off=None)
@@ -175,7 +175,7 @@ class ObjectiveSettings(_Group):
     feature_drift_coef: float = _setting(0.0, ge=0)
     """weight of the squared drift of the last hidden layer's pre-activations since the rollout"""
     delta_target_policy: Literal["probability", "logit"] = _setting("probability")
-    """space in which the surrogate's target lies clip_range away"""
+    """space in which clip_range gives the distance of the surrogate's target"""
     peaked_policy_loss: bool = _setting(False)
     """pull back to the target from beyond it, as hard as towards it"""
     beyond_target_slope: float | None = _setting(None, ge=0)
@@ -533,8 +533,8 @@ RULES = (
     ),
 )
 
-# For a run that asks for checkpoints to be kept, but would have none. Runs that have begun may have
-# such settings.
+# For a run that asks for checkpoints to be kept, but would have none. Older runs may have such
+# settings.
 KEPT_RULES = (
     Rule(
         ("keep_checkpoints_from", "keep_checkpoints_to"),

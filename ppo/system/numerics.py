@@ -1,7 +1,7 @@
 """What determines a run's bits besides its settings: environment variables, libraries, the
 processor.
 
-Variables are forced if a running process can still do so. Everything else is recorded.
+Variables are set if that still has an effect. Everything else is recorded.
 """
 
 import os

@@ -17,8 +17,8 @@ BOTTOM_OVER = 5  # readings of the median at the bottom, since a collapse may be
 NOISE_OVER = 60
 FEWEST = 10  # readings before an alarm is possible
 
-# The limit of the sequential test: the log likelihood ratio that one in a million healthy runs
-# reaches. A single reading contributes at most MOST_OF_A_READING.
+# The limit of the log likelihood ratio. A test that never restarts reaches it in one of a million
+# healthy series (Wald); this one restarts. A single reading contributes at most MOST_OF_A_READING.
 LIMIT = math.log(1e6)
 MOST_OF_A_READING = LIMIT / 5
 

@@ -56,8 +56,8 @@ class EventFile(GrowingFile):
     """A TensorBoard event file. Each start of a run writes its own; readers join them."""
 
     def __init__(self, folder: Path, first_step: int, descriptions: Mapping[str, str]):
-        """``first_step`` is the first step that this file may hold: TensorBoard then drops later
-        steps that it may already have read. ``descriptions`` explain scalars in Markdown.
+        """TensorBoard drops the steps from ``first_step`` on that it has read from older files.
+        ``descriptions`` explain scalars in Markdown.
         """
         name = f"events.out.tfevents.{_next_stamp(folder)}.{socket.gethostname()}"
         super().__init__(folder / name, open(folder / name, "xb"))  # noqa: SIM115 (close does it)

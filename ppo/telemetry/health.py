@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from ppo.settings import Params
 from ppo.telemetry.scalars import Metric, metric_of
 
 ENTRIES = 5  # log entries in a row outside the limits before a message
@@ -22,13 +23,19 @@ CAUSES = {
 OF_CLIPPED_REWARDS = frozenset(["train/grad_norm", "train/grad_cut", "train/advantage_scale"])
 
 
+def ignored(params: Params) -> frozenset[str]:
+    """Return the scalars whose limits do not hold for such a run."""
+    shared = (params.value_gradient or params.usual_value_gradient) == "shared"
+    rewards = OF_CLIPPED_REWARDS if params.clip_rewards is False else frozenset()
+    return rewards if shared else rewards | {"train/pseudo_entropy"}
+
+
 class Health:
     """Watches log entries, and reports each cause of scalars outside their limits once."""
 
-    def __init__(self, clipped_rewards: bool = True, shared_trunk: bool = True) -> None:
-        """A scalar is ignored if its limits do not hold for such a run."""
-        ignored = [] if clipped_rewards else [*OF_CLIPPED_REWARDS]
-        self._ignored = frozenset(ignored if shared_trunk else [*ignored, "train/pseudo_entropy"])
+    def __init__(self, params: Params | None = None) -> None:
+        """``params`` are the run's settings, if they are known."""
+        self._ignored = ignored(params) if params else frozenset()
         self._outside: Counter[str] = Counter()  # entries in a row, by scalar
         self._known: dict[str, Metric | None] = {}
         self._reported: set[str] = set()

@@ -24,8 +24,7 @@ class Workers(Protocol):
 
     def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
         """Return the mean over the workers of each tensor, in one exchange; all tensors have one
-        type. It is called while a graph is traced, also in its loops, outside any replica's
-        function.
+        type. A graph may call it, also in its loops, but not in a replica's function.
         """
 
     def gather(self, data: bytes) -> list[bytes]:

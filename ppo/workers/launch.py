@@ -172,7 +172,7 @@ class _Team:
             process.kill()
 
 
-# With such a code all workers end by themselves. A signal could only cut the first one's message.
+# With such a code all workers end by themselves. A signal could cut the message of the first.
 SAME_AT_ONCE = {ExitCode.DONE, ExitCode.STOPPED, ExitCode.DIVERGED, ExitCode.COLLAPSED}
 # A worker that ends with such a code knows why, and would end the same way again.
 SAME_FOR_ALL = (ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)

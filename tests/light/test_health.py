@@ -1,6 +1,7 @@
 """Warnings about a run's scalars, and the speed that its time left follows from."""
 
 from ppo.runs.pace import Pace
+from ppo.settings import Params
 from ppo.telemetry.health import CAUSES, ENTRIES, Health
 from ppo.telemetry.scalars import METRICS
 
@@ -19,7 +20,7 @@ def test_each_cause_is_reported_once_however_many_scalars_show_it():
 
 
 def test_gradients_of_unclipped_rewards_have_no_limits():
-    health = Health(clipped_rewards=False)
+    health = Health(Params(clip_rewards=False))
     large = {"train/grad_norm": 30.0, "train/grad_cut": 0.99, "train/advantage_scale": 200.0}
     assert not [message for _ in range(ENTRIES) for message in health.see(SOUND | large)]
 
@@ -38,7 +39,7 @@ def test_a_value_that_drives_the_trunk_is_answered_with_a_network_of_its_own():
 
 
 def test_a_certain_policy_is_not_reported_if_the_value_has_a_trunk_of_its_own():
-    shared, own = Health(), Health(shared_trunk=False)
+    shared, own = Health(Params()), Health(Params(network="mlp"))
     said = [
         [m for _ in range(ENTRIES) for m in health.see({"train/pseudo_entropy": 0.003})]
         for health in (shared, own)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ppo.envs.factories import factory_name
 from ppo.runs.ending import again, block, command, in_python
 from ppo.runs.terminal import SHOWN, TREND, Display
 from ppo.telemetry.scalars import tags
@@ -363,7 +364,7 @@ def test_the_end_of_a_run_without_games_evaluations_and_pictures():
 
 
 def test_a_run_of_a_function_is_continued_from_python():
-    folder, env_id = Path("runs/walk"), "factory/Walk1-v0"
+    folder, env_id = Path("runs/walk"), "factory/Walk-1-v0"
     python = in_python(folder, env_id, "total_steps=400")
     lines = block(
         folder, TOTALS | {"rollout/ep_rew_best": -2.586311936}, None, 1, False, "", python
@@ -372,6 +373,8 @@ def test_a_run_of_a_function_is_continued_from_python():
     assert said["evaluate"] == "ppo.load('runs/walk', env=Walk).evaluate(30)"
     assert said["continue"] == "ppo.train.resume('runs/walk', ['total_steps=400'], env=Walk)"
     assert said["best"].startswith("-2.59 in")
+    assert factory_name("factory/walk2-v0") == "walk2"
+    assert factory_name("factory/lambda-v0") == "FUNCTION"
     assert again(folder, env_id, "--resume") == "ppo.train.resume('runs/walk', env=Walk)"
     assert again(folder, "Pong", "--resume") == command(folder, "--resume")
 
