@@ -102,9 +102,8 @@ def target_change(
 
 
 class SurrogateRow(NamedTuple):
-    """The two functions of a surrogate. ``target`` returns the t - 1 to use, from t - 1
-    and A. ``loss`` takes r - 1,
-    A, t - 1 and the slope beyond the target. All are [B].
+    """The two functions of a surrogate. ``target`` returns the t - 1 to use, from t - 1 and
+    A. ``loss`` takes r - 1, A, t - 1 and the slope beyond the target. All are [B].
     """
 
     target: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

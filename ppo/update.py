@@ -137,7 +137,7 @@ class Updater:
         """Make one gradient step on some samples of the batch, with the mean of all workers'
         gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
         step was applied. A step is skipped if its gradient or loss is not finite, or its minibatch
-        is beyond the KL limit. A minibatch beyond the limit may also undo the step before.
+        is beyond the KL limit. With ``undo_beyond_kl_limit`` the step before is undone, too.
         """
         p, clip_range = self.params, data.clip_range
         given: dict[str, Any] = {"clip_range": clip_range, "rescaling_state": rescaling_state}
@@ -157,8 +157,8 @@ class Updater:
         *gradients, means = self.workers.mean([*gradients, tf.stack(means)])
         norm = tf.linalg.global_norm(gradients)
         applied = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
-        beyond = means[KL] > (np.inf if p.minibatch_kl_limit is None else p.minibatch_kl_limit)
-        applied &= ~beyond
+        if p.minibatch_kl_limit is not None:
+            applied &= means[KL] <= p.minibatch_kl_limit
 
         def apply() -> tf.Operation:
             self._undo.keep()
@@ -170,8 +170,7 @@ class Updater:
             self._undo.restore()
             return tf.no_op()
 
-        tf.cond(applied, apply, tf.no_op)
-        tf.cond(beyond, undo, tf.no_op)
+        tf.cond(applied, apply, undo)
         gradient_statistics = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
         return (
             tf.concat([means, gradient_statistics, tf.stack(maxima)], 0),
@@ -185,8 +184,8 @@ class Updater:
 
     def _advantage_moments(self, advantages: tf.Tensor, samples: tf.Tensor) -> tf.Tensor | None:
         """Return mean and standard deviation of each minibatch's advantages over all workers, from
-        this worker's samples [minibatches, B]. None for one worker, or if
-        advantages are not normalised.
+        this worker's samples [minibatches, B]. None for one worker, or if advantages are not
+        normalised.
         """
         if self.workers.count == 1 or not self.params.normalize_advantages:
             return None
