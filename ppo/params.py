@@ -24,14 +24,12 @@ from ppo.system.arguments import expanded
 class ParamsError(Refused, ValueError):
     """Every fault of a params file: ``faults`` is a list of lines."""
 
-    def __init__(self, faults: Sequence[str]):
-        self.faults = list(faults)
+    def __init__(self, faults: str | Sequence[str]):
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
         super().__init__("\n".join(self.faults))
 
 
 Check = Callable[[Params, frozenset[str]], list[str]]
-
-
 Source = str | Path | Mapping[str, Any] | Params
 Overrides = Sequence[str] | Mapping[str, Any]
 
@@ -64,10 +62,8 @@ def of_workers(settings: Params, count: int) -> Params:
         return settings
     if settings.workers != 1:
         raise ParamsError(
-            [
-                f"workers = {settings.workers}: the run was started with {count}; leave the "
-                f"setting out, or start the run with --workers={settings.workers}"
-            ]
+            f"workers = {settings.workers}: the run was started with {count}; leave the setting "
+            f"out, or start the run with --workers={settings.workers}"
         )
     return _checked(settings.model_dump() | {"workers": count}, [], [], [])
 
@@ -75,26 +71,23 @@ def of_workers(settings: Params, count: int) -> Params:
 def texts(overrides: Overrides) -> list[str]:
     """Return overrides as texts ``KEY=VALUE``."""
     if isinstance(overrides, Mapping):
-        return [f"{key}={_json(value)}" for key, value in overrides.items()]
+        # NumPy's numbers and arrays become Python's.
+        to_json = json.JSONEncoder(default=lambda o: getattr(o, "tolist", o.__repr__)()).encode
+        return [f"{key}={to_json(value)}" for key, value in overrides.items()]
     return [overrides] if isinstance(overrides, str) else list(overrides)
 
 
-def _json(value: Any) -> str:
-    """Return a value as JSON. NumPy's numbers and arrays become Python's."""
-    return json.dumps(value, default=lambda o: o.tolist() if hasattr(o, "tolist") else repr(o))
-
-
 def _checked(
-    values: dict[str, Any],
-    faults: Sequence[str],
-    overrides: Overrides,
-    checks: Sequence[Check],
+    values: dict[str, Any], faults: list[str], overrides: Overrides, checks: Sequence[Check]
 ) -> Params:
-    faults = list(faults)
     values.pop("$schema", None)
     for text in texts(overrides):
         faults += _override(values, text)
-    faults += [_unknown(key, values) for key in values if key not in Params.model_fields]
+    faults += [
+        f"{_show(key)}: there is no such setting; {answer(key, values)}"
+        for key in values
+        if key not in Params.model_fields
+    ]
     given = {key: value for key, value in values.items() if key in Params.model_fields}
     values = {key: _number(key, value) for key, value in given.items()}
     bad: frozenset[str] = frozenset()
@@ -104,9 +97,8 @@ def _checked(
         # An inconsistency has no key of its own.
         bad = frozenset(str(detail["loc"][0]) for detail in error.errors() if detail["loc"])
         made = Params.model_construct(**{k: v for k, v in values.items() if k not in bad})
-        faults += [_fault(key, given[key]) for key in given if key in bad] + inconsistencies(
-            made, bad
-        )
+        faults += [_fault(key, given[key]) for key in given if key in bad]
+        faults += inconsistencies(made, bad)
     for check in checks:
         faults += check(made, bad)
     if faults:
@@ -126,18 +118,10 @@ def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
 
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        text = reading.text(path)
+        values, faults = _parse(reading.text(path))
     except OSError as error:
-        reason = error.strerror
         remedy = f"give a JSON file of settings or a preset: {', '.join(presets.names())}"
-        return {}, [f"{path}: cannot be read ({reason}); {remedy}"]
-    try:
-        values, faults = _parse(text)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        return {}, [f"{path}: not valid JSON at {where}: {error.msg}"]
-    except RecursionError:
-        return {}, [f"{path}: nested too deeply; a params file is one flat object"]
+        return {}, [f"{path}: cannot be read ({error.strerror}); {remedy}"]
     except ValueError as error:
         return {}, [f"{path}: {error}"]
     if not isinstance(values, dict):
@@ -146,10 +130,8 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _parse(text: str) -> tuple[Any, list[str]]:
-    """Parse JSON, and report the faults that Python's parser does not: duplicate keys.
-
-    NaN and Infinity are parsed as floats, which every setting rejects. Raises ValueError and
-    RecursionError.
+    """Parse JSON, and report duplicate keys as faults. NaN and Infinity are parsed as floats, which
+    every setting rejects. Raises ValueError.
     """
     faults = []
 
@@ -159,9 +141,7 @@ def _parse(text: str) -> tuple[Any, list[str]]:
             faults.append(f"duplicate key {_show(key)}; keep one of them")
         return dict(found)
 
-    value = json.loads(text, object_pairs_hook=pairs)
-    reading.check_parts(value)
-    return value, faults
+    return reading.parse(text, pairs, float), faults
 
 
 def _override(values: dict[str, Any], text: str) -> list[str]:
@@ -170,7 +150,7 @@ def _override(values: dict[str, Any], text: str) -> list[str]:
         return [f"{text}: an override is written KEY=VALUE"]
     try:
         values[name], faults = _parse(value)
-    except (json.JSONDecodeError, RecursionError):
+    except reading.NotJSON:
         values[name] = value  # a bare word is a string, as in --set network=a3c
         return []
     except ValueError as error:
@@ -188,10 +168,6 @@ def _number(key: str, value: Any) -> Any:
             return float(value)
     whole = isinstance(value, float) and value.is_integer() and abs(value) <= 2**53
     return int(value) if whole and wanted is int else value
-
-
-def _unknown(key: str, values: Mapping[str, Any]) -> str:
-    return f"{_show(key)}: there is no such setting; {answer(key, values)}"
 
 
 def answer(key: str, values: Mapping[str, Any]) -> str:

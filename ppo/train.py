@@ -140,7 +140,11 @@ def resume(
     evaluations.check(RunFolder(logdir))
     stored = params.of_run(RunFolder(logdir).params)
     factories.register_again(env, stored.env_id)
-    _check_workers(logdir, stored, worker)
+    if stored.workers != worker.count:
+        raise ParamsError(
+            f"this run was started with --workers={stored.workers} and can only be resumed with "
+            f"that. For {worker.count}, begin a new run from it: --fork={logdir}"
+        )
     given = params.of_run(RunFolder(logdir).params, overrides, [registry.check])
     resolved_params = resolved(given, worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
@@ -286,21 +290,8 @@ def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> Non
         return
     if changed := _changes(run_of(newest).params, resolved_params):
         raise ParamsError(
-            [
-                f"{folder.path} is done at step {newest.step:,}, so {', '.join(changed)} would "
-                f"change nothing. Continue it with --set {longer(newest.step, resolved_params)}"
-            ]
-        )
-
-
-def _check_workers(logdir: Path, stored: Params, worker: Worker) -> None:
-    """Raise ParamsError unless a run is resumed by as many workers as it has."""
-    if stored.workers != worker.count:
-        raise ParamsError(
-            [
-                f"this run was started with --workers={stored.workers} and can only be resumed "
-                f"with that. For {worker.count}, begin a new run from it: --fork={logdir}"
-            ]
+            f"{folder.path} is done at step {newest.step:,}, so {', '.join(changed)} would change "
+            f"nothing. Continue it with --set {longer(newest.step, resolved_params)}"
         )
 
 
@@ -318,11 +309,9 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
     available = available_memory() / processes
     if wanted > available:
         raise ParamsError(
-            [
-                f"num_envs {params.num_envs} x num_steps {params.num_steps}: the observations of "
-                f"one rollout take {wanted / 2**30:.1f} GiB of memory, of which this machine has "
-                f"{available / 2**30:.1f} GiB available; choose smaller ones"
-            ]
+            f"num_envs {params.num_envs} x num_steps {params.num_steps}: the observations of one "
+            f"rollout take {wanted / 2**30:.1f} GiB of memory, of which this machine has "
+            f"{available / 2**30:.1f} GiB available; choose smaller ones"
         )
 
 
@@ -330,10 +319,8 @@ def _check_tracker(params: ResolvedParams) -> None:
     """Raise ParamsError if the run is to be copied to Weights & Biases, which is not installed."""
     if params.wandb_project and not find_spec("wandb"):
         raise ParamsError(
-            [
-                f"wandb_project = {params.wandb_project!r}: Weights & Biases is not installed; "
-                "install it with: pip install wandb"
-            ]
+            f"wandb_project = {params.wandb_project!r}: Weights & Biases is not installed; "
+            "install it with: pip install wandb"
         )
 
 
@@ -345,7 +332,7 @@ def _check_network(params: ResolvedParams) -> None:
         try:
             model.build_model(registry.observation_shape(params), 1, params)
         except ValueError as error:
-            raise ParamsError([f"network = {params.network!r}: {error}"]) from error
+            raise ParamsError(f"network = {params.network!r}: {error}") from error
 
 
 def _changes(

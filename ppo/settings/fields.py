@@ -434,11 +434,13 @@ LEFT_OPEN = tuple(ResolvedParams.__annotations__)
 
 
 class Rule(NamedTuple):
-    """Settings that must agree, whether they do not, and the message if they do not."""
+    """Settings that must agree, whether they do not, and the message if they do not: its fields are
+    those of ``_terms``.
+    """
 
     keys: tuple[str, ...]
     is_broken: Callable[[Params], Any]
-    message: Callable[[Params], str]
+    message: str
 
 
 _MINIBATCH = ("num_envs", "num_steps", "num_minibatches", "workers", "minibatch_per")
@@ -446,18 +448,14 @@ RULES = (
     Rule(
         ("network", "precision"),
         lambda p: p.is_custom and p.precision == "bfloat16",
-        lambda p: (
-            f'precision = "bfloat16": the layers of the network {p.network} choose their own; '
-            "leave it out"
-        ),
+        'precision = "bfloat16": the layers of the network {p.network} choose their own; leave it '
+        "out",
     ),
     Rule(
         _MINIBATCH,
         lambda p: not p.shares_minibatches and p.batch_size % p.num_minibatches,
-        lambda p: (
-            f"num_minibatches = {p.num_minibatches}: {_rollout(p)} steps leave "
-            f"{p.batch_size % p.num_minibatches} over; choose a divisor, such as {_divisor(p)}"
-        ),
+        "num_minibatches = {p.num_minibatches}: {rollout} steps leave {left_over} over; choose a "
+        "divisor, such as {divisor}",
     ),
     Rule(
         (*_MINIBATCH, "normalize_advantages"),
@@ -466,11 +464,9 @@ RULES = (
             and not p.shares_minibatches
             and p.batch_size == p.num_minibatches
         ),
-        lambda p: (
-            f"num_minibatches = {p.num_minibatches}: {_rollout(p)} steps make minibatches of one "
-            f"step, whose normalised advantage is always 0; {_larger(p)}, or set "
-            "normalize_advantages to false"
-        ),
+        "num_minibatches = {p.num_minibatches}: {rollout} steps make minibatches of one step, "
+        "whose normalised advantage is always 0; choose {larger}, or set normalize_advantages to "
+        "false",
     ),
     Rule(
         (*_MINIBATCH, "normalize_advantages"),
@@ -481,55 +477,43 @@ RULES = (
                 or p.minibatch_size < 1 + p.normalize_advantages
             )
         ),
-        lambda p: (
-            f'minibatch_per = "run": {_rollout(p)} steps of a worker do not make '
-            f"{p.num_minibatches} minibatches x {p.workers} workers = {p.minibatches_per_epoch} "
-            f"parts of equal size, of two steps or more; {_larger(p)}, or another number of workers"
-        ),
+        'minibatch_per = "run": {rollout} steps of a worker do not make {p.num_minibatches} '
+        "minibatches x {p.workers} workers = {p.minibatches_per_epoch} parts of equal size, of two "
+        "steps or more; choose {larger}, or another number of workers",
     ),
     Rule(
         ("quadratic_policy_loss", "peaked_policy_loss"),
         lambda p: p.quadratic_policy_loss and p.peaked_policy_loss,
-        lambda p: (
-            "quadratic_policy_loss and peaked_policy_loss: the parabola has its own slope beyond "
-            "the target; choose one of them"
-        ),
+        "quadratic_policy_loss and peaked_policy_loss: the parabola has its own slope beyond the "
+        "target; choose one of them",
     ),
     Rule(
         ("quadratic_policy_loss", "beyond_target_slope"),
         lambda p: p.quadratic_policy_loss and p.beyond_target_slope is not None,
-        lambda p: (
-            "quadratic_policy_loss and beyond_target_slope: the parabola has its own slope beyond "
-            "the target; choose one of them"
-        ),
+        "quadratic_policy_loss and beyond_target_slope: the parabola has its own slope beyond the "
+        "target; choose one of them",
     ),
     Rule(
         ("peaked_policy_loss", "beyond_target_slope"),
         lambda p: p.peaked_policy_loss and p.beyond_target_slope not in (None, 1),
-        lambda p: (
-            f"peaked_policy_loss and beyond_target_slope = {p.beyond_target_slope}: the peaked "
-            "loss has the slope 1; choose one of them"
-        ),
+        "peaked_policy_loss and beyond_target_slope = {p.beyond_target_slope}: the peaked loss has "
+        "the slope 1; choose one of them",
     ),
     Rule(
         ("normalize_advantages", "advantage_std_floor"),
         lambda p: p.advantage_std_floor and not p.normalize_advantages,
-        lambda p: (
-            f"advantage_std_floor = {p.advantage_std_floor}: without normalize_advantages nothing "
-            "is divided; choose one of them"
-        ),
+        "advantage_std_floor = {p.advantage_std_floor}: without normalize_advantages nothing is "
+        "divided; choose one of them",
     ),
     Rule(
         ("target_kl", "target_kl_if_improved"),
         lambda p: p.target_kl_if_improved and p.target_kl is None,
-        lambda p: "target_kl_if_improved = true: without target_kl it has no effect; set both",
+        "target_kl_if_improved = true: without target_kl it has no effect; set both",
     ),
     Rule(
         ("minibatch_kl_limit", "undo_beyond_kl_limit"),
         lambda p: p.undo_beyond_kl_limit and p.minibatch_kl_limit is None,
-        lambda p: (
-            "undo_beyond_kl_limit = true: without minibatch_kl_limit it has no effect; set both"
-        ),
+        "undo_beyond_kl_limit = true: without minibatch_kl_limit it has no effect; set both",
     ),
 )
 
@@ -539,22 +523,17 @@ KEPT_RULES = (
     Rule(
         ("keep_checkpoints_from", "keep_checkpoints_to"),
         lambda p: p.keep_checkpoints_from is None and p.keep_checkpoints_to is not None,
-        lambda p: (
-            f"keep_checkpoints_to = {p.keep_checkpoints_to}: without keep_checkpoints_from none "
-            "is kept; set both"
-        ),
+        "keep_checkpoints_to = {p.keep_checkpoints_to}: without keep_checkpoints_from none is "
+        "kept; set both",
     ),
     Rule(
         ("keep_checkpoints_from", "keep_checkpoints_to"),
         lambda p: (
-            p.keep_checkpoints_from is not None
-            and p.keep_checkpoints_to is not None
-            and p.keep_checkpoints_from > p.keep_checkpoints_to
+            None not in (p.keep_checkpoints_from, p.keep_checkpoints_to)
+            and not p.checkpoints_always_kept
         ),
-        lambda p: (
-            f"keep_checkpoints_from = {p.keep_checkpoints_from}: it is after keep_checkpoints_to "
-            f"= {p.keep_checkpoints_to}; swap them"
-        ),
+        "keep_checkpoints_from = {p.keep_checkpoints_from}: it is after keep_checkpoints_to = "
+        "{p.keep_checkpoints_to}; swap them",
     ),
 )
 
@@ -573,7 +552,7 @@ def kept_faults(params: Params, bad: frozenset[str]) -> list[str]:
 def broken(rules: Iterable[Rule], params: Params, bad: frozenset[str]) -> list[str]:
     """Return the messages of broken rules, except for rules that involve an invalid setting."""
     sound = (rule for rule in rules if bad.isdisjoint(rule.keys))
-    return [rule.message(params) for rule in sound if rule.is_broken(params)]
+    return [rule.message.format(**_terms(params)) for rule in sound if rule.is_broken(params)]
 
 
 def _float32(key: str, value: Any) -> str | None:
@@ -590,18 +569,17 @@ def _float32(key: str, value: Any) -> str | None:
     return f"{key} = {value!r}: {what} for float32, in which training computes"
 
 
-def _rollout(params: Params) -> str:
-    return f"num_envs {params.num_envs} x num_steps {params.num_steps} = {params.batch_size}"
-
-
-def _divisor(params: Params) -> int:
-    """Return the largest smaller number of equal minibatches, if possible of two steps or more."""
-    size = params.batch_size
-    most = size // 2 if params.normalize_advantages and size > 1 else size
-    smaller = range(1, min(params.num_minibatches - 1, most) + 1)
-    return max(count for count in smaller if size % count == 0)
-
-
-def _larger(params: Params) -> str:
-    """Return the remedy for minibatches that are too small."""
-    return f"choose {'fewer minibatches' if params.num_minibatches > 1 else 'more steps or envs'}"
+def _terms(p: Params) -> dict[str, Any]:
+    """Return the terms of the messages. ``divisor`` is the largest smaller number of equal
+    minibatches, if possible of two steps or more.
+    """
+    size = p.batch_size
+    most = size // 2 if p.normalize_advantages and size > 1 else size
+    smaller = range(1, min(p.num_minibatches - 1, most) + 1)
+    return {
+        "p": p,
+        "rollout": f"num_envs {p.num_envs} x num_steps {p.num_steps} = {size}",
+        "left_over": size % p.num_minibatches,
+        "divisor": max((count for count in smaller if size % count == 0), default=1),
+        "larger": "fewer minibatches" if p.num_minibatches > 1 else "more steps or envs",
+    }

@@ -53,79 +53,53 @@ NAMES = {
     "value_coef": "value_loss_coef",
     "workers": "world_size",
 }
-SAME = {theirs: ours for ours, names in NAMES.items() for theirs in names.split()}
 
-# Settings that are measured differently, or need several settings or an argument here.
+# Settings that are measured differently, or need several settings or an argument here, by answer.
 DIFFERENT = {
-    "clip_range_vf": "value_clip_range, a number or null; the larger of the clipped and the "
-    "unclipped error counts",
-    "max_episode_steps": "max_frames_per_game, in frames: steps x frame_skip",
-    "ppo_clip_ratio": "clip_range; the ratio is clipped below 1 - clip_range, not 1 / (1 + "
-    "clip_range)",
-    "reward_clip": "clip_rewards, true or false: true keeps only the sign of a reward",
-    "schedule": "learning_rate_schedule and clip_range_schedule",
-    **dict.fromkeys(["actor_lr", "critic_lr"], "learning_rate, of policy and value alike"),
-    **dict.fromkeys(
-        ["total_frames", "num_frames", "train_for_env_steps"],
-        "total_steps, in steps: frames / frame_skip",
+    "value_clip_range, a number or null; the larger of the clipped and the unclipped error "
+    "counts": "clip_range_vf",
+    "max_frames_per_game, in frames: steps x frame_skip": "max_episode_steps",
+    "clip_range; the ratio is clipped below 1 - clip_range, not 1 / (1 + clip_range)": (
+        "ppo_clip_ratio"
     ),
-    **dict.fromkeys(
-        ["fcnet_hiddens", "hidden_size", "hidden_sizes", "net_arch"],
-        "mlp_sizes, the units of each hidden layer of the network mlp, such as [64, 64]",
+    "clip_rewards, true or false: true keeps only the sign of a reward": "reward_clip",
+    "learning_rate_schedule and clip_range_schedule": "schedule",
+    "learning_rate, of policy and value alike": "actor_lr critic_lr",
+    "total_steps, in steps: frames / frame_skip": "total_frames num_frames train_for_env_steps",
+    "mlp_sizes, the units of each hidden layer of the network mlp, such as [64, 64]": (
+        "fcnet_hiddens hidden_size hidden_sizes net_arch"
     ),
-    **dict.fromkeys(
-        ["vf_share_layers", "actor_critic_share_weights", "value_network"],
-        'value_gradient, "shared" or "separate"',
+    'value_gradient, "shared" or "separate"': (
+        "vf_share_layers actor_critic_share_weights value_network"
     ),
-    **dict.fromkeys(
-        ["eval_freq", "eval_interval", "evaluation_freq"], "evaluation_interval, in steps"
+    "evaluation_interval, in steps": "eval_freq eval_interval evaluation_freq",
+    "checkpoint_interval, in steps": (
+        "checkpoint_frequency save_every_sec save_freq save_interval"
     ),
-    **dict.fromkeys(
-        ["checkpoint_frequency", "save_every_sec", "save_freq", "save_interval"],
-        "checkpoint_interval, in steps",
+    "video_interval, in steps; 0 makes no videos": "capture_video save_video_interval save_video",
+    "total_steps: the number of outer epochs x the steps of each": (
+        "epoch epoch_num_steps max_epochs step_per_epoch"
     ),
-    **dict.fromkeys(
-        ["capture_video", "save_video_interval", "save_video"],
-        "video_interval, in steps; 0 makes no videos",
+    "num_envs: the number of env workers x the envs of each": (
+        "num_workers num_envs_per_worker num_env_runners num_rollout_workers "
+        "num_envs_per_env_runner num_envs_per_rollout_worker"
     ),
-    **dict.fromkeys(
-        ["epoch", "epoch_num_steps", "max_epochs", "step_per_epoch"],
-        "total_steps: the number of outer epochs x the steps of each",
+    "picture_scaling": "normalize_images obs_scale obs_subtract_mean scale scale_obs",
+    "an argument of the command, --logdir=DIR": (
+        "csv_folder_name exp_name experiment log_dir log_folder log_path logdir "
+        "persistence_base_dir run_name save_dir save_path tb_log_name tensorboard_log train_dir"
     ),
-    **dict.fromkeys(
-        [
-            *("num_workers", "num_envs_per_worker", "num_env_runners", "num_rollout_workers"),
-            *("num_envs_per_env_runner", "num_envs_per_rollout_worker"),
-        ],
-        "num_envs: the number of env workers x the envs of each",
+    "an argument of the command, --resume or --fork=RUN": (
+        "load_checkpoint_kind load_path restart_behavior restore resume resume_id resume_path "
+        "trained_agent"
     ),
-    **dict.fromkeys(
-        ["normalize_images", "obs_scale", "obs_subtract_mean", "scale", "scale_obs"],
-        "picture_scaling",
-    ),
-    **dict.fromkeys(
-        [
-            *("csv_folder_name", "exp_name", "experiment", "log_dir", "log_folder", "log_path"),
-            *("logdir", "persistence_base_dir", "run_name", "save_dir", "save_path"),
-            *("tb_log_name", "tensorboard_log", "train_dir"),
-        ],
-        "an argument of the command, --logdir=DIR",
-    ),
-    **dict.fromkeys(
-        [
-            *("load_checkpoint_kind", "load_path", "restart_behavior", "restore", "resume"),
-            *("resume_id", "resume_path", "trained_agent"),
-        ],
-        "an argument of the command, --resume or --fork=RUN",
-    ),
-    **dict.fromkeys(
-        ["eval_deterministic", "evaluate", "play", "render", "watch"],
-        "an argument of the command, --evaluate or --watch",
+    "an argument of the command, --evaluate or --watch": (
+        "eval_deterministic evaluate play render watch"
     ),
 }
 
 # What does not exist here, by reason.
-ABSENT_BECAUSE = {
+ABSENT = {
     "TensorFlow chooses the device; CUDA_VISIBLE_DEVICES=-1 in the environment hides the GPUs": (
         "actor_worker_gpus cuda device device_id device_ids gpu no_cuda num_gpus "
         "num_gpus_per_env_runner num_gpus_per_learner num_gpus_per_worker use_gpu"
@@ -218,16 +192,15 @@ ABSENT_BECAUSE = {
     "the number of steps ends a run": "max_episodes max_iters max_seconds train_for_seconds",
     "there are no callbacks; stop_at_score ends a run": "callback callbacks callbacks_class",
 }
-ABSENT = {name: reason for reason, names in ABSENT_BECAUSE.items() for name in names.split()}
 
 # Names that other packages use for a setting's choices.
 CHOICES = {
     "network": {
-        **dict.fromkeys(["cnn", "cnnpolicy", "convnet_atari"], "nature"),
-        **dict.fromkeys(["impala_cnn", "resnet_impala", "convnet_impala"], "impala"),
-        **dict.fromkeys(["mlppolicy"], "mlp"),
+        "nature": "cnn cnnpolicy convnet_atari",
+        "impala": "impala_cnn resnet_impala convnet_impala",
+        "mlp": "mlppolicy",
     },
-    "learning_rate_schedule": {"linear_decay": "linear"},
+    "learning_rate_schedule": {"linear": "linear_decay"},
 }
 SCHEDULED = {"learning_rate": "learning_rate_schedule", "clip_range": "clip_range_schedule"}
 WHOLE_ROLLOUT = (
@@ -248,15 +221,19 @@ def hint(key: str, values: Values) -> str | None:
     it is unknown. ``values`` are all settings, from which numbers can be computed.
     """
     name, value = plain(key), values[key]
-    if name in SAME:
-        return f"here it is called {SAME[name]}{value_hint(SAME[name], value)}"
-    if name in DIFFERENT:
-        return f"here it is {DIFFERENT[name]}"
+    if ours := _entry(NAMES, name):
+        return f"here it is called {ours}{value_hint(ours, value)}"
+    if different := _entry(DIFFERENT, name):
+        return f"here it is {different}"
     if name in COMPUTED_ANSWERS:
         return f"here it is {COMPUTED_ANSWERS[name](key, values)}"
-    if name in ABSENT:
-        return f"it has no counterpart: {ABSENT[name]}"
-    return None
+    reason = _entry(ABSENT, name)
+    return f"it has no counterpart: {reason}" if reason else None
+
+
+def _entry(table: Mapping[str, str], name: str) -> str | None:
+    """Return the key of a table whose names contain this name."""
+    return next((key for key, names in table.items() if name in names.split()), None)
 
 
 def value_hint(key: str, value: Any) -> str:
@@ -268,13 +245,12 @@ def value_hint(key: str, value: Any) -> str:
                 return f'; here it is {key} = {number} with {SCHEDULED[key]} = "linear"'
     if key == "max_grad_norm" and not value:
         return "; 1e9 clips nothing"
-    choice = CHOICES.get(key, {}).get(plain(value)) if isinstance(value, str) else None
+    choice = _entry(CHOICES.get(key, {}), plain(str(value)))
     return f'; here it is "{choice}"' if choice else ""
 
 
 def _network(key: str, values: Values) -> str:
-    value = values[key]
-    choice = CHOICES["network"].get(plain(value)) if isinstance(value, str) else None
+    choice = _entry(CHOICES["network"], plain(str(values[key])))
     return f'network = "{choice}"' if choice else "network"
 
 
@@ -288,19 +264,15 @@ def _schedule(key: str, values: Values) -> str:
 
 
 def _value_clip(key: str, values: Values) -> str:
-    if values[key] is False:
-        return "value_clip_range = null"
-    return "value_clip_range, with the number of clip_range"
+    how = " = null" if values[key] is False else ", with the number of clip_range"
+    return f"value_clip_range{how}"
 
 
 def _value_coef(key: str, values: Values) -> str:
     """Say how to convert the coefficient; packages use the whole squared error, or differ."""
-    if plain(key) == "vf_coef":
-        return (
-            "value_coef, of half the squared error: twice the number of Stable-Baselines3 and "
-            "tianshou, the number of CleanRL and baselines unchanged"
-        )
-    return "value_coef, of half the squared error: twice the number"
+    differ = " of Stable-Baselines3 and tianshou, the number of CleanRL and baselines unchanged"
+    answer = "value_coef, of half the squared error: twice the number"
+    return answer + differ if plain(key) == "vf_coef" else answer
 
 
 def _batch_size(key: str, values: Values) -> str:
@@ -347,27 +319,20 @@ def _times(one: Any, other: Any) -> int | None:
 def _given(values: Values, ours: str) -> int | None:
     """Return a whole number given under our name or another package's; None if there is none."""
     for key, value in values.items():
-        if ours in (name := plain(key), SAME.get(name)) and type(value) is int and value > 0:
+        if ours in (name := plain(key), _entry(NAMES, name)) and type(value) is int and value > 0:
             return value
     return None
 
 
 COMPUTED_ANSWERS: dict[str, Answer] = {
     **dict.fromkeys(["policy", "policy_type", "encoder_conv_architecture"], _network),
-    **dict.fromkeys(
-        [
-            *("anneal_lr", "lr_decay", "lr_schedule", "lr_scheduler", "use_linear_lr_decay"),
-            "use_linear_schedule",
-        ],
-        _schedule,
-    ),
+    **dict.fromkeys(["anneal_lr", "lr_decay", "lr_schedule", "lr_scheduler"], _schedule),
+    **dict.fromkeys(["use_linear_lr_decay", "use_linear_schedule"], _schedule),
     **dict.fromkeys(["clip_vloss", "use_clipped_value_loss", "value_clip"], _value_clip),
     **dict.fromkeys(["vf_coef", "value_loss_coeff", "vf_loss_coeff"], _value_coef),
     "batch_size": _batch_size,
     **dict.fromkeys(MINIBATCH, _minibatches),
     **dict.fromkeys(WHOLE_ROLLOUT, _num_steps),
-    **dict.fromkeys(
-        ["local_batch_size", "local_minibatch_size", "num_iterations", "num_updates"],
-        lambda key, values: COMPUTED,
-    ),
+    **dict.fromkeys(["local_batch_size", "local_minibatch_size"], lambda *_: COMPUTED),
+    **dict.fromkeys(["num_iterations", "num_updates"], lambda *_: COMPUTED),
 }

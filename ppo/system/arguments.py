@@ -18,15 +18,15 @@ class Parser(argparse.ArgumentParser):
     are, and accepts no abbreviated option.
     """
 
-    def __init__(self, prog: str, description: str | None, epilog: str | None = None, **more: str):
-        super().__init__(
-            prog=prog,
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            **more,  # type: ignore[arg-type]
-        )
+    def __init__(
+        self,
+        prog: str,
+        description: str | None,
+        epilog: str | None = None,
+        usage: str | None = None,
+    ):
+        super().__init__(prog, usage, description, epilog, allow_abbrev=False)
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
 
     def error(self, message: str) -> NoReturn:
         """Print the message and where the help is, and end the process."""

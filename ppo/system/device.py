@@ -26,7 +26,6 @@ DEVICES = Path("/dev")
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as /proc/cpuinfo names them
 
-
 _survived = False  # whether TensorFlow has started in this process
 
 
@@ -64,11 +63,9 @@ def _memory_of_container() -> float:
 
 def processor_has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16; False if the system does not say."""
-    try:
-        words = CPU_INFO.read_text().split()
-    except OSError:
-        return False
-    return not BFLOAT16_FLAGS.isdisjoint(words)
+    with suppress(OSError):
+        return not BFLOAT16_FLAGS.isdisjoint(CPU_INFO.read_text().split())
+    return False
 
 
 def has_gpu_driver() -> bool:
@@ -113,12 +110,17 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     which would change a run's bits.
     """
     set_environment()
-    _check_temporary_folder()
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise DeviceError(
+            "TensorFlow needs a folder for temporary files; set TMPDIR to one that can be written"
+        ) from error
     if not _survived:
         note("starting TensorFlow ...")
     with _shown_after_a_crash() as held:
         with _stderr_held_back(held):
-            tf, keras = _imported()
+            tf, keras = import_tensorflow()
             _check_keras(keras)
             _set_threads(tf, threads)
         connected = connect()
@@ -128,9 +130,19 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     return connected
 
 
-def _imported() -> tuple[Any, Any]:
+def import_tensorflow() -> tuple[Any, Any]:
+    """Import TensorFlow and Keras, and run no operation; ``set_environment`` comes before. Raises
+    DeviceError.
+    """
+    collects = gc.isenabled()
+    gc.disable()  # 0.6 of 3.8 seconds: hundreds of thousands of new objects that all stay
     try:
-        return import_tensorflow()
+        # OpenCV is used later. A failure for lack of memory is reported here.
+        import cv2  # noqa: F401
+
+        with _hidden("matplotlib"):  # 0.4 of the other 3.2 seconds: Keras imports it for figures
+            import keras
+        import tensorflow as tf
     except ImportError as error:
         reason: BaseException = error
         while reason.__context__:  # TensorFlow's error repeats a whole traceback
@@ -139,19 +151,6 @@ def _imported() -> tuple[Any, Any]:
             f"TensorFlow cannot be imported ({reason}): install requirements.txt again, or give "
             "the process more memory"
         ) from error
-
-
-def import_tensorflow() -> tuple[Any, Any]:
-    """Import TensorFlow and Keras, and run no operation; ``set_environment`` comes before."""
-    # OpenCV comes first, although it is used later: a failure for lack of memory is reported here.
-    import cv2  # noqa: F401
-
-    collects = gc.isenabled()
-    gc.disable()  # 0.6 of 3.8 seconds: hundreds of thousands of new objects that all stay
-    try:
-        with _hidden("matplotlib"):  # 0.4 of the other 3.2 seconds: Keras imports it for figures
-            import keras
-        import tensorflow as tf
     finally:
         if collects:
             gc.enable()
@@ -161,11 +160,9 @@ def import_tensorflow() -> tuple[Any, Any]:
 def set_environment() -> None:
     """Set the variables that TensorFlow reads on import. Print the user's ignored ones."""
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever backend the user prefers
-    wanted = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        # Use a GPU's memory as needed: an evaluation may run beside the training.
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-    }
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Use a GPU's memory as needed: an evaluation may run beside the training.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     too_late = "tensorflow" in sys.modules
     changed = numerics.force(too_late)
     variables = ", ".join(f"{name}={value}" for name, value in changed.items())
@@ -178,17 +175,6 @@ def set_environment() -> None:
         )
     elif changed:
         say(f"ignored, since it would change a run's results: {variables}", sys.stderr)
-    for name, value in wanted.items():
-        os.environ.setdefault(name, value)
-
-
-def _check_temporary_folder() -> None:
-    try:
-        tempfile.gettempdir()
-    except OSError as error:
-        raise DeviceError(
-            "TensorFlow needs a folder for temporary files; set TMPDIR to one that can be written"
-        ) from error
 
 
 def _check_keras(keras: Any) -> None:

@@ -4,9 +4,10 @@ import errno
 import json
 import math
 import os
+import re
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -17,6 +18,7 @@ from ppo.system.streams import first_line, reason
 LARGEST = 64 * 2**20  # bytes of a file that is read whole
 LARGEST_NUMBER = 2.0**128  # the limit of float32, in which runs compute
 DEEPEST = 32  # lists and objects of JSON inside each other
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # which UTF-8 cannot have
 
 Form = TypeVar("Form")
 
@@ -31,12 +33,13 @@ class Unreadable(OSError):
         return f"{self.filename}: {self.strerror}"
 
 
+class NotJSON(ValueError):
+    """A text that is not JSON at all."""
+
+
 def check(path: Path) -> None:
     """Raise Unreadable unless the path is a regular file or does not exist."""
-    try:
-        with opened(path):
-            pass
-    except FileNotFoundError:
+    with suppress(FileNotFoundError), opened(path):
         pass
 
 
@@ -117,30 +120,6 @@ def validated(source: str, form: TypeAdapter[Form]) -> Form:
         raise ValueError(first_fault(error)) from error
 
 
-def parse(source: str) -> Any:
-    """Return the JSON value in a text. Raises ValueError for one that nests too deeply, repeats a
-    key, or holds a number that is not finite or half a character.
-    """
-    try:
-        parsed = json.loads(
-            source, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
-        )
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"not valid JSON at {where}: {error.msg}") from error
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    check_parts(parsed)
-    return parsed
-
-
-def first_fault(error: ValidationError) -> str:
-    """Return the first fault that pydantic found: its place and its message."""
-    fault = error.errors()[0]
-    where = ".".join(map(str, fault["loc"]))
-    return f"{where}: {fault['msg']}" if where else fault["msg"]
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(pairs)
     if len(parsed) < len(pairs):
@@ -155,7 +134,38 @@ def _finite(number: str) -> float:
     return parsed
 
 
-def check_parts(parsed: Any) -> None:
+def parse(
+    source: str,
+    make_object: Callable[[list[tuple[str, Any]]], Any] = _object,
+    make_number: Callable[[str], float] = _finite,
+) -> Any:
+    """Return the JSON value in a text. Raises NotJSON, and ValueError for a value that nests too
+    deeply, repeats a key, or holds a number that is not finite or half a character.
+    """
+    try:
+        parsed = json.loads(
+            source,
+            object_pairs_hook=make_object,
+            parse_float=make_number,
+            parse_constant=make_number,
+        )
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise NotJSON(f"not valid JSON at {where}: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    _check_parts(parsed)
+    return parsed
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault that pydantic found: its place and its message."""
+    fault = error.errors()[0]
+    where = ".".join(map(str, fault["loc"]))
+    return f"{where}: {fault['msg']}" if where else fault["msg"]
+
+
+def _check_parts(parsed: Any) -> None:
     """Raise ValueError for a JSON value that nests too deeply, or whose text cannot be written."""
     level = [parsed]
     for _ in range(DEEPEST + 1):
@@ -165,16 +175,9 @@ def check_parts(parsed: Any) -> None:
                 inner += [*part, *part.values()]
             elif isinstance(part, list):
                 inner += part
-            elif isinstance(part, str) and not part.isascii():
-                _check_text(part)
+            elif isinstance(part, str) and LONE_SURROGATE.search(part):
+                raise ValueError("a text holds half a character (a lone surrogate)")
         if not inner:
             return
         level = inner
     raise ValueError("nested too deeply")
-
-
-def _check_text(part: str) -> None:
-    try:
-        part.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("a text holds half a character (a lone surrogate)") from error

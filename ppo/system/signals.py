@@ -6,8 +6,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NoReturn
 
 from ppo.errors import ExitCode
@@ -53,30 +53,25 @@ def _in_main_thread() -> bool:
 
 
 @contextmanager
-def ctrl_c_raises() -> Iterator[None]:
-    """Make Ctrl-C raise StopSignal rather than KeyboardInterrupt."""
-    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, raise_stop)
+def _handled(numbers: Iterable[signal.Signals], handler: Any) -> Iterator[Collection[int]]:
+    """Set a handler while the context lasts; outside the main thread set none."""
+    before = {number: signal.signal(number, handler) for number in numbers if _in_main_thread()}
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@contextmanager
-def on_stop(handler: Callable[..., Any]) -> Iterator[None]:
-    """Call ``handler`` for each request to stop, in the main thread, while the context lasts."""
-    if not _in_main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in heeded()}
-    try:
-        yield
+        yield before.keys()
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def ctrl_c_raises() -> AbstractContextManager[object]:
+    """Make Ctrl-C raise StopSignal rather than KeyboardInterrupt."""
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return _handled([signal.SIGINT] * is_default, raise_stop)
+
+
+def on_stop(handler: Callable[..., Any]) -> AbstractContextManager[Collection[int]]:
+    """Call ``handler`` for each request to stop, in the main thread, while the context lasts."""
+    return _handled(heeded(), handler)
 
 
 @contextmanager
@@ -95,19 +90,11 @@ def stop_interrupts() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def interrupt_ends() -> Iterator[None]:
+def interrupt_ends() -> AbstractContextManager[object]:
     """Let Ctrl-C end the process at once, even in a call that keeps Python's lock. There must be
-    nothing to save. Outside the main thread nothing changes.
+    nothing to save.
     """
-    if not _in_main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return _handled([signal.SIGINT], signal.SIG_DFL)
 
 
 class Requests:
@@ -144,7 +131,7 @@ class StopRequest:
 
     def __init__(self, second_ends: bool = True) -> None:
         self.second_ends = second_ends
-        self._requested = threading.Event()
+        self._requested, self._ending = threading.Event(), ExitStack()
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self.last_resort: Callable[[], None] = lambda: os._exit(ExitCode.STOPPED)
@@ -159,19 +146,14 @@ class StopRequest:
         return self._requested.is_set()
 
     def __enter__(self) -> "StopRequest":
-        numbers = heeded() if _in_main_thread() else []
-        self._fd_before = signal.set_wakeup_fd(self._writer.fileno()) if numbers else None
-        self._handlers_before = {
-            number: signal.signal(number, lambda *_: None) for number in numbers
-        }
+        if _in_main_thread():
+            self._ending.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._writer.fileno()))
+        self._numbers = self._ending.enter_context(on_stop(lambda *_: None))
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers_before.items():
-            signal.signal(number, handler)
-        if self._fd_before is not None:
-            signal.set_wakeup_fd(self._fd_before)
+        self._ending.close()
         for timer in self._timers:
             timer.cancel()
         self._writer.close()
@@ -179,7 +161,7 @@ class StopRequest:
     def _listen(self) -> None:
         requests = Requests()
         while number := self._reader.recv(1):
-            if number[0] not in self._handlers_before:
+            if number[0] not in self._numbers:
                 continue
             if requests.register() and self.second_ends:
                 os._exit(ExitCode.FAILED)
