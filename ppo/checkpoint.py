@@ -23,11 +23,13 @@ from ppo.files.folder import RunFolder, free_name, write_whole
 from ppo.system import reading
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory
+from ppo.system.streams import first_line
 from ppo.telemetry.collapse import Watch
 from ppo.telemetry.counters import Count, Tally
 
 FORMAT = 4
 BEST = "best.ckpt"
+NAME = re.compile(r"step-([0-9]{12}|[1-9][0-9]{12,})\.ckpt")
 
 Which = Literal["newest", "best"] | int
 
@@ -136,8 +138,8 @@ def save(
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / _name(checkpoint.step)
     content = encode(checkpoint)
-    for other in _newest_first(folder):
-        if _step_of(other) > checkpoint.step:
+    for step, other in _by_step(folder).items():
+        if step > checkpoint.step:
             _set_aside(other)
     if best:  # first, since the other one records that the best is saved
         write_whole(folder.checkpoints / BEST, content)
@@ -148,9 +150,9 @@ def save(
 
 def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -> None:
     """Remove checkpoints up to ``step``, but not the newest ``kept`` and those in ``keep_all``."""
-    own = [path for path in _newest_first(folder) if path.is_file() and _step_of(path) <= step]
-    for old in own[kept:]:
-        if _step_of(old) not in keep_all:
+    own = [(n, path) for n, path in _by_step(folder).items() if n <= step and path.is_file()]
+    for number, old in own[kept:]:
+        if number not in keep_all:
             old.unlink()
 
 
@@ -171,7 +173,7 @@ def _set_aside(path: Path) -> None:
 
 def steps(folder: RunFolder) -> list[int]:
     """Return the steps that have a checkpoint file, newest first."""
-    return [_step_of(path) for path in _newest_first(folder)]
+    return list(_by_step(folder))
 
 
 def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> Checkpoint:
@@ -182,7 +184,7 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
     Raises CheckpointError if none is valid, NewerVersionError for a checkpoint of a newer version.
     Changes nothing.
     """
-    paths = [*_newest_first(folder), *folder.checkpoints.glob(BEST)]
+    paths = [*_by_step(folder).values(), *folder.checkpoints.glob(BEST)]
     for path in paths:
         try:
             return _read(path)
@@ -199,36 +201,24 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
     raise CheckpointError(f"{folder.checkpoints}: {problem}; nothing was changed")
 
 
-def at(folder: RunFolder, step: int) -> Checkpoint:
-    """Return the checkpoint of a step. Raises NoCheckpoint, or CheckpointError if it is invalid."""
-    there = ", ".join(f"{other:,}" for other in steps(folder)) or "none"
-    return _named(
-        folder.checkpoints / _name(step),
-        f"{folder.path} has no checkpoint of step {step:,}; there is: {there}",
-    )
-
-
-def best(folder: RunFolder) -> Checkpoint:
-    """Return the checkpoint that the run saved as its best. Raises as ``at``."""
-    path = folder.checkpoints / BEST
-    return _named(path, f"{folder.path} has no best checkpoint; choose the newest or a step")
-
-
 def chosen(
     folder: RunFolder, which: Which, warn: Callable[[str], None] = lambda _: None
 ) -> Checkpoint:
-    """Return the newest valid checkpoint, the best one, or the checkpoint of a step."""
+    """Return the newest valid checkpoint, the best one, or the checkpoint of a step. Raises
+    NoCheckpoint, or CheckpointError if it is invalid.
+    """
     if which == "newest":
         return newest(folder, warn)
-    return best(folder) if which == "best" else at(folder, which)
-
-
-def _named(path: Path, absent: str) -> Checkpoint:
-    """Read the checkpoint in a file; ``absent`` is the message if there is none."""
+    path = folder.checkpoints / (BEST if which == "best" else _name(which))
     try:
         return _read(path)
     except FileNotFoundError as error:
-        raise NoCheckpoint(absent) from error
+        there = ", ".join(f"{other:,}" for other in steps(folder)) or "none"
+        raise NoCheckpoint(
+            f"{folder.path} has no best checkpoint; choose the newest or a step"
+            if which == "best"
+            else f"{folder.path} has no checkpoint of step {which:,}; there is: {there}"
+        ) from error
     except (CheckpointError, OSError) as error:
         raise CheckpointError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -250,20 +240,40 @@ def encode(checkpoint: Checkpoint) -> bytes:
 def decode(content: bytes) -> Checkpoint:
     """Parse the content of a checkpoint file. Raises CheckpointError if it has any fault."""
     head, newline, _ = content[:200].partition(b"\n")
-    number = _format_of(head)
-    match = re.fullmatch(rb"ppo-checkpoint-\d+ ([0-9a-f]{64})", head) if newline else None
-    if not match:
+    match = re.match(rb"ppo-checkpoint-(\d+)\b(?: ([0-9a-f]{64})$)?", head)
+    number = int(match[1]) if match else FORMAT
+    if number not in _READERS:
+        kind = NewerVersionError if number > FORMAT else CheckpointError
+        raise kind(
+            f"its format is ppo-checkpoint-{number}; this version reads the formats "
+            f"{', '.join(map(str, _READERS))}"
+        )
+    if not (match and match[2] and newline):
         raise DamagedError("it is not a checkpoint, or its first line is damaged")
     body = content[len(head) + 1 :]
-    if hashlib.sha256(body).hexdigest().encode() != match[1]:
+    if hashlib.sha256(body).hexdigest().encode() != match[2]:
         raise DamagedError("its checksum is wrong: it is truncated or damaged")
     try:
         return _decode(number, body)
     except ValidationError as error:
         raise _invalid(error, "trainer") from error
     except Exception as error:  # a crafted file may raise anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"its content cannot be read: {reason}") from error
+        raise CheckpointError(f"its content cannot be read: {first_line(error)}") from error
+
+
+def _decode(number: int, body: bytes) -> Checkpoint:
+    content, arrays = npz.unpack_with_facts(body)
+    facts = _READERS[number](content)
+    if type(facts["step"]) is not int or not 0 <= facts["step"] < 2**62:
+        raise ValueError("its step is not a number of steps")
+    if not all(isinstance(part, dict) for part in facts["parts"].values()):
+        raise ValueError("its parts are not objects")
+    for key, array in arrays.items():
+        unfit = array.size and (array.dtype.kind not in "iu" or array.min() < 0)
+        if key.startswith("actions/") and (unfit or array.ndim != 1):
+            raise ValueError(f"its {key} is not a list of actions")
+    trainer = TrainerFacts.model_validate(facts["trainer"])
+    return Checkpoint(facts["step"], arrays, trainer, facts["parts"])
 
 
 def _invalid(error: ValidationError, part: str) -> CheckpointError:
@@ -275,47 +285,13 @@ def _invalid(error: ValidationError, part: str) -> CheckpointError:
     return kind(f"its {where} is not a state of a run: {fault['msg']}")
 
 
-def _format_of(head: bytes) -> int:
-    """Return the format that a first line names, or 0 (damaged) if it names none. Raises
-    CheckpointError for a format that cannot be read.
-    """
-    match = re.match(rb"ppo-checkpoint-(\d+)\b", head)
-    number = int(match[1]) if match else 0
-    if match and number not in _READERS:
-        kind = NewerVersionError if number > FORMAT else CheckpointError
-        raise kind(
-            f"its format is ppo-checkpoint-{number}; this version reads the formats "
-            f"{', '.join(map(str, _READERS))}"
-        )
-    return number
-
-
-def _decode(number: int, body: bytes) -> Checkpoint:
-    content, arrays = npz.unpack_with_facts(body)
-    facts = _READERS[number](content)
-    if type(facts["step"]) is not int or not 0 <= facts["step"] < 2**62:
-        raise ValueError("its step is not a number of steps")
-    if not all(isinstance(part, dict) for part in facts["parts"].values()):
-        raise ValueError("its parts are not objects")
-    for key, array in arrays.items():
-        if not key.startswith("actions/"):
-            continue
-        unfit = array.size and (array.dtype.kind not in "iu" or array.min() < 0)
-        if array.ndim != 1 or unfit:
-            raise ValueError(f"its {key} is not a list of actions")
-    trainer = TrainerFacts.model_validate(facts["trainer"])
-    return Checkpoint(facts["step"], arrays, trainer, facts["parts"])
-
-
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     """Convert the facts of format 2, whose lists had no names, to format 4."""
-    facts = flat["facts"]
-    trainer = {name: facts[name] for name in ("iteration", "epochs", "games_played")}
-    trainer |= {name: facts[name] for name in ("best_score", "recent")}
-    names = UnfinishedFacts.model_fields
+    facts, names = flat["facts"], UnfinishedFacts.model_fields
+    of_trainer = ("iteration", "epochs", "games_played", "best_score", "recent")
+    of_session = ("best_saved", "seconds", "means", "params", "versions", "schedules", "log")
+    trainer, session = ({name: facts[name] for name in of} for of in (of_trainer, of_session))
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
-    session = {name: facts[name] for name in ("best_saved", "seconds", "means", "params")}
-    session |= {name: facts[name] for name in ("versions", "schedules", "log")}
     session["due"] = dict(zip(("log", "evaluation", "video"), facts["due"], strict=True))
     return _from_format_3({"step": flat["step"], "trainer": trainer, "session": session})
 
@@ -374,14 +350,9 @@ def _name(step: int) -> str:
     return f"step-{step:012d}.ckpt"
 
 
-def _step_of(path: Path) -> int:
-    """Return the step in a file name; -1 for a name that ``_name`` does not produce."""
-    match = re.fullmatch(r"step-([0-9]{12,})\.ckpt", path.name)
-    step = int(match[1]) if match else -1
-    return step if match and path.name == _name(step) else -1
-
-
-def _newest_first(folder: RunFolder) -> list[Path]:
-    """List the run's own checkpoints; files of any other name are neither read nor removed."""
-    own = [path for path in folder.checkpoints.glob("step-*.ckpt") if _step_of(path) >= 0]
-    return sorted(own, key=_step_of, reverse=True)
+def _by_step(folder: RunFolder) -> dict[int, Path]:
+    """Return the run's own checkpoints, newest first; files of any other name are neither read nor
+    removed.
+    """
+    named = ((NAME.fullmatch(path.name), path) for path in folder.checkpoints.glob("step-*.ckpt"))
+    return dict(sorted(((int(match[1]), path) for match, path in named if match), reverse=True))

@@ -379,7 +379,7 @@ def _forked(
     if folder.fork_start.is_file():
         saved = checkpoint.read(folder.fork_start)
     else:
-        saved = checkpoint.at(RunFolder(began_from.run), began_from.step)
+        saved = checkpoint.chosen(RunFolder(began_from.run), began_from.step)
     changes = _fork_changes(saved, resolved_params)
     begun = _begun(saved, began_from.run, resolved_params, changes)
     return Start(begun, changes, new_games, began_from.run)

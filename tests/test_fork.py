@@ -165,8 +165,8 @@ def test_one_change_makes_another_run_that_ends_at_the_same_step(change, run, tm
 
 def test_a_fork_begins_with_the_weights_and_the_optimiser_of_its_origin(run, tmp_path):
     train.fork(run, tmp_path / "fork", ["total_steps=768", "seed=9"], step=768)
-    first = checkpoint.at(RunFolder(tmp_path / "fork"), 768)
-    origin = checkpoint.at(RunFolder(run), 768)
+    first = checkpoint.chosen(RunFolder(tmp_path / "fork"), 768)
+    origin = checkpoint.chosen(RunFolder(run), 768)
     for name, array in origin.arrays.items():
         np.testing.assert_array_equal(first.arrays[name], array)
 

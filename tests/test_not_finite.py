@@ -89,7 +89,7 @@ def test_an_evaluation_whose_score_is_not_finite_is_neither_stored_nor_the_best(
     assert "step 32: the score of 1 of 3 games is not finite" in out
     assert "best so far 4.00" in out and "nan" not in out
     assert [(line["step"], line["mean"]) for line in strict_lines(folder)] == [(64, 4), (96, 4)]
-    best = checkpoint.best(folder)
+    best = checkpoint.chosen(folder, "best")
     assert (best.step, run_of(best).best_saved) == (64, 4.0)
     assert [row.get("eval/mean_reward") for row in progress.numbers(folder.path)] == [None, 4, 4]
 
@@ -105,7 +105,7 @@ def test_a_run_from_before_with_nan_as_its_best_score_has_a_best_policy_again(tm
     said = capsys.readouterr()
     assert "best so far 4.00" in said.out and "nan" not in said.out
     assert f"{folder.evaluations}: a line is skipped" in said.err
-    assert checkpoint.best(folder).step == 128
+    assert checkpoint.chosen(folder, "best").step == 128
     assert run_of(checkpoint.newest(folder)).best_saved == 4.0
 
 

@@ -72,7 +72,7 @@ def test_a_fingerprint_tells_runs_apart(cart_pole, tmp_path):
 def test_a_fingerprint_tells_apart_which_policy_is_kept_as_the_best(cart_pole, tmp_path):
     folder = RunFolder(shutil.copytree(cart_pole, tmp_path / "run"))
     best = folder.checkpoints / checkpoint.BEST
-    best.write_bytes(checkpoint.encode(replace(checkpoint.best(folder), step=1)))
+    best.write_bytes(checkpoint.encode(replace(checkpoint.chosen(folder, "best"), step=1)))
     assert drill.fingerprint(folder.path) != drill.fingerprint(cart_pole)
 
 

@@ -787,7 +787,7 @@ def test_the_best_is_kept_of_a_run_that_gets_worse(keeper, folder, log):
             return {"rollout/ep_rew_mean": {48: 9.0, 64: 2.0}.get(self.step, 0.0)}
 
     loop(Worsening([16, 32, 48, 64]), keeper, log).run()
-    assert (checkpoint.best(folder).step, checkpoint.newest(folder).step) == (48, 64)
+    assert (checkpoint.chosen(folder, "best").step, checkpoint.newest(folder).step) == (48, 64)
 
 
 def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
@@ -809,7 +809,7 @@ def test_the_best_policy_of_a_run_that_was_stopped_is_that_of_the_unbroken_one(k
     loop(Worsening([16, 32, 48, 64]), keeper, log, lambda: next(asked)).run()
     assert checkpoint.newest(folder).step == 32
     loop(Worsening([48, 64]), keeper, log).run()
-    assert checkpoint.best(folder).step == 48
+    assert checkpoint.chosen(folder, "best").step == 48
 
 
 def test_a_checkpoint_is_on_the_disk_after_the_log_that_it_names_and_before_its_folder(

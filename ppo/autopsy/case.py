@@ -124,7 +124,7 @@ def _settings_at(run: Path, step: int, now: Params) -> ResolvedParams:
     """
     own = checkpoint.steps(RunFolder(run))
     known = [saved for saved in own if saved <= step][:1] or own[-1:]
-    before = run_of(checkpoint.at(RunFolder(run), known[0])).params if known else {}
+    before = run_of(checkpoint.chosen(RunFolder(run), known[0])).params if known else {}
     try:
         return resolved(Params.model_validate(now.model_dump() | before))
     except ValidationError as error:

@@ -125,7 +125,7 @@ def fingerprint(logdir: Path) -> str:
         digest.update(name.encode() + newest.arrays[name].tobytes())
     digest.update(f"{newest.step} {newest.trainer.model_dump_json()}".encode())
     if (folder.checkpoints / checkpoint.BEST).exists():  # once a game has ended
-        best = checkpoint.best(folder)
+        best = checkpoint.chosen(folder, "best")
         digest.update(f"best {best.step}".encode())
         for array in best.group("weights"):
             digest.update(array.tobytes())

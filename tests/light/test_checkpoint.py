@@ -511,7 +511,7 @@ def test_what_records_that_the_best_is_saved_is_written_after_the_best(folder, m
     monkeypatch.setattr(checkpoint, "write_whole", power_cut)
     with pytest.raises(IndexError):
         checkpoint.save(folder, small(2), kept=2, best=True)
-    assert (checkpoint.best(folder).step, checkpoint.newest(folder).step) == (2, 1)
+    assert (checkpoint.chosen(folder, "best").step, checkpoint.newest(folder).step) == (2, 1)
 
 
 def test_old_ones_are_removed_only_after_the_new_one_is_written(folder, monkeypatch):
