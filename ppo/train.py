@@ -153,16 +153,15 @@ def resume(
     def start(folder: RunFolder) -> Start:
         if params.of_run(folder.params, checks=[registry.check]) != stored:
             raise FolderError(f"{logdir} was changed or moved meanwhile; try again")
-        newest = _newest(folder)  # params.json may have been edited by hand
-        if newest is None and (began_from := origin.read(folder)):
-            begins = _forked(folder, began_from, resolved_params, new_games)
-            origin.write(folder, replace(began_from, changes=begins.changes))
-            write_whole(folder.params, resolved_params.to_json().encode())
-            return begins
-        changed = _changes(run_of(newest).params, resolved_params) if newest else changes
-        if newest:
-            newest = with_known_level(newest, folder.path, resolved_params)
-        return Start(newest, changed, new_games)
+        if folder.progress.exists() or any(folder.checkpoints.glob("*.ckpt")):
+            newest = checkpoint.newest(folder, warn=lambda warning: say(with_names(warning)))
+            # params.json may have been edited by hand
+            changed = _changes(run_of(newest).params, resolved_params)
+            return Start(with_known_level(newest, folder.path, resolved_params), changed, new_games)
+        # It ended before it saved anything.
+        if began_from := origin.read(folder):
+            return _forked_again(folder, began_from, resolved_params, new_games)
+        return Start(None, changes, new_games)
 
     return _train(resolved_params, logdir, began, start, worker, callback)
 
@@ -200,14 +199,14 @@ def fork(
     given = params.of_run(source_folder.params, changed, [registry.check])
     resolved_params = resolved(params.of_workers(given, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)
-    changes = _fork_changes(saved, resolved_params)
+    begins = _forked(saved, source, resolved_params)
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)
         write_whole(folder.fork_start, checkpoint.encode(saved))
-        origin.write(folder, Origin(source, saved.step, changes))
+        origin.write(folder, Origin(source, saved.step, begins.changes))
         write_whole(folder.params, resolved_params.to_json().encode())
-        return Start(_begun(saved, source, resolved_params, changes), changes, fork_of=source)
+        return begins
 
     return _train(resolved_params, logdir, began, start, worker, callback, is_new=True)
 
@@ -224,15 +223,14 @@ def _train(
     """Train in a folder, which is owned meanwhile. ``start`` prepares the folder and returns the
     starting point. The other workers receive it from the first worker, and use no folder.
     """
-    _check_memory(params, worker.on_this_machine)
-    _check_tracker(params)
-    if worker.count > 1:  # else TensorFlow logs each lost worker in many lines
+    _check_machine(params, worker.on_this_machine)
+    if others := worker.count - 1:
+        # otherwise TensorFlow logs each lost worker in many lines
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if worker.count > 1 and not worker.link:
-        say(exposure(gpu=bool(visible_gpus())))
-    if worker.count > 1 and worker.index == 0:
-        others = worker.count - 1
-        say(f"waiting for {others} other worker{'s' * (others > 1)}")
+        if not worker.link:
+            say(exposure(gpu=bool(visible_gpus())))
+        if worker.index == 0:
+            say(f"waiting for {others} other worker{'s' * (others > 1)}")
     workers = start_tensorflow(params.threads, lambda: connect(worker))
 
     _check_network(params)
@@ -295,9 +293,9 @@ def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> Non
         )
 
 
-def _check_memory(params: ResolvedParams, processes: int) -> None:
+def _check_machine(params: ResolvedParams, processes: int) -> None:
     """Raise ParamsError if a rollout's observations do not fit the memory that so many processes
-    share.
+    share, or if the run is to be copied to Weights & Biases, which is not installed.
     """
     shape = registry.observation_shape(params)
     wanted = params.batch_size * math.prod(shape)
@@ -313,10 +311,6 @@ def _check_memory(params: ResolvedParams, processes: int) -> None:
             f"rollout take {wanted / 2**30:.1f} GiB of memory, of which this machine has "
             f"{available / 2**30:.1f} GiB available; choose smaller ones"
         )
-
-
-def _check_tracker(params: ResolvedParams) -> None:
-    """Raise ParamsError if the run is to be copied to Weights & Biases, which is not installed."""
     if params.wandb_project and not find_spec("wandb"):
         raise ParamsError(
             f"wandb_project = {params.wandb_project!r}: Weights & Biases is not installed; "
@@ -341,13 +335,10 @@ def _changes(
     fixed: Set[str] = FIXED_ON_RESUME,
     what: str = "resume",
 ) -> Changes:
-    """Return the settings that differ, with both values. Raises ParamsError for settings that may
-    not change.
-
-    A setting that the run lacks counts as its value in ``EARLIER``, or else as its default.
+    """Return the settings that differ, with both values. A setting that the run lacks counts as its
+    value in ``EARLIER``, or else as its default. Raises ParamsError for those that may not change.
     """
-    defaults = {key: field.default for key, field in Params.model_fields.items()}
-    old = {**defaults, **EARLIER, **before}
+    old = {**Params().model_dump(), **EARLIER, **before}
     changes = {key: (old[key], new) for key, new in now if new != old[key]}
     refused = [
         f"{key} = {new!r}: this run began with {old!r}, which a {what} cannot change; "
@@ -360,45 +351,32 @@ def _changes(
     return changes
 
 
-def _fork_changes(saved: Checkpoint, resolved_params: ResolvedParams) -> Changes:
-    """Return what a fork of a checkpoint changes. Raises ParamsError for a forbidden change."""
-    has_own_network = "separate" in (
-        run_of(saved).params.get("value_gradient"),
-        resolved_params.value_gradient,
-    )
-    fixed = FIXED_ON_FORK | ({"value_gradient"} if has_own_network else set())
-    return _changes(run_of(saved).params, resolved_params, fixed, "fork")
-
-
 def _forked(
-    folder: RunFolder, began_from: Origin, resolved_params: ResolvedParams, new_games: bool
+    saved: Checkpoint, source: Path, resolved_params: ResolvedParams, new_games: bool = False
 ) -> Start:
-    """Return the starting point of a fork that has not saved anything. Forks of earlier versions
-    have no copy of it. Raises CheckpointError.
+    """Return the start of a fork from another run's checkpoint. The other run's rollbacks do not
+    cut a new learning rate. Raises ParamsError for a forbidden change.
     """
-    if folder.fork_start.is_file():
-        saved = checkpoint.read(folder.fork_start)
-    else:
-        saved = checkpoint.chosen(RunFolder(began_from.run), began_from.step)
-    changes = _fork_changes(saved, resolved_params)
-    begun = _begun(saved, began_from.run, resolved_params, changes)
-    return Start(begun, changes, new_games, began_from.run)
-
-
-def _begun(
-    saved: Checkpoint, source: Path, resolved_params: ResolvedParams, changes: Changes
-) -> Checkpoint:
-    """Return another run's checkpoint as a fork begins with it. The other run's rollbacks do not
-    cut a new learning rate.
-    """
+    before = run_of(saved).params
+    separate = "separate" in (before.get("value_gradient"), resolved_params.value_gradient)
+    fixed = FIXED_ON_FORK | ({"value_gradient"} if separate else set())
+    changes = _changes(before, resolved_params, fixed, "fork")
     if "learning_rate" in changes:
         tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0, kl_share=1.0)
         saved = replace(saved, trainer=saved.trainer.model_copy(update={"tally": tally}))
-    return for_fork(with_known_level(saved, source, resolved_params))
+    begun = for_fork(with_known_level(saved, source, resolved_params))
+    return Start(begun, changes, new_games, source)
 
 
-def _newest(folder: RunFolder) -> Checkpoint | None:
-    """Return the newest valid checkpoint, or None for a run that ended before it saved anything."""
-    if not folder.progress.exists() and not any(folder.checkpoints.glob("*.ckpt")):
-        return None
-    return checkpoint.newest(folder, warn=lambda said: say(with_names(said)))
+def _forked_again(
+    folder: RunFolder, began_from: Origin, resolved_params: ResolvedParams, new_games: bool
+) -> Start:
+    """Return the start of a fork that has not saved anything. Raises CheckpointError."""
+    if folder.fork_start.is_file():
+        saved = checkpoint.read(folder.fork_start)
+    else:  # forks of earlier versions have no copy
+        saved = checkpoint.chosen(RunFolder(began_from.run), began_from.step)
+    begins = _forked(saved, began_from.run, resolved_params, new_games)
+    origin.write(folder, replace(began_from, changes=begins.changes))
+    write_whole(folder.params, resolved_params.to_json().encode())
+    return begins
