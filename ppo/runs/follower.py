@@ -25,11 +25,8 @@ def send_start(workers: Workers, params: ResolvedParams, start: Start) -> None:
     """
     if workers.count == 1:
         return
-    facts = {
-        "params": params.model_dump(),
-        "continued": start.continued,
-        "new_games": start.new_games,
-    }
+    how = {"continued": start.continued, "new_games": start.new_games}
+    facts = {"params": params.model_dump(), **how}
     saved = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
     workers.share(json.dumps(facts).encode() + b"\n" + saved)
     first, *others = _numerics(workers)
@@ -53,16 +50,6 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Pat
     Raises Stopped, also if an environment fails, which the first worker reports. Raises Diverged,
     Collapsed, WorkerLost, and WorkersDiffer if the first worker's thread count is not ``threads``.
     """
-    try:
-        step, totals = _follow(workers, threads, stop)
-    except Interrupted:  # while games are created or restored
-        raise Stopped(f"worker {workers.index}: stopped before anything was done") from None
-    return Result.from_totals(step, totals, logdir)
-
-
-def _follow(
-    workers: Workers, threads: int, stop: Callable[[], bool]
-) -> tuple[int, dict[str, float]]:
     head, _, content = workers.share(b"").partition(b"\n")
     _numerics(workers)
     facts = json.loads(head)
@@ -72,27 +59,30 @@ def _follow(
             f"worker {workers.index} has {threads} threads, the first worker {params.threads}; "
             "--set threads=N gives all the same"
         )
-    trainer = Trainer(params, workers, stop)
-    with closing(trainer):
-        try:
+    try:
+        trainer = Trainer(params, workers, stop)
+        with closing(trainer):
             _train(trainer, facts, content, stop)
-        except EnvironmentFailed as error:  # every worker raises it, and the first reports it
-            raise Stopped(f"worker {workers.index}: stopped, since {error}") from error
+    except Interrupted:  # while games are created or restored
+        raise Stopped(f"worker {workers.index}: stopped before anything was done") from None
     if not trainer.finished:
         raise Stopped(f"worker {workers.index}: stopped at step {trainer.step:,}")
-    return trainer.step, trainer.totals()
+    return Result.from_totals(trainer.step, trainer.totals(), logdir)
 
 
 def _train(trainer: Trainer, facts: dict, content: bytes, stop: Callable[[], bool]) -> None:
     """Train from the checkpoint in ``content``, if there is one."""
     guard = Guard(trainer, trainer.params, lambda _: None)
-    if content:
-        saved = checkpoint.decode(content)
-        guard.restore(saved)
-        restore(trainer, saved, stop, facts["continued"], facts["new_games"])
-        guard.measure(stop)
-        if trainer.finished and not is_due(saved):
-            return
-    guard.begin()
-    for iteration in trainer.iterations(stop):
-        guard.see(iteration)
+    try:
+        if content:
+            saved = checkpoint.decode(content)
+            guard.restore(saved)
+            restore(trainer, saved, stop, facts["continued"], facts["new_games"])
+            guard.measure(stop)
+            if trainer.finished and not is_due(saved):
+                return
+        guard.begin()
+        for iteration in trainer.iterations(stop):
+            guard.see(iteration)
+    except EnvironmentFailed as error:  # every worker raises it, and the first reports it
+        raise Stopped(f"worker {trainer.workers.index}: stopped, since {error}") from error

@@ -3,10 +3,9 @@ without a guard. TensorFlow is not needed.
 """
 
 import math
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -50,7 +49,9 @@ def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Check
     if any(key in before and before[key] != getattr(now, key) for key in PLAY):
         # Only the lowest level is kept: these settings hardly change it.
         guard = GuardState(mode=guard.mode, watch=Watch(low=guard.watch.low))
-    ratio = _noise_ratio(before, now)
+    # The points are noisier if a rollout has fewer steps to average.
+    sizes = [before.get(key, getattr(now, key)) for key in ("num_envs", "num_steps", "workers")]
+    ratio = math.sqrt(math.prod(sizes) / now.steps_per_iteration)
     kept = {name: watch.scaled(ratio) for name, watch in guard.kept.items()}
     scaled = {"watch": guard.watch.scaled(ratio), "kept": kept}
     return saved.with_part(GuardState.PART, guard.model_copy(update=scaled))
@@ -60,19 +61,14 @@ def _level(saved: Checkpoint, run: Path) -> Watch:
     """Return a watch with the level of a policy. Its last games and its log lag behind a policy
     that changes, so the lower of the two levels counts.
     """
-    logged = _logged(run, saved.step)
-    medians = [float(np.median(part)) for part in _parts(logged)]
+    logged, recent = _logged(run, saved.step), saved.trainer.tally.recent
+    ends = range(MEDIAN_OVER, len(logged) + 1)
+    medians = [float(np.median(logged[end - MEDIAN_OVER : end])) for end in ends]
     levels = medians[-1:]
-    if steps := sum(steps for _, steps in saved.trainer.tally.recent):
-        levels.append(sum(score for score, _ in saved.trainer.tally.recent) / steps)
+    if steps := sum(steps for _, steps in recent):
+        levels.append(sum(score for score, _ in recent) / steps)
     levels = [level for level in levels if math.isfinite(level)]
     return Watch(best=min(levels), low=min(levels + medians)) if levels else Watch()
-
-
-def _parts(readings: list[float]) -> list[list[float]]:
-    """Group the readings by running median."""
-    ends = range(MEDIAN_OVER, len(readings) + 1)
-    return [readings[end - MEDIAN_OVER : end] for end in ends]
 
 
 def _logged(run: Path, step: int) -> list[float]:
@@ -90,11 +86,3 @@ def _logged(run: Path, step: int) -> list[float]:
                 break
             run, step = began_from.run, min(step, began_from.step)
     return points
-
-
-def _noise_ratio(before: Mapping[str, Any], now: ResolvedParams) -> float:
-    """Return how many times noisier the points per step are under other settings, because a rollout
-    has fewer steps to average.
-    """
-    sizes = [before.get(key, getattr(now, key)) for key in ("num_envs", "num_steps", "workers")]
-    return math.sqrt(math.prod(sizes) / now.steps_per_iteration)

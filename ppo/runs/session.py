@@ -96,14 +96,14 @@ class Session:
                 self._restore(self.start.checkpoint)
                 self.keeper.prune(self.start.checkpoint.step)
             if self.loop.done:
-                seconds = run_of(self.start.checkpoint).seconds if self.start.checkpoint else 0.0
                 if self.start.fork_of:
                     self._begin()  # needed to resume with more steps
                 self._finish_videos()
+                seconds = run_of(self.start.checkpoint).seconds if self.start.checkpoint else 0.0
                 self._conclude("the run is done", seconds)
                 return
             self._begin()
-            trained = self._trained()
+            trained = self._train()
             if self.caller.error:
                 raise self.caller.error
             if not trained:
@@ -113,18 +113,6 @@ class Session:
                 self.display.say(said)
                 return
         self._conclude("done", self.keeper.seconds)
-
-    def _trained(self) -> bool:
-        """Train. Return whether the run was completed."""
-        try:
-            return self._train()
-        except WorkerLost:
-            if not self.stop():  # otherwise it ended early
-                raise
-            return False
-        except EnvironmentFailed as error:
-            error.add_note(f"Step {self.trainer.step:,} is saved. Continue with --resume.")
-            raise
 
     def _publish(self, made: Made) -> None:
         self.logger.log.picture(made.step, TAG, made.gif)
@@ -137,8 +125,7 @@ class Session:
         python = ending.in_python(folder, self.params.env_id, again)
         shown = not python and not screens.fault(trainer.envs.rules)
         self.display.say(f"{word}, at step {trainer.step:,}")
-        resume = f"{self._resume} --set {again}"
-        totals = trainer.totals()
+        resume, totals = f"{self._resume} --set {again}", trainer.totals()
         self.display.say(ending.block(folder, totals, best, seconds, shown, resume, python))
 
     def _with_command(self, message: str) -> str:
@@ -204,11 +191,18 @@ class Session:
             if self.loop.done:
                 self.recorder.wait()
                 videographer.announce()
+            return self.loop.done
+        except WorkerLost:
+            if not self.stop():  # otherwise it ended early
+                raise
+            return False
+        except EnvironmentFailed as error:
+            error.add_note(f"Step {self.trainer.step:,} is saved. Continue with --resume.")
+            raise
         finally:
             self.recorder.close(abandon=True)
             self.logger.log.close()
             self.tracker.close()
-        return self.loop.done
 
     def _finish_videos(self) -> None:
         """Make the videos that a stopped run left unmade, once the run is finished."""

@@ -20,10 +20,6 @@ Changes = dict[str, tuple[object, object]]
 Continued = Literal["all", "as many as fit", "none"]
 
 
-def _finite_or_none(score: float | None) -> float | None:
-    return score if score is not None and math.isfinite(score) else None
-
-
 def _usable(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings to compare a fork with. Raises ValueError for invalid ones."""
     if any(isinstance(value, float) and not math.isfinite(value) for value in settings.values()):
@@ -42,7 +38,9 @@ class RunState(State):
     PART: ClassVar[str] = "run"  # its name in a checkpoint
 
     # Earlier versions stored NaN if it was the first score.
-    best_saved: Annotated[float | None, AfterValidator(_finite_or_none)] = None
+    best_saved: Annotated[
+        float | None, AfterValidator(lambda s: s if math.isfinite(s or 0) else None)
+    ] = None
     seconds: Annotated[FiniteFloat, Ge(0)] = 0.0
     params: Annotated[dict[str, Any], AfterValidator(_usable)] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
@@ -68,8 +66,7 @@ def for_fork(saved: Checkpoint) -> Checkpoint:
 def is_finished(saved: Checkpoint, params: Params) -> bool:
     """Whether a saved run has nothing left to do with these settings."""
     reached = saved.trainer.tally.reached(params.stop_at_score)
-    done = saved.step >= params.whole_steps or reached
-    return done and not is_due(saved)
+    return (saved.step >= params.whole_steps or reached) and not is_due(saved)
 
 
 def is_due(saved: Checkpoint) -> bool:

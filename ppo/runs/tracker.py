@@ -10,10 +10,9 @@ from ppo.files.folder import RunFolder
 from ppo.files.held import with_names
 from ppo.replay.recorder import Made
 from ppo.runs.observer import Observer
+from ppo.runs.videographer import TAG
 from ppo.settings import ResolvedParams
 from ppo.system.streams import reason
-
-VIDEOS = "videos/training"
 
 
 class TrackerState(State):
@@ -67,7 +66,7 @@ class Tracker(Observer):
                 import wandb
 
                 video = wandb.Video(with_names(made.path), caption=made.message, format="mp4")
-                self._run.log({VIDEOS: video})
+                self._run.log({TAG: video})
 
     def close(self) -> None:
         if self._run:

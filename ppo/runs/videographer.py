@@ -54,9 +54,7 @@ class Videographer(Observer):
         say: Callable[[str], None],
         publish: Callable[[Made], None] = lambda _: None,
     ):
-        """Prepare to record. ``choice`` is how the policy chooses the actions. ``publish`` gets
-        each finished video once.
-        """
+        """Prepare to record. ``publish`` gets each finished video once."""
         self.params, self.choice, self.folder = params, choice, folder
         self.recorder, self.say, self.publish = recorder, say, publish
         self.logged_until = -1
@@ -73,14 +71,16 @@ class Videographer(Observer):
             (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
         except (Interrupted, NotFinite):  # training then raises these too
             return
-        kept = replay.of_run(episode, params, **self._facts(0))
+        kept = replay.of_run(episode, params, step=0, policy=self.choice)
         self._keep(f"{name}-{kept.score_name}", kept)
 
     def see(self, iteration: Iteration) -> None:
         """Keep an episode of the iteration if one is wanted and one ended. Announce finished videos
         in the main thread, because no other thread may write to the log.
         """
-        self._keep_first(iteration)
+        self.wanted |= iteration.crossed(self.params.video_interval)
+        if self.wanted and iteration.episodes:
+            self._keep_first(iteration)
         self.announce()
 
     def announce(self) -> None:
@@ -131,14 +131,11 @@ class Videographer(Observer):
                     path.unlink()
 
     def _keep_first(self, iteration: Iteration) -> None:
-        self.wanted |= iteration.crossed(self.params.video_interval)
-        if not (self.wanted and iteration.episodes):
-            return
         self.wanted = False
         episode, last = iteration.episodes[0], iteration.ended_at[0]
         first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
-        facts = self._facts(iteration.step) | {replay.FIRST: first, replay.LAST: last}
-        kept = replay.of_run(episode, self.params, **facts)
+        facts = {"step": iteration.step, replay.FIRST: first, replay.LAST: last}
+        kept = replay.of_run(episode, self.params, policy=self.choice, **facts)
         self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
 
     def _keep(self, name: str, kept: replay.Replay) -> None:
@@ -146,9 +143,6 @@ class Videographer(Observer):
         replay.save(self.folder.replays / f"{name}.json", kept)
         if kept.rules.is_atari:
             self.recorder.record(kept, self._video(name))
-
-    def _facts(self, step: int) -> dict[str, object]:
-        return {"step": step, "policy": self.choice}
 
     def _video(self, name: str) -> Path:
         return self.folder.videos / f"{name}.mp4"
