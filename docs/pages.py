@@ -11,7 +11,7 @@ from benchmarks import games_markdown, games_store, games_table
 from benchmarks.games_results import Kind
 from ppo.autopsy import autopsy
 from ppo.cli import parser
-from ppo.cli.commands import COMMANDS
+from ppo.cli.parser import COMMANDS
 from ppo.drill import drill
 from ppo.envs import registry
 from ppo.errors import ExitCode

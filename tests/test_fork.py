@@ -133,7 +133,7 @@ def test_a_fork_that_was_stopped_before_it_saved_anything_begins_again(
         train.resume(tmp_path / "killed", ["network=nature", "gamma=0.5"])
     assert (tmp_path / "killed" / "params.json").read_text() == before
     with monkeypatch.context() as patched:  # the origin no longer has the checkpoint
-        patched.setattr(checkpoint, "at", lambda *_: pytest.fail("not from the origin"))
+        patched.setattr(checkpoint, "chosen", lambda *_: pytest.fail("not from the origin"))
         train.resume(tmp_path / "killed")
     assert arrays(tmp_path / "killed") == arrays(constant)
     assert not RunFolder(tmp_path / "killed").fork_start.exists()

@@ -1,12 +1,20 @@
 """Read a command line: one command and the options that belong to it."""
 
 import argparse
+import difflib
 from collections.abc import Sequence
 
 import ppo
-from ppo.cli.commands import COMMANDS, CONFLICTS, OPTIONS
-from ppo.cli.messages import unknown_arguments
+from ppo.cli import inspection, lists, training
+from ppo.params import answer
+from ppo.settings import Params
+from ppo.settings.other_names import plain
+from ppo.system import reading
 from ppo.system.arguments import Parser, expanded, run_atari
+
+COMMANDS = (*training.COMMANDS, *inspection.COMMANDS, *lists.COMMANDS)
+OPTIONS = (*training.OPTIONS, *inspection.OPTIONS)
+CONFLICTS = (*training.CONFLICTS, *inspection.CONFLICTS)
 
 EPILOG = """\
 examples:
@@ -39,7 +47,7 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
     parser = _parser(description)
     values, unknown = parser.parse_known_args(arguments)
     if unknown:
-        parser.error(unknown_arguments(unknown, [key.replace("_", "-") for key in vars(values)]))
+        parser.error(_unknown_arguments(unknown, [key.replace("_", "-") for key in vars(values)]))
     given = {key: value for key, value in vars(values).items() if value != parser.get_default(key)}
     values.given = given
     commands = [command for command in COMMANDS if command.key in given]
@@ -75,3 +83,26 @@ def _parser(description: str | None) -> Parser:
     for option in OPTIONS:
         options.add_argument(f"--{option.name}", **option.settings)
     return parser
+
+
+def _unknown_arguments(arguments: Sequence[str], known: Sequence[str]) -> str:
+    """Say what to write instead of each argument that starts with --. Most are settings of some
+    package. ``known`` are the existing names.
+    """
+    options = [text for text in arguments if text.startswith("--")]
+    if not options:
+        return f"unrecognized arguments: {' '.join(arguments)}"
+    return "\n".join(_unknown(text, known) for text in options)
+
+
+def _unknown(text: str, known: Sequence[str]) -> str:
+    name, _, value = text.removeprefix("--").partition("=")
+    if (setting := plain(name)) in Params.model_fields:
+        return f"--{name}: write --set {setting}={value or 'VALUE'}"
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+        return f"--{name}: there is no such argument; did you mean --{near[0]}?"
+    try:
+        read = reading.parse(value)
+    except ValueError:
+        read = value
+    return f"--{name}: settings are given by --set KEY=VALUE; {answer(name, {name: read})}"

@@ -24,24 +24,22 @@ def in_workers(train: Run) -> Run:
     def run(options: Namespace) -> int | None:
         if options.workers == 1:
             return train(options)
-        from ppo.workers.launch import Launch
+        from ppo.workers import launch
 
         restarts = RESTARTS if options.restarts is None else options.restarts
-        return Launch(options.logdir, arguments_of(options), options.workers, restarts).go()
+        return launch.run(options.logdir, arguments_of(options), options.workers, restarts)
 
     return run
 
 
 def arguments_of(options: Namespace) -> list[str]:
     """Return the arguments that each worker gets."""
-    arguments = []
-    for key, value in options.given.items():
-        if key in ("logdir", "workers", "restarts"):
-            continue
-        flag = f"--{key.replace('_', '-')}"
-        for one in value if isinstance(value, list) else [value]:
-            arguments.append(flag if one is True else f"{flag}={one}")
-    return arguments
+    return [
+        f"--{key.replace('_', '-')}" + ("" if one is True else f"={one}")
+        for key, value in options.given.items()
+        if key not in ("logdir", "workers", "restarts")
+        for one in (value if isinstance(value, list) else [value])
+    ]
 
 
 def in_folder(train: Run) -> Run:
@@ -53,18 +51,16 @@ def in_folder(train: Run) -> Run:
             return train(options)
         if this_worker().count > 1:
             raise Refused("--logdir=DIR is needed if several machines train one run")
-        with numbered(_env_id(options)) as options.logdir:
+        if options.fork:
+            check_run(options.fork.run)
+            settings = params.of_run(RunFolder(options.fork.run).params)
+        else:
+            settings = _settings(options)  # checked before the folder is named
+        with numbered(settings.env_id) as options.logdir:
             say(f"folder: {options.logdir}")
             return train(options)
 
     return run
-
-
-def _env_id(options: Namespace) -> str:
-    if not options.fork:
-        return _settings(options).env_id  # checked before the folder is named
-    check_run(options.fork.run)
-    return params.of_run(RunFolder(options.fork.run).params).env_id
 
 
 @in_folder
@@ -82,13 +78,9 @@ def _begin(options: Namespace) -> None:
 def _settings(options: Namespace) -> Params:
     from ppo.envs import registry
 
-    return params.load(_given(options), options.set, [registry.check_new])
-
-
-def _given(options: Namespace) -> params.Source:
-    from ppo.envs import registry
-
-    return registry.settings_for(options.env) if options.env else presets.find(options.pfile)
+    env, file = options.env, options.pfile
+    given = registry.settings_for(env) if env else presets.find(file)
+    return params.load(given, options.set, [registry.check_new])
 
 
 @in_workers
@@ -169,6 +161,7 @@ OPTIONS = (
         "how often all start again from the newest checkpoint when one dies or hangs; default "
         f"{RESTARTS}",
         type=whole("number of restarts", 0, 1000),
+        default=RESTARTS,
         metavar="N",
     ),
 )

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,44 +35,37 @@ POLL_SECONDS = 0.1
 STOPPED_POLLS = 30  # after these, a worker stopped by SIGSTOP is ended
 
 
-@dataclass(frozen=True)
-class Launch:
-    """A run that is started as ``workers`` processes, and restarted at most ``restarts`` times.
-    ``begin`` holds the command's arguments besides the folder.
+def run(logdir: Path, arguments: Sequence[str], workers: int, restarts: int) -> int:
+    """Run a command in this many processes to the end, with at most so many restarts. Return the
+    exit code. ``arguments`` are those besides the folder.
+
+    Raises DeviceError if there are GPUs but too few for one per worker. Raises FolderGone if the
+    run's folder was removed before a restart.
     """
-
-    logdir: Path
-    begin: Sequence[str]
-    workers: int
-    restarts: int
-
-    def go(self) -> int:
-        """Run to the end and return the exit code. Raises DeviceError if there are GPUs but too few
-        for one per worker. Raises FolderGone if the run's folder was removed before a restart.
-        """
-        logdir, arguments, gpus = self.logdir, self.begin, gpus_for(self.workers)
-        for restart in range(self.restarts + 1):
-            with ExitStack() as open_files:
-                with linked(self.workers) as links:
-                    team = _Team(logdir, arguments, links, gpus, open_files)
-                with on_stop(team.stop):
-                    team.wait()
-                code, cause = outcome(team.first_code, team.asked)
-                if cause:
-                    team.show_errors(cause)
-                if code != ExitCode.LOST:
-                    return code
-                logdir = team.present_folder()
-                reason = _loss(cause, team.first_code)
-            left = self.restarts - restart
-            if left:
-                reason += f"; all start again ({left - 1} more times)"
-                if RunFolder(logdir).params.exists():
-                    reason += " from the newest checkpoint"
-                    if "--resume" not in arguments:
-                        arguments = ["--resume"]
-            say(reason, sys.stderr)
-        return ExitCode.LOST
+    gpus = gpus_for(workers)
+    for left in range(restarts, -1, -1):
+        with ExitStack() as open_files:
+            with linked(workers) as links:
+                team = _Team(logdir, arguments, links, gpus, open_files)
+            with on_stop(team.stop):
+                team.wait()
+            code, cause = outcome(team.first_code, team.asked)
+            if cause:
+                team.show_errors(cause)
+            if code != ExitCode.LOST:
+                return code
+            logdir = team.present_folder()
+        reason = "the workers lost each other"
+        if cause is not None:
+            number = -team.first_code[cause]
+            reason = f"worker {cause} was lost ({signal.Signals(number).name})"
+        if left:
+            reason += f"; all start again ({left - 1} more times)"
+            if RunFolder(logdir).params.exists():
+                reason += " from the newest checkpoint"
+                arguments = arguments if "--resume" in arguments else ["--resume"]
+        say(reason, sys.stderr)
+    return ExitCode.LOST
 
 
 class _Team:
@@ -90,11 +82,10 @@ class _Team:
         open_files: ExitStack,
     ):
         command = [*RUN_ATARI, f"--logdir={logdir}", *arguments]
-        self.logdir, self.asked = logdir, False
+        self.logdir, self.asked, self._requests = logdir, False, Requests()
         self._open_files = open_files
         self._folder: RunFolder | None = None
         self._hold()
-        self._requests = Requests()
         self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
         self.errors: list[IO[str]] = []
         self.processes: list[subprocess.Popen] = []
@@ -103,16 +94,10 @@ class _Team:
             # The others repeat the first worker's output, unless one of them causes a failure.
             errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
             open_files.push(errors)
-            process = start(
-                command,
-                at_death=signal.SIGTERM,
-                **inherited(link, gpus),
-                stdout=None if index == 0 else errors,
-                stderr=None if index == 0 else errors,
-                start_new_session=True,
-            )
+            output = {"stdout": errors, "stderr": errors} if index else {}
+            options = {**inherited(link, gpus), **output, "start_new_session": True}
             self.errors.append(errors)
-            self.processes.append(process)
+            self.processes.append(start(command, at_death=signal.SIGTERM, **options))
 
     def stop(self, *_: object) -> None:
         """Ask all to stop; at a second request, end them: a handler for ``on_stop``."""
@@ -125,10 +110,12 @@ class _Team:
         deadline: float | None = None
         while len(self.first_code) < len(self.processes):
             for index, process in enumerate(self.processes):
-                if index not in self.first_code and process.poll() is not None:
-                    self.first_code[index] = process.returncode
-                elif index not in self.first_code:
+                if index in self.first_code:
+                    continue
+                if process.poll() is None:
                     self._end_if_stopped(index)
+                else:
+                    self.first_code[index] = process.returncode
             self._hold()
             codes = self.first_code.values()
             if deadline is None and (any(codes) or self.asked):
@@ -195,12 +182,6 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
         saved = codes[0] >= 0 or -codes[0] == signal.SIGTERM  # it had not begun
         return ExitCode.STOPPED if saved else ExitCode.FAILED, 0
     return ExitCode.LOST, next((worker for worker, code in codes.items() if code < 0), None)
-
-
-def _loss(lost: int | None, codes: Mapping[int, int]) -> str:
-    if lost is None:
-        return "the workers lost each other"
-    return f"worker {lost} was lost ({signal.Signals(-codes[lost]).name})"
 
 
 def gpus_for(workers: int) -> list[str]:

@@ -21,7 +21,7 @@ from ppo.system.device import DeviceError
 from ppo.system.signals import REPEAT_SECONDS
 from ppo.workers import launch
 from ppo.workers.cluster import ClusterError, Worker, exposure, this_worker
-from ppo.workers.launch import Launch, gpus_for, inherited, linked, outcome
+from ppo.workers.launch import gpus_for, inherited, linked, outcome
 
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
 
@@ -185,7 +185,7 @@ def test_a_run_that_lost_a_worker_starts_again_with_what_it_was_told(
 ):
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", LOST_ONCE])
     (tmp_path / "params.json").touch()
-    assert Launch(tmp_path, begin, 2, restarts=2).go() == 0
+    assert launch.run(tmp_path, begin, 2, restarts=2) == 0
     assert (tmp_path / "said").read_text().splitlines() == [" ".join(begin), again]
 
 
@@ -212,11 +212,11 @@ def test_a_run_that_lost_a_worker_starts_again_in_its_own_folder(moved, tmp_path
     script = LOSES_ITS_FOLDER.replace("INDEX_0", IS_FIRST).replace("TAKE_AWAY", take_away)
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", script])
     if moved:
-        assert Launch(logdir, ["--pfile=pong"], 2, restarts=2).go() == 0
+        assert launch.run(logdir, ["--pfile=pong"], 2, restarts=2) == 0
         assert (this_worker / "said").exists()
     else:
         with pytest.raises(FolderGone, match=f"^{logdir} was moved or removed"):
-            Launch(logdir, ["--pfile=pong"], 2, restarts=2).go()
+            launch.run(logdir, ["--pfile=pong"], 2, restarts=2)
     assert [path.name for path in logdir.iterdir()] == ["params.json"]
 
 
@@ -236,11 +236,11 @@ def test_a_run_that_lost_a_worker_starts_again_in_its_own_folder(moved, tmp_path
 )
 def test_every_worker_gets_what_the_command_was_told(given, begin, tmp_path, monkeypatch):
     launches = []
-    monkeypatch.setattr(Launch, "go", lambda launch: launches.append(launch) or ExitCode.LOST)
+    monkeypatch.setattr(launch, "run", lambda *given: launches.append(given) or ExitCode.LOST)
     arguments = [f"--logdir={tmp_path}", "--set=gamma=0.9", "--set=seed=2", "--workers=2"]
     assert run_atari.main([*arguments, *given, "--restarts=1"]) == ExitCode.LOST
     assert run_atari.main([*arguments, *given]) == ExitCode.LOST
-    assert launches == [Launch(tmp_path, begin, 2, restarts) for restarts in (1, RESTARTS)]
+    assert launches == [(tmp_path, begin, 2, restarts) for restarts in (1, RESTARTS)]
 
 
 def test_a_run_that_lost_a_worker_starts_again_though_its_output_is_broken(tmp_path, monkeypatch):
@@ -250,7 +250,7 @@ def test_a_run_that_lost_a_worker_starts_again_though_its_output_is_broken(tmp_p
     os.close(reader)
     with open(writer, "w") as broken:
         monkeypatch.setattr(sys, "stderr", broken)
-        assert Launch(tmp_path, ["--pfile=pong"], 2, restarts=2).go() == 0
+        assert launch.run(tmp_path, ["--pfile=pong"], 2, restarts=2) == 0
     assert len((tmp_path / "said").read_text().splitlines()) == 2
 
 
@@ -288,7 +288,7 @@ def test_workers_that_hang_end_by_the_last_request_that_they_hear(
     monkeypatch.setattr(launch, "GRACE_SECONDS", 600.0)
     asking = threading.Thread(target=ask, args=(tmp_path, requests))
     asking.start()
-    assert Launch(tmp_path, [], 2, restarts=2).go() == code
+    assert launch.run(tmp_path, [], 2, restarts=2) == code
     asking.join()
 
 
@@ -302,7 +302,7 @@ time.sleep(600)
 
 def test_a_worker_that_is_stopped_is_ended_and_was_lost(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", STOPS])
-    assert Launch(tmp_path, [], 2, restarts=0).go() == ExitCode.LOST
+    assert launch.run(tmp_path, [], 2, restarts=0) == ExitCode.LOST
     assert capfd.readouterr().err.splitlines() == [
         "worker 1 is stopped (SIGSTOP), so it is ended",
         "worker 1 was lost (SIGKILL)",
@@ -330,13 +330,13 @@ def test_the_code_and_the_message_of_the_worker_that_ended_the_run_are_those_of_
 ):
     script = ENDS.replace("HOW", how)
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", script])
-    assert Launch(tmp_path, [], 2, restarts=0).go() == code
+    assert launch.run(tmp_path, [], 2, restarts=0) == code
     assert capfd.readouterr().err == said
 
 
 def test_a_run_that_loses_its_workers_each_time_is_given_up(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", "raise SystemExit(6)"])
-    assert Launch(tmp_path, [], 2, restarts=2).go() == ExitCode.LOST
+    assert launch.run(tmp_path, [], 2, restarts=2) == ExitCode.LOST
     said = capfd.readouterr().err.splitlines()
     assert [line.partition("; ")[2] for line in said] == [
         "all start again (1 more times)",

@@ -160,4 +160,4 @@ def test_no_signal_disturbs_a_first_worker_that_ends_last(
 ):
     program = LAST.format(of_others=int(of_others), of_first=int(of_first))
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", program])
-    assert launch.Launch(tmp_path, [], workers=2, restarts=0).go() == of_first
+    assert launch.run(tmp_path, [], workers=2, restarts=0) == of_first

@@ -8,7 +8,7 @@ import run_atari
 from ppo import train
 from ppo.cli import parser
 from ppo.cli.arguments import Command, Option, source
-from ppo.cli.commands import COMMANDS, OPTIONS
+from ppo.cli.parser import COMMANDS, OPTIONS
 from ppo.errors import Refused
 from ppo.workers.cluster import TF_CONFIG
 
