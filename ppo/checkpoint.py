@@ -23,7 +23,7 @@ from ppo.files.folder import RunFolder, free_name, write_whole
 from ppo.system import reading
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory
-from ppo.system.streams import first_line
+from ppo.system.streams import first_line, reason
 from ppo.telemetry.collapse import Watch
 from ppo.telemetry.counters import Count, Tally
 
@@ -128,8 +128,8 @@ def save(
     folder: RunFolder,
     checkpoint: Checkpoint,
     kept: int,
-    best: bool = False,
     keep_all: range = range(0),
+    best: bool = False,
 ) -> Path:
     """Write a checkpoint, if ``best`` also as ``best.ckpt``. Then remove all others except the
     newest ``kept`` and the steps in ``keep_all``. Later checkpoints, which a resume must have
@@ -196,7 +196,7 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
         except (CheckpointError, OSError) as error:
             if not os.path.lexists(path):
                 return newest(folder, warn)
-            warn(f"{path} is skipped: {getattr(error, 'strerror', None) or error}")
+            warn(f"{path} is skipped: {reason(error)}")
     problem = f"none of {len(paths)} checkpoints is valid" if paths else "there is no checkpoint"
     raise CheckpointError(f"{folder.checkpoints}: {problem}; nothing was changed")
 
@@ -220,7 +220,7 @@ def chosen(
             else f"{folder.path} has no checkpoint of step {which:,}; there is: {there}"
         ) from error
     except (CheckpointError, OSError) as error:
-        raise CheckpointError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise CheckpointError(f"{path}: {reason(error)}") from error
 
 
 def load_weights(logdir: str | Path) -> list[np.ndarray]:

@@ -65,33 +65,22 @@ def block(
     has an image. ``resume`` are the arguments that continue the run. ``python`` are the lines of
     ``in_python``, if the run has them.
     """
-    rows = [
-        ("score", _score(totals)),
-        ("best", _best(totals, evaluation)),
-        ("time", f"{seconds / 60:,.1f} minutes"),
-        ("folder", str(folder)),
-        ("evaluate", command(folder, "--evaluate 30")),
-        ("watch", command(folder, "--watch") if watchable else ""),
-        ("board", command(folder, "--board")),
-        ("continue", command(folder, resume)),
-    ]
-    rows = [(label, python.get(label, content)) for label, content in rows]
-    return "\n".join(f"  {label:<10}{content}" for label, content in rows if content)
-
-
-def _score(totals: Mapping[str, float]) -> str:
-    if "rollout/ep_rew_mean" not in totals:
-        return "no game has ended"
-    games = min(int(totals["rollout/games"]), RECENT_EPISODES)
-    return f"{totals['rollout/ep_rew_mean']:.2f}, mean of the last {games} games"
-
-
-def _best(totals: Mapping[str, float], evaluation: float | None) -> str:
-    parts = []
-    if "rollout/ep_rew_best" in totals:
-        games = int(totals["rollout/games"])
-        best = totals["rollout/ep_rew_best"]
-        parts.append(f"{best:.{0 if best.is_integer() else 2}f} in one of {games:,} games")
+    score, bests, games = "no game has ended", [], int(totals.get("rollout/games", 0))
+    if (mean := totals.get("rollout/ep_rew_mean")) is not None:
+        score = f"{mean:.2f}, mean of the last {min(games, RECENT_EPISODES)} games"
+    if (best := totals.get("rollout/ep_rew_best")) is not None:
+        bests.append(f"{best:.{0 if best.is_integer() else 2}f} in one of {games:,} games")
     if evaluation is not None:
-        parts.append(f"{evaluation:.2f} in an evaluation")
-    return "; ".join(parts)
+        bests.append(f"{evaluation:.2f} in an evaluation")
+    rows = {
+        "score": score,
+        "best": "; ".join(bests),
+        "time": f"{seconds / 60:,.1f} minutes",
+        "folder": str(folder),
+        "evaluate": command(folder, "--evaluate 30"),
+        "watch": command(folder, "--watch") if watchable else "",
+        "board": command(folder, "--board"),
+        "continue": command(folder, resume),
+    }
+    rows |= python
+    return "\n".join(f"  {label:<10}{content}" for label, content in rows.items() if content)

@@ -32,6 +32,7 @@ class Keeper(Observer):
         self.best_saved: float | None = None
         self.versions = numerics.facts()
         self._folder_name = folder.name
+        self._kept = params.checkpoints_kept, params.checkpoints_always_kept
         self._saving = threading.Lock()
         self._reached: Checkpoint | None = None
 
@@ -59,12 +60,12 @@ class Keeper(Observer):
 
     def find_folder(self) -> None:
         """Report if the folder has been moved. Raises FolderGone if it no longer exists."""
-        folder, before = self.folder, self._folder_name
-        if folder.is_gone:
-            raise FolderGone(folder.name)
-        if folder.name != before:
-            self._folder_name = folder.name
-            self.say(f"{before} was moved; the run continues in {folder.name}")
+        before, now = self._folder_name, self.folder.name
+        if self.folder.is_gone:
+            raise FolderGone(now)
+        if now != before:
+            self._folder_name = now
+            self.say(f"{before} was moved; the run continues in {now}")
 
     def reached(self, state: Checkpoint) -> None:
         """Set the state that the last resort saves, unless a save comes first."""
@@ -79,7 +80,7 @@ class Keeper(Observer):
             self.best_saved = score
             state = state.with_part(self.name, self.state())
         with self._saving:
-            self._write(state, best)
+            checkpoint.save(self.folder, state, *self._kept, best)
             self._reached = None
         self.due = False
 
@@ -96,35 +97,26 @@ class Keeper(Observer):
     def save_reached(self) -> None:
         """Write the latest state, unless it is already saved."""
         with self._saving:
-            if self._reached:
-                self._write(self._reached, best=False)
+            self._write_reached()
 
     def last_resort(self) -> tuple[ExitCode, str]:
         """Save the latest state, whatever the main thread is doing. Return the exit code and a
         message. Waits at most LOCK_SECONDS for a save in progress.
         """
         if not self._saving.acquire(timeout=LOCK_SECONDS):
-            return (
-                ExitCode.FAILED,
-                "stopped, but the disk does not answer: resume from the newest checkpoint",
-            )
+            message = "stopped, but the disk does not answer: resume from the newest checkpoint"
+            return ExitCode.FAILED, message
         try:
-            if self._reached:
-                self._write(self._reached, best=False)
+            self._write_reached()
         except BaseException as error:
             return ExitCode.FAILED, f"stopped, but the last steps could not be saved: {error}"
-        return (
-            ExitCode.STOPPED,
-            "stopped; the work under way was abandoned, everything before it is saved",
-        )
+        message = "stopped; the work under way was abandoned, everything before it is saved"
+        return ExitCode.STOPPED, message
 
     def prune(self, step: int) -> None:
         """Remove old checkpoints, up to ``step``, that a killed process left."""
-        params = self.params
-        checkpoint.prune(self.folder, step, params.checkpoints_kept, params.checkpoints_always_kept)
+        checkpoint.prune(self.folder, step, *self._kept)
 
-    def _write(self, state: Checkpoint, best: bool) -> None:
-        params = self.params
-        checkpoint.save(
-            self.folder, state, params.checkpoints_kept, best, params.checkpoints_always_kept
-        )
+    def _write_reached(self) -> None:
+        if self._reached:
+            checkpoint.save(self.folder, self._reached, *self._kept)

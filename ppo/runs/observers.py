@@ -86,8 +86,7 @@ class Logger(Observer):
 
     def act(self, step: int, stop: Callable[[], bool]) -> None:
         """Write an entry: the means since the last one, and the run's totals."""
-        last_step, last_time = self._last
-        now = time.perf_counter()
+        (last_step, last_time), now = self._last, time.perf_counter()
         self._last = step, now
         self.means.add({"system/rss_mb": _resident_mib()})
         elapsed = {"time/time_elapsed": self.seconds()}
@@ -159,8 +158,7 @@ class Evaluator(Observer):
         except EvaluationsError as error:
             self.say(f"step {step:,}: the evaluation is not stored: {error}")
         self.say(self._message(step, evaluation))
-        self._last = step, evaluation.mean
-        self.due = False
+        self._last, self.due = (step, evaluation.mean), False
         normalized = evaluation.human_normalized(self.params)
         return {
             "eval/mean_reward": evaluation.mean,
@@ -204,10 +202,9 @@ class Caller(Observer):
         scalars = iteration.scalars | self.trainer.totals()
         try:
             answer = self.callback(replace(iteration, scalars=scalars))
+            self.ends = answer is not None and not answer
         except Exception as error:
             self.ends, self.error = True, error
-        else:
-            self.ends = answer is not None and not answer
 
     def stops(self) -> bool:
         """Whether to stop, on request or by the function."""
