@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.games_page import inserted
 from docs import drawings
 from docs.pages import DOCS, commands, flat, results, scores
-from ppo.settings import describe, schema
+from ppo.settings import describe
 from ppo.telemetry import figures, scalars
 
 OLD_PROBABILITIES = (0.01, 0.5, 0.99)
@@ -74,7 +74,7 @@ def pages() -> dict[str, str]:
     return {
         "params.md": PARAMS_HEAD + describe.text(markdown=True),
         "metrics.md": METRICS_HEAD + scalars.describe(markdown=True),
-        "params.schema.json": schema.describe(),
+        "params.schema.json": describe.schema(),
         "commands.md": commands(),
         **{page: inserted(DOCS / page, name, part()) for page, (name, part) in PARTS.items()},
     }

@@ -25,7 +25,7 @@ from ppo import checkpoint, params
 from ppo.checkpoint import decode, load_weights
 from ppo.files.folder import RunFolder
 from ppo.replay import replay
-from ppo.settings import Params, describe, schema
+from ppo.settings import Params, describe
 from tests.forked import Forked
 
 ROOT = Path(__file__).parents[1]
@@ -286,7 +286,7 @@ def test_settings_are_described_without_tensorflow(tmp_path, poisoned):
 
 def test_the_schema_of_settings_is_printed_without_tensorflow(tmp_path, poisoned):
     done = command(tmp_path, "--describe-params=schema", PYTHONPATH=poisoned)
-    assert (done.code, done.out, done.err) == (0, schema.describe(), "")
+    assert (done.code, done.out, done.err) == (0, describe.schema(), "")
 
 
 def test_a_game_is_trained_without_a_params_file(tmp_path):

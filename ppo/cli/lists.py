@@ -4,14 +4,14 @@ from argparse import Namespace
 
 from ppo import presets
 from ppo.cli.arguments import Command
-from ppo.settings import describe, schema
+from ppo.settings import describe
 from ppo.system import tables
 from ppo.telemetry import scalars
 
 
 def _describe_params(options: Namespace) -> None:
     if options.describe_params == "schema":
-        print(schema.describe(), end="")
+        print(describe.schema(), end="")
     else:
         tables.show_list(describe.text(), describe.entries())
 

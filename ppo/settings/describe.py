@@ -1,14 +1,18 @@
-"""The settings in words: type, range, default and meaning of each."""
+"""The settings in words, and as a JSON schema: type, range, default and meaning of each."""
 
 import json
 import typing
 from collections.abc import Iterable
+from dataclasses import astuple
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from annotated_types import Ge, Gt, Le, Len, Lt
 
-from ppo.settings import GROUPS, Params
+from ppo.settings import GROUPS, Params, Properties
 from ppo.system import tables
+
+REFERENCE = "$schema"
+OURS = {"title", *Properties.__annotations__}  # keys of a setting that no editor knows
 
 
 class Form(NamedTuple):
@@ -22,12 +26,9 @@ class Form(NamedTuple):
 def form_of(key: str) -> Form:
     """Return the form of a setting."""
     field = Params.model_fields[key]
-    annotation: Any = field.annotation
-    limits = list(field.metadata)
-    nullable = type(None) in typing.get_args(annotation)
-    if nullable:
-        annotation = typing.get_args(annotation)[0]
-    return Form(annotation, limits, nullable)
+    parts = typing.get_args(field.annotation)
+    nullable = type(None) in parts
+    return Form(parts[0] if nullable else field.annotation, list(field.metadata), nullable)
 
 
 def type_and_range(key: str) -> str:
@@ -49,21 +50,12 @@ def _words(annotation: Any, limits: Iterable[Any] = ()) -> str:
         words = f"list of {size.min_length} to {size.max_length}, each {_words(parts[0])}"
     else:
         words = _TYPE_NAMES[annotation]
-    bounds = [_bound(limit) for limit in limits if isinstance(limit, Ge | Gt | Le | Lt)]
-    return ", ".join([words, *bounds])
+    bounds = ((_BOUNDS.get(type(limit)), limit) for limit in limits)
+    return ", ".join([words, *(f"{bound} {astuple(limit)[0]}" for bound, limit in bounds if bound)])
 
 
 _TYPE_NAMES = {int: "int", float: "float", str: "string", bool: "true or false"}
-
-
-def _bound(limit: Any) -> str:
-    word, value = {
-        Ge: ("at least", "ge"),
-        Gt: ("above", "gt"),
-        Le: ("at most", "le"),
-        Lt: ("below", "lt"),
-    }[type(limit)]
-    return f"{word} {getattr(limit, value):,}".replace(",", "")
+_BOUNDS = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
 
 
 def default_of(key: str) -> str:
@@ -94,3 +86,22 @@ def entries() -> list[tuple[str, str, str]]:
         (key, str(field.description), f"default {default_of(key)}; {type_and_range(key)}")
         for key, field in Params.model_fields.items()
     ]
+
+
+def schema() -> str:
+    """Return the JSON Schema (draft 2020-12) of a params file, with which editors check it."""
+    made = Params.model_json_schema()
+    made["properties"] = {
+        REFERENCE: {"type": "string", "description": "where this schema is, for editors"},
+        **{
+            key: {name: value for name, value in setting.items() if name not in OURS}
+            for key, setting in made["properties"].items()
+        },
+    }
+    described = {
+        REFERENCE: "https://json-schema.org/draft/2020-12/schema",
+        **made,
+        "title": "Settings of a run",
+        "description": "A params file of run_atari.py: omitted settings have their defaults.",
+    }
+    return json.dumps(described, indent=2) + "\n"

@@ -80,13 +80,7 @@ def stop_interrupts() -> Iterator[None]:
     even if it sends several signals, so the cleanup is not disturbed.
     """
     requests = Requests()
-
-    def interrupt(*_: object) -> None:
-        begun = requests.begun
-        if requests.register() or not begun:
-            raise_stop()
-
-    with on_stop(interrupt):
+    with on_stop(lambda *_: requests.register() and raise_stop()):
         yield
 
 
@@ -98,21 +92,16 @@ def interrupt_ends() -> AbstractContextManager[object]:
 
 
 class Requests:
-    """Distinguish a second request from a second signal of the first: ``timeout`` sends two."""
+    """Distinguish a new request from a second signal of the first: ``timeout`` sends two."""
 
     def __init__(self) -> None:
         self._first: float | None = None
 
-    @property
-    def begun(self) -> bool:
-        return self._first is not None
-
     def register(self) -> bool:
-        """Note a signal; return whether it is a second request."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now
-        return now > self._first + REPEAT_SECONDS
+        """Note a signal; return whether it is a new request."""
+        now, first = time.monotonic(), self._first
+        self._first = now if first is None else first
+        return first is None or now > first + REPEAT_SECONDS
 
 
 class StopRequest:
@@ -161,11 +150,12 @@ class StopRequest:
     def _listen(self) -> None:
         requests = Requests()
         while number := self._reader.recv(1):
-            if number[0] not in self._numbers:
+            if number[0] not in self._numbers or not requests.register():
                 continue
-            if requests.register() and self.second_ends:
-                os._exit(ExitCode.FAILED)
-            if not self._requested.is_set():
+            if self._requested.is_set():
+                if self.second_ends:
+                    os._exit(ExitCode.FAILED)
+            else:
                 self._requested.set()
                 for timer in self._timers:
                     timer.start()

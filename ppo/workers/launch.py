@@ -101,9 +101,9 @@ class _Team:
 
     def stop(self, *_: object) -> None:
         """Ask all to stop; at a second request, end them: a handler for ``on_stop``."""
-        self.asked = True
-        if self._requests.register():
+        if self._requests.register() and self.asked:
             self._end()
+        self.asked = True
 
     def wait(self) -> None:
         """Wait until all have ended. After a failure or a stop, end those that take too long."""
