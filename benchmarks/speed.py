@@ -4,8 +4,9 @@
     python -m benchmarks.speed --set precision=bfloat16 --beside "mine=python mine.py --updates=30"
 
 The work: Pong, 8 games x 128 steps, 4 epochs x 4 minibatches of 256, games and acting included.
-Timings drift with the machine, so each round runs all, and what counts is the ratio. A program
-beside ends with a JSON line that has ``steps_per_second`` and ``peak_mib``.
+Timings drift with the machine, so each round runs all programs, and only the ratio counts.
+--beside runs any other program in turn with this package. It must print its result as its last
+line, in JSON: {"steps_per_second": 500, "peak_mib": 600}.
 """
 
 import argparse
@@ -63,7 +64,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sb3-python", type=expanded, help="interpreter with Stable-Baselines3")
-    parser.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="run another program in turn, such as mine='python mine.py'",
+    )
     parser.add_argument("--network", default="nature", choices=["nature", "a3c"])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of ours")
     parser.add_argument("--rounds", type=int, default=3)
