@@ -49,9 +49,10 @@ scalars under the same names, except those that are rarely needed. Undefined val
 | --- | --- |
 | `train/*`, `actions/*`, `rollout/points_per_step` | means over the updates since the last entry |
 | `layers/step_*`, `layers/change_*`, the two phase times | the same |
+| `*_max*`, `train/minibatch_kl_argmax` | the largest value since then, and its minibatch |
 | `train/n_updates`, `train/rollbacks` | counts |
 | other `layers/*`, `trunk/*` | values measured every `diagnostics_interval` steps |
-| `epochs/*` | means as above, only with `log_epochs` |
+| `epochs/*` | as above, only with `log_epochs` |
 
 An {action} is its number, in Atari games with its name, such as 2_RIGHT. Names are the names of
 Stable-Baselines3 where it has the quantity. The table says where it uses a name for something else.

@@ -22,12 +22,12 @@ from ppo.settings import ResolvedParams
 from ppo.telemetry import scalars
 from ppo.telemetry.counters import Count
 from ppo.telemetry.health import Health
-from ppo.telemetry.log import Log, RunningMeans, cut
+from ppo.telemetry.log import Aggregates, Log, cut
 from ppo.trainer import Iteration, Trainer
 
 
 class LogState(State):
-    """The state of the log: sums and counts of its means, and the sizes of its files."""
+    """The state of the log: sums and counts of its aggregates, and the sizes of its files."""
 
     due: bool = False
     means: dict[str, tuple[FiniteFloat, Count]] = Field(default_factory=dict)
@@ -35,7 +35,7 @@ class LogState(State):
 
 
 class Logger(Observer):
-    """Average scalars, and write an entry to log and terminal every ``log_interval`` steps."""
+    """Aggregate scalars, and write an entry to log and terminal every ``log_interval`` steps."""
 
     name = "log"
     log: Log  # set by ``open``
@@ -50,7 +50,7 @@ class Logger(Observer):
     ):
         """Prepare the log. ``seconds`` is the run's clock; ``copy`` gets each entry."""
         self.trainer, self.folder, self.display, self.seconds = trainer, folder, display, seconds
-        self.copy, self.means, self.health = copy, RunningMeans(), Health(trainer.params)
+        self.copy, self.means, self.health = copy, Aggregates(), Health(trainer.params)
         self._sizes: dict[str, int] = {}
         self._last, self._pace = (trainer.step, time.perf_counter()), Pace()
 
@@ -71,7 +71,7 @@ class Logger(Observer):
         if changed or not self._sizes:
             self.log.settings(trainer.step, dict(params))
         known = {tag: sum_ for tag, sum_ in self.means.state().items() if tag in self.log.tags}
-        self.means = RunningMeans(known)
+        self.means = Aggregates(known)
         self._last = trainer.step, time.perf_counter()
 
     def see(self, iteration: Iteration) -> None:
@@ -85,7 +85,7 @@ class Logger(Observer):
         self.due = True
 
     def act(self, step: int, stop: Callable[[], bool]) -> None:
-        """Write an entry: the means since the last one, and the run's totals."""
+        """Write an entry: the scalars since the last one, and the run's totals."""
         (last_step, last_time), now = self._last, time.perf_counter()
         self._last = step, now
         self.means.add({"system/rss_mb": _resident_mib()})
@@ -104,14 +104,14 @@ class Logger(Observer):
         self.log.sync()
 
     def state(self) -> LogState:
-        """Return the means so far and the sizes of the files."""
+        """Return the aggregates so far and the sizes of the files."""
         sizes = self.log.sizes() if hasattr(self, "log") else {}
         return LogState(due=self.due, means=self.means.state(), sizes=sizes)
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint, once the log is opened."""
         known = saved.part(self.name, LogState)
-        self.means, self.due, self._sizes = RunningMeans(known.means), known.due, known.sizes
+        self.means, self.due, self._sizes = Aggregates(known.means), known.due, known.sizes
 
 
 class Evaluator(Observer):

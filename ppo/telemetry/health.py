@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ppo.settings import Params
-from ppo.telemetry.scalars import Metric, metric_of
+from ppo.telemetry.scalars import metric_of
 
 ENTRIES = 5  # log entries in a row outside the limits before a message
 
@@ -37,7 +37,6 @@ class Health:
         """``params`` are the run's settings, if they are known."""
         self._ignored = ignored(params) if params else frozenset()
         self._outside: Counter[str] = Counter()  # entries in a row, by scalar
-        self._known: dict[str, Metric | None] = {}
         self._reported: set[str] = set()
 
     def see(self, scalars: Mapping[str, float]) -> list[str]:
@@ -46,9 +45,7 @@ class Health:
         """
         said = []
         for tag, value in scalars.items():
-            if tag not in self._known:
-                self._known[tag] = metric_of(tag)
-            metric = self._known[tag]
+            metric = metric_of(tag)
             if metric is None or tag in self._ignored:
                 continue
             self._outside[tag] = self._outside[tag] + 1 if metric.outside(value) else 0

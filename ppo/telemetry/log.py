@@ -1,4 +1,4 @@
-"""Scalars of a run: means since the last log entry, TensorBoard, and the same as CSV."""
+"""Scalars of a run: aggregated since the last log entry, for TensorBoard and as CSV."""
 
 import codecs
 import csv
@@ -23,28 +23,43 @@ class UnknownScalar(KeyError):
     """A scalar that is not among the names of ``ppo.telemetry.scalars.tags``."""
 
 
-class RunningMeans:
-    """Means of the values added since they were last taken. Values that are not finite (undefined
-    ones are NaN) are left out.
+class Aggregates:
+    """The scalars of the next log entry: means of the values added since they were last taken, or
+    for a metric with a ``peak`` the value beside the largest peak. Values that are not finite
+    (undefined ones are NaN) are left out.
     """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
         self._sums = {tag: (total, n) for tag, (total, n) in (sums or {}).items() if n}
 
     def add(self, scalars: Mapping[str, float]) -> None:
+        before = self._means()
         for tag, value in scalars.items():
             total, count = self._sums.get(tag, (0.0, 0))
-            if math.isfinite(total + value):
+            if peak := _peak_of(tag):
+                if before.get(peak, -math.inf) < scalars.get(peak, math.nan) < math.inf:
+                    self._sums[tag] = value, 1
+            elif math.isfinite(total + value):
                 self._sums[tag] = total + value, count + 1
 
     def take(self) -> dict[str, float]:
-        means = {tag: total / count for tag, (total, count) in self._sums.items()}
-        self._sums = {}
+        means, self._sums = self._means(), {}
         return means
 
+    def _means(self) -> dict[str, float]:
+        return {tag: total / count for tag, (total, count) in self._sums.items()}
+
     def state(self) -> dict[str, tuple[float, int]]:
-        """The state that ``RunningMeans(state)`` continues from."""
+        """The state that ``Aggregates(state)`` continues from."""
         return dict(self._sums)
+
+
+def _peak_of(tag: str) -> str:
+    """Return the scalar whose maximum selects the value of ``tag``; empty if ``tag`` is a mean."""
+    metric = metric_of(tag)
+    if metric is None:
+        return ""
+    return tag if metric.peak == metric.tag else metric.peak
 
 
 class CsvFile(GrowingFile):

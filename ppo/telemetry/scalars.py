@@ -5,6 +5,7 @@ A name with {epoch}, {layer}, {trunk_layer} or {action} in it is a scalar for ea
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from ppo.system import tables
 
@@ -12,8 +13,9 @@ from ppo.system import tables
 @dataclass(frozen=True)
 class Metric:
     """A scalar: its meaning, its unit, its course in a healthy run, and the remedy otherwise. It
-    also has the limits that no healthy run left for several log entries in a row. Rarely needed
-    scalars are only in ``progress.csv``.
+    also has the limits that no healthy run left for several log entries in a row. A log entry has
+    the mean since the last one, or the value of the update in which the scalar ``peak`` was
+    largest. Rarely needed scalars are only in ``progress.csv``.
     """
 
     tag: str
@@ -24,6 +26,7 @@ class Metric:
     low: float | None = None
     high: float | None = None
     csv_only: bool = False
+    peak: str = ""
 
     @property
     def limits(self) -> str:
@@ -184,6 +187,7 @@ METRICS: tuple[Metric, ...] = (
         "",
         "as for train/approx_kl",
         high=0.1,
+        peak="train/approx_kl_max",
     ),
     Metric(
         "train/clip_fraction",
@@ -276,6 +280,7 @@ METRICS: tuple[Metric, ...] = (
         "mostly below 5",
         "large while train/approx_kl is small: a rare action was taken; both large: smaller steps",
         high=30.0,
+        peak="train/ratio_max",
     ),
     Metric(
         "train/ratio_distance",
@@ -321,6 +326,7 @@ METRICS: tuple[Metric, ...] = (
         "",
         "above: the update went too far; minibatch_kl_limit ends it there",
         high=0.3,
+        peak="train/minibatch_kl_max",
     ),
     Metric(
         "train/minibatch_kl_argmax",
@@ -329,6 +335,7 @@ METRICS: tuple[Metric, ...] = (
         "in the last epoch",
         "in the first: single steps are too large",
         csv_only=True,
+        peak="train/minibatch_kl_max",
     ),
     Metric(
         "train/advantage_std",
@@ -360,9 +367,17 @@ METRICS: tuple[Metric, ...] = (
         "largest approximate KL of a sample in one epoch of the update",
         "below 1",
         "jumps in the last epochs: fewer epochs, or target_kl",
+        peak="epochs/approx_kl_max_{epoch}",
     ),
     Metric("epochs/ratio_{epoch}", "", "mean ratio in one epoch", "0.99 to 1.01", ""),
-    Metric("epochs/ratio_max_{epoch}", "", "largest ratio in one epoch", "below 3", ""),
+    Metric(
+        "epochs/ratio_max_{epoch}",
+        "",
+        "largest ratio in one epoch",
+        "below 3",
+        "",
+        peak="epochs/ratio_max_{epoch}",
+    ),
     Metric(
         "actions/share_{action}",
         "share",
@@ -436,6 +451,7 @@ METRICS: tuple[Metric, ...] = (
         "below the number of gradient steps",
         "above: Adam's second moment lags behind a growing gradient; see adam_beta_2",
         csv_only=True,
+        peak="layers/step_max_{layer}",
     ),
     Metric(
         "layers/change_{layer}",
@@ -502,6 +518,7 @@ def tags(num_epochs: int, layers: Sequence[str], actions: Sequence[str]) -> list
     return names
 
 
+@cache
 def metric_of(tag: str) -> Metric | None:
     """Return the glossary's entry for a scalar's name, whose placeholder may be filled in."""
     fits = [metric for metric in METRICS if tag == metric.tag or _fills(tag, metric)]

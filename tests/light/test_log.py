@@ -34,7 +34,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from ppo.settings import Params
 from ppo.telemetry import hparams
-from ppo.telemetry.log import Log, RunningMeans, UnknownScalar, cut
+from ppo.telemetry.log import Aggregates, Log, UnknownScalar, cut
 from ppo.telemetry.scalars import metric_of, tags
 
 SCORE, LOSS, SPEED = "rollout/ep_rew_mean", "train/loss", "time/fps"
@@ -533,7 +533,7 @@ def test_error_names_the_file(tmp_path, part, monkeypatch):
 
 
 def test_mean_is_of_everything_since_it_was_last_taken():
-    means = RunningMeans()
+    means = Aggregates()
     means.add({"a": 1.0, "b": 10.0})
     means.add({"a": 2.0})
     assert means.take() == {"a": 1.5, "b": 10.0}
@@ -542,16 +542,25 @@ def test_mean_is_of_everything_since_it_was_last_taken():
     assert means.take() == {}
 
 
+def test_entry_has_the_largest_maximum_and_the_minibatch_that_it_belongs_to():
+    kl, index, ratio = "train/minibatch_kl_max", "train/minibatch_kl_argmax", "epochs/ratio_max_2"
+    aggregates = Aggregates({kl: (0.2, 2), index: (8.0, 2), ratio: (3.0, 2)})
+    for values in [(0.3, 5.0, 1.0), (0.2, 9.0, 2.0), (math.nan, 7.0, math.inf)]:
+        aggregates.add(dict(zip((kl, index, ratio), values, strict=True)))
+        aggregates = Aggregates(json.loads(json.dumps(aggregates.state())))
+    assert aggregates.take() == {kl: 0.3, index: 5.0, ratio: 2.0}
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_number_that_is_not_finite_is_left_out(odd):
-    means = RunningMeans()
+    means = Aggregates()
     for scalars in ({"a": 1.0, "b": odd}, {"a": odd}, {"a": 3.0}):
         means.add(scalars)
     assert means.take() == {"a": 2.0}
 
 
 def test_sum_of_large_numbers_stays_finite():
-    means = RunningMeans({"a": (1e308, 1)})
+    means = Aggregates({"a": (1e308, 1)})
     means.add({"a": 1e308})
     assert means.take() == {"a": 1e308}
 
@@ -570,11 +579,11 @@ FINITE = st.floats(-1e6, 1e6)
 @given(before=st.lists(FINITE, max_size=4), after=st.lists(FINITE, max_size=4))
 @settings(deadline=None)
 def test_means_go_on_from_their_state_as_if_nothing_had_happened(before, after):
-    unbroken, first = RunningMeans(), RunningMeans()
+    unbroken, first = Aggregates(), Aggregates()
     for value in before:
         unbroken.add({"a": value})
         first.add({"a": value})
-    second = RunningMeans(json.loads(json.dumps(first.state())))
+    second = Aggregates(json.loads(json.dumps(first.state())))
     for value in after:
         unbroken.add({"a": value})
         second.add({"a": value})
@@ -582,11 +591,11 @@ def test_means_go_on_from_their_state_as_if_nothing_had_happened(before, after):
 
 
 def test_mean_of_nothing_is_left_out():
-    assert RunningMeans({"a": (0.0, 0), "b": (3.0, 2)}).take() == {"b": 1.5}
+    assert Aggregates({"a": (0.0, 0), "b": (3.0, 2)}).take() == {"b": 1.5}
 
 
 def test_state_is_not_used_up_by_being_asked_for():
-    means = RunningMeans()
+    means = Aggregates()
     means.add({"a": 4.0})
     means.state()
     assert means.take() == {"a": 4.0}
