@@ -134,8 +134,8 @@ def each(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[
 def collapses(scores: np.ndarray, fall: float) -> list[float]:
     """Return the depth of each collapse of a curve, in points.
 
-    A collapse begins when the score is more than ``fall`` below the best so far. It ends when half
-    of the loss is regained. Its depth is the whole loss.
+    A collapse begins when the score is more than ``fall`` below the best since the last collapse.
+    It ends when half of the loss is regained. Its depth is the whole loss.
     """
     depths: list[float] = []
     peak, trough = scores[0], None
@@ -199,8 +199,8 @@ def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], s
     return results, (
         "Scores are means of the last 100 games, at the steps that all runs have reached. "
         "Area: mean over those steps. Best, final: mean over the runs (lowest to highest). "
-        f"Collapses: falls of more than {fall:.2f} points below the best so far (a quarter of the "
-        "range), until half is regained. Deepest: the largest fall."
+        f"Collapses: falls of more than {fall:.2f} points, a quarter of the range, below the best "
+        "since the last collapse, until half is regained. Deepest: the largest fall."
     )
 
 
