@@ -12,7 +12,7 @@ from ppo.envs import factories, roms
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
-from ppo.settings import BuiltIn, Params, ResolvedParams, marked
+from ppo.settings import FlatNetwork, Params, PictureNetwork, ResolvedParams, marked
 
 gymnasium.register_envs(ale_py)
 
@@ -94,7 +94,7 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     why = {} if roms.is_rom(game) else {"Atari": f"{params.env_id} is not an Atari game"}
     if "network" not in bad:
         why |= _unused_by(params)
-    idle = {key: why[part] for key, part in marked("only").items() if part in why}
+    idle = {key: why[users] for key, users in marked("only").items() if users in why}
     default = {key: Params.model_fields[key].default for key in idle}
     allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
     return [
@@ -108,9 +108,12 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
 def _unused_by(params: Params) -> dict[str, str]:
     """Return the settings that the network does not use, with the reason."""
     reason = f"the network is {params.network}"
-    if params.is_custom:
-        return dict.fromkeys(("pictures", "mlp", "built-in networks"), reason)
-    return {"mlp" if params.sees_pictures else "pictures": reason}
+    unused = {
+        "pictures": not params.sees_pictures,
+        "mlp": params.network != "mlp",
+        "built-in networks": params.is_custom,
+    }
+    return {users: reason for users, is_unused in unused.items() if is_unused}
 
 
 def _gymnasium_id(env_id: str) -> str:
@@ -189,7 +192,7 @@ def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list
     if "network" in bad or params.is_custom or pictures == params.sees_pictures:
         return []
     what = "pictures" if pictures else "flat numbers"
-    use = " or ".join(name for name in get_args(BuiltIn) if (name == "mlp") != pictures)
+    use = " or ".join(get_args(PictureNetwork if pictures else FlatNetwork))
     use = use.replace(" or ", ", ", use.count(" or ") - 1)
     return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]
 

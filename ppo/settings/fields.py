@@ -10,7 +10,10 @@ from pydantic.fields import FieldInfo
 
 Schedule = Literal["linear", "constant"]
 SurrogateName = Literal["clipped", "quadratic"]  # the rows of ``ppo.losses.SURROGATES``
-BuiltIn = Literal["nature", "a3c", "impala", "mlp"]  # the rows of the tables in ``ppo.model``
+# The rows of the two tables in ``ppo.model``.
+PictureNetwork = Literal["nature", "a3c", "impala"]
+FlatNetwork = Literal["mlp"]
+BuiltIn = Literal[PictureNetwork, FlatNetwork]
 Function = Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")]  # MODULE:FUNCTION
 Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
 
@@ -234,12 +237,12 @@ class NetworkSettings(_Group):
     @property
     def sees_pictures(self) -> bool:
         """Whether the network is one of the package's own image networks."""
-        return not self.is_custom and self.network != "mlp"
+        return self.network in get_args(PictureNetwork)
 
     @property
     def usual_value_gradient(self) -> str:
         """What the value loss trains if nothing is set."""
-        return "separate" if self.network == "mlp" else "shared"
+        return "separate" if self.network in get_args(FlatNetwork) else "shared"
 
 
 class RunSettings(_Group):
