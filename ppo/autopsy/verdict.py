@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -15,6 +16,15 @@ MEDIAN_OVER = 5  # rollouts in a running median, for the lowest level
 HELD = 0.5  # share of the height that a policy must keep; a collapse takes half of it
 SIGNIFICANT = 0.05
 HEAD = ("change", "settings", "hold", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
+
+
+class Effect(StrEnum):
+    """What a change does, in the words of the table."""
+
+    FALLS = "falls as well"
+    INCONCLUSIVE = "inconclusive"
+    AS_SMALLER_STEPS = "prevents it as smaller steps do"
+    PREVENTS = "prevents it at equal KL"
 
 
 @dataclass(frozen=True)
@@ -79,22 +89,29 @@ def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
     return min(controls, key=distance)
 
 
-def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
-    """Return what a change does, compared with the unchanged run. Then compare it with the control
-    of the nearest KL, among the smaller rates and the unchanged run.
+def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> Effect:
+    """Return what a change does, compared with the unchanged run and with the control of the
+    nearest KL.
     """
+    if not _survives_more(outcome, unchanged):
+        return Effect.FALLS if outcome.held <= outcome.forks / 2 else Effect.INCONCLUSIVE
     control = nearest(float(outcome.kl.mean()), controls)
-    if outcome.held <= unchanged.held or not _differ(outcome, unchanged):
-        return "falls as well" if outcome.held <= outcome.forks / 2 else "inconclusive"
-    if _differ(outcome, control) and outcome.held > control.held:
-        return f"prevents it at equal KL ({control.change.name} holds {control.held})"
-    return f"prevents it as smaller steps do ({control.change.name} holds {control.held})"
+    return Effect.PREVENTS if _survives_more(outcome, control) else Effect.AS_SMALLER_STEPS
+
+
+def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
+    """Return the effect of a change in words, with the control if the change prevents it."""
+    found = effect(outcome, unchanged, controls)
+    if found in (Effect.FALLS, Effect.INCONCLUSIVE):
+        return found
+    control = nearest(float(outcome.kl.mean()), controls)
+    return f"{found} ({control.change.name} holds {control.held})"
 
 
 def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the changes that prevent the collapse at equal KL, best first."""
     unchanged, controls, changed = parted(outcomes)
-    prevent = [outcome for outcome in changed if "equal KL" in judged(outcome, unchanged, controls)]
+    prevent = [one for one in changed if effect(one, unchanged, controls) is Effect.PREVENTS]
     return sorted(prevent, key=lambda outcome: -outcome.end.mean())
 
 
@@ -116,20 +133,14 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     forks = unchanged.forks
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
         return f"{summary} {forks} forks of each are too few to tell a difference: give more seeds."
-    prevent = causes(outcomes)
-    if prevent:
+    if prevent := causes(outcomes):
         lines = [
             f"- **{outcome.change.meaning}**: with `{outcome.change.shown}` "
             f"{outcome.held} of {outcome.forks} hold"
             for outcome in prevent
         ]
         return "\n".join([f"{summary} What prevents it at equal KL:", "", *lines])
-    holding = [
-        outcome
-        for outcome in controls[1:]
-        if _differ(outcome, unchanged) and outcome.held > unchanged.held
-    ]
-    if holding:
+    if holding := [control for control in controls if _survives_more(control, unchanged)]:
         largest = max(holding, key=lambda outcome: outcome.kl.mean())
         return (
             f"{summary} No change prevents it at equal KL, but smaller steps do: **the steps are "
@@ -164,5 +175,6 @@ def _lowest(kept: np.ndarray) -> float:
     return float(min(np.median(kept[max(0, n - MEDIAN_OVER) : n]) for n in lasts))
 
 
-def _differ(outcome: Outcome, other: Outcome) -> bool:
-    return fisher(outcome.held, outcome.forks, other.held, other.forks) < SIGNIFICANT
+def _survives_more(outcome: Outcome, other: Outcome) -> bool:
+    p = fisher(outcome.held, outcome.forks, other.held, other.forks)
+    return outcome.held > other.held and p < SIGNIFICANT
