@@ -15,8 +15,8 @@ from ppo.telemetry import movement
 
 
 class Diagnostics:
-    """Measures a rollout with the policy that played it, before its update. What needs the whole
-    rollout is computed in ``shards`` parallel slices.
+    """Measures a rollout with the policy that played it, before its update. Measurements of the
+    whole rollout are computed in ``shards`` parallel slices.
     """
 
     def __init__(self, network: keras.Model, params: Params, shards: int = 1):
@@ -43,15 +43,15 @@ class Diagnostics:
         self.log_policy: Callable = tf.function(self._log_policy, autograph=False)
 
     def measure(
-        self, batch: Batch, key: np.ndarray, clip_range: float, rescaling_state: np.ndarray
+        self, rollout: Batch, key: np.ndarray, clip_range: float, rescaling_state: np.ndarray
     ) -> dict[str, float]:
         """Return the scalars ``trunk/*``, ``layers/grad_norm_*`` and ``layers/dead_*``, which
-        ``ppo.telemetry.scalars`` defines. What does not need the whole rollout is measured on
-        one minibatch, which ``key`` samples. The rank uses as many samples as the layer has
-        units.
+        ``ppo.telemetry.scalars`` defines. The cosine of the halves uses the whole rollout, and the
+        rank as many samples as the layer has units. Everything else uses one minibatch, which
+        ``key`` samples.
         """
         scalars, norms, dead = self._graph(
-            batch,
+            rollout,
             tf.constant(key),
             tf.constant(clip_range, tf.float32),
             tf.constant(rescaling_state, tf.float32),
@@ -62,9 +62,9 @@ class Diagnostics:
             | {f"layers/dead_{layer}": float(share) for layer, share in dead.items()}
         )
 
-    def after(self, batch: Batch, old_log_policy: tf.Tensor) -> dict[str, float]:
+    def after(self, rollout: Batch, old_log_policy: tf.Tensor) -> dict[str, float]:
         """Return the KL of a whole update, from what ``log_policy`` returned before it."""
-        moved = losses.kl(old_log_policy, self.log_policy(batch.observations))
+        moved = losses.kl(old_log_policy, self.log_policy(rollout.observations))
         return {"train/update_kl": float(tf.reduce_mean(moved))}
 
     def _log_policy(self, observations: tf.Tensor) -> tf.Tensor:
@@ -83,13 +83,13 @@ class Diagnostics:
     ) -> tuple[dict[str, tf.Tensor], ...]:
         given = {"clip_range": clip_range, "rescaling_state": rescaling_state}
         order = tf.random.experimental.stateless_shuffle(tf.range(rollout.actions.shape[0]), key)
-        batch = rollout.rows(order[: self.params.minibatch_size])
+        minibatch = rollout.rows(order[: self.params.minibatch_size])
         with tf.GradientTape(persistent=True) as tape:
-            logits, values, *activations = self._with_activations(batch.observations)
-            parts = self._objective(logits, values, batch, **given)
+            logits, values, *activations = self._with_activations(minibatch.observations)
+            result = self._objective(logits, values, minibatch, **given)
         policy, value = (
-            tape.gradient(part, self._layers, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            for part in (parts.policy_part, parts.value_part)
+            tape.gradient(loss, self._layers, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            for loss in (result.policy_part, result.value_part)
         )
         norms = {
             layer: tf.linalg.global_norm(
@@ -102,8 +102,8 @@ class Diagnostics:
             for layer, activation in zip(self._trunk, activations, strict=True)
         }
         in_trunk = [
-            [gradient for layer in self._policy_trunk for gradient in of_part[layer]]
-            for of_part in (policy, value)
+            [gradient for layer in self._policy_trunk for gradient in by_layer[layer]]
+            for by_layer in (policy, value)
         ]
         policy_norm, value_norm = map(tf.linalg.global_norm, in_trunk)
         units = self._last.outputs[1].shape[-1]
@@ -119,10 +119,10 @@ class Diagnostics:
         return scalars, norms, dead
 
     def _objective(
-        self, logits: tf.Tensor, values: tf.Tensor, batch: Batch, **given: tf.Tensor
+        self, logits: tf.Tensor, values: tf.Tensor, minibatch: Batch, **given: tf.Tensor
     ) -> Objective:
-        log_probs = log_prob(logits, batch.actions)
-        return objective(logits, log_probs, values, batch, params=self.params, **given)
+        log_probs = log_prob(logits, minibatch.actions)
+        return objective(logits, log_probs, values, minibatch, params=self.params, **given)
 
     def _halves_cosine(self, rollout: Batch, order: tf.Tensor, **given: tf.Tensor) -> tf.Tensor:
         """Return the cosine of the policy part's gradients in the two halves of a shuffled rollout.
@@ -136,11 +136,11 @@ class Diagnostics:
         rows = tf.reshape(order[: 2 * pieces * size], [2 * pieces, size])
 
         def gradients(piece: tf.Tensor) -> list[tf.Tensor]:
-            batch = rollout.rows(piece)
+            samples = rollout.rows(piece)
             with tf.GradientTape() as tape:
-                logits, values = in_shards(self.model, batch.observations, self.shards)
-                part = self._objective(logits, values, batch, **given).policy_part
-            return tape.gradient(part, self._weights)
+                logits, values = in_shards(self.model, samples.observations, self.shards)
+                loss = self._objective(logits, values, samples, **given).policy_part
+            return tape.gradient(loss, self._weights)
 
         def half_of(rows: tf.Tensor) -> list[tf.Tensor]:
             zeros = [tf.zeros_like(weight) for weight in self._weights]

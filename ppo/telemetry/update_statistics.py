@@ -41,12 +41,12 @@ class Maxima(NamedTuple):
 
 
 def statistics(
-    log_probs: tf.Tensor, batch: Batch, clip_range: tf.Tensor, result: Objective
+    log_probs: tf.Tensor, minibatch: Batch, clip_range: tf.Tensor, result: Objective
 ) -> tuple[Means, Maxima]:
     """Return the statistics of a minibatch, or of this worker's part of it. ``result`` is what
     ``objective`` gave for it.
     """
-    terms, old_log_probs = result.terms, batch.old_log_probs
+    terms, old_log_probs = result.terms, minibatch.old_log_probs
     kl = losses.approx_kl(log_probs, old_log_probs)
     ratios = tf.exp(log_probs - old_log_probs)
     above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
