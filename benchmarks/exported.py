@@ -23,7 +23,7 @@ import numpy as np
 
 from ppo.evaluate.export import export_run
 from ppo.files.folder import RunFolder
-from ppo.replay.replay import Replay, begun, of_run
+from ppo.replay.replay import Replay, env_at_start, of_run
 from ppo.system import children
 from ppo.system.arguments import expanded
 
@@ -58,7 +58,9 @@ np.savez(sys.argv[3], **dict(zip(names, map(np.concatenate, zip(*outputs)))))
 
 def observations_of(replay: Replay) -> Iterator[np.ndarray]:
     """What the agent saw before each of its actions, played again."""
-    with closing(begun(replay)) as vector:  # an emulator that is left open is reported as a leak
+    with closing(
+        env_at_start(replay)
+    ) as vector:  # an emulator that is left open is reported as a leak
         for action in replay.actions:
             yield vector.observations[0].copy()
             vector.send(np.array([action]))

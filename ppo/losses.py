@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ppo.settings import PolicyLoss, SurrogateName
+from ppo.settings import SurrogateChoice, SurrogateName
 
 # Added to the standard deviation of the advantages, to make equal advantages 0.
 NORMALIZATION_FLOOR = 1e-8
@@ -181,7 +181,7 @@ def surrogate(
     quadratic: bool = False,
 ) -> tf.Tensor:
     """Return the loss of ``policy_loss``, [B]; ``quadratic`` selects the surrogate."""
-    chosen = PolicyLoss(
+    chosen = SurrogateChoice(
         "quadratic" if quadratic else "clipped", delta_target_policy, beyond_target_slope
     )
     return policy_loss(log_probs, old_log_probs, advantages, clip_range, *chosen)[0]

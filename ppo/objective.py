@@ -91,7 +91,7 @@ def objective(
     if p.normalize_advantages:
         advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
     policy_loss, target_change = losses.policy_loss(
-        log_probs, batch.old_log_probs, advantages, clip_range, *p.policy_loss
+        log_probs, batch.old_log_probs, advantages, clip_range, *p.surrogate_choice
     )
     entropy, pseudo_entropy = losses.entropy(logits), losses.pseudo_entropy(logits)
     policy_part = tf.reduce_mean(policy_loss) - p.entropy_coef * tf.reduce_mean(entropy)

@@ -50,7 +50,7 @@ class Collector:
     ):
         """``worker`` is this worker's index among all workers of the run."""
         self.vectors, self.policy, self.params = vectors, policy, params
-        self._first_part = worker * len(vectors)
+        self._first_vector = worker * len(vectors)
         num_steps, num_envs = params.num_steps, sum(len(vector) for vector in vectors)
         first = vectors[0].observations
         shape = num_steps, num_envs
@@ -77,12 +77,12 @@ class Collector:
         self._points = 0.0
         last = self.params.num_steps - 1
         for t in range(self.params.num_steps):
-            for part, vector in enumerate(self.vectors, self._first_part):
+            for number, vector in enumerate(self.vectors, self._first_vector):
                 if t:
                     ended += self._receive(t - 1, vector)
                 if interrupted():
                     raise Interrupted
-                self._send(t, vector, key(self.params.seed, Purpose.ACTION, iteration, t, part))
+                self._send(t, vector, key(self.params.seed, Purpose.ACTION, iteration, t, number))
         for vector in self.vectors:
             ended += self._receive(last, vector)
             self._values[-1, vector.columns] = self.policy.values(vector.observations)
@@ -98,7 +98,7 @@ class Collector:
             [t for t, _ in ended],
             self._points,
             self._forced,
-            stand_ins(self._forced, self.params.seed, iteration, self._first_part),
+            stand_ins(self._forced, self.params.seed, iteration, self._first_vector),
         )
 
     def _send(self, t: int, vector: EnvVector, action_key: np.ndarray) -> None:

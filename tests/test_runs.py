@@ -1081,7 +1081,7 @@ def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
     def nothing(*_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("ppo.replay.replay.begun", nothing)
+    monkeypatch.setattr("ppo.replay.replay.env_at_start", nothing)
     training = Finished([16, 32])
     looped = checking(training, keeper, log)
     looped.run()

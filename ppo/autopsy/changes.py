@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ppo.settings import PolicyLoss, ResolvedParams
+from ppo.settings import ResolvedParams, SurrogateChoice
 
 UNCHANGED = "unchanged"
 RATES = (2, 4, 8)  # divisors of the learning rate, for the effect of smaller steps alone
@@ -33,8 +33,8 @@ class Change:
 def smaller_rates(learning_rate: float) -> list[Change]:
     """Return the run with smaller steps and nothing else: the control for every change."""
     return [
-        Change(f"rate / {part}", {"learning_rate": learning_rate / part}, LARGE_STEPS, True)
-        for part in RATES
+        Change(f"rate / {divisor}", {"learning_rate": learning_rate / divisor}, LARGE_STEPS, True)
+        for divisor in RATES
     ]
 
 
@@ -125,8 +125,8 @@ def _of_objective(params: ResolvedParams) -> list[Change]:
     if params.delta_target_policy == "probability":
         meaning = "likely actions are pushed as far as unlikely ones"
         changes.append(Change("logit target", {"delta_target_policy": "logit"}, meaning))
-    usual = PolicyLoss()
-    if params.policy_loss._replace(delta_target_policy=usual.delta_target_policy) == usual:
+    usual = SurrogateChoice()
+    if params.surrogate_choice._replace(delta_target_policy=usual.delta_target_policy) == usual:
         meaning = "ratios escape where the clipped loss is flat"
         changes.append(Change("quadratic loss", {"quadratic_policy_loss": True}, meaning))
     return changes

@@ -81,7 +81,7 @@ class _Records:
             )
         ]
 
-    def finished(self, index: int, last_observation: np.ndarray, limited: bool) -> Episode:
+    def episode(self, index: int, last_observation: np.ndarray, limited: bool) -> Episode:
         return Episode(
             self.resets[index],
             np.array(self._actions[index], np.int32),
@@ -186,7 +186,7 @@ class EnvVector:
             life_lost=life_lost,
             final_observations=finals,
             finished=[
-                self._records.finished(index, final, bool(limited[index]))
+                self._records.episode(index, final, bool(limited[index]))
                 for index, final in finals.items()
             ],
         )

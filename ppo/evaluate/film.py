@@ -44,8 +44,8 @@ def film(logdir: Path) -> Path:
         folder.videos.mkdir(exist_ok=True)
         rate = frames_per_second(chosen[0])
         title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"
-        begun = fork_of.step if fork_of else 0
-        count = video.write(path, pictures(chosen, curve, begun), rate, title=title)
+        first_step = fork_of.step if fork_of else 0
+        count = video.write(path, pictures(chosen, curve, first_step), rate, title=title)
         made = Path(with_names(path))
         print(f"{len(chosen)} games of the training in {count / rate:.0f} seconds: {made}")
         return made
@@ -87,7 +87,7 @@ def _coming(folder: RunFolder, params: Params) -> str:
     )
 
 
-def pictures(chosen: list[Replay], curve: Curve, begun: int) -> Iterator[np.ndarray]:
+def pictures(chosen: list[Replay], curve: Curve, first_step: int) -> Iterator[np.ndarray]:
     """Yield the frames of the film of a run that began at a step. They share their memory."""
     side: _Side | None = None
     for game in chosen:
@@ -95,7 +95,7 @@ def pictures(chosen: list[Replay], curve: Curve, begun: int) -> Iterator[np.ndar
         for picture in _end_of(game, round(CLIP_SECONDS * SPEED * rate)):
             if side is None:
                 whole, place, free = render.beside(render.enlarged(picture))
-                side = _Side(free, curve, begun, game.game.replace("_", " "))
+                side = _Side(free, curve, first_step, game.game.replace("_", " "))
             render.enlarged(picture, place)
             side.show(game)
             yield whole
@@ -115,8 +115,8 @@ def _end_of(game: Replay, count: int) -> Iterator[np.ndarray]:
 class _Side:
     """The panel of a film: the learning curve up to a game's step, and text about the game."""
 
-    def __init__(self, on: np.ndarray, curve: Curve, begun: int, name: str):
-        self._on, self._curve, self._begun = on, curve, begun
+    def __init__(self, on: np.ndarray, curve: Curve, first_step: int, name: str):
+        self._on, self._curve, self._first_step = on, curve, first_step
         low, high = float(curve.scores.min()), float(curve.scores.max())
         margin = 0.06 * (high - low) or 1.0
         self._low, self._high = low - margin, high + margin
@@ -133,7 +133,7 @@ class _Side:
             row = self._row(score)
             fill(on, left, row, right, row + 1, LINE)
             write(on, f"{score:.1f}", left - 12, row + 7, LABEL, DIM, align=1)
-        write(on, f"{begun:,}", left, bottom + 34, LABEL, DIM)
+        write(on, f"{first_step:,}", left, bottom + 34, LABEL, DIM)
         write(on, f"{int(curve.steps[-1]):,} steps", right, bottom + 34, LABEL, DIM, align=1)
         note = f"the last {CLIP_SECONDS * SPEED} seconds of some games of the training,"
         write(on, note, LEFT, HEIGHT - 70, LABEL, DIM)
@@ -162,7 +162,7 @@ class _Side:
 
     def _column(self, step: float) -> int:
         left, _, right, _ = CURVE
-        share = (step - self._begun) / (self._curve.steps[-1] - self._begun)
+        share = (step - self._first_step) / (self._curve.steps[-1] - self._first_step)
         return left + math.floor(share * (right - left - 10))
 
     def _row(self, score: float) -> int:

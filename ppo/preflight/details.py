@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ppo.settings import PolicyLoss, ResolvedParams
+from ppo.settings import ResolvedParams, SurrogateChoice
 
 ON, OFF, NONE = "on", "off", "-"
 
@@ -64,8 +64,8 @@ def _core(p: ResolvedParams) -> list[Detail]:
 
 
 def _policy_loss(p: ResolvedParams) -> Detail:
-    usual = PolicyLoss()._asdict()
-    changed = [f"{k} {v}" for k, v in p.policy_loss._asdict().items() if v != usual[k]]
+    usual = SurrogateChoice()._asdict()
+    changed = [f"{k} {v}" for k, v in p.surrogate_choice._asdict().items() if v != usual[k]]
     clip = f"clip_range {p.clip_range:g}, {p.clip_range_schedule}"
     return _detail("Clipped surrogate", not changed, ", ".join([clip, *changed]))
 

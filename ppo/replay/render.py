@@ -13,7 +13,7 @@ from ppo.replay import panel
 from ppo.replay.course import Course
 from ppo.replay.drawing import AMBER, BRIGHT, canvas, write
 from ppo.replay.panel import MOST_NUMBERS, Caption, Decision, Panel
-from ppo.replay.replay import Replay, begun, frames, frames_per_second, step_of, title
+from ppo.replay.replay import Replay, env_at_start, frames, frames_per_second, step_of, title
 
 if TYPE_CHECKING:
     from ppo.policy import Policy
@@ -84,7 +84,7 @@ class Decisions:
 
     def __init__(self, replay: Replay, policy: "Policy"):
         self._replay, self._policy = replay, policy
-        self._vector, self._actions = begun(replay), iter(replay.actions)
+        self._vector, self._actions = env_at_start(replay), iter(replay.actions)
 
     def caption(self, has_lives: bool) -> Caption:
         """Return what a panel says about the episode."""

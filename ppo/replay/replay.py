@@ -162,12 +162,12 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
     lacks one of the actions. Raises Interrupted on request.
     """
     with _refusals(replay):
-        vector = begun(replay)
+        vector = env_at_start(replay)
         with closing(vector):
             return _play(replay, vector, interrupted)
 
 
-def begun(replay: Replay) -> EnvVector:
+def env_at_start(replay: Replay) -> EnvVector:
     """Return an env as in training, at the beginning of the episode. The caller closes it."""
     vector = EnvVector(
         replay.rules,

@@ -95,7 +95,7 @@ def _readable(logdir: Path, place: Path) -> Path:
     for run in _logs(root):
         copy = place / (root.name if run == root else run.relative_to(root))
         copy.mkdir(parents=True)
-        columns, _ = progress.begun(RunFolder(run).progress)
+        columns, _ = progress.header(RunFolder(run).progress)
         log = Log(copy, [tag for tag in columns if tag != "step"], 0)
         with contextlib.suppress(ParamsError):
             log.settings(0, dict(of_run(RunFolder(run).params)))

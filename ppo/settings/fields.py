@@ -319,7 +319,7 @@ OPEN = (None, "auto")  # a run's start replaces these in the settings of LEFT_OP
 ROUNDED_TO_1 = 1 - 2.0**-25  # this number and larger ones, in float32
 
 
-class PolicyLoss(NamedTuple):
+class SurrogateChoice(NamedTuple):
     """The surrogate, its target's space and its slope, as ``losses.policy_loss`` takes them. The
     default is the clipped surrogate of the PPO paper.
     """
@@ -410,9 +410,9 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return range(self.keep_checkpoints_from, last + 1)
 
     @property
-    def policy_loss(self) -> PolicyLoss:
+    def surrogate_choice(self) -> SurrogateChoice:
         slope = self.beyond_target_slope
-        return PolicyLoss(
+        return SurrogateChoice(
             "quadratic" if self.quadratic_policy_loss else "clipped",
             self.delta_target_policy,
             float(self.peaked_policy_loss) if slope is None else slope,

@@ -74,7 +74,7 @@ def read(folder: Path) -> Curve:
     """Read the score of a run from its ``progress.csv``. Raises CurveError."""
     path = RunFolder(folder).progress
     try:
-        columns, _ = progress.begun(path)
+        columns, _ = progress.header(path)
         rows = [row for row in progress.numbers(folder) if SCORE in row]
     except Unreadable as error:
         raise CurveError(str(error)) from error

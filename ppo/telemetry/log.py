@@ -70,13 +70,13 @@ class CsvFile(GrowingFile):
         has been completed since, for example "actions/share_0" to "actions/share_0_NOOP".
         ``left_out`` are the columns that the header lacks.
         """
-        begun, ends = progress.begun(path)
-        self._tags = [_completed(name, columns) for name in begun or columns]
+        header, ends = progress.header(path)
+        self._tags = [_completed(name, columns) for name in header or columns]
         self.left_out = [name for name in columns if name not in self._tags]
         super().__init__(path, open(path, "a", newline=""))  # noqa: SIM115 (close does it)
         if not ends:  # edited by hand: the next row would join the last one
             self._file.write("\n")
-        if not begun:
+        if not header:
             self._append(columns)
 
     def row(self, scalars: Mapping[str, float]) -> None:
@@ -167,7 +167,7 @@ class Log:
 def check(folder: RunFolder) -> None:
     """Raise FolderError unless a resumed run can continue its ``progress.csv``."""
     try:
-        progress.begun(folder.progress)
+        progress.header(folder.progress)
     except Unreadable as error:
         raise FolderError(f"{error}; move it away, and a new one begins") from error
 

@@ -31,7 +31,7 @@ class Row(BaseModel):
     step: Annotated[int, Ge(0), Lt(2**63)]
 
 
-def begun(path: Path) -> tuple[list[str], bool]:
+def header(path: Path) -> tuple[list[str], bool]:
     """Return the columns that a log's first line names, none if there is no log, and whether its
     last line is complete. Raises Unreadable if the file is not a log.
     """

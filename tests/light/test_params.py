@@ -687,7 +687,7 @@ def test_inconsistent_settings_are_refused_in_python_too(changes, fault):
     ids=str,
 )
 def test_settings_choose_the_policy_loss(changes, chosen):
-    assert Params(**changes).policy_loss == chosen
+    assert Params(**changes).surrogate_choice == chosen
 
 
 @pytest.mark.parametrize(
