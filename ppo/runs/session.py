@@ -1,4 +1,4 @@
-"""A run in its first or only process: how it starts or resumes, and how it ends."""
+"""A run in the first of its workers: how it starts or resumes, and how it ends."""
 
 import os
 

@@ -48,7 +48,7 @@ def is_signal(error: BaseException) -> bool:
 
 
 def _in_main_thread() -> bool:
-    """Whether this is the only thread that may set signal handlers."""
+    """Whether this is the main thread: Python lets no other thread set signal handlers."""
     return threading.current_thread() is threading.main_thread()
 
 

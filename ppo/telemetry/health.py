@@ -8,7 +8,7 @@ from ppo.telemetry.scalars import metric_of
 
 ENTRIES = 5  # log entries in a row outside the limits before a message
 
-# If one of these scalars leaves its limits, another scalar is the cause and has the remedy.
+# What causes a scalar to leave its limits, if that is another scalar. Its remedy is reported.
 _OF_LARGE_UPDATES = (
     "train/policy_gradient_loss train/approx_kl_max train/clip_fraction train/beyond_target "
     "train/ratio train/ratio_max train/ratio_distance train/ratio_above train/ratio_below "
