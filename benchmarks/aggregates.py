@@ -7,7 +7,7 @@ many runs of each game; here a game may have more runs than another, and counts 
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,21 +16,12 @@ from ppo.telemetry.intervals import middle
 RESAMPLES = 10_000
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A number and its 95 percent interval; None where a game has a single run."""
 
     value: float
     interval: tuple[float, float] | None
-
-
-def mean(scores: np.ndarray) -> np.ndarray:
-    """The mean over games of each one's mean; scores are [..., runs, games]."""
-    return scores.mean((-2, -1))
-
-
-def median(scores: np.ndarray) -> np.ndarray:
-    """The median over games of each one's mean; scores are [..., runs, games]."""
-    return np.median(scores.mean(-2), -1)
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
@@ -41,9 +32,10 @@ def interquartile_mean(scores: np.ndarray) -> np.ndarray:
     return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
 
 
+# Of scores [..., runs, games].
 AGGREGATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "mean": mean,
-    "median": median,
+    "mean": lambda scores: scores.mean((-2, -1)),
+    "median": lambda scores: np.median(scores.mean(-2), -1),
     "interquartile mean": interquartile_mean,
 }
 

@@ -3,7 +3,6 @@
 Plays every replay again, and decodes every video and counts its pictures.
 """
 
-import argparse
 import sys
 
 import imageio_ffmpeg
@@ -12,12 +11,12 @@ from ppo.files.folder import RunFolder
 from ppo.params import of_run
 from ppo.replay import replay
 from ppo.replay.render import held_pictures
-from ppo.system.arguments import expanded
+from ppo.system.arguments import argument_parser, expanded
 
 
 def main() -> int:
     """Print a line for each file; exit code 0 only if all are valid."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser("benchmarks.check_run", __doc__)
     parser.add_argument("logdir", type=expanded)
     folder = RunFolder(parser.parse_args().logdir)
     valid = True

@@ -9,7 +9,6 @@ choose the most probable action for each observation. Prints one JSON line: how 
 the package's, and how far the outputs differ.
 """
 
-import argparse
 import itertools
 import json
 import sys
@@ -25,7 +24,7 @@ from ppo.evaluate.export import export_run
 from ppo.files.folder import RunFolder
 from ppo.replay.replay import Replay, env_at_start, of_run
 from ppo.system import children
-from ppo.system.arguments import expanded
+from ppo.system.arguments import argument_parser, expanded
 
 if TYPE_CHECKING:
     from ppo.evaluate.agent import TrainedAgent
@@ -113,9 +112,7 @@ def compared(
 
 def main() -> None:
     """Play, export, compare, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.exported", __doc__)
     parser.add_argument("--logdir", type=expanded, required=True)
     parser.add_argument("--observations", type=int, default=10_000)
     parser.add_argument(

@@ -7,7 +7,6 @@ A fault begins with the first iteration from a step on, without a trace in the s
 What follows are arguments of the command; a run that is resumed needs its fault again.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ppo import trainer
+from ppo.system.arguments import argument_parser
 from ppo.trainer import Trainer
 
 Update = Callable[..., Any]
@@ -103,7 +103,7 @@ def main() -> int:
     """Plant the fault, and hand the rest to the command."""
     import run_atari
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser("benchmarks.faults", __doc__)
     parser.add_argument("--fault", choices=["none", *FAULTS], required=True)
     parser.add_argument("--at-step", type=int, required=True)
     options, rest = parser.parse_known_args()

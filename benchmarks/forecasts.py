@@ -7,7 +7,6 @@ machine drifts. Prints one JSON line for each: seconds, peak of the memory in Mi
 checkpoints and logs, forecast and measured.
 """
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from ppo.params import load
 from ppo.preflight.forecast import forecast
 from ppo.preflight.probe import peak_memory, probe
 from ppo.settings import Params
+from ppo.system.arguments import argument_parser
 from ppo.system.children import RUN_ATARI, start
 
 GAMES = {
@@ -75,9 +75,7 @@ def foretold(settings: Params) -> dict[str, float]:
 
 def main() -> None:
     """Run, forecast, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.forecasts", __doc__)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     for _ in range(options.rounds):

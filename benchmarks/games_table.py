@@ -75,22 +75,11 @@ def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
         "tables": [
             table.kind._asdict()
             | {key: value for key, value in dataclasses.asdict(table).items() if key != "kind"}
-            | {key: _named(getattr(table, key)) for key in ("over", "repeated")}
             for table in found
         ],
         "runs": [dataclasses.asdict(dataclasses.replace(run, curve=())) for run in results],
     }
     return json.dumps(content, indent=1) + "\n"
-
-
-def _named(over: Over | None) -> dict[str, Any] | None:
-    if over is None:
-        return None
-    by_policy = {
-        policy: {name: estimate._asdict() for name, estimate in numbers.items()}
-        for policy, numbers in over.estimates.items()
-    }
-    return {"games": over.games, "estimates": by_policy}
 
 
 def _table(kind: Kind, runs: Sequence[Result]) -> Table:
@@ -120,8 +109,14 @@ def _over(games: list[str], scores: Mapping[str, Mapping[str, list[float]]]) -> 
 
 def _of_humans(by_game: Mapping[str, Sequence[Result]], policy: str) -> dict[str, list[float]]:
     """The human-normalised mean of each run of the games that have such scores."""
-    normalized = {game: _of_human(of_game, policy) for game, of_game in by_game.items()}
-    return {game: of_game for game, of_game in normalized.items() if of_game}
+    normalized = {
+        game: [run.normalized(fmean(run.scores[policy])) for run in runs]
+        for game, runs in by_game.items()
+    }
+    known = {
+        game: [mean for mean in means if mean is not None] for game, means in normalized.items()
+    }
+    return {game: means for game, means in known.items() if means}
 
 
 def _by_rom(
@@ -160,9 +155,3 @@ def _score(runs: Sequence[Result], policy: str) -> Score:
     mean = fmean(map(fmean, scores))
     distinct = [len(set(of_run)) for of_run in scores]
     return Score(mean, *interval_of(scores), distinct, runs[0].normalized(mean))
-
-
-def _of_human(runs: Sequence[Result], policy: str) -> list[float]:
-    """The human-normalised mean of each run of a game; none if it has no such scores."""
-    means = [run.normalized(fmean(run.scores[policy])) for run in runs]
-    return [mean for mean in means if mean is not None]

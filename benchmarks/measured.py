@@ -30,7 +30,7 @@ from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, of_run
 from ppo.settings import INCIDENTAL, Params
-from ppo.system.arguments import expanded
+from ppo.system.arguments import argument_parser, expanded
 
 
 class Run(NamedTuple):
@@ -71,7 +71,10 @@ def of_results(
     one is given. Raises ParamsError if there is none.
     """
     wanted = load(presets.find(preset))
-    labels = {preset} if _differences(wanted, _defaults(wanted)) else {preset, DEFAULTS}
+    # The noted runs of the defaults are from before there was fire_on_life_loss.
+    overrides = [f"total_steps={wanted.total_steps}", "fire_on_life_loss=false"]
+    defaults = load(registry.settings_for(wanted.env_id), overrides)
+    labels = {preset} if _differences(wanted, defaults) else {preset, DEFAULTS}
     found = [
         Run(one.seed, one.minutes, 1, one.precision, one.machine, one.date, one.scores[policy])
         for one in results
@@ -118,17 +121,8 @@ def store(line: presets.Measured) -> None:
     """Write the line in place of the preset's former one."""
     others = [old for old in presets.measured() if old.preset != line.preset]
     lines = sorted([*others, line], key=lambda one: one.preset)
-    write_whole(presets.MEASURED, "".join(map(_as_json, lines)).encode())
-
-
-def _as_json(line: presets.Measured) -> str:
-    return json.dumps(line._asdict()) + "\n"
-
-
-def _defaults(preset: Params) -> Params:
-    # The noted runs of the defaults are from before there was fire_on_life_loss.
-    overrides = [f"total_steps={preset.total_steps}", "fire_on_life_loss=false"]
-    return load(registry.settings_for(preset.env_id), overrides)
+    text = "".join(f"{json.dumps(one._asdict())}\n" for one in lines)
+    write_whole(presets.MEASURED, text.encode())
 
 
 def _differences(preset: Params, params: Params) -> list[str]:
@@ -143,9 +137,7 @@ def _differences(preset: Params, params: Params) -> list[str]:
 
 def main() -> int:
     """Read the runs, write the line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.measured", __doc__)
     parser.add_argument("preset", choices=presets.names())
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--runs", metavar="RUN,RUN")

@@ -6,7 +6,6 @@ The work is that of benchmarks/reference.json, with the given settings changed; 
 which TF_CONFIG tells apart, each does as much.
 """
 
-import argparse
 import json
 import math
 import resource
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.reference import reference
+from ppo.system.arguments import argument_parser
 from ppo.system.device import start_tensorflow
 from ppo.train import connect
 from ppo.workers.cluster import this_worker
@@ -58,7 +58,7 @@ def resident_mib() -> float:
 
 def main() -> None:
     """Warm up, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser("benchmarks.ours", __doc__)
     parser.add_argument("--updates", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--began", type=float, default=time.monotonic(), help="of time.monotonic()")

@@ -9,11 +9,11 @@ the midst of its episodes, to go on beside the one that was not. Prints a JSON l
 a sum. ``--plain-resets`` seeds only every 64th episode in every ROM, to show which need more.
 """
 
-import argparse
 import json
 import sys
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,8 +23,10 @@ from ppo.envs.episode import Episode, Rules
 from ppo.envs.roms import is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector
 from ppo.replay.replay import Replay, ReplayError, frames, verify
+from ppo.system.arguments import argument_parser
 
 NUM_ENVS = 2
+TRIED = ("replays", "seen", "restores")
 SHORT = Rules("", 4, 0.0, 30, True, False, 600)
 # How it is played, and how many episodes.
 WAYS: tuple[tuple[Rules, int], ...] = (
@@ -91,28 +93,9 @@ def restores(vector: EnvVector, plain_resets: bool, rng: np.random.Generator) ->
         restored.close()
 
 
-@dataclass
-class Found:
-    """What was tried of a ROM, and what of it holds."""
-
-    game: str
-    replays: int = 0
-    replays_hold: int = 0
-    seen: int = 0
-    seen_hold: int = 0
-    restores: int = 0
-    restores_hold: int = 0
-
-    @property
-    def everything_holds(self) -> bool:
-        """Whether nothing went otherwise."""
-        tried = self.replays, self.seen, self.restores
-        return tried == (self.replays_hold, self.seen_hold, self.restores_hold)
-
-
-def tried(game: str, plain_resets: bool) -> Found:
-    """Every way of playing one ROM."""
-    found = Found(game)
+def tried(game: str, plain_resets: bool) -> Counter[str]:
+    """What was tried of a ROM in every way of playing it, and how much of it holds."""
+    found: Counter[str] = Counter()
     for way, count in WAYS:
         rng = np.random.default_rng(0)
         vector = vector_of(replace(way, game=game), plain_resets)
@@ -120,39 +103,34 @@ def tried(game: str, plain_resets: bool) -> Found:
         replays = [
             Replay.of_episode(episode, vector.rules) for episode in played(vector, count, rng)
         ]
-        found.replays += len(replays)
-        found.replays_hold += sum(map(holds, replays))
-        found.seen += 1
-        found.seen_hold += seen(replays[-1])
+        found.update(replays=len(replays), replays_hold=sum(map(holds, replays)))
+        found.update(seen=1, seen_hold=int(seen(replays[-1])))
         for actions in rng.integers(vector.num_actions, size=(40, NUM_ENVS)):
             vector.send(actions)
             vector.receive()
-        found.restores += 1
-        found.restores_hold += restores(vector, plain_resets, rng)
+        found.update(restores=1, restores_hold=int(restores(vector, plain_resets, rng)))
         vector.close()
     return found
 
 
 def main() -> int:
     """Try, print; exit code 0 only if everything holds."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.roms", __doc__)
     parser.add_argument("--games", help="ROMs, with commas between; all that can be played")
     parser.add_argument("--plain-resets", action="store_true")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     every = sorted(rom for rom in roms.get_all_rom_ids() if not is_for_several(rom))
     games = options.games.split(",") if options.games else every
-    results = []
+    total: Counter[str] = Counter()
+    whole = []
     with ProcessPoolExecutor(options.workers) as pool:
-        for found in pool.map(partial(tried, plain_resets=options.plain_resets), games):
-            print(json.dumps(asdict(found)), flush=True)
-            results.append(found)
-    counts = [{k: v for k, v in asdict(found).items() if k != "game"} for found in results]
-    total = {key: sum(count[key] for count in counts) for key in counts[0]}
-    whole = [found.everything_holds for found in results]
-    print(json.dumps({"roms": len(results), "everything_holds_in": sum(whole)} | total))
+        tries = pool.map(partial(tried, plain_resets=options.plain_resets), games)
+        for game, found in zip(games, tries, strict=True):
+            print(json.dumps({"game": game, **found}), flush=True)
+            total.update(found)
+            whole.append(all(found[what] == found[f"{what}_hold"] for what in TRIED))
+    print(json.dumps({"roms": len(whole), "everything_holds_in": sum(whole), **total}))
     return 0 if all(whole) else 1
 
 

@@ -87,14 +87,9 @@ def main() -> None:
     rollout_steps = GAMES * PUBLISHED["n_steps"]
     model.learn(rollouts * rollout_steps, callback=clock)
     wall = time.perf_counter() - clock.times[options.warm_up]
-    print(
-        json.dumps(
-            {
-                "steps_per_second": options.updates * rollout_steps / wall,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            }
-        )
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    speed = options.updates * rollout_steps / wall
+    print(json.dumps({"steps_per_second": speed, "peak_mib": peak}))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ppo.system import children
-from ppo.system.arguments import expanded
+from ppo.system.arguments import argument_parser, expanded
 
 HERE = Path(__file__).resolve().parent
 
@@ -60,9 +60,7 @@ def describe(name: str, found: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure in turn, print each round, then the medians."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.speed", __doc__)
     parser.add_argument("--sb3-python", type=expanded, help="interpreter with Stable-Baselines3")
     parser.add_argument(
         "--beside",

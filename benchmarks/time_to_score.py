@@ -10,7 +10,6 @@ were stopped; time counts while a run runs. It reads progress.csv, so runs that 
 are reported at once.
 """
 
-import argparse
 import json
 import sys
 from dataclasses import replace
@@ -23,7 +22,7 @@ from ppo.files.folder import RunFolder
 from ppo.params import load
 from ppo.sweep import sweep
 from ppo.sweep.grid import begun_faults, parse, parse_seeds, setting_faults
-from ppo.system.arguments import expanded
+from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.device import default_threads
@@ -61,9 +60,7 @@ def main() -> int:
 
 def train_and_report() -> None:
     """Train all runs and print their times. Raises PPOError unless every run came to its end."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.time_to_score", __doc__)
     parser.add_argument("--pfile", type=presets.find, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--logdir", type=expanded, required=True)

@@ -6,13 +6,13 @@ Only the update differs between them, so updates are timed, on one random batch 
 work (benchmarks/reference.json), and each is compared with the plain one of its round.
 """
 
-import argparse
 import statistics
 import time
 
 import numpy as np
 
 from benchmarks.reference import NUM_ACTIONS, observation_shape, random_batch, reference
+from ppo.system.arguments import argument_parser
 from ppo.system.device import start_tensorflow
 
 VARIANTS: dict[str, dict] = {
@@ -32,9 +32,7 @@ VARIANTS: dict[str, dict] = {
 
 def main() -> None:
     """Measure in turn, print the ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.variants", __doc__)
     parser.add_argument("--network", default="nature", choices=["nature", "a3c", "impala"])
     parser.add_argument("--rounds", type=int, default=12)
     options = parser.parse_args()

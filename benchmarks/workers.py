@@ -8,7 +8,6 @@ so each round runs all three, and what counts is the ratio. On a machine that ot
 the processor's time tells something: that of a thousand steps, over all workers.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -16,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from ppo.system.arguments import argument_parser
 from ppo.system.children import start
 from ppo.workers.launch import inherited, linked
 
@@ -56,9 +56,7 @@ def speed(settings: list[str], workers: int, threads: int, updates: int) -> Spee
 
 def main() -> None:
     """Measure in turn, print each round, then the medians."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.workers", __doc__)
     parser.add_argument("--network", default="a3c")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
