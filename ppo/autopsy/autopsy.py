@@ -36,7 +36,7 @@ from ppo.sweep.grid import (
     parse_count,
     parse_seeds,
 )
-from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
+from ppo.sweep.parallel import STOPPED, begin_or_resume, finished, run_all
 from ppo.system import reading, tables
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
@@ -88,14 +88,15 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
         f"{plan.workers} at a time"
     )
 
-    def go(run: Run, call: Call) -> int:
-        fork = f"--fork={case.source}@{case.step}"
-        return begin_or_resume(run, fork, plan.settings(run), call)
-
-    def done(run: Run) -> bool:
-        return finished(run, plan.settings(run))
-
-    failed = run_all(runs, plan.workers, children, done, go, check)
+    fork = f"--fork={case.source}@{case.step}"
+    failed = run_all(
+        runs,
+        plan.workers,
+        children,
+        lambda run: finished(run, plan.settings(run)),
+        lambda run, call: begin_or_resume(run, fork, plan.settings(run), call),
+        check,
+    )
     if children.stopped:
         raise Stopped(STOPPED)
     if failed:

@@ -51,14 +51,12 @@ def case_of(run: Path, at: int | None = None) -> Case:
     """
     log = history.rows(run)
     given = params.of_run(RunFolder(run).params, checks=[registry.check])
-    height = (
-        _drop_after(log, at) if at is not None else _deepest_fall(log, given.steps_per_iteration)
-    )
-    if height is None:
+    drop = _deepest_fall(log, given.steps_per_iteration) if at is None else _drop_after(log, at)
+    if drop is None:
         raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
-    if height.peak <= height.bottom:
-        raise HistoryError(f"{run}: the score is not lower after step {height.step:,} than before")
-    source, step = _checkpoint_before(run, height.step)
+    if drop.peak <= drop.bottom:
+        raise HistoryError(f"{run}: the score is not lower after step {drop.step:,} than before")
+    source, step = _checkpoint_before(run, drop.step)
     settings = _with_rates_of(_settings_at(run, step, given), step)
     of_source = params.of_run(RunFolder(source).params, checks=[registry.check])
     return Case(
@@ -70,10 +68,10 @@ def case_of(run: Path, at: int | None = None) -> Case:
             for key, value in settings
             if value != getattr(of_source, key) and key not in INCIDENTAL
         },
-        peak=height.peak,
-        bottom=height.bottom,
-        advantage_std=_advantage_std(log, height.step + given.steps_per_iteration),
-        description=height.description,
+        peak=drop.peak,
+        bottom=drop.bottom,
+        advantage_std=_advantage_std(log, drop.step + given.steps_per_iteration),
+        description=drop.description,
     )
 
 
@@ -87,7 +85,7 @@ class _Drop(NamedTuple):
 
 
 def _drop_after(log: Sequence[Row], step: int) -> _Drop:
-    """Return the height at a given step, down to the lowest reading of the whole log."""
+    """Return the drop at a given step, down to the lowest reading of the whole log."""
     levels = [(row["step"], progress.points(row)) for row in log]
     levels = [(at, level) for at, level in levels if math.isfinite(level)]
     before = [level for at, level in levels if at <= step][-collapse.MEDIAN_OVER :]

@@ -29,15 +29,19 @@ def explain(run: Path) -> str:
     points = [progress.points(row) for row in rows]
     fall = collapse.find(points)
     departed = _first(rows, fall)
-    lines = [_what(run, rows, points, fall)]
+    lines, at = [_what(run, rows, points, fall)], ""
     if departed:
-        lines += _signs(rows, departed)
+        index = next(iter(departed.values())).index
+        at = "" if fall else f" --at={int(rows[index - 1]['step'])}"
+        lines += _signs(rows[index], departed)
         cause = signs.cause(rows, departed)
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
     elif fall:
         lines.append("no scalar left its usual range before it")
-    lines += _commands(run, fall, departed, rows) + _outside(run, rows)
-    return "\n".join(lines) + "\n"
+    lines += _changed(run)
+    if fall or departed:
+        lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
+    return "\n".join([*lines, *_outside(run, rows)]) + "\n"
 
 
 def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
@@ -67,33 +71,17 @@ def _what(run: Path, rows: Sequence[Row], points: Sequence[float], fall: Fall | 
     )
 
 
-def _signs(rows: Sequence[Row], departed: dict[str, Distance]) -> list[str]:
-    index = next(iter(departed.values())).index
-    row = rows[index]
+def _signs(row: Row, departed: dict[str, Distance]) -> list[str]:
     lines = [f"outside its usual range first, at step {row['step']:,.0f}:"]
-    ordered = sorted(departed.values(), key=lambda distance: -abs(distance.deviations[0]))
-    for distance in ordered:
-        quantity, deviations = distance.quantity, abs(distance.deviations[0])
-        lines.append(
-            f"  {quantity.name}: {quantity.shown(distance.before)} before, "
-            f"{quantity.shown(distance.now)} then, {deviations:.0f} standard deviations off"
-        )
+    for far in sorted(departed.values(), key=lambda far: -abs(far.deviations[0])):
+        before, now = far.quantity.shown(far.before), far.quantity.shown(far.now)
+        off = f"{abs(far.deviations[0]):.0f} standard deviations off"
+        lines.append(f"  {far.quantity.name}: {before} before, {now} then, {off}")
     if {"train/minibatch_kl_max", "train/minibatch_kl_argmax"} <= row.keys():
         lines.append(
             f"  its largest KL was {row['train/minibatch_kl_max']:.3g}, of minibatch "
             f"{row['train/minibatch_kl_argmax']:.0f} of the update"
         )
-    return lines
-
-
-def _commands(
-    run: Path, fall: Fall | None, departed: dict[str, Distance], rows: Sequence[Row]
-) -> list[str]:
-    lines, at = _changed(run), ""
-    if departed and not fall:
-        at = f" --at={int(rows[next(iter(departed.values())).index - 1]['step'])}"
-    if fall or departed:
-        lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
     return lines
 
 

@@ -45,9 +45,8 @@ def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
 def looks_of(points: Sequence[Share]) -> dict[str, dict[str, str]]:
     """Return the look of each change: black for the unchanged run and the smaller rates."""
     looks = figures.looks(point.name for point in points if not point.is_control)
-    looks |= {
-        point.name: {"color": "black", "linestyle": "--"} for point in points if point.is_control
-    }
+    controls = [point.name for point in points if point.is_control]
+    looks |= {name: {"color": "black", "linestyle": "--"} for name in controls}
     return looks | {UNCHANGED: {"color": "black", "linestyle": "-"}}
 
 
@@ -68,9 +67,9 @@ def _curves(
         axes.plot(range(1, len(kept) + 1), kept, color="black", linewidth=0.6, alpha=0.3)
     ends = []
     for outcome in outcomes:
-        look = looks[outcome.change.name]
-        axes.plot(range(1, len(outcome.curve) + 1), outcome.curve, **look)
-        ends.append(End(outcome.change.name, len(outcome.curve), outcome.curve[-1], look["color"]))
+        name, curve = outcome.change.name, outcome.curve
+        axes.plot(range(1, len(curve) + 1), curve, **looks[name])
+        ends.append(End(name, len(curve), curve[-1], looks[name]["color"]))
     axes.set(xlabel="updates after the fork (thin: each unchanged fork)", ylabel=LABEL)
     figures.name_ends(axes, ends)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -91,8 +92,7 @@ def outcomes_of(plan: Plan) -> list[Outcome]:
     ]
 
 
-@dataclass(frozen=True)
-class _Fork:
+class _Fork(NamedTuple):
     """For each update: the share kept by its rollout, its KL, and its surrogate's gain."""
 
     kept: np.ndarray

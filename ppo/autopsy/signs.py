@@ -16,6 +16,9 @@ RELATIVE_FLOOR = 0.05  # of the median, for quantities not on a logarithmic scal
 LOST = 0.75  # lost share of the level at which one entry is enough; one bad rollout is not a sign
 
 
+Number = Callable[[Row], float | None]
+
+
 class Alarm(NamedTuple):
     """Thresholds of a sign: quantities at once, deviations from the median, successive entries."""
 
@@ -39,7 +42,7 @@ class Quantity:
     """
 
     name: str
-    number: Callable[[Row], float | None]
+    number: Number
     floor: float
     direction: int
     logarithmic: bool = True
@@ -50,11 +53,7 @@ class Quantity:
         return f"{math.exp(number) if self.logarithmic else number:.3g}"
 
 
-def _tag(tag: str, sign: float = 1.0) -> Callable[[Row], float | None]:
-    return lambda row: sign * row[tag] if tag in row else None
-
-
-def _log(tag: str) -> Callable[[Row], float | None]:
+def _log(tag: str) -> Number:
     return lambda row: math.log(row[tag]) if row.get(tag, 0.0) > 0 else None
 
 
@@ -68,6 +67,10 @@ def _target(row: Row) -> float | None:
     """Return the distance of the surrogate's target from the old policy, in clip ranges."""
     distance, clip = row.get("train/target_distance", 0.0), row.get("train/clip_range", 0.0)
     return math.log(distance / clip) if distance > 0 and clip > 0 else None
+
+
+def _entropy(row: Row) -> float | None:
+    return -row["train/entropy_loss"] if "train/entropy_loss" in row else None
 
 
 def _points(row: Row) -> float | None:
@@ -85,7 +88,7 @@ QUANTITIES = (
     Quantity("distance of the target", _target, 0.05, 0),
     Quantity("gradient norm", _log("train/grad_norm"), 0.1, 1),
     Quantity("value loss", _log("train/value_loss"), 0.5, 1),
-    Quantity("entropy", _tag("train/entropy_loss", -1.0), 0.02, 0, logarithmic=False),
+    Quantity("entropy", _entropy, 0.02, 0, logarithmic=False),
 )
 
 
@@ -123,8 +126,8 @@ def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | 
     """Return how far a quantity is from the median of its band, the BEFORE entries before. Return
     None if the entry lacks the quantity, or if there is no band.
     """
-    before = _numbers(quantity, rows[max(0, index - BEFORE) : index])
-    now = _numbers(quantity, rows[index : index + MOST_ENTRIES])
+    before = _numbers(quantity.number, rows[max(0, index - BEFORE) : index])
+    now = _numbers(quantity.number, rows[index : index + MOST_ENTRIES])
     if len(before) < FEWEST_BEFORE or quantity.number(rows[index]) is None:
         return None
     median = float(np.median(before))
@@ -135,8 +138,8 @@ def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | 
     return Distance(quantity, index, median, now[0], deviations)
 
 
-def _numbers(quantity: Quantity, rows: Sequence[Row]) -> list[float]:
-    return [number for row in rows if (number := quantity.number(row)) is not None]
+def _numbers(number: Number, rows: Sequence[Row]) -> list[float]:
+    return [value for row in rows if (value := number(row)) is not None]
 
 
 def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
@@ -166,8 +169,7 @@ def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[s
     return {}
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(NamedTuple):
     """A class of causes: its name, and what to do."""
 
     name: str
@@ -214,7 +216,7 @@ def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
         return STEPS
     if jump("gradient norm") > math.log(4):
         return VALUE
-    if _rise(rows, index, "train/entropy_loss", -1.0) > 0.15:
+    if _rise(rows, index, _entropy) > 0.15:
         return ENTROPY
     if jump("standard deviation of the advantages") < 0:
         return ADVANTAGES
@@ -223,8 +225,8 @@ def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
     return UNKNOWN
 
 
-def _rise(rows: Sequence[Row], index: int, tag: str, sign: float) -> float:
-    """Return how much higher a scalar is in the four entries from here than in BEFORE earlier."""
-    before = [sign * row[tag] for row in rows[max(0, index - BEFORE) : index] if tag in row]
-    after = [sign * row[tag] for row in rows[index : index + 4] if tag in row]
+def _rise(rows: Sequence[Row], index: int, number: Number) -> float:
+    """Return how much higher a number is in the four entries from here than in BEFORE earlier."""
+    before = _numbers(number, rows[max(0, index - BEFORE) : index])
+    after = _numbers(number, rows[index : index + 4])
     return max(after) - float(np.median(before)) if before and after else 0.0

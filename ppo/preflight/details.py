@@ -1,5 +1,6 @@
 """The 22 implementation details of docs/algorithm.md, and whether given settings enable them."""
 
+import json
 from typing import NamedTuple
 
 from ppo.settings import ResolvedParams, SurrogateChoice
@@ -23,87 +24,59 @@ def details(params: ResolvedParams, is_atari: bool) -> dict[str, list[Detail]]:
 
 
 def _core(p: ResolvedParams) -> list[Detail]:
-    return [
-        _detail("Vectorised envs", p.num_envs > 1, f"num_envs {p.num_envs}"),
-        _detail("Orthogonal weights, zero biases", True, "always"),
-        _detail("Adam's epsilon", p.adam_epsilon == 1e-5, f"adam_epsilon {p.adam_epsilon:g}"),
-        _detail(
-            "Annealed learning rate",
-            p.learning_rate_schedule == "linear",
-            f"learning_rate_schedule {p.learning_rate_schedule}, from {p.learning_rate:g}",
-        ),
-        _detail("GAE", True, f"gamma {p.gamma:g}, gae_lambda {p.gae_lambda:g}"),
-        _detail(
-            "Minibatches",
-            p.num_minibatches > 1,
-            f"num_minibatches {p.num_minibatches} of {p.minibatch_size} steps, "
-            f"num_epochs {p.num_epochs}",
-        ),
-        _detail(
-            "Normalised advantages",
-            p.normalize_advantages,
-            f"advantage_std_floor {p.advantage_std_floor:g}" if p.advantage_std_floor else "",
-        ),
-        _policy_loss(p),
-        _detail(
-            "Clipped value loss",
-            p.value_clip_range is not None,
-            "no value_clip_range" if p.value_clip_range is None else f"{p.value_clip_range:g}",
-        ),
-        _detail(
-            "One loss with an entropy bonus", p.entropy_coef > 0, f"entropy_coef {p.entropy_coef:g}"
-        ),
-        _detail("Clip of the global gradient norm", True, f"max_grad_norm {p.max_grad_norm:g}"),
-        _detail("Debug variables", True, f"diagnostics_interval {p.diagnostics_interval}"),
-        _detail(
-            "Shared or separate networks",
-            p.value_gradient != "separate",
-            f"value_gradient {p.value_gradient}",
-        ),
-    ]
-
-
-def _policy_loss(p: ResolvedParams) -> Detail:
     usual = SurrogateChoice()._asdict()
-    changed = [f"{k} {v}" for k, v in p.surrogate_choice._asdict().items() if v != usual[k]]
-    clip = f"clip_range {p.clip_range:g}, {p.clip_range_schedule}"
-    return _detail("Clipped surrogate", not changed, ", ".join([clip, *changed]))
+    surrogate = [f"{k} {v}" for k, v in p.surrogate_choice._asdict().items() if v != usual[k]]
+    clip = ", ".join([_shown(p, "clip_range", "clip_range_schedule"), *surrogate])
+    rate = _shown(p, "learning_rate_schedule", "learning_rate")
+    minibatches = _shown(p, "num_minibatches", "minibatch_size", "num_epochs")
+    floor = _shown(p, "advantage_std_floor") if p.advantage_std_floor else ""
+    shared = p.value_gradient != "separate"
+    return [
+        _detail("Vectorised envs", p.num_envs > 1, _shown(p, "num_envs")),
+        _detail("Orthogonal weights, zero biases", True, "always"),
+        _detail("Adam's epsilon", p.adam_epsilon == 1e-5, _shown(p, "adam_epsilon")),
+        _detail("Annealed learning rate", p.learning_rate_schedule == "linear", rate),
+        _detail("GAE", True, _shown(p, "gamma", "gae_lambda")),
+        _detail("Minibatches", p.num_minibatches > 1, minibatches),
+        _detail("Normalised advantages", p.normalize_advantages, floor),
+        _detail("Clipped surrogate", not surrogate, clip),
+        _detail(
+            "Clipped value loss", p.value_clip_range is not None, _shown(p, "value_clip_range")
+        ),
+        _detail("One loss with an entropy bonus", p.entropy_coef > 0, _shown(p, "entropy_coef")),
+        _detail("Clip of the global gradient norm", True, _shown(p, "max_grad_norm")),
+        _detail("Debug variables", True, _shown(p, "diagnostics_interval")),
+        _detail("Shared or separate networks", shared, _shown(p, "value_gradient")),
+    ]
 
 
 def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
-    pictures = p.sees_pictures
-    changed = ["layer_norm"] * p.layer_norm
-    changed += [f"network_width {p.network_width}"] * (p.network_width > 1)
+    fire = _shown(p, "fire_on_reset", "fire_on_life_loss")
+    presses_fire = p.fire_on_reset and p.fire_on_life_loss
+    unusual = ["layer_norm"] * p.layer_norm + ["network_width"] * (p.network_width > 1)
+    usual = p.network == "nature" and p.value_gradient != "separate" and not unusual
+    unit, scaling = p.picture_scaling == "unit", _shown(p, "picture_scaling")
     return [
-        _detail("No-ops", p.noop_max > 1, f"noop_max {p.noop_max}", is_atari),
-        _detail("Repeat and maximum", p.frame_skip > 1, f"frame_skip {p.frame_skip}", is_atari),
+        _detail("No-ops", p.noop_max > 1, _shown(p, "noop_max"), is_atari),
+        _detail("Repeat and maximum", p.frame_skip > 1, _shown(p, "frame_skip"), is_atari),
         _detail("A lost life ends the return", p.terminal_on_life_loss, "", is_atari),
-        _detail(
-            "FIRE at the beginning and after a lost life",
-            p.fire_on_reset and p.fire_on_life_loss,
-            f"fire_on_reset {p.fire_on_reset}, fire_on_life_loss {p.fire_on_life_loss}".lower(),
-            is_atari,
-        ),
-        _detail("Grey 84 x 84", p.screen_size == 84, f"screen_size {p.screen_size}", is_atari),
+        _detail("FIRE at the beginning and after a lost life", presses_fire, fire, is_atari),
+        _detail("Grey 84 x 84", p.screen_size == 84, _shown(p, "screen_size"), is_atari),
         _detail("Sign of the reward", p.clip_rewards, ""),
         _detail(
-            "Stack of the 4 latest frames",
-            p.frame_stack == 4,
-            f"frame_stack {p.frame_stack}",
-            is_atari,
+            "Stack of the 4 latest frames", p.frame_stack == 4, _shown(p, "frame_stack"), is_atari
         ),
-        _detail(
-            "Shared Nature network",
-            p.network == "nature" and p.value_gradient != "separate" and not changed,
-            ", ".join([f"network {p.network}", *changed]),
-        ),
-        _detail(
-            "Pixels in [0, 1]",
-            p.picture_scaling == "unit",
-            f"picture_scaling {p.picture_scaling}",
-            pictures,
-        ),
+        _detail("Shared Nature network", usual, _shown(p, "network", *unusual)),
+        _detail("Pixels in [0, 1]", unit, scaling, p.sees_pictures),
     ]
+
+
+def _shown(p: ResolvedParams, *keys: str) -> str:
+    """Return settings and their values: "gamma 0.99, gae_lambda 0.95"."""
+    values = ((key, getattr(p, key)) for key in keys)
+    return ", ".join(
+        f"{key} {value if isinstance(value, str) else json.dumps(value)}" for key, value in values
+    )
 
 
 def _detail(name: str, on: bool, settings: str, exists: bool = True) -> Detail:

@@ -31,7 +31,13 @@ def check(settings: Params, picture: Path) -> None:
     Raises ParamsError for settings of several workers, FolderError (nothing was created),
     ProbeError, OSError.
     """
-    _check_picture(picture)
+    if picture.suffix != ".png":
+        raise FolderError(
+            f"{picture}: the contact sheet is a PNG; give it a name that ends in .png"
+        )
+    if not picture.absolute().parent.is_dir():
+        folder = picture.absolute().parent
+        raise FolderError(f"{picture} cannot be made: there is no folder {folder}")
     with stop_interrupts():
         _check(resolved(of_workers(settings, 1)), picture)
 
@@ -55,13 +61,6 @@ def _check(params: ResolvedParams, picture: Path) -> None:
     if is_atari:
         sheet.draw(params, picture)
         print(f"what the network sees: {picture}")
-
-
-def _check_picture(path: Path) -> None:
-    if path.suffix != ".png":
-        raise FolderError(f"{path}: the contact sheet is a PNG; give it a name that ends in .png")
-    if not path.absolute().parent.is_dir():
-        raise FolderError(f"{path} cannot be made: there is no folder {path.absolute().parent}")
 
 
 def plan(params: ResolvedParams) -> list[str]:
