@@ -50,9 +50,7 @@ VERDICT, FIGURE = "verdict.md", "figure.png"
 def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     """Return the verdict's page."""
     case = plan.case
-    command = shlex.join(
-        ["python", "-m", "ppo.autopsy", *map(str, sys.argv[1:] if sys.argv[0] else [])]
-    )
+    command = shlex.join(["python", "-m", "ppo.autopsy", *(sys.argv[1:] if sys.argv[0] else [])])
     return (
         f"# Autopsy\n\n`{command}`\n\n"
         f"{case.description[0].upper()}{case.description[1:]}; forked from `{case.source}` at step "
@@ -142,10 +140,11 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[Change]:
     """Return the controls and the requested changes: all or the named ones, and the given ones."""
     known = changes_for(case.settings, case.advantage_std)
-    if unknown := [name for name in only if name not in {change.name for change in known}]:
-        names = ", ".join(change.name for change in known)
+    names = [change.name for change in known]
+    if unknown := [name for name in only if name not in names]:
+        there = ", ".join(names)
         raise ParamsError(
-            [f"--only={name!r}: no such change; there are: {names}" for name in unknown]
+            [f"--only={name!r}: no such change; there are: {there}" for name in unknown]
         )
     own = []
     for variant in given:
@@ -170,24 +169,17 @@ def _value(text: str) -> object:
 
 def _check(plan: Plan) -> None:
     """Raise ParamsError if a fork cannot begin, or if its folder holds a different fork."""
-    if plan.case.settings.workers > 1:
-        raise ParamsError(
-            [
-                f"the run has {plan.case.settings.workers} workers, and a fork has one, whose "
-                "updates are smaller: an autopsy of it would not repeat the fall"
-            ]
-        )
-    faults: dict[str, None] = {}
-    for change in plan.changes:
-        for seed in plan.seeds:
-            run = plan.run(change, seed)
-            try:
-                refusals = begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
-            except ParamsError as error:
-                refusals = [f"{change.name}: {fault}" for fault in error.faults]
-            faults |= dict.fromkeys(refusals)
+    if (workers := plan.case.settings.workers) > 1:
+        fault = f"the run has {workers} workers, and a fork has one, whose updates are smaller"
+        raise ParamsError([f"{fault}: an autopsy of it would not repeat the fall"])
+    faults: list[str] = []
+    for run in plan.runs():
+        try:
+            faults += begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
+        except ParamsError as error:
+            faults += [f"{run.variant}: {fault}" for fault in error.faults]
     if faults:
-        raise ParamsError(list(faults))
+        raise ParamsError(list(dict.fromkeys(faults)))
 
 
 def _other_origin(run: Run, case: Case) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ppo.autopsy.changes import UNCHANGED, Change
 from ppo.system import tables
@@ -47,7 +48,8 @@ class Outcome:
     @property
     def lowest(self) -> np.ndarray:
         """Lowest median of successive rollouts, for each seed."""
-        return np.array([_lowest(kept) for kept in self.kept])
+        windows = (sliding_window_view(kept, min(MEDIAN_OVER, len(kept))) for kept in self.kept)
+        return np.array([np.median(window, -1).min() for window in windows])
 
     @property
     def curve(self) -> np.ndarray:
@@ -82,11 +84,8 @@ def fisher(held: int, forks: int, other_held: int, other_forks: int) -> float:
 
 def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
     """Return the control with the nearest KL, by ratio."""
-
-    def distance(control: Outcome) -> float:
-        return abs(math.log(max(control.kl.mean(), 1e-9) / max(kl, 1e-9)))
-
-    return min(controls, key=distance)
+    ratios = [max(control.kl.mean(), 1e-9) / max(kl, 1e-9) for control in controls]
+    return controls[int(np.abs(np.log(ratios)).argmin())]
 
 
 def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> Effect:
@@ -135,9 +134,8 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
         return f"{summary} {forks} forks of each are too few to tell a difference: give more seeds."
     if prevent := causes(outcomes):
         lines = [
-            f"- **{outcome.change.meaning}**: with `{outcome.change.shown}` "
-            f"{outcome.held} of {outcome.forks} hold"
-            for outcome in prevent
+            f"- **{one.change.meaning}**: with `{one.change.shown}` {one.held} of {one.forks} hold"
+            for one in prevent
         ]
         return "\n".join([f"{summary} What prevents it at equal KL:", "", *lines])
     if holding := [control for control in controls if _survives_more(control, unchanged)]:
@@ -168,11 +166,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
             ]
         )
     return tables.markdown(HEAD, rows, "llrrrrr")
-
-
-def _lowest(kept: np.ndarray) -> float:
-    lasts = range(MEDIAN_OVER, len(kept) + 1) or [len(kept)]
-    return float(min(np.median(kept[max(0, n - MEDIAN_OVER) : n]) for n in lasts))
 
 
 def _survives_more(outcome: Outcome, other: Outcome) -> bool:
