@@ -351,8 +351,6 @@ def _name(step: int) -> str:
 
 
 def _by_step(folder: RunFolder) -> dict[int, Path]:
-    """Return the run's own checkpoints, newest first; files of any other name are neither read nor
-    removed.
-    """
+    """Return the run's own checkpoints, newest first, without files of other names."""
     named = ((NAME.fullmatch(path.name), path) for path in folder.checkpoints.glob("step-*.ckpt"))
     return dict(sorted(((int(match[1]), path) for match, path in named if match), reverse=True))

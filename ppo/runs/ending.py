@@ -29,9 +29,7 @@ class Result:
 
 
 def in_python(folder: Path, env_id: str, overrides: str = "") -> dict[str, str]:
-    """Return Python lines, by label, for a run whose env is a function; no command has it. Empty
-    for other runs.
-    """
+    """Return Python lines, by label, for a run whose env is a function; empty for other runs."""
     if not (name := factory_name(env_id)):
         return {}
     changes = f"[{overrides!r}], " * bool(overrides)

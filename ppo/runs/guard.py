@@ -1,6 +1,4 @@
-"""The guard against a collapse. It watches the points per step and warns. In rollback mode it
-restores the last healthy policy.
-"""
+"""The guard against a collapse: it warns, or in rollback mode restores a healthy policy."""
 
 import math
 from collections.abc import Callable

@@ -72,9 +72,7 @@ class Keeper(Observer):
         self._reached = state
 
     def save(self, state: Checkpoint, score: float | None = None) -> None:
-        """Write a checkpoint. If the policy's score is the highest so far, also save it as the
-        best.
-        """
+        """Write a checkpoint, also as the best if the policy's score is the highest so far."""
         best = score is not None and (self.best_saved is None or score > self.best_saved)
         if best:
             self.best_saved = score

@@ -1,6 +1,4 @@
-"""The level from which the guard starts, if a checkpoint has none: after a fork, or after a run
-without a guard. TensorFlow is not needed.
-"""
+"""The level from which the guard starts if a checkpoint has none, as after a fork."""
 
 import math
 from contextlib import suppress

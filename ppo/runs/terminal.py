@@ -47,9 +47,7 @@ class _Console(Console):
 
 
 class Display:
-    """Show the progress of a run. If its output fails, such as a closed pipe, the display becomes
-    silent and the run continues.
-    """
+    """Show the progress of a run. Once its output fails, as a closed pipe does, be silent."""
 
     def __init__(
         self,
@@ -105,13 +103,15 @@ class Display:
         pipe or a file gets a line at the first and at the last step, and at most one every
         LINE_SECONDS between them.
         """
-        now = self._clock()
+        now, values = self._clock(), {label: _value(tag, scalars, f) for label, tag, f in SHOWN}
         if self.console.is_terminal:
+            if math.isfinite(score := scalars.get(SCORE, math.nan)):
+                self._scores.append(score)
             with self._quiet_once_it_fails():
-                self._live.update(self._panel(step, scalars, rate), refresh=True)
+                self._live.update(self._panel(step, values, rate), refresh=True)
         elif step >= self.total_steps or now - self._last_line >= LINE_SECONDS:
             self._last_line = now
-            self.say(f"{time.strftime('%H:%M:%S')} {self._line(step, scalars, rate)}")
+            self.say(f"{time.strftime('%H:%M:%S')} {self._line(step, values, rate)}")
 
     @contextmanager
     def _quiet_once_it_fails(self) -> Iterator[None]:
@@ -128,28 +128,25 @@ class Display:
             title = title.partition(" · ")[2]
         return Group(Panel(content, title=Text(title)), "")
 
-    def _panel(self, step: int, scalars: Mapping[str, float], rate: float | None) -> Group:
+    def _panel(self, step: int, values: Mapping[str, str], rate: float | None) -> Group:
         head = Table.grid(expand=True)
         head.add_row(ProgressBar(total=self.total_steps, completed=min(step, self.total_steps)))
         share, time_left, *others = self._progress(step, rate)
-        cells = [(label, _magnitude(tag, scalars, form)) for label, tag, form in SHOWN]
+        is_narrow, half = self.console.width < NARROW, (len(values) + 1) // 2
         # As narrow as possible: labels stay near their values.
-        table = Table.grid(padding=(0, 2 if self.console.width < NARROW else 3))
+        table = Table.grid(padding=(0, 2 if is_narrow else 3))
         for justify in ("left", "right", "left", "right"):
             table.add_column(justify=justify)
-        half = (len(cells) + 1) // 2
+        cells = list(values.items())
         for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
             table.add_row(*left, *right)
-        between = "\n" if self.console.width < NARROW else " | "
+        between = "\n" if is_narrow else " | "
         head.add_row(Text(f"{share} % | {time_left}{between}{' | '.join(others)}"))
-        if math.isfinite(score := scalars.get(SCORE, math.nan)):
-            self._scores.append(score)
         if len(self._scores) > 1:
             head.add_row(Text(f"score so far {_trend(self._scores)}"))
         return self._framed(Group(head, "", table))
 
-    def _line(self, step: int, scalars: Mapping[str, float], rate: float | None) -> str:
-        values = {label: _magnitude(tag, scalars, form) for label, tag, form in SHOWN}
+    def _line(self, step: int, values: Mapping[str, str], rate: float | None) -> str:
         share, left, steps, speed = self._progress(step, rate)
         return (
             f"{steps} ({share} %) | {speed} | {left} | score {values['score, last 100']} "
@@ -179,7 +176,7 @@ def _trend(scores: Sequence[float]) -> str:
     return "".join(BLOCKS[round((score - low) * share)] for score in chosen)
 
 
-def _magnitude(tag: str, scalars: Mapping[str, float], form: str) -> str:
+def _value(tag: str, scalars: Mapping[str, float], form: str) -> str:
     if tag not in scalars:
         return "-"
     # The loss is minus the entropy, and the entropy is shown.

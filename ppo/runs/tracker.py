@@ -22,9 +22,7 @@ class TrackerState(State):
 
 
 class Tracker(Observer):
-    """Copy a run to Weights & Biases if ``wandb_project`` is set. An error ends the copy, not the
-    run.
-    """
+    """Copy a run to Weights & Biases if ``wandb_project`` is set. An error ends only the copy."""
 
     name = "wandb"
 

@@ -58,9 +58,7 @@ class Verifier(Observer):
                 self._report(self._outcome)
 
     def _report(self, mismatch: str) -> None:
-        """Seed every episode after one did not replay as it was played. Each of two messages is
-        printed once.
-        """
+        """Seed every episode after one did not replay as it was played. Say so once."""
         differs = (
             f"an episode of {self.envs.rules.game} does not go the same way twice ({mismatch})"
         )

@@ -437,9 +437,7 @@ LEFT_OPEN = tuple(ResolvedParams.__annotations__)
 
 
 class Rule(NamedTuple):
-    """Settings that must agree, whether they do not, and the message if they do not: its fields are
-    those of ``_terms``.
-    """
+    """Settings that must agree, whether they do not, and the message, in ``_terms``."""
 
     keys: tuple[str, ...]
     is_broken: Callable[[Params], Any]

@@ -14,9 +14,7 @@ CALLED = "PPO_CALLED"  # tells a worker how its starter was called
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that answers a wrong argument in two lines. It prints description and epilog as they
-    are, and accepts no abbreviated option.
-    """
+    """A parser with two lines for a wrong argument, plain texts and no abbreviations."""
 
     def __init__(
         self,

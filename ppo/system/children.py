@@ -58,9 +58,7 @@ def _tied(command: Sequence[str | Path], at_death: signal.Signals | None) -> lis
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process, which has not been waited for, is stopped by a signal such as SIGSTOP.
-    False if the system does not say.
-    """
+    """Whether a process is stopped by a signal such as SIGSTOP; False if unknown."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     return False

@@ -131,9 +131,7 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
 
 
 def import_tensorflow() -> tuple[Any, Any]:
-    """Import TensorFlow and Keras, and run no operation; ``set_environment`` comes before. Raises
-    DeviceError.
-    """
+    """Import TensorFlow and Keras, after ``set_environment``. Raises DeviceError."""
     collects = gc.isenabled()
     gc.disable()  # 0.6 of 3.8 seconds: hundreds of thousands of new objects that all stay
     try:

@@ -85,9 +85,7 @@ def stop_interrupts() -> Iterator[None]:
 
 
 def interrupt_ends() -> AbstractContextManager[object]:
-    """Let Ctrl-C end the process at once, even in a call that keeps Python's lock. There must be
-    nothing to save.
-    """
+    """Let Ctrl-C end the process at once, even in a call that keeps Python's lock."""
     return _handled([signal.SIGINT], signal.SIG_DFL)
 
 

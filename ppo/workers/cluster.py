@@ -67,7 +67,11 @@ def this_worker(environment: Mapping[str, str] | None = None) -> Worker:
     """Return this process as one of the workers of a run. Raises ClusterError."""
     environment = os.environ if environment is None else environment
     if text := environment.get(LINK):
-        return _of_link(text)
+        try:
+            link = reading.validated(text, TypeAdapter(Link))
+        except ValueError as error:
+            raise ClusterError(UNLINKED) from error
+        return Worker(link.count, link.index, link.count, link=link)
     if text := environment.get(TF_CONFIG):
         return _of_tf_config(text)
     count = environment.get(SLURM_COUNT, "1")
@@ -99,14 +103,6 @@ def exposure(environment: Mapping[str, str] | None = None, gpu: bool = False) ->
         f"encryption{more}. Whoever reaches it can read and write your files. Firewall rule: "
         f"accept port {port} only from {others}; see docs/scale.md"
     )
-
-
-def _of_link(text: str) -> Worker:
-    try:
-        link = reading.validated(text, TypeAdapter(Link))
-    except ValueError as error:
-        raise ClusterError(UNLINKED) from error
-    return Worker(link.count, link.index, link.count, link=link)
 
 
 def _of_tf_config(text: str) -> Worker:

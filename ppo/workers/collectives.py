@@ -19,7 +19,9 @@ from ppo.errors import WorkerLost
 from ppo.workers.cluster import TF_CONFIG, ClusterError, Worker
 
 MOST_TASKS = 1024  # the most tasks on a node
-EXCHANGES = "ollective", "CoordinationService"  # as errors of the exchange name them
+# Errors of the exchange, by their types or by their words.
+LOST = tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.CancelledError
+EXCHANGES = "ollective", "CoordinationService"
 WORD = np.dtype(np.int32)  # bytes are gathered as this type
 
 
@@ -30,10 +32,15 @@ class Collectives:
 
     def __init__(self, worker: Worker):
         self.count, self.index, self._chief = worker.count, worker.index, worker.has_chief
+        kinds = tf.distribute.experimental.CommunicationImplementation
+        has_gpu = tf.config.list_physical_devices("GPU")
+        options = tf.distribute.experimental.CommunicationOptions(
+            implementation=kinds.NCCL if has_gpu else kinds.RING
+        )
         try:
             with self.watched(begun=False):
                 self._strategy = tf.distribute.MultiWorkerMirroredStrategy(
-                    cluster_resolver=_resolver(), communication_options=_options()
+                    cluster_resolver=_resolver(), communication_options=options
                 )
         except tf.errors.OpError as error:
             message = f"worker {self.index} cannot be connected: {error.message}"
@@ -85,7 +92,7 @@ class Collectives:
         try:
             yield
         except tf.errors.OpError as error:
-            if not _is_of_another(error):
+            if not (isinstance(error, LOST) or any(word in error.message for word in EXCHANGES)):
                 raise
             reason = type(error).__name__
             raise WorkerLost(self._culprit(error.message), reason, begun) from None
@@ -118,20 +125,7 @@ def _resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
     )
 
 
-def _options() -> tf.distribute.experimental.CommunicationOptions:
-    communication = tf.distribute.experimental.CommunicationImplementation
-    gpus = tf.config.list_physical_devices("GPU")
-    return tf.distribute.experimental.CommunicationOptions(
-        implementation=communication.NCCL if gpus else communication.RING
-    )
-
-
 def _words(data: bytes) -> np.ndarray:
     """Return the data's size and the data, in whole words."""
     padded = data + bytes(-len(data) % WORD.itemsize)
     return np.concatenate([np.array([len(data)], WORD), np.frombuffer(padded, WORD)])
-
-
-def _is_of_another(error: tf.errors.OpError) -> bool:
-    kinds = tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.CancelledError
-    return isinstance(error, kinds) or any(word in error.message for word in EXCHANGES)

@@ -142,9 +142,7 @@ def _mean(values: list[float]) -> float:
     return math.fsum(defined) / len(defined) if defined else math.nan
 
 
-def _pack(
-    facts: dict, episodes: Sequence[Episode | UnfinishedEpisode], **arrays: np.ndarray
-) -> bytes:
+def _pack(facts: dict, episodes: Sequence[AnyEpisode], **arrays: np.ndarray) -> bytes:
     actions = {f"actions/{n}": episode.actions for n, episode in enumerate(episodes)}
     return npz.pack(actions | arrays, facts | {"episodes": [facts_of(one) for one in episodes]})
 
