@@ -62,11 +62,10 @@ def source(text: str) -> Source:
 
 def which_checkpoint(text: str) -> "Which":
     """Read "newest", "best" or a step."""
-    if text in NAMED:
-        return cast("Which", text)
-    if (step := _step(text)) is None:
+    which = cast("Which", text) if text in NAMED else _step(text)
+    if which is None:
         raise ArgumentTypeError(f"{text} is neither newest nor best nor a step")
-    return step
+    return which
 
 
 def whole(what: str, least: int, most: int) -> Callable[[str], int]:

@@ -59,9 +59,8 @@ class Verifier(Observer):
 
     def _report(self, mismatch: str) -> None:
         """Seed every episode after one did not replay as it was played. Say so once."""
-        differs = (
-            f"an episode of {self.envs.rules.game} does not go the same way twice ({mismatch})"
-        )
+        game = self.envs.rules.game
+        differs = f"an episode of {game} does not go the same way twice ({mismatch})"
         if not self.envs.seeds_every_episode:
             self.envs.seed_every_episode()
             self.say(

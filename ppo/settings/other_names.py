@@ -279,7 +279,7 @@ def _batch_size(key: str, values: Values) -> str:
     """Say how to give a batch size, which is a minibatch or, in CleanRL, the whole rollout."""
     size, parts = values[key], _given(values, "num_minibatches")
     rollout = _rollout(values)
-    if parts and rollout in (None, size, _times(size, parts)):
+    if parts and rollout in (None, size, size * parts if type(size) is int else None):
         return COMPUTED
     if any(plain(name) in MINIBATCH for name in values):
         return COMPUTED
@@ -292,7 +292,7 @@ def _minibatches(key: str, values: Values) -> str:
     if not size:  # CleanRL's, before it has computed it
         return COMPUTED
     if rollout is None and plain(key) != "batch_size":
-        sizes = [_given(values, name) for name in ("batch_size", *WHOLE_ROLLOUT)]
+        sizes = (_given(values, name) for name in ("batch_size", *WHOLE_ROLLOUT))
         rollout = next(filter(None, sizes), None)
     formula = f"num_minibatches, num_envs x num_steps / {key}"
     if type(size) is not int or size < 1 or rollout is None or rollout % size:
@@ -309,11 +309,8 @@ def _num_steps(key: str, values: Values) -> str:
 
 
 def _rollout(values: Values) -> int | None:
-    return _times(_given(values, "num_envs"), _given(values, "num_steps"))
-
-
-def _times(one: Any, other: Any) -> int | None:
-    return one * other if type(one) is int and type(other) is int else None
+    envs, steps = _given(values, "num_envs"), _given(values, "num_steps")
+    return envs * steps if envs and steps else None
 
 
 def _given(values: Values, ours: str) -> int | None:

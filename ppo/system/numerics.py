@@ -62,11 +62,16 @@ def force(too_late: bool) -> dict[str, str]:
 
 def facts() -> dict[str, str]:
     """Return what determines a run's bits here, by name. TensorFlow must have been started."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = map(tf.config.experimental.get_device_details, gpus)
+    names = [own.get("device_name", gpu.name) for gpu, own in zip(gpus, details, strict=True)]
     return {
         **{name: version(name) for name in PACKAGES},
         "C library": " ".join(platform.libc_ver()) or "unknown",
         "processor": processor(),
-        "GPU": ", ".join(_gpus()) or "none",
+        "GPU": ", ".join(names) or "none",
         "environment": environment(),
     }
 
@@ -108,10 +113,3 @@ def _caches() -> str:
         return " ".join(path.read_text().strip() for path in sorted(CACHES.glob("index*/size")))
     except OSError:
         return ""
-
-
-def _gpus() -> Iterator[str]:
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        yield tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
