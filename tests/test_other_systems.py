@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ppo.system.unnamed import unnamed_file
+from ppo.system.children import unnamed_file
 from ppo.telemetry import progress
 from tests.test_command import CART
 

@@ -35,9 +35,9 @@ from ppo.runs.level import GuardState
 from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
 from ppo.runs.observers import Evaluator, Logger
-from ppo.runs.pace import Pace
 from ppo.runs.session import Session
 from ppo.runs.start import Start, run_of
+from ppo.runs.terminal import pace
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import Params
@@ -216,7 +216,7 @@ def test_the_logger_says_once_what_is_outside_its_limits_for_several_entries(log
 def test_the_time_left_follows_from_the_last_minutes_and_not_from_the_last_entry(log, monkeypatch):
     clock = [100.0]
     observer = logger(log)
-    monkeypatch.setattr(observer, "_pace", Pace(lambda: clock[0]))
+    monkeypatch.setattr(observer, "_pace", pace(0, lambda: clock[0]))
     for seconds, step in ((30.0, 40), (2.0, 80), (10.0, 120)):  # the last one with an evaluation
         clock[0] += seconds
         observer.see(iteration(step))

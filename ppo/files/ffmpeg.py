@@ -14,8 +14,7 @@ from typing import IO, Any
 import imageio_ffmpeg
 
 from ppo.files.held import handles, with_names
-from ppo.system.children import start
-from ppo.system.unnamed import unnamed_file
+from ppo.system.children import start, unnamed_file
 
 POLL_SECONDS = 0.1
 STALLED_SECONDS = 60.0

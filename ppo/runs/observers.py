@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from pydantic import Field, FiniteFloat
 
@@ -16,8 +17,7 @@ from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
 from ppo.policy import Policy
 from ppo.runs.observer import Observer
-from ppo.runs.pace import Pace
-from ppo.runs.terminal import Display
+from ppo.runs.terminal import Display, pace
 from ppo.settings import ResolvedParams
 from ppo.telemetry import scalars
 from ppo.telemetry.counters import Count
@@ -52,7 +52,7 @@ class Logger(Observer):
         self.trainer, self.folder, self.display, self.seconds = trainer, folder, display, seconds
         self.copy, self.means, self.health = copy, Aggregates(), Health(trainer.params)
         self._sizes: dict[str, int] = {}
-        self._last, self._pace = (trainer.step, time.perf_counter()), Pace()
+        self._last, self._pace = (trainer.step, time.perf_counter()), pace(trainer.step)
 
     def open(self, changed: bool) -> None:
         """Cut the files to the restored state and continue them. Write the settings if they have
@@ -76,7 +76,7 @@ class Logger(Observer):
 
     def see(self, iteration: Iteration) -> None:
         self.means.add(iteration.scalars)
-        self._pace.mark(iteration.step)
+        self._pace.update(self._pace.task_ids[0], completed=iteration.step)
         self.due |= iteration.crossed(self.trainer.params.log_interval) or self.trainer.finished
 
     def include(self, scalars: Mapping[str, float]) -> None:
@@ -95,7 +95,7 @@ class Logger(Observer):
             scalars["time/fps"] = (step - last_step) / (now - last_time)
         self.log.write(step, scalars)
         self.copy(step, scalars)
-        self.display.show(step, scalars, self._pace.rate(step))
+        self.display.show(step, scalars, self._pace.tasks[0].speed)
         for message in self.health.see(scalars):
             self.display.say(f"step {step:,}: {message}")
         self.due = False
@@ -214,8 +214,7 @@ class Caller(Observer):
 def _resident_mib() -> float:
     """Return the resident memory of this process in MiB; NaN if the system does not say."""
     try:
-        with open("/proc/self/statm") as file:
-            pages = int(file.read().split()[1])
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
         return math.nan
     return pages * resource.getpagesize() / 2**20

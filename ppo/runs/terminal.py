@@ -11,6 +11,7 @@ from datetime import timedelta
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
+from rich.progress import Progress
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -165,6 +166,15 @@ class Display:
             f"step {step:,} of {self.total_steps:,}",
             f"{rate:.0f} steps/s" if rate else "? steps/s",
         )
+
+
+def pace(step: int, clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Return a measure of steps per second over the last minute, with everything that a run does in
+    them. The first iteration does not count, because it also compiles.
+    """
+    progress = Progress(speed_estimate_period=60.0, get_time=clock)
+    progress.add_task("", total=None, completed=step)
+    return progress
 
 
 def _trend(scores: Sequence[float]) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -55,6 +56,14 @@ def _tied(command: Sequence[str | Path], at_death: signal.Signals | None) -> lis
         return words
     tie = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(int(at_death))]
     return [*tie, *words]
+
+
+def unnamed_file(purpose: str) -> int:
+    """Return the descriptor of a new file: in memory on Linux, otherwise a temporary one."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(purpose)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def is_stopped(pid: int) -> bool:

@@ -18,7 +18,6 @@ from ppo.errors import Refused
 from ppo.system import children, last_words, numerics
 from ppo.system.numerics import CPU_INFO
 from ppo.system.streams import note, say
-from ppo.system.unnamed import unnamed_file
 
 CGROUP = Path("/sys/fs/cgroup")
 GPU_DRIVER = Path("/proc/driver/nvidia")
@@ -209,7 +208,7 @@ def _shown_after_a_crash() -> Iterator[IO[bytes]]:
     """Open a file for messages, which another process shows if this one crashes meanwhile."""
     global _survived
     # In memory, since there may be no folder for temporary files.
-    with open(unnamed_file("stderr"), "w+b", buffering=0) as held, ExitStack() as ending:
+    with open(children.unnamed_file("stderr"), "w+b", buffering=0) as held, ExitStack() as ending:
         if not _survived:
             watcher = [sys.executable, "-I", "-S", last_words.__file__, str(held.fileno())]
             streams: dict[str, Any] = {"stdin": subprocess.PIPE, "pass_fds": [held.fileno()]}

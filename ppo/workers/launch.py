@@ -21,11 +21,10 @@ from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone, RunFolder
 from ppo.files.held import held
 from ppo.system.arguments import CALLED, run_atari
-from ppo.system.children import RUN_ATARI, is_stopped, start
+from ppo.system.children import RUN_ATARI, is_stopped, start, unnamed_file
 from ppo.system.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.system.signals import DEADLINE_SECONDS, Requests, on_stop
 from ppo.system.streams import say
-from ppo.system.unnamed import unnamed_file
 from ppo.workers.cluster import Link
 
 # Once a worker has failed, the others are asked to stop; they do so by a deadline of their own.
