@@ -204,9 +204,7 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
 def chosen(
     folder: RunFolder, which: Which, warn: Callable[[str], None] = lambda _: None
 ) -> Checkpoint:
-    """Return the newest valid checkpoint, the best one, or the checkpoint of a step. Raises
-    NoCheckpoint, or CheckpointError if it is invalid.
-    """
+    """Return the newest valid checkpoint, the best, or a step's own. Raises CheckpointError."""
     if which == "newest":
         return newest(folder, warn)
     path = folder.checkpoints / (BEST if which == "best" else _name(which))

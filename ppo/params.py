@@ -159,9 +159,7 @@ def _override(values: dict[str, Any], text: str) -> list[str]:
 
 
 def _number(key: str, value: Any) -> Any:
-    """Convert a number to the setting's type: 1 to a float, and 1e6 (a float in JSON) to a whole
-    number. Beyond 2^53 not every whole number is a float.
-    """
+    """Convert 1 to a float, or 1e6 to a whole number up to 2^53, if the setting is one."""
     wanted = form_of(key).type
     if wanted is float and type(value) is int:
         with suppress(OverflowError):

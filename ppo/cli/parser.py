@@ -86,9 +86,7 @@ def _parser(description: str | None) -> Parser:
 
 
 def _unknown_arguments(arguments: Sequence[str], known: Sequence[str]) -> str:
-    """Say what to write instead of each argument that starts with --. Most are settings of some
-    package. ``known`` are the existing names.
-    """
+    """Say what to write instead of arguments that are not ``known``; most are settings."""
     options = [text for text in arguments if text.startswith("--")]
     if not options:
         return f"unrecognized arguments: {' '.join(arguments)}"

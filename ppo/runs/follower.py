@@ -20,9 +20,7 @@ from ppo.workers.interface import Workers
 
 
 def send_start(workers: Workers, params: ResolvedParams, start: Start) -> None:
-    """Send the other workers the settings and the start of the run. Print numerical properties that
-    differ between workers.
-    """
+    """Send the start of the run to the other workers, and print what differs in their bits."""
     if workers.count == 1:
         return
     how = {"continued": start.continued, "new_games": start.new_games}

@@ -60,9 +60,7 @@ class Guard(Observer):
         self._keep_as(HEALTHY)
 
     def measure(self, interrupted: Callable[[], bool]) -> None:
-        """Measure the level of a trained policy whose level is unknown. The first worker plays the
-        games. Raises Interrupted in all workers, and WorkerLost.
-        """
+        """Measure an unknown level, in the first worker. Raises Interrupted and WorkerLost."""
         known = self.mode == "off" or not self.watch.knows_nothing
         if known or self.trainer.finished or not self.trainer.step:
             return
@@ -91,9 +89,7 @@ class Guard(Observer):
         return repr(level).encode()
 
     def see(self, iteration: Iteration) -> None:
-        """Add the iteration's points per step to the evidence, and act on it. Raises Collapsed if
-        the policy has collapsed again after MOST_ROLLBACKS.
-        """
+        """Add the iteration's points per step to the evidence, and act on it. Raises Collapsed."""
         if self.mode == "off":
             return
         self.watch = self.watch.after(iteration.scalars[POINTS])

@@ -55,9 +55,7 @@ class Loop:
         self._save(scored=self.trainer.finished)  # a stop selects no policy
 
     def _act(self) -> None:
-        """Let the due observers act, and save if one of them asks for it. A request to stop ends
-        the iterations, and the remaining observers stay due.
-        """
+        """Let due observers act, and save if one asks for it. After a stop they stay due."""
         saves = False
         if due := self._due():
             self.keeper.find_folder()

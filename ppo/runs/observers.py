@@ -55,9 +55,7 @@ class Logger(Observer):
         self._last, self._pace = (trainer.step, time.perf_counter()), pace(trainer.step)
 
     def open(self, changed: bool) -> None:
-        """Cut the files to the restored state and continue them. Write the settings if they have
-        ``changed`` or the log is new.
-        """
+        """Cut the files to the restored state; write the settings if ``changed`` or new."""
         trainer, params = self.trainer, self.trainer.params
         cut(self.folder.path, self._sizes)
         epochs = params.num_epochs if params.log_epochs else 0

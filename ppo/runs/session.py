@@ -88,9 +88,7 @@ class Session:
         return Result.from_totals(self.trainer.step, self.trainer.totals(), self.folder.name)
 
     def go(self) -> None:
-        """Train until the run is finished or asked to stop. Raises Stopped, Diverged, Collapsed,
-        EnvironmentFailed, WorkerLost, and what the user's function raised.
-        """
+        """Train to the end or a stop. Raises as ``train.run``."""
         with closing(self.trainer):
             if self.start.checkpoint:
                 self._restore(self.start.checkpoint)
@@ -215,9 +213,7 @@ class Session:
             self.recorder.close(abandon=True)
 
     def _score(self) -> float | None:
-        """Return the score that selects the best policy. This is its evaluation's score if the run
-        makes any. Otherwise it is the mean of the last 100 games, or of fewer if there are fewer.
-        """
+        """Return the score that selects the best policy: of evaluations if there are any."""
         if self.params.evaluation_interval:
             return self.evaluator.score_at(self.trainer.step)
         return self.trainer.totals().get("rollout/ep_rew_mean")

@@ -103,9 +103,7 @@ class Start:
     def differences(
         self, versions: dict[str, str], schedules: tuple[float, float]
     ) -> Iterator[str]:
-        """Yield a line for each difference from the checkpoint: in versions that affect the run's
-        bits, in the settings, and in the learning rate and clip range at its step.
-        """
+        """Yield a line for each difference from the checkpoint: in versions, settings, rates."""
         if not self.checkpoint:
             return
         for name, old, new in differences(run_of(self.checkpoint).versions, versions):

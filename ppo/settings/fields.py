@@ -330,11 +330,7 @@ class SurrogateChoice(NamedTuple):
 
 
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
-    """All settings of a run, as given. Frozen; derived sizes are properties, never keys.
-
-    Raises pydantic's ValidationError for a value out of range, and for values that are
-    inconsistent with each other.
-    """
+    """All settings of a run, as given. Raises ValidationError if they are invalid or disagree."""
 
     model_config = ConfigDict(use_attribute_docstrings=False)  # all are known
 
@@ -557,9 +553,7 @@ def broken(rules: Iterable[Rule], params: Params, bad: frozenset[str]) -> list[s
 
 
 def _float32(key: str, value: Any) -> str | None:
-    """Explain why the update, which computes in float32, would turn a number into 0 or infinity, or
-    a number below 1 into 1. None if it would not.
-    """
+    """Explain how float32, in which the update computes, turns a number into 0, 1 or infinity."""
     if not isinstance(value, float) or value == 0:
         return None
     if Lt(1) in Params.model_fields[key].metadata and value >= ROUNDED_TO_1:

@@ -38,9 +38,7 @@ def argument_parser(module: str, description: str | None, epilog: str | None = N
 
 
 def run_atari() -> str:
-    """Return the words that call ``run_atari``: as this process was called, or else as a shell in
-    this folder can call it.
-    """
+    """Return the words that call ``run_atari``, as this process was called or a shell can."""
     if called := os.environ.get(CALLED):
         return called
     script = Path(sys.argv[0])

@@ -74,10 +74,8 @@ def is_stopped(pid: int) -> bool:
 
 
 class Children:
-    """Processes that are stopped together.
-
-    Each has its own process group, since a terminal's Ctrl-C reaches a whole group. A run that gets
-    a second signal a little later ends without saving.
+    """Processes that are stopped together. Each has its own process group: with a terminal's Ctrl-C
+    and then another signal, a run would end without saving.
     """
 
     def __init__(self) -> None:

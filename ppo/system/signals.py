@@ -112,8 +112,7 @@ class StopRequest:
 
     Python runs signal handlers only between its own instructions, and an update is a single
     instruction that takes seconds. A thread therefore reads the signals, as bytes from a socket.
-
-    Python handles signals only in the main thread. In another thread a request receives none.
+    Outside the main thread, where Python handles none, a request receives none.
     """
 
     def __init__(self, second_ends: bool = True) -> None:

@@ -45,9 +45,7 @@ def note(message: str) -> None:
 
 
 def wrapped(message: str, width: int) -> str:
-    """Wrap each line at words. Words that are too long, such as paths, and indented lines, such as
-    commands to copy, are left as they are.
-    """
+    """Wrap each line at words; leave long words, such as paths, and indented lines alone."""
     return "\n".join(
         line
         if line.startswith(" ")

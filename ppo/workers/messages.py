@@ -101,9 +101,7 @@ def share_games(workers: Workers, own: Games) -> Games:
 
 
 def share_report(workers: Workers, own: Report) -> Report:
-    """Merge the reports of all workers. Episodes are in the order of their ends; points are summed,
-    scalars averaged, and the largest values kept.
-    """
+    """Merge the reports of all workers, with the episodes in the order of their ends."""
     if workers.count == 1:
         return own
     facts = {"ended_in": own.ended_in, "points": own.points, "scalars": own.scalars}
