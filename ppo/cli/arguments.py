@@ -68,15 +68,15 @@ def which_checkpoint(text: str) -> "Which":
     return which
 
 
-def whole(what: str, least: int, most: int) -> Callable[[str], int]:
-    """Return a function that reads a whole number from ``least`` to ``most``."""
+def whole(what: str, least: int, most: int, metavar: str = "N") -> dict[str, Any]:
+    """Return settings for argparse of a whole number from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
             raise ArgumentTypeError(f"{text} is not a {what} from {least} to {most}")
         return int(text)
 
-    return read
+    return {"type": read, "metavar": metavar}
 
 
 def _step(text: str) -> int | None:

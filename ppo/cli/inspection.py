@@ -73,11 +73,7 @@ def _board(options: Namespace) -> None:
     board.show(options.logdir, options.host, options.port)
 
 
-GAMES: dict[str, Any] = {
-    "type": whole("number of games", 1, 10_000),
-    "nargs": "?",
-    "metavar": "GAMES",
-}
+GAMES: dict[str, Any] = {"nargs": "?", **whole("number of games", 1, 10_000, "GAMES")}
 
 COMMANDS = (
     Command(
@@ -147,8 +143,7 @@ OPTIONS = (
         "seed",
         PLAYING,
         "seed of the games; default: new games each time",
-        type=whole("whole number", 0, 2**31 - 1),
-        metavar="N",
+        **whole("whole number", 0, 2**31 - 1),
     ),
     Option("plain", ["watch"], "the game's picture alone"),
     Option("host", ["board"], "name or address to serve at; default localhost", metavar="NAME"),
@@ -156,15 +151,13 @@ OPTIONS = (
         "port",
         ["board"],
         "port to serve at; default: the first free one from 6006 on",
-        type=whole("port", 1, 65535),
-        metavar="N",
+        **whole("port", 1, 65535),
     ),
     Option(
         "gif",
         ["watch"],
         "the end of each video also as a GIF, for a page",
-        type=whole("number of seconds", 1, 600),
-        metavar="SECONDS",
+        **whole("number of seconds", 1, 600, "SECONDS"),
     ),
 )
 

@@ -151,18 +151,16 @@ OPTIONS = (
         TRAINING,
         "train in N processes on this machine, each with num_envs games; on several machines "
         "TF_CONFIG or Slurm says which worker each is",
-        type=whole("number of workers", 1, 1024),
         default=1,
-        metavar="N",
+        **whole("number of workers", 1, 1024),
     ),
     Option(
         "restarts",
         ["workers"],
         "how often all start again from the newest checkpoint when one dies or hangs; default "
         f"{RESTARTS}",
-        type=whole("number of restarts", 0, 1000),
+        **whole("number of restarts", 0, 1000),
         default=RESTARTS,
-        metavar="N",
     ),
 )
 

@@ -143,12 +143,8 @@ def parse(
     deeply, repeats a key, or holds a number that is not finite or half a character.
     """
     try:
-        parsed = json.loads(
-            source,
-            object_pairs_hook=make_object,
-            parse_float=make_number,
-            parse_constant=make_number,
-        )
+        hooks: Any = {"parse_float": make_number, "parse_constant": make_number}
+        parsed = json.loads(source, object_pairs_hook=make_object, **hooks)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise NotJSON(f"not valid JSON at {where}: {error.msg}") from error
