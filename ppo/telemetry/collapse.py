@@ -29,9 +29,8 @@ CLEAR_SEPARATION = 6.0
 
 
 def noise(points: ArrayLike) -> float:
-    """Estimate the standard deviation of a reading around a level that may drift. It is 1.4826
-    times the median of the absolute differences of successive readings, divided by sqrt 2. 0 for
-    fewer than two readings.
+    """Estimate the standard deviation of a reading around a level that may drift: 1.4826 / sqrt 2
+    times the median absolute difference of successive readings; 0 for fewer than two.
     """
     steps = np.abs(np.diff(np.asarray(points, float)))
     return float(1.4826 * np.median(steps) / math.sqrt(2)) if steps.size else 0.0
@@ -66,9 +65,7 @@ class Watch:
 
     @property
     def is_at_its_best(self) -> bool:
-        """Whether the running median is at its best, within a tenth of the height or two standard
-        deviations.
-        """
+        """Whether the running median is within a tenth of the height, or the noise, of the best."""
         if len(self.recent) < MEDIAN_OVER:
             return False
         tolerance = max(self.height / 10, 2 * noise(self.recent))
@@ -115,11 +112,9 @@ class Watch:
 
 
 def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
-    """Return the log likelihood ratio of a reading that is ``short`` of the best level, limited in
-    both directions. If noise hides every collapse, return the most negative value.
-    """
+    """Return the limited log likelihood ratio of a reading that is ``short`` of the best level."""
     size = max(SMALLEST_FALL * height, CLEAR_SEPARATION * sigma)
-    if size > height or height == 0:
+    if size > height or height == 0:  # noise hides every collapse
         return -MOST_OF_A_READING
     unit = max(sigma, size / 100)  # divided by it first: the square of a large number is infinite
     ratio = (short - size / 2) / unit * (size / unit)
@@ -128,9 +123,8 @@ def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
 
 @dataclass(frozen=True)
 class Fall:
-    """A collapse in a series of readings. It has the index of the last reading before it, the index
-    of the lowest median of BOTTOM_OVER readings after it, the levels at both, and the lowest level
-    before it.
+    """A collapse in a series of readings: the index of the last reading before it, that of the
+    lowest median of BOTTOM_OVER after it, the levels at both, and the lowest level before it.
     """
 
     onset: int
@@ -141,9 +135,7 @@ class Fall:
 
     @property
     def depth(self) -> float:
-        """Share lost of the distance from the peak to the lowest earlier level, or to 0 if 0 is
-        further; above 1 if the policy ended below it.
-        """
+        """Share lost of the distance from the peak to the lowest earlier level, or further to 0."""
         return (self.peak - self.bottom_level) / (2 * half_of(self.peak, self.low))
 
 
@@ -172,9 +164,7 @@ def _falls(series: np.ndarray) -> Iterator[Fall]:
 
 
 def _recovered(medians: np.ndarray, alarm: int, peak: float) -> int:
-    """Return the index, after an alarm, at which half of the loss is regained, or the length of the
-    series if it never is.
-    """
+    """Return the index, after an alarm, at which half of the loss is regained, or the length."""
     after = medians[alarm + 1 :]
     lowest = np.minimum.accumulate(medians[alarm:])[1:]
     again = np.flatnonzero(after >= (lowest + peak) / 2)

@@ -23,9 +23,8 @@ Count = Annotated[int, Ge(0), Lt(2**62)]
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts, and score and length of the last RECENT_EPISODES whole episodes. ``rate_share`` is
-    the share of the learning rate left by the rollbacks, ``kl_share`` the share left by
-    ``after_kl``. A checkpoint has the fields as they are.
+    """Counts, the scores and lengths of the last RECENT_EPISODES, and the shares of the learning
+    rate that rollbacks and ``after_kl`` have left. A checkpoint has the fields as they are.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")

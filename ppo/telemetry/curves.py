@@ -1,6 +1,7 @@
 """Learning curves of existing runs: read, measured, compared and plotted."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -33,9 +34,7 @@ class CurveError(Refused):
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores of one run at the steps of its log entries, and the minutes on the run's clock at
-    each, all [n]; None if the log does not have these.
-    """
+    """Scores of one run at the steps of its log entries, and the minutes on its clock, if known."""
 
     steps: np.ndarray
     scores: np.ndarray
@@ -51,9 +50,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of one variant at common ``positions``, steps or minutes, [NUM_POSITIONS].
-    ``scores`` is [runs, NUM_POSITIONS].
-    """
+    """The ``scores`` of a variant, [runs, NUM_POSITIONS], at common ``positions``."""
 
     name: str
     positions: np.ndarray
@@ -85,24 +82,12 @@ def read(folder: Path) -> Curve:
         raise CurveError(f"{path}: not the log of a run: a step is out of place")
     if len(steps) < 2:
         raise CurveError(f"{path} has no curve yet: fewer than two log entries with a score")
-    return Curve(steps, scores, _minutes(rows))
-
-
-def _minutes(rows: Sequence[Mapping[str, float]]) -> np.ndarray | None:
-    """Return the minutes of the run's clock at each row; None if the clock does not continue from
-    row to row.
-    """
-    try:
-        seconds = np.array([row[TIME] for row in rows])
-    except KeyError:
-        return None
-    return seconds / 60 if (np.diff(seconds) >= 0).all() else None
+    minutes = np.array([row.get(TIME, np.nan) for row in rows]) / 60
+    return Curve(steps, scores, minutes if (np.diff(minutes) >= 0).all() else None)
 
 
 def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
-    """Compare all variants that have a curve, at the steps, or minutes, that all runs have reached.
-    Raises CurveError if there are none.
-    """
+    """Compare variants at the steps, or minutes, that all runs have reached. Raises CurveError."""
     reached = [curve.over(axis) for runs in variants.values() for curve in runs]
     first = max((positions[0] for positions in reached), default=0)
     last = min((positions[-1] for positions in reached), default=0)
@@ -119,15 +104,11 @@ def compare(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> li
 
 
 def each(variants: Mapping[str, Sequence[Curve]], axis: Axis = "steps") -> list[Comparison]:
-    """Return each variant by itself, at the steps, or minutes, that all its own runs have reached.
-    Variants without a curve, or without such steps, are left out.
-    """
+    """Compare each variant by itself, unless its own runs have no curve or no steps in common."""
     found = []
     for name, runs in variants.items():
-        try:
+        with suppress(CurveError):
             found += compare({name: runs}, axis)
-        except CurveError:
-            continue
     return found
 
 
@@ -151,20 +132,10 @@ def collapses(scores: np.ndarray, fall: float) -> list[float]:
     return depths if trough is None else [*depths, float(peak - trough)]
 
 
-def fall_of_a_collapse(comparisons: Sequence[Comparison]) -> float:
-    """Return COLLAPSE_SHARE of the range between the mean first score and the best of all runs."""
-    first = np.mean([comparison.scores[:, 0].mean() for comparison in comparisons])
-    best = max(comparison.scores.max() for comparison in comparisons)
-    return float(COLLAPSE_SHARE * (best - first))
-
-
 def table(
     variants: Mapping[str, Sequence[Curve]], missing: Mapping[str, Sequence[str]] | None = None
 ) -> str:
-    """Return the results of each variant, as Markdown, with the definition of each column.
-
-    ``missing`` lists, for each variant, a line for each of its runs without a curve.
-    """
+    """Return the results as Markdown. ``missing`` has a line for each run without a curve."""
     missing = missing or {}
     try:
         results, meaning = _results(compare(variants))
@@ -183,8 +154,9 @@ def table(
 
 def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], str]:
     """Return the cells of each variant, from the third column on, and their meaning."""
-    fall = fall_of_a_collapse(comparisons)
-    results = {}
+    first = np.mean([comparison.scores[:, 0].mean() for comparison in comparisons])
+    best = max(comparison.scores.max() for comparison in comparisons)
+    fall, results = float(COLLAPSE_SHARE * (best - first)), {}
     for comparison in comparisons:
         found = [collapses(scores, fall) for scores in comparison.scores]
         depths = [depth for depths in found for depth in depths]
@@ -205,35 +177,24 @@ def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, list[str]], s
 
 
 def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:
-    """Plot the mean curve of each variant with its 95 percent interval, up to the end of its
-    shortest run. The plot is over steps, and over minutes if the logs of all its runs have them.
-    Raises CurveError if no variant has anything to show.
+    """Plot each variant's mean curve, with an interval, up to the end of its shortest run. The plot
+    is over steps, and over minutes if all logs have them. Raises CurveError if there is no curve.
     """
     panels = {axis: found for axis in get_args(Axis) if (found := each(variants, axis))}
     if not panels:
         raise CurveError("no variant has a curve that all its runs share, so nothing is drawn")
-    drawn = {comparison.name for found in panels.values() for comparison in found}
-    looks = figures.looks(name for name in variants if name in drawn)
-    with figures.drawn(path, max(4.2, 0.3 * len(drawn))) as figure:
-        draw_row(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, looks)
+    # Each curve has its name in the last panel that shows it.
+    named = {comparison.name: axis for axis, found in panels.items() for comparison in found}
+    looks = figures.looks(name for name in variants if name in named)
+    with figures.drawn(path, max(4.2, 0.3 * len(named))) as figure:
+        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (axis, comparisons) in zip(row, panels.items(), strict=True):
+            ends = [end for end in plot(axes, comparisons, looks) if named[end.name] == axis]
+            axes.set(xlabel=axis)
+            figures.count_steps(axes)
+            figures.name_ends(axes, ends)
+        row[0].set(ylabel=SCORE_LABEL)
         figure.suptitle(figures.label(title), parse_math=False)
-
-
-def draw_row(
-    row: "Sequence[Axes]",
-    panels: Mapping[Axis, Sequence[Comparison]],
-    looks: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Plot curves over steps and over minutes, and name each in the last panel that has it."""
-    named = {
-        one.name: axes for axes, found in zip(row, panels.values(), strict=True) for one in found
-    }
-    for axes, (axis, comparisons) in zip(row, panels.items(), strict=True):
-        ends = [end for end in plot(axes, comparisons, looks) if named[end.name] is axes]
-        axes.set(xlabel=axis)
-        figures.count_steps(axes)
-        figures.name_ends(axes, ends)
-    row[0].set(ylabel=SCORE_LABEL)
 
 
 def plot(

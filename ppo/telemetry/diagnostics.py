@@ -15,9 +15,7 @@ from ppo.telemetry import movement
 
 
 class Diagnostics:
-    """Measures a rollout with the policy that played it, before its update. Measurements of the
-    whole rollout are computed in ``shards`` parallel slices.
-    """
+    """Measures a rollout with the policy that played it, in ``shards``, before its update."""
 
     def __init__(self, network: keras.Model, params: Params, shards: int = 1):
         self.model, self.params, self.shards = network, params, shards
@@ -70,13 +68,9 @@ class Diagnostics:
     def _log_policy(self, observations: tf.Tensor) -> tf.Tensor:
         """Return log pi(.|s) of a whole rollout, [B, A], computed in minibatches."""
         size = self.params.minibatch_size
-        parts = [
-            tf.nn.log_softmax(
-                in_shards(self.model, observations[first : first + size], self.shards)[0]
-            )
-            for first in range(0, observations.shape[0], size)
-        ]
-        return tf.concat(parts, 0)
+        parts = [observations[i : i + size] for i in range(0, observations.shape[0], size)]
+        logits = [in_shards(self.model, part, self.shards)[0] for part in parts]
+        return tf.concat([tf.nn.log_softmax(part) for part in logits], 0)
 
     def _measure(
         self, rollout: Batch, key: tf.Tensor, clip_range: tf.Tensor, rescaling_state: tf.Tensor
@@ -92,15 +86,13 @@ class Diagnostics:
             for loss in (result.policy_part, result.value_part)
         )
         norms = {
-            layer: tf.linalg.global_norm(
-                [p + v for p, v in zip(of_policy, value[layer], strict=True)]
-            )
-            for layer, of_policy in policy.items()
+            layer: tf.linalg.global_norm([p + v for p, v in zip(grads, value[layer], strict=True)])
+            for layer, grads in policy.items()
         }
-        dead = {
-            layer: _dead_share(activation)
-            for layer, activation in zip(self._trunk, activations, strict=True)
-        }
+        # Of the units (last axis), the share that is 0 on all other axes.
+        zeros = [tf.reduce_all(x == 0.0, list(range(len(x.shape) - 1))) for x in activations]
+        shares = [tf.reduce_mean(tf.cast(units, tf.float32)) for units in zeros]
+        dead = dict(zip(self._trunk, shares, strict=True))
         in_trunk = [
             [gradient for layer in self._policy_trunk for gradient in by_layer[layer]]
             for by_layer in (policy, value)
@@ -125,9 +117,7 @@ class Diagnostics:
         return objective(logits, log_probs, values, minibatch, params=self.params, **given)
 
     def _halves_cosine(self, rollout: Batch, order: tf.Tensor, **given: tf.Tensor) -> tf.Tensor:
-        """Return the cosine of the policy part's gradients in the two halves of a shuffled rollout.
-        Each is summed over pieces no larger than a minibatch. NaN for a rollout of one sample.
-        """
+        """Return the cosine of the policy part's gradients in two halves of a shuffled rollout."""
         half = order.shape[0] // 2
         if not half:
             return tf.constant(np.nan, tf.float32)
@@ -143,18 +133,10 @@ class Diagnostics:
             return tape.gradient(loss, self._weights)
 
         def half_of(rows: tf.Tensor) -> list[tf.Tensor]:
+            def added(sums: list[tf.Tensor], piece: tf.Tensor) -> list[tf.Tensor]:
+                return [s + g for s, g in zip(sums, gradients(piece), strict=True)]
+
             zeros = [tf.zeros_like(weight) for weight in self._weights]
-            return tf.foldl(
-                lambda sums, piece: [s + g for s, g in zip(sums, gradients(piece), strict=True)],
-                rows,
-                zeros,
-                parallel_iterations=1,
-            )
+            return tf.foldl(added, rows, zeros, parallel_iterations=1)
 
         return movement.cosine(half_of(rows[:pieces]), half_of(rows[pieces:]))
-
-
-def _dead_share(activations: tf.Tensor) -> tf.Tensor:
-    """Return the share of units (last axis) of [B, ..., units] that are 0 on all other axes."""
-    axes = list(range(len(activations.shape) - 1))
-    return tf.reduce_mean(tf.cast(tf.reduce_all(activations == 0.0, axes), tf.float32))

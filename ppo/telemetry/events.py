@@ -64,41 +64,38 @@ class EventFile(GrowingFile):
         self._records = RecordWriter(self._file)
         self._descriptions = descriptions
         self._described: set[str] = set()
-        self._write(
-            Event(
-                file_version="brain.Event:2",
-                source_metadata=SourceMetadata(writer="ppo.telemetry.events"),
-            )
-        )
+        source = SourceMetadata(writer="ppo.telemetry.events")
+        self._write(Event(file_version="brain.Event:2", source_metadata=source))
         self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
         self.flush()
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write one value of each, with its description the first time. Values are tensors, since
-        readers drop the descriptions of simple values.
-        """
+        """Write values as tensors, since readers drop the descriptions of simple values."""
         values = [self._scalar(tag, value) for tag, value in scalars.items()]
         self._write(Event(step=step, summary=Summary(value=values)))
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         """Write a text, shown in TensorBoard's text tab."""
-        metadata = _metadata("text", summary_pb2.DATA_CLASS_TENSOR)
-        tensor = _strings([markdown.encode()])
-        value = Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
-        self._write(Event(step=step, summary=Summary(value=[value])))
+        self._strings(step, tag, "text", summary_pb2.DATA_CLASS_TENSOR, [markdown.encode()])
 
     def picture(self, step: int, tag: str, gif: bytes) -> None:
         """Write a GIF, shown in TensorBoard's images tab."""
         width, height = struct.unpack("<HH", gif[6:10])
-        metadata = _metadata("images", summary_pb2.DATA_CLASS_BLOB_SEQUENCE)
-        tensor = _strings([b"%d" % width, b"%d" % height, gif])
-        value = Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
-        self._write(Event(step=step, summary=Summary(value=[value])))
+        strings = [b"%d" % width, b"%d" % height, gif]
+        self._strings(step, tag, "images", summary_pb2.DATA_CLASS_BLOB_SEQUENCE, strings)
 
     def hparams(self, *summaries: Summary) -> None:
         """Write what the hparams plugin reads."""
         for summary in summaries:
             self._write(Event(summary=summary))
+
+    def _strings(
+        self, step: int, tag: str, plugin: str, data_class: int, strings: Sequence[bytes]
+    ) -> None:
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
+        tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
+        value = Summary.Value(tag=tag, metadata=_metadata(plugin, data_class), tensor=tensor)
+        self._write(Event(step=step, summary=Summary(value=[value])))
 
     def _scalar(self, tag: str, value: float) -> Summary.Value:
         tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[value])
@@ -128,14 +125,7 @@ def _metadata(plugin: str, data_class: int) -> SummaryMetadata:
     return SummaryMetadata(plugin_data=of_plugin, data_class=data_class)
 
 
-def _strings(strings: Sequence[bytes]) -> TensorProto:
-    shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
-    return TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
-
-
 def _next_stamp(folder: Path) -> int:
-    """Return the time in nanoseconds, raised above every existing file's time if the clock went
-    back: TensorBoard reads the files in the order of their names.
-    """
+    """Return the time in nanoseconds, after every file's: TensorBoard reads them in that order."""
     names = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
     return max([time.time_ns(), *(int(stamp) + 1 for stamp in names if stamp.isdecimal())])

@@ -55,9 +55,7 @@ class End(NamedTuple):
 
 @contextmanager
 def drawn(path: Path, height: float, width: float = WIDTH) -> Iterator["Figure"]:
-    """Open an empty figure of this size in inches; save it, as PNG or SVG, when the context ends.
-    The file is whole or absent.
-    """
+    """Open an empty figure, sized in inches; save it, as PNG or SVG, when the context ends."""
     with figure(width, height) as (empty, save):
         yield empty
         write_whole(path, save(path.suffix.removeprefix(".")))
@@ -93,9 +91,7 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def name_ends(axes: "Axes", ends: Sequence[End]) -> None:
-    """Write the names of lines at the right of a plot, near the ends of the lines and apart from
-    each other. The limits of the plot must be final.
-    """
+    """Write names near the ends of lines. The plot's limits must be final."""
     height = axes.get_window_extent().height / axes.figure.dpi * 72
     low, high = axes.get_ylim()
     ordered = sorted(ends, key=lambda end: end.y)
@@ -118,9 +114,7 @@ def name_ends(axes: "Axes", ends: Sequence[End]) -> None:
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:
-    """Return the middles of parts of these ``sizes``, near the ``wanted`` ones, which ascend. Parts
-    do not overlap. Parts that would exceed 1 move down.
-    """
+    """Return the middles of parts that do not overlap, near the ``wanted`` ones, all below 1."""
     places: list[float] = []
     for place, size in zip(wanted, sizes, strict=True):
         below = places[-1] + (sizes[len(places) - 1] + size) / 2 if places else place

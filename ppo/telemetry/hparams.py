@@ -22,6 +22,7 @@ from ppo.telemetry.scalars import SCORE
 
 # The scalars by which runs are compared, and their names in the plugin.
 METRICS = {SCORE: "score", "rollout/ep_rew_best": "best game", "eval/mean_reward": "evaluation"}
+TYPES = {bool: DATA_TYPE_BOOL, int: DATA_TYPE_FLOAT64, float: DATA_TYPE_FLOAT64}
 COMPARED = [*(key for key in Params.model_fields if key not in RunSettings.model_fields), "seed"]
 
 
@@ -33,12 +34,17 @@ def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
     """
     defaults = {key: Params.model_fields[key].default for key in COMPARED}
     values = {key: {_plain(run.get(key, defaults[key])) for run in runs} for key in COMPARED}
-    shown = [key for key, found in values.items() if len(found) > 1] or [
-        key
-        for key, found in values.items()
-        if key not in LEFT_OPEN and found != {_plain(defaults[key])}
+    differing = [key for key, found in values.items() if len(found) > 1]
+    unusual = [key for key in COMPARED if values[key] != {_plain(defaults[key])}]
+    infos = [
+        HParamInfo(
+            name=key,
+            type=TYPES.get(form_of(key).type, DATA_TYPE_STRING),
+            description=Params.model_fields[key].description or "",
+            differs=True,
+        )
+        for key in differing or [key for key in unusual if key not in LEFT_OPEN] or ["env_id"]
     ]
-    infos = [_column(key) for key in shown or ["env_id"]]
     metrics = [
         MetricInfo(name=MetricName(tag=tag), display_name=name) for tag, name in METRICS.items()
     ]
@@ -46,9 +52,7 @@ def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
 
 
 def summaries(settings: Mapping[str, object]) -> list[Summary]:
-    """Return what a run writes: the table with this run alone, and all of its settings except null
-    ones, because the plugin has no null.
-    """
+    """Return what a run writes: a table of this run alone, and its settings that are not null."""
     info = SessionStartInfo(start_time_secs=time.time())
     for key, value in settings.items():
         if isinstance(value, bool):
@@ -64,22 +68,9 @@ def summaries(settings: Mapping[str, object]) -> list[Summary]:
     ]
 
 
-def _column(key: str) -> HParamInfo:
-    text = Params.model_fields[key].description or ""
-    return HParamInfo(name=key, type=_type(key), description=text, differs=True)
-
-
 def _plain(value: object) -> object:
     """Return a setting as the plugin gives it back."""
     return str(value) if isinstance(value, list) else value
-
-
-def _type(key: str) -> int:
-    """Return the plugin's name for a setting's type."""
-    kind = form_of(key).type
-    if kind is bool:
-        return DATA_TYPE_BOOL
-    return DATA_TYPE_FLOAT64 if kind in (int, float) else DATA_TYPE_STRING
 
 
 def _summary(tag: str, content: HParamsPluginData) -> Summary:

@@ -66,9 +66,8 @@ class CsvFile(GrowingFile):
     """A CSV with a fixed header; a missing scalar is an empty cell."""
 
     def __init__(self, path: Path, columns: Sequence[str]):
-        """Appends to an existing file, under its own header. A column keeps its place if its name
-        has been completed since, for example "actions/share_0" to "actions/share_0_NOOP".
-        ``left_out`` are the columns that the header lacks.
+        """Append to an existing file, under its own header, which lacks the columns ``left_out``.
+        A name may have been completed since, as "actions/share_0" to "actions/share_0_NOOP".
         """
         header, ends = progress.header(path)
         self._tags = [_completed(name, columns) for name in header or columns]
@@ -80,7 +79,8 @@ class CsvFile(GrowingFile):
             self._append(columns)
 
     def row(self, scalars: Mapping[str, float]) -> None:
-        self._append([_cell(scalars.get(tag)) for tag in self._tags])
+        numbers = (scalars.get(tag, "") for tag in self._tags)
+        self._append([str(x) if isinstance(x, int | str) else repr(float(x)) for x in numbers])
 
     def _append(self, cells: Sequence[str]) -> None:
         line = io.StringIO()
@@ -95,12 +95,6 @@ def _completed(name: str, columns: Sequence[str]) -> str:
     if name in columns:
         return name
     return next((column for column in columns if column.startswith(f"{name}_")), name)
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, int) else repr(float(value))
 
 
 class Log:
@@ -135,9 +129,7 @@ class Log:
         return self._csv.left_out
 
     def settings(self, step: int, settings: Mapping[str, object]) -> None:
-        """Write the settings, for TensorBoard alone: as a table, and as hyperparameters beside the
-        scores.
-        """
+        """Write the settings for TensorBoard: as a table, and as hyperparameters."""
         rows = [(key, str(value)) for key, value in settings.items()]
         table = tables.markdown(["setting", "value"], rows)
         self._events.text(step, "params", table)
@@ -153,9 +145,7 @@ class Log:
         self._csv.sync()
 
     def sizes(self) -> dict[str, int]:
-        """Return the files' present sizes, for ``cut``. The two open files count even if they were
-        moved. Files of earlier starts count if they exist.
-        """
+        """Return the files' present sizes, for ``cut``, also of open files that were moved."""
         earlier = {path.name: path.stat().st_size for path in self._earlier if path.exists()}
         return earlier | {file.name: file.size for file in (self._csv, self._events)}
 

@@ -20,13 +20,9 @@ def layer_movement(
     steps = [new - old for new, old in zip(after, before, strict=True)]
     norm, size = tf.linalg.global_norm(steps), sum(weight.shape.num_elements() for weight in before)
     largest = tf.reduce_max([tf.reduce_max(tf.abs(step)) for step in steps])
-    return tf.stack(
-        [
-            norm / (learning_rate * size**0.5),
-            largest / learning_rate,
-            norm / tf.linalg.global_norm(before),
-        ]
-    )
+    root_mean_square = norm / (learning_rate * size**0.5)
+    change = norm / tf.linalg.global_norm(before)
+    return tf.stack([root_mean_square, largest / learning_rate, change])
 
 
 def effective_rank(features: tf.Tensor) -> tf.Tensor:
@@ -42,8 +38,6 @@ def effective_rank(features: tf.Tensor) -> tf.Tensor:
 
 
 def cosine(a: list[tf.Tensor], b: list[tf.Tensor]) -> tf.Tensor:
-    """Return the cosine of the angle between two gradients, each a list of tensors; NaN if one is
-    0.
-    """
+    """Return the cosine of the angle between two gradients, lists of tensors; NaN if one is 0."""
     dot = tf.add_n([tf.reduce_sum(x * y) for x, y in zip(a, b, strict=True)])
     return dot / (tf.linalg.global_norm(a) * tf.linalg.global_norm(b))

@@ -45,16 +45,12 @@ def header(path: Path) -> tuple[list[str], bool]:
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    """Return the valid rows of a run's log, each cell by its column; none if it has no log. Raises
-    Unreadable if the file is not a log.
-    """
+    """Return the valid rows of a run's log, each cell by its column. Raises Unreadable."""
     return [cells for cells, _ in _valid(folder)]
 
 
 def numbers(folder: Path) -> list[dict[str, float]]:
-    """Return the rows as numbers, without cells that are empty or above LARGEST_NUMBER. Raises
-    Unreadable.
-    """
+    """Return the rows' numbers of at most LARGEST_NUMBER. Raises Unreadable."""
     return [
         {tag: number for tag, number in row if abs(number) <= LARGEST_NUMBER}
         for _, row in _valid(folder)
@@ -62,9 +58,7 @@ def numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def points(row: Mapping[str, float]) -> float:
-    """Return points per step: of the rollouts if they were logged, else of the last 100 games; NaN
-    if there is neither.
-    """
+    """Return points per step, of the rollouts or else of the last 100 games; NaN if neither is."""
     if POINTS in row:
         return row[POINTS]
     steps = row.get("rollout/ep_len_mean")

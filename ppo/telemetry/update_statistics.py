@@ -1,8 +1,8 @@
 """The statistics of an update: each minibatch gives a row, and all rows give the scalars."""
 
 import math
+from collections import namedtuple
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,42 +10,20 @@ import tensorflow as tf
 from ppo import losses
 from ppo.objective import Batch, Objective
 
-
-class Means(NamedTuple):
-    """Means over a minibatch, scalars; ``ppo.telemetry.scalars`` defines each."""
-
-    loss: tf.Tensor
-    policy_gradient_loss: tf.Tensor
-    value_loss: tf.Tensor
-    entropy_loss: tf.Tensor
-    approx_kl: tf.Tensor
-    clip_fraction: tf.Tensor
-    pseudo_entropy: tf.Tensor
-    value_scale: tf.Tensor
-    target_distance: tf.Tensor
-    beyond_target: tf.Tensor
-    ratio: tf.Tensor
-    ratio_distance: tf.Tensor
-    share_above: tf.Tensor
-    ratio_above: tf.Tensor
-    share_below: tf.Tensor
-    ratio_below: tf.Tensor
-    surrogate_gain: tf.Tensor
-
-
-class Maxima(NamedTuple):
-    """Largest values over a minibatch, scalars."""
-
-    approx_kl: tf.Tensor
-    ratio: tf.Tensor
+# Means over a minibatch, and largest values; ``ppo.telemetry.scalars`` defines each.
+Means = namedtuple(
+    "Means",
+    "loss policy_gradient_loss value_loss entropy_loss approx_kl clip_fraction pseudo_entropy "
+    "value_scale target_distance beyond_target ratio ratio_distance share_above ratio_above "
+    "share_below ratio_below surrogate_gain",
+)
+Maxima = namedtuple("Maxima", "approx_kl ratio")
 
 
 def statistics(
     log_probs: tf.Tensor, minibatch: Batch, clip_range: tf.Tensor, result: Objective
 ) -> tuple[Means, Maxima]:
-    """Return the statistics of a minibatch, or of this worker's part of it. ``result`` is what
-    ``objective`` gave for it.
-    """
+    """Return the statistics of a minibatch, or of this worker's part, from its objective."""
     terms, old_log_probs = result.terms, minibatch.old_log_probs
     kl = losses.approx_kl(log_probs, old_log_probs)
     ratios = tf.exp(log_probs - old_log_probs)
