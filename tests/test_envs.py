@@ -315,7 +315,7 @@ def test_envs_in_several_groups_are_those_of_a_single_one(begin: Begin, monkeypa
     rules = replace(BREAKOUT, max_frames_per_game=62)
     whole = begin(rules, 5, seed=5)
     monkeypatch.setattr("ppo.envs.vector.MOST_IN_ONE", 2)
-    monkeypatch.setattr("ppo.envs.grouped.GROUP", 2)
+    monkeypatch.setattr("ppo.envs.atari.GROUP", 2)
     grouped = begin(rules, 5, seed=5)
     np.testing.assert_array_equal(whole.observations, grouped.observations)
     actions = random_actions(whole, 70)

@@ -1,6 +1,7 @@
-"""ale-py's vector of emulators, as training needs it and as the console shows a game."""
+"""ale-py's vectors of emulators, as training needs them and as the console shows a game."""
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -9,8 +10,16 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from ppo.envs.episode import Rules
+from ppo.system.signals import Interrupted
 
 SCREEN_SHAPE = (210, 160, 3)
+
+# ale-py builds all emulators of a vector in one call, 0.07 s for each, during which no other Python
+# thread runs, not even the one that waits for a request to stop. Up to MOST_IN_ONE emulators are
+# built in one call, which is short. More are built in groups.
+MOST_IN_ONE, GROUP = 16, 8
+
+Received = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]
 
 
 class AtariEnvs:
@@ -22,16 +31,15 @@ class AtariEnvs:
         self.env = AtariVectorEnv(
             rules.game,
             num_envs,
-            num_threads=threads,
+            num_threads=min(threads, num_envs),
             frameskip=rules.frame_skip,
             stack_num=frame_stack,
             img_height=screen_size,
             img_width=screen_size,
             **_common(rules),
         )
-        actions = self.env.ale.get_action_set()
-        self.num_actions = len(actions)
-        names = [action.name for action in actions]
+        names = [action.name for action in self.env.ale.get_action_set()]
+        self.num_actions = len(names)
         self.action_names = [f"{number}_{name}" for number, name in enumerate(names)]
         self.fire = names.index("FIRE") if "FIRE" in names else None
         self.observation_shape: tuple[int, ...] = (screen_size, screen_size, frame_stack)
@@ -43,7 +51,7 @@ class AtariEnvs:
     def send(self, actions: np.ndarray) -> None:
         self.env.send(actions)
 
-    def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
+    def receive(self) -> Received:
         """Wait for the step: observations, rewards, terminated, truncated, info."""
         return self.env.recv()
 
@@ -60,21 +68,83 @@ class AtariEnvs:
         self.env.close()
         # Python reports emulators that still exist when it ends as leaks.
         del self.env
-        _trim_heap()
+        # glibc keeps freed memory: 8 MB after an evaluation's emulators.
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
 
 
-def screen(rules: Rules) -> AtariVectorEnv:
-    """Return an emulator whose steps are frames, in colour, SCREEN_SHAPE. The caller closes it."""
-    return _unscaled(rules, frameskip=1, maxpool=False, grayscale=False)
+class GroupedEnvs:
+    """Vectors of at most GROUP emulators that step together; the interface is ``AtariEnvs``'s."""
+
+    def __init__(
+        self, make: Callable[[int], AtariEnvs], num_envs: int, interrupted: Callable[[], bool]
+    ):
+        """``make`` builds a vector of so many envs. Raises Interrupted, as every later reset."""
+        starts = range(0, num_envs, GROUP)
+        self._interrupted, self._parts = interrupted, []
+        for start in starts:
+            self._raise_if_interrupted()
+            self._parts.append(make(min(GROUP, num_envs - start)))
+        self._columns = [slice(start, start + GROUP) for start in starts]
+        example = self._parts[0]
+        self.num_actions, self.action_names = example.num_actions, example.action_names
+        self.fire = example.fire
+        self.observation_shape, self.dtype = example.observation_shape, example.dtype
+        self._latest: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
+
+    def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
+        """Reset the envs of the mask, with or without seeds, in the vectors that have any."""
+        used = 0
+        for number, (part, columns) in enumerate(zip(self._parts, self._columns, strict=True)):
+            count = int(mask[columns].sum())
+            if count:
+                self._raise_if_interrupted()
+                chosen = None if seeds is None else seeds[used : used + count]
+                self._latest[number] = part.reset(mask[columns], chosen)
+            used += count
+        raw, infos = zip(*self._latest, strict=True)
+        return np.concatenate(raw), self._merged(infos)
+
+    def send(self, actions: np.ndarray) -> None:
+        for part, columns in zip(self._parts, self._columns, strict=True):
+            part.send(actions[columns])
+
+    def receive(self) -> Received:
+        received = [part.receive() for part in self._parts]
+        self._latest = [(observations, info) for observations, *_, info in received]
+        *arrays, infos = zip(*received, strict=True)
+        observations, rewards, terminated, truncated = map(np.concatenate, arrays)
+        return observations, rewards, terminated, truncated, self._merged(infos)
+
+    def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
+        self._parts[0].layout(raw, out)
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
+    def _raise_if_interrupted(self) -> None:
+        if self._interrupted():
+            raise Interrupted
+
+    def _merged(self, infos: tuple[dict, ...]) -> dict[str, Any]:
+        """Merge the infos. Only vectors in which an episode ended have final observations."""
+        names = ("lives", "frame_number", "episode_frame_number")
+        finals = {
+            columns.start + index: final
+            for info, columns in zip(infos, self._columns, strict=True)
+            for index, final in enumerate(info.get("final_obs", ()))
+        }
+        merged = {name: np.concatenate([info[name] for info in infos]) for name in names}
+        return {**merged, "final_obs": finals}
 
 
-def grey_screen(rules: Rules) -> AtariVectorEnv:
-    """Return an emulator that gives each step's grey image before scaling. The caller closes it."""
-    return _unscaled(rules, frameskip=rules.frame_skip)
-
-
-def _unscaled(rules: Rules, **how: Any) -> AtariVectorEnv:
+def screen(rules: Rules, grey: bool = False) -> AtariVectorEnv:
+    """Return an emulator, for the caller to close, that gives images of the console's own size:
+    each frame in colour, SCREEN_SHAPE, or each step's ``grey`` image before training scales it.
+    """
     height, width, _ = SCREEN_SHAPE
+    colour = {"frameskip": 1, "maxpool": False, "grayscale": False}
     return AtariVectorEnv(
         rules.game,
         1,
@@ -82,7 +152,7 @@ def _unscaled(rules: Rules, **how: Any) -> AtariVectorEnv:
         stack_num=1,
         img_height=height,
         img_width=width,
-        **how,
+        **({"frameskip": rules.frame_skip} if grey else colour),
         **_common(rules),
     )
 
@@ -99,10 +169,3 @@ def _common(rules: Rules) -> dict[str, Any]:
         "full_action_space": rules.full_action_space,
         "max_num_frames_per_episode": rules.max_frames_per_game,
     }
-
-
-def _trim_heap() -> None:
-    """Return freed memory to the system; glibc keeps it: 8 MB after an evaluation's emulators."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
-        trim(0)

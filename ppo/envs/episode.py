@@ -62,9 +62,8 @@ class Reset:
 
 @dataclass(frozen=True)
 class Episode:
-    """A whole episode, from its reset to its end. ``last_observation`` is a checksum of the last
-    observation: two episodes may show different things and have the same score and length.
-    ``time_limited`` says whether only the time limit ended the episode.
+    """A whole episode. ``last_observation`` is a checksum: two episodes may show different things
+    and have the same score and length. ``time_limited``: only the time limit ended the episode.
     """
 
     reset: Reset
@@ -118,11 +117,8 @@ class EpisodeMismatch(Refused):
 
 @dataclass(frozen=True)
 class Transition:
-    """The result of one step of n envs; all arrays are [n].
-
-    ``final_observations`` maps the index (in this vector) of each env whose episode ended to the
-    last observation of that episode. The vector already holds the first observation of the next
-    episode.
+    """The result of one step of n envs; all arrays are [n]. ``final_observations`` has the last
+    observation of each env whose episode ended; the vector holds the next episode's first one.
     """
 
     rewards: np.ndarray

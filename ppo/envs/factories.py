@@ -26,14 +26,13 @@ def id_of(env: str | Factory) -> str:
     name = re.sub(r"\W", "", getattr(env, "__name__", type(env).__name__))
     ends = itertools.chain([""], (f"-{number}" for number in itertools.count(1)))
     numbered = (f"{NAMESPACE}{name}{end}-v0" for end in ends)
-    free = (one for one in numbered if _registered(one) in (None, env))
+    known = gymnasium.registry
+    free = (one for one in numbered if one not in known or known[one].entry_point == env)
     return _register(env, next(free))
 
 
 def register_again(factory: Factory | None, env_id: str) -> None:
-    """Register the factory, if there is one, of an existing run. Raises Refused if the run was not
-    started with a factory.
-    """
+    """Register the factory, if there is one, of an existing run. Raises Refused if it had none."""
     if factory is None:
         return
     if not env_id.startswith(NAMESPACE):
@@ -42,17 +41,10 @@ def register_again(factory: Factory | None, env_id: str) -> None:
 
 
 def factory_name(env_id: str) -> str:
-    """Return the name of a factory: factory/Walk-v0 gives Walk, and a lambda FUNCTION. Empty for
-    other environments.
-    """
+    """Return a factory's name: factory/Walk-v0 gives Walk, a lambda FUNCTION, other ids none."""
     found = re.fullmatch(rf"{NAMESPACE}(\w+)(-\d+)?-v0", env_id)
     name = found[1] if found else ""
     return "FUNCTION" if keyword.iskeyword(name) else name
-
-
-def _registered(env_id: str) -> object:
-    found = gymnasium.registry.get(env_id)
-    return found and found.entry_point
 
 
 def _register(factory: Factory, env_id: str) -> str:

@@ -4,8 +4,9 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from traceback import walk_tb
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -41,14 +42,8 @@ class Boundary:
         raise EnvironmentFailed(message, self.call, reason, refused) from error
 
 
-class Closable(Protocol):
-    """An object that has to be closed."""
-
-    def close(self) -> None: ...
-
-
 @contextmanager
-def closing(closable: Closable) -> Iterator[None]:
+def closing(closable: Any) -> Iterator[None]:
     """Close an environment when the context ends. A close that fails does not replace an error."""
     try:
         yield
@@ -63,25 +58,19 @@ def spec(env_id: str) -> EnvSpec:
     """Return the registry's entry of ``ID`` or ``MODULE:ID``. Raises EnvironmentFailed."""
     module, _, name = env_id.rpartition(":")
     with Boundary(env_id, "import"):
-        if module:
-            _import(module)
+        try:
+            if module:
+                importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if not f"{module}.".startswith(f"{error.name}."):  # a module that it needs
+                raise
+            raise Unfit(f"{error}; install it, or put its folder into PYTHONPATH") from error
         return gymnasium.spec(name)
 
 
-def _import(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):  # a module that it needs
-            raise
-        raise Unfit(f"{error}; install it, or put its folder into PYTHONPATH") from error
-
-
 class ForeignEnv(gymnasium.Wrapper):
-    """An environment whose calls raise nothing but EnvironmentFailed.
-
-    It has no ``info``, which a vector would have to merge with the others'. Its observations are
-    copies, which the environment does not change afterwards.
+    """An environment whose calls raise nothing but EnvironmentFailed. It has no ``info``, and its
+    observations are copies, which the environment does not change afterwards.
     """
 
     def __init__(self, env_id: str, **how: Any):
@@ -143,12 +132,9 @@ def _number(reward: Any) -> float:
 def _last_line(traceback: TracebackType | None) -> str:
     """Return the file and line of the environment's own code that ran last; "" if none ran."""
     place = ""
-    while traceback:
-        frame = traceback.tb_frame
+    for frame, line in walk_tb(traceback):
         if _is_foreign(frame.f_globals.get("__name__", "")):
-            file = frame.f_code.co_filename.rpartition("/")[2]
-            place = f"{file}, line {traceback.tb_lineno}"
-        traceback = traceback.tb_next
+            place = f"{frame.f_code.co_filename.rpartition('/')[2]}, line {line}"
     return place
 
 

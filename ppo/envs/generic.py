@@ -14,7 +14,7 @@ class GenericEnvs:
     """Gymnasium's own vector, with the interface of ``AtariEnvs``."""
 
     def __init__(self, rules: Rules, num_envs: int):
-        made = [_made(rules) for _ in range(num_envs)]
+        made = [environment(rules) for _ in range(num_envs)]
         with Boundary(rules.game, "spaces"):  # which may differ between environments
             self.env = SyncVectorEnv(
                 [lambda env=env: env for env in made],  # type: ignore[misc]
@@ -43,19 +43,13 @@ class GenericEnvs:
 
     def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """Make the step. Return observations, rewards, terminated, truncated, info."""
-        observations, rewards, terminated, truncated, info = self.env.step(self.actions)
+        *arrays, terminated, truncated, info = self.env.step(self.actions)
         self.frames += 1
-        return (
-            observations,
-            rewards,
-            terminated,
-            truncated,
-            info | self._info(np.where(terminated | truncated, 0, self.frames)),
-        )
+        own = self._info(np.where(terminated | truncated, 0, self.frames))
+        return *arrays, terminated, truncated, info | own
 
     def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
-        """Copy the observations, which are channels-last already."""
-        out[:] = raw
+        out[:] = raw  # which is channels-last already
 
     def close(self) -> None:
         """Close all environments, even if one of them fails."""
@@ -71,12 +65,7 @@ class GenericEnvs:
         }
 
 
-def rendering(rules: Rules) -> ForeignEnv:
-    """Return one such environment that renders images. The caller closes it."""
-    return _made(rules, render_mode="rgb_array", disable_env_checker=True)
-
-
-def _made(rules: Rules, **how: Any) -> ForeignEnv:
-    """Return an environment whose episodes end at the lower of the two limits."""
+def environment(rules: Rules, **how: Any) -> ForeignEnv:
+    """Return an environment, for the caller to close. The lower of two limits ends its episodes."""
     limit = min(rules.max_frames_per_game, spec(rules.game).max_episode_steps or 2**31)
     return ForeignEnv(rules.game, max_episode_steps=limit, **how)

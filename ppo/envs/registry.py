@@ -67,9 +67,7 @@ def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
     """Return the shape of one observation, channels-last, found without starting an emulator."""
     if rules_of(params).is_atari:
         return params.screen_size, params.screen_size, params.frame_stack
-    observations = _observation_space(params.env_id)
-    assert observations.shape is not None  # `check` refuses any other space
-    return observations.shape
+    return _observation_space(params.env_id).shape or ()  # never (), which `check` refuses
 
 
 def check(params: Params, bad: frozenset[str]) -> list[str]:
@@ -132,10 +130,10 @@ def _nearest(env_id: str) -> str:
             f"{env_id} was given as a function; give the same one again, from Python: "
             f"ppo.load(RUN, env={factories.factory_name(env_id)}), or ppo.train.resume and fork"
         )
-    if roms.is_for_several(_rom_name(env_id)):
+    wanted = re.sub(r"^ALE/|(-ram)?(NoFrameskip|Deterministic)?(-v\d)?$", "", env_id)
+    if roms.is_for_several(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", wanted).lower()):
         return f"{env_id} cannot be played: the game is for several players, ale-py has one"
     names = [name[4:-3] for name in gymnasium.registry if re.fullmatch(r"ALE/\w+-v5", name)]
-    wanted = re.sub(r"^ALE/|NoFrameskip|Deterministic|-v\d$", "", env_id)
     by_lower = {name.lower(): name for name in names}
     close = [by_lower[n] for n in difflib.get_close_matches(wanted.lower(), by_lower, n=3)]
     # Written as the given id, since the form decides about sticky actions.
@@ -145,12 +143,6 @@ def _nearest(env_id: str) -> str:
     ids += difflib.get_close_matches(env_id, others, n=2)
     hint = f"did you mean {', '.join(ids)}?" if ids else "try PongNoFrameskip-v4"
     return f"there is no game {env_id!r}; {hint}"
-
-
-def _rom_name(env_id: str) -> str:
-    """Return the ROM for an id: MazeCrazeNoFrameskip-v4 gives maze_craze."""
-    name = re.sub(r"^ALE/|(-ram)?(NoFrameskip|Deterministic)?(-v\d)?$", "", env_id)
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 # The defaults for vector observations; the others suit Atari games.
@@ -166,18 +158,13 @@ FLAT: dict[str, Any] = {
 
 
 def settings_for(env_id: str) -> dict[str, Any]:
-    """Return the default settings of a game given only by its id: FLAT for vector observations,
-    otherwise the usual defaults. An id that ``check`` refuses gets the usual defaults.
-    """
+    """Return the default settings of a game given only by its id: FLAT for vector observations."""
     usual: dict[str, Any] = {"env_id": env_id}
     try:
         game, _ = resolve(env_id)
-        if roms.is_rom(game):
-            return usual
-        observations = _observation_space(env_id)
+        flat = not roms.is_rom(game) and len(_observation_space(env_id).shape or ()) == 1
     except Exception:  # `check` reports it
         return usual
-    flat = observations.shape is not None and len(observations.shape) == 1
     return usual | FLAT if flat else usual
 
 
@@ -210,8 +197,8 @@ def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
         if not error.refused:
             raise
         return [f"env_id = {params.env_id!r}: its {error.call} cannot be used: {error.reason}"]
-    shape = environment.observation_space.shape
-    return _network_faults(params, bad, pictures=shape is not None and len(shape) == 3)
+    shape = environment.observation_space.shape or ()
+    return _network_faults(params, bad, pictures=len(shape) == 3)
 
 
 def _space_fault(environment: ForeignEnv) -> str | None:
@@ -220,16 +207,13 @@ def _space_fault(environment: ForeignEnv) -> str | None:
         return f"its actions are {actions}; they must be Discrete"
     if actions.start != 0:
         return f"its actions are {actions}; they must be Discrete from 0, without a start"
-    if isinstance(observations, gymnasium.spaces.Box) and _fits(observations):
+    shape = observations.shape or ()
+    flat = len(shape) == 1 and shape[0] > 0
+    large = len(shape) == 3 and min(shape[:2]) >= SMALLEST_SIDE and shape[2] > 0
+    picture = large and observations.dtype == np.uint8
+    if isinstance(observations, gymnasium.spaces.Box) and (flat or picture):
         return None
     return (
         f"its observations are {observations}; they must be a flat Box that is not empty, or a "
         f"picture of bytes [height, width, channels] of {SMALLEST_SIDE} pixels or more"
     )
-
-
-def _fits(observations: gymnasium.spaces.Box) -> bool:
-    if len(observations.shape) == 3:
-        large = min(observations.shape[:2]) >= SMALLEST_SIDE and observations.shape[2] > 0
-        return observations.dtype == np.uint8 and large
-    return len(observations.shape) == 1 and observations.shape[0] > 0

@@ -14,9 +14,8 @@ from ppo.system.device import (
 
 
 def resolved(params: Params, processes: int = 1) -> ResolvedParams:
-    """Return the settings with every open value chosen. The seed is random; ``processes`` share
-    the cores. The precision suits the processor, and is float32 on a GPU, the only tested choice.
-    Rewards are clipped only in Atari games. Raises ``registry.UnknownGame``.
+    """Return the settings with every open value chosen; ``processes`` share the cores. On a GPU
+    only float32 is tested. Rewards are clipped only in Atari games. Raises UnknownGame.
     """
     game, sticky = registry.resolve(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
@@ -26,9 +25,7 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
 
 
 def precision_remark(params: ResolvedParams) -> str | None:
-    """Return a message if this machine emulates the run's precision, else None. The run may have
-    begun on another machine.
-    """
+    """Return a message if this machine emulates the precision of the run, begun elsewhere."""
     if params.precision == "float32" or processor_has_bfloat16() or has_gpu_driver():
         return None
     return (

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -27,23 +26,8 @@ class Frame:
     over: bool
 
 
-class Screen(Protocol):
-    """The interface of both kinds; a step is a frame."""
-
-    num_actions: int
-
-    def begin(self, reset: Reset) -> None: ...
-    def step(self, action: int) -> Frame: ...
-    def close(self) -> None: ...
-
-
 class NoScreen(Exception):
     """The game has no image to show; the message says why and what to do."""
-
-
-def screen_of(rules: Rules) -> Screen:
-    """Return the screen of a game; the caller closes it. Raises NoScreen."""
-    return AtariScreen(rules) if rules.is_atari else RenderedScreen(rules)
 
 
 def fault(rules: Rules) -> str | None:
@@ -66,7 +50,7 @@ def frames_per_second(rules: Rules) -> float:
 
 
 class AtariScreen:
-    """The console's own image."""
+    """The console's own image; a step is a frame, as in ``RenderedScreen``."""
 
     def __init__(self, rules: Rules):
         self._env = atari.screen(rules)
@@ -100,7 +84,8 @@ class RenderedScreen:
         """Raises NoScreen."""
         self._rules = rules
         with _needed_to_show(rules):
-            self._env = generic.rendering(rules)
+            how = {"render_mode": "rgb_array", "disable_env_checker": True}
+            self._env = generic.environment(rules, **how)
         self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
         try:
             with _needed_to_show(rules):

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 
 from ppo.envs import roms
-from ppo.envs.atari import AtariEnvs
+from ppo.envs.atari import MOST_IN_ONE, AtariEnvs, GroupedEnvs
 from ppo.envs.episode import (
     Episode,
     EpisodeMismatch,
@@ -18,7 +18,6 @@ from ppo.envs.episode import (
     checksum,
 )
 from ppo.envs.generic import GenericEnvs
-from ppo.envs.grouped import MOST_IN_ONE, GroupedEnvs
 from ppo.settings import ResolvedParams
 from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
@@ -27,25 +26,6 @@ from ppo.system.signals import Interrupted
 # envs of the vector wait for it. If an unseeded reset is an equally fresh start, only one reset in
 # RESETS_PER_SEED is seeded.
 RESETS_PER_SEED = 64
-
-
-class _Envs(Protocol):
-    """The interface of both kinds of envs; observations are channels-last. ``reset`` resets the
-    envs of the mask. ``send`` starts a step. ``receive`` waits for it and returns observations,
-    rewards, terminated, truncated and info.
-    """
-
-    num_actions: int
-    action_names: list[str]
-    fire: int | None  # the number of the action FIRE, if there is one
-    observation_shape: tuple[int, ...]
-    dtype: type[np.generic]
-
-    def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]: ...
-    def send(self, actions: np.ndarray) -> None: ...
-    def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]: ...
-    def layout(self, raw: np.ndarray, out: np.ndarray) -> None: ...
-    def close(self) -> None: ...
 
 
 class _Records:
@@ -74,11 +54,10 @@ class _Records:
         self._frames[mask] = 0
 
     def unfinished(self) -> list[UnfinishedEpisode]:
+        episodes = zip(self.seeds_used.tolist(), self.resets, self._actions, strict=True)
         return [
-            UnfinishedEpisode(int(used), reset, np.array(actions, np.int32))
-            for used, reset, actions in zip(
-                self.seeds_used, self.resets, self._actions, strict=True
-            )
+            UnfinishedEpisode(used, reset, np.array(actions, np.int32))
+            for used, reset, actions in episodes
         ]
 
     def episode(self, index: int, last_observation: np.ndarray, limited: bool) -> Episode:
@@ -116,15 +95,22 @@ class EnvVector:
         interrupted: Callable[[], bool] = lambda: False,
     ):
         """An episode's seed follows from the run's ``seed``, the ``purpose`` and the env's index
-        among all envs of the run. ``before`` counts the envs of the earlier workers. This vector
-        has ``num_envs`` of this worker's envs, starting at ``first_index``.
+        in the run. ``before`` counts the envs of earlier workers, ``first_index`` of this one.
         """
         self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
         self.indices = range(before + first_index, before + first_index + num_envs)
         self._seed, self._purpose = seed, purpose
-        self._envs = _make(rules, num_envs, threads, frame_stack, screen_size, interrupted)
-        self.num_actions = self._envs.num_actions
-        self.action_names = self._envs.action_names
+        make = partial(
+            AtariEnvs, rules, threads=threads, frame_stack=frame_stack, screen_size=screen_size
+        )
+        self._envs: AtariEnvs | GroupedEnvs | GenericEnvs
+        if not rules.is_atari:
+            self._envs = GenericEnvs(rules, num_envs)
+        elif num_envs <= MOST_IN_ONE:
+            self._envs = make(num_envs)
+        else:
+            self._envs = GroupedEnvs(make, num_envs, interrupted)
+        self.num_actions, self.action_names = self._envs.num_actions, self._envs.action_names
         self.observations = np.zeros((num_envs, *self._envs.observation_shape), self._envs.dtype)
         self._fire = self._envs.fire if fire_on_life_loss else None
         self.forced = np.zeros(num_envs, bool)
@@ -179,16 +165,14 @@ class EnvVector:
         if self._fire is not None:
             self.forced = life_lost
         finals, limited = self._final_observations(info, over), truncated & ~terminated
+        ended = ((index, final, bool(limited[index])) for index, final in finals.items())
         transition = Transition(
             rewards=np.asarray(rewards, np.float64),
             terminated=terminated,
             truncated=limited,
             life_lost=life_lost,
             final_observations=finals,
-            finished=[
-                self._records.episode(index, final, bool(limited[index]))
-                for index, final in finals.items()
-            ],
+            finished=[self._records.episode(*facts) for facts in ended],
         )
         self._note(info)
         if over.any():
@@ -237,9 +221,7 @@ class EnvVector:
         self._envs.close()
 
     def _final_observations(self, info: dict, over: np.ndarray) -> dict[int, np.ndarray]:
-        """Return copies of the final observations. ``info["final_obs"]`` exists only if an episode
-        ended, and its other rows are undefined.
-        """
+        """Return copies of the final observations. ``info`` has them only if an episode ended."""
         finals: dict[int, np.ndarray] = {}
         for index in np.flatnonzero(over):
             finals[int(index)] = np.empty_like(self.observations[index])
@@ -290,25 +272,6 @@ class EnvVector:
         self._frame_number = info["frame_number"].astype(np.int64)
 
 
-def _make(
-    rules: Rules,
-    num_envs: int,
-    threads: int,
-    frame_stack: int,
-    screen_size: int,
-    interrupted: Callable[[], bool],
-) -> _Envs:
-    if not rules.is_atari:
-        return GenericEnvs(rules, num_envs)
-
-    def emulators(count: int) -> AtariEnvs:
-        return AtariEnvs(rules, count, min(threads, count), frame_stack, screen_size)
-
-    if num_envs <= MOST_IN_ONE:
-        return emulators(num_envs)
-    return GroupedEnvs(emulators, num_envs, interrupted)
-
-
 def vectors(
     params: ResolvedParams,
     rules: Rules,
@@ -316,16 +279,14 @@ def vectors(
     interrupted: Callable[[], bool] = lambda: False,
     worker: int = 0,
 ) -> list[EnvVector]:
-    """Return all envs of a worker, reset, in ``count`` vectors (at most one per env). The envs of
-    one vector step while the network acts for the next vector.
-    """
+    """Return a worker's envs, reset, in ``count`` vectors, of which one steps while others wait."""
     n, count = params.num_envs, min(count, params.num_envs)
     cuts = [n * i // count for i in range(count + 1)]
     parts = [
         EnvVector(
             rules,
             b - a,
-            min(params.threads, b - a),
+            params.threads,
             frame_stack=params.frame_stack,
             screen_size=params.screen_size,
             seed=params.seed,

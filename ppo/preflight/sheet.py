@@ -34,7 +34,7 @@ def moments(params: ResolvedParams) -> Iterator[Moment]:
     rules = rules_of(params)
     sizes: dict[str, Any] = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
     seen = EnvVector(rules, num_envs=1, threads=1, **sizes)
-    console, grey = atari.screen(rules), atari.grey_screen(rules)
+    console, grey = atari.screen(rules), atari.screen(rules, grey=True)
     actions = np.random.default_rng(0)
     try:
         seen.begin_as([Reset(params.seed, 0)])
