@@ -63,12 +63,9 @@ def best(folder: RunFolder, policy: str, until: int) -> float | None:
 
 def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | None:
     """Return the latest step's evaluation of a policy in this many games, or None."""
-    fitting = [
-        line
-        for line in _lines(folder)
-        if line["policy"] == policy and len(line["scores"]) == num_games
-    ]
-    return max(reversed(fitting), key=lambda line: line["step"], default=None)
+    lines = [line for line in _lines(folder) if line["policy"] == policy]
+    fitting = [line for line in reversed(lines) if len(line["scores"]) == num_games]
+    return max(fitting, key=lambda line: line["step"], default=None)
 
 
 def with_intervals(folder: RunFolder) -> list[dict[str, Any]]:
@@ -78,8 +75,8 @@ def with_intervals(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def _lines(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the evaluations. Invalid lines are skipped with a warning, because the last line may
-    have been cut off. Raises EvaluationsError if the file is not readable.
+    """Return the evaluations, and warn of invalid lines, such as one cut off. Raises
+    EvaluationsError if the file is not readable.
     """
     try:
         lines, faults = reading.lines(folder.evaluations, TypeAdapter(Line))

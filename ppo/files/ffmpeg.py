@@ -1,6 +1,4 @@
-"""Run ffmpeg in a process that Ctrl-C in the terminal does not reach. If it fails, its last output
-is the reason. If it hangs, it is killed.
-"""
+"""Run ffmpeg in a process that Ctrl-C does not reach, and that is killed if it hangs."""
 
 import os
 import select
@@ -9,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from typing import Any
 
 import imageio_ffmpeg
 
@@ -29,9 +27,7 @@ class Stalled(FfmpegError):
 
 
 class Work:
-    """A running ffmpeg. It may do nothing for ``patience`` seconds, or until ``abandoned`` returns
-    True. After that every method raises FfmpegError.
-    """
+    """A running ffmpeg. Methods raise FfmpegError once it is stalled or ``abandoned``."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], abandoned: Callable[[], bool], patience: float
@@ -103,9 +99,16 @@ def running(
                 yield work
             work.finish()
         finally:
-            _close(process)
-        if process.returncode:
-            raise FfmpegError(_reason(stderr, process.returncode))
+            if process.poll() is None:  # kill it with everything that it has started
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                pipe.close()
+        if code := process.returncode:
+            stderr.seek(0)
+            lines = stderr.read().decode(errors="replace").strip().splitlines()
+            ended = f"with {code}" if code > 0 else f"by signal {-code}"
+            raise FfmpegError(with_names(lines[-1].strip()) if lines else f"ffmpeg ended {ended}")
 
 
 def output(
@@ -116,20 +119,3 @@ def output(
     """Return what ffmpeg writes to its standard output. Raises as ``running``."""
     with running(arguments, abandoned, patience, stdout=subprocess.PIPE) as work:
         return work.output()
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    """Kill ffmpeg if it still runs, with everything it has started, and close its pipes."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    for pipe in filter(None, (process.stdin, process.stdout)):
-        pipe.close()
-
-
-def _reason(stderr: IO[bytes], code: int) -> str:
-    stderr.seek(0)
-    lines = stderr.read().decode(errors="replace").split("\n")
-    lines = [line.strip() for line in lines if line.strip()]
-    ended = f"ffmpeg ended with {code}" if code > 0 else f"ffmpeg was ended by signal {-code}"
-    return with_names(lines[-1]) if lines else ended

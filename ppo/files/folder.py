@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +59,6 @@ class HoldsNoRun(FolderError):
     """There is no run to resume, evaluate or watch."""
 
     remedy = "start one with --pfile=FILE or --env=ID"
-
-    def __init__(self, logdir: Path):
-        super().__init__(f"{logdir} holds no run (no params.json)")
 
 
 class _Entry:
@@ -133,7 +130,11 @@ def write_whole(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    sync_folder(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:  # so the new name survives a power cut
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -145,32 +146,19 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def sync_folder(path: Path) -> None:
-    """Flush a folder's entries to the disk, so a rename survives a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def check_new(logdir: Path) -> None:
     """Raise FolderError unless a new run can begin in ``logdir``; nothing is created."""
     with _usable(logdir):
-        _check_new(logdir)
-
-
-def _check_new(logdir: Path) -> None:
-    name = Path(with_names(logdir))
-    if logdir.exists() and not logdir.is_dir():
-        raise FolderError(f"{logdir} is a file, not a folder")
-    if logdir.is_dir() and any(map(_counts, logdir.iterdir())):
-        if RunFolder(logdir).params.exists():
-            raise HoldsRun(name)
-        raise FolderError(f"{name} is not empty; choose a free name, such as {free_name(name)}")
-    parent = next(p for p in (logdir, *logdir.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise FolderError(f"{logdir} cannot be created: {parent} does not allow writing")
+        name = RunFolder(logdir).name
+        if logdir.exists() and not logdir.is_dir():
+            raise FolderError(f"{logdir} is a file, not a folder")
+        if logdir.is_dir() and any(map(_counts, logdir.iterdir())):
+            if RunFolder(logdir).params.exists():
+                raise HoldsRun(name)
+            raise FolderError(f"{name} is not empty; choose a free name, such as {free_name(name)}")
+        parent = next(p for p in (logdir, *logdir.absolute().parents) if p.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise FolderError(f"{logdir} cannot be created: {parent} does not allow writing")
 
 
 def check_writable(*folders: Path) -> None:
@@ -187,7 +175,7 @@ def check_run(logdir: Path) -> None:
     """Raise FolderError unless ``logdir`` holds a run; nothing is created."""
     with _usable(logdir):
         if not RunFolder(logdir).params.is_file():
-            raise HoldsNoRun(logdir)
+            raise HoldsNoRun(f"{logdir} holds no run (no {PARAMS})")
 
 
 @contextmanager
@@ -195,10 +183,9 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
     """Lock the folder while the context lasts, to write the log. Raises FolderError if another
     process holds it, or if it is not writable.
 
-    The locks belong to the kernel, so they end with the process, however that ends. The folder
-    itself is locked, because a file in it may be removed. A file in it is locked too, because some
-    network file systems lock only files. Data is written into the locked folder even if it is
-    moved. If it is removed, FolderGone is raised.
+    The kernel's locks end with the process, however that ends. The folder itself is locked, because
+    a file in it may be removed, and a file, because some network file systems lock only files. Data
+    is written into the locked folder even if it is moved. If it is removed, FolderGone is raised.
     """
     with ExitStack() as locks:
         with _usable(logdir):
@@ -227,23 +214,17 @@ def visited(logdir: Path) -> Iterator[RunFolder]:
 @contextmanager
 def _held(logdir: Path) -> Iterator[RunFolder]:
     """Hold a run's folder. Raises FolderGone for errors caused by its removal."""
-    with held(logdir) as path:
-        folder = RunFolder(path)
-        try:
-            yield folder
-        except OSError as error:
-            if error.errno in GONE and is_lost(path):
-                raise FolderGone(folder.name) from error
-            raise
+    with held(logdir) as path, while_there(RunFolder(path), lambda: is_lost(path)):
+        yield RunFolder(path)
 
 
 @contextmanager
-def while_there(folder: RunFolder) -> Iterator[None]:
+def while_there(folder: RunFolder, is_gone: Callable[[], bool] | None = None) -> Iterator[None]:
     """Raise FolderGone for errors caused by emptying the folder, which contained a run."""
     try:
         yield
     except OSError as error:
-        if error.errno in GONE and folder.is_gone:
+        if error.errno in GONE and (is_gone() if is_gone else folder.is_gone):
             raise FolderGone(folder.name) from error
         raise
 
@@ -311,9 +292,7 @@ def _counts(path: Path) -> bool:
 
 @contextmanager
 def numbered(env_id: str) -> Iterator[Path]:
-    """Create the first free folder of ``runs/ENV-1``, ``runs/ENV-2``, and so on. Remove it at the
-    end if no run has begun in it.
-    """
+    """Create the first free folder of ``runs/ENV-1`` and so on. Remove it if no run has begun."""
     name = re.sub(r"(NoFrameskip|Deterministic)?-v\d+$", "", re.split("[:/]", env_id)[-1])
     wanted = Path("runs", name or "run")
     with _usable(wanted):

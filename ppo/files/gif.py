@@ -14,10 +14,7 @@ PAGE_PICTURES_PER_SECOND, PAGE_WIDTH, PAGE_COLOURS = 20, 680, 128
 
 
 def small(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:
-    """Return the first SECONDS of a video as a GIF of about MOST_BYTES at most.
-
-    Raises VideoError if it cannot be made, or once ``abandoned`` returns True.
-    """
+    """Return a video's first SECONDS as a GIF of about MOST_BYTES. Raises VideoError."""
     look = _look(PICTURES_PER_SECOND, f"{WIDTH}", COLOURS)
     return _encoded(video, ["-t", f"{SECONDS}"], look, ["-fs", f"{MOST_BYTES}"], abandoned)
 

@@ -13,10 +13,8 @@ _HANDLE = re.compile(r"/proc/self/fd/(\d+)(?!\d)")
 @contextmanager
 def held(folder: Path) -> Iterator[Path]:
     """Yield a path that leads to this folder while the context lasts, even if the folder is renamed
-    or its name is reused. An exception names the folder, not this path. Raises OSError if it is
-    not a folder.
-
-    Only Linux has such paths. Elsewhere yield the folder's own name.
+    or its name is reused; only on Linux, elsewhere its own name. An exception names the folder, not
+    this path. Raises OSError if it is not a folder.
     """
     handle = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     _names[handle] = folder
@@ -50,24 +48,17 @@ def is_lost(path: Path) -> bool:
 
 
 def with_names(text: object) -> str:
-    """Return a text for people, with each held folder's path replaced by its present name."""
-    return _HANDLE.sub(lambda match: _name(int(match[1])) or match[0], str(text))
-
-
-def _name(handle: int) -> str | None:
-    """Return the present name of a held folder, or its last known one."""
-    return _place(handle) or (str(_names[handle]) if handle in _names else None)
+    """Return a text with each held folder's path replaced by its present, or last known, name."""
+    return _HANDLE.sub(
+        lambda match: _place(int(match[1])) or str(_names.get(int(match[1]), match[0])), str(text)
+    )
 
 
 def _place(handle: int) -> str | None:
     """Return a name that leads to a held folder, first the one that it was opened by, or None."""
-    if handle not in _names:
-        return None
-    names = str(_names[handle]), os.readlink(f"/proc/self/fd/{handle}")
-    return next((name for name in names if _is(name, handle)), None)
-
-
-def _is(name: str, handle: int) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(os.stat(name), os.fstat(handle))
-    return False
+    if handle in _names:
+        for name in (str(_names[handle]), os.readlink(f"/proc/self/fd/{handle}")):
+            with suppress(OSError):
+                if os.path.samestat(os.stat(name), os.fstat(handle)):
+                    return name
+    return None

@@ -25,9 +25,7 @@ def unpack_with_facts(body: bytes) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def unpack(body: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays of an ``npz`` as ``np.savez`` writes it. Raises ValueError if it is
-    compressed or claims more than its size, before memory is reserved.
-    """
+    """Return an ``npz``'s arrays. Raises ValueError if it is compressed, or claims too much."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         members = archive.infolist()
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
@@ -37,9 +35,7 @@ def unpack(body: bytes) -> dict[str, np.ndarray]:
 
 
 def _array(content: bytes) -> np.ndarray:
-    """Return the array in a file as ``np.save`` writes it. Raises ValueError if the file does not
-    contain exactly the numbers that its header announces.
-    """
+    """Return the array in a file. Raises ValueError unless it has just what its header says."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     shape, fortran, dtype = _HEADS[version](file)

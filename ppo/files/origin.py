@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ class Origin:
     def is_of(self, run: Path, step: int) -> bool:
         """Whether the origin is this step of this run, which may have been moved."""
         moved = self.run.name == run.name and not os.path.exists(RunFolder(self.run).params)
-        return self.step == step and (moved or _place(self.run) == _place(run))
+        return self.step == step and (moved or realpath(self.run) == realpath(run))
 
 
 def write(folder: RunFolder, origin: Origin) -> None:
@@ -67,22 +68,18 @@ def ancestors(folder: RunFolder) -> Iterator[Origin]:
     ancestor has an invalid file, or if a fork has the name of its own ancestor. Raises FolderError
     if the run's own file is invalid.
     """
-    known, origin = {_place(folder.path)}, read(folder)
+    known, origin = {realpath(folder.path)}, read(folder)
     while origin:
-        if _place(origin.run) in known:
+        if realpath(origin.run) in known:
             warn(
                 f"{folder.name}: its forks lead back to {origin.run}; a fork was renamed to the "
                 "name of the run that it came from, whose log is left out"
             )
             return
         yield origin
-        known.add(_place(origin.run))
+        known.add(realpath(origin.run))
         try:
             origin = read(RunFolder(origin.run))
         except FolderError as error:
             warn(with_names(f"{error}; the log before is left out"))
             return
-
-
-def _place(run: Path) -> str:
-    return os.path.realpath(run)

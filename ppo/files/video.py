@@ -41,7 +41,11 @@ def write(
     try:
         with replacing(path.absolute(), path.suffix) as partial:
             count = _encode(partial, iter(frames), frames_per_second, title, abandoned)
-            written = _count(partial, abandoned)
+            # Counted without decoding them.
+            arguments = ["-i", str(partial), "-map", "0:v:0", "-c", "copy", "-f", "null"]
+            arguments += ["-progress", "pipe:1", "/dev/null"]
+            progress = ffmpeg.output(arguments, abandoned).decode()
+            written = max(map(int, re.findall(r"frame= *(\d+)", progress)), default=0)
             if written != count:
                 raise VideoError(f"the encoder wrote {written} of {count} frames")
         return count
@@ -69,10 +73,3 @@ def _encode(
             encoder.feed(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420))
             count += 1
     return count
-
-
-def _count(path: Path, abandoned: Callable[[], bool]) -> int:
-    """Count the frames in a video without decoding them."""
-    arguments = ["-i", str(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-progress"]
-    progress = ffmpeg.output([*arguments, "pipe:1", "/dev/null"], abandoned).decode()
-    return max(map(int, re.findall(r"frame= *(\d+)", progress)), default=0)

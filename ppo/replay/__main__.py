@@ -93,11 +93,9 @@ def play_again(path: Path, env_id: str | None = None) -> bool:
     """Replay a game and print the result. Return whether it agrees with its file."""
     try:
         compared = compare(read(path, env_id))
-    except CannotPlay as error:
-        print(f"{path}: not played: {error}", flush=True)
-        return False
     except ReplayError as error:
-        print(f"{path}: DIFFERS: {error}", flush=True)
+        verdict = "not played" if isinstance(error, CannotPlay) else "DIFFERS"
+        print(f"{path}: {verdict}: {error}", flush=True)
         return False
     same = all(before in (None, now) for now, before in compared.values())
     described = ", ".join(_described(name, *values) for name, values in compared.items())
@@ -115,20 +113,13 @@ def _described(name: str, now: float, before: float | None) -> str:
 
 def command_line() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argument_parser(
-        "ppo.replay",
-        __doc__,
+    codes = (
         "Exit codes: 0 every game went as its file says, 1 one did not or no video could be "
-        "made, 2 refused and nothing played.",
+        "made, 2 refused and nothing played."
     )
-    add = parser.add_argument
-    add(
-        "files",
-        nargs="+",
-        type=expanded,
-        metavar="FILE",
-        help="a replay, such as RUN/replays/*.json",
-    )
+    parser = argument_parser("ppo.replay", __doc__, codes)
+    add, file = parser.add_argument, "a replay, such as RUN/replays/*.json"
+    add("files", nargs="+", type=expanded, metavar="FILE", help=file)
     add("--env", metavar="MODULE:ID", help="an environment of yours whose module may be imported")
     add("--video", type=expanded, metavar="OUT", help="render the one game as an mp4")
     return parser

@@ -10,9 +10,7 @@ QUIET_SECONDS = 120  # time without a reward or a lost life after which frames a
 
 
 class Course:
-    """The frames of a game that a video shows. After QUIET_SECONDS in which nothing happens, frames
-    are left out. They appear again at the next reward, lost life or last frame.
-    """
+    """The frames that a video shows: after QUIET_SECONDS, none until something happens again."""
 
     def __init__(self, replay: Replay, watched: Callable[[int], None] = lambda _: None):
         """``watched`` is called with the number of each frame. Raises ReplayError."""
@@ -41,11 +39,8 @@ class Course:
     @property
     def gaps(self) -> str:
         """Return a sentence about everything that was left out; empty if nothing was."""
-        if not self._left_out:
-            return ""
-        return (
-            f"The video leaves out {self._length(self._left_out)} without a reward or a lost life."
-        )
+        length = self._length(self._left_out)
+        return length and f"The video leaves out {length} without a reward or a lost life."
 
     def _length(self, count: int) -> str:
         seconds = round(count / self._rate)

@@ -52,15 +52,8 @@ def write(
     cv2.putText(on, text, (left, baseline), font, size, colour, 1, cv2.LINE_AA)
 
 
-def fill(on: np.ndarray, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
-    """Fill a rectangle without its right column and bottom row."""
-    on[top:bottom, left:right] = colour
-
-
 class Number:
-    """A number at a fixed place. All characters have one width, so the number does not jump. It is
-    redrawn only if it changes, from images of its characters.
-    """
+    """A number at a fixed place, in characters of one width. It is redrawn only if it changes."""
 
     CHARACTERS = "0123456789+-.,%einfa "
 

@@ -1,7 +1,4 @@
-"""The panel beside a game: what the network sees, does and expects.
-
-Everything keeps its place in all frames, and only what changed is redrawn.
-"""
+"""The panel beside a game: what the network sees, does and expects. Only changes are redrawn."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ppo.replay.drawing import (
-    AMBER,
-    BLUE,
-    BRIGHT,
-    DIM,
-    FIELD,
-    Number,
-    canvas,
-    fill,
-    fitting,
-    width_of,
-    write,
-)
+from ppo.replay import drawing
+from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, Number, fitting, width_of, write
 from ppo.replay.timeline import Timeline
 
 WIDTH, HEIGHT = 720, 840
@@ -102,9 +88,8 @@ class Panel:
         if caption.has_lives:
             write(on, "lives", 330, 116, LABEL, DIM)
         self._points = Number(LEFT, 160, 9, 1.35, AMBER, bold=True, right=False)
-        self._lives = (
-            Number(330, 160, 2, 1.35, bold=True, right=False) if caption.has_lives else None
-        )
+        lives = Number(330, 160, 2, 1.35, bold=True, right=False)
+        self._lives = lives if caption.has_lives else None
         total = f"of {caption.steps:,}"
         write(on, total, RIGHT, 160, LABEL, DIM, align=1)
         right = RIGHT - width_of(total, LABEL) - 12
@@ -141,10 +126,9 @@ class _Bars:
         widest = 0.42 * self._wide
         self._size = fitting(names, self._text, int(widest))
         self._label = round(max(width_of(name, self._size, bold=True) for name in names)) + 16
-        places = [divmod(n, rows) for n in range(len(names))]
         self._places = [
-            (LEFT + column * (self._wide + 20), ACTIONS_TOP + row * self._row)
-            for column, row in places
+            (LEFT + n // rows * (self._wide + 20), ACTIONS_TOP + n % rows * self._row)
+            for n in range(len(names))
         ]
         self._percents = [
             Number(x + self._wide, self._baseline(y), 4, self._text) for x, y in self._places
@@ -155,10 +139,8 @@ class _Bars:
         return top + round(self._row / 2 + 10.5 * self._text)
 
     def _written(self, name: str, taken: int) -> np.ndarray:
-        label = canvas(self._row, self._label)
-        write(
-            label, name, 0, self._baseline(0), self._size, AMBER if taken else BRIGHT, bool(taken)
-        )
+        label, colour = drawing.canvas(self._row, self._label), AMBER if taken else BRIGHT
+        write(label, name, 0, self._baseline(0), self._size, colour, bool(taken))
         return label
 
     def draw(self, on: np.ndarray, probabilities: np.ndarray, chosen: int) -> None:
@@ -167,8 +149,9 @@ class _Bars:
             left, right = x + self._label, self._percents[number].left - 6
             on[y : y + self._row, x:left] = self._labels[taken][number]
             filled = left + round(float(probabilities[number]) * (right - left))
-            fill(on, left, y + 4, right, y + self._row - 4, FIELD)
-            fill(on, left, y + 4, filled, y + self._row - 4, AMBER if taken else BLUE)
+            bar = on[y + 4 : y + self._row - 4]
+            bar[:, left:right] = FIELD
+            bar[:, left:filled] = AMBER if taken else BLUE
             self._percents[number].draw(on, f"{100 * probabilities[number]:.0f}%")
 
 
@@ -185,5 +168,4 @@ def _draw_inputs(on: np.ndarray, observation: np.ndarray) -> None:
     for number in range(count):
         large = cv2.resize(observation[..., number], size, interpolation=how)
         left = LEFT + number * gap
-        field = on[INPUTS_TOP : INPUTS_TOP + size[1], left : left + size[0]]
-        field[:] = large[..., np.newaxis]
+        on[INPUTS_TOP:, left:][: size[1], : size[0]] = large[..., np.newaxis]

@@ -16,6 +16,7 @@ from ppo.replay.course import Course
 from ppo.replay.replay import Replay, frames_per_second, step_of, title
 
 PATIENCE_SECONDS = 5.0  # after which a run reports what it waits for
+LATER = "--resume makes them later"
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,8 @@ class Made:
 
 
 class Recorder:
-    """Make one video after another in a separate thread. Emulator and ffmpeg run outside Python's
-    global lock. Only the first failure is reported, and none after ``stop`` returns True: what ends
-    the run may have ended ffmpeg, too.
+    """Make one video after another in a thread, mostly outside Python's global lock. Only the first
+    failure is reported, and none after ``stop``: what ends the run may have ended ffmpeg, too.
     """
 
     def __init__(self, say: Callable[[str], None], stop: Callable[[], bool]):
@@ -70,15 +70,11 @@ class Recorder:
                 break
             if time.monotonic() > says_at:
                 says_at = math.inf
-                self._say(
-                    f"waiting for {left} video{'s' * (left > 1)}; Ctrl-C ends the run now, and "
-                    "--resume makes them later"
-                )
+                count = f"{left} video{'s' * (left > 1)}"
+                self._say(f"waiting for {count}; Ctrl-C ends the run now, and {LATER}")
             time.sleep(0.05)
         if self._stalls > stalls:
-            self._say(
-                "ffmpeg hangs, so the run ends without its last videos; --resume makes them later"
-            )
+            self._say(f"ffmpeg hangs, so the run ends without its last videos; {LATER}")
 
     def close(self, abandon: bool) -> None:
         """Finish all videos, or abandon unfinished ones. Their replays are kept."""
@@ -91,8 +87,7 @@ class Recorder:
             path.parent.mkdir(exist_ok=True)
             rate = frames_per_second(replay)
             course, abandoned = Course(replay), self._abandoned.is_set
-            pictures = render.plain(replay, course)
-            video.write(path, pictures, rate, title(replay), abandoned)
+            video.write(path, render.plain(replay, course), rate, title(replay), abandoned)
             self._made.put(Made(replay, path, gif.small(path, abandoned), course.gaps))
         except Exception as error:  # nobody reads this thread's result
             self._stalls += isinstance(error.__cause__, Stalled)

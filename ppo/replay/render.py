@@ -28,10 +28,8 @@ Seen = tuple[np.ndarray, int]
 def record(
     replay: Replay, path: Path, policy: "Policy | None" = None, course: Course | None = None
 ) -> int:
-    """Make a video of an episode at its true speed. It has a panel if ``policy``, which played the
-    episode, is given. Return the number of frames. These are the frames that ``course`` shows, a
-    pause for each gap, and the held end.
-
+    """Make a video of an episode at its true speed, with a panel if ``policy``, which played it, is
+    given. Return the number of frames: those of ``course``, a pause for each gap, and the held end.
     Raises video.VideoError or ReplayError; no file is left behind.
     """
     pictures = annotated(replay, policy, course) if policy else plain(replay, course)
@@ -46,10 +44,10 @@ def plain(replay: Replay, course: Course | None = None) -> Pictures:
         if not course.shows(frame):
             continue
         if gap := course.take_gap():
-            yield from noted(whole, whole, gap, replay)
+            yield from still(whole, whole, replay, gap)
         whole = enlarged(frame.picture)
         yield whole
-    yield from held(whole, whole, replay)
+    yield from still(whole, whole, replay)
 
 
 def annotated(replay: Replay, policy: "Policy", course: Course | None = None) -> Pictures:
@@ -69,14 +67,14 @@ def annotated(replay: Replay, policy: "Policy", course: Course | None = None) ->
             if not course.shows(frame):
                 continue
             if gap := course.take_gap():
-                yield from noted(whole, place, gap, replay)
+                yield from still(whole, place, replay, gap)
             if undecided:
                 side.decide(decisions.look(*undecided))
                 undecided = None
             side.see(frame.reward, frame.lives)
             enlarged(frame.picture, place)
             yield whole
-        yield from held(whole, place, replay)
+        yield from still(whole, place, replay)
 
 
 class Decisions:
@@ -130,19 +128,12 @@ def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return whole, whole[top : top + height, :width], whole[:, width:]
 
 
-def held(whole: np.ndarray, place: np.ndarray, replay: Replay) -> Pictures:
-    """Yield the last frame for HELD_SECONDS, with the final score in its part ``place``."""
-    draw_score(place, replay.score)
-    yield from _pause(whole, replay)
-
-
-def noted(whole: np.ndarray, place: np.ndarray, gap: str, replay: Replay) -> Pictures:
-    """Yield the last frame for HELD_SECONDS, with how long the game was quiet in ``place``."""
-    _draw_band(place, "left out: nothing happens for", gap)
-    yield from _pause(whole, replay)
-
-
-def _pause(whole: np.ndarray, replay: Replay) -> Pictures:
+def still(whole: np.ndarray, place: np.ndarray, replay: Replay, gap: str = "") -> Pictures:
+    """Yield a frame for HELD_SECONDS, with a ``gap``'s length or the final score in ``place``."""
+    if gap:
+        _draw_band(place, "left out: nothing happens for", gap)
+    else:
+        draw_score(place, replay.score)
     for _ in range(held_pictures(replay)):
         yield whole
 
@@ -168,8 +159,8 @@ def _draw_band(on: np.ndarray, small: str, large: str) -> None:
 
 
 def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
-    """Scale a frame to the largest size that fits, each pixel a sharp square. Larger frames are
-    shrunk. The result is written to ``place`` if an array of its size is given.
+    """Scale a frame to the largest size that fits, each pixel a sharp square, or shrink it; into
+    ``place``, if an array of that size is given.
     """
     height, width = picture.shape[:2]
     scale = min(MOST_WIDE / width, MOST_HIGH / height)

@@ -15,7 +15,7 @@ from ppo.envs import roms, screens
 from ppo.envs.episode import Episode, Reset, Rules
 from ppo.envs.foreign import closing
 from ppo.envs.registry import rules_of
-from ppo.envs.screens import Frame, NoScreen, Screen
+from ppo.envs.screens import AtariScreen, Frame, NoScreen, RenderedScreen
 from ppo.envs.vector import EnvVector
 from ppo.errors import PPOError
 from ppo.files.folder import write_whole
@@ -27,6 +27,8 @@ from ppo.system.streams import first_line
 # Steps of the run at which a training episode began and ended. The replay's own step is the end of
 # the iteration in which the episode ended.
 FIRST, LAST = "first_step", "last_step"
+
+OUTCOME = ("score", "steps", "frames", "last_observation")
 
 Seed = Annotated[int, Ge(0), Lt(2**31)]
 
@@ -85,16 +87,9 @@ class Replay(BaseModel):
     @staticmethod
     def of_episode(episode: Episode, rules: Rules, **more: object) -> "Replay":
         """Return a finished episode as a replay. The keys in ``more`` are stored with it."""
-        return Replay(
-            **asdict(rules),
-            **asdict(episode.reset),
-            actions=episode.actions.tolist(),
-            score=episode.score,
-            steps=episode.steps,
-            frames=episode.frames,
-            last_observation=episode.last_observation,
-            **more,  # type: ignore[arg-type]
-        )
+        outcome = {name: getattr(episode, name) for name in OUTCOME}
+        facts = asdict(rules) | asdict(episode.reset) | outcome
+        return Replay(actions=episode.actions.tolist(), **facts, **more)  # type: ignore[arg-type]
 
 
 def of_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
@@ -124,8 +119,7 @@ def save(path: Path, replay: Replay) -> None:
 
 def load(path: Path, env_id: str | None = None) -> Replay:
     """Read a replay. Raises ReplayError, with one line, for any other file. Raises NamesModule for
-    a game MODULE:ID that is not ``env_id``, because playing it would run code that the file
-    chooses.
+    a game MODULE:ID that is not ``env_id``: playing it would run code that the file chooses.
     """
     try:
         replay = reading.value(path, TypeAdapter(Replay))
@@ -139,13 +133,9 @@ def load(path: Path, env_id: str | None = None) -> Replay:
 def compare(
     replay: Replay, interrupted: Callable[[], bool] = lambda: False
 ) -> dict[str, tuple[float, float | None]]:
-    """Replay the episode. Return its score, length and checksum of the last observation, each as it
-    is now and as the file says. The second value is None if an older file lacks it. Raises as
-    ``play``.
-    """
+    """Replay the episode. Return its facts, now and in the file, if it has them. Raises as play."""
     episode = play(replay, interrupted)
-    names = ("score", "steps", "frames", "last_observation")
-    return {name: (getattr(episode, name), getattr(replay, name)) for name in names}
+    return {name: (getattr(episode, name), getattr(replay, name)) for name in OUTCOME}
 
 
 def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> None:
@@ -156,10 +146,8 @@ def verify(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> N
 
 
 def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Episode:
-    """Replay the episode as training plays it.
-
-    Raises ReplayError if the episode does not end exactly with its last action, or if the game
-    lacks one of the actions. Raises Interrupted on request.
+    """Replay the episode as training plays it. Raises ReplayError if it does not end exactly with
+    its last action, or if the game lacks one of the actions. Raises Interrupted on request.
     """
     with _refusals(replay):
         vector = env_at_start(replay)
@@ -170,11 +158,7 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
 def env_at_start(replay: Replay) -> EnvVector:
     """Return an env as in training, at the beginning of the episode. The caller closes it."""
     vector = EnvVector(
-        replay.rules,
-        num_envs=1,
-        threads=1,
-        frame_stack=replay.frame_stack,
-        screen_size=replay.screen_size,
+        replay.rules, 1, 1, frame_stack=replay.frame_stack, screen_size=replay.screen_size
     )
     vector.begin_as([Reset(replay.seed, replay.resets)])
     return vector
@@ -195,13 +179,11 @@ def _play(replay: Replay, vector: EnvVector, interrupted: Callable[[], bool]) ->
 
 
 def frames(replay: Replay) -> Iterator[Frame]:
-    """Yield the episode frame by frame as the game shows it.
-
-    Raises ReplayError if the episode does not match the replay, at the latest after the last frame.
-    Also raises it if the game has no image.
+    """Yield the episode frame by frame as the game shows it. Raises ReplayError if it has no image,
+    or if the episode does not match the replay, at the latest after the last frame.
     """
     with _refusals(replay):
-        screen = screens.screen_of(replay.rules)
+        screen = (AtariScreen if replay.rules.is_atari else RenderedScreen)(replay.rules)
         with closing(screen):
             yield from _frames(replay, screen)
 
@@ -212,7 +194,7 @@ def frames_per_second(replay: Replay) -> float:
         return screens.frames_per_second(replay.rules)
 
 
-def _frames(replay: Replay, screen: Screen) -> Iterator[Frame]:
+def _frames(replay: Replay, screen: AtariScreen | RenderedScreen) -> Iterator[Frame]:
     screen.begin(Reset(replay.seed, replay.resets))
     count, score, over = 0, 0.0, False
     for action in replay.actions:

@@ -1,14 +1,11 @@
-"""The course of a game up to now: the value as a curve, rewards as ticks.
-
-Memory depends on the number of pixel columns, not on the length of the game.
-"""
+"""The course of a game up to now: the value as a curve, rewards as ticks."""
 
 import math
 
 import cv2
 import numpy as np
 
-from ppo.replay.drawing import AMBER, BACKGROUND, BLUE, DIM, FIELD, GREEN, LINE, RED, fill, write
+from ppo.replay.drawing import AMBER, BACKGROUND, BLUE, DIM, FIELD, GREEN, LINE, RED, write
 
 LABELS = 86  # pixels to the left of the curve
 TICKS = 44  # pixels below it: rewards above, losses below their middle line
@@ -32,8 +29,8 @@ class Timeline:
         """Draw what never changes: the fields and the time axis."""
         right, bottom = self._left + self._width, self._top + self._height
         middle = bottom + 6 + TICKS // 2
-        fill(on, self._left, bottom + 6, right, bottom + 6 + TICKS, FIELD)
-        fill(on, self._left, middle, right, middle + 1, LINE)
+        on[bottom + 6 : bottom + 6 + TICKS, self._left : right] = FIELD
+        on[middle, self._left : right] = LINE
         write(on, "reward", self._left - 10, middle + 7, TEXT, DIM, align=1)
         self._draw_axis(on)
 
@@ -46,17 +43,25 @@ class Timeline:
             self._low = min(self._low, -_rounded_up(-value))
             self._high = max(self._high, _rounded_up(value))
             self._draw_axis(on)
-        self._draw_curve(on, value)
+        field = self._field(on)
+        field[:] = self._plain
+        (columns,) = np.nonzero(np.isfinite(self._values[0]))
+        lows, highs = self._row(self._values[0, columns]), self._row(self._values[1, columns])
+        points = np.stack([np.repeat(columns, 2), np.stack([highs, lows], 1).ravel()], axis=1)
+        cv2.polylines(field, [points.astype(np.int32)], False, BLUE, 2, cv2.LINE_AA)
+        last = min(int(columns[-1]), self._width - 6), int(self._row(value))
+        cv2.circle(field, last, 5, AMBER, -1, cv2.LINE_AA)
 
     def reward(self, on: np.ndarray, step: int, reward: float) -> None:
         column, sign = self._column(step), int(reward < 0)
         self.rewards[sign, column] += reward
         middle = self._top + self._height + 6 + TICKS // 2
-        rows = (
-            (middle - TICKS // 2 + 2, middle) if reward > 0 else (middle + 1, middle + TICKS // 2)
+        above, below = (
+            slice(middle - TICKS // 2 + 2, middle),
+            slice(middle + 1, middle + TICKS // 2),
         )
         left = min(self._left + column, self._left + self._width - TICK_WIDTH)
-        fill(on, left, rows[0], left + TICK_WIDTH, rows[1], RED if sign else GREEN)
+        on[above if reward > 0 else below, left : left + TICK_WIDTH] = RED if sign else GREEN
 
     def _column(self, step: int) -> int:
         return min(step * self._width // self._steps, self._width - 1)
@@ -71,7 +76,7 @@ class Timeline:
 
     def _draw_axis(self, on: np.ndarray) -> None:
         bottom = self._top + self._height + 6
-        fill(on, self._left - LABELS, self._top - 8, self._left, bottom, BACKGROUND)
+        on[self._top - 8 : bottom, self._left - LABELS : self._left] = BACKGROUND
         field = self._field(on)
         field[:] = FIELD
         for value in sorted({self._low, 0.0, self._high}):
@@ -81,16 +86,6 @@ class Timeline:
             if value in (self._low, self._high) or room > 24 * (self._high - self._low):
                 write(on, f"{value:g}", self._left - 10, self._top + row + 7, TEXT, DIM, align=1)
         self._plain = field.copy()
-
-    def _draw_curve(self, on: np.ndarray, value: float) -> None:
-        field = self._field(on)
-        field[:] = self._plain
-        (columns,) = np.nonzero(np.isfinite(self._values[0]))
-        lows, highs = self._row(self._values[0, columns]), self._row(self._values[1, columns])
-        points = np.stack([np.repeat(columns, 2), np.stack([highs, lows], 1).ravel()], axis=1)
-        cv2.polylines(field, [points.astype(np.int32)], False, BLUE, 2, cv2.LINE_AA)
-        last = min(int(columns[-1]), self._width - 6), int(self._row(value))
-        cv2.circle(field, last, 5, AMBER, -1, cv2.LINE_AA)
 
 
 def _rounded_up(value: float) -> float:
