@@ -50,9 +50,8 @@ def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
 
 
 class _Layers:
-    """Makes the layers of one network, with numbered names; the trunk has the given precision.
-    Initial weights follow from the seed and the order in which the layers are made. ``prepared``
-    is the input of an image network's first convolution, once that layer is made.
+    """Makes the layers of one network, with numbered names. Initial weights follow from seed and
+    order. ``prepared`` is the input of an image network's first convolution.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class _Layers:
     ):
         self.prepared = prepared
         self.seeds = iter(np.random.SeedSequence(seed).generate_state(MOST_LAYERS).tolist())
-        self._dtype = TRUNK_TYPES[settings.precision]
+        self.dtype = TRUNK_TYPES[settings.precision]
         self.settings, self.prefix = settings, prefix
         self._convolutions, self._dense = itertools.count(1), itertools.count(1)
 
@@ -79,35 +78,24 @@ class _Layers:
     ) -> keras.KerasTensor:
         """Add a convolution, ``network_width`` times as wide; the first takes bytes."""
         number = next(self._convolutions)
-        options = self._trunk_options(activation) | {
-            "padding": padding,
-            "name": f"{self.prefix}conv{number}",
-        }
+        options = self._trunk_options(activation)
+        options |= {"padding": padding, "name": f"{self.prefix}conv{number}"}
         filters *= self.settings.network_width
         if number == 1:
-            scaled: dict[str, Any] = {
-                "scaling": self.settings.picture_scaling,
-                "block": pixels.block_size(x.shape, kernel, stride, padding),
-            }
+            block = pixels.block_size(x.shape, kernel, stride, padding)
+            scaled: dict[str, Any] = {"scaling": self.settings.picture_scaling, "block": block}
             if self.prepared is None:
-                self.prepared = Pixels(**scaled, dtype=self._dtype, name=pixels.NAME)(x)
+                self.prepared = Pixels(**scaled, dtype=self.dtype, name=pixels.NAME)(x)
             return PixelConv2D(filters, kernel, stride, **scaled, **options)(self.prepared)
         return keras.layers.Conv2D(filters, kernel, stride, **options)(x)
 
-    def halved(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Max pooling over 3 x 3 pixels with stride 2."""
-        return keras.layers.MaxPooling2D(3, 2, "same", dtype=self._dtype)(x)
-
     def relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        return keras.layers.Activation(self._activation("relu"), dtype=self._dtype)(x)
-
-    def sum(self, x: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:
-        return keras.layers.Add(dtype=self._dtype)([x, y])
-
-    def flattened(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        return keras.layers.Flatten(dtype=self._dtype)(x)
+        return keras.layers.Activation(self._activation("relu"), dtype=self.dtype)(x)
 
     def dense(self, x: keras.KerasTensor, units: int, activation: str) -> keras.KerasTensor:
+        """Add a dense layer; it takes the numbers of images as a vector."""
+        if len(x.shape) == 4:
+            x = keras.layers.Flatten(dtype=self.dtype)(x)
         options = self._trunk_options(activation)
         name = f"{self.prefix}dense{next(self._dense)}"
         kind = LayerNormDense if self.settings.layer_norm else keras.layers.Dense
@@ -125,10 +113,10 @@ class _Layers:
     def _trunk_options(self, activation: str) -> dict[str, Any]:
         weights = self._weights(TRUNK_GAIN)
         function = self._activation(activation)
-        return {"kernel_initializer": weights, "activation": function, "dtype": self._dtype}
+        return {"kernel_initializer": weights, "activation": function, "dtype": self.dtype}
 
     def _activation(self, name: str) -> str | Callable[[tf.Tensor], tf.Tensor]:
-        return bfloat16_relu if name == "relu" and self._dtype == MIXED else name
+        return bfloat16_relu if name == "relu" and self.dtype == MIXED else name
 
     def _weights(self, gain: float) -> keras.Initializer:
         return keras.initializers.Orthogonal(gain, seed=next(self.seeds))
@@ -138,27 +126,26 @@ def _nature(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     """Mnih et al. 2015."""
     for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
         x = layers.convolution(x, filters, kernel, stride)
-    return layers.dense(layers.flattened(x), 512, "relu")
+    return layers.dense(x, 512, "relu")
 
 
 def _a3c(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     """Mnih et al. 2016."""
     for filters, kernel, stride in ((16, 8, 4), (32, 4, 2)):
         x = layers.convolution(x, filters, kernel, stride)
-    return layers.dense(layers.flattened(x), 256, "relu")
+    return layers.dense(x, 256, "relu")
 
 
 def _impala(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     """The large network of Espeholt et al. 2018 (arXiv:1802.01561), without its LSTM."""
     for filters in (16, 32, 32):
         x = layers.convolution(x, filters, 3, padding="same", activation="linear")
-        x = layers.halved(x)
+        x = keras.layers.MaxPooling2D(3, 2, "same", dtype=layers.dtype)(x)
         for _ in range(2):
             y = layers.convolution(layers.relu(x), filters, 3, padding="same")
-            x = layers.sum(
-                x, layers.convolution(y, filters, 3, padding="same", activation="linear")
-            )
-    return layers.dense(layers.flattened(layers.relu(x)), 256, "relu")
+            y = layers.convolution(y, filters, 3, padding="same", activation="linear")
+            x = keras.layers.Add(dtype=layers.dtype)([x, y])
+    return layers.dense(layers.relu(x), 256, "relu")
 
 
 def _mlp(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
@@ -188,9 +175,8 @@ def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     finally:
         random.setstate(state)
     last = next((layer for layer in reversed(trunk.layers) if layer.weights), None)
-    if not (
-        isinstance(last, keras.layers.Dense) and last.use_bias and len(trunk.output.shape) == 2
-    ):
+    is_vector = len(trunk.output.shape) == 2
+    if not (isinstance(last, keras.layers.Dense) and last.use_bias and is_vector):
         raise ValueError(
             f"{layers.settings.network} must give features [B, D], and its last layer with weights "
             "must be a keras.layers.Dense with a bias"
@@ -215,20 +201,17 @@ def build(
     layer_norm: bool = False,
     mlp_sizes: Sequence[int] = (64, 64),
 ) -> keras.Model:
-    """Build a model as ``build_model`` does, from settings given one by one. Without them it
-    computes in float32, scales images to 0 to 1, and trains one trunk for both heads.
-    """
-    settings = NetworkSettings.model_validate(
-        {
-            "network": network,
-            "mlp_sizes": list(mlp_sizes),
-            "precision": precision,
-            "picture_scaling": picture_scaling,
-            "value_gradient": value_gradient,
-            "network_width": network_width,
-            "layer_norm": layer_norm,
-        }
-    )
+    """Build a model as ``build_model`` does, from settings given one by one."""
+    given = {
+        "network": network,
+        "mlp_sizes": list(mlp_sizes),
+        "precision": precision,
+        "picture_scaling": picture_scaling,
+        "value_gradient": value_gradient,
+        "network_width": network_width,
+        "layer_norm": layer_norm,
+    }
+    settings = NetworkSettings.model_validate(given)
     return build_model(observation_shape, num_actions, settings, seed)
 
 
@@ -275,20 +258,14 @@ def build_model(
 
 def weighted_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
     """Return the weights of each layer that has any, by layer name, trunk first."""
-    return {
-        layer.name: layer.trainable_weights for layer in model.layers if layer.trainable_weights
-    }
+    weights = {layer.name: layer.trainable_weights for layer in model.layers}
+    return {name: of_layer for name, of_layer in weights.items() if of_layer}
 
 
 def policy_trunk(model: keras.Model) -> list[keras.layers.Layer]:
     """List the layers with weights below the policy's head, from the input up."""
-    return [
-        layer
-        for layer in model.layers
-        if layer.trainable_weights
-        and layer.name not in HEADS
-        and not layer.name.startswith(VALUE_PREFIX)
-    ]
+    own = [name for name in weighted_layers(model) if not name.startswith(VALUE_PREFIX)]
+    return [model.get_layer(name) for name in own if name not in HEADS]
 
 
 def with_last_inputs(model: keras.Model) -> keras.Model:
@@ -306,13 +283,11 @@ def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
 
 
 def rounded(network: keras.Model) -> keras.Model:
-    """Return a twin of a bfloat16 network whose trunk stores its weights in bfloat16. The twin does
-    not round weights in every call, and gives the same bits once ``round_weights`` has run. A
-    float32 network is its own twin.
+    """Return a twin of a bfloat16 network that stores its trunk's weights in bfloat16, so no call
+    rounds them, and gives the same bits after ``round_weights``. Float32 networks are their own.
     """
-    if not any(map(_is_mixed, network.layers)):
-        return network
-    return keras.models.clone_model(network, clone_function=_rounded)
+    mixed = any(map(_is_mixed, network.layers))
+    return keras.models.clone_model(network, clone_function=_rounded) if mixed else network
 
 
 def round_weights(network: keras.Model, twin: keras.Model) -> None:

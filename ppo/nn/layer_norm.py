@@ -8,9 +8,8 @@ EPSILON = 1e-5  # added to the variance
 
 @keras.saving.register_keras_serializable(package="ppo")
 class LayerNormDense(keras.layers.Dense):
-    """activation(n(x W) + b), where n gives each sample's sums the mean 0 and the variance 1. This
-    is layer normalisation (Ba et al. 2016, arXiv:1607.06450) without its gains. Moments are
-    computed in float32.
+    """activation(n(x W) + b), where n gives each sample's sums the mean 0 and the variance 1: layer
+    normalisation (Ba et al. 2016, arXiv:1607.06450) without its gains, with moments in float32.
     """
 
     def call(self, x: tf.Tensor) -> tf.Tensor:

@@ -28,9 +28,8 @@ Shape = tuple[int | None, ...]
 
 
 def block_size(shape: Shape, kernel: int, stride: int, padding: str) -> int:
-    """Return the side of the blocks of pixels (space to depth) that turn a convolution of images
-    [_, H, W, C] into a pixel-by-pixel one. The function is the same, but faster. The side is the
-    stride, or 1 if the stride does not divide all sides.
+    """Return the side of the blocks of pixels (space to depth) that make a convolution of images
+    [_, H, W, C] faster: the stride, or 1 if it does not divide all sides.
     """
     divides = not any(side is None or side % stride for side in (*shape[1:3], kernel))
     return stride if padding == "valid" and divides else 1
@@ -107,23 +106,18 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
         pixels, *scaling = inputs
         kernel = self.kernel * LEVEL if self.convolves_x else tf.convert_to_tensor(self.kernel)
         pixels = tf.cast(pixels, kernel.dtype)
-        outputs = self._convolved(pixels, kernel)
-        if scaling:
-            outputs -= scaling[0] * self._kernel_sums(pixels, kernel)
+        if self.block == 1:
+            outputs = tf.nn.conv2d(pixels, kernel, self.strides[0], self.padding.upper())
+        else:
+            outputs = tf.nn.conv2d(pixels, _block_kernel(kernel, self.block), 1, "VALID")
+        if scaling and self.padding == "valid":
+            outputs -= scaling[0] * tf.reduce_sum(kernel, [0, 1, 2])
+        elif scaling:  # by the weights on the image at each place
+            ones = tf.ones_like(pixels[:1])
+            outputs -= scaling[0] * tf.nn.conv2d(ones, kernel, self.strides[0], "SAME")
         if scaling[1:]:
             outputs *= scaling[1]
         return self.activation(tf.nn.bias_add(outputs, self.bias))
-
-    def _kernel_sums(self, pixels: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Return the sum of the weights on the image at each place, [1, H', W', F] or [F]."""
-        if self.padding == "valid":
-            return tf.reduce_sum(kernel, [0, 1, 2])
-        return tf.nn.conv2d(tf.ones_like(pixels[:1]), kernel, self.strides[0], "SAME")
-
-    def _convolved(self, pixels: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        if self.block == 1:
-            return tf.nn.conv2d(pixels, kernel, self.strides[0], self.padding.upper())
-        return tf.nn.conv2d(pixels, _block_kernel(kernel, self.block), 1, "VALID")
 
 
 def _blocks(pixels: tf.Tensor, size: int) -> tf.Tensor:

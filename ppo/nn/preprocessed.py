@@ -13,8 +13,7 @@ from ppo.system.device import has_gpu
 
 class Inputs:
     """An image network in two parts: ``prepare`` computes, for a whole batch, what depends on no
-    weights, and ``network`` takes the result. A network for vector observations takes them
-    unchanged.
+    weights, and ``network`` takes the result. Vector observations are taken unchanged.
     """
 
     def __init__(self, network: keras.Model, batch_size: int, part: int, shards: int):
@@ -25,27 +24,26 @@ class Inputs:
         # GPU, writing into it would copy everything to the CPU and back.
         self._kept = None
         if self._prepare and not has_gpu():
-            self._kept = tf.nest.map_structure(
-                lambda output: tf.Variable(
-                    tf.zeros([batch_size, *output.shape[1:]], output.dtype), trainable=False
-                ),
-                self._prepare.output,
-            )
+
+            def room(output: keras.KerasTensor) -> tf.Variable:
+                zeros = tf.zeros([batch_size, *output.shape[1:]], output.dtype)
+                return tf.Variable(zeros, trainable=False)
+
+            self._kept = tf.nest.map_structure(room, self._prepare.output)
         self._fill: Callable = tf.function(self._fill_kept, autograph=False)
 
     def prepare(self, observations: tf.Tensor) -> Any:
         """Prepare a batch: a tensor or a list of tensors, valid until the next call."""
-        prepare = self._prepare
-        if prepare is None:
+        if self._prepare is None:
             return observations
         if self._kept is None:
-            return prepare(observations)
+            return self._prepare(observations)
         self._fill(observations)
         return self._kept
 
     def _fill_kept(self, observations: tf.Tensor) -> None:
         prepare = self._prepare
-        assert prepare is not None
+        assert prepare
 
         def part(start: tf.Tensor) -> tuple[tf.Tensor]:
             for begin, end in cuts(self._part, self._shards):
@@ -59,9 +57,7 @@ class Inputs:
 
 
 def in_two(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
-    """Split an image network into weight-free preprocessing and the rest. For vector observations
-    return None and the network itself.
-    """
+    """Split an image network into weight-free preprocessing, or None, and the rest."""
     if not any(layer.name == pixels.NAME for layer in model.layers):
         return None, model
     prepared = model.get_layer(pixels.NAME).output

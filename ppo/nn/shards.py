@@ -19,9 +19,7 @@ def in_shards(
 
     def part(first: int, last: int) -> tuple[tf.Tensor, ...]:
         def sliced(tensor: tf.Tensor) -> tf.Tensor:
-            if rows is None:
-                return tensor[first:last]
-            return tf.gather(tensor, rows[first:last])
+            return tensor[first:last] if rows is None else tf.gather(tensor, rows[first:last])
 
         return model(tf.nest.map_structure(sliced, observations))
 
