@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from ppo import checkpoint, params
 from ppo.checkpoint import Which
 from ppo.envs import factories, registry
-from ppo.envs.episode import Rules
 from ppo.envs.factories import Factory
 from ppo.envs.resolve import resolved
 from ppo.evaluate.evaluate import Evaluation, evaluate
@@ -40,10 +39,6 @@ class TrainedAgent:
     step: int
     policy: "Policy"
     _calls: Iterator[int] = field(default_factory=itertools.count, init=False, repr=False)
-
-    @property
-    def rules(self) -> Rules:
-        return registry.rules_of(self.params)
 
     def choosing(self, choice: "Choice") -> "TrainedAgent":
         """Return the same agent with another way of choosing actions."""
@@ -85,26 +80,22 @@ class TrainedAgent:
         """
         if games < 1:
             raise ValueError(f"games must be 1 or more, not {games}")
-        player = self.for_games(seed)
         policy = self._greedy if deterministic else self.policy
-        return evaluate(policy, player.params, games, self.step)
+        return evaluate(policy, self.for_games(seed).params, games, self.step)
 
     @cached_property
     def _greedy(self) -> "Policy":
         return self.policy.choosing("greedy")
 
     def _batch(self, given: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Return observations as the network takes them, [n, ...], and the sizes of the given
-        batch, () for a single observation.
-        """
+        """Return observations [n, ...] for the network, and the sizes of the batch, () for one."""
         (taken,) = self.policy.network.inputs
         shape = tuple(taken.shape[1:])
         if len(shape) == 3 and given.shape[-3:] == (shape[2], *shape[:2]) != shape:
             given = np.moveaxis(given, -3, -1)
         sizes = given.shape[: max(0, given.ndim - len(shape))]
-        if given.shape != (*sizes, *shape) or not np.can_cast(
-            given.dtype, taken.dtype, "same_kind"
-        ):
+        fits = np.can_cast(given.dtype, taken.dtype, "same_kind")
+        if given.shape != (*sizes, *shape) or not fits:
             raise ValueError(
                 f"the network takes {taken.dtype} observations of shape {shape}, one or a batch; "
                 f"these are {given.dtype} of shape {given.shape}"

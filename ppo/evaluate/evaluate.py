@@ -1,5 +1,6 @@
 """Whole games of a policy: their scores, and the confidence interval of the mean."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,10 +43,6 @@ class Evaluation:
         return float(np.mean(self.scores))
 
     @property
-    def median(self) -> float:
-        return float(np.median(self.scores))
-
-    @property
     def mean_steps(self) -> float:
         return float(np.mean([episode.steps for episode in self.episodes]))
 
@@ -76,7 +73,7 @@ class Evaluation:
             "mean": self.mean,
             "low": low,
             "high": high,
-            "median": self.median,
+            "median": float(np.median(self.scores)),
             "best": float(self.scores.max()),
             "worst": float(self.scores.min()),
             "mean_length": self.mean_steps,
@@ -103,8 +100,7 @@ def evaluate(
     overrepresented. The same run, step and number of games give the same episodes. Raises
     Interrupted as soon as ``interrupted`` returns True, NotFinite and ScoreNotFinite.
     """
-    (evaluation,) = evaluate_each([policy], params, num_games, step, interrupted)
-    return evaluation
+    return evaluate_each([policy], params, num_games, step, interrupted)[0]
 
 
 def evaluate_each(
@@ -116,12 +112,13 @@ def evaluate_each(
     watched: Callable[[int], None] = lambda _: None,
 ) -> list[Evaluation]:
     """Evaluate each policy with the same emulators. ``watched`` gets the number of each step."""
-    num_envs = envs_for(num_games, params.num_envs)
+    # Only as many envs as shorten the evaluation: an idle one costs as much time as a busy one.
+    num_envs = math.ceil(num_games / math.ceil(num_games / params.num_envs))
     shares = [len(range(index, num_games, num_envs)) for index in range(num_envs)]
     vector = EnvVector(
         rules_of(params),
         num_envs,
-        min(params.threads, num_envs),
+        params.threads,
         frame_stack=params.frame_stack,
         screen_size=params.screen_size,
         seed=params.seed,
@@ -138,14 +135,6 @@ def evaluate_each(
     return evaluations
 
 
-def envs_for(num_games: int, at_most: int) -> int:
-    """Return how many envs to use for a number of games: only as many as shorten the evaluation. An
-    idle env costs as much time as a busy one.
-    """
-    games_in_a_row = math.ceil(num_games / at_most)
-    return math.ceil(num_games / games_in_a_row)
-
-
 def _play(
     policy: "Policy",
     vector: EnvVector,
@@ -158,17 +147,17 @@ def _play(
     """Return the episodes of each env up to its share, env by env. The envs were just reset."""
     policy.prepare()
     played: list[list[Episode]] = [[] for _ in shares]
-    count = 0
-    while any(len(by_env) < share for by_env, share in zip(played, shares, strict=True)):
+    for count in itertools.count(1):
         if interrupted():
             raise Interrupted
-        action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count)
+        action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count - 1)
         vector.send(policy.act(vector.observations, action_key).actions)
         received = vector.receive()
         for index, episode in zip(np.flatnonzero(received.over), received.finished, strict=True):
             played[index].append(episode)
-        count += 1
         watched(count)
+        if all(len(by_env) >= share for by_env, share in zip(played, shares, strict=True)):
+            break
     episodes = [
         episode for by_env, share in zip(played, shares, strict=True) for episode in by_env[:share]
     ]

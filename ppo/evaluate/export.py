@@ -8,7 +8,7 @@ import numpy as np
 
 from ppo.checkpoint import Which
 from ppo.errors import PPOError
-from ppo.evaluate.agent import TrainedAgent, load_agent
+from ppo.evaluate.agent import load_agent
 from ppo.files.folder import FolderError, RunFolder, check_writable, replacing
 from ppo.files.held import held, with_names
 from ppo.system.arguments import expanded
@@ -39,22 +39,19 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
     _check(path, suffix)
     with held(path.absolute().parent) as parent:  # it may be a run's folder, and be moved
         agent = load_agent(RunFolder(logdir), which)
-        return _export(agent, path, parent / path.name, suffix)
 
+        from ppo.evaluate.portable import portable
 
-def _export(agent: TrainedAgent, path: Path, resolved: Path, suffix: str) -> Path:
-    """Write the agent's network to ``place``, the resolved form of ``path``."""
-    from ppo.evaluate.portable import portable
-
-    network = portable(agent.policy.network)
-    network(np.zeros((1, *network.input.shape[1:]), network.input.dtype))  # ONNX needs one call
-    _write(network, resolved, suffix)
-    shape = ", ".join(map(str, network.input.shape[1:]))
-    print(
-        f"{with_names(path)}: the network {network.name} of {agent.params.env_id} at step "
-        f"{agent.step:,}, for {network.input.dtype} observations [n, {shape}]; "
-        f"outputs: logits [n, {network.output['logits'].shape[1]}], value [n]"
-    )
+        network = portable(agent.policy.network)
+        _, *shape = network.input.shape
+        network(np.zeros((1, *shape), network.input.dtype))  # ONNX needs one call
+        _write(network, parent / path.name, suffix)
+        print(
+            f"{with_names(path)}: the network {network.name} of {agent.params.env_id} at step "
+            f"{agent.step:,}, for {network.input.dtype} observations [n, "
+            f"{', '.join(map(str, shape))}]; "
+            f"outputs: logits [n, {network.output['logits'].shape[1]}], value [n]"
+        )
     return path
 
 
@@ -79,9 +76,7 @@ def _check(path: Path, suffix: str) -> None:
 
 
 def _write(network: "keras.Model", path: Path, suffix: str) -> None:
-    """Write the network whole or not at all. ``path`` must be absolute, because parts of Keras
-    mistake some names for URLs.
-    """
+    """Write to an absolute path, because parts of Keras mistake some names for URLs."""
     try:
         with replacing(path, suffix) as partial:
             if suffix == ".keras":

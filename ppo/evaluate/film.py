@@ -1,6 +1,4 @@
-"""How a run learnt, in about a minute: ``--film``. The film shows the ends of training games one
-after another. Beside each is the learning curve up to its step.
-"""
+"""A film of how a run learnt: ends of games, beside the learning curve up to each: ``--film``."""
 
 import math
 from collections import deque
@@ -17,7 +15,7 @@ from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, 
 from ppo.files.held import with_names
 from ppo.params import of_run
 from ppo.replay import render
-from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, fill, write
+from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, write
 from ppo.replay.panel import HEIGHT, LABEL, LEFT, RIGHT
 from ppo.replay.replay import Replay, ReplayError, frames, frames_per_second, load, step_of
 from ppo.settings import Params
@@ -33,9 +31,7 @@ CURVE = LEFT + 100, 250, RIGHT, 660  # left, top, right, bottom
 
 
 def film(logdir: Path) -> Path:
-    """Write ``videos/film.mp4`` of a run, which may be in progress, and print its path. Raises
-    FolderError, CurveError, ReplayError or VideoError.
-    """
+    """Write a run's film. Raises FolderError, CurveError, ReplayError or VideoError."""
     check_run(logdir)
     check_writable(RunFolder(logdir).videos)
     with visited(logdir) as folder:
@@ -52,9 +48,7 @@ def film(logdir: Path) -> Path:
 
 
 def clips(folder: RunFolder) -> list[Replay]:
-    """Return at most CLIPS training games from first to last, spread evenly over the steps. Raises
-    ParamsError, and FolderError if there are fewer than two games.
-    """
+    """Return CLIPS games or fewer, evenly over the steps. Raises ParamsError or FolderError."""
     games, params = [], of_run(folder.params)
     for path in folder.replays.glob("step-*.json"):
         with suppress(ReplayError):
@@ -128,10 +122,10 @@ class _Side:
         self._score = Number(420, 152, 9, 1.35, BRIGHT, bold=True, right=False)
         write(on, "mean score of the last 100 games", LEFT, 226, LABEL, DIM)
         left, top, right, bottom = CURVE
-        fill(on, left, top, right, bottom, FIELD)
+        on[top:bottom, left:right] = FIELD
         for score in (low, high):
             row = self._row(score)
-            fill(on, left, row, right, row + 1, LINE)
+            on[row, left:right] = LINE
             write(on, f"{score:.1f}", left - 12, row + 7, LABEL, DIM, align=1)
         write(on, f"{first_step:,}", left, bottom + 34, LABEL, DIM)
         write(on, f"{int(curve.steps[-1]):,} steps", right, bottom + 34, LABEL, DIM, align=1)

@@ -1,17 +1,18 @@
 """Play whole games with a trained agent and keep them as replays, for evaluations and videos."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
 from ppo.checkpoint import Which
+from ppo.envs.episode import Episode
 from ppo.evaluate.agent import TrainedAgent, load_agent
 from ppo.evaluate.evaluate import Evaluation, evaluate_each
-from ppo.evaluate.progress import progress
 from ppo.files.folder import RunFolder, check_run, visited
 from ppo.replay.replay import Replay, of_run, save
 
@@ -26,6 +27,7 @@ POLICIES: dict[str, tuple["Choice", ...]] = {
 }
 
 STEPS_A_LINE = 5000  # steps between two lines of progress
+TERMINAL_EVERY = 60  # steps between two changes of the line on a terminal
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,21 @@ class Played:
     agent: TrainedAgent
     evaluation: Evaluation
 
-    @property
-    def name(self) -> str:
-        """Name that distinguishes these games from others of the run."""
-        step, seed, choice = self.agent.step, self.agent.params.seed, self.agent.policy.choice
-        return f"step-{step:012d}-{choice}-seed-{seed}-of-{len(self.evaluation.episodes)}"
+    def record(self) -> dict[str, Any]:
+        """Return what is stored about the games."""
+        return self.evaluation.record(self.agent.params, self.agent.policy, self.agent.step)
 
-    def save(self, folder: RunFolder, kind: str) -> list[tuple[Path, Replay]]:
-        """Save each game as a replay. Return the paths and the replays."""
+    def save(self, folder: RunFolder, kind: str) -> list[tuple[Path, Replay, Episode]]:
+        """Save each game as a replay. Return the paths, the replays and the episodes."""
         folder.replays.mkdir(exist_ok=True)
-        agent, saved = self.agent, []
-        for number, episode in enumerate(self.evaluation.episodes, 1):
-            replay = of_run(episode, agent.params, step=agent.step, policy=agent.policy.choice)
-            name = f"{kind}-{self.name}-game-{number:03d}-{replay.score_name}"
-            path = folder.replays / f"{name}.json"
+        agent, episodes, saved = self.agent, self.evaluation.episodes, []
+        step, seed, choice = agent.step, agent.params.seed, agent.policy.choice
+        games = f"{kind}-step-{step:012d}-{choice}-seed-{seed}-of-{len(episodes)}"
+        for number, episode in enumerate(episodes, 1):
+            replay = of_run(episode, agent.params, step=step, policy=choice)
+            path = folder.replays / f"{games}-game-{number:03d}-{replay.score_name}.json"
             save(path, replay)
-            saved.append((path, replay))
+            saved.append((path, replay, episode))
         return saved
 
 
@@ -71,11 +72,36 @@ def games_of(
         games = f"{num_games} game{'s' * (num_games > 1)}"
         what = f"playing {games} of the {' and '.join(policies)} policy of step {agent.step:,}"
         with progress(what, "step {:,}", STEPS_A_LINE, console) as note:
-            evaluations = evaluate_each(
-                [agent.policy for agent in agents],
-                agent.params,
-                num_games,
-                agent.step,
-                watched=note,
-            )
+            chosen = [agent.policy for agent in agents]
+            evaluations = evaluate_each(chosen, agent.params, num_games, agent.step, watched=note)
         yield folder, [Played(*both) for both in zip(agents, evaluations, strict=True)]
+
+
+@contextmanager
+def progress(
+    what: str, count: str, every: int, console: Console
+) -> Iterator[Callable[[int], None]]:
+    """Show an activity and its progress while the context lasts. ``count`` is the format of the
+    number passed to each call. A terminal shows one line that changes. A pipe or a file gets a line
+    at the start and one at each multiple of ``every``; on stderr it gets none.
+    """
+    if console.is_terminal:
+        with console.status(Text(what)) as status:
+
+            def show(number: int) -> None:
+                if number % TERMINAL_EVERY == 0:
+                    status.update(Text(f"{what}: {count.format(number)}"))
+
+            yield show
+        return
+
+    def say(line: str) -> None:
+        if not console.stderr:
+            print(line, file=console.file, flush=True)
+
+    def write(number: int) -> None:
+        if number % every == 0:
+            say(f"{what}: {count.format(number)}")
+
+    say(what)
+    yield write

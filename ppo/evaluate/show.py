@@ -3,12 +3,11 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from ppo.checkpoint import Which
-from ppo.evaluate import summary
 from ppo.evaluate.evaluate import Evaluation
 from ppo.evaluate.games import POLICIES, Played, games_of
 from ppo.files import evaluations
@@ -19,6 +18,22 @@ from ppo.system.streams import say
 
 if TYPE_CHECKING:
     from ppo.policy import Choice
+
+# The rows of the table, and how each is written from a record of an evaluation.
+ROWS = {
+    "step of the checkpoint": "{step:,}",
+    "seed of the games": "{seed}",
+    "games": "{games}",
+    "mean score": "{mean:.2f}",
+    "95 percent interval, low": "{low:.2f}",
+    "95 percent interval, high": "{high:.2f}",
+    "median score": "{median:.10g}",
+    "best score": "{best:.10g}",
+    "worst score": "{worst:.10g}",
+    "mean length in steps": "{mean_length:.0f}",
+    "ended by the time limit": "{time_limited} of {games}",
+}
+HUMAN_ROW = {"human-normalized score": "{human_normalized:.2f}"}
 
 
 def evaluate_run(
@@ -38,53 +53,54 @@ def evaluate_run(
     evaluations.check(RunFolder(logdir))
     progress = Console(stderr=True)
     with games_of(logdir, num_games, policies, which, seed, progress) as (folder, games):
+        records = [played.record() for played in games]
         examples: list[dict[str, str]] = []
         try:
-            examples += [_keep(folder, played) for played in games]
+            examples += [_keep(folder, *both) for both in zip(games, records, strict=True)]
         except OSError as error:
             if error.errno not in READ_ONLY:
                 raise
             print(f"the evaluation is not stored: {logdir} cannot be written ({error.strerror})")
         finally:
-            _print(folder, games, examples)
+            _print(
+                games[0].agent.params.env_id, records, examples, Path(with_names(folder.replays))
+            )
     return [played.evaluation for played in games]
 
 
-def _keep(folder: RunFolder, played: Played) -> dict[str, str]:
+def _keep(folder: RunFolder, played: Played, record: dict[str, Any]) -> dict[str, str]:
     """Save the games. Return the file names of the best, the median and the worst one."""
-    agent, saved = played.agent, played.save(folder, "evaluation")
+    saved = played.save(folder, "evaluation")
     examples = {name: saved[n][0].name for name, n in played.evaluation.examples().items()}
-    record = played.evaluation.record(agent.params, agent.policy, agent.step)
     evaluations.add(folder, record | {"replays": examples})
     return examples
 
 
-def _print(folder: RunFolder, games: list[Played], examples: list[dict[str, str]]) -> None:
-    """Print a table of the evaluations, with the replays of their ``examples``. In a pipe or file
-    the replays are rows of the table. On a terminal, which is too narrow for their names, they are
-    below it.
+def _print(
+    env_id: str, records: list[dict[str, Any]], examples: list[dict[str, str]], replays: Path
+) -> None:
+    """Print a table of the evaluations. In a pipe or file it has rows for the replays of their
+    ``examples``. A terminal is too narrow for their names: there they are below the table.
     """
-    replays = Path(with_names(folder.replays))
-    params, step, console = games[0].agent.params, games[0].agent.step, Console()
-    choices = [played.agent.policy.choice for played in games]
-    body = [
-        ["step of the checkpoint", *[f"{step:,}"] * len(games)],
-        ["seed of the games", *[str(params.seed)] * len(games)],
-        *summary.rows([played.evaluation for played in games], params),
-    ]
-    if len(examples) == len(games) and not console.is_terminal:
+    console, body = Console(), rows(records)
+    choices = [record["policy"] for record in records]
+    if len(examples) == len(records) and not console.is_terminal:
         for name in examples[0]:
-            paths = [str(replays / files[name]) for files in examples]
-            body.append([f"{name} replay", *paths])
+            body.append([f"{name} replay", *(str(replays / files[name]) for files in examples)])
         examples = []
-    tables.show_table([params.env_id, *choices], body, console)
+    tables.show_table([env_id, *choices], body, console)
     for choice, files in zip(choices, examples, strict=False):
-        say(f"{choice}: {', '.join(_short(*item) for item in files.items())}")
+        # Of each long file name, the number of the game.
+        games = (f"{name} {re.findall(r'game-[0-9]+', file)[0]}" for name, file in files.items())
+        say(f"{choice}: {', '.join(games)}")
     if examples:
         say(f"replays: {replays}")
 
 
-def _short(name: str, file: str) -> str:
-    """Return the number of a game, which its long file name contains."""
-    game = re.search(r"game-\d+", file)
-    return f"{name} {game[0] if game else file}"
+def rows(records: list[dict[str, Any]]) -> list[list[str]]:
+    """Return rows of a quantity's name and its value in each evaluation."""
+    forms = ROWS | (HUMAN_ROW if "human_normalized" in records[0] else {})
+    return [
+        [name, *(form.format(games=len(record["scores"]), **record) for record in records)]
+        for name, form in forms.items()
+    ]

@@ -1,11 +1,12 @@
 import io
+import types
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from ppo.envs.episode import Episode, Reset
-from ppo.evaluate import summary
+from ppo.evaluate import show
 from ppo.evaluate.evaluate import Evaluation
 from ppo.settings import Params
 from ppo.system import tables
@@ -21,12 +22,16 @@ def of(*scores: float) -> Evaluation:
 def shown(terminal: bool, params=PONG) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=80, color_system=None)
-    body = summary.rows([of(-20.7, 14.6, 21.0), of(21.0, 20.0)], params)
+    policy = types.SimpleNamespace(choice="sampled")
+    evaluations = of(-20.7, 14.6, 21.0), of(21.0, 20.0)
+    body = show.rows([evaluation.record(params, policy, 4096) for evaluation in evaluations])
     tables.show_table([params.env_id, "sampled", "greedy"], body, console)
     return file.getvalue().splitlines()
 
 
 EXPECTED = {
+    "step of the checkpoint": ("4,096", "4,096"),
+    "seed of the games": ("1", "1"),
     "games": ("3", "2"),
     "mean score": ("4.97", "20.50"),
     "median score": ("14.6", "20.5"),
