@@ -29,7 +29,7 @@ def record(
     replay: Replay, path: Path, policy: "Policy | None" = None, course: Course | None = None
 ) -> int:
     """Make a video of an episode at its true speed, with a panel if ``policy``, which played it, is
-    given. Return the number of frames: those of ``course``, a pause for each gap, and the held end.
+    given. Return the number of frames, with a pause for each gap in ``course``, and the held end.
     Raises video.VideoError or ReplayError; no file is left behind.
     """
     pictures = annotated(replay, policy, course) if policy else plain(replay, course)

@@ -123,8 +123,8 @@ def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
 
 @dataclass(frozen=True)
 class Fall:
-    """A collapse in a series of readings: the index of the last reading before it, that of the
-    lowest median of BOTTOM_OVER after it, the levels at both, and the lowest level before it.
+    """A collapse in a series of readings: indices of the last reading before it and of the lowest
+    median of BOTTOM_OVER after it, the levels at both, and the lowest level before it.
     """
 
     onset: int
