@@ -59,12 +59,8 @@ def moments(params: ResolvedParams) -> Iterator[Moment]:
 
 def draw(params: ResolvedParams, path: Path) -> None:
     """Write the sheet as a PNG. Raises OSError."""
-    rows = []
-    for step, moment in enumerate(moments(params), 1):
-        if step in SHOWN_STEPS:
-            rows.append(_row(moment))
-        if step == max(SHOWN_STEPS):
-            break
+    game = zip(range(1, max(SHOWN_STEPS) + 1), moments(params), strict=False)
+    rows = [_row(moment) for step, moment in game if step in SHOWN_STEPS]
     size, stack = params.screen_size, params.frame_stack
     heads = (
         "console, 160 x 210",
@@ -73,10 +69,10 @@ def draw(params: ResolvedParams, path: Path) -> None:
         f"stack of {stack}, oldest first",
     )
     steps = ", ".join(map(str, SHOWN_STEPS))
-    title = _line({GAP: f"{params.env_id}, steps {steps} of a game at random"}, rows[0])
-    lefts = np.cumsum([GAP, *(picture.shape[1] + GAP for picture in rows[0])]).tolist()
-    captions = _line(dict(zip(lefts, heads, strict=False)), rows[0])
-    sheet = np.concatenate([title, captions, *(_joined(row) for row in rows)])
+    *lefts, width = np.cumsum([GAP, *(picture.shape[1] + GAP for picture in rows[0])]).tolist()
+    title = _line({GAP: f"{params.env_id}, steps {steps} of a game at random"}, width)
+    captions = _line(dict(zip(lefts, heads, strict=True)), width)
+    sheet = np.concatenate([title, captions, *map(_joined, rows)])
     done, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert done
     write_whole(path, png.tobytes())
@@ -106,7 +102,7 @@ def _grid(planes: np.ndarray) -> np.ndarray:
 
 def _enlarged(picture: np.ndarray, width: int) -> np.ndarray:
     large = cv2.resize(picture, (width, HEIGHT), interpolation=cv2.INTER_NEAREST)
-    return large if large.ndim == 3 else np.repeat(large[..., np.newaxis], 3, axis=2)
+    return large if large.ndim == 3 else cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)
 
 
 def _joined(pictures: list[np.ndarray]) -> np.ndarray:
@@ -116,10 +112,9 @@ def _joined(pictures: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([row, np.full((GAP, row.shape[1], 3), PAPER, np.uint8)])
 
 
-def _line(texts: dict[int, str], pictures: list[np.ndarray]) -> np.ndarray:
-    """Draw a line of texts as wide as the images, each at its distance from the left."""
-    line = np.full((HEAD, _joined(pictures).shape[1], 3), PAPER, np.uint8)
+def _line(texts: dict[int, str], width: int) -> np.ndarray:
+    """Draw a line of texts, each at its distance from the left."""
+    line, font = np.full((HEAD, width, 3), PAPER, np.uint8), cv2.FONT_HERSHEY_SIMPLEX
     for left, text in texts.items():
-        place = (left, HEAD - 12)
-        cv2.putText(line, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (INK,) * 3, 1, cv2.LINE_AA)
+        cv2.putText(line, text, (left, HEAD - 12), font, 0.7, (INK,) * 3, 1, cv2.LINE_AA)
     return line
