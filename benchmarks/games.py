@@ -37,7 +37,6 @@ from benchmarks.games_results import (
     read,
     read_run,
     run_folder,
-    settings_folder,
 )
 from ppo import presets
 from ppo.envs import registry
@@ -96,13 +95,12 @@ def plan(options: argparse.Namespace) -> list[GameRun]:
     """The runs, seed by seed, so that an interrupted call has all games of the first seeds."""
     seeds = parse_seeds(options.seeds, [])
     label = label_of(options)
-    folder = options.logdir / settings_folder(folder_name(label), options.steps)
     runs = []
     for seed, game in itertools.product(seeds, options.games.split(",")):
         own = (f"env_id={env_of(game)}", f"total_steps={options.steps}", f"seed={seed}")
         overrides = (*QUIET, *options.set, *own, "threads=1")
         name = f"{label}, {game}"
-        place = folder / run_folder(game, seed)
+        place = options.logdir / run_folder(folder_name(label), options.steps, game, seed)
         runs.append(GameRun(name, seed, overrides, place, env_of(game), options.pfile))
     return runs
 
@@ -171,8 +169,10 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
         faults += games_store.faults(options.results)
         if not options.machine:
             faults.append("--results: say with --machine what the runs were made on")
-    if options.figure:
-        faults += figure_faults(options.figure)
+    if (figure := options.figure) and (figure.suffix != ".png" or figure.is_dir()):
+        faults.append(f"--figure={figure}: name a file that ends in .png")
+    elif figure and not figure.parent.is_dir():
+        faults.append(f"--figure={figure}: there is no folder {figure.parent}; make it first")
     if options.only_table:
         there = faults or options.logdir.is_dir()
         return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
@@ -189,15 +189,6 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
     if options.sb3 and not os.access(options.sb3, os.X_OK):
         faults.append(f"--sb3={options.sb3}: give a Python that has {SB3}; see docs/games.md")
     return faults
-
-
-def figure_faults(path: Path) -> list[str]:
-    """Why the file of the figure cannot be written."""
-    if path.suffix != ".png" or path.is_dir():
-        return [f"--figure={path}: name a file that ends in .png"]
-    if not path.parent.is_dir():
-        return [f"--figure={path}: there is no folder {path.parent}; make it first"]
-    return []
 
 
 def run_faults(run: GameRun) -> list[str]:

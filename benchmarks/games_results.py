@@ -92,14 +92,9 @@ def env_of(game: str) -> str:
     return f"{game}NoFrameskip-v4" if known else game
 
 
-def settings_folder(label: str, total_steps: int) -> str:
-    """The folder of the runs of some settings."""
-    return f"{total_steps}-steps_{label}"
-
-
-def run_folder(game: str, seed: int) -> str:
-    """The folder of a run, in that of its settings."""
-    return f"{_legal(game)}-{seed}"
+def run_folder(label: str, total_steps: int, game: str, seed: int) -> Path:
+    """The folder of a run, in the folder of its settings."""
+    return Path(f"{total_steps}-steps_{label}", f"{_legal(game)}-{seed}")
 
 
 def _legal(game: str) -> str:

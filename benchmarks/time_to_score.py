@@ -53,11 +53,6 @@ def scores_of(folder: Path, perfect: float, score: float) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Run the command; returns its exit code."""
-    return run_command(train_and_report, stopped=sweep.STOPPED)
-
-
 def train_and_report() -> None:
     """Train all runs and print their times. Raises PPOError unless every run came to its end."""
     parser = argument_parser("benchmarks.time_to_score", __doc__)
@@ -94,4 +89,4 @@ def train_and_report() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(train_and_report, stopped=sweep.STOPPED))

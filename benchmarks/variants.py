@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from benchmarks.reference import NUM_ACTIONS, observation_shape, random_batch, reference
+from benchmarks.reference import reference
 from ppo.system.arguments import argument_parser
 from ppo.system.device import start_tensorflow
 
@@ -30,6 +30,18 @@ VARIANTS: dict[str, dict] = {
 }
 
 
+NUM_ACTIONS = 6  # of Pong
+
+
+def random_rollout(shape: tuple[int, int], pixels: tuple[int, int, int]) -> list[np.ndarray]:
+    """Random numbers in the place of a rollout's observations, actions, and so on."""
+    rng = np.random.default_rng(0)
+    observations = rng.integers(0, 256, (*shape, *pixels)).astype(np.uint8)
+    actions = rng.integers(0, NUM_ACTIONS, shape).astype(np.int32)
+    log_probs = np.full(shape, -np.log(NUM_ACTIONS), np.float32)
+    return [observations, actions, log_probs, *rng.normal(size=(3, *shape)).astype(np.float32)]
+
+
 def main() -> None:
     """Measure in turn, print the ratios."""
     parser = argument_parser("benchmarks.variants", __doc__)
@@ -40,15 +52,17 @@ def main() -> None:
     start_tensorflow(base.threads)
 
     from ppo import model
+    from ppo.objective import Batch
     from ppo.telemetry.diagnostics import Diagnostics
     from ppo.update import INITIAL_RESCALING_STATE, Updater
 
-    batch = random_batch(base)
+    pixels = base.screen_size, base.screen_size, base.frame_stack
+    batch = Batch.of_rollout(*random_rollout((base.num_steps, base.num_envs), pixels))
     key = np.array([1, 2], np.int32)
     updaters, diagnoses = {}, None
     for name, settings in VARIANTS.items():
         params = base.model_copy(update=settings)
-        network = model.build_model(observation_shape(base), NUM_ACTIONS, params)
+        network = model.build_model(pixels, NUM_ACTIONS, params)
         updaters[name] = Updater(network, params, base.threads)
         diagnoses = diagnoses or Diagnostics(network, params, base.threads)
     assert diagnoses is not None
