@@ -145,19 +145,16 @@ def unbroken(folder: Path, settings: dict) -> tuple[str, float]:
     return fingerprint(folder / "unbroken"), time.monotonic() - began
 
 
-def kill_and_resume(
-    logdir: Path, settings: dict, after_seconds: float, kill: int = signal.SIGKILL
-) -> int:
-    """Start a run, send it a signal, and resume it to its end. Return the first exit code."""
+def kill_and_resume(logdir: Path, settings: dict, after_seconds: float) -> int:
+    """Start a run, kill it, and resume it to its end. Return the first exit code."""
     process = start(logdir, settings)
     time.sleep(after_seconds)
-    process.send_signal(kill)
+    process.kill()
     process.communicate()
-    if not RunFolder(logdir).params.exists():  # it was killed before it began
+    began = RunFolder(logdir).params.exists()
+    if not began:
         shutil.rmtree(logdir, ignore_errors=True)
-        code, output = run(logdir, settings)
-    else:
-        code, output = run(logdir, None)
+    code, output = run(logdir, None if began else settings)
     expect(code == 0, f"the resumed run ended with exit code {code}: {output}")
     return process.returncode
 
@@ -169,11 +166,6 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def newest_checkpoints(logdir: Path) -> list[Path]:
-    """Return the checkpoint files of a run, newest first."""
-    return sorted(RunFolder(logdir).checkpoints.glob("step-*.ckpt"), reverse=True)
 
 
 def truncate(path: Path) -> None:
@@ -263,7 +255,7 @@ def drill_damage(folder: Path) -> str:
     logdir = folder / "damaged"
     wanted, _ = unbroken(folder, SHORT_CART_POLE)
     shutil.copytree(folder / "unbroken", logdir)
-    newest, second = newest_checkpoints(logdir)[:2]
+    *_, second, newest = sorted(RunFolder(logdir).checkpoints.glob("step-*.ckpt"))
     truncate(newest)
     flip_a_bit(second)
     code, output = run(logdir, None)
