@@ -11,7 +11,8 @@ from ppo import checkpoint, train
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.runs.start import for_fork
-from ppo.runs.tracker import VIDEOS, Tracker
+from ppo.runs.tracker import Tracker
+from ppo.runs.videographer import TAG
 from ppo.settings import Params
 
 STAND_IN = """
@@ -82,7 +83,7 @@ def test_settings_scalars_and_videos_are_copied_and_a_resume_continues_the_copy(
         ]
     entries = [{"step": step, **data} for step, data in wandb.logged if step is not None]
     assert entries == rows and len(rows) == 3
-    videos = [data[VIDEOS] for step, data in wandb.logged if step is None]
+    videos = [data[TAG] for step, data in wandb.logged if step is None]
     kept = {path.read_bytes() for path in (run / "videos").glob("step-*.mp4")}
     assert {video.content for video in videos} == kept and len(kept) > 1
     assert len(wandb.finished) == 2 and wandb.finished[-1] == len(wandb.logged)
