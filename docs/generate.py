@@ -19,8 +19,8 @@ FORMS: tuple[tuple[str, str, dict], ...] = (
     ("clipped, logit target", "logit", {}),
     ("peaked", "probability", {"beyond_target_slope": 1.0}),
     ("rollback, slope 0.3", "probability", {"beyond_target_slope": 0.3}),
-    ("quadratic", "probability", {"quadratic": True}),
-    ("quadratic, logit target", "logit", {"quadratic": True}),
+    ("quadratic", "probability", {"name": "quadratic"}),
+    ("quadratic, logit target", "logit", {"name": "quadratic"}),
 )
 CLIP_RANGE = 0.2
 
@@ -109,12 +109,12 @@ def surrogate(axes: Any, old: float, advantage: float, gradient: bool) -> list[A
         old_log_probs = tf.fill(log_probs.shape, tf.cast(np.log(old), tf.float64))
         with tf.GradientTape() as tape:
             tape.watch(log_probs)
-            loss = losses.surrogate(
+            loss, _ = losses.policy_loss(
                 log_probs,
                 old_log_probs,
                 tf.fill(log_probs.shape, tf.cast(advantage, tf.float64)),
                 CLIP_RANGE,
-                kind,
+                delta_target_policy=kind,
                 **form,
             )
         slope = tape.gradient(loss, log_probs).numpy() / ratios

@@ -2,8 +2,9 @@
 
 Every loss is to be minimised. Nothing here depends on the network, the optimiser or time.
 
-Notation, for an action: r = pi / pi_old is the ratio of its probabilities, t = pi' / pi_old the
-ratio of its target, s the sign of its advantage A. The clip range is eps.
+Notation, for an action with advantage A: r = pi / pi_old is the ratio of its probabilities. pi' is
+the target: the probability at which the loss stops falling. t = pi' / pi_old is the target's ratio,
+s is the sign of A, and eps is the clip range.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,11 @@ import tensorflow as tf
 
 from ppo.settings import SurrogateChoice, SurrogateName
 
-# Added to the standard deviation of the advantages, to make equal advantages 0.
-NORMALIZATION_FLOOR = 1e-8
+# Added to the standard deviation, so equal advantages give 0 and not 0/0.
+NORMALIZATION_EPSILON = 1e-8
 
-# The quadratic surrogate's curvature, |A| / |t - 1|, has no bound near t = 1, which the logit
-# target reaches as pi_old does. The surrogate uses at least this distance.
+# The quadratic surrogate's curvature, |A| / |t - 1|, grows without bound as t approaches 1. With
+# the logit target, t approaches 1 when pi_old does. So |t - 1| is taken as at least this.
 QUADRATIC_TARGET_FLOOR = 1e-3
 
 
@@ -47,7 +48,7 @@ def normalized(
     centred = advantages - mean
     if std_floor:
         std = tf.maximum(std, std_floor)
-    return centred / (std + NORMALIZATION_FLOOR)
+    return centred / (std + NORMALIZATION_EPSILON)
 
 
 def entropy(logits: tf.Tensor) -> tf.Tensor:
@@ -59,12 +60,25 @@ def entropy(logits: tf.Tensor) -> tf.Tensor:
 def pseudo_entropy(logits: tf.Tensor) -> tf.Tensor:
     """H' = sum_i pi_i (1 - pi_i) of the softmax policy: [B, A] -> [B].
 
-    It is 1 - 1/N for a uniform policy over N actions, and 0 for a certain one. H' is the mean
-    of 1 - pi_a over the policy's actions a. The policy's gradient has this factor, so it shrinks
-    as the policy grows certain.
+    It is 1 - 1/N for a uniform policy over N actions, and 0 for a certain one. H' is the
+    expectation of 1 - pi_a for a sampled action a. The derivative of log pi_a in its logit is
+    1 - pi_a, so the policy's gradient shrinks as the policy grows certain.
     """
     probs = tf.nn.softmax(logits)
     return tf.reduce_sum(probs * (1.0 - probs), axis=-1)
+
+
+def clipped_surrogate(
+    log_probs: tf.Tensor,
+    old_log_probs: tf.Tensor,
+    advantages: tf.Tensor,
+    clip_range: tf.Tensor | float,
+) -> tf.Tensor:
+    """PPO's loss, -min(A r, A clip(r, 1 - eps, 1 + eps)), [B] (Schulman et al. 2017, eq. 7)."""
+    check_vectors(log_probs, old_log_probs, advantages)
+    ratios = tf.exp(log_probs - old_log_probs)
+    clipped_ratios = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
+    return -tf.minimum(advantages * ratios, advantages * clipped_ratios)
 
 
 def target_policy(
@@ -82,11 +96,12 @@ def target_policy(
     )
 
 
-# The signed distance t - 1 of a target, from 1 - pi_old, which stays exact near 0, and e = eps s.
+# Functions that return t - 1. They take q = 1 - pi_old, which keeps its digits near 0, and
+# e = eps s.
 _TARGET_CHANGES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "probability": lambda old_others, e: e + tf.zeros_like(old_others),
-    # (1 + e) / (1 + e (2 p - 1)) - 1 without cancellation.
-    "logit": lambda old_others, e: 2.0 * e * old_others / (1.0 + e * (1.0 - 2.0 * old_others)),
+    "probability": lambda q, e: e + tf.zeros_like(q),
+    # (1 + e) / (1 + e (2 pi_old - 1)) - 1 without cancellation.
+    "logit": lambda q, e: 2.0 * e * q / (1.0 + e * (1.0 - 2.0 * q)),
 }
 
 
@@ -97,45 +112,46 @@ def target_change(
     delta_target_policy: str = "probability",
 ) -> tf.Tensor:
     """Return t - 1, the signed distance of the target's ratio from the old policy, [B]."""
-    old_others = -tf.math.expm1(old_log_probs)
-    return _TARGET_CHANGES[delta_target_policy](old_others, clip_range * tf.sign(advantages))
+    q = -tf.math.expm1(old_log_probs)
+    return _TARGET_CHANGES[delta_target_policy](q, clip_range * tf.sign(advantages))
 
 
 class SurrogateRow(NamedTuple):
-    """The two functions of a surrogate. ``target`` returns the t - 1 to use, from t - 1 and
-    A. ``loss`` takes r - 1, A, t - 1 and the slope beyond the target. All are [B].
+    """The two functions of a surrogate. ``change`` takes the t - 1 that the settings give, and A.
+    It returns the t - 1 that the loss uses. ``loss`` takes r - 1, A, that t - 1, and the slope
+    beyond the target. All are [B].
     """
 
-    target: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, float], tf.Tensor]
 
 
 def _clipped(
-    ratio_change: tf.Tensor, advantages: tf.Tensor, target_change: tf.Tensor, slope: float
+    ratio_change: tf.Tensor, advantages: tf.Tensor, change: tf.Tensor, slope: float
 ) -> tf.Tensor:
-    distance = advantages * (target_change - ratio_change)
-    # The ratio is clipped here: beyond its target the loss is flat, or has the slope.
-    loss = tf.where(distance >= 0.0, distance, -slope * distance)
-    return loss - advantages * (1.0 + target_change)
+    d = advantages * (change - ratio_change)
+    # Beyond the target the loss is constant. With a slope it rises again.
+    loss = tf.where(d >= 0.0, d, -slope * d)
+    return loss - advantages * (1.0 + change)
 
 
-def _floored(target_change: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(tf.abs(target_change), QUADRATIC_TARGET_FLOOR)
+def _floored(change: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(tf.abs(change), QUADRATIC_TARGET_FLOOR)
 
 
 def _quadratic(
-    ratio_change: tf.Tensor, advantages: tf.Tensor, target_change: tf.Tensor, _: float
+    ratio_change: tf.Tensor, advantages: tf.Tensor, change: tf.Tensor, _: float
 ) -> tf.Tensor:
-    size = _floored(target_change)  # again, since t - 1 is 0 if A is 0
+    size = _floored(change)  # where A is 0, so is t - 1, and the division needs the floor
     weight = tf.abs(advantages)
-    parabola = weight * tf.square(target_change - ratio_change) / (2.0 * size)
+    parabola = weight * tf.square(change - ratio_change) / (2.0 * size)
     return parabola - advantages - 0.5 * weight * size
 
 
 SURROGATES: dict[SurrogateName, SurrogateRow] = {
-    "clipped": SurrogateRow(lambda target_change, advantages: target_change, _clipped),
+    "clipped": SurrogateRow(lambda change, advantages: change, _clipped),
     "quadratic": SurrogateRow(
-        lambda target_change, advantages: tf.sign(advantages) * _floored(target_change), _quadratic
+        lambda change, advantages: tf.sign(advantages) * _floored(change), _quadratic
     ),
 }
 
@@ -157,18 +173,20 @@ def policy_loss(
       clipped     (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
       quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
 
-    a = 0 with the probability target is the clipped surrogate (Schulman et al. 2017, eq. 7), -min(A
-    r, A clip(r, 1 - eps, 1 + eps)). a = 1 is the peaked, absolute loss. Other a are the rollback of
-    Wang, He and Tan 2020 (arXiv:1903.07940). The quadratic with the probability target is Simple
+    a = 0 with the probability target is ``clipped_surrogate``, which then computes the loss. a = 1
+    is the peaked, absolute loss. Other a are the rollback of Wang, He and Tan 2020
+    (arXiv:1903.07940). The quadratic with the probability target is Simple
     Policy Optimization (Xie et al. 2025, arXiv:2401.16025), with its target at least
     QUADRATIC_TARGET_FLOOR from the old policy.
     """
     check_vectors(log_probs, old_log_probs, advantages)
-    target, loss = SURROGATES[name]
+    row = SURROGATES[name]
     change = target_change(old_log_probs, advantages, clip_range, delta_target_policy)
-    change = target(change, advantages)
+    change = row.change(change, advantages)
+    if SurrogateChoice(name, delta_target_policy, beyond_target_slope) == SurrogateChoice():
+        return clipped_surrogate(log_probs, old_log_probs, advantages, clip_range), change
     ratio_change = tf.math.expm1(log_probs - old_log_probs)
-    return loss(ratio_change, advantages, change, beyond_target_slope), change
+    return row.loss(ratio_change, advantages, change, beyond_target_slope), change
 
 
 def surrogate(
@@ -194,8 +212,8 @@ def beyond_target(
 
     ``target_change`` is t - 1 from ``policy_loss``.
     """
-    distance = advantages * (target_change - tf.math.expm1(log_probs - old_log_probs))
-    return tf.cast(distance < 0.0, log_probs.dtype)
+    d = advantages * (target_change - tf.math.expm1(log_probs - old_log_probs))
+    return tf.cast(d < 0.0, log_probs.dtype)
 
 
 def value_loss(
@@ -233,9 +251,10 @@ def value_rescaling(
       "per_batch"   the minibatch's mean of H'
       "smoothed"    mean of the minibatches' means, weighted by decay^age
 
-    ``smoothed`` is the rescaling state, [2]: the decayed sums of the means and of their weights. It
-    starts at zeros, so the first scale is the first mean. No gradient flows through a scale.
-    ``mean`` averages over the whole minibatch, even if the samples are only a part of it.
+    ``smoothed`` is the rescaling state, [2]: the decayed sum of the minibatches' means of H', and
+    the decayed sum of ones. Their quotient is the scale. The state starts at zeros, so the first
+    scale is the first mean. No gradient flows through a scale. ``mean`` averages over the whole
+    minibatch, even if the samples are only a part of it.
     """
     check_vectors(pseudo_entropy)
     pseudo_entropy = tf.stop_gradient(pseudo_entropy)

@@ -30,9 +30,9 @@ TRUNK_TYPES = {"float32": "float32", "bfloat16": MIXED}
 
 @keras.saving.register_keras_serializable(package="ppo")
 def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
-    """Return max(x, 0). The gradient treats the bits of bfloat16 as float16: the result is the
-    same, in half the time, for sizes below 2^121. From 2^121 upwards the bits are not numbers in
-    float16, so the result is not finite.
+    """Return max(x, 0). Its gradient reads the bits of bfloat16 as float16, which takes half the
+    time. It only passes or blocks a value, so the result is the same below 2^121. Larger values
+    are infinite or NaN in float16.
     """
 
     @tf.custom_gradient
@@ -162,7 +162,7 @@ FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     """The user's trunk MODULE:FUNCTION. Its random initial values follow from the seed."""
     module, _, function = layers.settings.network.partition(":")
-    state = random.getstate()  # Keras takes the seeds of initialisers without a seed from it
+    state = random.getstate()  # an initialiser without a seed draws one from Python's random
     random.seed(next(layers.seeds))
     try:
         features = getattr(importlib.import_module(module), function)(x)

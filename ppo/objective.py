@@ -19,10 +19,10 @@ def _as_tensor(array: np.ndarray) -> tf.Tensor:
 
 class Batch(NamedTuple):
     """A rollout as the update sees it: [B], without an env or time axis. The objective does not use
-    the observations, which may be ().
+    the observations.
     """
 
-    observations: tf.Tensor | tuple[()]
+    observations: tf.Tensor
     actions: tf.Tensor
     old_log_probs: tf.Tensor
     old_values: tf.Tensor
@@ -82,8 +82,9 @@ def objective(
 
     ``drift`` is the result of ``losses.feature_drift``, [B], or None without it.
     ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. If several workers share a
-    minibatch, ``moments`` are the mean and standard deviation of all its advantages, [2], and
-    ``mean`` averages over all of it. Raises ValueError, when traced, for tensors of other shapes.
+    minibatch, ``moments`` are the mean and standard deviation of all its advantages, [2].
+    ``mean`` then gives the rescaling the mean of all its samples. The parts of the loss are means
+    over this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
     """
     p = params
     _check_shapes(logits, log_probs, values, batch)

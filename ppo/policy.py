@@ -100,8 +100,8 @@ def policy_of(
     shards: int = 1,
     choice: Choice = "sampled",
 ) -> Policy:
-    """Return the policy of a network given by its weights, in its own order. The last weights are
-    the biases of the policy head, one for each action.
+    """Return the policy of a network with these weights, in the order of ``get_weights``. The last
+    ones are the biases of the policy head, one for each action.
 
     Raises ValueError if they do not fit the settings.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Rollout:
     """T steps of N envs; arrays are [T, N], observations [T, N, ...].
 
-    ``next_values`` is the value of the state after each step, 0 after a termination.
+    ``next_values`` is the value of the state after each step, 0 after a termination or a lost life.
     ``episode_over`` marks where the return ends. ``episodes`` are the episodes that ended;
     ``ended_in`` has the step of each end. ``points`` is the unclipped sum of all rewards.
     ``forced`` marks the steps whose action the policy did not choose. ``stand_ins`` has, for each

@@ -114,8 +114,8 @@ class Trainer:
     def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
         """Improve the policy until the run is finished, or ``stop`` returns True in any worker.
 
-        A stop interrupts a rollout at once, and an update when it ends. The state is then the state
-        at the end of the last iteration. Raises Diverged.
+        A stop abandons a rollout at once, and lets an update finish. Either way the state is the
+        state at the end of the last complete iteration. Raises Diverged.
         """
         while self._continues(stop):
             try:
@@ -191,7 +191,7 @@ class Trainer:
         }
         own = Report(rollout.episodes, rollout.ended_in, rollout.points, scalars, result.maxima)
         report = share_report(self.workers, own)
-        if not report.finite:  # clipped rewards hide it from the update
+        if not report.finite:  # with clipped rewards, a score too large does not reach the update
             raise self._diverged(batch)
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(len(result.epochs), report.episodes)
@@ -210,7 +210,7 @@ class Trainer:
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
 
     def _key(self, purpose: Purpose) -> np.ndarray:
-        # With index 0, the first worker's key is the same as a key without the index.
+        # Index 0 leaves the key as it is, so a first worker draws as a run with one worker does.
         return key(self.params.seed, purpose, self.tally.iteration, self.workers.index)
 
     def _diverged(self, batch: Batch) -> Diverged:
@@ -221,7 +221,7 @@ class Trainer:
 
 def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarray, np.ndarray]:
     """Return the batch to learn from, and its advantages and returns, both [T, N]. The samples of
-    forced steps are replaced by their stand-ins, in the rollout, too.
+    forced steps are overwritten by their stand-ins, so the rollout changes as well.
     """
     advantages, returns = gae(
         rollout.rewards,

@@ -64,9 +64,9 @@ class Updater:
         clip_range: float,
         rescaling_state: np.ndarray,
     ) -> UpdateResult:
-        """Run the epochs over one batch, each in an order of its own from ``key``. The update may
-        end early. ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. Raises
-        WorkerLost.
+        """Run the epochs over one batch. Each visits the samples in another random order, which
+        ``key`` determines. The update may end early. ``rescaling_state`` is the state of
+        ``losses.value_rescaling``, [2]. Raises WorkerLost.
         """
         p, epochs = self.params, []
         if p.adam_reset:
@@ -110,9 +110,9 @@ class Updater:
     def _epoch(
         self, data: Data, minibatches: tf.Tensor, rescaling_state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Make a gradient step on each minibatch, and stop at one that is not applied. Return their
-        STATISTICS, [minibatches, statistics], and the other results of the last
-        ``_gradient_step``.
+        """Make a gradient step on each minibatch, and end the epoch at the first that is skipped.
+        Return a row of STATISTICS for each minibatch, the new rescaling state, and whether the
+        last step was applied.
         """
         count = self.params.minibatches_per_epoch
         moments = self._advantage_moments(data.batch.advantages, minibatches)
@@ -152,7 +152,8 @@ class Updater:
                 drift = losses.feature_drift(features, tf.gather(data.old_features, samples))
             result = objective(logits, log_probs, values, minibatch, drift=drift, **given, **shared)
         means, maxima = statistics(log_probs, minibatch, clip_range, result)
-        # In one exchange, since the number of exchanges costs time. One worker's NaN is everyone's.
+        # One exchange averages gradients and statistics, because each exchange costs time. If one
+        # worker has NaN, all have the mean NaN and skip the step.
         gradients = tape.gradient(result.loss, self.weights)
         *gradients, means = self.workers.mean([*gradients, tf.stack(means)])
         norm = tf.linalg.global_norm(gradients)
@@ -172,11 +173,8 @@ class Updater:
 
         tf.cond(applied, apply, undo)
         gradient_statistics = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
-        return (
-            tf.concat([means, gradient_statistics, tf.stack(maxima)], 0),
-            result.rescaling_state,
-            applied,
-        )
+        row = tf.concat([means, gradient_statistics, tf.stack(maxima)], 0)
+        return row, tf.where(applied, result.rescaling_state, rescaling_state), applied
 
     def _mean(self, samples: tf.Tensor) -> tf.Tensor:
         """Return the mean of the samples of all workers."""

@@ -15,11 +15,10 @@ from ppo import losses
 
 CASES = 2000
 FORMS = {
-    "clipped": {},
     "peaked": {"beyond_target_slope": 1.0},
     "rollback": {"beyond_target_slope": 0.3},
     "steep": {"beyond_target_slope": 2.5},
-    "quadratic": {"quadratic": True},
+    **{name: {"name": name} for name in losses.SURROGATES},
 }
 KINDS = ("probability", "logit")
 
@@ -47,12 +46,18 @@ def far_from_kink(new, old, advantages, clip_range, kind):
     return np.abs(np.exp(new) - target) / np.exp(old) > 1e-4
 
 
+def loss_of(log_probs, old, advantages, clip_range, kind, **form):
+    return losses.policy_loss(
+        log_probs, old, advantages, clip_range, delta_target_policy=kind, **form
+    )[0]
+
+
 def value_and_slope(new, old, advantages, clip_range, kind, **form):
     """The loss and its derivative by r, from d/d log pi = r d/dr."""
     log_probs = tf.constant(new)
     with tf.GradientTape() as tape:
         tape.watch(log_probs)
-        loss = losses.surrogate(log_probs, old, advantages, clip_range, kind, **form)
+        loss = loss_of(log_probs, old, advantages, clip_range, kind, **form)
     return loss.numpy(), tape.gradient(loss, log_probs).numpy() / np.exp(new - old)
 
 
@@ -144,6 +149,27 @@ def test_gradient_of_the_clipped_form_is_the_textbook_gradient():
     assert 100 < clipped.sum() < CASES - 100
 
 
+def test_the_general_form_without_a_slope_is_the_clipped_surrogate():
+    new, old, advantages = cases(7)
+    results = []
+    for general in (True, False):
+        log_probs = tf.constant(new)
+        with tf.GradientTape() as tape:
+            tape.watch(log_probs)
+            if general:
+                change = losses.target_change(tf.constant(old), advantages, 0.2)
+                row = losses.SURROGATES["clipped"]
+                loss = row.loss(tf.math.expm1(log_probs - old), advantages, change, 0.0)
+            else:
+                loss = losses.clipped_surrogate(log_probs, old, tf.constant(advantages), 0.2)
+        results.append((loss.numpy(), tape.gradient(loss, log_probs).numpy()))
+    (loss, slope), (textbook_loss, textbook_slope) = results
+    keep = far_from_kink(new, old, advantages, 0.2, "probability")
+    np.testing.assert_allclose(loss, textbook_loss, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(slope[keep], textbook_slope[keep])
+    assert 100 < (slope == 0).sum() < CASES - 100
+
+
 @pytest.mark.parametrize("slope", [0.02, 0.3, 1.0])
 def test_rollback_is_its_published_form(slope):
     """Wang, He and Tan 2020, eq. 7: -a r + (1 + a)(1 +- eps) beyond the range; maximised."""
@@ -174,7 +200,7 @@ def test_gradient_equals_finite_differences(form, kind, run):
     new, old, advantages = cases(9)
     keep = far_from_kink(new, old, advantages, 0.2, kind)
     loss = run(
-        lambda log_probs: losses.surrogate(
+        lambda log_probs: loss_of(
             log_probs, tf.constant(old), tf.constant(advantages), 0.2, kind, **FORMS[form]
         )
     )
@@ -245,10 +271,10 @@ def test_beyond_the_target_clipped_is_flat_and_the_others_pull_back(form, pull, 
 def test_quadratic_is_lowest_at_the_target_and_pulls_back_from_beyond(kind):
     _, old, advantages = cases(12, high=0.6)
     target = losses.target_policy(np.exp(old), advantages, 0.2, kind).numpy()
-    _, at = value_and_slope(np.log(target), old, advantages, 0.2, kind, quadratic=True)
+    _, at = value_and_slope(np.log(target), old, advantages, 0.2, kind, name="quadratic")
     np.testing.assert_allclose(at, 0, atol=1e-9)
     beyond = np.log(target * (1 + 0.1 * np.sign(advantages)))
-    _, slope = value_and_slope(beyond, old, advantages, 0.2, kind, quadratic=True)
+    _, slope = value_and_slope(beyond, old, advantages, 0.2, kind, name="quadratic")
     assert (slope * np.sign(advantages) > 0).all()
 
 
@@ -257,7 +283,7 @@ def test_quadratic_keeps_its_target_off_the_old_policy():
     old = np.log(1 - np.logspace(-8, -4, CASES))
     advantages = np.ones(CASES)
     new = old - 1e-3
-    _, slope = value_and_slope(new, old, advantages, 0.2, "logit", quadratic=True)
+    _, slope = value_and_slope(new, old, advantages, 0.2, "logit", name="quadratic")
     moved = np.expm1(new - old)
     expected = -1 + moved / losses.QUADRATIC_TARGET_FLOOR
     np.testing.assert_allclose(slope, expected, rtol=1e-6)
@@ -402,7 +428,7 @@ def test_equal_advantages_are_normalized_to_0():
 
 
 def test_the_floor_of_the_deviation_is_added_to_it():
-    small = losses.NORMALIZATION_FLOOR
+    small = losses.NORMALIZATION_EPSILON
     halved = losses.normalized(tf.constant([-small, small], tf.float64))
     np.testing.assert_allclose(halved, [-0.5, 0.5])
 
@@ -454,6 +480,7 @@ OF_VECTORS = {
     "normalized": (losses.normalized, 1),
     "target_policy": (lambda p, a: losses.target_policy(p, a, 0.2, "logit"), 2),
     "surrogate": (lambda new, old, a: losses.surrogate(new, old, a, 0.2), 3),
+    "clipped_surrogate": (lambda new, old, a: losses.clipped_surrogate(new, old, a, 0.2), 3),
     "value_loss": (lambda values, old, returns: losses.value_loss(values, old, returns, 0.2), 3),
     "value_rescaling": (lambda h: losses.value_rescaling("per_batch", h, tf.zeros(2), 0.9)[0], 1),
 }

@@ -66,7 +66,7 @@ class AtariEnvs:
 
     def close(self) -> None:
         self.env.close()
-        # Python reports emulators that still exist when it ends as leaks.
+        # Emulators that still exist when Python exits are reported as leaks.
         del self.env
         # glibc keeps freed memory: 8 MB after an evaluation's emulators.
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):

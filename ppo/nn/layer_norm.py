@@ -14,7 +14,7 @@ class LayerNormDense(keras.layers.Dense):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         sums = tf.matmul(x, tf.convert_to_tensor(self.kernel))
-        # In float32, since TensorFlow sums the gradient of a bias in the type of its addition.
+        # The bias is added in float32, because its gradient is summed in the type of this addition.
         outputs = layer_normalized(sums) + tf.cast(self.bias, tf.float32)
         return self.activation(tf.cast(outputs, x.dtype))
 

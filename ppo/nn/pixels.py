@@ -6,7 +6,7 @@ The convolution is of f(x), where x are the bytes of one observation and f is th
   "centered"      f(x) = (x - mean(x)) / 255
   "standardized"  f(x) = (x - mean(x)) / max(std(x), 1)
 
-The padding of an image is 0 after the scaling. All three scalings are linear, so the bytes
+Padding counts as f(x) = 0, not as x = 0. For one image each scaling is affine, so the bytes
 themselves can be convolved. The factor is then applied to the kernel or to the outputs, and the
 mean's share is subtracted from the outputs.
 
@@ -28,8 +28,9 @@ Shape = tuple[int | None, ...]
 
 
 def block_size(shape: Shape, kernel: int, stride: int, padding: str) -> int:
-    """Return the side of the blocks of pixels (space to depth) that make a convolution of images
-    [_, H, W, C] faster: the stride, or 1 if it does not divide all sides.
+    """Return the side of the blocks of pixels (space to depth) with which a convolution of images
+    [_, H, W, C] becomes an equal one of stride 1, which is faster. The side is the stride, or 1
+    if the stride does not divide all sides.
     """
     divides = not any(side is None or side % stride for side in (*shape[1:3], kernel))
     return stride if padding == "valid" and divides else 1
