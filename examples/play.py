@@ -3,13 +3,15 @@
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no lines about GPUs that are not there
-
 import ale_py
 import gymnasium
-import keras
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+
+# Python's messages go to a copy of standard error, and those of the libraries in C++ nowhere.
+sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+import keras  # noqa: E402
 
 gymnasium.register_envs(ale_py)
 network = keras.saving.load_model(sys.argv[1])

@@ -157,8 +157,20 @@ def test_example_plays_the_exported_network_with_gymnasium_alone(network, tmp_pa
     script.write_text((ROOT / "examples" / "play.py").read_text())
     command = [sys.executable, "-I", script, network, "PongNoFrameskip-v4", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert 15 < float(done.stdout.split("game 1: ")[1]) <= 21
+
+
+def test_example_without_a_network_says_so(tmp_path):
+    command = [
+        sys.executable,
+        ROOT / "examples" / "play.py",
+        tmp_path / "absent.keras",
+        "Pong",
+        "1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1 and "File not found" in done.stderr.splitlines()[-1]
 
 
 def test_example_does_not_know_the_package():
