@@ -153,8 +153,10 @@ def _curve(folder: Path) -> list[list[float]]:
     """Of a run, evenly thinned; both ends stay."""
     try:
         curve = curves.read(folder)
-        steps, minutes, scores = curve.steps, curve.over("minutes"), curve.scores
     except CurveError:
+        return []
+    steps, minutes, scores = curve.steps, curve.minutes, curve.scores
+    if minutes is None:
         return []
     chosen = np.unique(np.linspace(0, len(steps) - 1, CURVE_POINTS).round().astype(int))
     columns = steps[chosen], minutes[chosen].round(2), scores[chosen].round(2)

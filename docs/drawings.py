@@ -29,7 +29,7 @@ def pong(path: Path) -> None:
     with figures.drawn(path, 4.5) as figure:
         axes = figure.subplots()
         ends = plot(axes, found, figures.looks(one.name for one in found))
-        ends += published.plot(axes, published.of_game("pong"), found[0].positions[-1])
+        ends += published.plot(axes, published.of_game("pong"), found[0].steps[-1])
         axes.set(xlabel="steps", ylabel=SCORE_LABEL)
         figures.count_steps(axes)
         figures.name_ends(axes, ends)

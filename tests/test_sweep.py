@@ -51,8 +51,8 @@ def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys)
     assert sweep.main(arguments) == 0
     assert "plain, seed 0: was done already" in capsys.readouterr().out
     table = (logdir / "table.md").read_text()
-    assert "| plain | 1 | 1,024 |" in table
-    assert "| peaked | 1 | 1,024 |" in table
+    assert "| plain | 1 | " in table and "| peaked | 1 | " in table
+    assert "up to step 1,024," in table
     assert (logdir / "figure.png").stat().st_size > 10_000
 
     spoil(logdir / "plain" / "seed-0")

@@ -9,17 +9,21 @@ from ppo.files.folder import write_whole
 from ppo.sweep.grid import FIGURE, TABLE
 from ppo.sweep.one_precision import precisions
 from ppo.system import tables
-from ppo.system.streams import say
+from ppo.system.streams import say, wrapped
 from ppo.telemetry import curves
 from ppo.telemetry.curves import Comparison, Curve, CurveError
 from ppo.telemetry.figures import legible
 
+HEAD = ("variant", "runs", "final", "lowest", "highest", "best", "mean", "collapses")
+UNKNOWN = ("–",) * 6  # the cells of a variant without results
+
 Variants = Mapping[str, Sequence[Path]]
+Row = list[str]
 
 
 def write(variants: Variants, logdir: Path) -> None:
     """Write ``table.md`` of all variants, and ``figure.png`` of the variants that have a curve, and
-    print what is in the table. If none has a curve, raise CurveError and write nothing.
+    print the table. If none has a curve, raise CurveError and write nothing.
     """
     read: dict[str, list[Curve]] = {name: [] for name in variants}
     missing: dict[str, list[str]] = {}
@@ -29,41 +33,67 @@ def write(variants: Variants, logdir: Path) -> None:
                 read[name].append(curves.read(folder))
             except CurveError as error:
                 missing.setdefault(name, []).append(str(error))
-    compared = _best_first(read)
-    read = {name: read[name] for name in [*compared, *(read.keys() - compared.keys())]}
-    text = curves.table(read, missing)
-    if precision := precisions(variants):
-        text += f"\n{precision}\n"
+    rows, notes = table(read, missing)
+    notes = "\n\n".join(filter(None, [notes, precisions(variants)]))
+    text = f"{tables.markdown(HEAD, rows, 'lrrrrrrr')}\n{notes}"
     console = Console()
-    if console.is_terminal and compared:
-        _show(compared, console)
+    if console.is_terminal:
+        tables.show_table(HEAD, rows, console, box=None)
+        say(f"\n{wrapped(notes, console.width)}\n")
     else:
-        say(text.rstrip("\n"))
+        say(text)
     if not any(read.values()):
         raise CurveError("no run has a curve, so nothing is drawn")
-    write_whole(logdir / TABLE, text.encode())
-    curves.draw(read, logdir / FIGURE, logdir.name)
+    write_whole(logdir / TABLE, f"{text}\n".encode())
+    curves.draw({name: read[name] for name in _best_first(read)}, logdir / FIGURE, logdir.name)
     say(f"table: {logdir / TABLE}\nfigure: {logdir / FIGURE}")
 
 
-def _best_first(read: Mapping[str, Sequence[Curve]]) -> dict[str, Comparison]:
-    """Return the variants at the steps that all runs have reached, by their final score; none if
-    there are no such steps.
+def table(
+    variants: Mapping[str, Sequence[Curve]], missing: Mapping[str, Sequence[str]] | None = None
+) -> tuple[list[Row], str]:
+    """Return the cells of HEAD for each variant, the best first, and their meaning as Markdown.
+    ``missing`` lists, for each variant, a line for each of its runs without a curve.
     """
+    missing = missing or {}
     try:
-        compared = curves.compare(read)
-    except CurveError:
-        return {}
-    ranked = sorted(compared, key=lambda one: one.scores[:, -1].mean(), reverse=True)
-    return {one.name: one for one in ranked}
-
-
-def _show(compared: Mapping[str, Comparison], console: Console) -> None:
+        results, notes = _results(curves.compare(variants))
+    except CurveError as error:
+        results, notes = {}, f"No results: {error}."
     rows = []
-    for name, one in compared.items():
-        final = one.scores[:, -1]
-        cells = [len(final), final.mean(), final.min(), final.max(), one.scores.max(1).mean()]
-        rows.append([legible(name), str(cells[0]), *(f"{cell:.2f}" for cell in cells[1:])])
-    tables.show_table(["variant", "runs", "final", "lowest", "highest", "best"], rows, console)
-    step = next(iter(compared.values())).positions[-1]
-    say(f"Scores: mean of the last 100 games; final: at step {step:,.0f}, which all runs reached.")
+    for name in _best_first(variants):
+        runs, without = len(variants[name]), len(missing.get(name, ()))
+        number = f"{runs} of {runs + without}" if without else f"{runs}"
+        rows.append([legible(name), number, *results.get(name, UNKNOWN)])
+    if missing:
+        lines = [f"- {legible(line)}" for found in missing.values() for line in found]
+        notes += "\n\n" + "\n".join(["Not every run has a curve:", "", *lines])
+    return rows, notes
+
+
+def _best_first(variants: Mapping[str, Sequence[Curve]]) -> list[str]:
+    """Return the names by the final score at the steps that all runs have reached, then others."""
+    try:
+        compared = curves.compare(variants)
+    except CurveError:
+        return list(variants)
+    ranked = sorted(compared, key=lambda one: one.mean[-1], reverse=True)
+    return list(dict.fromkeys([*(one.name for one in ranked), *variants]))
+
+
+def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, Row], str]:
+    """Return the cells of each variant, from the third column on, and their meaning."""
+    fall = curves.fall_of_a_collapse(comparisons)
+    results = {}
+    for one in comparisons:
+        final, best = one.scores[:, -1], one.scores.max(1)
+        falls = sum(len(curves.collapses(scores, fall)) for scores in one.scores)
+        scores = final.mean(), final.min(), final.max(), best.mean(), one.area
+        results[one.name] = [*(f"{score:.2f}" for score in scores), f"{falls}"]
+    return results, (
+        f"Scores are means of the last 100 games, up to step {comparisons[0].steps[-1]:,.0f}, "
+        "which all runs reached. Final: mean of the runs at that step, between the lowest and the "
+        "highest. Best: mean of the runs' highest scores. Mean: over all steps. Collapses: falls "
+        f"of more than {fall:.2f} points, a quarter of the range, below the best since the last "
+        "collapse."
+    )

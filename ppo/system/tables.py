@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from rich.box import HEAVY_HEAD, Box
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
@@ -50,12 +51,20 @@ def show_list(lines: str, entries: Iterable[Entry], console: Console | None = No
     console.print(table)
 
 
-def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print rows under a head: on a terminal a table, legible at 80 columns."""
+def show_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    console: Console,
+    box: Box | None = HEAVY_HEAD,
+) -> None:
+    """Print rows under a head: on a terminal a table, legible at 80 columns. Without a box it needs
+    less width.
+    """
     if not console.is_terminal:
         print(tabs([head, *rows]), end="", file=console.file)  # rich would replace the tabs
         return
-    table = Table(head[0])  # the only column that shrinks
+    table = Table(box=box, pad_edge=box is not None)
+    table.add_column(head[0], overflow="fold")  # the only column that shrinks
     for name in head[1:]:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ppo.sweep import results
 from ppo.telemetry import curves, figures
 from ppo.telemetry.curves import Curve, collapses
 
@@ -33,7 +34,7 @@ def test_a_slow_fall_counts_once():
 def test_runs_are_compared_at_the_steps_that_all_have_reached():
     long, short = curve(0, 10, 20, 30), curve(5, 5, 5)
     comparisons = curves.compare({"long": [long], "both": [long, short]})
-    assert [comparison.positions[-1] for comparison in comparisons] == [200, 200]
+    assert [comparison.steps[-1] for comparison in comparisons] == [200, 200]
     assert comparisons[0].scores[0, -1] == 20
     assert comparisons[1].mean[-1] == 12.5
 
@@ -42,14 +43,7 @@ def test_a_figure_shows_each_variant_as_far_as_its_own_runs_go():
     long, short = curve(0, 1, 2, 3, 4), curve(0, 10, 20)
     shown = curves.each({"long": [long], "both": [long, short]})
     assert [comparison.name for comparison in shown] == ["long", "both"]
-    assert [comparison.positions[-1] for comparison in shown] == [400, 200]
-
-
-def test_minutes_compare_runs_by_their_clocks():
-    slow, fast = curve(0, 10, 20), Curve(np.array([0, 100.0]), np.array([0, 8.0]), np.arange(2.0))
-    by_minutes = curves.compare({"slow": [slow], "fast": [fast]}, "minutes")
-    assert [comparison.positions[-1] for comparison in by_minutes] == [1, 1]
-    assert [comparison.mean[-1] for comparison in by_minutes] == [5, 8]
+    assert [comparison.steps[-1] for comparison in shown] == [400, 200]
 
 
 def test_a_log_has_minutes_if_its_clock_goes_on(tmp_path):
@@ -62,9 +56,7 @@ def test_a_log_has_minutes_if_its_clock_goes_on(tmp_path):
     for seconds in (("30", "20"), ("30", ""), ("30", "inf")):
         assert read(*seconds).minutes is None
     (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE}\n100,1\n200,2\n")
-    without = curves.read(tmp_path)
-    assert without.minutes is None
-    assert [len(curves.each({"a": [without]}, axis)) for axis in ("steps", "minutes")] == [1, 0]
+    assert curves.read(tmp_path).minutes is None
 
 
 def test_area_is_the_mean_score_on_the_way():
@@ -73,10 +65,13 @@ def test_area_is_the_mean_score_on_the_way():
 
 
 def test_a_variant_without_a_curve_takes_no_part_in_the_comparison():
-    text = curves.table({"a": [curve(0, 10, 20)], "b": []}, {"b": ["b has none", "nor has b"]})
-    assert "| a | 1 | 200 | 10.00 | 20.00 | 20.00 | 0 | 0.00 |" in text
-    assert "| b | 0 of 2 | – | – | – | – | – | – |" in text
-    assert "- b has none\n- nor has b\n" in text
+    lacking = {"b": ["b has none", "nor has b"]}
+    rows, notes = results.table({"b": [], "a": [curve(0, 10, 20)]}, lacking)
+    assert rows == [
+        ["a", "1", "20.00", "20.00", "20.00", "20.00", "10.00", "0"],
+        ["b", "0 of 2", *results.UNKNOWN],
+    ]
+    assert "up to step 200," in notes and "- b has none\n- nor has b" in notes
 
 
 @pytest.mark.parametrize(
@@ -110,18 +105,17 @@ def shown(monkeypatch):
     return drawn
 
 
-def test_a_figure_shows_the_curves_over_steps_and_over_minutes(tmp_path, shown):
-    whole, without = curve(0, 10, 20), Curve(np.array([0, 400.0]), np.array([0, 8.0]))
-    curves.draw({"a": [whole, whole], "b": [without]}, tmp_path / "figure.png", "title")
-    steps, minutes = shown[0].axes
-    assert [axes.get_xlabel() for axes in (steps, minutes)] == ["steps", "minutes"]
-    assert [line.get_xdata()[-1] for line in steps.lines] == [200, 400]
-    assert [line.get_xdata()[-1] for line in minutes.lines] == [4]
-    assert steps.lines[0].get_color() == minutes.lines[0].get_color()
-    names = [
-        [(text.get_text(), text.get_color()) for text in axes.texts] for axes in (steps, minutes)
-    ]
-    assert names == [[("b", steps.lines[1].get_color())], [("a", steps.lines[0].get_color())]]
+def test_a_figure_names_each_curve_and_what_is_drawn(tmp_path, shown):
+    for several in (False, True):
+        runs = {"a": [curve(0, 10, 20)] * (1 + several), "b": [curve(0, 8, 8, 8, 8)]}
+        curves.draw(runs, tmp_path / "figure.png", "title")
+    for figure, said in zip(shown, ("", ": mean of the runs and 95 percent interval"), strict=True):
+        (axes,) = figure.axes
+        assert (axes.get_xlabel(), axes.get_title()) == ("steps", f"title{said}")
+        assert [line.get_xdata()[-1] for line in axes.lines] == [200, 400]
+        names = [(text.get_text(), text.get_color()) for text in axes.texts]
+        b, a = axes.lines[::-1]
+        assert names == [("b", b.get_color()), ("a", a.get_color())]
 
 
 @pytest.mark.parametrize(
@@ -143,19 +137,6 @@ def test_many_lines_differ_in_color_or_dashes():
     assert len({look["color"] for look in [*looks.values()][:6]}) == 6
 
 
-def test_a_figure_without_minutes_has_no_place_for_them(tmp_path, shown):
-    without = Curve(np.array([0, 400.0]), np.array([0, 8.0]))
-    curves.draw({"a": [without]}, tmp_path / "figure.png", "title")
-    assert [axes.get_xlabel() for axes in shown[0].axes] == ["steps"]
-
-
-def test_runs_that_have_only_minutes_in_common_are_drawn_over_these(tmp_path, shown):
-    scores, minutes = np.zeros(2), np.array([0, 5.0])
-    early, late = (Curve(np.array(steps), scores, minutes) for steps in ([0, 9.0], [20, 29.0]))
-    curves.draw({"a": [early, late]}, tmp_path / "figure.png", "title")
-    assert [axes.get_xlabel() for axes in shown[0].axes] == ["minutes"]
-
-
 def test_where_no_variant_s_runs_have_steps_in_common_nothing_is_drawn(tmp_path):
     early, late = (Curve(np.array(steps), np.zeros(2)) for steps in ([0, 9.0], [20, 29.0]))
     with pytest.raises(curves.CurveError, match="nothing is drawn"):
@@ -166,7 +147,8 @@ def test_where_no_variant_s_runs_have_steps_in_common_nothing_is_drawn(tmp_path)
 @pytest.mark.parametrize("name", ["$x$", "$x_{", "_x", "x" * 500])
 def test_a_figure_shows_names_literally(tmp_path, shown, name):
     curves.draw({name: [curve(0, 1)]}, tmp_path / "figure.png", name)
-    texts = [*shown[0].texts, *shown[0].axes[-1].texts]
+    (axes,) = shown[0].axes
+    texts = [axes.title, *axes.texts]
     assert len(texts) == 2
     for text in texts:
         shortened = name if len(name) < 60 else "x" * 29 + "…" + "x" * 30

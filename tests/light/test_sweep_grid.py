@@ -18,7 +18,7 @@ from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError, load
 from ppo.runs.start import RunState
 from ppo.settings import Params
-from ppo.sweep import grid, sweep
+from ppo.sweep import grid, results, sweep
 from ppo.system.children import Children
 from ppo.telemetry.counters import Tally
 
@@ -416,8 +416,8 @@ def test_a_variant_without_a_curve_is_shown_with_its_runs(tmp_path):
     code, logdir = shown(tmp_path, f"good={good}", f"mixed={good},{short}", f"empty={short}")
     assert code == 0
     table = (logdir / "table.md").read_text()
-    assert "| good | 1 | 300 |" in table
-    assert "| mixed | 1 of 2 | 300 |" in table
+    assert "| good | 1 | 3.00 |" in table and "up to step 300," in table
+    assert "| mixed | 1 of 2 | 3.00 |" in table
     assert "| empty | 0 of 1 | – | – |" in table
     assert f"- {short / 'progress.csv'} has no curve yet" in table
     assert (logdir / "figure.png").stat().st_size > 10_000
@@ -432,11 +432,13 @@ def test_a_terminal_gets_the_best_first_in_its_width_and_where_the_files_are(
     code, logdir = shown(tmp_path, f"low_{'x' * 30}={low}", f"high={','.join(map(str, high))}")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert code == 0 and max(map(len, lines[:-2])) <= 80
-    rows = [line.strip("│ ").split("│") for line in lines if line.startswith("│")]
-    assert [cell.strip() for cell in rows[0]] == ["high", "2", "80.00", "70.00", "90.00", "80.00"]
+    assert lines[0].split() == list(results.HEAD)
+    assert lines[1].split() == ["high", "2", "80.00", "70.00", "90.00", "80.00", "60.25", "0"]
     assert lines[-2:] == [f"table: {logdir / 'table.md'}", f"figure: {logdir / 'figure.png'}"]
     table = (logdir / "table.md").read_text()
-    assert table.index("| high |") < table.index("| low_")
+    head, _, high, low, *_ = table.splitlines()
+    assert head == f"| {' | '.join(results.HEAD)} |" and low.startswith("| low_")
+    assert high == f"| {' | '.join(lines[1].split())} |"  # the same cells
 
 
 def test_runs_without_common_steps_have_a_table_and_a_figure(tmp_path):
@@ -474,7 +476,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_drawn(tmp_path, pfile, cap
     assert "good, seed 0: was done already" in said.out
     assert f"{other.parent} is not empty" in log.read_text()
     table = (logdir / "table.md").read_text()
-    assert "| bad | 0 of 1 | – |" in table and "| good | 1 | 200 |" in table
+    assert "| bad | 0 of 1 | – |" in table and "| good | 1 | 2.00 |" in table
     assert (logdir / "figure.png").exists()
 
 
