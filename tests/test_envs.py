@@ -829,7 +829,9 @@ def test_what_has_no_effect_is_refused_of_a_new_run_alone(env_id, network, idle)
     assert check(settings, frozenset()) == []
     faults = check_new(settings, frozenset())
     assert [fault.split(" = ")[0] for fault in faults] == idle
-    assert all("has no effect" in fault and "Remove it" in fault for fault in faults)
+    assert all(
+        "has no effect, since" in fault and fault.endswith(". Remove it") for fault in faults
+    )
     assert len(check_new(settings, frozenset(idle[:1]))) == max(0, len(idle) - 1)
 
 

@@ -1,6 +1,7 @@
 """The games that exist: resolving their ids, and checking the settings against them."""
 
 import difflib
+import json
 import re
 from typing import Any, get_args
 
@@ -96,8 +97,7 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     default = {key: Params.model_fields[key].default for key in idle}
     allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
     return [
-        f"{key} = {value!r}: has no effect, since {reason}. Remove it or use the default, "
-        f"{default[key]!r}"
+        f"{key} = {json.dumps(value)}: has no effect, since {reason}. Remove it"
         for key, reason in idle.items()
         if key not in bad and (value := getattr(params, key)) not in allowed[key]
     ]

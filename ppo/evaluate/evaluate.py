@@ -32,7 +32,8 @@ class Evaluation:
     episodes: list[Episode]
 
     def __repr__(self) -> str:
-        return f"Evaluation of {len(self.episodes)} games with a mean of {self.mean:.2f}"
+        count = len(self.episodes)
+        return f"Evaluation of {count} game{'s' * (count > 1)} with a mean of {self.mean:.2f}"
 
     @property
     def scores(self) -> np.ndarray:

@@ -90,8 +90,8 @@ class Story:
     def measure(self) -> str:
         """Return what the headline's score is the mean of."""
         if one := self.evaluation:
-            games, policy = len(one["scores"]), one["policy"]
-            return f"mean of {games} whole games of the {policy} policy of step {one['step']:,}"
+            games = f"{len(one['scores'])} whole game{'s' * (len(one['scores']) > 1)}"
+            return f"mean of {games} of the {one['policy']} policy of step {one['step']:,}"
         return "mean of the last 100 games of its training"
 
     @property

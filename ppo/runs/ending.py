@@ -65,9 +65,11 @@ def block(
     """
     score, bests, games = "no game has ended", [], int(totals.get("rollout/games", 0))
     if (mean := totals.get("rollout/ep_rew_mean")) is not None:
-        score = f"{mean:.2f}, mean of the last {min(games, RECENT_EPISODES)} games"
+        recent = min(games, RECENT_EPISODES)
+        score = f"{mean:.2f}, mean of the last {recent} game{'s' * (recent > 1)}"
     if (best := totals.get("rollout/ep_rew_best")) is not None:
-        bests.append(f"{best:.{0 if best.is_integer() else 2}f} in one of {games:,} games")
+        digits, plural = 0 if best.is_integer() else 2, "s" * (games > 1)
+        bests.append(f"{best:.{digits}f} in one of {games:,} game{plural}")
     if evaluation is not None:
         bests.append(f"{evaluation:.2f} in an evaluation")
     rows = {

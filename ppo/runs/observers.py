@@ -61,11 +61,8 @@ class Logger(Observer):
         epochs = params.num_epochs if params.log_epochs else 0
         tags = scalars.tags(epochs, trainer.layers, trainer.envs.action_names)
         self.log = Log(self.folder.path, tags, trainer.step + 1)
-        if left_out := self.log.left_out:
-            self.display.say(
-                f"progress.csv keeps the columns that it began with, without {len(left_out)} "
-                f"new scalars such as {left_out[0]}"
-            )
+        if lacking := self.log.lacking:
+            self.display.say(lacking)
         if changed or not self._sizes:
             self.log.settings(trainer.step, dict(params))
         known = {tag: sum_ for tag, sum_ in self.means.state().items() if tag in self.log.tags}

@@ -39,7 +39,7 @@ def _code_of(command: Callable[[], int | None], stopped: str | None) -> int:
     except KeyboardInterrupt:
         if stopped:
             return _fail(ExitCode.STOPPED, stopped)
-        return _fail(ExitCode.FAILED, "interrupted; whole files are kept")
+        return _fail(ExitCode.FAILED, "interrupted; files that were complete remain")
     except Exception as error:
         if (cause := _memory_error(error)) is None:
             raise

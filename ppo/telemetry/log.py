@@ -124,9 +124,19 @@ class Log:
         self._csv.row({"step": step, **scalars})
 
     @property
-    def left_out(self) -> list[str]:
-        """Scalars without a column in ``progress.csv``, which was begun without them."""
-        return self._csv.left_out
+    def lacking(self) -> str:
+        """Which scalars have no column in ``progress.csv``, which was begun without them; empty if
+        all have one.
+        """
+        new = self._csv.left_out
+        if not new:
+            return ""
+        names = (
+            f"{len(new)} new scalars, such as {new[0]}"
+            if len(new) > 1
+            else f"the new scalar {new[0]}"
+        )
+        return f"progress.csv keeps its columns and lacks {names}"
 
     def settings(self, step: int, settings: Mapping[str, object]) -> None:
         """Write the settings for TensorBoard: as a table, and as hyperparameters."""

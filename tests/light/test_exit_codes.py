@@ -93,7 +93,7 @@ def test_the_exit_code_of_a_run_outlives_its_output(outcome, monkeypatch, tmp_pa
 @pytest.mark.parametrize(
     ("number", "stopped", "code", "message"),
     [
-        (signal.SIGINT, None, 1, "interrupted; whole files are kept\n"),
+        (signal.SIGINT, None, 1, "interrupted; files that were complete remain\n"),
         (signal.SIGINT, "call it again", 3, "call it again\n"),
         (signal.SIGTERM, "call it again", 3, "call it again\n"),
     ],

@@ -640,3 +640,14 @@ def test_log_goes_on_though_its_files_are_moved_and_a_resume_cuts_what_was_put_b
     cut(tmp_path, sizes)
     assert (tmp_path / "progress.csv").read_text() == f"step,{SCORE}\n1,0.5\n2,0.6\n"
     assert [step for step, _ in curve(tmp_path, SCORE)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [(["b"], "the new scalar b"), (["b", "c"], "2 new scalars, such as b"), ([], "")],
+)
+def test_a_log_names_the_new_scalars_that_its_table_lacks(tmp_path, new, said):
+    Log(tmp_path, ["a"], 1).close()
+    log = Log(tmp_path, ["a", *new], 2)
+    log.close()
+    assert log.lacking == (said and f"progress.csv keeps its columns and lacks {said}")
