@@ -147,7 +147,7 @@ def _parse(text: str) -> tuple[Any, list[str]]:
 def _override(values: dict[str, Any], text: str) -> list[str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        return [f"{text}: an override is written KEY=VALUE"]
+        return [f"{text}: write a setting as KEY=VALUE, such as total_steps=100000"]
     try:
         values[name], faults = _parse(value)
     except reading.NotJSON:

@@ -59,6 +59,13 @@ def test_example_without_arguments_says_how_to_call_it(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_example_answers_a_wrong_argument_in_one_line(tmp_path):
+    done = run(tmp_path, EXAMPLE, "CartPole-v1", tmp_path / "run", "fast")
+    said = "fast: write a setting as KEY=VALUE, such as total_steps=100000\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert not (tmp_path / "run").exists()
+
+
 def test_python_of_the_pages_can_be_pasted(tmp_path):
     pasted = "\n".join([*blocks("README.md"), *blocks("docs/python.md")])
     done = run(tmp_path, "-c", f"{pasted}\nprint(action)")
