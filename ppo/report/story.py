@@ -26,7 +26,7 @@ from ppo.files.origin import Origin
 from ppo.params import ParamsError, of_run
 from ppo.report.published import Published, comparable
 from ppo.runs.start import run_of
-from ppo.settings import EARLIER, Params
+from ppo.settings import EARLIER, LEFT_OPEN, Params
 from ppo.system import reading
 from ppo.system.arguments import run_atari
 from ppo.system.reading import Unreadable
@@ -110,9 +110,13 @@ class Story:
         return self.rows[-1].get(SCORE, math.nan) if self.rows else math.nan
 
     def differing(self) -> dict[str, object]:
-        """Return the settings that differ from the defaults."""
-        fields = Params.model_fields
-        return {key: value for key, value in self.params if value != fields[key].default}
+        """Return the settings that differ from the defaults, or from what the game and the network
+        choose by default.
+        """
+        default = {key: field.default for key, field in Params.model_fields.items()}
+        chosen = settled(self.params.model_copy(update={key: default[key] for key in LEFT_OPEN}))
+        usual = default | {key: chosen[key] for key in LEFT_OPEN}
+        return {key: value for key, value in self.params if value != usual[key]}
 
 
 def _limited(evaluation: dict[str, Any]) -> str:
@@ -141,6 +145,18 @@ def story(run: Path) -> Story:
         explain(run),
         comparable(params),
     )
+
+
+def settled(params: Params) -> dict[str, object]:
+    """Return settings in which the game and the network have chosen what they can. What the machine
+    chooses, and the seed, stay open.
+    """
+    chosen = {
+        "sticky_action_probability": registry.resolve(params.env_id)[1],
+        "clip_rewards": registry.is_atari(params.env_id),
+        "value_gradient": params.usual_value_gradient,
+    }
+    return {key: chosen.get(key, v) if params.leaves_open(key) else v for key, v in params}
 
 
 def names(stories: Sequence[Story]) -> list[str]:
@@ -210,8 +226,9 @@ def _differing(of: Story, began_from: Origin) -> dict[str, object]:
     changed: dict[str, object] = {key: new for key, (_, new) in began_from.changes.items()}
     if os.path.realpath(began_from.run) != os.path.realpath(of.folder.path):
         with suppress(ParamsError):
-            before = of_run(RunFolder(began_from.run).params)
-            changed = {key: new for key, new in of.params if new != getattr(before, key)}
+            before = settled(of_run(RunFolder(began_from.run).params))
+            now = settled(of.params)
+            changed = {key: new for key, new in now.items() if new != before[key]}
     return {key: value for key, value in changed.items() if key != "workers"}
 
 

@@ -17,9 +17,10 @@ import pytest
 
 import run_atari
 from docs.browser import Browser
-from ppo import checkpoint
+from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint
 from ppo.envs import human
+from ppo.envs.resolve import resolved
 from ppo.errors import PPOError
 from ppo.files import video
 from ppo.files.folder import RunFolder
@@ -209,6 +210,18 @@ def test_a_fork_is_repeated_with_what_its_resumes_changed(tmp_path):
     run = fork(tmp_path / "run", origin, 20_000, log()[20:])
     (run / "params.json").write_text(Params(seed=3, learning_rate=5e-5).to_json())
     assert f"--fork={origin}@20000 --set learning_rate=5e-05\n" in commands(story(run))
+
+
+def test_a_setting_left_to_the_game_is_equal_to_what_the_game_chooses(tmp_path):
+    origin = run_at(tmp_path / "origin", env_id="Breakout", threads=2)
+    assert json.loads((origin / "params.json").read_text())["clip_rewards"] is None
+    run = fork(tmp_path / "run", origin, 20_000, log()[20:])
+    left_open = params.of_run(origin / "params.json")
+    (run / "params.json").write_text(resolved(left_open).to_json())
+    of = story(run)
+    assert f"--fork={origin}@20000 --set precision={of.params.precision}\n" in commands(of)
+    chosen = {"learning_rate": 1e-3, "precision": of.params.precision, "seed": 3, "threads": 2}
+    assert of.differing() == {"env_id": "Breakout", **chosen}
 
 
 def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
