@@ -1,6 +1,5 @@
 """One network with a shared trunk, giving the policy's logits and the value."""
 
-import importlib
 import itertools
 import random
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from ppo.nn import pixels
 from ppo.nn.layer_norm import LayerNormDense, layer_normalized
 from ppo.nn.pixels import PixelConv2D, Pixels
 from ppo.settings import NetworkSettings
+from ppo.system.own_modules import import_own
 
 # Name and gain of each head, in the order of the network's outputs.
 HEADS = {"policy": 0.01, "value": 1.0}
@@ -165,7 +165,7 @@ def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     state = random.getstate()  # an initialiser without a seed draws one from Python's random
     random.seed(next(layers.seeds))
     try:
-        features = getattr(importlib.import_module(module), function)(x)
+        features = getattr(import_own(module), function)(x)
         trunk = keras.Model(x, features)
         if layers.prefix:
             trunk = keras.models.clone_model(trunk, x, clone_function=layers.renamed)

@@ -1,6 +1,5 @@
 """Environments outside Atari: the boundary around their code, which may raise anything."""
 
-import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from ppo.errors import EnvironmentFailed
+from ppo.system.own_modules import import_own
 from ppo.system.signals import is_signal
 
 # Packages whose code lies between this package and an environment's own code.
@@ -60,11 +60,12 @@ def spec(env_id: str) -> EnvSpec:
     with Boundary(env_id, "import"):
         try:
             if module:
-                importlib.import_module(module)
+                import_own(module)
         except ModuleNotFoundError as error:
             if not f"{module}.".startswith(f"{error.name}."):  # a module that it needs
                 raise
-            raise Unfit(f"{error}; install it, or put its folder into PYTHONPATH") from error
+            remedy = "install it, or start in its folder, or add that to PYTHONPATH"
+            raise Unfit(f"{error}; {remedy}") from error
         return gymnasium.spec(name)
 
 
@@ -142,7 +143,10 @@ def _is_foreign(module: str) -> bool:
     """Whether a module belongs to an environment; Gymnasium has some of its own."""
     if module.startswith("gymnasium.envs."):
         return not module.startswith("gymnasium.envs.registration")
-    return not module.startswith("ppo.envs.") and module.partition(".")[0] not in BETWEEN
+    return (
+        not module.startswith(("ppo.envs.", "ppo.system."))
+        and module.partition(".")[0] not in BETWEEN
+    )
 
 
 def _words(error: BaseException) -> str:

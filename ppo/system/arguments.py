@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ppo.errors import ExitCode
+from ppo.system.own_modules import python_path
 from ppo.system.streams import say
 
 CALLED = "PPO_CALLED"  # tells a worker how its starter was called
@@ -38,9 +39,16 @@ def argument_parser(module: str, description: str | None, epilog: str | None = N
 
 
 def run_atari() -> str:
-    """Return the words that call ``run_atari``, as this process was called or a shell can."""
-    if called := os.environ.get(CALLED):
-        return called
+    """Return the words that call ``run_atari`` in a shell, with the PYTHONPATH that the user's
+    modules need.
+    """
+    return f"{python_path()}{called()}"
+
+
+def called() -> str:
+    """Return how this process was called, or else how a shell can call it."""
+    if words := os.environ.get(CALLED):
+        return words
     script = Path(sys.argv[0])
     if script.name == "run_atari.py":
         return f"python {shlex.quote(str(script))}"

@@ -20,7 +20,7 @@ from typing import IO, Any
 from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone, RunFolder
 from ppo.files.held import held
-from ppo.system.arguments import CALLED, run_atari
+from ppo.system.arguments import CALLED, called
 from ppo.system.children import RUN_ATARI, is_stopped, start, unnamed_file
 from ppo.system.device import VISIBLE_GPUS, DeviceError, visible_gpus
 from ppo.system.signals import DEADLINE_SECONDS, Requests, on_stop
@@ -213,5 +213,5 @@ def linked(workers: int) -> Iterator[list[Link]]:
 def inherited(link: Link, gpus: Sequence[str] = ()) -> dict[str, Any]:
     """Return what ``subprocess.Popen`` passes to a worker: its link and its GPU, if any."""
     gpu = {VISIBLE_GPUS: gpus[link.index]} if gpus else {}
-    environment = {**os.environ, **link.environment, **gpu, CALLED: run_atari()}
+    environment = {**os.environ, **link.environment, **gpu, CALLED: called()}
     return {"env": environment, "pass_fds": link.descriptors}

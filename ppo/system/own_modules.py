@@ -1,0 +1,39 @@
+"""The user's modules, which settings name as ``MODULE:ID`` or ``MODULE:FUNCTION``."""
+
+import importlib
+import os
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+
+_imported: set[str] = set()  # top-level packages and modules
+
+
+def import_own(name: str) -> ModuleType:
+    """Import a module of the user. The current folder is searched last, as is PYTHONPATH before."""
+    with suppress(FileNotFoundError):  # the folder was removed
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
+    module = importlib.import_module(name)
+    _imported.add(name.partition(".")[0])
+    return module
+
+
+def python_path() -> str:
+    """Return the assignment that a command needs to find the imported modules: empty, or a
+    PYTHONPATH that holds one of them, as this process has it. A command finds modules in the
+    current folder by itself.
+    """
+    given = os.environ.get("PYTHONPATH", "")
+    entries = {os.path.realpath(entry) for entry in given.split(os.pathsep) if entry}
+    needed = entries & set(map(_folder, _imported)) - {os.path.realpath(".")}
+    return f"PYTHONPATH={shlex.quote(given)} " if needed else ""
+
+
+def _folder(name: str) -> str:
+    """Return the folder in which an imported module or package was found."""
+    module = sys.modules.get(name)
+    places = [*getattr(module, "__path__", []), getattr(module, "__file__", None) or ""]
+    return str(Path(os.path.realpath(places[0])).parent)
