@@ -34,10 +34,12 @@ def draw(results: Sequence[Result], path: Path) -> bool:
             ends = plot(axes, found, figures.looks([NAME]))
             ends += published.plot(axes, published.of_game(runs[0].rom), kind.total_steps)
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", game)
-            axes.set(title=f"{name}, {len(runs)} seed{'s' * (len(runs) > 1)}", xlabel="steps")
+            axes.set(title=f"{name}, {len(runs)} seed{'s' * (len(runs) > 1)}")
+            axes.yaxis.set_major_formatter("{x:,.10g}")
             figures.count_steps(axes)
             figures.name_ends(axes, ends)
         for axes in list(grid):  # without a game
             axes.set_axis_off()
+        figure.supxlabel("steps", fontsize="medium")
         figure.supylabel(SCORE_LABEL, fontsize="medium")
     return True

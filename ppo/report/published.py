@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CURVES = FOLDER / "published.jsonl"
+# A package has the same dashes in every figure.
+DASHES = {"baselines ppo2": "-", "Tianshou": "--", "Stable-Baselines3": ":"}
 
 
 class Published(BaseModel):
@@ -47,7 +49,8 @@ def of_game(game: str | None) -> list[Published]:
 def plot(axes: "Axes", published: Iterable[Published], last: float) -> list[End]:
     """Plot published curves up to a step, in gray. Return their ends."""
     ends = []
-    for one, dashes in zip(published, figures.DASHES, strict=False):
+    for one in published:
+        dashes = DASHES.get(one.package, "-.")
         near = np.array([point for point in one.curve if point[0] < last], float)
         if len(near) and not np.isnan(score := one.score_at(last)):
             near = np.vstack([near, (last, score)])

@@ -21,7 +21,8 @@ from ppo.system.streams import discard, wrapped
 from ppo.telemetry.scalars import SCORE
 
 LAST_WORDS_SECONDS = 0.5
-NARROW = 70  # columns
+NARROW, WIDE = 70, 100  # columns
+DAY = 24 * 60 * 60.0  # seconds
 TREND, BLOCKS = 40, "▁▂▃▄▅▆▇█"
 LINE_SECONDS = 10.0  # between two lines in a pipe or file
 
@@ -133,15 +134,17 @@ class Display:
         head = Table.grid(expand=True)
         head.add_row(ProgressBar(total=self.total_steps, completed=min(step, self.total_steps)))
         share, time_left, *others = self._progress(step, rate)
-        is_narrow, half = self.console.width < NARROW, (len(values) + 1) // 2
+        half = (len(values) + 1) // 2
+        if rate:
+            time_left += f", ends {_clock(max(0, self.total_steps - step) / rate)}"
         # As narrow as possible: labels stay near their values.
-        table = Table.grid(padding=(0, 2 if is_narrow else 3))
+        table = Table.grid(padding=(0, 2 if self.console.width < NARROW else 3))
         for justify in ("left", "right", "left", "right"):
             table.add_column(justify=justify)
         cells = list(values.items())
         for left, right in itertools.zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
             table.add_row(*left, *right)
-        between = "\n" if is_narrow else " | "
+        between = "\n" if self.console.width < WIDE else " | "
         head.add_row(Text(f"{share} % | {time_left}{between}{' | '.join(others)}"))
         if len(self._scores) > 1:
             head.add_row(Text(f"score so far {_trend(self._scores)}"))
@@ -175,6 +178,12 @@ def pace(step: int, clock: Callable[[], float] = time.monotonic) -> Progress:
     progress = Progress(speed_estimate_period=60.0, get_time=clock)
     progress.add_task("", total=None, completed=step)
     return progress
+
+
+def _clock(seconds: float) -> str:
+    """Return the time of day in so many seconds, with the date if that is a day or more."""
+    form = "%H:%M" if seconds < DAY else "%a %d %b %Y, %H:%M"
+    return time.strftime(form, time.localtime(time.time() + seconds))
 
 
 def _trend(scores: Sequence[float]) -> str:

@@ -28,21 +28,22 @@ from ppo.telemetry.scalars import SCORE
 REFRESHES_PER_SECOND = 0.5
 SHORTEST_RUN_SECONDS = 1.0  # less, and the run was done already
 # Titles and widths of the columns after the name. They keep their place beside a long name.
-COLUMNS = {"seed": 4, "done": 5, "score": 7, "steps/s": 7, "left": 8}
+COLUMNS = {"seed": 4, "done": 6, "score": 7, "steps/s": 7, "left": 8}
 GAP = 2  # columns between two cells
 OTHER_LINES = 4  # lines of a terminal that are not rows of runs
 
 
 class Overview:
-    """Show progress while the context lasts. A terminal shows the active runs and the number of
-    ended runs, and printed lines appear above them. A pipe or a file gets the lines alone.
+    """Show progress while the context lasts. A terminal ranks the active and the ended runs by
+    their scores so far, and printed lines appear above them. A pipe or a file gets the lines alone.
     """
 
     def __init__(self, runs: Sequence[Run], console: Console | None = None):
         self.runs = len(runs)
-        self.ended = self.failed = 0
         self._lock = threading.Lock()
         self._under_way: dict[Path, Run] = {}
+        self._ended: dict[Run, _State | None] = {}
+        self._failed: set[Run] = set()
         self._durations: list[float] = []  # of the runs that have ended, in seconds
         self._console = console = console or Console()
         self._live = (
@@ -78,18 +79,22 @@ class Overview:
             if time.monotonic() - began > SHORTEST_RUN_SECONDS:
                 self._durations.append(time.monotonic() - began)
 
-    def count_end(self, failed: bool) -> None:
+    def count_end(self, run: Run, failed: bool) -> None:
         """Count a run that has ended, successfully or not."""
+        state = _state(run)
         with self._lock:
-            self.ended += 1
-            self.failed += failed
+            self._ended[run] = state
+            self._failed |= {run} if failed else set()
 
     def table(self) -> Group:
-        """Return what is shown: how many runs have ended, and as many active runs as there are
-        lines.
+        """Return what is shown: how many runs have ended, and the runs by their score. If there are
+        too few lines, the active runs come first, then the best of the ended ones.
         """
         states = {run: _state(run) for run in list(self._under_way.values())}
-        rows = list(states.items())[: max(1, self._console.height - OTHER_LINES)]
+        with self._lock:
+            ended = dict(self._ended)
+        every = [*states.items(), *sorted(ended.items(), key=_rank)]
+        rows = sorted(every[: max(1, self._console.height - OTHER_LINES)], key=_rank)
         table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
         table.add_column("run")  # the only column that shrinks
         longest = self._console.width - sum(COLUMNS.values()) - GAP * len(COLUMNS)
@@ -98,18 +103,21 @@ class Overview:
         for run, state in rows:
             name = Text(figures.label(run.variant, longest), no_wrap=True, overflow="ellipsis")
             cells = state.cells if state else ["-"] * (len(COLUMNS) - 1)
+            if run in ended:
+                cells = ["failed" if run in self._failed else "done", cells[1], "", ""]
             table.add_row(name, str(run.seed), *cells)
-        parts: list[RenderableType] = [Text(self._summary(list(states.values()))), table]
-        if len(rows) < len(states):
-            parts.append(Text(f"and {len(states) - len(rows)} more"))
+        summary = self._summary(list(states.values()), len(ended))
+        parts: list[RenderableType] = [Text(summary), table]
+        if len(rows) < len(every):
+            parts.append(Text(f"and {len(every) - len(rows)} more"))
         return Group(*parts)
 
-    def _summary(self, states: "Sequence[_State | None]") -> str:
-        waiting = self.runs - self.ended - len(states)
-        failed = f" ({self.failed} failed)" if self.failed else ""
+    def _summary(self, states: "Sequence[_State | None]", ended: int) -> str:
+        waiting = self.runs - ended - len(states)
+        failed = f" ({len(self._failed)} failed)" if self._failed else ""
         left = self._left([state for state in states if state], len(states), waiting)
         about = "" if left is None else f", about {timedelta(seconds=round(left))} left"
-        return f"{self.ended} of {self.runs} done{failed}, {waiting} waiting{about}"
+        return f"{ended} of {self.runs} done{failed}, {waiting} waiting{about}"
 
     def _left(self, known: "Sequence[_State]", places: int, waiting: int) -> float | None:
         """Return the seconds to the end of all runs, if the waiting ones take as long as others."""
@@ -129,7 +137,7 @@ class _State(NamedTuple):
 
     step: int
     total: int
-    score: str
+    score: float | None
     rate: float
 
     @property
@@ -142,7 +150,14 @@ class _State(NamedTuple):
         """The columns after the seed."""
         left = str(timedelta(seconds=round(self.left)))
         share = f"{self.step / self.total:.0%}" if self.total else "-"
-        return [share, self.score, f"{self.rate:.0f}", left]
+        score = "-" if self.score is None else f"{self.score:.2f}"
+        return [share, score, f"{self.rate:.0f}", left]
+
+
+def _rank(item: "tuple[Run, _State | None]") -> float:
+    """Return where a run comes in the table: the best score first, no score last."""
+    _, state = item
+    return math.inf if state is None or state.score is None else -state.score
 
 
 class _Settings(BaseModel):
@@ -163,7 +178,7 @@ def _state(run: Run) -> _State | None:
         settings = reading.value(RunFolder(run.folder).params, TypeAdapter(_Settings))
         row = progress.last_row(run.folder)
         step, rate = int(row["step"]), float(row["time/fps"])
-        score = f"{float(row[SCORE]):.2f}" if row[SCORE] else "-"
+        score = float(row[SCORE]) if row[SCORE] else None
         state = _State(step, settings.whole_steps, score, rate)
         return state if math.isfinite(state.left) else None
     except (OSError, LookupError, ValueError, ArithmeticError, csv.Error):

@@ -51,7 +51,7 @@ def run_all(
     def outcome(run: OneRun) -> str:
         with overview.under_way(run):
             said = _outcome(run, children, done, go, check)
-        overview.count_end(bool(said))
+        overview.count_end(run, bool(said))
         return said
 
     with on_stop(children.stop), overview, ThreadPoolExecutor(workers) as pool:

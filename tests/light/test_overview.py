@@ -40,16 +40,18 @@ def test_table_has_the_runs_under_way_and_counts_the_others(tmp_path):
     for run in (*runs, new, broken):
         contexts.enter_context(overview.under_way(run))
     with contexts:
-        overview.count_end(False)
-        overview.count_end(True)
+        overview.count_end(run_at(tmp_path, "best", 10_000, score="2"), False)
+        overview.count_end(Run("lost", 1, (), tmp_path / "lost"), True)
         lines = shown(overview, console)
     assert lines == [
         "2 of 7 done (1 failed), 1 waiting, about 0:00:30 left",
         "run seed done score steps/s left",
+        "best 1 done 2.00",
         "one 1 40% 1.50 500 0:00:12",
         "two 1 50% - 500 0:00:10",
         "new 1 - - - -",
         "broken 1 - - - -",
+        "lost 1 failed -",
     ]
     assert "two" not in " ".join(shown(overview, console))
 
@@ -85,6 +87,13 @@ def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
         lines = shown(overview, console)
     assert len(lines) < 10
     assert lines[0].startswith("0 of 12 done, 0 waiting") and lines[-1] == "and 6 more"
+    for score, run in enumerate(runs[:10]):
+        overview.count_end(run_at(run.folder, "ended", 10_000, score=str(score)), False)
+    with overview.under_way(runs[-1]):
+        lines = shown(overview, console)
+    rows = ["ended 1 done 9.00", "ended 1 done 8.00", "ended 1 done 7.00", "ended 1 done 6.00"]
+    assert lines[2:-1] == [*rows, "ended 1 done 5.00", "run-11 1 40% 1.50 500 0:00:12"]
+    assert lines[-1] == "and 5 more"
 
 
 def test_a_terminal_has_the_table_below_the_lines_and_a_pipe_the_lines_alone(

@@ -2,6 +2,7 @@ import io
 import re
 import shlex
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -140,16 +141,36 @@ def test_message_with_a_word_between_colons_goes_through_as_it_is():
 # --- in a terminal
 
 
+@pytest.fixture
+def at_one(monkeypatch):
+    """It is one o'clock on the first of January 1970."""
+    monkeypatch.setattr("time.time", lambda: 3600.0)
+    monkeypatch.setattr("time.localtime", time.gmtime)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_panel_shows_every_label_and_value(width):
+def test_panel_shows_every_label_and_value(width, at_one):
     printed = shown(terminal(width), SCALARS)
     flat = " ".join(re.sub(r"[│╭╮╰╯─]", " ", printed).split())
     for value in VALUES:
         assert re.search(rf"(^| ){re.escape(value)}( |$)", flat), value
     for label, _, _ in SHOWN:
         assert label.split()[0].rstrip(",") in flat, label
-    between = " " if width < 70 else " | "
-    assert f"0.0 % | 6:32:05 left{between}step 2,048 of 10,000,000 | 425 steps/s" in flat
+    between = " " if width < 100 else " | "
+    assert f"0.0 % | 6:32:05 left, ends 07:32{between}step 2,048 of 10,000,000 | 425 " in flat
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (None, "? left\n"),
+        (10_000_000 / 82_800, "23:00:00 left, ends 00:00\n"),
+        (10_000_000 / 86_400, "1 day, 0:00:00 left, ends Fri 02 Jan 1970, 01:00\n"),
+    ],
+)
+def test_panel_says_when_the_run_ends(rate, said, at_one):
+    printed = shown(terminal(60), SCALARS, 0, rate=rate)
+    assert f"0.0 % | {said}" in re.sub(r" *│\n", "\n", printed)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
