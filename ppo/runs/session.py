@@ -163,9 +163,8 @@ class Session:
         else:
             self.display.say(_begun(params))
         now = self.trainer.scheduled_at(step)
-        for difference in self.start.differences(self.keeper.versions, now):
-            self.display.say(difference)
-        for remark in filter(None, (precision_remark(params), gpu_remark())):
+        remarks = *self.start.differences(self.keeper.versions, now), precision_remark(params)
+        for remark in filter(None, (*remarks, gpu_remark())):
             self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -76,13 +76,10 @@ def facts() -> dict[str, str]:
     }
 
 
-def differences(
-    before: Mapping[str, str], now: Mapping[str, str]
-) -> Iterator[tuple[str, str, str]]:
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Return name, value before and value now of each recorded fact that differs."""
-    for name, old in before.items():
-        if (new := now.get(name, "unknown")) != old:
-            yield name, old, new
+    known = ((name, old, now.get(name, "unknown")) for name, old in before.items())
+    return [(name, old, new) for name, old, new in known if new != old]
 
 
 def environment() -> str:

@@ -13,19 +13,14 @@ PARENT_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def tie(parent: int, number: int) -> None:
-    """Make this process get a signal when its parent thread ends, or now if it has ended."""
-    if number != signal.SIGKILL:
-        signal.signal(number, signal.SIG_DFL)  # a shell may have had it ignored
-    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, number)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), number)
-
-
 def main() -> None:
-    """Read the arguments, tie this process, and execute the command."""
+    """Get a signal when the parent thread ends, or now if it has ended; execute the command."""
     parent, number, *command = sys.argv[1:]
-    tie(int(parent), int(number))
+    if int(number) != signal.SIGKILL:
+        signal.signal(int(number), signal.SIG_DFL)  # a shell may have had it ignored
+    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, int(number))
+    if os.getppid() != int(parent):
+        os.kill(os.getpid(), int(number))
     for ignored in IGNORED_BY_PYTHON:
         signal.signal(ignored, signal.SIG_DFL)
     try:
