@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.collapse_tables import (
+from docs.collapse_tables import (
     RANDOM_PLAY,
     at_equal_kl,
     grid,
