@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.collapses import RATE, UPDATES, Fork, add, changes, load
 from docs.collapse_tables import (
     RANDOM_PLAY,
     at_equal_kl,
@@ -16,7 +17,6 @@ from docs.collapse_tables import (
     shares,
     sign_flip,
 )
-from benchmarks.collapses import RATE, UPDATES, Fork, add, changes, load
 
 
 def fork(change="unchanged", agent=1, level=1.0, plan="interventions", kl=0.3, **settings):
