@@ -76,7 +76,7 @@ class GameSettings(_Group):
     discrete actions; MODULE:ID imports MODULE, which runs its code
     """
     num_envs: int = _setting(16, ge=1, le=1024)
-    """envs: games each worker plays at once"""
+    """envs: how many copies of the game each worker plays at the same time"""
     frame_skip: int = _setting(4, ge=1, le=64, only="Atari")
     """frames that one step (decision) lasts"""
     frame_stack: int = _setting(4, ge=1, le=16, only="Atari", fixed="on fork")
@@ -84,16 +84,16 @@ class GameSettings(_Group):
     screen_size: int = _setting(84, ge=36, le=210, only="Atari", fixed="on fork")
     """width and height of an observation, in pixels"""
     sticky_action_probability: float | None = _setting(None, ge=0, lt=1, only="Atari", idle=0.0)
-    """chance per frame that the game repeats the action before; null: as in the id (0 for
+    """chance per frame that the game repeats the previous action; null: as in the id (0 for
     NoFrameskip-v4, 0.25 for v5)
     """
     noop_max: int = _setting(30, ge=1, le=1000, only="Atari")
     """a game begins with 0 to noop_max - 1 no-op frames"""
     terminal_on_life_loss: bool = _setting(True)
-    """a lost life ends the return (never the game)"""
+    """true: a lost life ends the episode for learning, but not the game"""
     clip_rewards: bool | None = _setting(None, earlier=True)
-    """train on the sign of the reward (scores stay unclipped); null: only if the game is an Atari
-    game
+    """train on the sign of the reward (scores remain unclipped); null: true in Atari games, else
+    false
     """
     fire_on_reset: bool = _setting(True, only="Atari")
     """press FIRE when a game begins, if it has FIRE"""
@@ -102,7 +102,7 @@ class GameSettings(_Group):
     from that step
     """
     full_action_space: bool = _setting(False, only="Atari", fixed="on fork")
-    """all 18 actions, not the game's own few"""
+    """all 18 actions of the console, not only the actions that the game uses"""
     max_frames_per_game: int = _setting(108_000, ge=16, le=2**31 - 1)
     """time limit of a game, in frames"""
 
@@ -119,16 +119,17 @@ class TrainingSettings(_Group):
     num_minibatches: int = _setting(8, ge=1, le=65_536)
     """minibatches of each epoch"""
     minibatch_per: Literal["worker", "run"] = _setting("worker")
-    """with several workers: worker, each adds a minibatch of its own to every gradient step; run,
-    all share one minibatch, and an epoch has workers x num_minibatches gradient steps
+    """what several workers do in a gradient step. worker: each adds its own minibatch. run: all
+    share one minibatch, so an epoch has workers x num_minibatches gradient steps
     """
     learning_rate: float = _setting(4e-4, gt=0, le=1)
     """initial learning rate of Adam"""
     learning_rate_schedule: Schedule = _setting("linear")
     """linear falls to 0 at total_steps"""
     learning_rate_kl: float | None = _setting(None, gt=0)
-    """divide the learning rate by 1.5 after an update whose mean approximate KL exceeds twice this;
-    multiply it by 1.5, up to the scheduled rate, after one with less than half
+    """adapt the learning rate to this approximate KL: divide it by 1.5 after an update with more
+    than twice this KL, multiply it by 1.5 after one with less than half; the schedule is the upper
+    limit
     """
     adam_epsilon: float = _setting(1e-5, gt=0, le=1)
     """Adam's epsilon hat"""
@@ -137,9 +138,9 @@ class TrainingSettings(_Group):
     adam_beta_2: float = _setting(0.999, ge=0, lt=1)
     """decay of Adam's second moment"""
     adam_reset: bool = _setting(False)
-    """begin Adam anew, with moments of 0, before the update of each rollout"""
+    """reset Adam's moments to 0 before each update"""
     max_grad_norm: float = _setting(0.5, gt=0)
-    """clip of the gradient's global norm"""
+    """largest global norm of the gradient; a larger gradient is scaled down to it"""
     gamma: float = _setting(0.99, ge=0, le=1)
     """discount per step"""
     gae_lambda: float = _setting(0.95, ge=0, le=1)
@@ -149,14 +150,14 @@ class TrainingSettings(_Group):
     advantage_std_floor: float = _setting(0.0, ge=0)
     """lower bound of the divisor when advantages are normalised"""
     target_kl: float | None = _setting(None, gt=0)
-    """no further epoch once an epoch's mean approximate KL exceeds this"""
+    """end the update after an epoch whose mean approximate KL exceeds this"""
     target_kl_if_improved: bool = _setting(False)
-    """let target_kl end the epochs only if the surrogate has improved on the old policy"""
+    """let target_kl end the update only if the surrogate is better than with the old policy"""
     minibatch_kl_limit: float | None = _setting(None, gt=0)
     """end the update before the step of a minibatch whose mean approximate KL exceeds this"""
     undo_beyond_kl_limit: bool = _setting(False)
-    """then also undo the last step, which broke minibatch_kl_limit, as KLE-Rollback does (Dossa et
-    al. 2021)
+    """when minibatch_kl_limit ends an update, also undo its last step, which exceeded the limit, as
+    KLE-Rollback does (Dossa et al. 2021)
     """
     stop_at_score: float | None = _setting(None, off=None)
     """end the run when the mean score of the last 100 games reaches this"""
@@ -174,23 +175,25 @@ class ObjectiveSettings(_Group):
     value_coef: float = _setting(0.5, ge=0)
     """weight of the value loss"""
     value_clip_range: float | None = _setting(None, gt=0)
-    """clip of the value's change from its old one; null: none"""
+    """how far an update may move a value before the value loss is clipped; null: no clip"""
     feature_drift_coef: float = _setting(0.0, ge=0)
     """weight of the squared drift of the last hidden layer's pre-activations since the rollout"""
     delta_target_policy: Literal["probability", "logit"] = _setting("probability")
-    """space in which clip_range gives the distance of the surrogate's target"""
+    """space in which clip_range is the distance of the surrogate's target"""
     peaked_policy_loss: bool = _setting(False)
-    """pull back to the target from beyond it, as hard as towards it"""
+    """pull a sample beyond its target back, with the same slope as before the target"""
     beyond_target_slope: float | None = _setting(None, ge=0)
-    """how hard to pull back from beyond the target; null: 0 (the clipped loss), or 1 with
-    peaked_policy_loss
+    """slope of the loss beyond the target, to pull samples back; null: 0 (the clipped loss), or 1
+    with peaked_policy_loss
     """
     quadratic_policy_loss: bool = _setting(False)
     """a parabola with its minimum at the target, instead of the clip"""
     value_rescaling: Literal["none", "per_state", "per_batch", "smoothed"] = _setting("none")
-    """scale of the value loss by the policy's pseudo-entropy"""
+    """factor of the value loss: 1 (none), or the policy's pseudo-entropy in each state (per_state),
+    on the mean of the minibatch (per_batch), or as a moving average (smoothed)
+    """
     value_rescaling_decay: float = _setting(0.95, ge=0, lt=1)
-    """decay of smoothed rescaling from minibatch to minibatch"""
+    """decay of the smoothed mean from minibatch to minibatch"""
 
 
 class NetworkSettings(_Group):
@@ -206,7 +209,7 @@ class NetworkSettings(_Group):
     mlp_sizes: Sizes = _setting([64, 64], only="mlp", fixed="on fork")
     """units of each hidden layer"""
     network_width: int = _setting(1, ge=1, le=16, only="pictures", fixed="on fork")
-    """times as many filters in each convolution"""
+    """factor of the number of filters in each convolution"""
     layer_norm: bool = _setting(False, only="built-in networks", fixed="on fork")
     """layer normalisation (Ba et al. 2016, without gains) in the trunk's dense layers, before the
     bias
@@ -220,13 +223,13 @@ class NetworkSettings(_Group):
     value_gradient: Literal["shared", "detached", "separate"] | None = _setting(
         None, earlier="shared"
     )
-    """what the value loss trains: shared (the trunk, too), detached (its head alone), or separate
-    (a network of its own); null: separate for mlp, else shared
+    """what the value loss trains: shared (its head and the trunk), detached (its head only), or
+    separate (a second network); null: separate for mlp, else shared
     """
     precision: Literal["float32", "bfloat16", "auto"] = _setting("auto", earlier="float32")
-    """what the trunk computes in; weights and heads are float32 either way; auto: bfloat16 for
-    pictures on a processor that computes in it, without an NVIDIA GPU, else float32; it is chosen
-    when the run begins
+    """what the trunk computes in; weights and heads are always float32. auto, decided when the run
+    begins: bfloat16 for images if the processor computes in it and there is no NVIDIA GPU, else
+    float32
     """
 
     @property
@@ -253,14 +256,14 @@ class RunSettings(_Group):
     seed: int | None = _setting(None, ge=0, lt=2**31, fixed="on resume")
     """random seed; null: choose one, print it and store it"""
     threads: int | None = _setting(None, ge=1, le=256, fixed="on resume", sweep="ignores")
-    """threads that each worker computes with; null: one a core, at most 8"""
+    """threads that each worker computes with; null: one per core, at most 8"""
     workers: int = _setting(1, ge=1, le=1024, fixed="on resume")
     """processes that train one policy together; given by --workers, TF_CONFIG or Slurm, and stored
     """
     log_interval: int = _setting(1024, ge=1)
     """steps between log entries"""
     log_epochs: bool = _setting(False)
-    """also log each epoch of the updates by itself, as epochs/*"""
+    """also log each epoch of an update separately, as epochs/*"""
     checkpoint_interval: int = _setting(50_000, ge=1, sweep="resumes")
     """steps between checkpoints"""
     checkpoints_kept: int = _setting(3, ge=1, sweep="resumes")
@@ -272,9 +275,9 @@ class RunSettings(_Group):
     collapse_guard: Literal["off", "warn", "rollback"] = _setting(
         "warn", off="off", affects_learning=True
     )
-    """what to do if the points per step fall by a quarter of what was reached (by more if they are
-    noisy): nothing, warn, or restore the healthy policy with an eighth of the learning rate, at
-    most three times
+    """what to do if the points per step fall by a quarter (by more if they are noisy). off:
+    nothing. warn: print a warning. rollback: restore the healthy policy with an eighth of the
+    learning rate, at most three times
     """
     diagnostics_interval: int = _setting(20_000, ge=0, off=0)
     """steps between diagnostics of gradient and network; 0: none"""

@@ -79,8 +79,8 @@ rollout/ep_len_mean (steps): mean length of the last 100 whole games, in decisio
 rollout/ep_rew_best (points): best score of a single game so far
   healthy: rises
   if not: far above the mean: the policy is good but inconsistent
-rollout/points_per_step (points/step): what the games scored in the rollout itself, never clipped:
-    the policy as it is now, while the mean of 100 games lags
+rollout/points_per_step (points/step): unclipped points in the last rollout, divided by its steps: it
+    shows a change of the policy at once, while rollout/ep_rew_mean lags
   healthy: rises; in Pong from -0.024 (random) to 0.012
   if not: a sudden fall: the last updates broke the policy
 rollout/games (games): whole games finished so far
@@ -90,7 +90,7 @@ time/fps (steps/s): steps per second since the last log entry, everything includ
   healthy: steady
   if not: falling: other programs use the cores; compare the two phase times below
 time/time_elapsed (s, csv): wall-clock time of the run so far, start-up included, summed over all
-    its starts; steps repeated after a kill count once
+    its starts; the time of steps that a resume repeats counts once
   healthy: rises
 time/frames (frames): emulator frames so far: steps times frame_skip
   healthy: rises
@@ -130,8 +130,8 @@ train/approx_kl (nats, high 0.05): mean of (r - 1) - log r, an estimate of KL(ol
   if not: above: lower learning_rate
 train/approx_kl_max (nats, high 0.1, peak): largest mean of an epoch of the update
   if not: as for train/approx_kl
-train/clip_fraction (share, high 0.4): samples whose ratio is more than the clip range from 1,
-    whatever the target
+train/clip_fraction (share, high 0.4): share of samples with |r - 1| above the clip range, with both
+    kinds of target
   healthy: 0.05 to 0.3
   if not: above: smaller steps; 0: larger ones
 train/explained_variance (share): 1 - Var(returns - values) / Var(returns), before the update; empty
@@ -146,10 +146,10 @@ train/grad_cut (share, high 0.95, csv): share of the gradient that the clip of i
   if not: near 1: clipping sets the size of every step
 train/n_updates (epochs): epochs so far, as Stable-Baselines3 counts
   healthy: rises
-train/rollbacks (rollbacks, csv): how often collapse_guard has put the healthy policy back so far,
-    and cut the rate
+train/rollbacks (rollbacks, csv): how often collapse_guard has restored the healthy policy and cut
+    the learning rate so far
   healthy: 0
-  if not: above: --explain tells what came first
+  if not: above: --explain shows what came first
 train/pseudo_entropy (low 0.02): mean of H' = sum of pi (1 - pi) over the actions
   healthy: falls slowly from 1 - 1/N (uniform over N actions)
   if not: near 0: the policy is nearly deterministic, and the value loss alone drives the trunk
@@ -158,7 +158,7 @@ train/value_scale: mean scale that value_rescaling gives the value loss; 1 witho
   if not: near 0: the values are hardly trained any more
 train/target_distance (csv): mean of |t - 1|, the distance of the surrogate's target from the old
     policy, as a ratio
-  healthy: the clip range; with the logit target between 0 and, for rare actions, twice that
+  healthy: the clip range; with the logit target from 0 to twice the clip range (rare actions)
 train/beyond_target (share, high 0.4): samples whose ratio is beyond its target, where the clipped
     loss has no gradient
   if not: rising: updates for other samples move these too; smaller steps, fewer epochs, or a loss
@@ -223,7 +223,7 @@ trunk/rank (low 2): effective rank of the policy's last hidden layer: the smalle
   healthy: steady
   if not: falling towards 1: the layer no longer distinguishes observations
 trunk/preactivation_norm (csv): mean norm of the pre-activations of the policy's last hidden layer;
-    with layer_norm near the root of the number of units, because only the biases change it
+    layer_norm keeps it near the square root of the number of units
   healthy: steady
   if not: rising without end: the features grow; see feature_drift_coef
 trunk/halves_cosine (csv): cosine between the policy's gradients from two halves of the rollout,
