@@ -79,8 +79,8 @@ rollout/ep_len_mean (steps): mean length of the last 100 whole games, in decisio
 rollout/ep_rew_best (points): best score of a single game so far
   healthy: rises
   if not: far above the mean: the policy is good but inconsistent
-rollout/points_per_step (points/step): unclipped points in the last rollout, divided by its steps: it
-    shows a change of the policy at once, while rollout/ep_rew_mean lags
+rollout/points_per_step (points/step): unclipped points in the last rollout, divided by its steps:
+    it shows a change of the policy at once, while rollout/ep_rew_mean lags
   healthy: rises; in Pong from -0.024 (random) to 0.012
   if not: a sudden fall: the last updates broke the policy
 rollout/games (games): whole games finished so far
