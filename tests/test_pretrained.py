@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from ppo import params
-from ppo.evaluate import show
+from ppo.evaluate.games import evaluate_run
 from ppo.files.folder import RunFolder
 from ppo.report import card
 from ppo.settings import LEFT_OPEN
@@ -55,5 +55,5 @@ def test_its_card_has_the_network_and_the_lines_that_load_it(tmp_path, monkeypat
 
 def test_it_wins(tmp_path):
     shutil.copytree(PONG.path, tmp_path / "pong")
-    (evaluation,) = show.evaluate_run(tmp_path / "pong", 2, ["sampled"])
+    (evaluation,) = evaluate_run(tmp_path / "pong", 2, ["sampled"])
     assert evaluation.mean > 15

@@ -17,7 +17,7 @@ from ppo.evaluate import film
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
 from ppo.files.origin import Origin
-from ppo.replay import course, panel, render
+from ppo.replay import panel, render
 from ppo.replay.panel import Panel
 from ppo.replay.render import annotated, plain, record
 from ppo.replay.replay import Replay, ReplayError, frames, save
@@ -125,8 +125,8 @@ def test_the_network_decides_once_a_step_of_what_it_saw_when_it_played(replay, m
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> int:
     """Frames until a game is quiet, in games of more than a second."""
-    monkeypatch.setattr(course, "WHOLE_SECONDS", 1)
-    monkeypatch.setattr(course, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(render, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(render, "QUIET_SECONDS", 0.1)
     return 6
 
 
@@ -141,7 +141,7 @@ def test_quiet_stretches_of_a_long_game_are_left_out(impatient, panels, with_pan
             gaps += bool(shown) and shown[-1] < number - 1
             shown.append(number)
             steps.add(number // 4)
-    policy, its = Uniform(18), course.Course(replay, watched.append)
+    policy, its = Uniform(18), render.Course(replay, watched.append)
     pictures = annotated(replay, policy, its) if with_panel else plain(replay, its)
     count = sum(1 for _ in pictures)
     assert gaps > 1 and count == len(shown) + 120 * gaps + 120
@@ -156,8 +156,8 @@ def test_quiet_stretches_of_a_long_game_are_left_out(impatient, panels, with_pan
 
 
 def test_stalled_game_is_cut_with_a_message(monkeypatch):
-    monkeypatch.setattr(course, "WHOLE_SECONDS", 1)
-    monkeypatch.setattr(course, "QUIET_SECONDS", 2)
+    monkeypatch.setattr(render, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(render, "QUIET_SECONDS", 2)
     rules = replace(rules_for("breakout", max_frames_per_game=1_200), fire_on_reset=False)
     vector = EnvVector(rules, num_envs=1, threads=1)
     vector.begin()
@@ -167,7 +167,7 @@ def test_stalled_game_is_cut_with_a_message(monkeypatch):
         finished = vector.receive().finished
     vector.close()
     game = Replay.of_episode(finished[0], rules)
-    its = course.Course(game)
+    its = render.Course(game)
     pictures = [picture[::4, ::4].copy() for picture in plain(game, its)]
     assert len(pictures) == 120 + 120 + 1 + 120 and finished[0].time_limited
     assert np.abs(pictures[120].astype(int) - pictures[119]).max() > 100  # the message
@@ -175,7 +175,7 @@ def test_stalled_game_is_cut_with_a_message(monkeypatch):
 
 
 def test_stalled_game_is_cut_after_two_minutes(replay):
-    its = course.Course(replay.model_copy(update={"frames": 20_000}))
+    its = render.Course(replay.model_copy(update={"frames": 20_000}))
     shown = 0
     for number in range(20_000):
         shown += its.shows(SimpleNamespace(reward=0.0, lives=3, over=number == 19_999))
@@ -186,13 +186,13 @@ def test_stalled_game_is_cut_after_two_minutes(replay):
 
 def test_game_of_up_to_five_minutes_is_whole(replay):
     long = replay.model_copy(update={"frames": 300 * 60})
-    its = course.Course(long)
+    its = render.Course(long)
     still = SimpleNamespace(reward=0.0, lives=3, over=False)
     assert all(its.shows(still) for _ in range(300 * 60)) and its.gaps == ""
 
 
 def test_a_lost_life_ends_a_quiet_stretch(replay, impatient):
-    its = course.Course(replay)
+    its = render.Course(replay)
     lives = [3] * 20 + [2] * 10
     shown = [its.shows(SimpleNamespace(reward=0.0, lives=left, over=False)) for left in lives]
     assert shown == [True] * 6 + [False] * 14 + [True] * 7 + [False] * 3

@@ -15,7 +15,7 @@ import pytest
 import run_atari
 from ppo import checkpoint, params, train
 from ppo.checkpoint import load_weights
-from ppo.evaluate import show
+from ppo.evaluate.games import evaluate_run
 from ppo.files.folder import RunFolder
 from ppo.settings import Params
 from ppo.system import numerics
@@ -310,7 +310,7 @@ def test_evaluation_in_a_folder_that_may_only_be_read_shows_its_scores(
 
     monkeypatch.setattr("ppo.files.folder.os.replace", refuse)
     before = tree(copied)
-    assert [len(one.episodes) for one in show.evaluate_run(copied, 2)] == [2, 2]
+    assert [len(one.episodes) for one in evaluate_run(copied, 2)] == [2, 2]
     printed = capsys.readouterr().out
     assert (
         f"the evaluation is not stored: {copied} cannot be written" in printed
@@ -328,14 +328,14 @@ def test_scores_are_shown_though_the_disk_is_full(copied, capsys, monkeypatch):
 
     monkeypatch.setattr("ppo.files.folder.os.replace", refuse)
     with pytest.raises(OSError, match="No space"):
-        show.evaluate_run(copied, 1)
+        evaluate_run(copied, 1)
     assert "mean " in capsys.readouterr().out
 
 
 def test_settings_that_were_left_open_can_be_evaluated(copied):
     stored = json.loads((copied / "params.json").read_text())
     (copied / "params.json").write_text(json.dumps(stored | {"seed": None, "threads": None}))
-    assert [len(one.episodes) for one in show.evaluate_run(copied, 1)] == [1, 1]
+    assert [len(one.episodes) for one in evaluate_run(copied, 1)] == [1, 1]
 
 
 def test_checkpoints_of_the_plain_run_are_as_expected(plain):

@@ -11,7 +11,7 @@ from ppo.system.signals import stop_interrupts
 
 @stop_interrupts()
 def _evaluate(options: Namespace) -> None:
-    from ppo.evaluate.show import evaluate_run
+    from ppo.evaluate.games import evaluate_run
 
     evaluate_run(options.logdir, options.evaluate, **_played(options, "both"))
 

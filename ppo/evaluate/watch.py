@@ -13,8 +13,7 @@ from ppo.evaluate.games import POLICIES, games_of, progress
 from ppo.files import gif
 from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.held import with_names
-from ppo.replay.course import Course
-from ppo.replay.render import record
+from ppo.replay.render import Course, record
 
 if TYPE_CHECKING:
     from ppo.policy import Choice

@@ -18,8 +18,7 @@ from pathlib import Path
 from ppo.errors import ExitCode, Refused
 from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.params import ParamsError, of_run
-from ppo.replay.course import Course
-from ppo.replay.render import record
+from ppo.replay.render import Course, record
 from ppo.replay.replay import CannotPlay, NamesModule, Replay, ReplayError, compare, load
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.command import run_command

@@ -12,7 +12,7 @@ from pathlib import Path
 from ppo.files import gif, video
 from ppo.files.ffmpeg import Stalled
 from ppo.replay import render
-from ppo.replay.course import Course
+from ppo.replay.render import Course
 from ppo.replay.replay import Replay, frames_per_second, step_of, title
 
 PATIENCE_SECONDS = 5.0  # after which a run reports what it waits for

@@ -1,6 +1,6 @@
 """Videos of replays: the game's frames alone, or beside a panel of what the network does."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ppo.envs.screens import Frame
 from ppo.files import video
 from ppo.replay import panel
-from ppo.replay.course import Course
 from ppo.replay.drawing import AMBER, BRIGHT, canvas, write
 from ppo.replay.panel import MOST_NUMBERS, Caption, Decision, Panel
 from ppo.replay.replay import Replay, env_at_start, frames, frames_per_second, step_of, title
@@ -18,11 +18,53 @@ from ppo.replay.replay import Replay, env_at_start, frames, frames_per_second, s
 if TYPE_CHECKING:
     from ppo.policy import Policy
 
+WHOLE_SECONDS = 300  # no game up to this length is cut
+QUIET_SECONDS = 120  # time without a reward or a lost life after which frames are left out
 HELD_SECONDS = 2  # the console ends a game before it shows the last point
 MOST_WIDE, MOST_HIGH = 960, panel.HEIGHT
 
 Pictures = Iterator[np.ndarray]
 Seen = tuple[np.ndarray, int]
+
+
+class Course:
+    """The frames that a video shows: after QUIET_SECONDS, none until something happens again."""
+
+    def __init__(self, replay: Replay, watched: Callable[[int], None] = lambda _: None):
+        """``watched`` is called with the number of each frame. Raises ReplayError."""
+        self._rate = frames_per_second(replay)
+        is_cut = replay.frames > WHOLE_SECONDS * self._rate
+        self._most = QUIET_SECONDS * self._rate if is_cut else replay.frames
+        self._watched = watched
+        self._frames = self._quiet = self._lives = self._hidden = 0
+        self._left_out = 0
+
+    def shows(self, frame: Frame) -> bool:
+        happened = frame.reward != 0 or frame.lives < self._lives
+        self._frames, self._lives = self._frames + 1, frame.lives
+        self._quiet = 0 if happened else self._quiet + 1
+        self._watched(self._frames)
+        shown = self._quiet <= self._most or frame.over
+        self._hidden += not shown
+        return shown
+
+    def take_gap(self) -> str:
+        """Return the duration of the frames left out since the last call; empty if none were."""
+        hidden, self._hidden = self._hidden, 0
+        self._left_out += hidden
+        return self._length(hidden)
+
+    @property
+    def gaps(self) -> str:
+        """Return a sentence about everything that was left out; empty if nothing was."""
+        length = self._length(self._left_out)
+        return length and f"The video leaves out {length} without a reward or a lost life."
+
+    def _length(self, count: int) -> str:
+        seconds = round(count / self._rate)
+        if not count:
+            return ""
+        return f"{seconds} seconds" if seconds < 120 else f"{round(seconds / 60)} minutes"
 
 
 def record(

@@ -173,7 +173,7 @@ LIGHT = [
     "ppo.replay.replay",
     "ppo.train",
     "ppo.evaluate.agent",
-    "ppo.evaluate.show",
+    "ppo.evaluate.games",
     "ppo.evaluate.watch",
     "ppo.sweep.sweep",
     "ppo.drill.drill",

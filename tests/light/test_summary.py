@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from ppo.envs.episode import Episode, Reset
-from ppo.evaluate import show
 from ppo.evaluate.evaluate import Evaluation
+from ppo.evaluate.games import rows
 from ppo.settings import Params
 from ppo.system import tables
 
@@ -24,7 +24,7 @@ def shown(terminal: bool, params=PONG) -> list[str]:
     console = Console(file=file, force_terminal=terminal, width=80, color_system=None)
     policy = types.SimpleNamespace(choice="sampled")
     evaluations = of(-20.7, 14.6, 21.0), of(21.0, 20.0)
-    body = show.rows([evaluation.record(params, policy, 4096) for evaluation in evaluations])
+    body = rows([evaluation.record(params, policy, 4096) for evaluation in evaluations])
     tables.show_table([params.env_id, "sampled", "greedy"], body, console)
     return file.getvalue().splitlines()
 
