@@ -139,10 +139,7 @@ class Updater:
         step was applied. A step is skipped if its gradient or loss is not finite, or its minibatch
         is beyond the KL limit. With ``undo_beyond_kl_limit`` the step before is undone, too.
         """
-        p, clip_range = self.params, data.clip_range
-        given: dict[str, Any] = {"clip_range": clip_range, "rescaling_state": rescaling_state}
-        shared: dict[str, Any] = {"params": p, "moments": moments, "mean": self._mean}
-        minibatch, network = data.batch.rows(samples), self._inputs.network
+        p, minibatch, network = self.params, data.batch.rows(samples), self._inputs.network
         with tf.GradientTape() as tape:
             logits, values, *rest = in_shards(network, data.inputs, self.shards, samples)
             log_probs = log_prob(logits, minibatch.actions)
@@ -150,8 +147,19 @@ class Updater:
             if data.old_features is not None:
                 features = model.preactivations(self.model, rest[0])
                 drift = losses.feature_drift(features, tf.gather(data.old_features, samples))
-            result = objective(logits, log_probs, values, minibatch, drift=drift, **given, **shared)
-        means, maxima = statistics(log_probs, minibatch, clip_range, result)
+            result = objective(
+                logits,
+                log_probs,
+                values,
+                minibatch,
+                clip_range=data.clip_range,
+                rescaling_state=rescaling_state,
+                params=p,
+                drift=drift,
+                moments=moments,
+                mean=self._mean,
+            )
+        means, maxima = statistics(log_probs, minibatch, data.clip_range, result)
         # One exchange averages gradients and statistics, because each exchange costs time. If one
         # worker has NaN, all have the mean NaN and skip the step.
         gradients = tape.gradient(result.loss, self.weights)
@@ -160,21 +168,20 @@ class Updater:
         applied = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
         if p.minibatch_kl_limit is not None:
             applied &= means[KL] <= p.minibatch_kl_limit
-
-        def apply() -> tf.Operation:
-            self._undo.keep()
-            clipped, _ = tf.clip_by_global_norm(gradients, p.max_grad_norm, norm)
-            self.adam.apply(clipped, data.learning_rate)
-            return tf.no_op()
-
-        def undo() -> tf.Operation:
-            self._undo.restore()
-            return tf.no_op()
-
-        tf.cond(applied, apply, undo)
+        rate = data.learning_rate
+        tf.cond(applied, lambda: self._apply(gradients, norm, rate), self._undo.restore)
         gradient_statistics = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
         row = tf.concat([means, gradient_statistics, tf.stack(maxima)], 0)
         return row, tf.where(applied, result.rescaling_state, rescaling_state), applied
+
+    def _apply(
+        self, gradients: list[tf.Tensor], norm: tf.Tensor, learning_rate: tf.Tensor
+    ) -> tf.Operation:
+        """Clip the gradients to ``max_grad_norm`` and make a step of Adam."""
+        self._undo.keep()
+        clipped, _ = tf.clip_by_global_norm(gradients, self.params.max_grad_norm, norm)
+        self.adam.apply(clipped, learning_rate)
+        return tf.no_op()
 
     def _mean(self, samples: tf.Tensor) -> tf.Tensor:
         """Return the mean of the samples of all workers."""

@@ -60,7 +60,8 @@ class Undo:
         for variable, copy in self._pairs:
             copy.assign(variable)
 
-    def restore(self) -> None:
+    def restore(self) -> tf.Operation:
         """Set the variables as they were when they were copied last."""
         for variable, copy in self._pairs:
             variable.assign(copy)
+        return tf.no_op()  # a branch of a condition in a graph must return an operation
