@@ -1,1 +1,1 @@
-"""What makes the networks fast: preprocessing, layer normalisation, the optimiser."""
+"""Parts of networks and of their training: pixels, layer normalisation, slices, Adam."""

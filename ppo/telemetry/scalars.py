@@ -105,7 +105,7 @@ train/clip_range: clip range of the update
   healthy: follows clip_range_schedule
 train/loss: the whole objective, with its coefficients
   healthy: not informative by itself: its terms move in opposite directions
-train/policy_gradient_loss (high 0.05): mean of the surrogate
+train/policy_gradient_loss (high 0.05): minus the mean of the surrogate
   healthy: slightly below 0
   if not: above 0: the updates are too large, lower the learning rate
 train/surrogate_gain (csv): how much the surrogate has improved on the old policy, on the rollout's
