@@ -88,7 +88,7 @@ class Collapsed(PPOError):
 
     def __init__(self, step: int, rollbacks: int):
         super().__init__(
-            f"the policy has fallen again by step {step:,}, after {rollbacks} rollbacks; "
+            f"the policy has collapsed again by step {step:,}, after {rollbacks} rollbacks; "
             "everything is saved. --explain shows what came first; to continue, resume with --set "
             "collapse_guard=warn"
         )

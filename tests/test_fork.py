@@ -290,7 +290,7 @@ def test_so_is_a_fork_of_a_fork_and_of_a_run_without_a_log(learnt, tmp_path):
 
 def test_a_fork_that_only_warns_says_that_it_falls(learnt, tmp_path, capsys):
     train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=warn"])
-    assert "the policy has fallen, from" in capsys.readouterr().out
+    assert "the policy has collapsed, from" in capsys.readouterr().out
 
 
 def test_a_run_that_is_watched_only_from_a_resume_on_knows_its_level(learnt, tmp_path):

@@ -527,7 +527,7 @@ def test_the_guard_warns_once_of_a_fall_and_never_of_a_single_reading():
     show(watcher, *RISE, 0.0, *[1.0] * 5, 0.1, *[1.0] * 5)
     assert watcher.said == []
     show(watcher, *FALL)
-    assert len(watcher.said) == 1 and "has fallen" in watcher.said[0]
+    assert len(watcher.said) == 1 and "has collapsed" in watcher.said[0]
     show(watcher, *[0.0] * 50)
     assert len(watcher.said) == 1
     show(watcher, *[1.0] * 20, *FALL)
@@ -586,7 +586,7 @@ def test_a_policy_of_which_the_level_is_known_is_watched_from_the_first_rollout_
         watcher = guard(mode)
         watcher.restore(known)
         show(watcher, 1.0, 1.0, *[0.3] * 6)
-        assert len(watcher.said) == 1 and "fallen" in watcher.said[0]
+        assert len(watcher.said) == 1 and "collapsed" in watcher.said[0]
         assert watcher.trainer.rollbacks == (mode == "rollback")
 
 

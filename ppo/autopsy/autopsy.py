@@ -1,13 +1,13 @@
-"""Why a run's policy fell: forks from just before it, one change each.
+"""Why a run's policy collapsed: forks from just before it, one change each.
 
     python -m ppo.autopsy RUN
     python -m ppo.autopsy RUN --at=STEP --seeds=1,2,3,4,5,6,7,8 --updates=60
     python -m ppo.autopsy RUN --change "slow:learning_rate=1e-5" --only "no early stop"
 
-Every fork begins with the same weights, optimiser and games, and goes a fixed number of updates
-with one setting changed; with each seed it draws other numbers. Smaller learning rates are the
-control: a change explains the fall only if it prevents it at equal KL an update. Called again, an
-autopsy resumes where it was interrupted.
+Every fork begins with the same weights, optimiser and games, and makes a fixed number of updates
+with one setting changed. With each seed it has other random numbers. Smaller learning rates are
+the control: a change explains the collapse only if it prevents it at equal KL an update. Called
+again, an autopsy resumes where it was interrupted.
 """
 
 import argparse
@@ -59,8 +59,8 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         f"Levels are in points a step: {case.peak:.4g} is 1, {case.bottom:.4g} is 0. End: mean of "
         f"the last third of the updates; a fork holds if it is {verdict.HELD:g} or more. Lowest: "
         f"lowest median of {MEDIAN_OVER} rollouts. KL and gain cover the updates until the "
-        "unchanged forks have fallen. KL: mean approximate KL over all minibatches. Gain: how much "
-        "an update improves the surrogate by its last epoch. Verdicts use Fisher's exact test at 5 "
+        "unchanged forks have collapsed. KL: mean approximate KL over all minibatches. Gain: how "
+        "much an update improves the surrogate by its last epoch. Verdicts use Fisher's exact test at 5 "
         "percent, against the unchanged run and against the smaller rate of the nearest KL.\n\n"
         f"![the course of the forks, and what each change keeps at which KL]({FIGURE})\n"
     )
@@ -171,7 +171,7 @@ def _check(plan: Plan) -> None:
     """Raise ParamsError if a fork cannot begin, or if its folder holds a different fork."""
     if (workers := plan.case.settings.workers) > 1:
         fault = f"the run has {workers} workers, and a fork has one, whose updates are smaller"
-        raise ParamsError([f"{fault}: an autopsy of it would not repeat the fall"])
+        raise ParamsError([f"{fault}: an autopsy of it would not repeat the collapse"])
     faults: list[str] = []
     for run in plan.runs():
         try:
@@ -202,8 +202,8 @@ def command_line() -> argparse.ArgumentParser:
         "signal, with every fork saved.",
     )
     add = parser.add_argument
-    add("run", type=expanded, metavar="RUN", help="folder of the run that fell")
-    add("--at", metavar="STEP", help="look at what follows this step, not at the deepest fall")
+    add("run", type=expanded, metavar="RUN", help="folder of the run that collapsed")
+    add("--at", metavar="STEP", help="look at what follows this step, not at the deepest collapse")
     add("--logdir", type=expanded, help="folder of the autopsy; default RUN-autopsy")
     add("--updates", default="40", metavar="N", help="updates of each fork, default 40")
     add("--seeds", default="1,2,3,4,5", metavar="1,2,3", help="seeds of each change")

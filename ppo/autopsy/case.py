@@ -102,8 +102,8 @@ def _deepest_fall(log: Sequence[Row], batch_size: int) -> _Drop | None:
         return None
     step = int(rows[fall.onset]["step"])
     description = (
-        f"a fall from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, after the rollout "
-        f"that ended at step {step:,}"
+        f"a collapse from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, after the "
+        f"rollout that ended at step {step:,}"
     )
     return _Drop(step - batch_size, fall.peak, min(fall.bottom_level, fall.low), description)
 

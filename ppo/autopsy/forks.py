@@ -114,5 +114,5 @@ def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
 def _falling(unchanged: Sequence[_Fork]) -> int:
     """Return after how many updates the unchanged forks collapse on average, at most all."""
     kept = np.mean([fork.kept for fork in unchanged], axis=0)
-    fallen = np.flatnonzero(kept < verdict.HELD)
-    return max(1, int(fallen[0])) if len(fallen) else len(kept)
+    collapsed = np.flatnonzero(kept < verdict.HELD)
+    return max(1, int(collapsed[0])) if len(collapsed) else len(kept)

@@ -22,7 +22,7 @@ HEAD = ("change", "settings", "hold", "end (95 %)", "lowest", "KL an update", "g
 class Effect(StrEnum):
     """What a change does, in the words of the table."""
 
-    FALLS = "falls as well"
+    COLLAPSES = "collapses as well"
     INCONCLUSIVE = "inconclusive"
     AS_SMALLER_STEPS = "prevents it as smaller steps do"
     PREVENTS = "prevents it at equal KL"
@@ -93,7 +93,7 @@ def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
     nearest KL.
     """
     if not _survives_more(outcome, unchanged):
-        return Effect.FALLS if outcome.held <= outcome.forks / 2 else Effect.INCONCLUSIVE
+        return Effect.COLLAPSES if outcome.held <= outcome.forks / 2 else Effect.INCONCLUSIVE
     control = nearest(float(outcome.kl.mean()), controls)
     return Effect.PREVENTS if _survives_more(outcome, control) else Effect.AS_SMALLER_STEPS
 
@@ -101,7 +101,7 @@ def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
 def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
     """Return the effect of a change in words, with the control if the change prevents it."""
     found = effect(outcome, unchanged, controls)
-    if found in (Effect.FALLS, Effect.INCONCLUSIVE):
+    if found in (Effect.COLLAPSES, Effect.INCONCLUSIVE):
         return found
     control = nearest(float(outcome.kl.mean()), controls)
     return f"{found} ({control.change.name} holds {control.held})"
@@ -126,9 +126,9 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     """Return the cause in words."""
     unchanged, controls, _ = parted(outcomes)
     again = unchanged.forks - unchanged.held
-    summary = f"Unchanged, {again} of {unchanged.forks} forks fall."
+    summary = f"Unchanged, {again} of {unchanged.forks} forks collapse."
     if unchanged.held > unchanged.forks / 5:
-        return f"{summary} The fall depends on chance: fork earlier, or with more seeds."
+        return f"{summary} The collapse depends on chance: fork earlier, or with more seeds."
     forks = unchanged.forks
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
         return f"{summary} {forks} forks of each are too few to tell a difference: give more seeds."

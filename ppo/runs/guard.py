@@ -103,8 +103,8 @@ class Guard(Observer):
         elif not self.warned:
             self.warned = True
             self.say(
-                f"step {iteration.step:,}: the policy has fallen, from {_level(self.watch.best)} "
-                f"to {_level(self.watch.level)}. --explain says what came first. --fork=RUN@STEP "
+                f"step {iteration.step:,}: the policy has collapsed, from "
+                f"{_level(self.watch.best)} to {_level(self.watch.level)}. --explain says what came first. --fork=RUN@STEP "
                 "begins a new run from a checkpoint before that. With --set "
                 "collapse_guard=rollback a run restores a healthy policy by itself"
             )
@@ -163,7 +163,7 @@ class Guard(Observer):
         self.kept.pop(CANDIDATE, None)
         rate, _ = self.trainer.scheduled_at(step)
         self.say(
-            f"step {step:,}: the policy has fallen from {_level(self.watch.best)}. The healthy "
+            f"step {step:,}: the policy has collapsed from {_level(self.watch.best)}. The healthy "
             f"policy and its optimiser are restored, and the learning rate is cut to {rate:.3g} "
             f"(rollback {self.trainer.rollbacks} of at most {MOST_ROLLBACKS})"
         )

@@ -171,10 +171,10 @@ def _recovered(medians: np.ndarray, alarm: int, peak: float) -> int:
     return alarm + 1 + int(again[0]) if len(again) else len(medians)
 
 
-def _fall(series: np.ndarray, medians: np.ndarray, fallen: slice, before: Watch) -> Fall:
-    """Return the collapse whose readings from the alarm to its end are ``fallen``."""
-    alarm, peak = fallen.start, before.best
-    bottom = alarm + int(medians[fallen].argmin())
+def _fall(series: np.ndarray, medians: np.ndarray, readings: slice, before: Watch) -> Fall:
+    """Return the collapse whose readings from the alarm to its end are ``readings``."""
+    alarm, peak = readings.start, before.best
+    bottom = alarm + int(medians[readings].argmin())
     level = float(medians[bottom])
     tolerance = max((peak - level) / 10, 2 * noise(series[:alarm][-NOISE_OVER:]))
     high = np.flatnonzero(series[:alarm] >= peak - tolerance)

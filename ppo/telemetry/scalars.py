@@ -82,7 +82,7 @@ rollout/ep_rew_best (points): best score of a single game so far
 rollout/points_per_step (points/step): unclipped points in the last rollout, divided by its steps:
     it shows a change of the policy at once, while rollout/ep_rew_mean lags
   healthy: rises; in Pong from -0.024 (random) to 0.012
-  if not: a sudden fall: the last updates broke the policy
+  if not: a sudden drop: the last updates broke the policy
 rollout/games (games): whole games finished so far
   healthy: rises
 time/fps (steps/s): steps per second since the last log entry, everything included

@@ -56,7 +56,7 @@ def test_fisher_is_a_probability_and_does_not_depend_on_the_order(of, of_others,
 
 def test_a_change_that_holds_where_a_smaller_rate_of_its_kl_falls_is_the_cause():
     text = said(outcome("cure", 5, 0.25), outcome("other", 1, 0.2))
-    assert "Unchanged, 5 of 5 forks fall" in text
+    assert "Unchanged, 5 of 5 forks collapse" in text
     assert "**the meaning of cure**" in text and "gamma=0.5" in text
     assert "other" not in text
 
@@ -80,7 +80,7 @@ def test_a_change_that_holds_at_a_higher_kl_is_compared_with_the_run_unchanged()
     assert verdict.causes([UNTOUCHED, *SMALLER, outcome("bold", 5, 3.0)])
 
 
-@pytest.mark.parametrize(("held", "judged"), [(0, "falls as well"), (3, "inconclusive")])
+@pytest.mark.parametrize(("held", "judged"), [(0, "collapses as well"), (3, "inconclusive")])
 def test_what_does_not_differ_from_the_run_unchanged_is_said_to_be_so(held, judged):
     change = outcome("weak", held, 0.4)
     assert verdict.judged(change, UNTOUCHED, [UNTOUCHED, *SMALLER]) == judged
