@@ -60,8 +60,9 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         f"the last third of the updates; a fork holds if it is {verdict.HELD:g} or more. Lowest: "
         f"lowest median of {MEDIAN_OVER} rollouts. KL and gain cover the updates until the "
         "unchanged forks have collapsed. KL: mean approximate KL over all minibatches. Gain: how "
-        "much an update improves the surrogate by its last epoch. Verdicts use Fisher's exact test at 5 "
-        "percent, against the unchanged run and against the smaller rate of the nearest KL.\n\n"
+        "much an update improves the surrogate by its last epoch. Verdicts use Fisher's exact test "
+        "at 5 percent, against the unchanged run and against the smaller rate of the nearest "
+        "KL.\n\n"
         f"![the course of the forks, and what each change keeps at which KL]({FIGURE})\n"
     )
 

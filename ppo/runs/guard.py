@@ -104,9 +104,9 @@ class Guard(Observer):
             self.warned = True
             self.say(
                 f"step {iteration.step:,}: the policy has collapsed, from "
-                f"{_level(self.watch.best)} to {_level(self.watch.level)}. --explain says what came first. --fork=RUN@STEP "
-                "begins a new run from a checkpoint before that. With --set "
-                "collapse_guard=rollback a run restores a healthy policy by itself"
+                f"{_level(self.watch.best)} to {_level(self.watch.level)}. --explain says what "
+                "came first. --fork=RUN@STEP begins a new run from a checkpoint before that. With "
+                "--set collapse_guard=rollback a run restores a healthy policy by itself"
             )
 
     def state(self) -> GuardState:
