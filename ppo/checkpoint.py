@@ -133,7 +133,7 @@ def save(
 ) -> Path:
     """Write a checkpoint, if ``best`` also as ``best.ckpt``. Then remove all others except the
     newest ``kept`` and the steps in ``keep_all``. Later checkpoints, which a resume must have
-    skipped, are removed before writing.
+    skipped, are set aside before writing: damaged ones are removed, others renamed.
     """
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / _name(checkpoint.step)

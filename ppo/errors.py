@@ -76,7 +76,7 @@ class Diverged(PPOError):
     def __init__(self, step: int, batch: "dict[str, np.ndarray]"):
         self.step, self.batch = step, batch
         super().__init__(
-            f"a number was not finite after step {step}; nothing of it was saved. Lower "
+            f"a number was not finite after step {step:,}; nothing of it was saved. Lower "
             "learning_rate, or look for rewards or observations that are not finite"
         )
 
@@ -98,7 +98,7 @@ class EnvironmentFailed(PPOError, RuntimeError):
     """An environment's code raised an error, or returned what Gymnasium does not allow.
 
     ``call`` is the call that failed, ``reason`` the environment's own message. ``refused`` is true
-    if the environment's code raised nothing but does not fit.
+    if Gymnasium refuses the environment, and none of its own lines raised an error.
     """
 
     def __init__(self, message: str, call: str = "", reason: str = "", refused: bool = False):

@@ -342,7 +342,7 @@ def _changes(
     changes = {key: (old[key], new) for key, new in now if new != old[key]}
     refused = [
         f"{key} = {new!r}: this run began with {old!r}, which a {what} cannot change; "
-        "start a new run for it"
+        + ("start a new run for it" if key in FIXED_ON_FORK else "a --fork of the run can")
         for key, (old, new) in changes.items()
         if key in fixed
     ]

@@ -82,7 +82,7 @@ class Guard(Observer):
             games = evaluate(self.trainer.policy, shorter, GAMES, step, interrupted)
         except Interrupted:
             return b""
-        except NotFinite:  # training raises it too
+        except NotFinite:  # the level remains unknown
             return b"nan"
         level = games.mean / games.mean_steps
         self.say(f"collapse_guard: the policy begins at {_level(level)}, by {GAMES} games")
@@ -95,7 +95,7 @@ class Guard(Observer):
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:
-            self.warned &= self.watch.evidence > 0
+            self.warned &= self.watch.evidence > 0  # without evidence the next one is a new one
             if self.mode == "rollback":
                 self._keep()
         elif self.mode == "rollback":
@@ -141,9 +141,9 @@ class Guard(Observer):
                 self.kept[state] = Kept(learner, watch)
 
     def _keep(self) -> None:
-        """Keep a candidate. It becomes the healthy policy after enough rollouts without evidence
-        against it. The present policy is then the next candidate. A policy below its best may be
-        collapsing, so nothing changes.
+        """Drop the candidate if there is evidence against the policy. After every CONFIRMED_AFTER
+        rollouts without evidence it becomes the healthy policy, and the present policy is the next
+        candidate. A policy below its best may be collapsing, so nothing changes.
         """
         if self.quiet == 0:
             self.kept.pop(CANDIDATE, None)

@@ -37,15 +37,15 @@ class GuardState(State):
 
 
 def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Checkpoint:
-    """Return the checkpoint with the level of its policy. The level comes from the guard of
-    ``run``, otherwise from its last games and its log. It is unknown if the policy will play under
-    other settings.
+    """Return the checkpoint with the level of its policy. If its guard was off or knew nothing, the
+    level follows from its last games and the log of ``run``. If a setting in PLAY changed, only
+    the lowest level is kept.
     """
     before, guard = run_of(saved).params, saved.part(GuardState.PART, GuardState)
     if guard.mode == "off" or guard.watch.knows_nothing:
         guard = GuardState(mode=guard.mode, watch=_level(saved, run))
     if any(key in before and before[key] != getattr(now, key) for key in PLAY):
-        # Only the lowest level is kept: these settings hardly change it.
+        # These settings hardly change the lowest level.
         guard = GuardState(mode=guard.mode, watch=Watch(low=guard.watch.low))
     # The points are noisier if a rollout has fewer steps to average.
     sizes = [before.get(key, getattr(now, key)) for key in ("num_envs", "num_steps", "workers")]

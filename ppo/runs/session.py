@@ -154,7 +154,7 @@ class Session:
             self.display.say(f"{mismatch}: new games begin in their place")
 
     def _begin(self) -> None:
-        """Report what starts, and cut the files to the state at its first step."""
+        """Report what starts. Store changed settings, and the first checkpoint if there is none."""
         params, step = self.params, self.trainer.step
         if self.start.fork_of:
             self.display.say(f"fork of {self.start.fork_of} at step {step:,}")

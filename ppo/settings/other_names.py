@@ -64,6 +64,7 @@ DIFFERENT = {
     ),
     "clip_rewards, true or false: true keeps only the sign of a reward": "reward_clip",
     "learning_rate_schedule and clip_range_schedule": "schedule",
+    "learning_rate_kl; a KL above twice it cuts the rate": "lr_schedule_kl_threshold",
     "learning_rate, of policy and value alike": "actor_lr critic_lr",
     "total_steps, in steps: frames / frame_skip": "total_frames num_frames train_for_env_steps",
     "mlp_sizes, the units of each hidden layer of the network mlp, such as [64, 64]": (
@@ -145,8 +146,8 @@ ABSENT = {
     "there is no penalty on the KL divergence; target_kl ends the epochs of an update": (
         "adaptive_kl kl_coeff kl_loss_coeff kl_target use_kl_loss"
     ),
-    "the learning rate follows only learning_rate_schedule": (
-        "lr_adaptive_max lr_adaptive_min lr_schedule_kl_threshold"
+    "learning_rate_kl cuts the rate to at least a thousandth; learning_rate is the largest": (
+        "lr_adaptive_max lr_adaptive_min"
     ),
     "the clip there bounds the squared error; value_clip_range bounds the value's change": (
         "vf_clip_param"
@@ -181,7 +182,7 @@ ABSENT = {
         "policy_workers_per_policy serial_mode set_workers_cpu_affinity vec_env vec_env_class "
         "vec_env_kwargs worker_num_splits"
     ),
-    "an environment is made by its id alone; register one with the wrappers and arguments": (
+    "a params file names an environment by its id; register one with the wrappers and arguments": (
         "atari_wrapper env_config env_kwargs env_type env_wrapper eval_env_kwargs gamestate "
         "gym_packages monitor_kwargs vec_env_wrapper wrapper_kwargs"
     ),
@@ -190,7 +191,9 @@ ABSENT = {
         "pruner sampler storage study_name with_pbt"
     ),
     "the number of steps ends a run": "max_episodes max_iters max_seconds train_for_seconds",
-    "there are no callbacks; stop_at_score ends a run": "callback callbacks callbacks_class",
+    "callbacks are functions: ppo.train.run(callback=...) in Python; stop_at_score ends a run": (
+        "callback callbacks callbacks_class"
+    ),
 }
 
 # Names that other packages use for a setting's choices.

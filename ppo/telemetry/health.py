@@ -52,8 +52,9 @@ class Health:
             cause = metric_of(CAUSES.get(metric.tag, tag)) or metric
             if self._outside[tag] >= ENTRIES and cause.tag not in self._reported:
                 self._reported.add(cause.tag)
+                remedy = cause.remedy.removeprefix("above: ")
                 said.append(
                     f"{tag} is {value:.3g}, healthy {metric.limits}, in {ENTRIES} log entries in a "
-                    f"row: {cause.remedy}"
+                    f"row: {remedy}"
                 )
         return said

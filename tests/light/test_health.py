@@ -19,6 +19,13 @@ def test_each_cause_is_reported_once_however_many_scalars_show_it():
     assert len(said) == 1 and "lower learning_rate" in said[0]
 
 
+def test_a_value_that_is_too_low_is_not_called_above_its_limits():
+    health = Health()
+    said = [m for _ in range(ENTRIES) for m in health.see({"train/ratio_below": 0.2})]
+    assert len(said) == 1
+    assert said[0].endswith("healthy above 0.3, in 5 log entries in a row: lower learning_rate")
+
+
 def test_gradients_of_unclipped_rewards_have_no_limits():
     health = Health(Params(clip_rewards=False))
     large = {"train/grad_norm": 30.0, "train/grad_cut": 0.99, "train/advantage_scale": 200.0}
