@@ -58,6 +58,9 @@ class Forked:
         if self.poll() is None:
             os.kill(self._process.pid, number)
 
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
 
