@@ -179,7 +179,9 @@ class ObjectiveSettings(_Group):
     feature_drift_coef: float = _setting(0.0, ge=0)
     """weight of the squared drift of the last hidden layer's pre-activations since the rollout"""
     delta_target_policy: Literal["probability", "logit"] = _setting("probability")
-    """space in which clip_range is the distance of the surrogate's target"""
+    """how clip_range sets the surrogate's target. probability: pi_old (1 +/- clip_range). logit:
+    pi_old's logit +/- 2 atanh(clip_range)
+    """
     peaked_policy_loss: bool = _setting(False)
     """pull a sample beyond its target back, with the same slope as before the target"""
     beyond_target_slope: float | None = _setting(None, ge=0)
@@ -189,8 +191,8 @@ class ObjectiveSettings(_Group):
     quadratic_policy_loss: bool = _setting(False)
     """a parabola with its minimum at the target, instead of the clip"""
     value_rescaling: Literal["none", "per_state", "per_batch", "smoothed"] = _setting("none")
-    """factor of the value loss: 1 (none), or the policy's pseudo-entropy in each state (per_state),
-    on the mean of the minibatch (per_batch), or as a moving average (smoothed)
+    """factor of the value loss. none: 1. per_state: the pseudo-entropy of each state's policy.
+    per_batch: its mean over the minibatch. smoothed: a moving average of these means
     """
     value_rescaling_decay: float = _setting(0.95, ge=0, lt=1)
     """decay of the smoothed mean from minibatch to minibatch"""
@@ -271,7 +273,7 @@ class RunSettings(_Group):
     keep_checkpoints_from: int | None = _setting(None, ge=0, sweep="ignores", off=None)
     """also keep every checkpoint from this step on; null: none"""
     keep_checkpoints_to: int | None = _setting(None, ge=0, sweep="ignores", off=None)
-    """last step of keep_checkpoints_from; null: no end"""
+    """last step that keep_checkpoints_from keeps; null: to the end"""
     collapse_guard: Literal["off", "warn", "rollback"] = _setting(
         "warn", off="off", affects_learning=True
     )
@@ -392,7 +394,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     @property
     def num_iterations(self) -> int:
-        """Rollouts of the whole run: total_steps rounded up to whole rollouts."""
+        """Number of rollouts that total_steps needs, rounded up."""
         return -(-self.total_steps // self.steps_per_iteration)
 
     @property
@@ -436,7 +438,9 @@ LEFT_OPEN = tuple(ResolvedParams.__annotations__)
 
 
 class Rule(NamedTuple):
-    """Settings that must agree, whether they do not, and the message, in ``_terms``."""
+    """A rule about several settings. ``keys``: the settings involved. ``is_broken``: whether they
+    disagree. ``message``: a format string, filled from ``_terms``.
+    """
 
     keys: tuple[str, ...]
     is_broken: Callable[[Params], Any]
@@ -568,8 +572,8 @@ def _float32(key: str, value: Any) -> str | None:
 
 
 def _terms(p: Params) -> dict[str, Any]:
-    """Return the terms of the messages. ``divisor`` is the largest smaller number of equal
-    minibatches, if possible of two steps or more.
+    """Return the terms of the messages. ``divisor`` is the largest smaller num_minibatches that
+    divides the rollout. With normalised advantages a minibatch has two steps or more, if possible.
     """
     size = p.batch_size
     most = size // 2 if p.normalize_advantages and size > 1 else size
