@@ -65,7 +65,9 @@ class Watch:
 
     @property
     def is_at_its_best(self) -> bool:
-        """Whether the running median is within a tenth of the height, or the noise, of the best."""
+        """Whether the running median is at most a tenth of the height, or two standard deviations
+        of the noise, below the best.
+        """
         if len(self.recent) < MEDIAN_OVER:
             return False
         tolerance = max(self.height / 10, 2 * noise(self.recent))
@@ -140,10 +142,10 @@ class Fall:
 
 
 def find(points: ArrayLike) -> Fall | None:
-    """Return the deepest collapse at which the test above would have given an alarm. The test
-    restarts behind each collapse that was recovered by half. The onset is the last reading
-    before the alarm that is within a tenth of the collapse, or two standard deviations, of the
-    peak.
+    """Return the deepest collapse at which the test above would have given an alarm. After each
+    collapse the test restarts where half of the loss is regained. The onset is the last reading
+    before the alarm that is close to the peak: within a tenth of the collapse or two standard
+    deviations, whichever is more.
     """
     found = _falls(np.asarray(points, float))
     return max(found, key=lambda fall: fall.peak - fall.bottom_level, default=None)

@@ -15,7 +15,8 @@ RECENT_EPISODES = 100
 # of the learning rate: docs/collapse.md shows what half and a quarter prevent.
 MOST_ROLLBACKS, SHARE_LEFT = 3, 1 / 8
 
-# With learning_rate_kl the rate changes by such a factor, and keeps at least such a share.
+# With learning_rate_kl the learning rate is divided or multiplied by KL_FACTOR; its share stays at
+# least LEAST_KL_SHARE.
 KL_FACTOR, LEAST_KL_SHARE = 1.5, 1e-3
 
 Count = Annotated[int, Ge(0), Lt(2**62)]

@@ -56,7 +56,7 @@ class EventFile(GrowingFile):
     """A TensorBoard event file. Each start of a run writes its own; readers join them."""
 
     def __init__(self, folder: Path, first_step: int, descriptions: Mapping[str, str]):
-        """TensorBoard drops the steps from ``first_step`` on that it has read from older files.
+        """In TensorBoard this file replaces the steps of older files from ``first_step`` on.
         ``descriptions`` explain scalars in Markdown.
         """
         name = f"events.out.tfevents.{_next_stamp(folder)}.{socket.gethostname()}"

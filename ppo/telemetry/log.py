@@ -24,9 +24,9 @@ class UnknownScalar(KeyError):
 
 
 class Aggregates:
-    """The scalars of the next log entry: means of the values added since they were last taken, or
-    for a metric with a ``peak`` the value beside the largest peak. Values that are not finite
-    (undefined ones are NaN) are left out.
+    """The scalars of the next log entry: each tag's mean since the last ``take``. A tag with a peak
+    has its value at that peak's maximum. Values that are not finite (undefined ones are NaN) are
+    left out.
     """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
@@ -37,6 +37,7 @@ class Aggregates:
         for tag, value in scalars.items():
             total, count = self._sums.get(tag, (0.0, 0))
             if peak := _peak_of(tag):
+                # Only a larger peak replaces the value; a NaN or missing peak compares as false.
                 if before.get(peak, -math.inf) < scalars.get(peak, math.nan) < math.inf:
                     self._sums[tag] = value, 1
             elif math.isfinite(total + value):

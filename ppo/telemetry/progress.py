@@ -58,7 +58,9 @@ def numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def points(row: Mapping[str, float]) -> float:
-    """Return points per step, of the rollouts or else of the last 100 games; NaN if neither is."""
+    """Return points per step: of the rollouts, or else of the last 100 games; NaN if the row has
+    neither.
+    """
     if POINTS in row:
         return row[POINTS]
     steps = row.get("rollout/ep_len_mean")

@@ -12,8 +12,8 @@ from ppo.system import tables
 @dataclass(frozen=True)
 class Metric:
     """A scalar, with the limits that no healthy run left for several log entries in a row. A log
-    entry has the mean since the last one, or the value of the update in which the scalar ``peak``
-    was largest.
+    entry has the mean since the last one. With ``peak`` it has the value from the update where that
+    scalar was largest.
     """
 
     tag: str
@@ -65,8 +65,9 @@ class Metric:
 
 SCORE, POINTS = "rollout/ep_rew_mean", "rollout/points_per_step"
 
-# An entry has a name, a unit and limits, "csv" if it is only in progress.csv, a meaning, a healthy
-# course and a remedy. "peak" names the scalar whose maximum selects the value, or is this one.
+# An entry has a name, details, a meaning, a healthy course and a remedy. The details are a unit,
+# limits, "peak" with the scalar whose maximum selects the value (without a name: this one), and
+# "csv", always the last, if the scalar is only in progress.csv.
 _GLOSSARY = """
 rollout/ep_rew_mean (points): mean score of the last 100 whole games: the true score, never clipped
   healthy: rises; in Pong from -20.4 (random) to 21
@@ -130,8 +131,8 @@ train/approx_kl (nats, high 0.05): mean of (r - 1) - log r, an estimate of KL(ol
   if not: above: lower learning_rate
 train/approx_kl_max (nats, high 0.1, peak): largest mean of an epoch of the update
   if not: as for train/approx_kl
-train/clip_fraction (share, high 0.4): share of samples with |r - 1| above the clip range, with both
-    kinds of target
+train/clip_fraction (share, high 0.4): share of samples with |r - 1| above the clip range, whatever
+    delta_target_policy is
   healthy: 0.05 to 0.3
   if not: above: smaller steps; 0: larger ones
 train/explained_variance (share): 1 - Var(returns - values) / Var(returns), before the update; empty
@@ -273,7 +274,7 @@ def _metric(entry: str) -> Metric:
     }
     if peak := re.search(r"\bpeak ?([\w/]*)", details):
         facts["peak"] = peak[1] or tag
-    facts["csv_only"] = details.endswith("csv")
+    facts["csv_only"] = details.endswith("csv")  # "csv" is the last detail
     return Metric(tag, unit, meaning, healthy, remedy, **facts)
 
 
