@@ -95,7 +95,7 @@ def running(
         process = start(command, start_new_session=True, **inherited)
         work = Work(process, abandoned, STALLED_SECONDS if patience is None else patience)
         try:
-            with suppress(BrokenPipeError):  # a broken pipe only indicates why ffmpeg ended
+            with suppress(BrokenPipeError):  # ffmpeg has ended; its exit code says why
                 yield work
             work.finish()
         finally:

@@ -183,9 +183,10 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
     """Lock the folder while the context lasts, to write the log. Raises FolderError if another
     process holds it, or if it is not writable.
 
-    The kernel's locks end with the process, however that ends. The folder itself is locked, because
-    a file in it may be removed, and a file, because some network file systems lock only files. Data
-    is written into the locked folder even if it is moved. If it is removed, FolderGone is raised.
+    The kernel's locks end with the process, however that ends. There are two locks: the folder,
+    because ``.lock`` could be removed; and ``.lock``, because some network file systems cannot lock
+    a folder. Data is written into the locked folder even if it is moved. If it is removed,
+    FolderGone is raised.
     """
     with ExitStack() as locks:
         with _usable(logdir):
@@ -200,8 +201,8 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
 @contextmanager
 def visited(logdir: Path) -> Iterator[RunFolder]:
     """Use a folder that another process may own, to read the run and to add files outside the log.
-    While the context lasts, no starting owner removes partial files. Data is written into this
-    folder even if it is moved. If it is removed, FolderGone is raised.
+    While the context lasts, a run that starts in this folder leaves partial files alone. Data is
+    written into this folder even if it is moved. If it is removed, FolderGone is raised.
     """
     with ExitStack() as locks:
         with _usable(logdir):
@@ -220,7 +221,9 @@ def _held(logdir: Path) -> Iterator[RunFolder]:
 
 @contextmanager
 def while_there(folder: RunFolder, is_gone: Callable[[], bool] | None = None) -> Iterator[None]:
-    """Raise FolderGone for errors caused by emptying the folder, which contained a run."""
+    """Turn ENOENT and ESTALE into FolderGone if the run's folder was removed or emptied.
+    ``is_gone`` checks that; the default check takes a folder without settings as emptied.
+    """
     try:
         yield
     except OSError as error:
@@ -313,9 +316,11 @@ def numbered(env_id: str) -> Iterator[Path]:
 
 def free_name(logdir: Path, first: int = 2) -> Path:
     """Return the folder's name with the first free number appended."""
-    number, logdir = first, Path(os.path.abspath(logdir)) if logdir.name in ("", "..") else logdir
+    if logdir.name in ("", ".."):
+        logdir = Path(os.path.abspath(logdir))
     if not logdir.name:  # the root of all folders
         logdir /= "run"
+    number = first
     while os.path.lexists(free := logdir.with_name(f"{logdir.name}-{number}")):
         number += 1
     return free

@@ -30,7 +30,7 @@ def unpack(body: bytes) -> dict[str, np.ndarray]:
         members = archive.infolist()
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
         if not stored or sum(member.file_size for member in members) > len(body):
-            raise ValueError("it is compressed, or says to be larger than it is")
+            raise ValueError("it is compressed, or its headers claim more bytes than it has")
         return {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
 
 

@@ -64,9 +64,9 @@ def read(folder: RunFolder) -> Origin | None:
 
 
 def ancestors(folder: RunFolder) -> Iterator[Origin]:
-    """Yield the origin of a run, the origin of that run, and so on. A warning ends it if an
-    ancestor has an invalid file, or if a fork has the name of its own ancestor. Raises FolderError
-    if the run's own file is invalid.
+    """Yield the origin of a run, the origin of that run, and so on. Stop with a warning
+    if an ancestor's file is invalid, or if the chain comes back to a run already seen. Raises
+    FolderError if the run's own file is invalid.
     """
     known, origin = {realpath(folder.path)}, read(folder)
     while origin:
