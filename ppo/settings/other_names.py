@@ -54,7 +54,8 @@ NAMES = {
     "workers": "world_size",
 }
 
-# Settings that are measured differently, or need several settings or an argument here, by answer.
+# Settings that are measured differently, or need several settings or an argument here. Key: the
+# answer. Value: the foreign names that get it.
 DIFFERENT = {
     "value_clip_range, a number or null; the larger of the clipped and the unclipped error "
     "counts": "clip_range_vf",
@@ -99,7 +100,7 @@ DIFFERENT = {
     ),
 }
 
-# What does not exist here, by reason.
+# What does not exist here. Key: the reason. Value: the foreign names that get it.
 ABSENT = {
     "TensorFlow chooses the device; CUDA_VISIBLE_DEVICES=-1 in the environment hides the GPUs": (
         "actor_worker_gpus cuda device device_id device_ids gpu no_cuda num_gpus "
@@ -280,9 +281,9 @@ def _value_coef(key: str, values: Values) -> str:
 
 def _batch_size(key: str, values: Values) -> str:
     """Say how to give a batch size, which is a minibatch or, in CleanRL, the whole rollout."""
-    size, parts = values[key], _given(values, "num_minibatches")
-    rollout = _rollout(values)
-    if parts and rollout in (None, size, size * parts if type(size) is int else None):
+    size, parts, rollout = values[key], _given(values, "num_minibatches"), _rollout(values)
+    is_minibatch = parts and type(size) is int and size * parts == rollout
+    if parts and (rollout is None or size == rollout or is_minibatch):
         return COMPUTED
     if any(plain(name) in MINIBATCH for name in values):
         return COMPUTED
@@ -319,7 +320,9 @@ def _rollout(values: Values) -> int | None:
 def _given(values: Values, ours: str) -> int | None:
     """Return a whole number given under our name or another package's; None if there is none."""
     for key, value in values.items():
-        if ours in (name := plain(key), _entry(NAMES, name)) and type(value) is int and value > 0:
+        name = plain(key)
+        means_ours = name == ours or _entry(NAMES, name) == ours
+        if means_ours and type(value) is int and value > 0:
             return value
     return None
 
