@@ -141,7 +141,7 @@ def save(
     for step, other in _by_step(folder).items():
         if step > checkpoint.step:
             _set_aside(other)
-    if best:  # first, since the other one records that the best is saved
+    if best:  # best.ckpt first: the step's checkpoint already says that it exists
         write_whole(folder.checkpoints / BEST, content)
     write_whole(path, content)
     prune(folder, checkpoint.step, kept, keep_all)
@@ -285,6 +285,8 @@ def _invalid(error: ValidationError, part: str) -> CheckpointError:
 
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     """Convert the facts of format 2, whose lists had no names, to format 4."""
+    # For example {"step": 9, "facts": {"iteration": 3, "best_saved": 1.5, "due": [true, false,
+    # false], "unfinished": [[7, 1234, 0]], ...}}.
     facts, names = flat["facts"], UnfinishedFacts.model_fields
     of_trainer = ("iteration", "epochs", "games_played", "best_score", "recent")
     of_session = ("best_saved", "seconds", "means", "params", "versions", "schedules", "log")
@@ -296,6 +298,8 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
 
 def _from_format_3(facts: dict[str, Any]) -> dict[str, Any]:
     """Convert the facts of format 3, which had two parts, trainer and session, to format 4."""
+    # For example {"step": 9, "trainer": {"iteration": 3, "games_played": 5, ...}, "session":
+    # {"best_saved": 1.5, "due": {"log": true}, "guard": {"evidence": 0.0, ...}, ...}}.
     trainer, run = dict(facts["trainer"]), dict(facts["session"])
     due, guard, settings = run.pop("due", {}), dict(run.pop("guard", {})), run.get("params", {})
     names = {"games_played": "episodes"} | {field.name: field.name for field in fields(Tally)}
