@@ -57,7 +57,7 @@ def of_run(path: str | Path, overrides: Overrides = (), checks: Sequence[Check] 
 
 
 def of_workers(settings: Params, count: int) -> Params:
-    """Load the settings of a run that is started with this many workers. Raises ParamsError."""
+    """Return the settings with this number of workers. Raises ParamsError if another is set."""
     if settings.workers == count:
         return settings
     if settings.workers != 1:
@@ -110,6 +110,7 @@ def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
     if isinstance(source, Params):
         source = source.model_dump()
     if isinstance(source, Mapping):
+        # Through JSON, as --set: NumPy's numbers become Python's, and tuples become lists.
         values: dict[str, Any] = {}
         faults = [fault for text in texts(source) for fault in _override(values, text)]
         return values, faults
@@ -159,7 +160,9 @@ def _override(values: dict[str, Any], text: str) -> list[str]:
 
 
 def _number(key: str, value: Any) -> Any:
-    """Convert 1 to a float, or 1e6 to a whole number up to 2^53, if the setting is one."""
+    """Return a number in the setting's type: 1 becomes 1.0 for a float setting; 1e6 becomes 1000000
+    for an int setting, up to 2^53.
+    """
     wanted = form_of(key).type
     if wanted is float and type(value) is int:
         with suppress(OverflowError):

@@ -84,9 +84,9 @@ def run(
     ``callback`` is called with each Iteration. If it returns False, the run stops with everything
     saved, and returns. If it raises an error, the run stops in the same way and raises that error.
 
-    The run's clock started at ``began``, a reading of time.monotonic(), or now. If TF_CONFIG or
-    Slurm says so, this process is one of several workers; only the first uses the folder. Outside
-    the main thread no signal stops it.
+    ``began`` is when the clock started, by time.monotonic(); default now. If TF_CONFIG or Slurm
+    says so, this process is one of several workers; only the first uses the folder. Outside the
+    main thread no signal stops it.
 
     Raises ParamsError and FolderError (nothing was created), Stopped, Collapsed or
     EnvironmentFailed (all saved), Diverged, OSError, ClusterError, WorkerLost and WorkersDiffer.
@@ -108,11 +108,12 @@ def run(
 
 def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None) -> Params:
     """Return the settings of a new run. Raises ParamsError."""
-    changes, env_id = params.texts(overrides), None
+    changes = params.texts(overrides)
+    env_id = given.get("env_id") if isinstance(given, Mapping) else None
     if env is not None:
         env_id = factories.id_of(env)
         changes.append(f"env_id={env_id}")
-    if isinstance(given, Mapping) and (env_id := env_id or given.get("env_id")):
+    if isinstance(given, Mapping) and env_id:
         given = {**registry.settings_for(env_id), **given}
     check = registry.check if isinstance(given, Params) else registry.check_new
     return params.load(given, changes, [check])
