@@ -68,7 +68,7 @@ class Keeper(Observer):
             self.say(f"{before} was moved; the run continues in {now}")
 
     def reached(self, state: Checkpoint) -> None:
-        """Set the state that the last resort saves, unless a save comes first."""
+        """Remember this state; it is saved if the process must end before the next save."""
         self._reached = state
 
     def save(self, state: Checkpoint, score: float | None = None) -> None:

@@ -11,7 +11,7 @@ from ppo.trainer import Iteration, Trainer
 
 
 class Waiting(State):
-    """State that most observers keep."""
+    """State of an observer that has no state class of its own."""
 
     due: bool = False
     wanted: bool = False

@@ -117,13 +117,15 @@ class Session:
         self.tracker.video(made)
 
     def _conclude(self, word: str, seconds: float) -> None:
-        trainer, folder = self.trainer, self.folder.name
+        trainer = self.trainer
+        folder = self.folder.name
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
         again = longer(trainer.step, self.params)
         python = ending.in_python(folder, self.params.env_id, again)
         shown = not python and not screens.fault(trainer.envs.rules)
         self.display.say(f"{word}, at step {trainer.step:,}")
-        resume, totals = f"{self._resume} --set {again}", trainer.totals()
+        resume = f"{self._resume} --set {again}"
+        totals = trainer.totals()
         self.display.say(ending.block(folder, totals, best, seconds, shown, resume, python))
 
     def _with_command(self, message: str) -> str:
@@ -162,9 +164,9 @@ class Session:
             self.display.say(f"resuming from step {step:,}")
         else:
             self.display.say(_begun(params))
-        now = self.trainer.scheduled_at(step)
-        remarks = *self.start.differences(self.keeper.versions, now), precision_remark(params)
-        for remark in filter(None, (*remarks, gpu_remark())):
+        schedules = self.trainer.scheduled_at(step)
+        differences = self.start.differences(self.keeper.versions, schedules)
+        for remark in filter(None, [*differences, precision_remark(params), gpu_remark()]):
             self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())

@@ -102,8 +102,8 @@ class Display:
 
     def show(self, step: int, scalars: Mapping[str, float], rate: float | None) -> None:
         """Show the run's progress at a step. ``rate`` is in steps per second, None if unknown. A
-        pipe or a file gets a line at the first and at the last step, and at most one every
-        LINE_SECONDS between them.
+        pipe or a file gets a line at the first step, at total_steps, and at most one every
+        LINE_SECONDS between.
         """
         now, values = self._clock(), {label: _value(tag, scalars, f) for label, tag, f in SHOWN}
         if self.console.is_terminal:
@@ -172,8 +172,8 @@ class Display:
 
 
 def pace(step: int, clock: Callable[[], float] = time.monotonic) -> Progress:
-    """Return a measure of steps per second over the last minute, with everything that a run does in
-    them. The first iteration does not count, because it also compiles.
+    """Return a progress bar, never displayed, that measures steps per second over the last minute,
+    pauses included. The first iteration does not count, because it also compiles.
     """
     progress = Progress(speed_estimate_period=60.0, get_time=clock)
     progress.add_task("", total=None, completed=step)
