@@ -111,7 +111,7 @@ COMMANDS = (
     Command(
         "report",
         _report,
-        "write report.html, of this run and any others beside it, and a model card",
+        "write report.html, of this run and of the runs named after --report, and a model card",
         type=expanded,
         nargs="*",
         metavar="RUN",

@@ -26,8 +26,8 @@ def in_workers(train: Run) -> Run:
             return train(options)
         from ppo.workers import launch
 
-        restarts = RESTARTS if options.restarts is None else options.restarts
-        return launch.run(options.logdir, arguments_of(options), options.workers, restarts)
+        arguments = arguments_of(options)
+        return launch.run(options.logdir, arguments, options.workers, options.restarts)
 
     return run
 
@@ -164,7 +164,7 @@ OPTIONS = (
     ),
 )
 
-EMPTY = "is empty; if it comes from a variable, that is not set"
+EMPTY = "is empty; is the shell variable set?"
 CONFLICTS: tuple[Conflict, ...] = (
     (lambda given: given.pfile == "", f"--pfile {EMPTY}"),
     (lambda given: given.env == "", f"--env {EMPTY}"),

@@ -167,7 +167,7 @@ def test_options_go_with_arguments_that_exist():
         (["--evaluate", "--gif=3"], "--gif goes with --watch\n"),
         (["--resume", "--seed=0"], "--seed goes with --evaluate or --watch\n"),
         (["--pfile=pong", "--check", "--workers=2"], "which measures one process\n"),
-        (["--pfile="], "is empty; if it comes from a variable"),
+        (["--pfile="], "is empty; is the shell variable set?"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(arguments, message, capsys):
