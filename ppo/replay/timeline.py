@@ -20,9 +20,8 @@ class Timeline:
         self._left, self._top, self._height, self._steps = left + LABELS, top, height, steps
         self._width = right - self._left
         self._low, self._high = 0.0, 1.0
-        # By column: the lowest and highest value, and the sums of rewards above and below zero.
+        # By column: the lowest and highest value.
         self._values = np.full((2, self._width), np.nan)
-        self.rewards = np.zeros((2, self._width))
         self._plain: np.ndarray | None = None  # the empty field
 
     def draw_frame(self, on: np.ndarray) -> None:
@@ -53,15 +52,13 @@ class Timeline:
         cv2.circle(field, last, 5, AMBER, -1, cv2.LINE_AA)
 
     def reward(self, on: np.ndarray, step: int, reward: float) -> None:
-        column, sign = self._column(step), int(reward < 0)
-        self.rewards[sign, column] += reward
         middle = self._top + self._height + 6 + TICKS // 2
         above, below = (
             slice(middle - TICKS // 2 + 2, middle),
             slice(middle + 1, middle + TICKS // 2),
         )
-        left = min(self._left + column, self._left + self._width - TICK_WIDTH)
-        on[above if reward > 0 else below, left : left + TICK_WIDTH] = RED if sign else GREEN
+        left = self._left + min(self._column(step), self._width - TICK_WIDTH)
+        on[above if reward > 0 else below, left : left + TICK_WIDTH] = GREEN if reward > 0 else RED
 
     def _column(self, step: int) -> int:
         return min(step * self._width // self._steps, self._width - 1)
