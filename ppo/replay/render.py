@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 WHOLE_SECONDS = 300  # no game up to this length is cut
 QUIET_SECONDS = 120  # time without a reward or a lost life after which frames are left out
-HELD_SECONDS = 2  # the console ends a game before it shows the last point
+# The last frame is held, with the score across it; the console never shows the last point.
+HELD_SECONDS = 2
 MOST_WIDE, MOST_HIGH = 960, panel.HEIGHT
 
 Pictures = Iterator[np.ndarray]
@@ -71,8 +72,8 @@ def record(
     replay: Replay, path: Path, policy: "Policy | None" = None, course: Course | None = None
 ) -> int:
     """Make a video of an episode at its true speed, with a panel if ``policy``, which played it, is
-    given. Return the number of frames, with a pause for each gap in ``course``, and the held end.
-    Raises video.VideoError or ReplayError; no file is left behind.
+    given. Return the number of frames, including still ones at gaps and at the end. Raises
+    video.VideoError or ReplayError; no file is left behind.
     """
     pictures = annotated(replay, policy, course) if policy else plain(replay, course)
     return video.write(path, pictures, frames_per_second(replay), title=title(replay))
