@@ -55,7 +55,7 @@ class MisfitError(CheckpointError, Refused):
 
     def __init__(self, step: int, reason: object):
         super().__init__(
-            f"the checkpoint of step {step} does not fit the settings: {reason}; was params.json "
+            f"the checkpoint of step {step:,} does not fit the settings: {reason}; was params.json "
             "changed by hand? Nothing was changed"
         )
 
@@ -115,7 +115,7 @@ class Checkpoint:
         """Return the arrays saved as ``name/0``, ``name/1`` and so on, in order."""
         keys = [f"{name}/{n}" for n in range(sum(k.startswith(f"{name}/") for k in self.arrays))]
         if missing := [key for key in keys if key not in self.arrays]:
-            raise CheckpointError(f"the checkpoint of step {self.step} lacks {missing[0]}")
+            raise CheckpointError(f"the checkpoint of step {self.step:,} lacks {missing[0]}")
         return [self.arrays[key] for key in keys]
 
 
@@ -344,7 +344,7 @@ def _read(path: Path) -> Checkpoint:
     """Read the checkpoint in a file, and check its name. Raises CheckpointError or OSError."""
     saved = read(path)
     if path.name not in (BEST, _name(saved.step)):
-        raise CheckpointError(f"it is of step {saved.step}: it was renamed")
+        raise CheckpointError(f"it is of step {saved.step:,}: it was renamed")
     return saved
 
 

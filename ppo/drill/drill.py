@@ -228,7 +228,7 @@ def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
     time.sleep(2)
     report = _stop(process)
     saved = checkpoint.newest(RunFolder(logdir)).step
-    expect(saved == step, f"the checkpoint is of step {saved}, not {step}")
+    expect(saved == step, f"the checkpoint is of step {saved:,}, not {step:,}")
     return report
 
 
@@ -280,7 +280,7 @@ def drill_full_disk(folder: Path) -> str:
     left = list(logdir.rglob("*.partial*"))
     expect(not left, f"left behind: {left}")
     step = checkpoint.newest(RunFolder(logdir)).step
-    return f"exit code 1: {output.splitlines()[-1]}; checkpoint of step {step} is valid"
+    return f"exit code 1: {output.splitlines()[-1]}; checkpoint of step {step:,} is valid"
 
 
 def drill_poison(folder: Path) -> str:

@@ -141,8 +141,8 @@ class Session:
     def _restore(self, checkpoint: Checkpoint) -> None:
         if unknown := checkpoint.parts.keys() - {observer.name for observer in self.observers}:
             raise NewerVersionError(
-                f"the checkpoint of step {checkpoint.step} was made by a newer version: it has the "
-                f"state of {', '.join(sorted(unknown))}. Use that version; nothing was changed"
+                f"the checkpoint of step {checkpoint.step:,} was made by a newer version: it has "
+                f"the state of {', '.join(sorted(unknown))}. Use that version; nothing was changed"
             )
         for observer in self.observers:
             observer.restore(checkpoint)
