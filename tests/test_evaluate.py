@@ -16,6 +16,7 @@ from ppo.files import evaluations
 from ppo.files.folder import RunFolder, owned
 from ppo.replay.replay import Replay, play
 from ppo.runs.observers import Evaluator
+from ppo.runs.pace import Pace
 from ppo.settings import Params, ResolvedParams
 from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
@@ -124,7 +125,7 @@ def test_policy_that_never_begins_to_play_is_ended_by_the_time_limit(tmp_path: P
     evaluation = evaluate(idle, params, 2, step=0)
     assert evaluation.time_limited == 2 and evaluation.mean == 0
     assert (
-        Evaluator(idle, params, RunFolder(tmp_path), print)
+        Evaluator(idle, params, RunFolder(tmp_path), Pace(params), print)
         ._message(7, evaluation)
         .endswith("; the time limit ended 2 of 2 games")
     )
@@ -319,7 +320,7 @@ def test_a_training_goes_on_where_its_evaluations_cannot_be_stored(tmp_path: Pat
     said: list[str] = []
     os.mkfifo(tmp_path / "evaluations.jsonl")
     with owned(tmp_path) as folder:
-        evaluator = Evaluator(gambler, CARTPOLE, folder, said.append)
+        evaluator = Evaluator(gambler, CARTPOLE, folder, Pace(CARTPOLE), said.append)
         assert evaluator.evaluate(100, lambda: False)["eval/mean_reward"] > 0
     assert capsys.readouterr().err.startswith(f"{tmp_path}/evaluations.jsonl: not a regular file")
     assert "the evaluation is not stored" in said[0] and "not a regular file" in said[0]

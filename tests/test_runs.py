@@ -35,9 +35,9 @@ from ppo.runs.level import GuardState
 from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
 from ppo.runs.observers import Evaluator, Logger
+from ppo.runs.pace import Pace, Speed
 from ppo.runs.session import Session
 from ppo.runs.start import Start, run_of
-from ppo.runs.terminal import pace
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import Params
@@ -161,12 +161,12 @@ class Said:
 
     def __init__(self) -> None:
         self.shown: list[int] = []
-        self.rates: list[float] = []
+        self.speeds: list[Speed | None] = []
         self.said: list[str] = []
 
-    def show(self, step: int, scalars: dict, rate: float) -> None:
+    def show(self, step: int, scalars: dict, speed: Speed | None) -> None:
         self.shown.append(step)
-        self.rates.append(rate)
+        self.speeds.append(speed)
 
     def say(self, message: str) -> None:
         self.said.append(message)
@@ -186,7 +186,7 @@ def never() -> bool:
 def logger(log: Log, step: int = 0) -> Logger:
     training = Training([])
     training.step = step
-    made = Logger(training, None, Said(), lambda: 1.0)
+    made = Logger(training, None, Said(), Pace(PARAMS), lambda: 1.0)
     made.log = log
     return made
 
@@ -213,15 +213,17 @@ def test_the_logger_says_once_what_is_outside_its_limits_for_several_entries(log
     assert said.startswith("step 160: train/approx_kl is 0.3, healthy below 0.05")
 
 
-def test_the_time_left_follows_from_the_last_minutes_and_not_from_the_last_entry(log, monkeypatch):
+def test_the_logger_shows_the_speed_of_the_pace(log):
     clock = [100.0]
     observer = logger(log)
-    monkeypatch.setattr(observer, "_pace", pace(0, lambda: clock[0]))
-    for seconds, step in ((30.0, 40), (2.0, 80), (10.0, 120)):  # the last one with an evaluation
+    observer.pace = Pace(PARAMS, lambda: clock[0])
+    for seconds, step in ((30.0, 40), (2.0, 80), (10.0, 120)):
         clock[0] += seconds
         observer.see(iteration(step))
         observer.act(step, never)
-    assert observer.display.rates == [None, 40 / 2, 80 / 12]
+    first, *others = observer.display.speeds
+    assert first is None
+    assert [speed.steps_per_second for speed in others] == [40 / 2, 80 / 12]
 
 
 def test_the_state_of_a_log_that_no_run_writes_is_refused(log):
@@ -251,7 +253,7 @@ class AnyPolicy:
 
 def evaluator(folder: RunFolder) -> Evaluator:
     params = PARAMS.model_copy(update={"evaluation_interval": 32})
-    return Evaluator(AnyPolicy(), params, folder, Said().say)
+    return Evaluator(AnyPolicy(), params, folder, Pace(params), Said().say)
 
 
 def test_the_evaluator_is_due_at_its_interval_until_it_has_evaluated(folder, monkeypatch):
@@ -754,7 +756,7 @@ def loop(training: Training, keeper: Keeper, log: Log, stop=never, **changes: ob
     logs = logger(log)
     logs.trainer, say = training, logs.display.say
     keeper.say = say
-    evaluator = Evaluator(AnyPolicy(), params, keeper.folder, say, logs.include)
+    evaluator = Evaluator(AnyPolicy(), params, keeper.folder, logs.pace, say, logs.include)
     verifier = Verifier(params, getattr(training, "envs", None), say)
     publish = published_in(log)
     video = Videographer(params, "sampled", keeper.folder, Queue(), say, publish)

@@ -17,7 +17,8 @@ from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
 from ppo.policy import Policy
 from ppo.runs.observer import Observer
-from ppo.runs.terminal import Display, pace
+from ppo.runs.pace import Pace
+from ppo.runs.terminal import Display
 from ppo.settings import ResolvedParams
 from ppo.telemetry import scalars
 from ppo.telemetry.counters import Count
@@ -45,14 +46,16 @@ class Logger(Observer):
         trainer: Trainer,
         folder: RunFolder,
         display: Display,
+        pace: Pace,
         seconds: Callable[[], float],
         copy: Callable[[int, Mapping[str, float]], None] = lambda *_: None,
     ):
         """Prepare the log. ``seconds`` is the run's clock; ``copy`` gets each entry."""
-        self.trainer, self.folder, self.display, self.seconds = trainer, folder, display, seconds
+        self.trainer, self.folder, self.display, self.pace = trainer, folder, display, pace
+        self.seconds = seconds
         self.copy, self.means, self.health = copy, Aggregates(), Health(trainer.params)
         self._sizes: dict[str, int] = {}
-        self._last, self._pace = (trainer.step, time.perf_counter()), pace(trainer.step)
+        self._last = trainer.step, time.perf_counter()
 
     def open(self, changed: bool) -> None:
         """Cut the files to the restored state; write the settings if ``changed`` or new."""
@@ -71,7 +74,7 @@ class Logger(Observer):
 
     def see(self, iteration: Iteration) -> None:
         self.means.add(iteration.scalars)
-        self._pace.update(self._pace.task_ids[0], completed=iteration.step)
+        self.pace.mark(iteration.step)
         self.due |= iteration.crossed(self.trainer.params.log_interval) or self.trainer.finished
 
     def include(self, scalars: Mapping[str, float]) -> None:
@@ -90,7 +93,7 @@ class Logger(Observer):
             scalars["time/fps"] = (step - last_step) / (now - last_time)
         self.log.write(step, scalars)
         self.copy(step, scalars)
-        self.display.show(step, scalars, self._pace.tasks[0].speed)
+        self.display.show(step, scalars, self.pace.speed(step))
         for message in self.health.see(scalars):
             self.display.say(f"step {step:,}: {message}")
         self.due = False
@@ -119,12 +122,13 @@ class Evaluator(Observer):
         policy: Policy,
         params: ResolvedParams,
         folder: RunFolder,
+        pace: Pace,
         say: Callable[[str], None],
         include: Callable[[Mapping[str, float]], None] = lambda _: None,
     ):
         """Prepare to evaluate. ``include`` adds the scalars of an evaluation to the log."""
-        self.policy, self.params, self.folder, self.say = policy, params, folder, say
-        self.include = include
+        self.policy, self.params, self.folder, self.pace = policy, params, folder, pace
+        self.say, self.include = say, include
         self._last: tuple[int, float] | None = None  # step and mean score
 
     def see(self, iteration: Iteration) -> None:
@@ -143,7 +147,8 @@ class Evaluator(Observer):
         """
         games = self.params.evaluation_games
         try:
-            evaluation = evaluate(self.policy, self.params, games, step, interrupted)
+            with self.pace.evaluation():
+                evaluation = evaluate(self.policy, self.params, games, step, interrupted)
         except ScoreNotFinite as error:
             self.say(f"step {step:,}: {error}")
             self.due = False

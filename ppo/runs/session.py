@@ -17,6 +17,7 @@ from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
 from ppo.runs.observers import Callback, Caller, Evaluator, Logger
+from ppo.runs.pace import Pace
 from ppo.runs.start import Start, longer, run_of
 from ppo.runs.terminal import Display
 from ppo.runs.tracker import Tracker
@@ -62,10 +63,9 @@ class Session:
         # silent once the folder is gone; the run reports that
         self.recorder = Recorder(say, lambda: stop() or folder.is_gone)
         self.tracker = Tracker(params, folder, say)
-        self.logger = Logger(
-            self.trainer, folder, self.display, lambda: self.keeper.seconds, self.tracker.scalars
-        )
-        self.evaluator = Evaluator(policy, params, folder, say, self.logger.include)
+        pace, clock = Pace(params), lambda: self.keeper.seconds
+        self.logger = Logger(self.trainer, folder, self.display, pace, clock, self.tracker.scalars)
+        self.evaluator = Evaluator(policy, params, folder, pace, say, self.logger.include)
         self.videographer = Videographer(
             params, policy.choice, folder, self.recorder, say, self._publish
         )

@@ -11,12 +11,12 @@ from datetime import timedelta
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import Progress
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from ppo.files.held import with_names
+from ppo.runs.pace import Speed
 from ppo.system.streams import discard, wrapped
 from ppo.telemetry.scalars import SCORE
 
@@ -100,20 +100,19 @@ class Display:
         with self._quiet_once_it_fails():
             self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
-    def show(self, step: int, scalars: Mapping[str, float], rate: float | None) -> None:
-        """Show the run's progress at a step. ``rate`` is in steps per second, None if unknown. A
-        pipe or a file gets a line at the first step, at total_steps, and at most one every
-        LINE_SECONDS between.
+    def show(self, step: int, scalars: Mapping[str, float], speed: Speed | None) -> None:
+        """Show the run's progress at a step. ``speed`` is None if it is unknown. A pipe or a file
+        gets a line at the first step, at total_steps, and at most one every LINE_SECONDS between.
         """
         now, values = self._clock(), {label: _value(tag, scalars, f) for label, tag, f in SHOWN}
         if self.console.is_terminal:
             if math.isfinite(score := scalars.get(SCORE, math.nan)):
                 self._scores.append(score)
             with self._quiet_once_it_fails():
-                self._live.update(self._panel(step, values, rate), refresh=True)
+                self._live.update(self._panel(step, values, speed), refresh=True)
         elif step >= self.total_steps or now - self._last_line >= LINE_SECONDS:
             self._last_line = now
-            self.say(f"{time.strftime('%H:%M:%S')} {self._line(step, values, rate)}")
+            self.say(f"{time.strftime('%H:%M:%S')} {self._line(step, values, speed)}")
 
     @contextmanager
     def _quiet_once_it_fails(self) -> Iterator[None]:
@@ -130,13 +129,13 @@ class Display:
             title = title.partition(" · ")[2]
         return Group(Panel(content, title=Text(title)), "")
 
-    def _panel(self, step: int, values: Mapping[str, str], rate: float | None) -> Group:
+    def _panel(self, step: int, values: Mapping[str, str], speed: Speed | None) -> Group:
         head = Table.grid(expand=True)
         head.add_row(ProgressBar(total=self.total_steps, completed=min(step, self.total_steps)))
-        share, time_left, *others = self._progress(step, rate)
+        share, time_left, *others = self._progress(step, speed)
         half = (len(values) + 1) // 2
-        if rate:
-            time_left += f", ends {_clock(max(0, self.total_steps - step) / rate)}"
+        if speed:
+            time_left += f", ends {_clock(speed.seconds_left)}"
         # As narrow as possible: labels stay near their values.
         table = Table.grid(padding=(0, 2 if self.console.width < NARROW else 3))
         for justify in ("left", "right", "left", "right"):
@@ -150,34 +149,24 @@ class Display:
             head.add_row(Text(f"score so far {_trend(self._scores)}"))
         return self._framed(Group(head, "", table))
 
-    def _line(self, step: int, values: Mapping[str, str], rate: float | None) -> str:
-        share, left, steps, speed = self._progress(step, rate)
+    def _line(self, step: int, values: Mapping[str, str], speed: Speed | None) -> str:
+        share, left, steps, per_second = self._progress(step, speed)
         return (
-            f"{steps} ({share} %) | {speed} | {left} | score {values['score, last 100']} "
+            f"{steps} ({share} %) | {per_second} | {left} | score {values['score, last 100']} "
             f"best {values['best game']} games {values['games']} | KL {values['approximate KL']} "
             f"clipped {values['clip fraction']} entropy {values['entropy']} "
             f"explained variance {values['explained variance']}"
         )
 
-    def _progress(self, step: int, rate: float | None) -> tuple[str, str, str, str]:
+    def _progress(self, step: int, speed: Speed | None) -> tuple[str, str, str, str]:
         """Return the percentage, the time left, the steps and the speed."""
-        remaining = max(0, self.total_steps - step)
-        left = timedelta(seconds=round(remaining / rate)) if rate else "?"
+        left = timedelta(seconds=round(speed.seconds_left)) if speed else "?"
         return (
             f"{100 * step / self.total_steps:.1f}",
             f"{left} left",
             f"step {step:,} of {self.total_steps:,}",
-            f"{rate:.0f} steps/s" if rate else "? steps/s",
+            f"{speed.steps_per_second:.0f} steps/s" if speed else "? steps/s",
         )
-
-
-def pace(step: int, clock: Callable[[], float] = time.monotonic) -> Progress:
-    """Return a progress bar, never displayed, that measures steps per second over the last minute,
-    pauses included. The first iteration does not count, because it also compiles.
-    """
-    progress = Progress(speed_estimate_period=60.0, get_time=clock)
-    progress.add_task("", total=None, completed=step)
-    return progress
 
 
 def _clock(seconds: float) -> str:

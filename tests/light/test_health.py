@@ -1,6 +1,5 @@
-"""Warnings about a run's scalars, and the speed that its time left follows from."""
+"""Warnings about a run's scalars."""
 
-from ppo.runs.terminal import pace
 from ppo.settings import Params
 from ppo.telemetry.health import CAUSES, ENTRIES, Health
 from ppo.telemetry.scalars import METRICS
@@ -58,28 +57,3 @@ def test_every_cause_is_a_scalar_with_a_remedy():
     metrics = {metric.tag: metric for metric in METRICS}
     for tag, cause in CAUSES.items():
         assert metrics[tag].limits and metrics[cause].remedy
-
-
-def rate_of(*ends: tuple[float, int]) -> float | None:
-    """The last rate of iterations that end at these times and steps."""
-    now = [0.0]
-    progress = pace(0, lambda: now[0])
-    for time, step in ends:
-        now[0] = time
-        progress.update(progress.task_ids[0], completed=step)
-    return progress.tasks[0].speed
-
-
-def test_the_rate_leaves_out_the_first_iteration_which_compiles():
-    assert rate_of((30.0, 100)) is None
-    assert rate_of((30.0, 100), (31.0, 200), (34.0, 300)) == 200 / 4
-
-
-def test_the_rate_is_that_of_the_last_minute():
-    slow = [(float(t), 10 * t) for t in range(0, 1000, 5)]
-    fast = [(1000.0 + t, 10_000 + 100 * t) for t in range(0, 61, 5)]
-    assert rate_of(*slow, *fast) == 100
-
-
-def test_many_short_iterations_have_a_rate_too():
-    assert abs(rate_of(*((n / 100, n) for n in range(60_000))) - 100) < 1

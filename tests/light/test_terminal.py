@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ppo.envs.factories import factory_name
 from ppo.runs.ending import again, block, command, in_python
+from ppo.runs.pace import Speed
 from ppo.runs.terminal import SHOWN, TREND, Display
 from ppo.telemetry.scalars import tags
 
@@ -61,7 +62,8 @@ def shown(
     rate: float | None = 425.0,
 ) -> str:
     with Display(title, 10_000_000, console) as display:
-        display.show(step, scalars, rate)
+        left = rate and (display.total_steps - step) / rate
+        display.show(step, scalars, rate and Speed(rate, left))
     return text_of(console)
 
 
@@ -76,7 +78,7 @@ def test_into_a_pipe_go_plain_lines_by_the_clock(monkeypatch):
     console, seconds = pipe(), iter([0.0, 4.0, 9.9, 10.0, 12.0, 13.0])
     with Display("PPO", 6_000, console, lambda: next(seconds)) as display:
         for step in range(1000, 7000, 1000):
-            display.show(step, SCALARS, 850.0)
+            display.show(step, SCALARS, Speed(850.0, 11_762))
     printed = console.file.getvalue()
     lines = [line.split(" | ")[0].split(" ", 1) for line in printed.splitlines()]
     assert [line for _, line in lines] == [
@@ -208,7 +210,7 @@ def test_a_panel_shows_how_the_score_went():
     console = terminal(60)
     with Display("PPO", 10_000_000, console) as display:
         for score in [*range(100), float("nan"), 50]:
-            display.show(2048, {"rollout/ep_rew_mean": score}, 425.0)
+            display.show(2048, {"rollout/ep_rew_mean": score}, Speed(425.0, 23_525))
     last = text_of(console).rpartition("score so far ")[2]
     assert re.match(r"▁+▂+▃+▄+▅+▆+▇+█+▅ ", last) and last.index(" ") == TREND
 
@@ -253,9 +255,9 @@ class Screen:
 def test_ctrl_c_leaves_one_border(width):
     console, screen = terminal(width), Screen(width)
     with Display("PPO", 10_000, console) as display:
-        display.show(1, SCALARS, 850.0)
+        display.show(1, SCALARS, Speed(850.0, 11_762))
         console.file.write("^C")  # as the terminal does
-        display.show(2, SCALARS, 850.0)
+        display.show(2, SCALARS, Speed(850.0, 11_762))
     display.say("stopped")
     screen.feed(console.file.getvalue())
     assert sum("╭" in line for line in screen.lines) == 1
@@ -279,7 +281,7 @@ def test_messages_are_wrapped_at_words_and_commands_are_not(width):
 def test_message_is_printed_above_the_panel():
     console = terminal(80)
     with Display("PPO", 10_000, console) as display:
-        display.show(1, SCALARS, 850.0)
+        display.show(1, SCALARS, Speed(850.0, 11_762))
         display.say("a message")
     printed = text_of(console)
     assert printed.index("a message") < printed.rindex("best game")
@@ -314,7 +316,7 @@ def test_display_whose_output_fails_is_quiet_from_then_on(error, takes, is_termi
         assert display.console.is_terminal == is_terminal
         for step in range(4):
             display.say("a message")
-            display.show(step, SCALARS, 850.0)
+            display.show(step, SCALARS, Speed(850.0, 11_762))
     assert display.console.quiet
     display.say("more")
 
