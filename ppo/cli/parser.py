@@ -73,7 +73,7 @@ def _parser(description: str | None) -> Parser:
     parser.add_argument(
         "--logdir",
         type=expanded,
-        help="the run's folder. A new run needs a new or empty one (default runs/ENV-1, -2, ...)",
+        help="the run's folder. A new run needs a new or empty one (default runs/GAME-1, -2, ...)",
     )
     commands = parser.add_argument_group("commands, one of them")
     one_of = commands.add_mutually_exclusive_group()

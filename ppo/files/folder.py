@@ -295,7 +295,7 @@ def _counts(path: Path) -> bool:
 
 @contextmanager
 def numbered(env_id: str) -> Iterator[Path]:
-    """Create the first free folder of ``runs/ENV-1`` and so on. Remove it if no run has begun."""
+    """Create the first free folder of ``runs/GAME-1`` and so on. Remove it if no run has begun."""
     name = re.sub(r"(NoFrameskip|Deterministic)?-v\d+$", "", re.split("[:/]", env_id)[-1])
     wanted = Path("runs", name or "run")
     with _usable(wanted):
