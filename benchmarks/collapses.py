@@ -29,7 +29,7 @@ from ppo.settings import Params
 from ppo.sweep.grid import Run, folder_name, parse_seeds
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
 from ppo.system import reading
-from ppo.system.arguments import expanded
+from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.telemetry import progress
@@ -131,9 +131,11 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
 
 
 def outcome(run: OneRun, plan: str, machine: str) -> Fork:
-    """What a finished fork's log says."""
+    """What a finished fork's log says. Raises PPOError if an update lacks a value."""
     rows = progress.numbers(run.folder)[:UPDATES]
-    values = {name: [row.get(tag, 0.0) for row in rows] for name, tag in KEPT.items()}
+    if lacking := [tag for row in rows for tag in KEPT.values() if tag not in row]:
+        raise PPOError(f"{run.name} has an update without {lacking[0]}")
+    values = {name: [row[tag] for row in rows] for name, tag in KEPT.items()}
     own = {key: getattr(run.params, key) for key in changes(plan, 1.0)[run.variant]}
     return Fork(plan, run.variant, own, run.seed, **values, machine=machine)
 
@@ -156,7 +158,7 @@ def make(options: argparse.Namespace) -> None:
     faults: list[str] = []
     made = agents(parse_seeds(options.agents, faults), options.logdir)
     if faults:
-        raise PPOError("\n".join(faults))
+        raise params.ParamsError(faults)
     runs = made
     if options.plan:
         each = (forks(agent, options.plan, options.dose, options.logdir) for agent in made)
@@ -182,9 +184,7 @@ def make(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("benchmarks.collapses", __doc__)
     parser.add_argument("--agents", required=True, metavar="1,2,3", help="seeds of the agents")
     parser.add_argument("--logdir", type=expanded, required=True)
     parser.add_argument("--plan", choices=["map", "interventions"])

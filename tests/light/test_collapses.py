@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.collapses import RATE, UPDATES, Fork, add, changes, load
+from benchmarks.collapses import KEPT, RATE, UPDATES, Fork, OneRun, add, changes, load, outcome
 from docs.collapse_tables import (
     RANDOM_PLAY,
     at_equal_kl,
@@ -17,6 +17,8 @@ from docs.collapse_tables import (
     shares,
     sign_flip,
 )
+from ppo.errors import PPOError
+from ppo.settings import Params
 
 
 def fork(change="unchanged", agent=1, level=1.0, plan="interventions", kl=0.3, **settings):
@@ -90,6 +92,19 @@ def test_plans_change_what_they_say():
     assert named["unchanged"] == {"learning_rate": RATE * 8}
     assert named["rate / 4"] == {"learning_rate": RATE * 2}
     assert named["logit target"] == {"learning_rate": RATE * 8, "delta_target_policy": "logit"}
+
+
+@pytest.mark.parametrize("lacking", [None, *KEPT.values()])
+def test_a_value_that_a_log_lacks_is_not_taken_for_0(tmp_path, lacking):
+    cells = ["" if tag == lacking else "0.5" for tag in KEPT.values()]
+    text = f"step,{','.join(KEPT.values())}\n2048,{','.join(cells)}\n"
+    (tmp_path / "progress.csv").write_text(text)
+    run = OneRun("unchanged", 1, (), tmp_path, "", Params(learning_rate=RATE))
+    if lacking:
+        with pytest.raises(PPOError, match=lacking):
+            outcome(run, "interventions", "")
+    else:
+        assert outcome(run, "interventions", "").kl == [0.5]
 
 
 def test_a_file_of_forks_keeps_what_it_has(tmp_path):
