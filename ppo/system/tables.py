@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from rich.box import HEAVY_HEAD, Box
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +31,8 @@ def show_page(text: str) -> None:
     """Print a page of Markdown: on a terminal as it is meant, elsewhere as it is written."""
     console = Console()
     if console.is_terminal:
+        from rich.markdown import Markdown  # a twentieth of a second of every other start
+
         console.print(Markdown(text))
     else:
         say(text.rstrip("\n"))
