@@ -58,10 +58,9 @@ __all__ = [
     "run",
 ]
 
-# What a run's games, network and storage depend on, and its threads.
+# Settings that a resume cannot change.
 FIXED_ON_RESUME = frozenset(marked("fixed"))
-# The game itself, and the network of the weights. The scaling of its images and the path of the
-# value's gradient may change, as in an experiment.
+# Settings that a fork cannot change either: the game, and what the network's weights depend on.
 FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
 
 
@@ -74,7 +73,7 @@ def run(
     callback: "Callback | None" = None,
     began: float | None = None,
 ) -> Result:
-    """Train from the beginning, in a new or empty folder, and return what was reached.
+    """Train a new run in a new or empty folder, and return its result.
 
     ``settings`` are a JSON file, the name of a preset, a mapping or Params, with ``overrides`` on
     top. A mapping begins with the usual settings of its game, as ``--env`` does. ``env`` is the
@@ -84,9 +83,9 @@ def run(
     ``callback`` is called with each Iteration. If it returns False, the run stops with everything
     saved, and returns. If it raises an error, the run stops in the same way and raises that error.
 
-    ``began`` is when the clock started, by time.monotonic(); default now. If TF_CONFIG or Slurm
-    says so, this process is one of several workers; only the first uses the folder. Outside the
-    main thread no signal stops it.
+    ``began`` is when the clock started, by time.monotonic(); default now. TF_CONFIG or Slurm may
+    make this process one of several workers; only the first uses the folder. Outside the main
+    thread no signal stops the run.
 
     Raises ParamsError and FolderError (nothing was created), Stopped, Collapsed or
     EnvironmentFailed (all saved), Diverged, OSError, ClusterError, WorkerLost and WorkersDiffer.
@@ -128,11 +127,12 @@ def resume(
     env: Factory | None = None,
     callback: "Callback | None" = None,
 ) -> Result:
-    """Resume from the newest valid checkpoint of a run, or say that it is done. Return what was
-    reached. A fork without a checkpoint begins again from the checkpoint that it was forked from.
+    """Resume a run from its newest valid checkpoint, and return its result. A finished run is not
+    trained further. A fork without a checkpoint begins again where it was forked.
 
-    ``overrides`` may change settings that are not in FIXED_ON_RESUME. ``env`` is the function that
-    the run was started with, if it was; ``callback`` is as in ``run``. Raises ParamsError,
+    ``overrides`` may change settings that are not in FIXED_ON_RESUME. With ``new_games``, new games
+    replace unfinished games that do not replay as recorded. ``env`` is the function that the run
+    was started with, if there was one; ``callback`` is as in ``run``. Raises ParamsError,
     FolderError (nothing was changed), CheckpointError, and as ``run``.
     """
     logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
@@ -184,8 +184,7 @@ def fork(
     setting not in FIXED_ON_FORK. The value's gradient may change unless one of the two runs has a
     separate value network. With fewer envs the last envs' games are dropped; with more envs new
     games begin. New games begin in all envs if their rules change (frame skip, sticky actions,
-    no-ops, FIRE, time limit). The steps of a rollout, epochs and minibatches may change, since
-    steps are counted as they are made. ``env`` and ``callback`` are as in ``resume``.
+    no-ops, FIRE, time limit). ``env`` and ``callback`` are as in ``resume``.
 
     Raises as ``run`` and ``resume``.
     """
@@ -295,8 +294,8 @@ def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> Non
 
 
 def _check_machine(params: ResolvedParams, processes: int) -> None:
-    """Raise ParamsError if a rollout's observations do not fit the memory that so many processes
-    share, or if the run is to be copied to Weights & Biases, which is not installed.
+    """Raise ParamsError if a rollout's observations do not fit this process's share of the memory.
+    Also raise it if the run needs Weights & Biases, and that is not installed.
     """
     shape = registry.observation_shape(params)
     wanted = params.batch_size * math.prod(shape)
@@ -355,8 +354,8 @@ def _changes(
 def _forked(
     saved: Checkpoint, source: Path, resolved_params: ResolvedParams, new_games: bool = False
 ) -> Start:
-    """Return the start of a fork from another run's checkpoint. The other run's rollbacks do not
-    cut a new learning rate. Raises ParamsError for a forbidden change.
+    """Return the start of a fork from another run's checkpoint. The other run's cuts of its
+    learning rate do not apply to a new learning rate. Raises ParamsError for a forbidden change.
     """
     before = run_of(saved).params
     separate = "separate" in (before.get("value_gradient"), resolved_params.value_gradient)
