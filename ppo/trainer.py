@@ -47,7 +47,7 @@ class LearnerState(NamedTuple):
 @dataclass(frozen=True)
 class Iteration:
     """One iteration of all workers: the steps before and after it, the episodes that ended in it,
-    the run's step at the end of each of them, and its scalars.
+    the step at which each ended, and the scalars.
     """
 
     step_before: int
@@ -210,13 +210,13 @@ class Trainer:
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
 
     def _key(self, purpose: Purpose) -> np.ndarray:
-        # Index 0 leaves the key as it is, so a first worker draws as a run with one worker does.
+        # A last counter of 0 leaves this key as it is: a first worker samples as a single one does.
         return key(self.params.seed, purpose, self.tally.iteration, self.workers.index)
 
     def _diverged(self, batch: Batch) -> Diverged:
         """Return the error that ends the run. All workers call it."""
-        unfit = {name: t.numpy() for name, t in batch._asdict().items()}
-        return Diverged(self.step, share_arrays(self.workers, unfit))
+        arrays = {name: tensor.numpy() for name, tensor in batch._asdict().items()}
+        return Diverged(self.step, share_arrays(self.workers, arrays))
 
 
 def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarray, np.ndarray]:

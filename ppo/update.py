@@ -21,7 +21,7 @@ INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
 
 
 class Data(NamedTuple):
-    """What all gradient steps of an update use. ``inputs`` are the prepared observations."""
+    """The data of every gradient step of an update. ``inputs`` are the prepared observations."""
 
     batch: Batch
     inputs: Any
@@ -50,8 +50,8 @@ class Updater:
 
     def compile(self) -> None:
         """Compile what the update calls, from the present settings."""
-        # Without autograph, which takes three seconds of every start.
-        self._run_epoch, self._features, self._outcome = (
+        # Autograph would add three seconds to every start.
+        self._run_epoch, self._features, self._run_movement = (
             tf.function(function, autograph=False)
             for function in (self._epoch, self._all_features, self._movement)
         )
@@ -84,7 +84,7 @@ class Updater:
                 epochs.append(rows.numpy())
                 if not applied or self._stops_early(epochs[-1].mean(0)):
                     break
-        movements, finite = self._outcome(weights, rate)
+        movements, finite = self._run_movement(weights, rate)
         return UpdateResult(
             epochs,
             dict(zip(self.layers, movements.numpy(), strict=True)),
@@ -137,7 +137,7 @@ class Updater:
         """Make one gradient step on some samples of the batch, with the mean of all workers'
         gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
         step was applied. A step is skipped if its gradient or loss is not finite, or its minibatch
-        is beyond the KL limit. With ``undo_beyond_kl_limit`` the step before is undone, too.
+        is beyond the KL limit. With ``undo_beyond_kl_limit`` a skipped step undoes the one before.
         """
         p, minibatch, network = self.params, data.batch.rows(samples), self._inputs.network
         with tf.GradientTape() as tape:
