@@ -22,7 +22,7 @@ TRUNK_GAIN = 2**0.5
 # Prefix of the layer names of a separate value network.
 VALUE_PREFIX = "value_"
 
-MOST_LAYERS = 32  # with weights, of a network
+MOST_LAYERS = 32  # layers with weights in one network; each takes a seed
 
 MIXED = "mixed_bfloat16"  # Keras's name: float32 weights, rounded where they are used
 TRUNK_TYPES = {"float32": "float32", "bfloat16": MIXED}
@@ -50,8 +50,8 @@ def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
 
 
 class _Layers:
-    """Makes the layers of one network, with numbered names. Initial weights follow from seed and
-    order. ``prepared`` is the input of an image network's first convolution.
+    """Makes the layers of one network, with numbered names. Initial weights depend on the seed and
+    the order of the layers. ``prepared`` is the input of an image network's first convolution.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class _Layers:
         padding: str = "valid",
         activation: str = "relu",
     ) -> keras.KerasTensor:
-        """Add a convolution, ``network_width`` times as wide; the first takes bytes."""
+        """Add a convolution of ``filters`` x ``network_width`` filters. The first takes bytes."""
         number = next(self._convolutions)
         options = self._trunk_options(activation)
         options |= {"padding": padding, "name": f"{self.prefix}conv{number}"}
@@ -93,7 +93,7 @@ class _Layers:
         return keras.layers.Activation(self._activation("relu"), dtype=self.dtype)(x)
 
     def dense(self, x: keras.KerasTensor, units: int, activation: str) -> keras.KerasTensor:
-        """Add a dense layer; it takes the numbers of images as a vector."""
+        """Add a dense layer. Flatten feature maps before it."""
         if len(x.shape) == 4:
             x = keras.layers.Flatten(dtype=self.dtype)(x)
         options = self._trunk_options(activation)
@@ -102,12 +102,12 @@ class _Layers:
         return kind(units, name=name, **options)(x)
 
     def head(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
-        """A linear layer in float32, whatever the trunk's precision."""
+        """Add a linear layer in float32, whatever the trunk's precision."""
         weights = self._weights(HEADS[name])
         return keras.layers.Dense(units, kernel_initializer=weights, dtype="float32", name=name)(x)
 
     def renamed(self, layer: keras.Operation) -> keras.Operation:
-        """A layer like the given one, whose name begins with the prefix."""
+        """Return a layer like the given one, with the prefix before its name."""
         return type(layer).from_config(layer.get_config() | {"name": f"{self.prefix}{layer.name}"})
 
     def _trunk_options(self, activation: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 
 
 def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
-    """The user's trunk MODULE:FUNCTION. Its random initial values follow from the seed."""
+    """Build the user's trunk MODULE:FUNCTION. The seed determines its initial weights."""
     module, _, function = layers.settings.network.partition(":")
     state = random.getstate()  # an initialiser without a seed draws one from Python's random
     random.seed(next(layers.seeds))
@@ -243,15 +243,15 @@ def build_model(
         raise ValueError(f"the network {network} does not fit observations {observation_shape}")
     layers = _Layers(seed, settings)
     inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
-    features = of_value = trunk(layers, inputs)
+    features = value_features = trunk(layers, inputs)
     value_gradient = settings.value_gradient or settings.usual_value_gradient
     if value_gradient == "detached":
-        of_value = keras.ops.stop_gradient(features)
+        value_features = keras.ops.stop_gradient(features)
     elif value_gradient == "separate":
-        own = _Layers([seed, 1], settings, VALUE_PREFIX, layers.prepared)
-        of_value = trunk(own, inputs)
+        value_layers = _Layers([seed, 1], settings, VALUE_PREFIX, layers.prepared)
+        value_features = trunk(value_layers, inputs)
     logits = layers.head(features, num_actions, "policy")
-    value = layers.head(of_value, 1, "value")
+    value = layers.head(value_features, 1, "value")
     name = network.rpartition(":")[2]
     return keras.Model(inputs, (logits, keras.ops.squeeze(value, -1)), name=name)
 
@@ -269,7 +269,7 @@ def policy_trunk(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def with_last_inputs(model: keras.Model) -> keras.Model:
-    """The model with a third output, which ``preactivations`` takes."""
+    """Return the model with a third output, which ``preactivations`` takes."""
     return keras.Model(model.input, [*model.outputs, policy_trunk(model)[-1].input])
 
 
@@ -283,8 +283,8 @@ def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
 
 
 def rounded(network: keras.Model) -> keras.Model:
-    """Return a twin of a bfloat16 network that stores its trunk's weights in bfloat16, so no call
-    rounds them, and gives the same bits after ``round_weights``. Float32 networks are their own.
+    """Return a twin of a bfloat16 network, or a float32 network itself. The twin stores its trunk's
+    weights in bfloat16, so no call rounds them. After ``round_weights`` it gives the same bits.
     """
     mixed = any(map(_is_mixed, network.layers))
     return keras.models.clone_model(network, clone_function=_rounded) if mixed else network

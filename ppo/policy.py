@@ -41,7 +41,7 @@ class Policy:
         self.prepare()
         self._graph: Callable = tf.function(self._decide, autograph=False)
         # Cached by shape: for a small network tf.function's own lookup takes a fifth of a call.
-        self._found = functools.cache(self._concrete)
+        self._graph_for = functools.cache(self._concrete)
         self._values: Callable = tf.function(
             lambda observations: self._twin(observations)[1], autograph=False, reduce_retracing=True
         )
@@ -59,8 +59,8 @@ class Policy:
             self._round()
 
     def act(self, observations: np.ndarray, key: np.ndarray) -> Decisions:
-        """Choose actions for observations [n, ...]; ``key`` is of ``ppo.system.keys``."""
-        decided = self._found(observations.shape)(tf.constant(observations), tf.constant(key))
+        """Choose actions for observations [n, ...]; ``key`` is from ``ppo.system.keys``."""
+        decided = self._graph_for(observations.shape)(tf.constant(observations), tf.constant(key))
         decisions = Decisions(*(tensor.numpy() for tensor in decided))
         if not (np.isfinite(decisions.log_probs).all() and np.isfinite(decisions.values).all()):
             raise NotFinite(observations)
@@ -98,14 +98,13 @@ def policy_of(
     settings: NetworkSettings,
     weights: list[np.ndarray],
     shards: int = 1,
-    choice: Choice = "sampled",
 ) -> Policy:
-    """Return the policy of a network with these weights, in the order of ``get_weights``. The last
-    ones are the biases of the policy head, one for each action.
+    """Return the sampled policy of a network with these weights, in the order of ``get_weights``.
+    The last array must be the policy head's biases, one for each action.
 
-    Raises ValueError if they do not fit the settings.
+    Raises ValueError if the weights do not fit the settings.
     """
     num_actions = weights[-1].size if weights else 0
     network = model.build_model(observation_shape, num_actions, settings)
     model.set_weights(network, weights)
-    return Policy(network, shards, choice)
+    return Policy(network, shards)
