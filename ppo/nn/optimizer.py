@@ -10,8 +10,8 @@ class Adam:
 
     w -= learning_rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon)
 
-    ``epsilon`` is the paper's "epsilon hat", as in Keras; PyTorch adds its own to the
-    bias-corrected root instead.
+    ``epsilon`` is the paper's "epsilon hat", as in Keras. PyTorch adds its epsilon to the root of
+    the bias-corrected v.
     """
 
     def __init__(

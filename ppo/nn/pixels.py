@@ -28,9 +28,9 @@ Shape = tuple[int | None, ...]
 
 
 def block_size(shape: Shape, kernel: int, stride: int, padding: str) -> int:
-    """Return the side of the blocks of pixels (space to depth) with which a convolution of images
-    [_, H, W, C] becomes an equal one of stride 1, which is faster. The side is the stride, or 1
-    if the stride does not divide all sides.
+    """Return the side of the blocks of pixels (space to depth) for a convolution of images
+    [_, H, W, C]. On blocks as wide as the stride, an equal convolution has stride 1 and is faster.
+    The side is 1, without blocks, if there is padding or the stride does not divide all sides.
     """
     divides = not any(side is None or side % stride for side in (*shape[1:3], kernel))
     return stride if padding == "valid" and divides else 1
@@ -113,7 +113,7 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
             outputs = tf.nn.conv2d(pixels, _block_kernel(kernel, self.block), 1, "VALID")
         if scaling and self.padding == "valid":
             outputs -= scaling[0] * tf.reduce_sum(kernel, [0, 1, 2])
-        elif scaling:  # by the weights on the image at each place
+        elif scaling:  # the share depends on how much of the kernel lies on the image
             ones = tf.ones_like(pixels[:1])
             outputs -= scaling[0] * tf.nn.conv2d(ones, kernel, self.strides[0], "SAME")
         if scaling[1:]:

@@ -20,8 +20,8 @@ class Inputs:
         """``prepare`` computes ``part`` samples at a time, a divisor of the batch."""
         self._prepare, self.network = in_two(network)
         self._batch_size, self._part, self._shards = batch_size, part, shards
-        # Kept on a CPU, where allocating this much memory costs more than writing into it. On a
-        # GPU, writing into it would copy everything to the CPU and back.
+        # A CPU reuses the memory of the result, because allocating it costs more than writing into
+        # it. On a GPU, writing into it would copy everything to the CPU and back.
         self._kept = None
         if self._prepare and not has_gpu():
 
