@@ -290,7 +290,7 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     facts, names = flat["facts"], UnfinishedFacts.model_fields
     of_trainer = ("iteration", "epochs", "games_played", "best_score", "recent")
     of_session = ("best_saved", "seconds", "means", "params", "versions", "schedules", "log")
-    trainer, session = ({name: facts[name] for name in of} for of in (of_trainer, of_session))
+    trainer, session = ({key: facts[key] for key in keys} for keys in (of_trainer, of_session))
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
     session["due"] = dict(zip(("log", "evaluation", "video"), facts["due"], strict=True))
     return _from_format_3({"step": flat["step"], "trainer": trainer, "session": session})
