@@ -36,9 +36,9 @@ def noise(points: ArrayLike) -> float:
     return float(1.4826 * np.median(steps) / math.sqrt(2)) if steps.size else 0.0
 
 
-def half_of(best: float, low: float) -> float:
-    """Return half the distance from the best level to the lowest, or to 0 if 0 is further."""
-    return max(best - low, abs(best)) / 2
+def height_of(best: float, low: float) -> float:
+    """Return how much a policy can lose: from the best level to the lowest, or to 0 if further."""
+    return max(best - low, abs(best))
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Watch:
 
     @property
     def height(self) -> float:
-        """The depth that the policy can lose: from the best level to the lowest, or to 0."""
-        return 2 * half_of(self.best, self.low)
+        """How much the policy can lose."""
+        return height_of(self.best, self.low)
 
     @property
     def level(self) -> float:
@@ -113,32 +113,30 @@ class Watch:
         return replace(self, recent=recent)
 
 
-def _log_likelihood_ratio(short: float, height: float, sigma: float) -> float:
-    """Return the limited log likelihood ratio of a reading that is ``short`` of the best level."""
+def _log_likelihood_ratio(distance: float, height: float, sigma: float) -> float:
+    """Return the limited log likelihood ratio of a reading ``distance`` below the best level."""
     size = max(SMALLEST_FALL * height, CLEAR_SEPARATION * sigma)
     if size > height or height == 0:  # noise hides every collapse
         return -MOST_OF_A_READING
     unit = max(sigma, size / 100)  # divided by it first: the square of a large number is infinite
-    ratio = (short - size / 2) / unit * (size / unit)
+    ratio = (distance - size / 2) / unit * (size / unit)
     return min(max(ratio, -MOST_OF_A_READING), MOST_OF_A_READING)
 
 
 @dataclass(frozen=True)
 class Fall:
-    """A collapse in a series of readings: indices of the last reading before it and of the lowest
-    median of BOTTOM_OVER after it, the levels at both, and the lowest level before it.
-    """
+    """A collapse in a series of readings."""
 
-    onset: int
-    bottom: int
-    peak: float
+    onset: int  # index of the last reading before it
+    bottom: int  # index of the lowest median of BOTTOM_OVER readings after it
+    peak: float  # level before it
     bottom_level: float
-    low: float
+    low: float  # lowest level before it
 
     @property
     def depth(self) -> float:
-        """Share lost of the distance from the peak to the lowest earlier level, or further to 0."""
-        return (self.peak - self.bottom_level) / (2 * half_of(self.peak, self.low))
+        """Share of the height that was lost."""
+        return (self.peak - self.bottom_level) / height_of(self.peak, self.low)
 
 
 def find(points: ArrayLike) -> Fall | None:
