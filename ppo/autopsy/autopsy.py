@@ -19,7 +19,7 @@ from ppo.autopsy import figure, verdict
 from ppo.autopsy.case import Case, case_of
 from ppo.autopsy.changes import UNCHANGED, Change, changes_for, own_change, smaller_rates
 from ppo.autopsy.forks import Plan, outcomes_of
-from ppo.autopsy.verdict import MEDIAN_OVER, Outcome
+from ppo.autopsy.verdict import Outcome
 from ppo.checkpoint import CheckpointError
 from ppo.errors import PPOError, Refused, Stopped
 from ppo.files import origin
@@ -43,6 +43,7 @@ from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.device import default_threads
 from ppo.system.streams import say
+from ppo.telemetry.collapse import BOTTOM_OVER
 
 VERDICT, FIGURE = "verdict.md", "figure.png"
 
@@ -58,7 +59,7 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         f"{verdict.verdict(outcomes)}\n\n{verdict.table(outcomes)}\n"
         f"Levels are in points a step: {case.peak:.4g} is 1, {case.bottom:.4g} is 0. End: mean of "
         f"the last third of the updates; a fork holds if it is {verdict.HELD:g} or more. Lowest: "
-        f"lowest median of {MEDIAN_OVER} rollouts. KL and gain cover the updates until the "
+        f"lowest median of {BOTTOM_OVER} rollouts. KL and gain cover the updates until the "
         "unchanged forks have collapsed. KL: mean approximate KL over all minibatches. Gain: how "
         "much an update improves the surrogate by its last epoch. Verdicts use Fisher's exact test "
         "at 5 percent, against the unchanged run and against the smaller rate of the nearest "

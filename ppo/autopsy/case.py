@@ -26,22 +26,19 @@ from ppo.telemetry import collapse, progress
 
 @dataclass(frozen=True)
 class Case:
-    """A collapse and its origin. It has the settings just before the collapse, with the rates of
-    that step. It has the folder and step of the checkpoint before, and the settings that differ
-    from that checkpoint's run. It also has the points per step before and after, and a description.
-    """
+    """A collapse, and the checkpoint before it."""
 
-    settings: ResolvedParams
-    source: Path
-    step: int
-    differing: Mapping[str, object]
-    peak: float
-    bottom: float
-    advantage_std: float | None
+    settings: ResolvedParams  # at the checkpoint's step, with the rates of that step
+    source: Path  # folder of the checkpoint's run
+    step: int  # of the checkpoint
+    differing: Mapping[str, object]  # settings with another value than in the checkpoint's run
+    peak: float  # points per step before the collapse
+    bottom: float  # points per step at which nothing is left
+    advantage_std: float | None  # just before the collapse, if known
     description: str
 
     def kept(self, points: np.ndarray) -> np.ndarray:
-        """Return the share of the height that is left at each level."""
+        """Return the share of the height, from bottom to peak, that each level keeps."""
         return (points - self.bottom) / (self.peak - self.bottom)
 
 
@@ -76,11 +73,11 @@ def case_of(run: Path, at: int | None = None) -> Case:
 
 
 class _Drop(NamedTuple):
-    """The points per step before a step, their lowest value after it, and a description."""
+    """A collapse in a log."""
 
-    step: int
-    peak: float
-    bottom: float
+    step: int  # at which the last good rollout began, or the given step
+    peak: float  # points per step before it
+    bottom: float  # points per step at which nothing is left
     description: str
 
 

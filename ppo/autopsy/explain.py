@@ -17,7 +17,7 @@ from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Fall
 
 EARLIER = 20  # entries before a collapse that are searched for its cause
-RECENT = 50  # last entries that are searched without a collapse: earlier departures were harmless
+RECENT = 50  # entries searched if there is no collapse: what left its band before did no harm
 
 
 def explain(run: Path) -> str:
@@ -45,8 +45,8 @@ def explain(run: Path) -> str:
 
 
 def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
-    """Return what left its band first: before the collapse, or without one in the RECENT entries,
-    if it is a sign of a known cause.
+    """Return what left its band first before the collapse. If there is none, return what left its
+    band first in the RECENT entries, provided that it is a sign of a known cause.
     """
     if fall is None:
         departed = signs.first(rows, max(BEFORE, len(rows) - RECENT))

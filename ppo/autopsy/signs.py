@@ -13,7 +13,7 @@ from ppo.telemetry.progress import points
 BEFORE = 20  # entries that form a band
 FEWEST_BEFORE = 8  # entries of a band that must have the quantity
 RELATIVE_FLOOR = 0.05  # of the median, for quantities not on a logarithmic scale
-LOST = 0.75  # lost share of the level at which one entry is enough; one bad rollout is not a sign
+LOST = 0.75  # share of the level; one entry that lost less may be a bad rollout, and is no sign
 
 
 Number = Callable[[Row], float | None]
@@ -35,18 +35,14 @@ MOST_ENTRIES = max(alarm.entries for alarm in (*ALARMS, NEAR))
 
 @dataclass(frozen=True)
 class Quantity:
-    """A quantity in a log entry: its name, and its number in an entry (None if missing). It has the
-    smallest deviation that counts as one, and a direction that is a sign. Directions are 1 (up), -1
-    (down) and 0 (either, as a KL may vanish with the learning rate). Further, it says whether the
-    scale is logarithmic, and whether a single entry below the band is enough.
-    """
+    """A quantity in a log entry."""
 
     name: str
-    number: Number
-    floor: float
-    direction: int
+    number: Number  # its number in an entry; None if missing
+    floor: float  # the smallest deviation that its band can have
+    direction: int  # that is a sign: 1 (up), -1 (down), 0 (either)
     logarithmic: bool = True
-    once_below: bool = False
+    once_below: bool = False  # whether a single entry far below the band is enough
 
     def shown(self, number: float) -> str:
         """Return a number on its scale in a readable form."""
@@ -78,7 +74,7 @@ def _points(row: Row) -> float | None:
     return level if math.isfinite(level) else None
 
 
-# Floors are fractions by which these move from entry to entry in healthy runs.
+# The floors are how far the quantities move from entry to entry in healthy runs.
 QUANTITIES = (
     Quantity("points a step", _points, 0.0, -1, logarithmic=False, once_below=True),
     Quantity("standard deviation of the advantages", _log("train/advantage_std"), 0.1, 0),
@@ -94,16 +90,13 @@ QUANTITIES = (
 
 @dataclass(frozen=True)
 class Distance:
-    """The distance of a quantity from the median of its band. It has the index of the entry, the
-    value before and the value now. It also has the number of deviations, at the entry and at the
-    following entries that an alarm may need.
-    """
+    """The distance of a quantity in an entry from the median of its band."""
 
     quantity: Quantity
-    index: int
-    before: float
+    index: int  # of the entry
+    before: float  # the median
     now: float
-    deviations: tuple[float, ...]
+    deviations: tuple[float, ...]  # of this entry and the next ones that an alarm may need
 
     @property
     def jump(self) -> float:
@@ -204,7 +197,7 @@ def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
     def jump(name: str) -> float:
         return jumps.get(name, 0.0)
 
-    # The advantages of a damaged policy are large as well, but it gets fewer points.
+    # A damaged policy has large advantages as well. It also loses points; then the limit is higher.
     least = 100 if "points a step" in jumps else 10
     if jump("standard deviation of the advantages") > math.log(least):
         return REWARDS

@@ -11,10 +11,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ppo.autopsy.changes import UNCHANGED, Change
 from ppo.system import tables
 from ppo.telemetry import intervals
+from ppo.telemetry.collapse import BOTTOM_OVER
 
 LAST = 3  # the end of a fork is its last third
-MEDIAN_OVER = 5  # rollouts in a running median, for the lowest level
-HELD = 0.5  # share of the height that a policy must keep; a collapse takes half of it
+HELD = 0.5  # least share of the height that a fork keeps if it does not collapse
 SIGNIFICANT = 0.05
 HEAD = ("change", "settings", "hold", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
 
@@ -30,15 +30,12 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The forks with one change. It has the share of the height that each rollout kept, one array
-    for each seed. It also has the mean KL of an update and the surrogate's gain in its last epoch,
-    one number for each seed.
-    """
+    """The forks with one change, one for each seed."""
 
     change: Change
-    kept: Sequence[np.ndarray]
-    kl: np.ndarray
-    gain: np.ndarray
+    kept: Sequence[np.ndarray]  # for each fork, the share of the height that each rollout kept
+    kl: np.ndarray  # for each fork, the mean KL of an update
+    gain: np.ndarray  # for each fork, the mean gain of the surrogate in an update's last epoch
 
     @property
     def end(self) -> np.ndarray:
@@ -47,8 +44,8 @@ class Outcome:
 
     @property
     def lowest(self) -> np.ndarray:
-        """Lowest median of successive rollouts, for each seed."""
-        windows = (sliding_window_view(kept, min(MEDIAN_OVER, len(kept))) for kept in self.kept)
+        """Lowest median of BOTTOM_OVER successive rollouts, for each seed."""
+        windows = (sliding_window_view(kept, min(BOTTOM_OVER, len(kept))) for kept in self.kept)
         return np.array([np.median(window, -1).min() for window in windows])
 
     @property
