@@ -13,15 +13,14 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-from pydantic import BaseModel, TypeAdapter
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from ppo.files.folder import RunFolder
+from ppo.params import of_run
 from ppo.sweep.grid import Run
-from ppo.system import reading
 from ppo.telemetry import figures, progress
 from ppo.telemetry.scalars import SCORE
 
@@ -160,26 +159,14 @@ def _rank(item: "tuple[Run, _State | None]") -> float:
     return math.inf if state is None or state.score is None else -state.score
 
 
-class _Settings(BaseModel):
-    total_steps: int
-    num_envs: int = 1
-    num_steps: int = 1
-
-    @property
-    def whole_steps(self) -> int:
-        """The steps of all rollouts."""
-        rollout = self.num_envs * self.num_steps
-        return -(-self.total_steps // rollout) * rollout
-
-
 def _state(run: Run) -> _State | None:
     """Return the state of a run; None where its files do not say."""
     try:
-        settings = reading.value(RunFolder(run.folder).params, TypeAdapter(_Settings))
+        total = of_run(RunFolder(run.folder).params).whole_steps
         row = progress.last_row(run.folder)
         step, rate = int(row["step"]), float(row["time/fps"])
         score = float(row[SCORE]) if row[SCORE] else None
-        state = _State(step, settings.whole_steps, score, rate)
+        state = _State(step, total, score, rate)
         return state if math.isfinite(state.left) else None
     except (OSError, LookupError, ValueError, ArithmeticError, csv.Error):
         return None

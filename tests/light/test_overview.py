@@ -16,7 +16,8 @@ def run_at(folder, name: str, step: int, score: str = "1.5") -> Run:
     """A run whose log ends at a step."""
     run = Run(name, 1, (), folder / name)
     run.folder.mkdir()
-    RunFolder(run.folder).params.write_text(json.dumps({"total_steps": 10_000}))
+    sizes = {"num_envs": 10, "num_steps": 10, "num_minibatches": 10}
+    RunFolder(run.folder).params.write_text(json.dumps({"total_steps": 10_000, **sizes}))
     rows = ["step,rollout/ep_rew_mean,time/fps", "64,,1", f"{step},{score},500"]
     RunFolder(run.folder).progress.write_text("\n".join(rows) + "\n")
     return run
