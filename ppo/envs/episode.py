@@ -17,6 +17,8 @@ from ppo.settings import ResolvedParams
 # Sums and means of scores below it are finite.
 SCORE_LIMIT = 1e305
 
+MOST_RESETS = 1000  # of a Reset; more than any run makes
+
 
 @dataclass(frozen=True)
 class Rules:

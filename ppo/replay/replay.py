@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Lt
+from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.envs import roms, screens
-from ppo.envs.episode import Episode, Reset, Rules
+from ppo.envs.episode import MOST_RESETS, Episode, Reset, Rules
 from ppo.envs.foreign import closing
 from ppo.envs.registry import rules_of
 from ppo.envs.screens import AtariScreen, Frame, NoScreen, RenderedScreen
@@ -29,8 +29,6 @@ from ppo.system.streams import first_line
 FIRST, LAST = "first_step", "last_step"
 
 OUTCOME = ("score", "steps", "frames", "last_observation")
-
-Seed = Annotated[int, Ge(0), Lt(2**31)]
 
 
 class ReplayError(PPOError):
@@ -58,8 +56,8 @@ class Replay(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
     game: str
-    seed: Seed
-    resets: int = Field(ge=0, le=1000)
+    seed: int = Field(ge=0, lt=2**31)
+    resets: int = Field(ge=0, le=MOST_RESETS)
     actions: list[Annotated[int, Ge(0)]] = Field(min_length=1)
     frame_skip: int = Field(ge=1, le=64)
     sticky_action_probability: float = Field(ge=0, lt=1)

@@ -3,13 +3,17 @@
 from collections.abc import Callable
 
 from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
-from ppo.envs.episode import EpisodeMismatch, UnfinishedEpisode, episode_of, facts_of
+from ppo.envs.episode import (
+    MOST_RESETS,
+    EpisodeMismatch,
+    UnfinishedEpisode,
+    episode_of,
+    facts_of,
+)
 from ppo.envs.fleet import Games
 from ppo.runs.start import Continued
 from ppo.trainer import LearnerState, Trainer
 from ppo.workers.messages import together
-
-MOST_RESETS = 1000  # resets since a seed; more than any run makes
 
 
 def capture(trainer: Trainer) -> Checkpoint:
