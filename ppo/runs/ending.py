@@ -8,6 +8,7 @@ from pathlib import Path
 from ppo.envs.factories import factory_name
 from ppo.system.arguments import run_atari
 from ppo.telemetry.counters import RECENT_EPISODES
+from ppo.telemetry.scalars import SCORE
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Result:
     @staticmethod
     def from_totals(step: int, totals: Mapping[str, float], folder: Path) -> "Result":
         """Return the result at a step, where the run's totals are these."""
-        score, best = map(totals.get, ("rollout/ep_rew_mean", "rollout/ep_rew_best"))
+        score, best = map(totals.get, (SCORE, "rollout/ep_rew_best"))
         return Result(step, score, best, folder)
 
 
@@ -64,7 +65,7 @@ def block(
     ``in_python``, if the run has them.
     """
     score, bests, games = "no game has ended", [], int(totals.get("rollout/games", 0))
-    if (mean := totals.get("rollout/ep_rew_mean")) is not None:
+    if (mean := totals.get(SCORE)) is not None:
         recent = min(games, RECENT_EPISODES)
         score = f"{mean:.2f}, mean of the last {recent} game{'s' * (recent > 1)}"
     if (best := totals.get("rollout/ep_rew_best")) is not None:

@@ -26,6 +26,7 @@ from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import ResolvedParams
 from ppo.system.signals import Interrupted, StopRequest
+from ppo.telemetry.scalars import SCORE
 from ppo.trainer import Trainer
 from ppo.workers.interface import Workers
 from ppo.workers.local import LocalWorkers
@@ -217,7 +218,7 @@ class Session:
         """Return the score that selects the best policy: of evaluations if there are any."""
         if self.params.evaluation_interval:
             return self.evaluator.score_at(self.trainer.step)
-        return self.trainer.totals().get("rollout/ep_rew_mean")
+        return self.trainer.totals().get(SCORE)
 
     def _leave(self) -> None:
         """End the process from another thread while the main thread takes too long."""

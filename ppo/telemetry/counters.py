@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, FiniteFloat
 
 from ppo.envs.episode import Episode
+from ppo.telemetry.scalars import SCORE
 
 RECENT_EPISODES = 100
 # The guard against a collapse rolls a run back at most so many times. Each rollback leaves a share
@@ -82,6 +83,6 @@ class Tally:
         }
         if self.best_score is not None:
             scalars["rollout/ep_rew_best"] = self.best_score
-            scalars["rollout/ep_rew_mean"] = self.mean_score()
+            scalars[SCORE] = self.mean_score()
             scalars["rollout/ep_len_mean"] = float(np.mean([steps for _, steps in self.recent]))
         return scalars

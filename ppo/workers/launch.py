@@ -21,14 +21,12 @@ from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone, RunFolder
 from ppo.files.held import held
 from ppo.system.arguments import CALLED, called
-from ppo.system.children import RUN_ATARI, is_stopped, start, unnamed_file
+from ppo.system.children import GRACE_SECONDS, RUN_ATARI, is_stopped, start, unnamed_file
 from ppo.system.device import VISIBLE_GPUS, DeviceError, visible_gpus
-from ppo.system.signals import DEADLINE_SECONDS, Requests, on_stop
+from ppo.system.signals import Requests, on_stop
 from ppo.system.streams import say
 from ppo.workers.cluster import Link
 
-# Once a worker has failed, the others are asked to stop; they do so by a deadline of their own.
-GRACE_SECONDS = DEADLINE_SECONDS + 2
 GRACE_OF_OTHERS_SECONDS = 2.0
 POLL_SECONDS = 0.1
 STOPPED_POLLS = 30  # after these, a worker stopped by SIGSTOP is ended
