@@ -18,14 +18,14 @@ class Games:
 
 
 class Fleet:
-    """The vectors of a worker."""
+    """All envs of a worker, in vectors whose envs step together."""
 
     def __init__(
         self,
         params: ResolvedParams,
         count: int,
-        interrupted: Callable[[], bool] = lambda: False,
-        worker: int = 0,
+        interrupted: Callable[[], bool],
+        worker: int,
     ):
         """``count`` is the number of vectors, ``worker`` an index. Raises Interrupted."""
         self.rules = rules_of(params)

@@ -64,7 +64,7 @@ def read(path: Path, env_id: str | None = None) -> Replay:
         return load(path, env_id)
 
 
-def unusable(files: Sequence[Path], video: Path | None, env_id: str | None = None) -> list[str]:
+def unusable(files: Sequence[Path], video: Path | None, env_id: str | None) -> list[str]:
     """Return all faults of the files and of the video's path, before anything is played."""
     faults = []
     for path in files:
@@ -88,7 +88,7 @@ def unusable(files: Sequence[Path], video: Path | None, env_id: str | None = Non
     return faults
 
 
-def play_again(path: Path, env_id: str | None = None) -> bool:
+def play_again(path: Path, env_id: str | None) -> bool:
     """Replay a game and print the result. Return whether it agrees with its file."""
     try:
         compared = compare(read(path, env_id))

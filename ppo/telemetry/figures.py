@@ -54,9 +54,9 @@ class End(NamedTuple):
 
 
 @contextmanager
-def drawn(path: Path, height: float, width: float = WIDTH) -> Iterator["Figure"]:
-    """Open an empty figure, sized in inches; save it, as PNG or SVG, when the context ends."""
-    with figure(width, height) as (empty, save):
+def drawn(path: Path, height: float) -> Iterator["Figure"]:
+    """Open an empty figure of a height in inches. Save it as PNG or SVG when the context ends."""
+    with figure(WIDTH, height) as (empty, save):
         yield empty
         write_whole(path, save(path.suffix.removeprefix(".")))
 
