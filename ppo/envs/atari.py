@@ -14,9 +14,9 @@ from ppo.system.signals import Interrupted
 
 SCREEN_SHAPE = (210, 160, 3)
 
-# ale-py builds all emulators of a vector in one call, 0.07 s for each, during which no other Python
-# thread runs, not even the one that waits for a request to stop. Up to MOST_IN_ONE emulators are
-# built in one call, which is short. More are built in groups.
+# ale-py builds all emulators of a vector in one call, which takes 0.07 s for each. No other Python
+# thread runs meanwhile, so no request to stop is noticed. More than MOST_IN_ONE emulators are
+# therefore built in groups.
 MOST_IN_ONE, GROUP = 16, 8
 
 Received = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]
@@ -79,7 +79,7 @@ class GroupedEnvs:
     def __init__(
         self, make: Callable[[int], AtariEnvs], num_envs: int, interrupted: Callable[[], bool]
     ):
-        """``make`` builds a vector of so many envs. Raises Interrupted, as every later reset."""
+        """``make`` builds a vector of a number of envs. This and each reset raise Interrupted."""
         starts = range(0, num_envs, GROUP)
         self._interrupted, self._parts = interrupted, []
         for start in starts:
@@ -93,7 +93,7 @@ class GroupedEnvs:
         self._latest: list[tuple[np.ndarray, dict]] = [(np.empty(0), {})] * len(self._parts)
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
-        """Reset the envs of the mask, with or without seeds, in the vectors that have any."""
+        """Reset the envs in the mask, with or without seeds. Skip vectors without such an env."""
         used = 0
         for number, (part, columns) in enumerate(zip(self._parts, self._columns, strict=True)):
             count = int(mask[columns].sum())
@@ -140,8 +140,8 @@ class GroupedEnvs:
 
 
 def screen(rules: Rules, grey: bool = False) -> AtariVectorEnv:
-    """Return an emulator, for the caller to close, that gives images of the console's own size:
-    each frame in colour, SCREEN_SHAPE, or each step's ``grey`` image before training scales it.
+    """Return an emulator that gives images of the console's own size; the caller closes it. The
+    images are each frame in colour, or each step's ``grey`` image before training scales it.
     """
     height, width, _ = SCREEN_SHAPE
     colour = {"frameskip": 1, "maxpool": False, "grayscale": False}

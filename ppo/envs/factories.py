@@ -18,7 +18,7 @@ Factory = Callable[..., gymnasium.Env]
 
 
 def id_of(env: str | Factory) -> str:
-    """Return the id of an environment. A factory is registered, under a name that no other has."""
+    """Return the id of an environment. A factory is first registered under a name of its own."""
     if isinstance(env, str):
         return env
     if not callable(env):
@@ -41,9 +41,9 @@ def register_again(factory: Factory | None, env_id: str) -> None:
 
 
 def factory_name(env_id: str) -> str:
-    """Return a factory's name: factory/Walk-v0 gives Walk, a lambda FUNCTION, other ids none."""
-    found = re.fullmatch(rf"{NAMESPACE}(\w+)(-\d+)?-v0", env_id)
-    name = found[1] if found else ""
+    """Return the name in a factory's id: Walk in factory/Walk-v0, FUNCTION for a lambda, or ""."""
+    match = re.fullmatch(rf"{NAMESPACE}(\w+)(-\d+)?-v0", env_id)
+    name = match[1] if match else ""
     return "FUNCTION" if keyword.iskeyword(name) else name
 
 

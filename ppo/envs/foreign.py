@@ -153,7 +153,7 @@ def _words(error: BaseException) -> str:
     """Return the name and the first line of an error."""
     try:
         message, *_ = str(error).strip().splitlines() or [""]
-    except Exception:  # also its words may fail
+    except Exception:  # the error's own text may fail as well
         message = ""
     if message and isinstance(error, Unfit | gymnasium.error.Error):
         return message

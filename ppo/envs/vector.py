@@ -23,8 +23,8 @@ from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
 
 # A seeded reset loads the ROM again and takes about 100 ms. An unseeded reset takes 3 to 33 ms. All
-# envs of the vector wait for it. If an unseeded reset is an equally fresh start, only one reset in
-# RESETS_PER_SEED is seeded.
+# envs of the vector wait for a reset. If an unseeded reset is an equally fresh start, only one
+# reset in RESETS_PER_SEED is seeded.
 RESETS_PER_SEED = 64
 
 
@@ -95,7 +95,8 @@ class EnvVector:
         interrupted: Callable[[], bool] = lambda: False,
     ):
         """An episode's seed follows from the run's ``seed``, the ``purpose`` and the env's index
-        in the run. ``before`` counts the envs of earlier workers, ``first_index`` of this one.
+        in the run. ``first_index`` is the first env's index in its worker. Earlier workers have
+        ``before`` envs.
         """
         self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
         self.indices = range(before + first_index, before + first_index + num_envs)
@@ -279,7 +280,7 @@ def vectors(
     interrupted: Callable[[], bool] = lambda: False,
     worker: int = 0,
 ) -> list[EnvVector]:
-    """Return a worker's envs, reset, in ``count`` vectors, of which one steps while others wait."""
+    """Return a worker's envs, reset, in ``count`` vectors; one can step while others wait."""
     n, count = params.num_envs, min(count, params.num_envs)
     cuts = [n * i // count for i in range(count + 1)]
     parts = [
