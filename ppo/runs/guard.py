@@ -95,7 +95,7 @@ class Guard(Observer):
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:
-            self.warned &= self.watch.evidence > 0  # without evidence the next one is a new one
+            self.warned &= self.watch.evidence > 0  # once it is gone, the next collapse is new
             if self.mode == "rollback":
                 self._keep()
         elif self.mode == "rollback":
@@ -133,7 +133,7 @@ class Guard(Observer):
             return  # The state gets old while the guard is off: it may miss a collapse.
         self.watch, self.quiet, self.warned = known.watch, known.quiet, known.warned
         if known.mode != "rollback" or self.mode != "rollback":
-            return  # stale or of no use
+            return  # the kept policies are stale, or this mode does not use them
         for state in (HEALTHY, CANDIDATE):
             learner = LearnerState(*(saved.group(f"{state}_{part}") for part in PARTS))
             if learner.weights:

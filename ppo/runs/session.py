@@ -193,7 +193,7 @@ class Session:
                 videographer.announce()
             return self.loop.done
         except WorkerLost:
-            if not self.stop():  # otherwise it ended early
+            if not self.stop():  # a stop reaches all workers: the other one ended first
                 raise
             return False
         except EnvironmentFailed as error:

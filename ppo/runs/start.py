@@ -21,7 +21,7 @@ Continued = Literal["all", "as many as fit", "none"]
 
 
 def _usable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings to compare a fork with. Raises ValueError for invalid ones."""
+    """Return a run's settings. Raises ValueError if a number in them cannot be used."""
     if any(isinstance(value, float) and not math.isfinite(value) for value in settings.values()):
         raise ValueError("a setting is not finite")
     for name in ("num_envs", "num_steps", "workers"):
@@ -37,7 +37,7 @@ class RunState(State):
 
     PART: ClassVar[str] = "run"  # its name in a checkpoint
 
-    # Earlier versions stored NaN if it was the first score.
+    # Earlier versions stored NaN if the first score was NaN.
     best_saved: Annotated[
         float | None, AfterValidator(lambda s: s if math.isfinite(s or 0) else None)
     ] = None

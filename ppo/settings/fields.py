@@ -321,7 +321,7 @@ EARLIER = marked("earlier")
 # Settings that change what a run shows and keeps, but not what it learns.
 INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
 OPEN = (None, "auto")  # a run's start replaces these in the settings of LEFT_OPEN
-ROUNDED_TO_1 = 1 - 2.0**-25  # this number and larger ones, in float32
+ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
 
 
 class SurrogateChoice(NamedTuple):
@@ -521,8 +521,7 @@ RULES = (
     ),
 )
 
-# For a run that asks for checkpoints to be kept, but would have none. Older runs may have such
-# settings.
+# With settings that break these rules no checkpoint is kept. Older runs may have such settings.
 KEPT_RULES = (
     Rule(
         ("keep_checkpoints_from", "keep_checkpoints_to"),

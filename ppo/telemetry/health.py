@@ -8,7 +8,7 @@ from ppo.telemetry.scalars import metric_of
 
 ENTRIES = 5  # log entries in a row outside the limits before a message
 
-# What causes a scalar to leave its limits, if that is another scalar. Its remedy is reported.
+# Scalars that leave their limits because of another scalar, whose remedy is then reported.
 _OF_LARGE_UPDATES = (
     "train/policy_gradient_loss train/approx_kl_max train/clip_fraction train/beyond_target "
     "train/ratio train/ratio_max train/ratio_distance train/ratio_above train/ratio_below "

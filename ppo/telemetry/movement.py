@@ -1,4 +1,4 @@
-"""Records of every update besides the objective's statistics: pure functions of tensors."""
+"""Measures of gradients, of weights and of features: pure functions of tensors."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The name and meaning of every scalar of a run. With {epoch} in it, a name is one per epoch."""
+"""The name and meaning of every scalar. A name with {epoch} means one scalar for each epoch."""
 
 import functools
 import re
