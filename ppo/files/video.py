@@ -13,9 +13,9 @@ from ppo.errors import PPOError
 from ppo.files import ffmpeg
 from ppo.files.folder import replacing
 
-# For large squares and still images: the fastest preset with the cheap options of the others.
-# Constant quality needs no look-ahead. It takes half the time of "veryfast", and the files are
-# hardly larger.
+# The fastest preset, with the cheap options of the other presets, suits large squares and still
+# images. Constant quality needs no look-ahead. These options take half the time of "veryfast", and
+# the files are hardly larger.
 _QUALITY = ["-preset", "ultrafast", "-x264-params", "cabac=1:8x8dct=1:scenecut=0", "-qp", "20"]
 
 

@@ -24,12 +24,12 @@ GRACE_SECONDS = DEADLINE_SECONDS + 2  # a run that is asked to stop has ended by
 def start(
     command: Sequence[str | Path], at_death: signal.Signals | None = signal.SIGKILL, **options: Any
 ) -> subprocess.Popen:
-    """Start a process, without a terminal. It gets the signal ``at_death`` when this process ends,
-    even if this process is killed. ``options`` are passed to ``subprocess.Popen``. Without a
-    signal, the process must end by itself.
+    """Start a process, by default with an empty input. It gets the signal ``at_death`` when this
+    process ends, even if this process is killed. Without a signal, it must end by itself.
+    ``options`` are passed to ``subprocess.Popen``.
 
-    Linux sends the signal when the calling thread ends. Call it from a thread that waits for the
-    process.
+    Linux sends the signal when the calling thread ends, so call this from a thread that waits for
+    the process.
     """
     options.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.Popen(_tied(command, at_death), **options)
@@ -74,8 +74,8 @@ def is_stopped(pid: int) -> bool:
 
 
 class Children:
-    """Processes that are stopped together. Each has its own process group: with a terminal's Ctrl-C
-    and then another signal, a run would end without saving.
+    """Processes that are stopped together. Each has its own process group, which a terminal's
+    Ctrl-C does not reach. After Ctrl-C and one more signal a run would end without saving.
     """
 
     def __init__(self) -> None:

@@ -47,7 +47,7 @@ def _code_of(command: Callable[[], int | None], stopped: str | None) -> int:
 
 
 def _memory_error(error: BaseException | None) -> BaseException | None:
-    """Return the lack of memory that led to an error, maybe through errors of the cleanup."""
+    """Return the lack of memory behind an error, even if errors of the cleanup followed it."""
     while error and not isinstance(error, MemoryError):
         if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
             break

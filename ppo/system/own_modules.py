@@ -12,7 +12,7 @@ _imported: set[str] = set()  # top-level packages and modules
 
 
 def import_own(name: str) -> ModuleType:
-    """Import a module of the user. The current folder is searched last, as is PYTHONPATH before."""
+    """Import a module of the user. The current folder is searched last, after PYTHONPATH."""
     with suppress(FileNotFoundError):  # the folder was removed
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)

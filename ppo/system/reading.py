@@ -139,8 +139,8 @@ def parse(
     make_object: Callable[[list[tuple[str, Any]]], Any] = _object,
     make_number: Callable[[str], float] = _finite,
 ) -> Any:
-    """Return the JSON value in a text. Raises NotJSON, and ValueError for a value that nests too
-    deeply, repeats a key, or holds a number that is not finite or half a character.
+    """Return the JSON value in a text. Raises NotJSON. Raises ValueError for a value that nests too
+    deeply, a repeated key, a number that is not finite, or half a character.
     """
     try:
         hooks: Any = {"parse_float": make_number, "parse_constant": make_number}

@@ -90,7 +90,7 @@ def interrupt_ends() -> AbstractContextManager[object]:
 
 
 class Requests:
-    """Distinguish a new request from a second signal of the first: ``timeout`` sends two."""
+    """Distinguish a new request from a second signal of one request, as ``timeout`` sends."""
 
     def __init__(self) -> None:
         self._first: float | None = None
