@@ -59,7 +59,7 @@ class Evaluation:
         return {name: int(order[rank]) for name, rank in places.items()}
 
     def human_normalized(self, params: ResolvedParams) -> float | None:
-        """Return the mean score if random play is 0 and a human is 1; None for other games."""
+        """Return the mean score as ``human.normalized`` does."""
         return human.normalized(rules_of(params).game, self.mean)
 
     def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:

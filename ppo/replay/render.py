@@ -29,7 +29,9 @@ Seen = tuple[np.ndarray, int]
 
 
 class Course:
-    """The frames that a video shows: after QUIET_SECONDS, none until something happens again."""
+    """Which frames a video shows. A video of a long game leaves out what follows QUIET_SECONDS
+    without a reward or a lost life, until the next one.
+    """
 
     def __init__(self, replay: Replay, watched: Callable[[int], None] = lambda _: None):
         """``watched`` is called with the number of each frame. Raises ReplayError."""

@@ -61,16 +61,13 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """The variants of a sweep, for each varied key all its settings, the samples of a random
-    search, and the settings of all runs. ``faults`` are the faults of the arguments that are left
-    out.
-    """
+    """The parsed arguments of a sweep; settings are texts KEY=VALUE."""
 
     variants: list[Variant]
-    axes: list[list[str]]
-    faults: list[str]
-    samples: Sequence[Sequence[str]] = ()
-    shared: Sequence[str] = ()
+    axes: list[list[str]]  # for each varied key, its settings
+    faults: list[str]  # of the arguments, which are then left out
+    samples: Sequence[Sequence[str]] = ()  # of a random search, the settings of each
+    shared: Sequence[str] = ()  # settings of all runs
 
     def runs(self, logdir: Path, seeds: Iterable[int], threads: int) -> list[Run]:
         """Return all runs seed by seed, so an interrupted sweep has runs of each variant. A run is
