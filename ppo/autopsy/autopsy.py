@@ -205,7 +205,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("run", type=expanded, metavar="RUN", help="folder of the run that collapsed")
-    add("--at", metavar="STEP", help="look at what follows this step, not at the deepest collapse")
+    add("--at", metavar="STEP", help="examine what follows this step, not the deepest collapse")
     add("--logdir", type=expanded, help="folder of the autopsy; default RUN-autopsy")
     add("--updates", default="40", metavar="N", help="updates of each fork, default 40")
     add("--seeds", default="1,2,3,4,5", metavar="1,2,3", help="seeds of each change")
@@ -220,7 +220,7 @@ def command_line() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:KEY=VALUE,...",
-        help="a change of your own; without --only the usual ones are then left out",
+        help="a change of your own, instead of the usual ones that --only does not name",
     )
     add("--only", action="append", default=[], metavar="NAME", help="one of the usual changes")
     return parser

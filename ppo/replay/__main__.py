@@ -1,12 +1,11 @@
-"""Recorded games, played again: does each go as its file says?
+"""Replay recorded games, and compare each with its file.
 
     python -m ppo.replay FILE...
     python -m ppo.replay FILE --video OUT.mp4
     python -m ppo.replay FILE --env=MODULE:ID
 
-For each file it says whether the score, the number of steps and the checksum of the last picture
-that the agent saw agree. A module is imported only if the params.json of the file's run, or
-``--env``, names it.
+For each file it says whether score, number of steps, number of frames and the checksum of the last
+image agree. A module is imported only if the params.json of the file's run, or ``--env``, names it.
 """
 
 import argparse
