@@ -37,7 +37,7 @@ from ppo.settings import EARLIER, Params, ResolvedParams, marked
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus
 from ppo.system.signals import StopRequest, interrupt_ends
-from ppo.system.streams import say
+from ppo.system.streams import counted, say
 from ppo.telemetry import log
 from ppo.workers.cluster import Worker, exposure, this_worker
 from ppo.workers.interface import OneWorker, Workers
@@ -230,7 +230,7 @@ def _train(
         if not worker.link:
             say(exposure(gpu=bool(visible_gpus())))
         if worker.index == 0:
-            say(f"waiting for {others} other worker{'s' * (others > 1)}")
+            say(f"waiting for {counted(others, 'other worker')}")
     workers = start_tensorflow(params.threads, lambda: connect(worker))
 
     _check_network(params)

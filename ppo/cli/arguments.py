@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ppo.system.arguments import expanded
+from ppo.system.streams import either
 
 if TYPE_CHECKING:
     from ppo.checkpoint import Which
@@ -34,8 +35,7 @@ class Option:
     def __init__(self, name: str, goes_with: Sequence[str], help: str, **settings: Any):
         self.name, self.goes_with = name, goes_with
         self.key = name.replace("-", "_")
-        *others, last = (f"--{each}" for each in goes_with)
-        self.companions = f"{', '.join(others)} or {last}" if others else last
+        self.companions = either([f"--{companion}" for companion in goes_with])
         help = f"with {self.companions}: {help}"
         self.settings = {"help": help, **(settings or {"action": "store_true"})}
 

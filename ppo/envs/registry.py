@@ -14,6 +14,7 @@ from ppo.envs.episode import Rules
 from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
 from ppo.settings import FlatNetwork, Params, PictureNetwork, ResolvedParams, marked
+from ppo.system.streams import either
 
 gymnasium.register_envs(ale_py)
 
@@ -179,8 +180,7 @@ def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list
     if "network" in bad or params.is_custom or pictures == params.sees_pictures:
         return []
     what = "pictures" if pictures else "flat numbers"
-    use = " or ".join(get_args(PictureNetwork if pictures else FlatNetwork))
-    use = use.replace(" or ", ", ", use.count(" or ") - 1)
+    use = either(get_args(PictureNetwork if pictures else FlatNetwork))
     return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]
 
 

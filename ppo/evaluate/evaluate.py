@@ -17,6 +17,7 @@ from ppo.errors import ScoreNotFinite
 from ppo.settings import ResolvedParams
 from ppo.system.keys import Purpose, key
 from ppo.system.signals import Interrupted
+from ppo.system.streams import counted
 from ppo.telemetry import intervals
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Evaluation:
     episodes: list[Episode]
 
     def __repr__(self) -> str:
-        count = len(self.episodes)
-        return f"Evaluation of {count} game{'s' * (count > 1)} with a mean of {self.mean:.2f}"
+        games = counted(len(self.episodes), "game")
+        return f"Evaluation of {games} with a mean of {self.mean:.2f}"
 
     @property
     def scores(self) -> np.ndarray:

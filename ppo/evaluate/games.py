@@ -19,7 +19,7 @@ from ppo.files.folder import READ_ONLY, RunFolder, check_run, visited
 from ppo.files.held import with_names
 from ppo.replay.replay import Replay, of_run, save
 from ppo.system import tables
-from ppo.system.streams import say
+from ppo.system.streams import counted, say
 
 if TYPE_CHECKING:
     from ppo.policy import Choice
@@ -90,7 +90,7 @@ def games_of(
     with visited(logdir) as folder:
         agent = load_agent(folder, which).for_games(seed)
         agents = [agent.choosing(choice) for choice in policies]
-        games = f"{num_games} game{'s' * (num_games > 1)}"
+        games = counted(num_games, "game")
         what = f"playing {games} of the {' and '.join(policies)} policy of step {agent.step:,}"
         with progress(what, "step {:,}", STEPS_A_LINE, console) as note:
             chosen = [agent.policy for agent in agents]

@@ -19,6 +19,7 @@ from ppo.preflight.probe import Probe, probe
 from ppo.replay import render
 from ppo.settings import Params, ResolvedParams
 from ppo.system.signals import stop_interrupts
+from ppo.system.streams import counted
 
 CLIP_FRAMES = 240  # frames of the video that is measured
 
@@ -141,7 +142,7 @@ def _duration(seconds: float) -> str:
         return f"{minutes} min"
     whole = timedelta(minutes=minutes)
     hours, rest = divmod(whole.seconds // 60, 60)
-    days = f"{whole.days} day{'s' * (whole.days > 1)}"
+    days = counted(whole.days, "day")
     return f"{days} {hours} h" if whole.days else f"{hours} h {rest} min"
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from ppo.system import reading, tables
 from ppo.system.arguments import expanded
+from ppo.system.streams import counted
 
 FOLDER = Path(__file__).parent
 MEASURED = FOLDER / "measured.jsonl"
@@ -51,7 +52,7 @@ class Measured(NamedTuple):
     def circumstances(self) -> str:
         """How it was measured, as a line."""
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        threads = counted(self.threads, "thread")
         place = f"{threads}, {self.precision}, {self.machine}, {self.date}"
         return f"{self.games} games, {self.policy}; {seeds}; {place}"
 

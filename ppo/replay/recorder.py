@@ -14,6 +14,7 @@ from ppo.files.ffmpeg import Stalled
 from ppo.replay import render
 from ppo.replay.render import Course
 from ppo.replay.replay import Replay, frames_per_second, step_of, title
+from ppo.system.streams import counted
 
 PATIENCE_SECONDS = 5.0  # after which a run reports what it waits for
 LATER = "--resume makes them later"
@@ -70,8 +71,8 @@ class Recorder:
                 break
             if time.monotonic() > says_at:
                 says_at = math.inf
-                count = f"{left} video{'s' * (left > 1)}"
-                self._say(f"waiting for {count}; Ctrl-C ends the run now, and {LATER}")
+                videos = counted(left, "video")
+                self._say(f"waiting for {videos}; Ctrl-C ends the run now, and {LATER}")
             time.sleep(0.05)
         if self._stalls > stalls:
             self._say(f"ffmpeg hangs, so the run ends without its last videos; {LATER}")

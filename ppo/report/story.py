@@ -30,7 +30,7 @@ from ppo.settings import EARLIER, LEFT_OPEN, Params
 from ppo.system import reading
 from ppo.system.arguments import run_atari
 from ppo.system.reading import Unreadable
-from ppo.system.streams import warn
+from ppo.system.streams import counted, warn
 from ppo.telemetry.scalars import SCORE
 
 
@@ -90,7 +90,7 @@ class Story:
     def measure(self) -> str:
         """Return what the headline's score is the mean of."""
         if one := self.evaluation:
-            games = f"{len(one['scores'])} whole game{'s' * (len(one['scores']) > 1)}"
+            games = counted(len(one["scores"]), "whole game")
             return f"mean of {games} of the {one['policy']} policy of step {one['step']:,}"
         return "mean of the last 100 games of its training"
 

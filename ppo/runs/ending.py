@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppo.envs.factories import factory_name
 from ppo.system.arguments import run_atari
+from ppo.system.streams import counted
 from ppo.telemetry.counters import RECENT_EPISODES
 from ppo.telemetry.scalars import SCORE
 
@@ -67,10 +68,10 @@ def block(
     score, bests, games = "no game has ended", [], int(totals.get("rollout/games", 0))
     if (mean := totals.get(SCORE)) is not None:
         recent = min(games, RECENT_EPISODES)
-        score = f"{mean:.2f}, mean of the last {recent} game{'s' * (recent > 1)}"
+        score = f"{mean:.2f}, mean of the last {counted(recent, 'game')}"
     if (best := totals.get("rollout/ep_rew_best")) is not None:
-        digits, plural = 0 if best.is_integer() else 2, "s" * (games > 1)
-        bests.append(f"{best:.{digits}f} in one of {games:,} game{plural}")
+        digits = 0 if best.is_integer() else 2
+        bests.append(f"{best:.{digits}f} in one of {counted(games, 'game')}")
     if evaluation is not None:
         bests.append(f"{evaluation:.2f} in an evaluation")
     rows = {

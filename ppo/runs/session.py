@@ -26,6 +26,7 @@ from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import ResolvedParams
 from ppo.system.signals import Interrupted, StopRequest
+from ppo.system.streams import counted
 from ppo.telemetry.scalars import SCORE
 from ppo.trainer import Trainer
 from ppo.workers.interface import Workers
@@ -228,7 +229,7 @@ class Session:
 
 
 def _begun(params: ResolvedParams) -> str:
-    threads = f"{params.threads} thread{'s' * (params.threads > 1)}"
+    threads = counted(params.threads, "thread")
     shared = f", {params.workers} workers" if params.workers > 1 else ""
     rounded = f", in {params.precision}" if params.precision != "float32" else ""
     return f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"

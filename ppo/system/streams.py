@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
 
@@ -58,6 +59,17 @@ def wrapped(message: str, width: int) -> str:
 def warn(message: str) -> None:
     """Print a line on standard error, once in a process."""
     say(message, sys.stderr)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 game", "2 games" and so on."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def either(words: Sequence[str]) -> str:
+    """Return "a", "a or b", "a, b or c" and so on."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def first_line(error: object) -> str:
