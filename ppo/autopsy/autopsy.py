@@ -151,7 +151,7 @@ def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[
     own = []
     for variant in given:
         pairs = (setting.partition("=") for setting in variant.settings)
-        settings = {key: _value(value) for key, _, value in pairs}
+        settings = {key: reading.parse_or_text(value) for key, _, value in pairs}
         own.append(own_change(variant.name, settings, case.settings.learning_rate))
     chosen = [change for change in known if not (only or own) or change.name in only]
     unchanged = Change(UNCHANGED, {}, "")
@@ -160,13 +160,6 @@ def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[
     if twice := [change.name for change in own if change.name in taken]:
         raise ParamsError([f"--change: there is a {name!r} already; rename it" for name in twice])
     return [*controls, *chosen, *own]
-
-
-def _value(text: str) -> object:
-    try:
-        return reading.parse(text)
-    except ValueError:
-        return text
 
 
 def _check(plan: Plan) -> None:

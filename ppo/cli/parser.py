@@ -99,8 +99,5 @@ def _unknown(text: str, known: Sequence[str]) -> str:
         return f"--{name}: write --set {setting}={value or 'VALUE'}"
     if near := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
         return f"--{name}: there is no such argument; did you mean --{near[0]}?"
-    try:
-        read = reading.parse(value)
-    except ValueError:
-        read = value
-    return f"--{name}: settings are given by --set KEY=VALUE; {answer(name, {name: read})}"
+    hint = answer(name, {name: reading.parse_or_text(value)})
+    return f"--{name}: settings are given by --set KEY=VALUE; {hint}"

@@ -154,6 +154,14 @@ def parse(
     return parsed
 
 
+def parse_or_text(source: str) -> Any:
+    """Return the JSON value in a text, or the text itself if it is not valid JSON."""
+    try:
+        return parse(source)
+    except ValueError:
+        return source
+
+
 def first_fault(error: ValidationError) -> str:
     """Return the first fault that pydantic found: its place and its message."""
     fault = error.errors()[0]
