@@ -124,7 +124,7 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
         own |= {"diagnostics_interval": 1, "checkpoint_interval": whole, "seed": agent.seed}
         pairs = (QUIET | own | settings).items()
         overrides = tuple(f"{key}={json.dumps(value)}" for key, value in pairs)
-        merged = params.of_run(RunFolder(agent.folder).params, overrides, [registry.check])
+        merged = params.load_run(RunFolder(agent.folder).params, overrides, [registry.check])
         folder = logdir / plan / folder_name(name) / f"seed-{agent.seed}"
         runs.append(OneRun(name, agent.seed, overrides, folder, f"--fork={agent.folder}", merged))
     return runs

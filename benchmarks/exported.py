@@ -22,7 +22,7 @@ import numpy as np
 
 from ppo.evaluate.export import export_run
 from ppo.files.folder import RunFolder
-from ppo.replay.replay import Replay, env_at_start, of_run
+from ppo.replay.replay import Replay, env_at_start, from_run
 from ppo.system import children
 from ppo.system.arguments import argument_parser, expanded
 
@@ -72,7 +72,7 @@ def games_of(agent: "TrainedAgent") -> Iterator[Replay]:
 
     for number in itertools.count():
         (episode,) = evaluate(agent.policy, agent.params, 1, number).episodes
-        yield of_run(episode, agent.params)
+        yield from_run(episode, agent.params)
 
 
 def alone(

@@ -18,7 +18,7 @@ from ppo.evaluate.evaluate import RESAMPLES
 from ppo.evaluate.games import POLICIES
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
-from ppo.params import ParamsError, of_run
+from ppo.params import ParamsError, load_run
 from ppo.telemetry import curves, intervals, progress
 from ppo.telemetry.curves import Curve, CurveError
 
@@ -195,5 +195,5 @@ def _game_and_precision(folder: Path, game: str) -> tuple[str, str]:
     if not path.exists():
         ids = (known for known in gymnasium.registry if _legal(known) == game)
         return env_of(next(ids, game)), "float32"
-    params = of_run(path)
+    params = load_run(path)
     return params.env_id, params.precision

@@ -153,5 +153,5 @@ def _row(game: str, runs: Sequence[Result]) -> Row:
 def _score(runs: Sequence[Result], policy: str) -> Score:
     scores = [run.scores[policy] for run in runs]
     mean = fmean(map(fmean, scores))
-    distinct = [len(set(of_run)) for of_run in scores]
+    distinct = [len(set(own)) for own in scores]
     return Score(mean, *interval_of(scores), distinct, runs[0].normalized(mean))

@@ -28,7 +28,7 @@ from ppo.envs import registry
 from ppo.envs.resolve import resolved
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import ParamsError, load, of_run
+from ppo.params import ParamsError, load, load_run
 from ppo.settings import INCIDENTAL, Params
 from ppo.system.arguments import argument_parser, expanded
 
@@ -52,7 +52,7 @@ def of_folders(
     wanted, runs, faults = load(presets.find(preset)), [], []
     for folder in folders:
         line, seconds = evaluations.last(RunFolder(folder), policy, GAMES), seconds_of(folder)
-        params = of_run(RunFolder(folder).params)
+        params = load_run(RunFolder(folder).params)
         faults += [f"{folder}: {fault}" for fault in _differences(wanted, params)]
         if line is None or seconds is None or line["step"] < wanted.whole_steps:
             faults.append(f"{folder}: it has no {GAMES} games, {policy}, after its last step")

@@ -46,7 +46,7 @@ def load(source: Source, overrides: Overrides = (), checks: Sequence[Check] = ()
     return _checked(values, faults, overrides, [kept_faults, *checks])
 
 
-def of_run(path: str | Path, overrides: Overrides = (), checks: Sequence[Check] = ()) -> Params:
+def load_run(path: str | Path, overrides: Overrides = (), checks: Sequence[Check] = ()) -> Params:
     """Load a run's own settings. A setting that the run lacks gets the value from before the
     setting existed. The rules about kept checkpoints are checked only if those settings change.
     """
@@ -56,7 +56,7 @@ def of_run(path: str | Path, overrides: Overrides = (), checks: Sequence[Check] 
     return _checked(EARLIER | values, faults, overrides, checks)
 
 
-def of_workers(settings: Params, count: int) -> Params:
+def with_workers(settings: Params, count: int) -> Params:
     """Return the settings with this number of workers. Raises ParamsError if another is set."""
     if settings.workers == count:
         return settings

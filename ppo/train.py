@@ -93,7 +93,7 @@ def run(
     logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
     if worker.index == 0:
         check_new(logdir)
-    given = params.of_workers(_new_settings(settings, overrides, env), worker.count)
+    given = params.with_workers(_new_settings(settings, overrides, env), worker.count)
     resolved_params = resolved(given, worker.on_this_machine)
 
     def start(folder: RunFolder) -> Start:
@@ -139,20 +139,20 @@ def resume(
     check_run(logdir)
     log.check(RunFolder(logdir))
     evaluations.check(RunFolder(logdir))
-    stored = params.of_run(RunFolder(logdir).params)
+    stored = params.load_run(RunFolder(logdir).params)
     factories.register_again(env, stored.env_id)
     if stored.workers != worker.count:
         raise ParamsError(
             f"this run was started with --workers={stored.workers} and can only be resumed with "
             f"that. For {worker.count}, begin a new run from it: --fork={logdir}"
         )
-    given = params.of_run(RunFolder(logdir).params, overrides, [registry.check])
+    given = params.load_run(RunFolder(logdir).params, overrides, [registry.check])
     resolved_params = resolved(given, worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
     _check_unfinished(RunFolder(logdir), resolved_params)
 
     def start(folder: RunFolder) -> Start:
-        if params.of_run(folder.params, checks=[registry.check]) != stored:
+        if params.load_run(folder.params, checks=[registry.check]) != stored:
             raise FolderError(f"{logdir} was changed or moved meanwhile; try again")
         if folder.progress.exists() or any(folder.checkpoints.glob("*.ckpt")):
             newest = checkpoint.newest(folder, warn=lambda warning: say(with_names(warning)))
@@ -194,10 +194,10 @@ def fork(
         check_new(logdir)
     check_run(source)
     source_folder = RunFolder(source)
-    factories.register_again(env, params.of_run(source_folder.params).env_id)
+    factories.register_again(env, params.load_run(source_folder.params).env_id)
     changed = [f"workers={worker.count}", *params.texts(overrides)]
-    given = params.of_run(source_folder.params, changed, [registry.check])
-    resolved_params = resolved(params.of_workers(given, worker.count), worker.on_this_machine)
+    given = params.load_run(source_folder.params, changed, [registry.check])
+    resolved_params = resolved(params.with_workers(given, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)
     begins = _forked(saved, source, resolved_params)
 

@@ -47,7 +47,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     FolderError, HistoryError, ParamsError and CheckpointError.
     """
     log = history.rows(run)
-    given = params.of_run(RunFolder(run).params, checks=[registry.check])
+    given = params.load_run(RunFolder(run).params, checks=[registry.check])
     drop = _deepest_fall(log, given.steps_per_iteration) if at is None else _drop_after(log, at)
     if drop is None:
         raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
@@ -55,7 +55,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
         raise HistoryError(f"{run}: the score is not lower after step {drop.step:,} than before")
     source, step = _checkpoint_before(run, drop.step)
     settings = _with_rates_of(_settings_at(run, step, given), step)
-    of_source = params.of_run(RunFolder(source).params, checks=[registry.check])
+    of_source = params.load_run(RunFolder(source).params, checks=[registry.check])
     return Case(
         settings=settings,
         source=source,

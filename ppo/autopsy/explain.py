@@ -11,7 +11,7 @@ from ppo.autopsy.history import Row
 from ppo.autopsy.signs import BEFORE, Distance
 from ppo.files import origin
 from ppo.files.folder import RunFolder
-from ppo.params import ParamsError, of_run
+from ppo.params import ParamsError, load_run
 from ppo.settings import RunSettings
 from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Fall
@@ -102,7 +102,7 @@ def _outside(run: Path, rows: Sequence[Row]) -> list[str]:
     """Return what is outside the glossary's healthy range in the last entries."""
     watch = health.Health()
     with suppress(ParamsError):
-        watch = health.Health(of_run(RunFolder(run).params))
+        watch = health.Health(load_run(RunFolder(run).params))
     last = rows[-health.ENTRIES :]
     messages = [message for row in last for message in watch.see(row)]
     return [f"in the last {len(last)} entries: {message}" for message in messages]

@@ -43,7 +43,7 @@ class Plan:
 
     def settings(self, run: Run) -> Params:
         """Return the settings of a fork. Raises ParamsError."""
-        return params.of_run(RunFolder(self.case.source).params, run.overrides, [registry.check])
+        return params.load_run(RunFolder(self.case.source).params, run.overrides, [registry.check])
 
     def runs(self) -> list[Run]:
         """Return the forks seed by seed, so an interrupted autopsy has some of each change."""

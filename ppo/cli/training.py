@@ -53,7 +53,7 @@ def in_folder(train: Run) -> Run:
             raise Refused("--logdir=DIR is needed if several machines train one run")
         if options.fork:
             check_run(options.fork.run)
-            settings = params.of_run(RunFolder(options.fork.run).params)
+            settings = params.load_run(RunFolder(options.fork.run).params)
         else:
             settings = _settings(options)  # checked before the folder is named
         with numbered(settings.env_id) as options.logdir:

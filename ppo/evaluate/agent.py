@@ -106,7 +106,7 @@ class TrainedAgent:
 def settings_of(folder: RunFolder) -> ResolvedParams:
     """Return the settings of a run. Raises HoldsNoRun or ParamsError."""
     check_run(folder.path)
-    return resolved(params.of_run(folder.params, checks=[registry.check]))
+    return resolved(params.load_run(folder.params, checks=[registry.check]))
 
 
 def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None) -> TrainedAgent:
@@ -118,7 +118,7 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
     folder = RunFolder(expanded(logdir))
     check_run(folder.path)
     if env:
-        factories.register_again(env, params.of_run(folder.params).env_id)
+        factories.register_again(env, params.load_run(folder.params).env_id)
     return load_agent(folder, which)
 
 

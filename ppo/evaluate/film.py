@@ -13,7 +13,7 @@ from ppo.envs.registry import is_atari
 from ppo.files import origin, video
 from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, visited
 from ppo.files.held import with_names
-from ppo.params import of_run
+from ppo.params import load_run
 from ppo.replay import render
 from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, write
 from ppo.replay.panel import HEIGHT, LABEL, LEFT, RIGHT
@@ -49,7 +49,7 @@ def film(logdir: Path) -> Path:
 
 def clips(folder: RunFolder) -> list[Replay]:
     """Return CLIPS games or fewer, evenly over the steps. Raises ParamsError or FolderError."""
-    games, params = [], of_run(folder.params)
+    games, params = [], load_run(folder.params)
     for path in folder.replays.glob("step-*.json"):
         with suppress(ReplayError):
             games.append(load(path, params.env_id))

@@ -17,7 +17,7 @@ from ppo.evaluate.evaluate import Evaluation, evaluate_each
 from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder, check_run, visited
 from ppo.files.held import with_names
-from ppo.replay.replay import Replay, of_run, save
+from ppo.replay.replay import Replay, from_run, save
 from ppo.system import tables
 from ppo.system.streams import counted, say
 
@@ -69,7 +69,7 @@ class Played:
         step, seed, choice = agent.step, agent.params.seed, agent.policy.choice
         games = f"{kind}-step-{step:012d}-{choice}-seed-{seed}-of-{len(episodes)}"
         for number, episode in enumerate(episodes, 1):
-            replay = of_run(episode, agent.params, step=step, policy=choice)
+            replay = from_run(episode, agent.params, step=step, policy=choice)
             path = folder.replays / f"{games}-game-{number:03d}-{replay.score_name}.json"
             save(path, replay)
             saved.append((path, replay, episode))

@@ -11,7 +11,7 @@ from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError
 from ppo.files.video import VideoError
-from ppo.params import of_workers
+from ppo.params import with_workers
 from ppo.preflight import sheet
 from ppo.preflight.details import NONE, details
 from ppo.preflight.forecast import Forecast, forecast, times
@@ -40,7 +40,7 @@ def check(settings: Params, picture: Path) -> None:
         folder = picture.absolute().parent
         raise FolderError(f"{picture} cannot be made: there is no folder {folder}")
     with stop_interrupts():
-        _check(resolved(of_workers(settings, 1)), picture)
+        _check(resolved(with_workers(settings, 1)), picture)
 
 
 def _check(params: ResolvedParams, picture: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ppo.errors import ExitCode, Refused
 from ppo.files.folder import FolderError, RunFolder, check_writable
-from ppo.params import ParamsError, of_run
+from ppo.params import ParamsError, load_run
 from ppo.replay.render import Course, record
 from ppo.replay.replay import CannotPlay, NamesModule, Replay, ReplayError, compare, load
 from ppo.system.arguments import argument_parser, expanded
@@ -59,7 +59,7 @@ def read(path: Path, env_id: str | None = None) -> Replay:
         return load(path, env_id)
     except NamesModule:
         with suppress(ParamsError):
-            env_id = of_run(RunFolder(path.absolute().parent.parent).params).env_id
+            env_id = load_run(RunFolder(path.absolute().parent.parent).params).env_id
         return load(path, env_id)
 
 

@@ -90,7 +90,7 @@ class Replay(BaseModel):
         return Replay(actions=episode.actions.tolist(), **facts, **more)  # type: ignore[arg-type]
 
 
-def of_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
+def from_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
     """Return an episode of a run with these settings as a replay."""
     sizes = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
     return Replay.of_episode(episode, rules_of(params), **sizes, **more)

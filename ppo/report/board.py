@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ppo.files.folder import FolderError, RunFolder
-from ppo.params import ParamsError, of_run
+from ppo.params import ParamsError, load_run
 from ppo.system.children import end, start
 from ppo.system.signals import stop_interrupts
 from ppo.system.streams import note
@@ -98,7 +98,7 @@ def _readable(logdir: Path, place: Path) -> Path:
         columns, _ = progress.header(RunFolder(run).progress)
         log = Log(copy, [tag for tag in columns if tag != "step"], 0)
         with contextlib.suppress(ParamsError):
-            log.settings(0, dict(of_run(RunFolder(run).params)))
+            log.settings(0, dict(load_run(RunFolder(run).params)))
         for row in progress.numbers(run):
             log.write(int(row.pop("step")), row)
         log.close()

@@ -23,7 +23,7 @@ from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.origin import Origin
-from ppo.params import ParamsError, of_run
+from ppo.params import ParamsError, load_run
 from ppo.report.published import Published, comparable
 from ppo.runs.start import run_of
 from ppo.settings import EARLIER, LEFT_OPEN, Params
@@ -129,7 +129,7 @@ def story(run: Path) -> Story:
     """Read a run's files. Raises FolderError, ParamsError, HistoryError."""
     check_run(run)
     folder = RunFolder(run)
-    params = of_run(folder.params, checks=[registry.check])
+    params = load_run(folder.params, checks=[registry.check])
     saved: int | None = None
     versions: dict[str, str] = {}
     with suppress(CheckpointError, OSError):
@@ -226,7 +226,7 @@ def _differing(of: Story, began_from: Origin) -> dict[str, object]:
     changed: dict[str, object] = {key: new for key, (_, new) in began_from.changes.items()}
     if os.path.realpath(began_from.run) != os.path.realpath(of.folder.path):
         with suppress(ParamsError):
-            before = settled(of_run(RunFolder(began_from.run).params))
+            before = settled(load_run(RunFolder(began_from.run).params))
             now = settled(of.params)
             changed = {key: new for key, new in now.items() if new != before[key]}
     return {key: value for key, value in changed.items() if key != "workers"}

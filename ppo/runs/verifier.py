@@ -39,7 +39,7 @@ class Verifier(Observer):
             return
         # The episode with the most resets since its seed has the most to hide.
         episode = max(iteration.episodes, key=lambda episode: episode.reset.resets)
-        checked, self._seeded = replay.of_run(episode, self.params), not episode.reset.resets
+        checked, self._seeded = replay.from_run(episode, self.params), not episode.reset.resets
         self.wanted = False
         self._checking = threading.Thread(target=self._check, args=[checked], daemon=True)
         self._checking.start()

@@ -71,7 +71,7 @@ class Videographer(Observer):
             (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
         except (Interrupted, NotFinite):  # training then raises these too
             return
-        kept = replay.of_run(episode, params, step=0, policy=self.choice)
+        kept = replay.from_run(episode, params, step=0, policy=self.choice)
         self._keep(f"{name}-{kept.score_name}", kept)
 
     def see(self, iteration: Iteration) -> None:
@@ -135,7 +135,7 @@ class Videographer(Observer):
         episode, last = iteration.episodes[0], iteration.ended_at[0]
         first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
         facts = {"step": iteration.step, replay.FIRST: first, replay.LAST: last}
-        kept = replay.of_run(episode, self.params, policy=self.choice, **facts)
+        kept = replay.from_run(episode, self.params, policy=self.choice, **facts)
         self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
 
     def _keep(self, name: str, kept: replay.Replay) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from ppo.envs import registry
 from ppo.files.folder import RunFolder, write_whole
-from ppo.params import Check, ParamsError, Source, load, of_run
+from ppo.params import Check, ParamsError, Source, load, load_run
 from ppo.settings import Params, marked
 from ppo.system import reading
 from ppo.system.arguments import expanded
@@ -203,7 +203,7 @@ def changes(run: Run, params: Params) -> dict[str, object]:
     path = RunFolder(run.folder).params
     if not os.path.lexists(path):
         return {}
-    begun = of_run(path)
+    begun = load_run(path)
     return {
         key: value
         for key, value in params

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ppo.envs.resolve import resolved
 from ppo.files.folder import RunFolder
-from ppo.params import ParamsError, of_run
+from ppo.params import ParamsError, load_run
 from ppo.settings import Params
 from ppo.sweep.grid import Run
 from ppo.telemetry.figures import legible
@@ -62,7 +62,7 @@ def _words(folders: Sequence[Path]) -> set[str]:
     found: set[str] = set()
     for folder in folders:
         with suppress(ParamsError):
-            found.add(of_run(RunFolder(folder).params).precision)
+            found.add(load_run(RunFolder(folder).params).precision)
     return found
 
 
@@ -77,7 +77,7 @@ def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
     for parent in sorted({run.folder.parent for run in runs}):
         for path in sorted(parent.glob("*/params.json")):
             with suppress(ParamsError):  # other checks refuse a run of this call
-                params = of_run(path)
+                params = load_run(path)
                 if RUN.fullmatch(path.parent.name) and params.sees_pictures:
                     found.setdefault(params.precision, []).append(path.parent)
     return found

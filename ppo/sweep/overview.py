@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ppo.files.folder import RunFolder
-from ppo.params import of_run
+from ppo.params import load_run
 from ppo.sweep.grid import Run
 from ppo.telemetry import figures, progress
 from ppo.telemetry.scalars import SCORE
@@ -162,7 +162,7 @@ def _rank(item: "tuple[Run, _State | None]") -> float:
 def _state(run: Run) -> _State | None:
     """Return the state of a run; None where its files do not say."""
     try:
-        total = of_run(RunFolder(run.folder).params).whole_steps
+        total = load_run(RunFolder(run.folder).params).whole_steps
         row = progress.last_row(run.folder)
         step, rate = int(row["step"]), float(row["time/fps"])
         score = float(row[SCORE]) if row[SCORE] else None

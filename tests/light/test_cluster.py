@@ -14,7 +14,7 @@ import run_atari
 from ppo.cli.training import RESTARTS
 from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone
-from ppo.params import ParamsError, of_workers
+from ppo.params import ParamsError, with_workers
 from ppo.settings import Params
 from ppo.system import device
 from ppo.system.device import DeviceError
@@ -361,11 +361,11 @@ def test_a_minibatch_grows_with_the_workers_or_is_shared_out(minibatch_per, part
 def test_a_minibatch_that_cannot_be_shared_out_is_refused():
     one = Params(minibatch_per="run", **FOUR_PARTS)
     with pytest.raises(ParamsError, match=r"minibatch_per = .run.: .* 4 minibatches x 3 workers"):
-        of_workers(one, 3)
-    assert of_workers(one, 4).minibatch_size == 64
+        with_workers(one, 3)
+    assert with_workers(one, 4).minibatch_size == 64
 
 
 def test_settings_of_other_workers_are_refused():
     with pytest.raises(ParamsError, match=r"workers = 2: .* started with 3"):
-        of_workers(Params(workers=2), 3)
-    assert of_workers(Params(), 3).workers == 3
+        with_workers(Params(workers=2), 3)
+    assert with_workers(Params(), 3).workers == 3

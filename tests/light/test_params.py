@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ppo import train
 from ppo.envs.registry import FLAT, settings_for
-from ppo.params import ParamsError, load, of_run, of_workers
+from ppo.params import ParamsError, load, load_run, with_workers
 from ppo.settings import GROUPS, INCIDENTAL, LEFT_OPEN, Params, ResolvedParams, describe, marked
 
 QUICK = settings(
@@ -429,9 +429,9 @@ def test_checkpoints_that_would_not_be_kept_are_refused(tmp_path):
     both = {"keep_checkpoints_from": 9, "keep_checkpoints_to": 8}
     assert "swap them" in only_fault(tmp_path, json.dumps(both))
     begun = written(tmp_path, json.dumps(both))
-    of_run(begun)  # a run that began before this was refused
+    load_run(begun)  # a run that began before this was refused
     with pytest.raises(ParamsError, match="swap them"):
-        of_run(begun, ["keep_checkpoints_to=7"])
+        load_run(begun, ["keep_checkpoints_to=7"])
     load(written(tmp_path, json.dumps(both | {"keep_checkpoints_to": 9})))
 
 
@@ -766,9 +766,9 @@ def test_run_from_before_there_was_a_precision_had_float32_and_can_be_resumed(tm
     later = ("precision", "network_width", "layer_norm")
     before = {key: value for key, value in whole if key not in later}
     path = written(tmp_path, json.dumps(before))
-    assert of_run(path).precision == "float32"
-    assert of_run(path).network_width == 1
-    assert not of_run(path).layer_norm
+    assert load_run(path).precision == "float32"
+    assert load_run(path).network_width == 1
+    assert not load_run(path).layer_norm
     assert load(path).precision == Params().precision == "auto"
     assert train._changes(before, whole) == {}
     other = whole.model_copy(update={"precision": "bfloat16"})
@@ -778,15 +778,15 @@ def test_run_from_before_there_was_a_precision_had_float32_and_can_be_resumed(tm
 
 def test_run_keeps_the_precision_that_it_has(tmp_path):
     stored = Params().resolved(7, 2, 0.25, "bfloat16").to_json()
-    assert of_run(written(tmp_path, stored)).precision == "bfloat16"
+    assert load_run(written(tmp_path, stored)).precision == "bfloat16"
 
 
 def test_run_from_before_clips_rewards_as_it_did(tmp_path):
     whole = Params(env_id="CartPole-v1").resolved(7, 2, 0.25, "float32", clip_rewards=False)
     stored = whole.model_dump()
-    assert not of_run(written(tmp_path, json.dumps(stored))).clip_rewards
+    assert not load_run(written(tmp_path, json.dumps(stored))).clip_rewards
     del stored["clip_rewards"]
-    assert of_run(written(tmp_path, json.dumps(stored))).clip_rewards
+    assert load_run(written(tmp_path, json.dumps(stored))).clip_rewards
 
 
 @pytest.mark.parametrize("key", ["seed", "threads", "sticky_action_probability", "clip_rewards"])
@@ -854,7 +854,7 @@ def test_settings_are_checked_once(monkeypatch):
     calls = []
     monkeypatch.setattr("ppo.settings.fields.broken", lambda *_: calls.append(1) or [])
     params = load({"num_envs": 8}, ["seed=3"])
-    of_workers(params, 1).resolved(1, 1, 0.0, "float32")
+    with_workers(params, 1).resolved(1, 1, 0.0, "float32")
     assert len(calls) == 2  # the rules of all runs, and those of new ones
 
 

@@ -216,7 +216,7 @@ def test_a_setting_left_to_the_game_is_equal_to_what_the_game_chooses(tmp_path):
     origin = run_at(tmp_path / "origin", env_id="Breakout", threads=2)
     assert json.loads((origin / "params.json").read_text())["clip_rewards"] is None
     run = fork(tmp_path / "run", origin, 20_000, log()[20:])
-    left_open = params.of_run(origin / "params.json")
+    left_open = params.load_run(origin / "params.json")
     (run / "params.json").write_text(resolved(left_open).to_json())
     of = story(run)
     assert f"--fork={origin}@20000 --set precision={of.params.precision}\n" in commands(of)
