@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.games_results import Result, curve_of
 from ppo.report import published
 from ppo.telemetry import figures
-from ppo.telemetry.curves import SCORE_LABEL, each, plot
+from ppo.telemetry.curves import SCORE_LABEL, compare_each, plot
 
 COLUMNS, ROW_HEIGHT = 2, 2.3  # of panels; inches
 NAME = "this package"
@@ -30,7 +30,7 @@ def draw(results: Sequence[Result], path: Path) -> bool:
     with figures.drawn(path, ROW_HEIGHT * rows) as figure:
         grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
         for axes, (game, runs) in zip(grid, games.items(), strict=False):
-            found = each({NAME: [curve_of(run) for run in runs]})
+            found = compare_each({NAME: [curve_of(run) for run in runs]})
             ends = plot(axes, found, figures.looks([NAME]))
             ends += published.plot(axes, published.of_game(runs[0].rom), kind.total_steps)
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", game)

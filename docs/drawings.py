@@ -10,7 +10,7 @@ from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.figure import Share
 from ppo.report import published
 from ppo.telemetry import figures
-from ppo.telemetry.curves import SCORE_LABEL, each, plot
+from ppo.telemetry.curves import SCORE_LABEL, compare_each, plot
 
 DOCS = Path(__file__).resolve().parent
 FIGURES = DOCS / "figures"
@@ -25,7 +25,7 @@ ROW = re.compile(
 def pong(path: Path) -> None:
     """Draw the seeds of the preset pong in games.jsonl, and published curves up to their end."""
     runs = [run for run in games_store.load(DOCS / "games.jsonl") if run.settings == "pong"]
-    found = each({f"seed {run.seed}": [curve_of(run)] for run in runs})
+    found = compare_each({f"seed {run.seed}": [curve_of(run)] for run in runs})
     with figures.drawn(path, 4.5) as figure:
         axes = figure.subplots()
         ends = plot(axes, found, figures.looks(one.name for one in found))

@@ -48,7 +48,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     """
     log = history.rows(run)
     given = params.load_run(RunFolder(run).params, checks=[registry.check])
-    drop = _deepest_fall(log, given.steps_per_iteration) if at is None else _drop_after(log, at)
+    drop = _deepest_collapse(log, given.steps_per_iteration) if at is None else _drop_after(log, at)
     if drop is None:
         raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
     if drop.peak <= drop.bottom:
@@ -91,18 +91,18 @@ def _drop_after(log: Sequence[Row], step: int) -> _Drop:
     return _Drop(step, peak, bottom, f"what follows step {step:,}")
 
 
-def _deepest_fall(log: Sequence[Row], batch_size: int) -> _Drop | None:
+def _deepest_collapse(log: Sequence[Row], batch_size: int) -> _Drop | None:
     """Return the deepest collapse, and the step at which its last good rollout began."""
     rows = [row for row in log if math.isfinite(progress.points(row))]
-    fall = collapse.find([progress.points(row) for row in rows])
-    if fall is None:
+    worst = collapse.find([progress.points(row) for row in rows])
+    if worst is None:
         return None
-    step = int(rows[fall.onset]["step"])
+    step = int(rows[worst.onset]["step"])
     description = (
-        f"a collapse from {fall.peak:.4g} to {fall.bottom_level:.4g} points a step, after the "
+        f"a collapse from {worst.peak:.4g} to {worst.bottom_level:.4g} points a step, after the "
         f"rollout that ended at step {step:,}"
     )
-    return _Drop(step - batch_size, fall.peak, min(fall.bottom_level, fall.low), description)
+    return _Drop(step - batch_size, worst.peak, min(worst.bottom_level, worst.low), description)
 
 
 def _advantage_std(log: Sequence[Row], step: int) -> float | None:

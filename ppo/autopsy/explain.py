@@ -14,7 +14,7 @@ from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.settings import RunSettings
 from ppo.telemetry import collapse, health, progress
-from ppo.telemetry.collapse import Fall
+from ppo.telemetry.collapse import Collapse
 
 EARLIER = 20  # entries before a collapse that are searched for its cause
 RECENT = 50  # entries searched if there is no collapse: what left its band before did no harm
@@ -27,47 +27,47 @@ def explain(run: Path) -> str:
     if len(rows) < BEFORE:
         return f"{run}: {len(rows)} log entries with a score, too few to say anything\n"
     points = [progress.points(row) for row in rows]
-    fall = collapse.find(points)
-    departed = _first(rows, fall)
-    lines, at = [_what(run, rows, points, fall)], ""
+    worst = collapse.find(points)
+    departed = _first(rows, worst)
+    lines, at = [_what(run, rows, points, worst)], ""
     if departed:
         index = next(iter(departed.values())).index
-        at = "" if fall else f" --at={int(rows[index - 1]['step'])}"
+        at = "" if worst else f" --at={int(rows[index - 1]['step'])}"
         lines += _signs(rows[index], departed)
         cause = signs.cause(rows, departed)
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
-    elif fall:
+    elif worst:
         lines.append("no scalar left its usual range before it")
     lines += _changed(run)
-    if fall or departed:
+    if worst or departed:
         lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
     return "\n".join([*lines, *_outside(run, rows)]) + "\n"
 
 
-def _first(rows: Sequence[Row], fall: Fall | None) -> dict[str, Distance]:
+def _first(rows: Sequence[Row], worst: Collapse | None) -> dict[str, Distance]:
     """Return what left its band first before the collapse. If there is none, return what left its
     band first in the RECENT entries, provided that it is a sign of a known cause.
     """
-    if fall is None:
+    if worst is None:
         departed = signs.first(rows, max(BEFORE, len(rows) - RECENT))
         return departed if departed and signs.cause(rows, departed) is not signs.UNKNOWN else {}
-    near = signs.first(rows, max(BEFORE, fall.onset - EARLIER), fall.onset + 2)
-    return near or signs.first(rows, fall.onset, fall.bottom + 1)
+    near = signs.first(rows, max(BEFORE, worst.onset - EARLIER), worst.onset + 2)
+    return near or signs.first(rows, worst.onset, worst.bottom + 1)
 
 
-def _what(run: Path, rows: Sequence[Row], points: Sequence[float], fall: Fall | None) -> str:
+def _what(run: Path, rows: Sequence[Row], points: Sequence[float], worst: Collapse | None) -> str:
     begin = f"{run}: {len(rows)} log entries up to step {rows[-1]['step']:,.0f}"
     if min(points) == max(points):
         return (
             f"{begin}; points per step are {points[0]:.4g} in every rollout, so they cannot show a "
             "collapse; rollout/ep_rew_mean can"
         )
-    if fall is None:
+    if worst is None:
         return f"{begin}; no collapse found"
     return (
-        f"{begin}; the policy collapsed, from {fall.peak:.4g} to {fall.bottom_level:.4g} points a "
-        f"step, {fall.depth:.0%} of its height: after the rollout that ended at step "
-        f"{rows[fall.onset]['step']:,.0f}, down to step {rows[fall.bottom]['step']:,.0f}"
+        f"{begin}; the policy collapsed, from {worst.peak:.4g} to {worst.bottom_level:.4g} points "
+        f"a step, {worst.depth:.0%} of its height: after the rollout that ended at step "
+        f"{rows[worst.onset]['step']:,.0f}, down to step {rows[worst.bottom]['step']:,.0f}"
     )
 
 

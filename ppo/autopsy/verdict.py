@@ -97,11 +97,11 @@ def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
 
 def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
     """Return the effect of a change in words, with the control if the change prevents it."""
-    found = effect(outcome, unchanged, controls)
-    if found in (Effect.COLLAPSES, Effect.INCONCLUSIVE):
-        return found
+    result = effect(outcome, unchanged, controls)
+    if result in (Effect.COLLAPSES, Effect.INCONCLUSIVE):
+        return result
     control = nearest(float(outcome.kl.mean()), controls)
-    return f"{found} ({control.change.name} holds {control.held})"
+    return f"{result} ({control.change.name} holds {control.held})"
 
 
 def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -124,7 +124,7 @@ def _log_likelihood_ratio(distance: float, height: float, sigma: float) -> float
 
 
 @dataclass(frozen=True)
-class Fall:
+class Collapse:
     """A collapse in a series of readings."""
 
     onset: int  # index of the last reading before it
@@ -139,17 +139,17 @@ class Fall:
         return (self.peak - self.bottom_level) / height_of(self.peak, self.low)
 
 
-def find(points: ArrayLike) -> Fall | None:
+def find(points: ArrayLike) -> Collapse | None:
     """Return the deepest collapse at which the test above would have given an alarm. After each
     collapse the test restarts where half of the loss is regained. The onset is the last reading
     before the alarm that is close to the peak: within a tenth of the collapse or two standard
     deviations, whichever is more.
     """
-    found = _falls(np.asarray(points, float))
-    return max(found, key=lambda fall: fall.peak - fall.bottom_level, default=None)
+    collapses = _collapses(np.asarray(points, float))
+    return max(collapses, key=lambda one: one.peak - one.bottom_level, default=None)
 
 
-def _falls(series: np.ndarray) -> Iterator[Fall]:
+def _collapses(series: np.ndarray) -> Iterator[Collapse]:
     ends = range(1, len(series) + 1)
     medians = np.array([np.median(series[max(0, end - BOTTOM_OVER) : end]) for end in ends])
     watch, end = Watch(), 0
@@ -159,7 +159,7 @@ def _falls(series: np.ndarray) -> Iterator[Fall]:
         before, watch = watch, watch.after(reading)
         if watch.alarmed:
             end = _recovered(medians, index, before.best)
-            yield _fall(series, medians, slice(index, end), before)
+            yield _collapse(series, medians, slice(index, end), before)
             watch = watch.restarted()
 
 
@@ -171,7 +171,7 @@ def _recovered(medians: np.ndarray, alarm: int, peak: float) -> int:
     return alarm + 1 + int(again[0]) if len(again) else len(medians)
 
 
-def _fall(series: np.ndarray, medians: np.ndarray, readings: slice, before: Watch) -> Fall:
+def _collapse(series: np.ndarray, medians: np.ndarray, readings: slice, before: Watch) -> Collapse:
     """Return the collapse whose readings from the alarm to its end are ``readings``."""
     alarm, peak = readings.start, before.best
     bottom = alarm + int(medians[readings].argmin())
@@ -181,4 +181,4 @@ def _fall(series: np.ndarray, medians: np.ndarray, readings: slice, before: Watc
     onset = int(high[-1]) if len(high) else 0
     # The level that the policy came up from is a level before the collapse, not after it.
     low = min(before.low, float(medians[: onset + 1].min()))
-    return Fall(onset, bottom, float(peak), level, min(low, peak))
+    return Collapse(onset, bottom, float(peak), level, min(low, peak))

@@ -90,13 +90,13 @@ def compare(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
     ]
 
 
-def each(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
+def compare_each(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
     """Compare each variant by itself, unless its own runs have no curve or no steps in common."""
-    found = []
+    comparisons = []
     for name, runs in variants.items():
         with suppress(CurveError):
-            found += compare({name: runs})
-    return found
+            comparisons += compare({name: runs})
+    return comparisons
 
 
 def collapses(scores: np.ndarray, fall: float) -> list[float]:
@@ -130,14 +130,14 @@ def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> Non
     """Plot the mean curve of each variant with its 95 percent interval, up to the end of its
     shortest run. Raises CurveError if no variant has anything to show.
     """
-    found = each(variants)
-    if not found:
+    comparisons = compare_each(variants)
+    if not comparisons:
         raise CurveError("no variant has a curve that all its runs share, so nothing is drawn")
-    with figures.drawn(path, max(4.2, 0.3 * len(found))) as figure:
+    with figures.drawn(path, max(4.2, 0.3 * len(comparisons))) as figure:
         axes = figure.subplots()
-        ends = plot(axes, found, figures.looks(one.name for one in found))
+        ends = plot(axes, comparisons, figures.looks(one.name for one in comparisons))
         band = ": mean of the runs and 95 percent interval"
-        title = figures.label(title) + band * any(len(one.scores) > 1 for one in found)
+        title = figures.label(title) + band * any(len(one.scores) > 1 for one in comparisons)
         axes.set(xlabel="steps", ylabel=SCORE_LABEL)
         axes.set_title(title, parse_math=False)
         figures.count_steps(axes)

@@ -75,10 +75,10 @@ def last_row(folder: Path) -> dict[str, str]:
         start = file.tell()
         end = file.seek(0, io.SEEK_END)
         file.seek(max(start, end - ROW_BYTES))
-        found = file.read(ROW_BYTES).decode(errors="replace").split("\n")[:-1]
-    if not found:
+        lines = file.read(ROW_BYTES).decode(errors="replace").split("\n")[:-1]
+    if not lines:
         raise ValueError(f"{path} has no row yet")
-    return dict(zip(names, _cells(found[-1]), strict=True))
+    return dict(zip(names, _cells(lines[-1]), strict=True))
 
 
 def _valid(folder: Path) -> Iterator[tuple[dict[str, str], Row]]:

@@ -41,7 +41,7 @@ def test_runs_are_compared_at_the_steps_that_all_have_reached():
 
 def test_a_figure_shows_each_variant_as_far_as_its_own_runs_go():
     long, short = curve(0, 1, 2, 3, 4), curve(0, 10, 20)
-    shown = curves.each({"long": [long], "both": [long, short]})
+    shown = curves.compare_each({"long": [long], "both": [long, short]})
     assert [comparison.name for comparison in shown] == ["long", "both"]
     assert [comparison.steps[-1] for comparison in shown] == [400, 200]
 
