@@ -57,7 +57,7 @@ from ppo.sweep.grid import (
     parse_seeds,
     settings_in,
 )
-from ppo.sweep.one_precision import alike, precision_faults
+from ppo.sweep.one_precision import precision_faults, unify_precision
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, call_with_log, finished, run_all
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
@@ -262,7 +262,7 @@ def make(options: argparse.Namespace) -> ExitCode:
     if faults:
         raise ParamsError(faults)
     if not options.sb3:
-        runs = alike(runs, SETTINGS)
+        runs = unify_precision(runs, SETTINGS)
     create(options.logdir)
     # The table of what has finished may be written while the others train.
     with nullcontext() if options.only_table else owned(options.logdir):

@@ -20,7 +20,9 @@ OneRun = TypeVar("OneRun", bound=Run)
 Settings = Callable[[OneRun], Params]
 
 
-def alike(runs: Sequence[OneRun], settings: Settings[OneRun], gpu: bool = False) -> list[OneRun]:
+def unify_precision(
+    runs: Sequence[OneRun], settings: Settings[OneRun], gpu: bool = False
+) -> list[OneRun]:
     """Choose one precision for the runs that leave it open. It is the precision of the runs already
     begun in their folders, or else what suits this machine: float32 if the runs have a GPU.
     """
@@ -53,17 +55,17 @@ def precisions(variants: Mapping[str, Sequence[Path]]) -> str:
     different = {*words.values()} - {""}
     if len(different) < 2:
         return "".join(f"All runs compute in {words}." for words in different)
-    each = (f"{legible(name)} {text}" for name, text in words.items() if text)
-    return f"Precision: {'; '.join(each)}."
+    listed = (f"{legible(name)} {text}" for name, text in words.items() if text)
+    return f"Precision: {'; '.join(listed)}."
 
 
 def _words(folders: Sequence[Path]) -> set[str]:
     """Return the precisions of the runs whose settings can be read."""
-    found: set[str] = set()
+    read: set[str] = set()
     for folder in folders:
         with suppress(ParamsError):
-            found.add(load_run(RunFolder(folder).params).precision)
-    return found
+            read.add(load_run(RunFolder(folder).params).precision)
+    return read
 
 
 def _is_open(params: Params) -> bool:
@@ -73,11 +75,11 @@ def _is_open(params: Params) -> bool:
 
 def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
     """Return the image runs already begun in the folders of these runs, by precision."""
-    found: dict[str, list[Path]] = {}
+    begun: dict[str, list[Path]] = {}
     for parent in sorted({run.folder.parent for run in runs}):
         for path in sorted(parent.glob("*/params.json")):
             with suppress(ParamsError):  # other checks refuse a run of this call
                 params = load_run(path)
                 if RUN.fullmatch(path.parent.name) and params.sees_pictures:
-                    found.setdefault(params.precision, []).append(path.parent)
-    return found
+                    begun.setdefault(params.precision, []).append(path.parent)
+    return begun

@@ -45,7 +45,7 @@ from ppo.sweep.grid import (
     settings_in,
 )
 from ppo.sweep.machines import Cluster
-from ppo.sweep.one_precision import alike, precision_faults
+from ppo.sweep.one_precision import precision_faults, unify_precision
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
@@ -153,12 +153,12 @@ def _plan(options: argparse.Namespace) -> Plan:
         return load(source, run.overrides)
 
     if not faults:
-        found = (begun_faults(run, settings(run)) for run in runs)
-        faults += dict.fromkeys(itertools.chain(*found))
+        begun = (begun_faults(run, settings(run)) for run in runs)
+        faults += dict.fromkeys(itertools.chain(*begun))
         faults += precision_faults(runs, settings) + drawn_faults(drawn, runs)
     if faults:
         raise ParamsError(faults)
-    runs = alike(runs, settings, options.gpu)
+    runs = unify_precision(runs, settings, options.gpu)
     create(logdir)
     workers = int(options.workers or (len(runs) if options.cluster else 1))
     for run in runs:

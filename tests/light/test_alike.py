@@ -9,7 +9,7 @@ import pytest
 from ppo.params import load
 from ppo.settings import Params
 from ppo.sweep.grid import Run, parse
-from ppo.sweep.one_precision import alike, precision_faults, precisions
+from ppo.sweep.one_precision import precision_faults, precisions, unify_precision
 
 pytestmark = pytest.mark.usefixtures("computes_in_bfloat16")
 
@@ -19,8 +19,8 @@ def settings(run: Run) -> Params:
     return load({"network": network}, run.overrides)
 
 
-def chosen(runs: list[Run]) -> list[str]:
-    return [settings(run).precision for run in alike(runs, settings)]
+def chosen(runs: list[Run], gpu: bool = False) -> list[str]:
+    return [settings(run).precision for run in unify_precision(runs, settings, gpu)]
 
 
 def begin(run: Run, **words: str) -> None:
@@ -59,10 +59,7 @@ def test_runs_of_two_precisions_are_refused(tmp_path):
 
 
 def test_runs_on_gpus_have_float32_whatever_the_processor_here_does(tmp_path):
-    assert [settings(run).precision for run in alike(auto(tmp_path), settings, gpu=True)] == [
-        "float32",
-        "float32",
-    ]
+    assert chosen(auto(tmp_path), gpu=True) == ["float32", "float32"]
 
 
 def test_runs_of_vectors_keep_float32_and_count_for_no_other(tmp_path):
