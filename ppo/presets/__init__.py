@@ -77,10 +77,10 @@ def find(name_or_path: str | Path) -> Path:
 
 def measured() -> list[Measured]:
     """Return what presets were measured to reach."""
-    found, faults = reading.lines(MEASURED, TypeAdapter(Measured))
+    rows, faults = reading.lines(MEASURED, TypeAdapter(Measured))
     if faults:
         raise reading.Unreadable(MEASURED, faults[0])
-    return found
+    return rows
 
 
 def describe() -> str:

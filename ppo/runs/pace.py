@@ -54,5 +54,5 @@ class Pace:
             return None
         total, interval = self.params.whole_steps, self.params.evaluation_interval
         ahead = total // interval - step // interval if interval else 0
-        each = self._evaluating / self._evaluations if self._evaluations else 0.0
-        return Speed(rate, max(0, total - step) / rate + ahead * each)
+        mean = self._evaluating / self._evaluations if self._evaluations else 0.0
+        return Speed(rate, max(0, total - step) / rate + ahead * mean)

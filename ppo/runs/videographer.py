@@ -106,13 +106,13 @@ class Videographer(Observer):
         """
         if not rules_of(self.params).is_atari:
             return
-        found = []
+        episodes = []
         for path in sorted(self.folder.replays.glob("step-*.json")):
             try:
-                found.append((replay.load(path, self.params.env_id), self._video(path.stem)))
+                episodes.append((replay.load(path, self.params.env_id), self._video(path.stem)))
             except replay.ReplayError as error:
                 self.say(str(error))
-        for kept, movie in sorted(found, key=lambda one: replay.step_of(one[0])):
+        for kept, movie in sorted(episodes, key=lambda one: replay.step_of(one[0])):
             missing = not movie.exists() or replay.step_of(kept) > logged_until
             if missing and replay.step_of(kept) <= step:
                 self.recorder.record(kept, movie)

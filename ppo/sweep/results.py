@@ -66,7 +66,7 @@ def table(
         number = f"{runs} of {runs + without}" if without else f"{runs}"
         rows.append([legible(name), number, *results.get(name, UNKNOWN)])
     if missing:
-        lines = [f"- {legible(line)}" for found in missing.values() for line in found]
+        lines = [f"- {legible(line)}" for reasons in missing.values() for line in reasons]
         notes += "\n\n" + "\n".join(["Not every run has a curve:", "", *lines])
     return rows, notes
 

@@ -46,7 +46,7 @@ def _drawn(
     for _ in range(number * TRIES):
         if len(samples) == number:
             return [list(sample) for sample in samples], []
-        samples[tuple(f"{each.key}={each.draw(random)}" for each in ranges)] = None
+        samples[tuple(f"{one.key}={one.draw(random)}" for one in ranges)] = None
     return [], [f"--sample {number}: these ranges have only about {len(samples)} different samples"]
 
 

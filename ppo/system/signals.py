@@ -20,7 +20,7 @@ REPEAT_SECONDS = 0.3  # signals within this time are one request
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def heeded() -> list[signal.Signals]:
+def active_stops() -> list[signal.Signals]:
     """Return STOPS without an ignored SIGHUP, as nohup requires."""
     hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [number for number in STOPS if number != signal.SIGHUP or not hangup_ignored]
@@ -71,7 +71,7 @@ def ctrl_c_raises() -> AbstractContextManager[object]:
 
 def on_stop(handler: Callable[..., Any]) -> AbstractContextManager[Collection[int]]:
     """Call ``handler`` for each request to stop, in the main thread, while the context lasts."""
-    return _handled(heeded(), handler)
+    return _handled(active_stops(), handler)
 
 
 @contextmanager
