@@ -145,7 +145,7 @@ OPTIONS = (
         "seed of the games; default: new games each time",
         **whole("whole number", 0, 2**31 - 1),
     ),
-    Option("plain", ["watch"], "the game's picture alone"),
+    Option("plain", ["watch"], "the game's image alone"),
     Option("host", ["board"], "name or address to serve at; default localhost", metavar="NAME"),
     Option(
         "port",

@@ -185,7 +185,7 @@ train/update_kl (nats, csv): mean KL(old | new) of the whole update over the rol
   if not: as for train/approx_kl
 train/minibatch_kl_max (nats, high 0.3, peak): largest mean approximate KL of a minibatch, before
     its step
-  if not: above: the update went too far; minibatch_kl_limit ends it there
+  if not: above: the update went too far; lower learning_rate
 train/minibatch_kl_argmax (peak train/minibatch_kl_max, csv): index, from 1 through all epochs, of
     the minibatch with the largest KL
   healthy: in the last epoch
