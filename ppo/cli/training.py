@@ -157,7 +157,7 @@ OPTIONS = (
     Option(
         "restarts",
         ["workers"],
-        "how often all start again from the newest checkpoint when one dies or hangs; default "
+        "how often to restart all from the newest checkpoint if one dies or hangs; default "
         f"{RESTARTS}",
         **whole("number of restarts", 0, 1000),
         default=RESTARTS,

@@ -108,7 +108,7 @@ def _unused_by(params: Params) -> dict[str, str]:
     """Return the settings that the network does not use, with the reason."""
     reason = f"the network is {params.network}"
     unused = {
-        "pictures": not params.sees_pictures,
+        "images": not params.sees_pictures,
         "mlp": params.network != "mlp",
         "built-in networks": params.is_custom,
     }

@@ -21,7 +21,7 @@ Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
 class Properties(TypedDict, total=False):
     """Further properties of a setting; ``marked`` lists the settings with a property."""
 
-    only: Literal["Atari", "pictures", "mlp", "built-in networks"]  # where it has an effect
+    only: Literal["Atari", "images", "mlp", "built-in networks"]  # where it has an effect
     idle: Any  # a second value that is accepted where the setting has no effect
     fixed: Literal["on resume", "on fork"]  # a resume cannot change it; or neither resume nor fork
     affects_learning: bool  # false if runs with other values learn the same; true by default
@@ -72,8 +72,8 @@ class GameSettings(_Group):
     shared = {"fixed": "on resume"}
 
     env_id: str = _setting("PongNoFrameskip-v4", fixed="on fork")
-    """the game: PongNoFrameskip-v4, ALE/Pong-v5 or Pong style, or any Gymnasium environment with
-    discrete actions; MODULE:ID imports MODULE, which runs its code
+    """the game: an Atari id such as PongNoFrameskip-v4, ALE/Pong-v5 or Pong, or any Gymnasium
+    environment with discrete actions; MODULE:ID imports MODULE, which runs its code
     """
     num_envs: int = _setting(16, ge=1, le=1024)
     """envs: how many copies of the game each worker plays at the same time"""
@@ -205,19 +205,19 @@ class NetworkSettings(_Group):
 
     network: BuiltIn | Function = _setting("a3c", fixed="on fork")
     """nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), impala (Espeholt et al.
-    2018, residual, far slower), mlp for flat observations, or MODULE:FUNCTION, a trunk of your own:
-    MODULE is imported, which runs its code
+    2018, residual, far slower), mlp for vector observations, or MODULE:FUNCTION, a trunk of your
+    own: MODULE is imported, which runs its code
     """
     mlp_sizes: Sizes = _setting([64, 64], only="mlp", fixed="on fork")
     """units of each hidden layer"""
-    network_width: int = _setting(1, ge=1, le=16, only="pictures", fixed="on fork")
+    network_width: int = _setting(1, ge=1, le=16, only="images", fixed="on fork")
     """factor of the number of filters in each convolution"""
     layer_norm: bool = _setting(False, only="built-in networks", fixed="on fork")
     """layer normalisation (Ba et al. 2016, without gains) in the trunk's dense layers, before the
     bias
     """
     picture_scaling: Literal["unit", "centered", "standardized"] = _setting(
-        "standardized", only="pictures", idle="unit"
+        "standardized", only="images", idle="unit"
     )
     """how an observation's bytes are scaled: unit (0 to 1), centered (its mean subtracted), or
     standardized (mean 0, standard deviation 1)
