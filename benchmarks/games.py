@@ -4,7 +4,7 @@ r"""Scores in many games: trains, evaluates, and writes one table.
         --workers=2
     python -m benchmarks.games --games=Pong,Qbert --steps=2500000 --seeds=1 --logdir=runs/games \
         --sb3=.venv-sb3/bin/python
-    python -m benchmarks.games --only-table --logdir=runs/games --page=docs/games.md \
+    python -m benchmarks.games --only-table --logdir=runs/games --page=docs/games-log.md \
         --results=docs/games.jsonl --machine="two cores of an AMD EPYC" \
         --figure=docs/figures/games.png
 
@@ -15,7 +15,7 @@ Stable-Baselines3 in its place, with rl-zoo3's settings and the same steps, seed
 (see sb3_curve.py). LOGDIR/games.md and games.json have all that has finished in LOGDIR;
 ``--results`` adds it to a file with the runs of other folders and machines, and the table is of all
 of them; ``--page`` also puts the table into a page, between two comments; ``--figure`` draws the
-learning curves. docs/games.md says what the numbers mean.
+learning curves. docs/games-log.md says what the numbers mean.
 """
 
 import argparse
