@@ -315,7 +315,7 @@ def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:
     theirs = [array.shape for array in weights]
     ours = [array.shape for array in network.get_weights()]
     if theirs != ours:
-        raise ValueError(f"its weights are {theirs}, the network's {ours}")
+        raise ValueError(f"its weights have shapes {theirs}, the network's {ours}")
     network.set_weights(weights)
 
 

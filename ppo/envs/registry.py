@@ -51,8 +51,8 @@ def resolve(env_id: str) -> tuple[str, float]:
     if not re.fullmatch(r"ALE/\w+-v5|\w+NoFrameskip-v[04]", env_id):
         name = re.sub(r"(-ram)?(Deterministic)?-v\d$", "", env_id)
         raise UnknownGame(
-            f"{env_id} has its own frame skip, random in -v0 and -v4, but frame_skip sets it here; "
-            f"use {name}NoFrameskip-v4 or ALE/{name}-v5"
+            f"{env_id} brings a frame skip of its own, random in -v0 and -v4. Here the setting "
+            f"frame_skip decides; use {name}NoFrameskip-v4 or ALE/{name}-v5"
         )
     return entry.kwargs["game"], float(entry.kwargs["repeat_action_probability"])
 

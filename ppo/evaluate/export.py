@@ -58,7 +58,7 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
 def _check(path: Path, suffix: str) -> None:
     if suffix not in SUFFIXES:
         raise FolderError(
-            f"{path}: the name says what is written: FILE.keras, FILE.onnx, or FOLDER/ for a "
+            f"{path}: the name chooses the format: FILE.keras, FILE.onnx, or FOLDER/ for a "
             "SavedModel"
         )
     if path.exists():

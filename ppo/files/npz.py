@@ -41,9 +41,9 @@ def _array(content: bytes) -> np.ndarray:
     shape, fortran, dtype = _HEADS[version](file)
     size = len(content) - file.tell()
     if dtype.kind not in "biuf" or min(shape, default=0) < 0:
-        raise ValueError(f"it holds an array of {dtype} of the shape {shape}")
+        raise ValueError(f"it holds an array of {dtype} of shape {shape}")
     if math.prod(shape) * dtype.itemsize != size:
-        raise ValueError(f"an array of the shape {shape} has {size} bytes")
+        raise ValueError(f"an array of shape {shape} cannot have {size} bytes")
     order: Literal["C", "F"] = "F" if fortran else "C"
     return np.ndarray(shape, dtype, content, offset=file.tell(), order=order).copy("K")
 

@@ -72,8 +72,8 @@ def ancestors(folder: RunFolder) -> Iterator[Origin]:
     while origin:
         if realpath(origin.run) in known:
             warn(
-                f"{folder.name}: its forks lead back to {origin.run}; a fork was renamed to the "
-                "name of the run that it came from, whose log is left out"
+                f"{folder.name}: its forks lead back to {origin.run}. A fork was renamed to the "
+                "name of its origin; the origin's log is left out"
             )
             return
         yield origin

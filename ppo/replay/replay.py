@@ -36,13 +36,13 @@ class ReplayError(PPOError):
 
 
 class NamesModule(ReplayError):
-    """The replay's game names a module that was not imported, because nothing else names it."""
+    """The replay's game names a module, which is not imported unless something else names it."""
 
     def __init__(self, path: Path, game: str):
         self.game = game
         super().__init__(
-            f"{path}: its game is {game}, and a replay alone does not have a module imported; the "
-            "params.json of its run does not name it"
+            f"{path}: its game is {game}. A replay alone may not import a module, and the "
+            "params.json of its run does not name this one"
         )
 
 

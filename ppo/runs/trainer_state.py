@@ -85,7 +85,7 @@ def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:
         theirs = [array.shape for array in saved.group(name)]
         ours = [tuple(variable.shape) for variable in variables]
         if theirs != ours:
-            raise MisfitError(saved.step, f"its {name} are {theirs}, the run's {ours}")
+            raise MisfitError(saved.step, f"its {name} have shapes {theirs}, the run's {ours}")
     actions, episodes = saved.group("actions"), saved.trainer.unfinished
     if len(actions) != len(episodes):
         reason = f"{len(episodes)} unfinished games, actions of {len(actions)}"
