@@ -85,7 +85,7 @@ class Guard(Observer):
         except NotFinite:  # the level remains unknown
             return b"nan"
         level = games.mean / games.mean_steps
-        self.say(f"collapse_guard: the policy begins at {_level(level)}, by {GAMES} games")
+        self.say(f"collapse_guard: the policy begins at {_level(level)}, measured in {GAMES} games")
         return repr(level).encode()
 
     def see(self, iteration: Iteration) -> None:

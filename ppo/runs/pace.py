@@ -46,8 +46,9 @@ class Pace:
 
     def speed(self, step: int) -> Speed | None:
         """Return the speed over the last minute, and the time for the steps and evaluations after
-        this step. An evaluation counts as long as the mean of this process. The first iteration
-        does not count, because it also compiles. Return None if nothing is known.
+        this step. An evaluation ahead is assumed to take the mean time of this process's
+        evaluations. The first iteration does not count, because it also compiles. Return None if
+        nothing is known.
         """
         rate = self._progress.tasks[0].speed
         if not rate:

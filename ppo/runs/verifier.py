@@ -60,12 +60,12 @@ class Verifier(Observer):
     def _report(self, mismatch: str) -> None:
         """Seed every episode after one did not replay as it was played. Say so once."""
         game = self.envs.rules.game
-        differs = f"an episode of {game} does not go the same way twice ({mismatch})"
+        differs = f"a replayed episode of {game} differs from its record ({mismatch})"
         if not self.envs.seeds_every_episode:
             self.envs.seed_every_episode()
             self.say(
                 f"{differs}: from here on every episode begins with a seed. Replays of episodes "
-                "before this may not hold; please report the game"
+                "before this may not be exact; please report the game"
             )
         elif self._seeded and not self._inexact:
             self._inexact = True
