@@ -110,7 +110,7 @@ def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
     if isinstance(source, Params):
         source = source.model_dump()
     if isinstance(source, Mapping):
-        # Through JSON, as --set: NumPy's numbers become Python's, and tuples become lists.
+        # JSON turns NumPy's numbers into Python's and tuples into lists, as for --set.
         values: dict[str, Any] = {}
         faults = [fault for text in texts(source) for fault in _override(values, text)]
         return values, faults

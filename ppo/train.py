@@ -220,8 +220,8 @@ def _train(
     callback: "Callback | None",
     is_new: bool = False,
 ) -> Result:
-    """Train in a folder, which is owned meanwhile. ``start`` prepares the folder and returns the
-    starting point. The other workers receive it from the first worker, and use no folder.
+    """Train as the only owner of a folder. ``start`` prepares the folder and returns the starting
+    point. The other workers receive the starting point from the first worker, and use no folder.
     """
     _check_machine(params, worker.on_this_machine)
     if others := worker.count - 1:

@@ -12,7 +12,7 @@ from ppo.telemetry.figures import End
 
 LABEL = "share kept of what the policy had"
 ROW_HEIGHT, NAME_HEIGHT = 4.2, 0.24  # inches
-MARKERS = "sD^v"  # of changes, by the dashes of their look
+MARKERS = "sD^v"  # of changes, one for each of figures.DASHES
 
 
 class Share(NamedTuple):

@@ -38,9 +38,9 @@ class Quantity:
     """A quantity in a log entry."""
 
     name: str
-    number: Number  # its number in an entry; None if missing
-    floor: float  # the smallest deviation that its band can have
-    direction: int  # that is a sign: 1 (up), -1 (down), 0 (either)
+    number: Number  # reads it from an entry; None if missing
+    floor: float  # smallest width of its band
+    direction: int  # which departure is a sign: 1 (up), -1 (down) or 0 (either)
     logarithmic: bool = True
     once_below: bool = False  # whether a single entry far below the band is enough
 

@@ -8,8 +8,8 @@ seeded reset builds the console anew, and is a fresh start in every ROM.
 
 from ale_py import ALEInterface, roms
 
-# Of ale-py 0.12.1: after a reset, the console's whole state was the state of a fresh start,
-# whatever had been played before. A ROM that is not listed counts as one that carries state.
+# With ale-py 0.12.1, a reset of these ROMs gave the whole state of a fresh start, whatever had been
+# played before. A ROM that is not listed is taken as one that carries state.
 FRESH_AFTER_RESET = frozenset(
     """
     adventure air_raid alien amidar assault asterix asteroids atlantis atlantis2 backgammon

@@ -85,7 +85,7 @@ def games_of(
     seed: int | None,
     console: Console,
 ) -> Iterator[tuple[RunFolder, list[Played]]]:
-    """Yield the run's folder, which is visited meanwhile, and games of each policy."""
+    """Visit the run's folder. Yield the folder and games of each policy."""
     check_run(logdir)
     with visited(logdir) as folder:
         agent = load_agent(folder, which).for_games(seed)
@@ -182,7 +182,7 @@ def _print(
         examples = []
     tables.show_table([env_id, *choices], body, console)
     for choice, files in zip(choices, examples, strict=False):
-        # Of each long file name, the number of the game.
+        # The number of the game is enough of each long file name.
         games = (f"{name} {re.findall(r'game-[0-9]+', file)[0]}" for name, file in files.items())
         say(f"{choice}: {', '.join(games)}")
     if examples:

@@ -39,8 +39,8 @@ def check(folder: RunFolder) -> None:
 
 
 def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
-    """Add a line unless the file already has a line with the same games, as after a resume from
-    before the evaluation. Other processes may add lines meanwhile. Raises EvaluationsError.
+    """Add a line unless the file already has a line with the same games. A resumed run may repeat
+    an evaluation. Other processes may add lines at the same time. Raises EvaluationsError.
     """
     with exclusive(folder.evaluations):
         same = ("step", "policy", "seed", "scores", "lengths")

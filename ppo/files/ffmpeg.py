@@ -89,7 +89,7 @@ def running(
     or RuntimeError if there is no ffmpeg.
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *arguments]
-    # In memory, because a full disk is a reason to fail.
+    # The errors are kept in memory, because ffmpeg may fail for a full disk.
     with open(unnamed_file("ffmpeg"), "w+b") as stderr:
         inherited = {"stderr": stderr, "pass_fds": handles(), **streams}
         process = start(command, start_new_session=True, **inherited)

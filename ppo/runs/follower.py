@@ -42,10 +42,10 @@ def _numerics(workers: Workers) -> list[dict[str, str]]:
 
 
 def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Path) -> Result:
-    """Train as a worker other than the first, until the run is finished or any worker was asked to
-    stop. Return the result of the run, which is in ``logdir``.
+    """Train as any worker but the first, until the run is finished or a worker was asked to stop.
+    Return the result of the run, which is in ``logdir``.
 
-    Raises Stopped, also if an environment fails, which the first worker reports. Raises Diverged,
+    Raises Stopped, even if an environment fails: the first worker reports that. Raises Diverged,
     Collapsed, WorkerLost, and WorkersDiffer if the first worker's thread count is not ``threads``.
     """
     head, _, content = workers.share(b"").partition(b"\n")

@@ -136,7 +136,7 @@ class Display:
         half = (len(values) + 1) // 2
         if speed:
             time_left += f", ends {_clock(speed.seconds_left)}"
-        # As narrow as possible: labels stay near their values.
+        # The table is as narrow as possible, so labels stay near their values.
         table = Table.grid(padding=(0, 2 if self.console.width < NARROW else 3))
         for justify in ("left", "right", "left", "right"):
             table.add_column(justify=justify)
@@ -170,7 +170,7 @@ class Display:
 
 
 def _clock(seconds: float) -> str:
-    """Return the time of day in so many seconds, with the date if that is a day or more."""
+    """Return the time of day after these seconds, with the date after a day or more."""
     form = "%H:%M" if seconds < DAY else "%a %d %b %Y, %H:%M"
     return time.strftime(form, time.localtime(time.time() + seconds))
 

@@ -1,4 +1,4 @@
-"""Random search: settings drawn from ranges, the same ones for the same seed."""
+"""Random search: settings sampled from ranges, the same ones for the same seed."""
 
 import math
 import re
@@ -14,7 +14,7 @@ Draw = Callable[[Random], str]
 
 
 class Range(NamedTuple):
-    """A setting, and how a value of it is drawn."""
+    """A setting, and how a value of it is sampled."""
 
     key: str
     draw: Draw

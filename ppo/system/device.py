@@ -207,7 +207,7 @@ def _set_threads(tf: object, threads: int) -> None:
 def _shown_after_a_crash() -> Iterator[IO[bytes]]:
     """Open a file for messages, which another process shows if this one crashes meanwhile."""
     global _survived
-    # In memory, since there may be no folder for temporary files.
+    # The file is in memory, since there may be no folder for temporary files.
     with open(children.unnamed_file("stderr"), "w+b", buffering=0) as held, ExitStack() as ending:
         if not _survived:
             watcher = [sys.executable, "-I", "-S", last_words.__file__, str(held.fileno())]

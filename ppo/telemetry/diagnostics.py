@@ -89,7 +89,7 @@ class Diagnostics:
             layer: tf.linalg.global_norm([p + v for p, v in zip(grads, value[layer], strict=True)])
             for layer, grads in policy.items()
         }
-        # Of the units (last axis), the share that is 0 on all other axes.
+        # A unit (last axis) is dead if it is 0 on all other axes.
         zeros = [tf.reduce_all(x == 0.0, list(range(len(x.shape) - 1))) for x in activations]
         shares = [tf.reduce_mean(tf.cast(units, tf.float32)) for units in zeros]
         dead = dict(zip(self._trunk, shares, strict=True))

@@ -33,8 +33,8 @@ STOPPED_POLLS = 30  # after these, a worker stopped by SIGSTOP is ended
 
 
 def run(logdir: Path, arguments: Sequence[str], workers: int, restarts: int) -> int:
-    """Run a command in this many processes to the end, with at most so many restarts. Return the
-    exit code. ``arguments`` are those besides the folder.
+    """Run a command in a number of worker processes to the end, with a limited number of restarts.
+    Return the exit code. ``arguments`` are the command's, except the folder.
 
     Raises DeviceError if there are GPUs but too few for one per worker. Raises FolderGone if the
     run's folder was removed before a restart.
@@ -156,7 +156,7 @@ class _Team:
             process.kill()
 
 
-# With such a code all workers end by themselves. A signal could cut the message of the first.
+# If one worker ends with such a code, all end by themselves. A signal could cut off a message.
 SAME_AT_ONCE = {ExitCode.DONE, ExitCode.STOPPED, ExitCode.DIVERGED, ExitCode.COLLAPSED}
 # A worker that ends with such a code knows why, and would end the same way again.
 SAME_FOR_ALL = (ExitCode.REFUSED, ExitCode.DIVERGED, ExitCode.COLLAPSED)
