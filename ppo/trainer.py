@@ -108,8 +108,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or the score that ends the run was reached."""
-        done = self.step >= self.params.whole_steps
-        return done or self.tally.reached(self.params.stop_at_score)
+        return self.tally.ends_run(self.step, self.params)
 
     def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
         """Improve the policy until the run is finished, or ``stop`` returns True in any worker.

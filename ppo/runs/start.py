@@ -65,8 +65,7 @@ def for_fork(saved: Checkpoint) -> Checkpoint:
 
 def is_finished(saved: Checkpoint, params: Params) -> bool:
     """Whether a saved run has nothing left to do with these settings."""
-    reached = saved.trainer.tally.reached(params.stop_at_score)
-    return (saved.step >= params.whole_steps or reached) and not is_due(saved)
+    return saved.trainer.tally.ends_run(saved.step, params) and not is_due(saved)
 
 
 def is_due(saved: Checkpoint) -> bool:

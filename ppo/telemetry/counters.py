@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, FiniteFloat
 
 from ppo.envs.episode import Episode
+from ppo.settings import Params
 from ppo.telemetry.scalars import SCORE
 
 RECENT_EPISODES = 100
@@ -67,10 +68,11 @@ class Tally:
             share = min(share * KL_FACTOR, 1.0)
         return replace(self, kl_share=share)
 
-    def reached(self, target: float | None) -> bool:
-        """Whether there are RECENT_EPISODES whose mean score is at least ``target``."""
-        full = len(self.recent) == RECENT_EPISODES
-        return target is not None and full and self.mean_score() >= target
+    def ends_run(self, step: int, params: Params) -> bool:
+        """Whether all steps are done, or the last RECENT_EPISODES reached ``stop_at_score``."""
+        target, full = params.stop_at_score, len(self.recent) == RECENT_EPISODES
+        reached = target is not None and full and self.mean_score() >= target
+        return reached or step >= params.whole_steps
 
     def mean_score(self) -> float:
         return float(np.mean([score for score, _ in self.recent]))
