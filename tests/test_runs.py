@@ -110,14 +110,14 @@ def test_the_best_checkpoint_is_that_of_the_highest_score(keeper, folder):
 
 def test_the_last_resort_saves_the_state_that_was_reached(keeper, folder):
     keeper.save(state(16))
-    keeper.reached(state(32))
+    keeper.remember(state(32))
     code, message = keeper.last_resort()
     assert (code, checkpoint.newest(folder).step) == (ExitCode.STOPPED, 32)
     assert "saved" in message
 
 
 def test_the_last_resort_puts_nothing_older_in_the_place_of_what_is_saved(keeper, folder):
-    keeper.reached(state(16))
+    keeper.remember(state(16))
     keeper.save(state(32))
     assert keeper.last_resort()[0] == ExitCode.STOPPED
     assert checkpoint.newest(folder).step == 32
@@ -131,7 +131,7 @@ def test_the_last_resort_does_not_wait_for_a_save_that_hangs(keeper, monkeypatch
         released.wait()
 
     monkeypatch.setattr(checkpoint, "save", stuck)
-    keeper.reached(state(16))
+    keeper.remember(state(16))
     saving = threading.Thread(target=lambda: keeper.save(state(32)))
     saving.start()
     hangs.wait()
@@ -148,7 +148,7 @@ def test_a_last_resort_that_fails_says_why(keeper, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save", full)
-    keeper.reached(state(16))
+    keeper.remember(state(16))
     code, message = keeper.last_resort()
     assert code == ExitCode.FAILED and "No space left" in message
 
@@ -847,8 +847,8 @@ def test_what_was_logged_in_part_is_saved_with_the_checkpoint(keeper, folder, lo
 
 
 def test_the_last_resort_can_save_each_iteration_that_was_completed(keeper, folder, log):
-    kept, keep = [], keeper.reached
-    keeper.reached = lambda state: [kept.append(state.step), keep(state)]
+    kept, keep = [], keeper.remember
+    keeper.remember = lambda state: [kept.append(state.step), keep(state)]
     save = keeper.save
     keeper.save = lambda state, *more: [kept.append(f"saved {state.step}"), save(state, *more)]
     loop(Training([16, 32, 48, 64]), keeper, log).run()

@@ -34,7 +34,7 @@ class Keeper(Observer):
         self._folder_name = folder.name
         self._kept = params.checkpoints_kept, params.checkpoints_always_kept
         self._saving = threading.Lock()
-        self._reached: Checkpoint | None = None
+        self._latest: Checkpoint | None = None
 
     @property
     def seconds(self) -> float:
@@ -67,9 +67,9 @@ class Keeper(Observer):
             self._folder_name = now
             self.say(f"{before} was moved; the run continues in {now}")
 
-    def reached(self, state: Checkpoint) -> None:
+    def remember(self, state: Checkpoint) -> None:
         """Remember this state; it is saved if the process must end before the next save."""
-        self._reached = state
+        self._latest = state
 
     def save(self, state: Checkpoint, score: float | None = None) -> None:
         """Write a checkpoint, also as the best if the policy's score is the highest so far."""
@@ -79,7 +79,7 @@ class Keeper(Observer):
             state = state.with_part(self.name, self.state())
         with self._saving:
             checkpoint.save(self.folder, state, *self._kept, best)
-            self._reached = None
+            self._latest = None
         self.due = False
 
     def save_batch(self, error: Diverged) -> None:
@@ -92,10 +92,10 @@ class Keeper(Observer):
         else:
             self.say(f"the batch is in {path}")
 
-    def save_reached(self) -> None:
+    def save_latest(self) -> None:
         """Write the latest state, unless it is already saved."""
         with self._saving:
-            self._write_reached()
+            self._write_latest()
 
     def last_resort(self) -> tuple[ExitCode, str]:
         """Save the latest state, whatever the main thread is doing. Return the exit code and a
@@ -105,7 +105,7 @@ class Keeper(Observer):
             message = "stopped, but the disk does not answer: resume from the newest checkpoint"
             return ExitCode.FAILED, message
         try:
-            self._write_reached()
+            self._write_latest()
         except BaseException as error:
             return ExitCode.FAILED, f"stopped, but the last steps could not be saved: {error}"
         message = "stopped; the work under way was abandoned, everything before it is saved"
@@ -115,6 +115,6 @@ class Keeper(Observer):
         """Remove old checkpoints, up to ``step``, that a killed process left."""
         checkpoint.prune(self.folder, step, *self._kept)
 
-    def _write_reached(self) -> None:
-        if self._reached:
-            checkpoint.save(self.folder, self._reached, *self._kept)
+    def _write_latest(self) -> None:
+        if self._latest:
+            checkpoint.save(self.folder, self._latest, *self._kept)

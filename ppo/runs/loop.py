@@ -47,7 +47,7 @@ class Loop:
             raise
         except (WorkerLost, EnvironmentFailed):
             self._settle(lambda: True)
-            self.keeper.save_reached()
+            self.keeper.save_latest()
             raise
         except Diverged as error:
             self.keeper.save_batch(error)
@@ -60,7 +60,7 @@ class Loop:
         if due := self._due():
             self.keeper.find_folder()
         if any(observer.saves for observer in due):
-            self.keeper.reached(state_of(self.trainer, self.observers))
+            self.keeper.remember(state_of(self.trainer, self.observers))
         try:
             for observer in self.observers:
                 if observer.due:
@@ -71,7 +71,7 @@ class Loop:
         if saves:
             self._save()
         else:
-            self.keeper.reached(state_of(self.trainer, self.observers))
+            self.keeper.remember(state_of(self.trainer, self.observers))
 
     def _due(self) -> list[Observer]:
         return [observer for observer in self.observers if observer.due]
