@@ -340,7 +340,7 @@ class Untrained:
 
 
 def test_a_game_of_the_untrained_policy_is_kept_once_and_within_five_minutes(folder, monkeypatch):
-    monkeypatch.setattr("ppo.runs.videographer.UNTRAINED_FRAMES", 40)
+    monkeypatch.setattr("ppo.evaluate.evaluate.SHORT_GAME_FRAMES", 40)
     policy, queue = Untrained(), Queue()
     video = videographer(folder, queue, env_id="PongNoFrameskip-v4")
     video.begin(policy, lambda: True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ppo.policy import Policy
 
 RESAMPLES = 10_000
+SHORT_GAME_FRAMES = 18_000  # five minutes
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ class Evaluation:
         """Return the 95 percent confidence interval of the mean score. It is deterministic."""
         low, high = intervals.bootstrap(self.scores, RESAMPLES)
         return float(low), float(high)
+
+
+def with_short_games(params: ResolvedParams) -> ResolvedParams:
+    """Return the settings with SHORT_GAME_FRAMES at most: an untrained policy may play for ever."""
+    frames = min(params.max_frames_per_game, SHORT_GAME_FRAMES)
+    return params.model_copy(update={"max_frames_per_game": frames})
 
 
 def evaluate(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppo.checkpoint import Checkpoint, grouped
 from ppo.errors import Collapsed, NotFinite
-from ppo.evaluate.evaluate import evaluate
+from ppo.evaluate.evaluate import evaluate, with_short_games
 from ppo.runs.level import GuardState
 from ppo.runs.observer import Observer
 from ppo.settings import ResolvedParams
@@ -25,8 +25,7 @@ CONFIRMED_AFTER = 20
 HEALTHY, CANDIDATE = "healthy", "candidate"
 # The parts of a LearnerState, by their names in a checkpoint.
 PARTS = ("weights", "adam", "smoothed")
-# Games played if nothing else shows a policy's level, and the maximum frames of each.
-GAMES, MOST_FRAMES = 10, 18_000
+GAMES = 10  # played if nothing else shows a policy's level
 
 
 class Kept(NamedTuple):
@@ -75,11 +74,9 @@ class Guard(Observer):
 
     def _measured(self, interrupted: Callable[[], bool]) -> bytes:
         """Return the points per step of whole games as text; empty if interrupted."""
-        params, step = self.trainer.params, self.trainer.step
-        frames = min(params.max_frames_per_game, MOST_FRAMES)
-        shorter = params.model_copy(update={"max_frames_per_game": frames})
+        trainer, params = self.trainer, with_short_games(self.trainer.params)
         try:
-            games = evaluate(self.trainer.policy, shorter, GAMES, step, interrupted)
+            games = evaluate(trainer.policy, params, GAMES, trainer.step, interrupted)
         except Interrupted:
             return b""
         except NotFinite:  # the level remains unknown

@@ -12,7 +12,7 @@ from annotated_types import Ge
 from ppo.checkpoint import Checkpoint, State
 from ppo.envs.registry import rules_of
 from ppo.errors import NotFinite
-from ppo.evaluate.evaluate import evaluate
+from ppo.evaluate.evaluate import evaluate, with_short_games
 from ppo.files.folder import RunFolder
 from ppo.policy import Choice, Policy
 from ppo.replay import replay
@@ -25,7 +25,6 @@ from ppo.trainer import Iteration
 TAG = "videos/training"
 # The names of replays of training episodes.
 TRAINING = re.compile(r"step-\d{12,}-to-(?P<last>\d{12,})-(?P<score>.+)")
-UNTRAINED_FRAMES = 18_000  # five minutes; an untrained policy may play for ever
 
 
 class VideoState(State):
@@ -65,8 +64,7 @@ class Videographer(Observer):
         known = any(self.folder.replays.glob(f"{name}*.json"))
         if known or not (self.params.video_interval and rules.is_atari):
             return
-        frames = min(rules.max_frames_per_game, UNTRAINED_FRAMES)
-        params = self.params.model_copy(update={"max_frames_per_game": frames})
+        params = with_short_games(self.params)
         try:
             (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
         except (Interrupted, NotFinite):  # training then raises these too
