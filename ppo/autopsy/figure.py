@@ -30,7 +30,7 @@ class Share(NamedTuple):
 
 def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
     """Write a PNG: the curves of the forks, and below them the share kept over the KL."""
-    unchanged, controls, changed = verdict.parted(outcomes)
+    unchanged, controls, changed = verdict.by_role(outcomes)
     points = [*(_share(one, True) for one in controls), *(_share(one, False) for one in changed)]
     looks = looks_of(points)
     height = max(ROW_HEIGHT, NAME_HEIGHT * len(outcomes))

@@ -80,13 +80,13 @@ def outcomes_of(plan: Plan) -> list[Outcome]:
     forks = {
         change.name: [_fork(plan, change, seed) for seed in plan.seeds] for change in plan.changes
     }
-    falling = _falling(forks[UNCHANGED])
+    updates = _updates_to_collapse(forks[UNCHANGED])
     return [
         Outcome(
             change,
             kept=[fork.kept for fork in of_change],
-            kl=np.array([fork.kl[:falling].mean() for fork in of_change]),
-            gain=np.array([fork.gain[:falling].mean() for fork in of_change]),
+            kl=np.array([fork.kl[:updates].mean() for fork in of_change]),
+            gain=np.array([fork.gain[:updates].mean() for fork in of_change]),
         )
         for change, of_change in zip(plan.changes, forks.values(), strict=True)
     ]
@@ -111,7 +111,7 @@ def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
     return _Fork(plan.case.kept(points), kl, gain)
 
 
-def _falling(unchanged: Sequence[_Fork]) -> int:
+def _updates_to_collapse(unchanged: Sequence[_Fork]) -> int:
     """Return after how many updates the unchanged forks collapse on average, at most all."""
     kept = np.mean([fork.kept for fork in unchanged], axis=0)
     collapsed = np.flatnonzero(kept < verdict.HELD)

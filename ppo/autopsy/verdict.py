@@ -95,7 +95,7 @@ def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
     return Effect.PREVENTS if _survives_more(outcome, control) else Effect.AS_SMALLER_STEPS
 
 
-def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
+def effect_in_words(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
     """Return the effect of a change in words, with the control if the change prevents it."""
     result = effect(outcome, unchanged, controls)
     if result in (Effect.COLLAPSES, Effect.INCONCLUSIVE):
@@ -106,12 +106,12 @@ def judged(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
 
 def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the changes that prevent the collapse at equal KL, best first."""
-    unchanged, controls, changed = parted(outcomes)
+    unchanged, controls, changed = by_role(outcomes)
     prevent = [one for one in changed if effect(one, unchanged, controls) is Effect.PREVENTS]
     return sorted(prevent, key=lambda outcome: -outcome.end.mean())
 
 
-def parted(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
+def by_role(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
     """Return the unchanged run, the controls (with it, the smaller rates) and the changes."""
     unchanged = next(outcome for outcome in outcomes if outcome.change.name == UNCHANGED)
     rates = [outcome for outcome in outcomes if outcome.change.smaller_rate]
@@ -121,7 +121,7 @@ def parted(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Ou
 
 def verdict(outcomes: Sequence[Outcome]) -> str:
     """Return the cause in words."""
-    unchanged, controls, _ = parted(outcomes)
+    unchanged, controls, _ = by_role(outcomes)
     again = unchanged.forks - unchanged.held
     summary = f"Unchanged, {again} of {unchanged.forks} forks collapse."
     if unchanged.held > unchanged.forks / 5:
@@ -146,7 +146,7 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return a Markdown table with one row for each change."""
-    unchanged, controls, changed = parted(outcomes)
+    unchanged, controls, changed = by_role(outcomes)
     rows = []
     for outcome in [*controls, *changed]:
         low, high = intervals.bootstrap(outcome.end)
@@ -159,7 +159,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
                 f"{outcome.lowest.mean():.2f}",
                 f"{outcome.kl.mean():.3f}",
                 f"{outcome.gain.mean():+.3f}",
-                "" if outcome in controls else judged(outcome, unchanged, controls),
+                "" if outcome in controls else effect_in_words(outcome, unchanged, controls),
             ]
         )
     return tables.markdown(HEAD, rows, "llrrrrr")

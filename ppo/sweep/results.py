@@ -83,7 +83,7 @@ def _best_first(variants: Mapping[str, Sequence[Curve]]) -> list[str]:
 
 def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, Row], str]:
     """Return the cells of each variant, from the third column on, and their meaning."""
-    fall = curves.fall_of_a_collapse(comparisons)
+    fall = curves.collapse_threshold(comparisons)
     results = {}
     for one in comparisons:
         final, best = one.scores[:, -1], one.scores.max(1)

@@ -119,7 +119,7 @@ def collapses(scores: np.ndarray, fall: float) -> list[float]:
     return depths if trough is None else [*depths, float(peak - trough)]
 
 
-def fall_of_a_collapse(comparisons: Sequence[Comparison]) -> float:
+def collapse_threshold(comparisons: Sequence[Comparison]) -> float:
     """Return COLLAPSE_SHARE of the range between the mean first score and the best of all runs."""
     first = np.mean([comparison.scores[:, 0].mean() for comparison in comparisons])
     best = max(comparison.scores.max() for comparison in comparisons)

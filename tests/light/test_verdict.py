@@ -72,7 +72,7 @@ def test_a_change_that_is_no_more_than_a_smaller_step_is_no_cause():
     assert (
         "timid" not in text and "the steps are too large" in text and "learning_rate=0.125" in text
     )
-    judged = verdict.judged(small, UNTOUCHED, [UNTOUCHED, *SMALLER])
+    judged = verdict.effect_in_words(small, UNTOUCHED, [UNTOUCHED, *SMALLER])
     assert judged == "prevents it as smaller steps do (rate / 8 holds 5)"
 
 
@@ -83,7 +83,7 @@ def test_a_change_that_holds_at_a_higher_kl_is_compared_with_the_run_unchanged()
 @pytest.mark.parametrize(("held", "judged"), [(0, "collapses as well"), (3, "inconclusive")])
 def test_what_does_not_differ_from_the_run_unchanged_is_said_to_be_so(held, judged):
     change = outcome("weak", held, 0.4)
-    assert verdict.judged(change, UNTOUCHED, [UNTOUCHED, *SMALLER]) == judged
+    assert verdict.effect_in_words(change, UNTOUCHED, [UNTOUCHED, *SMALLER]) == judged
 
 
 def test_a_fall_that_does_not_happen_again_has_no_verdict():
