@@ -32,7 +32,7 @@ from ppo.files.origin import Origin
 from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
-from ppo.runs.start import Changes, Start, for_fork, is_finished, longer, run_of
+from ppo.runs.start import Changes, Start, for_fork, is_finished, override_to_continue, run_of
 from ppo.settings import EARLIER, Params, ResolvedParams, marked
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus
@@ -289,7 +289,7 @@ def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> Non
     if changed := _changes(run_of(newest).params, resolved_params):
         raise ParamsError(
             f"{folder.path} is done at step {newest.step:,}, so {', '.join(changed)} would change "
-            f"nothing. Continue it with --set {longer(newest.step, resolved_params)}"
+            f"nothing. Continue it with --set {override_to_continue(newest.step, resolved_params)}"
         )
 
 

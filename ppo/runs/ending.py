@@ -46,12 +46,12 @@ def command(folder: Path, arguments: str) -> str:
     return f"{run_atari()} --logdir={shlex.quote(str(folder))} {arguments}"
 
 
-def again(folder: Path, env_id: str, resume: str) -> str:
+def continuation(folder: Path, env_id: str, resume: str) -> str:
     """Return what continues a run: a line for a shell, or in Python if its env is a function."""
     return in_python(folder, env_id).get("continue") or command(folder, resume)
 
 
-def block(
+def summary(
     folder: Path,
     totals: Mapping[str, float],
     evaluation: float | None,

@@ -18,7 +18,7 @@ from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
 from ppo.runs.observers import Callback, Caller, Evaluator, Logger
 from ppo.runs.pace import Pace
-from ppo.runs.start import Start, longer, run_of
+from ppo.runs.start import Start, override_to_continue, run_of
 from ppo.runs.terminal import Display
 from ppo.runs.tracker import Tracker
 from ppo.runs.trainer_state import restore
@@ -122,17 +122,17 @@ class Session:
         trainer = self.trainer
         folder = self.folder.name
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
-        again = longer(trainer.step, self.params)
+        again = override_to_continue(trainer.step, self.params)
         python = ending.in_python(folder, self.params.env_id, again)
         shown = not python and not screens.fault(trainer.envs.rules)
         self.display.say(f"{word}, at step {trainer.step:,}")
         resume = f"{self._resume} --set {again}"
         totals = trainer.totals()
-        self.display.say(ending.block(folder, totals, best, seconds, shown, resume, python))
+        self.display.say(ending.summary(folder, totals, best, seconds, shown, resume, python))
 
     def _with_command(self, message: str) -> str:
         folder, env_id = self.folder.name, self.params.env_id
-        return f"{message}\n  continue  {ending.again(folder, env_id, self._resume)}"
+        return f"{message}\n  continue  {ending.continuation(folder, env_id, self._resume)}"
 
     @property
     def _resume(self) -> str:

@@ -73,7 +73,7 @@ def is_due(saved: Checkpoint) -> bool:
     return any(part.get("due") for part in saved.parts.values())
 
 
-def longer(step: int, params: Params) -> str:
+def override_to_continue(step: int, params: Params) -> str:
     """Return the override that continues a run that finished at a step."""
     return f"total_steps={2 * step}" if step >= params.whole_steps else "stop_at_score=null"
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ppo.envs.factories import factory_name
-from ppo.runs.ending import again, block, command, in_python
+from ppo.runs.ending import command, continuation, in_python, summary
 from ppo.runs.pace import Speed
 from ppo.runs.terminal import SHOWN, TREND, Display
 from ppo.telemetry.scalars import tags
@@ -362,7 +362,7 @@ def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next(
     script, called, monkeypatch
 ):
     monkeypatch.setattr("sys.argv", [script])
-    lines = block(Path("runs/pong"), TOTALS, 20.77, 1566.0, True, MORE).splitlines()
+    lines = summary(Path("runs/pong"), TOTALS, 20.77, 1566.0, True, MORE).splitlines()
     assert [line.split(maxsplit=1) for line in lines] == [
         ["score", "20.12, mean of the last 100 games"],
         ["best", "21 in one of 3,120 games; 20.77 in an evaluation"],
@@ -380,7 +380,7 @@ def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next(
 
 
 def test_the_end_of_a_run_without_games_evaluations_and_pictures():
-    lines = block(Path("a"), {"rollout/games": 0}, None, 30.0, False, MORE).splitlines()
+    lines = summary(Path("a"), {"rollout/games": 0}, None, 30.0, False, MORE).splitlines()
     labels = [line.split()[0] for line in lines]
     assert labels == ["score", "time", "folder", "evaluate", "board", "continue"]
     assert "no game has ended" in lines[0]
@@ -389,7 +389,7 @@ def test_the_end_of_a_run_without_games_evaluations_and_pictures():
 def test_a_run_of_a_function_is_continued_from_python():
     folder, env_id = Path("runs/walk"), "factory/Walk-1-v0"
     python = in_python(folder, env_id, "total_steps=400")
-    lines = block(
+    lines = summary(
         folder, TOTALS | {"rollout/ep_rew_best": -2.586311936}, None, 1, False, "", python
     )
     said = dict(line.split(maxsplit=1) for line in lines.splitlines())
@@ -398,12 +398,12 @@ def test_a_run_of_a_function_is_continued_from_python():
     assert said["best"].startswith("-2.59 in")
     assert factory_name("factory/walk2-v0") == "walk2"
     assert factory_name("factory/lambda-v0") == "FUNCTION"
-    assert again(folder, env_id, "--resume") == "ppo.train.resume('runs/walk', env=Walk)"
-    assert again(folder, "Pong", "--resume") == command(folder, "--resume")
+    assert continuation(folder, env_id, "--resume") == "ppo.train.resume('runs/walk', env=Walk)"
+    assert continuation(folder, "Pong", "--resume") == command(folder, "--resume")
 
 
 def test_the_next_commands_can_be_pasted_into_a_shell():
     folder = "runs/it's a $HOME"
-    *_, board, again = block(Path(folder), TOTALS, None, 1.0, True, MORE).splitlines()
+    *_, board, again = summary(Path(folder), TOTALS, None, 1.0, True, MORE).splitlines()
     assert f"--logdir={folder}" in shlex.split(board)
     assert shlex.split(again)[-3:] == ["--resume", "--set", "total_steps=4001792"]
