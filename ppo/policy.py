@@ -45,7 +45,7 @@ class Policy:
         self._values: Callable = tf.function(
             lambda observations: self._twin(observations)[1], autograph=False, reduce_retracing=True
         )
-        self._outlook: Callable = tf.function(
+        self._logits_and_values: Callable = tf.function(
             lambda observations: network(observations), autograph=False, reduce_retracing=True
         )
 
@@ -70,9 +70,9 @@ class Policy:
         """The values of observations [n, ...], [n]."""
         return self._values(tf.constant(observations)).numpy()
 
-    def outlook(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def probabilities_and_values(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the action probabilities, [n, A], and the values, [n], of observations."""
-        logits, values = self._outlook(tf.constant(observations))
+        logits, values = self._logits_and_values(tf.constant(observations))
         return tf.nn.softmax(logits).numpy(), values.numpy()
 
     def _decide(

@@ -154,7 +154,8 @@ def test_predict_acts_for_one_observation_or_a_batch(agent):
     batch = np.random.default_rng(0).normal(size=(64, 4))
     actions, state = agent.predict(batch, state="kept", episode_start=[True], deterministic=True)
     assert (actions.shape, state) == ((64,), "kept")
-    assert (actions == agent.policy.outlook(batch.astype(np.float32))[0].argmax(1)).all()
+    probabilities, _ = agent.policy.probabilities_and_values(batch.astype(np.float32))
+    assert (actions == probabilities.argmax(1)).all()
     assert (agent.predict(batch.reshape(8, 8, 4), deterministic=True)[0].ravel() == actions).all()
 
 
@@ -164,7 +165,7 @@ def test_predict_samples_anew_in_each_call_and_the_same_after_a_load(whole):
     actions = [first.predict(batch)[0], first.predict(batch)[0]]
     assert (actions[0] != actions[1]).any()
     assert all(map(np.array_equal, actions, [second.predict(batch)[0], second.predict(batch)[0]]))
-    probability = first.policy.outlook(batch[:1])[0][0, 1]
+    probability = first.policy.probabilities_and_values(batch[:1])[0][0, 1]
     assert np.mean(actions) == pytest.approx(probability, abs=0.09)  # five standard deviations
 
 

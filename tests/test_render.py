@@ -37,7 +37,7 @@ class Uniform:
     choice: str = "sampled"
     seen: int = 0
 
-    def outlook(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def probabilities_and_values(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.seen += 1
         return np.full((1, self.num_actions), 1 / self.num_actions), np.array([self.seen / 100])
 

@@ -158,7 +158,7 @@ class Decisions:
 
     def look(self, observation: np.ndarray, action: int) -> Decision:
         """Compute what the network does with an observation."""
-        probabilities, values = self._policy.outlook(observation[np.newaxis])
+        probabilities, values = self._policy.probabilities_and_values(observation[np.newaxis])
         return Decision(observation, probabilities[0], float(values[0]), action)
 
     def close(self) -> None:
