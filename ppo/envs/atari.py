@@ -36,7 +36,7 @@ class AtariEnvs:
             stack_num=frame_stack,
             img_height=screen_size,
             img_width=screen_size,
-            **_common(rules),
+            **_rule_arguments(rules),
         )
         names = [action.name for action in self.env.ale.get_action_set()]
         self.num_actions = len(names)
@@ -153,11 +153,11 @@ def screen(rules: Rules, grey: bool = False) -> AtariVectorEnv:
         img_height=height,
         img_width=width,
         **({"frameskip": rules.frame_skip} if grey else colour),
-        **_common(rules),
+        **_rule_arguments(rules),
     )
 
 
-def _common(rules: Rules) -> dict[str, Any]:
+def _rule_arguments(rules: Rules) -> dict[str, Any]:
     """Return the rules as arguments of ale-py's vector, for both uses."""
     return {
         "autoreset_mode": AutoresetMode.SAME_STEP,

@@ -57,14 +57,14 @@ def clips(folder: RunFolder) -> list[Replay]:
     if len(games) < 2:
         raise FolderError(
             f"{folder.name} has no film yet: it needs 2 recorded games of the training, and has "
-            f"{len(games)}; {_coming(folder, params)}"
+            f"{len(games)}; {_next_recording(folder, params)}"
         )
     wanted = np.linspace(step_of(games[0]), step_of(games[-1]), CLIPS)
     steps = np.array([step_of(game) for game in games])
     return [games[n] for n in sorted({int(np.abs(steps - step).argmin()) for step in wanted})]
 
 
-def _coming(folder: RunFolder, params: Params) -> str:
+def _next_recording(folder: RunFolder, params: Params) -> str:
     """Return when a run's next game of the training is recorded."""
     if not is_atari(params.env_id):
         return "these are recorded in Atari games only"

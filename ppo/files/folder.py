@@ -152,7 +152,7 @@ def check_new(logdir: Path) -> None:
         name = RunFolder(logdir).name
         if logdir.exists() and not logdir.is_dir():
             raise FolderError(f"{logdir} is a file, not a folder")
-        if logdir.is_dir() and any(map(_counts, logdir.iterdir())):
+        if logdir.is_dir() and any(map(_is_content, logdir.iterdir())):
             if RunFolder(logdir).params.exists():
                 raise HoldsRun(name)
             raise FolderError(f"{name} is not empty; choose a free name, such as {free_name(name)}")
@@ -286,10 +286,10 @@ def _usable(logdir: Path) -> Iterator[None]:
         raise FolderError(f"{logdir} cannot be used: {error.strerror}") from error
 
 
-def _counts(path: Path) -> bool:
+def _is_content(path: Path) -> bool:
     """Whether a file is more than the remains of a run that ended before its first checkpoint."""
     if path.name == CHECKPOINTS and path.is_dir():
-        return any(map(_counts, path.iterdir()))
+        return any(map(_is_content, path.iterdir()))
     return path.name not in (LOCK, ORIGIN, FORK_START, PARAMS) and not PARTIAL.fullmatch(path.name)
 
 
