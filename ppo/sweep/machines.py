@@ -78,15 +78,11 @@ class Cluster(Children):
         except ray.exceptions.RayTaskError as error:
             raise FolderError(str(error.cause)) from error
 
-    def stop(self, *_: object) -> None:
-        """Ask all runs to save and end, and start no others. This is a handler for ``on_stop``."""
+    def _ask_to_end(self) -> None:
         import ray
 
-        with self._lock:
-            if not self.stopped:
-                self.stopped = True
-                for task in self._tasks:
-                    ray.cancel(task)
+        for task in self._tasks:
+            ray.cancel(task)
 
     def perform(self, work: Callable[[Call], int]) -> int:
         """Do the work as ``Children.perform`` does, on a machine of the cluster. Raises OSError for

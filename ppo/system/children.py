@@ -85,12 +85,15 @@ class Children:
         self._lock = threading.RLock()
 
     def stop(self, *_: object) -> None:
-        """Send SIGTERM, once, to all processes, and start no other (a handler for ``on_stop``)."""
+        """Ask all processes, once, to end, and start no other (a handler for ``on_stop``)."""
         with self._lock:
             if not self.stopped:
                 self.stopped = True
-                for process in self._running:
-                    process.terminate()
+                self._ask_to_end()
+
+    def _ask_to_end(self) -> None:
+        for process in self._running:
+            process.terminate()
 
     def call(self, command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
         """Run a process to its end. Return STOPPED if nothing may start any more."""
