@@ -29,7 +29,7 @@ class Alarm(NamedTuple):
 
 # Healthy runs reached at most 6.3, 3.0 and 2.2 deviations in 2,100 entries.
 ALARMS = Alarm(1, 8.0, 2), Alarm(2, 4.0, 2), Alarm(3, 3.0, 1)
-NEAR = Alarm(1, 4.0, 2)  # just before one of these
+NEAR = Alarm(1, 4.0, 2)  # of an entry just before one with an alarm
 MOST_ENTRIES = max(alarm.entries for alarm in (*ALARMS, NEAR))
 
 
@@ -116,8 +116,8 @@ class Distance:
 
 
 def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | None:
-    """Return how far a quantity is from the median of its band, the BEFORE entries before. Return
-    None if the entry lacks the quantity, or if there is no band.
+    """Return how far a quantity is from the median of its band, the BEFORE entries before this one.
+    Return None if the entry lacks the quantity, or if there is no band.
     """
     before = _numbers(quantity.number, rows[max(0, index - BEFORE) : index])
     now = _numbers(quantity.number, rows[index : index + MOST_ENTRIES])
@@ -136,8 +136,8 @@ def _numbers(number: Number, rows: Sequence[Row]) -> list[float]:
 
 
 def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
-    """Return the quantities outside their band at an entry. These are the ones so far out that one
-    alone is a sign. If there are none, they are several that are less far out.
+    """Return the quantities whose departure at an entry is a sign. One quantity is enough if it is
+    far outside its band; otherwise several must be outside (see ALARMS).
     """
     for alarm in ALARMS:
         if len(outside := _outside(rows, index, alarm)) >= alarm.quantities:

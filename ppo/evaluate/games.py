@@ -182,7 +182,7 @@ def _print(
         examples = []
     tables.show_table([env_id, *choices], body, console)
     for choice, files in zip(choices, examples, strict=False):
-        # The number of the game is enough of each long file name.
+        # A file name is long, so only the number of its game is shown.
         games = (f"{name} {re.findall(r'game-[0-9]+', file)[0]}" for name, file in files.items())
         say(f"{choice}: {', '.join(games)}")
     if examples:

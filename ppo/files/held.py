@@ -55,7 +55,7 @@ def with_names(text: object) -> str:
 
 
 def _place(handle: int) -> str | None:
-    """Return a name that leads to a held folder, first the one that it was opened by, or None."""
+    """Return a name that leads to a held folder, if possible the name that opened it, or None."""
     if handle in _names:
         for name in (str(_names[handle]), os.readlink(f"/proc/self/fd/{handle}")):
             with suppress(OSError):

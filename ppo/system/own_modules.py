@@ -22,9 +22,9 @@ def import_own(name: str) -> ModuleType:
 
 
 def python_path() -> str:
-    """Return the assignment that a command needs to find the imported modules: empty, or a
-    PYTHONPATH that holds one of them, as this process has it. A command finds modules in the
-    current folder by itself.
+    """Return this process's PYTHONPATH as an assignment for a shell, if a command needs it to find
+    an imported module. Otherwise return nothing. A command finds modules in the current folder by
+    itself.
     """
     given = os.environ.get("PYTHONPATH", "")
     entries = {os.path.realpath(entry) for entry in given.split(os.pathsep) if entry}

@@ -99,7 +99,7 @@ def _completed(name: str, columns: Sequence[str]) -> str:
 
 
 class Log:
-    """A run's scalars: all in ``progress.csv``, all except the rarely needed in TensorBoard."""
+    """A run's scalars: ``progress.csv`` has all, TensorBoard lacks those that are rarely needed."""
 
     def __init__(self, folder: Path, tags: Sequence[str], first_step: int):
         """``tags`` are the names of all scalars that the run may write."""
