@@ -35,7 +35,7 @@ class GenericEnvs:
             chosen[index] = int(seed)
         observations, _ = self.env.reset(seed=chosen, options={"reset_mask": mask})
         self.frames[mask] = 0
-        return observations, self._info(np.where(mask, 0, self.frames))
+        return observations, self._info(self.frames.copy())
 
     def send(self, actions: np.ndarray) -> None:
         """Store the actions; ``receive`` makes the step."""

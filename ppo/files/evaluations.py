@@ -11,7 +11,7 @@ from ppo.files.folder import FolderError, RunFolder, exclusive, write_whole
 from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import LARGEST_NUMBER, Unreadable
-from ppo.system.streams import warn
+from ppo.system.streams import warn, warn_of_skipped
 
 Score = Annotated[float, Ge(-LARGEST_NUMBER), Le(LARGEST_NUMBER)]
 
@@ -84,9 +84,7 @@ def _lines(folder: RunFolder) -> list[dict[str, Any]]:
         return []
     except Unreadable as error:
         raise EvaluationsError(f"{error}; move it away, and a new one begins") from error
-    if faults:
-        count = f"{len(faults)} lines are" if len(faults) > 1 else "a line is"
-        warn(f"{with_names(folder.evaluations)}: {count} skipped; {faults[0]}")
+    warn_of_skipped(with_names(folder.evaluations), "line", faults)
     return [line.model_dump() for line in lines]
 
 

@@ -61,6 +61,13 @@ def warn(message: str) -> None:
     say(message, sys.stderr)
 
 
+def warn_of_skipped(path: object, noun: str, faults: Sequence[str]) -> None:
+    """Warn that lines or rows of a file are skipped, if any are, with the fault of the first."""
+    if faults:
+        count = f"{len(faults)} {noun}s are" if len(faults) > 1 else f"a {noun} is"
+        warn(f"{path}: {count} skipped; {faults[0]}")
+
+
 def counted(number: int, noun: str) -> str:
     """Return "1 game", "2 games" and so on."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

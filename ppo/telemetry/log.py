@@ -132,12 +132,8 @@ class Log:
         new = self._csv.left_out
         if not new:
             return ""
-        names = (
-            f"{len(new)} new scalars, such as {new[0]}"
-            if len(new) > 1
-            else f"the new scalar {new[0]}"
-        )
-        return f"progress.csv keeps its columns and lacks {names}"
+        several = f"{len(new)} new scalars, such as" if len(new) > 1 else "the new scalar"
+        return f"progress.csv keeps its columns and lacks {several} {new[0]}"
 
     def settings(self, step: int, settings: Mapping[str, object]) -> None:
         """Write the settings for TensorBoard: as a table, and as hyperparameters."""

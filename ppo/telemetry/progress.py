@@ -14,7 +14,7 @@ from ppo.files.folder import RunFolder
 from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import LARGEST_NUMBER, Unreadable
-from ppo.system.streams import warn
+from ppo.system.streams import warn_of_skipped
 from ppo.telemetry.scalars import POINTS, SCORE
 
 LARGEST = 2**30  # bytes
@@ -98,9 +98,7 @@ def _valid(folder: Path) -> Iterator[tuple[dict[str, str], Row]]:
             faults.append(f"line {number}: {error}")
     if len(faults) == len(lines) - 1 > 0:
         raise Unreadable(path, f"not the log of a run: {faults[0]}")
-    if faults:
-        count = f"{len(faults)} rows are" if len(faults) > 1 else "a row is"
-        warn(f"{with_names(path)}: {count} skipped; {faults[0]}")
+    warn_of_skipped(with_names(path), "row", faults)
 
 
 def _columns(path: Path, head: bytes) -> list[str]:
