@@ -218,7 +218,7 @@ def command_line() -> argparse.ArgumentParser:
         help="random search: N settings, each drawn from uniform(LOW,HIGH), loguniform(LOW,HIGH), "
         "int(LOW,HIGH) or choice(A,B,C)",
     )
-    add("--sample-seed", metavar="N", help="which samples are drawn, default 0")
+    add("--sample-seed", metavar="N", help="seed of the samples, default 0")
     add(
         "--variant",
         action="append",
@@ -234,7 +234,7 @@ def command_line() -> argparse.ArgumentParser:
         help="run on a Ray cluster: HOST:PORT, auto, or local; by default all runs at a time",
     )
     add("--cores", metavar="N", help="with --cluster: cores of each run, default 1")
-    add("--gpu", action="store_true", help="with --cluster: also a GPU of each run")
+    add("--gpu", action="store_true", help="with --cluster: give each run a GPU")
     add(
         "--draw",
         action="append",
