@@ -82,9 +82,9 @@ def objective(
 
     ``drift`` is the result of ``losses.feature_drift``, [B], or None without it.
     ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. If several workers share a
-    minibatch, ``moments`` are the mean and standard deviation of all its advantages, [2].
-    ``mean`` then gives the rescaling the mean of all its samples. The parts of the loss are means
-    over this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
+    minibatch, ``moments`` are the mean and standard deviation of all its advantages, [2], and
+    ``mean`` averages over all its samples for the rescaling. The parts of the loss are means over
+    this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
     """
     p = params
     _check_shapes(logits, log_probs, values, batch)

@@ -25,11 +25,11 @@ class Inputs:
         self._kept = None
         if self._prepare and not has_gpu():
 
-            def room(output: keras.KerasTensor) -> tf.Variable:
+            def storage(output: keras.KerasTensor) -> tf.Variable:
                 zeros = tf.zeros([batch_size, *output.shape[1:]], output.dtype)
                 return tf.Variable(zeros, trainable=False)
 
-            self._kept = tf.nest.map_structure(room, self._prepare.output)
+            self._kept = tf.nest.map_structure(storage, self._prepare.output)
         self._fill: Callable = tf.function(self._fill_kept, autograph=False)
 
     def prepare(self, observations: tf.Tensor) -> Any:
