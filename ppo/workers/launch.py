@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -86,7 +85,7 @@ class _Team:
         self.first_code: dict[int, int] = {}  # by worker, in the order in which they ended
         self.errors: list[IO[str]] = []
         self.processes: list[subprocess.Popen] = []
-        self._stopped_polls: Counter[int] = Counter()  # by worker, without a break
+        self._stopped_polls = [0] * len(links)  # successive polls that found each worker stopped
         for index, link in enumerate(links):
             # The others repeat the first worker's output, unless one of them causes a failure.
             errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
@@ -138,9 +137,9 @@ class _Team:
             self._folder = RunFolder(self._open_files.enter_context(held(self.logdir)))
 
     def _end_if_stopped(self, worker: int) -> None:
-        """End a stopped process: it closes no socket, so the others would wait for it."""
+        """End a stopped process. It closes no socket, so the others would wait for it."""
         pid = self.processes[worker].pid
-        self._stopped_polls[worker] += 1 if is_stopped(pid) else -self._stopped_polls[worker]
+        self._stopped_polls[worker] = self._stopped_polls[worker] + 1 if is_stopped(pid) else 0
         if self._stopped_polls[worker] == STOPPED_POLLS:
             say(f"worker {worker} is stopped (SIGSTOP), so it is ended", sys.stderr)
             self.processes[worker].kill()
