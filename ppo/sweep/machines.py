@@ -132,7 +132,7 @@ def call(command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
     """Call a command as ``Children.call`` does. If Ray cancels the task, the run saves and ends."""
     process = start(command, stdout=stdout, stderr=stderr, process_group=0)
     try:
-        while process.poll() is None:  # `ray.cancel` interrupts no longer wait
+        while process.poll() is None:  # `ray.cancel` cannot interrupt one long wait
             time.sleep(POLL_SECONDS)
     finally:
         end(process)

@@ -25,7 +25,7 @@ from ppo.telemetry import figures, progress
 from ppo.telemetry.scalars import SCORE
 
 REFRESHES_PER_SECOND = 0.5
-SHORTEST_RUN_SECONDS = 1.0  # less, and the run was done already
+SHORTEST_RUN_SECONDS = 1.0  # a run that took less was done already
 # Titles and widths of the columns after the name. They keep their place beside a long name.
 COLUMNS = {"seed": 4, "done": 6, "score": 7, "steps/s": 7, "left": 8}
 GAP = 2  # columns between two cells

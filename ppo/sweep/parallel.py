@@ -68,7 +68,7 @@ def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
 
 
 def begin_or_resume(run: Run, source: str, params: Params, call: Call) -> int:
-    """Begin a run with its overrides, from the source that the argument ``source`` names. If it has
+    """Begin a run with its overrides and the argument ``source``, such as --pfile=FILE. If it has
     begun, resume it with the settings that may change. Return the command's exit code.
     """
     overrides: Iterable[str] = run.overrides

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 RANGE = re.compile(r"(\w+)=(uniform|loguniform|int|choice)\(([^()]+)\)")
 FORM = "KEY=uniform(LOW,HIGH), loguniform(LOW,HIGH), int(LOW,HIGH) or choice(A,B,C)"
-TRIES = 100  # for each sample, to draw one that differs from all before
+TRIES = 100  # for each sample, to find one that differs from all before
 
 Draw = Callable[[Random], str]
 
