@@ -3,12 +3,12 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint, Which
@@ -87,8 +87,9 @@ def run(
     make this process one of several workers; only the first uses the folder. Outside the main
     thread no signal stops the run.
 
-    Raises ParamsError and FolderError (nothing was created), Stopped, Collapsed or
-    EnvironmentFailed (all saved), Diverged, OSError, ClusterError, WorkerLost and WorkersDiffer.
+    Raises ParamsError and FolderError (nothing was created), Stopped or Collapsed (all saved),
+    EnvironmentFailed (what was learnt is saved), Diverged, OSError, ClusterError, WorkerLost and
+    WorkersDiffer.
     """
     logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
     if worker.index == 0:
@@ -130,10 +131,10 @@ def resume(
     """Resume a run from its newest valid checkpoint, and return its result. A finished run is not
     trained further. A fork without a checkpoint begins again where it was forked.
 
-    ``overrides`` may change settings that are not in FIXED_ON_RESUME. With ``new_games``, new games
-    replace unfinished games that do not replay as recorded. ``env`` is the function that the run
-    was started with, if there was one; ``callback`` is as in ``run``. Raises ParamsError,
-    FolderError (nothing was changed), CheckpointError, and as ``run``.
+    ``overrides`` may change settings that are not in FIXED_ON_RESUME. With ``new_games``, all
+    envs begin new games if an unfinished game does not replay as recorded. ``env`` is the function
+    that the run was started with, if there was one; ``callback`` is as in ``run``. Raises
+    ParamsError, FolderError (nothing was changed), CheckpointError, and as ``run``.
     """
     logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
     check_run(logdir)
@@ -308,7 +309,7 @@ def _check_machine(params: ResolvedParams, processes: int) -> None:
     if wanted > available:
         raise ParamsError(
             f"num_envs {params.num_envs} x num_steps {params.num_steps}: the observations of one "
-            f"rollout take {wanted / 2**30:.1f} GiB of memory, of which this machine has "
+            f"rollout take {wanted / 2**30:.1f} GiB of memory, of which this process has "
             f"{available / 2**30:.1f} GiB available; choose smaller ones"
         )
     if params.wandb_project and not find_spec("wandb"):
@@ -332,17 +333,19 @@ def _check_network(params: ResolvedParams) -> None:
 def _changes(
     before: Mapping[str, Any],
     now: ResolvedParams,
-    fixed: Set[str] = FIXED_ON_RESUME,
-    what: str = "resume",
+    what: Literal["resume", "fork"] = "resume",
 ) -> Changes:
     """Return the settings that differ, with both values. A setting that the run lacks counts as its
     value in ``EARLIER``, or else as its default. Raises ParamsError for those that may not change.
     """
     old = {**Params().model_dump(), **EARLIER, **before}
+    separate = "separate" in (old["value_gradient"], now.value_gradient)
+    on_fork = FIXED_ON_FORK | ({"value_gradient"} if separate else set())
+    fixed = on_fork if what == "fork" else FIXED_ON_RESUME
     changes = {key: (old[key], new) for key, new in now if new != old[key]}
     refused = [
         f"{key} = {new!r}: this run began with {old!r}, which a {what} cannot change; "
-        + ("start a new run for it" if key in FIXED_ON_FORK else "a --fork of the run can")
+        + ("start a new run for it" if key in on_fork else "a --fork of the run can")
         for key, (old, new) in changes.items()
         if key in fixed
     ]
@@ -358,9 +361,7 @@ def _forked(
     learning rate do not apply to a new learning rate. Raises ParamsError for a forbidden change.
     """
     before = run_of(saved).params
-    separate = "separate" in (before.get("value_gradient"), resolved_params.value_gradient)
-    fixed = FIXED_ON_FORK | ({"value_gradient"} if separate else set())
-    changes = _changes(before, resolved_params, fixed, "fork")
+    changes = _changes(before, resolved_params, "fork")
     if "learning_rate" in changes:
         tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0, kl_share=1.0)
         saved = replace(saved, trainer=saved.trainer.model_copy(update={"tally": tally}))

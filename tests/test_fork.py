@@ -144,8 +144,13 @@ def test_where_the_value_gradient_goes_may_change_unless_a_network_of_its_own_is
 ):
     train.fork(run, tmp_path / "fork", ["value_gradient=detached"], step=768)
     assert checkpoint.newest(RunFolder(tmp_path / "fork")).step == 1536
-    with pytest.raises(ParamsError, match=r"value_gradient = 'separate'.*fork cannot change"):
+    refusal = "value_gradient = 'separate'.* a {} cannot change; start a new run for it"
+    with pytest.raises(ParamsError, match=refusal.format("fork")):
         train.fork(run, tmp_path / "new", ["value_gradient=separate"])
+    with pytest.raises(ParamsError, match=refusal.format("resume")):
+        train.resume(run, ["value_gradient=separate"])
+    with pytest.raises(ParamsError, match="a resume cannot change; a --fork of the run can"):
+        train.resume(run, ["value_gradient=detached"])
 
 
 @pytest.mark.parametrize(
