@@ -187,7 +187,7 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
     if options.sb3 and (options.set or options.pfile):
         faults.append("--sb3 has the settings of rl-zoo3; leave out --set and --pfile")
     if options.sb3 and not os.access(options.sb3, os.X_OK):
-        faults.append(f"--sb3={options.sb3}: give a Python that has {SB3}; see docs/games.md")
+        faults.append(f"--sb3={options.sb3}: give a Python that has {SB3}; see docs/performance.md")
     return faults
 
 

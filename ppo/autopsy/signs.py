@@ -39,7 +39,7 @@ class Quantity:
 
     name: str
     number: Number  # reads it from an entry; None if missing
-    floor: float  # smallest width of its band
+    floor: float  # least standard deviation, on its scale
     direction: int  # which departure is a sign: 1 (up), -1 (down) or 0 (either)
     logarithmic: bool = True
     once_below: bool = False  # whether a single entry far below the band is enough

@@ -61,7 +61,7 @@ class Evaluation:
         return {name: int(order[rank]) for name, rank in places.items()}
 
     def human_normalized(self, params: ResolvedParams) -> float | None:
-        """Return the mean score as ``human.normalized`` does."""
+        """Return the mean score on the scale of ``human.normalized``; None if it lacks the game."""
         return human.normalized(rules_of(params).game, self.mean)
 
     def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
