@@ -132,8 +132,8 @@ def save(
     best: bool = False,
 ) -> Path:
     """Write a checkpoint, if ``best`` also as ``best.ckpt``. Then remove all others except the
-    newest ``kept`` and the steps in ``keep_all``. Later checkpoints, which a resume must have
-    skipped, are set aside before writing: damaged ones are removed, others renamed.
+    newest ``kept`` and the steps in ``keep_all``. Checkpoints of later steps exist only if a
+    resume skipped them. They are set aside first: damaged ones are removed, others renamed.
     """
     folder.checkpoints.mkdir(exist_ok=True)
     path = folder.checkpoints / _name(checkpoint.step)
@@ -141,7 +141,7 @@ def save(
     for step, other in _by_step(folder).items():
         if step > checkpoint.step:
             _set_aside(other)
-    if best:  # best.ckpt first: the step's checkpoint already says that it exists
+    if best:  # first, because the step's checkpoint already records its score
         write_whole(folder.checkpoints / BEST, content)
     write_whole(path, content)
     prune(folder, checkpoint.step, kept, keep_all)

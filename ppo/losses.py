@@ -96,8 +96,8 @@ def target_policy(
     )
 
 
-# Functions that return t - 1. They take q = 1 - pi_old, which keeps its digits near 0, and
-# e = eps s.
+# Functions that return t - 1 from q = 1 - pi_old and e = eps s. Subtracting here would lose digits
+# of a q near 0, so the caller computes q by expm1.
 _TARGET_CHANGES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "probability": lambda q, e: e + tf.zeros_like(q),
     # (1 + e) / (1 + e (2 pi_old - 1)) - 1 without cancellation.
@@ -117,8 +117,8 @@ def target_change(
 
 
 class SurrogateRow(NamedTuple):
-    """The two functions of a surrogate. ``change`` takes the t - 1 that the settings give, and A.
-    It returns the t - 1 that the loss uses. ``loss`` takes r - 1, A, that t - 1, and the slope
+    """The two functions of a surrogate. ``change`` adjusts the target's t - 1, given A, to what
+    the loss needs, such as a floor. ``loss`` takes r - 1, A, that t - 1, and the slope
     beyond the target. All are [B].
     """
 
@@ -183,6 +183,7 @@ def policy_loss(
     row = SURROGATES[name]
     change = target_change(old_log_probs, advantages, clip_range, delta_target_policy)
     change = row.change(change, advantages)
+    # The default is the paper's loss; SURROGATES compute the experimental ones.
     if SurrogateChoice(name, delta_target_policy, beyond_target_slope) == SurrogateChoice():
         return clipped_surrogate(log_probs, old_log_probs, advantages, clip_range), change
     ratio_change = tf.math.expm1(log_probs - old_log_probs)

@@ -1,4 +1,4 @@
-"""One network with a shared trunk, giving the policy's logits and the value."""
+"""The network: it gives the policy's logits and the value, from one trunk or from two."""
 
 import itertools
 import random
@@ -30,9 +30,9 @@ TRUNK_TYPES = {"float32": "float32", "bfloat16": MIXED}
 
 @keras.saving.register_keras_serializable(package="ppo")
 def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
-    """Return max(x, 0). Its gradient reads the bits of bfloat16 as float16, which takes half the
-    time. It only passes or blocks a value, so the result is the same below 2^121. Larger values
-    are infinite or NaN in float16.
+    """Return max(x, 0). Its gradient only passes or blocks values. So it may read the bits of
+    bfloat16 as float16, which takes half the time. Bits of 2^121 and above would be infinite or NaN
+    in float16.
     """
 
     @tf.custom_gradient
@@ -284,7 +284,8 @@ def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
 
 def rounded(network: keras.Model) -> keras.Model:
     """Return a twin of a bfloat16 network, or a float32 network itself. The twin stores its trunk's
-    weights in bfloat16, so no call rounds them. After ``round_weights`` it gives the same bits.
+    weights in bfloat16, so a call need not round them again. After ``round_weights`` it gives
+    the same bits.
     """
     mixed = any(map(_is_mixed, network.layers))
     return keras.models.clone_model(network, clone_function=_rounded) if mixed else network

@@ -18,8 +18,8 @@ def _as_tensor(array: np.ndarray) -> tf.Tensor:
 
 
 class Batch(NamedTuple):
-    """A rollout as the update sees it: [B], without an env or time axis. The objective does not use
-    the observations.
+    """The samples of a rollout (B = T N) or of a minibatch (B = M), without env and time axes. The
+    objective does not use the observations.
     """
 
     observations: tf.Tensor
@@ -81,8 +81,8 @@ def objective(
       value part    value_coef mean(scale x value loss)
 
     ``drift`` is the result of ``losses.feature_drift``, [B], or None without it.
-    ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. If several workers share a
-    minibatch, ``moments`` are the mean and standard deviation of all its advantages, [2], and
+    ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. With several
+    workers, ``moments`` are the mean and standard deviation of all its advantages, [2], and
     ``mean`` averages over all its samples for the rescaling. The parts of the loss are means over
     this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
     """

@@ -131,8 +131,8 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _parse(text: str) -> tuple[Any, list[str]]:
-    """Parse JSON, and report duplicate keys as faults. NaN and Infinity are parsed as floats, which
-    every setting rejects. Raises ValueError.
+    """Parse JSON, and report duplicate keys as faults. NaN and Infinity become floats here;
+    every setting rejects them later. Raises ValueError.
     """
     faults = []
 

@@ -27,7 +27,7 @@ class Decisions(NamedTuple):
 
 class Policy:
     """A network, and how actions are chosen from its distribution: sampled, or greedy (the most
-    probable). A batch is computed in ``shards`` parallel slices. After the network's weights
+    probable). Actions are computed in ``shards`` parallel slices. After the network's weights
     change, ``prepare`` must be called before the next actions and values.
     """
 

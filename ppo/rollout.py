@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Rollout:
     """T steps of N envs; arrays are [T, N], observations [T, N, ...].
 
-    ``next_values`` is the value of the state after each step, 0 after a termination or a lost life.
+    ``next_values`` is the value of the state after each step, 0 after a termination. With
+    ``terminal_on_life_loss`` it is also 0 after a lost life.
     ``episode_over`` marks where the return ends. ``episodes`` are the episodes that ended;
     ``ended_in`` has the step of each end. ``points`` is the unclipped sum of all rewards.
     ``forced`` marks the steps whose action the policy did not choose. ``stand_ins`` has, for each
@@ -59,7 +60,7 @@ class Collector:
         self._log_probs = np.zeros(shape, np.float32)
         self._values = np.zeros((num_steps + 1, num_envs), np.float32)
         self._rewards = np.zeros(shape, np.float32)
-        self._next_values = np.zeros(shape, np.float32)
+        self._end_values = np.zeros(shape, np.float32)
         self._episode_over = np.zeros(shape, bool)
         self._forced = np.zeros(shape, bool)
         self._points = 0.0
@@ -69,8 +70,8 @@ class Collector:
     def collect(self, iteration: int, interrupted: Callable[[], bool] = lambda: False) -> Rollout:
         """Collect rollout number ``iteration``, which keys its random numbers.
 
-        While one vector's envs step, the network acts for the next vector. Raises Interrupted as
-        soon as ``interrupted`` returns True, and NotFinite.
+        While one vector's envs step, the network acts for the next vector. Raises NotFinite, and
+        Interrupted as soon as ``interrupted`` returns True.
         """
         self.policy.prepare()
         ended: list[tuple[int, Episode]] = []
@@ -92,7 +93,7 @@ class Collector:
             self._log_probs,
             self._values[:-1],
             self._rewards,
-            np.where(self._episode_over, self._next_values, self._values[1:]),
+            np.where(self._episode_over, self._end_values, self._values[1:]),
             self._episode_over,
             [episode for _, episode in ended],
             [t for t, _ in ended],
@@ -128,7 +129,7 @@ class Collector:
             self._points += float(step.rewards.sum())
             self._rewards[t, columns] = rewards
         self._episode_over[t, columns] = over
-        self._next_values[t, columns] = self._values_at_ends(step)
+        self._end_values[t, columns] = self._values_at_ends(step)
         return [(t, episode) for episode in step.finished]
 
     def _values_at_ends(self, step: Transition) -> np.ndarray:
@@ -142,9 +143,9 @@ class Collector:
 
 
 def stand_ins(forced: np.ndarray, seed: int, *counters: int) -> np.ndarray:
-    """Return, for each forced step of [T, N], the flat index of a step that the policy chose. It is
-    sampled uniformly from all such steps, since a forced step is not a sample of the policy. If
-    all steps were forced, each one keeps its own index.
+    """Return, for each forced step of [T, N], the flat index of a step that the policy chose. That
+    step, drawn uniformly, replaces the forced one in learning. If all steps were forced, each one
+    keeps its own index.
     """
     chosen = np.flatnonzero(~forced)
     if not len(chosen):

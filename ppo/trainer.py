@@ -190,7 +190,7 @@ class Trainer:
         }
         own = Report(rollout.episodes, rollout.ended_in, rollout.points, scalars, result.maxima)
         report = share_report(self.workers, own)
-        if not report.finite:  # with clipped rewards, a score too large does not reach the update
+        if not report.finite:  # clipped rewards hide an infinite score from the update
             raise self._diverged(batch)
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(len(result.epochs), report.episodes)
@@ -209,7 +209,7 @@ class Trainer:
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
 
     def _key(self, purpose: Purpose) -> np.ndarray:
-        # A last counter of 0 leaves this key as it is: a first worker samples as a single one does.
+        # A last counter of 0 changes no key, so the first worker samples as a single one does.
         return key(self.params.seed, purpose, self.tally.iteration, self.workers.index)
 
     def _diverged(self, batch: Batch) -> Diverged:
@@ -240,7 +240,8 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
 
 
 def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:
-    """Return the advantages' standard deviation, and the factor that normalises them."""
+    """Return the standard deviation of the rollout's advantages, and the factor that would
+    normalise them all at once. The loss normalises each minibatch by its own."""
     # If all advantages are equal, rounding may still give a small standard deviation.
     std = float(advantages.std()) if advantages.min() < advantages.max() else 0.0
     divisor = max(std, params.advantage_std_floor) if params.normalize_advantages else 0.0

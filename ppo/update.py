@@ -1,4 +1,4 @@
-"""Improve the policy on one rollout: epochs x minibatches of one compiled gradient step."""
+"""Improve the policy on one rollout: epochs x minibatches. An epoch is one compiled function."""
 
 from typing import Any, NamedTuple
 
@@ -64,9 +64,9 @@ class Updater:
         clip_range: float,
         rescaling_state: np.ndarray,
     ) -> UpdateResult:
-        """Run the epochs over one batch. Each visits the samples in another random order, which
-        ``key`` determines. The update may end early. ``rescaling_state`` is the state of
-        ``losses.value_rescaling``, [2]. Raises WorkerLost.
+        """Run the epochs over one batch, each in another random order, which ``key`` determines.
+        The update ends after an epoch above ``target_kl``, or at the first skipped step.
+        ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. Raises WorkerLost.
         """
         p, epochs = self.params, []
         if p.adam_reset:
@@ -93,7 +93,7 @@ class Updater:
         )
 
     def _shuffled(self, key: np.ndarray, epoch: int) -> tf.Tensor:
-        """Return the samples of each minibatch of an epoch, [minibatches, samples]."""
+        """Return the sample indices of each minibatch of an epoch, [minibatches, M]."""
         p = self.params
         order = tf.random.experimental.stateless_shuffle(
             tf.range(p.batch_size), tf.constant([key[0], key[1] + epoch])
@@ -132,21 +132,21 @@ class Updater:
         return rows.stack()[:number], state, applied
 
     def _gradient_step(
-        self, data: Data, samples: tf.Tensor, moments: tf.Tensor | None, rescaling_state: tf.Tensor
+        self, data: Data, indices: tf.Tensor, moments: tf.Tensor | None, rescaling_state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Make one gradient step on some samples of the batch, with the mean of all workers'
+        """Make one gradient step on the samples at ``indices``, with the mean of all workers'
         gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
         step was applied. A step is skipped if its gradient or loss is not finite, or its minibatch
         is beyond the KL limit. With ``undo_beyond_kl_limit`` a skipped step undoes the one before.
         """
-        p, minibatch, network = self.params, data.batch.rows(samples), self._inputs.network
+        p, minibatch, network = self.params, data.batch.rows(indices), self._inputs.network
         with tf.GradientTape() as tape:
-            logits, values, *rest = in_shards(network, data.inputs, self.shards, samples)
+            logits, values, *rest = in_shards(network, data.inputs, self.shards, indices)
             log_probs = log_prob(logits, minibatch.actions)
             drift = None
             if data.old_features is not None:
                 features = model.preactivations(self.model, rest[0])
-                drift = losses.feature_drift(features, tf.gather(data.old_features, samples))
+                drift = losses.feature_drift(features, tf.gather(data.old_features, indices))
             result = objective(
                 logits,
                 log_probs,
@@ -183,19 +183,19 @@ class Updater:
         self.adam.apply(clipped, learning_rate)
         return tf.no_op()
 
-    def _mean(self, samples: tf.Tensor) -> tf.Tensor:
-        """Return the mean of the samples of all workers."""
-        return self.workers.mean([tf.reduce_mean(samples)])[0]
+    def _mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Return the mean of a quantity over the samples of all workers."""
+        return self.workers.mean([tf.reduce_mean(values)])[0]
 
-    def _advantage_moments(self, advantages: tf.Tensor, samples: tf.Tensor) -> tf.Tensor | None:
+    def _advantage_moments(self, advantages: tf.Tensor, indices: tf.Tensor) -> tf.Tensor | None:
         """Return mean and standard deviation of each minibatch's advantages over all workers, from
-        this worker's samples [minibatches, B]. None for one worker, or if advantages are not
-        normalised.
+        this worker's sample ``indices``, [minibatches, M]. None for one worker, or if advantages
+        are not normalised.
         """
         if self.workers.count == 1 or not self.params.normalize_advantages:
             return None
         # In float64 the difference of two squares keeps its digits.
-        wide = tf.cast(tf.gather(advantages, samples), tf.float64)
+        wide = tf.cast(tf.gather(advantages, indices), tf.float64)
         own = [tf.reduce_mean(wide, -1), tf.reduce_mean(tf.square(wide), -1)]
         mean, square = self.workers.mean(own)
         std = tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))

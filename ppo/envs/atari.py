@@ -140,8 +140,8 @@ class GroupedEnvs:
 
 
 def screen(rules: Rules, grey: bool = False) -> AtariVectorEnv:
-    """Return an emulator that gives images of the console's own size; the caller closes it. The
-    images are each frame in colour, or each step's ``grey`` image before training scales it.
+    """Return an emulator that gives images of the console's own size; the caller closes it. It
+    gives every frame in colour; with ``grey``, one grey image a step, not yet scaled.
     """
     height, width, _ = SCREEN_SHAPE
     colour = {"frameskip": 1, "maxpool": False, "grayscale": False}

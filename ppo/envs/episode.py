@@ -64,8 +64,8 @@ class Reset:
 
 @dataclass(frozen=True)
 class Episode:
-    """A whole episode. ``last_observation`` is a checksum: two episodes may show different things
-    and have the same score and length. ``time_limited``: only the time limit ended the episode.
+    """A whole episode. ``last_observation`` is a checksum. It tells episodes of the same score
+    and length apart. ``time_limited``: only the time limit ended the episode.
     """
 
     reset: Reset
@@ -98,7 +98,7 @@ AnyEpisode = TypeVar("AnyEpisode", Episode, UnfinishedEpisode)
 
 
 def facts_of(episode: Episode | UnfinishedEpisode) -> dict[str, Any]:
-    """Return all of an episode except its actions, as JSON."""
+    """Return all of an episode except its actions, ready for JSON."""
     facts = vars(episode) | vars(episode.reset)
     return {name: value for name, value in facts.items() if name not in ("reset", "actions")}
 

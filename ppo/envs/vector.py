@@ -43,7 +43,7 @@ class _Records:
             taken.append(action)
 
     def receive(self, rewards: np.ndarray, frames: np.ndarray) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # the user of a score checks it
+        with np.errstate(over="ignore", invalid="ignore"):  # callers check that a score is finite
             self._scores += rewards
         self._frames += frames
 
@@ -94,9 +94,9 @@ class EnvVector:
         fire_on_life_loss: bool = False,
         interrupted: Callable[[], bool] = lambda: False,
     ):
-        """An episode's seed follows from the run's ``seed``, the ``purpose`` and the env's index
-        in the run. ``first_index`` is the first env's index in its worker. Earlier workers have
-        ``before`` envs.
+        """An episode's seed follows from the run's ``seed``, the ``purpose``, the env's index
+        in the run and the seeds used before. ``first_index`` is the first env's index in its
+        worker. Earlier workers have ``before`` envs.
         """
         self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
         self.indices = range(before + first_index, before + first_index + num_envs)
@@ -280,7 +280,7 @@ def vectors(
     interrupted: Callable[[], bool] = lambda: False,
     worker: int = 0,
 ) -> list[EnvVector]:
-    """Return a worker's envs, reset, in ``count`` vectors; one can step while others wait."""
+    """Reset a worker's envs and return them as ``count`` vectors, which step independently."""
     n, count = params.num_envs, min(count, params.num_envs)
     cuts = [n * i // count for i in range(count + 1)]
     parts = [

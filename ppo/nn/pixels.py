@@ -59,7 +59,8 @@ class Pixels(_Scaled):
 
       the pixels, [B, H / block, W / block, block * block * C]: x, or f(x) in bfloat16;
       the mean of x, [B, 1, 1, 1], if it is to be subtracted;
-      the factor 255 / max(std(x), 1), [B, 1, 1, 1], if it is to be applied.
+      the factor 255 / max(std(x), 1), [B, 1, 1, 1], if it is to be applied. Its 255
+      cancels the kernel's 1 / 255.
 
     x is bytes. If it is convolved in bfloat16, it is converted here, once for all epochs:
     converting in every epoch takes longer than reading twice as many bytes.
@@ -87,7 +88,7 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.input_spec = None  # a list
+        self.input_spec = None  # Keras's does not allow the list that Pixels returns
 
     def build(self, input_shape: Sequence[Shape]) -> None:
         super().build(self._picture(input_shape))

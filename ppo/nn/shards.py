@@ -10,8 +10,8 @@ import tensorflow as tf
 def in_shards(
     model: keras.Model, observations: Any, shards: int, rows: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, ...]:
-    """Return the model's outputs (logits, values, ...) for a batch, a tensor or a list of tensors,
-    or for some ``rows`` of it. They are computed as ``shards`` independent slices.
+    """Return the model's outputs (logits, values, ...) for ``observations``, a tensor or a list of
+    tensors, or only for ``rows`` of them. They are computed as ``shards`` independent slices.
 
     Every operation uses one thread; the slices keep all cores busy, forward and backward.
     """

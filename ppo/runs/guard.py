@@ -36,9 +36,9 @@ class Kept(NamedTuple):
 
 
 class Guard(Observer):
-    """Observe every iteration and act on behaviour alone. All decisions follow from past
-    iterations, and the guard's state is part of every checkpoint. A run that was killed and resumed
-    is therefore rolled back at the same steps.
+    """Judge the policy only by its points per step. All decisions follow from past iterations, and
+    the guard's state is part of every checkpoint. So a run that was killed and resumed is rolled
+    back at the same steps.
     """
 
     name = GuardState.PART
@@ -139,8 +139,8 @@ class Guard(Observer):
 
     def _keep(self) -> None:
         """Drop the candidate if there is evidence against the policy. After every CONFIRMED_AFTER
-        rollouts without evidence it becomes the healthy policy, and the present policy is the next
-        candidate. A policy below its best may be collapsing, so nothing changes.
+        rollouts without evidence, if the policy is at its best, the candidate becomes the healthy
+        policy and the present policy the candidate. Below its best it may be collapsing.
         """
         if self.quiet == 0:
             self.kept.pop(CANDIDATE, None)

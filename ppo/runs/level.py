@@ -1,4 +1,4 @@
-"""The level from which the guard starts if a checkpoint has none, as after a fork."""
+"""The level from which the guard starts if a checkpoint has none."""
 
 import math
 from contextlib import suppress

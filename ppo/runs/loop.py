@@ -52,7 +52,7 @@ class Loop:
         except Diverged as error:
             self.keeper.save_batch(error)
             raise
-        self._save(scored=self.trainer.finished)  # a stop selects no policy
+        self._save(scored=self.trainer.finished)  # no best.ckpt because of a stop
 
     def _act(self) -> None:
         """Let due observers act, and save if one asks for it. After a stop they stay due."""

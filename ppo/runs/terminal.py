@@ -123,7 +123,7 @@ class Display:
             discard(self.console.file)
 
     def _framed(self, content: RenderableType) -> Group:
-        # A terminal shows ^C where the cursor is. At the end of a full line it would scroll.
+        # The empty last line takes the ^C that a terminal shows, which would else scroll the panel.
         title = self.title
         while len(title) > self.console.width - 6 and " · " in title:  # the folder is last
             title = title.partition(" · ")[2]

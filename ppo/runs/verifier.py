@@ -58,7 +58,7 @@ class Verifier(Observer):
                 self._report(self._outcome)
 
     def _report(self, mismatch: str) -> None:
-        """Seed every episode after one did not replay as it was played. Say so once."""
+        """After one inexact replay, begin every later episode with a seed. Say so once."""
         game = self.envs.rules.game
         differs = f"a replayed episode of {game} differs from its record ({mismatch})"
         if not self.envs.seeds_every_episode:

@@ -38,8 +38,8 @@ class VideoState(State):
 
 class Videographer(Observer):
     """Keep a game of the untrained policy and, every ``video_interval`` steps, the next episode
-    that ends. Each is saved as a replay and as a video, made in the background. Print the path of
-    each video, and write a GIF of it to the log.
+    that ends. Each is saved as a replay and, of Atari, as a video made in the background. Print the
+    path of each video, and write a GIF of it to the log.
     """
 
     name = "video"
