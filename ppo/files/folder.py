@@ -119,8 +119,7 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
+        _remove(partial)
         raise
 
 
@@ -272,7 +271,14 @@ def _remove_partials(folder: RunFolder) -> None:
             with suppress(OSError):
                 for path in list(inner.iterdir()):
                     if PARTIAL.fullmatch(path.name):
-                        path.unlink()
+                        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it has, as far as that is possible."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 @contextmanager

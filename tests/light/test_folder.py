@@ -433,6 +433,8 @@ def test_partial_files_of_this_package_alone_are_removed(tmp_path):
     foreign = [".movie.partial", "replays/.x.partial", "mine/.ppo-x.partial", "videos/a.partial"]
     for name in own + foreign:
         (tmp_path / name).touch()
+    (tmp_path / ".ppo-1.partial/variables").mkdir(parents=True)  # of an exported SavedModel
+    (tmp_path / ".ppo-1.partial/variables/data").touch()
     with owned(tmp_path):
         left = {name for name, content in tree(tmp_path).items() if content is not None}
     assert left == {".lock", *foreign}
