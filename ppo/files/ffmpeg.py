@@ -52,10 +52,18 @@ class Work:
 
     def output(self) -> bytes:
         """Read its standard output, a pipe, to the end."""
+        assert self.process.stdout
+        pipe = self.process.stdout.fileno()
+        parts: list[bytes] = []
+        content = select.poll()
+        content.register(pipe, select.POLLIN)
         while True:
             self._check()
-            with suppress(subprocess.TimeoutExpired):
-                return self.process.communicate(timeout=POLL_SECONDS)[0]
+            if content.poll(1000 * POLL_SECONDS):
+                if not (part := os.read(pipe, 2**20)):
+                    return b"".join(parts)
+                parts.append(part)
+                self._moved = time.monotonic()
 
     def finish(self) -> None:
         """Close its standard input, and wait for it to end."""

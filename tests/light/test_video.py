@@ -148,6 +148,11 @@ def test_a_failing_encoder_is_one_line_of_error_and_no_file(
     assert str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_output_that_comes_slowly_is_waited_for(tmp_path: Path, monkeypatch):
+    encoder(tmp_path, monkeypatch, "for n in 1 2 3 4 5 6 7 8; do sleep 0.5; echo $n; done")
+    assert ffmpeg.output([], patience=2).split() == [b"%d" % n for n in range(1, 9)]
+
+
 @pytest.mark.parametrize(
     "script",
     [
