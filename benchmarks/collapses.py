@@ -142,7 +142,7 @@ def outcome(run: OneRun, plan: str, machine: str) -> Fork:
 
 def load(path: Path) -> list[Fork]:
     """The forks in a file. Raises Unreadable."""
-    return reading.lines(path, TypeAdapter(Fork))[0] if path.exists() else []
+    return reading.all_lines(path, TypeAdapter(Fork)) if path.exists() else []
 
 
 def add(path: Path, made: Sequence[Fork]) -> None:

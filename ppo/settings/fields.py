@@ -259,7 +259,7 @@ class RunSettings(_Group):
     """random seed; null: choose one, print it and store it"""
     threads: int | None = _setting(None, ge=1, le=256, fixed="on resume", sweep="ignores")
     """threads that each worker computes with; null: one per core, at most 8"""
-    workers: int = _setting(1, ge=1, le=1024, fixed="on resume")
+    workers: int = _setting(1, ge=1, le=1024, fixed="on resume", affects_learning=True)
     """processes that train one policy together; given by --workers, TF_CONFIG or Slurm, and stored
     """
     log_interval: int = _setting(1024, ge=1)
@@ -318,7 +318,7 @@ def marked(name: str) -> dict[str, Any]:
 
 
 EARLIER = marked("earlier")
-# Settings that change what a run shows and keeps, but not what it learns.
+# Settings that change what a run shows and keeps, but not how it learns; also its seed.
 INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
 OPEN = (None, "auto")  # a run's start replaces these in the settings of LEFT_OPEN
 ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1

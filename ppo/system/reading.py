@@ -112,6 +112,14 @@ def lines(path: Path, form: TypeAdapter[Form]) -> tuple[list[Form], list[str]]:
     return values, faults
 
 
+def all_lines(path: Path, form: TypeAdapter[Form]) -> list[Form]:
+    """Return ``lines``. Raises Unreadable also for a line that does not fit."""
+    values, faults = lines(path, form)
+    if faults:
+        raise Unreadable(path, faults[0])
+    return values
+
+
 def validated(source: str, form: TypeAdapter[Form]) -> Form:
     """Return the JSON value in a text, in the given form. Raises ValueError, in one line."""
     try:

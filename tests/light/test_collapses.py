@@ -19,6 +19,7 @@ from docs.collapse_tables import (
 )
 from ppo.errors import PPOError
 from ppo.settings import Params
+from ppo.system.reading import Unreadable
 
 
 def fork(change="unchanged", agent=1, level=1.0, plan="interventions", kl=0.3, **settings):
@@ -113,3 +114,11 @@ def test_a_file_of_forks_keeps_what_it_has(tmp_path):
     add(path, [fork(level=0.9), fork(agent=2)])
     assert load(path) == [fork(level=0.5), fork(agent=2)]
     assert load(tmp_path / "none.jsonl") == []
+
+
+def test_a_file_with_a_line_that_is_no_fork_is_refused_and_kept(tmp_path):
+    path = tmp_path / "forks.jsonl"
+    path.write_text("{}\n")
+    with pytest.raises(Unreadable, match="line 1"):
+        add(path, [fork()])
+    assert path.read_text() == "{}\n"
