@@ -6,10 +6,11 @@ r"""Writes down what a preset reaches: its line in ``run_atari.py --describe-pre
         --runs=runs/pong/2000000-steps_pong/Pong-1,runs/pong/2000000-steps_pong/Pong-2
     python -m benchmarks.measured qbert --results=docs/games.jsonl
 
-Score, interval, steps, minutes, seeds, threads and precision are read from the runs, which must
-learn with the preset's settings, and have 30 games of the policy after their last step. Seed,
-threads, evaluations and videos are free. ``--results`` takes, from a file of ``benchmarks.games``,
-every run of the preset, or of the default settings if the preset's are the same.
+Steps are the preset's. Score, interval, minutes, seeds, threads and precision are read from the
+runs. The runs must learn with the preset's settings, and have 30 games of the policy after their
+last step. Seed, threads, evaluations and videos are free. ``--results`` takes every run of the
+preset from a file of ``benchmarks.games``. It also takes runs of the default settings if the
+preset's are the same.
 """
 
 import argparse
@@ -67,8 +68,8 @@ def of_folders(
 def of_results(
     preset: str, results: Iterable[Result], policy: str, precision: str | None = None
 ) -> list[Run]:
-    """The runs among the results, in which ``benchmarks.games`` has one thread, of a precision if
-    one is given. Raises ParamsError if there is none.
+    """Return the results with the preset's settings. All had one thread. ``precision`` selects
+    among them. Raises ParamsError if there is none.
     """
     wanted = load(presets.find(preset))
     # The noted runs of the defaults are from before there was fire_on_life_loss.
