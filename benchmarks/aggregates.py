@@ -1,8 +1,8 @@
 """One number for many games, with its bootstrap interval.
 
 Mean, median and interquartile mean are those of R. Agarwal et al., "Deep reinforcement learning at
-the edge of the statistical precipice" (2021, arXiv:2108.13264). Their library, rliable, wants as
-many runs of each game; here a game may have more runs than another, and counts as much.
+the edge of the statistical precipice" (2021, arXiv:2108.13264). Their library, rliable, wants
+the same number of runs of each game. Here the number may differ; games have the same weight.
 """
 
 import math
@@ -54,8 +54,9 @@ def aggregates(games: Sequence[Sequence[float]]) -> dict[str, Estimate]:
 
 
 def interval_of_runs(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """The 95 percent interval of the mean of several runs' mean scores of as many games: the runs
-    are resampled, then the games of each."""
+    """Return the 95 percent interval of the mean score of several runs, each with the same number
+    of scores. The runs are resampled, then the games of each.
+    """
     rng = np.random.default_rng(0)
     scores = np.array(runs, float)
     count, games = scores.shape
@@ -64,8 +65,9 @@ def interval_of_runs(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 def _matrix(games: Sequence[np.ndarray]) -> np.ndarray:
-    """[..., runs, games], in which the runs of each game, [..., its runs], are repeated to as many,
-    so that games have the same weight."""
+    """Return [..., runs, games]. The runs of each game, [..., its runs], are repeated to the same
+    number, so games have the same weight.
+    """
     most = math.lcm(*(runs.shape[-1] for runs in games))
     return np.stack([np.repeat(runs, most // runs.shape[-1], -1) for runs in games], -1)
 

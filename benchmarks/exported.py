@@ -29,7 +29,7 @@ from ppo.system.arguments import argument_parser, expanded
 if TYPE_CHECKING:
     from ppo.evaluate.agent import TrainedAgent
 
-# Isolated (-I), a process sees neither this folder nor PYTHONPATH; nor these, if it has them.
+# With -I a process ignores this folder and PYTHONPATH. The blocker hides installed packages too.
 WITHOUT = """
 import sys
 class Blocked:
@@ -70,7 +70,7 @@ def games_of(agent: "TrainedAgent") -> Iterator[Replay]:
     """One game of the agent after another, as replays."""
     from ppo.evaluate.evaluate import evaluate
 
-    for number in itertools.count():
+    for number in itertools.count():  # as the step: each step has games of its own
         (episode,) = evaluate(agent.policy, agent.params, 1, number).episodes
         yield from_run(episode, agent.params)
 

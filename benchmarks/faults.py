@@ -4,7 +4,7 @@
         --pfile=pong --set total_steps=600000
 
 A fault begins with the first iteration from a step on, without a trace in the settings.
-What follows are arguments of the command; a run that is resumed needs its fault again.
+All other arguments go to run_atari.py. A run that is resumed needs its fault again.
 """
 
 import sys

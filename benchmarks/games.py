@@ -67,7 +67,7 @@ SB3 = "Stable-Baselines3"
 SB3_SCRIPT = Path(__file__).resolve().with_name("sb3_curve.py")
 # Each of these has an argument of its own, or is the same in all runs.
 FIXED = {"env_id": "--games", "total_steps": "--steps"} | SET_ELSEWHERE
-# An evaluation follows the run; what else would show it takes time from it.
+# The run is evaluated when it ends; other evaluations and videos would cost it time.
 QUIET = ("evaluation_interval=0", "video_interval=0")
 
 
@@ -86,8 +86,7 @@ class GameRun(Run):
 
 
 SETTINGS = attrgetter("params")
-# What runs with the same settings in several games differ in; the network, too, follows from the
-# game where there is no params file.
+# Settings in which runs of one table differ. Without a params file, the network differs too.
 OF_A_GAME = ("env_id", "seed")
 
 
@@ -203,7 +202,7 @@ def run_faults(run: GameRun) -> list[str]:
 
 
 def table_faults(run: GameRun) -> list[str]:
-    """Why the runs that have begun in the folder of these settings have other settings."""
+    """Return which runs in the folder of these settings began with other settings."""
     faults, params = [], run.params
     game = OF_A_GAME if run.pfile else (*OF_A_GAME, "network")
     for path in sorted(run.folder.parent.glob("*/params.json")):

@@ -11,8 +11,8 @@ from ppo.system import tables
 
 
 def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
-    """The tables as a part of a page; first an overview of all kinds of settings, and those that
-    were run for as many steps beside each other.
+    """Return the tables as a part of a page, after an overview of all kinds. Kinds with the same
+    steps are compared side by side.
     """
     parts = [_overview(found)] if len(found) > 1 else []
     for total_steps, alike in groupby(found, lambda table: table.kind.total_steps):
@@ -101,7 +101,7 @@ def between(score: Score) -> str:
 
 
 def points(score: float) -> str:
-    """A score, as exactly as its size asks for."""
+    """Format a score, with one decimal below 1,000."""
     return f"{score:,.0f}" if abs(score) >= 1000 else f"{score:z.1f}"
 
 

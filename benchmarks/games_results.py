@@ -38,7 +38,7 @@ class Kind(NamedTuple):
 
     @property
     def variant(self) -> str:
-        """What tells it from others of as many steps."""
+        """Its name among kinds with the same steps."""
         return f"{self.settings}, {self.precision}"
 
     def __str__(self) -> str:
@@ -47,10 +47,9 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run, the day of its evaluation and the scores of it, by policy; and what it was
-    made on, where that was noted (see games_store.py). ``curve`` has steps, minutes and the mean
-    score of the last 100 games at some of its log entries; it is empty if the log has no curve, or
-    no minutes.
+    """A finished run with its scores by policy, its evaluation's day and its machine, if noted (see
+    games_store.py). ``curve`` has steps, minutes and the mean score of the last 100 games for some
+    log entries. It is empty if the log has no curve, or no minutes.
     """
 
     settings: str
@@ -68,7 +67,7 @@ class Result:
 
     @property
     def kind(self) -> Kind:
-        """Of which runs it is one."""
+        """The kind of the run."""
         return Kind(self.total_steps, self.settings, self.precision)
 
     @property
@@ -150,7 +149,7 @@ def read_run(folder: Path) -> Result | None:
 
 
 def _curve(folder: Path) -> list[list[float]]:
-    """Of a run, evenly thinned; both ends stay."""
+    """Return the run's curve, thinned evenly; both ends stay."""
     try:
         curve = curves.read(folder)
     except CurveError:
@@ -170,8 +169,9 @@ def curve_of(result: Result) -> Curve:
 
 
 def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """The 95 percent interval of the mean score of a game's runs; of a single one that of its
-    evaluation."""
+    """Return the 95 percent interval of the mean score of a game's runs. For a single run, it is
+    the interval of its evaluation.
+    """
     if len(runs) > 1:
         return interval_of_runs(runs)
     low, high = intervals.bootstrap(np.array(runs[0]), RESAMPLES)
@@ -188,8 +188,8 @@ def seconds_of(folder: Path) -> float | None:
 
 
 def _game_and_precision(folder: Path, game: str) -> tuple[str, str]:
-    """The environment and the precision of a run; Stable-Baselines3 has no file of settings, and
-    float32. Raises ParamsError.
+    """Return the environment and the precision of a run. Stable-Baselines3 has no settings file;
+    its precision is float32. Raises ParamsError.
     """
     path = RunFolder(folder).params
     if not path.exists():

@@ -49,10 +49,9 @@ class Over:
 
 @dataclass(frozen=True)
 class Table:
-    """All games of the same settings and precision; ``over`` has the aggregates of those that have
-    published scores of a human, ``repeated`` of those among them that have several runs, where
-    others have one; ``predicted`` the median over 57 games, None if one of the five games is
-    missing that tell it; by policy.
+    """All games of one kind. ``over`` has the aggregates of the games with published human scores.
+    ``repeated`` has the aggregates of those with several runs, if others have one. ``predicted``
+    has the median over 57 games by policy, None if one of five games is missing (see atari5.py).
     """
 
     kind: Kind

@@ -3,10 +3,10 @@ r"""Do replays and restores hold in every ROM? Random play, played again, and co
     python -m benchmarks.roms --workers=2 > roms.jsonl
     python -m benchmarks.roms --games=pong,yars_revenge --plain-resets
 
-For each ROM and each of the ways to play below: episodes of two envs, each played again from its
-reset and its actions; one of them again in the form that a person sees; and the vector restored in
-the midst of its episodes, to go on beside the one that was not. Prints a JSON line for each ROM and
-a sum. ``--plain-resets`` seeds only every 64th episode in every ROM, to show which need more.
+Two envs play episodes of each ROM in each of the ways below. Each episode is replayed from its
+reset and its actions. One is also rendered as a person sees it. The vector is restored in
+mid-episode, and must match the original. Prints a JSON line for each ROM and a sum.
+``--plain-resets`` seeds only every 64th episode in every ROM, to show which need more.
 """
 
 import json
@@ -94,7 +94,7 @@ def restores(vector: EnvVector, plain_resets: bool, rng: np.random.Generator) ->
 
 
 def tried(game: str, plain_resets: bool) -> Counter[str]:
-    """What was tried of a ROM in every way of playing it, and how much of it holds."""
+    """Count what was tried with a ROM, and what held."""
     found: Counter[str] = Counter()
     for way, count in WAYS:
         rng = np.random.default_rng(0)

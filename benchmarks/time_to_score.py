@@ -3,11 +3,11 @@ r"""How long until a perfect game, and until an evaluation of a score?
     python -m benchmarks.time_to_score --pfile=example-pong-params.json --seeds=1,2,3 \
         --score=20 --logdir=runs/time-to-score --workers=1
 
-Trains once for each seed and then prints a JSON line for each: steps and wall-clock seconds, from
-the command on, to the first point of the log after a game of the score ``--perfect``, and to that
-of the first evaluation whose mean is ``--score`` or more. Called again, it goes on with runs that
-were stopped; time counts while a run runs. It reads progress.csv, so runs that are already there
-are reported at once.
+Trains once for each seed. Then prints a JSON line for each run, with the steps and seconds of two
+log entries, counted from the command on. One is the first entry after a game of the score
+``--perfect``. The other is the first evaluation whose mean is ``--score`` or more. Called again,
+it resumes runs that were stopped; time counts while a run runs. It reads progress.csv, so runs
+that are already there are reported at once.
 """
 
 import json

@@ -4,8 +4,8 @@ process with as many threads, in turn.
     python -m benchmarks.workers [--network=a3c] [--workers=2] [--set KEY=VALUE ...]
 
 The work is that of benchmarks/reference.json, done by each worker. Timings drift with the machine,
-so each round runs all three, and what counts is the ratio. On a machine that others use, too, only
-the processor's time tells something: that of a thousand steps, over all workers.
+so each round runs all three, and what counts is the ratio. On a busy machine compare only the CPU
+time per thousand steps, over all workers.
 """
 
 import json
@@ -33,7 +33,7 @@ class Speed(NamedTuple):
 
 
 def speed(settings: list[str], workers: int, threads: int, updates: int) -> Speed:
-    """That of so many workers of so many threads each."""
+    """Measure several workers with the given threads each."""
     command = [sys.executable, "-m", "benchmarks.ours", f"--updates={updates}"]
     command += [text for one in [*settings, f"threads={threads}"] for text in ("--set", one)]
     with linked(workers) as links:
