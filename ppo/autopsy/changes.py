@@ -94,16 +94,12 @@ def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Ch
         meaning = "normalising blows the advantages' noise up to the size of a signal"
         settings = {"advantage_std_floor": _short(floor)}
         changes.append(Change("advantages floored", settings, meaning))
-    larger = {
-        params.num_minibatches / 4: "minibatches x 4 in size",
-        1.0: "whole rollout a minibatch",
-    }
     meaning = "the gradient of so small a minibatch is noise"
-    changes += [
-        Change(name, {"num_minibatches": int(count)}, meaning)
-        for count, name in larger.items()
-        if count.is_integer() and count < params.num_minibatches
-    ]
+    quarter, rest = divmod(params.num_minibatches, 4)
+    if quarter > 1 and not rest:
+        changes.append(Change("minibatches x 4 in size", {"num_minibatches": quarter}, meaning))
+    if params.num_minibatches > 1:
+        changes.append(Change("whole rollout a minibatch", {"num_minibatches": 1}, meaning))
     if params.value_gradient == "shared":
         meaning = "the value's gradient drives the shared trunk"
         changes.append(Change("value detached", {"value_gradient": "detached"}, meaning))
