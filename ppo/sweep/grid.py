@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -119,9 +119,8 @@ def parse(
     shared = [] if wrong else shared
     faults += [f"--sample {fault}" for fault in _form_faults(itertools.chain(*samples[:1]))]
     grid = Grid(named, axes, faults, samples, shared)
-    grid.faults.extend(_conflicts(grid, option))
-    grid.faults.extend([] if grid.faults else _shared_folders(grid))
-    return grid
+    faults = [*faults, *_conflicts(grid, option)]
+    return replace(grid, faults=faults or _shared_folders(grid))
 
 
 def _conflicts(grid: Grid, option: str) -> list[str]:
