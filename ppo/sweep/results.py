@@ -35,23 +35,23 @@ def write(variants: Variants, logdir: Path) -> None:
                 missing.setdefault(name, []).append(str(error))
     rows, notes = table(read, missing)
     notes = "\n\n".join(filter(None, [notes, precisions(variants)]))
-    text = f"{tables.markdown(HEAD, rows, 'lrrrrrrr')}\n{notes}"
+    text = f"{tables.markdown(HEAD, rows.values(), 'lrrrrrrr')}\n{notes}"
     console = Console()
     if console.is_terminal:
-        tables.show_table(HEAD, rows, console, box=None)
+        tables.show_table(HEAD, list(rows.values()), console, box=None)
         say(f"\n{wrapped(notes, console.width)}\n")
     else:
         say(text)
     if not any(read.values()):
         raise CurveError("no run has a curve, so nothing is drawn")
     write_whole(logdir / TABLE, f"{text}\n".encode())
-    curves.draw({name: read[name] for name in _best_first(read)}, logdir / FIGURE, logdir.name)
+    curves.draw({name: read[name] for name in rows}, logdir / FIGURE, logdir.name)
     say(f"table: {logdir / TABLE}\nfigure: {logdir / FIGURE}")
 
 
 def table(
     variants: Mapping[str, Sequence[Curve]], missing: Mapping[str, Sequence[str]] | None = None
-) -> tuple[list[Row], str]:
+) -> tuple[dict[str, Row], str]:
     """Return the cells of HEAD for each variant, the best first, and their meaning as Markdown.
     ``missing`` lists, for each variant, a line for each of its runs without a curve.
     """
@@ -60,32 +60,24 @@ def table(
         results, notes = _results(curves.compare(variants))
     except CurveError as error:
         results, notes = {}, f"No results: {error}."
-    rows = []
-    for name in _best_first(variants):
+    rows = {}
+    for name in dict.fromkeys([*results, *variants]):
         runs, without = len(variants[name]), len(missing.get(name, ()))
         number = f"{runs} of {runs + without}" if without else f"{runs}"
-        rows.append([legible(name), number, *results.get(name, UNKNOWN)])
+        rows[name] = [legible(name), number, *results.get(name, UNKNOWN)]
     if missing:
         lines = [f"- {legible(line)}" for reasons in missing.values() for line in reasons]
         notes += "\n\n" + "\n".join(["Not every run has a curve:", "", *lines])
     return rows, notes
 
 
-def _best_first(variants: Mapping[str, Sequence[Curve]]) -> list[str]:
-    """Return the names by the final score at the steps that all runs have reached, then others."""
-    try:
-        compared = curves.compare(variants)
-    except CurveError:
-        return list(variants)
-    ranked = sorted(compared, key=lambda one: one.mean[-1], reverse=True)
-    return list(dict.fromkeys([*(one.name for one in ranked), *variants]))
-
-
 def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, Row], str]:
-    """Return the cells of each variant, from the third column on, and their meaning."""
+    """Return the cells of each variant from the third column on, the best first, and their meaning.
+    The best has the highest final score at the steps that all runs have reached.
+    """
     fall = curves.collapse_threshold(comparisons)
     results = {}
-    for one in comparisons:
+    for one in sorted(comparisons, key=lambda one: one.mean[-1], reverse=True):
         final, best = one.scores[:, -1], one.scores.max(1)
         falls = sum(len(curves.collapses(scores, fall)) for scores in one.scores)
         scores = final.mean(), final.min(), final.max(), best.mean(), one.area
