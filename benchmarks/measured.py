@@ -32,6 +32,7 @@ from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, load_run
 from ppo.settings import INCIDENTAL, Params
 from ppo.system.arguments import argument_parser, expanded
+from ppo.system.command import run_command
 
 
 class Run(NamedTuple):
@@ -136,8 +137,8 @@ def _differences(preset: Params, params: Params) -> list[str]:
     ]
 
 
-def main() -> int:
-    """Read the runs, write the line."""
+def main() -> None:
+    """Read the runs, write the line. Raises PPOError."""
     parser = argument_parser("benchmarks.measured", __doc__)
     parser.add_argument("preset", choices=presets.names())
     source = parser.add_mutually_exclusive_group(required=True)
@@ -150,14 +151,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.runs and not options.machine:
         parser.error("--runs: say with --machine what they were made on")
-    try:
-        line = measured(options.preset, runs_of(options), options.policy)
-    except ParamsError as error:
-        print(error, file=sys.stderr)
-        return 2
+    line = measured(options.preset, runs_of(options), options.policy)
     store(line)
     print(f"{line.preset}: {line.result}; {line.circumstances}")
-    return 0
 
 
 def runs_of(options: argparse.Namespace) -> list[Run]:
@@ -172,4 +168,4 @@ def runs_of(options: argparse.Namespace) -> list[Run]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))
