@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppo.evaluate.evaluate import RESAMPLES
 from ppo.telemetry.intervals import middle
-
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
