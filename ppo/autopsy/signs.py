@@ -75,14 +75,17 @@ def _points(row: Row) -> float | None:
 
 
 # The floors are how far the quantities move from entry to entry in healthy runs.
+POINTS = Quantity("points a step", _points, 0.0, -1, logarithmic=False, once_below=True)
+ADVANTAGE_STD = Quantity(
+    "standard deviation of the advantages", _log("train/advantage_std"), 0.1, 0
+)
+MOVEMENT = Quantity("movement of the layers", _change, 0.1, 1)
+KL = Quantity("approximate KL", _log("train/approx_kl"), 0.15, 1)
+RATIOS = Quantity("distance of the ratios from 1", _log("train/ratio_distance"), 0.1, 1)
+TARGET = Quantity("distance of the target", _target, 0.05, 0)
+GRADIENT_NORM = Quantity("gradient norm", _log("train/grad_norm"), 0.1, 1)
 QUANTITIES = (
-    Quantity("points a step", _points, 0.0, -1, logarithmic=False, once_below=True),
-    Quantity("standard deviation of the advantages", _log("train/advantage_std"), 0.1, 0),
-    Quantity("movement of the layers", _change, 0.1, 1),
-    Quantity("approximate KL", _log("train/approx_kl"), 0.15, 1),
-    Quantity("distance of the ratios from 1", _log("train/ratio_distance"), 0.1, 1),
-    Quantity("distance of the target", _target, 0.05, 0),
-    Quantity("gradient norm", _log("train/grad_norm"), 0.1, 1),
+    *(POINTS, ADVANTAGE_STD, MOVEMENT, KL, RATIOS, TARGET, GRADIENT_NORM),
     Quantity("value loss", _log("train/value_loss"), 0.5, 1),
     Quantity("entropy", _entropy, 0.02, 0, logarithmic=False),
 )
@@ -194,26 +197,26 @@ def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
     jumps = {name: distance.jump for name, distance in departed.items()}
     index = next(iter(departed.values())).index
 
-    def jump(name: str) -> float:
-        return jumps.get(name, 0.0)
+    def jump(quantity: Quantity) -> float:
+        return jumps.get(quantity.name, 0.0)
 
     # A damaged policy has large advantages as well. It also loses points; then the limit is higher.
-    least = 100 if "points a step" in jumps else 10
-    if jump("standard deviation of the advantages") > math.log(least):
+    least = 100 if POINTS.name in jumps else 10
+    if jump(ADVANTAGE_STD) > math.log(least):
         return REWARDS
-    if abs(jump("distance of the target")) > math.log(2):
+    if abs(jump(TARGET)) > math.log(2):
         return TRUST
-    if "points a step" in jumps:
+    if POINTS.name in jumps:
         return WEIGHTS
-    if jump("movement of the layers") > LARGE or jump("approximate KL") > math.log(10):
+    if jump(MOVEMENT) > LARGE or jump(KL) > math.log(10):
         return STEPS
-    if jump("gradient norm") > math.log(4):
+    if jump(GRADIENT_NORM) > math.log(4):
         return VALUE
     if _rise(rows, index, _entropy) > 0.15:
         return ENTROPY
-    if jump("standard deviation of the advantages") < 0:
+    if jump(ADVANTAGE_STD) < 0:
         return ADVANTAGES
-    if max(jump("approximate KL"), jump("distance of the ratios from 1")) > 0:
+    if max(jump(KL), jump(RATIOS)) > 0:
         return STEPS
     return UNKNOWN
 
