@@ -19,6 +19,8 @@ ORIGIN = "origin.json"
 FORK_START = "origin.ckpt"
 PARAMS = "params.json"
 CHECKPOINTS = "checkpoints"
+PROGRESS = "progress.csv"
+EVENTS = "events.out.tfevents.*"  # the pattern of TensorBoard's files
 
 # Names of this package's files until they are whole.
 PARTIAL = re.compile(r"\.ppo-.+\.partial(\.\w+)?")
@@ -84,7 +86,7 @@ class RunFolder:
     replays = _Entry("replays")  # the episodes, as files
     videos = _Entry("videos")
     evaluations = _Entry("evaluations.jsonl")  # one line for each evaluation
-    progress = _Entry("progress.csv")  # one row for each log entry
+    progress = _Entry(PROGRESS)  # one row for each log entry
 
     @property
     def name(self) -> Path:

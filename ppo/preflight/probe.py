@@ -12,7 +12,7 @@ from typing import Any
 
 from ppo import checkpoint
 from ppo.errors import ExitCode, PPOError
-from ppo.files.folder import RunFolder
+from ppo.files.folder import EVENTS, RunFolder
 from ppo.settings import ResolvedParams
 from ppo.system.children import RUN_ATARI, end, start
 from ppo.telemetry import progress
@@ -127,7 +127,7 @@ def _measured(run: RunFolder, peak: int) -> Probe:
     saved = checkpoint.newest(run)
     weights = saved.group("weights")
     (path, *_) = sorted(run.checkpoints.glob("step-*.ckpt"), reverse=True)
-    logs = [run.progress, *run.path.glob("events.out.tfevents.*")]
+    logs = [run.progress, *run.path.glob(EVENTS)]
     return Probe(
         rows=progress.numbers(run.path),
         num_weights=sum(array.size for array in weights),

@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ppo.files.folder import FolderError, RunFolder
+from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.system.children import end, start
 from ppo.system.signals import stop_interrupts
@@ -33,7 +33,6 @@ FIRST_SCREEN = f"pinnedCards={urllib.parse.quote(json.dumps(_CARDS, separators=(
 PICTURES = 100  # of one run; TensorBoard's own limit is 10
 
 PACKAGES = str(Path(__file__).parents[2])  # the folder with this package
-EVENTS, PROGRESS = "events.out.tfevents.*", "progress.csv"
 
 
 def show(logdir: Path, host: str | None = None, port: int | None = None) -> None:

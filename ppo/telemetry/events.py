@@ -17,7 +17,7 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ppo.files.folder import naming
+from ppo.files.folder import EVENTS, naming
 
 # The first record of this package's event files; other programs' files may be in the same folder.
 OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)
@@ -127,5 +127,5 @@ def _metadata(plugin: str, data_class: int) -> SummaryMetadata:
 
 def _next_stamp(folder: Path) -> int:
     """Return the time in nanoseconds, after every file's: TensorBoard reads them in that order."""
-    names = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*")]
+    names = [path.name.split(".")[3] for path in folder.glob(EVENTS)]
     return max([time.time_ns(), *(int(stamp) + 1 for stamp in names if stamp.isdecimal())])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppo.files.folder import FolderError, RunFolder, naming, write_whole
+from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder, naming, write_whole
 from ppo.system import reading, tables
 from ppo.system.reading import Unreadable
 from ppo.telemetry import hparams, progress
@@ -108,7 +108,7 @@ class Log:
         descriptions = {tag: metric.description for tag, metric in metrics.items() if metric}
         self._csv_only = {tag for tag, metric in metrics.items() if metric and metric.csv_only}
         self._earlier = _files(folder)
-        self._csv = CsvFile(folder / "progress.csv", ["step", *tags])
+        self._csv = CsvFile(folder / PROGRESS, ["step", *tags])
         self._events = EventFile(folder, first_step, descriptions)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -193,5 +193,5 @@ def _cut_rows(path: Path, size: int) -> None:
 
 def _files(folder: Path) -> list[Path]:
     """The log's own files."""
-    events = [path for path in folder.glob("events.out.tfevents.*") if is_own(path)]
-    return [*events, *folder.glob("progress.csv")]
+    events = [path for path in folder.glob(EVENTS) if is_own(path)]
+    return [*events, *folder.glob(PROGRESS)]
