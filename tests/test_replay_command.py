@@ -48,7 +48,7 @@ def changed(file: Path, name: str, **changes) -> Path:
 
 def test_game_that_goes_as_it_went_agrees(file, replay, capsys):
     assert main([str(file)]) == 0
-    message = f"agrees: score {replay.score:g}, steps 31, frames 123, last picture "
+    message = f"agrees: score {replay.score:g}, steps 31, frames 123, last observation "
     assert capsys.readouterr().out == f"{file}: {message}{replay.last_observation:08x}\n"
 
 

@@ -5,9 +5,10 @@
     python -m ppo.autopsy RUN --change "slow:learning_rate=1e-5" --only "no early stop"
 
 Every fork begins with the same weights, optimiser and games, and makes a fixed number of updates
-with one setting changed. With each seed it has other random numbers. Smaller learning rates are
-the control: a change explains the collapse only if it prevents it at equal KL an update. Called
-again, an autopsy resumes where it was interrupted.
+with one setting changed. With each seed it has other random numbers. The unchanged run and smaller
+learning rates are the controls. A change explains the collapse only if more of its forks survive
+than of the control with the nearest KL per update. Called again, an autopsy resumes where it was
+interrupted.
 """
 
 import argparse
@@ -57,13 +58,13 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         f"{case.description[0].upper()}{case.description[1:]}; forked from `{case.source}` at step "
         f"{case.step:,}, {plan.updates} updates each, seeds {', '.join(map(str, plan.seeds))}.\n\n"
         f"{verdict.verdict(outcomes)}\n\n{verdict.table(outcomes)}\n"
-        f"Levels are in points a step: {case.peak:.4g} is 1, {case.bottom:.4g} is 0. End: mean of "
-        f"the last third of the updates; a fork holds if it is {verdict.HELD:g} or more. Lowest: "
-        f"lowest median of {BOTTOM_OVER} rollouts. KL and gain cover the updates until the "
+        f"Levels are shares: 1 is {case.peak:.4g} points a step, 0 is {case.bottom:.4g}. End: mean "
+        f"of the last third of the updates; a fork holds if it is {verdict.HELD:g} or more. "
+        f"Lowest: lowest median of {BOTTOM_OVER} rollouts. KL and gain cover the updates until the "
         "unchanged forks have collapsed. KL: mean approximate KL over all minibatches. Gain: how "
         "much an update improves the surrogate by its last epoch. Verdicts use Fisher's exact test "
-        "at 5 percent, against the unchanged run and against the smaller rate of the nearest "
-        "KL.\n\n"
+        "at 5 percent, against the unchanged run and against the control with the nearest "
+        "KL. The controls are the unchanged run and the smaller rates.\n\n"
         f"![the course of the forks, and what each change keeps at which KL]({FIGURE})\n"
     )
 
@@ -111,7 +112,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """Return the plan, in a folder that exists now. Raises ParamsError with all faults."""
+    """Create the folder, and return the plan. Raises ParamsError with all faults."""
     logdir = options.logdir or options.run.with_name(f"{options.run.name}-autopsy")
     faults = logdir_faults(logdir)
     seeds = parse_seeds(options.seeds, faults)
@@ -206,14 +207,14 @@ def command_line() -> argparse.ArgumentParser:
         "--workers",
         default=str(default_threads()),
         metavar="N",
-        help="forks at a time; default: one a core",
+        help="forks at a time; default: one a core, at most 8",
     )
     add(
         "--change",
         action="append",
         default=[],
         metavar="NAME:KEY=VALUE,...",
-        help="a change of your own, instead of the usual ones that --only does not name",
+        help="a change of your own; it replaces the usual ones, except those that --only names",
     )
     add("--only", action="append", default=[], metavar="NAME", help="one of the usual changes")
     return parser

@@ -52,7 +52,10 @@ def case_of(run: Path, at: int | None = None) -> Case:
     if drop is None:
         raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
     if drop.peak <= drop.bottom:
-        raise HistoryError(f"{run}: the score is not lower after step {drop.step:,} than before")
+        raise HistoryError(
+            f"{run}: the score up to step {drop.step:,} is missing, or is the lowest in the log; "
+            "name another step"
+        )
     source, step = _checkpoint_before(run, drop.step)
     settings = _with_rates_of(_settings_at(run, step, given), step)
     of_source = params.load_run(RunFolder(source).params, checks=[registry.check])
@@ -145,7 +148,7 @@ def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
         if began_from is None:
             raise CheckpointError(
                 f"{run} has no checkpoint up to step {step:,}: run it again with its seed and with "
-                f"keep_checkpoints_from=0, or fork it before that step, and call this again"
+                "keep_checkpoints_from=0, or fork it before that step, and call this again"
             )
         run, step = began_from.run, min(step, began_from.step)
     return run, own[0]

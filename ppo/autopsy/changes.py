@@ -129,5 +129,5 @@ def _of_objective(params: ResolvedParams) -> list[Change]:
 
 
 def _short(value: float) -> float:
-    """Format a number with three significant digits."""
+    """Round a number to three significant digits."""
     return float(f"{value:.3g}")

@@ -17,7 +17,7 @@ from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Collapse
 
 EARLIER = 20  # entries before a collapse that are searched for its cause
-RECENT = 50  # entries searched if there is no collapse: what left its band before did no harm
+RECENT = 50  # entries searched if there is no collapse; earlier departures did no harm
 
 
 def explain(run: Path) -> str:
@@ -37,7 +37,7 @@ def explain(run: Path) -> str:
         cause = signs.cause(rows, departed)
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
     elif worst:
-        lines.append("no scalar left its usual range before it")
+        lines.append("no scalar left its usual range before it or during it")
     lines += _changed(run)
     if worst or departed:
         lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
@@ -45,8 +45,8 @@ def explain(run: Path) -> str:
 
 
 def _first(rows: Sequence[Row], worst: Collapse | None) -> dict[str, Distance]:
-    """Return what left its band first before the collapse. If there is none, return what left its
-    band first in the RECENT entries, provided that it is a sign of a known cause.
+    """Return what left its band first, before the collapse or else during it. Without a collapse,
+    return what left its band first in the RECENT entries, if it is a sign of a known cause.
     """
     if worst is None:
         departed = signs.first(rows, max(BEFORE, len(rows) - RECENT))

@@ -81,12 +81,12 @@ def shares(axes: Any, points: Sequence[Share], looks: Mapping[str, Mapping[str, 
     axes.set_xscale("log")
     ends = []
     for point in points:
-        color, dashes = looks[point.name]["color"], looks[point.name]["linestyle"]
+        colour, dashes = looks[point.name]["color"], looks[point.name]["linestyle"]
         bar = [[max(0, point.mean - point.low)], [max(0, point.high - point.mean)]]
         marker = "o" if point.is_control else MARKERS[figures.DASHES.index(dashes)]
-        axes.errorbar(point.kl, point.mean, bar, fmt=marker, capsize=3, color=color)
+        axes.errorbar(point.kl, point.mean, bar, fmt=marker, capsize=3, color=colour)
         name = f"{point.name}: {point.held}/{point.forks}"
-        ends.append(End(name, point.kl, point.mean, color))
+        ends.append(End(name, point.kl, point.mean, colour))
     controls = sorted((point.kl, point.mean) for point in points if point.is_control)
     axes.plot(*zip(*controls, strict=True), color="black", linewidth=1)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -112,7 +112,9 @@ def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
 
 
 def _updates_to_collapse(unchanged: Sequence[_Fork]) -> int:
-    """Return after how many updates the unchanged forks collapse on average, at most all."""
+    """Return the number of updates before the unchanged forks' mean falls below HELD, at least 1.
+    Return the number of all updates if it never does.
+    """
     kept = np.mean([fork.kept for fork in unchanged], axis=0)
     collapsed = np.flatnonzero(kept < verdict.HELD)
     return max(1, int(collapsed[0])) if len(collapsed) else len(kept)

@@ -13,7 +13,8 @@ from ppo.telemetry.progress import points
 BEFORE = 20  # entries that form a band
 FEWEST_BEFORE = 8  # entries of a band that must have the quantity
 RELATIVE_FLOOR = 0.05  # of the median, for quantities not on a logarithmic scale
-LOST = 0.75  # share of the level; one entry that lost less may be a bad rollout, and is no sign
+# Least share lost for one entry to be a sign. A smaller loss may be a bad rollout.
+LOST = 0.75
 
 
 Number = Callable[[Row], float | None]
@@ -29,7 +30,7 @@ class Alarm(NamedTuple):
 
 # Healthy runs reached at most 6.3, 3.0 and 2.2 deviations in 2,100 entries.
 ALARMS = Alarm(1, 8.0, 2), Alarm(2, 4.0, 2), Alarm(3, 3.0, 1)
-NEAR = Alarm(1, 4.0, 2)  # of an entry just before one with an alarm
+NEAR = Alarm(1, 4.0, 2)  # of the entries just before one with an alarm
 MOST_ENTRIES = max(alarm.entries for alarm in (*ALARMS, NEAR))
 
 
@@ -154,8 +155,8 @@ def _outside(rows: Sequence[Row], index: int, alarm: Alarm) -> dict[str, Distanc
 
 
 def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[str, Distance]:
-    """Return the departures of the first entry that has any, from ``begin`` up to ``end``. If some
-    were already half as far out in an entry just before it, return the departures of that entry.
+    """Return the departures of the first entry that has any, from ``begin`` up to ``end``. If
+    entries just before it reach NEAR, return the departures of the earliest of them.
     """
     for index in range(begin, len(rows) if end is None else min(end, len(rows))):
         if departed := departures(rows, index):
@@ -222,7 +223,7 @@ def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
 
 
 def _rise(rows: Sequence[Row], index: int, number: Number) -> float:
-    """Return how much higher a number is in the four entries from here than in BEFORE earlier."""
+    """Return by how much the highest of four entries from here exceeds the median before them."""
     before = _numbers(number, rows[max(0, index - BEFORE) : index])
     after = _numbers(number, rows[index : index + 4])
     return max(after) - float(np.median(before)) if before and after else 0.0

@@ -14,7 +14,7 @@ from ppo.telemetry import intervals
 from ppo.telemetry.collapse import BOTTOM_OVER
 
 LAST = 3  # the end of a fork is its last third
-HELD = 0.5  # least share of the height that a fork keeps if it does not collapse
+HELD = 0.5  # a fork that ends below this share of the height has collapsed
 SIGNIFICANT = 0.05
 HEAD = ("change", "settings", "hold", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
 
@@ -64,9 +64,8 @@ class Outcome:
 
 
 def fisher(held: int, forks: int, other_held: int, other_forks: int) -> float:
-    """Return the two-sided p of Fisher's exact test that two groups survive equally often. Given
-    the total number of survivors, this is the probability of a split that is no more probable than
-    this one.
+    """Return the two-sided p of Fisher's exact test that two groups survive equally often. It is
+    the probability, given the total of survivors, of a split at most as probable as this one.
     """
     total, all_held = forks + other_forks, held + other_held
 

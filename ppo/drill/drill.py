@@ -24,7 +24,6 @@ from ppo import checkpoint
 from ppo.drill.broken_envs import BROKEN_AT_STEP
 from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
-from ppo.settings import Params
 from ppo.system import children
 from ppo.system.arguments import argument_parser
 from ppo.system.children import RUN_ATARI
@@ -141,7 +140,7 @@ def unbroken(folder: Path, settings: dict) -> tuple[str, float]:
     """Return the fingerprint of an undisturbed run, and the seconds that it took."""
     began = time.monotonic()
     code, output = run(folder / "unbroken", settings)
-    expect(code == 0, f"the run ended with exit code {code}: {output}")
+    expect(code == ExitCode.DONE, f"the run ended with exit code {code}: {output}")
     return fingerprint(folder / "unbroken"), time.monotonic() - began
 
 
@@ -155,7 +154,7 @@ def kill_and_resume(logdir: Path, settings: dict, after_seconds: float) -> int:
     if not began:
         shutil.rmtree(logdir, ignore_errors=True)
     code, output = run(logdir, None if began else settings)
-    expect(code == 0, f"the resumed run ended with exit code {code}: {output}")
+    expect(code == ExitCode.DONE, f"the resumed run ended with exit code {code}: {output}")
     return process.returncode
 
 
@@ -200,7 +199,7 @@ def drill_kill(folder: Path) -> str:
 
 
 def drill_stop(folder: Path) -> str:
-    """Check that SIGTERM saves everything within ten seconds."""
+    """Check that SIGTERM ends a run with exit code 3 within ten seconds."""
     logdir = folder / "stopped"
     process = start(logdir, SHORT_CART_POLE | {"total_steps": 10**6})
     _wait_for(process, logdir, points=1)
@@ -208,12 +207,12 @@ def drill_stop(folder: Path) -> str:
 
 
 def drill_stop_stuck(folder: Path) -> str:
-    """Check that SIGTERM saves everything while a game hangs, in a rollout or an evaluation."""
+    """Check that SIGTERM saves whole iterations if a game hangs in a rollout or an evaluation."""
     stuck = SHORT_CART_POLE | {
         "env_id": "ppo.drill.broken_envs:StuckCartPole-v0",
         "checkpoint_interval": 10**6,
     }
-    batch = stuck["num_steps"] * Params(**stuck).num_envs
+    batch = stuck["num_steps"] * stuck["num_envs"]
     whole = BROKEN_AT_STEP // stuck["num_steps"]
     report = _stop_at(folder / "rollout", stuck, points=whole, step=whole * batch)
     # The evaluation's games also hang in step 100; the log entry of step 512 waits.
@@ -245,7 +244,7 @@ def _stop(process: subprocess.Popen) -> str:
     process.terminate()
     output, _ = process.communicate()
     took = time.monotonic() - asked
-    expect(process.returncode == 3, f"exit code {process.returncode}: {output}")
+    expect(process.returncode == ExitCode.STOPPED, f"exit code {process.returncode}: {output}")
     expect(took < 10, f"it took {took:.1f} s")
     return f"exit code 3 after {took:.1f} s; {output.splitlines()[-1]}"
 
@@ -259,14 +258,14 @@ def drill_damage(folder: Path) -> str:
     truncate(newest)
     flip_a_bit(second)
     code, output = run(logdir, None)
-    expect(code == 0, f"exit code {code}: {output}")
+    expect(code == ExitCode.DONE, f"exit code {code}: {output}")
     expect(newest.name in output and second.name in output, f"not named: {output}")
     expect(fingerprint(logdir) == wanted, "it ended differently")
     for path in RunFolder(logdir).checkpoints.glob("*.ckpt"):  # the best one too
         truncate(path)
     before = snapshot(logdir)
     code, output = run(logdir, None)
-    expect(code == 1, f"exit code {code} with no valid checkpoint: {output}")
+    expect(code == ExitCode.FAILED, f"exit code {code} with no valid checkpoint: {output}")
     expect(snapshot(logdir) == before, "files were changed")
     return "two damaged ones named and skipped; with all damaged: exit code 1, nothing changed"
 
@@ -275,7 +274,7 @@ def drill_full_disk(folder: Path) -> str:
     """Check that an unwritable file ends the run with one message and saved files stay valid."""
     logdir = folder / "full"
     code, output = run(logdir, SHORT_CART_POLE | {"total_steps": 10**6}, limit_bytes=80_000)
-    expect(code == 1, f"exit code {code}: {output}")
+    expect(code == ExitCode.FAILED, f"exit code {code}: {output}")
     expect("File too large" in output and "Traceback" not in output, output)
     left = list(logdir.rglob("*.partial*"))
     expect(not left, f"left behind: {left}")
@@ -288,7 +287,7 @@ def drill_poison(folder: Path) -> str:
     logdir = folder / "poisoned"
     poisoned = SHORT_CART_POLE | {"env_id": "ppo.drill.broken_envs:PoisonedCartPole-v0"}
     code, output = run(logdir, poisoned)
-    expect(code == 4, f"exit code {code}: {output}")
+    expect(code == ExitCode.DIVERGED, f"exit code {code}: {output}")
     arrays = checkpoint.load_weights(logdir)
     expect(all((array == array).all() for array in arrays), "a weight is NaN")
     expect(any(logdir.glob("diverged-*.npz")), "the batch was not saved")

@@ -111,7 +111,7 @@ def settings_of(folder: RunFolder) -> ResolvedParams:
 
 def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None) -> TrainedAgent:
     """Load the trained agent of a run, which may be in progress: its ``newest`` checkpoint, its
-    ``best``, or a step's. ``env`` is the function that the run was started with, if it was.
+    ``best``, or a step's. ``env`` is the function that the run was started with, if there was one.
 
     Raises FolderError, ParamsError or CheckpointError.
     """
@@ -123,7 +123,9 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
 
 
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
-    """Load the agent of a run, with a sampled policy. Raises ParamsError or CheckpointError."""
+    """Load the agent of a run, with a sampled policy. Raises HoldsNoRun, ParamsError or
+    CheckpointError.
+    """
     settings = settings_of(folder)
     saved = checkpoint.chosen(folder, which, warn=lambda warning: print(with_names(warning)))
     start_tensorflow(settings.threads)

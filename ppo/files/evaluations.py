@@ -34,7 +34,7 @@ class Line(BaseModel):
 
 
 def check(folder: RunFolder) -> None:
-    """Raise EvaluationsError unless a line can be added."""
+    """Raise EvaluationsError if the file cannot be read."""
     _lines(folder)
 
 

@@ -31,9 +31,10 @@ def _core(p: ResolvedParams) -> list[Detail]:
     minibatches = _shown(p, "num_minibatches", "minibatch_size", "num_epochs")
     floor = _shown(p, "advantage_std_floor") if p.advantage_std_floor else ""
     shared = p.value_gradient != "separate"
+    orthogonal = "always, except in a trunk of your own" if p.is_custom else "always"
     return [
         _detail("Vectorised envs", p.num_envs > 1, _shown(p, "num_envs")),
-        _detail("Orthogonal weights, zero biases", True, "always"),
+        _detail("Orthogonal weights, zero biases", True, orthogonal),
         _detail("Adam's epsilon", p.adam_epsilon == 1e-5, _shown(p, "adam_epsilon")),
         _detail("Annealed learning rate", p.learning_rate_schedule == "linear", rate),
         _detail("GAE", True, _shown(p, "gamma", "gae_lambda")),

@@ -19,7 +19,7 @@ from ppo.telemetry import progress
 
 # Measuring ends after this many iterations and this many seconds since the first one ended.
 FEWEST_ITERATIONS, SECONDS = 4, 10.0
-# An evaluation that takes longer is abandoned.
+# Measuring also ends after this many seconds, even with fewer iterations or no evaluation.
 LONGEST = 90.0
 
 Row = dict[str, float]
@@ -72,7 +72,9 @@ def probe(params: ResolvedParams) -> Probe:
 
 
 def _short(params: ResolvedParams) -> ResolvedParams:
-    """Return the settings with all occasional work of a run done at once."""
+    """Return the settings with the diagnoses and an evaluation done early, and without videos and
+    replay checks.
+    """
     batch = params.batch_size
     changed: dict[str, Any] = {
         "log_interval": 1,

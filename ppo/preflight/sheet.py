@@ -30,7 +30,7 @@ class Moment(NamedTuple):
 
 
 def moments(params: ResolvedParams) -> Iterator[Moment]:
-    """Yield a game at random, step by step, as three emulators show it."""
+    """Play random actions; yield each step as three emulators show it."""
     rules = rules_of(params)
     sizes: dict[str, Any] = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
     seen = EnvVector(rules, num_envs=1, threads=1, **sizes)

@@ -5,7 +5,8 @@
     python -m ppo.replay FILE --env=MODULE:ID
 
 For each file it says whether score, number of steps, number of frames and the checksum of the last
-image agree. A module is imported only if the params.json of the file's run, or ``--env``, names it.
+observation agree. A module is imported only if the params.json of the file's run, or ``--env``,
+names it.
 """
 
 import argparse
@@ -27,7 +28,7 @@ SHOWN = {
     "score": ("score", "{:.10g}"),
     "steps": ("steps", "{:,}"),
     "frames": ("frames", "{:,}"),
-    "last_observation": ("last picture", "{:08x}"),
+    "last_observation": ("last observation", "{:08x}"),
 }
 
 

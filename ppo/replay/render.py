@@ -73,8 +73,8 @@ class Course:
 def record(
     replay: Replay, path: Path, policy: "Policy | None" = None, course: Course | None = None
 ) -> int:
-    """Make a video of an episode at its true speed, with a panel if ``policy``, which played it, is
-    given. Return the number of frames, including still ones at gaps and at the end. Raises
+    """Make a video of an episode at its true speed. ``policy`` played the episode; if given, a
+    panel is shown. Return the number of frames, including still ones at gaps and at the end. Raises
     video.VideoError or ReplayError; no file is left behind.
     """
     pictures = annotated(replay, policy, course) if policy else plain(replay, course)
@@ -82,7 +82,7 @@ def record(
 
 
 def plain(replay: Replay, course: Course | None = None) -> Pictures:
-    """Yield the game's frames, enlarged, in one array. The last is held with the final score."""
+    """Yield the game's frames, enlarged. The last is held with the final score."""
     course = course or Course(replay)
     whole = np.empty(0)
     for frame in frames(replay):
@@ -204,8 +204,8 @@ def _draw_band(on: np.ndarray, small: str, large: str) -> None:
 
 
 def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
-    """Scale a frame to the largest size that fits, each pixel a sharp square, or shrink it; into
-    ``place``, if an array of that size is given.
+    """Enlarge a frame by the largest whole factor that fits, each pixel a sharp square. Shrink a
+    frame that is too large. The result is in ``place``, if an array of that size is given.
     """
     height, width = picture.shape[:2]
     scale = min(MOST_WIDE / width, MOST_HIGH / height)

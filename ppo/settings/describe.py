@@ -12,7 +12,7 @@ from ppo.settings import GROUPS, Params, Properties
 from ppo.system import tables
 
 REFERENCE = "$schema"
-OURS = {"title", *Properties.__annotations__}  # keys of a setting that no editor knows
+OURS = {"title", *Properties.__annotations__}  # keys that the schema leaves out
 
 
 class Form(NamedTuple):

@@ -337,7 +337,7 @@ class SurrogateChoice(NamedTuple):
 class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
     """All settings of a run, as given. Raises ValidationError if they are invalid or disagree."""
 
-    model_config = ConfigDict(use_attribute_docstrings=False)  # all are known
+    model_config = ConfigDict(use_attribute_docstrings=False)  # the groups have read them
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
@@ -358,7 +358,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         precision: str,
         clip_rewards: bool = True,
     ) -> "ResolvedParams":
-        """Return the settings with each null, and auto, replaced; a value that was set is kept."""
+        """Return the settings with each open one filled in; a value that was set is kept."""
         stands_for = {
             "seed": seed,
             "threads": threads,
@@ -542,7 +542,7 @@ KEPT_RULES = (
 
 
 def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the inconsistencies between settings; skip those that involve an invalid one."""
+    """Return the inconsistencies between settings. Rules about an invalid setting are skipped."""
     faults = [fault for key, value in params if key not in bad and (fault := _float32(key, value))]
     return faults + broken(RULES, params, bad)
 

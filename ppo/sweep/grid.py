@@ -196,7 +196,7 @@ def folder_name(label: str) -> str:
 
 
 def changes(run: Run, params: Params) -> dict[str, object]:
-    """Return the settings that differ from the run's initial settings. Settings left open and
+    """Return the settings that differ from the run's stored settings. Settings left open and
     settings that change nothing in a table are omitted. Return nothing if the run has not begun.
     """
     path = RunFolder(run.folder).params
@@ -219,7 +219,7 @@ def parse_count(option: str, text: str | None, what: str, faults: list[str]) -> 
     """Parse a number of 1 or more, 1 for None. Add what is wrong with it to the faults."""
     number = 1 if text is None else count(text)
     if not number:
-        faults.append(f"{option}={text!r}: write the number of {what}, as 2")
+        faults.append(f"{option}={text!r}: write the number of {what}, such as 2")
     return number or 1
 
 
@@ -227,7 +227,7 @@ def parse_seeds(text: str, faults: list[str]) -> list[int]:
     """Parse ``--seeds``. Add what is wrong with it to the faults."""
     seeds = [seed for part in text.split(",") if (seed := count(part)) is not None and seed < 2**31]
     if len(seeds) <= text.count(","):
-        faults.append(f"--seeds={text!r}: write seeds from 0 to {2**31 - 1}, as 0,1,2")
+        faults.append(f"--seeds={text!r}: write seeds from 0 to {2**31 - 1}, such as 0,1,2")
     else:
         twice = _twice(seeds)
         faults += [f"--seeds: {seed} is given twice; a seed makes one run" for seed in twice]

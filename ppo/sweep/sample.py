@@ -72,7 +72,8 @@ def _limits(values: Sequence[str], kind: str) -> tuple[float, float]:
     try:
         low, high = map(read, values)
     except ValueError:
-        raise ValueError(f"{kind} needs two numbers, LOW,HIGH") from None
+        numbers = "whole numbers" if kind == "int" else "numbers"
+        raise ValueError(f"{kind} needs two {numbers}, LOW,HIGH") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError("LOW must be below HIGH")
     if kind == "loguniform" and low <= 0:

@@ -44,9 +44,9 @@ class Diagnostics:
         self, rollout: Batch, key: np.ndarray, clip_range: float, rescaling_state: np.ndarray
     ) -> dict[str, float]:
         """Return the scalars ``trunk/*``, ``layers/grad_norm_*`` and ``layers/dead_*``, which
-        ``ppo.telemetry.scalars`` defines. The cosine of the halves uses the whole rollout, and the
-        rank as many samples as the layer has units. Everything else uses one minibatch, which
-        ``key`` samples.
+        ``ppo.telemetry.scalars`` defines. The cosine of the halves uses the whole rollout. The rank
+        and the pre-activations' norm use as many samples as the layer has units. Everything else
+        uses one minibatch. ``key`` decides which samples are used.
         """
         scalars, norms, dead = self._graph(
             rollout,

@@ -193,8 +193,8 @@ train/minibatch_kl_argmax (peak train/minibatch_kl_max, csv): index, from 1 thro
 train/advantage_std (points): standard deviation of the rollout's advantages, before they are
     normalised
   healthy: falls as the values get better
-train/advantage_scale (high 100, csv): factor by which normalising multiplies the advantages; empty
-    if all advantages are equal or not normalised
+train/advantage_scale (high 100, csv): factor by which normalising the whole rollout at once would
+    multiply its advantages; empty if the divisor is 0 or if they are not normalised
   if not: far above: normalising amplifies noise to the size of a signal; see advantage_std_floor
 epochs/approx_kl_{epoch} (nats): mean approximate KL in one epoch of the update
   healthy: rises slowly from epoch to epoch

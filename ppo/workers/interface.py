@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Workers(Protocol):
     """The workers of one run, seen from one of them: every call is made by all, in the same order.
 
-    All but ``mean`` are called between two updates. Anything may raise WorkerLost.
+    An update is made inside ``watched`` and calls ``mean``. ``gather`` and ``share`` are called
+    between updates. Anything may raise WorkerLost.
     """
 
     count: int

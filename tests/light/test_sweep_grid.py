@@ -100,7 +100,7 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
         (["--sample", "2", "gamma=uniform(1,0)"], "LOW must be below HIGH"),
         (["--sample", "2", "gamma=uniform(0)"], "needs two numbers"),
         (["--sample", "2", "gamma=loguniform(0,1)"], "LOW must be above 0"),
-        (["--sample", "2", "num_epochs=int(1,2.5)"], "needs two numbers"),
+        (["--sample", "2", "num_epochs=int(1,2.5)"], "needs two whole numbers"),
         (["--sample", "3", "num_epochs=int(1,2)"], "only about 2 different samples"),
         (["--sample", "1", "seed=int(1,9)"], "use --seeds"),
         (["--sample", "1", "gamma=uniform(2,3)"], "gamma = 2"),
