@@ -61,7 +61,7 @@ class Evaluation:
         return {name: int(order[rank]) for name, rank in places.items()}
 
     def human_normalized(self, params: ResolvedParams) -> float | None:
-        """Return the mean score on the scale of ``human.normalized``; None if it lacks the game."""
+        """Return the mean score on the human scale; None if the game has no published scores."""
         return human.normalized(rules_of(params).game, self.mean)
 
     def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def evaluate(
 
     Each env plays a number of games that is fixed in advance. Otherwise short games would be
     overrepresented. The same run, step and number of games give the same episodes. Raises
-    Interrupted as soon as ``interrupted`` returns True, NotFinite and ScoreNotFinite.
+    NotFinite and ScoreNotFinite. Raises Interrupted as soon as ``interrupted`` returns True.
     """
     return evaluate_each([policy], params, num_games, step, interrupted)[0]
 

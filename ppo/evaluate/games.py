@@ -104,7 +104,7 @@ def progress(
 ) -> Iterator[Callable[[int], None]]:
     """Show an activity and its progress while the context lasts. ``count`` is the format of the
     number passed to each call. A terminal shows one line that changes. A pipe or a file gets a line
-    at the start and one at each multiple of ``every``; on stderr it gets none.
+    at the start and one at each multiple of ``every``; on stderr it gets nothing.
     """
     if console.is_terminal:
         with console.status(Text(what)) as status:
@@ -116,15 +116,15 @@ def progress(
             yield show
         return
 
-    def say(line: str) -> None:
+    def add(line: str) -> None:
         if not console.stderr:
             print(line, file=console.file, flush=True)
 
     def write(number: int) -> None:
         if number % every == 0:
-            say(f"{what}: {count.format(number)}")
+            add(f"{what}: {count.format(number)}")
 
-    say(what)
+    add(what)
     yield write
 
 

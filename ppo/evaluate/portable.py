@@ -43,7 +43,7 @@ def portable(network: keras.Model) -> keras.Model:
 
 
 def scaled(pixels: keras.KerasTensor, scaling: str) -> keras.KerasTensor:
-    """Return f(x) of bytes [B, H, W, C], see ``ppo.nn.pixels``."""
+    """Return the scaled pixels of bytes [B, H, W, C], see ``ppo.nn.pixels``."""
     axes = [1, 2, 3]
     x = keras.layers.Rescaling(1 / 255)(pixels)
     if scaling != "unit":

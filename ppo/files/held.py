@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _names: dict[int, Path] = {}  # what each handle's folder was called when it was opened
-_HANDLE = re.compile(r"/proc/self/fd/(\d+)(?!\d)")
+_HANDLE = re.compile(r"/proc/self/fd/(\d+)")
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Number:
         bold: bool = False,
         right: bool = True,
     ):
-        """Reserve ``cells`` characters that end at ``x``, or begin there unless ``right``."""
+        """Reserve ``cells`` characters. They end at ``x`` if ``right``, else begin there."""
         self._width = max(width_of(digit, size, bold) for digit in "0123456789")
         self._height, self._below = round(30 * size), round(8 * size)
         self._cells, self._right, self._baseline = cells, right, baseline

@@ -81,8 +81,8 @@ def _logs(logdir: Path) -> list[Path]:
 
 
 def _readable(logdir: Path, place: Path) -> Path:
-    """Return a folder that TensorBoard can read, which names a run by its path below that folder.
-    Where there are no event files, write the logs into some in ``place``.
+    """Return a folder for TensorBoard, in which each run's path is its name. If there are no
+    event files, the logs are converted in ``place``.
     """
     root = logdir.resolve()
     is_run = RunFolder(root).params.exists()

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from ppo.envs.registry import is_atari, observation_shape
+from ppo.envs.resolve import resolved
 from ppo.errors import PPOError
 from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM
@@ -22,8 +23,8 @@ LARGEST_VIDEO = 2**30  # bytes
 
 
 def write(run: Path, folder: Path) -> None:
-    """Write a model card into a folder, beside the network, if the run has a checkpoint, and the
-    best video of a game, if it has one. Raises the errors of ``story``.
+    """Write a model card into a folder. Add the network and the best video of a game if the run has
+    them. Raises the errors of ``story``.
     """
     of = story(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def _page(of: Story, has_video: bool, has_network: bool) -> str:
 
 def _usage(params: Params) -> str:
     """Return how the network is loaded without this package."""
-    shape = ", ".join(map(str, observation_shape(params.resolved(0, 1, 0.0, "float32"))))
+    shape = ", ".join(map(str, observation_shape(resolved(params))))
     kind = "uint8" if params.sees_pictures else "float32"
     frames = ", the newest frame last" if is_atari(params.env_id) else ""
     return _USAGE.format(network=NETWORK, shape=shape, kind=kind, frames=frames)

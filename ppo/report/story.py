@@ -148,8 +148,8 @@ def story(run: Path) -> Story:
 
 
 def settled(params: Params) -> dict[str, object]:
-    """Return settings in which the game and the network have chosen what they can. What the machine
-    chooses, and the seed, stay open.
+    """Return the settings, filled in where they follow from the game or the network. The seed, and
+    what the machine chooses, stay open.
     """
     chosen = {
         "sticky_action_probability": registry.resolve(params.env_id)[1],
@@ -178,7 +178,7 @@ def videos(of: Story) -> list[tuple[str, Path]]:
     scored = []
     for path in of.folder.videos.glob("*.mp4"):
         replay = of.folder.replays / f"{path.stem}.json"
-        if not (os.path.lexists(replay) and path.is_file()):  # without a game, as a film is
+        if not (os.path.lexists(replay) and path.is_file()):  # a film has no replay
             continue
         try:
             score = reading.value(replay, TypeAdapter(_Scored)).score

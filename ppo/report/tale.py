@@ -50,7 +50,7 @@ def _published(of: Story) -> Iterator[str]:
     scores = [(one.package, one.score_at(of.step)) for one in of.published]
     there = [f"{score:.1f} in {name}" for name, score in scores if math.isfinite(score)]
     if there:
-        yield f"Published runs of PPO had after as many steps: {', '.join(there)}."
+        yield f"After as many steps, published PPO runs scored {', '.join(there)}."
 
 
 def _time(seconds: float) -> str:

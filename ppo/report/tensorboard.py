@@ -1,5 +1,6 @@
 """TensorBoard, except that its HPARAMS tab compares all the runs that it shows, and that its short
-address leads to the main charts. Its own tab takes the table of one run for all.
+address leads to the main charts. Unchanged, TensorBoard would show one run's table for
+all runs.
 
 ``python -m ppo.report.tensorboard QUERY`` takes the query of the main charts, and TensorBoard's
 arguments.

@@ -60,7 +60,7 @@ DIFFERENT = {
     "value_clip_range, a number or null; the larger of the clipped and the unclipped error "
     "counts": "clip_range_vf",
     "max_frames_per_game, in frames: steps x frame_skip": "max_episode_steps",
-    "clip_range; the ratio is clipped below 1 - clip_range, not 1 / (1 + clip_range)": (
+    "clip_range; the ratio is clipped at 1 - clip_range, not 1 / (1 + clip_range)": (
         "ppo_clip_ratio"
     ),
     "clip_rewards, true or false: true keeps only the sign of a reward": "reward_clip",
@@ -293,7 +293,7 @@ def _batch_size(key: str, values: Values) -> str:
 
 def _minibatches(key: str, values: Values) -> str:
     size, rollout = values[key], _rollout(values)
-    if not size:  # CleanRL's, before it has computed it
+    if not size:  # CleanRL writes 0 until it has computed it
         return COMPUTED
     if rollout is None and plain(key) != "batch_size":
         sizes = (_given(values, name) for name in ("batch_size", *WHOLE_ROLLOUT))

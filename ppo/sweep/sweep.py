@@ -139,7 +139,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """Return the plan, in a folder that exists now. Raises ParamsError with all faults."""
+    """Create the folder, and return the plan. Raises ParamsError with all faults."""
     logdir = options.logdir
     source = registry.settings_for(options.env) if options.env else options.pfile
     faults = logdir_faults(logdir)
@@ -190,7 +190,7 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
 
 def _sample_seed(options: argparse.Namespace, faults: list[str]) -> int:
     if (seed := count(options.sample_seed or "0")) is None:
-        faults.append(f"--sample-seed={options.sample_seed!r}: write a number, as 1")
+        faults.append(f"--sample-seed={options.sample_seed!r}: write a number, such as 1")
     return seed or 0
 
 

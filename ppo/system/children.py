@@ -75,7 +75,8 @@ def is_stopped(pid: int) -> bool:
 
 class Children:
     """Processes that are stopped together. Each has its own process group, which a terminal's
-    Ctrl-C does not reach. After Ctrl-C and one more signal a run would end without saving.
+    Ctrl-C does not reach. A run that also got Ctrl-C would count two signals and end without
+    saving.
     """
 
     def __init__(self) -> None:

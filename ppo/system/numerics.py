@@ -84,7 +84,8 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple
 
 def environment() -> str:
     """Return the recorded variables that are set, as a shell has them; "default" if none is."""
-    known = {name: os.environ[name] for name in os.environ if RECORDED.fullmatch(name)} | _missed
+    known = {name: value for name, value in os.environ.items() if RECORDED.fullmatch(name)}
+    known |= _missed
     return shlex.join(f"{name}={value}" for name, value in sorted(known.items())) or "default"
 
 

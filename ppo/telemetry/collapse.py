@@ -17,8 +17,8 @@ BOTTOM_OVER = 5  # readings of the median at the bottom, since a collapse may be
 NOISE_OVER = 60
 FEWEST = 10  # readings before an alarm is possible
 
-# The limit of the log likelihood ratio. A test that never restarts reaches it in one of a million
-# healthy series (Wald); this one restarts. A single reading contributes at most MOST_OF_A_READING.
+# The limit of the log likelihood ratio. Without restarts, one healthy series in a million would
+# reach it (Wald). With restarts, more do. A single reading contributes at most MOST_OF_A_READING.
 LIMIT = math.log(1e6)
 MOST_OF_A_READING = LIMIT / 5
 
@@ -44,8 +44,8 @@ def height_of(best: float, low: float) -> float:
 @dataclass(frozen=True)
 class Watch:
     """A sequential probability ratio test (Wald 1945), restarted at 0 (Page 1954), of two
-    hypotheses. A reading is normal around the best running median so far, or around the level
-    after the smallest collapse that the test looks for.
+    hypotheses. Healthy: readings are normal around the best running median so far. Collapsed: they
+    are normal around the level after the smallest collapse that the test looks for.
 
     A watch may begin with a policy's level, ``best``, and the ``low`` that it came from. It then
     tests from the first reading on. A checkpoint has the fields as they are.

@@ -126,6 +126,8 @@ def _metadata(plugin: str, data_class: int) -> SummaryMetadata:
 
 
 def _next_stamp(folder: Path) -> int:
-    """Return the time in nanoseconds, after every file's: TensorBoard reads them in that order."""
+    """Return a stamp in nanoseconds above every existing file's. TensorBoard reads the files in the
+    order of their stamps.
+    """
     names = [path.name.split(".")[3] for path in folder.glob(EVENTS)]
     return max([time.time_ns(), *(int(stamp) + 1 for stamp in names if stamp.isdecimal())])

@@ -1,4 +1,4 @@
-"""The one style of all figures: colors, sizes, and names beside the lines instead of a legend."""
+"""The one style of all figures: colours, sizes, and names beside the lines instead of a legend."""
 
 import io
 import itertools
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Six colors of Okabe and Ito (2008), which people with any color vision can distinguish; then the
+# Six colours of Okabe and Ito (2008), which people with any colour vision can distinguish; then the
 # same in dashes, and so on.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", ":", "-.")
@@ -50,7 +50,7 @@ class End(NamedTuple):
     name: str
     x: float
     y: float
-    color: str
+    colour: str
 
 
 @contextmanager
@@ -82,11 +82,11 @@ def figure(width: float, height: float) -> Iterator[tuple["Figure", Callable[[st
 
 
 def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the color and dashes of each name's line."""
+    """Return the colour and dashes of each name's line."""
     kinds = itertools.cycle(itertools.product(DASHES, PALETTE))
     return {
-        name: {"color": color, "linestyle": dashes}
-        for name, (dashes, color) in zip(dict.fromkeys(names), kinds, strict=False)
+        name: {"color": colour, "linestyle": dashes}
+        for name, (dashes, colour) in zip(dict.fromkeys(names), kinds, strict=False)
     }
 
 
@@ -104,11 +104,11 @@ def name_ends(axes: "Axes", ends: Sequence[End]) -> None:
             (end.x, end.y),
             (1.025, place),
             textcoords="axes fraction",
-            color=end.color,
+            color=end.colour,
             fontsize=LABEL_SIZE,
             va="center",
             annotation_clip=False,
-            arrowprops=dict(LEADER, color=end.color),
+            arrowprops=dict(LEADER, color=end.colour),
         )
         annotation.set_parse_math(False)
 

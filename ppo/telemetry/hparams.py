@@ -29,8 +29,8 @@ COMPARED = [*(key for key in Params.model_fields if key not in RunSettings.model
 def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
     """Return what a table of runs with these settings shows: their scores, and the settings that
     differ between the runs. If none does, it shows those that differ from the defaults, or else the
-    game. The scores come after five settings at most, so a setting that is the same in all runs
-    would hide them.
+    game. TensorBoard lists settings before scores. A setting equal in all runs would push a score
+    out of view.
     """
     defaults = {key: Params.model_fields[key].default for key in COMPARED}
     values = {key: {_plain(run.get(key, defaults[key])) for run in runs} for key in COMPARED}

@@ -25,8 +25,8 @@ class UnknownScalar(KeyError):
 
 class Aggregates:
     """The scalars of the next log entry: each tag's mean since the last ``take``. A tag with a peak
-    has its value at that peak's maximum. Values that are not finite (undefined ones are NaN) are
-    left out.
+    has the value from the update where the peak was largest. Values that are not finite (undefined
+    ones are NaN) are left out.
     """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
@@ -68,7 +68,7 @@ class CsvFile(GrowingFile):
 
     def __init__(self, path: Path, columns: Sequence[str]):
         """Append to an existing file, under its own header, which lacks the columns ``left_out``.
-        A name may have been completed since, as "actions/share_0" to "actions/share_0_NOOP".
+        A column's name may be longer now, such as "actions/share_0_NOOP" for "actions/share_0".
         """
         header, ends = progress.header(path)
         self._tags = [_completed(name, columns) for name in header or columns]

@@ -114,7 +114,7 @@ def _of_tf_config(text: str) -> Worker:
         own = str(config["task"]["type"]), int(config["task"]["index"])
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ClusterError(
-            f"{TF_CONFIG} cannot be read ({type(error).__name__}: {error}); it looks like "
+            f"{TF_CONFIG} cannot be read ({type(error).__name__}: {error}); write it like "
             '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, '
             '"task": {"type": "worker", "index": 0}}'
         ) from error

@@ -104,7 +104,8 @@ class Collectives:
         return 0 if "CoordinationService" in message else None
 
     def _reduced(self, tensor: tf.Tensor) -> tf.Tensor:
-        # The identity places the tensor on the replica's device, by which the reduction is found.
+        # TensorFlow picks the reduction by the tensor's device; the identity places it on the
+        # replica's.
         return self._strategy.run(
             lambda: tf.distribute.get_replica_context().all_reduce("sum", tf.identity(tensor))
         )

@@ -56,7 +56,7 @@ def run(logdir: Path, arguments: Sequence[str], workers: int, restarts: int) -> 
             number = -team.first_code[cause]
             reason = f"worker {cause} was lost ({signal.Signals(number).name})"
         if left:
-            reason += f"; all start again ({left - 1} more times)"
+            reason += f"; restarts left: {left - 1}; all start again"
             if RunFolder(logdir).params.exists():
                 reason += " from the newest checkpoint"
                 arguments = arguments if "--resume" in arguments else ["--resume"]

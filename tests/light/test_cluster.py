@@ -339,8 +339,8 @@ def test_a_run_that_loses_its_workers_each_time_is_given_up(tmp_path, monkeypatc
     assert launch.run(tmp_path, [], 2, restarts=2) == ExitCode.LOST
     said = capfd.readouterr().err.splitlines()
     assert [line.partition("; ")[2] for line in said] == [
-        "all start again (1 more times)",
-        "all start again (0 more times)",
+        "restarts left: 1; all start again",
+        "restarts left: 0; all start again",
         "",
     ]
 
