@@ -281,7 +281,7 @@ def test_a_fork_that_falls_in_its_first_updates_is_put_back(learnt, put_back, tm
 def test_so_is_a_fork_with_other_rollouts_or_rules(change, learnt, tmp_path, capsys):
     train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=rollback", change])
     assert rollbacks(tmp_path / "fork")[-1] >= 1
-    played = "begins at 1 points a step, by 10 games" in capsys.readouterr().out
+    played = "begins at 1 points a step, measured in 10 games" in capsys.readouterr().out
     assert played == change.startswith("max_frames")
 
 
