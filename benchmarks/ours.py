@@ -2,8 +2,8 @@
 
     python -m benchmarks.ours --set network=a3c --set num_envs=16 --set threads=1
 
-The work is that of benchmarks/reference.json, with the given settings changed. Of
-several workers, which benchmarks.workers starts, each does the whole work.
+The work is given by benchmarks/reference.json, with the given settings changed. Each of several
+workers, which benchmarks.workers starts, does the whole work.
 """
 
 import json

@@ -18,8 +18,8 @@ def gae(
       R_t     = A_t + V_t
 
     ``next_values`` is V', the value of the state that step t led to: 0 after a termination, the
-    value of the final observation after a time limit, V_{t+1} elsewhere. No bootstrap
-    is added to a reward. ``episode_over`` ends the sum.
+    value of the final observation after a time limit, V_{t+1} elsewhere. Rewards contain
+    no bootstrap. ``episode_over`` ends the sum.
 
     Raises ValueError unless all four arrays have one shape of rank 2.
     """

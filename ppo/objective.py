@@ -82,8 +82,8 @@ def objective(
 
     ``drift`` is the result of ``losses.feature_drift``, [B], or None without it.
     ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. With several
-    workers, ``moments`` are the mean and standard deviation of all its advantages, [2], and
-    ``mean`` averages over all its samples for the rescaling. The parts of the loss are means over
+    workers, ``moments`` are the mean and standard deviation of their advantages, [2], and ``mean``
+    averages over the samples of all, for the rescaling. The parts of the loss are means over
     this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
     """
     p = params

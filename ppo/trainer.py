@@ -241,7 +241,8 @@ def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarra
 
 def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:
     """Return the standard deviation of the rollout's advantages, and the factor that would
-    normalise them all at once. The loss normalises each minibatch by its own."""
+    normalise them all at once. The loss normalises each minibatch by its own.
+    """
     # If all advantages are equal, rounding may still give a small standard deviation.
     std = float(advantages.std()) if advantages.min() < advantages.max() else 0.0
     divisor = max(std, params.advantage_std_floor) if params.normalize_advantages else 0.0
