@@ -1,6 +1,7 @@
 """The order of things, and a state from which training resumes exactly."""
 
 import functools
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -255,6 +256,14 @@ def test_the_rate_falls_while_the_kl_is_above_its_aim_and_recovers_below():
     assert Tally().after_kl(0.0, 0.01).kl_share == 1
     many = functools.reduce(lambda tally, _: tally.after_kl(1.0, 0.01), range(50), Tally())
     assert many.kl_share == LEAST_KL_SHARE
+
+
+@pytest.mark.parametrize(("aim", "share"), [(0.01, 0.5), (None, 1.0)])
+def test_the_cuts_by_the_kl_last_as_long_as_learning_rate_kl_is_set(aim, share):
+    params = SMALL.model_copy(update={"learning_rate_kl": aim})
+    resumed = types.SimpleNamespace(params=params, tally=Tally(kl_share=0.5))
+    rate, _ = Trainer.scheduled_at(resumed, 0)
+    assert rate == params.learning_rate * share
 
 
 def test_each_update_has_the_rate_that_the_kl_of_the_updates_before_leaves():
