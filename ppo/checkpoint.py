@@ -55,8 +55,8 @@ class MisfitError(CheckpointError, Refused):
 
     def __init__(self, step: int, reason: object):
         super().__init__(
-            f"the checkpoint of step {step:,} does not fit the settings: {reason}; was params.json "
-            "changed by hand? Nothing was changed"
+            f"the checkpoint of step {step:,} does not fit the settings: {reason}. Check "
+            "params.json for edits. The run is unchanged"
         )
 
 
@@ -106,7 +106,8 @@ class Checkpoint:
         try:
             return kind.model_validate(self.parts.get(name, {}))
         except ValidationError as error:
-            raise _invalid(error, name) from error
+            what = f"the checkpoint of step {self.step:,}"
+            raise _about(what, _invalid(error, name)) from error
 
     def with_part(self, name: str, state: State) -> "Checkpoint":
         return replace(self, parts=self.parts | {name: state.model_dump()})
@@ -189,10 +190,8 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
         try:
             return _read(path)
         except NewerVersionError as error:
-            raise NewerVersionError(
-                f"{path} was made by a newer version: {error}. Use that version, or move the file "
-                "away to use an older checkpoint; nothing was changed"
-            ) from error
+            remedy = "Use that version, or move the file away to use an older checkpoint"
+            raise _about(path, error, remedy) from error
         except (CheckpointError, OSError) as error:
             if not os.path.lexists(path):
                 return newest(folder, warn)
@@ -218,7 +217,16 @@ def chosen(
             else f"{folder.path} has no checkpoint of step {which:,}; there is: {there}"
         ) from error
     except (CheckpointError, OSError) as error:
-        raise CheckpointError(f"{path}: {reason(error)}") from error
+        raise _about(path, error) from error
+
+
+def _about(what: object, error: Exception, remedy: str = "Use that version") -> CheckpointError:
+    """Return the error with what it is about. ``remedy`` is for a checkpoint of a newer version."""
+    if not isinstance(error, NewerVersionError):
+        return CheckpointError(f"{what}: {reason(error)}")
+    return NewerVersionError(
+        f"{what} was made by a newer version: {error}. {remedy}; nothing was changed"
+    )
 
 
 def load_weights(logdir: str | Path) -> list[np.ndarray]:
@@ -280,7 +288,7 @@ def _invalid(error: ValidationError, part: str) -> CheckpointError:
     # The checksum is right, so an unknown field was written by a newer version.
     unknown = fault["type"] in ("extra_forbidden", "unexpected_keyword_argument")
     kind = NewerVersionError if unknown else CheckpointError
-    return kind(f"its {where} is not a state of a run: {fault['msg']}")
+    return kind(f"its field {where} is invalid: {fault['msg']}")
 
 
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
@@ -333,19 +341,26 @@ _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def read(path: Path) -> Checkpoint:
-    """Read the checkpoint in a file of any name. Raises CheckpointError or OSError."""
-    with reading.opened(path) as file:
-        if path.stat().st_size > available_memory():
-            raise CheckpointError("it is larger than the available memory")
-        return decode(file.read())
+    """Read the checkpoint in a file of any name. Raises CheckpointError."""
+    try:
+        return _content(path)
+    except (CheckpointError, OSError) as error:
+        raise _about(path, error) from error
 
 
 def _read(path: Path) -> Checkpoint:
     """Read the checkpoint in a file, and check its name. Raises CheckpointError or OSError."""
-    saved = read(path)
+    saved = _content(path)
     if path.name not in (BEST, _name(saved.step)):
-        raise CheckpointError(f"it is of step {saved.step:,}: it was renamed")
+        raise CheckpointError(f"it contains step {saved.step:,}, so the file was renamed")
     return saved
+
+
+def _content(path: Path) -> Checkpoint:
+    with reading.opened(path) as file:
+        if path.stat().st_size > available_memory():
+            raise CheckpointError("it is larger than the available memory")
+        return decode(file.read())
 
 
 def _name(step: int) -> str:

@@ -228,7 +228,7 @@ def test_the_logger_shows_the_speed_of_the_pace(log):
 
 def test_the_state_of_a_log_that_no_run_writes_is_refused(log):
     means = {"train/loss": [math.inf, 1]}
-    with pytest.raises(CheckpointError, match=r"its log\.means.* is not a state of a run"):
+    with pytest.raises(CheckpointError, match=r"its field log\.means.* is invalid"):
         logger(log).restore(Checkpoint(16, {}, parts={"log": {"means": means}}))
 
 

@@ -217,7 +217,7 @@ def test_pickle_is_refused_and_never_run(place):
     ],
 )
 def test_content_that_is_no_checkpoint_is_refused_though_its_checksum_is_right(body):
-    with pytest.raises(CheckpointError, match=r"cannot be read|not a state of a run"):
+    with pytest.raises(CheckpointError, match=r"cannot be read|is invalid"):
         decode(with_checksum(body))
 
 
@@ -338,7 +338,7 @@ def test_group_with_a_gap_is_refused_in_one_line(name):
 def test_facts_that_no_run_writes_are_refused_by_their_name(change):
     (name,) = change
     facts = SOUND | {"trainer": change}
-    with pytest.raises(CheckpointError, match=f"its trainer.{name}.* is not a state of a run"):
+    with pytest.raises(CheckpointError, match=f"its field trainer.{name}.* is invalid"):
         decode(with_checksum(zipped(facts=facts_array(facts))))
 
 
@@ -353,7 +353,7 @@ def test_a_part_of_the_run_validates_its_own_state():
     assert decode(encode(saved)).part("keys", Keys) == Keys(count=3)
     assert small().part("keys", Keys) == Keys()
     for state, kind in (({"count": -1}, CheckpointError), ({"newer": 1}, NewerVersionError)):
-        with pytest.raises(kind, match=r"its keys.* is not a state of a run"):
+        with pytest.raises(kind, match=r"step 0.*its field keys.* is invalid"):
             Checkpoint(0, {}, parts={"keys": state}).part("keys", Keys)
 
 
@@ -563,7 +563,7 @@ def test_checkpoint_that_was_renamed_to_a_later_step_is_passed_over(folder):
     warnings = []
     assert checkpoint.newest(folder, warnings.append).step == 2
     (warning,) = warnings
-    assert "it is of step 1" in warning
+    assert "it contains step 1" in warning
 
 
 def by_a_newer_version() -> list[bytes]:
@@ -582,6 +582,21 @@ def test_checkpoint_of_a_newer_version_is_not_passed_over(folder, content):
     path.write_bytes(content)
     with pytest.raises(NewerVersionError, match="was made by a newer version") as caught:
         checkpoint.newest(folder)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", by_a_newer_version())
+@pytest.mark.parametrize("name", ["best.ckpt", f"step-{9:012d}.ckpt", "fork-start.ckpt"])
+def test_a_named_checkpoint_of_a_newer_version_is_refused_with_the_remedy(folder, name, content):
+    path = folder.checkpoints / name
+    folder.checkpoints.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(NewerVersionError, match="Use that version") as caught:
+        if name == "fork-start.ckpt":
+            checkpoint.read(path)
+        else:
+            checkpoint.chosen(folder, "best" if name == "best.ckpt" else 9)
+    assert caught.value.code == 2
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 

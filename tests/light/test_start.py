@@ -31,7 +31,7 @@ def part(name: str, **state: object) -> Checkpoint:
 )
 def test_a_state_that_no_run_writes_is_refused_by_its_name(kind: type[State], state: dict):
     (name,) = state
-    with pytest.raises(CheckpointError, match=f"its part.{name}.* is not a state of a run"):
+    with pytest.raises(CheckpointError, match=f"its field part.{name}.* is invalid"):
         part("part", **state).part("part", kind)
 
 
