@@ -591,11 +591,13 @@ def test_a_named_checkpoint_of_a_newer_version_is_refused_with_the_remedy(folder
     path = folder.checkpoints / name
     folder.checkpoints.mkdir()
     path.write_bytes(content)
+    read = {
+        "best.ckpt": lambda: checkpoint.chosen(folder, "best"),
+        f"step-{9:012d}.ckpt": lambda: checkpoint.chosen(folder, 9),
+        "fork-start.ckpt": lambda: checkpoint.read(path),
+    }
     with pytest.raises(NewerVersionError, match="Use that version") as caught:
-        if name == "fork-start.ckpt":
-            checkpoint.read(path)
-        else:
-            checkpoint.chosen(folder, "best" if name == "best.ckpt" else 9)
+        read[name]()
     assert caught.value.code == 2
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
