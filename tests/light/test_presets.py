@@ -35,6 +35,18 @@ def test_preset_is_loaded_by_its_name_unless_a_file_has_it(name, tmp_path, monke
     assert params.load(name).gamma == 0.125
 
 
+def test_baselines_has_the_settings_of_openais_baselines():
+    settings = params.load("baselines")
+    assert (settings.num_envs, settings.num_steps, settings.gamma) == (8, 128, 0.99)
+    assert (settings.num_epochs, settings.num_minibatches, settings.gae_lambda) == (4, 4, 0.95)
+    assert (settings.learning_rate, settings.learning_rate_schedule) == (2.5e-4, "linear")
+    assert (settings.clip_range, settings.clip_range_schedule) == (0.1, "linear")
+    assert (settings.value_coef, settings.value_clip_range) == (0.5, 0.1)
+    assert (settings.entropy_coef, settings.max_grad_norm) == (0.01, 0.5)
+    assert (settings.network, settings.picture_scaling) == ("nature", "unit")
+    assert settings.precision == "float32"
+
+
 def test_former_name_still_loads():
     assert params.load("schulman2017") == params.load("baselines")
 
