@@ -808,6 +808,7 @@ IDLE = {
     "screen_size": 64,
     "sticky_action_probability": 0.25,
     "noop_max": 1,
+    "terminal_on_life_loss": False,
     "fire_on_reset": False,
     "full_action_space": True,
     "network_width": 2,
@@ -833,6 +834,27 @@ def test_what_has_no_effect_is_refused_of_a_new_run_alone(env_id, network, idle)
         "has no effect, since" in fault and fault.endswith(". Remove it") for fault in faults
     )
     assert len(check_new(settings, frozenset(idle[:1]))) == max(0, len(idle) - 1)
+
+
+@pytest.mark.parametrize(
+    ("idle", "needs"),
+    [
+        ({"value_rescaling_decay": 0.5}, {"value_rescaling": "smoothed"}),
+        ({"evaluation_games": 20}, {"evaluation_interval": 1000}),
+    ],
+)
+def test_what_has_no_effect_without_another_setting_is_refused_of_a_new_run(idle, needs):
+    (key,), (needed,) = idle, needs
+    alone = Params(env_id="Pong", **idle)
+    (fault,) = check_new(alone, frozenset())
+    assert fault.startswith(f"{key} = ") and f"without {needed}" in fault
+    assert check(alone, frozenset()) == check_new(alone, frozenset({needed})) == []
+    assert check_new(Params(env_id="Pong", **idle, **needs), frozenset()) == []
+
+
+def test_evaluations_can_be_switched_off_for_a_new_run():
+    settings = Params(env_id="Pong", evaluation_games=20, evaluation_interval=0)
+    assert check_new(settings, frozenset()) == []
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "tests.pixel_game:Catch-v0"])

@@ -13,7 +13,15 @@ from ppo.envs import factories, roms
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
-from ppo.settings import FlatNetwork, Params, PictureNetwork, ResolvedParams, marked
+from ppo.settings import (
+    IDLE_RULES,
+    FlatNetwork,
+    Params,
+    PictureNetwork,
+    ResolvedParams,
+    broken,
+    marked,
+)
 from ppo.system.streams import either
 
 gymnasium.register_envs(ale_py)
@@ -97,11 +105,12 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     idle = {key: why[users] for key, users in marked("only").items() if users in why}
     default = {key: Params.model_fields[key].default for key in idle}
     allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
-    return [
+    faults = [
         f"{key} = {json.dumps(value)}: has no effect, since {reason}. Remove it"
         for key, reason in idle.items()
         if key not in bad and (value := getattr(params, key)) not in allowed[key]
     ]
+    return faults + broken(IDLE_RULES, params, bad)
 
 
 def _unused_by(params: Params) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from ppo.settings.fields import (
     EARLIER,
     GROUPS,
+    IDLE_RULES,
     INCIDENTAL,
     LEFT_OPEN,
     BuiltIn,

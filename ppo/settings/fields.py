@@ -89,7 +89,7 @@ class GameSettings(_Group):
     """
     noop_max: int = _setting(30, ge=1, le=1000, only="Atari")
     """a game begins with 0 to noop_max - 1 no-op frames"""
-    terminal_on_life_loss: bool = _setting(True)
+    terminal_on_life_loss: bool = _setting(True, only="Atari")
     """true: a lost life ends the episode for learning, but not the game"""
     clip_rewards: bool | None = _setting(None, earlier=True)
     """train on the sign of the reward (scores remain unclipped); null: true in Atari games, else
@@ -539,6 +539,30 @@ KEPT_RULES = (
         "{p.keep_checkpoints_to}; swap them",
     ),
 )
+
+# Settings that break these rules have no effect. Older runs may have such settings.
+IDLE_RULES = (
+    Rule(
+        ("value_rescaling", "value_rescaling_decay"),
+        lambda p: p.value_rescaling != "smoothed" and _differs(p, "value_rescaling_decay"),
+        "value_rescaling_decay = {p.value_rescaling_decay}: without value_rescaling = smoothed it "
+        "has no effect; set both",
+    ),
+    Rule(
+        ("evaluation_interval", "evaluation_games"),
+        # An interval of 0 that is given switches the evaluations off.
+        lambda p: (
+            "evaluation_interval" not in p.model_fields_set and _differs(p, "evaluation_games")
+        ),
+        "evaluation_games = {p.evaluation_games}: without evaluation_interval it has no effect; "
+        "set both",
+    ),
+)
+
+
+def _differs(params: Params, key: str) -> bool:
+    """Whether a setting differs from its default."""
+    return bool(getattr(params, key) != Params.model_fields[key].default)
 
 
 def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
