@@ -11,15 +11,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from annotated_types import Ge, Lt
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from ppo.errors import PPOError, Refused
 from ppo.files import npz
 from ppo.files.folder import RunFolder, free_name, write_whole
+from ppo.settings import limits
 from ppo.system import reading
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory
@@ -73,7 +73,7 @@ class UnfinishedFacts(State):
     """How an unfinished episode began; its actions are among the arrays."""
 
     seeds_used: Count
-    seed: Annotated[int, Ge(0), Lt(2**31)]
+    seed: int = Field(**limits("seed"))
     resets: Count
 
 

@@ -68,12 +68,12 @@ def which_checkpoint(text: str) -> "Which":
     return which
 
 
-def whole(what: str, least: int, most: int, metavar: str = "N") -> dict[str, Any]:
-    """Return settings for argparse of a whole number from ``least`` to ``most``."""
+def whole(what: str, ge: int, le: int, metavar: str = "N") -> dict[str, Any]:
+    """Return settings for argparse of a whole number from ``ge`` to ``le``."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise ArgumentTypeError(f"{text} is not a {what} from {least} to {most}")
+        if not text.isdecimal() or not ge <= int(text) <= le:
+            raise ArgumentTypeError(f"{text} is not a {what} from {ge} to {le}")
         return int(text)
 
     return {"type": read, "metavar": metavar}

@@ -5,6 +5,7 @@ from typing import Any
 
 from ppo.cli.arguments import Command, Conflict, Option, which_checkpoint, whole
 from ppo.files.folder import check_run, check_unmoved, visited
+from ppo.settings import SEEDS, limits
 from ppo.system.arguments import expanded
 from ppo.system.signals import stop_interrupts
 
@@ -73,7 +74,7 @@ def _board(options: Namespace) -> None:
     board.show(options.logdir, options.host, options.port)
 
 
-GAMES: dict[str, Any] = {"nargs": "?", **whole("number of games", 1, 10_000, "GAMES")}
+GAMES = {"nargs": "?"} | whole("number of games", **limits("evaluation_games"), metavar="GAMES")
 
 COMMANDS = (
     Command(
@@ -143,7 +144,7 @@ OPTIONS = (
         "seed",
         PLAYING,
         "seed of the games; default: new games each time",
-        **whole("whole number", 0, 2**31 - 1),
+        **whole("whole number", 0, SEEDS - 1),
     ),
     Option("plain", ["watch"], "the game's image alone"),
     Option("host", ["board"], "name or address to serve at; default localhost", metavar="NAME"),

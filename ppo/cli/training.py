@@ -9,7 +9,7 @@ from ppo import params, presets
 from ppo.cli.arguments import Command, Conflict, Option, Run, source, whole
 from ppo.errors import Refused
 from ppo.files.folder import RunFolder, check_run, numbered
-from ppo.settings import Params
+from ppo.settings import Params, limits
 from ppo.system.arguments import expanded
 from ppo.system.streams import say
 from ppo.workers.cluster import TF_CONFIG, this_worker
@@ -152,7 +152,7 @@ OPTIONS = (
         "train in N processes on this machine, each with num_envs games; on several machines "
         "TF_CONFIG or Slurm says which worker each is",
         default=1,
-        **whole("number of workers", 1, 1024),
+        **whole("number of workers", **limits("workers")),
     ),
     Option(
         "restarts",

@@ -20,6 +20,7 @@ from ppo.settings import (
     PictureNetwork,
     ResolvedParams,
     broken,
+    limits,
     marked,
 )
 from ppo.system.streams import either
@@ -27,7 +28,7 @@ from ppo.system.streams import either
 gymnasium.register_envs(ale_py)
 
 # In pixels. For smaller images the third convolution of the network "nature" has no output.
-SMALLEST_SIDE = 36
+SMALLEST_SIDE = limits("screen_size")["ge"]
 
 
 class UnknownGame(ValueError):

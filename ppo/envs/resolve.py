@@ -3,7 +3,7 @@
 import secrets
 
 from ppo.envs import registry, roms
-from ppo.settings import Params, ResolvedParams
+from ppo.settings import SEEDS, Params, ResolvedParams
 from ppo.system.device import (
     default_threads,
     has_gpu,
@@ -21,7 +21,7 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     game, sticky = registry.resolve(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
     precision = "bfloat16" if fast else "float32"
-    seed, threads = secrets.randbelow(2**31), default_threads(processes)
+    seed, threads = secrets.randbelow(SEEDS), default_threads(processes)
     return params.resolved(seed, threads, sticky, precision, clip_rewards=roms.is_rom(game))
 
 

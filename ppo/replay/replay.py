@@ -19,7 +19,7 @@ from ppo.envs.screens import AtariScreen, Frame, NoScreen, RenderedScreen
 from ppo.envs.vector import EnvVector
 from ppo.errors import PPOError
 from ppo.files.folder import write_whole
-from ppo.settings import ResolvedParams
+from ppo.settings import ResolvedParams, limits
 from ppo.system import reading
 from ppo.system.signals import Interrupted
 from ppo.system.streams import first_line
@@ -56,12 +56,12 @@ class Replay(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
     game: str
-    seed: int = Field(ge=0, lt=2**31)
+    seed: int = Field(**limits("seed"))
     resets: int = Field(ge=0, le=MOST_RESETS)
     actions: list[Annotated[int, Ge(0)]] = Field(min_length=1)
-    frame_skip: int = Field(ge=1, le=64)
-    sticky_action_probability: float = Field(ge=0, lt=1)
-    noop_max: int = Field(ge=1, le=1000)
+    frame_skip: int = Field(**limits("frame_skip"))
+    sticky_action_probability: float = Field(**limits("sticky_action_probability"))
+    noop_max: int = Field(**limits("noop_max"))
     fire_on_reset: bool
     full_action_space: bool
     max_frames_per_game: int = Field(ge=1)
@@ -69,8 +69,8 @@ class Replay(BaseModel):
     steps: int
     frames: int
     # How the agent saw the episode, and a checksum of its last observation. Older files lack both.
-    frame_stack: int = Field(4, ge=1, le=16)
-    screen_size: int = Field(84, ge=36, le=210)
+    frame_stack: int = Field(4, **limits("frame_stack"))
+    screen_size: int = Field(84, **limits("screen_size"))
     last_observation: int | None = None
 
     @property

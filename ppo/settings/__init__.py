@@ -6,6 +6,7 @@ from ppo.settings.fields import (
     IDLE_RULES,
     INCIDENTAL,
     LEFT_OPEN,
+    SEEDS,
     BuiltIn,
     FlatNetwork,
     GameSettings,
@@ -21,5 +22,6 @@ from ppo.settings.fields import (
     broken,
     inconsistencies,
     kept_faults,
+    limits,
     marked,
 )

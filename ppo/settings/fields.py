@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, cast, get_args
 
 from annotated_types import Ge, Le, Len, Lt
@@ -14,8 +15,11 @@ SurrogateName = Literal["clipped", "quadratic"]  # the rows of ``ppo.losses.SURR
 PictureNetwork = Literal["nature", "a3c", "impala"]
 FlatNetwork = Literal["mlp"]
 BuiltIn = Literal[PictureNetwork, FlatNetwork]
+Precision = Literal["float32", "bfloat16"]
+ValueGradient = Literal["shared", "detached", "separate"]
 Function = Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")]  # MODULE:FUNCTION
 Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
+SEEDS = 2**31  # every seed is below it
 
 
 class Properties(TypedDict, total=False):
@@ -222,13 +226,11 @@ class NetworkSettings(_Group):
     """how an observation's bytes are scaled: unit (0 to 1), centered (its mean subtracted), or
     standardized (mean 0, standard deviation 1)
     """
-    value_gradient: Literal["shared", "detached", "separate"] | None = _setting(
-        None, earlier="shared"
-    )
+    value_gradient: ValueGradient | None = _setting(None, earlier="shared")
     """what the value loss trains: shared (its head and the trunk), detached (its head only), or
     separate (a second network); null: separate for mlp, else shared
     """
-    precision: Literal["float32", "bfloat16", "auto"] = _setting("auto", earlier="float32")
+    precision: Literal[Precision, "auto"] = _setting("auto", earlier="float32")
     """what the trunk computes in; weights and heads are always float32. auto, decided when the run
     begins: bfloat16 for images if the processor computes in it and there is no NVIDIA GPU, else
     float32
@@ -255,7 +257,7 @@ class RunSettings(_Group):
 
     shared = {"affects_learning": False}
 
-    seed: int | None = _setting(None, ge=0, lt=2**31, fixed="on resume")
+    seed: int | None = _setting(None, ge=0, lt=SEEDS, fixed="on resume")
     """random seed; null: choose one, print it and store it"""
     threads: int | None = _setting(None, ge=1, le=256, fixed="on resume", sweep="ignores")
     """threads that each worker computes with; null: one per core, at most 8"""
@@ -423,15 +425,21 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return json.dumps(self.model_dump(), indent=2) + "\n"
 
 
+def limits(key: str) -> dict[str, Any]:
+    """Return the limits of a setting, as pydantic's ``Field`` takes them."""
+    metadata = Params.model_fields[key].metadata
+    return {name: value for limit in metadata for name, value in asdict(limit).items()}
+
+
 class ResolvedParams(Params):
     """Settings in which nothing is left to be sampled or chosen."""
 
-    sticky_action_probability: float = Field(ge=0, lt=1)
-    seed: int = Field(ge=0, lt=2**31)
-    threads: int = Field(ge=1, le=256)
-    precision: Literal["float32", "bfloat16"]
+    sticky_action_probability: float = Field(**limits("sticky_action_probability"))
+    seed: int = Field(**limits("seed"))
+    threads: int = Field(**limits("threads"))
+    precision: Precision
     clip_rewards: bool
-    value_gradient: Literal["shared", "detached", "separate"]
+    value_gradient: ValueGradient
 
 
 LEFT_OPEN = tuple(ResolvedParams.__annotations__)

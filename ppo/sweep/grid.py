@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from ppo.envs import registry
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import Check, ParamsError, Source, load, load_run
-from ppo.settings import Params, marked
+from ppo.settings import SEEDS, Params, marked
 from ppo.system import reading
 from ppo.system.arguments import expanded
 from ppo.system.streams import reason
@@ -225,9 +225,9 @@ def parse_count(option: str, text: str | None, what: str, faults: list[str]) -> 
 
 def parse_seeds(text: str, faults: list[str]) -> list[int]:
     """Parse ``--seeds``. Add what is wrong with it to the faults."""
-    seeds = [seed for part in text.split(",") if (seed := count(part)) is not None and seed < 2**31]
+    seeds = [seed for part in text.split(",") if (seed := count(part)) is not None and seed < SEEDS]
     if len(seeds) <= text.count(","):
-        faults.append(f"--seeds={text!r}: write seeds from 0 to {2**31 - 1}, such as 0,1,2")
+        faults.append(f"--seeds={text!r}: write seeds from 0 to {SEEDS - 1}, such as 0,1,2")
     else:
         twice = _twice(seeds)
         faults += [f"--seeds: {seed} is given twice; a seed makes one run" for seed in twice]
