@@ -19,21 +19,16 @@ def faults(path: Path) -> list[str]:
     try:
         load(path)
     except OSError as error:
-        return [f"--results={path} cannot be read: {error.strerror}"]
-    except ValueError as error:
-        return [f"--results={path}: a line of it is not a run ({error}); remove that line"]
+        return [f"--results={path} cannot be used: {error.strerror}"]
     return []
 
 
 def load(path: Path) -> list[Result]:
-    """The runs in the file. Raises OSError, and ValueError for a line that is none."""
+    """The runs in the file; none if it is not there. Raises Unreadable."""
     try:
-        found, faults = reading.lines(path, TypeAdapter(Result))
+        return reading.all_lines(path, TypeAdapter(Result))
     except FileNotFoundError:
         return []
-    if faults:
-        raise ValueError(faults[0])
-    return found
 
 
 def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:

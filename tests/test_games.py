@@ -301,7 +301,7 @@ def test_a_line_with_a_damaged_curve_is_refused(tmp_path, capsys):
     run = json.loads(store.read_text())
     store.write_text(json.dumps(run | {"curve": [[1, 2], [2, 3]]}) + "\n")
     assert games.main(arguments) == 2
-    assert "a line of it is not a run" in capsys.readouterr().err
+    assert "cannot be used: line 1: curve" in capsys.readouterr().err
 
 
 def test_results_that_are_none_or_of_no_machine_are_refused(tmp_path, capsys):
@@ -309,7 +309,7 @@ def test_results_that_are_none_or_of_no_machine_are_refused(tmp_path, capsys):
     store.write_text('{"settings": "defaults"}\n')
     assert games.main(["--only-table", f"--logdir={tmp_path}", f"--results={store}"]) == 2
     said = capsys.readouterr().err
-    assert "a line of it is not a run" in said and "--machine" in said
+    assert "cannot be used: line 1: " in said and "--machine" in said
 
 
 def test_table_goes_into_its_place_of_a_page_and_nowhere_else(tmp_path):
