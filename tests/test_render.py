@@ -145,9 +145,7 @@ def test_quiet_stretches_of_a_long_game_are_left_out(impatient, panels, with_pan
     pictures = annotated(replay, policy, its) if with_panel else plain(replay, its)
     count = sum(1 for _ in pictures)
     assert gaps > 1 and count == len(shown) + 120 * gaps + 120
-    assert its.gaps.startswith(
-        f"The video leaves out {round((replay.frames - len(shown)) / 60)} seconds"
-    )
+    assert its.gaps.startswith(f"The video leaves out {round((replay.frames - len(shown)) / 60)} s")
     assert watched == [*range(1, replay.frames + 1)]
     if with_panel:
         assert policy.seen == len(steps) < replay.steps
@@ -171,7 +169,7 @@ def test_stalled_game_is_cut_with_a_message(monkeypatch):
     pictures = [picture[::4, ::4].copy() for picture in plain(game, its)]
     assert len(pictures) == 120 + 120 + 1 + 120 and finished[0].time_limited
     assert np.abs(pictures[120].astype(int) - pictures[119]).max() > 100  # the message
-    assert its.gaps == "The video leaves out 18 seconds without a reward or a lost life."
+    assert its.gaps == "The video leaves out 18 s without a reward or a lost life."
 
 
 def test_stalled_game_is_cut_after_two_minutes(replay):
@@ -180,8 +178,8 @@ def test_stalled_game_is_cut_after_two_minutes(replay):
     for number in range(20_000):
         shown += its.shows(SimpleNamespace(reward=0.0, lives=3, over=number == 19_999))
     assert shown == 7200 + 1
-    assert its.take_gap() == "4 minutes"
-    assert its.gaps == "The video leaves out 4 minutes without a reward or a lost life."
+    assert its.take_gap() == "4 min"
+    assert its.gaps == "The video leaves out 4 min without a reward or a lost life."
 
 
 def test_game_of_up_to_five_minutes_is_whole(replay):

@@ -19,6 +19,7 @@ from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, wr
 from ppo.replay.panel import HEIGHT, LABEL, LEFT, RIGHT
 from ppo.replay.replay import Replay, ReplayError, frames, frames_per_second, load, step_of
 from ppo.settings import Params
+from ppo.system.streams import duration
 from ppo.telemetry import curves, progress
 from ppo.telemetry.curves import Curve
 
@@ -43,7 +44,7 @@ def film(logdir: Path) -> Path:
         first_step = fork_of.step if fork_of else 0
         count = video.write(path, pictures(chosen, curve, first_step), rate, title=title)
         made = Path(with_names(path))
-        print(f"{len(chosen)} games of the training in {count / rate:.0f} seconds: {made}")
+        print(f"{len(chosen)} games of the training in {duration(count / rate)}: {made}")
         return made
 
 

@@ -1,7 +1,6 @@
 """What a run will do, checked before hours are spent on it: ``--check``."""
 
 import tempfile
-from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ppo.preflight.probe import Probe, probe
 from ppo.replay import render
 from ppo.settings import Params, ResolvedParams
 from ppo.system.signals import stop_interrupts
-from ppo.system.streams import counted
+from ppo.system.streams import duration
 
 CLIP_FRAMES = 240  # frames of the video that is measured
 
@@ -94,7 +93,7 @@ def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[
     return [
         f"network {params.network}: {measured.num_weights:,} weights, {measured.num_actions} "
         f"actions, {params.precision}",
-        f"time: {_duration(ahead.seconds)} with {params.threads} threads ({speed:,.0f} steps/s)"
+        f"time: {duration(ahead.seconds)} with {params.threads} threads ({speed:,.0f} steps/s)"
         + _evaluation_words(params, ahead),
         f"memory: {_size(ahead.memory)} at most",
         f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs"
@@ -108,7 +107,7 @@ def _evaluation_words(params: ResolvedParams, ahead: Forecast) -> str:
     if not ahead.evaluations:
         return ""
     return (
-        f", {_duration(ahead.evaluations)} of it for {times(params.evaluation_interval, params)} "
+        f", {duration(ahead.evaluations)} of it for {times(params.evaluation_interval, params)} "
         "evaluations, if games stay as short as with the first policy"
     )
 
@@ -120,7 +119,7 @@ def _video_words(params: ResolvedParams, steps: float | None, rate: float) -> st
     if steps is None:
         return f", {count} videos of {_size(60 * rate)} for each minute of a game"
     seconds = steps * params.frame_skip / ATARI_FRAMES_PER_SECOND
-    return f", {_size(count * rate * seconds)} of {count} videos of {_duration(seconds)} each"
+    return f", {_size(count * rate * seconds)} of {count} videos of {duration(seconds)} each"
 
 
 def _video_rate(params: ResolvedParams) -> float:
@@ -131,19 +130,6 @@ def _video_rate(params: ResolvedParams) -> float:
         clip = map(render.enlarged, islice(frames, CLIP_FRAMES))
         video.write(path, clip, ATARI_FRAMES_PER_SECOND)
         return path.stat().st_size * ATARI_FRAMES_PER_SECOND / CLIP_FRAMES
-
-
-def _duration(seconds: float) -> str:
-    """Format a duration: 5 s, 4 min, 3 h 20 min, 2 days 4 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    whole = timedelta(minutes=minutes)
-    hours, rest = divmod(whole.seconds // 60, 60)
-    days = counted(whole.days, "day")
-    return f"{days} {hours} h" if whole.days else f"{hours} h {rest} min"
 
 
 def _size(number: float) -> str:

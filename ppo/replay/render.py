@@ -14,6 +14,7 @@ from ppo.replay import panel
 from ppo.replay.drawing import AMBER, BRIGHT, canvas, write
 from ppo.replay.panel import MOST_NUMBERS, Caption, Decision, Panel
 from ppo.replay.replay import Replay, env_at_start, frames, frames_per_second, step_of, title
+from ppo.system.streams import duration
 
 if TYPE_CHECKING:
     from ppo.policy import Policy
@@ -64,10 +65,7 @@ class Course:
         return length and f"The video leaves out {length} without a reward or a lost life."
 
     def _length(self, count: int) -> str:
-        seconds = round(count / self._rate)
-        if not count:
-            return ""
-        return f"{seconds} seconds" if seconds < 120 else f"{round(seconds / 60)} minutes"
+        return duration(count / self._rate) if count else ""
 
 
 def record(

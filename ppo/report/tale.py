@@ -7,6 +7,7 @@ from ppo.envs import human
 from ppo.envs.registry import is_atari, resolve
 from ppo.files import origin
 from ppo.report.story import Story
+from ppo.system.streams import duration
 from ppo.telemetry.curves import TIME
 from ppo.telemetry.scalars import SCORE
 
@@ -20,7 +21,7 @@ def _training(of: Story) -> Iterator[str]:
     if began_from := origin.read(of.folder):
         yield f"This run continues another one from step {began_from.step:,}."
     scores = [row[SCORE] for row in of.rows if SCORE in row]
-    time = _time(of.rows[-1].get(TIME, 0.0)) if of.rows else ""
+    seconds = of.rows[-1].get(TIME, 0.0) if of.rows else 0.0
     if not scores:
         yield f"This agent trains on {of.game} and has not finished a game yet."
         return
@@ -28,10 +29,10 @@ def _training(of: Story) -> Iterator[str]:
     frames = f" ({of.step * of.params.frame_skip:,} frames)"
     steps = f"{of.step:,} decisions{frames if is_atari(of.params.env_id) else ''}"
     if last > first:
-        yield f"This agent learnt {of.game}{f' in {time}' if time else ''}."
+        yield f"This agent learnt {of.game}{f' in {duration(seconds)}' if seconds else ''}."
         yield f"Its score rose from {first:.1f} to {last:.1f} points in {steps}."
     else:
-        yield f"This agent trained on {of.game}{f' for {time}' if time else ''}."
+        yield f"This agent trained on {of.game}{f' for {duration(seconds)}' if seconds else ''}."
         yield f"Its score went from {first:.1f} to {last:.1f} points in {steps}."
 
 
@@ -43,7 +44,7 @@ def _references(of: Story) -> Iterator[str]:
     rows = [row for row in of.rows if SCORE in row]
     above = next((n for n, row in enumerate(rows) if row[SCORE] >= known[1]), 0)
     if above and TIME in rows[above]:
-        yield f"It passed the human after {_time(rows[above][TIME])}."
+        yield f"It passed the human after {duration(rows[above][TIME])}."
 
 
 def _published(of: Story) -> Iterator[str]:
@@ -51,11 +52,3 @@ def _published(of: Story) -> Iterator[str]:
     there = [f"{score:.1f} in {name}" for name, score in scores if math.isfinite(score)]
     if there:
         yield f"After as many steps, published PPO runs scored {', '.join(there)}."
-
-
-def _time(seconds: float) -> str:
-    if not seconds:
-        return ""
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

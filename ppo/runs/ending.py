@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ppo.envs.factories import factory_name
 from ppo.system.arguments import run_atari
-from ppo.system.streams import counted
+from ppo.system.streams import counted, duration
 from ppo.telemetry.counters import RECENT_EPISODES
 from ppo.telemetry.scalars import SCORE
 
@@ -77,7 +77,7 @@ def summary(
     rows = {
         "score": score,
         "best": "; ".join(bests),
-        "time": f"{seconds / 60:,.1f} minutes",
+        "time": duration(seconds),
         "folder": str(folder),
         "evaluate": command(folder, "--evaluate 30"),
         "watch": command(folder, "--watch") if watchable else "",

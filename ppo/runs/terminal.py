@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from ppo.files.held import with_names
 from ppo.runs.pace import Speed
-from ppo.system.streams import discard, wrapped
+from ppo.system.streams import discard, duration, wrapped
 from ppo.telemetry.scalars import SCORE
 
 LAST_WORDS_SECONDS = 0.5
@@ -160,7 +159,7 @@ class Display:
 
     def _progress(self, step: int, speed: Speed | None) -> tuple[str, str, str, str]:
         """Return the percentage, the time left, the steps and the speed."""
-        left = timedelta(seconds=round(speed.seconds_left)) if speed else "?"
+        left = duration(speed.seconds_left) if speed else "?"
         return (
             f"{100 * step / self.total_steps:.1f}",
             f"{left} left",

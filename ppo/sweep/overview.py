@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
@@ -21,13 +20,14 @@ from rich.text import Text
 from ppo.files.folder import RunFolder
 from ppo.params import load_run
 from ppo.sweep.grid import Run
+from ppo.system.streams import duration
 from ppo.telemetry import figures, progress
 from ppo.telemetry.scalars import SCORE
 
 REFRESHES_PER_SECOND = 0.5
 SHORTEST_RUN_SECONDS = 1.0  # a run that took less was done already
 # Titles and widths of the columns after the name. They keep their place beside a long name.
-COLUMNS = {"seed": 4, "done": 6, "score": 7, "steps/s": 7, "left": 8}
+COLUMNS = {"seed": 4, "done": 6, "score": 7, "steps/s": 7, "left": 11}
 GAP = 2  # columns between two cells
 OTHER_LINES = 4  # lines of a terminal that are not rows of runs
 
@@ -115,7 +115,7 @@ class Overview:
         waiting = self.runs - ended - len(states)
         failed = f" ({len(self._failed)} failed)" if self._failed else ""
         left = self._left([state for state in states if state], len(states), waiting)
-        about = "" if left is None else f", about {timedelta(seconds=round(left))} left"
+        about = "" if left is None else f", about {duration(left)} left"
         return f"{ended} of {self.runs} done{failed}, {waiting} waiting{about}"
 
     def _left(self, known: "Sequence[_State]", places: int, waiting: int) -> float | None:
@@ -147,10 +147,9 @@ class _State(NamedTuple):
     @property
     def cells(self) -> list[str]:
         """The columns after the seed."""
-        left = str(timedelta(seconds=round(self.left)))
         share = f"{self.step / self.total:.0%}" if self.total else "-"
         score = "-" if self.score is None else f"{self.score:.2f}"
-        return [share, score, f"{self.rate:.0f}", left]
+        return [share, score, f"{self.rate:.0f}", duration(self.left)]
 
 
 def _rank(item: "tuple[Run, _State | None]") -> float:

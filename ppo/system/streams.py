@@ -73,6 +73,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def duration(seconds: float) -> str:
+    """Return "5 s", "4 min", "3 h 20 min", "2 days 4 h" and so on."""
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{counted(days, 'day')} {hours} h" if days else f"{hours} h {minutes} min"
+
+
 def either(words: Sequence[str]) -> str:
     """Return "a", "a or b", "a, b or c" and so on."""
     *others, last = words

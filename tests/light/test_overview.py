@@ -45,11 +45,11 @@ def test_table_has_the_runs_under_way_and_counts_the_others(tmp_path):
         overview.count_end(Run("lost", 1, (), tmp_path / "lost"), True)
         lines = shown(overview, console)
     assert lines == [
-        "2 of 7 done (1 failed), 1 waiting, about 0:00:30 left",
+        "2 of 7 done (1 failed), 1 waiting, about 30 s left",
         "run seed done score steps/s left",
         "best 1 done 2.00",
-        "one 1 40% 1.50 500 0:00:12",
-        "two 1 50% - 500 0:00:10",
+        "one 1 40% 1.50 500 12 s",
+        "two 1 50% - 500 10 s",
         "new 1 - - - -",
         "broken 1 - - - -",
         "lost 1 failed -",
@@ -65,7 +65,7 @@ def test_numbers_keep_their_place_beside_a_long_name(tmp_path):
     with overview.under_way(run):
         line = shown(overview, console)[-1]
     assert line.startswith("learning_rate=0") and "…" in line  # both ends are shown
-    assert line.endswith("value_rescaling=per_state"[-15:] + " 1 40% 1.50 500 0:00:12")
+    assert line.endswith("value_rescaling=per_state"[-15:] + " 1 40% 1.50 500 12 s")
 
 
 def test_a_run_is_shown_with_all_steps_of_its_rollouts(tmp_path):
@@ -75,7 +75,7 @@ def test_a_run_is_shown_with_all_steps_of_its_rollouts(tmp_path):
     console = Console(width=80, height=24)
     overview = Overview([run], console)
     with overview.under_way(run):
-        assert shown(overview, console)[-1] == "one 1 40% 1.50 500 0:00:12"
+        assert shown(overview, console)[-1] == "one 1 40% 1.50 500 12 s"
 
 
 def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
@@ -93,7 +93,7 @@ def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
     with overview.under_way(runs[-1]):
         lines = shown(overview, console)
     rows = ["ended 1 done 9.00", "ended 1 done 8.00", "ended 1 done 7.00", "ended 1 done 6.00"]
-    assert lines[2:-1] == [*rows, "ended 1 done 5.00", "run-11 1 40% 1.50 500 0:00:12"]
+    assert lines[2:-1] == [*rows, "ended 1 done 5.00", "run-11 1 40% 1.50 500 12 s"]
     assert lines[-1] == "and 5 more"
 
 

@@ -8,6 +8,7 @@ from ppo.envs.resolve import resolved
 from ppo.preflight import preflight
 from ppo.preflight.probe import Probe
 from ppo.settings import Params
+from ppo.system.streams import duration
 from tests.light.test_forecast import row
 
 PONG = Params(
@@ -78,3 +79,19 @@ def test_videos_are_forecast_from_a_second_of_one_and_the_length_of_games(length
     measured = Probe(rows, 1_684_128, 4, 1_540_000_000, 20_300_000, len(rows) * 1_000)
     texts = preflight.outlook(resolved(PONG), measured, rate)
     assert texts == [*TEXTS[:3], TEXTS[3] + videos]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (5.4, "5 s"),
+        (99, "99 s"),
+        (240, "4 min"),
+        (5_970, "1 h 40 min"),
+        (12_000, "3 h 20 min"),
+        (86_370, "1 day 0 h"),
+        (187_200, "2 days 4 h"),
+    ],
+)
+def test_a_duration_has_at_most_two_units(seconds, shown):
+    assert duration(seconds) == shown

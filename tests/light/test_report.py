@@ -131,10 +131,10 @@ def test_the_report_begins_with_what_was_learnt_in_which_time_beside_others(tmp_
     page = page_of(written(run, rows, Params(seed=3).to_json()))
     assert "<title>Pong</title>" in page and "<h1>Pong</h1>" in page
     said = page.split("</figure>")[0]
-    assert "This agent learnt Pong in 25 minutes." in said
+    assert "This agent learnt Pong in 25 min." in said
     assert "from 0.3 to 20.0 points in 600,000 decisions (2,400,000 frames)." in said
     assert "Random play scores -20.7 points and a human 14.6." in said
-    assert "It passed the human after 18 minutes." in said
+    assert "It passed the human after 18 min." in said
     scored = r"After as many steps, published PPO runs scored -\d+\.\d in baselines ppo2, "
     assert re.search(scored, said)
     assert len(read) == 1

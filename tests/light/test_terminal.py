@@ -97,7 +97,7 @@ def test_line_says_how_the_run_stands():
         "best -18",
         "games 12",
         "KL 0.0123",
-        "425 steps/s | 6:32:05 left",  # by one clock, not the last entry's
+        "425 steps/s | 6 h 32 min left",  # by one clock, not the last entry's
     ):
         assert part in line
 
@@ -159,15 +159,15 @@ def test_panel_shows_every_label_and_value(width, at_one):
     for label, _, _ in SHOWN:
         assert label.split()[0].rstrip(",") in flat, label
     between = " " if width < 100 else " | "
-    assert f"0.0 % | 6:32:05 left, ends 07:32{between}step 2,048 of 10,000,000 | 425 " in flat
+    assert f"0.0 % | 6 h 32 min left, ends 07:32{between}step 2,048 of 10,000,000 | 425 " in flat
 
 
 @pytest.mark.parametrize(
     ("rate", "said"),
     [
         (None, "? left\n"),
-        (10_000_000 / 82_800, "23:00:00 left, ends 00:00\n"),
-        (10_000_000 / 86_400, "1 day, 0:00:00 left, ends Fri 02 Jan 1970, 01:00\n"),
+        (10_000_000 / 82_800, "23 h 0 min left, ends 00:00\n"),
+        (10_000_000 / 86_400, "1 day 0 h left, ends Fri 02 Jan 1970, 01:00\n"),
     ],
 )
 def test_panel_says_when_the_run_ends(rate, said, at_one):
@@ -366,7 +366,7 @@ def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next(
     assert [line.split(maxsplit=1) for line in lines] == [
         ["score", "20.12, mean of the last 100 games"],
         ["best", "21 in one of 3,120 games; 20.77 in an evaluation"],
-        ["time", "26.1 minutes"],
+        ["time", "26 min"],
         ["folder", "runs/pong"],
         ["evaluate", f"{called} --logdir=runs/pong --evaluate 30"],
         ["watch", f"{called} --logdir=runs/pong --watch"],
