@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 
@@ -10,7 +11,8 @@ from ppo.sweep.grid import FIGURE, TABLE
 from ppo.sweep.one_precision import precisions
 from ppo.system import tables
 from ppo.system.streams import say, wrapped
-from ppo.telemetry import curves
+from ppo.telemetry import collapse, curves
+from ppo.telemetry.collapse import SMALLEST_FALL
 from ppo.telemetry.curves import Comparison, Curve, CurveError
 from ppo.telemetry.figures import legible
 
@@ -75,11 +77,12 @@ def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, Row], str]:
     """Return the cells of each variant from the third column on, the best first, and their meaning.
     The best has the highest final score at the steps that all runs have reached.
     """
-    fall = curves.collapse_threshold(comparisons)
+    first = fmean(one.scores[:, 0].mean() for one in comparisons)
+    fall = SMALLEST_FALL * (max(one.scores.max() for one in comparisons) - first)
     results = {}
     for one in sorted(comparisons, key=lambda one: one.mean[-1], reverse=True):
         final, best = one.scores[:, -1], one.scores.max(1)
-        falls = sum(len(curves.collapses(scores, fall)) for scores in one.scores)
+        falls = sum(collapse.count(scores, fall) for scores in one.scores)
         scores = final.mean(), final.min(), final.max(), best.mean(), one.area
         results[one.name] = [*(f"{score:.2f}" for score in scores), f"{falls}"]
     return results, (

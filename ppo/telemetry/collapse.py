@@ -1,4 +1,7 @@
-"""Whether, when and how far a policy has collapsed: pure functions of its points per step."""
+"""Whether, when and how far a policy has collapsed: pure functions of its points per step.
+
+``count`` alone is about scores, of which each is a mean of 100 games and has little noise.
+"""
 
 import math
 from collections.abc import Iterator
@@ -163,12 +166,26 @@ def _collapses(series: np.ndarray) -> Iterator[Collapse]:
             watch = watch.restarted()
 
 
-def _recovered(medians: np.ndarray, alarm: int, peak: float) -> int:
+def count(scores: np.ndarray, fall: float) -> int:
+    """Return how often a score fell more than ``fall`` points below the best since the collapse
+    before. A collapse ends where half of the loss is regained, as in ``find``.
+    """
+    collapses = begin = 0
+    while True:
+        best = np.maximum.accumulate(scores[begin:])
+        fallen = np.flatnonzero(best - scores[begin:] > fall)
+        if not len(fallen):
+            return collapses
+        collapses += 1
+        begin = _recovered(scores, begin + int(fallen[0]), best[fallen[0]])
+
+
+def _recovered(levels: np.ndarray, alarm: int, peak: float) -> int:
     """Return the index, after an alarm, at which half of the loss is regained, or the length."""
-    after = medians[alarm + 1 :]
-    lowest = np.minimum.accumulate(medians[alarm:])[1:]
+    after = levels[alarm + 1 :]
+    lowest = np.minimum.accumulate(levels[alarm:])[1:]
     again = np.flatnonzero(after >= (lowest + peak) / 2)
-    return alarm + 1 + int(again[0]) if len(again) else len(medians)
+    return alarm + 1 + int(again[0]) if len(again) else len(levels)
 
 
 def _collapse(series: np.ndarray, medians: np.ndarray, readings: slice, before: Watch) -> Collapse:

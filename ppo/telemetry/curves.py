@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 TIME = "time/time_elapsed"  # in seconds
 NUM_POSITIONS = 200
-COLLAPSE_SHARE = 0.25
 SCORE_LABEL = "score, mean of 100 games"
 
 
@@ -97,33 +96,6 @@ def compare_each(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
         with suppress(CurveError):
             comparisons += compare({name: runs})
     return comparisons
-
-
-def collapses(scores: np.ndarray, fall: float) -> list[float]:
-    """Return the depth of each collapse of a curve, in points.
-
-    A collapse begins when the score is more than ``fall`` below the best since the last collapse.
-    It ends when half of the loss is regained. Its depth is the whole loss.
-    """
-    depths: list[float] = []
-    peak, trough = scores[0], None
-    for score in scores:
-        if trough is None:
-            peak = max(peak, score)
-            trough = score if peak - score > fall else None
-            continue
-        trough = min(trough, score)
-        if score >= (peak + trough) / 2:
-            depths.append(float(peak - trough))
-            peak, trough = score, None
-    return depths if trough is None else [*depths, float(peak - trough)]
-
-
-def collapse_threshold(comparisons: Sequence[Comparison]) -> float:
-    """Return COLLAPSE_SHARE of the range between the mean first score and the best of all runs."""
-    first = np.mean([comparison.scores[:, 0].mean() for comparison in comparisons])
-    best = max(comparison.scores.max() for comparison in comparisons)
-    return float(COLLAPSE_SHARE * (best - first))
 
 
 def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ppo.sweep import results
-from ppo.telemetry import curves, figures
-from ppo.telemetry.curves import Curve, collapses
+from ppo.telemetry import collapse, curves, figures
+from ppo.telemetry.curves import Curve
 
 
 def curve(*scores: float) -> Curve:
@@ -15,20 +15,22 @@ def curve(*scores: float) -> Curve:
 
 
 def test_a_steady_rise_has_no_collapse():
-    assert collapses(np.arange(10.0), 3) == []
+    assert collapse.count(np.arange(10.0), 3) == 0
 
 
 def test_a_fall_as_deep_as_the_limit_is_none():
-    assert collapses(np.array([0, 10, 7, 10.0]), 3) == []
+    assert collapse.count(np.array([0, 10, 7, 10.0]), 3) == 0
 
 
 def test_a_fall_ends_when_half_of_it_is_made_up():
     # 10 -> 2 is a fall of 8, over at 6; then from 6 up to 9 and down to 1, a fall of 8 to the end.
-    assert collapses(np.array([0, 10, 5, 2, 4, 6, 9, 1, 2.0]), 3) == [8, 8]
+    assert collapse.count(np.array([0, 10, 5, 2, 4, 6, 9, 1, 2.0]), 3) == 2
+    # Half of it is not made up at 5, so the last readings belong to the same fall.
+    assert collapse.count(np.array([0, 10, 5, 2, 4, 5, 5, 1, 2.0]), 3) == 1
 
 
 def test_a_slow_fall_counts_once():
-    assert collapses(np.array([10, 8, 6, 4, 2, 0.0]), 3) == [10]
+    assert collapse.count(np.array([10, 8, 6, 4, 2, 0.0]), 3) == 1
 
 
 def test_runs_are_compared_at_the_steps_that_all_have_reached():
