@@ -12,7 +12,6 @@ its KL and its surrogate's gain in each update. docs/collapse.md says what the n
 
 import argparse
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +121,7 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
         whole = step + UPDATES * agent.params.batch_size
         own = {"total_steps": whole, "stop_at_score": None, "collapse_guard": "off"}
         own |= {"diagnostics_interval": 1, "checkpoint_interval": whole, "seed": agent.seed}
-        pairs = (QUIET | own | settings).items()
-        overrides = tuple(f"{key}={json.dumps(value)}" for key, value in pairs)
+        overrides = tuple(params.texts(QUIET | own | settings))
         merged = params.load_run(RunFolder(agent.folder).params, overrides, [registry.check])
         folder = logdir / plan / folder_name(name) / f"seed-{agent.seed}"
         runs.append(OneRun(name, agent.seed, overrides, folder, f"--fork={agent.folder}", merged))

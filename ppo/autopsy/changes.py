@@ -1,10 +1,10 @@
 """The changes of an autopsy, and what it means if one of them prevents the collapse."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ppo.settings import ResolvedParams, SurrogateChoice
+from ppo.settings.describe import as_given
 
 UNCHANGED = "unchanged"
 RATES = (2, 4, 8)  # divisors of the learning rate, for the effect of smaller steps alone
@@ -26,8 +26,7 @@ class Change:
     @property
     def shown(self) -> str:
         """Settings as they are given on a command line."""
-        texts = (v if isinstance(v, str) else json.dumps(v) for v in self.settings.values())
-        return " ".join(f"{key}={text}" for key, text in zip(self.settings, texts, strict=True))
+        return " ".join(f"{key}={as_given(value)}" for key, value in self.settings.items())
 
 
 def smaller_rates(learning_rate: float) -> list[Change]:

@@ -1,6 +1,5 @@
 """The forks of an autopsy and their outcomes."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ class Plan:
             "threads": max(1, default_threads() // self.workers),
         }
         settings = {**self.case.differing, **QUIET, **own, **change.settings}
-        overrides = tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
+        overrides = tuple(params.texts(settings))
         folder = self.logdir / folder_name(change.name) / f"seed-{seed}"
         return Run(change.name, seed, overrides, folder)
 

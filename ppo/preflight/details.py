@@ -1,9 +1,9 @@
 """The 22 implementation details of docs/algorithm.md, and whether given settings enable them."""
 
-import json
 from typing import NamedTuple
 
 from ppo.settings import ResolvedParams, SurrogateChoice
+from ppo.settings.describe import as_given
 
 ON, OFF, NONE = "on", "off", "-"
 
@@ -74,10 +74,7 @@ def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
 
 def _shown(p: ResolvedParams, *keys: str) -> str:
     """Return settings and their values: "gamma 0.99, gae_lambda 0.95"."""
-    values = ((key, getattr(p, key)) for key in keys)
-    return ", ".join(
-        f"{key} {value if isinstance(value, str) else json.dumps(value)}" for key, value in values
-    )
+    return ", ".join(f"{key} {as_given(getattr(p, key))}" for key in keys)
 
 
 def _detail(name: str, on: bool, settings: str, exists: bool = True) -> Detail:

@@ -17,7 +17,7 @@ from ppo.files.folder import RunFolder, write_whole
 from ppo.report.published import Published, plot
 from ppo.report.story import Story, commands, names, story, videos
 from ppo.report.tale import tale
-from ppo.settings import Params
+from ppo.settings.describe import default_of
 from ppo.system import reading
 from ppo.telemetry import curves, figures
 from ppo.telemetry.figures import End
@@ -184,10 +184,7 @@ def _health_table(of: Story) -> str:
 
 
 def _settings_table(of: Story) -> str:
-    rows = [
-        (key, json.dumps(value), json.dumps(Params.model_fields[key].default))
-        for key, value in of.differing().items()
-    ]
+    rows = [(key, json.dumps(value), default_of(key)) for key, value in of.differing().items()]
     return _table(["setting", "here", "default"], rows)
 
 

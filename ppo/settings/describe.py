@@ -58,6 +58,11 @@ _TYPE_NAMES = {int: "int", float: "float", str: "string", bool: "true or false"}
 _BOUNDS = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
 
 
+def as_given(value: object) -> str:
+    """Return a setting's value as a command line gives it: a string as it is, others as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def default_of(key: str) -> str:
     """Return a setting's default, as JSON."""
     return json.dumps(Params.model_fields[key].default)

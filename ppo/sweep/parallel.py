@@ -1,11 +1,10 @@
 """Runs side by side, each in its own process."""
 
 import itertools
-import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -14,7 +13,7 @@ from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
-from ppo.params import ParamsError
+from ppo.params import ParamsError, texts
 from ppo.runs.start import is_finished
 from ppo.settings import Params
 from ppo.sweep.grid import Run, changes
@@ -71,10 +70,10 @@ def begin_or_resume(run: Run, source: str, params: Params, call: Call) -> int:
     """Begin a run with its overrides and the argument ``source``, such as --pfile=FILE. If it has
     begun, resume it with the settings that may change. Return the command's exit code.
     """
-    overrides: Iterable[str] = run.overrides
+    overrides: Sequence[str] = run.overrides
     if RunFolder(run.folder).params.exists():
         source = "--resume"
-        overrides = (f"{key}={json.dumps(value)}" for key, value in changes(run, params).items())
+        overrides = texts(changes(run, params))
     sets = itertools.chain(*(("--set", text) for text in overrides))
     return call_with_log(run, [source, *sets], call)
 
