@@ -167,7 +167,7 @@ def check_writable(*folders: Path) -> None:
     for folder in folders:
         existing = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
         if not existing.is_dir():
-            raise FolderError(f"{with_names(existing)} is not a folder")
+            raise FolderError(f"{with_names(existing)} is a file, not a folder")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise FolderError(f"{with_names(existing)} does not allow writing; use another folder")
 

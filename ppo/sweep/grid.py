@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ppo.envs import registry
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
 from ppo.params import Check, ParamsError, Source, load, load_run
 from ppo.settings import SEEDS, Params, marked
 from ppo.system import reading
@@ -299,11 +299,10 @@ def begun_faults(run: Run, params: Params) -> list[str]:
 
 def logdir_faults(logdir: Path) -> list[str]:
     """Return why a folder cannot be used or created. Nothing is created."""
-    place = next(path for path in (logdir, *logdir.absolute().parents) if os.path.lexists(path))
-    if not place.is_dir():
-        return [f"--logdir={str(logdir)!r} cannot be used: {place} is a file, not a folder"]
-    if not os.access(place, os.W_OK | os.X_OK):
-        return [f"--logdir={str(logdir)!r} cannot be used: {place} does not allow writing"]
+    try:
+        check_writable(logdir)
+    except FolderError as error:
+        return [f"--logdir={str(logdir)!r} cannot be used: {error}"]
     return []
 
 
