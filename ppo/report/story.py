@@ -1,7 +1,6 @@
 """What the files of a run contain, for its report and its model card."""
 
 import itertools
-import json
 import math
 import os
 import shlex
@@ -19,6 +18,7 @@ from ppo.autopsy.explain import explain
 from ppo.autopsy.history import Row
 from ppo.checkpoint import CheckpointError
 from ppo.envs import registry
+from ppo.envs.resolve import resolved
 from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
@@ -27,11 +27,14 @@ from ppo.params import ParamsError, load_run
 from ppo.report.published import Published, comparable
 from ppo.runs.start import run_of
 from ppo.settings import EARLIER, LEFT_OPEN, Params
+from ppo.settings.describe import as_given
 from ppo.system import reading
 from ppo.system.arguments import run_atari
 from ppo.system.reading import Unreadable
 from ppo.system.streams import counted, warn
 from ppo.telemetry.scalars import SCORE
+
+OF_MACHINE = ("seed", "threads", "precision")  # open settings that no game or network decides
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,8 @@ def settled(params: Params) -> dict[str, object]:
     """Return the settings, filled in where they follow from the game or the network. The seed, and
     what the machine chooses, stay open.
     """
-    chosen = {
-        "sticky_action_probability": registry.resolve(params.env_id)[1],
-        "clip_rewards": registry.is_atari(params.env_id),
-        "value_gradient": params.usual_value_gradient,
-    }
-    return {key: chosen.get(key, v) if params.leaves_open(key) else v for key, v in params}
+    filled = resolved(params)
+    return {key: v if key in OF_MACHINE else getattr(filled, key) for key, v in params}
 
 
 def names(stories: Sequence[Story]) -> list[str]:
@@ -211,8 +210,7 @@ def commands(of: Story) -> str:
     else:
         begin, settings = [f"--pfile={of.folder.params}"], _unwritten(of.folder)
     for key, value in settings.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        begin += ["--set", f"{key}={text}"]
+        begin += ["--set", f"{key}={as_given(value)}"]
     if of.params.workers > 1:
         begin.append(f"--workers={of.params.workers}")
     lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", "--evaluate", "30"]
