@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppo.evaluate.evaluate import RESAMPLES
-from ppo.telemetry.intervals import middle
+from ppo.telemetry.intervals import RESAMPLES, middle
 
 
 @dataclass(frozen=True)

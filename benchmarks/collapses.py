@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ppo import checkpoint, params, presets
+from ppo.autopsy.changes import UNCHANGED, smaller_rates
 from ppo.autopsy.forks import QUIET
 from ppo.envs import registry
 from ppo.errors import PPOError, Stopped
@@ -51,8 +52,8 @@ def changes(plan: str, dose: float) -> dict[str, dict[str, Any]]:
             f"rate x {times}, epochs {epochs}": rate(times) | {"num_epochs": epochs}
             for times, epochs in itertools.product((1, 2, 4, 8, 16, 32), (1, 3, 6, 12))
         }
-    controls = {f"rate / {part}": rate(dose / part) for part in (2, 4, 8)}
-    every = {"unchanged": {}, **controls, **INTERVENTIONS}
+    controls = {one.name: dict(one.settings) for one in smaller_rates(RATE * dose)}
+    every = {UNCHANGED: {}, **controls, **INTERVENTIONS}
     return {name: rate(dose) | settings for name, settings in every.items()}
 
 

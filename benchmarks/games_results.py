@@ -14,7 +14,6 @@ from annotated_types import Len
 
 from benchmarks.aggregates import interval_of_runs
 from ppo.envs import human, registry
-from ppo.evaluate.evaluate import RESAMPLES
 from ppo.evaluate.games import POLICIES
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
@@ -172,10 +171,7 @@ def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Return the 95 percent interval of the mean score of a game's runs. For a single run, it is
     the interval of its evaluation.
     """
-    if len(runs) > 1:
-        return interval_of_runs(runs)
-    low, high = intervals.bootstrap(np.array(runs[0]), RESAMPLES)
-    return float(low), float(high)
+    return interval_of_runs(runs) if len(runs) > 1 else intervals.of_scores(runs[0])
 
 
 def seconds_of(folder: Path) -> float | None:

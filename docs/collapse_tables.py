@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.collapses import Fork
+from ppo.autopsy.changes import UNCHANGED, smaller_rates
 from ppo.system import tables
-from ppo.telemetry.intervals import bootstrap
+from ppo.telemetry.intervals import shown
 
 RANDOM_PLAY = -0.0235  # points a step of random actions
 LAST, LOWEST_OVER = 20, 5  # updates
-UNCHANGED, CONTROLS = "unchanged", ("rate / 2", "rate / 4", "rate / 8")
+CONTROLS = tuple(change.name for change in smaller_rates(1.0))
 
 
 def shares(forks: Sequence[Fork]) -> dict[tuple[str, int], np.ndarray]:
@@ -88,10 +89,10 @@ def interventions(forks: Sequence[Fork]) -> str:
             at_equal_kl(one, [(kl[c, a], end[c, a]) for c in (UNCHANGED, *CONTROLS)])
             for one, a in zip(medians, agents, strict=True)
         ]
-        compared = _interval(differences[name]) if name in differences else ""
+        compared = shown(differences[name]) if name in differences else ""
         corrected = f"{p[name]:.3f}" if name in p else ""
-        beyond = _interval(ends[name] - equal) if name in differences else ""
-        cells = [f"{low:.2f}", _interval(ends[name]), f"{np.median(medians):.3f}"]
+        beyond = shown(ends[name] - equal) if name in differences else ""
+        cells = [f"{low:.2f}", shown(ends[name]), f"{np.median(medians):.3f}"]
         rows.append([name, str(len(agents)), *cells, compared, corrected, beyond])
     head = ["change", "agents", "lowest", "end", "KL", "end - unchanged", "p", "end - equal KL"]
     return tables.markdown(head, rows, "lrrrrrrr").rstrip()
@@ -119,8 +120,3 @@ def grid(forks: Sequence[Fork]) -> str:
 
 def _kl(fork: Fork) -> float:
     return max(float(np.median(fork.kl)), 1e-9)
-
-
-def _interval(values: np.ndarray) -> str:
-    low, high = bootstrap(values)
-    return f"{values.mean():.2f} ({low:.2f} to {high:.2f})"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppo.autopsy.changes import LARGE_STEPS
 from ppo.autopsy.history import Row
 from ppo.telemetry.progress import points
 
@@ -182,7 +183,7 @@ WEIGHTS = Cause(
     "compare with a fork of the last checkpoint before; look at what wrote to the run, and at the "
     "env's own versions",
 )
-STEPS = Cause("the steps are too large", "lower learning_rate, or use larger minibatches")
+STEPS = Cause(LARGE_STEPS, "lower learning_rate, or use larger minibatches")
 VALUE = Cause("the value's gradient drives the trunk", "lower value_coef; value_gradient=detached")
 ENTROPY = Cause("the entropy bonus outweighs the surrogate", "lower entropy_coef")
 ADVANTAGES = Cause(

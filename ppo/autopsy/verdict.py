@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ppo.autopsy.changes import UNCHANGED, Change
+from ppo.autopsy.changes import LARGE_STEPS, UNCHANGED, Change
 from ppo.system import tables
 from ppo.telemetry import intervals
 from ppo.telemetry.collapse import BOTTOM_OVER
@@ -137,8 +137,8 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     if holding := [control for control in controls if _survives_more(control, unchanged)]:
         largest = max(holding, key=lambda outcome: outcome.kl.mean())
         return (
-            f"{summary} No change prevents it at equal KL, but smaller steps do: **the steps are "
-            f"too large** (`{largest.change.shown}`: {largest.held} of {largest.forks} hold)."
+            f"{summary} No change prevents it at equal KL, but smaller steps do: **{LARGE_STEPS}** "
+            f"(`{largest.change.shown}`: {largest.held} of {largest.forks} hold)."
         )
     return f"{summary} Nothing that was tried prevents it, not even smaller steps."
 
@@ -148,13 +148,12 @@ def table(outcomes: Sequence[Outcome]) -> str:
     unchanged, controls, changed = by_role(outcomes)
     rows = []
     for outcome in [*controls, *changed]:
-        low, high = intervals.bootstrap(outcome.end)
         rows.append(
             [
                 outcome.change.name,
                 f"`{outcome.change.shown or '-'}`",
                 f"{outcome.held} of {outcome.forks}",
-                f"{outcome.end.mean():.2f} ({low:.2f} to {high:.2f})",
+                intervals.shown(outcome.end),
                 f"{outcome.lowest.mean():.2f}",
                 f"{outcome.kl.mean():.3f}",
                 f"{outcome.gain.mean():+.3f}",

@@ -23,7 +23,6 @@ from ppo.telemetry import intervals
 if TYPE_CHECKING:
     from ppo.policy import Policy
 
-RESAMPLES = 10_000
 SHORT_GAME_FRAMES = 18_000  # five minutes
 
 
@@ -86,8 +85,7 @@ class Evaluation:
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 percent confidence interval of the mean score. It is deterministic."""
-        low, high = intervals.bootstrap(self.scores, RESAMPLES)
-        return float(low), float(high)
+        return intervals.of_scores(self.scores)
 
 
 def with_short_games(params: ResolvedParams) -> ResolvedParams:

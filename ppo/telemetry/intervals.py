@@ -1,6 +1,9 @@
 """Intervals of means by bootstrap (Efron 1979), resampled with a fixed seed."""
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+RESAMPLES = 10_000  # of the scores of an evaluation
 
 
 def bootstrap(values: np.ndarray, resamples: int = 2000) -> tuple[np.ndarray, np.ndarray]:
@@ -9,6 +12,18 @@ def bootstrap(values: np.ndarray, resamples: int = 2000) -> tuple[np.ndarray, np
     shape = resamples // 100, count  # a hundredth at a time, to save memory
     means = [values[rng.integers(0, count, shape)].mean(axis=1) for _ in range(100)]
     return middle(np.concatenate(means))
+
+
+def of_scores(scores: ArrayLike) -> tuple[float, float]:
+    """Return the 95 percent interval of the mean of an evaluation's scores."""
+    low, high = bootstrap(np.asarray(scores), RESAMPLES)
+    return float(low), float(high)
+
+
+def shown(values: np.ndarray) -> str:
+    """Return a mean with its interval: "0.52 (0.40 to 0.61)"."""
+    low, high = bootstrap(values)
+    return f"{values.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
 def middle(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
