@@ -62,6 +62,7 @@ from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, call_with_log, fi
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
+from ppo.system.reading import repeated
 
 SB3 = "Stable-Baselines3"
 SB3_SCRIPT = Path(__file__).resolve().with_name("sb3_curve.py")
@@ -177,7 +178,7 @@ def argument_faults(options: argparse.Namespace) -> list[str]:
         return faults if there else [f"{options.logdir} is not there; name the folder of the runs"]
     parse_seeds(options.seeds, faults)
     games = [env_of(game) for game in options.games.split(",")]
-    for game in sorted({game for game in games if games.count(game) > 1}):
+    for game in sorted(repeated(games)):
         faults.append(f"--games: {game} is given twice; a seed makes one run of it")
     for text in options.set:
         key = text.partition("=")[0]

@@ -137,8 +137,7 @@ def _parse(text: str) -> tuple[Any, list[str]]:
     faults = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in found]
-        for key in sorted({key for key in keys if keys.count(key) > 1}):
+        for key in sorted(reading.repeated(key for key, _ in found)):
             faults.append(f"duplicate key {_show(key)}; keep one of them")
         return dict(found)
 

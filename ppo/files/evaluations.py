@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, exclusive, write_whole
 from ppo.files.held import with_names
 from ppo.system import reading
-from ppo.system.reading import LARGEST_NUMBER, Unreadable
+from ppo.system.reading import LARGEST_NUMBER, Step, Unreadable
 from ppo.system.streams import warn, warn_of_skipped
 
 Score = Annotated[float, Ge(-LARGEST_NUMBER), Le(LARGEST_NUMBER)]
@@ -25,7 +25,7 @@ class Line(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
-    step: Annotated[int, Ge(0), Lt(2**63)]
+    step: Step
     policy: str
     scores: list[Score] = Field(min_length=1)
     mean: Score

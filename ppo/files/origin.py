@@ -8,13 +8,12 @@ from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge, Lt
 from pydantic import AfterValidator, Strict, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, write_whole
 from ppo.files.held import with_names
 from ppo.system import reading
-from ppo.system.reading import Unreadable
+from ppo.system.reading import Step, Unreadable
 from ppo.system.streams import warn
 
 
@@ -29,7 +28,7 @@ class Origin:
     """The run and step that a fork began from, and its changed settings, before and after."""
 
     run: Annotated[Path, AfterValidator(_usable)]
-    step: Annotated[int, Strict(), Ge(0), Lt(2**63)]
+    step: Annotated[Step, Strict()]
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def is_of(self, run: Path, step: int) -> bool:

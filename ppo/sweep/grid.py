@@ -5,11 +5,10 @@ import itertools
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ppo.envs import registry
 from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
@@ -17,9 +16,8 @@ from ppo.params import Check, ParamsError, Source, load, load_run
 from ppo.settings import SEEDS, Params, marked
 from ppo.system import reading
 from ppo.system.arguments import expanded
+from ppo.system.reading import repeated
 from ppo.system.streams import reason
-
-Thing = TypeVar("Thing", bound=Hashable)
 
 TABLE, FIGURE = "table.md", "figure.png"
 LONGEST_NAME = 255  # bytes; the limit of file systems
@@ -111,7 +109,7 @@ def parse(
     for text in varied:
         key, _, values = text.partition("=")
         axis = [f"{key}={value}" for value in values.split(",")]
-        wrong = _form_faults(axis) + [f"{value} is given twice" for value in _twice(axis)]
+        wrong = _form_faults(axis) + [f"{value} is given twice" for value in repeated(axis)]
         faults += [f"--vary {text!r}: {fault}" for fault in wrong]
         axes += [] if wrong else [axis]
     wrong = _form_faults(shared)
@@ -126,20 +124,20 @@ def parse(
 def _conflicts(grid: Grid, option: str) -> list[str]:
     """Return names and keys that are given twice."""
     names = [variant.name for variant in grid.variants]
-    faults = [f"{option}: two are named {name!r}; rename one" for name in _twice(names)]
+    faults = [f"{option}: two are named {name!r}; rename one" for name in repeated(names)]
     varied = [_key(axis[0]) for axis in grid.axes]
     sampled = [_key(setting) for setting in itertools.chain(*grid.samples[:1])]
     shared = [_key(setting) for setting in grid.shared]
     once = {"--vary": varied, "--sample": sampled, "--set": shared}
     hints = {"--vary": "; give all values at once"}
     for name, keys in once.items():
-        faults += [f"{name} {key}: is given twice{hints.get(name, '')}" for key in _twice(keys)]
+        faults += [f"{name} {key}: is given twice{hints.get(name, '')}" for key in repeated(keys)]
     for one, other in itertools.combinations(once, 2):
         both = sorted({*once[one]} & {*once[other]})
         faults += [f"{one} {key}: {other} sets it too; leave one out" for key in both]
     for name, settings in grid.variants:
         keys = [_key(setting) for setting in settings]
-        faults += [f"{option} {name!r} sets {key} twice" for key in _twice(keys)]
+        faults += [f"{option} {name!r} sets {key} twice" for key in repeated(keys)]
         for other, others in once.items():
             both = sorted({*keys} & {*others})
             faults += [f"{option} {name!r} sets {key}, which {other} sets too" for key in both]
@@ -229,7 +227,7 @@ def parse_seeds(text: str, faults: list[str]) -> list[int]:
     if len(seeds) <= text.count(","):
         faults.append(f"--seeds={text!r}: write seeds from 0 to {SEEDS - 1}, such as 0,1,2")
     else:
-        twice = _twice(seeds)
+        twice = repeated(seeds)
         faults += [f"--seeds: {seed} is given twice; a seed makes one run" for seed in twice]
     return seeds
 
@@ -251,7 +249,7 @@ def drawn_faults(drawn: Mapping[str, Sequence[Path]], runs: Sequence[Run]) -> li
     """Return which existing runs do not exist, or would count twice beside the runs of a grid."""
     shown = [(name, folder) for name, folders in drawn.items() for folder in folders]
     shown += [(run.variant, run.folder) for run in runs]
-    twice = _twice((name, os.path.realpath(folder)) for name, folder in shown)
+    twice = repeated((name, os.path.realpath(folder)) for name, folder in shown)
     return [f"{run} is shown twice as {name!r}; a run counts once" for name, run in twice] or [
         f"--draw: {folder.path} holds no run (no progress.csv)"
         for folder in map(RunFolder, itertools.chain(*drawn.values()))
@@ -330,7 +328,3 @@ def settings_in(folder: Path, source: Source) -> Path:
     copy = folder / f"settings-{hashlib.sha256(content).hexdigest()[:12]}.json"
     write_whole(copy, content)
     return copy
-
-
-def _twice(things: Iterable[Thing]) -> list[Thing]:
-    return [thing for thing, times in Counter(things).items() if times > 1]

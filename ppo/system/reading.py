@@ -6,11 +6,13 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
+from annotated_types import Ge, Lt
 from pydantic import TypeAdapter, ValidationError
 
 from ppo.system.streams import first_line, reason
@@ -21,6 +23,8 @@ DEEPEST = 32  # lists and objects of JSON inside each other
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # which UTF-8 cannot have
 
 Form = TypeVar("Form")
+Thing = TypeVar("Thing", bound=Hashable)
+Step = Annotated[int, Ge(0), Lt(2**63)]  # of a run, as a file has it
 
 
 class Unreadable(OSError):
@@ -131,9 +135,13 @@ def validated(source: str, form: TypeAdapter[Form]) -> Form:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(pairs)
     if len(parsed) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"a key is there twice: {next(k for k in keys if keys.count(k) > 1)!r}")
+        raise ValueError(f"a key is there twice: {repeated(key for key, _ in pairs)[0]!r}")
     return parsed
+
+
+def repeated(things: Iterable[Thing]) -> list[Thing]:
+    """Return the things that are there more than once."""
+    return [thing for thing, times in Counter(things).items() if times > 1]
 
 
 def _finite(number: str) -> float:

@@ -5,15 +5,13 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
 
-from annotated_types import Ge, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ppo.files.folder import RunFolder
 from ppo.files.held import with_names
 from ppo.system import reading
-from ppo.system.reading import LARGEST_NUMBER, Unreadable
+from ppo.system.reading import LARGEST_NUMBER, Step, Unreadable
 from ppo.system.streams import warn_of_skipped
 from ppo.telemetry.scalars import POINTS, SCORE
 
@@ -28,7 +26,7 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, float]
 
-    step: Annotated[int, Ge(0), Lt(2**63)]
+    step: Step
 
 
 def header(path: Path) -> tuple[list[str], bool]:
