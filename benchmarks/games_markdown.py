@@ -8,6 +8,7 @@ from benchmarks.aggregates import AGGREGATES, Estimate
 from benchmarks.games_table import Over, Row, Score, Table
 from ppo.evaluate.games import POLICIES
 from ppo.system import tables
+from ppo.system.streams import counted
 
 
 def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
@@ -76,7 +77,7 @@ def _section(table: Table) -> str:
     predicted = [table.predicted[policy] for policy in POLICIES["both"]]
     more = [] if None in predicted else [["median of 57 games, predicted", *map(_plain, predicted)]]
     if count := len(table.over.games):
-        parts.append(_aggregates(table.over, f"{count} game{'s' * (count > 1)}", more))
+        parts.append(_aggregates(table.over, counted(count, "game"), more))
     if table.repeated:
         games = f"the {len(table.repeated.games)} games with several seeds"
         parts.append(_aggregates(table.repeated, games))

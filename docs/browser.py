@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from types import TracebackType
 from typing import Any
 
 from ppo.errors import PPOError
@@ -60,12 +59,7 @@ class Browser:
         self._call("Emulation.setDeviceMetricsOverride", **sizes)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ It needs Chromium or Chrome, found in PATH or named by the variable BROWSER. RUN
 run, or of several runs. The Images tab is taken only if there is a video.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from docs.browser import Browser
 from ppo.files.folder import FolderError
 from ppo.report import board
-from ppo.system.arguments import expanded
+from ppo.system.arguments import argument_parser, expanded
 from ppo.system.command import run_command
 
 DOCS = Path(__file__).resolve().parent
@@ -55,7 +54,7 @@ def browser() -> str:
 
 def main() -> None:
     """Take the pictures, into docs/figures or the folder that is named."""
-    parser = argparse.ArgumentParser(prog="python -m docs.screenshots", description=__doc__)
+    parser = argument_parser("docs.screenshots", __doc__)
     parser.add_argument("run", type=expanded, help="a run's folder, or one with several runs")
     parser.add_argument("--out", type=expanded, default=DOCS / "figures", help="where to put them")
     options = parser.parse_args()

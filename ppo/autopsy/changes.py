@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ppo.settings import ResolvedParams, SurrogateChoice
 from ppo.settings.describe import as_given
+from ppo.system.streams import counted
 
 UNCHANGED = "unchanged"
 RATES = (2, 4, 8)  # divisors of the learning rate, for the effect of smaller steps alone
@@ -71,8 +72,8 @@ def _of_epochs(params: ResolvedParams) -> list[Change]:
     if params.target_kl is None:
         fewer, changes = max(1, many // 3), []
         if many > 1:
-            name = f"{fewer} epochs" if fewer > 1 else "1 epoch"
-            changes = [Change(name, {"num_epochs": fewer}, "later epochs overfit the rollout")]
+            meaning = "later epochs overfit the rollout"
+            changes = [Change(counted(fewer, "epoch"), {"num_epochs": fewer}, meaning)]
         twice = {"num_epochs": 2 * many}
         return [*changes, Change("twice the epochs", twice, f"the update ends before {repair}")]
     meaning = f"early stopping ends the update before {repair}"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from ppo.envs.atari import Received
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import Boundary, ForeignEnv, spec
 
@@ -41,7 +42,7 @@ class GenericEnvs:
         """Store the actions; ``receive`` makes the step."""
         self.actions = actions
 
-    def receive(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
+    def receive(self) -> Received:
         """Make the step. Return observations, rewards, terminated, truncated, info."""
         *arrays, terminated, truncated, info = self.env.step(self.actions)
         self.frames += 1
