@@ -20,6 +20,7 @@ from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.telemetry import curves, intervals, progress
 from ppo.telemetry.curves import Curve, CurveError
+from ppo.telemetry.scalars import TIME
 
 GAMES = 30  # of an evaluation, with each policy
 DEFAULTS = "defaults"  # what the table calls the default settings
@@ -178,7 +179,7 @@ def seconds_of(folder: Path) -> float | None:
     """How long a run has taken, by its log; None if it has none."""
     try:
         rows = progress.rows(folder)
-        return float(rows[-1]["time/time_elapsed"]) if rows else None
+        return float(rows[-1][TIME]) if rows else None
     except (OSError, KeyError, ValueError, csv.Error):
         return None
 

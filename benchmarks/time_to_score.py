@@ -27,13 +27,14 @@ from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.device import default_threads
 from ppo.telemetry import progress
+from ppo.telemetry.scalars import SCORE, TIME
 
 
 def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:
     """Steps and seconds of the first point whose ``tag`` is at least the score."""
     for row in rows:
         if row[tag] and float(row[tag]) >= score:
-            return {"steps": int(row["step"]), "seconds": float(row["time/time_elapsed"])}
+            return {"steps": int(row["step"]), "seconds": float(row[TIME])}
     return None
 
 
@@ -47,9 +48,9 @@ def scores_of(folder: Path, perfect: float, score: float) -> dict[str, Any]:
         "perfect_game": first_at(rows, "rollout/ep_rew_best", perfect),
         "evaluation": first_at(evaluated, "eval/mean_reward", score),
         "last_evaluation": float(evaluated[-1]["eval/mean_reward"]) if evaluated else None,
-        "mean_of_last_games": float(mean) if (mean := rows[-1]["rollout/ep_rew_mean"]) else None,
+        "mean_of_last_games": float(mean) if (mean := rows[-1][SCORE]) else None,
         "steps": int(rows[-1]["step"]),
-        "seconds": float(rows[-1]["time/time_elapsed"]),
+        "seconds": float(rows[-1][TIME]),
     }
 
 

@@ -14,8 +14,7 @@ from ppo import checkpoint, presets, train
 from ppo.files.folder import RunFolder, owned
 from ppo.params import ParamsError
 from ppo.system import children
-from ppo.telemetry.curves import TIME
-from ppo.telemetry.scalars import SCORE
+from ppo.telemetry.scalars import SCORE, TIME
 from tests.forked import start_with_log
 
 ROOT = Path(__file__).parents[1]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ppo.autopsy.changes import LARGE_STEPS
 from ppo.autopsy.history import Row
+from ppo.telemetry.collapse import TO_STD
 from ppo.telemetry.progress import points
 
 BEFORE = 20  # entries that form a band
@@ -129,7 +130,7 @@ def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | 
     if len(before) < FEWEST_BEFORE or quantity.number(rows[index]) is None:
         return None
     median = float(np.median(before))
-    spread = 1.4826 * float(np.median(np.abs(np.array(before) - median)))
+    spread = TO_STD * float(np.median(np.abs(np.array(before) - median)))
     relative = 0.0 if quantity.logarithmic else RELATIVE_FLOOR * abs(median)
     spread = max(spread, quantity.floor, relative, 1e-12)
     deviations = tuple((number - median) / spread for number in now)

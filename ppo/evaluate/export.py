@@ -9,7 +9,7 @@ import numpy as np
 from ppo.checkpoint import Which
 from ppo.errors import PPOError
 from ppo.evaluate.agent import load_agent
-from ppo.files.folder import FolderError, RunFolder, check_writable, replacing
+from ppo.files.folder import FolderError, RunFolder, check_parent, replacing
 from ppo.files.held import held, with_names
 from ppo.system.arguments import expanded
 from ppo.system.streams import first_line
@@ -63,9 +63,7 @@ def _check(path: Path, suffix: str) -> None:
         )
     if path.exists():
         raise FolderError(f"{path} exists; choose a free name, or remove it first")
-    if not path.absolute().parent.is_dir():
-        raise FolderError(f"{path} cannot be made: there is no folder {path.absolute().parent}")
-    check_writable(path.absolute().parent)
+    check_parent(path)
     missing = [name for name in WRITE_ONNX if not find_spec(name)]
     if suffix == ".onnx" and missing:
         raise FolderError(

@@ -172,6 +172,14 @@ def check_writable(*folders: Path) -> None:
             raise FolderError(f"{with_names(existing)} does not allow writing; use another folder")
 
 
+def check_parent(path: Path) -> None:
+    """Raise FolderError unless a file can be made in the folder that its path names."""
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise FolderError(f"{path} cannot be made: there is no folder {parent}")
+    check_writable(parent)
+
+
 def check_run(logdir: Path) -> None:
     """Raise FolderError unless ``logdir`` holds a run; nothing is created."""
     with _usable(logdir):

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from ppo.preflight.probe import Probe, Row
 from ppo.settings import ResolvedParams
+from ppo.telemetry.scalars import TIME
 
 DIAGNOSED, EVALUATED = "trunk/value_share", "eval/mean_ep_length"
 
@@ -34,13 +35,10 @@ def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
     rows, iterations = measured.rows, params.num_iterations
     later = rows[1:] or rows
     # Each row with the seconds of its iteration that were neither rollout nor update.
-    of_rows = [
-        (row, row["time/time_elapsed"] - before["time/time_elapsed"] - _iterating(row))
-        for before, row in pairwise(rows)
-    ]
+    of_rows = [(row, row[TIME] - before[TIME] - _iterating(row)) for before, row in pairwise(rows)]
     plain = [s for row, s in of_rows if DIAGNOSED not in row and EVALUATED not in row]
     own = fmean(plain) if plain else 0.0
-    seconds = rows[0]["time/time_elapsed"]
+    seconds = rows[0][TIME]
     seconds += (iterations - 1) * (own + fmean(map(_iterating, later)))
     diagnosed = [s - own for row, s in of_rows if DIAGNOSED in row and EVALUATED not in row]
     diagnoses = times(params.diagnostics_interval, params)

@@ -8,7 +8,7 @@ from ppo.envs import registry
 from ppo.envs.resolve import precision_remark, resolved
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
-from ppo.files.folder import FolderError
+from ppo.files.folder import FolderError, check_parent
 from ppo.files.video import VideoError
 from ppo.params import with_workers
 from ppo.preflight import sheet
@@ -35,9 +35,7 @@ def check(settings: Params, picture: Path) -> None:
         raise FolderError(
             f"{picture}: the contact sheet is a PNG; give it a name that ends in .png"
         )
-    if not picture.absolute().parent.is_dir():
-        folder = picture.absolute().parent
-        raise FolderError(f"{picture} cannot be made: there is no folder {folder}")
+    check_parent(picture)
     with stop_interrupts():
         _check(resolved(with_workers(settings, 1)), picture)
 

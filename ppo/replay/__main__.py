@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ppo.errors import ExitCode, Refused
-from ppo.files.folder import FolderError, RunFolder, check_writable
+from ppo.files.folder import FolderError, RunFolder, check_parent
 from ppo.params import ParamsError, load_run
 from ppo.replay.render import Course, record
 from ppo.replay.replay import CannotPlay, NamesModule, Replay, ReplayError, compare, load
@@ -78,13 +78,11 @@ def unusable(files: Sequence[Path], video: Path | None, env_id: str | None) -> l
         faults.append(f"--video: {len(files)} files are given; choose the one to render")
     if video and video.suffix != ".mp4":
         faults.append(f"--video {video}: a video's name ends in .mp4")
-    if video and not video.parent.is_dir():
-        faults.append(f"--video {video}: there is no folder {video.parent}; make it first")
-    elif video:
+    if video:
         try:
-            check_writable(video.parent)
+            check_parent(video)
         except FolderError as error:
-            faults.append(f"--video {video}: {error}")
+            faults.append(f"--video: {error}")
     return faults
 
 

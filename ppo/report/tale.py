@@ -8,8 +8,7 @@ from ppo.envs.registry import is_atari, resolve
 from ppo.files import origin
 from ppo.report.story import Story
 from ppo.system.streams import duration
-from ppo.telemetry.curves import TIME
-from ppo.telemetry.scalars import SCORE
+from ppo.telemetry.scalars import SCORE, TIME
 
 
 def tale(of: Story) -> str:

@@ -24,6 +24,7 @@ from ppo.telemetry import scalars
 from ppo.telemetry.counters import Count
 from ppo.telemetry.health import Health
 from ppo.telemetry.log import Aggregates, Log, cut
+from ppo.telemetry.scalars import TIME
 from ppo.trainer import Iteration, Trainer
 
 
@@ -87,7 +88,7 @@ class Logger(Observer):
         (last_step, last_time), now = self._last, time.perf_counter()
         self._last = step, now
         self.means.add({"system/rss_mb": _resident_mib()})
-        elapsed = {"time/time_elapsed": self.seconds()}
+        elapsed = {TIME: self.seconds()}
         scalars = self.means.take() | self.trainer.totals() | elapsed
         if step > last_step:  # not for an entry that a stop interrupted
             scalars["time/fps"] = (step - last_step) / (now - last_time)

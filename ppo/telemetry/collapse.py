@@ -18,6 +18,7 @@ BOTTOM_OVER = 5  # readings of the median at the bottom, since a collapse may be
 # Readings used to estimate the noise. With 30, about one series in a hundred would look calm by
 # chance.
 NOISE_OVER = 60
+TO_STD = 1.4826  # from a median absolute deviation, if numbers are normal
 FEWEST = 10  # readings before an alarm is possible
 
 # The limit of the log likelihood ratio. Without restarts, one healthy series in a million would
@@ -32,11 +33,11 @@ CLEAR_SEPARATION = 6.0
 
 
 def noise(points: ArrayLike) -> float:
-    """Estimate the standard deviation of a reading around a level that may drift: 1.4826 / sqrt 2
+    """Estimate the standard deviation of a reading around a level that may drift: TO_STD / sqrt 2
     times the median absolute difference of successive readings; 0 for fewer than two.
     """
     steps = np.abs(np.diff(np.asarray(points, float)))
-    return float(1.4826 * np.median(steps) / math.sqrt(2)) if steps.size else 0.0
+    return float(TO_STD * np.median(steps) / math.sqrt(2)) if steps.size else 0.0
 
 
 def height_of(best: float, low: float) -> float:

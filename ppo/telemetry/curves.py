@@ -13,12 +13,11 @@ from ppo.files.folder import RunFolder
 from ppo.system.reading import Unreadable
 from ppo.telemetry import figures, intervals, progress
 from ppo.telemetry.figures import End
-from ppo.telemetry.scalars import SCORE
+from ppo.telemetry.scalars import SCORE, TIME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TIME = "time/time_elapsed"  # in seconds
 NUM_POSITIONS = 200
 SCORE_LABEL = "score, mean of 100 games"
 

@@ -63,7 +63,7 @@ class Metric:
         return "; ".join(filter(None, [healthy, remedy]))
 
 
-SCORE, POINTS = "rollout/ep_rew_mean", "rollout/points_per_step"
+SCORE, POINTS, TIME = "rollout/ep_rew_mean", "rollout/points_per_step", "time/time_elapsed"
 
 # An entry has a name, details, a meaning, a healthy course and a remedy. The details are a unit,
 # limits, "peak" with the scalar whose maximum selects the value (without a name: this one), and

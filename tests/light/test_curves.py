@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppo.sweep import results
-from ppo.telemetry import collapse, curves, figures
+from ppo.telemetry import collapse, curves, figures, scalars
 from ppo.telemetry.curves import Curve
 
 
@@ -51,13 +51,13 @@ def test_a_figure_shows_each_variant_as_far_as_its_own_runs_go():
 def test_a_log_has_minutes_if_its_clock_goes_on(tmp_path):
     def read(*seconds: str) -> Curve:
         rows = "".join(f"{100 * n},{n},{text}\n" for n, text in enumerate(seconds))
-        (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE},{curves.TIME}\n{rows}")
+        (tmp_path / "progress.csv").write_text(f"step,{scalars.SCORE},{scalars.TIME}\n{rows}")
         return curves.read(tmp_path)
 
     np.testing.assert_array_equal(read("30", "60", "60").minutes, [0.5, 1, 1])
     for seconds in (("30", "20"), ("30", ""), ("30", "inf")):
         assert read(*seconds).minutes is None
-    (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE}\n100,1\n200,2\n")
+    (tmp_path / "progress.csv").write_text(f"step,{scalars.SCORE}\n100,1\n200,2\n")
     assert curves.read(tmp_path).minutes is None
 
 
@@ -88,13 +88,13 @@ def test_a_variant_without_a_curve_takes_no_part_in_the_comparison():
     ],
 )
 def test_a_log_whose_numbers_are_no_curve_is_refused(tmp_path, rows):
-    (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE}\n{rows}\n")
+    (tmp_path / "progress.csv").write_text(f"step,{scalars.SCORE}\n{rows}\n")
     with pytest.raises(curves.CurveError, match=r"not the log of a run|has no curve yet"):
         curves.read(tmp_path)
 
 
 def test_a_log_that_is_no_csv_is_refused(tmp_path):
-    (tmp_path / "progress.csv").write_text(f"step,{curves.SCORE}\n1,{'9' * 200_000}\n")
+    (tmp_path / "progress.csv").write_text(f"step,{scalars.SCORE}\n1,{'9' * 200_000}\n")
     with pytest.raises(curves.CurveError, match="field larger than field limit"):
         curves.read(tmp_path)
 
