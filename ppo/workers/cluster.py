@@ -63,9 +63,8 @@ class Worker:
     link: Link | None = None
 
 
-def this_worker(environment: Mapping[str, str] | None = None) -> Worker:
+def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:
     """Return this process as one of the workers of a run. Raises ClusterError."""
-    environment = os.environ if environment is None else environment
     if text := environment.get(LINK):
         try:
             link = reading.validated(text, TypeAdapter(Link))
@@ -86,9 +85,8 @@ def this_worker(environment: Mapping[str, str] | None = None) -> Worker:
     return Worker(int(count), int(index))
 
 
-def exposure(environment: Mapping[str, str] | None = None, gpu: bool = False) -> str:
+def exposure(environment: Mapping[str, str] = os.environ, gpu: bool = False) -> str:
     """Say what TensorFlow opens on this machine for a worker without a link, and to whom."""
-    environment = os.environ if environment is None else environment
     others, port = "the nodes of this Slurm step", SLURM_FIRST_PORT
     if text := environment.get(TF_CONFIG):
         config = reading.parse(text)
