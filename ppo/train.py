@@ -28,11 +28,11 @@ from ppo.files.folder import (
     write_whole,
 )
 from ppo.files.held import with_names
-from ppo.files.origin import Origin
+from ppo.files.origin import Changes, Origin
 from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
-from ppo.runs.start import Changes, Start, for_fork, is_finished, override_to_continue, run_of
+from ppo.runs.start import Start, for_fork, is_finished, override_to_continue, run_of
 from ppo.settings import EARLIER, Params, ResolvedParams, marked
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus

@@ -142,13 +142,10 @@ def _with_rates_of(settings: ResolvedParams, step: int) -> ResolvedParams:
 
 def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
     """Return folder and step of the newest checkpoint up to a step, of the run or an ancestor."""
-    origins = origin.ancestors(RunFolder(run))
-    while not (own := [saved for saved in checkpoint.steps(RunFolder(run)) if saved <= step]):
-        began_from = next(origins, None)
-        if began_from is None:
-            raise CheckpointError(
-                f"{run} has no checkpoint up to step {step:,}: run it again with its seed and with "
-                "keep_checkpoints_from=0, or fork it before that step, and call this again"
-            )
-        run, step = began_from.run, min(step, began_from.step)
-    return run, own[0]
+    for place, until, _ in origin.lineage(run, step):
+        if own := [saved for saved in checkpoint.steps(RunFolder(place)) if saved <= until]:
+            return place, own[0]
+    raise CheckpointError(
+        f"{place} has no checkpoint up to step {until:,}: run it again with its seed and with "
+        "keep_checkpoints_from=0, or fork it before that step, and call this again"
+    )

@@ -1,11 +1,10 @@
 """The log of a run as numbers, extended backwards into the runs from which it was forked."""
 
-import math
 from pathlib import Path
 
 from ppo.errors import Refused
 from ppo.files import origin
-from ppo.files.folder import FolderError, RunFolder, check_run
+from ppo.files.folder import FolderError, check_run
 from ppo.system.reading import Unreadable
 from ppo.telemetry import progress
 
@@ -20,16 +19,15 @@ def rows(run: Path) -> list[Row]:
     """Return the log entries of a run, preceded by its origin's entries up to the fork, and so on.
     Each entry has its step and all values that are not empty. Raises FolderError and HistoryError.
     """
-    check_run(run)
-    log, until = own_rows(run), math.inf
-    for began_from in origin.ancestors(RunFolder(run)):
-        until = min(until, began_from.step)
+    log: list[Row] = []
+    for place, until, _ in origin.lineage(run):
         try:
-            check_run(began_from.run)
-            before = own_rows(began_from.run)
-        except (FolderError, HistoryError):  # it may have been moved away
-            break
-        log = [row for row in before if row["step"] <= until] + log
+            check_run(place)
+            log = [row for row in own_rows(place) if row["step"] <= until] + log
+        except (FolderError, HistoryError):
+            if place == run:
+                raise
+            break  # it may have been moved away
     return log
 
 

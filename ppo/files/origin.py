@@ -1,6 +1,7 @@
 """The origin of a forked run, from the file in its folder."""
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,8 @@ from ppo.system import reading
 from ppo.system.reading import Step, Unreadable
 from ppo.system.streams import warn
 
+Changes = dict[str, tuple[Any, Any]]
+
 
 def _usable(path: Path) -> Path:
     if "\0" in str(path):
@@ -29,7 +32,7 @@ class Origin:
 
     run: Annotated[Path, AfterValidator(_usable)]
     step: Annotated[Step, Strict()]
-    changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    changes: Changes = field(default_factory=dict)
 
     def is_of(self, run: Path, step: int) -> bool:
         """Whether the origin is this step of this run, which may have been moved."""
@@ -62,20 +65,23 @@ def read(folder: RunFolder) -> Origin | None:
         ) from error
 
 
-def ancestors(folder: RunFolder) -> Iterator[Origin]:
-    """Yield the origin of a run, the origin of that run, and so on. Stop with a warning
-    if an ancestor's file is invalid, or if the chain comes back to a run already seen. Raises
-    FolderError if the run's own file is invalid.
+def lineage(run: Path, step: float = math.inf) -> Iterator[tuple[Path, float, Changes]]:
+    """Yield a run, then the run that it was forked from, and so on. With each yield the step up to
+    which it led to the given step, and what the fork changed. Stop with a warning if an ancestor's
+    file is invalid, or if the chain comes back to a run already seen. Raises FolderError if the
+    run's own file is invalid.
     """
-    known, origin = {realpath(folder.path)}, read(folder)
+    yield run, step, {}
+    known, origin = {realpath(run)}, read(RunFolder(run))
     while origin:
         if realpath(origin.run) in known:
             warn(
-                f"{folder.name}: its forks lead back to {origin.run}. A fork was renamed to the "
-                "name of its origin; the origin's log is left out"
+                f"{with_names(run)}: its forks lead back to {origin.run}. A fork was renamed to "
+                "the name of its origin; the origin's log is left out"
             )
             return
-        yield origin
+        step = min(step, origin.step)
+        yield origin.run, step, origin.changes
         known.add(realpath(origin.run))
         try:
             origin = read(RunFolder(origin.run))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ppo.checkpoint import Checkpoint, State
 from ppo.files import origin
-from ppo.files.folder import FolderError, RunFolder
+from ppo.files.folder import FolderError
 from ppo.runs.start import run_of
 from ppo.settings import GameSettings, ResolvedParams
 from ppo.telemetry import progress
@@ -74,13 +74,10 @@ def _logged(run: Path, step: int) -> list[float]:
     forked, if they can be read and were played under the same settings.
     """
     points: list[float] = []
-    origins = origin.ancestors(RunFolder(run))
     with suppress(FolderError, OSError):
-        while True:
-            rows = [row for row in progress.numbers(run) if row["step"] <= step]
-            points = [p for p in map(progress.points, rows) if math.isfinite(p)] + points
-            began_from = next(origins, None)
-            if began_from is None or PLAY & began_from.changes.keys():
+        for place, until, changes in origin.lineage(run, step):
+            if PLAY & changes.keys():
                 break
-            run, step = began_from.run, min(step, began_from.step)
+            rows = [row for row in progress.numbers(place) if row["step"] <= until]
+            points = [p for p in map(progress.points, rows) if math.isfinite(p)] + points
     return points

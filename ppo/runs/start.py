@@ -11,10 +11,10 @@ from pydantic import AfterValidator, Field, FiniteFloat
 
 from ppo.checkpoint import Checkpoint, State
 from ppo.envs.episode import Rules
+from ppo.files.origin import Changes
 from ppo.settings import Params
 from ppo.system.numerics import differences
 
-Changes = dict[str, tuple[object, object]]
 # Which unfinished episodes of a checkpoint continue: in a resume all of them; in a fork as many as
 # there are envs, or none if their rules change.
 Continued = Literal["all", "as many as fit", "none"]
