@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,9 @@ class CsvFile(GrowingFile):
     """A CSV with a fixed header; a missing scalar is an empty cell."""
 
     def __init__(self, path: Path, columns: Sequence[str]):
-        """Append to an existing file, under its own header, which lacks the columns ``left_out``.
-        A column's name may be longer now, such as "actions/share_0_NOOP" for "actions/share_0".
+        """Append to an existing file, and keep its header. ``left_out`` lists the columns that it
+        lacks. An action's share may have a longer name now: "actions/share_0_NOOP" was
+        "actions/share_0".
         """
         header, ends = progress.header(path)
         self._tags = [_completed(name, columns) for name in header or columns]
@@ -92,8 +94,8 @@ class CsvFile(GrowingFile):
 
 
 def _completed(name: str, columns: Sequence[str]) -> str:
-    """Return the column of that name, or else the column whose name begins with it."""
-    if name in columns:
+    """Return the present name of a column: an action's share may have had only its number."""
+    if name in columns or not re.fullmatch(r"actions/share_\d+", name):
         return name
     return next((column for column in columns if column.startswith(f"{name}_")), name)
 

@@ -651,3 +651,13 @@ def test_a_log_names_the_new_scalars_that_its_table_lacks(tmp_path, new, said):
     log = Log(tmp_path, ["a", *new], 2)
     log.close()
     assert log.lacking == (said and f"progress.csv keeps its columns and lacks {said}")
+
+
+def test_only_the_shares_of_actions_continue_under_a_longer_name(tmp_path):
+    header = ["step", "actions/share_1", "train/ratio"]
+    (tmp_path / "progress.csv").write_text(",".join(header) + "\n")
+    longer = ["actions/share_10_FIRE", "actions/share_1_NOOP", "train/ratio_max"]
+    log = Log(tmp_path, longer, 1)
+    log.write(9, dict.fromkeys(longer, 0.5))
+    log.close()
+    assert rows(tmp_path) == [dict(zip(header, ["9", "0.5", ""], strict=True))]
