@@ -68,6 +68,14 @@ def with_workers(settings: Params, count: int) -> Params:
     return _checked(settings.model_dump() | {"workers": count}, [], [], [])
 
 
+def game_of(values: Mapping[str, Any], overrides: Overrides) -> Any:
+    """Return the ``env_id`` of a mapping with overrides on top; None if they do not name one."""
+    merged = dict(values)
+    for text in texts(overrides):
+        _override(merged, text)  # `load` reports the faults
+    return merged.get("env_id")
+
+
 def texts(overrides: Overrides) -> list[str]:
     """Return overrides as texts ``KEY=VALUE``."""
     if isinstance(overrides, Mapping):

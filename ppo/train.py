@@ -76,9 +76,9 @@ def run(
     """Train a new run in a new or empty folder, and return its result.
 
     ``settings`` are a JSON file, the name of a preset, a mapping or Params, with ``overrides`` on
-    top. A mapping begins with the usual settings of its game, as ``--env`` does. ``env`` is the
-    game, if it is not among the settings: an id, or a function that returns a new environment. To
-    resume, fork or load the run in another process, give the same function again.
+    top. A mapping begins with the usual settings of its game, as ``--env`` does. ``env`` is an id,
+    or a function that returns a new environment. It replaces the game of a file, a preset or
+    Params. To resume, fork or load the run in another process, give the same function again.
 
     ``callback`` is called with each Iteration. If it returns False, the run stops with everything
     saved, and returns. If it raises an error, the run stops in the same way and raises that error.
@@ -109,9 +109,13 @@ def run(
 def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None) -> Params:
     """Return the settings of a new run. Raises ParamsError."""
     changes = params.texts(overrides)
-    env_id = given.get("env_id") if isinstance(given, Mapping) else None
+    env_id = params.game_of(given if isinstance(given, Mapping) else {}, changes)
     if env is not None:
-        env_id = factories.id_of(env)
+        named, env_id = env_id, factories.id_of(env)
+        if named not in (None, env_id):
+            raise ParamsError(
+                f"env and env_id = {named!r} both name the game; leave one of them out"
+            )
         changes.append(f"env_id={env_id}")
     if isinstance(given, Mapping) and env_id:
         given = {**registry.settings_for(env_id), **given}

@@ -873,3 +873,31 @@ def test_sizes_are_a_list_of_whole_numbers():
     for wrong in ("[]", "64", "[0]", "[1.5]", '["a"]', "null", str([8] * 17)):
         with pytest.raises(ParamsError, match="must be list of 1 to 16, each int, at least 1"):
             load({"network": "mlp"}, [f"mlp_sizes={wrong}"])
+
+
+CART = "CartPole-v1"
+
+
+@pytest.mark.parametrize("given", [{"env_id": CART}, {}])
+@pytest.mark.parametrize("overrides", [{"env_id": CART}, [f"env_id={CART}"], {"seed": 1}])
+@pytest.mark.parametrize("env", [CART, None])
+def test_a_mapping_begins_with_the_settings_of_its_game_wherever_that_is_named(
+    given, overrides, env
+):
+    is_named = env or given or "seed" not in overrides
+    settings = train._new_settings(given, overrides, env)
+    assert settings.env_id == (CART if is_named else Params().env_id)
+    assert settings.network == (FLAT["network"] if is_named else Params().network)
+
+
+@pytest.mark.parametrize(
+    ("given", "overrides"),
+    [({"env_id": "Pong"}, ()), ({}, {"env_id": "Pong"}), ("pong", ["env_id=Pong"])],
+)
+def test_two_games_are_refused(given, overrides):
+    with pytest.raises(ParamsError, match="env and env_id = 'Pong' both name the game"):
+        train._new_settings(given, overrides, CART)
+
+
+def test_the_game_of_a_preset_can_be_replaced():
+    assert train._new_settings("pong", (), "Breakout").env_id == "Breakout"
