@@ -14,6 +14,7 @@ from ppo.nn.layer_norm import LayerNormDense, layer_normalized
 from ppo.nn.pixels import PixelConv2D, Pixels
 from ppo.settings import NetworkSettings
 from ppo.system.own_modules import import_own
+from ppo.system.streams import either
 
 # Name and gain of each head, in the order of the network's outputs.
 HEADS = {"policy": 0.01, "value": 1.0}
@@ -224,7 +225,7 @@ def build_model(
     Images are bytes, channels-last, and scaled inside (see ``ppo.nn.pixels``); vector observations
     are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
     value), biases 0. With ``precision`` "bfloat16" the trunk computes in bfloat16, from float32
-    weights (Micikevicius et al. 2018); the heads stay float32. "auto" must be resolved before. With
+    weights (Micikevicius et al. 2018); the heads stay float32. With
     ``layer_norm`` the trunk's dense layers are ``ppo.nn.layer_norm``'s. ``value_gradient`` is:
 
       "shared"    the value's gradient enters the trunk
@@ -234,8 +235,10 @@ def build_model(
 
     A network MODULE:FUNCTION is a trunk of the user's: FUNCTION takes the observations, a Keras
     tensor, and returns features, [B, D]. Raises ValueError if the network does not fit the
-    observations.
+    observations, or if the precision is "auto".
     """
+    if settings.precision not in TRUNK_TYPES:
+        raise ValueError(f"precision = {settings.precision!r}: choose {either(list(TRUNK_TYPES))}")
     pictures, network = len(observation_shape) == 3, settings.network
     trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
     trunk = _custom if settings.is_custom else trunks.get(network)

@@ -218,6 +218,11 @@ def test_network_that_does_not_fit_is_refused():
         model.build((4,), 2, "nature")
 
 
+def test_a_precision_that_is_not_chosen_yet_is_refused():
+    with pytest.raises(ValueError, match="precision = 'auto': choose float32 or bfloat16"):
+        model.build_model(PICTURE, 6, NetworkSettings())
+
+
 def test_log_prob_is_that_of_the_softmax():
     logits = np.random.default_rng(1).normal(size=(100, 5))
     actions = np.arange(100) % 5
