@@ -13,11 +13,11 @@ from ppo.advantages import explained_variance, gae
 from ppo.envs.episode import Episode
 from ppo.envs.fleet import Fleet, Games
 from ppo.errors import Diverged
-from ppo.nn.schedules import crossed, scheduled
 from ppo.objective import Batch
 from ppo.policy import Policy
 from ppo.rollout import Collector, Rollout
 from ppo.settings import ResolvedParams
+from ppo.settings.schedules import crossed, scheduled
 from ppo.system.device import has_gpu, shards
 from ppo.system.keys import Purpose, key, seed31
 from ppo.system.signals import Interrupted

@@ -17,9 +17,9 @@ from ppo.envs import registry
 from ppo.envs.resolve import resolved
 from ppo.files import origin
 from ppo.files.folder import RunFolder
-from ppo.nn.schedules import scheduled
 from ppo.runs.start import run_of
 from ppo.settings import INCIDENTAL, Params, ResolvedParams
+from ppo.settings.schedules import scheduled
 from ppo.system.reading import first_fault
 from ppo.telemetry import collapse, progress
 

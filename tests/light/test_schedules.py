@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo.nn.schedules import crossed, scheduled
+from ppo.settings.schedules import crossed, scheduled
 
 
 @given(st.floats(1e-6, 1), st.integers(0, 10**7), st.integers(1, 10**7))
