@@ -144,10 +144,10 @@ def _parse(text: str) -> tuple[Any, list[str]]:
     """
     faults = []
 
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        for key in sorted(reading.repeated(key for key, _ in found)):
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key in sorted(reading.repeated(key for key, _ in items)):
             faults.append(f"duplicate key {_show(key)}; keep one of them")
-        return dict(found)
+        return dict(items)
 
     return reading.parse(text, pairs, float), faults
 

@@ -128,10 +128,10 @@ def _server(arguments: Sequence[str]) -> Iterator[str]:
             end(process)
 
 
-def _address(said: Iterable[str]) -> str:
+def _address(lines: Iterable[str]) -> str:
     """Return the address that the server prints. Raises FolderError if it ends without one."""
     line = ""
-    for line in said:
-        if found := re.search(r"TensorBoard \S+ at (http\S+)", line):
-            return found[1]
+    for line in lines:
+        if match := re.search(r"TensorBoard \S+ at (http\S+)", line):
+            return match[1]
     raise FolderError(f"TensorBoard cannot be started: {line.strip() or 'it ended at once'}")

@@ -11,7 +11,7 @@ from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM
 from ppo.files import gif
 from ppo.files.folder import write_whole
-from ppo.report.story import Story, commands, story, videos
+from ppo.report.story import Story, commands, read_story, videos
 from ppo.report.tale import tale
 from ppo.settings import Params
 from ppo.system import reading, tables
@@ -24,16 +24,16 @@ LARGEST_VIDEO = 2**30  # bytes
 
 def write(run: Path, folder: Path) -> None:
     """Write a model card into a folder. Add the network and the best video of a game if the run has
-    them. Raises the errors of ``story``.
+    them. Raises the errors of ``read_story``.
     """
-    of = story(run)
+    story = read_story(run)
     folder.mkdir(parents=True, exist_ok=True)
-    best = next((path for _, path in videos(of) if path.name != FILM), None)
+    best = next((path for _, path in videos(story) if path.name != FILM), None)
     if best:
         write_whole(folder / VIDEO, reading.content(best, LARGEST_VIDEO))
         gif.ending(folder / VIDEO, folder / GIF, GIF_SECONDS)
-    has_network = of.saved is not None and _exported(run, folder / NETWORK)
-    write_whole(folder / CARD, _page(of, bool(best), has_network).encode())
+    has_network = story.saved is not None and _exported(run, folder / NETWORK)
+    write_whole(folder / CARD, _page(story, bool(best), has_network).encode())
 
 
 def _exported(run: Path, path: Path) -> bool:
@@ -47,20 +47,20 @@ def _exported(run: Path, path: Path) -> bool:
     return True
 
 
-def _page(of: Story, has_video: bool, has_network: bool) -> str:
+def _page(story: Story, has_video: bool, has_network: bool) -> str:
     video = f"![The end of a game]({GIF})\n\nThe whole game: [{VIDEO}]({VIDEO}).\n\n" * has_video
-    rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, value in of.differing().items()]
+    rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, value in story.differing().items()]
     settings = tables.markdown(["setting", "value"], rows)
-    headline = of.headline()
+    headline = story.headline()
     return (
-        f"{_header(of)}\n\n"
-        f"# A PPO agent that plays {of.game}\n\n"
-        f"{tale(of)}\n\n{video}"
-        f"## Score\n\n{headline[0].upper()}{headline[1:]}. The game is `{of.params.env_id}`.\n\n"
-        f"{_usage(of.params) if has_network else ''}"
-        f"## Training\n\n{of.step:,} steps (decisions of the agent), seed {of.params.seed}. "
+        f"{_header(story)}\n\n"
+        f"# A PPO agent that plays {story.game}\n\n"
+        f"{tale(story)}\n\n{video}"
+        f"## Score\n\n{headline[0].upper()}{headline[1:]}. The game is `{story.params.env_id}`.\n\n"
+        f"{_usage(story.params) if has_network else ''}"
+        f"## Training\n\n{story.step:,} steps (decisions of the agent), seed {story.params.seed}. "
         f"Settings that differ from the defaults:\n\n{settings}\n"
-        f"The same training and evaluation again:\n\n```\n{commands(of)}\n```\n"
+        f"The same training and evaluation again:\n\n```\n{commands(story)}\n```\n"
     )
 
 
@@ -72,13 +72,13 @@ def _usage(params: Params) -> str:
     return _USAGE.format(network=NETWORK, shape=shape, kind=kind, frames=frames)
 
 
-def _header(of: Story) -> str:
+def _header(story: Story) -> str:
     """Return the tags, and the score as a result if there is one."""
-    game = of.params.env_id
+    game = story.params.env_id
     tags = ["reinforcement-learning", "ppo", *(["atari"] if is_atari(game) else []), game]
     lines = ["---", "library_name: keras", "tags:", *(f"- {tag}" for tag in tags)]
-    if not math.isnan(of.mean):
-        lines.append(_RESULT.format(game=game, score=of.mean, measure=of.measure))
+    if not math.isnan(story.mean):
+        lines.append(_RESULT.format(game=game, score=story.mean, measure=story.measure))
     return "\n".join([*lines, "---"])
 
 

@@ -42,8 +42,8 @@ class Published(BaseModel):
 
 def of_game(game: str | None) -> list[Published]:
     """Return the published curves of a ROM."""
-    found, _ = reading.lines(CURVES, TypeAdapter(Published))
-    return [one for one in found if one.game == game]
+    curves, _ = reading.lines(CURVES, TypeAdapter(Published))
+    return [one for one in curves if one.game == game]
 
 
 def plot(axes: "Axes", published: Iterable[Published], last: float) -> list[End]:

@@ -15,7 +15,7 @@ from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
 from ppo.files.folder import RunFolder, write_whole
 from ppo.report.published import Published, plot
-from ppo.report.story import Story, commands, names, story, videos
+from ppo.report.story import Story, commands, names, read_story, videos
 from ppo.report.tale import tale
 from ppo.settings.describe import default_of
 from ppo.system import reading
@@ -32,12 +32,12 @@ WIDTH, HEIGHT = 6.5, 3.8  # of the figure, in inches; a phone shows it at half t
 
 def write(runs: Sequence[Path], path: Path) -> None:
     """Write the report of the runs, whole or not at all, and the films of their training that can
-    be made. Raises OSError and the errors of ``story``.
+    be made. Raises OSError and the errors of ``read_story``.
     """
     for run in runs:
         _make_film(run)
-    stories = [story(run) for run in runs]
-    title = " and ".join(dict.fromkeys(of.game for of in stories))
+    stories = [read_story(run) for run in runs]
+    title = " and ".join(dict.fromkeys(story.game for story in stories))
     called = names(stories)
     headlines = called if len(stories) > 1 else [""]
     parts = [
@@ -59,28 +59,29 @@ def _make_film(run: Path) -> None:
             film(run)
 
 
-def _run(of: Story, name: str) -> str:
+def _run(story: Story, name: str) -> str:
     sections = [
-        ("The training and its games", _players(of)),
-        ("Evaluations", _evaluation_table(of)),
-        ("What others published", _published_table(of)),
-        ("Health", f"<pre>{html.escape(of.explanation)}</pre>{_health_table(of)}"),
-        ("Settings that differ from the defaults", _settings_table(of)),
-        ("Repeat it", f"<pre>{html.escape(commands(of))}</pre>"),
-        ("Versions and machine", _table(["what", "version"], of.versions.items())),
+        ("The training and its games", _players(story)),
+        ("Evaluations", _evaluation_table(story)),
+        ("What others published", _published_table(story)),
+        ("Health", f"<pre>{html.escape(story.explanation)}</pre>{_health_table(story)}"),
+        ("Settings that differ from the defaults", _settings_table(story)),
+        ("Repeat it", f"<pre>{html.escape(commands(story))}</pre>"),
+        ("Versions and machine", _table(["what", "version"], story.versions.items())),
     ]
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)
     return (
-        f"<section><h2>The run {html.escape(name)}</h2><p>{html.escape(of.params.env_id)}, "
-        f"{of.step:,} of {of.params.whole_steps:,} steps, seed {of.params.seed}</p>{body}</section>"
+        f"<section><h2>The run {html.escape(name)}</h2><p>{html.escape(story.params.env_id)}, "
+        f"{story.step:,} of {story.params.whole_steps:,} steps, seed {story.params.seed}</p>"
+        f"{body}</section>"
     )
 
 
-def _headline(of: Story, name: str) -> str:
+def _headline(story: Story, name: str) -> str:
     before = f"{name}: " if name else ""
-    hint = f"<p>{html.escape(of.hint)}</p>" if of.hint else ""
-    score = f"<p class='score'>{html.escape(before + of.headline())}</p>"
-    return f"{score}<p>{html.escape(tale(of))}</p>{hint}"
+    hint = f"<p>{html.escape(story.hint)}</p>" if story.hint else ""
+    score = f"<p class='score'>{html.escape(before + story.headline())}</p>"
+    return f"{score}<p>{html.escape(tale(story))}</p>{hint}"
 
 
 def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
@@ -90,10 +91,10 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
         axes = empty.subplots()
         ends = [
             end
-            for of, (name, look) in zip(stories, figures.looks(called).items(), strict=True)
-            for end in _curve(axes, of, name, look)
+            for story, (name, look) in zip(stories, figures.looks(called).items(), strict=True)
+            for end in _curve(axes, story, name, look)
         ]
-        last = max((of.step for of in stories), default=0)
+        last = max((story.step for story in stories), default=0)
         ends += plot(axes, published, last)
         axes.set(xlabel="steps", ylabel=curves.SCORE_LABEL)
         figures.count_steps(axes)
@@ -109,14 +110,14 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
     return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{caption}</figcaption></figure>"
 
 
-def _curve(axes: Any, of: Story, name: str, look: Mapping[str, Any]) -> Iterator[End]:
+def _curve(axes: Any, story: Story, name: str, look: Mapping[str, Any]) -> Iterator[End]:
     """Plot a run's curve and evaluations. Yield the end of its line, if it has one."""
-    curve = np.array([(row["step"], row[SCORE]) for row in of.rows if SCORE in row], float)
+    curve = np.array([(row["step"], row[SCORE]) for row in story.rows if SCORE in row], float)
     if len(curve):
         axes.plot(*curve.T, **look)
         yield End(name, curve[-1, 0], curve[-1, 1], look["color"])
     means = np.array(
-        [[one["step"], one["mean"], one["low"], one["high"]] for one in of.evaluations]
+        [[one["step"], one["mean"], one["low"], one["high"]] for one in story.evaluations]
     )
     if len(means):
         at, mean, low, high = means.T
@@ -126,22 +127,22 @@ def _curve(axes: Any, of: Story, name: str, look: Mapping[str, Any]) -> Iterator
 
 def _published(stories: Sequence[Story]) -> list[Published]:
     """Return the published curves of the game, if it is the same in all runs."""
-    first = stories[0].published
-    return first if all(of.published == first for of in stories) else []
+    published = stories[0].published
+    return published if all(story.published == published for story in stories) else []
 
 
-def _published_table(of: Story) -> str:
+def _published_table(story: Story) -> str:
     rows = [
         (one.package, f"{score:.1f}", one.what)
-        for one in of.published
-        if not np.isnan(score := one.score_at(of.step))
+        for one in story.published
+        if not np.isnan(score := one.score_at(story.step))
     ]
-    return _table(["package", f"score after {of.step:,} steps", "measure"], rows)
+    return _table(["package", f"score after {story.step:,} steps", "measure"], rows)
 
 
-def _players(of: Story) -> str:
+def _players(story: Story) -> str:
     parts = []
-    for caption, path in videos(of):
+    for caption, path in videos(story):
         caption = html.escape(caption)
         if path.stat().st_size > LARGEST_VIDEO:
             parts.append(f"<p>{caption}: {html.escape(str(path))} (too large for this page)</p>")
@@ -155,7 +156,7 @@ def _players(of: Story) -> str:
     return "".join(parts)
 
 
-def _evaluation_table(of: Story) -> str:
+def _evaluation_table(story: Story) -> str:
     rows = [
         (
             f"{one['step']:,}",
@@ -164,15 +165,15 @@ def _evaluation_table(of: Story) -> str:
             f"{one['mean']:.2f}",
             f"{one['low']:.2f} to {one['high']:.2f}",
         )
-        for one in of.evaluations
+        for one in story.evaluations
     ]
     return _table(["step", "policy", "games", "mean", "95 percent interval"], rows)
 
 
-def _health_table(of: Story) -> str:
+def _health_table(story: Story) -> str:
     rows = []
-    last = of.rows[-LAST:]
-    unknown = ignored(of.params)
+    last = story.rows[-LAST:]
+    unknown = ignored(story.params)
     for tag in dict.fromkeys(tag for row in last for tag in row):
         metric = metric_of(tag)
         if metric is None or not metric.limits or tag in unknown:
@@ -183,8 +184,8 @@ def _health_table(of: Story) -> str:
     return _table(["scalar", f"median of {len(last)} entries", "healthy", ""], rows)
 
 
-def _settings_table(of: Story) -> str:
-    rows = [(key, json.dumps(value), default_of(key)) for key, value in of.differing().items()]
+def _settings_table(story: Story) -> str:
+    rows = [(key, json.dumps(value), default_of(key)) for key, value in story.differing().items()]
     return _table(["setting", "here", "default"], rows)
 
 

@@ -69,9 +69,10 @@ class Story:
         games. None if the newest checkpoint was not evaluated.
         """
         newest = self.step if self.saved is None else self.saved
-        found = [one for one in self.evaluations if newest <= one["step"] <= max(newest, self.step)]
+        recent = range(newest, max(newest, self.step) + 1)
+        evaluations = [one for one in self.evaluations if one["step"] in recent]
         return max(
-            reversed(found),
+            reversed(evaluations),
             key=lambda one: (one["step"], one["policy"] == "sampled", len(one["scores"])),
             default=None,
         )
@@ -128,7 +129,7 @@ def _limited(evaluation: dict[str, Any]) -> str:
     return f"; the time limit ended {count} of them" if count else ""
 
 
-def story(run: Path) -> Story:
+def read_story(run: Path) -> Story:
     """Read a run's files. Raises FolderError, ParamsError, HistoryError."""
     check_run(run)
     folder = RunFolder(run)
@@ -160,10 +161,10 @@ def settled(params: Params) -> dict[str, object]:
 
 def names(stories: Sequence[Story]) -> list[str]:
     """Return the name of each story's folder, with enough parent folders to be unique."""
-    places = [of.folder.path.resolve().parts for of in stories]
-    different = len({*places})
-    depth = next(n for n in itertools.count(1) if len({of[-n:] for of in places}) == different)
-    return [str(Path(*of[-depth:])) for of in places]
+    parts = [story.folder.path.resolve().parts for story in stories]
+    different = len({*parts})
+    depth = next(n for n in itertools.count(1) if len({path[-n:] for path in parts}) == different)
+    return [str(Path(*path[-depth:])) for path in parts]
 
 
 class _Scored(BaseModel):
@@ -172,11 +173,11 @@ class _Scored(BaseModel):
     score: float
 
 
-def videos(of: Story) -> list[tuple[str, Path]]:
+def videos(story: Story) -> list[tuple[str, Path]]:
     """Return the film of the training, and the best and newest video of a game, with titles."""
     scored = []
-    for path in of.folder.videos.glob("*.mp4"):
-        replay = of.folder.replays / f"{path.stem}.json"
+    for path in story.folder.videos.glob("*.mp4"):
+        replay = story.folder.replays / f"{path.stem}.json"
         if not (os.path.lexists(replay) and path.is_file()):  # a film has no replay
             continue
         try:
@@ -185,7 +186,7 @@ def videos(of: Story) -> list[tuple[str, Path]]:
             warn(str(error))
             score = -math.inf
         scored.append((score, path.stat().st_mtime, path))
-    film = of.folder.videos / FILM
+    film = story.folder.videos / FILM
     shown = [("how it learnt", film)] if film.is_file() else []
     if not scored:
         return shown
@@ -200,32 +201,32 @@ def videos(of: Story) -> list[tuple[str, Path]]:
     ]
 
 
-def commands(of: Story) -> str:
+def commands(story: Story) -> str:
     """Return the commands that repeat and evaluate the run."""
-    folder = str(of.folder.path)
-    began_from = origin.read(of.folder)
+    folder = str(story.folder.path)
+    began_from = origin.read(story.folder)
     if began_from:
         begin = [f"--fork={began_from.run}@{began_from.step}"]
-        settings = _differing(of, began_from)
+        settings = _differing(story, began_from)
     else:
-        begin, settings = [f"--pfile={of.folder.params}"], _unwritten(of.folder)
+        begin, settings = [f"--pfile={story.folder.params}"], _unwritten(story.folder)
     for key, value in settings.items():
         begin += ["--set", f"{key}={as_given(value)}"]
-    if of.params.workers > 1:
-        begin.append(f"--workers={of.params.workers}")
+    if story.params.workers > 1:
+        begin.append(f"--workers={story.params.workers}")
     lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", "--evaluate", "30"]
     return "\n".join(f"{run_atari()} {shlex.join(line)}" for line in lines)
 
 
-def _differing(of: Story, began_from: Origin) -> dict[str, object]:
+def _differing(story: Story, began_from: Origin) -> dict[str, object]:
     """Return the fork's present settings that differ from its origin, except the number of workers.
     If the origin is gone, or the fork has its name, use the settings from the time of forking.
     """
     changed: dict[str, object] = {key: new for key, (_, new) in began_from.changes.items()}
-    if os.path.realpath(began_from.run) != os.path.realpath(of.folder.path):
+    if os.path.realpath(began_from.run) != os.path.realpath(story.folder.path):
         with suppress(ParamsError):
             before = settled(load_run(RunFolder(began_from.run).params))
-            now = settled(of.params)
+            now = settled(story.params)
             changed = {key: new for key, new in now.items() if new != before[key]}
     return {key: value for key, value in changed.items() if key != "workers"}
 

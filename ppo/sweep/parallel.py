@@ -49,13 +49,13 @@ def run_all(
 
     def outcome(run: OneRun) -> str:
         with overview.under_way(run):
-            said = _outcome(run, children, done, go, check)
-        overview.count_end(run, bool(said))
-        return said
+            fault = _outcome(run, children, done, go, check)
+        overview.count_end(run, bool(fault))
+        return fault
 
     with on_stop(children.stop), overview, ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(outcome, runs))
-    return [f"{run.name}: {said}" for run, said in zip(runs, outcomes, strict=True) if said]
+    return [f"{run.name}: {fault}" for run, fault in zip(runs, outcomes, strict=True) if fault]
 
 
 def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
@@ -108,9 +108,9 @@ def _outcome(
         return " ".join(str(error).splitlines())
     if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:
         return ""
-    said = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
-    say(f"{run.name}: {said}")
-    return "" if code == 0 else said
+    ending = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
+    say(f"{run.name}: {ending}")
+    return "" if code == 0 else ending
 
 
 def say(text: str) -> None:

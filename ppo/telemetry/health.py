@@ -43,7 +43,7 @@ class Health:
         """Return messages about scalars that have now been outside their limits for ENTRIES entries
         in a row. An entry without a scalar leaves its count unchanged.
         """
-        said = []
+        messages = []
         for tag, value in scalars.items():
             metric = metric_of(tag)
             if metric is None or tag in self._ignored:
@@ -53,8 +53,8 @@ class Health:
             if self._outside[tag] >= ENTRIES and cause.tag not in self._reported:
                 self._reported.add(cause.tag)
                 remedy = cause.remedy.removeprefix("above: ")
-                said.append(
+                messages.append(
                     f"{tag} is {value:.3g}, healthy {metric.limits}, in {ENTRIES} log entries in a "
                     f"row: {remedy}"
                 )
-        return said
+        return messages

@@ -34,7 +34,7 @@ def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
     """
     defaults = {key: Params.model_fields[key].default for key in COMPARED}
     values = {key: {_plain(run.get(key, defaults[key])) for run in runs} for key in COMPARED}
-    differing = [key for key, found in values.items() if len(found) > 1]
+    differing = [key for key, different in values.items() if len(different) > 1]
     unusual = [key for key in COMPARED if values[key] != {_plain(defaults[key])}]
     infos = [
         HParamInfo(
