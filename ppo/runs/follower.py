@@ -23,15 +23,18 @@ def send_start(workers: Workers, params: ResolvedParams, start: Start) -> None:
     """Send the start of the run to the other workers, and print what differs in their bits."""
     if workers.count == 1:
         return
-    how = {"continued": start.continued, "new_games": start.new_games}
-    facts = {"params": params.model_dump(), **how}
+    facts = {
+        "params": params.model_dump(),
+        "continued": start.continued,
+        "new_games": start.new_games,
+    }
     saved = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
     workers.share(json.dumps(facts).encode() + b"\n" + saved)
-    first, *others = _numerics(workers)
+    ours, *others = _numerics(workers)
     for index, other in enumerate(others, 1):
-        for name, ours, theirs in numerics.differences(first, other):
+        for name, here, there in numerics.differences(ours, other):
             say(
-                f"{name} is {ours} in the first worker and {theirs} in worker {index}: their "
+                f"{name} is {here} in the first worker and {there} in worker {index}: their "
                 "weights may drift apart"
             )
 

@@ -36,9 +36,9 @@ class Kept(NamedTuple):
 
 
 class Guard(Observer):
-    """Judge the policy only by its points per step. All decisions follow from past iterations, and
-    the guard's state is part of every checkpoint. So a run that was killed and resumed is rolled
-    back at the same steps.
+    """Watch the points per step, and warn or roll back. All decisions follow from past iterations,
+    and the guard's state is part of every checkpoint. So a run that was killed and resumed is
+    rolled back at the same steps.
     """
 
     name = GuardState.PART
@@ -59,18 +59,20 @@ class Guard(Observer):
         self._keep_as(HEALTHY)
 
     def measure(self, interrupted: Callable[[], bool]) -> None:
-        """Measure an unknown level, in the first worker. Raises Interrupted and WorkerLost."""
+        """Measure the level if it is unknown: the first worker measures it and shares it. Raises
+        Interrupted and WorkerLost.
+        """
         known = self.mode == "off" or not self.watch.knows_nothing
         if known or self.trainer.finished or not self.trainer.step:
             return
-        first = self.trainer.workers.index == 0
-        measured = self.trainer.workers.share(self._measured(interrupted) if first else b"")
+        measures = self.trainer.workers.index == 0
+        measured = self.trainer.workers.share(self._measured(interrupted) if measures else b"")
         if not measured:
             raise Interrupted
         level = float(measured)
         if math.isfinite(level):
             self.watch = Watch(best=level, low=min(level, self.watch.low))
-            self.kept = {}  # their level is unknown now
+            self.kept = {}  # the kept policies have no known level
 
     def _measured(self, interrupted: Callable[[], bool]) -> bytes:
         """Return the points per step of whole games as text; empty if interrupted."""
@@ -92,7 +94,9 @@ class Guard(Observer):
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:
-            self.warned &= self.watch.evidence > 0  # once it is gone, the next collapse is new
+            self.warned &= (
+                self.watch.evidence > 0
+            )  # without evidence left, report the next collapse
             if self.mode == "rollback":
                 self._keep()
         elif self.mode == "rollback":
@@ -127,7 +131,7 @@ class Guard(Observer):
     def restore(self, saved: Checkpoint) -> None:
         known = saved.part(self.name, GuardState)
         if self.mode == "off":
-            return  # The state gets old while the guard is off: it may miss a collapse.
+            return  # stale: the guard was off and may have missed a collapse
         self.watch, self.quiet, self.warned = known.watch, known.quiet, known.warned
         if known.mode != "rollback" or self.mode != "rollback":
             return  # the kept policies are stale, or this mode does not use them

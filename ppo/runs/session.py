@@ -107,10 +107,10 @@ class Session:
             if self.caller.error:
                 raise self.caller.error
             if not trained:
-                said = f"stopped at step {self.trainer.step:,}; everything is saved"
+                message = f"stopped at step {self.trainer.step:,}; everything is saved"
                 if self.stop() or not self.caller.ends:
-                    raise Stopped(self._with_command(said))
-                self.display.say(said)
+                    raise Stopped(self._with_command(message))
+                self.display.say(message)
                 return
         self._conclude("done", self.keeper.seconds)
 
@@ -118,14 +118,14 @@ class Session:
         self.logger.log.picture(made.step, TAG, made.gif)
         self.tracker.video(made)
 
-    def _conclude(self, word: str, seconds: float) -> None:
+    def _conclude(self, outcome: str, seconds: float) -> None:
         trainer = self.trainer
         folder = self.folder.name
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
         again = override_to_continue(trainer.step, self.params)
         python = ending.in_python(folder, self.params.env_id, again)
         shown = not python and not screens.fault(trainer.envs.rules)
-        self.display.say(f"{word}, at step {trainer.step:,}")
+        self.display.say(f"{outcome}, at step {trainer.step:,}")
         resume = f"{self._resume} --set {again}"
         totals = trainer.totals()
         self.display.say(ending.summary(folder, totals, best, seconds, shown, resume, python))
@@ -148,9 +148,11 @@ class Session:
             )
         for observer in self.observers:
             observer.restore(checkpoint)
-        how = self.start.continued, self.start.new_games
+        start = self.start
         try:
-            mismatch = restore(self.trainer, checkpoint, self.stop, *how)
+            mismatch = restore(
+                self.trainer, checkpoint, self.stop, start.continued, start.new_games
+            )
             self.guard.measure(self.stop)
         except Interrupted:
             raise Stopped(NOTHING_DONE) from None
@@ -206,7 +208,7 @@ class Session:
             self.tracker.close()
 
     def _finish_videos(self) -> None:
-        """Make the videos that a stopped run left unmade, once the run is finished."""
+        """Make the videos that a stop abandoned."""
         try:
             self.videographer.record_missing(self.trainer.step)
             self.recorder.wait()
@@ -216,7 +218,9 @@ class Session:
             self.recorder.close(abandon=True)
 
     def _score(self) -> float | None:
-        """Return the score that selects the best policy: of evaluations if there are any."""
+        """Return the score that selects the best policy. With evaluations it is their mean, None
+        between them. Otherwise it is the mean of the last 100 games, None before the first.
+        """
         if self.params.evaluation_interval:
             return self.evaluator.score_at(self.trainer.step)
         return self.trainer.totals().get(SCORE)
