@@ -12,7 +12,6 @@ that are already there are reported at once.
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +67,9 @@ def train_and_report() -> None:
     faults: list[str] = []
     seeds = parse_seeds(options.seeds, faults)
     threads = max(1, default_threads() // options.workers)
-    runs = [
-        replace(run, overrides=(*options.set, *run.overrides))
-        for run in parse([]).runs(options.logdir, seeds, threads)
-    ]
-    faults += setting_faults(options.pfile, runs)
+    grid = parse([], shared=options.set)
+    runs = grid.runs(options.logdir, seeds, threads)
+    faults += grid.faults + setting_faults(options.pfile, runs)
     for run in runs if not faults else []:
         faults += begun_faults(run, load(options.pfile, run.overrides))
     if faults:

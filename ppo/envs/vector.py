@@ -1,6 +1,5 @@
 """A vector of envs, which records every episode as it is played."""
 
-import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -19,6 +18,7 @@ from ppo.envs.episode import (
 )
 from ppo.envs.generic import GenericEnvs
 from ppo.settings import ResolvedParams
+from ppo.system.arrays import cuts
 from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
 
@@ -281,8 +281,6 @@ def vectors(
     worker: int = 0,
 ) -> list[EnvVector]:
     """Reset a worker's envs and return them as ``count`` vectors, which step independently."""
-    n, count = params.num_envs, min(count, params.num_envs)
-    cuts = [n * i // count for i in range(count + 1)]
     parts = [
         EnvVector(
             rules,
@@ -292,11 +290,11 @@ def vectors(
             screen_size=params.screen_size,
             seed=params.seed,
             first_index=a,
-            before=worker * n,
+            before=worker * params.num_envs,
             fire_on_life_loss=params.fire_on_life_loss,
             interrupted=interrupted,
         )
-        for a, b in itertools.pairwise(cuts)
+        for a, b in cuts(params.num_envs, count)
     ]
     for vector in parts:
         vector.begin()

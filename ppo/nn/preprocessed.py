@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ppo.nn import pixels
-from ppo.nn.shards import cuts
+from ppo.system.arrays import cuts
 from ppo.system.device import has_gpu
 
 

@@ -1,10 +1,11 @@
 """A batch cut into slices that are computed side by side."""
 
-import itertools
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from ppo.system.arrays import cuts
 
 
 def in_shards(
@@ -25,9 +26,3 @@ def in_shards(
 
     parts = [part(first, last) for first, last in cuts(size, shards)]
     return tuple(tf.concat(output, 0) for output in zip(*parts, strict=True))
-
-
-def cuts(size: int, shards: int) -> list[tuple[int, int]]:
-    """Return the begin and end of each slice of a batch."""
-    ends = [size * i // shards for i in range(shards + 1)]
-    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]

@@ -3,9 +3,7 @@
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from ppo import checkpoint
 from ppo.errors import ExitCode, PPOError
 from ppo.files.folder import EVENTS, RunFolder
 from ppo.settings import ResolvedParams
-from ppo.system.children import RUN_ATARI, end, start
+from ppo.system.children import RUN_ATARI, running
 from ppo.telemetry import progress
 
 # Measuring ends after this many iterations and this many seconds since the first one ended.
@@ -61,7 +59,8 @@ def probe(params: ResolvedParams) -> Probe:
         settings = Path(folder, "params.json")
         settings.write_text(_short(params).to_json())
         command = [*RUN_ATARI, f"--logdir={run.path}", f"--pfile={settings}"]
-        with ThreadPoolExecutor(1) as reader, _running(command) as process:
+        said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
+        with ThreadPoolExecutor(1) as reader, running(command, **said) as process:
             assert process.stdout
             # To its end; another process survives a crash in TensorFlow.
             output = reader.submit(process.stdout.read)
@@ -85,17 +84,6 @@ def _short(params: ResolvedParams) -> ResolvedParams:
         "evaluation_games": min(params.evaluation_games, params.num_envs),
     }
     return ResolvedParams(**(params.model_dump() | changed))
-
-
-@contextmanager
-def _running(command: list[str]) -> Iterator[subprocess.Popen]:
-    """Run a process that ends with the context."""
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = start(command, text=True, errors="replace", process_group=0, **pipes)
-    try:
-        yield process
-    finally:
-        end(process)
 
 
 def _watch(process: subprocess.Popen, run: RunFolder, evaluates: bool) -> int:

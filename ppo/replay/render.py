@@ -177,13 +177,8 @@ def still(whole: np.ndarray, place: np.ndarray, replay: Replay, gap: str = "") -
         _draw_band(place, "left out: nothing happens for", gap)
     else:
         draw_score(place, replay.score)
-    for _ in range(held_pictures(replay)):
+    for _ in range(round(HELD_SECONDS * frames_per_second(replay))):
         yield whole
-
-
-def held_pictures(replay: Replay) -> int:
-    """Return how many frames of a video follow the last frame of the game."""
-    return round(HELD_SECONDS * frames_per_second(replay))
 
 
 def draw_score(on: np.ndarray, score: float) -> None:

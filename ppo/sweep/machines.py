@@ -15,7 +15,7 @@ from typing import IO, Any
 from ppo.errors import ExitCode
 from ppo.files.folder import FolderError
 from ppo.sweep.parallel import Call, say
-from ppo.system.children import Children, end, start
+from ppo.system.children import Children, running
 
 MOST_RETRIES = 20  # of a run whose machine is lost
 POLL_SECONDS = 0.5
@@ -130,10 +130,7 @@ def run_here(work: Callable[[Call], int], marker: str) -> int:
 
 def call(command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
     """Call a command as ``Children.call`` does. If Ray cancels the task, the run saves and ends."""
-    process = start(command, stdout=stdout, stderr=stderr, process_group=0)
-    try:
+    with running(command, stdout=stdout, stderr=stderr) as process:
         while process.poll() is None:  # `ray.cancel` cannot interrupt one long wait
             time.sleep(POLL_SECONDS)
-    finally:
-        end(process)
     return process.returncode

@@ -79,13 +79,6 @@ class Plan:
         return Cluster(self.cluster, self.cores, self.gpu, self.logdir)
 
 
-def go(run: Run, pfile: Path, call: Call) -> int:
-    """Start or resume the run. Return the command's exit code. ``call`` works like
-    ``subprocess.call``.
-    """
-    return begin_or_resume(run, f"--pfile={pfile}", load(pfile, run.overrides), call)
-
-
 def sweep(
     runs: Sequence[Run],
     pfile: Path,
@@ -96,14 +89,14 @@ def sweep(
     """Make all runs, ``workers`` at a time, while ``check`` does not raise OSError. Return a line
     for each run that did not finish, except the runs stopped with ``children``.
     """
-    return run_all(
-        runs,
-        workers,
-        children,
-        lambda run: finished(run, load(pfile, run.overrides)),
-        lambda run, call: go(run, pfile, call),
-        check,
-    )
+
+    def done(run: Run) -> bool:
+        return finished(run, load(pfile, run.overrides))
+
+    def go(run: Run, call: Call) -> int:
+        return begin_or_resume(run, f"--pfile={pfile}", load(pfile, run.overrides), call)
+
+    return run_all(runs, workers, children, done, go, check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,6 @@
-"""Arrays that TensorFlow can use without a copy."""
+"""Arrays that TensorFlow can use without a copy, and their division into equal slices."""
+
+import itertools
 
 import numpy as np
 
@@ -17,3 +19,9 @@ def is_shareable(array: np.ndarray) -> bool:
     """Whether TensorFlow can use the array without a copy."""
     flags = array.flags
     return flags.writeable and flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0
+
+
+def cuts(size: int, parts: int) -> list[tuple[int, int]]:
+    """Return begin and end of each slice that is not empty, if ``size`` rows are cut in parts."""
+    ends = [size * i // parts for i in range(parts + 1)]
+    return [(a, b) for a, b in itertools.pairwise(ends) if b > a]

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,6 +48,16 @@ def end(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """Run a process in a group of its own; ``end`` it when the context ends."""
+    process = start(command, process_group=0, **options)
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 def _tied(command: Sequence[str | Path], at_death: signal.Signals | None) -> list[str]:
