@@ -151,15 +151,11 @@ def check_new(logdir: Path) -> None:
     """Raise FolderError unless a new run can begin in ``logdir``; nothing is created."""
     with _usable(logdir):
         name = RunFolder(logdir).name
-        if logdir.exists() and not logdir.is_dir():
-            raise FolderError(f"{logdir} is a file, not a folder")
         if logdir.is_dir() and any(map(_is_content, logdir.iterdir())):
             if RunFolder(logdir).params.exists():
                 raise HoldsRun(name)
             raise FolderError(f"{name} is not empty; choose a free name, such as {free_name(name)}")
-        parent = next(p for p in (logdir, *logdir.absolute().parents) if p.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise FolderError(f"{logdir} cannot be created: {parent} does not allow writing")
+        check_writable(logdir)
 
 
 def check_writable(*folders: Path) -> None:
