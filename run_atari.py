@@ -9,7 +9,7 @@ from ppo.system.command import run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line, the process's own if None, and return the exit code."""
+    """Run ``arguments``, by default the process's own, and return the exit code."""
     began = time.monotonic()
 
     def command() -> int | None:

@@ -22,7 +22,7 @@ from ppo.system.arguments import expanded
 
 
 class ParamsError(Refused, ValueError):
-    """Every fault of a params file: ``faults`` is a list of lines."""
+    """Every fault of the given settings: ``faults`` is a list of lines."""
 
     def __init__(self, faults: str | Sequence[str]):
         self.faults = [faults] if isinstance(faults, str) else list(faults)
@@ -48,7 +48,8 @@ def load(source: Source, overrides: Overrides = (), checks: Sequence[Check] = ()
 
 def load_run(path: str | Path, overrides: Overrides = (), checks: Sequence[Check] = ()) -> Params:
     """Load a run's own settings. A setting that the run lacks gets the value from before the
-    setting existed. The rules about kept checkpoints are checked only if those settings change.
+    setting existed. The rules about kept checkpoints are checked only if an override
+    names those settings.
     """
     values, faults = _read_file(expanded(path))
     if any(change.startswith("keep_checkpoints_") for change in texts(overrides)):

@@ -27,8 +27,8 @@ class Decisions(NamedTuple):
 
 class Policy:
     """A network, and how actions are chosen from its distribution: sampled, or greedy (the most
-    probable). Actions are computed in ``shards`` parallel slices. After the network's weights
-    change, ``prepare`` must be called before the next actions and values.
+    probable). Actions are computed in ``shards`` parallel slices. After a bfloat16 network's
+    weights change, call ``prepare`` before ``act`` or ``values``.
     """
 
     def __init__(self, network: keras.Model, shards: int = 1, choice: Choice = "sampled"):

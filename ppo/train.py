@@ -189,7 +189,7 @@ def fork(
     setting not in FIXED_ON_FORK. The value's gradient may change unless one of the two runs has a
     separate value network. With fewer envs the last envs' games are dropped; with more envs new
     games begin. New games begin in all envs if their rules change (frame skip, sticky actions,
-    no-ops, FIRE, time limit). ``env`` and ``callback`` are as in ``resume``.
+    no-ops, FIRE at the start, time limit). ``env`` and ``callback`` are as in ``resume``.
 
     Raises as ``run`` and ``resume``.
     """
@@ -313,8 +313,8 @@ def _check_machine(params: ResolvedParams, processes: int) -> None:
     if wanted > available:
         raise ParamsError(
             f"num_envs {params.num_envs} x num_steps {params.num_steps}: the observations of one "
-            f"rollout take {wanted / 2**30:.1f} GiB of memory, of which this process has "
-            f"{available / 2**30:.1f} GiB available; choose smaller ones"
+            f"rollout take {wanted / 2**30:.1f} GiB of memory. This process has "
+            f"{available / 2**30:.1f} GiB. Choose fewer envs or steps"
         )
     if params.wandb_project and not find_spec("wandb"):
         raise ParamsError(

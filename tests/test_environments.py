@@ -114,7 +114,7 @@ def test_a_start_that_fails_late_leaves_a_folder_for_another_run(tmp_path):
 
 
 def test_settings_that_do_not_fit_the_environment_are_refused_from_python_too(tmp_path):
-    with pytest.raises(ParamsError, match="shows flat numbers"):
+    with pytest.raises(ParamsError, match="has vector observations"):
         train.run(Params(**CART | {"network": "a3c"}, env_id="CartPole-v1"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

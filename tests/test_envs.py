@@ -783,12 +783,16 @@ def test_games_and_networks_that_fit_have_no_fault(env_id: str, network: str):
 @pytest.mark.parametrize(
     ("env_id", "network", "fault"),
     [
-        ("Pong", "mlp", "network = 'mlp': Pong shows pictures; use nature, a3c or impala"),
-        ("CartPole-v1", "nature", "network = 'nature': CartPole-v1 shows flat numbers; use mlp"),
-        ("CartPole-v1", "a3c", "network = 'a3c': CartPole-v1 shows flat numbers; use mlp"),
+        ("Pong", "mlp", "network = 'mlp': Pong has image observations; use nature, a3c or impala"),
+        (
+            "CartPole-v1",
+            "nature",
+            "network = 'nature': CartPole-v1 has vector observations; use mlp",
+        ),
+        ("CartPole-v1", "a3c", "network = 'a3c': CartPole-v1 has vector observations; use mlp"),
         ("Pendulum-v1", "mlp", "must be Discrete"),
         ("MountainCarContinuous-v0", "mlp", "must be Discrete"),
-        ("FrozenLake-v1", "mlp", "must be a flat Box"),
+        ("FrozenLake-v1", "mlp", "must be a Box of vectors"),
         ("Pnog", "nature", "did you mean Pong?"),
         ("Pong-v4", "nature", "use PongNoFrameskip-v4"),
     ],

@@ -67,7 +67,7 @@ def test_a_mapping_begins_with_the_usual_settings_of_its_game(whole, tmp_path):
 @pytest.mark.parametrize("source", ["mapping", "settings"])
 def test_settings_that_do_not_fit_create_nothing(source, tmp_path):
     given = {"env_id": "CartPole-v1", "network": "a3c"}
-    with pytest.raises(ParamsError, match="shows flat numbers"):
+    with pytest.raises(ParamsError, match="has vector observations"):
         ppo.train.run(given if source == "mapping" else ppo.params.load(given), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -287,7 +287,7 @@ def test_memory_is_that_of_the_observations_of_a_rollout(
     if fits:
         train._check_machine(whole, processes)
     else:
-        with pytest.raises(params.ParamsError, match="choose smaller ones"):
+        with pytest.raises(params.ParamsError, match="Choose fewer envs or steps"):
             train._check_machine(whole, processes)
 
 

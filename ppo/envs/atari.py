@@ -1,4 +1,4 @@
-"""ale-py's vectors of emulators, as training needs them and as the console shows a game."""
+"""ale-py's vectors of emulators, for training, and with the console's full screen."""
 
 import ctypes
 from collections.abc import Callable

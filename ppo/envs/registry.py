@@ -189,9 +189,9 @@ def _observation_space(env_id: str) -> gymnasium.Space:
 def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
     if "network" in bad or params.is_custom or pictures == params.sees_pictures:
         return []
-    what = "pictures" if pictures else "flat numbers"
+    what = "image" if pictures else "vector"
     use = either(get_args(PictureNetwork if pictures else FlatNetwork))
-    return [f"network = {params.network!r}: {params.env_id} shows {what}; use {use}"]
+    return [f"network = {params.network!r}: {params.env_id} has {what} observations; use {use}"]
 
 
 def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
@@ -224,6 +224,6 @@ def _space_fault(environment: ForeignEnv) -> str | None:
     if isinstance(observations, gymnasium.spaces.Box) and (flat or picture):
         return None
     return (
-        f"its observations are {observations}; they must be a flat Box that is not empty, or a "
-        f"picture of bytes [height, width, channels] of {SMALLEST_SIDE} pixels or more"
+        f"its observations are {observations}; they must be a Box of vectors that is not "
+        f"empty, or an image of bytes [height, width, channels] of {SMALLEST_SIDE} pixels or more"
     )

@@ -14,9 +14,9 @@ from ppo.system.device import (
 
 
 def resolved(params: Params, processes: int = 1) -> ResolvedParams:
-    """Return the settings with every open value chosen; ``processes`` share the cores. A
-    setting that is open becomes float32 on a GPU, and clips rewards only in Atari games. Raises
-    UnknownGame.
+    """Return the settings with every open value chosen; ``processes`` share the cores. Open
+    precision becomes float32 if there is a GPU; open clip_rewards becomes true only in Atari games.
+    Raises UnknownGame.
     """
     game, sticky = registry.resolve(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()

@@ -115,7 +115,7 @@ class RenderedScreen:
         picture = self._env.render()
         array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8
         if not (array and picture.ndim == 3 and picture.shape[2] == 3):
-            raise _no_screen(self._rules, "it gave no picture of bytes [height, width, 3]")
+            raise _no_screen(self._rules, "it gave no image of bytes [height, width, 3]")
         return picture
 
 

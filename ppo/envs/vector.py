@@ -155,7 +155,7 @@ class EnvVector:
         self._envs.send(actions)
 
     def receive(self) -> Transition:
-        """Wait for the step that was sent; ``observations`` then holds the new ones."""
+        """Wait for the step, and update ``observations``."""
         raw, rewards, terminated, truncated, info = self._envs.receive()
         over = terminated | truncated
         self._envs.layout(raw, self.observations)
@@ -192,8 +192,8 @@ class EnvVector:
         A step moves all envs of the vector, so episodes are right-aligned: an episode with fewer
         actions begins later, and until then its env makes idle steps.
 
-        Raises ValueError unless there is one for each env, EpisodeMismatch if one ends too early,
-        Interrupted on request.
+        Raises ValueError unless there is an episode for each env, EpisodeMismatch if an episode
+        ends too early, Interrupted on request.
         """
         if len(episodes) != len(self):
             raise ValueError(f"{len(episodes)} episodes do not fit a vector of {len(self)}")

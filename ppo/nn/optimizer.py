@@ -61,7 +61,7 @@ class Undo:
             copy.assign(variable)
 
     def restore(self) -> tf.Operation:
-        """Set the variables as they were when they were copied last."""
+        """Set the variables to the last copy."""
         for variable, copy in self._pairs:
             variable.assign(copy)
         return tf.no_op()  # a branch of a condition in a graph must return an operation

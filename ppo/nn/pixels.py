@@ -54,7 +54,7 @@ class _Scaled(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ppo")
 class Pixels(_Scaled):
-    """Prepare bytes [B, H, W, C] for ``PixelConv2D``, as far as no weights are needed. Return a
+    """Prepare bytes [B, H, W, C] for ``PixelConv2D``, in all steps that need no weights. Return a
     list:
 
       the pixels, [B, H / block, W / block, block * block * C]: x, or f(x) in bfloat16;

@@ -12,8 +12,8 @@ from ppo.system.device import has_gpu
 
 
 class Inputs:
-    """An image network in two parts: ``prepare`` computes, for a whole batch, what depends on no
-    weights, and ``network`` takes the result. Vector observations are taken unchanged.
+    """An image network in two parts: ``prepare`` runs the weight-free layers on a whole batch, and
+    ``network`` takes the result. Vector observations are taken unchanged.
     """
 
     def __init__(self, network: keras.Model, batch_size: int, part: int, shards: int):

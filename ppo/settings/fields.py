@@ -27,7 +27,7 @@ class Properties(TypedDict, total=False):
 
     only: Literal["Atari", "images", "mlp", "built-in networks"]  # where it has an effect
     idle: Any  # a second value that is accepted where the setting has no effect
-    fixed: Literal["on resume", "on fork"]  # a resume cannot change it; or neither resume nor fork
+    fixed: Literal["on resume", "on fork"]  # a resume cannot change it; "on fork": nor can a fork
     affects_learning: bool  # false if runs with other values learn the same; true by default
     sweep: Literal["resumes", "ignores"]  # what a sweep does with a run that has another value
     earlier: Any  # the value in runs older than the setting, if not the default
@@ -80,7 +80,7 @@ class GameSettings(_Group):
     environment with discrete actions; MODULE:ID imports MODULE, which runs its code
     """
     num_envs: int = _setting(16, ge=1, le=1024)
-    """envs: how many copies of the game each worker plays at the same time"""
+    """number of envs: copies of the game that each worker plays at once"""
     frame_skip: int = _setting(4, ge=1, le=64, only="Atari")
     """frames that one step (decision) lasts"""
     frame_stack: int = _setting(4, ge=1, le=16, only="Atari", fixed="on fork")
@@ -129,7 +129,7 @@ class TrainingSettings(_Group):
     learning_rate: float = _setting(4e-4, gt=0, le=1)
     """initial learning rate of Adam"""
     learning_rate_schedule: Schedule = _setting("linear")
-    """linear falls to 0 at total_steps"""
+    """linear: falls to 0 at total_steps"""
     learning_rate_kl: float | None = _setting(None, gt=0)
     """adapt the learning rate to this approximate KL: divide it by 1.5 after an update with more
     than twice this KL, multiply it by 1.5 after one with less than half; the schedule is the upper
@@ -173,7 +173,7 @@ class ObjectiveSettings(_Group):
     clip_range: float = _setting(0.2, gt=0, lt=1)
     """initial epsilon of the surrogate"""
     clip_range_schedule: Schedule = _setting("constant")
-    """linear falls to 0 at total_steps"""
+    """linear: falls to 0 at total_steps"""
     entropy_coef: float = _setting(0.01, ge=0)
     """weight of the entropy bonus"""
     value_coef: float = _setting(0.5, ge=0)
@@ -271,7 +271,7 @@ class RunSettings(_Group):
     checkpoint_interval: int = _setting(50_000, ge=1, sweep="resumes")
     """steps between checkpoints"""
     checkpoints_kept: int = _setting(3, ge=1, sweep="resumes")
-    """newest checkpoints that are kept"""
+    """how many of the newest checkpoints to keep"""
     keep_checkpoints_from: int | None = _setting(None, ge=0, sweep="ignores", off=None)
     """also keep every checkpoint from this step on; null: none"""
     keep_checkpoints_to: int | None = _setting(None, ge=0, sweep="ignores", off=None)
@@ -279,9 +279,10 @@ class RunSettings(_Group):
     collapse_guard: Literal["off", "warn", "rollback"] = _setting(
         "warn", off="off", affects_learning=True
     )
-    """what to do if the points per step fall by a quarter (by more if they are noisy). off:
-    nothing. warn: print a warning. rollback: restore the healthy policy with an eighth of the
-    learning rate, at most three times
+    """what to do after a collapse: the points per step lose a quarter of the distance from their
+    lowest level, or from 0 if that is further. If they are noisy, they lose more. off: nothing.
+    warn: print a warning. rollback: restore the healthy policy with an eighth of the learning
+    rate, at most three times
     """
     diagnostics_interval: int = _setting(20_000, ge=0, off=0)
     """steps between diagnostics of gradient and network; 0: none"""
@@ -349,7 +350,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return self
 
     def leaves_open(self, key: str) -> bool:
-        """Whether a setting is left to the run's start, which samples or chooses it."""
+        """Whether a setting is open, so the start of the run chooses it."""
         return key in LEFT_OPEN and getattr(self, key) in OPEN
 
     def resolved(
@@ -460,8 +461,8 @@ RULES = (
     Rule(
         ("network", "precision"),
         lambda p: p.is_custom and p.precision == "bfloat16",
-        'precision = "bfloat16": the layers of the network {p.network} choose their own; leave it '
-        "out",
+        'precision = "bfloat16": the network {p.network} sets the precision of its own layers. '
+        "Remove precision",
     ),
     Rule(
         _MINIBATCH,
@@ -490,8 +491,8 @@ RULES = (
             )
         ),
         'minibatch_per = "run": {rollout} steps of a worker do not make {p.num_minibatches} '
-        "minibatches x {p.workers} workers = {p.minibatches_per_epoch} parts of equal size, of two "
-        "steps or more; choose {larger}, or another number of workers",
+        "minibatches x {p.workers} workers = {p.minibatches_per_epoch} parts of equal size{least}; "
+        "choose {larger}, or another number of workers",
     ),
     Rule(
         ("quadratic_policy_loss", "peaked_policy_loss"),
@@ -603,8 +604,8 @@ def _float32(key: str, value: Any) -> str | None:
 
 
 def _terms(p: Params) -> dict[str, Any]:
-    """Return the terms of the messages. ``divisor`` is the largest smaller num_minibatches that
-    divides the rollout. With normalised advantages a minibatch has two steps or more, if possible.
+    """Return the terms of the messages. ``divisor`` is the largest valid num_minibatches below the
+    given one. With normalised advantages a minibatch has two steps or more, if possible.
     """
     size = p.batch_size
     most = size // 2 if p.normalize_advantages and size > 1 else size
@@ -614,5 +615,6 @@ def _terms(p: Params) -> dict[str, Any]:
         "rollout": f"num_envs {p.num_envs} x num_steps {p.num_steps} = {size}",
         "left_over": size % p.num_minibatches,
         "divisor": max((count for count in smaller if size % count == 0), default=1),
+        "least": ", of two steps or more" if p.normalize_advantages else "",
         "larger": "fewer minibatches" if p.num_minibatches > 1 else "more steps or envs",
     }

@@ -26,8 +26,7 @@ class UnknownScalar(KeyError):
 
 class Aggregates:
     """The scalars of the next log entry: each tag's mean since the last ``take``. A tag with a peak
-    has the value from the update where the peak was largest. Values that are not finite (undefined
-    ones are NaN) are left out.
+    keeps its value from the update with the largest peak. Values that are not finite are skipped.
     """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
@@ -128,8 +127,8 @@ class Log:
 
     @property
     def lacking(self) -> str:
-        """Which scalars have no column in ``progress.csv``, which was begun without them; empty if
-        all have one.
+        """A message about scalars without a column in an older ``progress.csv``, or an empty
+        string.
         """
         new = self._csv.left_out
         if not new:

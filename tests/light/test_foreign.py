@@ -215,7 +215,7 @@ UNFIT = {
     OldInterface: "step cannot be used: .*5",
     OldReset: "reset cannot be used: ",
     NoSeed: "reset cannot be used: .*seed",
-    Empty: "a flat Box that is not empty",
+    Empty: "a Box of vectors that is not empty",
     Colourless: "observations are",
     FromOne: r"Discrete\(3, start=1\); they must be Discrete from 0, without a start",
     NoSpaces: "construction cannot be used: .*space",

@@ -699,7 +699,12 @@ def test_settings_choose_the_policy_loss(changes, chosen):
         (
             {"num_envs": 1, "num_steps": 2, "num_minibatches": 1, "workers": 2}
             | {"minibatch_per": "run"},
-            "choose more steps or envs, or another number of workers",
+            "of two steps or more; choose more steps or envs, or another number of workers",
+        ),
+        (
+            {"num_envs": 1, "num_steps": 1, "num_minibatches": 1, "workers": 2}
+            | {"minibatch_per": "run", "normalize_advantages": False},
+            "of equal size; choose more steps or envs, or another number of workers",
         ),
     ],
     ids=str,
@@ -864,7 +869,9 @@ def test_a_network_is_built_in_or_a_function():
     for wrong in ("a3b", "my.own", ":trunk", "my.own:", "my own:trunk"):
         with pytest.raises(ParamsError, match=r"network.* must be .*or .*MODULE:FUNCTION"):
             load({"network": wrong})
-    with pytest.raises(ParamsError, match=r"layers of the network my.own:trunk choose their own"):
+    with pytest.raises(
+        ParamsError, match=r"network my.own:trunk sets the precision of its own layers"
+    ):
         load({"network": "my.own:trunk", "precision": "bfloat16"})
 
 
