@@ -67,7 +67,7 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
 def _parser(description: str | None) -> Parser:
     called = run_atari()
     parser = Parser(
-        called, description, EPILOG.format(called), usage=f"{called} COMMAND [OPTION ...]"
+        called, description, EPILOG.format(called), usage="%(prog)s COMMAND [OPTION ...]"
     )
     parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")
     parser.add_argument(

@@ -336,5 +336,5 @@ def _all_drills() -> ExitCode:
         failed += not kept
         took = time.monotonic() - began
         mark = "kept  " if kept else "BROKEN"
-        console.print(f"{number} {mark} {name} ({took:.0f} s): {report}", markup=False)
+        console.print(f"{number} {mark} {name} ({took:.0f} s): {report}", markup=False, emoji=False)
     return ExitCode.FAILED if failed else ExitCode.DONE

@@ -38,15 +38,16 @@ def write(variants: Variants, logdir: Path) -> None:
     rows, notes = table(read, missing)
     notes = "\n\n".join(filter(None, [notes, precisions(variants)]))
     text = f"{tables.markdown(HEAD, rows.values(), 'lrrrrrrr')}\n{notes}"
+    if curves_exist := any(read.values()):
+        write_whole(logdir / TABLE, f"{text}\n".encode())
     console = Console()
     if console.is_terminal:
         tables.show_table(HEAD, list(rows.values()), console, box=None)
         say(f"\n{wrapped(notes, console.width)}\n")
     else:
         say(text)
-    if not any(read.values()):
+    if not curves_exist:
         raise CurveError("no run has a curve, so nothing is drawn")
-    write_whole(logdir / TABLE, f"{text}\n".encode())
     curves.draw({name: read[name] for name in rows}, logdir / FIGURE, logdir.name)
     say(f"table: {logdir / TABLE}\nfigure: {logdir / FIGURE}")
 

@@ -65,9 +65,10 @@ def show_table(
         print(tabs([head, *rows]), end="", file=console.file)  # rich would replace the tabs
         return
     table = Table(box=box, pad_edge=box is not None)
-    table.add_column(head[0], overflow="fold")  # the only column that shrinks
-    for name in head[1:]:
+    first, *others = map(Text, head)  # rich would read the brackets of a plain text as markup
+    table.add_column(first, overflow="fold")  # the only column that shrinks
+    for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console.print(table)

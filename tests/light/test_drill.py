@@ -9,7 +9,7 @@ from ppo.drill import drill
 
 def kept(folder: Path) -> str:
     assert folder.is_dir()
-    return "as [promised]"
+    return "as :x: [promised]"
 
 
 def broken(folder: Path) -> str:
@@ -28,12 +28,12 @@ def failing(folder: Path) -> str:
             [kept, broken, failing],
             1,
             [
-                "1 kept   kept (0 s): as [promised]",
+                "1 kept   kept (0 s): as :x: [promised]",
                 "2 BROKEN broken (0 s): DrillError: it took 11 s",
                 "3 BROKEN failing (0 s): OSError: [Errno 28] No space left on device",
             ],
         ),
-        ([kept, kept], 0, [f"{n} kept   kept (0 s): as [promised]" for n in (1, 2)]),
+        ([kept, kept], 0, [f"{n} kept   kept (0 s): as :x: [promised]" for n in (1, 2)]),
     ],
 )
 def test_each_drill_has_a_row_and_one_that_is_broken_fails_all(

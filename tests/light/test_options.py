@@ -44,6 +44,13 @@ def test_help_has_examples_that_can_be_parsed_and_the_other_commands(capsys, mon
     assert "docs/" in said and "usage: python run_atari.py COMMAND" in said
 
 
+def test_help_comes_from_a_folder_with_a_percent_sign(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/home/me/100%s/run_atari.py"])
+    with pytest.raises(SystemExit):
+        run_atari.main(["--help"])
+    assert "usage: python /home/me/100%s/run_atari.py COMMAND" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "run", "which"),
     [

@@ -429,7 +429,7 @@ def test_a_terminal_gets_the_best_first_in_its_width_and_where_the_files_are(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
     low, *high = (logged(tmp_path / str(n), 1, n, n) for n in (5, 70, 90))
-    code, logdir = shown(tmp_path, f"low_{'x' * 30}={low}", f"high={','.join(map(str, high))}")
+    code, logdir = shown(tmp_path, f"low[/b]_{'x' * 30}={low}", f"high={','.join(map(str, high))}")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert code == 0 and max(map(len, lines[:-2])) <= 80
     assert lines[0].split() == list(results.HEAD)
@@ -437,8 +437,15 @@ def test_a_terminal_gets_the_best_first_in_its_width_and_where_the_files_are(
     assert lines[-2:] == [f"table: {logdir / 'table.md'}", f"figure: {logdir / 'figure.png'}"]
     table = (logdir / "table.md").read_text()
     head, _, high, low, *_ = table.splitlines()
-    assert head == f"| {' | '.join(results.HEAD)} |" and low.startswith("| low_")
+    assert head == f"| {' | '.join(results.HEAD)} |" and low.startswith("| low[/b]_")
     assert high == f"| {' | '.join(lines[1].split())} |"  # the same cells
+
+
+def test_a_table_that_cannot_be_shown_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "say", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        results.write({"one": [logged(tmp_path / "one", 1, 2)]}, tmp_path)
+    assert "| one | 1 | 2.00 |" in (tmp_path / "table.md").read_text()
 
 
 def test_runs_without_common_steps_have_a_table_and_a_figure(tmp_path):

@@ -36,6 +36,14 @@ def test_a_terminal_of_80_columns_has_every_name_whole_and_no_longer_line():
         assert all(any(name in line for line in lines) for name, *_ in entries)
 
 
+def test_a_terminal_shows_brackets_and_colons_of_a_name_as_they_are():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80, color_system=None)
+    tables.show_table(["game[/b]", "x[y]"], [["lr[decay] :x:", "[/b]"]], console)
+    for text in ("game[/b]", "x[y]", "lr[decay] :x:", "[/b]"):
+        assert text in out.getvalue()
+
+
 def test_scalars_without_unit_or_remedy_leave_no_gap():
     assert any(not metric.unit for metric in scalars.METRICS)
     assert any(not metric.remedy for metric in scalars.METRICS)
