@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -32,8 +33,10 @@ WIDTH, HEIGHT = 6.5, 3.8  # of the figure, in inches; a phone shows it at half t
 
 def write(runs: Sequence[Path], path: Path) -> None:
     """Write the report of the runs, whole or not at all, and the films of their training that can
-    be made. Raises OSError and the errors of ``read_story``.
+    be made. A run that is given twice is shown once. Raises OSError and the errors of
+    ``read_story``.
     """
+    runs = list({os.path.realpath(run): run for run in runs}.values())
     for run in runs:
         _make_film(run)
     stories = [read_story(run) for run in runs]

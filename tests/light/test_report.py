@@ -89,6 +89,13 @@ def test_published_curves_are_sound():
         assert one.score_at(steps[3]) == scores[3] and np.isnan(one.score_at(steps[-1] + 1))
 
 
+def test_a_run_that_is_named_twice_is_shown_once(tmp_path):
+    run, other = run_at(tmp_path / "run"), run_at(tmp_path / "other")
+    (tmp_path / "link").symlink_to(run)
+    page = page_of(run, other, run, tmp_path / "link")
+    assert re.findall("<h2>The run (.*?)</h2>", page) == ["run", "other"]
+
+
 def with_video(run: Path, name: str, score: float) -> Path:
     for wing in ("videos", "replays"):
         (run / wing).mkdir(exist_ok=True)
