@@ -106,8 +106,8 @@ class Checkpoint:
         try:
             return kind.model_validate(self.parts.get(name, {}))
         except ValidationError as error:
-            what = f"the checkpoint of step {self.step:,}"
-            raise _about(what, _invalid(error, name)) from error
+            subject = f"the checkpoint of step {self.step:,}"
+            raise _about(subject, _invalid(error, name)) from error
 
     def with_part(self, name: str, state: State) -> "Checkpoint":
         return replace(self, parts=self.parts | {name: state.model_dump()})
@@ -220,12 +220,12 @@ def chosen(
         raise _about(path, error) from error
 
 
-def _about(what: object, error: Exception, remedy: str = "Use that version") -> CheckpointError:
+def _about(subject: object, error: Exception, remedy: str = "Use that version") -> CheckpointError:
     """Return the error with what it is about. ``remedy`` is for a checkpoint of a newer version."""
     if not isinstance(error, NewerVersionError):
-        return CheckpointError(f"{what}: {reason(error)}")
+        return CheckpointError(f"{subject}: {reason(error)}")
     return NewerVersionError(
-        f"{what} was made by a newer version: {error}. {remedy}; nothing was changed"
+        f"{subject} was made by a newer version: {error}. {remedy}; nothing was changed"
     )
 
 

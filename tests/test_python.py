@@ -105,9 +105,9 @@ def test_error_in_a_callback_is_raised_after_all_is_saved(tmp_path):
 # --- an environment as a function
 
 
-def make(**how):
+def make(**options):
     """CartPole, with the time as a fifth number."""
-    env = gymnasium.make("CartPole-v1", **how)
+    env = gymnasium.make("CartPole-v1", **options)
     return gymnasium.wrappers.TimeAwareObservation(env)
 
 

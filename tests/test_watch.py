@@ -62,7 +62,7 @@ def test_the_picture_alone_on_request(run):
 def test_an_environment_that_cannot_render_is_refused_before_anything_is_made(run, monkeypatch):
     monkeypatch.setattr("tests.pixel_game.Catch.render", lambda self: None)
     before = sorted(run.rglob("*"))
-    with pytest.raises(FolderError, match=r"Catch-v0 cannot be shown.*gave no picture"):
+    with pytest.raises(FolderError, match=r"Catch-v0 cannot be shown.*gave no image"):
         watch_run(run, 1)
     assert sorted(run.rglob("*")) == before
 

@@ -74,14 +74,14 @@ class ForeignEnv(gymnasium.Wrapper):
     observations are copies, which the environment does not change afterwards.
     """
 
-    def __init__(self, env_id: str, **how: Any):
+    def __init__(self, env_id: str, **options: Any):
         """``how`` holds arguments of ``gymnasium.make``."""
         self._in_reset, self._in_step = Boundary(env_id, "reset"), Boundary(env_id, "step")
         self._in_render, self._in_close = Boundary(env_id, "render"), Boundary(env_id, "close")
         if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL complains, if it is used
         with Boundary(env_id, "construction"):
-            super().__init__(gymnasium.make(env_id, **how))
+            super().__init__(gymnasium.make(env_id, **options))
             self.action_space = self.env.action_space
             self.observation_space = self.env.observation_space
             self._shape = self.observation_space.shape

@@ -84,8 +84,8 @@ class RenderedScreen:
         """Raises NoScreen."""
         self._rules = rules
         with _needed_to_show(rules):
-            how = {"render_mode": "rgb_array", "disable_env_checker": True}
-            self._env = generic.environment(rules, **how)
+            options = {"render_mode": "rgb_array", "disable_env_checker": True}
+            self._env = generic.environment(rules, **options)
         self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
         try:
             with _needed_to_show(rules):

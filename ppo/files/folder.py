@@ -250,14 +250,14 @@ def _lock(
     path: Path,
     flags: int,
     locks: ExitStack,
-    how: int = fcntl.LOCK_EX | fcntl.LOCK_NB,
+    operation: int = fcntl.LOCK_EX | fcntl.LOCK_NB,
     optional: frozenset[int] = frozenset(),
 ) -> None:
     """Lock a file or folder until ``locks`` is closed. Errors in ``optional`` do not matter."""
     try:
         handle = os.open(path, flags, 0o666)
         locks.callback(os.close, handle)
-        fcntl.flock(handle, how)
+        fcntl.flock(handle, operation)
     except BlockingIOError as error:
         folder = path.parent if path.name == LOCK else path
         raise FolderError(

@@ -52,5 +52,5 @@ def _encoded(
     except (OSError, RuntimeError) as error:
         raise VideoError(f"no GIF of {video.name} could be made: {error}") from error
     if not gif:
-        raise VideoError(f"no GIF of {video.name} could be made: it has no picture")
+        raise VideoError(f"no GIF of {video.name} could be made: it has no frame")
     return gif

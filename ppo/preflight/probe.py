@@ -59,8 +59,8 @@ def probe(params: ResolvedParams) -> Probe:
         settings = Path(folder, "params.json")
         settings.write_text(_short(params).to_json())
         command = [*RUN_ATARI, f"--logdir={run.path}", f"--pfile={settings}"]
-        said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
-        with ThreadPoolExecutor(1) as reader, running(command, **said) as process:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
+        with ThreadPoolExecutor(1) as reader, running(command, **streams) as process:
             assert process.stdout
             # To its end; another process survives a crash in TensorFlow.
             output = reader.submit(process.stdout.read)

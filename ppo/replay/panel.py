@@ -161,11 +161,11 @@ def _draw_inputs(on: np.ndarray, observation: np.ndarray) -> None:
     room = (RIGHT - LEFT - 4 * (count - 1)) // count
     height, width = observation.shape[:2]
     scale = min(INPUTS_HEIGHT / height, room / width)
-    how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+    interpolation = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
     scale = math.floor(scale) if scale >= 1 else scale
     size = round(width * scale), round(height * scale)
     gap = min(room, size[0]) + 4
     for number in range(count):
-        large = cv2.resize(observation[..., number], size, interpolation=how)
+        large = cv2.resize(observation[..., number], size, interpolation=interpolation)
         left = LEFT + number * gap
         on[INPUTS_TOP:, left:][: size[1], : size[0]] = large[..., np.newaxis]

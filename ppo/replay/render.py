@@ -202,8 +202,8 @@ def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray
     """
     height, width = picture.shape[:2]
     scale = min(MOST_WIDE / width, MOST_HIGH / height)
-    how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+    interpolation = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
     scale = int(scale) if scale >= 1 else scale
     # Videos need even sides.
     size = round(width * scale) // 2 * 2, round(height * scale) // 2 * 2
-    return cv2.resize(picture, size, place, interpolation=how)
+    return cv2.resize(picture, size, place, interpolation=interpolation)

@@ -268,8 +268,8 @@ def _schedule(key: str, values: Values) -> str:
 
 
 def _value_clip(key: str, values: Values) -> str:
-    how = " = null" if values[key] is False else ", with the number of clip_range"
-    return f"value_clip_range{how}"
+    value = " = null" if values[key] is False else ", with the number of clip_range"
+    return f"value_clip_range{value}"
 
 
 def _value_coef(key: str, values: Values) -> str:
