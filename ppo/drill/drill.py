@@ -28,6 +28,7 @@ from ppo.system import children
 from ppo.system.arguments import argument_parser
 from ppo.system.children import RUN_ATARI
 from ppo.system.command import run_command
+from ppo.system.streams import duration
 from ppo.telemetry import progress
 
 KILLS = 3  # of the drill that kills a run
@@ -334,7 +335,7 @@ def _all_drills() -> ExitCode:
         except Exception as error:  # of any kind: the promise was not kept
             report, kept = f"{type(error).__name__}: {error}", False
         failed += not kept
-        took = time.monotonic() - began
+        took = duration(time.monotonic() - began)
         mark = "kept  " if kept else "BROKEN"
-        console.print(f"{number} {mark} {name} ({took:.0f} s): {report}", markup=False, emoji=False)
+        console.print(f"{number} {mark} {name} ({took}): {report}", markup=False, emoji=False)
     return ExitCode.FAILED if failed else ExitCode.DONE
