@@ -114,7 +114,7 @@ class WorkerLost(PPOError):
     code = ExitCode.LOST
 
     def __init__(self, worker: int | None, reason: object, begun: bool = True):
-        self.worker, self.begun = worker, begun
+        self.worker = worker
         self.remedy = (
             "progress is saved; continue with --resume"
             if begun

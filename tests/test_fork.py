@@ -11,7 +11,7 @@ from ppo import checkpoint, train
 from ppo.checkpoint import CheckpointError
 from ppo.drill import drill
 from ppo.evaluate.agent import settings_of
-from ppo.files.folder import HoldsNoRun, HoldsRun, RunFolder
+from ppo.files.folder import FolderError, RunFolder
 from ppo.params import ParamsError, load
 from ppo.runs.session import Session
 from ppo.runs.start import run_of
@@ -110,7 +110,7 @@ def test_a_run_that_began_while_another_was_starting_is_left_alone(tmp_path, mon
         (tmp_path / "run" / "progress.csv").write_text("step\n")
 
     monkeypatch.setattr(train, "start_tensorflow", start_tensorflow)
-    with pytest.raises(HoldsRun):
+    with pytest.raises(FolderError, match="holds a run"):
         train.run(Params(**SETTINGS), tmp_path / "run")
     assert (tmp_path / "run" / "params.json").read_text() == "of another"
 
@@ -190,9 +190,9 @@ def test_what_a_fork_cannot_be_of_is_refused_before_anything_is_created(run, tmp
             train.fork(run, tmp_path / "fork", [change])
     with pytest.raises(ParamsError, match=r"env_id.*fork cannot change"):
         train.fork(run, tmp_path / "new", ["env_id=Acrobot-v1"])
-    with pytest.raises(HoldsNoRun):
+    with pytest.raises(FolderError, match="holds no run"):
         train.fork(tmp_path / "nowhere", tmp_path / "new")
-    with pytest.raises(HoldsRun):
+    with pytest.raises(FolderError, match="holds a run"):
         train.fork(run, run)
     with pytest.raises(ParamsError, match=r"workers = 4: .* --workers=4"):
         train.fork(run, tmp_path / "four", ["workers=4"])

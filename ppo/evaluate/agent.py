@@ -104,7 +104,7 @@ class TrainedAgent:
 
 
 def settings_of(folder: RunFolder) -> ResolvedParams:
-    """Return the settings of a run. Raises HoldsNoRun or ParamsError."""
+    """Return the settings of a run. Raises FolderError or ParamsError."""
     check_run(folder.path)
     return resolved(params.load_run(folder.params, checks=[registry.check]))
 
@@ -123,7 +123,7 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
 
 
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
-    """Load the agent of a run, with a sampled policy. Raises HoldsNoRun, ParamsError or
+    """Load the agent of a run, with a sampled policy. Raises FolderError, ParamsError or
     CheckpointError.
     """
     settings = settings_of(folder)

@@ -46,23 +46,6 @@ class FolderGone(OSError):
         super().__init__(f"{logdir} was moved or removed; nothing more is saved")
 
 
-class HoldsRun(FolderError):
-    """A new run cannot begin in another run's folder. ``free`` is a free name."""
-
-    def __init__(self, logdir: Path):
-        self.free = free_name(logdir)
-        super().__init__(
-            f"{logdir} holds a run; resume it with --resume (in Python: ppo.train.resume), or "
-            f"choose a free name, such as {self.free}"
-        )
-
-
-class HoldsNoRun(FolderError):
-    """There is no run to resume, evaluate or watch."""
-
-    remedy = "start one with --pfile=FILE or --env=ID"
-
-
 class _Entry:
     """The path of a file or a folder in a run's folder."""
 
@@ -153,7 +136,10 @@ def check_new(logdir: Path) -> None:
         name = RunFolder(logdir).name
         if logdir.is_dir() and any(map(_is_content, logdir.iterdir())):
             if RunFolder(logdir).params.exists():
-                raise HoldsRun(name)
+                raise FolderError(
+                    f"{name} holds a run; resume it with --resume (in Python: ppo.train.resume), "
+                    f"or choose a free name, such as {free_name(name)}"
+                )
             raise FolderError(f"{name} is not empty; choose a free name, such as {free_name(name)}")
         check_writable(logdir)
 
@@ -180,7 +166,9 @@ def check_run(logdir: Path) -> None:
     """Raise FolderError unless ``logdir`` holds a run; nothing is created."""
     with _usable(logdir):
         if not RunFolder(logdir).params.is_file():
-            raise HoldsNoRun(f"{logdir} holds no run (no {PARAMS})")
+            raise FolderError(
+                f"{logdir} holds no run (no {PARAMS}); start one with --pfile=FILE or --env=ID"
+            )
 
 
 @contextmanager

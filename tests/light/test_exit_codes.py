@@ -4,7 +4,6 @@ import io
 import os
 import signal
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from ppo.errors import (
     WorkerLost,
     WorkersDiffer,
 )
-from ppo.files.folder import HoldsNoRun, HoldsRun
+from ppo.files.folder import FolderError
 from ppo.params import ParamsError
 from ppo.system.command import run_command
 from ppo.system.device import DeviceError
@@ -54,8 +53,7 @@ def saved_before(error: Exception) -> Exception:
         (Collapsed(7, 3), 5, "after 3 rollbacks"),
         (WorkerLost(1, "closed"), 6, "worker 1 of the run was lost"),
         (WorkerLost(1, "closed", begun=False), 6, "nothing had begun"),
-        (HoldsRun(Path("run")), 2, "run holds a run; resume it with --resume"),
-        (HoldsNoRun(Path("new")), 2, "start one with --pfile=FILE or --env=ID"),
+        (FolderError("run holds a run"), 2, "run holds a run"),
         (ParamsError(["gamma = 2"]), 2, "gamma = 2"),
         (saved_before(EnvironmentFailed("it raised")), 1, "it raised Step 7 is saved."),
     ],

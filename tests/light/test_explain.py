@@ -12,7 +12,7 @@ import pytest
 from ppo.autopsy import history, signs
 from ppo.autopsy.explain import explain
 from ppo.autopsy.history import HistoryError
-from ppo.files.folder import HoldsNoRun
+from ppo.files.folder import FolderError
 from ppo.report import report
 from ppo.telemetry import health, progress
 from ppo.telemetry.health import ENTRIES, Health
@@ -181,7 +181,7 @@ def test_a_log_that_is_short_says_so(tmp_path):
 
 
 def test_a_folder_without_a_run_or_with_a_broken_log_is_refused(tmp_path):
-    with pytest.raises(HoldsNoRun):
+    with pytest.raises(FolderError, match="holds no run"):
         explain(tmp_path / "nowhere")
     run = written(tmp_path / "run", log())
     run.joinpath("progress.csv").write_text("step,train/approx_kl\n1000,much\n")

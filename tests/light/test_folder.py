@@ -17,7 +17,6 @@ from ppo.files.folder import (
     ORIGIN,
     FolderError,
     FolderGone,
-    HoldsRun,
     check_new,
     check_run,
     check_unmoved,
@@ -173,11 +172,11 @@ def test_folder_with_a_run_is_refused_offering_resume_and_a_free_name(tmp_path):
     run = begun(tmp_path / "run")
     (tmp_path / "run-2").mkdir()
     before = tree(tmp_path)
-    with pytest.raises(HoldsRun, match="holds a run; resume it") as caught:
+    with pytest.raises(FolderError, match="holds a run; resume it") as caught:
         check_new(run)
     assert str(run) in str(caught.value)
-    assert caught.value.free == tmp_path / "run-3"
-    check_new(caught.value.free)
+    assert str(caught.value).endswith(f"such as {tmp_path / 'run-3'}")
+    check_new(tmp_path / "run-3")
     assert tree(tmp_path) == before
 
 
@@ -214,7 +213,7 @@ def test_path_that_the_system_refuses_is_refused_in_one_line(tmp_path, name, che
 
 def test_longest_name_that_is_taken_has_a_free_one_named(tmp_path):
     begun(tmp_path / ("x" * 255))
-    with pytest.raises(HoldsRun):
+    with pytest.raises(FolderError, match="holds a run"):
         check_new(tmp_path / ("x" * 255))
 
 
@@ -244,7 +243,7 @@ def test_folder_with_settings_and_what_a_run_made_holds_a_run(tmp_path, name):
     (tmp_path / "params.json").touch()
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
-    with pytest.raises(HoldsRun):
+    with pytest.raises(FolderError, match="holds a run"):
         check_new(tmp_path)
 
 
@@ -366,7 +365,7 @@ def test_a_folder_that_may_only_be_read_is_refused_before_anything_is_played(pub
 def test_working_folder_with_a_run_is_refused_like_any_other(tmp_path, monkeypatch):
     begun(tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(HoldsRun):
+    with pytest.raises(FolderError, match="holds a run"):
         check_new(Path("."))
 
 
@@ -386,6 +385,7 @@ def test_folder_without_settings_holds_no_run_and_nothing_is_created(tmp_path, n
     with pytest.raises(FolderError, match="holds no run") as caught:
         check_run(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
+    assert str(caught.value).endswith("start one with --pfile=FILE or --env=ID")
     assert tree(tmp_path) == before
 
 
@@ -518,7 +518,7 @@ def test_what_is_written_goes_into_the_folder_and_not_to_its_name(tmp_path, use,
             (folder.checkpoints / "step-000000000000.ckpt").unlink()
             assert tree(run) == before
         assert folder.name == place
-        with pytest.raises(HoldsRun, match=f"^{place} holds a run"):
+        with pytest.raises(FolderError, match=f"^{place} holds a run"):
             check_new(folder.path)
     assert (place / "evaluations.jsonl").read_bytes() == b"mine"
     assert tree(place).keys() >= {"videos", "params.json"}
