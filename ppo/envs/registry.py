@@ -82,7 +82,9 @@ def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
 
 
 def check(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the faults of the settings that depend on the game (a check for ``params.load``)."""
+    """Return the faults of the settings that depend on the game (a check for ``params.load``).
+    Raises EnvironmentFailed.
+    """
     if "env_id" in bad:
         return []
     try:
@@ -95,7 +97,9 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def check_new(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the faults of ``check``, and the settings of a new run that have no effect."""
+    """Return the faults of ``check``, and the settings of a new run that have no effect. Raises
+    EnvironmentFailed.
+    """
     faults = check(params, bad)
     if faults or "env_id" in bad:
         return faults
