@@ -46,8 +46,10 @@ def aggregates(games: Sequence[Sequence[float]]) -> dict[str, Estimate]:
     resampled = _matrix([rng.choice(runs, (RESAMPLES, len(runs))) for runs in games])
     varied = all(len(runs) > 1 for runs in games)
     return {
-        name: Estimate(float(of(scores)), _interval(of(resampled)) if varied else None)
-        for name, of in AGGREGATES.items()
+        name: Estimate(
+            float(aggregate(scores)), _interval(aggregate(resampled)) if varied else None
+        )
+        for name, aggregate in AGGREGATES.items()
     }
 
 

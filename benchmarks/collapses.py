@@ -160,8 +160,8 @@ def make(options: argparse.Namespace) -> None:
         raise params.ParamsError(faults)
     runs = made
     if options.plan:
-        each = (forks(agent, options.plan, options.dose, options.logdir) for agent in made)
-        runs = [run for of_change in zip(*each, strict=True) for run in of_change]
+        forked = (forks(agent, options.plan, options.dose, options.logdir) for agent in made)
+        runs = [run for of_change in zip(*forked, strict=True) for run in of_change]
         runs = [run for run in runs if not options.only or run.variant in options.only]
     children = Children()
 

@@ -83,11 +83,11 @@ def alone(
     absent = ("ppo", "run_atari", *(("keras", "tensorflow") if is_onnx else ()))
     code = WITHOUT.format(names=absent) + (ONNX_RUNTIME if is_onnx else KERAS)
     with tempfile.TemporaryDirectory() as folder:
-        given, found = Path(folder, "observations.npy"), Path(folder, "outputs.npz")
-        np.save(given, observations)
-        command = [python, "-I", "-c", code, *map(str, (network.resolve(), given, found))]
+        inputs, outputs = Path(folder, "observations.npy"), Path(folder, "outputs.npz")
+        np.save(inputs, observations)
+        command = [python, "-I", "-c", code, *map(str, (network.resolve(), inputs, outputs))]
         children.run(command, cwd=folder, check=True, capture_output=True)
-        with np.load(found) as arrays:
+        with np.load(outputs) as arrays:
             return dict(arrays)
 
 

@@ -229,11 +229,11 @@ def write(options: argparse.Namespace) -> None:
         for name in games_store.different(options.results, results):
             print(f"{options.results} has another run of {name}, which stays", file=sys.stderr)
         results = games_store.add(options.results, results, options.machine)
-    found = games_table.tables(results)
-    text = games_markdown.markdown(found, missing) or "There is no run yet."
+    tables = games_table.tables(results)
+    text = games_markdown.markdown(tables, missing) or "There is no run yet."
     print(text, flush=True)
     write_whole(logdir / "games.md", f"{text}\n".encode())
-    write_whole(logdir / "games.json", games_table.as_json(results, found).encode())
+    write_whole(logdir / "games.json", games_table.as_json(results, tables).encode())
     if page:
         games_page.insert(page, place_of(logdir), text)
     if options.figure and not games_figure.draw(results, options.figure):

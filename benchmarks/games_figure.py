@@ -30,8 +30,8 @@ def draw(results: Sequence[Result], path: Path) -> bool:
     with figures.drawn(path, ROW_HEIGHT * rows) as figure:
         grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
         for axes, (game, runs) in zip(grid, games.items(), strict=False):
-            found = compare_each({NAME: [curve_of(run) for run in runs]})
-            ends = plot(axes, found, figures.looks([NAME]))
+            comparisons = compare_each({NAME: [curve_of(run) for run in runs]})
+            ends = plot(axes, comparisons, figures.looks([NAME]))
             ends += published.plot(axes, published.of_game(runs[0].rom), kind.total_steps)
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", game)
             axes.set(title=f"{name}, {len(runs)} seed{'s' * (len(runs) > 1)}")

@@ -11,22 +11,22 @@ from ppo.system import tables
 from ppo.system.streams import counted
 
 
-def markdown(found: Sequence[Table], missing: Iterable[str]) -> str:
+def markdown(by_kind: Sequence[Table], missing: Iterable[str]) -> str:
     """Return the tables as a part of a page, after an overview of all kinds. Kinds with the same
     steps are compared side by side.
     """
-    parts = [_overview(found)] if len(found) > 1 else []
-    for total_steps, alike in groupby(found, lambda table: table.kind.total_steps):
+    parts = [_overview(by_kind)] if len(by_kind) > 1 else []
+    for total_steps, alike in groupby(by_kind, lambda table: table.kind.total_steps):
         parts += _beside(total_steps, list(alike))
-    parts += [_section(table) for table in found]
+    parts += [_section(table) for table in by_kind]
     if unfinished := [f"- {line}" for line in missing]:
         parts.append("\n".join(["Not finished:", "", *unfinished]))
     return "\n\n".join(parts)
 
 
-def _overview(found: Sequence[Table]) -> str:
+def _overview(by_kind: Sequence[Table]) -> str:
     rows = []
-    for table in found:
+    for table in by_kind:
         runs = sum(len(row.seeds) for row in table.rows if row.game in table.over.games)
         numbers = [_estimate(table.over.estimates["sampled"].get(name)) for name in AGGREGATES]
         total_steps, settings, precision = table.kind
@@ -39,14 +39,14 @@ def _overview(found: Sequence[Table]) -> str:
     ) + tables.markdown(head, rows, "llrrr").rstrip()
 
 
-def _beside(total_steps: int, found: Sequence[Table]) -> list[str]:
+def _beside(total_steps: int, by_kind: Sequence[Table]) -> list[str]:
     """The scores of games that several kinds of settings have, as a table, if there are any."""
-    rows = {(table.kind, row.game): row for table in found for row in table.rows}
+    rows = {(table.kind, row.game): row for table in by_kind for row in table.rows}
     counts = Counter(game for _, game in rows)
     games = [game for game, count in sorted(counts.items()) if count > 1]
     if not games:
         return []
-    kinds = [table.kind for table in found]
+    kinds = [table.kind for table in by_kind]
     names = [kind.variant for kind in kinds]
     shown = [[game, *(_cell(rows.get((kind, game))) for kind in kinds)] for game in games]
     head = (

@@ -10,11 +10,11 @@ from ppo.system.streams import reason
 def faults(page: Path, name: str) -> list[str]:
     """Why the page has no place of that name, if it has none."""
     try:
-        found = _place(name).search(page.read_text())
+        marks = _place(name).search(page.read_text())
     except (OSError, ValueError) as error:
         return [f"--page={page} cannot be read: {reason(error)}"]
     comments = f"<!-- begin {name} --> and <!-- end {name} -->"
-    return [] if found else [f"{page} has no place for it; put {comments} into it"]
+    return [] if marks else [f"{page} has no place for it; put {comments} into it"]
 
 
 def insert(page: Path, name: str, text: str) -> None:

@@ -106,9 +106,9 @@ def read(logdir: Path) -> tuple[list[Result], list[str]]:
     for folder in sorted(path for path in logdir.glob("*/*") if path.is_dir()):
         parts = SETTINGS_FOLDER.fullmatch(folder.parent.name), RUN_FOLDER.fullmatch(folder.name)
         if parts[0] and parts[1]:
-            found = read_run(folder)
-            if found:
-                results.append(found)
+            result = read_run(folder)
+            if result:
+                results.append(result)
             else:
                 missing.append(str(folder.relative_to(logdir)))
     return results, missing
@@ -124,14 +124,14 @@ def read_run(folder: Path) -> Result | None:
     except ParamsError:
         return None
     lines = {name: evaluations.last(RunFolder(folder), name, GAMES) for name in POLICIES["both"]}
-    found = {name: line for name, line in lines.items() if line}
+    rows = {name: line for name, line in lines.items() if line}
     total_steps, seconds = int(settings["steps"]), seconds_of(folder)
-    if seconds is None or len(found) < len(lines):
+    if seconds is None or len(rows) < len(lines):
         return None
-    steps = {int(line["step"]) for line in found.values()}
+    steps = {int(line["step"]) for line in rows.values()}
     if len(steps) > 1 or max(steps) < total_steps:
         return None
-    scores = {str(name): [*map(float, line["scores"])] for name, line in found.items()}
+    scores = {str(name): [*map(float, line["scores"])] for name, line in rows.items()}
     date = datetime.date.fromtimestamp(RunFolder(folder).evaluations.stat().st_mtime)
     return Result(
         settings=settings["settings"],

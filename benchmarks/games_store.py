@@ -42,10 +42,10 @@ def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:
             there = runs.setdefault(identity(result), noted)
             if not there.curve and there.scores == result.scores:
                 runs[identity(result)] = dataclasses.replace(there, curve=result.curve)
-        found = [runs[key] for key in sorted(runs)]
-        lines = [json.dumps(dataclasses.asdict(result)) for result in found]
+        stored = [runs[key] for key in sorted(runs)]
+        lines = [json.dumps(dataclasses.asdict(result)) for result in stored]
         write_whole(path, "".join(f"{line}\n" for line in lines).encode())
-    return found
+    return stored
 
 
 def different(path: Path, results: Iterable[Result]) -> list[str]:

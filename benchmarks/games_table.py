@@ -65,16 +65,16 @@ class Table:
 def tables(results: Sequence[Result]) -> list[Table]:
     """A table for each kind of settings and each precision, the longest runs first."""
     ordered = sorted(results, key=lambda run: (-run.total_steps, run.kind))
-    return [_table(of, list(runs)) for of, runs in groupby(ordered, attrgetter("kind"))]
+    return [_table(kind, list(runs)) for kind, runs in groupby(ordered, attrgetter("kind"))]
 
 
-def as_json(results: Sequence[Result], found: Sequence[Table]) -> str:
+def as_json(results: Sequence[Result], by_kind: Sequence[Table]) -> str:
     """Tables and runs as JSON, with every score of every run, without the curves."""
     content: dict[str, Any] = {
         "tables": [
             table.kind._asdict()
             | {key: value for key, value in dataclasses.asdict(table).items() if key != "kind"}
-            for table in found
+            for table in by_kind
         ],
         "runs": [dataclasses.asdict(dataclasses.replace(run, curve=())) for run in results],
     }

@@ -77,7 +77,7 @@ def of_results(
     overrides = [f"total_steps={wanted.total_steps}", "fire_on_life_loss=false"]
     defaults = load(registry.settings_for(wanted.env_id), overrides)
     labels = {preset} if _differences(wanted, defaults) else {preset, DEFAULTS}
-    found = [
+    runs = [
         Run(one.seed, one.minutes, 1, one.precision, one.machine, one.date, one.scores[policy])
         for one in results
         if one.settings in labels
@@ -86,10 +86,10 @@ def of_results(
         and wanted.precision in ("auto", one.precision)
         and precision in (None, one.precision)
     ]
-    if not found:
+    if not runs:
         game = f"{wanted.env_id}, {wanted.total_steps:,} steps"
         raise ParamsError([f"no run there is of {' or '.join(sorted(labels))} with {game}"])
-    return found
+    return runs
 
 
 def measured(preset: str, runs: Sequence[Run], policy: str) -> presets.Measured:

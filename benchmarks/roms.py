@@ -95,7 +95,7 @@ def restores(vector: EnvVector, plain_resets: bool, rng: np.random.Generator) ->
 
 def tried(game: str, plain_resets: bool) -> Counter[str]:
     """Count what was tried with a ROM, and what held."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for way, count in WAYS:
         rng = np.random.default_rng(0)
         vector = vector_of(replace(way, game=game), plain_resets)
@@ -103,14 +103,14 @@ def tried(game: str, plain_resets: bool) -> Counter[str]:
         replays = [
             Replay.of_episode(episode, vector.rules) for episode in played(vector, count, rng)
         ]
-        found.update(replays=len(replays), replays_hold=sum(map(holds, replays)))
-        found.update(seen=1, seen_hold=int(seen(replays[-1])))
+        counts.update(replays=len(replays), replays_hold=sum(map(holds, replays)))
+        counts.update(seen=1, seen_hold=int(seen(replays[-1])))
         for actions in rng.integers(vector.num_actions, size=(40, NUM_ENVS)):
             vector.send(actions)
             vector.receive()
-        found.update(restores=1, restores_hold=int(restores(vector, plain_resets, rng)))
+        counts.update(restores=1, restores_hold=int(restores(vector, plain_resets, rng)))
         vector.close()
-    return found
+    return counts
 
 
 def main() -> int:
@@ -126,10 +126,10 @@ def main() -> int:
     whole = []
     with ProcessPoolExecutor(options.workers) as pool:
         tries = pool.map(partial(tried, plain_resets=options.plain_resets), games)
-        for game, found in zip(games, tries, strict=True):
-            print(json.dumps({"game": game, **found}), flush=True)
-            total.update(found)
-            whole.append(all(found[what] == found[f"{what}_hold"] for what in TRIED))
+        for game, counts in zip(games, tries, strict=True):
+            print(json.dumps({"game": game, **counts}), flush=True)
+            total.update(counts)
+            whole.append(all(counts[what] == counts[f"{what}_hold"] for what in TRIED))
     print(json.dumps({"roms": len(whole), "everything_holds_in": sum(whole), **total}))
     return 0 if all(whole) else 1
 

@@ -29,8 +29,8 @@ def last_line(command: list[str]) -> Any:
     """Run one program; its last line is its result, as JSON."""
     done = children.run(command, capture_output=True, text=True, cwd=HERE.parent, check=False)
     if done.returncode:
-        said = f"{' '.join(command)} ended with exit code {done.returncode}"
-        sys.exit(f"{said}:\n{done.stderr[-2000:]}")
+        message = f"{' '.join(command)} ended with exit code {done.returncode}"
+        sys.exit(f"{message}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -53,9 +53,9 @@ def beside(options: argparse.Namespace) -> dict[str, list[str]]:
     return commands
 
 
-def describe(name: str, found: dict[str, Any]) -> str:
+def describe(name: str, speed: dict[str, Any]) -> str:
     """Speed and memory of one program, as a line says them."""
-    return f"{name} {found['steps_per_second']:.0f} steps/s, {found['peak_mib']:.0f} MiB"
+    return f"{name} {speed['steps_per_second']:.0f} steps/s, {speed['peak_mib']:.0f} MiB"
 
 
 def main() -> None:
@@ -79,10 +79,10 @@ def main() -> None:
         parser.error("give --sb3-python or --beside")
     settings = [f"network={options.network}", *options.set]
     ratios: dict[str, list[float]] = {name: [] for name in others}
-    found = []
+    speeds = []
     for number in range(1, options.rounds + 1):
         us = ours(settings, options.updates)
-        found.append(us)
+        speeds.append(us)
         parts = [describe("ours", us)]
         for name, command in others.items():
             them = last_line(command)
@@ -94,20 +94,20 @@ def main() -> None:
             f"{options.network} beside {name}: median ratio {statistics.median(by_round):.2f} "
             f"({min(by_round):.2f} to {max(by_round):.2f})"
         )
-    summarize(found)
+    summarize(speeds)
 
 
-def summarize(found: Sequence[dict[str, Any]]) -> None:
+def summarize(speeds: Sequence[dict[str, Any]]) -> None:
     """Print where our time goes."""
-    rate = statistics.median(us["steps_per_second"] for us in found)
-    flops = found[0]["step_flops"]
+    rate = statistics.median(us["steps_per_second"] for us in speeds)
+    flops = speeds[0]["step_flops"]
     print(f"{flops / 1e6:.0f} MFLOP a step: {flops * rate / 1e9:.0f} GFLOP/s, games included")
-    parts = found[0]["split"]
-    split = {name: statistics.median(us["split"][name] for us in found) for name in parts}
+    parts = speeds[0]["split"]
+    split = {name: statistics.median(us["split"][name] for us in speeds) for name in parts}
     print("our time: " + ", ".join(f"{name} {share:.0%}" for name, share in split.items()))
-    above = statistics.median(us["above_import_mib"] for us in found)
-    first = statistics.median(us["seconds_to_first_update"] for us in found)
-    used = statistics.median(us["cores_used"] for us in found)
+    above = statistics.median(us["above_import_mib"] for us in speeds)
+    first = statistics.median(us["seconds_to_first_update"] for us in speeds)
+    used = statistics.median(us["cores_used"] for us in speeds)
     print(
         f"{above:.0f} MiB above the import of TensorFlow; start to end of first update: "
         f"{first:.1f} s; cores used: {used:.2f}"

@@ -48,10 +48,10 @@ def speed(settings: list[str], workers: int, threads: int, updates: int) -> Spee
             )
             for link in links
         ]
-    said = [process.communicate()[0] for process in processes]
-    found = [json.loads(text.splitlines()[-1]) for text in said]
-    steps = found[0]["steps_per_second"]
-    return Speed(steps, 1000 * sum(one["cores_used"] for one in found) / steps)
+    outputs = [process.communicate()[0] for process in processes]
+    measured = [json.loads(text.splitlines()[-1]) for text in outputs]
+    steps = measured[0]["steps_per_second"]
+    return Speed(steps, 1000 * sum(one["cores_used"] for one in measured) / steps)
 
 
 def main() -> None:

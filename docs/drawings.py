@@ -25,11 +25,11 @@ ROW = re.compile(
 def pong(path: Path) -> None:
     """Draw the seeds of the preset pong in games.jsonl, and published curves up to their end."""
     runs = [run for run in games_store.load(DOCS / "games.jsonl") if run.settings == "pong"]
-    found = compare_each({f"seed {run.seed}": [curve_of(run)] for run in runs})
+    comparisons = compare_each({f"seed {run.seed}": [curve_of(run)] for run in runs})
     with figures.drawn(path, 4.5) as figure:
         axes = figure.subplots()
-        ends = plot(axes, found, figures.looks(one.name for one in found))
-        ends += published.plot(axes, published.of_game("pong"), found[0].steps[-1])
+        ends = plot(axes, comparisons, figures.looks(one.name for one in comparisons))
+        ends += published.plot(axes, published.of_game("pong"), comparisons[0].steps[-1])
         axes.set(xlabel="steps", ylabel=SCORE_LABEL)
         figures.count_steps(axes)
         figures.name_ends(axes, ends)

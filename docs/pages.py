@@ -113,16 +113,16 @@ def results() -> str:
 
 def _games() -> list[tuple[games_table.Row, list[str]]]:
     """Return the runs of each game, and the published scores of the packages at the same step."""
-    found = [run for run in games_store.load(DOCS / "games.jsonl") if run.kind == SHOWN]
+    runs = [run for run in games_store.load(DOCS / "games.jsonl") if run.kind == SHOWN]
     published, _ = reading.lines(CURVES, TypeAdapter(Published))
     curves = {(one.game, one.package): one for one in published}
-    roms = {run.game: run.rom for run in found}
+    roms = {run.game: run.rom for run in runs}
 
     def score(game: str, package: str) -> str:
         curve = curves.get((roms[game] or "", package))
         return _points(curve.score_at(SHOWN.total_steps)) if curve else "-"
 
-    (table,) = games_table.tables(found)
+    (table,) = games_table.tables(runs)
     return [(row, [score(row.game, package) for package in PACKAGES]) for row in table.rows]
 
 

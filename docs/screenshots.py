@@ -47,8 +47,8 @@ def browser() -> str:
     """The browser's program. Raises FolderError if there is none."""
     names = [os.environ["BROWSER"]] if "BROWSER" in os.environ else BROWSERS
     for name in names:
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     raise FolderError(f"none of {', '.join(names)} is in PATH; name one by BROWSER=PROGRAM")
 
 
