@@ -18,7 +18,7 @@ from ppo.settings import SurrogateChoice, SurrogateName
 NORMALIZATION_EPSILON = 1e-8
 
 # The quadratic surrogate's curvature, |A| / |t - 1|, grows without bound as t approaches 1. With
-# the logit target, t approaches 1 when pi_old does. So |t - 1| is taken as at least this.
+# the logit target, t approaches 1 when pi_old does. This is the lower bound of |t - 1|.
 QUADRATIC_TARGET_FLOOR = 1e-3
 
 
@@ -52,13 +52,13 @@ def normalized(
 
 
 def entropy(logits: tf.Tensor) -> tf.Tensor:
-    """H = - sum_i pi_i log pi_i of the softmax policy, in nats: [B, A] -> [B]."""
+    """Return H = - sum_i pi_i log pi_i of the softmax policy, in nats: [B, A] -> [B]."""
     log_probs = tf.nn.log_softmax(logits)
     return -tf.reduce_sum(tf.exp(log_probs) * log_probs, axis=-1)
 
 
 def pseudo_entropy(logits: tf.Tensor) -> tf.Tensor:
-    """H' = sum_i pi_i (1 - pi_i) of the softmax policy: [B, A] -> [B].
+    """Return H' = sum_i pi_i (1 - pi_i) of the softmax policy: [B, A] -> [B].
 
     It is 1 - 1/N for a uniform policy over N actions, and 0 for a certain one. H' is the
     expectation of 1 - pi_a for a sampled action a. The derivative of log pi_a in its logit is
@@ -74,7 +74,7 @@ def clipped_surrogate(
     advantages: tf.Tensor,
     clip_range: tf.Tensor | float,
 ) -> tf.Tensor:
-    """PPO's loss, -min(A r, A clip(r, 1 - eps, 1 + eps)), [B] (Schulman et al. 2017, eq. 7)."""
+    """Return -min(A r, A clip(r, 1 - eps, 1 + eps)), [B] (Schulman et al. 2017, eq. 7)."""
     check_vectors(log_probs, old_log_probs, advantages)
     ratios = tf.exp(log_probs - old_log_probs)
     clipped_ratios = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
@@ -84,7 +84,7 @@ def clipped_surrogate(
 def target_policy(
     old_probs: tf.Tensor, advantages: tf.Tensor, clip_range: tf.Tensor | float, kind: str
 ) -> tf.Tensor:
-    """The target pi' up to which the clipped surrogate moves an action's probability, [B].
+    """Return pi', up to which the clipped surrogate moves an action's probability, [B].
 
     "probability":  pi' = pi_old (1 + eps s), the textbook's clip
     "logit":        logit pi' = logit pi_old + 2 atanh(eps s), which is
@@ -300,7 +300,7 @@ def kl(old_log_policy: tf.Tensor, log_policy: tf.Tensor) -> tf.Tensor:
 
 
 def approx_kl(log_probs: tf.Tensor, old_log_probs: tf.Tensor) -> tf.Tensor:
-    """(r - 1) - log r, an unbiased and never negative estimate of KL(pi_old | pi), [B].
+    """Return (r - 1) - log r, an unbiased and never negative estimate of KL(pi_old | pi), [B].
 
     http://joschu.net/blog/kl-approx.html
     """

@@ -324,5 +324,5 @@ def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:
 
 
 def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-    """log pi(a|s) of the softmax policy: logits [B, A], actions [B] integers -> [B]."""
+    """Return log pi(a|s) of the softmax policy: logits [B, A], actions [B] integers -> [B]."""
     return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=actions, logits=logits)

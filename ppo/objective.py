@@ -82,9 +82,9 @@ def objective(
 
     ``drift`` is the result of ``losses.feature_drift``, [B], or None without it.
     ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. With several
-    workers, ``moments`` are the mean and standard deviation of their advantages, [2], and ``mean``
-    averages over the samples of all, for the rescaling. The parts of the loss are means over
-    this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
+    workers, ``moments`` are the mean and standard deviation of their advantages, [2]. ``mean``
+    averages over the samples of all workers, for the value rescaling. The parts of the loss are
+    means over this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
     """
     p = params
     _check_shapes(logits, log_probs, values, batch)

@@ -67,7 +67,7 @@ class Policy:
         return decisions
 
     def values(self, observations: np.ndarray) -> np.ndarray:
-        """The values of observations [n, ...], [n]."""
+        """Return the values of observations [n, ...], [n]."""
         return self._values(tf.constant(observations)).numpy()
 
     def probabilities_and_values(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

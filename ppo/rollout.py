@@ -50,8 +50,7 @@ class Collector:
         self, vectors: list[EnvVector], policy: "Policy", params: ResolvedParams, worker: int = 0
     ):
         """``worker`` is this worker's index among all workers of the run."""
-        self.vectors, self.policy, self.params = vectors, policy, params
-        self._first_vector = worker * len(vectors)
+        self.vectors, self.policy, self.params, self.worker = vectors, policy, params, worker
         num_steps, num_envs = params.num_steps, sum(len(vector) for vector in vectors)
         first = vectors[0].observations
         shape = num_steps, num_envs
@@ -70,19 +69,21 @@ class Collector:
     def collect(self, iteration: int, interrupted: Callable[[], bool] = lambda: False) -> Rollout:
         """Collect rollout number ``iteration``, which keys its random numbers.
 
-        While one vector's envs step, the network acts for the next vector. Raises NotFinite, and
-        Interrupted as soon as ``interrupted`` returns True.
+        With two vectors, one steps while the network acts for the other. Raises NotFinite,
+        EnvironmentFailed, and Interrupted as soon as ``interrupted`` returns True.
         """
         self.policy.prepare()
         ended: list[tuple[int, Episode]] = []
         self._points = 0.0
         last = self.params.num_steps - 1
         for t in range(self.params.num_steps):
-            for number, vector in enumerate(self.vectors, self._first_vector):
+            for index, vector in enumerate(self.vectors):
                 if t:
                     ended += self._receive(t - 1, vector)
                 if interrupted():
                     raise Interrupted
+                # A number of its own for each vector, even if workers have different counts.
+                number = self.worker + index * self.params.workers
                 self._send(t, vector, key(self.params.seed, Purpose.ACTION, iteration, t, number))
         for vector in self.vectors:
             ended += self._receive(last, vector)
@@ -99,7 +100,7 @@ class Collector:
             [t for t, _ in ended],
             self._points,
             self._forced,
-            stand_ins(self._forced, self.params.seed, iteration, self._first_vector),
+            stand_ins(self._forced, self.params.seed, iteration, self.worker),
         )
 
     def _send(self, t: int, vector: EnvVector, action_key: np.ndarray) -> None:
@@ -144,7 +145,7 @@ class Collector:
 
 def stand_ins(forced: np.ndarray, seed: int, *counters: int) -> np.ndarray:
     """Return, for each forced step of [T, N], the flat index of a step that the policy chose. That
-    step, drawn uniformly, replaces the forced one in learning. If all steps were forced, each one
+    step, sampled uniformly, replaces the forced one in learning. If all steps were forced, each one
     keeps its own index.
     """
     chosen = np.flatnonzero(~forced)

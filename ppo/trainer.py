@@ -72,7 +72,9 @@ class Trainer:
         workers: Workers | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ):
-        """Raises Interrupted. This and every method that exchanges data may raise WorkerLost."""
+        """Build envs, network and optimiser. Raises Interrupted, and WorkerLost as every method
+        that exchanges data.
+        """
         self.params, self.workers = params, workers or OneWorker()
         # On a CPU, envs and network take turns on all cores: running them together was slower.
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
@@ -103,7 +105,7 @@ class Trainer:
 
     @property
     def layers(self) -> list[str]:
-        """The network's layers that have weights, trunk first."""
+        """Names of the layers with weights, trunk first."""
         return list(self.updater.layers)
 
     @property
@@ -114,10 +116,17 @@ class Trainer:
     def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
         """Improve the policy until the run is finished, or ``stop`` returns True in any worker.
 
-        A stop abandons a rollout at once, and lets an update finish. Either way the state is the
-        state at the end of the last complete iteration. Raises Diverged.
+        A stop abandons a rollout, but an update finishes. ``games``, weights and counters are from
+        the last complete iteration. The envs are not, so start a new trainer. Raises Diverged and
+        EnvironmentFailed.
         """
-        while self._continues(stop):
+        while True:
+            requests = self.finished or stop(), self.envs.seeds_every_episode
+            ends, seeds = any_of_each(self.workers, *requests)
+            if seeds:
+                self.envs.seed_every_episode()
+            if ends:
+                return
             try:
                 yield self._iterate(stop)
             except Interrupted:
@@ -153,14 +162,6 @@ class Trainer:
     def close(self) -> None:
         self.envs.close()
 
-    def _continues(self, stop: Callable[[], bool]) -> bool:
-        """Whether there is a next iteration; a request by one worker holds for all."""
-        own = self.finished or stop(), self.envs.seeds_every_episode
-        ends, seeds = any_of_each(self.workers, *own)
-        if seeds and not self.envs.seeds_every_episode:
-            self.envs.seed_every_episode()
-        return not ends
-
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
         """Collect a rollout, estimate advantages, update. Raises as ``together`` does."""
         p, step, began = self.params, self.step, time.perf_counter()
@@ -191,7 +192,7 @@ class Trainer:
         }
         own = Report(rollout.episodes, rollout.ended_in, rollout.points, scalars, result.maxima)
         report = share_report(self.workers, own)
-        if not report.finite:  # clipped rewards hide an infinite score from the update
+        if not report.finite:  # finite rewards may sum to an infinite score, which clipping hides
             raise self._diverged(batch)
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(len(result.epochs), report.episodes)
@@ -210,7 +211,7 @@ class Trainer:
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
 
     def _key(self, purpose: Purpose) -> np.ndarray:
-        # A last counter of 0 changes no key, so the first worker samples as a single one does.
+        # The first worker has index 0, as a single worker has, so both sample the same.
         return key(self.params.seed, purpose, self.tally.iteration, self.workers.index)
 
     def _diverged(self, batch: Batch) -> Diverged:

@@ -20,7 +20,7 @@ from ppo.workers.interface import OneWorker, Workers
 INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
 
 
-class Data(NamedTuple):
+class UpdateInputs(NamedTuple):
     """The data of every gradient step of an update. ``inputs`` are the prepared observations."""
 
     batch: Batch
@@ -49,7 +49,7 @@ class Updater:
         self.compile()
 
     def compile(self) -> None:
-        """Compile what the update calls, from the present settings."""
+        """Compile epoch, features and movement. Call it again after changing ``params``."""
         # Autograph would add three seconds to every start.
         self._run_epoch, self._features, self._run_movement = (
             tf.function(function, autograph=False)
@@ -65,7 +65,8 @@ class Updater:
         rescaling_state: np.ndarray,
     ) -> UpdateResult:
         """Run the epochs over one batch, each in another random order, which ``key`` determines.
-        The update ends after an epoch above ``target_kl``, or at the first skipped step.
+        The update ends after an epoch above ``target_kl`` (with ``target_kl_if_improved``, only if
+        the surrogate improved), or at the first skipped step.
         ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. Raises WorkerLost.
         """
         p, epochs = self.params, []
@@ -75,7 +76,8 @@ class Updater:
         weights, rate = self._weights_by_layer(), tf.constant(learning_rate, tf.float32)
         inputs = self._inputs.prepare(batch.observations)
         old_features = self._features(inputs) if p.feature_drift_coef else None
-        data = Data(batch, inputs, old_features, rate, tf.constant(clip_range, tf.float32))
+        clip = tf.constant(clip_range, tf.float32)
+        data = UpdateInputs(batch, inputs, old_features, rate, clip)
         state = tf.constant(rescaling_state, tf.float32)
         with self.workers.watched():
             for epoch in range(p.num_epochs):
@@ -95,9 +97,8 @@ class Updater:
     def _shuffled(self, key: np.ndarray, epoch: int) -> tf.Tensor:
         """Return the sample indices of each minibatch of an epoch, [minibatches, M]."""
         p = self.params
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(p.batch_size), tf.constant([key[0], key[1] + epoch])
-        )
+        key = key + np.array([0, epoch], key.dtype)  # it may wrap
+        order = tf.random.experimental.stateless_shuffle(tf.range(p.batch_size), tf.constant(key))
         return tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
 
     def _stops_early(self, means: np.ndarray) -> bool:
@@ -108,7 +109,7 @@ class Updater:
         return not p.target_kl_if_improved or means[GAIN] > 0
 
     def _epoch(
-        self, data: Data, minibatches: tf.Tensor, rescaling_state: tf.Tensor
+        self, data: UpdateInputs, minibatches: tf.Tensor, rescaling_state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make a gradient step on each minibatch, and end the epoch at the first that is skipped.
         Return a row of STATISTICS for each minibatch, the new rescaling state, and whether the
@@ -132,10 +133,10 @@ class Updater:
         return rows.stack()[:number], state, applied
 
     def _gradient_step(
-        self, data: Data, indices: tf.Tensor, moments: tf.Tensor | None, rescaling_state: tf.Tensor
+        self, data: UpdateInputs, indices: tf.Tensor, moments: tf.Tensor | None, state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make one gradient step on the samples at ``indices``, with the mean of all workers'
-        gradients. Return its STATISTICS, the new state of the value rescaling, and whether the
+        gradients. Return its STATISTICS, the new ``state`` of the value rescaling, and whether the
         step was applied. A step is skipped if its gradient or loss is not finite, or its minibatch
         is beyond the KL limit. With ``undo_beyond_kl_limit`` a skipped step undoes the one before.
         """
@@ -153,7 +154,7 @@ class Updater:
                 values,
                 minibatch,
                 clip_range=data.clip_range,
-                rescaling_state=rescaling_state,
+                rescaling_state=state,
                 params=p,
                 drift=drift,
                 moments=moments,
@@ -172,12 +173,12 @@ class Updater:
         tf.cond(applied, lambda: self._apply(gradients, norm, rate), self._undo.restore)
         gradient_statistics = tf.stack([norm, movement.cut_share(norm, p.max_grad_norm)])
         row = tf.concat([means, gradient_statistics, tf.stack(maxima)], 0)
-        return row, tf.where(applied, result.rescaling_state, rescaling_state), applied
+        return row, tf.where(applied, result.rescaling_state, state), applied
 
     def _apply(
         self, gradients: list[tf.Tensor], norm: tf.Tensor, learning_rate: tf.Tensor
     ) -> tf.Operation:
-        """Clip the gradients to ``max_grad_norm`` and make a step of Adam."""
+        """Clip the gradients and make a step of Adam. With undo, first copy the state."""
         self._undo.keep()
         clipped, _ = tf.clip_by_global_norm(gradients, self.params.max_grad_norm, norm)
         self.adam.apply(clipped, learning_rate)

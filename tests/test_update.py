@@ -322,6 +322,15 @@ def test_statistics_are_means_over_every_minibatch_of_every_epoch():
     assert scalars["train/ratio_max"] >= scalars["epochs/ratio_max_1"] >= 1
 
 
+def test_the_key_of_an_epoch_s_shuffle_may_wrap():
+    updater = Updater(model.build((3,), 4, "mlp"), PARAMS, 1)
+    past, wrapped = (
+        updater._shuffled(np.array([3, word], np.int32), epoch).numpy()
+        for word, epoch in ((2**31 - 1, 1), (-(2**31), 0))
+    )
+    np.testing.assert_array_equal(past, wrapped)
+
+
 def test_an_epoch_at_the_target_kl_does_not_exceed_it():
     kl = update(changed(target_kl=1e9), batch())[1].epoch_means("approx_kl")
     _, result = update(changed(target_kl=float(kl[0])), batch())

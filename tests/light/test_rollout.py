@@ -383,6 +383,16 @@ def test_no_two_choices_share_their_random_numbers():
     assert len(set(player.keys)) == len(player.keys) == 2 * 2 * 4
 
 
+def test_workers_with_other_counts_of_vectors_share_no_random_numbers():
+    keys = []
+    for worker, cuts in enumerate([(1, 2), (), (1,)]):
+        player, vectors = Player(), scripted(Script.quiet(4, 3), cuts)
+        params = with_changes(num_steps=4, workers=3)
+        Collector(vectors, Acting(player, value), params, worker).collect(0)
+        keys += player.keys
+    assert len(set(keys)) == len(keys) == 4 * (3 + 1 + 2)
+
+
 def test_actions_share_no_random_numbers_with_another_purpose():
     player = Player()
     games = collector(scripted(Script.quiet(32, 2), (1,)), player, steps=4)
