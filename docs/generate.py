@@ -99,7 +99,7 @@ def surrogate(axes: Any, old: float, advantage: float, gradient: bool) -> list[A
     """Draw the lines of all surrogates for an old probability and an advantage; return them."""
     import tensorflow as tf
 
-    from ppo import losses
+    from ppo import surrogates
 
     lines = []
     ratios = np.linspace(0.4, min(1.6, 1 / old), 601)
@@ -109,7 +109,7 @@ def surrogate(axes: Any, old: float, advantage: float, gradient: bool) -> list[A
         old_log_probs = tf.fill(log_probs.shape, tf.cast(np.log(old), tf.float64))
         with tf.GradientTape() as tape:
             tape.watch(log_probs)
-            loss, _ = losses.policy_loss(
+            loss, _ = surrogates.policy_loss(
                 log_probs,
                 old_log_probs,
                 tf.fill(log_probs.shape, tf.cast(advantage, tf.float64)),

@@ -2,35 +2,19 @@
 
 Every loss is to be minimised. Nothing here depends on the network, the optimiser or time.
 
-Notation, for an action with advantage A: r = pi / pi_old is the ratio of its probabilities. pi' is
-the target: the probability at which the loss stops falling. t = pi' / pi_old is the target's ratio,
-s is the sign of A, and eps is the clip range.
+Notation: A is an action's advantage, r = pi / pi_old the ratio of its probabilities, and eps the
+clip range. ``ppo.surrogates`` has the experimental replacements of the clipped surrogate.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
-from ppo.settings import SurrogateChoice, SurrogateName
+from ppo.nn.shapes import check_vectors
+from ppo.surrogates import surrogate, target_policy  # noqa: F401 (users import them from here)
 
 # Added to the standard deviation, so equal advantages give 0 and not 0/0.
 NORMALIZATION_EPSILON = 1e-8
-
-# The quadratic surrogate's curvature, |A| / |t - 1|, grows without bound as t approaches 1. With
-# the logit target, t approaches 1 when pi_old does. This is the lower bound of |t - 1|.
-QUADRATIC_TARGET_FLOOR = 1e-3
-
-
-def check_vectors(*tensors: tf.Tensor) -> None:
-    """Raise ValueError unless all tensors are vectors of one length, [B].
-
-    [B, 1] and [B] would silently broadcast to [B, B]. Shapes are known when a graph is traced, so
-    the check costs nothing at run time.
-    """
-    shapes = [tensor.shape for tensor in map(tf.convert_to_tensor, tensors)]
-    if not all(shape.rank == 1 and shape.is_compatible_with(shapes[0]) for shape in shapes):
-        raise ValueError(f"losses take vectors of one length [B], got {list(map(str, shapes))}")
 
 
 def normalized(
@@ -79,142 +63,6 @@ def clipped_surrogate(
     ratios = tf.exp(log_probs - old_log_probs)
     clipped_ratios = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
     return -tf.minimum(advantages * ratios, advantages * clipped_ratios)
-
-
-def target_policy(
-    old_probs: tf.Tensor, advantages: tf.Tensor, clip_range: tf.Tensor | float, kind: str
-) -> tf.Tensor:
-    """Return pi', up to which the clipped surrogate moves an action's probability, [B].
-
-    "probability":  pi' = pi_old (1 + eps s), the textbook's clip
-    "logit":        logit pi' = logit pi_old + 2 atanh(eps s), which is
-                    pi' = pi_old (1 + eps s) / (1 + eps s (2 pi_old - 1))
-    """
-    check_vectors(old_probs, advantages)
-    return old_probs * (
-        1.0 + _TARGET_CHANGES[kind](1.0 - old_probs, clip_range * tf.sign(advantages))
-    )
-
-
-# Functions that return t - 1 from q = 1 - pi_old and e = eps s. Subtracting here would lose digits
-# of a q near 0, so the caller computes q by expm1.
-_TARGET_CHANGES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "probability": lambda q, e: e + tf.zeros_like(q),
-    # (1 + e) / (1 + e (2 pi_old - 1)) - 1 without cancellation.
-    "logit": lambda q, e: 2.0 * e * q / (1.0 + e * (1.0 - 2.0 * q)),
-}
-
-
-def target_change(
-    old_log_probs: tf.Tensor,
-    advantages: tf.Tensor,
-    clip_range: tf.Tensor | float,
-    delta_target_policy: str = "probability",
-) -> tf.Tensor:
-    """Return t - 1, the signed distance of the target's ratio from the old policy, [B]."""
-    q = -tf.math.expm1(old_log_probs)
-    return _TARGET_CHANGES[delta_target_policy](q, clip_range * tf.sign(advantages))
-
-
-class SurrogateRow(NamedTuple):
-    """The two functions of a surrogate. ``change`` adjusts the target's t - 1, given A, to what
-    the loss needs, such as a floor. ``loss`` takes r - 1, A, that t - 1, and the slope
-    beyond the target. All are [B].
-    """
-
-    change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, float], tf.Tensor]
-
-
-def _clipped(
-    ratio_change: tf.Tensor, advantages: tf.Tensor, change: tf.Tensor, slope: float
-) -> tf.Tensor:
-    d = advantages * (change - ratio_change)
-    # Beyond the target the loss is constant. With a slope it rises again.
-    loss = tf.where(d >= 0.0, d, -slope * d)
-    return loss - advantages * (1.0 + change)
-
-
-def _floored(change: tf.Tensor) -> tf.Tensor:
-    return tf.maximum(tf.abs(change), QUADRATIC_TARGET_FLOOR)
-
-
-def _quadratic(
-    ratio_change: tf.Tensor, advantages: tf.Tensor, change: tf.Tensor, _: float
-) -> tf.Tensor:
-    size = _floored(change)  # where A is 0, so is t - 1, and the division needs the floor
-    weight = tf.abs(advantages)
-    parabola = weight * tf.square(change - ratio_change) / (2.0 * size)
-    return parabola - advantages - 0.5 * weight * size
-
-
-SURROGATES: dict[SurrogateName, SurrogateRow] = {
-    "clipped": SurrogateRow(lambda change, advantages: change, _clipped),
-    "quadratic": SurrogateRow(
-        lambda change, advantages: tf.sign(advantages) * _floored(change), _quadratic
-    ),
-}
-
-
-def policy_loss(
-    log_probs: tf.Tensor,
-    old_log_probs: tf.Tensor,
-    advantages: tf.Tensor,
-    clip_range: tf.Tensor | float,
-    name: SurrogateName = "clipped",
-    delta_target_policy: str = "probability",
-    beyond_target_slope: float = 0.0,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the loss of one of the SURROGATES, and t - 1 of its target, both [B].
-
-    Let d = A (t - r), which is positive before the target and negative beyond it. Every surrogate
-    is a function of d plus a constant. At r = 1 its value is -A and its slope in r is -A:
-
-      clipped     (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
-      quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
-
-    a = 0 with the probability target is ``clipped_surrogate``, which then computes the loss. a = 1
-    is the peaked, absolute loss. Other a are the rollback of Wang, He and Tan 2020
-    (arXiv:1903.07940). The quadratic with the probability target is Simple
-    Policy Optimization (Xie et al. 2025, arXiv:2401.16025), with its target at least
-    QUADRATIC_TARGET_FLOOR from the old policy.
-    """
-    check_vectors(log_probs, old_log_probs, advantages)
-    row = SURROGATES[name]
-    change = target_change(old_log_probs, advantages, clip_range, delta_target_policy)
-    change = row.change(change, advantages)
-    # The default is the paper's loss; SURROGATES compute the experimental ones.
-    if SurrogateChoice(name, delta_target_policy, beyond_target_slope) == SurrogateChoice():
-        return clipped_surrogate(log_probs, old_log_probs, advantages, clip_range), change
-    ratio_change = tf.math.expm1(log_probs - old_log_probs)
-    return row.loss(ratio_change, advantages, change, beyond_target_slope), change
-
-
-def surrogate(
-    log_probs: tf.Tensor,
-    old_log_probs: tf.Tensor,
-    advantages: tf.Tensor,
-    clip_range: tf.Tensor | float,
-    delta_target_policy: str = "probability",
-    beyond_target_slope: float = 0.0,
-    quadratic: bool = False,
-) -> tf.Tensor:
-    """Return the loss of ``policy_loss``, [B]; ``quadratic`` selects the surrogate."""
-    chosen = SurrogateChoice(
-        "quadratic" if quadratic else "clipped", delta_target_policy, beyond_target_slope
-    )
-    return policy_loss(log_probs, old_log_probs, advantages, clip_range, *chosen)[0]
-
-
-def beyond_target(
-    log_probs: tf.Tensor, old_log_probs: tf.Tensor, advantages: tf.Tensor, target_change: tf.Tensor
-) -> tf.Tensor:
-    """Return 1 where the ratio is beyond its target (the clipped loss is flat there), else 0, [B].
-
-    ``target_change`` is t - 1 from ``policy_loss``.
-    """
-    d = advantages * (target_change - tf.math.expm1(log_probs - old_log_probs))
-    return tf.cast(d < 0.0, log_probs.dtype)
 
 
 def value_loss(

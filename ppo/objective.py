@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ppo import losses
-from ppo.settings import Params
+from ppo import losses, surrogates
+from ppo.nn.shapes import check_vectors
+from ppo.settings import Params, SurrogateChoice
 from ppo.system.arrays import is_shareable
 
 
@@ -91,9 +92,15 @@ def objective(
     advantages = batch.advantages
     if p.normalize_advantages:
         advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
-    policy_loss, target_change = losses.policy_loss(
-        log_probs, batch.old_log_probs, advantages, clip_range, *p.surrogate_choice
-    )
+    if p.surrogate_choice == SurrogateChoice():
+        policy_loss = losses.clipped_surrogate(
+            log_probs, batch.old_log_probs, advantages, clip_range
+        )
+        target_change = clip_range * tf.sign(advantages)
+    else:
+        policy_loss, target_change = surrogates.policy_loss(
+            log_probs, batch.old_log_probs, advantages, clip_range, *p.surrogate_choice
+        )
     entropy, pseudo_entropy = losses.entropy(logits), losses.pseudo_entropy(logits)
     policy_part = tf.reduce_mean(policy_loss) - p.entropy_coef * tf.reduce_mean(entropy)
     if drift is not None:
@@ -110,7 +117,7 @@ def objective(
 
 
 def _check_shapes(logits: tf.Tensor, log_probs: tf.Tensor, values: tf.Tensor, batch: Batch) -> None:
-    losses.check_vectors(log_probs, values, *batch[1:])
+    check_vectors(log_probs, values, *batch[1:])
     if logits.shape.rank != 2 or not logits.shape[:1].is_compatible_with(log_probs.shape):
         raise ValueError(
             f"logits of shape {logits.shape} are not [B, A] beside log-probabilities "

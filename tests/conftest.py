@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 from pathlib import Path
@@ -49,6 +50,16 @@ def _surroundings():
     for name in list(os.environ):
         if name.upper() in OF_THE_CALLER:
             del os.environ[name]
+
+
+@pytest.fixture(params=["eager", "compiled"])
+def run(request):
+    """Calls a function as it is, or as one graph."""
+    if request.param == "eager":
+        return lambda f: f
+    import tensorflow as tf
+
+    return functools.partial(tf.function, autograph=False)
 
 
 @pytest.fixture

@@ -62,13 +62,8 @@ def test_pixel_game_is_learnt():
 def test_pixel_game_is_not_learnt_with_the_sign_of_the_surrogate_flipped(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    policy_loss = losses.policy_loss
-
-    def flipped(*arguments):
-        loss, *others = policy_loss(*arguments)
-        return -loss, *others
-
-    monkeypatch.setattr(losses, "policy_loss", flipped)
+    clipped = losses.clipped_surrogate
+    monkeypatch.setattr(losses, "clipped_surrogate", lambda *arguments: -clipped(*arguments))
     assert last_scores(CATCH) < 0
 
 

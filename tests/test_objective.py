@@ -1,7 +1,5 @@
 """The objective against the definitions of its statistics, written out in NumPy in float64."""
 
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -22,16 +20,6 @@ FORMS = {
 }
 COEFFICIENTS = {"entropy_coef": 0.07, "value_coef": 0.6, "value_rescaling_decay": 0.8}
 ROWS = ("log_probs", "values", *Batch._fields[1:])
-
-
-@pytest.fixture(params=["eager", "compiled"])
-def run(request):
-    """Calls a function as it is, or as one graph."""
-    return (
-        (lambda f: f)
-        if request.param == "eager"
-        else functools.partial(tf.function, autograph=False)
-    )
 
 
 def minibatch(seed: int = 0, size: int = SIZE) -> dict[str, np.ndarray]:

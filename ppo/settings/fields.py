@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from pydantic.fields import FieldInfo
 
 Schedule = Literal["linear", "constant"]
-SurrogateName = Literal["clipped", "quadratic"]  # the rows of ``ppo.losses.SURROGATES``
+SurrogateName = Literal["linear", "quadratic"]  # the rows of ``ppo.surrogates.SURROGATES``
 # The rows of the two tables in ``ppo.model``.
 PictureNetwork = Literal["nature", "a3c", "impala"]
 FlatNetwork = Literal["mlp"]
@@ -328,11 +328,11 @@ ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
 
 
 class SurrogateChoice(NamedTuple):
-    """The surrogate, its target's space and its slope, as ``losses.policy_loss`` takes them. The
+    """The surrogate, its target's space and its slope, as ``surrogates.policy_loss`` takes them. The
     default is the clipped surrogate of the PPO paper.
     """
 
-    surrogate: SurrogateName = "clipped"
+    surrogate: SurrogateName = "linear"
     delta_target_policy: str = "probability"
     beyond_target_slope: float = 0.0
 
@@ -417,7 +417,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
     def surrogate_choice(self) -> SurrogateChoice:
         slope = self.beyond_target_slope
         return SurrogateChoice(
-            "quadratic" if self.quadratic_policy_loss else "clipped",
+            "quadratic" if self.quadratic_policy_loss else "linear",
             self.delta_target_policy,
             float(self.peaked_policy_loss) if slope is None else slope,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from ppo import losses
+from ppo import losses, surrogates
 from ppo.objective import Batch, Objective
 
 # Means over a minibatch, and largest values; ``ppo.telemetry.scalars`` defines each.
@@ -29,7 +29,9 @@ def statistics(
     ratios = tf.exp(log_probs - old_log_probs)
     above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
     below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)
-    beyond = losses.beyond_target(log_probs, old_log_probs, terms.advantages, terms.target_change)
+    beyond = surrogates.beyond_target(
+        log_probs, old_log_probs, terms.advantages, terms.target_change
+    )
     samples = Means(
         loss=result.loss,
         policy_gradient_loss=terms.policy_loss,

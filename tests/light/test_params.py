@@ -678,10 +678,10 @@ def test_inconsistent_settings_are_refused_in_python_too(changes, fault):
 @pytest.mark.parametrize(
     ("changes", "chosen"),
     [
-        ({}, ("clipped", "probability", 0.0)),
-        ({"peaked_policy_loss": True}, ("clipped", "probability", 1.0)),
-        ({"beyond_target_slope": 0.3, "delta_target_policy": "logit"}, ("clipped", "logit", 0.3)),
-        ({"peaked_policy_loss": True, "beyond_target_slope": 1.0}, ("clipped", "probability", 1.0)),
+        ({}, ("linear", "probability", 0.0)),
+        ({"peaked_policy_loss": True}, ("linear", "probability", 1.0)),
+        ({"beyond_target_slope": 0.3, "delta_target_policy": "logit"}, ("linear", "logit", 0.3)),
+        ({"peaked_policy_loss": True, "beyond_target_slope": 1.0}, ("linear", "probability", 1.0)),
         ({"quadratic_policy_loss": True}, ("quadratic", "probability", 0.0)),
     ],
     ids=str,

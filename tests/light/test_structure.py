@@ -23,7 +23,8 @@ LAYERS = (
     "presets",
     "envs nn files",
     "workers",
-    "params advantages losses",
+    "params advantages surrogates",
+    "losses",
     "model",
     "objective policy",
     "telemetry",
@@ -50,9 +51,9 @@ BANS = {
     "settings params workers.interface advantages rollout trainer": NETWORKS,
     "envs files replay.replay replay.panel replay.render replay.recorder": NETWORKS,
     "checkpoint runs train autopsy sweep report preflight drill cli": NETWORKS,
-    "settings params model nn policy losses objective update trainer workers": GAMES,
-    "settings advantages losses objective update trainer": FILES,
-    "rollout update losses objective advantages policy": {"time"},
+    "settings params model nn policy surrogates losses objective update trainer workers": GAMES,
+    "settings advantages surrogates losses objective update trainer": FILES,
+    "rollout update surrogates losses objective advantages policy": {"time"},
     "evaluate runs train telemetry workers": {"argparse"},
 }
 # For annotations alone.
