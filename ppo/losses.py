@@ -35,6 +35,11 @@ def normalized(
     return centred / (std + NORMALIZATION_EPSILON)
 
 
+def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+    """Return log pi(a|s) of the softmax policy: logits [B, A], actions [B] integers -> [B]."""
+    return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=actions, logits=logits)
+
+
 def entropy(logits: tf.Tensor) -> tf.Tensor:
     """Return H = - sum_i pi_i log pi_i of the softmax policy, in nats: [B, A] -> [B]."""
     log_probs = tf.nn.log_softmax(logits)
@@ -53,14 +58,10 @@ def pseudo_entropy(logits: tf.Tensor) -> tf.Tensor:
 
 
 def clipped_surrogate(
-    log_probs: tf.Tensor,
-    old_log_probs: tf.Tensor,
-    advantages: tf.Tensor,
-    clip_range: tf.Tensor | float,
+    ratios: tf.Tensor, advantages: tf.Tensor, clip_range: tf.Tensor | float
 ) -> tf.Tensor:
     """Return -min(A r, A clip(r, 1 - eps, 1 + eps)), [B] (Schulman et al. 2017, eq. 7)."""
-    check_vectors(log_probs, old_log_probs, advantages)
-    ratios = tf.exp(log_probs - old_log_probs)
+    check_vectors(ratios, advantages)
     clipped_ratios = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
     return -tf.minimum(advantages * ratios, advantages * clipped_ratios)
 
@@ -156,9 +157,6 @@ def approx_kl(log_probs: tf.Tensor, old_log_probs: tf.Tensor) -> tf.Tensor:
     return tf.math.expm1(log_ratios) - log_ratios
 
 
-def clip_fraction(
-    log_probs: tf.Tensor, old_log_probs: tf.Tensor, clip_range: tf.Tensor | float
-) -> tf.Tensor:
+def clip_fraction(ratios: tf.Tensor, clip_range: tf.Tensor | float) -> tf.Tensor:
     """Return 1 where the ratio differs from 1 by more than the clip range, else 0, [B]."""
-    ratios = tf.exp(log_probs - old_log_probs)
-    return tf.cast(tf.abs(ratios - 1.0) > clip_range, log_probs.dtype)
+    return tf.cast(tf.abs(ratios - 1.0) > clip_range, ratios.dtype)

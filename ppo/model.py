@@ -321,8 +321,3 @@ def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:
     if theirs != ours:
         raise ValueError(f"its weights have shapes {theirs}, the network's {ours}")
     network.set_weights(weights)
-
-
-def log_prob(logits: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-    """Return log pi(a|s) of the softmax policy: logits [B, A], actions [B] integers -> [B]."""
-    return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=actions, logits=logits)

@@ -42,6 +42,8 @@ class Batch(NamedTuple):
 class Terms(NamedTuple):
     """The terms of the objective, without their coefficients, [B]."""
 
+    log_probs: tf.Tensor
+    ratios: tf.Tensor
     advantages: tf.Tensor  # normalised if the settings say so
     policy_loss: tf.Tensor
     target_change: tf.Tensor
@@ -64,7 +66,6 @@ class Objective:
 
 def objective(
     logits: tf.Tensor,
-    log_probs: tf.Tensor,
     values: tf.Tensor,
     batch: Batch,
     *,
@@ -75,8 +76,8 @@ def objective(
     moments: tf.Tensor | None = None,
     mean: losses.Mean = tf.reduce_mean,
 ) -> Objective:
-    """Return the objective of one minibatch from its policy [B, A], the log-probabilities of its
-    actions [B] and its values [B]. The loss is the sum of the parts:
+    """Return the objective of one minibatch from its policy [B, A] and its values [B]. The loss is
+    the sum of the parts:
 
       policy part   mean(policy loss) - entropy_coef mean(entropy) + feature_drift_coef mean(drift)
       value part    value_coef mean(scale x value loss)
@@ -88,14 +89,14 @@ def objective(
     means over this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
     """
     p = params
-    _check_shapes(logits, log_probs, values, batch)
+    _check_shapes(logits, values, batch)
+    log_probs = losses.log_prob(logits, batch.actions)
+    ratios = tf.exp(log_probs - batch.old_log_probs)
     advantages = batch.advantages
     if p.normalize_advantages:
         advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
     if p.surrogate_choice == SurrogateChoice():
-        policy_loss = losses.clipped_surrogate(
-            log_probs, batch.old_log_probs, advantages, clip_range
-        )
+        policy_loss = losses.clipped_surrogate(ratios, advantages, clip_range)
         target_change = clip_range * tf.sign(advantages)
     else:
         policy_loss, target_change = surrogates.policy_loss(
@@ -110,16 +111,12 @@ def objective(
         p.value_rescaling, pseudo_entropy, rescaling_state, p.value_rescaling_decay, mean
     )
     value_part = p.value_coef * tf.reduce_mean(scale * value_loss)
-    terms = Terms(
-        advantages, policy_loss, target_change, entropy, pseudo_entropy, value_loss, scale
-    )
+    of_policy = log_probs, ratios, advantages, policy_loss, target_change
+    terms = Terms(*of_policy, entropy, pseudo_entropy, value_loss, scale)
     return Objective(policy_part + value_part, policy_part, value_part, terms, rescaling_state)
 
 
-def _check_shapes(logits: tf.Tensor, log_probs: tf.Tensor, values: tf.Tensor, batch: Batch) -> None:
-    check_vectors(log_probs, values, *batch[1:])
-    if logits.shape.rank != 2 or not logits.shape[:1].is_compatible_with(log_probs.shape):
-        raise ValueError(
-            f"logits of shape {logits.shape} are not [B, A] beside log-probabilities "
-            f"{log_probs.shape}"
-        )
+def _check_shapes(logits: tf.Tensor, values: tf.Tensor, batch: Batch) -> None:
+    check_vectors(values, *batch[1:])
+    if logits.shape.rank != 2 or not logits.shape[:1].is_compatible_with(values.shape):
+        raise ValueError(f"logits {logits.shape} are not [B, A] beside values {values.shape}")

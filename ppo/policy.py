@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.errors import NotFinite
-from ppo.model import log_prob
+from ppo.losses import log_prob
 from ppo.nn.shards import in_shards
 from ppo.settings import NetworkSettings
 

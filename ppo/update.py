@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from ppo import losses, model
-from ppo.model import log_prob
 from ppo.nn.optimizer import Adam, Undo
 from ppo.nn.preprocessed import Inputs
 from ppo.nn.shards import in_shards
@@ -143,14 +142,12 @@ class Updater:
         p, minibatch, network = self.params, data.batch.rows(indices), self._inputs.network
         with tf.GradientTape() as tape:
             logits, values, *rest = in_shards(network, data.inputs, self.shards, indices)
-            log_probs = log_prob(logits, minibatch.actions)
             drift = None
             if data.old_features is not None:
                 features = model.preactivations(self.model, rest[0])
                 drift = losses.feature_drift(features, tf.gather(data.old_features, indices))
             result = objective(
                 logits,
-                log_probs,
                 values,
                 minibatch,
                 clip_range=data.clip_range,
@@ -160,7 +157,7 @@ class Updater:
                 moments=moments,
                 mean=self._mean,
             )
-        means, maxima = statistics(log_probs, minibatch, data.clip_range, result)
+        means, maxima = statistics(minibatch, data.clip_range, result)
         # One exchange averages gradients and statistics, because each exchange costs time. If one
         # worker has NaN, all have the mean NaN and skip the step.
         gradients = tape.gradient(result.loss, self.weights)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ppo import model
+from ppo import losses, model
 from ppo.errors import NotFinite
 from ppo.nn.layer_norm import EPSILON, layer_normalized
 from ppo.nn.shards import in_shards
@@ -223,14 +223,6 @@ def test_a_precision_that_is_not_chosen_yet_is_refused():
         model.build_model(PICTURE, 6, NetworkSettings())
 
 
-def test_log_prob_is_that_of_the_softmax():
-    logits = np.random.default_rng(1).normal(size=(100, 5))
-    actions = np.arange(100) % 5
-    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    expected = np.log(probs[np.arange(100), actions])
-    np.testing.assert_allclose(model.log_prob(tf.constant(logits), actions), expected)
-
-
 def test_sampler_draws_from_the_policy_with_its_key():
     net = model.build((2,), 3, "mlp")
     net.get_layer("policy").bias.assign(np.log([0.5, 0.3, 0.2]))
@@ -347,7 +339,7 @@ def test_policy_with_rounded_weights_has_the_bits_of_its_network(
         actions, log_probs, values = policy.act(pictures(7), draw)
         logits, wanted = whole(pictures(7))
         np.testing.assert_array_equal(values, wanted)
-        np.testing.assert_array_equal(log_probs, model.log_prob(logits, actions))
+        np.testing.assert_array_equal(log_probs, losses.log_prob(logits, actions))
         # A change that rounding would hide is none that the policy could miss.
         net.set_weights([w + rng.normal(0, 0.1, w.shape) for w in net.get_weights()])
         policy.prepare()

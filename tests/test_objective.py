@@ -19,7 +19,7 @@ FORMS = {
     "quadratic": {"quadratic_policy_loss": True},
 }
 COEFFICIENTS = {"entropy_coef": 0.07, "value_coef": 0.6, "value_rescaling_decay": 0.8}
-ROWS = ("log_probs", "values", *Batch._fields[1:])
+ROWS = ("values", *Batch._fields[1:])
 
 
 def minibatch(seed: int = 0, size: int = SIZE) -> dict[str, np.ndarray]:
@@ -48,16 +48,16 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 def compute(data: dict[str, np.ndarray], params: Params, run=lambda f: f, **more):
     """``objective``, of tensors made from the data, with no observations."""
 
-    def of_tensors(logits, log_probs, values, batch, clip_range, state):
+    def of_tensors(logits, values, batch, clip_range, state):
         given = {"clip_range": clip_range, "rescaling_state": state, "params": params}
-        result = objective(logits, log_probs, values, batch, **given, **more)
-        means, maxima = statistics(log_probs, batch, clip_range, result)
+        result = objective(logits, values, batch, **given, **more)
+        means, maxima = statistics(batch, clip_range, result)
         return result.policy_part, result.value_part, means, maxima, result.rescaling_state
 
     tensors = {name: tf.constant(array) for name, array in data.items()}
     batch = Batch(tf.zeros(len(data["logits"])), *(tensors[name] for name in Batch._fields[1:]))
-    first = (tensors[name] for name in ("logits", "log_probs", "values"))
-    return run(of_tensors)(*first, batch, tf.constant(CLIP_RANGE, tf.float64), tf.constant(MEMORY))
+    first = tensors["logits"], tensors["values"], batch
+    return run(of_tensors)(*first, tf.constant(CLIP_RANGE, tf.float64), tf.constant(MEMORY))
 
 
 def target(old: np.ndarray, signs: np.ndarray, kind: str) -> np.ndarray:
@@ -185,19 +185,19 @@ def test_the_data_tell_the_statistics_apart():
 def test_the_value_part_moves_the_values_alone(rescaling):
     data = {name: tf.constant(array) for name, array in minibatch().items()}
     batch = Batch(tf.zeros(SIZE), *(data[name] for name in Batch._fields[1:]))
-    outputs = [data[name] for name in ("logits", "log_probs", "values")]
+    outputs = [data["logits"], data["values"]]
     with tf.GradientTape() as tape:
         tape.watch(outputs)
         result = objective(*outputs, batch, **GIVEN, params=Params(value_rescaling=rescaling))
-    logits, log_probs, values = tape.gradient(result.value_part, outputs)
-    assert logits is None and log_probs is None
+    logits, values = tape.gradient(result.value_part, outputs)
+    assert logits is None
     assert np.abs(values).min() > 0
 
 
 def test_the_loss_is_the_sum_of_its_parts():
     data = {name: tf.constant(array) for name, array in minibatch().items()}
     batch = Batch(tf.zeros(SIZE), *(data[name] for name in Batch._fields[1:]))
-    outputs = [data[name] for name in ("logits", "log_probs", "values")]
+    outputs = [data["logits"], data["values"]]
     result = objective(*outputs, batch, **GIVEN, params=Params())
     assert float(result.loss) == float(result.policy_part) + float(result.value_part)
 
@@ -235,7 +235,7 @@ def test_shapes_are_checked_when_the_graph_is_traced(value_columns):
     row = tf.TensorSpec([None], tf.float32)
     batch = Batch(tf.TensorSpec([None, 3]), tf.TensorSpec([None], tf.int32), *[row] * 4)
     values = tf.TensorSpec([None, *value_columns])
-    specifications = tf.TensorSpec([None, ACTIONS]), row, values, batch
+    specifications = tf.TensorSpec([None, ACTIONS]), values, batch
 
     def loss(*tensors):
         given = {"clip_range": tf.constant(0.1), "rescaling_state": tf.zeros(2)}
@@ -277,14 +277,16 @@ def test_rows_of_a_batch_are_its_samples():
 
 def test_what_is_beyond_the_target_of_the_quadratic_loss_is_beyond_where_it_is_kept():
     params = Params(quadratic_policy_loss=True, delta_target_policy="logit")
-    old = tf.math.log([0.999] * 4)
-    signs = tf.constant([1.0, -1.0, 1.0, -1.0])
-    batch = Batch(tf.zeros(4), tf.zeros(4, tf.int32), old, tf.zeros(4), signs, tf.zeros(4))
-    # The logit target is 0.00033 off, the loss has its lowest value at 0.001.
-    new = old + tf.constant([0.0006, -0.0006, 0.0012, -0.0012])
-    clip_range = tf.constant(0.2)
-    given = {"clip_range": clip_range, "rescaling_state": tf.zeros(2), "params": params}
-    result = objective(tf.zeros([4, 2]), new, tf.zeros(4), batch, **given)
-    means, _ = statistics(new, batch, clip_range, result)
+    old = np.log([0.9985] * 4)
+    signs = tf.constant([1.0, -1.0, 1.0, -1.0], tf.float64)
+    zeros = tf.zeros(4, tf.float64)
+    batch = Batch(zeros, tf.zeros(4, tf.int32), tf.constant(old), zeros, signs, zeros)
+    # The logit target is at most 0.00075 off, the loss has its lowest value at 0.001.
+    new = np.exp(old) * (1 + np.array([0.0008, -0.0008, 0.0012, -0.0012]))
+    logits = tf.constant(np.log(np.stack([new, 1 - new], -1)))
+    clip_range = tf.constant(0.2, tf.float64)
+    given = {"clip_range": clip_range, "rescaling_state": tf.zeros(2, tf.float64)}
+    result = objective(logits, zeros, batch, **given, params=params)
+    means, _ = statistics(batch, clip_range, result)
     assert means.beyond_target == 0.5
     assert float(means.target_distance) == pytest.approx(0.001)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppo import model
+from ppo import losses, model
 from ppo.nn.optimizer import Adam
 from ppo.nn.shards import in_shards
 from ppo.objective import Batch
@@ -62,7 +62,7 @@ def batch(size: int = 64, advantage: float = 1.0) -> Batch:
     return Batch(
         tf.constant(observations),
         tf.constant(actions),
-        model.log_prob(logits, actions),
+        losses.log_prob(logits, actions),
         values,
         tf.constant(advantage * rng.normal(size=size).astype(np.float32)),
         tf.constant(returns),
@@ -343,7 +343,7 @@ def test_while_nothing_is_learnt_every_epoch_measures_the_whole_batch():
     data = data._replace(old_log_probs=data.old_log_probs + moved)
     _, result = update(changed(normalize_advantages=False), data, learning_rate=0.0)
     logits, values = model.build((3,), 4, "mlp")(data.observations)
-    log_ratios = (model.log_prob(logits, data.actions) - data.old_log_probs).numpy()
+    log_ratios = (losses.log_prob(logits, data.actions) - data.old_log_probs).numpy()
     ratios = np.exp(log_ratios)
     kl = ratios - 1 - log_ratios
     for got, expected in (
@@ -453,7 +453,7 @@ def test_each_weight_s_gradient_in_bfloat16_is_nearly_that_in_float32(network, l
     data = Batch(
         observations=tf.constant(pictures),
         actions=tf.constant(actions),
-        old_log_probs=model.log_prob(logits, actions),
+        old_log_probs=losses.log_prob(logits, actions),
         old_values=values,
         advantages=tf.constant(rng.normal(size=size).astype(np.float32)),
         returns=values + 1.0,

@@ -328,8 +328,8 @@ ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
 
 
 class SurrogateChoice(NamedTuple):
-    """The surrogate, its target's space and its slope, as ``surrogates.policy_loss`` takes them. The
-    default is the clipped surrogate of the PPO paper.
+    """The surrogate, its target's space and its slope, for ``surrogates.policy_loss``. The default
+    is the clipped surrogate of the PPO paper.
     """
 
     surrogate: SurrogateName = "linear"

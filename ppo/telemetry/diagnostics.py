@@ -1,15 +1,15 @@
 """Diagnostics of gradient and network, separate from the update and without effect on it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ppo import losses, model
-from ppo.model import log_prob
 from ppo.nn.shards import in_shards
-from ppo.objective import Batch, Objective, objective
+from ppo.objective import Batch, objective
 from ppo.settings import Params
 from ppo.telemetry import movement
 
@@ -75,12 +75,16 @@ class Diagnostics:
     def _measure(
         self, rollout: Batch, key: tf.Tensor, clip_range: tf.Tensor, rescaling_state: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], ...]:
-        given = {"clip_range": clip_range, "rescaling_state": rescaling_state}
+        given = {
+            "clip_range": clip_range,
+            "rescaling_state": rescaling_state,
+            "params": self.params,
+        }
         order = tf.random.experimental.stateless_shuffle(tf.range(rollout.actions.shape[0]), key)
         minibatch = rollout.rows(order[: self.params.minibatch_size])
         with tf.GradientTape(persistent=True) as tape:
             logits, values, *activations = self._with_activations(minibatch.observations)
-            result = self._objective(logits, values, minibatch, **given)
+            result = objective(logits, values, minibatch, **given)
         policy, value = (
             tape.gradient(loss, self._layers, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             for loss in (result.policy_part, result.value_part)
@@ -110,13 +114,7 @@ class Diagnostics:
         }
         return scalars, norms, dead
 
-    def _objective(
-        self, logits: tf.Tensor, values: tf.Tensor, minibatch: Batch, **given: tf.Tensor
-    ) -> Objective:
-        log_probs = log_prob(logits, minibatch.actions)
-        return objective(logits, log_probs, values, minibatch, params=self.params, **given)
-
-    def _halves_cosine(self, rollout: Batch, order: tf.Tensor, **given: tf.Tensor) -> tf.Tensor:
+    def _halves_cosine(self, rollout: Batch, order: tf.Tensor, **given: Any) -> tf.Tensor:
         """Return the cosine of the policy part's gradients in two halves of a shuffled rollout."""
         half = order.shape[0] // 2
         if not half:
@@ -129,7 +127,7 @@ class Diagnostics:
             samples = rollout.rows(piece)
             with tf.GradientTape() as tape:
                 logits, values = in_shards(self.model, samples.observations, self.shards)
-                loss = self._objective(logits, values, samples, **given).policy_part
+                loss = objective(logits, values, samples, **given).policy_part
             return tape.gradient(loss, self._weights)
 
         def half_of(rows: tf.Tensor) -> list[tf.Tensor]:

@@ -20,17 +20,14 @@ Means = namedtuple(
 Maxima = namedtuple("Maxima", "approx_kl ratio")
 
 
-def statistics(
-    log_probs: tf.Tensor, minibatch: Batch, clip_range: tf.Tensor, result: Objective
-) -> tuple[Means, Maxima]:
+def statistics(minibatch: Batch, clip_range: tf.Tensor, result: Objective) -> tuple[Means, Maxima]:
     """Return the statistics of a minibatch, or of this worker's part, from its objective."""
-    terms, old_log_probs = result.terms, minibatch.old_log_probs
-    kl = losses.approx_kl(log_probs, old_log_probs)
-    ratios = tf.exp(log_probs - old_log_probs)
+    terms, ratios = result.terms, result.terms.ratios
+    kl = losses.approx_kl(terms.log_probs, minibatch.old_log_probs)
     above = tf.cast(ratios > 1.0 + clip_range, ratios.dtype)
     below = tf.cast(ratios < 1.0 - clip_range, ratios.dtype)
     beyond = surrogates.beyond_target(
-        log_probs, old_log_probs, terms.advantages, terms.target_change
+        terms.log_probs, minibatch.old_log_probs, terms.advantages, terms.target_change
     )
     samples = Means(
         loss=result.loss,
@@ -38,7 +35,7 @@ def statistics(
         value_loss=terms.value_loss,
         entropy_loss=-terms.entropy,
         approx_kl=kl,
-        clip_fraction=losses.clip_fraction(log_probs, old_log_probs, clip_range),
+        clip_fraction=losses.clip_fraction(ratios, clip_range),
         pseudo_entropy=terms.pseudo_entropy,
         value_scale=terms.value_scale,
         target_distance=tf.abs(terms.target_change),
