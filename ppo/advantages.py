@@ -34,12 +34,3 @@ def gae(
         running = deltas[t] + discounts[t] * running
         advantages[t] = running
     return advantages, advantages + values
-
-
-def explained_variance(values: np.ndarray, returns: np.ndarray) -> float:
-    """Return 1 - Var(returns - values) / Var(returns); NaN (undefined) for constant returns."""
-    variance = np.var(returns)
-    # If all returns are equal, rounding may still give a small variance.
-    if variance == 0 or returns.min() == returns.max():
-        return float("nan")
-    return float(1.0 - np.var(returns - values) / variance)

@@ -42,6 +42,11 @@ class Rollout:
     forced: np.ndarray
     stand_ins: np.ndarray
 
+    @property
+    def samples(self) -> tuple[np.ndarray, ...]:
+        """Observations, actions, log-probabilities and values, as a batch has them."""
+        return self.observations, self.actions, self.log_probs, self.values
+
 
 class Collector:
     """Plays rollouts; its storage is allocated once and reused by each rollout."""
@@ -141,6 +146,16 @@ class Collector:
             finals = np.stack([step.final_observations[int(index)] for index in indices])
             values[indices] = self.policy.values(finals)
         return values
+
+
+def replace_forced(rollout: Rollout, *estimates: np.ndarray) -> None:
+    """Overwrite each forced step by its stand-in: its sample in the rollout, and its value in each
+    of the ``estimates``, [T, N].
+    """
+    forced = np.flatnonzero(rollout.forced)
+    for array in (*rollout.samples, *estimates) if len(forced) else ():
+        flat = array.reshape(-1, *array.shape[2:])
+        flat[forced] = flat[rollout.stand_ins]
 
 
 def stand_ins(forced: np.ndarray, seed: int, *counters: int) -> np.ndarray:

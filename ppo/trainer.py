@@ -1,21 +1,21 @@
 """The training loop: rollout, advantages, update. It reads and writes no files."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from ppo import model
-from ppo.advantages import explained_variance, gae
+from ppo.advantages import gae
 from ppo.envs.episode import Episode
 from ppo.envs.fleet import Fleet, Games
 from ppo.errors import Diverged
 from ppo.objective import Batch
 from ppo.policy import Policy
-from ppo.rollout import Collector, Rollout
+from ppo.rollout import Collector, replace_forced
 from ppo.settings import ResolvedParams
 from ppo.settings.schedules import crossed, scheduled
 from ppo.system.device import has_gpu, shards
@@ -23,7 +23,9 @@ from ppo.system.keys import Purpose, key, seed31
 from ppo.system.signals import Interrupted
 from ppo.telemetry.counters import Tally
 from ppo.telemetry.diagnostics import Diagnostics
+from ppo.telemetry.rollout_statistics import rollout_scalars
 from ppo.telemetry.scalars import POINTS
+from ppo.telemetry.update_statistics import UpdateResult
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.messages import (
@@ -167,37 +169,44 @@ class Trainer:
         p, step, began = self.params, self.step, time.perf_counter()
         collect = self.collector.collect
         rollout = together(self.workers, step, lambda: collect(self.tally.iteration, stop))
-        batch, advantages, returns = batch_of(rollout, p)
+        advantages, returns = gae(
+            rollout.rewards,
+            rollout.values,
+            rollout.next_values,
+            rollout.episode_over,
+            p.gamma,
+            p.gae_lambda,
+        )
+        replace_forced(rollout, advantages, returns)
+        batch = Batch.of_rollout(*rollout.samples, advantages, returns)
         scalars = {"time/rollout_seconds": time.perf_counter() - began}
         learning_rate, clip_range = self.scheduled_at(step)
-        diagnosed = crossed(p.diagnostics_interval, step, step + p.steps_per_iteration)
-        if diagnosed:
-            draw = self._key(Purpose.DIAGNOSIS)
-            scalars |= self.diagnostics.measure(batch, draw, clip_range, self.rescaling_state)
-            old_log_policy = self.diagnostics.log_policy(batch.observations)
-        began = time.perf_counter()
-        result = self.updater.update(
-            batch, self._key(Purpose.SHUFFLE), learning_rate, clip_range, self.rescaling_state
-        )
-        scalars["time/update_seconds"] = time.perf_counter() - began
-        if not result.finite:
-            raise self._diverged(batch)
-        if diagnosed:
-            scalars |= self.diagnostics.after(batch, old_log_policy)
+        with self._diagnosed(batch, clip_range, scalars):
+            began = time.perf_counter()
+            result = self.updater.update(
+                batch, self._key(Purpose.SHUFFLE), learning_rate, clip_range, self.rescaling_state
+            )
+            scalars["time/update_seconds"] = time.perf_counter() - began
+            if not result.finite:
+                raise self._diverged(batch)
         self.rescaling_state = result.rescaling_state
-        scalars |= {
-            "train/explained_variance": explained_variance(rollout.values, returns),
-            **_advantage_scalars(advantages, p),
-            **_action_shares(rollout.actions, self.envs.action_names),
-        }
+        scalars |= rollout_scalars(
+            rollout.actions, rollout.values, advantages, returns, self.envs.action_names, p
+        )
         own = Report(rollout.episodes, rollout.ended_in, rollout.points, scalars, result.maxima)
         report = share_report(self.workers, own)
         if not report.finite:  # finite rewards may sum to an infinite score, which clipping hides
             raise self._diverged(batch)
+        return self._counted(report, result.with_maxima(report.maxima), learning_rate, clip_range)
+
+    def _counted(
+        self, report: Report, result: UpdateResult, learning_rate: float, clip_range: float
+    ) -> Iteration:
+        """Count the steps and episodes of an iteration, and return it with its scalars."""
+        p, step = self.params, self.step
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(len(result.epochs), report.episodes)
         self.games = self.all_games()
-        result = result.with_maxima(report.maxima)
         scalars = report.scalars | result.scalars()
         if p.learning_rate_kl:
             self.tally = self.tally.after_kl(scalars["train/approx_kl"], p.learning_rate_kl)
@@ -210,6 +219,16 @@ class Trainer:
         ended_at = [step + (t + 1) * p.num_envs * p.workers for t in report.ended_in]
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
 
+    def _diagnosed(
+        self, batch: Batch, clip_range: float, scalars: dict[str, float]
+    ) -> AbstractContextManager[None]:
+        """Return a context that adds the diagnostics of the update inside it, if they are due."""
+        after = self.step + self.params.steps_per_iteration
+        if not crossed(self.params.diagnostics_interval, self.step, after):
+            return nullcontext()
+        given = self._key(Purpose.DIAGNOSIS), clip_range, self.rescaling_state
+        return self.diagnostics.of_update(batch, *given, scalars)
+
     def _key(self, purpose: Purpose) -> np.ndarray:
         # The first worker has index 0, as a single worker has, so both sample the same.
         return key(self.params.seed, purpose, self.tally.iteration, self.workers.index)
@@ -218,40 +237,3 @@ class Trainer:
         """Return the error that ends the run. All workers call it."""
         arrays = {name: tensor.numpy() for name, tensor in batch._asdict().items()}
         return Diverged(self.step, share_arrays(self.workers, arrays))
-
-
-def batch_of(rollout: Rollout, params: ResolvedParams) -> tuple[Batch, np.ndarray, np.ndarray]:
-    """Return the batch to learn from, and its advantages and returns, both [T, N]. The samples of
-    forced steps are overwritten by their stand-ins, so the rollout changes as well.
-    """
-    advantages, returns = gae(
-        rollout.rewards,
-        rollout.values,
-        rollout.next_values,
-        rollout.episode_over,
-        params.gamma,
-        params.gae_lambda,
-    )
-    r = rollout
-    arrays = r.observations, r.actions, r.log_probs, r.values, advantages, returns
-    forced = np.flatnonzero(rollout.forced)
-    for array in arrays if len(forced) else ():
-        samples = array.reshape(-1, *array.shape[2:])
-        samples[forced] = samples[rollout.stand_ins]
-    return Batch.of_rollout(*arrays), advantages, returns
-
-
-def _advantage_scalars(advantages: np.ndarray, params: ResolvedParams) -> dict[str, float]:
-    """Return the standard deviation of the rollout's advantages, and the factor that would
-    normalise them all at once. The loss normalises each minibatch by its own.
-    """
-    # If all advantages are equal, rounding may still give a small standard deviation.
-    std = float(advantages.std()) if advantages.min() < advantages.max() else 0.0
-    divisor = max(std, params.advantage_std_floor) if params.normalize_advantages else 0.0
-    scale = 1 / divisor if divisor else math.nan
-    return {"train/advantage_std": std, "train/advantage_scale": scale}
-
-
-def _action_shares(actions: np.ndarray, names: list[str]) -> dict[str, float]:
-    shares = np.bincount(actions.ravel(), minlength=len(names)) / actions.size
-    return {f"actions/share_{name}": float(n) for name, n in zip(names, shares, strict=True)}

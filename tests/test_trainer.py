@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ppo.advantages import gae
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.resolve import resolved
 from ppo.errors import Diverged
 from ppo.nn.shards import in_shards
+from ppo.rollout import Rollout
 from ppo.runs.trainer_state import capture, restore
 from ppo.settings import Params
 from ppo.telemetry.counters import LEAST_KL_SHARE, Tally
 from ppo.telemetry.scalars import tags
-from ppo.trainer import Trainer, batch_of
+from ppo.trainer import Trainer
 
 SMALL = resolved(
     Params(
@@ -82,12 +84,17 @@ def test_metrics_of_an_iteration_carry_its_step_and_its_games():
     assert set(known) >= set(iterations[1].scalars) | set(learner.totals())
 
 
+def estimates(rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
+    r = rollout
+    discounts = SMALL.gamma, SMALL.gae_lambda
+    return gae(r.rewards, r.values, r.next_values, r.episode_over, *discounts)
+
+
 def test_scalars_of_a_rollout_are_those_of_the_rollout_that_was_played():
     rollout = (twin := Trainer(SMALL)).collector.collect(0)
-    batch, _, _ = batch_of(rollout, SMALL)
+    advantages, returns = estimates(rollout)
     scalars = next(Trainer(SMALL).iterations()).scalars
-    advantages, returns = batch.advantages.numpy(), batch.returns.numpy()
-    unexplained = returns - rollout.values.ravel()
+    unexplained = returns - rollout.values
     shares = [np.mean(rollout.actions == n) for n in range(twin.envs.num_actions)]
     expected = {
         "rollout/points_per_step": rollout.points / SMALL.steps_per_iteration,
@@ -100,20 +107,24 @@ def test_scalars_of_a_rollout_are_those_of_the_rollout_that_was_played():
 
 
 def test_no_sample_of_the_batch_is_of_a_forced_step():
-    rollout = Trainer(SMALL).collector.collect(0)
-    free, _, _ = batch_of(rollout, SMALL)
-    before = [np.array(tensor) for tensor in free]
+    trainer, batches = Trainer(SMALL), []
+    rollout = trainer.collector.collect(0)
+    free = [np.array(array) for array in (*rollout.samples, *estimates(rollout))]
     forced = np.zeros(SMALL.batch_size, bool)
     forced[[3, 4, 30]] = True
     marked = forced.reshape(rollout.actions.shape)
     rollout = replace(rollout, forced=marked, stand_ins=np.array([7, 0, 7]))
-    batch, advantages, returns = batch_of(rollout, SMALL)
+    trainer.collector.collect = lambda *_: rollout
+    update = trainer.updater.update
+    trainer.updater.update = lambda batch, *more: [batches.append(batch), update(batch, *more)][1]
+    scalars = next(trainer.iterations()).scalars
     places = np.arange(SMALL.batch_size)
     places[[3, 4, 30]] = 7, 0, 7
-    for tensor, old in zip(batch, before, strict=True):
-        np.testing.assert_array_equal(tensor, old[places])
-    np.testing.assert_array_equal(advantages.ravel(), batch.advantages)
-    np.testing.assert_array_equal(returns.ravel(), batch.returns)
+    expected = [array.reshape(-1, *array.shape[2:])[places] for array in free]
+    for tensor, array in zip(batches[0], expected, strict=True):
+        np.testing.assert_array_equal(tensor, array)
+    assert scalars["train/advantage_std"] == pytest.approx(expected[4].std())
+    assert scalars["actions/share_1"] == expected[1].mean()
 
 
 def test_epochs_are_logged_one_by_one_if_asked_for():

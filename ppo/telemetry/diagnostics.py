@@ -1,6 +1,7 @@
 """Diagnostics of gradient and network, separate from the update and without effect on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -60,10 +61,21 @@ class Diagnostics:
             | {f"layers/dead_{layer}": float(share) for layer, share in dead.items()}
         )
 
-    def after(self, rollout: Batch, old_log_policy: tf.Tensor) -> dict[str, float]:
-        """Return the KL of a whole update, from what ``log_policy`` returned before it."""
+    @contextmanager
+    def of_update(
+        self,
+        rollout: Batch,
+        key: np.ndarray,
+        clip_range: float,
+        rescaling_state: np.ndarray,
+        scalars: dict[str, float],
+    ) -> Iterator[None]:
+        """Add what ``measure`` returns to ``scalars``, and the KL of the update in the context."""
+        scalars |= self.measure(rollout, key, clip_range, rescaling_state)
+        old_log_policy = self.log_policy(rollout.observations)
+        yield
         moved = losses.kl(old_log_policy, self.log_policy(rollout.observations))
-        return {"train/update_kl": float(tf.reduce_mean(moved))}
+        scalars["train/update_kl"] = float(tf.reduce_mean(moved))
 
     def _log_policy(self, observations: tf.Tensor) -> tf.Tensor:
         """Return log pi(.|s) of a whole rollout, [B, A], computed in minibatches."""
