@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ppo import losses
+from ppo import losses, surrogates
 from ppo.objective import Batch, objective
 from ppo.settings import Params
 from ppo.telemetry.update_statistics import statistics
@@ -151,6 +151,14 @@ def assert_as_defined(changes: dict, run) -> None:
 def test_every_policy_loss_and_its_statistics_are_as_defined(form, kind, normalize, run):
     changes = FORMS[form] | {"delta_target_policy": kind, "normalize_advantages": normalize}
     assert_as_defined(changes, run)
+
+
+def test_only_ppo_s_own_loss_needs_no_row_of_the_surrogates(monkeypatch):
+    monkeypatch.setattr(surrogates, "SURROGATES", {})
+    compute(minibatch(), Params())
+    for changes in ({"delta_target_policy": "logit"}, *list(FORMS.values())[1:]):
+        with pytest.raises(KeyError):
+            compute(minibatch(), Params(**changes))
 
 
 @pytest.mark.parametrize("value_clip_range", [None, 0.3])
