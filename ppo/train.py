@@ -292,9 +292,10 @@ def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> Non
     if not is_finished(newest, resolved_params):
         return
     if changed := _changes(run_of(newest).params, resolved_params):
+        more = override_to_continue(newest.step, resolved_params)
         raise ParamsError(
             f"{folder.path} is done at step {newest.step:,}, so {', '.join(changed)} would change "
-            f"nothing. Continue it with --set {override_to_continue(newest.step, resolved_params)}"
+            f"nothing. Continue it with --set {more} (in Python: [{more!r}])"
         )
 
 
@@ -362,10 +363,18 @@ def _forked(
     saved: Checkpoint, source: Path, resolved_params: ResolvedParams, new_games: bool = False
 ) -> Start:
     """Return the start of a fork from another run's checkpoint. The other run's cuts of its
-    learning rate do not apply to a new learning rate. Raises ParamsError for a forbidden change.
+    learning rate do not apply to a new learning rate. Raises ParamsError for a forbidden change,
+    and if nothing is left to train.
     """
     before = run_of(saved).params
     changes = _changes(before, resolved_params, "fork")
+    if saved.trainer.tally.ends_run(saved.step, resolved_params):
+        more = override_to_continue(saved.step, resolved_params)
+        raise ParamsError(
+            f"{source} is done at step {saved.step:,} with these settings, so a fork would train "
+            f"nothing. Use --set {more}, or fork an earlier checkpoint, {source}@STEP (in Python: "
+            f"[{more!r}], or step=STEP)"
+        )
     if "learning_rate" in changes:
         tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0, kl_share=1.0)
         saved = replace(saved, trainer=saved.trainer.model_copy(update={"tally": tally}))

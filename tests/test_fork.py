@@ -169,7 +169,7 @@ def test_one_change_makes_another_run_that_ends_at_the_same_step(change, run, tm
 
 
 def test_a_fork_begins_with_the_weights_and_the_optimiser_of_its_origin(run, tmp_path):
-    train.fork(run, tmp_path / "fork", ["total_steps=768", "seed=9"], step=768)
+    train.fork(run, tmp_path / "fork", ["total_steps=1024", "seed=9"], step=768)
     first = checkpoint.chosen(RunFolder(tmp_path / "fork"), 768)
     origin = checkpoint.chosen(RunFolder(run), 768)
     for name, array in origin.arrays.items():
@@ -177,8 +177,8 @@ def test_a_fork_begins_with_the_weights_and_the_optimiser_of_its_origin(run, tmp
 
 
 def test_new_games_begin_where_their_rules_change(run, tmp_path):
-    train.fork(run, tmp_path / "fork", ["max_frames_per_game=50", "total_steps=768"], step=768)
-    unfinished = checkpoint.newest(RunFolder(tmp_path / "fork")).trainer.unfinished
+    train.fork(run, tmp_path / "fork", ["max_frames_per_game=50", "total_steps=1024"], step=768)
+    unfinished = checkpoint.chosen(RunFolder(tmp_path / "fork"), 768).trainer.unfinished
     assert all(episode.seeds_used == 1 for episode in unfinished)
 
 
@@ -286,10 +286,11 @@ def test_so_is_a_fork_with_other_rollouts_or_rules(change, learnt, tmp_path, cap
 
 
 def test_so_is_a_fork_of_a_fork_and_of_a_run_without_a_log(learnt, tmp_path):
-    train.fork(learnt, tmp_path / "one", ["gamma=0.9", "total_steps=5120"])
+    train.fork(learnt, tmp_path / "one", ["gamma=0.9", "total_steps=5376"])
     (tmp_path / "one" / "progress.csv").unlink(missing_ok=True)
     (tmp_path / "one" / "origin.json").unlink()
-    train.fork(tmp_path / "one", tmp_path / "two", [*RUINED, "collapse_guard=rollback"])
+    ruined = [*RUINED, "collapse_guard=rollback"]
+    train.fork(tmp_path / "one", tmp_path / "two", ruined, step=5120)
     assert rollbacks(tmp_path / "two")[-1] == 1
 
 

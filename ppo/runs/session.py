@@ -96,8 +96,6 @@ class Session:
                 self._restore(self.start.checkpoint)
                 self.keeper.prune(self.start.checkpoint.step)
             if self.loop.done:
-                if self.start.fork_of:
-                    self._begin()  # needed to resume with more steps
                 self._finish_videos()
                 seconds = run_of(self.start.checkpoint).seconds if self.start.checkpoint else 0.0
                 self._conclude("the run is done", seconds)

@@ -44,6 +44,14 @@ def sections(path: Path, page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
+def test_forks_of_the_quick_start_train_on():
+    """The quick start's run is done, so a fork of it needs more steps."""
+    done = params.load("pong").total_steps
+    for page in ("README.md", "docs/runs.md"):
+        (line,) = re.findall("run_atari.* --fork=runs/pong .*", (ROOT / page).read_text())
+        assert int(line.split("total_steps=")[1]) > done
+
+
 def test_example_file_is_sound_and_wins_no_trick():
     example = params.load(ROOT / "example-pong-params.json")
     assert example.env_id == "PongNoFrameskip-v4"

@@ -1,12 +1,18 @@
 """What a run starts from, and what it knew of itself when it was saved."""
 
 import math
+import re
 
+import numpy as np
 import pytest
 
+from ppo import checkpoint, train
 from ppo.checkpoint import Checkpoint, CheckpointError, State
+from ppo.files.folder import RunFolder
+from ppo.params import ParamsError
 from ppo.runs.level import GuardState
 from ppo.runs.start import RunState, for_fork, run_of
+from ppo.settings import Params
 
 
 def part(name: str, **state: object) -> Checkpoint:
@@ -48,3 +54,27 @@ def test_a_fork_has_files_of_its_own():
     assert (run_of(forked).best_saved, run_of(forked).seconds) == (None, 5.0)
     assert forked.parts["log"] == {"due": True, "sizes": {}}
     assert forked.parts["video"] == {"wanted": True, "shown": None}
+
+
+@pytest.mark.parametrize(
+    ("step", "changes", "more"),
+    [
+        ("newest", ["learning_rate=1e-4"], "total_steps=16384"),
+        ("newest", [], "total_steps=16384"),
+        (4096, ["total_steps=4096"], "total_steps=8192"),
+    ],
+)
+def test_a_fork_that_would_train_nothing_is_refused(step, changes, more, tmp_path, monkeypatch):
+    settings = Params(seed=1, threads=1, num_envs=4, num_steps=8, total_steps=8192)
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.params.write_text(settings.to_json())
+    for saved in (4096, 8192):
+        state = Checkpoint(saved, {"weights/0": np.zeros(2)})
+        state = state.with_part("run", RunState(params=settings.model_dump()))
+        checkpoint.save(run, state, kept=2)
+    monkeypatch.setattr(train, "_train", lambda *_, **__: None)
+    said = f"nothing. Use --set {more}, or fork an earlier checkpoint, {run.path}@STEP (in Python: "
+    with pytest.raises(ParamsError, match=re.escape(said)):
+        train.fork(run.path, tmp_path / "fork", changes, step)
+    train.fork(run.path, tmp_path / "fork", [more], step)
