@@ -209,7 +209,8 @@ def fork(
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)
         write_whole(folder.fork_start, checkpoint.encode(saved))
-        origin.write(folder, Origin(source, saved.step, begins.changes))
+        first_entry = origin.first_entry(source, saved.step)
+        origin.write(folder, Origin(source, saved.step, begins.changes, first_entry))
         write_whole(folder.params, resolved_params.to_json().encode())
         return begins
 

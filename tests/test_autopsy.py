@@ -193,6 +193,11 @@ def test_forks_of_another_case_or_change_do_not_count(tmp_path):
     elsewhere = replace(case, step=1600)
     with pytest.raises(ParamsError, match=r"was forked from .* at step 1,888, not from .* 1,600"):
         autopsy._check(begun(tmp_path / "d", elsewhere, run))
+    plan = begun(tmp_path / "e", case, run)
+    other = Origin(run, 1888, first_entry="of another run")
+    origin.write(RunFolder(plan.runs()[-1].folder), other)
+    with pytest.raises(ParamsError, match="was forked from another run, which was called"):
+        autopsy._check(plan)
 
 
 def test_a_run_of_several_workers_is_refused(tmp_path):

@@ -183,9 +183,12 @@ def _other_origin(run: Run, case: Case) -> list[str]:
     began_from = origin.read(RunFolder(run.folder))
     if began_from is None or began_from.is_of(case.source, case.step):
         return []
+    theirs = f"{began_from.run} at step {began_from.step:,}"
+    if not began_from.fits(case.source):
+        theirs = f"another run, which was called {began_from.run}"
     return [
-        f"{run.folder} was forked from {began_from.run} at step {began_from.step:,}, not from "
-        f"{case.source} at step {case.step:,}; remove it, or use another --logdir"
+        f"{run.folder} was forked from {theirs}, not from {case.source} at step "
+        f"{case.step:,}; remove it, or use another --logdir"
     ]
 
 

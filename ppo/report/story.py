@@ -206,7 +206,8 @@ def commands(story: Story) -> str:
     folder = str(story.folder.path)
     began_from = origin.read(story.folder)
     if began_from:
-        begin = [f"--fork={began_from.run}@{began_from.step}"]
+        there = began_from.fits(began_from.run)
+        begin = [f"--fork={began_from.run if there else 'ORIGINAL'}@{began_from.step}"]
         settings = _differing(story, began_from)
     else:
         begin, settings = [f"--pfile={story.folder.params}"], _unwritten(story.folder)
@@ -220,10 +221,11 @@ def commands(story: Story) -> str:
 
 def _differing(story: Story, began_from: Origin) -> dict[str, object]:
     """Return the fork's present settings that differ from its origin, except the number of workers.
-    If the origin is gone, or the fork has its name, use the settings from the time of forking.
+    If the origin is gone, or another run has its name, use the settings from the time of forking.
     """
     changed: dict[str, object] = {key: new for key, (_, new) in began_from.changes.items()}
-    if os.path.realpath(began_from.run) != os.path.realpath(story.folder.path):
+    is_fork = os.path.realpath(began_from.run) == os.path.realpath(story.folder.path)
+    if not is_fork and began_from.fits(began_from.run):
         with suppress(ParamsError):
             before = settled(load_run(RunFolder(began_from.run).params))
             now = settled(story.params)

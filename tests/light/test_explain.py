@@ -12,7 +12,8 @@ import pytest
 from ppo.autopsy import history, signs
 from ppo.autopsy.explain import explain
 from ppo.autopsy.history import HistoryError
-from ppo.files.folder import FolderError
+from ppo.files import origin
+from ppo.files.folder import FolderError, RunFolder
 from ppo.report import report
 from ppo.telemetry import health, progress
 from ppo.telemetry.health import ENTRIES, Health
@@ -194,6 +195,24 @@ def fork(folder: Path, origin: Path, step: int, rows: list[dict[str, float]]) ->
     facts = {"run": str(origin), "step": step, "changes": {"gamma": [0.9, 0.5], "seed": [1, 2]}}
     (run / "origin.json").write_text(json.dumps(facts))
     return run
+
+
+def test_another_run_that_has_the_name_of_the_origin_is_not_taken_for_it(tmp_path, capsys):
+    run, rows = fork(tmp_path / "run", tmp_path / "origin", 20_000, log()[20:]), log()
+    facts = json.loads((run / "origin.json").read_text())
+    written(tmp_path / "origin", rows)
+    facts["first_entry"] = origin.first_entry(tmp_path / "origin", 20_000)
+    assert facts["first_entry"] and origin.first_entry(tmp_path / "origin", 500) is None
+    (run / "origin.json").write_text(json.dumps(facts))
+    began_from = origin.read(RunFolder(run))
+    assert began_from.is_of(tmp_path / "origin", 20_000) and len(history.rows(run)) == 60
+    (tmp_path / "origin").rename(tmp_path / "moved")
+    assert len(history.rows(run)) == 40 and capsys.readouterr().err == ""
+    rows[0]["train/approx_kl"] *= 2
+    written(tmp_path / "origin", rows)
+    assert len(history.rows(run)) == 40 and not began_from.is_of(tmp_path / "origin", 20_000)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"is gone, and {tmp_path / 'origin'} is another run" in said
 
 
 def test_the_log_of_a_fork_goes_on_from_that_of_its_origin(tmp_path):

@@ -220,6 +220,15 @@ def test_a_fork_is_repeated_with_what_its_resumes_changed(tmp_path):
     assert f"--fork={origin}@20000 --set learning_rate=5e-05\n" in commands(read_story(run))
 
 
+def test_a_fork_of_a_run_that_is_gone_is_not_repeated_from_another_of_its_name(tmp_path):
+    origin = run_at(tmp_path / "origin")
+    run = fork(tmp_path / "run", origin, 20_000, log()[20:])
+    facts = json.loads((run / "origin.json").read_text()) | {"first_entry": "of another run"}
+    (run / "origin.json").write_text(json.dumps(facts))
+    sets = "--set gamma=0.5 --set seed=2"
+    assert f"--fork=ORIGINAL@20000 {sets}\n" in commands(read_story(run))
+
+
 def test_a_setting_left_to_the_game_is_equal_to_what_the_game_chooses(tmp_path):
     origin = run_at(tmp_path / "origin", env_id="Breakout", threads=2)
     assert json.loads((origin / "params.json").read_text())["clip_rewards"] is None
