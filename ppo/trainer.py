@@ -102,8 +102,7 @@ class Trainer:
         p, total = self.params, self.params.whole_steps
         rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
         clip_range = scheduled(p.clip_range_schedule, p.clip_range, step, total)
-        kl_share = self.tally.kl_share if p.learning_rate_kl else 1.0
-        return rate * self.tally.rate_share * kl_share, clip_range
+        return rate * self.tally.rate_left(p), clip_range
 
     @property
     def layers(self) -> list[str]:

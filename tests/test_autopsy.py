@@ -16,7 +16,7 @@ from ppo.autopsy.case import Case, case_of
 from ppo.autopsy.changes import UNCHANGED, Change, changes_for
 from ppo.autopsy.forks import Plan
 from ppo.autopsy.history import HistoryError
-from ppo.checkpoint import Checkpoint, CheckpointError
+from ppo.checkpoint import Checkpoint, CheckpointError, TrainerFacts
 from ppo.envs.resolve import resolved
 from ppo.errors import ExitCode
 from ppo.files import origin
@@ -27,6 +27,7 @@ from ppo.runs.start import RunState
 from ppo.settings import Params
 from ppo.sweep.grid import Variant
 from ppo.system import children
+from ppo.telemetry.counters import Tally
 from tests.forked import start_with_log
 from tests.light.test_explain import written
 
@@ -79,6 +80,26 @@ def test_the_fork_is_from_the_checkpoint_before_the_fatal_update(tmp_path):
     assert case.kept(np.array([case.peak, case.bottom])) == pytest.approx([1, 0])
     # The rate is that of the step, since a fork's own schedule would be another.
     assert case.settings.learning_rate == pytest.approx(1e-3 * (1 - 1888 / 3200))
+
+
+@pytest.mark.parametrize(("rate_then", "share"), [(1e-3, 1 / 16), (2e-3, 1.0)])
+def test_the_rate_includes_the_cuts_of_the_run_but_not_of_a_run_with_another_rate(
+    tmp_path, rate_then, share
+):
+    origin = fallen(tmp_path / "origin", checkpoints=())
+    tally = Tally(rollbacks=1, rate_share=1 / 8, kl_share=1 / 2)
+    then = RunState(params=CATCH.model_dump() | {"learning_rate": rate_then})
+    saved = Checkpoint(1888, {}, TrainerFacts(tally=tally)).with_part(RunState.PART, then)
+    checkpoint.save(RunFolder(origin), saved, 9)
+    settings = CATCH.model_copy(update={"learning_rate_kl": 0.01})
+    run = written(tmp_path / "run", rows()[59:], settings.to_json())
+    (run / "origin.json").write_text(
+        json.dumps(
+            {"run": str(origin), "step": 1888, "changes": {"learning_rate": [rate_then, 1e-3]}}
+        )
+    )
+    expected = share * 1e-3 * (1 - 1888 / 3200)
+    assert case_of(run).settings.learning_rate == pytest.approx(expected)
 
 
 def test_a_checkpoint_after_the_fall_is_of_no_use(tmp_path):

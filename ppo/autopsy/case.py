@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ppo import checkpoint, params
 from ppo.autopsy import history
 from ppo.autopsy.history import HistoryError, Row
-from ppo.checkpoint import CheckpointError
+from ppo.checkpoint import Checkpoint, CheckpointError
 from ppo.envs import registry
 from ppo.envs.resolve import resolved
 from ppo.files import origin
@@ -57,7 +57,8 @@ def case_of(run: Path, at: int | None = None) -> Case:
             "name another step"
         )
     source, step = _checkpoint_before(run, drop.step)
-    settings = _with_rates_of(_settings_at(run, step, given), step)
+    saved = checkpoint.chosen(RunFolder(source), step)
+    settings = _with_rates_of(_settings_at(run, step, given), saved)
     of_source = params.load_run(RunFolder(source).params, checks=[registry.check])
     return Case(
         settings=settings,
@@ -132,10 +133,14 @@ def _settings_at(run: Path, step: int, now: Params) -> ResolvedParams:
         ) from error
 
 
-def _with_rates_of(settings: ResolvedParams, step: int) -> ResolvedParams:
-    """Return the settings with the learning rate and the clip range of a step, constant."""
-    total = settings.whole_steps
+def _with_rates_of(settings: ResolvedParams, saved: Checkpoint) -> ResolvedParams:
+    """Return the settings with the learning rate and the clip range after a checkpoint, constant.
+    Cuts of the rate count, unless the run is a fork with a new rate.
+    """
+    step, total = saved.step, settings.whole_steps
     rate = scheduled(settings.learning_rate_schedule, settings.learning_rate, step, total)
+    if settings.learning_rate == run_of(saved).params.get("learning_rate", settings.learning_rate):
+        rate *= saved.trainer.tally.rate_left(settings)
     clip = scheduled(settings.clip_range_schedule, settings.clip_range, step, total)
     return settings.model_copy(update={"learning_rate": rate, "clip_range": clip})
 

@@ -68,6 +68,10 @@ class Tally:
             share = min(share * KL_FACTOR, 1.0)
         return replace(self, kl_share=share)
 
+    def rate_left(self, params: Params) -> float:
+        """Return the share of the learning rate that rollbacks and ``learning_rate_kl`` leave."""
+        return self.rate_share * (self.kl_share if params.learning_rate_kl else 1.0)
+
     def ends_run(self, step: int, params: Params) -> bool:
         """Whether all steps are done, or the last RECENT_EPISODES reached ``stop_at_score``."""
         target, full = params.stop_at_score, len(self.recent) == RECENT_EPISODES
