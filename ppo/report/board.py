@@ -15,8 +15,9 @@ from pathlib import Path
 from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.system.children import end, start
+from ppo.system.reading import Unreadable
 from ppo.system.signals import stop_interrupts
-from ppo.system.streams import note
+from ppo.system.streams import note, warn
 from ppo.telemetry import progress
 from ppo.telemetry.log import Log
 from ppo.telemetry.scalars import POINTS, SCORE
@@ -55,7 +56,7 @@ def served(logdir: Path, host: str | None = None, port: int | None = None) -> It
     """
     check(logdir)
     with tempfile.TemporaryDirectory(prefix="ppo-board-") as folder:
-        arguments = [f"--logdir={_readable(logdir, Path(folder))}"]
+        arguments = [_source(logdir, Path(folder))]
         arguments += [f"--host={host}"] if host else []
         arguments += [f"--port={port}"] if port else []
         with _server(arguments) as address:
@@ -75,33 +76,43 @@ def check(logdir: Path) -> None:
 
 
 def _logs(logdir: Path) -> list[Path]:
-    """Return the runs at and below a folder that have log entries."""
-    runs = sorted(path.parent for path in logdir.rglob(PROGRESS))
-    return [run for run in runs if progress.rows(run)]
-
-
-def _readable(logdir: Path, place: Path) -> Path:
-    """Return a folder for TensorBoard, in which each run's path is its name. If there are no
-    event files, the logs are converted in ``place``.
+    """Return the runs at and below a folder that have log entries and no event files. Warn of each
+    log that cannot be read.
     """
-    root = logdir.resolve()
-    is_run = RunFolder(root).params.exists()
-    if any(root.rglob(EVENTS)):
-        if not is_run:
-            return logdir
-        (place / root.name).symlink_to(root)  # the folder itself would be named "."
-        return place
+    logs = []
+    for run in sorted(path.parent for path in logdir.rglob(PROGRESS)):
+        try:
+            logs += [run] if not any(run.glob(EVENTS)) and progress.rows(run) else []
+        except Unreadable as error:
+            warn(str(error))
+    return logs
+
+
+def _source(logdir: Path, place: Path) -> str:
+    """Return TensorBoard's argument that names the runs, each by its path. Logs without event files
+    are converted in ``place``.
+    """
+    root, events, converted = logdir.resolve(), place / "events", place / "converted"
+    if RunFolder(root).params.exists():
+        events.mkdir()
+        (events / root.name).symlink_to(root)  # the folder itself would be named "."
+    else:
+        events.symlink_to(root)
     for run in _logs(root):
-        copy = place / (root.name if run == root else run.relative_to(root))
-        copy.mkdir(parents=True)
-        columns, _ = progress.header(RunFolder(run).progress)
-        log = Log(copy, [tag for tag in columns if tag != "step"], 0)
-        with contextlib.suppress(ParamsError):
-            log.settings(0, dict(load_run(RunFolder(run).params)))
-        for row in progress.numbers(run):
-            log.write(int(row.pop("step")), row)
-        log.close()
-    return place
+        _convert(run, converted / (root.name if run == root else run.relative_to(root)))
+    return f"--logdir_spec={events},{converted}" if converted.exists() else f"--logdir={events}"
+
+
+def _convert(run: Path, copy: Path) -> None:
+    """Write event files with what a run's log contains."""
+    copy.mkdir(parents=True)
+    columns, _ = progress.header(RunFolder(run).progress)
+    log = Log(copy, [tag for tag in columns if tag != "step"], 0)
+    with contextlib.suppress(ParamsError):
+        log.settings(0, dict(load_run(RunFolder(run).params)))
+    for row in progress.numbers(run):
+        log.write(int(row.pop("step")), row)
+    log.close()
 
 
 @contextlib.contextmanager

@@ -83,8 +83,8 @@ def test_the_log_of_a_run_without_event_files_is_made_readable(tmp_path):
     (tmp_path / "place").mkdir()
     for events in run.glob(board.EVENTS):
         events.unlink()
-    place = board._readable(run, tmp_path / "place")
-    events = EventAccumulator(str(place / "run"))
+    board._source(run, tmp_path / "place")
+    events = EventAccumulator(str(tmp_path / "place" / "converted" / "run"))
     events.Reload()
     for tag in board.PINNED:
         (point,) = events.Tensors(tag)
@@ -97,6 +97,22 @@ def test_the_runs_of_a_folder_have_their_names(tmp_path):
         written(tmp_path / name)
     with board.served(tmp_path) as address:
         assert answers(address, "data/runs") == ["one", "two"]
+
+
+def test_runs_with_and_without_event_files_are_shown_together(tmp_path, capsys):
+    runs = tmp_path / "runs, of today"
+    for name in ("one", "below/two", "three"):
+        written(runs / name)
+    for events in (runs / "below/two").glob(board.EVENTS):
+        events.unlink()
+    (runs / "other").mkdir()
+    (runs / "other" / "progress.csv").write_text("no log\nof a run\n")
+    with board.served(runs) as address:
+        end = time.monotonic() + 30
+        while len(names := answers(address, "data/runs")) < 3 and time.monotonic() < end:
+            time.sleep(0.1)
+    assert sorted(names) == ["below/two", "one", "three"]
+    assert "other/progress.csv: not the log of a run" in capsys.readouterr().err
 
 
 def test_settings_are_compared_over_all_runs_and_the_score_comes_first(tmp_path):
