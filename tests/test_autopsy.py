@@ -192,6 +192,15 @@ def test_bad_arguments_are_refused_before_anything_is_created(arguments, message
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("name", [".", "..", "../run"])
+def test_an_autopsy_from_within_the_run_is_beside_it(name, tmp_path, monkeypatch):
+    run = fallen(tmp_path / "run")
+    (run / "inner").mkdir()
+    monkeypatch.chdir(run / "inner" if name == ".." else run)
+    plan = autopsy._plan(autopsy.command_line().parse_args([name]))
+    assert plan.logdir.resolve() == tmp_path / "run-autopsy"
+
+
 def begun(folder: Path, case: Case, run: Path, **edited: object) -> Plan:
     """A plan of which one fork has begun, with what is edited of its settings."""
     plan = Plan(case, folder, autopsy._changes(case, [], ["moments reset"]), [1], 2, 1)

@@ -24,7 +24,7 @@ from ppo.autopsy.verdict import Outcome
 from ppo.checkpoint import CheckpointError
 from ppo.errors import PPOError, Refused, Stopped
 from ppo.files import origin
-from ppo.files.folder import RunFolder, check_unmoved, owned, write_whole
+from ppo.files.folder import RunFolder, check_unmoved, named, owned, write_whole
 from ppo.params import ParamsError
 from ppo.sweep.grid import (
     Run,
@@ -113,7 +113,8 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """Create the folder, and return the plan. Raises ParamsError with all faults."""
-    logdir = options.logdir or options.run.with_name(f"{options.run.name}-autopsy")
+    run = named(options.run)
+    logdir = options.logdir or run.with_name(f"{run.name}-autopsy")
     faults = logdir_faults(logdir)
     seeds = parse_seeds(options.seeds, faults)
     given = parse(options.change, option="--change")

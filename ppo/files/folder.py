@@ -316,11 +316,14 @@ def numbered(env_id: str) -> Iterator[Path]:
 
 def free_name(logdir: Path, first: int = 2) -> Path:
     """Return the folder's name with the first free number appended."""
-    if logdir.name in ("", ".."):
-        logdir = Path(os.path.abspath(logdir))
-    if not logdir.name:  # the root of all folders
-        logdir /= "run"
-    number = first
+    logdir, number = named(logdir), first
     while os.path.lexists(free := logdir.with_name(f"{logdir.name}-{number}")):
         number += 1
     return free
+
+
+def named(logdir: Path) -> Path:
+    """Return a folder's path with a name at its end, unlike "." and ".."."""
+    if logdir.name in ("", ".."):
+        logdir = Path(os.path.abspath(logdir))
+    return logdir if logdir.name else logdir / "run"  # the root of all folders

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from rich.console import Console
 
-from ppo.files.folder import write_whole
+from ppo.files.folder import named, write_whole
 from ppo.sweep.grid import FIGURE, TABLE
 from ppo.sweep.one_precision import precisions
 from ppo.system import tables
@@ -48,7 +48,7 @@ def write(variants: Variants, logdir: Path) -> None:
         say(text)
     if not curves_exist:
         raise CurveError("no run has a curve, so nothing is drawn")
-    curves.draw({name: read[name] for name in rows}, logdir / FIGURE, logdir.name)
+    curves.draw({name: read[name] for name in rows}, logdir / FIGURE, named(logdir).name)
     say(f"table: {logdir / TABLE}\nfigure: {logdir / FIGURE}")
 
 

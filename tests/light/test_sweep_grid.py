@@ -441,6 +441,14 @@ def test_a_terminal_gets_the_best_first_in_its_width_and_where_the_files_are(
     assert high == f"| {' | '.join(lines[1].split())} |"  # the same cells
 
 
+def test_the_figure_of_the_working_folder_has_the_folders_name(tmp_path, monkeypatch):
+    run, titles = logged(tmp_path / "run", 1, 2), []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(results.curves, "draw", lambda *given: titles.append(given[-1]))
+    results.write({"one": [run]}, Path())
+    assert titles == [tmp_path.name]
+
+
 def test_a_table_that_cannot_be_shown_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "say", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
