@@ -26,7 +26,7 @@ class Command:
     def __init__(self, name: str, run: Run, help: str, needs_logdir: bool = True, **settings: Any):
         self.name, self.run, self.needs_logdir = name, run, needs_logdir
         self.key = name.replace("-", "_")
-        self.settings = {"help": help, **(settings or {"action": "store_true"})}
+        self.settings = {"help": help, **(settings or {"action": "store_true", "default": False})}
 
 
 class Option:
@@ -37,7 +37,7 @@ class Option:
         self.key = name.replace("-", "_")
         self.companions = either([f"--{companion}" for companion in goes_with])
         help = f"with {self.companions}: {help}"
-        self.settings = {"help": help, **(settings or {"action": "store_true"})}
+        self.settings = {"help": help, **(settings or {"action": "store_true", "default": False})}
 
 
 class Source(NamedTuple):

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import ppo
 from ppo.cli import inspection, lists, training
@@ -15,6 +16,7 @@ from ppo.system.arguments import Parser, expanded, run_atari
 COMMANDS = (*training.COMMANDS, *inspection.COMMANDS, *lists.COMMANDS)
 OPTIONS = (*training.OPTIONS, *inspection.OPTIONS)
 CONFLICTS = (*training.CONFLICTS, *inspection.CONFLICTS)
+NO_DEFAULT: dict[str, Any] = {"default": argparse.SUPPRESS}  # only what is given is returned
 
 EPILOG = """\
 examples:
@@ -41,15 +43,16 @@ everything saved; 6 another worker of the run was lost, with progress saved
 
 def parse(arguments: Sequence[str] | None, description: str | None = None) -> argparse.Namespace:
     """Return the values of all arguments, with two more. ``command`` is the given command.
-    ``given`` has the values that differ from the defaults. Invalid arguments end the process with
+    ``given`` has the given values, without defaults. Invalid arguments end the process with
     one message. If ``arguments`` is None, read the process's own.
     """
     parser = _parser(description)
-    values, unknown = parser.parse_known_args(arguments)
+    found, unknown = parser.parse_known_args(arguments)
+    rows = (*COMMANDS, *OPTIONS)
     if unknown:
-        parser.error(_unknown_arguments(unknown, [key.replace("_", "-") for key in vars(values)]))
-    given = {key: value for key, value in vars(values).items() if value != parser.get_default(key)}
-    values.given = given
+        parser.error(_unknown_arguments(unknown, ["logdir", *(row.name for row in rows)]))
+    given, defaults = vars(found), {row.key: row.settings.get("default") for row in rows}
+    values = argparse.Namespace(**{"logdir": None, **defaults, **given}, given=given)
     commands = [command for command in COMMANDS if command.key in given]
     if not commands:
         parser.error("a command is needed, such as --env=Pong, --resume or --watch")
@@ -73,15 +76,16 @@ def _parser(description: str | None) -> Parser:
     parser.add_argument(
         "--logdir",
         type=expanded,
+        **NO_DEFAULT,
         help="the run's folder. A new run needs a new or empty one (default runs/GAME-1, -2, ...)",
     )
     commands = parser.add_argument_group("commands, one of them")
     one_of = commands.add_mutually_exclusive_group()
     for command in COMMANDS:
-        one_of.add_argument(f"--{command.name}", **command.settings)
+        one_of.add_argument(f"--{command.name}", **command.settings | NO_DEFAULT)
     options = parser.add_argument_group("options of these commands")
     for option in OPTIONS:
-        options.add_argument(f"--{option.name}", **option.settings)
+        options.add_argument(f"--{option.name}", **option.settings | NO_DEFAULT)
     return parser
 
 

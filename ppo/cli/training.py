@@ -130,7 +130,7 @@ OPTIONS = (
     Option(
         "set",
         TRAINING,
-        "change a setting; may be given more than once",
+        "change a setting; may be given more than once, and the last value of a key counts",
         action="append",
         default=[],
         metavar="KEY=VALUE",
@@ -175,6 +175,10 @@ CONFLICTS: tuple[Conflict, ...] = (
     (
         lambda given: given.check and given.workers > 1,
         "--workers does not go with --check, which measures one process",
+    ),
+    (
+        lambda given: given.workers == 1 and {"workers", "restarts"} <= given.given.keys(),
+        "--restarts goes with --workers=2 or more",
     ),
     (
         lambda given: given.workers > 1 and os.environ.get(TF_CONFIG),

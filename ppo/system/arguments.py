@@ -14,8 +14,25 @@ from ppo.system.streams import say
 CALLED = "PPO_CALLED"  # tells a worker how its starter was called
 
 
+class _Once(argparse.Action):
+    """Store the value of an option that may be given once."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest, self.default) is not self.default:
+            parser.error(f"{option} is given twice")
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser with two lines for a wrong argument, plain texts and no abbreviations."""
+    """A parser with two lines for a wrong argument, plain texts and no abbreviations. An option
+    that is given twice is an error, unless its values are collected.
+    """
 
     def __init__(
         self,
@@ -26,6 +43,7 @@ class Parser(argparse.ArgumentParser):
     ):
         super().__init__(prog, usage, description, epilog, allow_abbrev=False)
         self.formatter_class = argparse.RawDescriptionHelpFormatter
+        self.register("action", None, _Once)
 
     def error(self, message: str) -> NoReturn:
         """Print the message and where the help is, and end the process."""

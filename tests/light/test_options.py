@@ -174,6 +174,13 @@ def test_options_go_with_arguments_that_exist():
         (["--evaluate", "--gif=3"], "--gif goes with --watch\n"),
         (["--resume", "--seed=0"], "--seed goes with --evaluate or --watch\n"),
         (["--pfile=pong", "--check", "--workers=2"], "which measures one process\n"),
+        (["--resume", "--workers=1", "--restarts=2"], "--restarts goes with --workers=2 or more\n"),
+        (["--film", "--checkpoint=newest"], "--checkpoint goes with --evaluate, --watch or"),
+        (["--export=x.keras", "--workers=1"], "--workers goes with --pfile"),
+        (["--env=Pong", "--env=Breakout"], "--env is given twice\n"),
+        (["--report", "a", "--report", "b"], "--report is given twice\n"),
+        (["--watch", "--logdir=other"], "--logdir is given twice\n"),
+        (["--watch", "--checkpoint=newest", "--checkpoint=best"], "--checkpoint is given twice"),
         (["--pfile="], "is empty; is the shell variable set?"),
     ],
 )

@@ -128,6 +128,18 @@ def runs_of(*arguments: str) -> list[grid.Run]:
     return runs
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["--sample", "2", "gamma=choice(0,1)"], ["--seeds=0,1"], ["--workers=2"], ["--env=Pong"]],
+)
+def test_an_option_that_is_given_twice_is_refused(tmp_path, capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        sweep.main([f"--logdir={tmp_path / 'new'}", *arguments, *arguments])
+    option = arguments[0].partition("=")[0]
+    assert end.value.code == 2 and f"error: {option} is given twice\n" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_runs_are_named_by_what_differs_and_their_folders_by_all_that_was_varied():
     shared = ["--set=num_steps=32", "--vary=gamma=0.9,0.99", "--vary=total_steps=512"]
     first, other = runs_of(*shared)
