@@ -1,5 +1,7 @@
 """What Python programs use: settings, results, callbacks, environments as functions, and agents."""
 
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from ppo.errors import Refused
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.runs.ending import Result
+from ppo.runs.observers import Caller
 from ppo.telemetry import progress
+from ppo.trainer import Iteration
 
 SMALL = {"num_envs": 2, "num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "seed": 1}
 SMALL |= {"threads": 1, "video_interval": 0, "diagnostics_interval": 0}
@@ -92,12 +96,20 @@ def test_callback_sees_each_iteration_and_its_false_stops_the_run(whole, tmp_pat
     assert all(map(np.array_equal, weights(whole.folder), weights(resumed.folder)))
 
 
-def test_error_in_a_callback_is_raised_after_all_is_saved(tmp_path):
+@pytest.mark.parametrize("answer", [None, True, 0, 0.0, "", [], np.float32(0), np.True_])
+def test_only_false_stops_a_run(answer):
+    caller = Caller(SimpleNamespace(totals=dict), lambda _: answer, stop=lambda: False)
+    caller.see(Iteration(0, 32, [], [], {}))
+    assert not caller.stops()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
+def test_error_in_a_callback_is_raised_after_all_is_saved(error, tmp_path):
     def callback(iteration):
         if iteration.step == 64:
-            raise ZeroDivisionError("of the user")
+            raise error("of the user")
 
-    with pytest.raises(ZeroDivisionError, match="of the user"):
+    with pytest.raises(error, match="of the user"):
         ppo.train.run(CART, tmp_path / "run", callback=callback)
     assert checkpoint.newest(RunFolder(tmp_path / "run")).step == 64
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, FiniteFloat
 
 from ppo.checkpoint import Checkpoint, State
@@ -189,13 +190,13 @@ Callback = Callable[[Iteration], bool | None]
 
 class Caller(Observer):
     """Call a function of the user after each iteration, with the run's totals among the scalars.
-    Once it returns False or raises an error, the run ``stops`` as on request.
+    Once it returns False or raises an error, even SystemExit, the run ``stops`` as on request.
     """
 
     def __init__(self, trainer: Trainer, callback: Callback | None, stop: Callable[[], bool]):
         self.trainer, self.callback, self.stop = trainer, callback, stop
         self.ends = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def see(self, iteration: Iteration) -> None:
         if not self.callback:
@@ -203,8 +204,8 @@ class Caller(Observer):
         scalars = iteration.scalars | self.trainer.totals()
         try:
             answer = self.callback(replace(iteration, scalars=scalars))
-            self.ends = answer is not None and not answer
-        except Exception as error:
+            self.ends = isinstance(answer, bool | np.bool_) and not answer
+        except BaseException as error:
             self.ends, self.error = True, error
 
     def stops(self) -> bool:
