@@ -67,9 +67,11 @@ def names() -> list[str]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file of a preset, or else the path itself; an existing file takes precedence."""
+    """The file of a preset, or else the path itself; an existing file takes precedence, a folder
+    does not.
+    """
     path = expanded(name_or_path)
-    if os.path.exists(path):  # False for a path that the system refuses
+    if os.path.isfile(path):  # False for a path that the system refuses
         return path
     name = FORMER_NAMES.get(str(name_or_path), str(name_or_path))
     return FOLDER / f"{name}.json" if name in names() else path

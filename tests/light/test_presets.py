@@ -33,6 +33,9 @@ def test_preset_is_loaded_by_its_name_unless_a_file_has_it(name, tmp_path, monke
     (tmp_path / name).write_text('{"gamma": 0.125}')
     monkeypatch.chdir(tmp_path)
     assert params.load(name).gamma == 0.125
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()  # as --logdir=pong does
+    assert params.load(name) == params.load(presets.FOLDER / f"{name}.json")
 
 
 def test_baselines_has_the_settings_of_openais_baselines():
