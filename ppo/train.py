@@ -229,7 +229,7 @@ def _train(
     """Train as the only owner of a folder. ``start`` prepares the folder and returns the starting
     point. The other workers receive the starting point from the first worker, and use no folder.
     """
-    _check_machine(params, worker.on_this_machine)
+    check_machine(params, worker.on_this_machine)
     if others := worker.count - 1:
         # otherwise TensorFlow logs each lost worker in many lines
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -300,7 +300,7 @@ def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> Non
         )
 
 
-def _check_machine(params: ResolvedParams, processes: int) -> None:
+def check_machine(params: ResolvedParams, processes: int) -> None:
     """Raise ParamsError if a rollout's observations do not fit this process's share of the memory.
     Also raise it if the run needs Weights & Biases, and that is not installed.
     """

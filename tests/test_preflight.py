@@ -129,6 +129,11 @@ def test_check_measures_a_real_run_and_leaves_nothing(tmp_path, monkeypatch, cap
     assert not list((tmp_path / "tmp").iterdir())
 
 
+def test_short_run_leaves_nothing_at_weights_and_biases():
+    params = resolved(Params(**CART | {"wandb_project": "games"}))
+    assert probe._short(params).wandb_project is None
+
+
 def test_run_that_fails_is_told_as_it_told_it(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(
@@ -146,10 +151,12 @@ def test_run_that_fails_is_told_as_it_told_it(tmp_path, capfd, monkeypatch):
         (["--check", "sheet.jpg", "--pfile=settings.json"], "ends in .png"),
         (["--check", "nowhere/sheet.png", "--pfile=settings.json"], "there is no folder"),
         (["--check", "--pfile=settings.json", "--set", "num_envs=0"], "num_envs = 0: must be int"),
+        (["--check", "--pfile=settings.json", "--set", "wandb_project=x"], "pip install wandb"),
     ],
 )
 def test_check_refuses_before_it_measures(tmp_path, monkeypatch, capfd, arguments, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ppo.train.find_spec", lambda _: None)
     settings_file(tmp_path, CART)
     assert run_atari.main(arguments) == ExitCode.REFUSED
     done = capfd.readouterr()

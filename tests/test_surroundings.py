@@ -285,10 +285,10 @@ def test_memory_is_that_of_the_observations_of_a_rollout(
     whole = settings.resolved(1, 1, 0.0, precision)
     monkeypatch.setattr(train, "available_memory", lambda: available)
     if fits:
-        train._check_machine(whole, processes)
+        train.check_machine(whole, processes)
     else:
         with pytest.raises(params.ParamsError, match="Choose fewer envs or steps"):
-            train._check_machine(whole, processes)
+            train.check_machine(whole, processes)
 
 
 # --- evaluations

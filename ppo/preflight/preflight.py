@@ -19,6 +19,7 @@ from ppo.replay import render
 from ppo.settings import Params, ResolvedParams
 from ppo.system.signals import stop_interrupts
 from ppo.system.streams import duration
+from ppo.train import check_machine
 
 CLIP_FRAMES = 240  # frames of the video that is measured
 
@@ -28,16 +29,18 @@ def check(settings: Params, picture: Path) -> None:
     memory and disk from a few measured iterations. Write a contact sheet of an Atari game. Nothing
     else is left behind.
 
-    Raises ParamsError for settings of several workers, FolderError (nothing was created),
-    ProbeError, OSError.
+    Raises ParamsError for settings of several workers or that this machine cannot run, FolderError
+    (nothing was created), ProbeError, OSError.
     """
     if picture.suffix != ".png":
         raise FolderError(
             f"{picture}: the contact sheet is a PNG; give it a name that ends in .png"
         )
     check_parent(picture)
+    params = resolved(with_workers(settings, 1))
+    check_machine(params, processes=1)
     with stop_interrupts():
-        _check(resolved(with_workers(settings, 1)), picture)
+        _check(params, picture)
 
 
 def _check(params: ResolvedParams, picture: Path) -> None:

@@ -71,14 +71,15 @@ def probe(params: ResolvedParams) -> Probe:
 
 
 def _short(params: ResolvedParams) -> ResolvedParams:
-    """Return the settings with the diagnoses and an evaluation done early, and without videos and
-    replay checks.
+    """Return the settings with the diagnoses and an evaluation done early, and without videos,
+    replay checks and a copy at Weights & Biases.
     """
     batch = params.batch_size
     changed: dict[str, Any] = {
         "log_interval": 1,
         "video_interval": 0,
         "replay_check_interval": 0,
+        "wandb_project": None,
         "diagnostics_interval": 2 * batch if params.diagnostics_interval else 0,
         "evaluation_interval": 3 * batch if params.evaluation_interval else 0,
         "evaluation_games": min(params.evaluation_games, params.num_envs),
