@@ -14,6 +14,7 @@ from ppo.envs import registry
 from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
 from ppo.params import Check, ParamsError, Source, load, load_run
 from ppo.settings import SEEDS, Params, marked
+from ppo.sweep.sample import COMMA
 from ppo.system import reading
 from ppo.system.arguments import expanded
 from ppo.system.reading import repeated
@@ -97,18 +98,19 @@ def parse(
     shared: Sequence[str] = (),
 ) -> Grid:
     """Parse the arguments of ``option``, NAME or NAME:KEY=VALUE,KEY=VALUE, of ``--vary``,
-    KEY=V1,V2, and of ``--set``, KEY=VALUE. The meaning of the settings is not checked.
+    KEY=V1,V2, and of ``--set``, KEY=VALUE. A value may be a list, such as [64,64]. The meaning of
+    the settings is not checked.
     """
     named, axes, faults = [], [], []
     for text in variants:
         name, colon, rest = text.partition(":")
-        variant = Variant(name, rest.split(",") if colon else [])
+        variant = Variant(name, COMMA.split(rest) if colon else [])
         wrong = _name_faults(name) + _form_faults(variant.settings)
         faults += [f"{option} {text!r}: {fault}" for fault in wrong]
         named += [] if wrong else [variant]
     for text in varied:
         key, _, values = text.partition("=")
-        axis = [f"{key}={value}" for value in values.split(",")]
+        axis = [f"{key}={value}" for value in COMMA.split(values)]
         wrong = _form_faults(axis) + [f"{value} is given twice" for value in repeated(axis)]
         faults += [f"--vary {text!r}: {fault}" for fault in wrong]
         axes += [] if wrong else [axis]

@@ -11,6 +11,7 @@ FORM = "KEY=uniform(LOW,HIGH), loguniform(LOW,HIGH), int(LOW,HIGH) or choice(A,B
 TRIES = 100  # for each sample, to find one that differs from all before
 
 Draw = Callable[[Random], str]
+COMMA = re.compile(r",(?![^\[]*\])")  # not inside a list
 
 
 class Range(NamedTuple):
@@ -55,7 +56,7 @@ def _range(text: str) -> Range:
     if not (parts := RANGE.fullmatch(text)):
         raise ValueError(f"write {FORM}, in quotes")
     key, kind, inside = parts.groups()
-    values = [value.strip() for value in inside.split(",")]
+    values = [value.strip() for value in COMMA.split(inside)]
     if kind == "choice":
         return Range(key, lambda random: values[int(random.random() * len(values))])
     low, high = _limits(values, kind)

@@ -150,6 +150,15 @@ def test_runs_are_named_by_what_differs_and_their_folders_by_all_that_was_varied
     assert runs_of("--set=total_steps=512")[0].variant == "plain"
 
 
+def test_a_list_is_one_value():
+    varied = [run.overrides[0] for run in runs_of("--vary=mlp_sizes=[64, 64],[32]")]
+    assert varied == ["mlp_sizes=[64, 64]", "mlp_sizes=[32]"]
+    (named,) = runs_of("--variant=a:mlp_sizes=[64,32],gamma=0.9")
+    assert named.overrides[:2] == ("mlp_sizes=[64,32]", "gamma=0.9")
+    sampled = runs_of("--sample", "2", "mlp_sizes=choice([64,64],[32])")
+    assert {run.overrides[0] for run in sampled} == {"mlp_sizes=[64,64]", "mlp_sizes=[32]"}
+
+
 def test_a_random_search_is_repeated_by_its_seed_and_continued_by_a_larger_number():
     ranges = ["learning_rate=loguniform(1e-4,1e-2)", "num_epochs=int(2,4)", "gamma=uniform(0.9,1)"]
     ranges.append("value_gradient=choice(shared,separate)")
