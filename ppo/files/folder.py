@@ -295,9 +295,12 @@ def _is_content(path: Path) -> bool:
 
 @contextmanager
 def numbered(env_id: str) -> Iterator[Path]:
-    """Create the first free folder of ``runs/GAME-1`` and so on. Remove it if no run has begun."""
+    """Create the first free folder of ``runs/GAME-1`` and so on. Remove it if no run has begun, and
+    ``runs`` too if it is new.
+    """
     name = re.sub(r"(NoFrameskip|Deterministic)?-v\d+$", "", re.split("[:/]", env_id)[-1])
     wanted = Path("runs", name or "run")
+    is_new = not os.path.lexists(wanted.parent)
     with _usable(wanted):
         wanted.parent.mkdir(exist_ok=True)
         while True:
@@ -312,6 +315,8 @@ def numbered(env_id: str) -> Iterator[Path]:
             with suppress(OSError):
                 (logdir / LOCK).unlink(missing_ok=True)
                 logdir.rmdir()
+                if is_new:
+                    wanted.parent.rmdir()
 
 
 def free_name(logdir: Path, first: int = 2) -> Path:

@@ -17,9 +17,11 @@ from ppo.files.folder import (
     ORIGIN,
     FolderError,
     FolderGone,
+    RunFolder,
     check_new,
     check_run,
     check_unmoved,
+    numbered,
     owned,
     visited,
     while_there,
@@ -166,6 +168,19 @@ def test_new_or_empty_folder_is_free_and_nothing_is_created(tmp_path, name):
     before = tree(tmp_path)
     check_new(tmp_path / name)
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("before", [[], ["runs"], ["runs", "runs/Pong-1"]])
+def test_a_numbered_folder_is_left_only_if_a_run_began(before, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in before:
+        (tmp_path / folder).mkdir()
+    with pytest.raises(FolderError), numbered("PongNoFrameskip-v4") as logdir:
+        raise FolderError(f"refused in {logdir}")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == before
+    with numbered("PongNoFrameskip-v4") as logdir:
+        RunFolder(logdir).params.touch()
+    assert logdir.is_dir()
 
 
 def test_folder_with_a_run_is_refused_offering_resume_and_a_free_name(tmp_path):

@@ -38,7 +38,7 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
 
     def call(*arguments: str, logdir: Path = tmp_path / "sweep") -> str:
         before = sorted(tmp_path.rglob("*"))
-        monkeypatch.setattr(sweep, "go", lambda *_: pytest.fail("a run began"))
+        monkeypatch.setattr(sweep, "_go", lambda *_: pytest.fail("a run began"))
         assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}", *arguments]) == 2
         assert sorted(tmp_path.rglob("*")) == before
         said = capsys.readouterr()
@@ -527,7 +527,7 @@ def test_a_sweep_whose_folder_was_moved_leaves_the_one_in_its_place_alone(
         saved(logged(logdir / "plain" / "seed-1", 1, 2), 512)
         return 0
 
-    monkeypatch.setattr(sweep, "go", go)
+    monkeypatch.setattr(sweep, "_go", go)
     assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}", "--seeds=0,1"]) == 1
     assert began == ["plain, seed 0"]
     said = capsys.readouterr()
