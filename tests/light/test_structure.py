@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,12 @@ def test_settings_and_command_do_not_bring_gymnasium(brought, module):
 def names_in(requirements: str) -> set[str]:
     lines = [line for line in requirements.split() if not line.startswith("-")]
     return {re.split(r"[<>=!~\[;]", line)[0].lower() for line in lines}
+
+
+def test_files_that_the_settings_of_mutants_name_are_there():
+    mutants = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
+    named = [*mutants["only_mutate"], *mutants["pytest_add_cli_args_test_selection"]]
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def test_setup_takes_its_dependencies_from_the_requirements(tmp_path, monkeypatch):
