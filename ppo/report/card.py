@@ -11,7 +11,7 @@ from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM
 from ppo.files import gif
 from ppo.files.folder import write_whole
-from ppo.report.story import Story, commands, read_story, videos
+from ppo.report.story import LIMIT, Story, commands, read_story, videos
 from ppo.report.tale import tale
 from ppo.settings import Params
 from ppo.system import reading, tables
@@ -60,7 +60,7 @@ def _page(story: Story, has_video: bool, has_network: bool) -> str:
         f"{_usage(story.params) if has_network else ''}"
         f"## Training\n\n{story.step:,} steps (decisions of the agent), seed {story.params.seed}. "
         f"Settings that differ from the defaults:\n\n{settings}\n"
-        f"The same training and evaluation again:\n\n```\n{commands(story)}\n```\n"
+        f"The same training and evaluation again:\n\n```\n{commands(story)}\n```\n\n{LIMIT}\n"
     )
 
 

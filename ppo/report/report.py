@@ -16,7 +16,7 @@ from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
 from ppo.files.folder import RunFolder, write_whole
 from ppo.report.published import Published, plot
-from ppo.report.story import Story, commands, names, read_story, videos
+from ppo.report.story import LIMIT, Story, commands, names, read_story, videos
 from ppo.report.tale import tale
 from ppo.settings.describe import default_of
 from ppo.system import reading
@@ -69,7 +69,7 @@ def _run(story: Story, name: str) -> str:
         ("What others published", _published_table(story)),
         ("Health", f"<pre>{html.escape(story.explanation)}</pre>{_health_table(story)}"),
         ("Settings that differ from the defaults", _settings_table(story)),
-        ("Repeat it", f"<pre>{html.escape(commands(story))}</pre>"),
+        ("Repeat it", f"<pre>{html.escape(commands(story))}</pre><p>{LIMIT}</p>"),
         ("Versions and machine", _table(["what", "version"], story.versions.items())),
     ]
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)

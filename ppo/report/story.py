@@ -34,6 +34,8 @@ from ppo.system.reading import Unreadable
 from ppo.system.streams import counted, warn
 from ppo.telemetry.scalars import SCORE
 
+# The limit of `commands`.
+LIMIT = "The commands use the present settings. If a resume changed one, the new run differs."
 OF_MACHINE = ("seed", "threads", "precision")  # open settings that no game or network decides
 
 
@@ -215,8 +217,17 @@ def commands(story: Story) -> str:
         begin += ["--set", f"{key}={as_given(value)}"]
     if story.params.workers > 1:
         begin.append(f"--workers={story.params.workers}")
-    lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", "--evaluate", "30"]
+    lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", *_evaluation(story)]
     return "\n".join(f"{run_atari()} {shlex.join(line)}" for line in lines)
+
+
+def _evaluation(story: Story) -> list[str]:
+    """Return the arguments that repeat the evaluation of the headline, or that make one."""
+    one = story.evaluation
+    if one is None or "seed" not in one:
+        return ["--evaluate", "30"]
+    games = ["--evaluate", f"{len(one['scores'])}"]
+    return [*games, f"--policy={one['policy']}", f"--seed={one['seed']}"]
 
 
 def _differing(story: Story, began_from: Origin) -> dict[str, object]:

@@ -257,6 +257,16 @@ def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
     assert f"--fork={origin}@20000 {sets}\n" in commands(read_story(run))
 
 
+def test_the_evaluation_of_the_headline_is_repeated_and_the_limit_is_said(tmp_path):
+    run = run_at(tmp_path / "run")
+    assert commands(read_story(run)).endswith(" --evaluate 2 --policy=sampled --seed=1")
+    page, limit = page_of(run), "If a resume changed one, the new run differs."
+    card.write(run, run)
+    assert limit in page and limit in (run / "README.md").read_text()
+    (run / "evaluations.jsonl").unlink()
+    assert commands(read_story(run)).endswith(" --evaluate 30")
+
+
 def test_runs_of_a_sweep_are_told_apart(tmp_path):
     page = page_of(*(run_at(tmp_path / gamma / "seed-0") for gamma in ("gamma=0.9", "gamma=0.99")))
     assert "gamma=0.9/seed-0: 20.00 points" in page and "<h2>The run gamma=0.99/seed-0</h2>" in page
