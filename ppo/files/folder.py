@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ppo.errors import Refused
 from ppo.files.held import held, is_held, is_lost, with_names
+from ppo.system.reading import LONE_SURROGATE
 
 LOCK = ".lock"
 ORIGIN = "origin.json"
@@ -147,6 +148,7 @@ def check_new(logdir: Path) -> None:
 def check_writable(*folders: Path) -> None:
     """Raise FolderError unless files can be made in folders that exist or can be made."""
     for folder in folders:
+        _check_name(folder)
         existing = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
         if not existing.is_dir():
             raise FolderError(f"{with_names(existing)} is a file, not a folder")
@@ -281,9 +283,16 @@ def _usable(logdir: Path) -> Iterator[None]:
     if "\0" in str(logdir):
         raise FolderError(f"{str(logdir)!r} cannot be used: it has a NUL character")
     try:
+        _check_name(logdir)
         yield
     except OSError as error:
         raise FolderError(f"{logdir} cannot be used: {error.strerror}") from error
+
+
+def _check_name(folder: Path) -> None:
+    """Raise FolderError for a name that is not UTF-8, as the files of a run and its pages are."""
+    if LONE_SURROGATE.search(path := str(folder.absolute())):
+        raise FolderError(f"{path} cannot be used: the name is not UTF-8; rename the folder")
 
 
 def _is_content(path: Path) -> bool:

@@ -21,6 +21,7 @@ from ppo.files.folder import (
     check_new,
     check_run,
     check_unmoved,
+    check_writable,
     numbered,
     owned,
     visited,
@@ -168,6 +169,17 @@ def test_new_or_empty_folder_is_free_and_nothing_is_created(tmp_path, name):
     before = tree(tmp_path)
     check_new(tmp_path / name)
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("check", [check_new, check_run, check_writable])
+def test_a_name_that_is_not_utf_8_is_refused(check, tmp_path, monkeypatch):
+    bad = tmp_path / os.fsdecode(b"caf\xe9") / "run"
+    bad.mkdir(parents=True)
+    RunFolder(bad).params.touch()
+    monkeypatch.chdir(bad)
+    for folder in (bad, Path("new") if check is check_new else Path()):
+        with pytest.raises(FolderError, match="the name is not UTF-8; rename the folder"):
+            check(folder)
 
 
 @pytest.mark.parametrize("before", [[], ["runs"], ["runs", "runs/Pong-1"]])
