@@ -11,6 +11,7 @@ import tensorflow as tf
 from ppo import model
 from ppo.errors import NotFinite
 from ppo.losses import log_prob
+from ppo.nn.compiled import compiled
 from ppo.nn.shards import in_shards
 from ppo.settings import NetworkSettings
 
@@ -35,18 +36,16 @@ class Policy:
         self.network, self.choice = network, choice
         self._shards = shards
         self._twin = model.rounded(network)
-        self._round: Callable = tf.function(
-            lambda: model.round_weights(network, self._twin), autograph=False
-        )
+        self._round = compiled(lambda: model.round_weights(network, self._twin))
         self.prepare()
-        self._graph: Callable = tf.function(self._decide, autograph=False)
+        self._graph = compiled(self._decide)
         # Cached by shape: for a small network tf.function's own lookup takes a fifth of a call.
         self._graph_for = functools.cache(self._concrete)
-        self._values: Callable = tf.function(
-            lambda observations: self._twin(observations)[1], autograph=False, reduce_retracing=True
+        self._values = compiled(
+            lambda observations: self._twin(observations)[1], reduce_retracing=True
         )
-        self._logits_and_values: Callable = tf.function(
-            lambda observations: network(observations), autograph=False, reduce_retracing=True
+        self._logits_and_values = compiled(
+            lambda observations: network(observations), reduce_retracing=True
         )
 
     def choosing(self, choice: Choice) -> "Policy":

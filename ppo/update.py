@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppo import losses, model
+from ppo.nn.compiled import compiled
 from ppo.nn.optimizer import Adam, Undo
 from ppo.nn.preprocessed import Inputs
 from ppo.nn.shards import in_shards
@@ -49,10 +50,8 @@ class Updater:
 
     def compile(self) -> None:
         """Compile epoch, features and movement. Call it again after changing ``params``."""
-        # Autograph would add three seconds to every start.
         self._run_epoch, self._features, self._run_movement = (
-            tf.function(function, autograph=False)
-            for function in (self._epoch, self._all_features, self._movement)
+            compiled(function) for function in (self._epoch, self._all_features, self._movement)
         )
 
     def update(

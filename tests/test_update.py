@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppo import losses, model
+from ppo.nn.compiled import compiled
 from ppo.nn.optimizer import Adam
 from ppo.nn.shards import in_shards
 from ppo.objective import Batch
@@ -149,6 +150,13 @@ def test_every_variant_changes_the_weights(change):
     plain, _ = plain_update()
     varied, _ = update(changed(**CHANGES[change]), batch())
     assert max(np.abs(a - b).max() for a, b in zip(plain, varied, strict=True)) > 1e-5
+
+
+def test_what_each_run_of_a_process_compiles_is_not_reported_as_retracing(caplog, monkeypatch):
+    monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    for number in range(8):
+        assert compiled(lambda x: x + 1)(tf.constant(number)).numpy() == number + 1
+    assert "retracing" not in caplog.text
 
 
 def test_the_same_update_gives_the_same_bits():

@@ -1,12 +1,12 @@
 """Observations that an update prepares once for all its epochs."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ppo.nn import pixels
+from ppo.nn.compiled import compiled
 from ppo.system.arrays import cuts
 from ppo.system.device import has_gpu
 
@@ -30,7 +30,7 @@ class Inputs:
                 return tf.Variable(zeros, trainable=False)
 
             self._kept = tf.nest.map_structure(storage, self._prepare.output)
-        self._fill: Callable = tf.function(self._fill_kept, autograph=False)
+        self._fill = compiled(self._fill_kept)
 
     def prepare(self, observations: tf.Tensor) -> Any:
         """Prepare a batch: a tensor or a list of tensors, valid until the next call."""

@@ -1,6 +1,6 @@
 """Diagnostics of gradient and network, separate from the update and without effect on it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppo import losses, model
+from ppo.nn.compiled import compiled
 from ppo.nn.shards import in_shards
 from ppo.objective import Batch, objective
 from ppo.settings import Params
@@ -38,8 +39,8 @@ class Diagnostics:
 
     def compile(self) -> None:
         """Compile the measurement, from the present settings."""
-        self._graph: Callable = tf.function(self._measure, autograph=False)
-        self.log_policy: Callable = tf.function(self._log_policy, autograph=False)
+        self._graph = compiled(self._measure)
+        self.log_policy = compiled(self._log_policy)
 
     def measure(
         self, rollout: Batch, key: np.ndarray, clip_range: float, rescaling_state: np.ndarray

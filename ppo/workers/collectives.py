@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ppo.errors import WorkerLost
+from ppo.nn.compiled import compiled
 from ppo.workers.cluster import TF_CONFIG, ClusterError, Worker
 
 MOST_TASKS = 1024  # the most tasks on a node
@@ -54,7 +55,7 @@ class Collectives:
             )
         signature = [tf.TensorSpec([None], tf.int32)]
         self._gather, self._sum = (
-            tf.function(exchange, input_signature=signature, autograph=False)
+            compiled(exchange, input_signature=signature)
             for exchange in (self._gathered, self._reduced)
         )
 

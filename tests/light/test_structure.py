@@ -255,3 +255,9 @@ def test_every_requirement_is_imported():
     used = {name.split(".")[0] for module in MODULES for name in imports_of(module)}
     found = {distribution.lower() for top in used for distribution in origin.get(top, ())}
     assert names_in((ROOT / "requirements.txt").read_text()) <= found
+
+
+def test_functions_of_tensors_are_compiled_in_one_way():
+    assert [name for name in MODULES if "tf.function(" in SOURCES[name].read_text()] == [
+        "nn.compiled"
+    ]
