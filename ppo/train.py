@@ -32,8 +32,8 @@ from ppo.files.origin import Changes, Origin
 from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
-from ppo.runs.start import Start, for_fork, is_finished, override_to_continue, run_of
-from ppo.settings import EARLIER, Params, ResolvedParams, marked
+from ppo.runs.start import Start, for_fork, is_due, override_to_continue, run_of
+from ppo.settings import EARLIER, INCIDENTAL, Params, ResolvedParams, marked
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus
 from ppo.system.signals import StopRequest, interrupt_ends
@@ -286,16 +286,19 @@ def connect(worker: Worker) -> Workers:
 
 
 def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> None:
-    """Raise ParamsError if settings change that a finished run would ignore."""
+    """Raise ParamsError if settings change that a finished run would ignore. If an evaluation or a
+    video is due, it may still change how the run does that.
+    """
     if not any(folder.checkpoints.glob("*.ckpt")):
         return
     newest = checkpoint.newest(folder)  # without warnings: it is read again
-    if not is_finished(newest, resolved_params):
+    if not newest.trainer.tally.ends_run(newest.step, resolved_params):
         return
-    if changed := _changes(run_of(newest).params, resolved_params):
+    changed = _changes(run_of(newest).params, resolved_params)
+    if ignored := [key for key in changed if not (is_due(newest) and key in INCIDENTAL)]:
         more = override_to_continue(newest.step, resolved_params)
         raise ParamsError(
-            f"{folder.path} is done at step {newest.step:,}, so {', '.join(changed)} would change "
+            f"{folder.path} is done at step {newest.step:,}, so {', '.join(ignored)} would change "
             f"nothing. Continue it with --set {more} (in Python: [{more!r}])"
         )
 

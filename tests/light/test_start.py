@@ -2,12 +2,14 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ppo import checkpoint, train
 from ppo.checkpoint import Checkpoint, CheckpointError, State
+from ppo.envs.resolve import resolved
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.runs.level import GuardState
@@ -56,6 +58,28 @@ def test_a_fork_has_files_of_its_own():
     assert forked.parts["video"] == {"wanted": True, "shown": None}
 
 
+def finished(folder: Path) -> RunFolder:
+    """A run that is done at step 8,192, with an evaluation due there."""
+    settings = resolved(Params(seed=1, threads=1, num_envs=4, num_steps=8, total_steps=8192))
+    run = RunFolder(folder)
+    run.path.mkdir()
+    run.params.write_text(settings.to_json())
+    for saved in (4096, 8192):
+        state = Checkpoint(saved, {"weights/0": np.zeros(2)}, parts={"evaluation": {"due": True}})
+        state = state.with_part("run", RunState(params=settings.model_dump()))
+        checkpoint.save(run, state, kept=2)
+    return run
+
+
+def test_a_resume_refuses_what_no_training_will_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "_train", lambda *_, **__: "resumed")
+    run = finished(tmp_path / "run").path
+    with pytest.raises(ParamsError, match="so gamma would change nothing"):
+        train.resume(run, ["gamma=0.9", "evaluation_games=3"])
+    for changes in (["evaluation_games=3"], [], ["gamma=0.9", "total_steps=9000"]):
+        assert train.resume(run, changes) == "resumed"
+
+
 @pytest.mark.parametrize(
     ("step", "changes", "more"),
     [
@@ -65,14 +89,7 @@ def test_a_fork_has_files_of_its_own():
     ],
 )
 def test_a_fork_that_would_train_nothing_is_refused(step, changes, more, tmp_path, monkeypatch):
-    settings = Params(seed=1, threads=1, num_envs=4, num_steps=8, total_steps=8192)
-    run = RunFolder(tmp_path / "run")
-    run.path.mkdir()
-    run.params.write_text(settings.to_json())
-    for saved in (4096, 8192):
-        state = Checkpoint(saved, {"weights/0": np.zeros(2)})
-        state = state.with_part("run", RunState(params=settings.model_dump()))
-        checkpoint.save(run, state, kept=2)
+    run = finished(tmp_path / "run")
     monkeypatch.setattr(train, "_train", lambda *_, **__: None)
     said = f"nothing. Use --set {more}, or fork an earlier checkpoint, {run.path}@STEP (in Python: "
     with pytest.raises(ParamsError, match=re.escape(said)):
