@@ -49,7 +49,8 @@ def write(runs: Sequence[Path], path: Path) -> None:
         _figure(stories, called),
         *map(_run, stories, called),
     ]
-    write_whole(path, _PAGE.format(title=html.escape(title), body="\n".join(parts)).encode())
+    page = _PAGE.format(title=html.escape(title), body="\n".join(parts))
+    write_whole(path, page.encode(errors="replace"))  # the path of a run may not be UTF-8
 
 
 def _make_film(run: Path) -> None:
