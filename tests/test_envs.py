@@ -856,6 +856,14 @@ def test_what_has_no_effect_without_another_setting_is_refused_of_a_new_run(idle
     assert check_new(Params(env_id="Pong", **idle, **needs), frozenset()) == []
 
 
+def test_a_project_without_a_name_is_refused_of_a_new_run():
+    nameless = Params(env_id="Pong", wandb_project="")
+    assert check_new(nameless, frozenset()) == [
+        'wandb_project = "": has no effect; name a project, or leave it out'
+    ]
+    assert check(nameless, frozenset()) == []
+
+
 def test_evaluations_can_be_switched_off_for_a_new_run():
     settings = Params(env_id="Pong", evaluation_games=20, evaluation_interval=0)
     assert check_new(settings, frozenset()) == []

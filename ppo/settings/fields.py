@@ -566,6 +566,11 @@ IDLE_RULES = (
         "evaluation_games = {p.evaluation_games}: without evaluation_interval it has no effect; "
         "set both",
     ),
+    Rule(
+        ("wandb_project",),
+        lambda p: p.wandb_project == "",
+        'wandb_project = "": has no effect; name a project, or leave it out',
+    ),
 )
 
 
