@@ -192,7 +192,10 @@ def _print(
 def rows(records: list[dict[str, Any]]) -> list[list[str]]:
     """Return rows of a quantity's name and its value in each evaluation."""
     forms = ROWS | (HUMAN_ROW if "human_normalized" in records[0] else {})
-    return [
-        [name, *(form.format(games=len(record["scores"]), **record) for record in records)]
-        for name, form in forms.items()
-    ]
+    return [[name, *(_cell(name, form, one) for one in records)] for name, form in forms.items()]
+
+
+def _cell(name: str, form: str, record: dict[str, Any]) -> str:
+    """Return a quantity of an evaluation. The mean of one game has no interval."""
+    games = len(record["scores"])
+    return "-" if games < 2 and "interval" in name else form.format(games=games, **record)

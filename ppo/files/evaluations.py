@@ -74,6 +74,11 @@ def with_intervals(folder: RunFolder) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: line["step"])
 
 
+def interval(line: Mapping[str, Any]) -> str:
+    """Return the interval of an evaluation's mean, as "1.00 to 2.00". One game has none."""
+    return f"{line['low']:.2f} to {line['high']:.2f}" if len(line["scores"]) > 1 else ""
+
+
 def _lines(folder: RunFolder) -> list[dict[str, Any]]:
     """Return the evaluations, and warn of invalid lines, such as one cut off. Raises
     EvaluationsError if the file is not readable.

@@ -14,6 +14,7 @@ import numpy as np
 
 from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
+from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.report.published import Published, plot
 from ppo.report.story import LIMIT, Story, commands, names, read_story, videos
@@ -167,7 +168,7 @@ def _evaluation_table(story: Story) -> str:
             one["policy"],
             str(len(one["scores"])),
             f"{one['mean']:.2f}",
-            f"{one['low']:.2f} to {one['high']:.2f}",
+            evaluations.interval(one) or "-",
         )
         for one in story.evaluations
     ]

@@ -82,10 +82,9 @@ class Story:
     def headline(self) -> str:
         """Return the score of the newest step, from an evaluation or else from the training."""
         if one := self.evaluation:
-            return (
-                f"{one['mean']:.2f} points (95 percent interval {one['low']:.2f} to "
-                f"{one['high']:.2f}), {self.measure}{_limited(one)}"
-            )
+            interval = evaluations.interval(one)
+            shown = f" (95 percent interval {interval})" if interval else ""
+            return f"{one['mean']:.2f} points{shown}, {self.measure}{_limited(one)}"
         return (
             "no whole game yet"
             if math.isnan(self.mean)

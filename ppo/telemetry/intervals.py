@@ -21,7 +21,9 @@ def of_scores(scores: ArrayLike) -> tuple[float, float]:
 
 
 def shown(values: np.ndarray) -> str:
-    """Return a mean with its interval: "0.52 (0.40 to 0.61)"."""
+    """Return a mean with its interval: "0.52 (0.40 to 0.61)". One value has no interval."""
+    if len(values) < 2:
+        return f"{values.mean():.2f}"
     low, high = bootstrap(values)
     return f"{values.mean():.2f} ({low:.2f} to {high:.2f})"
 

@@ -257,6 +257,13 @@ def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
     assert f"--fork={origin}@20000 {sets}\n" in commands(read_story(run))
 
 
+def test_an_evaluation_of_one_game_has_no_interval(tmp_path):
+    run = run_at(tmp_path / "run")
+    (run / "evaluations.jsonl").write_text(evaluation(60_000, "sampled", 20.0, games=1))
+    page = page_of(run)
+    assert "20.00 points, mean of 1 whole game" in page and "20.00 to 20.00" not in page
+
+
 def test_the_evaluation_of_the_headline_is_repeated_and_the_limit_is_said(tmp_path):
     run = run_at(tmp_path / "run")
     assert commands(read_story(run)).endswith(" --evaluate 2 --policy=sampled --seed=1")

@@ -45,6 +45,13 @@ EXPECTED = {
 }
 
 
+def test_the_mean_of_one_game_has_no_interval():
+    policy = types.SimpleNamespace(choice="sampled")
+    body = dict(rows([of(21.0).record(PONG, policy, 4096)]))
+    assert body["mean score"] == "21.00"
+    assert {body[f"95 percent interval, {end}"] for end in ("low", "high")} == {"-"}
+
+
 def test_in_a_pipe_each_line_has_tabs_and_nothing_else():
     head, *lines = (line.split("\t") for line in shown(terminal=False))
     assert head == ["PongNoFrameskip-v4", "sampled", "greedy"]
