@@ -206,6 +206,8 @@ def chosen(
     """Return the newest valid checkpoint, the best, or a step's own. Raises CheckpointError."""
     if which == "newest":
         return newest(folder, warn)
+    if which != "best" and not isinstance(which, int | np.integer):
+        raise NoCheckpoint(f"{which!r} is neither newest nor best nor a step")
     path = folder.checkpoints / (BEST if which == "best" else _name(which))
     try:
         return _read(path)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import ppo
-from ppo import checkpoint
+from ppo import checkpoint, train
+from ppo.checkpoint import NoCheckpoint
 from ppo.envs import factories
 from ppo.errors import Refused
 from ppo.files.folder import RunFolder
@@ -169,6 +170,8 @@ def test_predict_acts_for_one_observation_or_a_batch(agent):
     probabilities, _ = agent.policy.probabilities_and_values(batch.astype(np.float32))
     assert (actions == probabilities.argmax(1)).all()
     assert (agent.predict(batch.reshape(8, 8, 4), deterministic=True)[0].ravel() == actions).all()
+    with pytest.raises(ValueError, match=r"one or a batch; these are float32 of shape \(0, 4\)"):
+        agent.predict(np.zeros((0, 4), np.float32))
 
 
 def test_predict_samples_anew_in_each_call_and_the_same_after_a_load(whole):
@@ -197,8 +200,26 @@ def test_agent_plays_whole_games(agent):
     assert len(played.scores) == 3 and played.mean == np.mean(played.scores)
     assert (agent.evaluate(3, seed=7).scores == played.scores).all()
     assert agent.evaluate(2, deterministic=True, seed=7).mean > 0
-    with pytest.raises(ValueError, match="games must be 1 or more"):
-        agent.evaluate(0)
+    for games in (0, 10_001, 2.5):
+        with pytest.raises(ValueError, match=f"games must be .* from 1 to 10000, not {games}"):
+            agent.evaluate(games)
+    for seed in (-1, 2**31):
+        with pytest.raises(ValueError, match=f"seed must be .* from 0 to 2147483647, not {seed}"):
+            agent.evaluate(1, seed=seed)
+
+
+def test_a_checkpoint_that_is_no_step_is_refused(whole, tmp_path):
+    for which in ("4096", None, 4096.0):
+        with pytest.raises(NoCheckpoint, match=f"{which!r} is neither newest nor best nor a step"):
+            ppo.load(whole.folder, which)
+        with pytest.raises(NoCheckpoint, match="is neither newest nor best nor a step"):
+            train.fork(whole.folder, tmp_path / "fork", step=which)
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    for call in (ppo.load, train.resume, lambda path: train.run({}, path)):
+        with pytest.raises(Refused, match="the path is empty"):
+            call("")
 
 
 def test_load_chooses_the_checkpoint(whole):

@@ -1,5 +1,6 @@
 """The parts of the command line, and the types of its values."""
 
+import os
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,7 +56,8 @@ def source(text: str) -> Source:
     slash: x@1/ is the newest checkpoint of the run x@1.
     """
     run, at, which = text.rpartition("@")
-    if at and (which in NAMED or _step(which) is not None):
+    exists = os.path.isdir(os.path.expanduser(run)) and not os.path.lexists(expanded(text))
+    if at and (exists or which in NAMED or _step(which) is not None):
         return Source(expanded(run), which_checkpoint(which))
     return Source(expanded(text), "newest")
 

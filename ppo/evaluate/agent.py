@@ -19,7 +19,7 @@ from ppo.envs.resolve import resolved
 from ppo.evaluate.evaluate import Evaluation, evaluate
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.held import with_names
-from ppo.settings import ResolvedParams
+from ppo.settings import SEEDS, ResolvedParams, limits
 from ppo.system.arguments import expanded
 from ppo.system.device import shards, start_tensorflow
 from ppo.system.keys import Purpose, key
@@ -78,8 +78,9 @@ class TrainedAgent:
         """Play whole games under the rules of the training. Return them with their ``scores`` and
         the ``mean``. The games of a ``seed`` are always the same; without one they are new.
         """
-        if games < 1:
-            raise ValueError(f"games must be 1 or more, not {games}")
+        _check("games", games, **limits("evaluation_games"))
+        if seed is not None:
+            _check("seed", seed, 0, SEEDS - 1)
         policy = self._greedy if deterministic else self.policy
         return evaluate(policy, self.for_games(seed).params, games, self.step)
 
@@ -95,12 +96,17 @@ class TrainedAgent:
             given = np.moveaxis(given, -3, -1)
         sizes = given.shape[: max(0, given.ndim - len(shape))]
         fits = np.can_cast(given.dtype, taken.dtype, "same_kind")
-        if given.shape != (*sizes, *shape) or not fits:
+        if given.shape != (*sizes, *shape) or not (fits and given.size):
             raise ValueError(
                 f"the network takes {taken.dtype} observations of shape {shape}, one or a batch; "
                 f"these are {given.dtype} of shape {given.shape}"
             )
         return given.astype(taken.dtype).reshape(-1, *shape), sizes
+
+
+def _check(name: str, value: int, ge: int, le: int) -> None:
+    if not (isinstance(value, int | np.integer) and ge <= value <= le):
+        raise ValueError(f"{name} must be a whole number from {ge} to {le}, not {value!r}")
 
 
 def settings_of(folder: RunFolder) -> ResolvedParams:

@@ -241,9 +241,10 @@ def parse_draws(draws: Sequence[str], faults: list[str]) -> dict[str, list[Path]
     drawn: dict[str, list[Path]] = {}
     for text in draws:
         name, _, folders = text.partition("=")
-        drawn.setdefault(name, []).extend(map(expanded, folders.split(",")))
-        if not (name.strip() and all(folders.split(","))):
+        runs = COMMA.split(folders)
+        if not (name.strip() and all(runs)):
             faults.append(f"--draw {text!r}: write NAME=RUN,RUN")
+        drawn.setdefault(name, []).extend(map(expanded, filter(None, runs)))
     return drawn
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from ppo.errors import ExitCode
+from ppo.errors import ExitCode, Refused
 from ppo.system.own_modules import python_path
 from ppo.system.streams import say
 
@@ -74,6 +74,14 @@ def called() -> str:
     return "run_atari" if installed or script.name == "run_atari" else "python run_atari.py"
 
 
+class EmptyPath(Refused, argparse.ArgumentTypeError):
+    """A path is an empty text, which would otherwise mean the current folder."""
+
+
 def expanded(path: str | Path) -> Path:
-    """Replace ``~`` by the home folder, which a shell does not do in ``--logdir=~/x``."""
+    """Replace ``~`` by the home folder, which a shell does not do in ``--logdir=~/x``. Raises
+    EmptyPath.
+    """
+    if path == "":
+        raise EmptyPath("the path is empty; is its variable set?")
     return Path(os.path.expanduser(path))

@@ -69,6 +69,16 @@ def test_a_fork_names_a_run_and_a_checkpoint(text, run, which):
     assert source(str(given)) == given
 
 
+def test_a_fork_of_an_unknown_checkpoint_of_a_run_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "other@b"):
+        (tmp_path / name).mkdir()
+    assert source("other@b") == (Path("other@b"), "newest")
+    for which in ("latest", "1e4"):
+        said = refusal(capsys, f"--fork=run@{which}")
+        assert said.startswith(f"argument --fork: {which} is neither newest nor best nor a step")
+
+
 def test_a_run_without_a_folder_gets_the_next_free_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "Pong-1").mkdir(parents=True)
@@ -96,7 +106,7 @@ def test_a_refused_run_without_a_folder_leaves_none(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "run", run)
     assert run_atari.main(["--env=Pong"]) == 2
-    assert not list((tmp_path / "runs").iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_several_machines_need_a_folder(tmp_path, monkeypatch, capsys):
@@ -132,6 +142,12 @@ def test_all_unknown_arguments_are_answered_at_once(capsys):
 
 def test_the_game_is_named_once(capsys):
     assert "both name the game" in refusal(capsys, "--env=Pong", "--set=env_id=Breakout")
+
+
+def test_an_empty_folder_is_not_the_current_one(capsys):
+    with pytest.raises(SystemExit):
+        run_atari.main(["--logdir=", "--resume"])
+    assert "argument --logdir: the path is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("start", ["--env=Pong", "--pfile=pong", "--fork=other"])
@@ -181,6 +197,9 @@ def test_options_go_with_arguments_that_exist():
         (["--report", "a", "--report", "b"], "--report is given twice\n"),
         (["--watch", "--logdir=other"], "--logdir is given twice\n"),
         (["--watch", "--checkpoint=newest", "--checkpoint=best"], "--checkpoint is given twice"),
+        (["--fork="], "argument --fork: the path is empty; is its variable set?\n"),
+        (["--fork=@best"], "argument --fork: the path is empty; is its variable set?\n"),
+        (["--report", ""], "argument --report: the path is empty; is its variable set?\n"),
         (["--pfile="], "is empty; is the shell variable set?"),
     ],
 )

@@ -110,6 +110,7 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
         (["--sample", "1", "gamma=uniform(0,1)", "--sample-seed=x"], "--sample-seed='x'"),
         (["--draw=x"], "--draw 'x': write NAME=RUN,RUN"),
         (["--draw=x="], "--draw 'x=': write NAME=RUN,RUN"),
+        (["--draw=x=run,"], "--draw 'x=run,': write NAME=RUN,RUN"),
         (["--draw==run"], "--draw '=run': write NAME=RUN,RUN"),
         (["--draw=x=run,run/../run"], "run is shown twice as 'x'"),
     ],
@@ -157,6 +158,8 @@ def test_a_list_is_one_value():
     assert named.overrides[:2] == ("mlp_sizes=[64,32]", "gamma=0.9")
     sampled = runs_of("--sample", "2", "mlp_sizes=choice([64,64],[32])")
     assert {run.overrides[0] for run in sampled} == {"mlp_sizes=[64,64]", "mlp_sizes=[32]"}
+    folders = [Path("mlp_sizes=[64,64]"), Path("mlp_sizes=[32]")]
+    assert grid.parse_draws([f"x={folders[0]},{folders[1]}"], []) == {"x": folders}
 
 
 def test_a_random_search_is_repeated_by_its_seed_and_continued_by_a_larger_number():
