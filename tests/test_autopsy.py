@@ -230,6 +230,14 @@ def test_forks_of_another_case_or_change_do_not_count(tmp_path):
         autopsy._check(plan)
 
 
+@pytest.mark.parametrize("name", [".", "../run"])
+def test_a_moved_run_is_known_from_within(name, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    assert Origin(tmp_path / "before" / "run", 1888).is_of(Path(name), 1888)
+    assert not Origin(tmp_path / "before" / "other", 1888).is_of(Path(name), 1888)
+
+
 def test_a_run_of_several_workers_is_refused(tmp_path):
     case = case_of(fallen(tmp_path / "run"))
     many = replace(case, settings=case.settings.model_copy(update={"workers": 2}))

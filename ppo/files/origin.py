@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Strict, TypeAdapter
 
-from ppo.files.folder import FolderError, RunFolder, write_whole
+from ppo.files.folder import FolderError, RunFolder, named, write_whole
 from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import Step, Unreadable
@@ -43,7 +43,8 @@ class Origin:
 
     def is_of(self, run: Path, step: int) -> bool:
         """Whether the origin is this step of this run, which may have been moved."""
-        moved = self.run.name == run.name and not os.path.exists(RunFolder(self.run).params)
+        same_name = named(self.run).name == named(run).name
+        moved = same_name and not os.path.exists(RunFolder(self.run).params)
         same = moved or realpath(self.run) == realpath(run)
         return self.step == step and same and self.fits(run)
 
