@@ -51,8 +51,9 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
     rows = (*COMMANDS, *OPTIONS)
     if unknown:
         parser.error(_unknown_arguments(unknown, ["logdir", *(row.name for row in rows)]))
-    given, defaults = vars(found), {row.key: row.settings.get("default") for row in rows}
-    values = argparse.Namespace(**{"logdir": None, **defaults, **given}, given=given)
+    defaults = {"logdir": None, **{row.key: row.settings.get("default") for row in rows}}
+    values = argparse.Namespace(**defaults | vars(found))
+    given = values.given = {key: value for key, value in vars(values).items() if key in found}
     commands = [command for command in COMMANDS if command.key in given]
     if not commands:
         parser.error("a command is needed, such as --env=Pong, --resume or --watch")
