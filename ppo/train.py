@@ -198,7 +198,6 @@ def fork(
     if worker.index == 0:
         check_new(logdir)
     check_run(source)
-    origin.check(source)
     source_folder = RunFolder(source)
     factories.register_again(env, params.load_run(source_folder.params).env_id)
     changed = [f"workers={worker.count}", *params.texts(overrides)]

@@ -65,12 +65,6 @@ def first_entry(run: Path, step: int) -> str | None:
     return None
 
 
-def check(run: Path) -> None:
-    """Raise FolderError if a fork's file cannot name the run."""
-    if reading.LONE_SURROGATE.search(str(run.absolute())):
-        raise FolderError(f"{run} cannot be forked: its path is not UTF-8; rename the folder")
-
-
 def write(folder: RunFolder, origin: Origin) -> None:
     """Write the origin into a fork's folder."""
     facts = asdict(origin) | {"run": str(origin.run.absolute())}

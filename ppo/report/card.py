@@ -33,7 +33,7 @@ def write(run: Path, folder: Path) -> None:
         write_whole(folder / VIDEO, reading.content(best, LARGEST_VIDEO))
         gif.ending(folder / VIDEO, folder / GIF, GIF_SECONDS)
     has_network = story.saved is not None and _exported(run, folder / NETWORK)
-    write_whole(folder / CARD, _page(story, bool(best), has_network).encode(errors="replace"))
+    write_whole(folder / CARD, _page(story, bool(best), has_network).encode())
 
 
 def _exported(run: Path, path: Path) -> bool:

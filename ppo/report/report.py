@@ -50,8 +50,7 @@ def write(runs: Sequence[Path], path: Path) -> None:
         _figure(stories, called),
         *map(_run, stories, called),
     ]
-    page = _PAGE.format(title=html.escape(title), body="\n".join(parts))
-    write_whole(path, page.encode(errors="replace"))  # the path of a run may not be UTF-8
+    write_whole(path, _PAGE.format(title=html.escape(title), body="\n".join(parts)).encode())
 
 
 def _make_film(run: Path) -> None:

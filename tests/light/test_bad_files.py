@@ -227,14 +227,6 @@ def test_a_bad_file_is_refused_or_passed_over_with_a_message(run, command, name,
     assert max(map(len, lines), default=0) < 1000
 
 
-def test_a_run_whose_name_is_not_utf_8_is_reported_and_no_fork_is_made(run, capsys):
-    run = run.rename(run.with_name("run\udcff"))
-    assert (report(run), explain(run), draw(run)) == (0, 0, 0)
-    assert fork(run) == 2
-    assert "its path is not UTF-8; rename the folder" in capsys.readouterr().err
-    assert not (run.parent / "fork").exists()
-
-
 def test_files_whose_lines_end_as_on_windows_are_read_as_they_were(run, capsys):
     def answers() -> list[object]:
         return [(command(run), capsys.readouterr()) for command in (report, explain, make_autopsy)]

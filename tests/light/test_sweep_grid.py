@@ -530,7 +530,7 @@ def test_a_sweep_whose_folder_was_moved_leaves_the_one_in_its_place_alone(
         saved(logged(logdir / "plain" / "seed-1", 1, 2), 512)
         return 0
 
-    monkeypatch.setattr(sweep, "_go", go)
+    monkeypatch.setattr(sweep, "begin_or_resume", go)
     assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}", "--seeds=0,1"]) == 1
     assert began == ["plain, seed 0"]
     said = capsys.readouterr()
