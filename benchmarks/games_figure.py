@@ -7,34 +7,38 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from benchmarks.games_results import Result, curve_of
+from benchmarks.games_results import DEFAULTS, Result, curve_of
 from ppo.report import published
 from ppo.telemetry import figures
 from ppo.telemetry.curves import SCORE_LABEL, compare_each, plot
 
 COLUMNS, ROW_HEIGHT = 2, 2.3  # of panels; inches
-NAME = "this package"
 
 
 def draw(results: Sequence[Result], path: Path) -> bool:
-    """Draw a panel for each game: the mean curve of the runs of the kind that has the most runs.
-    False, and no figure, if no run has a curve.
+    """Draw a panel for each game: the mean curve of the default settings, and of the settings that
+    have the most runs. False, and no figure, if no run has a curve.
     """
     with_curve = [result for result in results if result.curve]
     if not with_curve:
         return False
     kind = Counter(result.kind for result in with_curve).most_common(1)[0][0]
-    drawn = sorted((run for run in with_curve if run.kind == kind), key=attrgetter("game"))
+    names = list(dict.fromkeys([DEFAULTS, kind.settings]))
+    shown = {kind._replace(settings=name) for name in names}
+    drawn = sorted((run for run in with_curve if run.kind in shown), key=attrgetter("game"))
     games = {game: list(runs) for game, runs in groupby(drawn, attrgetter("game"))}
+    looks = figures.looks(names)
     rows = -(-len(games) // COLUMNS)
     with figures.drawn(path, ROW_HEIGHT * rows) as figure:
         grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
         for axes, (game, runs) in zip(grid, games.items(), strict=False):
-            comparisons = compare_each({NAME: [curve_of(run) for run in runs]})
-            ends = plot(axes, comparisons, figures.looks([NAME]))
+            comparisons = compare_each(
+                {name: [curve_of(run) for run in runs if run.settings == name] for name in names}
+            )
+            ends = plot(axes, comparisons, looks)
             ends += published.plot(axes, published.of_game(runs[0].rom), kind.total_steps)
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", game)
-            axes.set(title=f"{name}, {len(runs)} seed{'s' * (len(runs) > 1)}")
+            axes.set_title(name)
             axes.yaxis.set_major_formatter("{x:,.10g}")
             figures.count_steps(axes)
             figures.name_ends(axes, ends)

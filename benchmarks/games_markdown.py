@@ -48,14 +48,15 @@ def _beside(total_steps: int, by_kind: Sequence[Table]) -> list[str]:
         return []
     kinds = [table.kind for table in by_kind]
     names = [kind.variant for kind in kinds]
-    shown = [[game, *(_cell(rows.get((kind, game))) for kind in kinds)] for game in games]
+    shown = [[game, *(cell(rows.get((kind, game))) for kind in kinds)] for game in games]
     head = (
         f"### {total_steps:,} steps, side by side\n\nScores of the sampled policy, and minutes:\n\n"
     )
     return [head + tables.markdown(["game", *names], shown).rstrip()]
 
 
-def _cell(row: Row | None) -> str:
+def cell(row: Row | None) -> str:
+    """Return the sampled score, the minutes, and the number of runs if there are several."""
     if row is None:
         return "-"
     runs = f", {len(row.seeds)} runs" if len(row.seeds) > 1 else ""

@@ -8,9 +8,8 @@ r"""Writes down what a preset reaches: its line in ``run_atari.py --describe-pre
 
 Steps are the preset's. Score, interval, minutes, seeds, threads and precision are read from the
 runs. The runs must learn with the preset's settings, and have 30 games of the policy after their
-last step. Seed, threads, evaluations and videos are free. ``--results`` takes every run of the
-preset from a file of ``benchmarks.games``. It also takes runs of the default settings if the
-preset's are the same.
+last step. Seed, threads, evaluations and videos are free. ``--results`` takes every run from a file
+of ``benchmarks.games`` that learns as the preset does, by default or with another preset.
 """
 
 import argparse
@@ -73,10 +72,7 @@ def of_results(
     among them. Raises ParamsError if there is none.
     """
     wanted = load(presets.find(preset))
-    # The noted runs of the defaults are from before there was fire_on_life_loss.
-    overrides = [f"total_steps={wanted.total_steps}", "fire_on_life_loss=false"]
-    defaults = load(registry.settings_for(wanted.env_id), overrides)
-    labels = {preset} if _differences(wanted, defaults) else {preset, DEFAULTS}
+    labels = _labels(wanted)
     runs = [
         Run(one.seed, one.minutes, 1, one.precision, one.machine, one.date, one.scores[policy])
         for one in results
@@ -90,6 +86,17 @@ def of_results(
         game = f"{wanted.env_id}, {wanted.total_steps:,} steps"
         raise ParamsError([f"no run there is of {' or '.join(sorted(labels))} with {game}"])
     return runs
+
+
+def _labels(wanted: Params) -> set[str]:
+    """What results call runs with these settings: the defaults, or a preset, with any game."""
+    game = {"env_id": wanted.env_id, "total_steps": wanted.total_steps}
+    sources = {DEFAULTS: registry.settings_for(wanted.env_id)} | {
+        name: presets.find(name) for name in presets.names()
+    }
+    return {
+        name for name, source in sources.items() if not _differences(wanted, load(source, game))
+    }
 
 
 def measured(preset: str, runs: Sequence[Run], policy: str) -> presets.Measured:

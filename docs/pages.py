@@ -2,13 +2,13 @@
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from benchmarks import games_markdown, games_store, games_table
-from benchmarks.games_results import Kind
+from benchmarks.games_results import DEFAULTS, Kind
 from ppo.autopsy import autopsy
 from ppo.cli import parser
 from ppo.cli.parser import COMMANDS
@@ -22,7 +22,9 @@ from ppo.sweep import sweep
 from ppo.system import reading, tables
 
 DOCS = Path(__file__).resolve().parent
-SHOWN = Kind(2_500_000, "defaults", "bfloat16")  # the runs of the main table of games.md
+STEPS = 2_500_000  # of the runs in the main table of games.md
+SHOWN = [Kind(STEPS, name, "bfloat16") for name in (DEFAULTS, "a3c16")]
+NAMES = ("the defaults", "`a3c16`")
 PACKAGES = ("baselines ppo2", "Stable-Baselines3", "Tianshou")
 EXIT_CODES = {
     ExitCode.DONE: "done",
@@ -89,41 +91,58 @@ def _form(action: argparse.Action) -> str:
 
 
 def scores() -> str:
-    """Return the scores of the default settings in each game, beside published ones."""
-    head = ["game", "seeds", "this package", "human-normalised", *PACKAGES, "minutes"]
+    """Return the scores of both kinds of settings in each game, beside published ones."""
+    head = ["game", *NAMES, *(f"human-normalised, {name}" for name in NAMES), *PACKAGES]
     rows = []
-    for row, others in _games():
-        score = row.scores["sampled"]
-        cells = [", ".join(map(str, row.seeds)), games_markdown.between(score)]
-        cells += [f"{score.human_normalized:.2f}", *others]
-        rows.append([_words(row.game), *cells, f"{row.minutes:.0f}"])
-    return tables.markdown(head, rows, "lllrrrrr").rstrip()
+    for game, of_kinds, others in _games():
+        normalized = [
+            _of(row, lambda row: f"{_score(row).human_normalized:.2f}") for row in of_kinds
+        ]
+        cells = [games_markdown.cell(row) for row in of_kinds]
+        rows.append([_words(game), *cells, *normalized, *others])
+    return tables.markdown(head, rows, "lll" + "r" * 5).rstrip()
 
 
 def results() -> str:
     """Return the scores in the games that have published ones, for the README."""
-    head = ["game", "this package", *PACKAGES, "minutes"]
-    rows = [
-        [_words(row.game), _points(row.scores["sampled"].mean), *others, f"{row.minutes:.0f}"]
-        for row, others in _games()
-        if set(others) != {"-"}
-    ]
-    return tables.markdown(head, rows, "lrrrrr").rstrip()
+    head = ["game", *NAMES, *PACKAGES, *(f"minutes, {name}" for name in NAMES)]
+    rows = []
+    for game, of_kinds, others in _games():
+        if set(others) != {"-"}:
+            points = [_of(row, lambda row: _points(_score(row).mean)) for row in of_kinds]
+            minutes = [_of(row, lambda row: f"{row.minutes:.0f}") for row in of_kinds]
+            rows.append([_words(game), *points, *others, *minutes])
+    return tables.markdown(head, rows, "l" + "r" * 7).rstrip()
 
 
-def _games() -> list[tuple[games_table.Row, list[str]]]:
-    """Return the runs of each game, and the published scores of the packages at the same step."""
-    runs = [run for run in games_store.load(DOCS / "games.jsonl") if run.kind == SHOWN]
+def _games() -> list[tuple[str, list[games_table.Row | None], list[str]]]:
+    """Return for each game the runs of each kind, and the published scores at the same step."""
+    runs = [run for run in games_store.load(DOCS / "games.jsonl") if run.kind in SHOWN]
     published, _ = reading.lines(CURVES, TypeAdapter(Published))
     curves = {(one.game, one.package): one for one in published}
     roms = {run.game: run.rom for run in runs}
+    rows = {table.kind: {row.game: row for row in table.rows} for table in games_table.tables(runs)}
 
     def score(game: str, package: str) -> str:
         curve = curves.get((roms[game] or "", package))
-        return _points(curve.score_at(SHOWN.total_steps)) if curve else "-"
+        return _points(curve.score_at(STEPS)) if curve else "-"
 
-    (table,) = games_table.tables(runs)
-    return [(row, [score(row.game, package) for package in PACKAGES]) for row in table.rows]
+    return [
+        (
+            game,
+            [rows.get(kind, {}).get(game) for kind in SHOWN],
+            [score(game, package) for package in PACKAGES],
+        )
+        for game in sorted(roms)
+    ]
+
+
+def _of(row: games_table.Row | None, text: Callable[[games_table.Row], str]) -> str:
+    return text(row) if row else "-"
+
+
+def _score(row: games_table.Row) -> games_table.Score:
+    return row.scores["sampled"]
 
 
 def _points(score: float) -> str:

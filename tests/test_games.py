@@ -242,6 +242,7 @@ def test_figure_has_the_curves_that_the_results_keep(tmp_path, monkeypatch):
         ("two/2000-steps_a", "Qbert-1", 0.1),
         ("two/2000-steps_b", "Qbert-2", 0.2),
         ("two/2000-steps_b", "Qbert-1", 0.3),
+        ("two/2000-steps_defaults", "Qbert-1", 0.4),
     ):
         with_curve(tmp_path / place / run, speed)
     fabricate(tmp_path / "two" / "2000-steps_b" / "Seaquest-1", 60, 100.0, 100.0)
@@ -251,10 +252,10 @@ def test_figure_has_the_curves_that_the_results_keep(tmp_path, monkeypatch):
         arguments = ["--only-table", f"--results={store}", f"--figure={figure}"]
         assert games.main([*arguments, f"--logdir={tmp_path / logdir}", "--machine=a"]) == 0
     assert figure.read_bytes().startswith(b"\x89PNG")
-    panels = shown[-1].axes  # of the kind b, which has the most runs
-    assert [axes.get_title() for axes in panels] == ["Pong, 1 seed", "Qbert, 2 seeds"]
-    named = [[text.get_text() for text in axes.texts] for axes in panels]
-    assert named == [["this package"]] * 2
+    panels = shown[-1].axes  # of the defaults, and of the kind b, which has the most runs
+    assert [axes.get_title() for axes in panels] == ["Pong", "Qbert"]
+    named = [{text.get_text() for text in axes.texts} for axes in panels]
+    assert named == [{"b"}, {"b", "defaults"}]
     ours = [axes.lines[0].get_xdata() for axes in panels]
     assert [line[-1] for line in ours] == [2048, 2048]
 
@@ -391,13 +392,12 @@ def test_a_run_is_counted_once_in_the_line_of_a_preset():
 
 def test_runs_of_the_defaults_are_not_a_preset_s_with_other_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(presets, "FOLDER", tmp_path)
-    settings = {"env_id": "QbertNoFrameskip-v4", "total_steps": 2_500_000}
-    settings["fire_on_life_loss"] = False  # as in the noted runs
-    (tmp_path / "qbert.json").write_text(json.dumps(settings))
+    settings = {"env_id": "BreakoutNoFrameskip-v4", "total_steps": 2_500_000}
+    (tmp_path / "same.json").write_text(json.dumps(settings))
     (tmp_path / "calm.json").write_text(json.dumps(settings | {"clip_range": 0.1}))
     noted = games_store.load(ROOT / "docs" / "games.jsonl")
-    assert measured.of_results("qbert", noted, "sampled")
-    with pytest.raises(ParamsError, match="no run there is of calm with QbertNoFrameskip-v4"):
+    assert measured.of_results("same", noted, "sampled")
+    with pytest.raises(ParamsError, match="no run there is of calm with BreakoutNoFrameskip-v4"):
         measured.of_results("calm", noted, "sampled")
 
 

@@ -207,7 +207,7 @@ class NetworkSettings(_Group):
 
     shared = {"fixed": "on resume"}
 
-    network: BuiltIn | Function = _setting("a3c", fixed="on fork")
+    network: BuiltIn | Function = _setting("nature", fixed="on fork")
     """nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), impala (Espeholt et al.
     2018, residual, far slower), mlp for vector observations, or MODULE:FUNCTION, a trunk of your
     own: MODULE is imported, which runs its code
@@ -221,7 +221,7 @@ class NetworkSettings(_Group):
     bias
     """
     picture_scaling: Literal["unit", "centered", "standardized"] = _setting(
-        "standardized", only="images", idle="unit"
+        "unit", only="images", idle="standardized"
     )
     """how an observation's bytes are scaled: unit (0 to 1), centered (its mean subtracted), or
     standardized (mean 0, standard deviation 1)
