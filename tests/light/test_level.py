@@ -112,7 +112,7 @@ def test_a_run_that_names_itself_as_its_origin_ends_the_log(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"frame_skip": 2}, {"sticky_action_probability": 0.1}, {"picture_scaling": "unit"}],
+    [{"frame_skip": 2}, {"sticky_action_probability": 0.1}, {"picture_scaling": "standardized"}],
 )
 def test_a_policy_that_will_play_otherwise_is_not_known_but_for_the_lowest_level(change, tmp_path):
     guard = known(tmp_path, saved(SEEN), **change)
