@@ -127,7 +127,7 @@ train/entropy_loss (nats, high -0.02): minus the mean entropy of the policy; -lo
   if not: near 0 while the score is low: premature convergence, raise entropy_coef
 train/approx_kl (nats, high 0.05): mean of (r - 1) - log r, an estimate of KL(old | new), over all
     epochs
-  healthy: 0.001 to 0.03 in Pong, on the mean up to 0.034 in other games
+  healthy: 0.001 to 0.03 in Pong, on the mean up to 0.051 in other games
   if not: above: lower learning_rate
 train/approx_kl_max (nats, high 0.1, peak): largest mean of an epoch of the update
   if not: as for train/approx_kl
