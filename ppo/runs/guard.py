@@ -94,9 +94,8 @@ class Guard(Observer):
         self.watch = self.watch.after(iteration.scalars[POINTS])
         self.quiet = 0 if self.watch.evidence else self.quiet + 1
         if not self.watch.alarmed:
-            self.warned &= (
-                self.watch.evidence > 0
-            )  # without evidence left, report the next collapse
+            # Without evidence left, the next collapse is reported again.
+            self.warned &= self.watch.evidence > 0
             if self.mode == "rollback":
                 self._keep()
         elif self.mode == "rollback":
