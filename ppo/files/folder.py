@@ -158,6 +158,8 @@ def check_writable(*folders: Path) -> None:
 
 def check_parent(path: Path) -> None:
     """Raise FolderError unless a file can be made in the folder that its path names."""
+    if path.is_dir():
+        raise FolderError(f"{path} is a folder; name a file")
     parent = path.absolute().parent
     if not parent.is_dir():
         raise FolderError(f"{path} cannot be made: there is no folder {parent}")

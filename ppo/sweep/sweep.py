@@ -164,7 +164,7 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
     """Return the runs of the well-formed part of the grid. Add its faults to ``faults``."""
     samples, wrong = sample.parse(options.sample, _sample_seed(options, faults))
     faults += wrong
-    if options.sample_seed and not options.sample:
+    if options.sample_seed is not None and not options.sample:
         faults.append("--sample-seed goes with --sample")
     grid = parse(options.variant, options.vary, samples=samples, shared=options.set)
     faults += grid.faults
@@ -182,7 +182,8 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
 
 
 def _sample_seed(options: argparse.Namespace, faults: list[str]) -> int:
-    if (seed := count(options.sample_seed or "0")) is None:
+    given = options.sample_seed
+    if (seed := 0 if given is None else count(given)) is None:
         faults.append(f"--sample-seed={options.sample_seed!r}: write a number, such as 1")
     return seed or 0
 

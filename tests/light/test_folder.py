@@ -19,6 +19,7 @@ from ppo.files.folder import (
     FolderGone,
     RunFolder,
     check_new,
+    check_parent,
     check_run,
     check_unmoved,
     check_writable,
@@ -657,3 +658,9 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(FolderError, match="cannot be used"), owned(path):
             pass
+
+
+def test_a_folder_is_no_name_for_a_new_file(tmp_path):
+    (tmp_path / "sheet.png").mkdir()
+    with pytest.raises(FolderError, match=r"sheet\.png is a folder; name a file"):
+        check_parent(tmp_path / "sheet.png")

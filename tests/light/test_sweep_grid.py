@@ -108,6 +108,7 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
         (["--sample", "1", "gamma=uniform(0,1)", "--set=gamma=1"], "gamma: --set sets it too"),
         (["--sample-seed=1"], "--sample-seed goes with --sample"),
         (["--sample", "1", "gamma=uniform(0,1)", "--sample-seed=x"], "--sample-seed='x'"),
+        (["--sample", "1", "gamma=uniform(0,1)", "--sample-seed="], "--sample-seed=''"),
         (["--draw=x"], "--draw 'x': write NAME=RUN,RUN"),
         (["--draw=x="], "--draw 'x=': write NAME=RUN,RUN"),
         (["--draw=x=run,"], "--draw 'x=run,': write NAME=RUN,RUN"),
