@@ -1,13 +1,12 @@
 """The learning curves of ``benchmarks.games``, game by game, beside published ones."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from benchmarks.games_results import DEFAULTS, Result, curve_of
+from benchmarks.games_results import DEFAULTS, Result, curve_of, words
 from ppo.report import published
 from ppo.telemetry import figures
 from ppo.telemetry.curves import SCORE_LABEL, compare_each, plot
@@ -37,8 +36,7 @@ def draw(results: Sequence[Result], path: Path) -> bool:
             )
             ends = plot(axes, comparisons, looks)
             ends += published.plot(axes, published.of_game(runs[0].rom), kind.total_steps)
-            name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", game)
-            axes.set_title(name)
+            axes.set_title(words(game))
             axes.yaxis.set_major_formatter("{x:,.10g}")
             figures.count_steps(axes)
             figures.name_ends(axes, ends)

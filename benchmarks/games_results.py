@@ -91,6 +91,11 @@ def env_of(game: str) -> str:
     return f"{game}NoFrameskip-v4" if known else game
 
 
+def words(game: str) -> str:
+    """Return a game's name with spaces: ``BeamRider`` is Beam Rider."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", game)
+
+
 def run_folder(label: str, total_steps: int, game: str, seed: int) -> Path:
     """The folder of a run, in the folder of its settings."""
     return Path(f"{total_steps}-steps_{label}", f"{_legal(game)}-{seed}")

@@ -1,14 +1,13 @@
 """The parts of pages that are generated from the command line's parsers and from results."""
 
 import argparse
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from benchmarks import games_markdown, games_store, games_table
-from benchmarks.games_results import DEFAULTS, Kind
+from benchmarks.games_results import DEFAULTS, Kind, words
 from ppo.autopsy import autopsy
 from ppo.cli import parser
 from ppo.cli.parser import COMMANDS
@@ -99,7 +98,7 @@ def scores() -> str:
             _of(row, lambda row: f"{_score(row).human_normalized:.2f}") for row in of_kinds
         ]
         cells = [games_markdown.cell(row) for row in of_kinds]
-        rows.append([_words(game), *cells, *normalized, *others])
+        rows.append([words(game), *cells, *normalized, *others])
     return tables.markdown(head, rows, "lll" + "r" * 5).rstrip()
 
 
@@ -111,7 +110,7 @@ def results() -> str:
         if set(others) != {"-"}:
             points = [_of(row, lambda row: _points(_score(row).mean)) for row in of_kinds]
             minutes = [_of(row, lambda row: f"{row.minutes:.0f}") for row in of_kinds]
-            rows.append([_words(game), *points, *others, *minutes])
+            rows.append([words(game), *points, *others, *minutes])
     return tables.markdown(head, rows, "l" + "r" * 7).rstrip()
 
 
@@ -147,10 +146,6 @@ def _score(row: games_table.Row) -> games_table.Score:
 
 def _points(score: float) -> str:
     return f"{score:,.0f}" if score >= 100 else f"{score:.1f}"
-
-
-def _words(game: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", game)
 
 
 def flat() -> str:

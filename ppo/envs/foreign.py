@@ -75,7 +75,7 @@ class ForeignEnv(gymnasium.Wrapper):
     """
 
     def __init__(self, env_id: str, **options: Any):
-        """``how`` holds arguments of ``gymnasium.make``."""
+        """``options`` are arguments of ``gymnasium.make``."""
         self._in_reset, self._in_step = Boundary(env_id, "reset"), Boundary(env_id, "step")
         self._in_render, self._in_close = Boundary(env_id, "render"), Boundary(env_id, "close")
         if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
