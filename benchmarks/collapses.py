@@ -3,27 +3,34 @@ r"""Forks of many perfect agents, one change each: how far each falls, and wheth
     python -m benchmarks.collapses --agents=21,22,23 --logdir=runs/collapse --workers=2
     python -m benchmarks.collapses --agents=21,22,23 --logdir=runs/collapse --workers=2 \
         --plan=map --results=docs/collapse.jsonl --machine="two cores of an AMD EPYC"
+    python -m benchmarks.collapses --random-play=200
 
-Without ``--plan`` it trains the agents, one for each seed, until their score is SCORE. A plan forks
-each agent with each of its changes, with a constant rate and no limit on the KL, for UPDATES
-updates. Called again, it resumes. ``--results`` adds each finished fork to a file: its points,
-its KL and its surrogate's gain in each update. docs/collapse.md says what the numbers mean.
+Without ``--plan`` it trains the agents, one for each seed, until their score is TRAINED. A plan
+forks each agent with each of its changes, with a constant rate and no limit on the KL, for UPDATES
+updates. Called again, it resumes. ``--results`` adds each fork that has ended to a file: what KEPT
+names, of each update. docs/collapse.md says what the numbers mean.
 """
 
 import argparse
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from ppo import checkpoint, params, presets
-from ppo.autopsy.changes import UNCHANGED, smaller_rates
+from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.forks import QUIET
 from ppo.envs import registry
-from ppo.errors import PPOError, Stopped
+from ppo.envs.episode import Episode, Rules
+from ppo.envs.resolve import resolved
+from ppo.envs.vector import EnvVector
+from ppo.errors import ExitCode, PPOError, Stopped
 from ppo.files.folder import RunFolder, exclusive, write_whole
 from ppo.settings import Params
 from ppo.sweep.grid import Run, folder_name, parse_seeds
@@ -33,11 +40,54 @@ from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.telemetry import progress
-from ppo.telemetry.scalars import POINTS
+from ppo.telemetry.scalars import POINTS, SCORE
 
-SCORE, UPDATES, RATE = 20.0, 60, 4e-4
+TRAINED, UPDATES, RATE = 19.0, 60, 4e-4
+HEIGHT_OVER = 20  # updates of an agent before its forks
+PLACEBO_SEED = 1000  # above the agent's seed, which its other forks have
 # What is kept of a fork's log, and under which name.
-KEPT = {"points": POINTS, "kl": "train/update_kl", "gain": "train/surrogate_gain_last"}
+KEPT = {
+    "points": POINTS,
+    "kl": "train/update_kl",
+    "gain": "train/surrogate_gain_last",
+    "entropy": "train/pseudo_entropy",
+    "clipped": "train/clip_fraction",
+    "value_share": "trunk/value_share",
+}
+
+
+PLACEBO = "placebo"  # the unchanged settings with another seed
+# Other sizes of the step and nothing else: what multiplies the rate.
+CONTROLS = {
+    "rate x 2": 2,
+    "rate / 2": 1 / 2,
+    "rate / 4": 1 / 4,
+    "rate / 8": 1 / 8,
+    "rate / 16": 1 / 16,
+}
+# The questions of the source, and other remedies: p is corrected within each.
+FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
+    "A": {
+        "logit target": {"delta_target_policy": "logit"},
+        "peaked loss": {"peaked_policy_loss": True},
+        "rescaling per state": {"value_rescaling": "per_state"},
+        "rescaling per batch": {"value_rescaling": "per_batch"},
+        "rescaling smoothed": {"value_rescaling": "smoothed"},
+        "value coefficient 0.1": {"value_coef": 0.1},
+        "value detached": {"value_gradient": "detached"},
+        "not normalised": {"normalize_advantages": False},
+        "not normalised, detached": {"normalize_advantages": False, "value_gradient": "detached"},
+    },
+    "B": {
+        "8 steps": {"num_epochs": 1},
+        "one minibatch": {"num_minibatches": 1},
+        "quadratic loss": {"quadratic_policy_loss": True},
+        "KL limit": {"minibatch_kl_limit": 0.05},
+        "KL limit, step undone": {"minibatch_kl_limit": 0.05, "undo_beyond_kl_limit": True},
+        "betas 0.9": {"adam_beta_1": 0.9, "adam_beta_2": 0.9},
+        "moments reset": {"adam_reset": True},
+    },
+}
 
 
 def rate(times: float) -> dict[str, Any]:
@@ -46,52 +96,31 @@ def rate(times: float) -> dict[str, Any]:
 
 
 def changes(plan: str, dose: float) -> dict[str, dict[str, Any]]:
-    """The changes of a plan by name; ``dose`` multiplies the rate of the interventions."""
+    """The changes of a plan by name; ``dose`` multiplies the rate of all but the map."""
     if plan == "map":
         return {
             f"rate x {times}, epochs {epochs}": rate(times) | {"num_epochs": epochs}
-            for times, epochs in itertools.product((1, 2, 4, 8, 16, 32), (1, 3, 6, 12))
+            for epochs, times in itertools.product((6, 1, 3, 12), (1, 2, 4, 8, 16, 32))
         }
-    controls = {one.name: dict(one.settings) for one in smaller_rates(RATE * dose)}
-    every = {UNCHANGED: {}, **controls, **INTERVENTIONS}
-    return {name: rate(dose) | settings for name, settings in every.items()}
-
-
-INTERVENTIONS: dict[str, dict[str, Any]] = {
-    "logit target": {"delta_target_policy": "logit"},
-    "peaked loss": {"peaked_policy_loss": True},
-    "quadratic loss": {"quadratic_policy_loss": True},
-    "rescaling per state": {"value_rescaling": "per_state"},
-    "rescaling per batch": {"value_rescaling": "per_batch"},
-    "rescaling smoothed": {"value_rescaling": "smoothed"},
-    "value detached": {"value_gradient": "detached"},
-    "advantages floored": {"advantage_std_floor": 0.3},
-    "advantages not normalised": {"normalize_advantages": False},
-    "betas 0.9": {"adam_beta_1": 0.9, "adam_beta_2": 0.9},
-    "moments reset": {"adam_reset": True},
-    "clip range 0.1": {"clip_range": 0.1},
-    "one minibatch": {"num_minibatches": 1},
-    "target KL": {"target_kl": 0.05},
-    "KL limit": {"minibatch_kl_limit": 0.05},
-    "KL limit, step undone": {"minibatch_kl_limit": 0.05, "undo_beyond_kl_limit": True},
-    "1 step": {"num_epochs": 1, "num_minibatches": 1},
-    "2 steps": {"num_epochs": 1, "num_minibatches": 2},
-    "4 steps": {"num_epochs": 1, "num_minibatches": 4},
-    "16 steps": {"num_epochs": 2, "num_minibatches": 8},
-}
+    controls = {name: rate(dose * times) for name, times in CONTROLS.items()}
+    others = {
+        name: rate(dose) | settings for name, settings in (FAMILIES["A"] | FAMILIES["B"]).items()
+    }
+    return {UNCHANGED: rate(dose), PLACEBO: rate(dose), **controls, **others}
 
 
 @dataclass(frozen=True)
 class Fork:
-    """A finished fork: its agent's seed, its change, and a value of each kind for each update."""
+    """A fork that ended: its agent's seed, its change, and what each update logged. The height is
+    its agent's points a step before. A fork that diverged has fewer updates than UPDATES.
+    """
 
     plan: str
     change: str
     settings: dict[str, Any]
     agent: int
-    points: list[float]
-    kl: list[float]
-    gain: list[float]
+    height: float
+    logged: dict[str, list[float | None]]  # by the names of KEPT; None where an update lacks it
     machine: str = ""
 
 
@@ -101,14 +130,16 @@ class OneRun(Run):
 
     begins: str
     params: Params
+    height: float = math.nan  # of the agent, in points a step
+    change: Mapping[str, Any] = field(default_factory=dict)
 
 
 def agents(seeds: Sequence[int], logdir: Path) -> list[OneRun]:
     """The runs of the agents."""
     source, runs = presets.find("pong"), []
     for seed in seeds:
-        own = ("evaluation_interval=0", "video_interval=0", f"stop_at_score={SCORE}")
-        overrides = (*own, f"seed={seed}", "threads=1")
+        own = ("evaluation_interval=0", "video_interval=0", "keep_checkpoints_from=0")
+        overrides = (*own, f"stop_at_score={TRAINED}", f"seed={seed}", "threads=1")
         settings = params.load(source, overrides, [registry.check])
         folder = logdir / "agents" / f"seed-{seed}"
         runs.append(OneRun("agent", seed, overrides, folder, f"--pfile={source}", settings))
@@ -116,27 +147,63 @@ def agents(seeds: Sequence[int], logdir: Path) -> list[OneRun]:
 
 
 def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
-    """The forks of an agent. Raises CheckpointError."""
-    step, runs = checkpoint.newest(RunFolder(agent.folder)).step, []
-    for name, settings in changes(plan, dose).items():
-        whole = step + UPDATES * agent.params.batch_size
-        own = {"total_steps": whole, "stop_at_score": None, "collapse_guard": "off"}
-        own |= {"diagnostics_interval": 1, "checkpoint_interval": whole, "seed": agent.seed}
-        overrides = tuple(params.texts(QUIET | own | settings))
+    """The forks of an agent. Raises PPOError if it has not come to its score."""
+    step, rows = checkpoint.newest(RunFolder(agent.folder)).step, progress.numbers(agent.folder)
+    if not rows or rows[-1].get(SCORE, -math.inf) < TRAINED:
+        raise PPOError(f"{agent.folder} has no score of {TRAINED:g}; name another seed instead")
+    height = fmean(row[POINTS] for row in rows[-HEIGHT_OVER:])
+    whole, runs = step + UPDATES * agent.params.batch_size, []
+    for name, change in changes(plan, dose).items():
+        seed = agent.seed + PLACEBO_SEED * (name == PLACEBO)
+        own = {"total_steps": whole, "stop_at_score": None, "collapse_guard": "off", "seed": seed}
+        own |= {"diagnostics_interval": 1, "checkpoint_interval": whole}
+        overrides = tuple(params.texts(QUIET | own | {"keep_checkpoints_from": None} | change))
         merged = params.load_run(RunFolder(agent.folder).params, overrides, [registry.check])
-        folder = logdir / plan / folder_name(name) / f"seed-{agent.seed}"
-        runs.append(OneRun(name, agent.seed, overrides, folder, f"--fork={agent.folder}", merged))
+        folder = logdir / label_of(plan, dose) / folder_name(name) / f"seed-{agent.seed}"
+        begins = f"--fork={agent.folder}"
+        runs.append(OneRun(name, agent.seed, overrides, folder, begins, merged, height, change))
     return runs
 
 
-def outcome(run: OneRun, plan: str, machine: str) -> Fork:
-    """What a finished fork's log says. Raises PPOError if an update lacks a value."""
+def label_of(plan: str, dose: float) -> str:
+    """What a plan's forks are called in the results and in folders."""
+    return plan if plan == "map" else f"{plan}-x{dose:g}"
+
+
+def diverged(run: OneRun) -> bool:
+    """Whether a fork ended because its weights or losses were no longer finite."""
+    return any(run.folder.glob("diverged-*.npz"))
+
+
+def ended(run: OneRun) -> bool:
+    """Whether a run came to its end, or diverged."""
+    return finished(run, run.params) or any(run.folder.glob("diverged-*.npz"))
+
+
+def outcome(run: OneRun, label: str, machine: str) -> Fork:
+    """What the log of a fork that ended says. Raises PPOError if an update has no points."""
     rows = progress.numbers(run.folder)[:UPDATES]
-    if lacking := [tag for row in rows for tag in KEPT.values() if tag not in row]:
-        raise PPOError(f"{run.name} has an update without {lacking[0]}")
-    values = {name: [row[tag] for row in rows] for name, tag in KEPT.items()}
-    own = {key: getattr(run.params, key) for key in changes(plan, 1.0)[run.variant]}
-    return Fork(plan, run.variant, own, run.seed, **values, machine=machine)
+    if any(POINTS not in row for row in rows):
+        raise PPOError(f"{run.name} has an update without {POINTS}")
+    logged = {name: [_short(row.get(tag)) for row in rows] for name, tag in KEPT.items()}
+    return Fork(label, run.variant, dict(run.change), run.seed, run.height, logged, machine)
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def random_play(games: int) -> float:
+    """Points a step of uniformly random actions in so many games, with the agents' rules."""
+    settings = resolved(params.load(presets.find("pong"), ["seed=0"]))
+    rules, rng = Rules.of_game("pong", settings), np.random.default_rng(0)
+    envs = EnvVector(rules, settings.num_envs, 1)
+    episodes: list[Episode] = []
+    envs.begin()
+    while len(episodes) < games:
+        envs.send(rng.integers(envs.num_actions, size=len(envs)))
+        episodes += envs.receive().finished
+    return sum(one.score for one in episodes) / sum(len(one.actions) for one in episodes)
 
 
 def load(path: Path) -> list[Fork]:
@@ -154,27 +221,27 @@ def add(path: Path, made: Sequence[Fork]) -> None:
 
 def make(options: argparse.Namespace) -> None:
     """Make the agents, or the forks of a plan. Raises PPOError unless all came to their end."""
+    if options.random_play:
+        print(f"{random_play(options.random_play):.5f} points a step")
+        return
     faults: list[str] = []
-    made = agents(parse_seeds(options.agents, faults), options.logdir)
+    runs = agents(parse_seeds(options.agents, faults), options.logdir)
     if faults:
         raise params.ParamsError(faults)
-    runs = made
     if options.plan:
-        forked = (forks(agent, options.plan, options.dose, options.logdir) for agent in made)
+        forked = (forks(agent, options.plan, options.dose, options.logdir) for agent in runs)
         runs = [run for of_change in zip(*forked, strict=True) for run in of_change]
         runs = [run for run in runs if not options.only or run.variant in options.only]
     children = Children()
 
     def go(run: OneRun, call: Call) -> int:
-        return begin_or_resume(run, run.begins, run.params, call)
+        code = begin_or_resume(run, run.begins, run.params, call)
+        return ExitCode.DONE if code == ExitCode.DIVERGED and options.plan else code
 
-    def done(run: OneRun) -> bool:
-        return finished(run, run.params)
-
-    failed = run_all(runs, options.workers, children, done, go)
+    failed = run_all(runs, options.workers, children, ended, go)
     if options.results and options.plan:
-        over = [outcome(run, options.plan, options.machine) for run in runs if done(run)]
-        add(options.results, over)
+        label = label_of(options.plan, options.dose)
+        add(options.results, [outcome(run, label, options.machine) for run in runs if ended(run)])
     if children.stopped:
         raise Stopped(STOPPED)
     if failed:
@@ -184,15 +251,18 @@ def make(options: argparse.Namespace) -> None:
 def main() -> int:
     """Run the command; returns its exit code."""
     parser = argument_parser("benchmarks.collapses", __doc__)
-    parser.add_argument("--agents", required=True, metavar="1,2,3", help="seeds of the agents")
-    parser.add_argument("--logdir", type=expanded, required=True)
-    parser.add_argument("--plan", choices=["map", "interventions"])
-    parser.add_argument("--dose", type=float, default=8.0, help="times the rate, in interventions")
+    parser.add_argument("--agents", metavar="1,2,3", help="seeds of the agents")
+    parser.add_argument("--logdir", type=expanded)
+    parser.add_argument("--plan", choices=["map", "changes"])
+    parser.add_argument("--dose", type=float, default=8.0, help="times the rate, in changes")
     parser.add_argument("--only", action="append", metavar="NAME", help="one of the plan's changes")
     parser.add_argument("--results", type=expanded, metavar="FILE")
     parser.add_argument("--machine", default="")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    parser.add_argument("--random-play", type=int, metavar="GAMES", help="measure random play")
     options = parser.parse_args()
+    if not (options.random_play or (options.agents and options.logdir)):
+        parser.error("--agents and --logdir are needed")
     return run_command(lambda: make(options), stopped=STOPPED)
 
 

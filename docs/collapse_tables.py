@@ -2,7 +2,7 @@
 
 Agents are the sample: a fork's numbers are one agent's answer to one change. Intervals resample
 agents. A change is compared with the unchanged forks of the same agents by a sign-flip test over
-all assignments of signs, and p is corrected for the number of changes (Holm 1979).
+all assignments of signs, and p is corrected for the number of changes in its family (Holm 1979).
 """
 
 import itertools
@@ -10,36 +10,44 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.collapses import Fork
-from ppo.autopsy.changes import UNCHANGED, smaller_rates
+from benchmarks.collapses import CONTROLS, FAMILIES, PLACEBO, RATE, UPDATES, Fork
+from ppo.autopsy.changes import UNCHANGED
 from ppo.system import tables
 from ppo.telemetry.intervals import shown
 
-RANDOM_PLAY = -0.0235  # points a step of random actions
-LAST, LOWEST_OVER = 20, 5  # updates
-CONTROLS = tuple(change.name for change in smaller_rates(1.0))
+RANDOM_PLAY = -0.02191  # points a step, by --random-play=200
+LAST, LOWEST_OVER, FIRST = 20, 5, 3  # updates
+FALLEN = 0.5  # a fork that ends below has collapsed
+EPOCHS = 6  # of the trained settings, at which the dose is chosen
+MOST_MISSING = 2  # agents whose KL is outside the range of the controls
 
 
-def shares(forks: Sequence[Fork]) -> dict[tuple[str, int], np.ndarray]:
-    """The share of its agent's points that each fork has in each update, by change and agent.
-
-    1 is the mean of the agent's first rollouts, which all its forks play before they learn, and 0
-    is random play.
+def height(fork: Fork) -> np.ndarray:
+    """The fork's points in each update [UPDATES], scaled: 1 is its agent before the fork, and 0 is
+    random play. A fork that diverged has 0 in the updates that it does not make.
     """
-    starts: dict[int, list[float]] = {}
-    for fork in forks:
-        starts.setdefault(fork.agent, []).append(fork.points[0])
-    height = {agent: float(np.mean(first)) - RANDOM_PLAY for agent, first in starts.items()}
-    return {
-        (fork.change, fork.agent): (np.array(fork.points) - RANDOM_PLAY) / height[fork.agent]
-        for fork in forks
-    }
+    points = np.array(fork.logged["points"], float)
+    scaled = (points - RANDOM_PLAY) / (fork.height - RANDOM_PLAY)
+    return np.append(scaled, np.zeros(UPDATES - len(scaled)))
 
 
-def lowest(share: np.ndarray) -> float:
-    """The lowest mean of LOWEST_OVER updates in a row."""
+def end(fork: Fork) -> float:
+    """The mean height of the last LAST updates."""
+    return float(height(fork)[-LAST:].mean())
+
+
+def lowest(fork: Fork) -> float:
+    """The lowest mean height of LOWEST_OVER updates in a row."""
     window = np.ones(LOWEST_OVER) / LOWEST_OVER
-    return float(np.convolve(share, window, "valid").min())
+    return float(np.convolve(height(fork), window, "valid").min())
+
+
+def first_kl(fork: Fork) -> float:
+    """The geometric mean KL of the first FIRST updates: the size of the steps before a collapse,
+    after which a policy may hardly move.
+    """
+    kl = [one for one in fork.logged["kl"][:FIRST] if one is not None]
+    return float(np.exp(np.log(np.maximum(kl, 1e-9)).mean()))
 
 
 def sign_flip(differences: np.ndarray) -> float:
@@ -59,64 +67,114 @@ def holm(values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
+def falling(values: np.ndarray) -> np.ndarray:
+    """The sequence that never rises and is nearest to ``values`` in squares (isotonic regression,
+    by pooling neighbours that rise).
+    """
+    pools: list[list[float]] = []
+    for value in values:
+        pools.append([value])
+        while len(pools) > 1 and np.mean(pools[-2]) < np.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    return np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools])
+
+
 def at_equal_kl(kl: float, controls: Sequence[tuple[float, float]]) -> float:
-    """The end of a fork with smaller steps that moves the policy as far: between the controls (KL,
-    end) it is linear in the logarithm of the KL, beyond them it is the nearest one's."""
-    logs, ends = np.array(sorted((np.log(one), end) for one, end in controls)).T
-    return float(np.interp(np.log(kl), logs, ends))
+    """The end of a fork with another rate that moves the policy as far. Of the controls, (KL, end),
+    the end is made to fall with the KL. Between them it is linear in the logarithm of the KL; NaN
+    outside them.
+    """
+    kls, ends = np.array(sorted(controls)).T
+    if not kls[0] <= kl <= kls[-1]:
+        return np.nan
+    return float(np.interp(np.log(kl), np.log(kls), falling(ends)))
 
 
-def interventions(forks: Sequence[Fork]) -> str:
-    """The table of the interventions, each beside the unchanged forks and beside equal KL."""
-    forks = [fork for fork in forks if fork.plan == "interventions"]
-    share, kl = shares(forks), {(fork.change, fork.agent): _kl(fork) for fork in forks}
-    end = {key: float(one[-LAST:].mean()) for key, one in share.items()}
-    agents = sorted({fork.agent for fork in forks if (UNCHANGED, fork.agent) in end})
-    names = dict.fromkeys(fork.change for fork in forks)
-    whole = [name for name in names if all((name, agent) in end for agent in agents)]
-    ends = {name: np.array([end[name, agent] for agent in agents]) for name in whole}
-    differences = {
-        name: values - ends[UNCHANGED]
-        for name, values in ends.items()
-        if name not in (UNCHANGED, *CONTROLS)
-    }
-    p = holm({name: sign_flip(values) for name, values in differences.items()})
-    rows = []
-    for name in whole:
-        low = np.mean([lowest(share[name, agent]) for agent in agents])
-        medians = [kl[name, agent] for agent in agents]
-        equal = [
-            at_equal_kl(one, [(kl[c, a], end[c, a]) for c in (UNCHANGED, *CONTROLS)])
-            for one, a in zip(medians, agents, strict=True)
-        ]
-        compared = shown(differences[name]) if name in differences else ""
-        corrected = f"{p[name]:.3f}" if name in p else ""
-        beyond = shown(ends[name] - equal) if name in differences else ""
-        cells = [f"{low:.2f}", shown(ends[name]), f"{np.median(medians):.3f}"]
-        rows.append([name, str(len(agents)), *cells, compared, corrected, beyond])
-    head = ["change", "agents", "lowest", "end", "KL", "end - unchanged", "p", "end - equal KL"]
-    return tables.markdown(head, rows, "lrrrrrrr").rstrip()
+def dose(forks: Sequence[Fork]) -> float:
+    """The smallest rate of the map, with EPOCHS epochs, at which each agent's fork collapses, or
+    the largest; in multiples of RATE.
+    """
+    ends: dict[float, list[float]] = {}
+    for fork in forks:
+        if fork.plan == "map" and fork.settings["num_epochs"] == EPOCHS:
+            ends.setdefault(fork.settings["learning_rate"] / RATE, []).append(end(fork))
+    return min((rate for rate, of_rate in ends.items() if max(of_rate) < FALLEN), default=max(ends))
 
 
 def grid(forks: Sequence[Fork]) -> str:
-    """The map: mean end of the agents' forks by rate and epochs, with the lowest in brackets."""
-    forks = [fork for fork in forks if fork.plan == "map"]
-    share = shares(forks)
-    cells: dict[tuple[float, int], list[np.ndarray]] = {}
+    """The map: for each rate and number of epochs the agents' mean end, their mean lowest height,
+    and how many collapsed.
+    """
+    cells: dict[tuple[float, int], list[Fork]] = {}
     for fork in forks:
-        place = fork.settings["learning_rate"], fork.settings["num_epochs"]
-        cells.setdefault(place, []).append(share[fork.change, fork.agent])
+        if fork.plan == "map":
+            place = fork.settings["learning_rate"], fork.settings["num_epochs"]
+            cells.setdefault(place, []).append(fork)
     rates, epochs = sorted({key[0] for key in cells}), sorted({key[1] for key in cells})
 
     def cell(place: tuple[float, int]) -> str:
         made = cells.get(place, [])
-        ends, lows = [one[-LAST:].mean() for one in made], [lowest(one) for one in made]
-        return f"{np.mean(ends):.2f} ({np.mean(lows):.2f})" if made else "-"
+        ends = [end(fork) for fork in made]
+        low = np.mean([lowest(fork) for fork in made]) if made else 0
+        fallen = sum(one < FALLEN for one in ends)
+        return f"{np.mean(ends):.2f} ({low:.2f}), {fallen} of {len(ends)}" if made else "-"
 
     rows = [[f"{one:g}", *(cell((one, many)) for many in epochs)] for one in rates]
     head = ["rate", *(f"{many} epochs" for many in epochs)]
     return tables.markdown(head, rows, "r" * len(head)).rstrip()
 
 
-def _kl(fork: Fork) -> float:
-    return max(float(np.median(fork.kl)), 1e-9)
+def interventions(forks: Sequence[Fork], plan: str) -> str:
+    """The table of a plan's changes, each beside the unchanged forks and beside equal KL. A change
+    that some agent lacks is left out.
+    """
+    made = {(fork.change, fork.agent): fork for fork in forks if fork.plan == plan}
+    names, agents = dict.fromkeys(name for name, _ in made), sorted({agent for _, agent in made})
+    whole = [name for name in names if all((name, agent) in made for agent in agents)]
+    ends = {name: np.array([end(made[name, agent]) for agent in agents]) for name in whole}
+    kl = {name: np.array([first_kl(made[name, agent]) for agent in agents]) for name in whole}
+    equal = {name: ends[name] - _equal(kl[name], kl, ends) for name in whole}
+    better = _corrected({name: ends[name] - ends[UNCHANGED] for name in whole})
+    beyond = _corrected({name: gap[~np.isnan(gap)] for name, gap in equal.items()}, len(agents))
+    if PLACEBO in whole:
+        better[PLACEBO] = sign_flip(ends[PLACEBO] - ends[UNCHANGED])
+    rows = []
+    for name in whole:
+        low = np.mean([lowest(made[name, agent]) for agent in agents])
+        fallen, below = (str((ends[name] < limit).sum()) for limit in (FALLEN, 0))
+        sizes = f"{np.median(kl[name]):.3f}", f"{low:.2f}", shown(ends[name])
+        compared = shown(ends[name] - ends[UNCHANGED]), _p(better, name)
+        inside = shown(equal[name][~np.isnan(equal[name])]) if name in beyond else "-"
+        rows.append([name, *sizes, fallen, below, *compared, inside, _p(beyond, name)])
+    head = ["change", "KL", "lowest", "end", "collapsed", "below random"]
+    head += ["end - unchanged", "p", "end - equal KL", "p"]
+    return tables.markdown(head, rows, "l" + "r" * (len(head) - 1)).rstrip()
+
+
+def _equal(
+    kl: np.ndarray, kls: Mapping[str, np.ndarray], ends: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """For each agent the end of its forks with other rates, at a change's KL [agents]."""
+    controls = [name for name in (UNCHANGED, *CONTROLS) if name in ends]
+    return np.array(
+        [
+            at_equal_kl(one, [(kls[name][agent], ends[name][agent]) for name in controls])
+            for agent, one in enumerate(kl)
+        ]
+    )
+
+
+def _corrected(
+    differences: Mapping[str, np.ndarray], agents: int | None = None
+) -> dict[str, float]:
+    """p of each change of a family, corrected within it; none for a change with few agents."""
+    least = agents - MOST_MISSING if agents else 1
+    p: dict[str, float] = {}
+    for family in FAMILIES.values():
+        enough = [name for name in family if len(differences.get(name, ())) >= max(1, least)]
+        p |= holm({name: sign_flip(differences[name]) for name in enough})
+    return p
+
+
+def _p(values: Mapping[str, float], name: str) -> str:
+    return f"{values[name]:.3f}" if name in values else ""

@@ -2,43 +2,77 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks.collapses import KEPT, RATE, UPDATES, Fork, OneRun, add, changes, load, outcome
+from benchmarks.collapses import (
+    FAMILIES,
+    KEPT,
+    PLACEBO,
+    RATE,
+    UPDATES,
+    Fork,
+    OneRun,
+    add,
+    changes,
+    ended,
+    forks,
+    label_of,
+    load,
+    outcome,
+)
 from docs.collapse_tables import (
     RANDOM_PLAY,
     at_equal_kl,
+    dose,
+    end,
+    falling,
+    first_kl,
     grid,
+    height,
     holm,
     interventions,
     lowest,
-    shares,
     sign_flip,
 )
 from ppo.errors import PPOError
 from ppo.settings import Params
 from ppo.system.reading import Unreadable
+from ppo.telemetry.scalars import POINTS, SCORE
 
 
-def fork(change="unchanged", agent=1, level=1.0, plan="interventions", kl=0.3, **settings):
-    """A fork whose first rollout has 0.0125 points a step, and the later ones a share of it."""
-    later = RANDOM_PLAY + level * (0.0125 - RANDOM_PLAY)
-    points = [0.0125, *[later] * (UPDATES - 1)]
-    return Fork(plan, change, settings, agent, points, [kl] * UPDATES, [0.0] * UPDATES)
+def fork(
+    change="unchanged", agent=1, level=1.0, plan="changes-x8", kl=0.3, made=UPDATES, **settings
+):
+    """A fork that plays at a level from its first update on."""
+    points = [RANDOM_PLAY + level * (0.0125 - RANDOM_PLAY)] * made
+    logged = {"points": points, "kl": [kl] * made, "gain": [None] * made}
+    return Fork(plan, change, settings, agent, 0.0125, logged)
 
 
-def test_the_share_is_1_at_the_agents_start_and_0_in_random_play():
-    found = shares([fork(level=0.25), fork("slow", level=0.0)])
-    assert found["unchanged", 1][[0, 1, -1]] == pytest.approx([1, 0.25, 0.25])
-    assert found["slow", 1][-1] == pytest.approx(0)
+def test_the_height_is_1_for_the_agent_and_0_in_random_play():
+    assert height(fork(level=0.25)) == pytest.approx(np.full(UPDATES, 0.25))
+    assert end(fork(level=0.0)) == pytest.approx(0)
+
+
+def test_a_fork_that_diverged_has_0_from_then_on():
+    half = fork(made=UPDATES - 10)
+    assert height(half)[-11:] == pytest.approx([1.0, *[0.0] * 10])
+    assert end(half) == pytest.approx(0.5)
 
 
 def test_the_lowest_mean_is_over_five_updates_in_a_row():
-    share = np.ones(20)
-    share[7] = -3.0
-    assert lowest(share) == pytest.approx((4 - 3) / 5)
+    dipping = fork()
+    dipping.logged["points"][7] = RANDOM_PLAY - 3 * (0.0125 - RANDOM_PLAY)
+    assert lowest(dipping) == pytest.approx((4 - 3) / 5)
+
+
+def test_the_size_of_the_steps_is_of_the_first_updates_alone():
+    one = fork()
+    one.logged["kl"][:4] = [0.1, 0.4, None, 9.0]
+    assert first_kl(one) == pytest.approx(0.2)
 
 
 def test_sign_flip_by_counting():
@@ -58,54 +92,109 @@ def test_holm_by_hand():
     assert corrected == pytest.approx({"a": 0.04, "c": 0.09, "b": 0.09, "d": 0.9})
 
 
-def test_equal_kl_is_read_between_the_controls():
+def test_values_that_rise_are_pooled():
+    assert falling(np.array([1.0, 0.5, 0.7, 0.0])) == pytest.approx([1.0, 0.6, 0.6, 0.0])
+    assert falling(np.array([0.0, 0.2, 1.0])) == pytest.approx([0.4] * 3)
+    rng = np.random.default_rng(0)
+    for _ in range(20):  # the minimum over starts of the maximum over ends (Barlow 1972)
+        values = rng.normal(size=6)
+        expected = [
+            min(max(values[a : b + 1].mean() for b in range(i, 6)) for a in range(i + 1))
+            for i in range(6)
+        ]
+        assert falling(values) == pytest.approx(expected)
+
+
+def test_equal_kl_is_read_between_the_controls_and_never_beyond():
     controls = [(0.4, 0.0), (0.1, 1.0)]
     assert at_equal_kl(0.2, controls) == pytest.approx(0.5)  # halfway in the logarithm
     assert at_equal_kl(math.sqrt(0.1 * 0.2), controls) == pytest.approx(0.75)
-    assert (at_equal_kl(5.0, controls), at_equal_kl(0.01, controls)) == (0.0, 1.0)
+    assert np.isnan([at_equal_kl(5.0, controls), at_equal_kl(0.01, controls)]).all()
+    assert at_equal_kl(0.1, [(0.1, 0.0), (0.4, 1.0)]) == pytest.approx(0.5)
 
 
 def test_a_change_is_compared_with_the_same_agents_and_with_equal_kl():
     made = []
-    for agent in range(1, 11):
+    for agent in range(1, 13):
         made += [fork("unchanged", agent, 0.2, kl=0.4), fork("rate / 2", agent, 0.6, kl=0.2)]
-        made += [fork("rate / 4", agent, 0.9, kl=0.1), fork("rate / 8", agent, 1.0, kl=0.05)]
+        made += [fork("rate / 4", agent, 0.9, kl=0.1), fork("placebo", agent, 0.2, kl=0.4)]
         made.append(fork("logit target", agent, 0.7, kl=0.2))
+        made.append(fork("value detached", agent, 0.9, kl=0.01 if agent > 9 else 0.2))
     made.append(fork("peaked loss", 1, 0.7))  # of one agent alone: not in the table
-    *_, row = interventions(made).splitlines()
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[:3] == ["logit target", "10", "0.70"]
-    assert cells[3:5] == ["0.70 (0.70 to 0.70)", "0.200"]
-    assert cells[5:7] == ["0.50 (0.50 to 0.50)", "0.002"]
-    assert cells[7] == "0.10 (0.10 to 0.10)"
+    made.append(fork("logit target", 1, 0.0, "changes-x4"))  # another dose
+    rows = {
+        row.split("|")[1].strip(): row for row in interventions(made, "changes-x8").splitlines()
+    }
+    assert list(rows)[2:] == [
+        "unchanged", "rate / 2", "rate / 4", "placebo", "logit target", "value detached",
+    ]  # fmt: skip
+    cells = [cell.strip() for cell in rows["logit target"].strip("|").split("|")]
+    assert cells[1:6] == ["0.200", "0.70", "0.70 (0.70 to 0.70)", "0", "0"]
+    assert cells[6:8] == ["0.50 (0.50 to 0.50)", "0.001"]  # 2 / 4096, twice
+    assert cells[8:] == ["0.10 (0.10 to 0.10)", "0.000"]  # detached has too few agents inside
+    cells = [cell.strip() for cell in rows["value detached"].strip("|").split("|")]
+    assert cells[6:] == ["0.70 (0.70 to 0.70)", "0.001", "-", ""]
+    cells = [cell.strip() for cell in rows["placebo"].strip("|").split("|")]
+    assert cells[4:8] == ["12", "0", "0.00 (0.00 to 0.00)", "1.000"]
 
 
-def test_the_map_has_the_mean_of_its_agents():
-    settings = {"learning_rate": 8e-4, "num_epochs": 3}
-    made = [fork("one", agent, level, "map", **settings) for agent, level in ((1, 0.5), (2, 0.7))]
-    assert grid(made).splitlines()[-1].replace(" ", "") == "|0.0008|0.60(0.60)|"
+def test_the_map_and_the_dose():
+    settings = {"learning_rate": 2 * RATE, "num_epochs": 6}
+    made = [fork("one", agent, level, "map", **settings) for agent, level in ((1, 0.4), (2, 0.6))]
+    assert grid(made).splitlines()[-1].replace(" ", "") == "|0.0008|0.50(0.50),1of2|"
+    assert dose(made) == 2  # the largest, because agent 2 holds at every rate
+    lower = {"learning_rate": 4 * RATE, "num_epochs": 6}
+    made += [fork("two", agent, 0.3, "map", **lower) for agent in (1, 2)]
+    made += [fork("all", 1, 0.0, "map", learning_rate=RATE, num_epochs=12)]  # no part of the dose
+    assert dose(made) == 4
 
 
 def test_plans_change_what_they_say():
-    of_map, named = changes("map", 1.0), changes("interventions", 8.0)
+    of_map, named = changes("map", 1.0), changes("changes", 8.0)
     assert len(of_map) == 24
     assert of_map["rate x 32, epochs 12"] == {"learning_rate": RATE * 32, "num_epochs": 12}
-    assert named["unchanged"] == {"learning_rate": RATE * 8}
+    assert named["unchanged"] == named[PLACEBO] == {"learning_rate": RATE * 8}
     assert named["rate / 4"] == {"learning_rate": RATE * 2}
     assert named["logit target"] == {"learning_rate": RATE * 8, "delta_target_policy": "logit"}
+    assert named.keys() >= {*FAMILIES["A"], *FAMILIES["B"]}
 
 
-@pytest.mark.parametrize("lacking", [None, *KEPT.values()])
-def test_a_value_that_a_log_lacks_is_not_taken_for_0(tmp_path, lacking):
-    cells = ["" if tag == lacking else "0.5" for tag in KEPT.values()]
-    text = f"step,{','.join(KEPT.values())}\n2048,{','.join(cells)}\n"
-    (tmp_path / "progress.csv").write_text(text)
-    run = OneRun("unchanged", 1, (), tmp_path, "", Params(learning_rate=RATE))
-    if lacking:
-        with pytest.raises(PPOError, match=lacking):
-            outcome(run, "interventions", "")
-    else:
-        assert outcome(run, "interventions", "").kl == [0.5]
+def agent_at(folder, score):
+    """An agent whose log ends with this score, as the driver knows it."""
+    rows = "".join(f"{2048 * n},{score},0.01\n" for n in range(1, 31))
+    folder.mkdir()
+    (folder / "progress.csv").write_text(f"step,{SCORE},{POINTS}\n{rows}")
+    return OneRun("agent", 21, (), folder, "", Params())
+
+
+def test_an_agent_that_has_not_learnt_has_no_forks(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppo.checkpoint.newest", lambda _: SimpleNamespace(step=61440))
+    monkeypatch.setattr("ppo.params.load_run", lambda *_: Params())
+    with pytest.raises(PPOError, match="another seed"):
+        forks(agent_at(tmp_path / "begun", 18.9), "map", 1.0, tmp_path)
+    made = forks(agent_at(tmp_path / "learnt", 19.0), "changes", 4.0, tmp_path)
+    assert {run.height for run in made} == {0.01}
+    assert made[0].folder == tmp_path / "changes-x4" / "unchanged" / "seed-21"
+    seeds = {run.variant: dict(text.split("=") for text in run.overrides)["seed"] for run in made}
+    assert (seeds.pop(PLACEBO), {*seeds.values()}) == ("1021", {"21"})
+
+
+def test_an_update_without_points_is_refused_and_another_value_may_be_missing(tmp_path):
+    run = OneRun("unchanged", 1, (), tmp_path, "", Params(), 0.01, {"num_epochs": 1})
+    (tmp_path / "progress.csv").write_text(f"step,{POINTS},{KEPT['kl']}\n2048,0.5,\n")
+    made = outcome(run, label_of("changes", 8.0), "")
+    assert (made.plan, made.settings, made.height) == ("changes-x8", {"num_epochs": 1}, 0.01)
+    assert (made.logged["points"], made.logged["kl"]) == ([0.5], [None])
+    (tmp_path / "progress.csv").write_text(f"step,{POINTS},{KEPT['kl']}\n2048,,0.5\n")
+    with pytest.raises(PPOError, match=POINTS):
+        outcome(run, "map", "")
+
+
+def test_a_fork_that_diverged_has_ended(tmp_path):
+    run = OneRun("unchanged", 1, (), tmp_path, "", Params())
+    assert not ended(run)
+    (tmp_path / "diverged-000000002048.npz").touch()
+    assert ended(run)
 
 
 def test_a_file_of_forks_keeps_what_it_has(tmp_path):
