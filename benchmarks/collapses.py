@@ -151,7 +151,7 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
     step, rows = checkpoint.newest(RunFolder(agent.folder)).step, progress.numbers(agent.folder)
     if not rows or rows[-1].get(SCORE, -math.inf) < TRAINED:
         raise PPOError(f"{agent.folder} has no score of {TRAINED:g}; name another seed instead")
-    height = fmean(row[POINTS] for row in rows[-HEIGHT_OVER:])
+    height = fmean(map(progress.points, rows[-HEIGHT_OVER:]))
     whole, runs = step + UPDATES * agent.params.batch_size, []
     for name, change in changes(plan, dose).items():
         seed = agent.seed + PLACEBO_SEED * (name == PLACEBO)
