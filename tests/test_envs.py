@@ -841,6 +841,22 @@ def test_what_has_no_effect_is_refused_of_a_new_run_alone(env_id, network, idle)
 
 
 @pytest.mark.parametrize(
+    ("settings", "keys"),
+    [
+        ({"env_id": "CartPole-v1", "network": "a3c"}, ["network", "frame_skip"]),
+        # Whether image settings have an effect depends on the network that replaces this one.
+        ({"env_id": "Pong", "network": "mlp", "network_width": 2}, ["network"]),
+        ({"env_id": "Pnog"}, ["env_id"]),
+        ({"env_id": "Pendulum-v1", "network": "mlp"}, ["env_id"]),
+    ],
+)
+def test_what_has_no_effect_is_listed_beside_the_faults_of_the_game(settings, keys):
+    both = Params(frame_skip=8, wandb_project="", **settings)
+    faults = check_new(both, frozenset())
+    assert [fault.split(" = ")[0] for fault in faults] == [*keys, "wandb_project"]
+
+
+@pytest.mark.parametrize(
     ("idle", "needs"),
     [
         ({"value_rescaling_decay": 0.5}, {"value_rescaling": "smoothed"}),

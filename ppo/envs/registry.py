@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import ale_py
@@ -85,37 +86,48 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
     """Return the faults of the settings that depend on the game (a check for ``params.load``).
     Raises EnvironmentFailed.
     """
-    if "env_id" in bad:
-        return []
-    try:
-        game, _ = resolve(params.env_id)
-    except UnknownGame as error:
-        return [f"env_id = {params.env_id!r}: {error}"]
-    if roms.is_rom(game):
-        return _network_faults(params, bad, pictures=True)
-    return _environment_faults(params, bad)
+    return _faults(params, _misfits(params, bad))
 
 
 def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     """Return the faults of ``check``, and the settings of a new run that have no effect. Raises
     EnvironmentFailed.
     """
-    faults = check(params, bad)
-    if faults or "env_id" in bad:
-        return faults
-    game, _ = resolve(params.env_id)
-    why = {} if roms.is_rom(game) else {"Atari": f"{params.env_id} is not an Atari game"}
-    if "network" not in bad:
+    misfits = _misfits(params, bad)
+    bad |= misfits.keys()
+    why = {}
+    if "env_id" not in bad and not is_atari(params.env_id):
+        why["Atari"] = f"{params.env_id} is not an Atari game"
+    if bad.isdisjoint(["env_id", "network"]):  # another game may need another network
         why |= _unused_by(params)
     idle = {key: why[users] for key, users in marked("only").items() if users in why}
     default = {key: Params.model_fields[key].default for key in idle}
     allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
-    faults = [
+    unused = [
         f"{key} = {json.dumps(value)}: has no effect, since {reason}. Remove it"
         for key, reason in idle.items()
         if key not in bad and (value := getattr(params, key)) not in allowed[key]
     ]
-    return faults + broken(IDLE_RULES, params, bad)
+    return _faults(params, misfits) + unused + broken(IDLE_RULES, params, bad)
+
+
+def _faults(params: Params, reasons: Mapping[str, str]) -> list[str]:
+    return [f"{key} = {getattr(params, key)!r}: {reason}" for key, reason in reasons.items()]
+
+
+def _misfits(params: Params, bad: frozenset[str]) -> dict[str, str]:
+    """Return why the game cannot be played, or why the network does not fit it, by setting.
+    Raises EnvironmentFailed.
+    """
+    if "env_id" in bad:
+        return {}
+    try:
+        game, _ = resolve(params.env_id)
+    except UnknownGame as error:
+        return {"env_id": str(error)}
+    if roms.is_rom(game):
+        return _network_misfit(params, bad, pictures=True)
+    return _environment_misfit(params, bad)
 
 
 def _unused_by(params: Params) -> dict[str, str]:
@@ -190,29 +202,29 @@ def _observation_space(env_id: str) -> gymnasium.Space:
         return environment.observation_space
 
 
-def _network_faults(params: Params, bad: frozenset[str], pictures: bool) -> list[str]:
+def _network_misfit(params: Params, bad: frozenset[str], pictures: bool) -> dict[str, str]:
     if "network" in bad or params.is_custom or pictures == params.sees_pictures:
-        return []
+        return {}
     what = "image" if pictures else "vector"
     use = either(get_args(PictureNetwork if pictures else FlatNetwork))
-    return [f"network = {params.network!r}: {params.env_id} has {what} observations; use {use}"]
+    return {"network": f"{params.env_id} has {what} observations; use {use}"}
 
 
-def _environment_faults(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the faults that a step in the environment shows. Raises EnvironmentFailed."""
+def _environment_misfit(params: Params, bad: frozenset[str]) -> dict[str, str]:
+    """Return the misfit that a step in the environment shows. Raises EnvironmentFailed."""
     try:
         environment = ForeignEnv(params.env_id)
         with closing(environment):
             if fault := _space_fault(environment):
-                return [f"env_id = {params.env_id!r}: {fault}"]
+                return {"env_id": fault}
             environment.reset(seed=0, options={})
             environment.step(np.int64(0))
     except EnvironmentFailed as error:
         if not error.refused:
             raise
-        return [f"env_id = {params.env_id!r}: its {error.call} cannot be used: {error.reason}"]
+        return {"env_id": f"its {error.call} cannot be used: {error.reason}"}
     shape = environment.observation_space.shape or ()
-    return _network_faults(params, bad, pictures=len(shape) == 3)
+    return _network_misfit(params, bad, pictures=len(shape) == 3)
 
 
 def _space_fault(environment: ForeignEnv) -> str | None:
