@@ -314,18 +314,20 @@ def check_machine(params: ResolvedParams, processes: int) -> None:
         wanted *= 2 if params.precision == "float32" else 3
     elif len(shape) == 1:
         wanted *= 4  # bytes of a float32
-    available = available_memory() / processes
+    available, faults = available_memory() / processes, []
     if wanted > available:
-        raise ParamsError(
+        faults.append(
             f"num_envs {params.num_envs} x num_steps {params.num_steps}: the observations of one "
             f"rollout take {wanted / 2**30:.1f} GiB of memory. This process has "
             f"{available / 2**30:.1f} GiB. Choose fewer envs or steps"
         )
     if params.wandb_project and not find_spec("wandb"):
-        raise ParamsError(
+        faults.append(
             f"wandb_project = {params.wandb_project!r}: Weights & Biases is not installed; "
             "install it with: pip install wandb"
         )
+    if faults:
+        raise ParamsError(faults)
 
 
 def _check_network(params: ResolvedParams) -> None:

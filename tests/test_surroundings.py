@@ -291,6 +291,14 @@ def test_memory_is_that_of_the_observations_of_a_rollout(
             train.check_machine(whole, processes)
 
 
+def test_all_that_the_machine_lacks_is_listed(monkeypatch):
+    monkeypatch.setattr(train, "available_memory", lambda: 0)
+    monkeypatch.setattr(train, "find_spec", lambda name: None)
+    whole = Params(wandb_project="ours").resolved(1, 1, 0.0, "float32")
+    with pytest.raises(params.ParamsError, match=r"Choose fewer envs(.|\n)*pip install wandb"):
+        train.check_machine(whole, 1)
+
+
 # --- evaluations
 
 
