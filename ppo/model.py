@@ -86,7 +86,7 @@ class _Layers:
             block = pixels.block_size(x.shape, kernel, stride, padding)
             scaled: dict[str, Any] = {"scaling": self.settings.picture_scaling, "block": block}
             if self.prepared is None:
-                self.prepared = Pixels(**scaled, dtype=self.dtype, name=pixels.NAME)(x)
+                self.prepared = Pixels(**scaled, dtype=self.dtype, name="pixels")(x)
             return PixelConv2D(filters, kernel, stride, **scaled, **options)(self.prepared)
         return keras.layers.Conv2D(filters, kernel, stride, **options)(x)
 

@@ -13,7 +13,8 @@ def trunk(observations: keras.KerasTensor) -> keras.KerasTensor:
 def pictures(observations: keras.KerasTensor) -> keras.KerasTensor:
     """For bytes."""
     x = keras.layers.Rescaling(1 / 255)(observations)
-    x = keras.layers.Conv2D(4, 8, 8, activation="relu")(x)
+    x = keras.layers.Conv2D(4, 8, 8, activation="relu", name="pixels")(x)
+    x = keras.layers.MaxPooling2D(2)(x)  # named max_pooling2d
     return keras.layers.Dense(8, activation="relu")(keras.layers.Flatten()(x))
 
 

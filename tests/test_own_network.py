@@ -12,6 +12,7 @@ from ppo import checkpoint, model, params, train
 from ppo.evaluate.agent import load_agent
 from ppo.evaluate.portable import portable
 from ppo.files.folder import RunFolder
+from ppo.nn.preprocessed import in_two
 from ppo.params import ParamsError
 from ppo.settings import BuiltIn, NetworkSettings, Params
 from ppo.telemetry.diagnostics import Diagnostics
@@ -90,6 +91,12 @@ def test_pictures_come_as_bytes():
     logits, values = net(np.full((3, 48, 48, 1), 255, np.uint8))
     assert net.input.dtype == "uint8" and logits.shape == (3, 2) and values.shape == (3,)
     Diagnostics(net, Params(network="tests.own_network:pictures"))  # which takes its last layer
+
+
+def test_weights_of_the_user_are_no_preparation():
+    """Their layer's name may be equal to the name of the layer that prepares images."""
+    net = build("tests.own_network:pictures", (48, 48, 1))
+    assert "pixels" in model.weighted_layers(net) and in_two(net) == (None, net)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-NAME = "pixels"  # of the layer, in a network
 LEVEL = 1.0 / 255.0
 
 Shape = tuple[int | None, ...]

@@ -58,7 +58,8 @@ class Inputs:
 
 def in_two(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:
     """Split an image network into weight-free preprocessing, or None, and the rest."""
-    if not any(layer.name == pixels.NAME for layer in model.layers):
+    layer = next((layer for layer in model.layers if isinstance(layer, pixels.Pixels)), None)
+    if layer is None:
         return None, model
-    prepared = model.get_layer(pixels.NAME).output
+    prepared = layer.output
     return keras.Model(model.input, prepared), keras.Model(prepared, model.outputs)
