@@ -22,6 +22,8 @@ TRUNK_GAIN = 2**0.5
 
 # Prefix of the layer names of a separate value network.
 VALUE_PREFIX = "value_"
+# With this prefix a layer's scalar "step" would be named as the scalar "step_max" of another layer.
+MAX_PREFIX = "max_"
 
 MOST_LAYERS = 32  # layers with weights in one network; each takes a seed
 
@@ -175,19 +177,30 @@ def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
         raise ValueError(f"{layers.settings.network} failed: {reason}") from error
     finally:
         random.setstate(state)
+    _check_trunk(trunk, layers)
+    return trunk.output
+
+
+def _check_trunk(trunk: keras.Model, layers: _Layers) -> None:
+    """Raise ValueError for a user's trunk with a wrong last layer or a reserved layer name."""
+    network = layers.settings.network
     last = next((layer for layer in reversed(trunk.layers) if layer.weights), None)
     is_vector = len(trunk.output.shape) == 2
     if not (isinstance(last, keras.layers.Dense) and last.use_bias and is_vector):
         raise ValueError(
-            f"{layers.settings.network} must give features [B, D], and its last layer with weights "
-            "must be a keras.layers.Dense with a bias"
+            f"{network} must give features [B, D], and its last layer with weights must be a "
+            "keras.layers.Dense with a bias"
         )
     if not layers.prefix and any(layer.name.startswith(VALUE_PREFIX) for layer in trunk.layers):
         raise ValueError(
-            f"{layers.settings.network} has a layer whose name begins with {VALUE_PREFIX}, as the "
-            "layers of a separate value network do; rename it"
+            f"{network} has a layer whose name begins with {VALUE_PREFIX}, as the layers of a "
+            "separate value network do; rename it"
         )
-    return trunk.output
+    if any(name.startswith(MAX_PREFIX) for name in weighted_layers(trunk)):
+        raise ValueError(
+            f"{network} has a layer with weights whose name begins with {MAX_PREFIX}, so "
+            f"layers/step_{MAX_PREFIX}LAYER would mean two scalars; rename it"
+        )
 
 
 def build(

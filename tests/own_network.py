@@ -33,4 +33,10 @@ def reserved(observations: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Dense(8, name="value_dense1")(observations)
 
 
+def ambiguous(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: a scalar of the second layer would be named as one of the first."""
+    x = keras.layers.Dense(8, name="dense")(observations)
+    return keras.layers.Dense(8, name="max_dense")(x)
+
+
 trunks = [trunk]

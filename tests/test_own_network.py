@@ -104,6 +104,7 @@ def test_weights_of_the_user_are_no_preparation():
     [
         ("without_dense", "its last layer with weights must be a keras.layers.Dense"),
         ("reserved", "a layer whose name begins with value_"),
+        ("ambiguous", "a layer with weights whose name begins with max_"),
         ("failing", "failed: RuntimeError: no memory for this$"),
         ("absent", "failed: AttributeError: .*absent"),
         ("trunks", "failed: TypeError: "),
