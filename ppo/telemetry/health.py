@@ -21,13 +21,20 @@ CAUSES = {
 
 # The limits of these scalars hold only for rewards of -1, 0 and 1.
 OF_CLIPPED_REWARDS = frozenset(["train/grad_norm", "train/grad_cut", "train/advantage_scale"])
+# They rise towards 1 as the clip range falls to 0.
+OF_CONSTANT_CLIP = frozenset(["train/clip_fraction", "train/beyond_target"])
 
 
 def ignored(params: Params) -> frozenset[str]:
     """Return the scalars whose limits do not hold for such a run."""
-    shared = (params.value_gradient or params.usual_value_gradient) == "shared"
-    rewards = OF_CLIPPED_REWARDS if params.clip_rewards is False else frozenset()
-    return rewards if shared else rewards | {"train/pseudo_entropy"}
+    without: set[str] = set()
+    if params.clip_rewards is False:
+        without |= OF_CLIPPED_REWARDS
+    if params.clip_range_schedule != "constant":
+        without |= OF_CONSTANT_CLIP
+    if (params.value_gradient or params.usual_value_gradient) != "shared":
+        without.add("train/pseudo_entropy")
+    return frozenset(without)
 
 
 class Health:

@@ -125,15 +125,15 @@ train/entropy_loss (nats, high -0.02): minus the mean entropy of the policy; -lo
     when it is uniform
   healthy: rises slowly from -log(number of actions) towards 0
   if not: near 0 while the score is low: premature convergence, raise entropy_coef
-train/approx_kl (nats, high 0.05): mean of (r - 1) - log r, an estimate of KL(old | new), over all
+train/approx_kl (nats, high 0.1): mean of (r - 1) - log r, an estimate of KL(old | new), over all
     epochs
-  healthy: 0.001 to 0.03 in Pong, on the mean up to 0.051 in other games
+  healthy: 0.001 to 0.03 in Pong; means up to 0.051 in other games with the defaults
   if not: above: lower learning_rate
-train/approx_kl_max (nats, high 0.1, peak): largest mean of an epoch of the update
+train/approx_kl_max (nats, high 0.2, peak): largest mean of an epoch of the update
   if not: as for train/approx_kl
-train/clip_fraction (share, high 0.4): share of samples with |r - 1| above the clip range, whatever
+train/clip_fraction (share, high 0.6): share of samples with |r - 1| above the clip range, whatever
     delta_target_policy is
-  healthy: 0.05 to 0.3
+  healthy: 0.05 to 0.3; in Beam Rider 0.4
   if not: above: smaller steps; 0: larger ones
 train/explained_variance (share): 1 - Var(returns - values) / Var(returns), before the update; empty
     if all returns are equal
@@ -160,16 +160,16 @@ train/value_scale: mean scale that value_rescaling gives the value loss; 1 witho
 train/target_distance (csv): mean of |t - 1|, the distance of the surrogate's target from the old
     policy, as a ratio
   healthy: the clip range; with the logit target from 0 to twice the clip range (rare actions)
-train/beyond_target (share, high 0.4): samples whose ratio is beyond its target, where the clipped
+train/beyond_target (share, high 0.6): samples whose ratio is beyond its target, where the clipped
     loss has no gradient
   if not: rising: updates for other samples move these too; smaller steps, fewer epochs, or a loss
     that pulls back
 train/ratio (low 0.9, high 1.1, csv): mean of r = pi / pi_old
   if not: as for train/approx_kl
 train/ratio_max (high 30, peak): largest ratio of any sample in any epoch
-  healthy: mostly below 5
+  healthy: mostly below 20
   if not: large while train/approx_kl is small: a rare action was taken; both large: smaller steps
-train/ratio_distance (high 0.3, csv): mean of |r - 1|
+train/ratio_distance (high 0.4, csv): mean of |r - 1|
   healthy: below the clip range
   if not: as for train/approx_kl
 train/ratio_above (high 2.5, csv): mean ratio of the samples above 1 + clip_range; empty if there
@@ -181,7 +181,7 @@ train/ratio_below (low 0.3, csv): mean ratio of the samples below 1 - clip_range
   if not: falling: as for train/ratio_above
 train/update_kl (nats, csv): mean KL(old | new) of the whole update over the rollout's observations,
     every diagnostics_interval steps
-  healthy: 0.001 to 0.05
+  healthy: 0.001 to 0.1
   if not: as for train/approx_kl
 train/minibatch_kl_max (nats, high 0.3, peak): largest mean approximate KL of a minibatch, before
     its step
@@ -201,12 +201,12 @@ epochs/approx_kl_{epoch} (nats): mean approximate KL in one epoch of the update
   if not: jumps in the last epochs: fewer epochs, or target_kl
 epochs/approx_kl_max_{epoch} (nats, peak): largest approximate KL of a sample in one epoch of the
     update
-  healthy: below 1
+  healthy: mostly below 5
   if not: jumps in the last epochs: fewer epochs, or target_kl
 epochs/ratio_{epoch}: mean ratio in one epoch
-  healthy: 0.99 to 1.01
+  healthy: 0.98 to 1.02
 epochs/ratio_max_{epoch} (peak): largest ratio in one epoch
-  healthy: below 3
+  healthy: mostly below 8
 actions/share_{action} (share): how often the policy took each action in its rollouts
   healthy: all above 0 early on
   if not: one near 1: the policy plays a single action; if the score falls too, it has collapsed

@@ -244,14 +244,14 @@ def test_health_says_once_what_is_outside_for_several_entries_in_a_row():
     bad = {"train/approx_kl": 0.3, "layers/dead_dense1": 0.9, "rollout/games": 1e9}
     said = [watch.see(bad) for _ in range(ENTRIES + 3)]
     assert [len(messages) for messages in said] == [0] * (ENTRIES - 1) + [2, 0, 0, 0]
-    assert "train/approx_kl is 0.3, healthy below 0.05" in said[ENTRIES - 1][0]
+    assert "train/approx_kl is 0.3, healthy below 0.1" in said[ENTRIES - 1][0]
     assert "learning_rate" in said[ENTRIES - 1][0]
 
 
 def test_an_explanation_says_what_is_outside_its_limits_at_the_end(tmp_path):
     text = explain(written(tmp_path / "run", log(train__approx_kl=20)))
     (said,) = [line for line in text.splitlines() if "in the last" in line]
-    assert re.match(r"in the last 5 entries: train/approx_kl is 0\.\d+, healthy below 0\.05", said)
+    assert re.match(r"in the last 5 entries: train/approx_kl is 0\.\d+, healthy below 0\.1", said)
     assert said.endswith(": lower learning_rate")
 
 

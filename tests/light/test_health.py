@@ -31,6 +31,25 @@ def test_gradients_of_unclipped_rewards_have_no_limits():
     assert not [message for _ in range(ENTRIES) for message in health.see(SOUND | large)]
 
 
+def test_the_largest_values_of_healthy_runs_are_not_reported():
+    """Runs in Beam Rider exceeded each in ENTRIES entries in a row."""
+    largest = {
+        "train/approx_kl": 0.091,
+        "train/approx_kl_max": 0.164,
+        "train/clip_fraction": 0.539,
+        "train/beyond_target": 0.491,
+        "train/ratio_distance": 0.308,
+    }
+    health = Health(Params())
+    assert not [message for _ in range(ENTRIES) for message in health.see(largest)]
+
+
+def test_a_clip_range_that_falls_to_0_leaves_all_samples_beyond_it():
+    health = Health(Params(clip_range_schedule="linear"))
+    end = {"train/clip_fraction": 0.75, "train/beyond_target": 0.7}
+    assert not [message for _ in range(ENTRIES) for message in health.see(end)]
+
+
 def test_a_single_outlier_is_not_reported():
     health = Health()
     outside = SOUND | {"train/approx_kl": 9.0}
