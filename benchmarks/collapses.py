@@ -124,7 +124,7 @@ class Fork:
     machine: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # settings have no hash
 class OneRun(Run):
     """An agent, or a fork of one: where it begins, and its settings."""
 

@@ -174,6 +174,7 @@ def test_an_agent_that_has_not_learnt_has_no_forks(tmp_path, monkeypatch):
         forks(agent_at(tmp_path / "begun", 18.9), "map", 1.0, tmp_path)
     made = forks(agent_at(tmp_path / "learnt", 19.0), "changes", 4.0, tmp_path)
     assert {run.height for run in made} == {0.01}
+    assert len({*made}) == len(made)  # the overview of runs keeps them in a set
     assert made[0].folder == tmp_path / "changes-x4" / "unchanged" / "seed-21"
     seeds = {run.variant: dict(text.split("=") for text in run.overrides)["seed"] for run in made}
     assert (seeds.pop(PLACEBO), {*seeds.values()}) == ("1021", {"21"})
