@@ -35,7 +35,7 @@ Which = Literal["newest", "best"] | int
 
 
 class CheckpointError(PPOError):
-    """No valid checkpoint, or one that does not fit; the message says what to do."""
+    """No valid checkpoint, or one that does not fit; the message says why."""
 
 
 class NoCheckpoint(CheckpointError, Refused):

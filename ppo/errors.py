@@ -1,4 +1,4 @@
-"""The errors that a command reports in one line: each has its exit code, and says what to do."""
+"""The errors that a command reports in one line, each with its exit code."""
 
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -98,7 +98,7 @@ class EnvironmentFailed(PPOError, RuntimeError):
     """An environment's code raised an error, or returned what Gymnasium does not allow.
 
     ``call`` is the call that failed, ``reason`` the environment's own message. ``refused`` is true
-    if Gymnasium refuses the environment, and none of its own lines raised an error.
+    if the error is Gymnasium's, or if none of the environment's own lines raised it.
     """
 
     def __init__(self, message: str, call: str = "", reason: str = "", refused: bool = False):

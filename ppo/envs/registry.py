@@ -45,8 +45,8 @@ def rules_of(params: ResolvedParams) -> Rules:
 def resolve(env_id: str) -> tuple[str, float]:
     """Return the ROM (or Gymnasium environment) of an id, and its sticky action probability.
 
-    Raises UnknownGame with the nearest names. For an id with a random frame skip or without image
-    observations, it names the ids to use instead.
+    Raises UnknownGame with the nearest names. For an id with a random frame skip, it names the ids
+    to use instead.
     """
     env_id = env_id.removeprefix("ale_py:")  # which is imported already
     if ":" in env_id:
@@ -59,7 +59,7 @@ def resolve(env_id: str) -> tuple[str, float]:
     if "game" not in entry.kwargs or "repeat_action_probability" not in entry.kwargs:
         return _gymnasium_id(env_id), 0.0
     if not re.fullmatch(r"ALE/\w+-v5|\w+NoFrameskip-v[04]", env_id):
-        name = re.sub(r"(-ram)?(Deterministic)?-v\d$", "", env_id)
+        name = re.sub(r"-v\d$", "", env_id)
         raise UnknownGame(
             f"{env_id} brings a frame skip of its own, random in -v0 and -v4. Here the setting "
             f"frame_skip decides; use {name}NoFrameskip-v4 or ALE/{name}-v5"
