@@ -143,7 +143,7 @@ train/grad_norm (high 10): global norm of the gradient, before it is clipped
   healthy: 0.1 to 5
   if not: always far above max_grad_norm: clipping sets the size of every step
 train/grad_cut (share, high 0.95, csv): share of the gradient that the clip of its norm cut, 1 -
-    max_grad_norm / norm
+    min(1, max_grad_norm / norm)
   if not: near 1: clipping sets the size of every step
 train/n_updates (epochs): epochs so far, as Stable-Baselines3 counts
   healthy: rises
@@ -159,7 +159,7 @@ train/value_scale: mean scale that value_rescaling gives the value loss; 1 witho
   if not: near 0: the values are hardly trained any more
 train/target_distance (csv): mean of |t - 1|, the distance of the surrogate's target from the old
     policy, as a ratio
-  healthy: the clip range; with the logit target from 0 to twice the clip range (rare actions)
+  healthy: the clip range c; with the logit target from 0 to 2 c / (1 - c) (rare actions)
 train/beyond_target (share, high 0.6): samples whose ratio is beyond its target, where the clipped
     loss has no gradient
   if not: rising: updates for other samples move these too; smaller steps, fewer epochs, or a loss
