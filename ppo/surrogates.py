@@ -34,7 +34,7 @@ def target_policy(
 
 
 # Functions that return t - 1 from q = 1 - pi_old and e = eps s. Subtracting here would lose digits
-# of a q near 0, so the caller computes q by expm1.
+# of a q near 0, so ``target_change`` computes q by expm1.
 _TARGET_CHANGES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "probability": lambda q, e: e + tf.zeros_like(q),
     # (1 + e) / (1 + e (2 pi_old - 1)) - 1 without cancellation.
@@ -104,11 +104,11 @@ def policy_loss(
       linear      (d where d >= 0, a |d| beyond) - A t,  a = ``beyond_target_slope``
       quadratic   d^2 / (2 d_1) - A - d_1 / 2,           d_1 = A (t - 1)
 
-    a = 0 with the probability target equals ``losses.clipped_surrogate``, except for rounding.
-    a = 1 is the peaked, absolute loss. Other a are the rollback of Wang, He and Tan 2020
-    (arXiv:1903.07940). The quadratic with the probability target is Simple
-    Policy Optimization (Xie et al. 2025, arXiv:2401.16025), with its target at least
-    QUADRATIC_TARGET_FLOOR from the old policy.
+    a = 0 with the probability target equals ``losses.clipped_surrogate``, except for rounding,
+    and for an r that overflows, where it is NaN. a = 1 is the peaked, absolute loss. Other a are
+    the rollback of Wang, He and Tan 2020 (arXiv:1903.07940). The quadratic with the probability
+    target is Simple Policy Optimization (Xie et al. 2025, arXiv:2401.16025), with its target at
+    least QUADRATIC_TARGET_FLOOR from the old policy.
     """
     check_vectors(log_probs, old_log_probs, advantages)
     loss, floor = SURROGATES[name]
