@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ppo import checkpoint, params
-from ppo.checkpoint import Checkpoint, Which
+from ppo.checkpoint import Checkpoint, CheckpointError, Which
 from ppo.envs import factories, registry
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.factories import Factory
 from ppo.envs.resolve import resolved
-from ppo.errors import Collapsed, Diverged, EnvironmentFailed, Stopped, WorkerLost
+from ppo.errors import (
+    Collapsed,
+    Diverged,
+    EnvironmentFailed,
+    Refused,
+    Stopped,
+    WorkerLost,
+    WorkersDiffer,
+)
 from ppo.files import evaluations, origin
 from ppo.files.folder import (
     FolderError,
@@ -39,7 +47,7 @@ from ppo.system.device import available_memory, start_tensorflow, visible_gpus
 from ppo.system.signals import StopRequest, interrupt_ends
 from ppo.system.streams import counted, say
 from ppo.telemetry import log
-from ppo.workers.cluster import Worker, exposure, this_worker
+from ppo.workers.cluster import ClusterError, Worker, exposure, this_worker
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.local import LocalWorkers
 
@@ -47,12 +55,18 @@ if TYPE_CHECKING:
     from ppo.runs.observers import Callback
 
 __all__ = [
+    "CheckpointError",
+    "ClusterError",
     "Collapsed",
     "Diverged",
     "EnvironmentFailed",
+    "FolderError",
+    "ParamsError",
+    "Refused",
     "Result",
     "Stopped",
     "WorkerLost",
+    "WorkersDiffer",
     "fork",
     "resume",
     "run",
@@ -137,8 +151,10 @@ def resume(
 
     ``overrides`` may change settings that are not in FIXED_ON_RESUME. With ``new_games``, all
     envs begin new games if an unfinished game does not replay as recorded. ``env`` is the function
-    that the run was started with, if there was one; ``callback`` is as in ``run``. Raises
-    ParamsError, FolderError (nothing was changed), CheckpointError, and as ``run``.
+    that the run was started with, if there was one; ``callback`` is as in ``run``.
+
+    Raises ParamsError and FolderError (nothing was changed), Refused for an ``env`` of a run that
+    had none, CheckpointError, and as ``run``.
     """
     logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
     check_run(logdir)

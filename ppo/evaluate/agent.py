@@ -110,7 +110,7 @@ def _check(name: str, value: int, ge: int, le: int) -> None:
 
 
 def settings_of(folder: RunFolder) -> ResolvedParams:
-    """Return the settings of a run. Raises FolderError or ParamsError."""
+    """Return the settings of a run. Raises FolderError, ParamsError or EnvironmentFailed."""
     check_run(folder.path)
     return resolved(params.load_run(folder.params, checks=[registry.check]))
 
@@ -119,7 +119,8 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
     """Load the trained agent of a run, which may be in progress: its ``newest`` checkpoint, its
     ``best``, or a step's. ``env`` is the function that the run was started with, if there was one.
 
-    Raises FolderError, ParamsError or CheckpointError.
+    Raises Refused for an ``env`` of a run that had none, FolderError, ParamsError, CheckpointError
+    or EnvironmentFailed.
     """
     folder = RunFolder(expanded(logdir))
     check_run(folder.path)
@@ -129,8 +130,8 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
 
 
 def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
-    """Load the agent of a run, with a sampled policy. Raises FolderError, ParamsError or
-    CheckpointError.
+    """Load the agent of a run, with a sampled policy. Raises FolderError, ParamsError,
+    CheckpointError or EnvironmentFailed.
     """
     settings = settings_of(folder)
     saved = checkpoint.chosen(folder, which, warn=lambda warning: print(with_names(warning)))
