@@ -140,11 +140,11 @@ def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None
 def resume(
     logdir: str | Path,
     overrides: Overrides = (),
-    began: float | None = None,
-    new_games: bool = False,
     *,
+    new_games: bool = False,
     env: Factory | None = None,
     callback: "Callback | None" = None,
+    began: float | None = None,
 ) -> Result:
     """Resume a run from its newest valid checkpoint, and return its result. A finished run is not
     trained further. A fork without a checkpoint begins again where it was forked.
@@ -193,10 +193,10 @@ def fork(
     logdir: str | Path,
     overrides: Overrides = (),
     step: Which = "newest",
-    began: float | None = None,
     *,
     env: Factory | None = None,
     callback: "Callback | None" = None,
+    began: float | None = None,
 ) -> Result:
     """Begin a new run with the weights, optimiser, unfinished games and counters of another run's
     checkpoint: its newest valid one, its best, or a step's. The other run may be in progress.

@@ -87,7 +87,7 @@ def _settings(options: Namespace) -> Params:
 def _resume(options: Namespace) -> None:
     from ppo import train
 
-    train.resume(options.logdir, options.set, options.began, options.new_games)
+    train.resume(options.logdir, options.set, new_games=options.new_games, began=options.began)
 
 
 @in_folder
@@ -96,7 +96,7 @@ def _fork(options: Namespace) -> None:
     from ppo import train
 
     run, which = options.fork
-    train.fork(run, options.logdir, options.set, which, options.began)
+    train.fork(run, options.logdir, options.set, which, began=options.began)
 
 
 COMMANDS = (
