@@ -98,7 +98,7 @@ def run(
     saved, and returns. If it raises an error, the run stops in the same way and raises that error.
 
     ``began`` is when the clock started, by time.monotonic(); default now. TF_CONFIG or Slurm may
-    make this process one of several workers; only the first uses the folder. Outside the main
+    make this process one of several workers; only the first writes the folder. Outside the main
     thread no signal stops the run.
 
     Raises ParamsError and FolderError (nothing was created), Stopped or Collapsed (all saved),
@@ -202,7 +202,7 @@ def fork(
     checkpoint: its newest valid one, its best, or a step's. The other run may be in progress.
 
     With nothing changed, the fork repeats the other run bit for bit. ``overrides`` may change any
-    setting not in FIXED_ON_FORK. The value's gradient may change unless one of the two runs has a
+    setting not in FIXED_ON_FORK. ``value_gradient`` may change unless one of the two runs has a
     separate value network. With fewer envs the last envs' games are dropped; with more envs new
     games begin. New games begin in all envs if their rules change (frame skip, sticky actions,
     no-ops, FIRE at the start, time limit). ``env`` and ``callback`` are as in ``resume``.
@@ -234,7 +234,7 @@ def fork(
 
 
 def _train(
-    params: ResolvedParams,
+    resolved_params: ResolvedParams,
     logdir: Path,
     began: float,
     start: Callable[[RunFolder], Start],
@@ -243,9 +243,9 @@ def _train(
     is_new: bool = False,
 ) -> Result:
     """Train as the only owner of a folder. ``start`` prepares the folder and returns the starting
-    point. The other workers receive the starting point from the first worker, and use no folder.
+    point. The other workers receive the starting point from the first worker, and write no folder.
     """
-    check_machine(params, worker.on_this_machine)
+    check_machine(resolved_params, worker.on_this_machine)
     if others := worker.count - 1:
         # otherwise TensorFlow logs each lost worker in many lines
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -253,20 +253,20 @@ def _train(
             say(exposure(gpu=bool(visible_gpus())))
         if worker.index == 0:
             say(f"waiting for {counted(others, 'other worker')}")
-    workers = start_tensorflow(params.threads, lambda: connect(worker))
+    workers = start_tensorflow(resolved_params.threads, lambda: connect(worker))
 
-    _check_network(params)
+    _check_network(resolved_params)
     from ppo.runs.follower import follow, send_start
     from ppo.runs.session import Session
 
     with StopRequest(second_ends=not worker.link) as stop:
         if worker.index > 0:
-            return follow(workers, params.threads, stop, logdir)
+            return follow(workers, resolved_params.threads, stop, logdir)
         with owned(logdir) as folder:
             begins = start(folder)
-            send_start(workers, params, begins)
+            send_start(workers, resolved_params, begins)
             with while_there(folder), _emptied_if_it_fails(folder) if is_new else nullcontext():
-                session = Session(params, folder, stop, began, workers, begins, callback)
+                session = Session(resolved_params, folder, stop, began, workers, begins, callback)
                 session.go()
                 return session.result
 
@@ -302,8 +302,8 @@ def connect(worker: Worker) -> Workers:
 
 
 def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> None:
-    """Raise ParamsError if settings change that a finished run would ignore. If an evaluation or a
-    video is due, it may still change how the run does that.
+    """Raise ParamsError if settings change that a finished run would ignore. The settings of an
+    evaluation or video that is still due may change.
     """
     if not any(folder.checkpoints.glob("*.ckpt")):
         return
@@ -319,42 +319,42 @@ def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> Non
         )
 
 
-def check_machine(params: ResolvedParams, processes: int) -> None:
+def check_machine(settings: ResolvedParams, processes: int) -> None:
     """Raise ParamsError if a rollout's observations do not fit this process's share of the memory.
     Also raise it if the run needs Weights & Biases, and that is not installed.
     """
-    shape = registry.observation_shape(params)
-    wanted = params.batch_size * math.prod(shape)
-    if params.sees_pictures:
+    shape = registry.observation_shape(settings)
+    wanted = settings.batch_size * math.prod(shape)
+    if settings.sees_pictures:
         # The update keeps a converted copy beside them: bytes, or two bytes a pixel.
-        wanted *= 2 if params.precision == "float32" else 3
+        wanted *= 2 if settings.precision == "float32" else 3
     elif len(shape) == 1:
         wanted *= 4  # bytes of a float32
     available, faults = available_memory() / processes, []
     if wanted > available:
         faults.append(
-            f"num_envs {params.num_envs} x num_steps {params.num_steps}: the observations of one "
-            f"rollout take {wanted / 2**30:.1f} GiB of memory. This process has "
+            f"num_envs {settings.num_envs} x num_steps {settings.num_steps}: the observations of "
+            f"one rollout take {wanted / 2**30:.1f} GiB of memory. This process has "
             f"{available / 2**30:.1f} GiB. Choose fewer envs or steps"
         )
-    if params.wandb_project and not find_spec("wandb"):
+    if settings.wandb_project and not find_spec("wandb"):
         faults.append(
-            f"wandb_project = {params.wandb_project!r}: Weights & Biases is not installed; "
+            f"wandb_project = {settings.wandb_project!r}: Weights & Biases is not installed; "
             "install it with: pip install wandb"
         )
     if faults:
         raise ParamsError(faults)
 
 
-def _check_network(params: ResolvedParams) -> None:
+def _check_network(settings: ResolvedParams) -> None:
     """Raise ParamsError if the user's own network cannot be built; imports TensorFlow."""
-    if params.is_custom:
+    if settings.is_custom:
         from ppo import model
 
         try:
-            model.build_model(registry.observation_shape(params), 1, params)
+            model.build_model(registry.observation_shape(settings), 1, settings)
         except ValueError as error:
-            raise ParamsError(f"network = {params.network!r}: {error}") from error
+            raise ParamsError(f"network = {settings.network!r}: {error}") from error
 
 
 def _changes(
@@ -371,9 +371,9 @@ def _changes(
     fixed = on_fork if what == "fork" else FIXED_ON_RESUME
     changes = {key: (old[key], new) for key, new in now if new != old[key]}
     refused = [
-        f"{key} = {new!r}: this run began with {old!r}, which a {what} cannot change; "
+        f"{key} = {new!r}: this run began with {began_with!r}, which a {what} cannot change; "
         + ("start a new run for it" if key in on_fork else "a --fork of the run can")
-        for key, (old, new) in changes.items()
+        for key, (began_with, new) in changes.items()
         if key in fixed
     ]
     if refused:
