@@ -76,7 +76,7 @@ class Diverged(PPOError):
     def __init__(self, step: int, batch: "dict[str, np.ndarray]"):
         self.step, self.batch = step, batch
         super().__init__(
-            f"a number was not finite after step {step:,}; nothing of it was saved. Lower "
+            f"a number was not finite after step {step:,}; that iteration was not saved. Lower "
             "learning_rate, or look for rewards or observations that are not finite"
         )
 
