@@ -1,4 +1,4 @@
-"""The terms of PPO's objective: pure functions of one minibatch, [B] in and [B] out.
+"""The per-sample terms of PPO's objective: pure functions of one minibatch, [B] out.
 
 Every loss is to be minimised. Nothing here depends on the network, the optimiser or time.
 
@@ -50,8 +50,8 @@ def pseudo_entropy(logits: tf.Tensor) -> tf.Tensor:
     """Return H' = sum_i pi_i (1 - pi_i) of the softmax policy: [B, A] -> [B].
 
     It is 1 - 1/N for a uniform policy over N actions, and 0 for a certain one. H' is the
-    expectation of 1 - pi_a for a sampled action a. The derivative of log pi_a in its logit is
-    1 - pi_a, so the policy's gradient shrinks as the policy grows certain.
+    expectation of 1 - pi_a for a sampled action a. The derivative of log pi_a with respect to
+    its logit is 1 - pi_a, so the policy's gradient shrinks as the policy grows certain.
     """
     probs = tf.nn.softmax(logits)
     return tf.reduce_sum(probs * (1.0 - probs), axis=-1)

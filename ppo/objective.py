@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The terms of the objective, without their coefficients, [B]."""
+    """The terms of the objective, without coefficients, and what they follow from, [B]."""
 
     log_probs: tf.Tensor
     ratios: tf.Tensor

@@ -49,11 +49,11 @@ class Policy:
         )
 
     def choosing(self, choice: Choice) -> "Policy":
-        """Return the same network with actions chosen in this way."""
+        """Return a policy of the same network that chooses actions in this way."""
         return self if choice == self.choice else Policy(self.network, self._shards, choice)
 
     def prepare(self) -> None:
-        """Copy the network's present weights."""
+        """Round the present weights of a bfloat16 network for ``act`` and ``values``."""
         if self._twin is not self.network:
             self._round()
 

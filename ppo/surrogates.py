@@ -1,8 +1,8 @@
 """The experimental surrogates, which replace PPO's ``losses.clipped_surrogate``, [B] in and out.
 
-Notation, for an action with advantage A: r = pi / pi_old is the ratio of its probabilities. pi' is
-the target: the probability at which the loss stops falling. t = pi' / pi_old is the target's ratio,
-s is the sign of A, and eps is the clip range. PPO's own target is pi' = pi_old (1 + eps s).
+``ppo.losses`` defines A, r and eps. pi' is the target: the action's probability at which the loss
+stops falling. t = pi' / pi_old is the target's ratio, and s is the sign of A. PPO's own target is
+pi' = pi_old (1 + eps s).
 """
 
 from collections.abc import Callable

@@ -164,7 +164,7 @@ class Trainer:
         self.envs.close()
 
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
-        """Collect a rollout, estimate advantages, update. Raises as ``together`` does."""
+        """Collect a rollout, estimate advantages, update. Raises Diverged, and as ``together``."""
         p, step, began = self.params, self.step, time.perf_counter()
         collect = self.collector.collect
         rollout = together(self.workers, step, lambda: collect(self.tally.iteration, stop))
@@ -221,7 +221,7 @@ class Trainer:
     def _diagnosed(
         self, batch: Batch, clip_range: float, scalars: dict[str, float]
     ) -> AbstractContextManager[None]:
-        """Return a context that adds the diagnostics of the update inside it, if they are due."""
+        """Return a context that, if due, adds the diagnostics of the update made in it."""
         after = self.step + self.params.steps_per_iteration
         if not crossed(self.params.diagnostics_interval, self.step, after):
             return nullcontext()

@@ -15,8 +15,9 @@ from ppo.system.device import (
 
 def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     """Return the settings with every open value chosen; ``processes`` share the cores. Open
-    precision becomes float32 if there is a GPU; open clip_rewards becomes true only in Atari games.
-    Raises UnknownGame.
+    precision becomes bfloat16 for images, if the processor computes in it and there is no GPU.
+    Otherwise it becomes float32. Open clip_rewards becomes true only in Atari games. Raises
+    UnknownGame.
     """
     game, sticky = registry.resolve(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
@@ -41,5 +42,5 @@ def gpu_remark() -> str | None:
         return None
     return (
         "this machine has an NVIDIA GPU that TensorFlow does not find, so the run computes on the "
-        "processor; install it with: pip install 'tensorflow[and-cuda]'"
+        "processor; install its libraries with: pip install 'tensorflow[and-cuda]'"
     )

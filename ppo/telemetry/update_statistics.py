@@ -99,7 +99,9 @@ class UpdateResult:
         return replace(self, epochs=np.split(rows, ends))
 
     def scalars(self) -> dict[str, float]:
-        """Return the mean of each statistic over all minibatches of all epochs, as scalars."""
+        """Return means and largest values over all minibatches of all epochs, and how far each
+        layer moved, as scalars.
+        """
         means = {name: float(self.by_minibatch(name).mean()) for name in MEANS}
         for side in ("above", "below"):  # a mean over the samples beyond the clip range
             share = means.pop(f"share_{side}")
