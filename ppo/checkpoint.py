@@ -150,7 +150,9 @@ def save(
 
 
 def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -> None:
-    """Remove checkpoints up to ``step``, but not the newest ``kept`` and those in ``keep_all``."""
+    """Remove checkpoints up to ``step``, except the newest ``kept`` and the steps in
+    ``keep_all``.
+    """
     own = [(n, path) for n, path in _by_step(folder).items() if n <= step and path.is_file()]
     for number, old in own[kept:]:
         if number not in keep_all:
@@ -158,8 +160,8 @@ def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -
 
 
 def _set_aside(path: Path) -> None:
-    """Remove a damaged checkpoint; rename any other, which may be valid. Otherwise a later resume
-    would continue from it, although the log no longer matches.
+    """Remove a damaged checkpoint; rename any other, which may be valid. If it stayed, a later
+    resume would continue from it, although the log no longer matches.
     """
     try:
         _read(path)

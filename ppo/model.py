@@ -126,21 +126,21 @@ class _Layers:
 
 
 def _nature(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
-    """Mnih et al. 2015."""
+    """Build the trunk of Mnih et al. 2015."""
     for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
         x = layers.convolution(x, filters, kernel, stride)
     return layers.dense(x, 512, "relu")
 
 
 def _a3c(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
-    """Mnih et al. 2016."""
+    """Build the trunk of Mnih et al. 2016."""
     for filters, kernel, stride in ((16, 8, 4), (32, 4, 2)):
         x = layers.convolution(x, filters, kernel, stride)
     return layers.dense(x, 256, "relu")
 
 
 def _impala(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
-    """The large network of Espeholt et al. 2018 (arXiv:1802.01561), without its LSTM."""
+    """Build the large trunk of Espeholt et al. 2018 (arXiv:1802.01561), without its LSTM."""
     for filters in (16, 32, 32):
         x = layers.convolution(x, filters, 3, padding="same", activation="linear")
         x = keras.layers.MaxPooling2D(3, 2, "same", dtype=layers.dtype)(x)
@@ -246,7 +246,7 @@ def build_model(
       "separate"  the value has its own trunk
       None        the network's usual choice
 
-    A network MODULE:FUNCTION is a trunk of the user's: FUNCTION takes the observations, a Keras
+    A network MODULE:FUNCTION is a user's trunk: FUNCTION takes the observations, a Keras
     tensor, and returns features, [B, D]. Raises ValueError if the network does not fit the
     observations, or if the precision is "auto".
     """
@@ -299,9 +299,9 @@ def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
 
 
 def rounded(network: keras.Model) -> keras.Model:
-    """Return a twin of a bfloat16 network, or a float32 network itself. The twin stores its trunk's
-    weights in bfloat16, so a call need not round them again. After ``round_weights`` it gives
-    the same bits.
+    """Return a twin of a bfloat16 network. A float32 network is returned itself. The twin stores
+    its trunk's weights in bfloat16, so a call need not round them again. After ``round_weights``
+    it gives the same bits.
     """
     mixed = any(map(_is_mixed, network.layers))
     return keras.models.clone_model(network, clone_function=_rounded) if mixed else network

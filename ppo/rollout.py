@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rollout:
-    """T steps of N envs; arrays are [T, N], observations [T, N, ...].
+    """T steps of N envs; arrays are [T, N], observations [T, N, ...]. They are valid until the next
+    ``collect``; ``replace_forced`` overwrites some.
 
-    ``next_values`` is the value of the state after each step, 0 after a termination. With
-    ``terminal_on_life_loss`` it is also 0 after a lost life.
-    ``episode_over`` marks where the return ends. ``episodes`` are the episodes that ended;
-    ``ended_in`` has the step of each end. ``points`` is the unclipped sum of all rewards.
-    ``forced`` marks the steps whose action the policy did not choose. ``stand_ins`` has, for each
-    forced step, the index in [B] of the sample that replaces it in learning.
+    ``next_values`` is V' of ``ppo.advantages.gae``. With ``terminal_on_life_loss`` it is also 0
+    after a lost life. ``episode_over`` marks where the return ends. ``episodes`` are the episodes
+    that ended; ``ended_in`` has the step of each end. ``points`` is the unclipped sum of all
+    rewards. ``forced`` marks the steps whose action the policy did not choose. ``stand_ins`` has,
+    for each forced step, the index in [B] of the sample that replaces it in learning.
     """
 
     observations: np.ndarray
@@ -87,7 +87,7 @@ class Collector:
                     ended += self._receive(t - 1, vector)
                 if interrupted():
                     raise Interrupted
-                # A number of its own for each vector, even if workers have different counts.
+                # Each vector has its own number, even if workers have different numbers of vectors.
                 number = self.worker + index * self.params.workers
                 self._send(t, vector, key(self.params.seed, Purpose.ACTION, iteration, t, number))
         for vector in self.vectors:

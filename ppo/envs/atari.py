@@ -1,4 +1,4 @@
-"""ale-py's vectors of emulators, for training, and with the console's full screen."""
+"""ale-py's vectors of emulators: one for training, one with the console's full screen."""
 
 import ctypes
 from collections.abc import Callable

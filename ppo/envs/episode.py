@@ -64,8 +64,8 @@ class Reset:
 
 @dataclass(frozen=True)
 class Episode:
-    """A whole episode. ``last_observation`` is a checksum. It tells episodes of the same score
-    and length apart. ``time_limited``: only the time limit ended the episode.
+    """A whole episode. ``last_observation`` is a checksum. It distinguishes episodes of the same
+    score and length. ``time_limited``: only the time limit ended the episode.
     """
 
     reset: Reset

@@ -67,6 +67,8 @@ class GenericEnvs:
 
 
 def environment(rules: Rules, **options: Any) -> ForeignEnv:
-    """Return an environment, for the caller to close. The lower of two limits ends its episodes."""
+    """Return an environment, for the caller to close. The lower of ``max_frames_per_game`` and the
+    environment's own limit ends its episodes.
+    """
     limit = min(rules.max_frames_per_game, spec(rules.game).max_episode_steps or 2**31)
     return ForeignEnv(rules.game, max_episode_steps=limit, **options)

@@ -95,8 +95,8 @@ class EnvVector:
         interrupted: Callable[[], bool] = lambda: False,
     ):
         """An episode's seed follows from the run's ``seed``, the ``purpose``, the env's index
-        in the run and the seeds used before. ``first_index`` is the first env's index in its
-        worker. Earlier workers have ``before`` envs.
+        in the run and the number of seeds used before. ``first_index`` is the first env's index
+        in its worker. Earlier workers have ``before`` envs.
         """
         self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
         self.indices = range(before + first_index, before + first_index + num_envs)
@@ -119,7 +119,7 @@ class EnvVector:
         self._lives = np.zeros(num_envs, int)
         self._frame_number = np.zeros(num_envs, np.int64)
         # With sticky actions, the emulator's random generator keeps its state between episodes. Any
-        # other environment's generator may do so, too.
+        # other environment's generator may do so too.
         fresh = rules.sticky_action_probability == 0 and rules.game in roms.FRESH_AFTER_RESET
         self.resets_per_seed = RESETS_PER_SEED if fresh else 1
 

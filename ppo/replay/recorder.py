@@ -43,7 +43,7 @@ class Made:
 
 class Recorder:
     """Make one video after another in a thread, mostly outside Python's global lock. Only the first
-    failure is reported, and none after ``stop``: what ends the run may have ended ffmpeg, too.
+    failure is reported, and none after ``stop``: what ends the run may have ended ffmpeg too.
     """
 
     def __init__(self, say: Callable[[str], None], stop: Callable[[], bool]):

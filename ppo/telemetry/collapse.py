@@ -1,6 +1,6 @@
 """Whether, when and how far a policy has collapsed: pure functions of its points per step.
 
-``count`` alone is about scores, of which each is a mean of 100 games and has little noise.
+Only ``count`` works on scores. Each score is a mean of 100 games and has little noise.
 """
 
 import math
@@ -168,8 +168,8 @@ def _collapses(series: np.ndarray) -> Iterator[Collapse]:
 
 
 def count(scores: np.ndarray, fall: float) -> int:
-    """Return how often a score fell more than ``fall`` points below the best since the collapse
-    before. A collapse ends where half of the loss is regained, as in ``find``.
+    """Return how often a score fell more than ``fall`` points below the best since the previous
+    collapse. A collapse ends where half of the loss is regained, as in ``find``.
     """
     collapses = begin = 0
     while True:

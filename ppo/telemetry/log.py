@@ -153,7 +153,9 @@ class Log:
         self._csv.sync()
 
     def sizes(self) -> dict[str, int]:
-        """Return the files' present sizes, for ``cut``, also of open files that were moved."""
+        """Return the present size of each file, for ``cut``. An open file counts even if it was
+        moved.
+        """
         earlier = {path.name: path.stat().st_size for path in self._earlier if path.exists()}
         return earlier | {file.name: file.size for file in (self._csv, self._events)}
 

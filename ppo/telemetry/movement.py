@@ -15,7 +15,7 @@ def layer_movement(
 ) -> tf.Tensor:
     """Return how far an update moved the weights w of one layer, [3]. With d the change of w:
 
-    root mean square of d, and largest |d|, in learning rates; |d| / |w|
+    root mean square of d and largest |d|, both divided by the learning rate; and |d| / |w|
     """
     steps = [new - old for new, old in zip(after, before, strict=True)]
     norm, size = tf.linalg.global_norm(steps), sum(weight.shape.num_elements() for weight in before)
