@@ -137,7 +137,7 @@ class Trainer:
         adam = [variable.numpy() for variable in self.updater.adam.variables()]
         return LearnerState(self.model.get_weights(), adam, [self.rescaling_state])
 
-    def learn_from(self, learner: LearnerState) -> None:
+    def restore_learner(self, learner: LearnerState) -> None:
         self.model.set_weights(learner.weights)
         for variable, array in zip(self.updater.adam.variables(), learner.adam, strict=True):
             variable.assign(array)
@@ -145,7 +145,7 @@ class Trainer:
 
     def roll_back(self, learner: LearnerState) -> None:
         """Restore what had been learnt, and cut the learning rate. Games and steps continue."""
-        self.learn_from(learner)
+        self.restore_learner(learner)
         self.tally = self.tally.after_rollback()
 
     def all_games(self) -> Games:

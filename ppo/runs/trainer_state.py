@@ -55,7 +55,9 @@ def restore(
         raise MisfitError(saved.step, f"{games} unfinished games for {envs} envs")
     _check_fit(trainer, saved)
     rescaling_state = [saved.arrays["smoothed"]]
-    trainer.learn_from(LearnerState(saved.group("weights"), saved.group("adam"), rescaling_state))
+    trainer.restore_learner(
+        LearnerState(saved.group("weights"), saved.group("adam"), rescaling_state)
+    )
     facts = saved.trainer
     trainer.step, trainer.tally = saved.step, facts.tally
     if facts.seed_every_episode:
