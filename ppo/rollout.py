@@ -24,7 +24,7 @@ class Rollout:
 
     ``next_values`` is V' of ``ppo.advantages.gae``. With ``terminal_on_life_loss`` it is also 0
     after a lost life. ``episode_over`` marks where the return ends. ``episodes`` are the episodes
-    that ended; ``ended_in`` has the step of each end. ``points`` is the unclipped sum of all
+    that ended; ``end_rows`` has the row of each end. ``points`` is the unclipped sum of all
     rewards. ``forced`` marks the steps whose action the policy did not choose. ``stand_ins`` has,
     for each forced step, the index in [B] of the sample that replaces it in learning.
     """
@@ -37,7 +37,7 @@ class Rollout:
     next_values: np.ndarray
     episode_over: np.ndarray
     episodes: list[Episode]
-    ended_in: list[int]
+    end_rows: list[int]
     points: float
     forced: np.ndarray
     stand_ins: np.ndarray
@@ -102,7 +102,7 @@ class Collector:
             np.where(self._episode_over, self._end_values, self._values[1:]),
             self._episode_over,
             [episode for _, episode in ended],
-            [t for t, _ in ended],
+            [row for row, _ in ended],
             self._points,
             self._forced,
             stand_ins(self._forced, self.params.seed, iteration, self.worker),

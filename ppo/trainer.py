@@ -192,7 +192,7 @@ class Trainer:
         scalars |= rollout_scalars(
             rollout.actions, rollout.values, advantages, returns, self.envs.action_names, p
         )
-        own = Report(rollout.episodes, rollout.ended_in, rollout.points, scalars, result.maxima)
+        own = Report(rollout.episodes, rollout.end_rows, rollout.points, scalars, result.maxima)
         report = share_report(self.workers, own)
         if not report.finite:  # finite rewards may sum to an infinite score, which clipping hides
             raise self._diverged(batch)
@@ -215,7 +215,7 @@ class Trainer:
             "train/learning_rate": learning_rate,
             "train/clip_range": clip_range,
         }
-        ended_at = [step + (t + 1) * p.num_envs * p.workers for t in report.ended_in]
+        ended_at = [step + (row + 1) * p.num_envs * p.workers for row in report.end_rows]
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
 
     def _diagnosed(

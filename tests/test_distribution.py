@@ -195,7 +195,7 @@ def test_reports_are_joined_in_the_order_in_which_episodes_ended():
     own = Report(episodes, [2, 5], 3.5, scalars, np.array([[1.0, 2.0]], np.float32))
     found = share_report(Echo(), own)
     assert [episode.score for episode in found.episodes] == [1 / 3, 1 / 3, 2 / 3, 2 / 3]
-    assert found.ended_in == [2, 2, 5, 5] and found.points == 7
+    assert found.end_rows == [2, 2, 5, 5] and found.points == 7
     assert found.scalars["a"] == 1 / 3 and np.isnan(found.scalars["undefined"])
     np.testing.assert_array_equal(found.maxima, own.maxima)
 

@@ -40,13 +40,13 @@ _FAILURES: dict[str, type[Exception]] = {
 
 @dataclass(frozen=True)
 class Report:
-    """The results of an iteration. ``ended_in`` has the step of the rollout in which each episode
+    """The results of an iteration. ``end_rows`` has the row of the rollout in which each episode
     ended. ``points`` are the points of all games. ``maxima`` are the largest values of each
     minibatch, [minibatches, names].
     """
 
     episodes: list[Episode]
-    ended_in: list[int]
+    end_rows: list[int]
     points: float
     scalars: dict[str, float]
     maxima: np.ndarray
@@ -104,17 +104,17 @@ def share_report(workers: Workers, own: Report) -> Report:
     """Merge the reports of all workers, with the episodes in the order of their ends."""
     if workers.count == 1:
         return own
-    facts = {"ended_in": own.ended_in, "points": own.points, "scalars": own.scalars}
+    facts = {"end_rows": own.end_rows, "points": own.points, "scalars": own.scalars}
     given = _pack(facts, own.episodes, maxima=own.maxima)
     reports = [
         Report(episodes, maxima=arrays["maxima"], **facts)
         for facts, episodes, arrays in (_unpack(data, Episode) for data in workers.gather(given))
     ]
-    ends = [end for of_one in reports for end in zip(of_one.ended_in, of_one.episodes, strict=True)]
+    ends = [end for report in reports for end in zip(report.end_rows, report.episodes, strict=True)]
     ends.sort(key=lambda end: end[0])
     return Report(
         [episode for _, episode in ends],
-        [t for t, _ in ends],
+        [row for row, _ in ends],
         sum(report.points for report in reports),
         {name: _mean([r.scalars[name] for r in reports]) for name in own.scalars},
         np.max([report.maxima for report in reports], 0),

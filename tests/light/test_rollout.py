@@ -293,7 +293,7 @@ def test_any_rollout_agrees_with_one_written_out(
     assert [(game.reset.resets, game.reset.seed) for game in rollout.episodes] == (
         [tuple(at) for at in np.argwhere(script.terminated | script.truncated)]
     )
-    assert rollout.ended_in == [t for t, _ in np.argwhere(script.terminated | script.truncated)]
+    assert rollout.end_rows == [t for t, _ in np.argwhere(script.terminated | script.truncated)]
 
 
 @pytest.mark.parametrize("cuts", [(), (2,)])
