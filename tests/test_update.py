@@ -360,7 +360,7 @@ def test_while_nothing_is_learnt_every_epoch_measures_the_whole_batch():
         (result.epoch_means("clip_fraction"), (np.abs(ratios - 1) > 0.1).mean()),
         (result.epoch_means("value_loss"), np.mean((values - data.returns) ** 2) / 2),
         (np.array([values.max() for values in result.by_epoch("ratio_max")]), ratios.max()),
-        (np.array([values.max() for values in result.by_epoch("approx_kl_max")]), kl.max()),
+        (np.array([values.max() for values in result.by_epoch("sample_kl_max")]), kl.max()),
     ):
         np.testing.assert_allclose(got, np.full(3, expected), rtol=1e-4)
 
@@ -368,7 +368,7 @@ def test_while_nothing_is_learnt_every_epoch_measures_the_whole_batch():
 def test_each_scalar_is_a_mean_a_maximum_or_an_epoch_of_its_statistic():
     columns = {
         "approx_kl": [0.0, 0.5, 0.9, 0.6],
-        "approx_kl_max": [3.0, 1.0, 2.0, 1.0],
+        "sample_kl_max": [3.0, 1.0, 2.0, 1.0],
         "ratio": [1.0, 1.0, 1.0, 2.0],
         "ratio_max": [1.0, 9.0, 8.0, 7.0],
         "share_above": [0.0, 0.0, 0.25, 0.75],

@@ -10,14 +10,14 @@ import tensorflow as tf
 from ppo import losses, surrogates
 from ppo.objective import Batch, Objective
 
-# Means over a minibatch, and largest values; ``ppo.telemetry.scalars`` defines each.
+# Means over a minibatch, and largest values of a sample; ``ppo.telemetry.scalars`` defines each.
 Means = namedtuple(
     "Means",
     "loss policy_gradient_loss value_loss entropy_loss approx_kl clip_fraction pseudo_entropy "
     "value_scale target_distance beyond_target ratio ratio_distance share_above ratio_above "
     "share_below ratio_below surrogate_gain",
 )
-Maxima = namedtuple("Maxima", "approx_kl ratio")
+Maxima = namedtuple("Maxima", "sample_kl_max ratio_max")
 
 
 def statistics(minibatch: Batch, clip_range: tf.Tensor, result: Objective) -> tuple[Means, Maxima]:
@@ -49,13 +49,13 @@ def statistics(minibatch: Batch, clip_range: tf.Tensor, result: Objective) -> tu
         # At the old policy every surrogate is minus the mean advantage.
         surrogate_gain=-tf.reduce_mean(terms.policy_loss) - tf.reduce_mean(terms.advantages),
     )
-    maxima = Maxima(approx_kl=tf.reduce_max(kl), ratio=tf.reduce_max(ratios))
+    maxima = Maxima(sample_kl_max=tf.reduce_max(kl), ratio_max=tf.reduce_max(ratios))
     return Means(*map(tf.reduce_mean, samples)), maxima
 
 
 # Each minibatch's statistics: means of its samples, two of its gradient, and largest values.
 MEANS = (*Means._fields, "grad_norm", "grad_cut")
-STATISTICS = (*MEANS, *(f"{name}_max" for name in Maxima._fields))
+STATISTICS = (*MEANS, *Maxima._fields)
 MAXIMA = slice(len(MEANS), None)
 LOSS, KL, GAIN, NORM = map(STATISTICS.index, ("loss", "approx_kl", "surrogate_gain", "grad_norm"))
 
@@ -123,8 +123,8 @@ class UpdateResult:
     def epoch_scalars(self) -> dict[str, float]:
         """Return the approximate KL and ratio of each epoch."""
         scalars = {}
-        for name in ("approx_kl", "ratio"):
-            means, maxima = self.epoch_means(name), self.by_epoch(f"{name}_max")
+        for name, maximum in (("approx_kl", "sample_kl_max"), ("ratio", "ratio_max")):
+            means, maxima = self.epoch_means(name), self.by_epoch(maximum)
             for epoch, (mean, values) in enumerate(zip(means, maxima, strict=True), 1):
                 scalars[f"epochs/{name}_{epoch}"] = float(mean)
                 scalars[f"epochs/{name}_max_{epoch}"] = float(values.max())
