@@ -15,8 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     def command() -> int | None:
         options = parse(arguments, __doc__)
         options.began = began
-        run: int | None = options.command.run(options)
-        return run
+        code: int | None = options.command.run(options)
+        return code
 
     return run_command(command)
 

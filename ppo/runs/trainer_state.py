@@ -54,10 +54,8 @@ def restore(
     if continued == "all" and games != envs:
         raise MisfitError(saved.step, f"{games} unfinished games for {envs} envs")
     _check_fit(trainer, saved)
-    rescaling_state = [saved.arrays["smoothed"]]
-    trainer.restore_learner(
-        LearnerState(saved.group("weights"), saved.group("adam"), rescaling_state)
-    )
+    weights, adam = saved.group("weights"), saved.group("adam")
+    trainer.restore_learner(LearnerState(weights, adam, [saved.arrays["smoothed"]]))
     facts = saved.trainer
     trainer.step, trainer.tally = saved.step, facts.tally
     if facts.seed_every_episode:
