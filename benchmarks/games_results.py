@@ -74,7 +74,7 @@ class Result:
     def rom(self) -> str | None:
         """The game's ROM, or its id if it has none; None if its module is not here."""
         try:
-            return registry.resolve(self.env_id)[0]
+            return registry.look_up(self.env_id)[0]
         except registry.UnknownGame:
             return None
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo.envs.episode import Episode, EpisodeMismatch, Reset, Rules, Transition, UnfinishedEpisode
-from ppo.envs.registry import UnknownGame, check, check_new, resolve, rules_of
+from ppo.envs.registry import UnknownGame, check, check_new, look_up, rules_of
 from ppo.envs.resolve import resolved
 from ppo.envs.roms import FRESH_AFTER_RESET, is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector, vectors
@@ -709,7 +709,7 @@ def test_cartpoles_own_time_limit_truncates(begin: Begin):
     ],
 )
 def test_an_id_stands_for_a_game_and_a_stickiness(env_id: str, game: str, sticky: float):
-    assert resolve(env_id) == (game, sticky)
+    assert look_up(env_id) == (game, sticky)
     rules = rules_of(resolved(Params(env_id=env_id)))
     assert (rules.game, rules.sticky_action_probability) == (game, sticky)
     chosen = rules_of(resolved(Params(env_id=env_id, sticky_action_probability=0.1)))
@@ -719,13 +719,13 @@ def test_an_id_stands_for_a_game_and_a_stickiness(env_id: str, game: str, sticky
 def test_every_atari_id_of_these_kinds_names_a_rom():
     ids = [i for i in gymnasium.registry if i.startswith("ALE/") or "NoFrameskip" in i]
     assert len(ids) > 200
-    assert {resolve(env_id)[0] for env_id in ids} <= set(roms.get_all_rom_ids())
+    assert {look_up(env_id)[0] for env_id in ids} <= set(roms.get_all_rom_ids())
 
 
 @pytest.mark.parametrize("env_id", ["Pong-v4", "Pong-v0"])
 def test_ids_with_a_random_frame_skip_are_refused_with_the_names_to_use(env_id: str):
     with pytest.raises(UnknownGame, match=r"use PongNoFrameskip-v4 or ALE/Pong-v5$"):
-        resolve(env_id)
+        look_up(env_id)
 
 
 @pytest.mark.parametrize(
@@ -746,11 +746,11 @@ def test_ids_with_a_random_frame_skip_are_refused_with_the_names_to_use(env_id: 
 )
 def test_unknown_ids_and_ram_ids_are_refused_with_the_nearest_name(env_id: str, nearest: str):
     with pytest.raises(UnknownGame, match=rf"(did you mean|try).*\b{nearest}"):
-        resolve(env_id)
+        look_up(env_id)
 
 
 def test_an_id_may_name_the_module_that_brings_the_game():
-    assert resolve("tests.pixel_game:Catch-v0") == ("tests.pixel_game:Catch-v0", 0.0)
+    assert look_up("tests.pixel_game:Catch-v0") == ("tests.pixel_game:Catch-v0", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -758,13 +758,13 @@ def test_an_id_may_name_the_module_that_brings_the_game():
 )
 def test_games_for_several_players_are_refused_with_the_reason(env_id: str):
     with pytest.raises(UnknownGame, match="for several players"):
-        resolve(env_id)
+        look_up(env_id)
 
 
 @pytest.mark.parametrize("env_id", ["no_such_module:Game-v0", "ppo:Game-v0"])
 def test_an_id_of_a_module_that_has_no_such_game_is_refused(env_id: str):
     with pytest.raises(UnknownGame, match="cannot be found"):
-        resolve(env_id)
+        look_up(env_id)
 
 
 @pytest.mark.parametrize(

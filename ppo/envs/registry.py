@@ -1,4 +1,4 @@
-"""The games that exist: resolving their ids, and checking the settings against them."""
+"""The games that exist: looking up their ids, and checking the settings against them."""
 
 import difflib
 import json
@@ -38,12 +38,12 @@ class UnknownGame(ValueError):
 
 def rules_of(params: ResolvedParams) -> Rules:
     """Return the rules of the settings' game. Raises UnknownGame."""
-    game, _ = resolve(params.env_id)
+    game, _ = look_up(params.env_id)
     return Rules.of_game(game, params)
 
 
-def resolve(env_id: str) -> tuple[str, float]:
-    """Return the ROM (or Gymnasium environment) of an id, and its sticky action probability.
+def look_up(env_id: str) -> tuple[str, float]:
+    """Look up an id: return its ROM or Gymnasium environment, and its sticky action probability.
 
     Raises UnknownGame with the nearest names. For an id with a random frame skip, it names the ids
     to use instead.
@@ -70,7 +70,7 @@ def resolve(env_id: str) -> tuple[str, float]:
 def is_atari(env_id: str) -> bool:
     """Whether an id is an Atari game's; no module that it names is imported."""
     try:
-        return ":" not in env_id.removeprefix("ale_py:") and roms.is_rom(resolve(env_id)[0])
+        return ":" not in env_id.removeprefix("ale_py:") and roms.is_rom(look_up(env_id)[0])
     except UnknownGame:  # so it is not one of the installed Atari games
         return False
 
@@ -122,7 +122,7 @@ def _misfits(params: Params, bad: frozenset[str]) -> dict[str, str]:
     if "env_id" in bad:
         return {}
     try:
-        game, _ = resolve(params.env_id)
+        game, _ = look_up(params.env_id)
     except UnknownGame as error:
         return {"env_id": str(error)}
     if roms.is_rom(game):
@@ -188,7 +188,7 @@ def settings_for(env_id: str) -> dict[str, Any]:
     """Return the default settings of a game given only by its id: FLAT for vector observations."""
     usual: dict[str, Any] = {"env_id": env_id}
     try:
-        game, _ = resolve(env_id)
+        game, _ = look_up(env_id)
         flat = not roms.is_rom(game) and len(_observation_space(env_id).shape or ()) == 1
     except Exception:  # `check` reports it
         return usual

@@ -19,7 +19,7 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     Otherwise it becomes float32. Open clip_rewards becomes true only in Atari games. Raises
     UnknownGame.
     """
-    game, sticky = registry.resolve(params.env_id)
+    game, sticky = registry.look_up(params.env_id)
     fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
     precision = "bfloat16" if fast else "float32"
     seed, threads = secrets.randbelow(SEEDS), default_threads(processes)

@@ -63,7 +63,7 @@ def plot(axes: "Axes", published: Iterable[Published], last: float) -> list[End]
 def comparable(params: Params) -> list[Published]:
     """Return the published curves of a run's game; none if the run plays by other rules."""
     try:
-        game, stickiness = registry.resolve(params.env_id)
+        game, stickiness = registry.look_up(params.env_id)
     except registry.UnknownGame:  # whose package is missing here
         return []
     if params.sticky_action_probability is not None:

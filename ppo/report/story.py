@@ -58,7 +58,7 @@ class Story:
         env_id = self.params.env_id
         if not registry.is_atari(env_id):
             return env_id
-        return registry.resolve(env_id)[0].replace("_", " ").title()
+        return registry.look_up(env_id)[0].replace("_", " ").title()
 
     @property
     def step(self) -> int:

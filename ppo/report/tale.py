@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from ppo.envs import human
-from ppo.envs.registry import is_atari, resolve
+from ppo.envs.registry import is_atari, look_up
 from ppo.files import origin
 from ppo.report.story import Story
 from ppo.system.streams import duration
@@ -36,7 +36,7 @@ def _training(story: Story) -> Iterator[str]:
 
 
 def _references(story: Story) -> Iterator[str]:
-    known = human.PUBLISHED.get(resolve(story.params.env_id)[0])
+    known = human.PUBLISHED.get(look_up(story.params.env_id)[0])
     if not known:
         return
     yield f"Random play scores {known[0]:g} points and a human {known[1]:g}."

@@ -111,7 +111,7 @@ def module(tmp_path, monkeypatch):
 )
 def test_a_module_that_raises_has_failed(module, source):
     module(source)
-    for ask in (registry.resolve, lambda env_id: used(rules_for(env_id))):
+    for ask in (registry.look_up, lambda env_id: used(rules_for(env_id))):
         with pytest.raises(EnvironmentFailed, match=r"^toys:Toy-v0 .* import \(toys.py, line 1\)"):
             ask("toys:Toy-v0")
 
@@ -119,13 +119,13 @@ def test_a_module_that_raises_has_failed(module, source):
 def test_a_module_that_is_not_there_is_refused_with_the_variable_that_finds_it():
     for env_id in ("toys:Toy-v0", "toys.games:Toy-v0"):
         with pytest.raises(registry.UnknownGame, match=r"No module named 'toys'; .*PYTHONPATH"):
-            registry.resolve(env_id)
+            registry.look_up(env_id)
 
 
 def test_a_module_that_is_not_python_is_refused(module):
     module("def")
     with pytest.raises(registry.UnknownGame, match=r"SyntaxError.*toys\.py, line 1"):
-        registry.resolve("toys:Toy-v0")
+        registry.look_up("toys:Toy-v0")
 
 
 # --- what an environment must give
