@@ -9,7 +9,7 @@ import tensorflow as tf
 from ppo import losses, model
 from ppo.nn.compiled import compiled
 from ppo.nn.optimizer import Adam, Undo
-from ppo.nn.preprocessed import Inputs
+from ppo.nn.preprocessed import SplitNetwork
 from ppo.nn.shards import in_shards
 from ppo.objective import Batch, objective
 from ppo.settings import Params
@@ -20,11 +20,11 @@ from ppo.workers.interface import OneWorker, Workers
 INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
 
 
-class UpdateInputs(NamedTuple):
-    """The data of every gradient step of an update. ``inputs`` are the prepared observations."""
+class UpdateData(NamedTuple):
+    """The data of every gradient step of an update; ``prepared`` comes from ``SplitNetwork``."""
 
     batch: Batch
-    inputs: Any
+    prepared: Any
     old_features: tf.Tensor | None
     learning_rate: tf.Tensor
     clip_range: tf.Tensor
@@ -45,13 +45,13 @@ class Updater:
         undoes = params.undo_beyond_kl_limit
         self._undo = Undo([*self.weights, *self.adam.variables()] if undoes else [])
         outputs = model.with_last_inputs(network) if params.feature_drift_coef else network
-        self._inputs = Inputs(outputs, params.batch_size, params.minibatch_size, shards)
+        self._split = SplitNetwork(outputs, params.batch_size, params.minibatch_size, shards)
         self.compile()
 
     def compile(self) -> None:
         """Compile epoch, features and movement. Call it again after changing ``params``."""
-        self._run_epoch, self._features, self._run_movement = (
-            compiled(function) for function in (self._epoch, self._all_features, self._movement)
+        self._run_epoch, self._compute_features, self._measure_movement = (
+            compiled(function) for function in (self._epoch, self._features, self._movement)
         )
 
     def update(
@@ -72,10 +72,10 @@ class Updater:
             self.adam.reset()
         self._undo.keep()
         weights, rate = self._weights_by_layer(), tf.constant(learning_rate, tf.float32)
-        inputs = self._inputs.prepare(batch.observations)
-        old_features = self._features(inputs) if p.feature_drift_coef else None
+        prepared = self._split.prepare(batch.observations)
+        old_features = self._compute_features(prepared) if p.feature_drift_coef else None
         clip = tf.constant(clip_range, tf.float32)
-        data = UpdateInputs(batch, inputs, old_features, rate, clip)
+        data = UpdateData(batch, prepared, old_features, rate, clip)
         state = tf.constant(rescaling_state, tf.float32)
         with self.workers.watched():
             for epoch in range(p.num_epochs):
@@ -84,7 +84,7 @@ class Updater:
                 epochs.append(rows.numpy())
                 if not applied or self._stops_early(epochs[-1].mean(0)):
                     break
-        movements, finite = self._run_movement(weights, rate)
+        movements, finite = self._measure_movement(weights, rate)
         return UpdateResult(
             epochs,
             dict(zip(self.layers, movements.numpy(), strict=True)),
@@ -107,7 +107,7 @@ class Updater:
         return not p.target_kl_if_improved or means[GAIN] > 0
 
     def _epoch(
-        self, data: UpdateInputs, minibatches: tf.Tensor, rescaling_state: tf.Tensor
+        self, data: UpdateData, minibatches: tf.Tensor, rescaling_state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make a gradient step on each minibatch, and end the epoch at the first that is skipped.
         Return a row of STATISTICS for each minibatch, the new rescaling state, and whether the
@@ -131,16 +131,16 @@ class Updater:
         return rows.stack()[:number], state, applied
 
     def _gradient_step(
-        self, data: UpdateInputs, indices: tf.Tensor, moments: tf.Tensor | None, state: tf.Tensor
+        self, data: UpdateData, indices: tf.Tensor, moments: tf.Tensor | None, state: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Make one gradient step on the samples at ``indices``, with the mean of all workers'
         gradients. Return its STATISTICS, the new ``state`` of the value rescaling, and whether the
         step was applied. A step is skipped if its gradient or loss is not finite, or its minibatch
         is beyond the KL limit. With ``undo_beyond_kl_limit`` a skipped step undoes the one before.
         """
-        p, minibatch, network = self.params, data.batch.rows(indices), self._inputs.network
+        p, minibatch, network = self.params, data.batch.rows(indices), self._split.network
         with tf.GradientTape() as tape:
-            logits, values, *rest = in_shards(network, data.inputs, self.shards, indices)
+            logits, values, *rest = in_shards(network, data.prepared, self.shards, indices)
             drift = None
             if data.old_features is not None:
                 features = model.preactivations(self.model, rest[0])
@@ -202,16 +202,16 @@ class Updater:
         layers = self.layers.values()
         return [[tf.identity(weight.value) for weight in layer] for layer in layers]
 
-    def _all_features(self, inputs: Any) -> tf.Tensor:
+    def _features(self, prepared: Any) -> tf.Tensor:
         """Return the last hidden layer's pre-activations for the whole batch."""
         p = self.params
 
-        def of_part(rows: tf.Tensor) -> tf.Tensor:
-            outputs = in_shards(self._inputs.network, inputs, self.shards, rows)
+        def part_features(rows: tf.Tensor) -> tf.Tensor:
+            outputs = in_shards(self._split.network, prepared, self.shards, rows)
             return model.preactivations(self.model, outputs[-1])
 
         rows = tf.reshape(tf.range(p.batch_size), [p.minibatches_per_epoch, p.minibatch_size])
-        parts = tf.map_fn(of_part, rows, fn_output_signature=tf.float32)
+        parts = tf.map_fn(part_features, rows, fn_output_signature=tf.float32)
         return tf.reshape(parts, [p.batch_size, parts.shape[-1]])
 
     def _movement(

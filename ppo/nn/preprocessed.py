@@ -11,15 +11,15 @@ from ppo.system.arrays import cuts
 from ppo.system.device import has_gpu
 
 
-class Inputs:
+class SplitNetwork:
     """An image network in two parts: ``prepare`` runs the weight-free layers on a whole batch, and
     ``network`` takes the result. Vector observations are taken unchanged.
     """
 
-    def __init__(self, network: keras.Model, batch_size: int, part: int, shards: int):
-        """``prepare`` computes ``part`` samples at a time, a divisor of the batch."""
+    def __init__(self, network: keras.Model, batch_size: int, chunk_size: int, shards: int):
+        """``prepare`` computes ``chunk_size`` samples at a time, a divisor of the batch."""
         self._prepare, self.network = in_two(network)
-        self._batch_size, self._part, self._shards = batch_size, part, shards
+        self._batch_size, self._chunk_size, self._shards = batch_size, chunk_size, shards
         # A CPU reuses the memory of the result, because allocating it costs more than writing into
         # it. On a GPU, writing into it would copy everything to the CPU and back.
         self._kept = None
@@ -45,15 +45,15 @@ class Inputs:
         prepare = self._prepare
         assert prepare
 
-        def part(start: tf.Tensor) -> tuple[tf.Tensor]:
-            for begin, end in cuts(self._part, self._shards):
+        def fill_chunk(start: tf.Tensor) -> tuple[tf.Tensor]:
+            for begin, end in cuts(self._chunk_size, self._shards):
                 rows = start + tf.range(begin, end)
                 prepared = prepare(observations[start + begin : start + end])
                 for kept, tensor in zip(*map(tf.nest.flatten, (self._kept, prepared)), strict=True):
                     kept.scatter_update(tf.IndexedSlices(tensor, rows))
-            return (start + self._part,)
+            return (start + self._chunk_size,)
 
-        tf.while_loop(lambda start: start < self._batch_size, part, (tf.constant(0),))
+        tf.while_loop(lambda start: start < self._batch_size, fill_chunk, (tf.constant(0),))
 
 
 def in_two(model: keras.Model) -> tuple[keras.Model | None, keras.Model]:

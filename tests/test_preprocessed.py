@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.nn import preprocessed
-from ppo.nn import preprocessed as inputs_module
-from ppo.nn.preprocessed import Inputs
+from ppo.nn.preprocessed import SplitNetwork
 from ppo.nn.shards import in_shards
 from ppo.objective import Batch
 from ppo.settings import Params
@@ -25,8 +24,8 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
     return (rng.integers(0, contrast, (count, *SHAPE)) + brightness).astype(np.uint8)
 
 
-def prepared(inputs: Inputs, observations: np.ndarray):
-    return tf.function(inputs.prepare, autograph=False)(tf.constant(observations))
+def prepared(split: SplitNetwork, observations: np.ndarray):
+    return tf.function(split.prepare, autograph=False)(tf.constant(observations))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -34,11 +33,11 @@ def prepared(inputs: Inputs, observations: np.ndarray):
 @pytest.mark.parametrize(("network", "shards"), [("a3c", 1), ("a3c", 3), ("impala", 2)])
 def test_rows_of_it_give_what_the_whole_network_gives(network, shards, scaling, precision):
     net = model.build(SHAPE, 4, network, 1, precision, scaling)
-    inputs = Inputs(net, batch_size=12, part=4, shards=shards)
+    split = SplitNetwork(net, batch_size=12, chunk_size=4, shards=shards)
     rows = tf.constant([7, 0, 3, 11, 8, 7])
     for seed in (0, 1):  # the second time nothing of the first is left
         seen = pictures(12, seed)
-        outputs = in_shards(inputs.network, prepared(inputs, seen), shards, rows)
+        outputs = in_shards(split.network, prepared(split, seen), shards, rows)
         exact = 1e-5 if precision == "float32" else 0.02
         for got, wanted in zip(outputs, net(seen[rows.numpy()]), strict=True):
             np.testing.assert_allclose(got, wanted, rtol=exact, atol=exact * np.abs(wanted).max())
@@ -47,21 +46,21 @@ def test_rows_of_it_give_what_the_whole_network_gives(network, shards, scaling, 
 def test_on_a_gpu_nothing_is_scattered_which_for_bytes_the_cpu_would_do(monkeypatch):
     net = model.build(SHAPE, 4, "a3c")
     seen = pictures(12)
-    kept = prepared(Inputs(net, batch_size=12, part=4, shards=1), seen)
-    monkeypatch.setattr(inputs_module, "has_gpu", lambda: True)
-    inputs = Inputs(net, batch_size=12, part=4, shards=1)
+    kept = prepared(SplitNetwork(net, batch_size=12, chunk_size=4, shards=1), seen)
+    monkeypatch.setattr(preprocessed, "has_gpu", lambda: True)
+    split = SplitNetwork(net, batch_size=12, chunk_size=4, shards=1)
     graph = (
-        tf.function(inputs.prepare, autograph=False).get_concrete_function(tf.constant(seen)).graph
+        tf.function(split.prepare, autograph=False).get_concrete_function(tf.constant(seen)).graph
     )
     assert not [op for op in graph.get_operations() if "Scatter" in op.type]
-    np.testing.assert_array_equal(prepared(inputs, seen), kept)
+    np.testing.assert_array_equal(prepared(split, seen), kept)
 
 
 def test_flat_observations_are_what_they_are():
     net = model.build((3,), 4, "mlp")
-    inputs = Inputs(net, batch_size=12, part=4, shards=1)
+    split = SplitNetwork(net, batch_size=12, chunk_size=4, shards=1)
     seen = tf.zeros([12, 3])
-    assert inputs.prepare(seen) is seen and inputs.network is net
+    assert split.prepare(seen) is seen and split.network is net
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_drift_is_measured_from_the_whole_network_s_features():
     params = Params(num_envs=2, num_steps=8, num_minibatches=2, feature_drift_coef=1.0)
     updater, seen = Updater(net, params, 2), tf.constant(pictures(16))
     features = tf.function(
-        lambda: updater._features(updater._inputs.prepare(seen)), autograph=False
+        lambda: updater._compute_features(updater._split.prepare(seen)), autograph=False
     )
     last = net.get_layer("dense1")
     flat = model.with_last_inputs(net)(seen)[2]
