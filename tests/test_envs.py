@@ -647,7 +647,7 @@ def test_two_vectors_play_the_games_that_one_vector_would(begin: Begin, num_envs
     )
     rules = rules_of(params)
     whole = begin(rules, num_envs, seed=9)
-    parts = vectors(params, rules, count=2)
+    parts = vectors(params, rules, num_vectors=2)
     assert [list(part.indices) for part in parts] == ([[0]] if num_envs == 1 else [[0], [1, 2]])
     for row in random_actions(whole, 15):
         watch(whole, row[np.newaxis])

@@ -23,13 +23,13 @@ class Fleet:
     def __init__(
         self,
         params: ResolvedParams,
-        count: int,
+        num_vectors: int,
         interrupted: Callable[[], bool],
         worker: int,
     ):
-        """``count`` is the number of vectors, ``worker`` an index. Raises Interrupted."""
+        """``worker`` is this worker's index. Raises Interrupted."""
         self.rules = rules_of(params)
-        self.vectors = vectors(params, self.rules, count, interrupted, worker)
+        self.vectors = vectors(params, self.rules, num_vectors, interrupted, worker)
         self.num_actions = self.vectors[0].num_actions
         self.action_names = self.vectors[0].action_names
         self.observation_shape = self.vectors[0].observations.shape[1:]

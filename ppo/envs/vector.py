@@ -89,17 +89,17 @@ class EnvVector:
         screen_size: int = 84,
         seed: int = 0,
         first_index: int = 0,
-        before: int = 0,
+        envs_before: int = 0,
         purpose: Purpose = Purpose.GAME,
         fire_on_life_loss: bool = False,
         interrupted: Callable[[], bool] = lambda: False,
     ):
         """An episode's seed follows from the run's ``seed``, the ``purpose``, the env's index
         in the run and the number of seeds used before. ``first_index`` is the first env's index
-        in its worker. Earlier workers have ``before`` envs.
+        in its worker. Earlier workers have ``envs_before`` envs.
         """
         self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
-        self.indices = range(before + first_index, before + first_index + num_envs)
+        self.indices = range(envs_before + first_index, envs_before + first_index + num_envs)
         self._seed, self._purpose = seed, purpose
         make = partial(
             AtariEnvs, rules, threads=threads, frame_stack=frame_stack, screen_size=screen_size
@@ -276,11 +276,11 @@ class EnvVector:
 def vectors(
     params: ResolvedParams,
     rules: Rules,
-    count: int,
+    num_vectors: int,
     interrupted: Callable[[], bool] = lambda: False,
     worker: int = 0,
 ) -> list[EnvVector]:
-    """Reset a worker's envs and return them as ``count`` vectors, which step independently."""
+    """Reset a worker's envs and return them as vectors, which step independently."""
     parts = [
         EnvVector(
             rules,
@@ -290,11 +290,11 @@ def vectors(
             screen_size=params.screen_size,
             seed=params.seed,
             first_index=a,
-            before=worker * params.num_envs,
+            envs_before=worker * params.num_envs,
             fire_on_life_loss=params.fire_on_life_loss,
             interrupted=interrupted,
         )
-        for a, b in cuts(params.num_envs, count)
+        for a, b in cuts(params.num_envs, num_vectors)
     ]
     for vector in parts:
         vector.begin()

@@ -434,7 +434,7 @@ def test_an_interruption_is_heeded_before_the_next_step_is_sent(after: int):
 
 def test_games_in_the_midst_of_a_step_can_be_left():
     params = with_changes(env_id="PongNoFrameskip-v4", num_envs=2, max_frames_per_game=16)
-    vectors = begun(params, rules_of(params), count=2)
+    vectors = begun(params, rules_of(params), num_vectors=2)
     answers = iter([False, False, True])
 
     def act(observations: np.ndarray, key: np.ndarray) -> tuple:
@@ -465,7 +465,7 @@ def leaner(observations: np.ndarray, key: np.ndarray) -> tuple:
 
 def cartpoles(act: Callable, cut: bool = True, seed: int = 1, steps: int = 60) -> Collector:
     params = with_changes(seed=seed)
-    vectors = begun(params, rules_of(params), count=2 if cut else 1)
+    vectors = begun(params, rules_of(params), num_vectors=2 if cut else 1)
     return collector(vectors, act, steps, seed=seed)
 
 
@@ -515,8 +515,8 @@ def test_a_real_rollout_hangs_together():
 def test_a_real_time_limit_is_bootstrapped_from_the_final_observation():
     params = with_changes(env_id="PongNoFrameskip-v4", num_envs=1, max_frames_per_game=32)
     rules = rules_of(params)
-    (vector,) = begun(params, rules, count=2)
-    (longer,) = begun(params, replace(rules, max_frames_per_game=99), count=2)
+    (vector,) = begun(params, rules, num_vectors=2)
+    (longer,) = begun(params, replace(rules, max_frames_per_game=99), num_vectors=2)
 
     def brightness(observations: np.ndarray) -> np.ndarray:
         return observations.astype(np.float32).mean(axis=(1, 2, 3))
