@@ -107,7 +107,7 @@ class Checkpoint:
             return kind.model_validate(self.parts.get(name, {}))
         except ValidationError as error:
             subject = f"the checkpoint of step {self.step:,}"
-            raise _about(subject, _invalid(error, name)) from error
+            raise _error_about(subject, _invalid(error, name)) from error
 
     def with_part(self, name: str, state: State) -> "Checkpoint":
         return replace(self, parts=self.parts | {name: state.model_dump()})
@@ -193,7 +193,7 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
             return _read(path)
         except NewerVersionError as error:
             remedy = "Use that version, or move the file away to use an older checkpoint"
-            raise _about(path, error, remedy) from error
+            raise _error_about(path, error, remedy) from error
         except (CheckpointError, OSError) as error:
             if not os.path.lexists(path):
                 return newest(folder, warn)
@@ -221,10 +221,12 @@ def chosen(
             else f"{folder.path} has no checkpoint of step {which:,}; there is: {there}"
         ) from error
     except (CheckpointError, OSError) as error:
-        raise _about(path, error) from error
+        raise _error_about(path, error) from error
 
 
-def _about(subject: object, error: Exception, remedy: str = "Use that version") -> CheckpointError:
+def _error_about(
+    subject: object, error: Exception, remedy: str = "Use that version"
+) -> CheckpointError:
     """Return the error with what it is about. ``remedy`` is for a checkpoint of a newer version."""
     if not isinstance(error, NewerVersionError):
         return CheckpointError(f"{subject}: {reason(error)}")
@@ -349,7 +351,7 @@ def read(path: Path) -> Checkpoint:
     try:
         return _content(path)
     except (CheckpointError, OSError) as error:
-        raise _about(path, error) from error
+        raise _error_about(path, error) from error
 
 
 def _read(path: Path) -> Checkpoint:

@@ -77,10 +77,10 @@ def value_loss(
     check_vectors(values, old_values, returns)
     errors = tf.square(values - returns)
     if value_clip_range is not None:
-        near = old_values + tf.clip_by_value(
+        clipped_values = old_values + tf.clip_by_value(
             values - old_values, -value_clip_range, value_clip_range
         )
-        errors = tf.maximum(errors, tf.square(near - returns))
+        errors = tf.maximum(errors, tf.square(clipped_values - returns))
     return 0.5 * errors
 
 

@@ -64,13 +64,13 @@ class AtariScreen:
         self._lives = int(info["lives"][0])
 
     def step(self, action: int) -> Frame:
-        picture, reward, terminated, truncated, info = self._env.step(np.array([action]))
+        images, reward, terminated, truncated, info = self._env.step(np.array([action]))
         over = bool(terminated[0] or truncated[0])
         if not over:
             self._lives = int(info["lives"][0])
         elif terminated[0]:  # `info` already has the next episode's lives
             self._lives = 0
-        image = (info["final_obs"] if over else picture)[0, 0]
+        image = (info["final_obs"] if over else images)[0, 0]
         return Frame(image, float(reward[0]), self._lives, over)
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class RenderedScreen:
                     rate = self._env.metadata.get("render_fps")
                     self.frames_per_second = float(rate or OTHER_FRAMES_PER_SECOND)
                 self._env.reset(seed=0)
-                self._picture()
+                self._image()
         except NoScreen:
             with suppress(EnvironmentFailed):
                 self.close()
@@ -106,17 +106,17 @@ class RenderedScreen:
 
     def step(self, action: int) -> Frame:
         _, reward, terminated, truncated, _ = self._env.step(action)
-        return Frame(self._picture(), float(reward), 0, bool(terminated or truncated))
+        return Frame(self._image(), float(reward), 0, bool(terminated or truncated))
 
     def close(self) -> None:
         self._env.close()
 
-    def _picture(self) -> np.ndarray:
-        picture = self._env.render()
-        array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8
-        if not (array and picture.ndim == 3 and picture.shape[2] == 3):
+    def _image(self) -> np.ndarray:
+        image = self._env.render()
+        array = isinstance(image, np.ndarray) and image.dtype == np.uint8
+        if not (array and image.ndim == 3 and image.shape[2] == 3):
             raise _no_screen(self._rules, "it gave no image of bytes [height, width, 3]")
-        return picture
+        return image
 
 
 @contextmanager
