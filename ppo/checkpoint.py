@@ -302,9 +302,9 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     # For example {"step": 9, "facts": {"iteration": 3, "best_saved": 1.5, "due": [true, false,
     # false], "unfinished": [[7, 1234, 0]], ...}}.
     facts, names = flat["facts"], UnfinishedFacts.model_fields
-    of_trainer = ("iteration", "epochs", "games_played", "best_score", "recent")
-    of_session = ("best_saved", "seconds", "means", "params", "versions", "schedules", "log")
-    trainer, session = ({key: facts[key] for key in keys} for keys in (of_trainer, of_session))
+    trainer_keys = ("iteration", "epochs", "games_played", "best_score", "recent")
+    session_keys = ("best_saved", "seconds", "means", "params", "versions", "schedules", "log")
+    trainer, session = ({key: facts[key] for key in keys} for keys in (trainer_keys, session_keys))
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
     session["due"] = dict(zip(("log", "evaluation", "video"), facts["due"], strict=True))
     return _from_format_3({"step": flat["step"], "trainer": trainer, "session": session})

@@ -275,7 +275,7 @@ def build_model(
 def weighted_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
     """Return the weights of each layer that has any, by layer name, trunk first."""
     weights = {layer.name: layer.trainable_weights for layer in model.layers}
-    return {name: of_layer for name, of_layer in weights.items() if of_layer}
+    return {name: own for name, own in weights.items() if own}
 
 
 def policy_trunk(model: keras.Model) -> list[keras.layers.Layer]:

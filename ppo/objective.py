@@ -111,8 +111,8 @@ def objective(
         p.value_rescaling, pseudo_entropy, rescaling_state, p.value_rescaling_decay, mean
     )
     value_part = p.value_coef * tf.reduce_mean(scale * value_loss)
-    of_policy = log_probs, ratios, advantages, policy_loss, target_change
-    terms = Terms(*of_policy, entropy, pseudo_entropy, value_loss, scale)
+    policy_terms = log_probs, ratios, advantages, policy_loss, target_change
+    terms = Terms(*policy_terms, entropy, pseudo_entropy, value_loss, scale)
     return Objective(policy_part + value_part, policy_part, value_part, terms, rescaling_state)
 
 

@@ -59,7 +59,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     source, step = _checkpoint_before(run, drop.step)
     saved = checkpoint.chosen(RunFolder(source), step)
     settings = _with_rates_of(_settings_at(run, step, given), saved)
-    of_source = params.load_run(RunFolder(source).params, checks=[registry.check])
+    source_params = params.load_run(RunFolder(source).params, checks=[registry.check])
     return Case(
         settings=settings,
         source=source,
@@ -67,7 +67,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
         differing={
             key: value
             for key, value in settings
-            if value != getattr(of_source, key) and key not in INCIDENTAL
+            if value != getattr(source_params, key) and key not in INCIDENTAL
         },
         peak=drop.peak,
         bottom=drop.bottom,

@@ -83,11 +83,11 @@ def outcomes_of(plan: Plan) -> list[Outcome]:
     return [
         Outcome(
             change,
-            kept=[fork.kept for fork in of_change],
-            kl=np.array([fork.kl[:updates].mean() for fork in of_change]),
-            gain=np.array([fork.gain[:updates].mean() for fork in of_change]),
+            kept=[fork.kept for fork in own],
+            kl=np.array([fork.kl[:updates].mean() for fork in own]),
+            gain=np.array([fork.gain[:updates].mean() for fork in own]),
         )
-        for change, of_change in zip(plan.changes, forks.values(), strict=True)
+        for change, own in zip(plan.changes, forks.values(), strict=True)
     ]
 
 

@@ -47,13 +47,13 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
     one message. If ``arguments`` is None, read the process's own.
     """
     parser = _parser(description)
-    found, unknown = parser.parse_known_args(arguments)
+    parsed, unknown = parser.parse_known_args(arguments)
     rows = (*COMMANDS, *OPTIONS)
     if unknown:
         parser.error(_unknown_arguments(unknown, ["logdir", *(row.name for row in rows)]))
     defaults = {"logdir": None, **{row.key: row.settings.get("default") for row in rows}}
-    values = argparse.Namespace(**defaults | vars(found))
-    given = values.given = {key: value for key, value in vars(values).items() if key in found}
+    values = argparse.Namespace(**defaults | vars(parsed))
+    given = values.given = {key: value for key, value in vars(values).items() if key in parsed}
     commands = [command for command in COMMANDS if command.key in given]
     if not commands:
         parser.error("a command is needed, such as --env=Pong, --resume or --watch")

@@ -34,17 +34,17 @@ def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
     """
     rows, iterations = measured.rows, params.num_iterations
     later = rows[1:] or rows
-    # Each row with the seconds of its iteration that were neither rollout nor update.
-    of_rows = [(row, row[TIME] - before[TIME] - _iterating(row)) for before, row in pairwise(rows)]
-    plain = [s for row, s in of_rows if DIAGNOSED not in row and EVALUATED not in row]
+    # Each row, and the seconds of its iteration that were neither rollout nor update.
+    rest = [(row, row[TIME] - before[TIME] - _iterating(row)) for before, row in pairwise(rows)]
+    plain = [s for row, s in rest if DIAGNOSED not in row and EVALUATED not in row]
     own = fmean(plain) if plain else 0.0
     seconds = rows[0][TIME]
     seconds += (iterations - 1) * (own + fmean(map(_iterating, later)))
-    diagnosed = [s - own for row, s in of_rows if DIAGNOSED in row and EVALUATED not in row]
+    diagnosed = [s - own for row, s in rest if DIAGNOSED in row and EVALUATED not in row]
     diagnoses = times(params.diagnostics_interval, params)
     if diagnosed and diagnoses:
         seconds += diagnosed[0] + (diagnoses - 1) * fmean(diagnosed[1:] or [0.0])
-    evaluated = [s - own for row, s in of_rows if EVALUATED in row]
+    evaluated = [s - own for row, s in rest if EVALUATED in row]
     evaluations: float | None = 0.0
     if params.evaluation_interval:
         in_a_row = -(-params.evaluation_games // params.num_envs)

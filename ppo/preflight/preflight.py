@@ -47,8 +47,8 @@ def _check(params: ResolvedParams, picture: Path) -> None:
     is_atari = registry.rules_of(params).is_atari
     print("\n".join(plan(params)))
     print()
-    for group, of_group in details(params, is_atari).items():
-        for number, one in enumerate(of_group, 1):
+    for group, rows in details(params, is_atari).items():
+        for number, one in enumerate(rows, 1):
             if one.state != NONE:
                 print(f"{group:5} {number:2}  {one.state:4}{one.name:46}{one.settings}".rstrip())
     print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)

@@ -197,10 +197,10 @@ def command_line() -> argparse.ArgumentParser:
         "started, 3 stopped by a signal, with every run saved.",
     )
     parser.add_argument("--logdir", type=expanded, required=True, help="folder of the sweep")
-    of_all = parser.add_mutually_exclusive_group()
+    shared = parser.add_mutually_exclusive_group()
     share = "params file, or preset, that all runs share"
-    of_all.add_argument("--pfile", type=presets.find, metavar="FILE", help=share)
-    of_all.add_argument("--env", metavar="ID", help="game, with the default settings")
+    shared.add_argument("--pfile", type=presets.find, metavar="FILE", help=share)
+    shared.add_argument("--env", metavar="ID", help="game, with the default settings")
     add = parser.add_argument
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all runs")
     add("--vary", action="append", default=[], metavar="KEY=V1,V2", help="a setting to vary")

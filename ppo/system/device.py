@@ -44,10 +44,10 @@ def available_memory() -> float:
     try:
         with open("/proc/meminfo") as file:
             rows = (row.split() for row in file)
-            of_machine = 1024.0 * next(int(row[1]) for row in rows if row[0] == "MemAvailable:")
+            whole = 1024.0 * next(int(row[1]) for row in rows if row[0] == "MemAvailable:")
     except (OSError, StopIteration):
-        of_machine = math.inf
-    return min(of_machine, _memory_of_container())
+        whole = math.inf
+    return min(whole, _memory_of_container())
 
 
 def _memory_of_container() -> float:

@@ -121,8 +121,8 @@ def is_own(path: Path) -> bool:
 
 
 def _metadata(plugin: str, data_class: int) -> SummaryMetadata:
-    of_plugin = SummaryMetadata.PluginData(plugin_name=plugin)
-    return SummaryMetadata(plugin_data=of_plugin, data_class=data_class)
+    data = SummaryMetadata.PluginData(plugin_name=plugin)
+    return SummaryMetadata(plugin_data=data, data_class=data_class)
 
 
 def _next_stamp(folder: Path) -> int:

@@ -202,9 +202,9 @@ def linked(workers: int) -> Iterator[list[Link]]:
         pairs = [socket.socketpair() for _ in range(workers - 1)]
         for end in itertools.chain(*pairs):
             ends.enter_context(end)
-        of_first = tuple(own.fileno() for own, _ in pairs)
-        sockets = [of_first, *((other.fileno(),) for _, other in pairs)]
-        yield [Link(workers, index, memory, of_one) for index, of_one in enumerate(sockets)]
+        first_ends = tuple(own.fileno() for own, _ in pairs)
+        sockets = [first_ends, *((other.fileno(),) for _, other in pairs)]
+        yield [Link(workers, index, memory, own) for index, own in enumerate(sockets)]
 
 
 def inherited(link: Link, gpus: Sequence[str] = ()) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
 
 def any_of_each(workers: Workers, *flags: bool) -> list[bool]:
     """Return, for each flag, whether it is set on any worker."""
-    return [any(of_all) for of_all in zip(*workers.gather(bytes(flags)), strict=True)]
+    return [any(values) for values in zip(*workers.gather(bytes(flags)), strict=True)]
 
 
 def share_games(workers: Workers, own: Games) -> Games:
