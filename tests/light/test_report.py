@@ -116,7 +116,7 @@ def test_the_report_tells_the_score_the_settings_the_health_and_how_to_repeat_it
     assert "<td>learning_rate</td><td>0.001</td><td>0.0004</td>" in page
     assert "<td>gamma</td>" not in page
     assert re.search(
-        r"<td>train/approx_kl</td><td>0\.0\d+</td><td>below 0\.05</td><td>ok</td>", page
+        r"<td>train/approx_kl</td><td>0\.0\d+</td><td>below 0\.1</td><td>ok</td>", page
     )
     assert "no collapse found" in page
     assert f"--pfile={tmp_path}/run/params.json" in page
@@ -163,7 +163,7 @@ def test_the_report_tells_of_what_was_not_learnt(tmp_path):
 def test_what_is_outside_its_limits_has_its_remedy_in_the_report(tmp_path):
     run = written(tmp_path / "run", log(train__approx_kl=20), Params(seed=3).to_json())
     remedy = re.escape(html.escape(metric_of("train/approx_kl").remedy))
-    row = rf"<td>train/approx_kl</td><td>0\.\d+</td><td>below 0\.05</td><td>{remedy}</td>"
+    row = rf"<td>train/approx_kl</td><td>0\.\d+</td><td>below 0\.1</td><td>{remedy}</td>"
     assert re.search(row, page_of(run))
 
 
