@@ -11,7 +11,7 @@ import numpy as np
 from ppo import model
 from ppo.advantages import gae
 from ppo.envs.episode import Episode
-from ppo.envs.fleet import Fleet, Games
+from ppo.envs.fleet import Fleet, Unfinished
 from ppo.errors import Diverged
 from ppo.objective import Batch
 from ppo.policy import Policy
@@ -32,8 +32,8 @@ from ppo.workers.messages import (
     Report,
     any_of_each,
     share_arrays,
-    share_games,
     share_report,
+    share_unfinished,
     together,
 )
 
@@ -89,7 +89,7 @@ class Trainer:
         self.collector = Collector(self.envs.vectors, self.policy, params, self.workers.index)
         self.rescaling_state = INITIAL_RESCALING_STATE
         self.step, self.tally = 0, Tally()
-        self.games = self.all_games()
+        self.unfinished = self.all_unfinished()
 
     @property
     def rollbacks(self) -> int:
@@ -117,9 +117,9 @@ class Trainer:
     def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
         """Improve the policy until the run is finished, or ``stop`` returns True in any worker.
 
-        A stop abandons a rollout, but an update finishes. ``games``, weights and counters are from
-        the last complete iteration. The envs are not, so start a new trainer. Raises Diverged and
-        EnvironmentFailed.
+        A stop abandons a rollout, but an update finishes. ``unfinished``, weights and counters are
+        from the last complete iteration. The envs are not, so start a new trainer. Raises Diverged
+        and EnvironmentFailed.
         """
         while True:
             requests = self.finished or stop(), self.envs.seeds_every_episode
@@ -148,13 +148,13 @@ class Trainer:
         self.restore_learner(learner)
         self.tally = self.tally.after_rollback()
 
-    def all_games(self) -> Games:
+    def all_unfinished(self) -> Unfinished:
         """Return the unfinished episodes of all workers. Every worker calls it."""
-        return share_games(self.workers, self.envs.snapshot())
+        return share_unfinished(self.workers, self.envs.snapshot())
 
     def new_games(self) -> None:
         self.envs.begin()
-        self.games = self.all_games()
+        self.unfinished = self.all_unfinished()
 
     def totals(self) -> dict[str, float]:
         """Totals and counters, logged as they are, not averaged."""
@@ -205,7 +205,7 @@ class Trainer:
         p, step = self.params, self.step
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(len(result.epochs), report.episodes)
-        self.games = self.all_games()
+        self.unfinished = self.all_unfinished()
         scalars = report.scalars | result.scalars()
         if p.learning_rate_kl:
             self.tally = self.tally.after_kl(scalars["train/approx_kl"], p.learning_rate_kl)

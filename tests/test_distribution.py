@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ppo import model
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
-from ppo.envs.fleet import Games
+from ppo.envs.fleet import Unfinished
 from ppo.envs.resolve import resolved
 from ppo.errors import Diverged
 from ppo.settings import Params
@@ -19,7 +19,7 @@ from ppo.telemetry.update_statistics import KL, UpdateResult
 from ppo.trainer import Trainer
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker
-from ppo.workers.messages import Report, share_games, share_report
+from ppo.workers.messages import Report, share_report, share_unfinished
 from tests.test_update import KEY, PARAMS, batch, changed
 
 
@@ -180,12 +180,12 @@ class Echo(OneWorker):
 
 
 def test_games_of_all_workers_stand_in_the_order_of_the_envs():
-    own = Games(
+    own = Unfinished(
         [UnfinishedEpisode(1, Reset(n, 2), np.arange(n, dtype=np.int32)) for n in (3, 0)], 7
     )
-    found = share_games(Echo(), own)
-    assert [episode.reset.seed for episode in found.unfinished] == [3, 0, 3, 0]
-    assert [len(episode.actions) for episode in found.unfinished] == [3, 0, 3, 0]
+    found = share_unfinished(Echo(), own)
+    assert [episode.reset.seed for episode in found.episodes] == [3, 0, 3, 0]
+    assert [len(episode.actions) for episode in found.episodes] == [3, 0, 3, 0]
     assert found.checksum not in (7, None)
 
 

@@ -196,7 +196,7 @@ def test_a_fork_with_another_number_of_workers_compares_no_checksum_of_theirs():
         update={"observations": 1 ^ state.trainer.observations, "workers": 2}
     )
     restore(forked, replace(state, trainer=facts), continued="as many as fit")
-    assert forked.step == 64 and forked.games.checksum == trainer.games.checksum
+    assert forked.step == 64 and forked.unfinished.checksum == trainer.unfinished.checksum
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from ppo.settings import ResolvedParams
 
 
 @dataclass(frozen=True)
-class Games:
+class Unfinished:
     """Unfinished episodes, in the order of the envs, and a checksum of what they show, if known."""
 
-    unfinished: list[UnfinishedEpisode]
+    episodes: list[UnfinishedEpisode]
     checksum: int | None
 
 
@@ -35,13 +35,13 @@ class Fleet:
         self.observation_shape = self.vectors[0].observations.shape[1:]
         self.seeds_every_episode = False
 
-    def snapshot(self) -> Games:
+    def snapshot(self) -> Unfinished:
         """Return the unfinished episodes, between two steps."""
-        unfinished, crc = [], 0
+        episodes, crc = [], 0
         for vector in self.vectors:
-            unfinished += vector.snapshot()
+            episodes += vector.snapshot()
             crc = checksum(vector.observations, crc)
-        return Games(unfinished, crc)
+        return Unfinished(episodes, crc)
 
     def seed_every_episode(self) -> None:
         """Begin every later episode with a seeded reset, whatever is known of the ROM."""
@@ -61,7 +61,7 @@ class Fleet:
 
         Raises EpisodeMismatch if an episode ends where it did not before, Interrupted on request.
         """
-        episodes = [*episodes, *self.snapshot().unfinished[len(episodes) :]]
+        episodes = [*episodes, *self.snapshot().episodes[len(episodes) :]]
         for vector in self.vectors:
             vector.restore(episodes[vector.columns], interrupted)
 

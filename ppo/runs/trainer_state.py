@@ -10,7 +10,7 @@ from ppo.envs.episode import (
     episode_of,
     facts_of,
 )
-from ppo.envs.fleet import Games
+from ppo.envs.fleet import Unfinished
 from ppo.runs.start import Continued
 from ppo.trainer import LearnerState, Trainer
 from ppo.workers.messages import together
@@ -18,7 +18,7 @@ from ppo.workers.messages import together
 
 def capture(trainer: Trainer) -> Checkpoint:
     """Return the state from which training resumes, at the end of the last iteration."""
-    learner, unfinished = trainer.learner(), trainer.games.unfinished
+    learner, unfinished = trainer.learner(), trainer.unfinished.episodes
     arrays = {
         **grouped("weights", learner.weights),
         **grouped("adam", learner.adam),
@@ -28,7 +28,7 @@ def capture(trainer: Trainer) -> Checkpoint:
     facts = TrainerFacts(
         tally=trainer.tally,
         seed_every_episode=trainer.envs.seeds_every_episode,
-        observations=trainer.games.checksum,
+        observations=trainer.unfinished.checksum,
         unfinished=tuple(UnfinishedFacts(**facts_of(episode)) for episode in unfinished),
         workers=trainer.params.workers,
         schedules=trainer.scheduled_at(trainer.step),
@@ -50,7 +50,7 @@ def restore(
     episode does not replay as recorded, raises EpisodeMismatch. With ``new_games`` all envs begin
     new episodes instead, and the message is returned.
     """
-    games, envs = len(saved.trainer.unfinished), len(trainer.games.unfinished)
+    games, envs = len(saved.trainer.unfinished), len(trainer.unfinished.episodes)
     if continued == "all" and games != envs:
         raise MisfitError(saved.step, f"{games} unfinished games for {envs} envs")
     _check_fit(trainer, saved)
@@ -69,7 +69,7 @@ def restore(
     # With several workers, the checksum combines their checksums and so needs the same number.
     checksum = facts.observations if facts.workers == trainer.params.workers else None
     try:
-        _restore_games(trainer, Games(episodes, checksum), interrupted)
+        _restore_unfinished(trainer, Unfinished(episodes, checksum), interrupted)
     except EpisodeMismatch as error:
         if not new_games:
             raise
@@ -98,14 +98,16 @@ def _check_fit(trainer: Trainer, saved: Checkpoint) -> None:
         raise MisfitError(saved.step, "it lacks the state of the value rescaling")
 
 
-def _restore_games(trainer: Trainer, saved: Games, interrupted: Callable[[], bool]) -> None:
+def _restore_unfinished(
+    trainer: Trainer, saved: Unfinished, interrupted: Callable[[], bool]
+) -> None:
     """Replay the episodes of this worker. If one differs on any worker, every worker raises."""
-    first, envs = trainer.workers.index * trainer.params.num_envs, len(trainer.games.unfinished)
-    own = saved.unfinished[first : first + trainer.params.num_envs]
+    first, envs = trainer.workers.index * trainer.params.num_envs, len(trainer.unfinished.episodes)
+    own = saved.episodes[first : first + trainer.params.num_envs]
     together(trainer.workers, trainer.step, lambda: trainer.envs.restore(own, interrupted))
-    trainer.games = trainer.all_games()
-    comparable = len(saved.unfinished) == envs and saved.checksum is not None
-    if comparable and saved.checksum != trainer.games.checksum:
+    trainer.unfinished = trainer.all_unfinished()
+    comparable = len(saved.episodes) == envs and saved.checksum is not None
+    if comparable and saved.checksum != trainer.unfinished.checksum:
         raise EpisodeMismatch(
             f"the unfinished games of {trainer.envs.rules.game} do not show what they showed before"
         )

@@ -20,7 +20,7 @@ from ppo.envs.episode import (
     episode_of,
     facts_of,
 )
-from ppo.envs.fleet import Games
+from ppo.envs.fleet import Unfinished
 from ppo.errors import Diverged, EnvironmentFailed, NotFinite
 from ppo.files import npz
 from ppo.system.signals import Interrupted
@@ -90,14 +90,14 @@ def any_of_each(workers: Workers, *flags: bool) -> list[bool]:
     return [any(values) for values in zip(*workers.gather(bytes(flags)), strict=True)]
 
 
-def share_games(workers: Workers, own: Games) -> Games:
-    """Return the games of all workers."""
+def share_unfinished(workers: Workers, own: Unfinished) -> Unfinished:
+    """Return the unfinished episodes of all workers."""
     if workers.count == 1:
         return own
-    given = _pack({"checksum": own.checksum}, own.unfinished)
+    given = _pack({"checksum": own.checksum}, own.episodes)
     parts = [_unpack(data, UnfinishedEpisode) for data in workers.gather(given)]
     checksum = zlib.crc32(np.array([facts["checksum"] for facts, _, _ in parts]).tobytes())
-    return Games([episode for _, episodes, _ in parts for episode in episodes], checksum)
+    return Unfinished([episode for _, episodes, _ in parts for episode in episodes], checksum)
 
 
 def share_report(workers: Workers, own: Report) -> Report:
