@@ -236,10 +236,10 @@ def build_model(
     *observation_shape].
 
     Images are bytes, channels-last, and scaled inside (see ``ppo.nn.pixels``); vector observations
-    are floats. Weights are orthogonal (gain sqrt 2 in the trunk, 0.01 for the policy, 1 for the
-    value), biases 0. With ``precision`` "bfloat16" the trunk computes in bfloat16, from float32
-    weights (Micikevicius et al. 2018); the heads stay float32. With
-    ``layer_norm`` the trunk's dense layers are ``ppo.nn.layer_norm``'s. ``value_gradient`` is:
+    are floats. Weights are orthogonal, with the gains TRUNK_GAIN and HEADS; biases are 0. With
+    ``precision`` "bfloat16" the trunk computes in bfloat16, from float32 weights (Micikevicius et
+    al. 2018); the heads stay float32. With ``layer_norm`` the trunk's dense layers are
+    ``ppo.nn.layer_norm``'s. ``value_gradient`` is:
 
       "shared"    the value's gradient enters the trunk
       "detached"  it ends at the value's head

@@ -59,7 +59,7 @@ class Tally:
 
     def after_kl(self, kl: float, aim: float) -> "Tally":
         """Return the tally after an update that moved the policy by ``kl``. The learning rate falls
-        if that is more than twice the ``aim``, and recovers if it is less than half.
+        if ``kl`` is far above ``aim``, the setting learning_rate_kl, and recovers if far below.
         """
         share = self.kl_share
         if kl > 2 * aim:
