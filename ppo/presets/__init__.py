@@ -45,7 +45,7 @@ class Measured(NamedTuple):
         """The score, as a line."""
         return (
             f"{self.env_id}: {self.score:,.2f} (95 percent interval {self.low:,.2f} to "
-            f"{self.high:,.2f}) after {self.steps:,} steps, {self.minutes:.1f} minutes"
+            f"{self.high:,.2f}) after {self.steps:,} steps, {self.minutes:.0f} minutes"
         )
 
     @property
