@@ -44,6 +44,7 @@ from ppo.telemetry.scalars import POINTS, SCORE
 
 TRAINED, UPDATES, RATE = 19.0, 60, 4e-4
 HEIGHT_OVER = 20  # updates of an agent before its forks
+DIAGNOSED_EVERY = 10  # updates; each time costs a quarter of an update
 PLACEBO_SEED = 1000  # above the agent's seed, which its other forks have
 # What is kept of a fork's log, and under which name.
 KEPT = {
@@ -156,7 +157,8 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
     for name, change in changes(plan, dose).items():
         seed = agent.seed + PLACEBO_SEED * (name == PLACEBO)
         own = {"total_steps": whole, "stop_at_score": None, "collapse_guard": "off", "seed": seed}
-        own |= {"diagnostics_interval": 1, "checkpoint_interval": whole}
+        own |= {"diagnostics_interval": DIAGNOSED_EVERY * agent.params.batch_size}
+        own |= {"checkpoint_interval": whole}
         overrides = tuple(params.texts(QUIET | own | {"keep_checkpoints_from": None} | change))
         merged = params.load_run(RunFolder(agent.folder).params, overrides, [registry.check])
         folder = logdir / label_of(plan, dose) / folder_name(name) / f"seed-{agent.seed}"
