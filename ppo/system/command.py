@@ -1,5 +1,6 @@
 """How a command ends: every error becomes an exit code and one message."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -16,6 +17,10 @@ def run_command(command: Callable[[], int | None], stopped: str | None = None) -
     """
     protect_streams()
     code: int = ExitCode.DONE
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return _fail(ExitCode.REFUSED, "the current folder was removed; change to another with cd")
     try:
         code = _code_of(command, stopped)
         sys.stdout.flush()

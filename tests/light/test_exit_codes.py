@@ -121,6 +121,14 @@ def test_a_mistake_in_the_code_keeps_its_traceback():
         run_command(command)
 
 
+def test_a_current_folder_that_was_removed_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run_command(lambda: pytest.fail("it began")) == 2
+    assert capsys.readouterr().err == "the current folder was removed; change to another with cd\n"
+
+
 def test_a_full_disk_under_the_output_is_reported_once(monkeypatch, capsys):
     with open("/dev/full", "w") as out:
         monkeypatch.setattr(sys, "stdout", out)
