@@ -27,6 +27,7 @@ from ppo.errors import (
 )
 from ppo.files import evaluations, origin
 from ppo.files.folder import (
+    LOCK,
     FolderError,
     RunFolder,
     check_new,
@@ -175,7 +176,7 @@ def resume(
     def start(folder: RunFolder) -> Start:
         if params.load_run(folder.params, checks=[registry.check]) != stored:
             raise FolderError(f"{logdir} was changed or moved meanwhile; try again")
-        if folder.progress.exists() or any(folder.checkpoints.glob("*.ckpt")):
+        if folder.has_saved:
             newest = checkpoint.newest(folder, warn=lambda warning: say(with_names(warning)))
             # params.json may have been edited by hand
             changed = _changes(run_of(newest).params, resolved_params)
@@ -281,11 +282,12 @@ def _emptied_if_it_fails(folder: RunFolder) -> Iterator[None]:
     except (Stopped, WorkerLost, EpisodeMismatch):
         raise
     except Exception:
-        if not any(folder.checkpoints.glob("*.ckpt")):
+        if not folder.has_saved:
             folder.params.unlink(missing_ok=True)
             origin.remove(folder)
             with suppress(OSError):
                 folder.checkpoints.rmdir()
+            (folder.path / LOCK).unlink(missing_ok=True)  # it marks settings as a run's own
         raise
 
 

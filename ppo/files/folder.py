@@ -26,11 +26,18 @@ EVENTS = "events.out.tfevents.*"  # the pattern of TensorBoard's files
 # Names of this package's files until they are whole.
 PARTIAL = re.compile(r"\.ppo-.+\.partial(\.\w+)?")
 
+# How a lock's file or folder is opened: never through a link to a file, nor waiting for a pipe.
+LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+LOCKED_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+
 # Errors of writing into a read-only folder.
 READ_ONLY = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
 
 # Errors of locking on file systems that do not lock such a file or folder.
 UNLOCKABLE = frozenset([errno.EBADF, errno.ENOLCK])
+
+# Errors of opening what is not a plain file, or not a folder.
+WRONG_KIND = frozenset([errno.EISDIR, errno.ELOOP, errno.ENOTDIR])
 
 # Errors of using a folder that no longer exists.
 GONE = frozenset([errno.ENOENT, errno.ESTALE])
@@ -73,9 +80,19 @@ class RunFolder:
     progress = _Entry(PROGRESS)  # one row for each log entry
 
     @property
+    def inner_folders(self) -> tuple[Path, ...]:
+        """The folders whose old files a run removes."""
+        return self.checkpoints, self.replays, self.videos
+
+    @property
     def name(self) -> Path:
         """Present name of the folder, for people."""
         return Path(with_names(self.path))
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether the run has saved anything, even if its checkpoints were moved away."""
+        return self.progress.exists() or any(self.checkpoints.glob("*.ckpt"))
 
     @property
     def is_gone(self) -> bool:
@@ -122,6 +139,14 @@ def write_whole(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def unshare(path: Path) -> None:
+    """Replace a link to a file, if there is one, by a copy, before the file is changed in place.
+    Otherwise the change would reach the files of another folder.
+    """
+    if path.exists() and (path.is_symlink() or path.stat().st_nlink > 1):
+        write_whole(path, path.read_bytes())
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let an OSError name the file, because the error of a full disk names none."""
@@ -135,8 +160,8 @@ def check_new(logdir: Path) -> None:
     """Raise FolderError unless a new run can begin in ``logdir``; nothing is created."""
     with _usable(logdir):
         name = RunFolder(logdir).name
-        if logdir.is_dir() and any(map(_is_content, logdir.iterdir())):
-            if RunFolder(logdir).params.exists():
+        if logdir.is_dir() and (content := [*filter(_is_content, logdir.iterdir())]):
+            if content != [RunFolder(logdir).params] and RunFolder(logdir).params.exists():
                 raise FolderError(
                     f"{name} holds a run; resume it with --resume (in Python: ppo.train.resume), "
                     f"or choose a free name, such as {free_name(name)}"
@@ -189,8 +214,9 @@ def owned(logdir: Path) -> Iterator[RunFolder]:
         with _usable(logdir):
             logdir.mkdir(parents=True, exist_ok=True)
             folder = locks.enter_context(_held(logdir))
-            _lock(folder.path, os.O_RDONLY, locks, optional=UNLOCKABLE)
-            _lock(folder.path / LOCK, os.O_RDWR | os.O_CREAT, locks)
+            _lock(folder.path, LOCKED_FOLDER, locks, optional=UNLOCKABLE)
+            _lock(folder.path / LOCK, LOCK_FILE, locks)
+            _check_inner_folders(folder)
         _remove_partials(folder)
         yield folder
 
@@ -205,7 +231,7 @@ def visited(logdir: Path) -> Iterator[RunFolder]:
         with _usable(logdir):
             folder = locks.enter_context(_held(logdir))
             optional = UNLOCKABLE | READ_ONLY | {errno.ENOENT}
-            _lock(folder.checkpoints, os.O_RDONLY, locks, fcntl.LOCK_SH, optional)
+            _lock(folder.checkpoints, LOCKED_FOLDER, locks, fcntl.LOCK_SH, optional)
         yield folder
 
 
@@ -234,7 +260,7 @@ def exclusive(path: Path) -> Iterator[None]:
     """Let one process at a time be in this context for a file, which it may replace."""
     with ExitStack() as locks:
         lock_file = path.with_name(f".{path.name}{LOCK}")
-        _lock(lock_file, os.O_RDWR | os.O_CREAT, locks, fcntl.LOCK_EX, UNLOCKABLE)
+        _lock(lock_file, LOCK_FILE, locks, fcntl.LOCK_EX, UNLOCKABLE)
         yield
 
 
@@ -256,16 +282,31 @@ def _lock(
             f"{with_names(folder)} is in use by another process; wait for it"
         ) from error
     except OSError as error:
+        if error.errno in WRONG_KIND:
+            kind = "folder" if flags & os.O_DIRECTORY else "plain file"
+            raise FolderError(f"{with_names(path)} is not a {kind}; move it away") from error
         if error.errno not in optional:
             raise
+
+
+def _check_inner_folders(folder: RunFolder) -> None:
+    """Raise FolderError if a name of a run's inner folders belongs to something else, or is a link
+    into another run, whose files this run would remove.
+    """
+    for inner in filter(os.path.lexists, folder.inner_folders):
+        if not inner.is_dir():
+            raise FolderError(f"{with_names(inner)} leads to no folder; move it away")
+        run = inner.resolve().parent
+        if inner.is_symlink() and os.path.exists(run / PARAMS) and not run.samefile(folder.path):
+            raise FolderError(f"{with_names(inner)} leads into the run {run}; remove the link")
 
 
 def _remove_partials(folder: RunFolder) -> None:
     """Remove what a killed process left behind, unless there are visitors, who may be writing."""
     with ExitStack() as locks, suppress(OSError, FolderError):
         optional = UNLOCKABLE | {errno.ENOENT}
-        _lock(folder.checkpoints, os.O_RDONLY, locks, optional=optional)
-        for inner in (folder.path, folder.checkpoints, folder.replays, folder.videos):
+        _lock(folder.checkpoints, LOCKED_FOLDER, locks, optional=optional)
+        for inner in (folder.path, *folder.inner_folders):
             with suppress(OSError):
                 for path in list(inner.iterdir()):
                     if PARTIAL.fullmatch(path.name):
@@ -301,7 +342,9 @@ def _is_content(path: Path) -> bool:
     """Whether a file is more than the remains of a run that ended before its first checkpoint."""
     if path.name == CHECKPOINTS and path.is_dir():
         return any(map(_is_content, path.iterdir()))
-    return path.name not in (LOCK, ORIGIN, FORK_START, PARAMS) and not PARTIAL.fullmatch(path.name)
+    if path.name == PARAMS:  # without a lock it belongs to the user
+        return not os.path.lexists(path.with_name(LOCK))
+    return path.name not in (LOCK, ORIGIN, FORK_START) and not PARTIAL.fullmatch(path.name)
 
 
 @contextmanager

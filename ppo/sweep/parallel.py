@@ -12,7 +12,7 @@ from typing import TypeVar
 from ppo import checkpoint
 from ppo.checkpoint import CheckpointError
 from ppo.errors import ExitCode
-from ppo.files.folder import RunFolder
+from ppo.files.folder import RunFolder, unshare
 from ppo.params import ParamsError, texts
 from ppo.runs.start import is_finished
 from ppo.settings import Params
@@ -62,6 +62,7 @@ def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
     """Call the command for a run. Its output is written to ``NAME.log`` beside its folder."""
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     reading.check(run.log)
+    unshare(run.log)
     with open(run.log, "a") as log:
         return call([*RUN_ATARI, f"--logdir={run.folder}", *arguments], stdout=log, stderr=log)
 

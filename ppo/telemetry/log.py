@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder, naming, write_whole
+from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder, naming, unshare, write_whole
 from ppo.system import reading, tables
 from ppo.system.reading import Unreadable
 from ppo.telemetry import hparams, progress
@@ -72,6 +72,7 @@ class CsvFile(GrowingFile):
         "actions/share_0".
         """
         header, ends = progress.header(path)
+        unshare(path)
         self._tags = [_completed(name, columns) for name in header or columns]
         self.left_out = [name for name in columns if name not in self._tags]
         super().__init__(path, open(path, "a", newline=""))  # noqa: SIM115 (close does it)
@@ -180,6 +181,7 @@ def cut(folder: Path, sizes: Mapping[str, Any]) -> None:
         elif path.suffix == ".csv":
             _cut_rows(path, sizes[path.name])
         elif path.stat().st_size > sizes[path.name]:
+            unshare(path)
             os.truncate(path, sizes[path.name])
 
 

@@ -25,6 +25,7 @@ from ppo.files.folder import (
     check_writable,
     numbered,
     owned,
+    unshare,
     visited,
     while_there,
     write_whole,
@@ -664,3 +665,86 @@ def test_a_folder_is_no_name_for_a_new_file(tmp_path):
     (tmp_path / "sheet.png").mkdir()
     with pytest.raises(FolderError, match=r"sheet\.png is a folder; name a file"):
         check_parent(tmp_path / "sheet.png")
+
+
+# --- settings of the user, and links
+
+
+def test_settings_without_a_lock_belong_to_the_user(tmp_path):
+    (tmp_path / "params.json").touch()
+    with pytest.raises(FolderError, match="is not empty; choose a free name"):
+        check_new(tmp_path)
+    (tmp_path / ".lock").touch()  # a run that ended before it saved anything left both
+    check_new(tmp_path)
+
+
+PIPES = """
+import os, sys
+from pathlib import Path
+from ppo.files.folder import FolderError, owned, visited
+
+run = Path(sys.argv[1])
+run.mkdir()
+for use, name in ((visited, "checkpoints"), (owned, "checkpoints"), (owned, "replays")):
+    os.mkfifo(run / name)
+    try:
+        with use(run):
+            pass
+    except FolderError as error:
+        print(error)
+    (run / name).unlink()
+"""
+
+
+def test_a_pipe_in_place_of_a_folder_of_a_run_is_refused_at_once(tmp_path):
+    command = [sys.executable, "-c", PIPES, str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    first, *others = done.stdout.splitlines()
+    run, remedy = tmp_path / "run", "move it away"
+    assert first == f"{run / 'checkpoints'} is not a folder; {remedy}"
+    assert others == [f"{run / name} leads to no folder; {remedy}" for name in INNER[:2]]
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, make_link])
+def test_a_lock_that_is_no_plain_file_is_refused(tmp_path, make):
+    run = begun(tmp_path / "run")
+    make(run / ".lock")
+    with pytest.raises(FolderError, match=r"run/\.lock is not a plain file; move it"), owned(run):
+        pass
+    assert not (run / "elsewhere").exists()
+
+
+INNER = ("checkpoints", "replays", "videos")
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_a_link_into_another_run_is_refused_and_one_to_another_disk_is_not(tmp_path, name):
+    other, disk, run = begun(tmp_path / "other"), tmp_path / "disk", tmp_path / "run"
+    for folder in (other / name, disk / name, run):
+        folder.mkdir(parents=True, exist_ok=True)
+    (other / name / ".ppo-01.partial").touch()
+    (run / name).symlink_to(f"../other/{name}")
+    before = tree(other)
+    refused = pytest.raises(FolderError, match=f"run/{name} leads into the run {other}; remove")
+    with refused, owned(run):
+        pass
+    assert tree(other) == before
+    (run / name).unlink()
+    (run / name).symlink_to(disk / name)
+    with owned(run):
+        pass
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_file_that_is_shared_by_a_link_becomes_a_copy(tmp_path, link):
+    (tmp_path / "file").write_text("content")
+    link(tmp_path / "file", tmp_path / "shared")
+    unshare(tmp_path / "absent")
+    unshare(tmp_path / "shared")
+    with open(tmp_path / "shared", "a") as file:
+        file.write(" and more")
+    assert tree(tmp_path) == {"file": b"content", "shared": b"content and more"}

@@ -319,6 +319,22 @@ def test_after_a_cut_and_a_second_log_no_step_appears_twice(tmp_path):
     assert [(int(row["step"]), float(row[SCORE])) for row in rows(tmp_path)] == expected
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_log_that_shares_its_files_by_links_leaves_the_other_files_alone(tmp_path, link):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "other").mkdir()
+    sizes = broken_off_at_five_saved_at_three(tmp_path / "other")
+    before = {name: (tmp_path / "other" / name).read_bytes() for name in sizes}
+    for name in sizes:
+        link(tmp_path / "other" / name, tmp_path / "run" / name)
+    cut(tmp_path / "run", sizes)
+    log = Log(tmp_path / "run", SHOWN, 4)
+    write(log, [4, 5, 6])
+    log.close()
+    assert {name: (tmp_path / "other" / name).read_bytes() for name in sizes} == before
+    assert raw_steps(tmp_path / "run", SCORE) == [1, 2, 3, 4, 5, 6]
+
+
 def test_after_two_restarts_the_curve_is_whole(tmp_path):
     sizes = broken_off_at_five_saved_at_three(tmp_path)
     for first in (4, 6):

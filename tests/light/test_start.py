@@ -47,6 +47,18 @@ def test_a_best_score_that_an_earlier_version_stored_as_nan_is_none():
     assert run_of(part("run", best_saved=math.nan)).best_saved is None
 
 
+@pytest.mark.parametrize(
+    ("saved", "kept"), [(None, set()), ("progress.csv", {"params.json", ".lock", "progress.csv"})]
+)
+def test_a_new_run_that_fails_leaves_nothing_unless_it_has_saved_something(tmp_path, saved, kept):
+    for name in filter(None, ("params.json", "origin.json", ".lock", saved)):
+        (tmp_path / name).touch()
+    with pytest.raises(OSError, match="full"), train._emptied_if_it_fails(RunFolder(tmp_path)):
+        raise OSError("full")
+    assert {path.name for path in tmp_path.iterdir()} - {"origin.json"} == kept
+    assert (tmp_path / "origin.json").exists() == bool(kept)
+
+
 def test_a_fork_has_files_of_its_own():
     saved = part("run", best_saved=3.0, seconds=5.0)
     saved.parts.update(
