@@ -97,7 +97,7 @@ def objective(
         advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
     if p.surrogate_choice == SurrogateChoice():
         policy_loss = losses.clipped_surrogate(ratios, advantages, clip_range)
-        target_change = clip_range * tf.sign(advantages)
+        target_change = surrogates.target_change(batch.old_log_probs, advantages, clip_range)
     else:
         policy_loss, target_change = surrogates.policy_loss(
             log_probs, batch.old_log_probs, advantages, clip_range, *p.surrogate_choice
