@@ -39,6 +39,7 @@ class Run:
     seed: int
     overrides: tuple[str, ...]
     folder: Path
+    named: str = ""  # the name of its --variant
 
     @property
     def name(self) -> str:
@@ -82,7 +83,8 @@ class Grid:
             name = _label(variant.name, *sample, *differing) or whole
             varied = (*self.shared, *variant.settings, *sample, *values)
             folder = logdir / folder_name(whole) / f"seed-{seed}"
-            runs.append(Run(name, seed, (*varied, f"seed={seed}", f"threads={threads}"), folder))
+            overrides = (*varied, f"seed={seed}", f"threads={threads}")
+            runs.append(Run(name, seed, overrides, folder, variant.name))
         return runs
 
 
@@ -128,7 +130,7 @@ def _conflicts(grid: Grid, option: str) -> list[str]:
     names = [variant.name for variant in grid.variants]
     faults = [f"{option}: two are named {name!r}; rename one" for name in repeated(names)]
     varied = [_key(axis[0]) for axis in grid.axes]
-    sampled = [_key(setting) for setting in itertools.chain(*grid.samples[:1])]
+    sampled = list(dict.fromkeys(map(_key, itertools.chain(*grid.samples[:1]))))
     shared = [_key(setting) for setting in grid.shared]
     once = {"--vary": varied, "--sample": sampled, "--set": shared}
     hints = {"--vary": "; give all values at once"}
@@ -161,7 +163,8 @@ def _name_faults(name: str) -> list[str]:
     """Return why a variant, and thus its folder, cannot have this name."""
     if not name.strip():
         return ["it has no name; write NAME:KEY=VALUE,KEY=VALUE"]
-    if name in (".", "..", TABLE, FIGURE) or name.startswith("/") or not name.isprintable():
+    taken = name in (TABLE, FIGURE) or re.fullmatch(r"settings-.*\.json", name)
+    if taken or name.startswith((".", "/")) or not name.isprintable():  # locks and partial files
         return [f"{name!r} cannot be the name of its folder; choose another"]
     return []
 
@@ -269,13 +272,19 @@ def check_of(run: Run) -> Check:
 
 
 def setting_faults(source: Source, runs: Sequence[Run]) -> list[str]:
-    """Return what is wrong with the settings of the runs."""
+    """Return what is wrong with the settings of the runs. Two spellings of a value, such as 0.9 and
+    9e-1, would make the same run twice.
+    """
     faults: dict[str, None] = {}
+    labels: dict[tuple[str, str], str] = {}
     for run in runs:
         try:
-            load(source, run.overrides, [check_of(run)])
+            settings = load(source, run.overrides, [check_of(run)]).to_json()
         except ParamsError as error:
             faults |= dict.fromkeys(error.faults)
+            continue
+        if (other := labels.setdefault((run.named, settings), run.variant)) != run.variant:
+            faults[f"{other!r} and {run.variant!r} have the same settings; leave one out"] = None
     return list(faults)
 
 

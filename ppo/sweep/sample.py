@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
+from ppo.system.reading import repeated
+
 RANGE = re.compile(r"(\w+)=(uniform|loguniform|int|choice)\(([^()]+)\)")
 FORM = "KEY=uniform(LOW,HIGH), loguniform(LOW,HIGH), int(LOW,HIGH) or choice(A,B,C)"
+MOST = 10_000  # samples
 TRIES = 100  # for each sample, to find one that differs from all before
 
 Draw = Callable[[Random], str]
@@ -22,22 +25,26 @@ class Range(NamedTuple):
 
 
 def parse(texts: Sequence[str], seed: int) -> tuple[list[list[str]], list[str]]:
-    """Return the settings of each sample, as KEY=VALUE, and what is wrong with the arguments. The
-    first of ``texts`` is the number of samples, the others are ranges. More samples of the same
-    ranges begin with the same ones.
+    """Return the settings of each sample, as KEY=VALUE, and what is wrong with the arguments. With
+    a fault there is at most one sample. The first of ``texts`` is the number of samples, the others
+    are ranges. More samples of the same ranges begin with the same ones.
     """
     if not texts:
         return [], []
     number, *given = texts
-    if not (number.isdecimal() and 0 < int(number) <= 10_000 and given):
-        return [], [f"--sample {' '.join(texts)!r}: write a number of samples, then {FORM}"]
-    ranges, faults = [], []
+    if not (re.fullmatch("[0-9]{1,5}", number) and 0 < int(number) <= MOST and given):
+        wanted = f"write a number of samples from 1 to {MOST:,}, then {FORM}"
+        return [], [f"--sample {' '.join(texts)!r}: {wanted}"]
+    twice = repeated(text.partition("=")[0] for text in given)
+    ranges, faults = [], [f"--sample {key}: is given twice" for key in twice]
     for text in given:
         try:
             ranges.append(_range(text))
         except ValueError as error:
             faults.append(f"--sample {text!r}: {error}")
-    return ([], faults) if faults else _drawn(int(number), ranges, Random(seed))
+    if faults:  # the keys of the other ranges may have further faults
+        return _drawn(1, ranges, Random(seed))[0], faults
+    return _drawn(int(number), ranges, Random(seed))
 
 
 def _drawn(
@@ -72,10 +79,15 @@ def _limits(values: Sequence[str], kind: str) -> tuple[float, float]:
     read = int if kind == "int" else float
     try:
         low, high = map(read, values)
+        finite = math.isfinite(high - low)
+    except OverflowError:  # whole numbers beyond the range of floats
+        finite = False
     except ValueError:
         numbers = "whole numbers" if kind == "int" else "numbers"
         raise ValueError(f"{kind} needs two {numbers}, LOW,HIGH") from None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not finite:
+        raise ValueError("LOW and HIGH must be finite numbers")
+    if low >= high:
         raise ValueError("LOW must be below HIGH")
     if kind == "loguniform" and low <= 0:
         raise ValueError("LOW must be above 0")

@@ -83,6 +83,13 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
         (["--variant=:gamma=0.9"], "it has no name"),
         (["--variant=.."], "'..' cannot be the name of its folder"),
         (["--variant=."], "'.' cannot be the name of its folder"),
+        (["--variant=.lock"], "'.lock' cannot be the name of its folder"),
+        (["--variant=.ppo-x.partial"], "'.ppo-x.partial' cannot be the name of its folder"),
+        (["--variant=settings-0.json"], "'settings-0.json' cannot be the name of its folder"),
+        (["--vary=gamma=0.9,0.90"], "'gamma=0.9' and 'gamma=0.90' have the same settings"),
+        (["--vary=mlp_sizes=[64,64],[64, 64]"], "have the same settings; leave one out"),
+        (["--vary=gamma=0.9,9e-1", "--seeds=0,1"], "have the same settings"),
+        (["--sample", "2", "gamma=choice(0.9,0.90)"], "have the same settings"),
         (["--variant=/x"], "'/x' cannot be the name of its folder"),
         (["--variant=a\0b"], r"'a\x00b' cannot be the name of its folder"),
         (["--variant=a\nb"], r"'a\nb' cannot be the name of its folder"),
@@ -96,6 +103,11 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
         (["--set=gamma=0.9", "--variant=x:gamma=0.8"], "'x' sets gamma, which --set sets"),
         (["--sample", "2"], "write a number of samples"),
         (["--sample", "0", "gamma=uniform(0,1)"], "write a number of samples"),
+        (["--sample", "10001", "gamma=uniform(0,1)"], "a number of samples from 1 to 10,000"),
+        (["--sample", "9" * 5000, "gamma=uniform(0,1)"], "a number of samples from 1 to 10,000"),
+        (["--sample", "2", "gamma=uniform(0,1e400)"], "LOW and HIGH must be finite numbers"),
+        (["--sample", "2", "gamma=uniform(-1e308,1e308)"], "LOW and HIGH must be finite numbers"),
+        (["--sample", "2", f"num_epochs=int(1,{10**400})"], "must be finite numbers"),
         (["--sample", "2", "gamma=normal(0,1)"], "write KEY=uniform(LOW,HIGH)"),
         (["--sample", "2", "gamma=uniform(1,0)"], "LOW must be below HIGH"),
         (["--sample", "2", "gamma=uniform(0)"], "needs two numbers"),
@@ -197,6 +209,14 @@ def test_all_faults_are_listed_at_once(refused, tmp_path):
     )
     assert len(said.splitlines()) == 6
     for named in ("file", "--seeds", "--workers", "'..'", "gama", "seed cannot be varied"):
+        assert named in said
+
+
+def test_a_faulty_range_does_not_hide_the_faults_of_the_others(refused):
+    ranges = ["gamma=uniform(0,1e400)", "seed=int(0,5)", "gamma=uniform(0,1)"]
+    said = refused("--sample", "3", *ranges)
+    assert len(said.splitlines()) == 3
+    for named in ("--sample gamma: is given twice", "must be finite", "use --seeds"):
         assert named in said
 
 
