@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
 
+UNKNOWN = 80  # columns of a terminal that does not say its width
+
 
 def protect_streams() -> None:
     """Make every message printable: replace closed streams, and unknown characters."""
@@ -46,11 +48,13 @@ def note(message: str) -> None:
 
 
 def wrapped(message: str, width: int) -> str:
-    """Wrap each line at words; leave long words, such as paths, and indented lines alone."""
+    """Wrap each line at words; leave long words, such as paths, and indented lines alone. A width
+    of 0 is unknown.
+    """
     return "\n".join(
         line
         if line.startswith(" ")
-        else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        else textwrap.fill(line, width or UNKNOWN, break_long_words=False, break_on_hyphens=False)
         for line in message.split("\n")
     )
 
@@ -87,6 +91,11 @@ def either(words: Sequence[str]) -> str:
     """Return "a", "a or b", "a, b or c" and so on."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def shortened(text: str) -> str:
+    """Return a text, or its beginning if it is long, as a message quotes it."""
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def first_line(error: object) -> str:

@@ -12,6 +12,7 @@ from ppo.envs.factories import factory_name
 from ppo.runs.ending import command, continuation, in_python, summary
 from ppo.runs.pace import Speed
 from ppo.runs.terminal import SHOWN, TREND, Display
+from ppo.system.streams import wrapped
 from ppo.telemetry.scalars import tags
 
 SCALARS = {
@@ -407,3 +408,7 @@ def test_the_next_commands_can_be_pasted_into_a_shell():
     *_, board, again = summary(Path(folder), TOTALS, None, 1.0, True, MORE).splitlines()
     assert f"--logdir={folder}" in shlex.split(board)
     assert shlex.split(again)[-3:] == ["--resume", "--set", "total_steps=4001792"]
+
+
+def test_a_terminal_that_does_not_say_its_width_gets_lines_of_80_columns():
+    assert wrapped("word " * 20, 0) == wrapped("word " * 20, 80)
