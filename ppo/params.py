@@ -19,6 +19,7 @@ from ppo.settings import EARLIER, Params, inconsistencies, kept_faults, other_na
 from ppo.settings.describe import default_of, form_of, type_and_range
 from ppo.system import reading
 from ppo.system.arguments import expanded
+from ppo.system.streams import shortened
 
 
 class ParamsError(Refused, ValueError):
@@ -205,5 +206,4 @@ def _fault(key: str, value: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(json.dumps(value, default=repr))

@@ -1,18 +1,20 @@
 """The parts of the command line, and the types of its values."""
 
 import os
+import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ppo.system.arguments import expanded
-from ppo.system.streams import either
+from ppo.system.streams import either, shortened
 
 if TYPE_CHECKING:
     from ppo.checkpoint import Which
 
 NAMED = ("newest", "best")
+MOST_DIGITS = 18  # of a number; no step has more
 
 Run = Callable[[Namespace], int | None]
 # Whether arguments contradict each other, and the message; {name} is the value of --name.
@@ -57,7 +59,7 @@ def source(text: str) -> Source:
     """
     run, at, which = text.rpartition("@")
     exists = os.path.isdir(os.path.expanduser(run)) and not os.path.lexists(expanded(text))
-    if at and (exists or which in NAMED or _step(which) is not None):
+    if at and (exists or which in NAMED or which.isdecimal() or _step(which) is not None):
         return Source(expanded(run), which_checkpoint(which))
     return Source(expanded(text), "newest")
 
@@ -66,7 +68,7 @@ def which_checkpoint(text: str) -> "Which":
     """Read "newest", "best" or a step."""
     which = cast("Which", text) if text in NAMED else _step(text)
     if which is None:
-        raise ArgumentTypeError(f"{text} is neither newest nor best nor a step")
+        raise ArgumentTypeError(f"{shortened(text)} is neither newest nor best nor a step")
     return which
 
 
@@ -74,8 +76,8 @@ def whole(what: str, ge: int, le: int, metavar: str = "N") -> dict[str, Any]:
     """Return settings for argparse of a whole number from ``ge`` to ``le``."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not ge <= int(text) <= le:
-            raise ArgumentTypeError(f"{text} is not a {what} from {ge} to {le}")
+        if not re.fullmatch(f"[0-9]{{1,{MOST_DIGITS}}}", text) or not ge <= int(text) <= le:
+            raise ArgumentTypeError(f"{shortened(text)} is not a {what} from {ge} to {le}")
         return int(text)
 
     return {"type": read, "metavar": metavar}
@@ -83,4 +85,4 @@ def whole(what: str, ge: int, le: int, metavar: str = "N") -> dict[str, Any]:
 
 def _step(text: str) -> int | None:
     digits = text.replace(",", "").replace("_", "")
-    return int(digits) if digits.isdecimal() else None
+    return int(digits) if re.fullmatch(f"[0-9]{{1,{MOST_DIGITS}}}", digits) else None

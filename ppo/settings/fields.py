@@ -20,6 +20,7 @@ ValueGradient = Literal["shared", "detached", "separate"]
 Function = Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")]  # MODULE:FUNCTION
 Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
 SEEDS = 2**31  # every seed is below it
+MOST_STEPS = 10**12  # of a run, or of an interval
 
 
 class Properties(TypedDict, total=False):
@@ -114,7 +115,7 @@ class GameSettings(_Group):
 class TrainingSettings(_Group):
     """Training"""
 
-    total_steps: int = _setting(10_000_000, ge=1, le=10**12, sweep="resumes")
+    total_steps: int = _setting(10_000_000, ge=1, le=MOST_STEPS, sweep="resumes")
     """steps of the whole run, over all envs of all workers; rounded up to whole rollouts"""
     num_steps: int = _setting(128, ge=1, le=65_536, fixed="on resume")
     """steps of a rollout, per env"""
@@ -264,17 +265,19 @@ class RunSettings(_Group):
     workers: int = _setting(1, ge=1, le=1024, fixed="on resume", affects_learning=True)
     """processes that train one policy together; given by --workers, TF_CONFIG or Slurm, and stored
     """
-    log_interval: int = _setting(1024, ge=1)
+    log_interval: int = _setting(1024, ge=1, le=MOST_STEPS)
     """steps between log entries"""
     log_epochs: bool = _setting(False)
     """also log each epoch of an update separately, as epochs/*"""
-    checkpoint_interval: int = _setting(50_000, ge=1, sweep="resumes")
+    checkpoint_interval: int = _setting(50_000, ge=1, le=MOST_STEPS, sweep="resumes")
     """steps between checkpoints"""
-    checkpoints_kept: int = _setting(3, ge=1, sweep="resumes")
+    checkpoints_kept: int = _setting(3, ge=1, le=MOST_STEPS, sweep="resumes")
     """how many of the newest checkpoints to keep"""
-    keep_checkpoints_from: int | None = _setting(None, ge=0, sweep="ignores", off=None)
+    keep_checkpoints_from: int | None = _setting(
+        None, ge=0, le=MOST_STEPS, sweep="ignores", off=None
+    )
     """also keep every checkpoint from this step on; null: none"""
-    keep_checkpoints_to: int | None = _setting(None, ge=0, sweep="ignores", off=None)
+    keep_checkpoints_to: int | None = _setting(None, ge=0, le=MOST_STEPS, sweep="ignores", off=None)
     """last step that keep_checkpoints_from keeps; null: to the end"""
     collapse_guard: Literal["off", "warn", "rollback"] = _setting(
         "warn", off="off", affects_learning=True
@@ -284,15 +287,15 @@ class RunSettings(_Group):
     warn: print a warning. rollback: restore the healthy policy with an eighth of the learning
     rate, at most three times
     """
-    diagnostics_interval: int = _setting(20_000, ge=0, off=0)
+    diagnostics_interval: int = _setting(20_000, ge=0, le=MOST_STEPS, off=0)
     """steps between diagnostics of gradient and network; 0: none"""
-    evaluation_interval: int = _setting(0, ge=0, off=0)
+    evaluation_interval: int = _setting(0, ge=0, le=MOST_STEPS, off=0)
     """steps between evaluations; 0: none"""
     evaluation_games: int = _setting(10, ge=1, le=10_000)
     """whole games of an evaluation"""
-    replay_check_interval: int = _setting(250_000, ge=0, off=0)
+    replay_check_interval: int = _setting(250_000, ge=0, le=MOST_STEPS, off=0)
     """steps between checks that a replayed episode matches its record; 0: none"""
-    video_interval: int = _setting(250_000, ge=0, sweep="resumes", off=0)
+    video_interval: int = _setting(250_000, ge=0, le=MOST_STEPS, sweep="resumes", off=0)
     """steps between videos; 0: none"""
     wandb_project: str | None = _setting(None, sweep="resumes", off=None)
     """project at Weights & Biases that gets a copy of settings, scalars and videos; null: none. It

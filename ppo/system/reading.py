@@ -19,6 +19,7 @@ from ppo.system.streams import first_line, reason
 
 LARGEST = 64 * 2**20  # bytes of a file that is read whole
 LARGEST_NUMBER = 2.0**128  # the limit of float32, in which runs compute
+MOST_DIGITS = 4000  # of a whole number; Python itself refuses 4,301
 DEEPEST = 32  # lists and objects of JSON inside each other
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # which UTF-8 cannot have
 
@@ -150,16 +151,23 @@ def _finite(number: str) -> float:
     return parsed
 
 
+def _whole(number: str) -> int:
+    if len(number) > MOST_DIGITS:
+        raise ValueError(f"a number has {len(number):,} digits")
+    return int(number)
+
+
 def parse(
     source: str,
     make_object: Callable[[list[tuple[str, Any]]], Any] = _object,
     make_number: Callable[[str], float] = _finite,
 ) -> Any:
     """Return the JSON value in a text. Raises NotJSON. Raises ValueError for a value that nests too
-    deeply, a repeated key, a number that is not finite, or half a character.
+    deeply, a repeated key, a number that is not finite or too long, or half a character.
     """
     try:
         hooks: Any = {"parse_float": make_number, "parse_constant": make_number}
+        hooks["parse_int"] = _whole
         parsed = json.loads(source, object_pairs_hook=make_object, **hooks)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"

@@ -74,9 +74,20 @@ def test_a_fork_of_an_unknown_checkpoint_of_a_run_is_refused(tmp_path, monkeypat
     for name in ("run", "other@b"):
         (tmp_path / name).mkdir()
     assert source("other@b") == (Path("other@b"), "newest")
-    for which in ("latest", "1e4"):
+    for which, shown in (("latest", "latest"), ("1e4", "1e4"), ("9" * 5000, "9" * 57 + "...")):
         said = refusal(capsys, f"--fork=run@{which}")
-        assert said.startswith(f"argument --fork: {which} is neither newest nor best nor a step")
+        assert said.startswith(f"argument --fork: {shown} is neither newest nor best nor a step")
+
+
+@pytest.mark.parametrize("option", ["--evaluate=", "--watch=", "--restarts="])
+def test_a_huge_number_is_shown_short(capsys, option):
+    said = refusal(capsys, option + "9" * 5000)
+    assert said.startswith(f"argument {option[:-1]}: {'9' * 57}... is not a number of")
+
+
+def test_a_checkpoint_of_a_huge_step_is_refused(capsys):
+    said = refusal(capsys, "--evaluate", f"--checkpoint={'9' * 5000}")
+    assert said.startswith(f"argument --checkpoint: {'9' * 57}... is neither newest nor")
 
 
 def test_a_run_without_a_folder_gets_the_next_free_one(tmp_path, monkeypatch, capsys):
