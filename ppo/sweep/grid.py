@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ class Run:
     seed: int
     overrides: tuple[str, ...]
     folder: Path
-    named: str = ""  # the name of its --variant
+    named: str = field(default="", kw_only=True)  # the name of its --variant
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class Grid:
             varied = (*self.shared, *variant.settings, *sample, *values)
             folder = logdir / folder_name(whole) / f"seed-{seed}"
             overrides = (*varied, f"seed={seed}", f"threads={threads}")
-            runs.append(Run(name, seed, overrides, folder, variant.name))
+            runs.append(Run(name, seed, overrides, folder, named=variant.name))
         return runs
 
 
