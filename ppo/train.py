@@ -162,25 +162,26 @@ def resume(
     log.check(RunFolder(logdir))
     evaluations.check(RunFolder(logdir))
     stored = params.load_run(RunFolder(logdir).params)
-    factories.register_again(env, stored.env_id)
+    changed = [*factories.given_again(env, stored.env_id), *params.texts(overrides)]
     if stored.workers != worker.count:
         raise ParamsError(
             f"this run was started with --workers={stored.workers} and can only be resumed with "
             f"that. For {worker.count}, begin a new run from it: --fork={logdir}"
         )
-    given = params.load_run(RunFolder(logdir).params, overrides, [registry.check])
+    check = registry.check if env else registry.check_again
+    given = params.load_run(RunFolder(logdir).params, changed, [check])
     resolved_params = resolved(given, worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
     _check_unfinished(RunFolder(logdir), resolved_params)
 
     def start(folder: RunFolder) -> Start:
-        if params.load_run(folder.params, checks=[registry.check]) != stored:
+        if params.load_run(folder.params) != stored:
             raise FolderError(f"{logdir} was changed or moved meanwhile; try again")
         if folder.has_saved:
             newest = checkpoint.newest(folder, warn=lambda warning: say(with_names(warning)))
             # params.json may have been edited by hand
-            changed = _changes(run_of(newest).params, resolved_params)
-            return Start(with_known_level(newest, folder.path, resolved_params), changed, new_games)
+            edited = _changes(run_of(newest).params, resolved_params)
+            return Start(with_known_level(newest, folder.path, resolved_params), edited, new_games)
         # It ended before it saved anything.
         if began_from := origin.read(folder):
             return _forked_again(folder, began_from, resolved_params, new_games)
@@ -216,9 +217,10 @@ def fork(
         check_new(logdir)
     check_run(source)
     source_folder = RunFolder(source)
-    factories.register_again(env, params.load_run(source_folder.params).env_id)
-    changed = [f"workers={worker.count}", *params.texts(overrides)]
-    given = params.load_run(source_folder.params, changed, [registry.check])
+    factory = factories.given_again(env, params.load_run(source_folder.params).env_id)
+    changed = [*factory, f"workers={worker.count}", *params.texts(overrides)]
+    check = registry.check if env else registry.check_again
+    given = params.load_run(source_folder.params, changed, [check])
     resolved_params = resolved(params.with_workers(given, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)
     begins = _forked(saved, source, resolved_params)
@@ -368,6 +370,8 @@ def _changes(
     value in ``EARLIER``, or else as its default. Raises ParamsError for those that may not change.
     """
     old = {**Params().model_dump(), **EARLIER, **before}
+    if factories.is_factory(old["env_id"]) and factories.is_factory(now.env_id):
+        old["env_id"] = now.env_id  # only its number in the process may differ
     separate = "separate" in (old["value_gradient"], now.value_gradient)
     on_fork = FIXED_ON_FORK | ({"value_gradient"} if separate else set())
     fixed = on_fork if what == "fork" else FIXED_ON_RESUME

@@ -1,5 +1,6 @@
 """What Python programs use: settings, results, callbacks, environments as functions, and agents."""
 
+import json
 from types import SimpleNamespace
 
 import gymnasium
@@ -128,14 +129,13 @@ def test_environment_may_be_a_function_which_a_new_process_gives_again(tmp_path)
     logdir, half = tmp_path / "run", SMALL | {"total_steps": 64}
     ppo.train.run(half, logdir, env=make)
     assert ppo.params.load(logdir / "params.json").env_id == "factory/make-v0"
-    gymnasium.registry.pop("factory/make-v0")  # as in a new process
     for again in (ppo.train.resume, ppo.load):
         with pytest.raises(ParamsError, match=r"ppo\.load\(RUN, env=make\)"):
             again(logdir)
     more = {"total_steps": 128}
     stopped = ppo.train.fork(logdir, tmp_path / "fork", more, env=make, callback=lambda _: False)
     assert stopped.step == 96
-    gymnasium.registry.pop("factory/make-v0")
+    gymnasium.registry.pop("factory/make-v0")  # as in a new process
     assert ppo.train.resume(tmp_path / "fork", env=make).step == 128
     gymnasium.registry.pop("factory/make-v0")
     loaded = ppo.load(tmp_path / "fork", env=make)
@@ -155,6 +155,43 @@ def test_two_functions_of_one_name_do_not_replace_each_other():
     ids = [factories.id_of(one) for one in (*two, *two)]
     assert ids == ["factory/lambda-v0", "factory/lambda-1-v0"] * 2
     assert [len(gymnasium.make(one).observation_space.low) for one in ids[:2]] == [4, 6]
+
+
+def paying(reward: float):
+    """A function named ``make`` for CartPole with another reward."""
+
+    def make(**options):
+        env = gymnasium.make("CartPole-v1", max_episode_steps=9, **options)
+        return gymnasium.wrappers.TransformReward(env, lambda _: reward)
+
+    return make
+
+
+def test_functions_of_one_name_keep_their_games_in_runs_of_two_processes(tmp_path):
+    """Both runs store the same id."""
+    base, new = paying(100.0), paying(1.0)
+    short = SMALL | {"total_steps": 32}
+    ppo.train.run(short, tmp_path / "base", env=base)
+    (env_id,) = (one for one, entry in gymnasium.registry.items() if entry.entry_point == base)
+    del gymnasium.registry[env_id]  # as in a new process
+    longer = SMALL | {"total_steps": 96, "evaluation_interval": 32, "evaluation_games": 1}
+    agents = []
+
+    def callback(iteration):
+        if iteration.step == 32:
+            agents.append(ppo.load(tmp_path / "base", env=base))
+
+    ppo.train.run(longer, tmp_path / "new", env=new, callback=callback)
+    evaluated = (tmp_path / "new" / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["mean"] <= 9 for line in evaluated] == [True] * len(evaluated)
+    assert len(evaluated) >= 3
+    agents.append(ppo.load(tmp_path / "new", env=new))
+    assert [agent.evaluate(1).mean >= 100 for agent in agents] == [True, False]
+    with pytest.raises(ParamsError, match="was given as a function"):
+        ppo.load(tmp_path / "base")
+    more = {"total_steps": 64}
+    assert ppo.train.resume(tmp_path / "base", more, env=base).step == 64
+    assert ppo.train.resume(tmp_path / "base", {"total_steps": 96}, env=base).step == 96
 
 
 # --- an agent

@@ -1,7 +1,8 @@
 """Environments given as a factory: a function, or a class, that returns a new environment.
 
 A factory gets an id of Gymnasium's registry, under which the rest of the package finds it. The id
-is known in this process only, so a later process must register the same factory again.
+is known in this process only, so a later process must give the same factory again. Its id may then
+have another number, because each function of a process keeps its own id.
 """
 
 import itertools
@@ -19,25 +20,23 @@ Factory = Callable[..., gymnasium.Env]
 
 def id_of(env: str | Factory) -> str:
     """Return the id of an environment. A factory is first registered under a name of its own."""
-    if isinstance(env, str):
-        return env
-    if not callable(env):
-        raise TypeError(f"env must be an id, or a function that returns an environment: {env!r}")
-    name = re.sub(r"\W", "", getattr(env, "__name__", type(env).__name__))
-    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(1)))
-    numbered = (f"{NAMESPACE}{name}{end}-v0" for end in ends)
-    known = gymnasium.registry
-    free = (one for one in numbered if one not in known or known[one].entry_point == env)
-    return _register(env, next(free))
+    return env if isinstance(env, str) else _registered(env)
 
 
-def register_again(factory: Factory | None, env_id: str) -> None:
-    """Register the factory, if there is one, of an existing run. Raises Refused if it had none."""
+def given_again(factory: Factory | None, env_id: str) -> list[str]:
+    """Return the override that lets an existing run use its factory, if there is one. Raises
+    Refused if the run had none.
+    """
     if factory is None:
-        return
-    if not env_id.startswith(NAMESPACE):
+        return []
+    if not is_factory(env_id):
         raise Refused(f"the run was started with the environment {env_id}; leave env out")
-    _register(factory, env_id)
+    return [f"env_id={_registered(factory)}"]
+
+
+def is_factory(env_id: object) -> bool:
+    """Whether a setting ``env_id`` is the id of a factory."""
+    return str(env_id).startswith(NAMESPACE)
 
 
 def factory_name(env_id: str) -> str:
@@ -47,7 +46,18 @@ def factory_name(env_id: str) -> str:
     return "FUNCTION" if keyword.iskeyword(name) else name
 
 
-def _register(factory: Factory, env_id: str) -> str:
-    gymnasium.registry.pop(env_id, None)  # otherwise Gymnasium warns
-    gymnasium.register(env_id, factory)
-    return env_id
+def _registered(factory: Factory) -> str:
+    """Return the id of a factory, which is registered once and keeps its id."""
+    if not callable(factory):
+        raise TypeError(
+            f"env must be an id, or a function that returns an environment: {factory!r}"
+        )
+    name = re.sub(r"\W", "", str(getattr(factory, "__name__", type(factory).__name__)))
+    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(1)))
+    known = gymnasium.registry
+    for env_id in (f"{NAMESPACE}{name}{end}-v0" for end in ends):
+        if env_id not in known:
+            gymnasium.register(env_id, factory)
+        if known[env_id].entry_point == factory:
+            return env_id
+    raise AssertionError("there is always a free number")

@@ -89,6 +89,15 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
     return _faults(params, _misfits(params, bad))
 
 
+def check_again(params: Params, bad: frozenset[str]) -> list[str]:
+    """Return the faults of ``check`` for a run whose factory is not given again. A function of this
+    process may have the id of the run's factory by chance. Raises EnvironmentFailed.
+    """
+    if factories.is_factory(params.env_id):
+        return _faults(params, {"env_id": _nearest(params.env_id)})
+    return check(params, bad)
+
+
 def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     """Return the faults of ``check``, and the settings of a new run that have no effect. Raises
     EnvironmentFailed.
@@ -152,7 +161,7 @@ def _gymnasium_id(env_id: str) -> str:
 
 
 def _nearest(env_id: str) -> str:
-    if env_id.startswith(factories.NAMESPACE):
+    if factories.is_factory(env_id):
         return (
             f"{env_id} was given as a function; give the same one again, from Python: "
             f"ppo.load(RUN, env={factories.factory_name(env_id)}), or ppo.train.resume and fork"

@@ -109,10 +109,14 @@ def _check(name: str, value: int, ge: int, le: int) -> None:
         raise ValueError(f"{name} must be a whole number from {ge} to {le}, not {value!r}")
 
 
-def settings_of(folder: RunFolder) -> ResolvedParams:
-    """Return the settings of a run. Raises FolderError, ParamsError or EnvironmentFailed."""
+def settings_of(folder: RunFolder, env: Factory | None = None) -> ResolvedParams:
+    """Return the settings of a run, with ``env`` as in ``load``. Raises Refused, FolderError,
+    ParamsError or EnvironmentFailed.
+    """
     check_run(folder.path)
-    return resolved(params.load_run(folder.params, checks=[registry.check]))
+    factory = factories.given_again(env, params.load_run(folder.params).env_id)
+    check = registry.check if env else registry.check_again
+    return resolved(params.load_run(folder.params, factory, [check]))
 
 
 def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None) -> TrainedAgent:
@@ -122,18 +126,14 @@ def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None
     Raises Refused for an ``env`` of a run that had none, FolderError, ParamsError, CheckpointError
     or EnvironmentFailed.
     """
-    folder = RunFolder(expanded(logdir))
-    check_run(folder.path)
-    if env:
-        factories.register_again(env, params.load_run(folder.params).env_id)
-    return load_agent(folder, which)
+    return load_agent(RunFolder(expanded(logdir)), which, env)
 
 
-def load_agent(folder: RunFolder, which: Which = "newest") -> TrainedAgent:
-    """Load the agent of a run, with a sampled policy. Raises FolderError, ParamsError,
-    CheckpointError or EnvironmentFailed.
-    """
-    settings = settings_of(folder)
+def load_agent(
+    folder: RunFolder, which: Which = "newest", env: Factory | None = None
+) -> TrainedAgent:
+    """Load the agent of a run, with a sampled policy. Raises as ``load``."""
+    settings = settings_of(folder, env)
     saved = checkpoint.chosen(folder, which, warn=lambda warning: print(with_names(warning)))
     start_tensorflow(settings.threads)
 
