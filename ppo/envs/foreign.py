@@ -19,6 +19,9 @@ from ppo.system.signals import is_signal
 BETWEEN = frozenset(["contextlib", "gymnasium", "importlib", "numpy"])
 
 
+_entries: dict[str, EnvSpec] = {}  # by MODULE:ID, as first found
+
+
 class Unfit(Exception):
     """An environment returned what Gymnasium does not allow."""
 
@@ -55,7 +58,9 @@ def closing(closable: Any) -> Iterator[None]:
 
 
 def spec(env_id: str) -> EnvSpec:
-    """Return the registry's entry of ``ID`` or ``MODULE:ID``. Raises EnvironmentFailed."""
+    """Return the registry's entry of ``ID`` or ``MODULE:ID``. Raises EnvironmentFailed, even if
+    another module has registered the id since: Gymnasium would then make that module's environment.
+    """
     module, _, name = env_id.rpartition(":")
     with Boundary(env_id, "import"):
         try:
@@ -66,7 +71,10 @@ def spec(env_id: str) -> EnvSpec:
                 raise
             remedy = "install it, or start in its folder, or add that to PYTHONPATH"
             raise Unfit(f"{error}; {remedy}") from error
-        return gymnasium.spec(name)
+        entry = gymnasium.spec(name)
+        if module and _entries.setdefault(env_id, entry) != entry:
+            raise Unfit(f"{name} was registered again since; use another id or another process")
+        return entry
 
 
 class ForeignEnv(gymnasium.Wrapper):
@@ -80,6 +88,7 @@ class ForeignEnv(gymnasium.Wrapper):
         self._in_render, self._in_close = Boundary(env_id, "render"), Boundary(env_id, "close")
         if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL complains, if it is used
+        spec(env_id)
         with Boundary(env_id, "construction"):
             super().__init__(gymnasium.make(env_id, **options))
             self.action_space = self.env.action_space

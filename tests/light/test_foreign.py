@@ -128,6 +128,24 @@ def test_a_module_that_is_not_python_is_refused(module):
         registry.look_up("toys:Toy-v0")
 
 
+def test_one_id_of_two_modules_is_not_swapped_silently(module, monkeypatch):
+    own = "gymnasium.envs.classic_control:CartPoleEnv"
+    module(f"import gymnasium; gymnasium.register('Both-v0', {own!r})")
+    monkeypatch.setitem(sys.modules, "others", sys)  # is imported already
+    try:
+        ForeignEnv("toys:Both-v0").close()
+        ForeignEnv("toys:Both-v0").close()
+        gymnasium.registry.pop("Both-v0")
+        gymnasium.register("Both-v0", "gymnasium.envs.classic_control:AcrobotEnv")
+        ForeignEnv("others:Both-v0").close()
+        with pytest.raises(EnvironmentFailed, match="Both-v0 was registered again since"):
+            ForeignEnv("toys:Both-v0")
+        with pytest.raises(registry.UnknownGame, match="Both-v0 was registered again since"):
+            registry.look_up("toys:Both-v0")
+    finally:
+        del gymnasium.registry["Both-v0"]
+
+
 # --- what an environment must give
 
 
