@@ -202,13 +202,18 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
     raise CheckpointError(f"{folder.checkpoints}: {problem}; nothing was changed")
 
 
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, of Python or NumPy; True and False are not."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def chosen(
     folder: RunFolder, which: Which, warn: Callable[[str], None] = lambda _: None
 ) -> Checkpoint:
     """Return the newest valid checkpoint, the best, or a step's own. Raises CheckpointError."""
     if which == "newest":
         return newest(folder, warn)
-    if which != "best" and not isinstance(which, int | np.integer):
+    if which != "best" and not is_whole(which):
         raise NoCheckpoint(f"{which!r} is neither newest nor best nor a step")
     path = folder.checkpoints / (BEST if which == "best" else _name(which))
     try:

@@ -79,12 +79,19 @@ def game_of(values: Mapping[str, Any], overrides: Overrides) -> Any:
 
 
 def texts(overrides: Overrides) -> list[str]:
-    """Return overrides as texts ``KEY=VALUE``."""
+    """Return overrides as texts ``KEY=VALUE``. Raises TypeError for anything else, and ParamsError
+    for a key with "=", which no text can have.
+    """
     if isinstance(overrides, Mapping):
+        if unlike := [key for key in overrides if "=" in str(key)]:
+            raise ParamsError([f"{_show(key)}: there is no such setting" for key in unlike])
         # NumPy's numbers and arrays become Python's.
         to_json = json.JSONEncoder(default=lambda o: getattr(o, "tolist", o.__repr__)()).encode
         return [f"{key}={to_json(value)}" for key, value in overrides.items()]
-    return [overrides] if isinstance(overrides, str) else list(overrides)
+    given = [overrides] if isinstance(overrides, str) else overrides
+    if not isinstance(given, Sequence) or not all(isinstance(text, str) for text in given):
+        raise TypeError(f"overrides must be a mapping, or texts KEY=VALUE: {overrides!r}")
+    return list(given)
 
 
 def _checked(
@@ -124,6 +131,8 @@ def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
         values: dict[str, Any] = {}
         faults = [fault for text in texts(source) for fault in _override(values, text)]
         return values, faults
+    if not isinstance(source, str | Path):
+        raise TypeError(f"settings must be a file, a preset's name, or a mapping: {source!r}")
     return _read_file(presets.find(source))
 
 

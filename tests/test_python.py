@@ -237,16 +237,16 @@ def test_agent_plays_whole_games(agent):
     assert len(played.scores) == 3 and played.mean == np.mean(played.scores)
     assert (agent.evaluate(3, seed=7).scores == played.scores).all()
     assert agent.evaluate(2, deterministic=True, seed=7).mean > 0
-    for games in (0, 10_001, 2.5):
+    for games in (0, 10_001, 2.5, True):
         with pytest.raises(ValueError, match=f"games must be .* from 1 to 10000, not {games}"):
             agent.evaluate(games)
-    for seed in (-1, 2**31):
+    for seed in (-1, 2**31, True):
         with pytest.raises(ValueError, match=f"seed must be .* from 0 to 2147483647, not {seed}"):
             agent.evaluate(1, seed=seed)
 
 
 def test_a_checkpoint_that_is_no_step_is_refused(whole, tmp_path):
-    for which in ("4096", None, 4096.0):
+    for which in ("4096", None, 4096.0, True):
         with pytest.raises(NoCheckpoint, match=f"{which!r} is neither newest nor best nor a step"):
             ppo.load(whole.folder, which)
         with pytest.raises(NoCheckpoint, match="is neither newest nor best nor a step"):

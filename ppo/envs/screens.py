@@ -114,7 +114,7 @@ class RenderedScreen:
     def _image(self) -> np.ndarray:
         image = self._env.render()
         array = isinstance(image, np.ndarray) and image.dtype == np.uint8
-        if not (array and image.ndim == 3 and image.shape[2] == 3):
+        if not (array and image.ndim == 3 and image.shape[2] == 3 and image.size):
             raise _no_screen(self._rules, "it gave no image of bytes [height, width, 3]")
         return image
 

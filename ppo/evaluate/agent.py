@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ppo import checkpoint, params
-from ppo.checkpoint import Which
+from ppo.checkpoint import Which, is_whole
 from ppo.envs import factories, registry
 from ppo.envs.factories import Factory
 from ppo.envs.resolve import resolved
@@ -105,7 +105,7 @@ class TrainedAgent:
 
 
 def _check(name: str, value: int, ge: int, le: int) -> None:
-    if not (isinstance(value, int | np.integer) and ge <= value <= le):
+    if not (is_whole(value) and ge <= value <= le):
         raise ValueError(f"{name} must be a whole number from {ge} to {le}, not {value!r}")
 
 
@@ -115,7 +115,7 @@ def settings_of(folder: RunFolder, env: Factory | None = None) -> ResolvedParams
     """
     check_run(folder.path)
     factory = factories.given_again(env, params.load_run(folder.params).env_id)
-    check = registry.check if env else registry.check_again
+    check = registry.check_again if env is None else registry.check
     return resolved(params.load_run(folder.params, factory, [check]))
 
 

@@ -199,7 +199,7 @@ class Caller(Observer):
         self.error: BaseException | None = None
 
     def see(self, iteration: Iteration) -> None:
-        if not self.callback:
+        if self.callback is None:
             return
         scalars = iteration.scalars | self.trainer.totals()
         try:

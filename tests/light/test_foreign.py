@@ -8,6 +8,7 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from ppo.envs import registry, screens
 from ppo.envs.episode import Rules
@@ -88,6 +89,11 @@ def test_a_render_that_fails_is_no_picture_in_one_line(error):
         fault = screens.fault(rules_for(failing("render", error)))
     assert fault.startswith(f"{failing('render', error)} cannot be shown") and "\n" not in fault
     assert error in fault
+
+
+def test_an_image_without_pixels_is_no_picture(monkeypatch):
+    monkeypatch.setattr(CartPoleEnv, "render", lambda _: np.zeros((0, 40, 3), np.uint8))
+    assert "it gave no image of bytes" in screens.fault(rules_for("CartPole-v1"))
 
 
 # --- modules

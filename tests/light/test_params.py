@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ppo import train
+from ppo.envs import factories
 from ppo.envs.registry import FLAT, settings_for
 from ppo.params import ParamsError, load, load_run, with_workers
 from ppo.settings import GROUPS, INCIDENTAL, LEFT_OPEN, Params, ResolvedParams, describe, marked
@@ -734,6 +736,40 @@ def test_mapping_gives_the_settings_that_a_file_with_it_gives(tmp_path):
         deep = [deep]
     with pytest.raises(ParamsError, match="gamma: nested too deeply"):
         load({"gamma": deep})
+
+
+@pytest.mark.parametrize("given", [None, [], 5, b"pong"])
+def test_settings_of_another_type_are_refused(given, tmp_path):
+    with pytest.raises(TypeError, match="settings must be a file, a preset's name, or a mapping: "):
+        train.run(given, tmp_path / "run")
+
+
+@pytest.mark.parametrize("given", [None, 5, [5]])
+def test_overrides_of_another_type_are_refused(given):
+    with pytest.raises(TypeError, match="overrides must be a mapping, or texts KEY=VALUE: "):
+        load({}, given)
+
+
+def test_a_key_with_an_equals_sign_is_named_whole():
+    unlike = {"gamma=0": 1}
+    for arguments in ((unlike,), ({}, unlike)):
+        with pytest.raises(ParamsError, match=r'^"gamma=0": there is no such setting$'):
+            load(*arguments)
+
+
+def test_a_callback_that_cannot_be_called_is_refused_before_a_run_is_created(tmp_path):
+    with pytest.raises(TypeError, match="callback must be a function: 5"):
+        train.run({"env_id": "CartPole-v1"}, tmp_path / "run", callback=5)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_function_may_have_any_name():
+    def make():
+        return None
+
+    make_object = functools.partial(make)
+    make_object.__name__ = 5
+    assert factories.id_of(make_object) == "factory/5-v0"
 
 
 def test_overrides_may_be_a_mapping_as_well_as_texts():
