@@ -168,7 +168,7 @@ def resume(
             f"this run was started with --workers={stored.workers} and can only be resumed with "
             f"that. For {worker.count}, begin a new run from it: --fork={logdir}"
         )
-    check = registry.check if env else registry.check_again
+    check = registry.check_again if env is None else registry.check
     given = params.load_run(RunFolder(logdir).params, changed, [check])
     resolved_params = resolved(given, worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
@@ -219,7 +219,7 @@ def fork(
     source_folder = RunFolder(source)
     factory = factories.given_again(env, params.load_run(source_folder.params).env_id)
     changed = [*factory, f"workers={worker.count}", *params.texts(overrides)]
-    check = registry.check if env else registry.check_again
+    check = registry.check_again if env is None else registry.check
     given = params.load_run(source_folder.params, changed, [check])
     resolved_params = resolved(params.with_workers(given, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)
@@ -248,6 +248,8 @@ def _train(
     """Train as the only owner of a folder. ``start`` prepares the folder and returns the starting
     point. The other workers receive the starting point from the first worker, and write no folder.
     """
+    if not (callback is None or callable(callback)):
+        raise TypeError(f"callback must be a function: {callback!r}")
     check_machine(resolved_params, worker.on_this_machine)
     if others := worker.count - 1:
         # otherwise TensorFlow logs each lost worker in many lines
