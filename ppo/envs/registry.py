@@ -220,20 +220,33 @@ def _network_misfit(params: Params, bad: frozenset[str], pictures: bool) -> dict
 
 
 def _environment_misfit(params: Params, bad: frozenset[str]) -> dict[str, str]:
-    """Return the misfit that a step in the environment shows. Raises EnvironmentFailed."""
+    """Return the misfit that the first steps in the environment show. Raises EnvironmentFailed."""
     try:
         environment = ForeignEnv(params.env_id)
         with closing(environment):
-            if fault := _space_fault(environment):
+            if fault := _space_fault(environment) or _start_fault(environment):
                 return {"env_id": fault}
-            environment.reset(seed=0, options={})
-            environment.step(np.int64(0))
     except EnvironmentFailed as error:
         if not error.refused:
             raise
         return {"env_id": f"its {error.call} cannot be used: {error.reason}"}
     shape = environment.observation_space.shape or ()
     return _network_misfit(params, bad, pictures=len(shape) == 3)
+
+
+def _start_fault(environment: ForeignEnv) -> str | None:
+    """Return the fault that two starts with the same seed show."""
+    starts: list[np.ndarray] = []
+    for _ in range(2):
+        first, _ = environment.reset(seed=0, options={})
+        second, *outcome, _ = environment.step(np.int64(0))
+        starts.append(np.concatenate([np.ravel(part) for part in (first, second, outcome)]))
+        with np.errstate(over="ignore"):
+            if not np.isfinite(starts[-1].astype(np.float32)).all():
+                return "it begins with an observation or a reward that is not finite in float32"
+    if np.array_equal(starts[0], starts[1]):
+        return None
+    return "two resets with the same seed, each with the same step, differ; use the seed of reset"
 
 
 def _space_fault(environment: ForeignEnv) -> str | None:

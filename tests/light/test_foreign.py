@@ -134,6 +134,19 @@ def test_a_module_that_is_not_python_is_refused(module):
         registry.look_up("toys:Toy-v0")
 
 
+def test_a_module_that_imports_tensorflow_does_so_without_the_users_variables(module, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2")
+    module("import os, gymnasium; gymnasium.register('Seen-v0', 'toys:x'); seen = {**os.environ}")
+    try:
+        registry.look_up("toys:Seen-v0")
+    finally:
+        del gymnasium.registry["Seen-v0"]
+    seen = sys.modules["toys"].seen
+    assert seen["TF_ENABLE_ONEDNN_OPTS"] == "1" and "TF_XLA_FLAGS" not in seen
+
+
 def test_one_id_of_two_modules_is_not_swapped_silently(module, monkeypatch):
     own = "gymnasium.envs.classic_control:CartPoleEnv"
     module(f"import gymnasium; gymnasium.register('Both-v0', {own!r})")
@@ -209,6 +222,33 @@ class NoSeed(Sound):
         return np.zeros(2, np.float32), {}
 
 
+class IgnoresTheSeed(Sound):
+    def reset(self, seed=None, options=None):
+        return np.random.default_rng().random(2, np.float32), {}
+
+
+class StepsByChance(Sound):
+    shown = property(lambda self: np.random.default_rng().random(2, np.float32))
+
+
+class PaysByChance(Sound):
+    reward = property(lambda self: np.random.default_rng().random())
+
+
+class NotANumber(Sound):
+    def reset(self, seed=None, options=None):
+        return np.full(2, np.nan, np.float32), {}
+
+
+class TooLarge(Sound):
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    shown = np.full(2, 1e300)
+
+
+class PaysNothingThatIsANumber(Sound):
+    reward = np.nan
+
+
 class Empty(Sound):
     observation_space = gymnasium.spaces.Box(-1, 1, (0,), np.float32)
 
@@ -239,6 +279,12 @@ UNFIT = {
     OldInterface: "step cannot be used: .*5",
     OldReset: "reset cannot be used: ",
     NoSeed: "reset cannot be used: .*seed",
+    IgnoresTheSeed: "two resets with the same seed, .* differ",
+    StepsByChance: "two resets with the same seed, .* differ",
+    PaysByChance: "two resets with the same seed, .* differ",
+    NotANumber: "that is not finite in float32",
+    TooLarge: "that is not finite in float32",
+    PaysNothingThatIsANumber: "that is not finite in float32",
     Empty: "a Box of vectors that is not empty",
     Colourless: "observations are",
     FromOne: r"Discrete\(3, start=1\); they must be Discrete from 0, without a start",
