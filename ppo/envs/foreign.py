@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from ppo.errors import EnvironmentFailed
+from ppo.system.device import set_environment
 from ppo.system.own_modules import import_own
 from ppo.system.signals import is_signal
 
@@ -62,6 +63,7 @@ def spec(env_id: str) -> EnvSpec:
     another module has registered the id since: Gymnasium would then make that module's environment.
     """
     module, _, name = env_id.rpartition(":")
+    set_environment()  # before code that may import TensorFlow
     with Boundary(env_id, "import"):
         try:
             if module:
