@@ -66,7 +66,8 @@ CONTROLS = {
     "rate / 8": 1 / 8,
     "rate / 16": 1 / 16,
 }
-# The questions of the source, and other remedies: p is corrected within each.
+# The changes of the source, the value's part and the noise, other remedies: p is corrected within
+# each.
 FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
     "A": {
         "logit target": {"delta_target_policy": "logit"},
@@ -74,14 +75,16 @@ FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
         "rescaling per state": {"value_rescaling": "per_state"},
         "rescaling per batch": {"value_rescaling": "per_batch"},
         "rescaling smoothed": {"value_rescaling": "smoothed"},
-        "value coefficient 0.1": {"value_coef": 0.1},
-        "value detached": {"value_gradient": "detached"},
-        "not normalised": {"normalize_advantages": False},
-        "not normalised, detached": {"normalize_advantages": False, "value_gradient": "detached"},
     },
     "B": {
-        "8 steps": {"num_epochs": 1},
+        "value detached": {"value_gradient": "detached"},
+        "value coefficient 0.1": {"value_coef": 0.1},
+        "not normalised": {"normalize_advantages": False},
+        "not normalised, detached": {"normalize_advantages": False, "value_gradient": "detached"},
         "one minibatch": {"num_minibatches": 1},
+    },
+    "C": {
+        "8 steps": {"num_epochs": 1},
         "quadratic loss": {"quadratic_policy_loss": True},
         "KL limit": {"minibatch_kl_limit": 0.05},
         "KL limit, step undone": {"minibatch_kl_limit": 0.05, "undo_beyond_kl_limit": True},
@@ -101,12 +104,11 @@ def changes(plan: str, dose: float) -> dict[str, dict[str, Any]]:
     if plan == "map":
         return {
             f"rate x {times}, epochs {epochs}": rate(times) | {"num_epochs": epochs}
-            for epochs, times in itertools.product((6, 1, 3, 12), (1, 2, 4, 8, 16, 32))
+            for epochs, times in itertools.product((6, 1, 12), (1, 2, 4, 8, 16, 32))
         }
     controls = {name: rate(dose * times) for name, times in CONTROLS.items()}
-    others = {
-        name: rate(dose) | settings for name, settings in (FAMILIES["A"] | FAMILIES["B"]).items()
-    }
+    families = itertools.chain.from_iterable(family.items() for family in FAMILIES.values())
+    others = {name: rate(dose) | settings for name, settings in families}
     return {UNCHANGED: rate(dose), PLACEBO: rate(dose), **controls, **others}
 
 

@@ -19,7 +19,7 @@ RANDOM_PLAY = -0.02191  # points a step, by --random-play=200
 LAST, LOWEST_OVER, FIRST = 20, 5, 3  # updates
 FALLEN = 0.5  # a fork that ends below has collapsed
 EPOCHS = 6  # of the trained settings, at which the dose is chosen
-MOST_MISSING = 2  # agents whose KL is outside the range of the controls
+MOST_MISSING = 1  # agents whose KL is outside the range of the controls
 
 
 def height(fork: Fork) -> np.ndarray:
