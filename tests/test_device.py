@@ -43,9 +43,14 @@ KERAS_WAS_TOLD_OTHERWISE = """
 import os, sys
 os.close(2)  # nor is there a stream for messages
 sys.stderr = None
-from ppo.system.device import start_tensorflow
+from ppo.system.device import import_tensorflow, set_environment, start_tensorflow
+set_environment()
+tf, keras = import_tensorflow()
+keras.config.set_dtype_policy("mixed_bfloat16")
+tf.config.run_functions_eagerly(True)
+tf.config.optimizer.set_jit(True)
 start_tensorflow(1)
-import keras
+print(tf.config.functions_run_eagerly(), tf.config.optimizer.get_jit() or "none")
 print(keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format())
 print(keras.config.epsilon(), keras.layers.Dense(1).compute_dtype)
 """
@@ -88,7 +93,15 @@ def test_what_the_user_told_keras_changes_nothing(tmp_path):
     settings["image_data_format"] = "channels_first"
     (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings))
     done = run(KERAS_WAS_TOLD_OTHERWISE, HOME=str(tmp_path), KERAS_BACKEND="jax")
-    assert done.stdout.split() == ["tensorflow", "float32", "channels_last", "1e-07", "float32"]
+    assert done.stdout.split() == [
+        "False",
+        "none",
+        "tensorflow",
+        "float32",
+        "channels_last",
+        "1e-07",
+        "float32",
+    ]
 
 
 def test_a_process_whose_keras_runs_on_something_else_is_refused():

@@ -120,7 +120,7 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     with _shown_after_a_crash() as held:
         with _stderr_held_back(held):
             tf, keras = import_tensorflow()
-            _check_keras(keras)
+            _configure(tf, keras)
             _set_threads(tf, threads)
         connected = connect()
         with _stderr_held_back(held):
@@ -176,9 +176,9 @@ def set_environment() -> None:
         say(f"ignored, since it would change a run's results: {variables}", sys.stderr)
 
 
-def _check_keras(keras: Any) -> None:
-    """Undo what the user's ``keras.json`` changes, because it would change a run. Raises
-    DeviceError if Keras was imported before with another backend.
+def _configure(tf: Any, keras: Any) -> None:
+    """Undo what the user's ``keras.json``, or a program, has configured and what would change a
+    run's bits. Raises DeviceError if Keras was imported before with another backend.
     """
     if keras.backend.backend() != "tensorflow":
         raise DeviceError(
@@ -188,6 +188,10 @@ def _check_keras(keras: Any) -> None:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy("float32")
+    tf.config.run_functions_eagerly(False)
+    if tf.config.optimizer.get_jit():
+        tf.config.optimizer.set_jit(False)
 
 
 def _set_threads(tf: object, threads: int) -> None:
