@@ -2,7 +2,8 @@
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from ppo.nn.layer_norm import LayerNormDense, layer_normalized
 from ppo.nn.pixels import PixelConv2D, Pixels
 from ppo.settings import NetworkSettings
 from ppo.system.own_modules import import_own
+from ppo.system.signals import is_signal
 from ppo.system.streams import either
 
 # Name and gain of each head, in the order of the network's outputs.
@@ -165,31 +167,54 @@ FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     """Build the user's trunk MODULE:FUNCTION. The seed determines its initial weights."""
     module, _, function = layers.settings.network.partition(":")
-    state = random.getstate()  # an initialiser without a seed draws one from Python's random
-    random.seed(next(layers.seeds))
     try:
-        features = getattr(import_own(module), function)(x)
-        trunk = keras.Model(x, features)
-        if layers.prefix:
-            trunk = keras.models.clone_model(trunk, x, clone_function=layers.renamed)
-    except Exception as error:  # of any kind, since the code is the user's
+        with _seeded(next(layers.seeds)):
+            features = getattr(import_own(module), function)(x)
+            trunk = keras.Model(x, features)
+            if layers.prefix:
+                trunk = keras.models.clone_model(trunk, x, clone_function=layers.renamed)
+    except BaseException as error:  # of any kind, since the code is the user's
+        if is_signal(error):
+            raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{layers.settings.network} failed: {reason}") from error
-    finally:
-        random.setstate(state)
     _check_trunk(trunk, layers)
     return trunk.output
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the generators that a user's initial weights may come from, while the context lasts. An
+    initialiser without a seed draws one from Python's random.
+    """
+    states = random.getstate(), np.random.get_state()
+    (before, _) = tf.compat.v1.get_seed(None)
+    random.seed(seed)
+    np.random.seed(seed)
+    tf.random.set_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        tf.random.set_seed(before)
 
 
 def _check_trunk(trunk: keras.Model, layers: _Layers) -> None:
     """Raise ValueError for a user's trunk with a wrong last layer or a reserved layer name."""
     network = layers.settings.network
     last = next((layer for layer in reversed(trunk.layers) if layer.weights), None)
-    is_vector = len(trunk.output.shape) == 2
-    if not (isinstance(last, keras.layers.Dense) and last.use_bias and is_vector):
+    features = trunk.output  # a list, if the function returned one
+    fits = isinstance(features, keras.KerasTensor) and len(features.shape) == 2
+    if not (isinstance(last, keras.layers.Dense) and last.use_bias and fits):
         raise ValueError(
             f"{network} must give features [B, D], and its last layer with weights must be a "
             "keras.layers.Dense with a bias"
+        )
+    if other := {weight.dtype for weight in trunk.trainable_weights} - {"float32"}:
+        raise ValueError(
+            f"{network} has weights in {', '.join(sorted(other))}; they must be float32. To "
+            "compute in another precision, use a dtype such as mixed_bfloat16"
         )
     if not layers.prefix and any(layer.name.startswith(VALUE_PREFIX) for layer in trunk.layers):
         raise ValueError(

@@ -1,6 +1,8 @@
 """Trunks as users write them, for ``"network": "tests.own_network:FUNCTION"``."""
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 
 def trunk(observations: keras.KerasTensor) -> keras.KerasTensor:
@@ -37,6 +39,30 @@ def ambiguous(observations: keras.KerasTensor) -> keras.KerasTensor:
     """Not allowed: a scalar of the second layer would be named as one of the first."""
     x = keras.layers.Dense(8, name="dense")(observations)
     return keras.layers.Dense(8, name="max_dense")(x)
+
+
+def ending(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Tries to end the process."""
+    raise SystemExit(0)
+
+
+def in_a_list(observations: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """Not allowed: a list."""
+    return [trunk(observations)]
+
+
+def half(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: weights that Adam would not update in float32."""
+    return keras.layers.Dense(8, dtype="float16")(observations)
+
+
+def drawn(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Initial weights from the generators of NumPy and TensorFlow."""
+
+    def initial(shape, dtype):
+        return np.random.normal(size=shape).astype(dtype) + tf.random.normal(shape, dtype=dtype)
+
+    return keras.layers.Dense(8, kernel_initializer=initial)(observations)
 
 
 trunks = [trunk]

@@ -7,6 +7,7 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ppo import checkpoint, model, params, train
 from ppo.evaluate.agent import load_agent
@@ -78,6 +79,19 @@ def test_initial_weights_follow_from_the_seed_alone():
     assert not np.array_equal(first[0], other[0])
 
 
+def test_initial_weights_from_numpy_and_tensorflow_follow_from_the_seed_alone():
+    np.random.seed(3)
+    tf.random.set_seed(3)
+    before = np.random.get_state()[1]
+    names = ["tests.own_network:drawn"] * 3
+    first, same, other = (
+        build(name, seed=seed).get_weights()[0] for name, seed in zip(names, (1, 1, 2), strict=True)
+    )
+    assert (np.random.get_state()[1] == before).all()
+    tf.random.set_seed(3)
+    assert (first == same).all() and (first != other).any()
+
+
 def test_a_value_network_of_its_own_has_the_same_layers_and_other_weights():
     net = build(OWN, value_gradient="separate")
     layers = model.weighted_layers(net)
@@ -106,6 +120,9 @@ def test_weights_of_the_user_are_no_preparation():
         ("reserved", "a layer whose name begins with value_"),
         ("ambiguous", "a layer with weights whose name begins with max_"),
         ("failing", "failed: RuntimeError: no memory for this$"),
+        ("ending", "failed: SystemExit: 0$"),
+        ("in_a_list", r"must give features \[B, D\]"),
+        ("half", "has weights in float16; they must be float32"),
         ("absent", "failed: AttributeError: .*absent"),
         ("trunks", "failed: TypeError: "),
     ],
