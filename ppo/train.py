@@ -150,7 +150,8 @@ def resume(
     """Resume a run from its newest valid checkpoint, and return its result. A finished run is not
     trained further. A fork without a checkpoint begins again where it was forked.
 
-    ``overrides`` may change settings that are not in FIXED_ON_RESUME. With ``new_games``, all
+    ``overrides`` may change settings that are not in FIXED_ON_RESUME. An open value, such as a null
+    seed, keeps the run's own. With ``new_games``, all
     envs begin new games if an unfinished game does not replay as recorded. ``env`` is the function
     that the run was started with, if there was one; ``callback`` is as in ``run``.
 
@@ -170,7 +171,8 @@ def resume(
         )
     check = registry.check_again if env is None else registry.check
     given = params.load_run(RunFolder(logdir).params, changed, [check])
-    resolved_params = resolved(given, worker.on_this_machine)
+    kept = {key: value for key, value in stored if given.leaves_open(key)}
+    resolved_params = resolved(given.model_copy(update=kept), worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
     _check_unfinished(RunFolder(logdir), resolved_params)
 

@@ -14,7 +14,7 @@ from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.runs.level import GuardState
 from ppo.runs.start import RunState, for_fork, run_of
-from ppo.settings import Params
+from ppo.settings import LEFT_OPEN, Params
 
 
 def part(name: str, **state: object) -> Checkpoint:
@@ -45,6 +45,15 @@ def test_a_state_that_no_run_writes_is_refused_by_its_name(kind: type[State], st
 
 def test_a_best_score_that_an_earlier_version_stored_as_nan_is_none():
     assert run_of(part("run", best_saved=math.nan)).best_saved is None
+
+
+def test_an_open_value_keeps_what_the_resumed_run_began_with(tmp_path, monkeypatch):
+    began = {"seed": 5, "threads": 3, "precision": "float32", "value_gradient": "detached"}
+    stored = resolved(Params(env_id="CartPole-v1", network="mlp", **began))
+    RunFolder(tmp_path).params.write_text(stored.to_json())
+    monkeypatch.setattr(train, "_train", lambda settings, *_: settings)
+    opened = {key: Params.model_fields[key].default for key in LEFT_OPEN}
+    assert train.resume(tmp_path, opened).model_dump() == stored.model_dump()
 
 
 @pytest.mark.parametrize(
