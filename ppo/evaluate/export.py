@@ -1,5 +1,6 @@
 """Export a trained network to a file that works without this package: ``--export``."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,9 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
     ExportError, and the errors of ``load_agent``.
     """
     path = expanded(target)
-    suffix = FOLDER if target.endswith("/") else path.suffix
+    # For pathlib a name such as ".keras" has no suffix.
+    own = path.name if path.name in SUFFIXES else path.suffix
+    suffix = FOLDER if target.endswith("/") else own
     _check(path, suffix)
     with held(path.absolute().parent) as parent:  # it may be a run's folder, and be moved
         agent = load_agent(RunFolder(logdir), which)
@@ -82,5 +85,7 @@ def _write(network: "keras.Model", path: Path, suffix: str) -> None:
             else:
                 format_ = "tf_saved_model" if suffix == FOLDER else "onnx"
                 network.export(str(partial), format=format_, verbose=False)
+            if os.path.lexists(path):
+                raise FileExistsError("its name was taken meanwhile; choose a free name")
     except Exception as error:  # any kind: it may come from another package
         raise ExportError(f"{path} could not be written: {first_line(error)}") from error
