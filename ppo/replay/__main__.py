@@ -118,7 +118,12 @@ def command_line() -> argparse.ArgumentParser:
     add, file = parser.add_argument, "a replay, such as RUN/replays/*.json"
     add("files", nargs="+", type=expanded, metavar="FILE", help=file)
     add("--env", metavar="MODULE:ID", help="an environment of yours whose module may be imported")
-    add("--video", type=expanded, metavar="OUT", help="render the one game as an mp4")
+    add(
+        "--video",
+        type=expanded,
+        metavar="OUT",
+        help="render the one game as an mp4; an existing file is replaced",
+    )
     return parser
 
 
