@@ -171,6 +171,7 @@ def resume(
         )
     check = registry.check_again if env is None else registry.check
     given = params.load_run(RunFolder(logdir).params, changed, [check])
+    _check_effect(stored, given)
     kept = {key: value for key, value in stored if given.leaves_open(key)}
     resolved_params = resolved(given.model_copy(update=kept), worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
@@ -219,10 +220,12 @@ def fork(
         check_new(logdir)
     check_run(source)
     source_folder = RunFolder(source)
-    factory = factories.given_again(env, params.load_run(source_folder.params).env_id)
+    stored = params.load_run(source_folder.params)
+    factory = factories.given_again(env, stored.env_id)
     changed = [*factory, f"workers={worker.count}", *params.texts(overrides)]
     check = registry.check_again if env is None else registry.check
     given = params.load_run(source_folder.params, changed, [check])
+    _check_effect(stored, given)
     resolved_params = resolved(params.with_workers(given, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)
     begins = _forked(saved, source, resolved_params)
@@ -307,6 +310,15 @@ def connect(worker: Worker) -> Workers:
         from ppo.workers.collectives import Collectives
 
         return Collectives(worker)
+
+
+def _check_effect(stored: Params, given: Params) -> None:
+    """Raise ParamsError for changes that a fork may make, but that have no effect."""
+    forkable = FIXED_ON_RESUME - FIXED_ON_FORK
+    changed = {key for key, value in given if key in forkable and value != getattr(stored, key)}
+    others = Params.model_fields.keys() - changed - {"env_id", "network"}
+    if faults := registry.without_effect(given, frozenset(others)):
+        raise ParamsError(faults)
 
 
 def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> None:

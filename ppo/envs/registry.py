@@ -104,6 +104,11 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     """
     misfits = _misfits(params, bad)
     bad |= misfits.keys()
+    return _faults(params, misfits) + without_effect(params, bad) + broken(IDLE_RULES, params, bad)
+
+
+def without_effect(params: Params, bad: frozenset[str]) -> list[str]:
+    """Return the faults of settings that the game or the network does not use, except ``bad``."""
     why = {}
     if "env_id" not in bad and not is_atari(params.env_id):
         why["Atari"] = f"{params.env_id} is not an Atari game"
@@ -112,12 +117,11 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     idle = {key: why[users] for key, users in marked("only").items() if users in why}
     default = {key: Params.model_fields[key].default for key in idle}
     allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
-    unused = [
+    return [
         f"{key} = {json.dumps(value)}: has no effect, since {reason}. Remove it"
         for key, reason in idle.items()
         if key not in bad and (value := getattr(params, key)) not in allowed[key]
     ]
-    return _faults(params, misfits) + unused + broken(IDLE_RULES, params, bad)
 
 
 def _faults(params: Params, reasons: Mapping[str, str]) -> list[str]:

@@ -47,6 +47,18 @@ def test_a_best_score_that_an_earlier_version_stored_as_nan_is_none():
     assert run_of(part("run", best_saved=math.nan)).best_saved is None
 
 
+@pytest.mark.parametrize("begin", [train.resume, lambda run, *more: train.fork(run, "new", *more)])
+def test_a_change_without_effect_is_refused(begin, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stored = resolved(Params(env_id="CartPole-v1", network="mlp", frame_stack=2))
+    RunFolder(tmp_path).params.write_text(stored.to_json())
+    with pytest.raises(ParamsError) as caught:
+        begin(tmp_path, {"frame_skip": 2})
+    (fault,) = caught.value.faults
+    assert fault.startswith("frame_skip = 2: has no effect, since CartPole-v1 is not an Atari game")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.json"]
+
+
 def test_an_open_value_keeps_what_the_resumed_run_began_with(tmp_path, monkeypatch):
     began = {"seed": 5, "threads": 3, "precision": "float32", "value_gradient": "detached"}
     stored = resolved(Params(env_id="CartPole-v1", network="mlp", **began))
