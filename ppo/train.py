@@ -150,10 +150,9 @@ def resume(
     """Resume a run from its newest valid checkpoint, and return its result. A finished run is not
     trained further. A fork without a checkpoint begins again where it was forked.
 
-    ``overrides`` may change settings that are not in FIXED_ON_RESUME. An open value, such as a null
-    seed, keeps the run's own. With ``new_games``, all
-    envs begin new games if an unfinished game does not replay as recorded. ``env`` is the function
-    that the run was started with, if there was one; ``callback`` is as in ``run``.
+    ``overrides`` may change settings that are not in FIXED_ON_RESUME; open values keep the run's
+    own. With ``new_games``, all envs begin new games if an unfinished game does not replay as
+    recorded. ``env`` is the run's function, if it has one; ``callback`` is as in ``run``.
 
     Raises ParamsError and FolderError (nothing was changed), Refused for an ``env`` of a run that
     had none, CheckpointError, and as ``run``.
@@ -171,9 +170,7 @@ def resume(
         )
     check = registry.check_again if env is None else registry.check
     given = params.load_run(RunFolder(logdir).params, changed, [check])
-    _check_effect(stored, given)
-    kept = {key: value for key, value in stored if given.leaves_open(key)}
-    resolved_params = resolved(given.model_copy(update=kept), worker.on_this_machine)
+    resolved_params = resolved(_with_own(stored, given), worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
     _check_unfinished(RunFolder(logdir), resolved_params)
 
@@ -310,6 +307,15 @@ def connect(worker: Worker) -> Workers:
         from ppo.workers.collectives import Collectives
 
         return Collectives(worker)
+
+
+def _with_own(stored: Params, given: Params) -> Params:
+    """Return the settings of a resume, where the run's own values fill in the open ones. Raises
+    ParamsError as ``_check_effect``.
+    """
+    _check_effect(stored, given)
+    own = {key: value for key, value in stored if given.leaves_open(key)}
+    return given.model_copy(update=own)
 
 
 def _check_effect(stored: Params, given: Params) -> None:
