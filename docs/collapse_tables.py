@@ -1,8 +1,8 @@
 """The tables of docs/collapse.md, from the forks that benchmarks.collapses has stored.
 
 Agents are the sample: a fork's numbers are one agent's answer to one change. Intervals resample
-agents. A change is compared with the unchanged forks of the same agents by a sign-flip test over
-all assignments of signs, and p is corrected for the number of changes in its family (Holm 1979).
+agents. A change is compared with the unchanged forks of the same agents by a permutation test, and
+p is corrected for the number of changes in its family (Holm 1979).
 """
 
 import itertools
@@ -50,12 +50,16 @@ def first_kl(fork: Fork) -> float:
     return float(np.exp(np.log(np.maximum(kl, 1e-9)).mean()))
 
 
-def sign_flip(differences: np.ndarray) -> float:
-    """The two-sided p of paired differences [n]: the share of all 2^n assignments of signs whose
-    mean is at least as far from 0."""
-    signs = np.array(list(itertools.product((1, -1), repeat=len(differences))))
-    means = np.abs((signs * differences).mean(1))
-    return float((means >= abs(differences.mean()) * (1 - 1e-9)).mean())
+def permutation(one: np.ndarray, other: np.ndarray) -> float:
+    """The two-sided p of two samples [n] and [m]: the share of all ways to divide their values into
+    such samples whose means differ at least as much. It ignores that forks of the same agent are
+    pairs, which only makes p larger if they are alike.
+    """
+    values, size = np.concatenate([one, other]), len(one)
+    chosen = np.array(list(itertools.combinations(range(len(values)), size)))
+    means = values[chosen].mean(1)
+    gaps = np.abs(means - (values.sum() - size * means) / len(other))
+    return float((gaps >= abs(one.mean() - other.mean()) * (1 - 1e-9)).mean())
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:
@@ -133,19 +137,26 @@ def interventions(forks: Sequence[Fork], plan: str) -> str:
     whole = [name for name in names if all((name, agent) in made for agent in agents)]
     ends = {name: np.array([end(made[name, agent]) for agent in agents]) for name in whole}
     kl = {name: np.array([first_kl(made[name, agent]) for agent in agents]) for name in whole}
-    equal = {name: ends[name] - _equal(kl[name], kl, ends) for name in whole}
-    better = _corrected({name: ends[name] - ends[UNCHANGED] for name in whole})
-    beyond = _corrected({name: gap[~np.isnan(gap)] for name, gap in equal.items()}, len(agents))
-    if PLACEBO in whole:
-        better[PLACEBO] = sign_flip(ends[PLACEBO] - ends[UNCHANGED])
+    equal = {name: _equal(kl[name], kl, ends) for name in whole}
+    p = {name: permutation(ends[name], ends[UNCHANGED]) for name in whole}
+    better = _corrected(p) | {PLACEBO: p[PLACEBO]} if PLACEBO in p else _corrected(p)
+    inside = {name: ~np.isnan(equal[name]) for name in whole}
+    beyond = _corrected(
+        {
+            name: permutation(ends[name][these], equal[name][these])
+            for name, these in inside.items()
+            if these.sum() >= max(1, len(agents) - MOST_MISSING)
+        }
+    )
     rows = []
     for name in whole:
         low = np.mean([lowest(made[name, agent]) for agent in agents])
         fallen, below = (str((ends[name] < limit).sum()) for limit in (FALLEN, 0))
         sizes = f"{np.median(kl[name]):.3f}", f"{low:.2f}", shown(ends[name])
         compared = shown(ends[name] - ends[UNCHANGED]), _p(better, name)
-        inside = shown(equal[name][~np.isnan(equal[name])]) if name in beyond else "-"
-        rows.append([name, *sizes, fallen, below, *compared, inside, _p(beyond, name)])
+        gaps = (ends[name] - equal[name])[inside[name]]
+        gap = shown(gaps) if name in beyond else "-"
+        rows.append([name, *sizes, fallen, below, *compared, gap, _p(beyond, name)])
     head = ["change", "KL", "lowest", "end", "collapsed", "below random"]
     head += ["end - unchanged", "p", "end - equal KL", "p"]
     return tables.markdown(head, rows, "l" + "r" * (len(head) - 1)).rstrip()
@@ -164,16 +175,12 @@ def _equal(
     )
 
 
-def _corrected(
-    differences: Mapping[str, np.ndarray], agents: int | None = None
-) -> dict[str, float]:
-    """p of each change of a family, corrected within it; none for a change with few agents."""
-    least = agents - MOST_MISSING if agents else 1
-    p: dict[str, float] = {}
+def _corrected(p: Mapping[str, float]) -> dict[str, float]:
+    """p of each change that is in a family, corrected within it."""
+    corrected: dict[str, float] = {}
     for family in FAMILIES.values():
-        enough = [name for name in family if len(differences.get(name, ())) >= max(1, least)]
-        p |= holm({name: sign_flip(differences[name]) for name in enough})
-    return p
+        corrected |= holm({name: p[name] for name in family if name in p})
+    return corrected
 
 
 def _p(values: Mapping[str, float], name: str) -> str:
