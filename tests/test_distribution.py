@@ -142,7 +142,7 @@ class Second(OneWorker):
 def random_numbers(trainer: Trainer) -> dict[str, set]:
     """What the random numbers of a trainer's first iteration are keyed by."""
     found: dict[str, set] = {
-        "games": {episode.reset.seed for episode in trainer.envs.snapshot().unfinished},
+        "games": {episode.reset.seed for episode in trainer.envs.snapshot().episodes},
         "actions": set(),
         "shuffles": set(),
         "samples": set(),

@@ -62,7 +62,7 @@ def saved_before(error: Exception) -> Exception:
 def test_each_end_of_a_run_has_its_exit_code_and_one_line(
     outcome, code, part, monkeypatch, tmp_path, capsys
 ):
-    def resume(*_: object) -> None:
+    def resume(*_: object, **__: object) -> None:
         raise outcome
 
     monkeypatch.setattr(train, "resume", resume)
@@ -73,7 +73,7 @@ def test_each_end_of_a_run_has_its_exit_code_and_one_line(
 
 @pytest.mark.parametrize("outcome", [None, Stopped("stopped at step 7"), WorkerLost(1, "closed")])
 def test_the_exit_code_of_a_run_outlives_its_output(outcome, monkeypatch, tmp_path):
-    def resume(*_: object) -> None:
+    def resume(*_: object, **__: object) -> None:
         print("on its way")
         if outcome:
             raise outcome
