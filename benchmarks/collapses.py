@@ -42,7 +42,7 @@ from ppo.system.command import run_command
 from ppo.telemetry import progress
 from ppo.telemetry.scalars import POINTS, SCORE
 
-TRAINED, UPDATES, RATE = 19.0, 60, 4e-4
+TRAINED, UPDATES, RATE = 17.0, 60, 4e-4
 HEIGHT_OVER = 20  # updates of an agent before its forks
 DIAGNOSED_EVERY = 10  # updates; each time costs a quarter of an update
 PLACEBO_SEED = 1000  # above the agent's seed, which its other forks have

@@ -169,8 +169,8 @@ def test_an_agent_that_has_not_learnt_has_no_forks(tmp_path, monkeypatch):
     monkeypatch.setattr("ppo.checkpoint.newest", lambda _: SimpleNamespace(step=61440))
     monkeypatch.setattr("ppo.params.load_run", lambda *_: Params())
     with pytest.raises(PPOError, match="another seed"):
-        forks(agent_at(tmp_path / "begun", 18.9), "map", 1.0, tmp_path)
-    made = forks(agent_at(tmp_path / "learnt", 19.0), "changes", 4.0, tmp_path)
+        forks(agent_at(tmp_path / "begun", 16.9), "map", 1.0, tmp_path)
+    made = forks(agent_at(tmp_path / "learnt", 17.0), "changes", 4.0, tmp_path)
     assert {run.height for run in made} == {0.01}
     assert len({*made}) == len(made)  # the overview of runs keeps them in a set
     assert made[0].folder == tmp_path / "changes-x4" / "unchanged" / "seed-21"
