@@ -102,7 +102,7 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
     """Return the faults of ``check``, and the settings of a new run that have no effect. Raises
     EnvironmentFailed.
     """
-    misfits = _misfits(params, bad)
+    misfits = _misfits(params, bad, is_new=True)
     bad |= misfits.keys()
     return _faults(params, misfits) + without_effect(params, bad) + broken(IDLE_RULES, params, bad)
 
@@ -128,9 +128,9 @@ def _faults(params: Params, reasons: Mapping[str, str]) -> list[str]:
     return [f"{key} = {getattr(params, key)!r}: {reason}" for key, reason in reasons.items()]
 
 
-def _misfits(params: Params, bad: frozenset[str]) -> dict[str, str]:
-    """Return why the game cannot be played, or why the network does not fit it, by setting.
-    Raises EnvironmentFailed.
+def _misfits(params: Params, bad: frozenset[str], is_new: bool = False) -> dict[str, str]:
+    """Return why the game cannot be played, or why the network does not fit it, by setting. An
+    environment that ignores its seed is only refused for a new run. Raises EnvironmentFailed.
     """
     if "env_id" in bad:
         return {}
@@ -140,7 +140,7 @@ def _misfits(params: Params, bad: frozenset[str]) -> dict[str, str]:
         return {"env_id": str(error)}
     if roms.is_rom(game):
         return _network_misfit(params, bad, pictures=True)
-    return _environment_misfit(params, bad)
+    return _environment_misfit(params, bad, is_new)
 
 
 def _unused_by(params: Params) -> dict[str, str]:
@@ -223,12 +223,12 @@ def _network_misfit(params: Params, bad: frozenset[str], pictures: bool) -> dict
     return {"network": f"{params.env_id} has {what} observations; use {use}"}
 
 
-def _environment_misfit(params: Params, bad: frozenset[str]) -> dict[str, str]:
+def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> dict[str, str]:
     """Return the misfit that the first steps in the environment show. Raises EnvironmentFailed."""
     try:
         environment = ForeignEnv(params.env_id)
         with closing(environment):
-            if fault := _space_fault(environment) or _start_fault(environment):
+            if fault := _space_fault(environment) or _start_fault(environment, is_new):
                 return {"env_id": fault}
     except EnvironmentFailed as error:
         if not error.refused:
@@ -238,8 +238,8 @@ def _environment_misfit(params: Params, bad: frozenset[str]) -> dict[str, str]:
     return _network_misfit(params, bad, pictures=len(shape) == 3)
 
 
-def _start_fault(environment: ForeignEnv) -> str | None:
-    """Return the fault that two starts with the same seed show."""
+def _start_fault(environment: ForeignEnv, is_new: bool) -> str | None:
+    """Return the fault that two starts with the same seed show. They may differ in an old run."""
     starts: list[np.ndarray] = []
     for _ in range(2):
         first, _ = environment.reset(seed=0, options={})
@@ -249,7 +249,7 @@ def _start_fault(environment: ForeignEnv) -> str | None:
             if not np.isfinite(observations.astype(np.float32)).all():
                 return "its first observations are not finite in float32"
         starts.append(np.concatenate([observations, outcome]))
-    if np.array_equal(starts[0], starts[1], equal_nan=True):  # a reward may be NaN
+    if not is_new or np.array_equal(starts[0], starts[1], equal_nan=True):  # a reward may be NaN
         return None
     return "two resets with the same seed, each with the same step, differ; use the seed of reset"
 
