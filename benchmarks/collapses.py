@@ -1,4 +1,4 @@
-r"""Forks of many perfect agents, one change each: how far each falls, and whether it comes back.
+r"""Forks of many trained agents, one change each: how far each falls, and whether it comes back.
 
     python -m benchmarks.collapses --agents=21,22,23 --logdir=runs/collapse --workers=2
     python -m benchmarks.collapses --agents=21,22,23 --logdir=runs/collapse --workers=2 \
@@ -44,7 +44,6 @@ from ppo.telemetry.scalars import POINTS, SCORE
 
 TRAINED, UPDATES, RATE = 17.0, 60, 4e-4
 HEIGHT_OVER = 20  # updates of an agent before its forks
-DIAGNOSED_EVERY = 10  # updates; each time costs a quarter of an update
 PLACEBO_SEED = 1000  # above the agent's seed, which its other forks have
 # What is kept of a fork's log, and under which name.
 KEPT = {
@@ -159,8 +158,7 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
     for name, change in changes(plan, dose).items():
         seed = agent.seed + PLACEBO_SEED * (name == PLACEBO)
         own = {"total_steps": whole, "stop_at_score": None, "collapse_guard": "off", "seed": seed}
-        own |= {"diagnostics_interval": DIAGNOSED_EVERY * agent.params.batch_size}
-        own |= {"checkpoint_interval": whole}
+        own |= {"diagnostics_interval": 1, "checkpoint_interval": whole}  # the KL of each update
         overrides = tuple(params.texts(QUIET | own | {"keep_checkpoints_from": None} | change))
         merged = params.load_run(RunFolder(agent.folder).params, overrides, [registry.check])
         folder = logdir / label_of(plan, dose) / folder_name(name) / f"seed-{agent.seed}"
@@ -174,21 +172,17 @@ def label_of(plan: str, dose: float) -> str:
     return plan if plan == "map" else f"{plan}-x{dose:g}"
 
 
-def diverged(run: OneRun) -> bool:
-    """Whether a fork ended because its weights or losses were no longer finite."""
-    return any(run.folder.glob("diverged-*.npz"))
-
-
 def ended(run: OneRun) -> bool:
     """Whether a run came to its end, or diverged."""
     return finished(run, run.params) or any(run.folder.glob("diverged-*.npz"))
 
 
 def outcome(run: OneRun, label: str, machine: str) -> Fork:
-    """What the log of a fork that ended says. Raises PPOError if an update has no points."""
+    """What the log of a fork that ended says. Raises PPOError if an update has no points or KL."""
     rows = progress.numbers(run.folder)[:UPDATES]
-    if any(POINTS not in row for row in rows):
-        raise PPOError(f"{run.name} has an update without {POINTS}")
+    needed = KEPT["points"], KEPT["kl"]
+    if lacking := [tag for row in rows for tag in needed if tag not in row]:
+        raise PPOError(f"{run.name} has an update without {lacking[0]}")
     logged = {name: [_short(row.get(tag)) for row in rows] for name, tag in KEPT.items()}
     return Fork(label, run.variant, dict(run.change), run.seed, run.height, logged, machine)
 

@@ -139,7 +139,7 @@ def interventions(forks: Sequence[Fork], plan: str) -> str:
     kl = {name: np.array([first_kl(made[name, agent]) for agent in agents]) for name in whole}
     equal = {name: _equal(kl[name], kl, ends) for name in whole}
     p = {name: permutation(ends[name], ends[UNCHANGED]) for name in whole}
-    better = _corrected(p) | {PLACEBO: p[PLACEBO]} if PLACEBO in p else _corrected(p)
+    better = _corrected(p) | {name: p[name] for name in (PLACEBO,) if name in p}
     inside = {name: ~np.isnan(equal[name]) for name in whole}
     beyond = _corrected(
         {

@@ -178,15 +178,27 @@ def test_an_agent_that_has_not_learnt_has_no_forks(tmp_path, monkeypatch):
     assert (seeds.pop(PLACEBO), {*seeds.values()}) == ("1021", {"21"})
 
 
-def test_an_update_without_points_is_refused_and_another_value_may_be_missing(tmp_path):
+@pytest.mark.parametrize("lacking", [None, *KEPT.values()])
+def test_a_value_that_a_log_lacks_is_not_taken_for_0(tmp_path, lacking):
+    cells = ["" if tag == lacking else "0.5" for tag in KEPT.values()]
+    text = f"step,{','.join(KEPT.values())}\n2048,{','.join(cells)}\n"
+    (tmp_path / "progress.csv").write_text(text)
     run = OneRun("unchanged", 1, (), tmp_path, "", Params(), 0.01, {"num_epochs": 1})
-    (tmp_path / "progress.csv").write_text(f"step,{POINTS},{KEPT['kl']}\n2048,0.5,\n")
+    if lacking in (KEPT["points"], KEPT["kl"]):
+        with pytest.raises(PPOError, match=lacking):
+            outcome(run, label_of("changes", 8.0), "")
+        return
     made = outcome(run, label_of("changes", 8.0), "")
     assert (made.plan, made.settings, made.height) == ("changes-x8", {"num_epochs": 1}, 0.01)
-    assert (made.logged["points"], made.logged["kl"]) == ([0.5], [None])
-    (tmp_path / "progress.csv").write_text(f"step,{POINTS},{KEPT['kl']}\n2048,,0.5\n")
-    with pytest.raises(PPOError, match=POINTS):
-        outcome(run, "map", "")
+    expected = {name: [None if tag == lacking else 0.5] for name, tag in KEPT.items()}
+    assert made.logged == expected
+
+
+def test_the_kl_of_each_update_is_logged(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppo.checkpoint.newest", lambda _: SimpleNamespace(step=61440))
+    monkeypatch.setattr("ppo.params.load_run", lambda *_: Params())
+    for run in forks(agent_at(tmp_path / "learnt", 17.0), "changes", 4.0, tmp_path):
+        assert {"diagnostics_interval=1", "log_interval=1"} <= {*run.overrides}
 
 
 def test_a_fork_that_diverged_has_ended(tmp_path):
