@@ -168,8 +168,7 @@ def resume(
             f"this run was started with --workers={stored.workers} and can only be resumed with "
             f"that. For {worker.count}, begin a new run from it: --fork={logdir}"
         )
-    check = registry.check_again if env is None else registry.check
-    given = params.load_run(RunFolder(logdir).params, changed, [check])
+    given = params.load_run(RunFolder(logdir).params, changed, [registry.check_again(env)])
     resolved_params = resolved(_with_own(stored, given), worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
     _check_unfinished(RunFolder(logdir), resolved_params)
@@ -220,8 +219,7 @@ def fork(
     stored = params.load_run(source_folder.params)
     factory = factories.given_again(env, stored.env_id)
     changed = [*factory, f"workers={worker.count}", *params.texts(overrides)]
-    check = registry.check_again if env is None else registry.check
-    given = params.load_run(source_folder.params, changed, [check])
+    given = params.load_run(source_folder.params, changed, [registry.check_again(env)])
     _check_effect(stored, given)
     resolved_params = resolved(params.with_workers(given, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import ale_py
@@ -12,6 +12,7 @@ import numpy as np
 
 from ppo.envs import factories, roms
 from ppo.envs.episode import Rules
+from ppo.envs.factories import Factory
 from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
 from ppo.settings import (
@@ -89,13 +90,17 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
     return _faults(params, _misfits(params, bad))
 
 
-def check_again(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the faults of ``check`` for a run whose factory is not given again. A function of this
-    process may have the id of the run's factory by chance. Raises EnvironmentFailed.
+def check_again(env: Factory | None) -> Callable[[Params, frozenset[str]], list[str]]:
+    """Return the check of a run that exists: ``check``, if its factory is given again. Without one
+    it refuses a factory's id, which a function of this process may have by chance.
     """
-    if factories.is_factory(params.env_id):
-        return _faults(params, {"env_id": _nearest(params.env_id)})
-    return check(params, bad)
+
+    def without_factory(params: Params, bad: frozenset[str]) -> list[str]:
+        if factories.is_factory(params.env_id):
+            return _faults(params, {"env_id": _nearest(params.env_id)})
+        return check(params, bad)
+
+    return check if env else without_factory
 
 
 def check_new(params: Params, bad: frozenset[str]) -> list[str]:

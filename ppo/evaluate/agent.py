@@ -115,8 +115,7 @@ def settings_of(folder: RunFolder, env: Factory | None = None) -> ResolvedParams
     """
     check_run(folder.path)
     factory = factories.given_again(env, params.load_run(folder.params).env_id)
-    check = registry.check_again if env is None else registry.check
-    return resolved(params.load_run(folder.params, factory, [check]))
+    return resolved(params.load_run(folder.params, factory, [registry.check_again(env)]))
 
 
 def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None) -> TrainedAgent:

@@ -166,7 +166,10 @@ def check_new(logdir: Path) -> None:
                     f"{name} holds a run; resume it with --resume (in Python: ppo.train.resume), "
                     f"or choose a free name, such as {free_name(name)}"
                 )
-            raise FolderError(f"{name} is not empty; choose a free name, such as {free_name(name)}")
+            raise FolderError(
+                f"{name} is not empty, it has {min(content).name}; "
+                f"choose a free name, such as {free_name(name)}"
+            )
         check_writable(logdir)
 
 

@@ -212,7 +212,7 @@ def test_folder_with_a_run_is_refused_offering_resume_and_a_free_name(tmp_path):
 def test_folder_with_other_things_is_refused_without_offering_resume(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "letter.txt").write_text("dear")
-    with pytest.raises(FolderError, match="is not empty") as caught:
+    with pytest.raises(FolderError, match=r"run is not empty, it has letter\.txt; ") as caught:
         check_new(tmp_path / "run")
     assert "resume" not in str(caught.value)
     assert str(tmp_path / "run-2") in str(caught.value)
@@ -247,7 +247,9 @@ def test_longest_name_that_is_taken_has_a_free_one_named(tmp_path):
 
 
 def test_root_of_all_folders_is_refused_offering_a_name():
-    with pytest.raises(FolderError, match=r"^/ is not empty; choose a free name, such as /run-2"):
+    with pytest.raises(
+        FolderError, match=r"^/ is not empty, .*; choose a free name, such as /run-2"
+    ):
         check_new(Path("/"))
 
 
@@ -672,7 +674,7 @@ def test_a_folder_is_no_name_for_a_new_file(tmp_path):
 
 def test_settings_without_a_lock_belong_to_the_user(tmp_path):
     (tmp_path / "params.json").touch()
-    with pytest.raises(FolderError, match="is not empty; choose a free name"):
+    with pytest.raises(FolderError, match=r"is not empty, it has params\.json; choose a free name"):
         check_new(tmp_path)
     (tmp_path / ".lock").touch()  # a run that ended before it saved anything left both
     check_new(tmp_path)
