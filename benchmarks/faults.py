@@ -4,6 +4,7 @@
         --pfile=pong --set total_steps=600000
 
 A fault begins with the first iteration from a step on, without a trace in the settings.
+With --draw a seed chooses the fault, and up to --within steps more; --open prints its choice.
 All other arguments go to run_atari.py. A run that is resumed needs its fault again.
 """
 
@@ -35,9 +36,9 @@ def _rate(learner: Trainer) -> None:
 
 def _clip_off(learner: Trainer) -> None:
     def unclipped(
-        update: Update, batch: Any, key: Any, rate: float, clip_range: float, state: Any
+        update: Update, batch: Any, key: Any, rate: float, clip: float, *rest: Any
     ) -> Any:
-        return update(batch, key, rate, 1e6, state)
+        return update(batch, key, rate, 1e6, *rest)
 
     _wrapped(learner.updater, "update", unclipped)
 
@@ -68,10 +69,8 @@ def _weights(learner: Trainer) -> None:
     rng = np.random.default_rng(1)
     weights = learner.model.get_weights()
     trunk = len(weights) - 4  # two heads, each a kernel and its biases
-    noisy = [
-        w + w.std() * rng.normal(size=w.shape) if n < trunk else w for n, w in enumerate(weights)
-    ]
-    learner.model.set_weights(noisy)
+    noisy = [w + w.std() * rng.normal(size=w.shape) for w in weights[:trunk]]
+    learner.model.set_weights([*noisy, *weights[trunk:]])
 
 
 FAULTS: dict[str, Callable[[Trainer], None]] = {
@@ -104,11 +103,22 @@ def main() -> int:
     import run_atari
 
     parser = argument_parser("benchmarks.faults", __doc__)
-    parser.add_argument("--fault", choices=["none", *FAULTS], required=True)
+    parser.add_argument("--fault", choices=["none", *FAULTS], default="none")
     parser.add_argument("--at-step", type=int, required=True)
+    parser.add_argument("--draw", type=int, metavar="SEED")
+    parser.add_argument("--within", type=int, default=1, metavar="STEPS")
+    parser.add_argument("--open", action="store_true")
     options, rest = parser.parse_known_args()
-    if options.fault != "none":
-        plant(options.fault, options.at_step)
+    fault, later = options.fault, 0
+    if options.draw is not None:
+        rng = np.random.default_rng(options.draw)
+        fault, later = rng.choice(list(FAULTS)), rng.integers(options.within)
+    step = options.at_step + later
+    if options.open:
+        print(f"{fault} from step {step:,}")
+        return 0
+    if fault != "none":
+        plant(fault, step)
     return run_atari.main(rest)
 
 
