@@ -16,6 +16,7 @@ from ppo.telemetry.collapse import BOTTOM_OVER
 LAST = 3  # the end of a fork is its last third
 HELD = 0.5  # a fork that ends below this share of the height has collapsed
 SIGNIFICANT = 0.05
+EQUAL = 1.5  # two KLs are equal if neither is more than so many times the other
 HEAD = ("change", "settings", "hold", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
 
 
@@ -24,6 +25,7 @@ class Effect(StrEnum):
 
     COLLAPSES = "collapses as well"
     INCONCLUSIVE = "inconclusive"
+    NOT_COMPARED = "prevents it, without a control of equal KL"
     AS_SMALLER_STEPS = "prevents it as smaller steps do"
     PREVENTS = "prevents it at equal KL"
 
@@ -78,36 +80,39 @@ def fisher(held: int, forks: int, other_held: int, other_forks: int) -> float:
     return sum(p for p in map(probability, possible) if p <= observed * (1 + 1e-9))
 
 
-def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome:
-    """Return the control with the nearest KL, by ratio."""
+def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome | None:
+    """Return the control with the nearest KL, by ratio; None if none is EQUAL."""
     ratios = [max(control.kl.mean(), 1e-9) / max(kl, 1e-9) for control in controls]
-    return controls[int(np.abs(np.log(ratios)).argmin())]
+    distances = np.abs(np.log(ratios))
+    return controls[int(distances.argmin())] if distances.min() <= math.log(EQUAL) else None
 
 
 def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> Effect:
-    """Return what a change does, compared with the unchanged run and with the control of the
-    nearest KL.
+    """Return what a change does, compared with the unchanged run and with the control of equal
+    KL.
     """
     if not _survives_more(outcome, unchanged):
         return Effect.COLLAPSES if outcome.held <= outcome.forks / 2 else Effect.INCONCLUSIVE
     control = nearest(float(outcome.kl.mean()), controls)
+    if control is None:
+        return Effect.NOT_COMPARED
     return Effect.PREVENTS if _survives_more(outcome, control) else Effect.AS_SMALLER_STEPS
 
 
 def effect_in_words(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
-    """Return the effect of a change in words, with the control if the change prevents it."""
+    """Return the effect of a change in words, with the control that it was compared with."""
     result = effect(outcome, unchanged, controls)
-    if result in (Effect.COLLAPSES, Effect.INCONCLUSIVE):
-        return result
     control = nearest(float(outcome.kl.mean()), controls)
+    if control is None or result not in (Effect.PREVENTS, Effect.AS_SMALLER_STEPS):
+        return result
     return f"{result} ({control.change.name} holds {control.held})"
 
 
-def causes(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the changes that prevent the collapse at equal KL, best first."""
+def having(wanted: Effect, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the changes with an effect, best first."""
     unchanged, controls, changed = by_role(outcomes)
-    prevent = [one for one in changed if effect(one, unchanged, controls) is Effect.PREVENTS]
-    return sorted(prevent, key=lambda outcome: -outcome.end.mean())
+    found = [one for one in changed if effect(one, unchanged, controls) is wanted]
+    return sorted(found, key=lambda outcome: -outcome.end.mean())
 
 
 def by_role(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
@@ -128,12 +133,14 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     forks = unchanged.forks
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
         return f"{summary} {forks} forks of each are too few to tell a difference: give more seeds."
-    if prevent := causes(outcomes):
-        lines = [
-            f"- **{one.change.meaning}**: with `{one.change.shown}` {one.held} of {one.forks} hold"
-            for one in prevent
-        ]
-        return "\n".join([f"{summary} What prevents it at equal KL:", "", *lines])
+    for wanted in (Effect.PREVENTS, Effect.NOT_COMPARED):
+        if found := having(wanted, outcomes):
+            lines = [
+                f"- **{one.change.meaning}**: with `{one.change.shown}` {one.held} of {one.forks} "
+                "hold"
+                for one in found
+            ]
+            return "\n".join([f"{summary} What {wanted}:", "", *lines])
     if holding := [control for control in controls if _survives_more(control, unchanged)]:
         largest = max(holding, key=lambda outcome: outcome.kl.mean())
         return (

@@ -1,7 +1,5 @@
 """The verdict of an autopsy, from outcomes that are written down."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,8 +74,19 @@ def test_a_change_that_is_no_more_than_a_smaller_step_is_no_cause():
     assert judged == "prevents it as smaller steps do (rate / 8 holds 5)"
 
 
-def test_a_change_that_holds_at_a_higher_kl_is_compared_with_the_run_unchanged():
-    assert verdict.causes([UNTOUCHED, *SMALLER, outcome("bold", 5, 3.0)])
+@pytest.mark.parametrize(
+    ("kl", "control"), [(0.59, f"{UNCHANGED} holds 0"), (0.61, None), (0.033, None)]
+)
+def test_a_verdict_at_equal_kl_needs_a_control_within_half_as_much_again(kl, control):
+    cure = outcome("cure", 5, kl)
+    judged = verdict.effect_in_words(cure, UNTOUCHED, [UNTOUCHED, *SMALLER])
+    if control:
+        assert judged == f"prevents it at equal KL ({control})"
+        assert "What prevents it at equal KL:" in said(cure)
+    else:
+        assert judged == "prevents it, without a control of equal KL"
+        assert "What prevents it, without a control of equal KL:" in said(cure)
+    assert "**the meaning of cure**" in said(cure)
 
 
 @pytest.mark.parametrize(("held", "judged"), [(0, "collapses as well"), (3, "inconclusive")])
@@ -118,4 +127,5 @@ def test_figure_is_a_picture(tmp_path):
 
 def test_nearest_is_by_ratio():
     assert verdict.nearest(0.15, [UNTOUCHED, *SMALLER]).change.name == "rate / 2"
-    assert math.isclose(verdict.nearest(0.0, SMALLER).kl.mean(), 0.05)
+    assert verdict.nearest(0.7, [UNTOUCHED, *SMALLER]) is None
+    assert verdict.nearest(0.0, SMALLER) is None
