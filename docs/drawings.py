@@ -1,10 +1,13 @@
 """The figures of pages that are drawn from results in the repository."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import games_store
+from benchmarks.collapses import UPDATES, Fork
 from benchmarks.games_results import curve_of
+from docs.collapse_tables import height
 from ppo.autopsy import figure as autopsy
 from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.figure import Share
@@ -14,7 +17,7 @@ from ppo.telemetry.curves import SCORE_LABEL, compare_each, plot
 
 DOCS = Path(__file__).resolve().parent
 FIGURES = DOCS / "figures"
-# The figures of the tables of collapse.md, in their order.
+# The figures of the tables of collapse-limit.md, in their order.
 COLLAPSES = ("collapse.png", "collapse-changes.png", "collapse-second.png")
 ROW = re.compile(
     r"\| (.+?) \| `.+?` \| (\d+) of (\d+) "
@@ -36,9 +39,9 @@ def pong(path: Path) -> None:
 
 
 def collapses(folder: Path) -> None:
-    """Draw the tables of collapse.md: the share that each change keeps, over the KL."""
+    """Draw the tables of collapse-limit.md: the share that each change keeps, over the KL."""
     tables: list[list[Share]] = []
-    for line in (DOCS / "collapse.md").read_text().splitlines():
+    for line in (DOCS / "collapse-limit.md").read_text().splitlines():
         if row := ROW.fullmatch(line):
             name, held, forks, *numbers, kl = row.groups()
             if name == UNCHANGED:
@@ -49,6 +52,26 @@ def collapses(folder: Path) -> None:
     for points, name in zip(tables, COLLAPSES, strict=True):
         with figures.drawn(folder / name, 4.8) as figure:
             autopsy.shares(figure.subplots(), points, autopsy.looks_of(points))
+
+
+def collapse_map(path: Path, forks: Sequence[Fork]) -> None:
+    """Draw the height of each fork of the map over its updates: rates from left to right, epochs
+    from top to bottom, and an agent's forks in one colour.
+    """
+    places = [(fork.settings["learning_rate"], fork.settings["num_epochs"]) for fork in forks]
+    rates, epochs = (sorted(set(values)) for values in zip(*places, strict=True))
+    looks = figures.looks(str(fork.agent) for fork in forks)
+    with figures.drawn(path, 1.7 * len(epochs) + 0.9) as figure:
+        grid = figure.subplots(len(epochs), len(rates), sharex=True, sharey=True, squeeze=False)
+        for fork, (rate, passes) in zip(forks, places, strict=True):
+            axes = grid[epochs.index(passes), rates.index(rate)]
+            axes.plot(range(1, UPDATES + 1), height(fork), linewidth=1.2, **looks[str(fork.agent)])
+        for axes, rate in zip(grid[0], rates, strict=True):
+            axes.set_title(f"rate {rate:g}")
+        for axes, passes in zip(grid[:, 0], epochs, strict=True):
+            axes.set_ylabel(f"{passes} epoch{'s' * (passes > 1)}")
+        figure.supxlabel("updates after the fork")
+        figure.supylabel("height: 1 before the fork, 0 in random play")
 
 
 def draw(folder: Path = FIGURES) -> None:

@@ -1,7 +1,7 @@
 """Real logs of runs with one fault planted in each, and of the same runs without one.
 
 tests/logs has of each what `--explain` reads, from a score of entries before the fault to some
-after it; docs/collapse.md has the commands that made them.
+after it; docs/explain.md has the commands that made them.
 """
 
 import csv
