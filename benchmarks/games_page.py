@@ -19,14 +19,14 @@ def faults(page: Path, name: str) -> list[str]:
 
 def insert(page: Path, name: str, text: str) -> None:
     """Replace what is in the place of that name."""
-    after = inserted(page, name, text)
-    if after != page.read_text():
+    before = page.read_text()
+    if (after := inserted(before, name, text)) != before:
         write_whole(page, after.encode())
 
 
-def inserted(page: Path, name: str, text: str) -> str:
-    """Return the page with other text in the place of that name."""
-    return _place(name).sub(lambda place: f"{place[1]}\n\n{text}\n\n{place[2]}", page.read_text())
+def inserted(content: str, name: str, text: str) -> str:
+    """Return a page's content with other text in the place of that name."""
+    return _place(name).sub(lambda place: f"{place[1]}\n\n{text}\n\n{place[2]}", content)
 
 
 def _place(name: str) -> re.Pattern[str]:

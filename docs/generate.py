@@ -1,6 +1,6 @@
 """Writes the pages and figures that are generated from code: run `python -m docs.generate`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,10 @@ The terminal warns if a scalar stays beyond the limits with which the column "he
 
 """
 
-PARTS: dict[str, tuple[str, Callable[[], str]]] = {
-    "games.md": ("main", scores),
-    "../README.md": ("results", results),
-    "environments.md": ("flat", flat),
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "games.md": {"main": scores},
+    "../README.md": {"results": results},
+    "environments.md": {"flat": flat},
 }
 
 
@@ -77,8 +77,14 @@ def pages() -> dict[str, str]:
         "metrics.md": METRICS_HEAD + scalars.describe(markdown=True),
         "params.schema.json": describe.schema(),
         "commands.md": commands(),
-        **{page: inserted(DOCS / page, name, part()) for page, (name, part) in PARTS.items()},
+        **{page: _with_parts((DOCS / page).read_text(), parts) for page, parts in PARTS.items()},
     }
+
+
+def _with_parts(content: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    for name, part in parts.items():
+        content = inserted(content, name, part())
+    return content
 
 
 def surrogates(path: Path, gradient: bool) -> None:
