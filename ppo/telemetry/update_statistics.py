@@ -114,6 +114,7 @@ class UpdateResult:
             "minibatch_kl_max": float(kls.max()),
             "minibatch_kl_argmax": float(kls.argmax() + 1),
         }
+        # Such as train/approx_kl, and layers/step_max_conv1.
         return {f"train/{name}": scalar for name, scalar in scalars.items()} | {
             f"layers/{name}_{layer}": float(value)
             for layer, movement in self.movement.items()
@@ -122,7 +123,7 @@ class UpdateResult:
 
     def epoch_scalars(self) -> dict[str, float]:
         """Return the approximate KL and ratio of each epoch."""
-        scalars = {}
+        scalars = {}  # such as epochs/approx_kl_1 and epochs/ratio_max_4
         for name, maximum in (("approx_kl", "sample_kl_max"), ("ratio", "ratio_max")):
             means, maxima = self.epoch_means(name), self.by_epoch(maximum)
             for epoch, (mean, values) in enumerate(zip(means, maxima, strict=True), 1):
