@@ -57,7 +57,7 @@ scalars under the same names, except those that are rarely needed. Undefined val
 An {action} is its number, in Atari games with its name, such as 2_RIGHT. Scalars that
 Stable-Baselines3 also has have the same names. Some [differ in meaning](migrating.md#scalars).
 
-The terminal warns if a scalar stays beyond the limits with which the column "healthy" begins.
+The terminal warns if a scalar stays outside the numeric limits in the column "healthy".
 `python -m docs.generate` writes this page. `run_atari --describe-metrics` prints the same list.
 
 """

@@ -108,7 +108,7 @@ class EnvironmentFailed(PPOError, RuntimeError):
 
 class WorkerLost(PPOError):
     """Another worker of the run died or does not answer. ``worker`` is its index, or None if
-    unknown. ``begun`` says whether all workers had been there before.
+    unknown. ``begun`` says whether all workers had connected.
     """
 
     code = ExitCode.LOST

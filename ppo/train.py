@@ -150,9 +150,9 @@ def resume(
     """Resume a run from its newest valid checkpoint, and return its result. A finished run is not
     trained further. A fork without a checkpoint begins again where it was forked.
 
-    ``overrides`` may change settings that are not in FIXED_ON_RESUME; open values keep the run's
-    own. With ``new_games``, all envs begin new games if an unfinished game does not replay as
-    recorded. ``env`` is the run's function, if it has one; ``callback`` is as in ``run``.
+    ``overrides`` may change settings that are not in FIXED_ON_RESUME; a null or "auto" value keeps
+    the run's value. With ``new_games``, all envs begin new games if an unfinished game does not
+    replay as recorded. ``env`` is the run's function, if it has one; ``callback`` is as in ``run``.
 
     Raises ParamsError and FolderError (nothing was changed), Refused for an ``env`` of a run that
     had none, CheckpointError, and as ``run``.

@@ -210,7 +210,9 @@ def test_the_logger_says_once_what_is_outside_its_limits_for_several_entries(log
         observer.see(iteration(step, **{"train/approx_kl": 0.3}))
         observer.act(step, never)
     (said,) = observer.display.said
-    assert said.startswith("step 160: train/approx_kl is 0.3, healthy below 0.1")
+    assert said.startswith(
+        "step 160: last 5 log entries: train/approx_kl is 0.3 (healthy below 0.1)"
+    )
 
 
 def test_the_logger_shows_the_speed_of_the_pace(log):

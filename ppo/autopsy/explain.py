@@ -66,8 +66,9 @@ def _what(run: Path, rows: Sequence[Row], points: Sequence[float], worst: Collap
         return f"{begin}; no collapse found"
     return (
         f"{begin}; the policy collapsed, from {worst.peak:.4g} to {worst.bottom_level:.4g} points "
-        f"a step, {worst.depth:.0%} of its height: after the rollout that ended at step "
-        f"{rows[worst.onset]['step']:,.0f}, down to step {rows[worst.bottom]['step']:,.0f}"
+        f"a step, after the rollout that ended at step {rows[worst.onset]['step']:,.0f}, down to "
+        f"step {rows[worst.bottom]['step']:,.0f}. It lost {worst.depth:.0%} of the distance from "
+        "its best level to its lowest before (or to 0, if further)"
     )
 
 
@@ -103,6 +104,4 @@ def _outside(run: Path, rows: Sequence[Row]) -> list[str]:
     watch = health.Health()
     with suppress(ParamsError):
         watch = health.Health(load_run(RunFolder(run).params))
-    last = rows[-health.ENTRIES :]
-    messages = [message for row in last for message in watch.see(row)]
-    return [f"in the last {len(last)} entries: {message}" for message in messages]
+    return [message for row in rows[-health.ENTRIES :] for message in watch.see(row)]

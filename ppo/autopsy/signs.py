@@ -203,7 +203,8 @@ def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
     def jump(quantity: Quantity) -> float:
         return jumps.get(quantity.name, 0.0)
 
-    # A damaged policy has large advantages as well. It also loses points; then the limit is higher.
+    # A damaged policy also has large advantages. If points were lost as well, only a 100-fold rise
+    # counts.
     least = 100 if POINTS.name in jumps else 10
     if jump(ADVANTAGE_STD) > math.log(least):
         return REWARDS

@@ -105,8 +105,9 @@ class Guard(Observer):
             self.say(
                 f"step {iteration.step:,}: the policy has collapsed, from "
                 f"{_level(self.watch.best)} to {_level(self.watch.level)}. --explain says what "
-                "came first. --fork=RUN@STEP begins a new run from a checkpoint before that. With "
-                "--set collapse_guard=rollback a run restores a healthy policy by itself"
+                "came first. --fork=RUN@STEP begins a new run from a checkpoint before the "
+                "collapse. With --set collapse_guard=rollback a run restores a healthy policy by "
+                "itself"
             )
 
     def state(self) -> GuardState:

@@ -108,7 +108,7 @@ class Keeper(Observer):
             self._write_latest()
         except BaseException as error:
             return ExitCode.FAILED, f"stopped, but the last steps could not be saved: {error}"
-        message = "stopped; the work under way was abandoned, everything before it is saved"
+        message = "stopped: the unfinished work was discarded; everything before it is saved"
         return ExitCode.STOPPED, message
 
     def prune(self, step: int) -> None:

@@ -23,7 +23,7 @@ class Observer:
 
     A checkpoint contains its state under its ``name``; without a name it has no state. A run is not
     done while an observer is due. If an observer ``saves``, the run's state is saved after it acts.
-    Before it acts, the state is kept for the last resort.
+    Before such an observer acts, the state is kept in memory, to be saved if the process must end.
     """
 
     name = ""

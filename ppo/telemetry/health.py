@@ -8,7 +8,7 @@ from ppo.telemetry.scalars import metric_of
 
 ENTRIES = 5  # log entries in a row outside the limits before a message
 
-# Scalars that leave their limits because of another scalar, whose remedy is then reported.
+# Symptoms: each maps to the scalar whose remedy is reported.
 _OF_LARGE_UPDATES = (
     "train/policy_gradient_loss train/approx_kl_max train/clip_fraction train/beyond_target "
     "train/ratio train/ratio_max train/ratio_distance train/ratio_above train/ratio_below "
@@ -61,7 +61,7 @@ class Health:
                 self._reported.add(cause.tag)
                 remedy = cause.remedy.removeprefix("above: ")
                 messages.append(
-                    f"{tag} is {value:.3g}, healthy {metric.limits}, in {ENTRIES} log entries in a "
-                    f"row: {remedy}"
+                    f"last {ENTRIES} log entries: {tag} is {value:.3g} (healthy {metric.limits}). "
+                    f"{remedy[0].upper()}{remedy[1:]}"
                 )
         return messages

@@ -89,7 +89,7 @@ class Collectives:
 
     @contextmanager
     def watched(self, begun: bool = True) -> Iterator[None]:
-        """See ``Workers``; ``begun`` is whether all workers were there before."""
+        """See ``Workers``; ``begun`` is whether all workers had connected."""
         try:
             yield
         except tf.errors.OpError as error:

@@ -159,7 +159,10 @@ def test_a_fall_is_told_with_its_depth_the_minibatch_and_the_autopsy(tmp_path):
     for entry, row in enumerate(rows):
         row["rollout/points_per_step"] += -0.02 if entry > FAULT_AT else 0.0
     text = explain(written(tmp_path / "run", rows))
-    assert "the policy collapsed, from 0.01" in text and "% of its height" in text
+    assert (
+        "the policy collapsed, from 0.01" in text
+        and "% of the distance from its best level" in text
+    )
     assert f"ended at step {1000 * (FAULT_AT + 1):,}" in text
     assert "of minibatch 3" in text
     assert f"python -m ppo.autopsy {tmp_path / 'run'}" in text
@@ -244,15 +247,15 @@ def test_health_says_once_what_is_outside_for_several_entries_in_a_row():
     bad = {"train/approx_kl": 0.3, "layers/dead_dense1": 0.9, "rollout/games": 1e9}
     said = [watch.see(bad) for _ in range(ENTRIES + 3)]
     assert [len(messages) for messages in said] == [0] * (ENTRIES - 1) + [2, 0, 0, 0]
-    assert "train/approx_kl is 0.3, healthy below 0.1" in said[ENTRIES - 1][0]
+    assert "train/approx_kl is 0.3 (healthy below 0.1)" in said[ENTRIES - 1][0]
     assert "learning_rate" in said[ENTRIES - 1][0]
 
 
 def test_an_explanation_says_what_is_outside_its_limits_at_the_end(tmp_path):
     text = explain(written(tmp_path / "run", log(train__approx_kl=20)))
-    (said,) = [line for line in text.splitlines() if "in the last" in line]
-    assert re.match(r"in the last 5 entries: train/approx_kl is 0\.\d+, healthy below 0\.1", said)
-    assert said.endswith(": lower learning_rate")
+    (said,) = [line for line in text.splitlines() if "log entries: " in line]
+    pattern = r"last 5 log entries: train/approx_kl is 0\.\d+ \(healthy below 0\.1\)"
+    assert re.match(pattern, said) and said.endswith(". Lower learning_rate")
 
 
 def test_limits_that_hold_for_clipped_rewards_alone_are_not_those_of_other_rewards(tmp_path):

@@ -12,17 +12,19 @@ def test_each_cause_is_reported_once_however_many_scalars_show_it():
     clipped = SOUND | {"train/grad_norm": 30.0, "train/grad_cut": 0.99}
     entries = [clipped] * (ENTRIES + 2) + [SOUND] + [clipped] * (ENTRIES + 2)
     said = [message for entry in entries for message in health.see(entry)]
-    assert len(said) == 1 and said[0].startswith("train/grad_norm is 30, healthy below 10, in 5")
+    assert len(said) == 1 and said[0].startswith(
+        "last 5 log entries: train/grad_norm is 30 (healthy below 10)."
+    )
     large = {"train/ratio_max": 99.0, "train/clip_fraction": 0.9, "layers/change_policy": 0.9}
     said = [message for _ in range(ENTRIES) for message in health.see(large)]
-    assert len(said) == 1 and "lower learning_rate" in said[0]
+    assert len(said) == 1 and "Lower learning_rate" in said[0]
 
 
 def test_a_value_that_is_too_low_is_not_called_above_its_limits():
     health = Health()
     said = [m for _ in range(ENTRIES) for m in health.see({"train/ratio_below": 0.2})]
     assert len(said) == 1
-    assert said[0].endswith("healthy above 0.3, in 5 log entries in a row: lower learning_rate")
+    assert said[0].endswith("(healthy above 0.3). Lower learning_rate")
 
 
 def test_gradients_of_unclipped_rewards_have_no_limits():
