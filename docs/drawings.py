@@ -43,12 +43,12 @@ def collapses(folder: Path) -> None:
     tables: list[list[Share]] = []
     for line in (DOCS / "collapse-limit.md").read_text().splitlines():
         if row := ROW.fullmatch(line):
-            name, held, forks, *numbers, kl = row.groups()
+            name, survivors, forks, *numbers, kl = row.groups()
             if name == UNCHANGED:
                 tables.append([])
             control = name == UNCHANGED or name.startswith("rate /")
             values = float(kl), *map(float, numbers)
-            tables[-1].append(Share(name, control, int(held), int(forks), *values))
+            tables[-1].append(Share(name, control, int(survivors), int(forks), *values))
     for points, name in zip(tables, COLLAPSES, strict=True):
         with figures.drawn(folder / name, 4.8) as figure:
             autopsy.shares(figure.subplots(), points, autopsy.looks_of(points))

@@ -59,7 +59,7 @@ def report(plan: Plan, outcomes: Sequence[Outcome]) -> str:
         f"{case.step:,}, {plan.updates} updates each, seeds {', '.join(map(str, plan.seeds))}.\n\n"
         f"{verdict.verdict(outcomes)}\n\n{verdict.table(outcomes)}\n"
         f"Levels are shares: 1 is {case.peak:.4g} points a step, 0 is {case.bottom:.4g}. End: mean "
-        f"of the last third of the updates; a fork holds if it is {verdict.HELD:g} or more. "
+        f"of the last third of the updates; a fork survives if it is {verdict.SURVIVES:g} or more. "
         f"Lowest: lowest median of {BOTTOM_OVER} rollouts. KL and gain cover the updates until the "
         "unchanged forks have collapsed. KL: mean approximate KL over all minibatches. Gain: how "
         "much an update improves the surrogate by its last epoch. Verdicts use Fisher's exact test "

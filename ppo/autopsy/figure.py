@@ -20,7 +20,7 @@ class Share(NamedTuple):
 
     name: str
     is_control: bool
-    held: int
+    survivors: int
     forks: int
     kl: float
     mean: float
@@ -37,7 +37,7 @@ def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
     with figures.drawn(path, 2 * height) as figure:
         above, below = figure.subplots(2, 1)
         figure.suptitle(title, parse_math=False)
-        figures.level(above, verdict.HELD, "half is lost")
+        figures.level(above, verdict.SURVIVES, "half is lost")
         _curves(above, unchanged, [*controls, *changed], looks)
         shares(below, points, looks)
 
@@ -52,8 +52,8 @@ def looks_of(points: Sequence[Share]) -> dict[str, dict[str, str]]:
 
 def _share(outcome: Outcome, is_control: bool) -> Share:
     values = outcome.kl.mean(), outcome.end.mean(), *intervals.bootstrap(outcome.end)
-    name, held, forks = outcome.change.name, outcome.held, outcome.forks
-    return Share(name, is_control, held, forks, *map(float, values))
+    name, survivors, forks = outcome.change.name, outcome.survivors, outcome.forks
+    return Share(name, is_control, survivors, forks, *map(float, values))
 
 
 def _curves(
@@ -85,7 +85,7 @@ def shares(axes: Any, points: Sequence[Share], looks: Mapping[str, Mapping[str, 
         bar = [[max(0, point.mean - point.low)], [max(0, point.high - point.mean)]]
         marker = "o" if point.is_control else MARKERS[figures.DASHES.index(dashes)]
         axes.errorbar(point.kl, point.mean, bar, fmt=marker, capsize=3, color=colour)
-        name = f"{point.name}: {point.held}/{point.forks}"
+        name = f"{point.name}: {point.survivors}/{point.forks}"
         ends.append(End(name, point.kl, point.mean, colour))
     controls = sorted((point.kl, point.mean) for point in points if point.is_control)
     axes.plot(*zip(*controls, strict=True), color="black", linewidth=1)
@@ -97,5 +97,5 @@ def shares(axes: Any, points: Sequence[Share], looks: Mapping[str, Mapping[str, 
         ylabel="share kept at the end",
         title="circles: unchanged and smaller rates; numbers: forks that survive",
     )
-    figures.level(axes, verdict.HELD, "half is lost")
+    figures.level(axes, verdict.SURVIVES, "half is lost")
     figures.name_ends(axes, ends)

@@ -14,10 +14,10 @@ from ppo.telemetry import intervals
 from ppo.telemetry.collapse import BOTTOM_OVER
 
 LAST = 3  # the end of a fork is its last third
-HELD = 0.5  # a fork that ends below this share of the height has collapsed
+SURVIVES = 0.5  # share of the height; a fork that ends below it has collapsed
 SIGNIFICANT = 0.05
 EQUAL = 1.5  # two KLs are equal if neither is more than so many times the other
-HEAD = ("change", "settings", "hold", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
+HEAD = ("change", "settings", "survive", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
 
 
 class Effect(StrEnum):
@@ -56,27 +56,27 @@ class Outcome:
         return np.mean([kept[: min(map(len, self.kept))] for kept in self.kept], axis=0)
 
     @property
-    def held(self) -> int:
+    def survivors(self) -> int:
         """Number of forks that did not collapse."""
-        return int((self.end >= HELD).sum())
+        return int((self.end >= SURVIVES).sum())
 
     @property
     def forks(self) -> int:
         return len(self.kept)
 
 
-def fisher(held: int, forks: int, other_held: int, other_forks: int) -> float:
+def fisher(survivors: int, forks: int, other_survivors: int, other_forks: int) -> float:
     """Return the two-sided p of Fisher's exact test that two groups survive equally often. It is
     the probability, given the total of survivors, of a split at most as probable as this one.
     """
-    total, all_held = forks + other_forks, held + other_held
+    total, all_survivors = forks + other_forks, survivors + other_survivors
 
     def probability(count: int) -> float:
-        ways = math.comb(forks, count) * math.comb(other_forks, all_held - count)
-        return ways / math.comb(total, all_held)
+        ways = math.comb(forks, count) * math.comb(other_forks, all_survivors - count)
+        return ways / math.comb(total, all_survivors)
 
-    possible = range(max(0, all_held - other_forks), min(forks, all_held) + 1)
-    observed = probability(held)
+    possible = range(max(0, all_survivors - other_forks), min(forks, all_survivors) + 1)
+    observed = probability(survivors)
     return sum(p for p in map(probability, possible) if p <= observed * (1 + 1e-9))
 
 
@@ -92,7 +92,7 @@ def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) ->
     KL.
     """
     if not _survives_more(outcome, unchanged):
-        return Effect.COLLAPSES if outcome.held <= outcome.forks / 2 else Effect.INCONCLUSIVE
+        return Effect.COLLAPSES if outcome.survivors <= outcome.forks / 2 else Effect.INCONCLUSIVE
     control = nearest(float(outcome.kl.mean()), controls)
     if control is None:
         return Effect.NOT_COMPARED
@@ -105,7 +105,7 @@ def effect_in_words(outcome: Outcome, unchanged: Outcome, controls: Sequence[Out
     control = nearest(float(outcome.kl.mean()), controls)
     if control is None or result not in (Effect.PREVENTS, Effect.AS_SMALLER_STEPS):
         return result
-    return f"{result} ({control.change.name} holds {control.held})"
+    return f"{result} ({control.survivors} of {control.forks} survive with {control.change.name})"
 
 
 def having(wanted: Effect, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -126,9 +126,9 @@ def by_role(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[O
 def verdict(outcomes: Sequence[Outcome]) -> str:
     """Return the cause in words."""
     unchanged, controls, _ = by_role(outcomes)
-    again = unchanged.forks - unchanged.held
+    again = unchanged.forks - unchanged.survivors
     summary = f"Unchanged, {again} of {unchanged.forks} forks collapse."
-    if unchanged.held > unchanged.forks / 5:
+    if unchanged.survivors > unchanged.forks / 5:
         return f"{summary} The collapse depends on chance: fork earlier, or with more seeds."
     forks = unchanged.forks
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
@@ -136,16 +136,16 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     for wanted in (Effect.PREVENTS, Effect.NOT_COMPARED):
         if found := having(wanted, outcomes):
             lines = [
-                f"- **{one.change.meaning}**: with `{one.change.shown}` {one.held} of {one.forks} "
-                "hold"
+                f"- **{one.change.meaning}**: with `{one.change.shown}` {one.survivors} of "
+                f"{one.forks} survive"
                 for one in found
             ]
             return "\n".join([f"{summary} What {wanted}:", "", *lines])
-    if holding := [control for control in controls if _survives_more(control, unchanged)]:
-        largest = max(holding, key=lambda outcome: outcome.kl.mean())
+    if better := [control for control in controls if _survives_more(control, unchanged)]:
+        largest = max(better, key=lambda outcome: outcome.kl.mean())
         return (
             f"{summary} No change prevents it at equal KL, but smaller steps do: **{LARGE_STEPS}** "
-            f"(`{largest.change.shown}`: {largest.held} of {largest.forks} hold)."
+            f"(`{largest.change.shown}`: {largest.survivors} of {largest.forks} survive)."
         )
     return f"{summary} Nothing that was tried prevents it, not even smaller steps."
 
@@ -159,7 +159,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
             [
                 outcome.change.name,
                 f"`{outcome.change.shown or '-'}`",
-                f"{outcome.held} of {outcome.forks}",
+                f"{outcome.survivors} of {outcome.forks}",
                 intervals.shown(outcome.end),
                 f"{outcome.lowest.mean():.2f}",
                 f"{outcome.kl.mean():.3f}",
@@ -171,5 +171,5 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _survives_more(outcome: Outcome, other: Outcome) -> bool:
-    p = fisher(outcome.held, outcome.forks, other.held, other.forks)
-    return outcome.held > other.held and p < SIGNIFICANT
+    p = fisher(outcome.survivors, outcome.forks, other.survivors, other.forks)
+    return outcome.survivors > other.survivors and p < SIGNIFICANT

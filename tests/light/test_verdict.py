@@ -10,8 +10,8 @@ from ppo.autopsy.changes import UNCHANGED, Change
 from ppo.autopsy.verdict import Outcome
 
 
-def outcome(name: str, held: int, kl: float, forks: int = 5, **settings: object) -> Outcome:
-    kept = [np.full(6, 0.9)] * held + [np.full(6, 0.1)] * (forks - held)
+def outcome(name: str, survivors: int, kl: float, forks: int = 5, **settings: object) -> Outcome:
+    kept = [np.full(6, 0.9)] * survivors + [np.full(6, 0.1)] * (forks - survivors)
     smaller = name.startswith("rate /")
     change = Change(name, settings or {"gamma": 0.5}, f"the meaning of {name}", smaller)
     return Outcome(change, kept, np.full(forks, kl), np.full(forks, -0.1))
@@ -19,8 +19,8 @@ def outcome(name: str, held: int, kl: float, forks: int = 5, **settings: object)
 
 UNTOUCHED = outcome(UNCHANGED, 0, 0.4)
 SMALLER = [
-    outcome(f"rate / {part}", held, 0.4 / part, learning_rate=1 / part)
-    for part, held in ((2, 0), (4, 1), (8, 5))
+    outcome(f"rate / {part}", survivors, 0.4 / part, learning_rate=1 / part)
+    for part, survivors in ((2, 0), (4, 1), (8, 5))
 ]
 
 
@@ -45,11 +45,11 @@ def test_fisher_is_what_the_protocol_states():
 
 @given(st.integers(1, 8), st.integers(1, 8), st.data())
 def test_fisher_is_a_probability_and_does_not_depend_on_the_order(of, of_others, data):
-    held, others = data.draw(st.integers(0, of)), data.draw(st.integers(0, of_others))
-    p = verdict.fisher(held, of, others, of_others)
+    survivors, others = data.draw(st.integers(0, of)), data.draw(st.integers(0, of_others))
+    p = verdict.fisher(survivors, of, others, of_others)
     assert 0 < p <= 1 + 1e-12
-    assert p == pytest.approx(verdict.fisher(others, of_others, held, of))
-    assert p == pytest.approx(verdict.fisher(of - held, of, of_others - others, of_others))
+    assert p == pytest.approx(verdict.fisher(others, of_others, survivors, of))
+    assert p == pytest.approx(verdict.fisher(of - survivors, of, of_others - others, of_others))
 
 
 def test_a_change_that_holds_where_a_smaller_rate_of_its_kl_falls_is_the_cause():
@@ -71,11 +71,11 @@ def test_a_change_that_is_no_more_than_a_smaller_step_is_no_cause():
         "timid" not in text and "the steps are too large" in text and "learning_rate=0.125" in text
     )
     judged = verdict.effect_in_words(small, UNTOUCHED, [UNTOUCHED, *SMALLER])
-    assert judged == "prevents it as smaller steps do (rate / 8 holds 5)"
+    assert judged == "prevents it as smaller steps do (5 of 5 survive with rate / 8)"
 
 
 @pytest.mark.parametrize(
-    ("kl", "control"), [(0.59, f"{UNCHANGED} holds 0"), (0.61, None), (0.033, None)]
+    ("kl", "control"), [(0.59, f"0 of 5 survive with {UNCHANGED}"), (0.61, None), (0.033, None)]
 )
 def test_a_verdict_at_equal_kl_needs_a_control_within_half_as_much_again(kl, control):
     cure = outcome("cure", 5, kl)
@@ -89,9 +89,9 @@ def test_a_verdict_at_equal_kl_needs_a_control_within_half_as_much_again(kl, con
     assert "**the meaning of cure**" in said(cure)
 
 
-@pytest.mark.parametrize(("held", "judged"), [(0, "collapses as well"), (3, "inconclusive")])
-def test_what_does_not_differ_from_the_run_unchanged_is_said_to_be_so(held, judged):
-    change = outcome("weak", held, 0.4)
+@pytest.mark.parametrize(("survivors", "judged"), [(0, "collapses as well"), (3, "inconclusive")])
+def test_what_does_not_differ_from_the_run_unchanged_is_said_to_be_so(survivors, judged):
+    change = outcome("weak", survivors, 0.4)
     assert verdict.effect_in_words(change, UNTOUCHED, [UNTOUCHED, *SMALLER]) == judged
 
 
