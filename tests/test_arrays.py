@@ -17,7 +17,7 @@ def test_aligned_zeros_are_zeros_that_can_be_shared(shape, dtype):
     assert (tensor.numpy() == 1).all()
 
 
-def test_what_lies_otherwise_cannot_be_shared():
+def test_unaligned_and_read_only_arrays_cannot_be_shared():
     array = aligned_zeros((8, 16), np.dtype(np.float32))
     assert not is_shareable(array[:, 1:])
     assert not is_shareable(array.reshape(-1)[1:])

@@ -102,7 +102,7 @@ def test_the_rate_includes_the_cuts_of_the_run_but_not_of_a_run_with_another_rat
     assert case_of(run).settings.learning_rate == pytest.approx(expected)
 
 
-def test_a_checkpoint_after_the_fall_is_of_no_use(tmp_path):
+def test_a_checkpoint_after_the_collapse_is_of_no_use(tmp_path):
     with pytest.raises(CheckpointError, match="keep_checkpoints_from"):
         case_of(fallen(tmp_path / "run", checkpoints=(2000,)))
 
@@ -118,7 +118,7 @@ def test_without_its_own_checkpoint_a_fork_is_traced_to_its_origin(tmp_path):
     assert "seed" not in case.differing
 
 
-def test_a_run_that_did_not_fall_needs_a_step(tmp_path):
+def test_a_run_that_did_not_collapse_needs_a_step(tmp_path):
     run = written(tmp_path / "run", rows(LEVELS[:60]), CATCH.to_json())
     checkpoint.save(RunFolder(run), Checkpoint(800, {}), 9)
     with pytest.raises(HistoryError, match="--at=STEP"):
@@ -163,7 +163,7 @@ def test_only_what_can_be_changed_is(settings, there, absent):
     assert there in names and absent not in names
 
 
-def test_the_floor_is_a_multiple_of_the_deviation_before_the_fall():
+def test_the_floor_is_a_multiple_of_the_standard_deviation_before_the_collapse():
     by_name = {change.name: change for change in changes_for(CATCH, 0.05)}
     assert by_name["advantages floored"].settings == {"advantage_std_floor": 0.25}
     by_name = {change.name: change for change in changes_for(CATCH, None)}
@@ -271,7 +271,7 @@ def test_forks_have_as_many_updates_whatever_the_size_of_their_rollouts(tmp_path
         assert settings.total_steps - case.step == 3 * batch, size
 
 
-def test_a_case_has_the_settings_of_the_fall_and_not_those_of_a_later_resume(tmp_path):
+def test_a_case_has_the_settings_of_the_collapse_and_not_of_a_later_resume(tmp_path):
     run = fallen(tmp_path / "run", CATCH.model_copy(update={"learning_rate": 1e-5, "gamma": 0.5}))
     then = RunState(params=json.loads(CATCH.to_json()))
     saved = Checkpoint(1888, {"weights/0": np.zeros(2)}).with_part("run", then)
@@ -305,7 +305,7 @@ def trained(tmp_path_factory) -> Path:
     return logdir
 
 
-def test_an_autopsy_that_was_stopped_goes_on_and_writes_its_verdict(trained, monkeypatch, capsys):
+def test_an_autopsy_that_was_stopped_continues_and_writes_its_verdict(trained, monkeypatch, capsys):
     folder = trained.with_name("run-autopsy")
     arguments = [str(trained), "--at=480", "--seeds=1", "--updates=2", "--workers=2"]
     arguments += ["--only=moments reset"]

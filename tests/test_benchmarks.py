@@ -28,7 +28,7 @@ ROWS = [
 ]
 
 
-def test_time_to_a_score_is_that_of_the_first_point_that_has_it(tmp_path):
+def test_time_to_a_score_is_the_time_of_the_first_point_that_has_it(tmp_path):
     with open(tmp_path / "progress.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, [*ROWS[0], "rollout/ep_rew_mean"])
         writer.writeheader()

@@ -260,7 +260,7 @@ def test_refused_command_creates_and_changes_nothing(refusals, name):
     assert refusals[name][1]
 
 
-def test_faults_of_settings_and_game_are_told_together(refusals):
+def test_faults_of_settings_and_game_are_listed_together(refusals):
     lines = refusals["bad settings"][0].err.splitlines()
     assert len(lines) == 3
     for part in ("gamma = 2", "did you mean Pong", "colour"):
@@ -364,7 +364,7 @@ def test_training_ends_with_zero_at_whole_rollouts(pong):
     assert block[3].split()[1] == str(pong.path)
 
 
-def test_a_video_is_told_and_pictured_in_tensorboard(pong):
+def test_a_video_is_reported_and_shown_in_tensorboard(pong):
     movies = sorted((pong.path / "videos").iterdir())
     lines = [line for line in pong.trained.out.splitlines() if ": video, " in line]
     listed = {pong.path / line.split(": ")[-1] for line in lines}
@@ -458,7 +458,7 @@ def test_linear_schedules_fall_to_zero_at_the_rounded_total(pong):
     assert clips == pytest.approx([0.1, 0.075, 0.05, 0.025])
 
 
-def test_steps_and_frames_are_told_apart(pong):
+def test_steps_and_frames_are_counted_separately(pong):
     assert [float(row["time/frames"]) for row in rows(pong.path)] == [4 * s for s in PONG_STEPS]
     assert float(rows(pong.path)[-1]["rollout/ep_len_mean"]) == 60
 
@@ -496,7 +496,7 @@ def test_the_first_video_is_of_the_untrained_policy(pong):
     assert (kept.model_extra["step"], kept.model_extra["policy"]) == (0, "sampled")
 
 
-def test_every_video_decodes_to_as_many_pictures_as_its_replay_has_frames_and_the_held_end(watched):
+def test_every_video_decodes_to_the_frames_of_its_replay_and_the_held_end(watched):
     run = watched[0].path
     videos = list((run / "videos").iterdir())
     assert {path.suffix for path in videos} == {".mp4"}
@@ -645,7 +645,7 @@ def test_killed_run_had_written_points_after_its_checkpoint(cart):
     assert 0 < newest < last
 
 
-def test_resume_after_a_kill_goes_on_from_the_newest_checkpoint(cart):
+def test_resume_after_a_kill_continues_from_the_newest_checkpoint(cart):
     assert f"resuming from step {cart.ahead[0]:,}" in cart.stopped.out
     assert "done" not in cart.stopped.out
 
@@ -660,7 +660,7 @@ def test_stopped_run_ends_with_three_and_has_saved_everything(cart):
     assert saved_at(cart.path, cart.stopped_at).step == cart.stopped_at
 
 
-def test_resume_after_a_stop_goes_on_to_the_new_end(cart):
+def test_resume_after_a_stop_continues_to_the_new_end(cart):
     assert (cart.finished.code, cart.finished.err) == (0, "")
     lines = cart.finished.out.splitlines()
     assert f"resuming from step {cart.stopped_at:,}" in lines
@@ -685,7 +685,7 @@ def test_curves_have_each_step_once_after_a_kill_a_stop_and_an_extension(cart):
         assert [point.step for point in found.Tensors(tag)] == expected
 
 
-def test_counts_go_on_where_they_stood(cart):
+def test_counts_continue_where_they_were(cart):
     games = [float(row["rollout/games"]) for row in rows(cart.path)]
     assert games == sorted(games) and games[-1] > 0
     assert [float(row["train/n_updates"]) for row in rows(cart.path)] == list(
@@ -843,7 +843,7 @@ def test_without_a_seed_each_evaluation_plays_new_games_and_stores_their_seed(ca
     assert listed(cases["no seed"].done)["seed of the games"] == [str(one["seed"])]
 
 
-def test_best_checkpoint_is_that_of_the_best_score(cases):
+def test_best_checkpoint_has_the_best_score(cases):
     case = cases["best checkpoint"]
     assert case.done.code == 0, case.done
     best = decode((case.path / "checkpoints" / "best.ckpt").read_bytes())
@@ -891,7 +891,7 @@ def test_games_that_do_not_go_as_they_went_are_refused_unless_new_ones_may_begin
     assert checkpoint_steps(allowed.path)[-1] == cart.total + CART_BATCH
 
 
-def test_game_without_a_picture_cannot_be_watched(cases):
+def test_game_without_an_image_cannot_be_watched(cases):
     case = cases["no picture"]
     assert case.done.code == 2, case.done
     assert "CartPole-v1" in case.done.err
@@ -923,7 +923,7 @@ def test_run_with_evaluations_ends_well(cases):
     assert (cases["evaluating"].done.code, cases["evaluating"].done.err) == (0, "")
 
 
-def test_score_of_an_evaluation_stands_at_its_own_step(cases):
+def test_score_of_an_evaluation_is_at_its_own_step(cases):
     cells = {int(row["step"]): row["eval/mean_reward"] for row in rows(cases["evaluating"].path)}
     assert cells[32] and cells[64]
 

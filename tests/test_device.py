@@ -87,7 +87,7 @@ def run(code: str, **more: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_what_the_user_told_keras_changes_nothing(tmp_path):
+def test_keras_configuration_of_the_user_changes_nothing(tmp_path):
     (tmp_path / ".keras").mkdir()
     settings = {"floatx": "float16", "epsilon": 0.1, "backend": "jax"}
     settings["image_data_format"] = "channels_first"
@@ -115,7 +115,7 @@ def test_without_a_folder_for_temporary_files_one_line_says_what_to_do():
     assert done.stderr == ""
 
 
-def test_available_memory_is_that_of_the_system(tmp_path, monkeypatch):
+def test_available_memory_comes_from_the_system(tmp_path, monkeypatch):
     monkeypatch.setattr(device, "CGROUP", tmp_path)
     assert 2**20 < device.available_memory() < 2**60
     assert device.available_memory() % 1024 == 0

@@ -179,7 +179,7 @@ class Echo(OneWorker):
         return [data, data]
 
 
-def test_games_of_all_workers_stand_in_the_order_of_the_envs():
+def test_games_of_all_workers_are_in_the_order_of_the_envs():
     own = Unfinished(
         [UnfinishedEpisode(1, Reset(n, 2), np.arange(n, dtype=np.int32)) for n in (3, 0)], 7
     )

@@ -245,7 +245,7 @@ def played_again(vector: EnvVector, episode: Episode) -> list[Seen]:
     return watch(vector, episode.actions[:, np.newaxis])
 
 
-def test_flat_bytes_are_numbers_and_no_picture(begin: Begin):
+def test_flat_bytes_are_numbers_and_no_image(begin: Begin):
     vector = begin(replace(CARTPOLE, game="FlatBytes-v0"), 2)
     (*_, seen) = watch(vector, random_actions(vector, 5))
     assert seen.observations.dtype == np.float32 and (seen.observations == 200).all()
@@ -282,7 +282,7 @@ def test_a_plain_reset_is_no_fresh_start_for_these(begin: Begin, game: str):
     assert [list(map(facts, end)) for end in ends] != [[facts(episode)] for episode in later]
 
 
-def test_games_under_way_go_on_where_every_episode_is_to_begin_with_a_seed(begin: Begin):
+def test_unfinished_games_continue_when_every_episode_must_begin_with_a_seed(begin: Begin):
     vector = begin(CARTPOLE, 4, seed=3)
     vector.resets_per_seed = RESETS_PER_SEED  # as for a ROM of which that is learnt later
     play_until(vector, 8)
@@ -311,7 +311,7 @@ def test_every_rom_that_can_be_played_and_carries_nothing_is_listed():
 # More envs than one vector of emulators is built with
 
 
-def test_envs_in_several_groups_are_those_of_a_single_one(begin: Begin, monkeypatch):
+def test_envs_in_several_groups_equal_the_envs_of_a_single_one(begin: Begin, monkeypatch):
     rules = replace(BREAKOUT, max_frames_per_game=62)
     whole = begin(rules, 5, seed=5)
     monkeypatch.setattr("ppo.envs.vector.MOST_IN_ONE", 2)
@@ -370,7 +370,7 @@ def test_rewards_are_not_clipped_and_add_up_to_the_scores(begin: Begin):
 
 
 @pytest.mark.parametrize("limit", [102, 108_000])
-def test_steps_and_frames_are_those_of_the_whole_game(begin: Begin, limit: int):
+def test_steps_and_frames_cover_the_whole_game(begin: Begin, limit: int):
     rules = replace(BERZERK, max_frames_per_game=limit)
     vector = begin(rules, 1, seed=2)
     env, _, info = reference(rules, seeds_of(vector))
@@ -563,7 +563,7 @@ def assert_stands_as(vector: EnvVector, games: list[UnfinishedEpisode]) -> None:
 
 
 @pytest.mark.parametrize("rules", [BERZERK, STICKY_BERZERK, CARTPOLE])
-def test_restored_games_go_on_as_if_never_left(begin: Begin, rules: Rules):
+def test_restored_games_continue_as_if_never_left(begin: Begin, rules: Rules):
     vector = begin(rules, seed=4)
     play_until(vector, 1)
     actions = random_actions(vector, 180 if rules.is_atari else 60, seed=1)
@@ -708,7 +708,7 @@ def test_cartpoles_own_time_limit_truncates(begin: Begin):
         ("CartPole-v1", "CartPole-v1", 0.0),
     ],
 )
-def test_an_id_stands_for_a_game_and_a_stickiness(env_id: str, game: str, sticky: float):
+def test_an_id_names_a_game_and_a_stickiness(env_id: str, game: str, sticky: float):
     assert look_up(env_id) == (game, sticky)
     rules = rules_of(resolved(Params(env_id=env_id)))
     assert (rules.game, rules.sticky_action_probability) == (game, sticky)

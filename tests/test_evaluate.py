@@ -207,7 +207,7 @@ def test_examples_are_the_best_the_median_and_the_worst_game(scores, examples):
     assert of(scores).record(CARTPOLE, gambler, 1)["median"] == np.median(scores)
 
 
-def test_score_is_told_between_random_play_and_a_human_where_both_are_published():
+def test_score_is_normalized_between_random_play_and_a_human_if_both_are_published():
     pong = with_changes(env_id="ALE/Pong-v5")
     assert of([-20.7, 14.6]).human_normalized(pong) == pytest.approx(0.5)
     assert of([0.0]).human_normalized(CARTPOLE) is None
@@ -316,7 +316,7 @@ def test_no_line_is_lost_where_several_store_at_once(tmp_path: Path):
     assert sorted(line["step"] for line in lines(folder)) == list(range(40))
 
 
-def test_a_training_goes_on_where_its_evaluations_cannot_be_stored(tmp_path: Path, capsys):
+def test_a_training_continues_if_its_evaluations_cannot_be_stored(tmp_path: Path, capsys):
     said: list[str] = []
     os.mkfifo(tmp_path / "evaluations.jsonl")
     with owned(tmp_path) as folder:

@@ -40,7 +40,7 @@ def of_own_layers(network) -> bool:
     ("network", "value_gradient"),
     [("nature", "shared"), ("a3c", "detached"), ("a3c", "separate"), ("impala", "shared")],
 )
-def test_portable_network_is_the_same_function_of_pictures(network, value_gradient, scaling):
+def test_portable_network_is_the_same_function_of_images(network, value_gradient, scaling):
     ours = model.build((84, 84, 4), 6, network, 3, "float32", scaling, value_gradient)
     theirs = portable(ours)
     seen = pictures(np.random.default_rng(0))
@@ -116,7 +116,7 @@ def network(tmp_path_factory) -> Path:
     return export.export_run(PONG, str(tmp_path_factory.mktemp("network") / "pong.keras"))
 
 
-def test_observations_of_a_replay_are_those_of_its_game(agent, game, seen):
+def test_observations_of_a_replay_match_its_game(agent, game, seen):
     assert len(seen) == len(game.actions) > 300
     likeliest = agent.policy.network(seen)[0].numpy().argmax(1)
     assert (likeliest == game.actions).mean() > 0.5

@@ -199,7 +199,9 @@ def test_what_a_fork_cannot_be_of_is_refused_before_anything_is_created(run, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_from_before_there_was_a_precision_goes_on_in_float32(tmp_path, computes_in_bfloat16):
+def test_a_run_from_before_there_was_a_precision_continues_in_float32(
+    tmp_path, computes_in_bfloat16
+):
     pictures = {"env_id": "tests.pixel_game:Catch-v0", "network": "a3c", "num_envs": 2}
     small = pictures | {"num_steps": 16, "num_minibatches": 1, "total_steps": 32, "threads": 1}
     run, fork = tmp_path / "run", tmp_path / "fork"
@@ -269,7 +271,7 @@ def put_back(learnt, tmp_path_factory):
     return logdir
 
 
-def test_a_fork_that_falls_in_its_first_updates_is_put_back(learnt, put_back, tmp_path):
+def test_a_fork_that_collapses_in_its_first_updates_is_restored(learnt, put_back, tmp_path):
     assert rollbacks(put_back)[-1] == 1
     (tmp_path / "parts").mkdir()
     train.fork(learnt, tmp_path / "parts", [*RUINED, "collapse_guard=rollback", "total_steps=5888"])
@@ -294,7 +296,7 @@ def test_so_is_a_fork_of_a_fork_and_of_a_run_without_a_log(learnt, tmp_path):
     assert rollbacks(tmp_path / "two")[-1] == 1
 
 
-def test_a_fork_that_only_warns_says_that_it_falls(learnt, tmp_path, capsys):
+def test_a_fork_that_only_warns_says_that_it_collapses(learnt, tmp_path, capsys):
     train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=warn"])
     assert "the policy has collapsed, from" in capsys.readouterr().out
 

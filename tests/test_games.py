@@ -59,7 +59,7 @@ def test_a_run_is_resumed_evaluated_shown_and_not_repeated(tmp_path, monkeypatch
     assert "holds a run with another gamma than 0.9" in capsys.readouterr().err
 
 
-def test_runs_that_leave_the_precision_open_are_told_one(
+def test_runs_that_leave_the_precision_open_get_the_same_one(
     tmp_path, monkeypatch, computes_in_bfloat16
 ):
     begun = []
@@ -178,7 +178,7 @@ def test_games_with_several_runs_have_intervals_of_their_own(tmp_path):
     assert table["repeated"]["games"] == ["Breakout", "Pong"]
 
 
-def test_games_that_several_kinds_of_settings_have_stand_side_by_side(tmp_path):
+def test_games_that_several_kinds_of_settings_have_are_side_by_side(tmp_path):
     fabricate(tmp_path / "2000-steps_defaults" / "Pong-1", 60, 14.6, -20.7)
     fabricate(tmp_path / "2000-steps_defaults" / "Pong-2", 120, 14.6, -20.7)
     fabricate(tmp_path / "2000-steps_defaults" / "Breakout-1", 30, 30.5, 1.7)
@@ -216,7 +216,7 @@ def test_results_of_several_machines_add_up_to_one_table(tmp_path):
     assert len(store.read_text().splitlines()) == 2
 
 
-def test_a_run_that_the_results_have_with_other_scores_is_told_and_stays(tmp_path, capsys):
+def test_a_run_that_the_results_have_with_other_scores_is_reported_and_stays(tmp_path, capsys):
     store = tmp_path / "games.jsonl"
     for logdir, score in (("one", 14.6), ("two", 13.0)):
         fabricate(tmp_path / logdir / "2000-steps_defaults" / "Pong-1", 60, score, -20.7)

@@ -19,7 +19,7 @@ CASES = 2000
 # Log-probabilities and entropies
 
 
-def test_log_prob_is_that_of_the_softmax():
+def test_log_prob_is_the_log_of_the_softmax():
     logits = np.random.default_rng(1).normal(size=(100, 5))
     actions = np.arange(100) % 5
     probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)

@@ -48,7 +48,7 @@ def sweep(logdir: Path, pfile: Path, *more: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
-def test_all_runs_finish_though_a_machine_dies_and_the_table_is_that_of_one_machine(
+def test_all_runs_finish_if_a_machine_dies_and_the_table_equals_one_machine_s(
     two_machines, tmp_path
 ):
     cluster, second = two_machines
@@ -108,7 +108,7 @@ def test_a_machine_that_does_not_see_the_folder_is_refused_before_any_run_begins
     assert not [path for path in logdir.rglob("*") if path.is_dir() or "sweep-" in path.name]
 
 
-def test_a_stop_saves_every_run_and_the_same_command_goes_on(tmp_path):
+def test_a_stop_saves_every_run_and_the_same_command_continues(tmp_path):
     pfile = tmp_path / "base.json"
     pfile.write_text(json.dumps(SETTINGS | {"total_steps": 10**7}))
     process = sweep(tmp_path / "sweep", pfile, "--cluster=local", "--workers=2")

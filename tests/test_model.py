@@ -121,7 +121,7 @@ def test_weights_are_orthogonal_with_the_gains_of_the_field(network):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_layer_norm_is_that_of_keras(compiled):
+def test_layer_norm_equals_keras(compiled):
     sums = np.random.default_rng(0).normal(3, 5, (7, 16)).astype(np.float32)
     theirs = keras.layers.LayerNormalization(epsilon=EPSILON)
     ours = tf.function(layer_normalized) if compiled else layer_normalized
@@ -183,7 +183,7 @@ def test_a_residual_block_of_zeros_passes_on_what_it_gets():
     np.testing.assert_allclose(net.get_layer("policy")(features), net(seen)[0], atol=1e-6)
 
 
-def test_picture_of_one_colour_is_nothing_once_centered():
+def test_image_of_one_colour_is_nothing_once_centered():
     for scaling in ("centered", "standardized"):
         net = model.build(PICTURE, 6, "a3c", 1, picture_scaling=scaling)
         grey = np.full((2, *PICTURE), 87, np.uint8)

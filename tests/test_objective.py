@@ -182,7 +182,7 @@ def test_the_mean_drift_is_added_to_the_policy_part(run):
     assert float(means.loss - without[2].loss) == pytest.approx(0.3 * drift.mean())
 
 
-def test_the_data_tell_the_statistics_apart():
+def test_the_data_distinguish_the_statistics():
     numbers = definitions(minibatch(), Params(delta_target_policy="logit", **COEFFICIENTS))
     assert 0.1 < numbers["clip_fraction"] < 0.9
     assert 0.1 < numbers["beyond_target"] < 0.9

@@ -55,7 +55,7 @@ def test_a_run_trains_resumes_and_plays(changes, tmp_path):
     np.testing.assert_allclose(twin(seen)["logits"], agent.policy.network(seen)[0], rtol=1e-6)
 
 
-def test_sizes_are_those_of_the_hidden_layers():
+def test_sizes_are_of_the_hidden_layers():
     net = build("mlp", mlp_sizes=[5, 7, 3], value_gradient="shared")
     assert [weight.shape for weight in net.get_weights()[:6:2]] == [(4, 5), (5, 7), (7, 3)]
 
@@ -100,7 +100,7 @@ def test_a_value_network_of_its_own_has_the_same_layers_and_other_weights():
     assert not np.array_equal(layers["first"][0], layers["value_first"][0])
 
 
-def test_pictures_come_as_bytes():
+def test_images_come_as_bytes():
     net = build("tests.own_network:pictures", (48, 48, 1))
     logits, values = net(np.full((3, 48, 48, 1), 255, np.uint8))
     assert net.input.dtype == "uint8" and logits.shape == (3, 2) and values.shape == (3,)

@@ -91,7 +91,7 @@ def test_plan_counts_steps_frames_updates_and_minibatches():
     assert "4 epochs x 4 minibatches of 1,024 / 4 = 256 steps: 16 gradient steps, 160 in" in text
 
 
-def test_plan_tells_a_precision_that_is_emulated(monkeypatch):
+def test_plan_names_a_precision_that_is_emulated(monkeypatch):
     monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: False)
     monkeypatch.setattr("ppo.envs.resolve.has_gpu_driver", lambda: False)
     rounded, plain = (
@@ -134,7 +134,7 @@ def test_short_run_leaves_nothing_at_weights_and_biases():
     assert probe._short(params).wandb_project is None
 
 
-def test_run_that_fails_is_told_as_it_told_it(tmp_path, capfd, monkeypatch):
+def test_failed_run_is_reported_in_its_own_words(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(
         probe, "RUN_ATARI", [sys.executable, "-c", "import sys; sys.exit('no such luck')"]

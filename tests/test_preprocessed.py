@@ -71,7 +71,7 @@ def test_flat_observations_are_what_they_are():
         ("centered", "detached", "float32"),
     ],
 )
-def test_an_update_on_pictures_is_that_of_the_rest_of_the_network_on_what_is_prepared(
+def test_an_update_on_images_equals_the_rest_of_the_network_on_prepared_data(
     scaling, value_gradient, precision
 ):
     params = Params(num_envs=2, num_steps=8, num_epochs=2, num_minibatches=2)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PONG = RunFolder(ROOT / "pretrained" / "pong")
 
 
-def test_its_settings_are_those_of_the_example_file():
+def test_its_settings_match_the_example_file():
     example, its = params.load(ROOT / "example-pong-params.json"), params.load(PONG.params)
     # What was drawn or chosen for it.
     named = {*type(example).model_fields} - {*LEFT_OPEN}

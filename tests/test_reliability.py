@@ -64,12 +64,12 @@ def test_two_equal_runs_have_equal_fingerprints_wherever_they_are(cart_pole, tmp
     assert drill.run(logdir, None)[0] == 0
 
 
-def test_a_fingerprint_tells_runs_apart(cart_pole, tmp_path):
+def test_a_fingerprint_distinguishes_runs(cart_pole, tmp_path):
     assert drill.run(tmp_path / "run", drill.SHORT_CART_POLE | {"seed": 6})[0] == 0
     assert drill.fingerprint(tmp_path / "run") != drill.fingerprint(cart_pole)
 
 
-def test_a_fingerprint_tells_apart_which_policy_is_kept_as_the_best(cart_pole, tmp_path):
+def test_a_fingerprint_depends_on_which_policy_is_kept_as_the_best(cart_pole, tmp_path):
     folder = RunFolder(shutil.copytree(cart_pole, tmp_path / "run"))
     best = folder.checkpoints / checkpoint.BEST
     best.write_bytes(checkpoint.encode(replace(checkpoint.chosen(folder, "best"), step=1)))
@@ -96,7 +96,7 @@ def test_a_resume_removes_the_replays_of_steps_that_a_kill_discarded(tmp_path):
     assert sorted(replays.iterdir()) == kept
 
 
-def test_clock_of_a_run_begins_with_its_command_and_goes_on_over_a_resume(tmp_path):
+def test_clock_of_a_run_begins_with_its_command_and_continues_over_a_resume(tmp_path):
     settings = Params(**drill.SHORT_CART_POLE | {"total_steps": 512, "threads": 2})
     train.run(settings, tmp_path, began=time.monotonic() - 1000)
     train.resume(tmp_path, ["total_steps=1024"], began=time.monotonic() - 500)

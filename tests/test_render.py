@@ -85,7 +85,7 @@ def decoded(path: Path) -> tuple[dict, Iterator[np.ndarray]]:
 
 
 @pytest.mark.parametrize("with_panel", [False, True])
-def test_pictures_decoded_are_the_frames_played_and_the_held_end(replay, tmp_path, with_panel):
+def test_decoded_images_are_the_frames_played_and_the_held_end(replay, tmp_path, with_panel):
     policy = Uniform(18) if with_panel else None
     assert record(replay, tmp_path / "game.mp4", policy) == replay.frames + 120 == 243
     meta, pictures = decoded(tmp_path / "game.mp4")
@@ -196,18 +196,18 @@ def test_a_lost_life_ends_a_quiet_stretch(replay, impatient):
     assert shown == [True] * 6 + [False] * 14 + [True] * 7 + [False] * 3
 
 
-def test_a_game_without_a_policy_s_own_panel_is_the_picture_alone(replay):
+def test_a_game_without_a_policy_s_own_panel_is_the_image_alone(replay):
     first = next(plain(replay))
     np.testing.assert_array_equal(first[2::4, 2::4], next(frames(replay)).picture)
 
 
-def test_the_score_stands_in_the_title(replay, tmp_path):
+def test_the_score_is_in_the_title(replay, tmp_path):
     record(replay, tmp_path / "game.mp4")
     title = f"berzerk, score {replay.score:g}, sampled policy of step 1,000"
     assert title.encode() in (tmp_path / "game.mp4").read_bytes()
 
 
-def test_lives_are_those_of_the_game():
+def test_lives_match_the_game():
     game = played(rules_for("berzerk"))
     lives = [frame.lives for frame in frames(game)]
     assert lives == sorted(lives, reverse=True) and {0, 1, 2} < {*lives}
@@ -276,7 +276,7 @@ def test_a_film_has_clips_evenly_over_the_training(run):
     assert set(np.diff(steps)) <= {100, 200}
 
 
-def test_every_picture_of_a_film_is_accounted_for(run, monkeypatch, capsys):
+def test_every_frame_of_a_film_is_accounted_for(run, monkeypatch, capsys):
     monkeypatch.setattr(film, "CLIPS", 3)
     monkeypatch.setattr(film, "CLIP_SECONDS", 0.5)
     path = film.film(run.path)
@@ -289,7 +289,7 @@ def test_every_picture_of_a_film_is_accounted_for(run, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 840), (840, 840), (600, 400), (400, 600)])
-def test_the_final_score_is_whole_in_pictures_of_any_shape(width, height):
+def test_the_final_score_is_whole_in_images_of_any_shape(width, height):
     picture = np.full((height, width, 3), 40, np.uint8)
     render.draw_score(picture, 1234567890.0)
     band = picture[round(0.42 * height) : round(0.58 * height)]
@@ -298,7 +298,7 @@ def test_the_final_score_is_whole_in_pictures_of_any_shape(width, height):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_clip_ends_with_the_last_picture_of_its_game(count, monkeypatch):
+def test_a_clip_ends_with_the_last_frame_of_its_game(count, monkeypatch):
     shown = [SimpleNamespace(picture=np.array([number])) for number in range(count)]
     monkeypatch.setattr(film, "frames", lambda game: iter(shown))
     assert [int(picture[0]) for picture in film._end_of(None, 60)][-1] == count - 1

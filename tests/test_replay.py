@@ -153,7 +153,7 @@ def test_keys_that_it_does_not_know_are_kept(replay: Replay, tmp_path: Path):
 # A game to see
 
 
-def test_a_game_has_as_many_pictures_as_frames_and_gives_its_score(any_replay: Replay):
+def test_a_game_has_as_many_images_as_frames_and_gives_its_score(any_replay: Replay):
     # That the score agrees is seen to inside; see the test of wrong scores.
     shown = [frame.picture for frame in frames(any_replay)]
     assert len(shown) == any_replay.frames
@@ -161,7 +161,7 @@ def test_a_game_has_as_many_pictures_as_frames_and_gives_its_score(any_replay: R
     assert len({picture.tobytes() for picture in shown}) > 50
 
 
-def test_the_pictures_are_those_of_the_game_to_its_end(replay: Replay):
+def test_the_images_show_the_game_to_its_end(replay: Replay):
     longer = changed(replay, max_frames_per_game=1000, frames=1000)
     *shown, last = (frame.picture for frame in frames(replay))
     *going_on, true_last = (frame.picture for frame in islice(frames(longer), replay.frames))
@@ -171,7 +171,7 @@ def test_the_pictures_are_those_of_the_game_to_its_end(replay: Replay):
     assert (last != true_last).mean() < 0.005 < (last != shown[0]).mean()
 
 
-def test_pictures_are_made_only_when_asked_for(replay: Replay):
+def test_images_are_made_only_when_asked_for(replay: Replay):
     endless = changed(replay, actions=[0] * 10**6, frames=4 * 10**6, max_frames_per_game=10**7)
     assert len(list(in_time(lambda: list(islice(frames(endless), 5))))) == 5
 
@@ -362,7 +362,7 @@ def test_playing_again_can_be_interrupted(replay: Replay):
         play(replay, lambda: True)
 
 
-def test_a_game_without_a_picture_is_played_but_not_seen(monkeypatch):
+def test_a_game_without_an_image_is_played_but_not_seen(monkeypatch):
     rules = replace(BERZERK, game="CartPole-v1")
     replay = Replay.of_episode(played(Case(rules, games_before=3)), rules)
     game = play(replay)

@@ -64,7 +64,7 @@ def test_game_that_goes_as_it_went_agrees(file, replay, capsys):
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_game_that_goes_otherwise_differs_and_the_others_are_played_all_the_same(
+def test_game_that_goes_differently_is_reported_and_the_others_are_played(
     file, changes, message, capsys
 ):
     wrong = changed(file, "wrong.json", **changes)
@@ -74,7 +74,7 @@ def test_game_that_goes_otherwise_differs_and_the_others_are_played_all_the_same
     assert other.startswith(f"{file}: agrees: ")
 
 
-def test_what_is_told_may_be_read_in_part(file):
+def test_output_may_be_read_in_part(file):
     line = [sys.executable, "-m", "ppo.replay", str(file), str(file)]
     pipe = subprocess.PIPE
     with subprocess.Popen(line, stdout=pipe, stderr=pipe, cwd=Path(__file__).parents[1]) as process:
@@ -83,20 +83,20 @@ def test_what_is_told_may_be_read_in_part(file):
     assert process.returncode == 0
 
 
-def test_game_that_cannot_be_played_is_not_told_as_one_that_differs(file, capsys):
+def test_game_that_cannot_be_played_is_not_reported_as_one_that_differs(file, capsys):
     other = changed(file, "other.json", game="no_such_game")
     assert main([str(other), str(file)]) == 1
     one, two = capsys.readouterr().out.splitlines()
     assert one.startswith(f"{other}: not played: ") and ": agrees: " in two
 
 
-def test_older_replay_has_no_last_picture_to_compare(file, capsys):
+def test_older_replay_has_no_last_frame_to_compare(file, capsys):
     older = changed(file, "older.json", last_observation=None)
     assert main([str(older)]) == 0
     assert capsys.readouterr().out.endswith(" (not recorded)\n")
 
 
-def test_video_has_a_picture_for_each_frame_and_two_seconds_of_the_end(file, tmp_path, capsys):
+def test_video_has_an_image_for_each_frame_and_two_seconds_of_the_end(file, tmp_path, capsys):
     video = tmp_path / "game.mp4"
     assert main([str(file), "--video", str(video)]) == 0
     assert capsys.readouterr().out.splitlines()[1] == f"{video}: 243 pictures"
@@ -109,7 +109,7 @@ def test_game_that_differs_makes_no_video(file, tmp_path):
     assert not (tmp_path / "game.mp4").exists()
 
 
-def test_all_faults_are_told_at_once_and_nothing_is_played(file, tmp_path, capsys):
+def test_all_faults_are_listed_at_once_and_nothing_is_played(file, tmp_path, capsys):
     (tmp_path / "letter.json").write_text("dear")
     before = sorted(tmp_path.iterdir())
     video = tmp_path / "absent" / "game.avi"

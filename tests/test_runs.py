@@ -100,7 +100,7 @@ def keeper(folder) -> Keeper:
 # --- what a run keeps
 
 
-def test_the_best_checkpoint_is_that_of_the_highest_score(keeper, folder):
+def test_the_best_checkpoint_has_the_highest_score(keeper, folder):
     for step, score in ((16, 3.0), (32, 5.0), (48, 5.0), (64, None)):
         keeper.save(state(step), score)
     best = checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes())
@@ -271,7 +271,7 @@ def test_the_evaluator_is_due_at_its_interval_until_it_has_evaluated(folder, mon
     assert (observer.score_at(32), observer.score_at(48)) == (3.0, None)
 
 
-def test_an_evaluation_is_told_with_its_interval_and_the_best_so_far(folder, monkeypatch):
+def test_an_evaluation_is_printed_with_its_interval_and_the_best_so_far(folder, monkeypatch):
     Evaluated(monkeypatch)
     display = Said()
     observer = evaluator(folder)
@@ -408,7 +408,7 @@ def pictures(folder: RunFolder) -> list[int]:
 
 
 @pytest.mark.parametrize("step", [None, "7", -5, 1.5])
-def test_a_replay_that_does_not_tell_its_step_is_of_step_zero(step):
+def test_a_replay_without_a_step_is_of_step_zero(step):
     assert replay.step_of(kept(step)) == 0
 
 
@@ -458,7 +458,7 @@ def test_episodes_of_steps_that_are_made_again_are_removed(folder):
     assert {path.stem for path in folder.replays.iterdir()} == left | {damaged.stem, copied.stem}
 
 
-def test_a_checkpoint_and_the_log_cut_to_it_know_the_same_pictures(keeper, folder, log):
+def test_a_checkpoint_and_the_log_cut_to_it_know_the_same_images(keeper, folder, log):
     looped = loop(Training([16, 32]), keeper, log)
     looped.video.recorder.ready = [made(16)]
     looped.run()
@@ -526,7 +526,7 @@ RISE = [0.0] * 12 + [i / 40 for i in range(41)] + [1.0] * 30
 FALL = [0.3] * 8
 
 
-def test_the_guard_warns_once_of_a_fall_and_never_of_a_single_reading():
+def test_the_guard_warns_once_of_a_collapse_and_never_of_a_single_reading():
     watcher = guard("warn")
     show(watcher, *RISE, 0.0, *[1.0] * 5, 0.1, *[1.0] * 5)
     assert watcher.said == []
@@ -552,7 +552,7 @@ def test_the_guard_puts_the_healthy_policy_back_three_times_and_then_ends_the_ru
         show(watcher, *[1.0] * 12, *FALL)
 
 
-def test_a_policy_that_was_put_back_is_measured_by_what_it_had_reached_itself():
+def test_a_restored_policy_is_measured_by_what_it_had_reached_itself():
     watcher = guard("rollback")
     show(watcher, *[0.0] * 15, *[i / 60 for i in range(61)], *FALL)
     assert watcher.trainer.rollbacks == 1 and watcher.trainer.rolled_back_to < 60
@@ -562,7 +562,7 @@ def test_a_policy_that_was_put_back_is_measured_by_what_it_had_reached_itself():
     assert watcher.trainer.rollbacks == 1
 
 
-def test_a_fall_is_noticed_at_once_after_one_that_was_undone():
+def test_a_collapse_is_noticed_at_once_after_one_that_was_undone():
     watcher = guard("rollback")
     show(watcher, *RISE, *[1.0] * 60, *FALL)
     assert watcher.trainer.rollbacks == 1
@@ -571,7 +571,7 @@ def test_a_fall_is_noticed_at_once_after_one_that_was_undone():
 
 
 @pytest.mark.parametrize("rollouts", [60, 150, 400])
-def test_the_policy_that_is_put_back_is_of_before_a_slow_fall(rollouts):
+def test_the_restored_policy_is_from_before_a_slow_collapse(rollouts):
     watcher = guard("rollback")
     show(watcher, *RISE, *[1.0] * 100)
     began = watcher.trainer.iteration
@@ -603,7 +603,7 @@ def test_a_guard_of_before_it_kept_what_it_knew_of_a_policy_takes_what_it_knows_
     assert later.kept["healthy"].watch == watcher.watch.restarted()
 
 
-def test_what_was_kept_before_the_policy_played_otherwise_is_not_put_back(monkeypatch):
+def test_a_policy_kept_before_it_played_differently_is_not_restored(monkeypatch):
     watcher = guard("rollback")
     show(watcher, *RISE)
     unknown = GuardState(mode="rollback", watch=Watch(low=0.0))
@@ -636,14 +636,14 @@ def test_a_request_to_stop_while_the_level_is_measured_stops_all_workers(monkeyp
         watcher.measure(lambda: True)
 
 
-def test_a_fork_that_falls_before_anything_is_confirmed_is_put_back_to_where_it_began():
+def test_a_fork_that_collapses_before_anything_is_confirmed_is_restored_to_its_start():
     watcher = guard("rollback")
     show(watcher, *[1.0] * 12, *[0.0] * 12)
     assert watcher.trainer.rollbacks == 1
     assert watcher.trainer.rolled_back_to == 0
 
 
-def test_a_guard_that_is_told_to_act_after_a_fall_takes_what_is_left_as_healthy():
+def test_a_guard_switched_to_rollback_after_a_collapse_takes_what_is_left_as_healthy():
     warned = guard("warn")
     show(warned, *RISE, *FALL)
     acts = guard("rollback")
@@ -655,7 +655,7 @@ def test_a_guard_that_is_told_to_act_after_a_fall_takes_what_is_left_as_healthy(
     assert acts.trainer.rollbacks == 1
 
 
-def test_a_guard_that_was_off_knows_nothing_of_what_fell_meanwhile():
+def test_a_guard_that_was_off_knows_nothing_of_a_collapse_meanwhile():
     healthy = guard("warn")
     show(healthy, *RISE)
     for mode in ("off", "rollback"):
@@ -668,7 +668,7 @@ def test_a_guard_that_was_off_knows_nothing_of_what_fell_meanwhile():
 
 
 @pytest.mark.parametrize("meanwhile", ["off", "warn"])
-def test_what_a_guard_kept_before_it_did_nothing_else_is_not_put_back(meanwhile):
+def test_a_policy_kept_before_the_guard_was_off_is_not_restored(meanwhile):
     watcher = guard("rollback")
     show(watcher, *RISE)
     for mode in (meanwhile, "rollback"):
@@ -691,7 +691,7 @@ def test_a_guard_that_acts_from_now_on_knows_how_good_the_policy_was():
     assert acts.trainer.rollbacks == 1
 
 
-def test_the_policy_that_is_put_back_had_no_evidence_against_it_for_long():
+def test_the_restored_policy_had_no_evidence_against_it_for_long():
     watcher = guard("rollback")
     show(watcher, *RISE, *[1.0] * 200)
     fell = watcher.trainer.iteration
@@ -701,7 +701,7 @@ def test_the_policy_that_is_put_back_had_no_evidence_against_it_for_long():
 
 
 @pytest.mark.parametrize("cut", [5, 30, 80, 99, 108, 112, 120])
-def test_a_guard_that_is_restored_goes_on_as_the_unbroken_one(cut):
+def test_a_restored_guard_continues_like_the_unbroken_one(cut):
     points = [*RISE, *[1.0] * 25, *FALL, *[1.0] * 30, *FALL]
     whole, parts = guard("rollback"), guard("rollback")
     show(whole, *points)
@@ -794,7 +794,7 @@ def test_the_best_is_kept_of_a_run_that_gets_worse(keeper, folder, log):
     assert (checkpoint.chosen(folder, "best").step, checkpoint.newest(folder).step) == (48, 64)
 
 
-def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
+def test_a_loop_that_is_stopped_saves_its_state(keeper, folder, log):
     asked = iter([False, False, True])
     looped = loop(Training([16, 32, 48, 64]), keeper, log, lambda: next(asked))
     looped.run()
@@ -804,7 +804,7 @@ def test_a_loop_that_is_stopped_saves_where_it_stands(keeper, folder, log):
     assert saved.parts["log"]["sizes"] == log.sizes()
 
 
-def test_the_best_policy_of_a_run_that_was_stopped_is_that_of_the_unbroken_one(keeper, folder, log):
+def test_a_stopped_and_an_unbroken_run_have_the_same_best_policy(keeper, folder, log):
     class Worsening(Training):
         def totals(self) -> dict[str, float]:
             return {"rollout/ep_rew_mean": {32: 9.0, 48: 5.0, 64: 2.0}.get(self.step, 0.0)}
@@ -974,7 +974,7 @@ def test_the_guard_of_a_follower_sees_every_iteration(monkeypatch):
     assert seen == [16, 32, 48, 64]
 
 
-def test_the_first_worker_says_which_other_computes_otherwise(capsys):
+def test_the_first_worker_says_which_other_computes_differently(capsys):
     class Three(OneWorker):
         count = 3
 
@@ -1046,7 +1046,9 @@ def checking(training: Finished, keeper: Keeper, log: Log, stop=never) -> Loop:
     return loop(training, keeper, log, stop, replay_check_interval=16)
 
 
-def test_an_episode_that_does_not_go_as_it_did_is_told_and_all_are_seeded(keeper, log, monkeypatch):
+def test_an_episode_that_replays_differently_is_reported_and_all_are_seeded(
+    keeper, log, monkeypatch
+):
     monkeypatch.setattr("ppo.replay.replay.verify", wrong)
     training = Finished([16, 32, 48, 64])
     looped = checking(training, keeper, log)
@@ -1058,7 +1060,7 @@ def test_an_episode_that_does_not_go_as_it_did_is_told_and_all_are_seeded(keeper
     )
 
 
-def test_an_episode_that_began_with_a_seed_and_went_otherwise_is_told_once(
+def test_an_episode_that_began_with_a_seed_and_replays_differently_is_reported_once(
     keeper, log, monkeypatch
 ):
     monkeypatch.setattr("ppo.replay.replay.verify", wrong)
@@ -1070,7 +1072,7 @@ def test_an_episode_that_began_with_a_seed_and_went_otherwise_is_told_once(
     assert "though it began with a seed" in said
 
 
-def test_an_episode_that_goes_as_it_did_is_not_told(keeper, log, monkeypatch):
+def test_an_episode_that_replays_as_recorded_is_not_reported(keeper, log, monkeypatch):
     checked = []
     monkeypatch.setattr("ppo.replay.replay.verify", lambda replay, _: checked.append(replay.seed))
     training = Finished([16, 32, 48, 64])
@@ -1079,7 +1081,7 @@ def test_an_episode_that_goes_as_it_did_is_not_told(keeper, log, monkeypatch):
     assert checked and not training.seeds_every_episode and not looped.logger.display.said
 
 
-def test_a_game_that_cannot_be_played_again_is_not_told_as_one_that_differs(
+def test_a_game_that_cannot_be_replayed_is_not_reported_as_one_that_differs(
     keeper, folder, log, monkeypatch
 ):
     def nothing(*_):

@@ -65,7 +65,7 @@ def same_run(one: Path, other: Path) -> bool:
 # --- streams and variables
 
 
-def test_run_goes_on_though_nobody_reads_its_output_any_more(top, plain):
+def test_run_continues_if_nobody_reads_its_output_any_more(top, plain):
     with started(
         top, "unread", env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -277,7 +277,7 @@ def test_memory_that_runs_out_is_one_line(tmp_path, monkeypatch, capsys, reason)
         ("bfloat16", 3 * 56_448, 1, True),
     ],
 )
-def test_memory_is_that_of_the_observations_of_a_rollout(
+def test_memory_is_counted_for_the_observations_of_a_rollout(
     monkeypatch, precision, available, processes, fits
 ):
     settings = Params(num_envs=2, num_steps=1, num_minibatches=1, total_steps=8)

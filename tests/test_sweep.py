@@ -40,7 +40,7 @@ def test_grid_is_every_combination_seed_by_seed():
     assert len({run.folder for run in runs}) == 8
 
 
-def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
+def test_a_sweep_continues_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(children, "start", start_with_log)
     pfile = tmp_path / "base.json"
     pfile.write_text(json.dumps(CART_POLE))

@@ -90,7 +90,7 @@ def estimates(rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
     return gae(r.rewards, r.values, r.next_values, r.episode_over, *discounts)
 
 
-def test_scalars_of_a_rollout_are_those_of_the_rollout_that_was_played():
+def test_scalars_of_a_rollout_describe_the_rollout_that_was_played():
     rollout = (twin := Trainer(SMALL)).collector.collect(0)
     advantages, returns = estimates(rollout)
     scalars = next(Trainer(SMALL).iterations()).scalars

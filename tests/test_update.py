@@ -126,7 +126,7 @@ def textbook_ppo(params: Params, data: Batch, learning_rate: float, clip_range: 
     ("change", "shards"),
     [("none", 1), ("none", 2), ("none", 3), ("floored advantages", 2), ("betas", 3)],
 )
-def test_with_every_variant_off_the_weights_are_those_of_the_textbook(change, shards):
+def test_with_every_variant_off_the_weights_equal_the_textbook_s(change, shards):
     data, params = batch(), changed(**CHANGES.get(change, {}))
     weights, result = update(params, data, shards)
     assert result.by_minibatch("clip_fraction").max() > 0.05

@@ -54,7 +54,7 @@ def test_any_environment_that_renders_is_watched(run, capsys):
     assert next(imageio_ffmpeg.read_frames(str(picture)))["duration"] == pytest.approx(1, abs=0.2)
 
 
-def test_the_picture_alone_on_request(run):
+def test_the_image_alone_on_request(run):
     (path,) = watch_run(run, 1, seed=5, plain=True)
     assert next(imageio_ffmpeg.read_frames(str(path)))["size"] == (840, 840)
 

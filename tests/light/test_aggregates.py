@@ -30,7 +30,7 @@ def test_games_count_alike_however_many_runs_they_have():
     assert found["interquartile mean"].value == (1 + 2 + 5 + 5) / 4
 
 
-def test_an_interval_is_that_of_all_resamples_of_the_runs():
+def test_an_interval_covers_all_resamples_of_the_runs():
     # One game of two runs: half of all resamples have the mean 1, a quarter each 0 and 2.
     assert aggregates([[0.0, 2.0]])["mean"].interval == (0, 2)
     # The games are not resampled: one without variation leaves the other's.

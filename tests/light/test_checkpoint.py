@@ -703,7 +703,7 @@ def test_link_that_leads_nowhere_is_passed_over(folder):
     assert len(warnings) == 1
 
 
-def test_the_newest_the_best_or_that_of_a_step_is_chosen(folder):
+def test_the_newest_the_best_or_a_step_s_checkpoint_is_chosen(folder):
     for step in (0, 1, 2):
         checkpoint.save(folder, small(step), kept=9, best=step == 1)
     assert checkpoint.chosen(folder, "newest").step == 2

@@ -180,7 +180,7 @@ if '"index": 0' in os.environ["PPO_LINK"]:
         (["--resume", "--set=gamma=0.9", "--new-games"], "--resume --set=gamma=0.9 --new-games"),
     ],
 )
-def test_a_run_that_lost_a_worker_starts_again_with_what_it_was_told(
+def test_a_run_that_lost_a_worker_restarts_with_the_same_arguments(
     begin, again, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", LOST_ONCE])
@@ -234,7 +234,7 @@ def test_a_run_that_lost_a_worker_starts_again_in_its_own_folder(moved, tmp_path
         (["--fork=a@1/"], ["--fork=a@1@newest", "--set=gamma=0.9", "--set=seed=2"]),
     ],
 )
-def test_every_worker_gets_what_the_command_was_told(given, begin, tmp_path, monkeypatch):
+def test_every_worker_gets_the_command_s_arguments(given, begin, tmp_path, monkeypatch):
     launches = []
     monkeypatch.setattr(launch, "run", lambda *given: launches.append(given) or ExitCode.LOST)
     arguments = [f"--logdir={tmp_path}", "--set=gamma=0.9", "--set=seed=2", "--workers=2"]
@@ -325,7 +325,7 @@ time.sleep(600)
         ("os.abort()", ExitCode.LOST, "mine\nworker 1 was lost (SIGABRT)\n"),
     ],
 )
-def test_the_code_and_the_message_of_the_worker_that_ended_the_run_are_those_of_the_run(
+def test_a_run_ends_with_the_code_and_message_of_the_worker_that_ended_it(
     tmp_path, monkeypatch, capfd, how, code, said
 ):
     script = ENDS.replace("HOW", how)

@@ -18,18 +18,18 @@ def test_a_steady_rise_has_no_collapse():
     assert collapse.count(np.arange(10.0), 3) == 0
 
 
-def test_a_fall_as_deep_as_the_limit_is_none():
+def test_a_loss_equal_to_the_limit_is_no_collapse():
     assert collapse.count(np.array([0, 10, 7, 10.0]), 3) == 0
 
 
-def test_a_fall_ends_when_half_of_it_is_made_up():
+def test_a_collapse_ends_when_half_of_it_is_regained():
     # 10 -> 2 is a fall of 8, over at 6; then from 6 up to 9 and down to 1, a fall of 8 to the end.
     assert collapse.count(np.array([0, 10, 5, 2, 4, 6, 9, 1, 2.0]), 3) == 2
     # Half of it is not made up at 5, so the last readings belong to the same fall.
     assert collapse.count(np.array([0, 10, 5, 2, 4, 5, 5, 1, 2.0]), 3) == 1
 
 
-def test_a_slow_fall_counts_once():
+def test_a_slow_collapse_counts_once():
     assert collapse.count(np.array([10, 8, 6, 4, 2, 0.0]), 3) == 1
 
 
@@ -48,7 +48,7 @@ def test_a_figure_shows_each_variant_as_far_as_its_own_runs_go():
     assert [comparison.steps[-1] for comparison in shown] == [400, 200]
 
 
-def test_a_log_has_minutes_if_its_clock_goes_on(tmp_path):
+def test_a_log_has_minutes_if_its_clock_advances(tmp_path):
     def read(*seconds: str) -> Curve:
         rows = "".join(f"{100 * n},{n},{text}\n" for n, text in enumerate(seconds))
         (tmp_path / "progress.csv").write_text(f"step,{scalars.SCORE},{scalars.TIME}\n{rows}")

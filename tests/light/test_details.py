@@ -21,7 +21,7 @@ def of(is_atari: bool = True, **settings):
     return {detail.name: detail for group in groups.values() for detail in group}
 
 
-def test_names_are_those_of_the_page_in_its_order():
+def test_names_match_the_page_in_its_order():
     page = (ROOT / "docs" / "algorithm.md").read_text()
     section = page.split("## 2.")[1].split("## 3.")[0]
     names = [name.rstrip(".") for name in re.findall(r"^\d+\. \*([^*]+)\*", section, re.MULTILINE)]
@@ -73,7 +73,7 @@ def test_clip_of_the_value_is_on_when_it_is_set():
     assert of(value_clip_range=0.1)["Clipped value loss"].state == ON
 
 
-def test_outside_atari_there_is_no_emulator_and_no_picture():
+def test_outside_atari_there_is_no_emulator_and_no_image():
     found = of(is_atari=False, network="mlp", env_id="CartPole-v1")
     assert [name for name, detail in found.items() if detail.state == NONE] == [
         "No-ops",

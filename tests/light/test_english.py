@@ -18,6 +18,7 @@ BANNED = re.compile(
     r"\b(told|(that|those) of|stands?(?!-)|stood|(go|goes|went) on|so that|but for|puts? back)\b",
     re.IGNORECASE,
 )
+BANNED_IN_NAMES = re.compile(rf"{BANNED.pattern}|\b(tells?|fell|pictures?)\b")
 MOST_WORDS, MOST_PRINTED_WORDS = 30, 25
 NOT_PROSE = r"```.*?```|^ *\|.*?$|\$\$.*?\$\$"
 
@@ -87,6 +88,13 @@ def test_printed_strings_have_short_sentences_without_banned_words():
     assert not [one for one in found if len(one.split()) > MOST_PRINTED_WORDS]
 
 
+def test_names_of_tests_have_no_banned_words():
+    sources = (path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    names = {name for source in sources for name in re.findall(r"def (test_\w+)", source)}
+    assert not [name for name in names if BANNED_IN_NAMES.search(name.replace("_", " "))]
+
+
 def test_banned_words_and_long_sentences_are_found():
     assert BANNED.search("It stands below those of all workers.")
+    assert BANNED_IN_NAMES.search("a run goes on")
     assert sentences("One. Two `a. b`\n\n- three: four") == ["One.", "Two X", "- three:", "four"]

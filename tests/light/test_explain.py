@@ -140,7 +140,7 @@ def test_what_is_no_sign_alone_is_one_together_with_another(alone, tmp_path):
     assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
 
 
-def test_a_damaged_policy_is_told_from_larger_rewards(tmp_path):
+def test_a_damaged_policy_is_distinguished_from_larger_rewards(tmp_path):
     damaged = {"rollout__points_per_step": 0.2, "train__advantage_std": 60}
     text = explain(written(tmp_path / "damaged", log(**damaged)))
     assert f"a sign of: {signs.WEIGHTS.name}" in text
@@ -154,7 +154,7 @@ def test_one_bad_rollout_is_no_sign(tmp_path):
     assert "a sign of" not in explain(written(tmp_path / "run", rows))
 
 
-def test_a_fall_is_told_with_its_depth_the_minibatch_and_the_autopsy(tmp_path):
+def test_a_collapse_is_reported_with_its_depth_the_minibatch_and_the_autopsy(tmp_path):
     rows = log(**FAULTS[signs.STEPS])
     for entry, row in enumerate(rows):
         row["rollout/points_per_step"] += -0.02 if entry > FAULT_AT else 0.0
@@ -168,7 +168,7 @@ def test_a_fall_is_told_with_its_depth_the_minibatch_and_the_autopsy(tmp_path):
     assert f"python -m ppo.autopsy {tmp_path / 'run'}" in text
 
 
-def test_points_that_are_the_same_in_every_rollout_are_said_to_show_no_fall(tmp_path):
+def test_points_that_are_the_same_in_every_rollout_are_said_to_show_no_collapse(tmp_path):
     rows = log()
     for row in rows:
         row["rollout/points_per_step"] = 1.0  # as in CartPole, whatever the score
@@ -218,7 +218,7 @@ def test_another_run_that_has_the_name_of_the_origin_is_not_taken_for_it(tmp_pat
     assert said.count("\n") == 1 and f"is gone, and {tmp_path / 'origin'} is another run" in said
 
 
-def test_the_log_of_a_fork_goes_on_from_that_of_its_origin(tmp_path):
+def test_the_log_of_a_fork_continues_its_origin_s_log(tmp_path):
     rows = log()
     origin = written(tmp_path / "origin", rows)
     second = fork(tmp_path / "second", origin, 20_000, rows[20:30])
@@ -232,7 +232,7 @@ def test_a_fork_whose_origin_is_gone_has_its_own_log(tmp_path):
     assert len(history.rows(run)) == 40
 
 
-def test_points_are_those_of_the_rollout_or_of_the_last_games():
+def test_points_come_from_the_rollout_or_the_last_games():
     old = {"rollout/ep_rew_mean": 20.0, "rollout/ep_len_mean": 1600.0}
     assert progress.points(old) == 0.0125
     assert progress.points(old | {POINTS: 0.5}) == 0.5
@@ -258,7 +258,7 @@ def test_an_explanation_says_what_is_outside_its_limits_at_the_end(tmp_path):
     assert re.match(pattern, said) and said.endswith(". Lower learning_rate")
 
 
-def test_limits_that_hold_for_clipped_rewards_alone_are_not_those_of_other_rewards(tmp_path):
+def test_limits_for_clipped_rewards_do_not_apply_to_other_rewards(tmp_path):
     large = log(train__grad_norm=1.0)
     for row in large:
         row["train/grad_norm"] *= 1000

@@ -430,7 +430,7 @@ def test_owner_gets_a_folder_that_is_there(tmp_path):
         assert folder.params == folder.path / "params.json"
 
 
-def test_second_process_is_refused_and_the_first_goes_on(tmp_path):
+def test_second_process_is_refused_and_the_first_continues(tmp_path):
     with other_process_holding(tmp_path) as holder:
         for _ in range(2):
             with pytest.raises(FolderError, match="in use by another process"), owned(tmp_path):
@@ -573,7 +573,7 @@ def test_folder_that_was_removed_is_gone_though_another_has_its_name(tmp_path, u
 
 
 @pytest.mark.parametrize("new", [False, True])
-def test_name_that_no_longer_leads_to_the_folder_is_told_from_one_that_does(tmp_path, new):
+def test_name_that_no_longer_leads_to_the_folder_is_noticed(tmp_path, new):
     run = begun(tmp_path / "run")
     with visited(run) as folder:
         check_unmoved(folder, run)

@@ -61,7 +61,7 @@ def test_whatever_an_environment_raises_is_one_error_with_its_name_and_words(cal
     assert words.endswith(f": {error}: {first_line}") and not caught.value.refused
 
 
-def test_an_error_whose_words_fail_is_told_by_its_name():
+def test_an_error_whose_message_fails_is_reported_by_its_name():
     class Wordless(Exception):
         def __str__(self):
             raise ZeroDivisionError
@@ -84,14 +84,14 @@ def test_a_close_that_fails_does_not_hide_what_came_before():
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_render_that_fails_is_no_picture_in_one_line(error):
+def test_a_failed_render_is_reported_in_one_line(error):
     with ctrl_c_raises():
         fault = screens.fault(rules_for(failing("render", error)))
     assert fault.startswith(f"{failing('render', error)} cannot be shown") and "\n" not in fault
     assert error in fault
 
 
-def test_an_image_without_pixels_is_no_picture(monkeypatch):
+def test_an_image_without_pixels_is_refused(monkeypatch):
     monkeypatch.setattr(CartPoleEnv, "render", lambda _: np.zeros((0, 40, 3), np.uint8))
     assert "it gave no image of bytes" in screens.fault(rules_for("CartPole-v1"))
 

@@ -49,7 +49,7 @@ def write(plan: Plan, change: Change, seed: int) -> None:
     written(plan.run(change, seed).folder, [row(n, *of) for n, of in enumerate(series)])
 
 
-def test_kl_and_gain_are_means_over_the_updates_in_which_the_unchanged_forks_fall(tmp_path):
+def test_kl_and_gain_are_means_over_the_updates_until_the_unchanged_forks_collapse(tmp_path):
     plan = plan_of(tmp_path)
     for run in plan.runs():
         write(plan, next(c for c in plan.changes if c.name == run.variant), run.seed)

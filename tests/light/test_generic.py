@@ -56,7 +56,7 @@ def envs():
     del gymnasium.registry["Counting-v0"]
 
 
-def test_what_envs_tell_beside_their_observations_stops_no_run(envs):
+def test_infos_of_envs_stop_no_run(envs):
     for _ in range(2 * LENGTH):
         envs.send(np.array([0, 1]))
         *_, info = envs.receive()

@@ -39,7 +39,7 @@ def decoded(content: bytes, folder: Path) -> tuple[list[np.ndarray], float]:
     return pictures, facts["duration"]
 
 
-def test_a_gif_has_ten_pictures_a_second_in_the_console_s_own_size(tmp_path):
+def test_a_gif_has_ten_frames_a_second_in_the_console_s_own_size(tmp_path):
     content = gif.small(movie(tmp_path / "bar.mp4", sliding(120)))
     pictures, seconds = decoded(content, tmp_path)
     assert (len(pictures), seconds) == (20, pytest.approx(2.0))

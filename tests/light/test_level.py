@@ -92,7 +92,7 @@ def test_without_a_log_the_games_are_known(content, tmp_path):
     assert known(tmp_path, saved()) == GuardState(watch=Watch(best=0.01, low=0.01))
 
 
-def test_the_log_goes_on_in_the_run_that_a_run_was_forked_from(tmp_path):
+def test_the_log_continues_backwards_in_the_original_run_of_a_fork(tmp_path):
     first = logged(tmp_path / "first", CLIMB[:10] + [9.0] * 10)
     second = logged(tmp_path / "second", [])
     origin.write(RunFolder(second), Origin(first, 500, {"gamma": (0.9, 0.8)}))
@@ -114,6 +114,6 @@ def test_a_run_that_names_itself_as_its_origin_ends_the_log(tmp_path):
     "change",
     [{"frame_skip": 2}, {"sticky_action_probability": 0.1}, {"picture_scaling": "standardized"}],
 )
-def test_a_policy_that_will_play_otherwise_is_not_known_but_for_the_lowest_level(change, tmp_path):
+def test_only_the_lowest_level_is_known_of_a_policy_that_will_play_differently(change, tmp_path):
     guard = known(tmp_path, saved(SEEN), **change)
     assert guard == GuardState(watch=Watch(low=SEEN.watch.low)) and guard.watch.knows_nothing

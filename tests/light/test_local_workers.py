@@ -110,7 +110,7 @@ workers.average(numbers(link.index, 1000))
 
 
 @pytest.mark.parametrize("ending", [0, 1, 2])
-def test_all_others_are_told_at_once_who_died(ending):
+def test_all_others_hear_at_once_who_died(ending):
     outputs = said(ENDS.replace("ENDING", str(ending)))
     assert [output for n, output in enumerate(outputs) if n != ending] == [[f"lost {ending}"]] * 2
 

@@ -149,7 +149,7 @@ def values_of(folder: Path, tag: str) -> list[Summary.Value]:
     return [value for event in events for value in event.summary.value if value.tag == tag]
 
 
-def test_a_curve_that_began_with_simple_values_goes_on(tmp_path):
+def test_a_curve_that_began_with_simple_values_continues(tmp_path):
     with open(tmp_path / "events.out.tfevents.1000.here", "wb") as file:
         writer = RecordWriter(file)
         writer.write(Event(file_version="brain.Event:2").SerializeToString())
@@ -161,7 +161,7 @@ def test_a_curve_that_began_with_simple_values_goes_on(tmp_path):
     assert curve(tmp_path, SCORE) == [(1, 1.5), (2, 2.0)]
 
 
-def test_a_table_that_began_before_actions_had_names_goes_on(tmp_path):
+def test_a_table_that_began_before_actions_had_names_continues(tmp_path):
     (tmp_path / "progress.csv").write_text("step,actions/share_1,actions/share_10\n1,0.25,0.5\n")
     names = ["actions/share_1_FIRE", "actions/share_10_UPFIRE"]
     log = Log(tmp_path, names, 2)
@@ -235,7 +235,7 @@ def test_hparams_of_runs_are_those_that_differ_between_them_or_else_from_the_def
 GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"whatever follows"
 
 
-def test_a_picture_is_shown_by_the_images_plugin(tmp_path):
+def test_an_image_is_shown_by_the_images_plugin(tmp_path):
     log = Log(tmp_path, SHOWN, 1)
     log.picture(64, "videos/training", GIF)
     log.close()
@@ -247,7 +247,7 @@ def test_a_picture_is_shown_by_the_images_plugin(tmp_path):
     assert make_ndarray(point.tensor_proto).tolist() == [b"160", b"210", GIF]
 
 
-def test_a_cut_takes_pictures_away_with_the_rest(tmp_path):
+def test_a_cut_removes_images_with_the_rest(tmp_path):
     log = Log(tmp_path, SHOWN, 1)
     log.picture(1, "videos/training", GIF)
     sizes = log.sizes()
@@ -296,7 +296,7 @@ def broken_off_at_five_saved_at_three(folder: Path) -> dict[str, int]:
     return sizes
 
 
-def test_sizes_are_those_of_the_event_file_and_the_csv(tmp_path):
+def test_sizes_are_of_the_event_file_and_the_csv(tmp_path):
     (tmp_path / "params.json").write_text("{}")
     log = Log(tmp_path, SHOWN, 1)
     write(log, [1])
@@ -457,7 +457,7 @@ def test_csv_has_its_head_once_however_often_the_log_is_opened(tmp_path):
     assert sum(line.startswith("step") for line in lines) == 1
 
 
-def test_csv_goes_on_under_the_head_it_began_with(tmp_path):
+def test_csv_continues_under_the_head_it_began_with(tmp_path):
     log = Log(tmp_path, [SCORE, SPEED], 1)
     log.write(1, {SCORE: 1.0, SPEED: 2.0})
     log.close()
@@ -594,7 +594,7 @@ FINITE = st.floats(-1e6, 1e6)
 
 @given(before=st.lists(FINITE, max_size=4), after=st.lists(FINITE, max_size=4))
 @settings(deadline=None)
-def test_means_go_on_from_their_state_as_if_nothing_had_happened(before, after):
+def test_means_continue_from_their_state_as_if_nothing_had_happened(before, after):
     unbroken, first = Aggregates(), Aggregates()
     for value in before:
         unbroken.add({"a": value})
@@ -617,7 +617,7 @@ def test_state_is_not_used_up_by_being_asked_for():
     assert means.take() == {"a": 4.0}
 
 
-def test_event_files_stand_in_the_order_of_their_starts_though_the_clock_jumps(tmp_path):
+def test_event_files_are_in_the_order_of_their_starts_even_if_the_clock_jumps(tmp_path):
     for step, now in [(1, 3 * 10**18), (2, 2 * 10**18), (3, 10**18)]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(time, "time_ns", lambda now=now: now)
@@ -638,7 +638,7 @@ def test_a_scalar_that_the_list_of_names_lacks_is_refused_before_anything_is_wri
     log.close()
 
 
-def test_log_goes_on_though_its_files_are_moved_and_a_resume_cuts_what_was_put_back(tmp_path):
+def test_log_continues_if_its_files_are_moved_and_a_resume_cuts_what_was_restored(tmp_path):
     Log(tmp_path, [SCORE], 0).close()  # an earlier start
     (earlier,) = tmp_path.glob("events.out.tfevents.*")
     log = Log(tmp_path, [SCORE], 0)

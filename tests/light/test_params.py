@@ -450,7 +450,7 @@ def test_a_whole_number_that_is_too_large_for_a_float_is_one_fault(tmp_path, dig
     assert "max_grad_norm" in only_fault(tmp_path, f'{{"max_grad_norm": {10**digits}}}')
 
 
-def test_all_faults_are_told_at_once(tmp_path):
+def test_all_faults_are_listed_at_once(tmp_path):
     pairs = ", ".join(f'"{key}": {value}' for key, (value, _) in MANY_FAULTS.items())
     faults = faults_of(tmp_path, f"{{{pairs}}}", "num_steps", "target_kl=-1", "wat=5")
     for _, part in MANY_FAULTS.values():
@@ -467,7 +467,7 @@ def test_message_of_the_error_holds_every_fault(tmp_path):
     assert isinstance(caught.value, ValueError)
 
 
-def test_broken_file_and_bad_override_are_told_together(tmp_path):
+def test_broken_file_and_bad_override_are_reported_together(tmp_path):
     faults = faults_of(tmp_path, "{", "gamma=2")
     assert len(faults) == 2
     assert "not valid JSON" in faults[0] and "gamma = 2" in faults[1]
@@ -875,7 +875,7 @@ def test_a_decay_that_float32_rounds_to_1_is_refused(key):
 # --- properties
 
 
-def test_a_property_of_a_group_is_overridden_by_that_of_a_setting():
+def test_a_setting_s_property_overrides_its_group_s():
     fixed = marked("fixed")
     assert fixed["noop_max"] == "on resume" and fixed["env_id"] == "on fork"
     assert "learning_rate" not in fixed

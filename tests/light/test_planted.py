@@ -49,7 +49,7 @@ def test_each_log_is_of_a_fault():
     assert names == {f"{game}-{fault}" for game in FIRST_WITH_FAULT for fault in FAULTS}
 
 
-def test_the_entries_are_those_of_a_run():
+def test_the_entries_come_from_a_run():
     with open(LOGS / "pong-none.csv", newline="") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps)) and len(steps) > signs.BEFORE

@@ -43,7 +43,7 @@ TEXTS = [
 ]
 
 
-def test_the_check_of_an_atari_game_tells_its_forecast_and_draws_what_is_seen(
+def test_the_check_of_an_atari_game_prints_its_forecast_and_draws_what_is_seen(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(preflight, "probe", lambda params: MEASURED)

@@ -110,7 +110,7 @@ def page_of(*runs: Path) -> str:
     return (runs[0] / "report.html").read_text().replace("<wbr>", "")
 
 
-def test_the_report_tells_the_score_the_settings_the_health_and_how_to_repeat_it(tmp_path):
+def test_the_report_shows_the_score_the_settings_the_health_and_how_to_repeat_it(tmp_path):
     page = page_of(run_at(tmp_path / "run"))
     assert "20.00 points (95 percent interval 19.00 to 21.00)" in page
     assert "<td>learning_rate</td><td>0.001</td><td>0.0004</td>" in page
@@ -147,7 +147,7 @@ def test_the_report_begins_with_what_was_learnt_in_which_time_beside_others(tmp_
     assert len(read) == 1
 
 
-def test_the_report_tells_of_what_was_not_learnt(tmp_path):
+def test_the_report_says_what_was_not_learnt(tmp_path):
     rows = log()
     for row in rows:
         row["rollout/ep_rew_mean"] = 100 - row["step"] / 1000
@@ -274,7 +274,7 @@ def test_the_evaluation_of_the_headline_is_repeated_and_the_limit_is_said(tmp_pa
     assert commands(read_story(run)).endswith(" --evaluate 30")
 
 
-def test_runs_of_a_sweep_are_told_apart(tmp_path):
+def test_runs_of_a_sweep_have_different_names(tmp_path):
     page = page_of(*(run_at(tmp_path / gamma / "seed-0") for gamma in ("gamma=0.9", "gamma=0.99")))
     assert "gamma=0.9/seed-0: 20.00 points" in page and "<h2>The run gamma=0.99/seed-0</h2>" in page
 

@@ -87,9 +87,7 @@ def test_a_gpu_that_is_not_used_is_reported(driver, visible, found, reported, mo
 
 @pytest.mark.parametrize("given", [None, True, False])
 @pytest.mark.parametrize(("env_id", "network"), [("Breakout", "a3c"), ("CartPole-v1", "mlp")])
-def test_rewards_are_clipped_in_atari_games_unless_the_settings_say_otherwise(
-    env_id, network, given
-):
+def test_rewards_are_clipped_in_atari_games_unless_the_settings_differ(env_id, network, given):
     params = resolve.resolved(Params(env_id=env_id, network=network, clip_rewards=given))
     assert params.clip_rewards == (env_id == "Breakout" if given is None else given)
 

@@ -245,7 +245,9 @@ def test_a_return_ends_with_its_game_and_if_wished_with_a_life(
         ("truncated", lambda following: -following),
     ],
 )
-def test_the_next_value_is_that_of_what_the_step_led_to(event: str, next_value: Callable, row: int):
+def test_the_next_value_belongs_to_the_observation_that_the_step_led_to(
+    event: str, next_value: Callable, row: int
+):
     script = Script.quiet(4, 2)
     if event != "none":
         getattr(script, event)[row, 1] = True
@@ -304,7 +306,7 @@ def test_steps_after_a_lost_life_are_marked_as_forced(cuts: tuple[int, ...]):
     np.testing.assert_array_equal(games.collect(1).forced, script.life_lost[3:7])
 
 
-def test_stand_ins_are_drawn_evenly_from_the_steps_that_were_not_forced():
+def test_replacements_are_sampled_evenly_from_the_steps_that_were_not_forced():
     forced = np.zeros((20, 10), bool)
     forced[::2, ::3] = True
     drawn = np.concatenate([stand_ins(forced, 1, n) for n in range(500)])
@@ -315,13 +317,13 @@ def test_stand_ins_are_drawn_evenly_from_the_steps_that_were_not_forced():
     assert np.abs(counts[~forced] / expected - 1).max() < 5 / np.sqrt(expected)
 
 
-def test_stand_ins_follow_from_seed_and_counters():
+def test_replacements_follow_from_seed_and_counters():
     forced = np.arange(100) % 3 == 0
     draws = [stand_ins(forced, *numbers).tolist() for numbers in [(1, 2), (1, 2), (1, 3), (2, 2)]]
     assert draws[0] == draws[1] and len(set(map(tuple, draws))) == 3
 
 
-def test_where_all_steps_are_forced_each_stands_for_itself():
+def test_if_all_steps_are_forced_each_keeps_itself():
     assert stand_ins(np.ones((2, 2), bool), 1).tolist() == [0, 1, 2, 3]
     assert not len(stand_ins(np.zeros((2, 2), bool), 1))
 

@@ -236,7 +236,7 @@ def test_outside_the_main_thread_signals_are_left_alone():
     assert seen == [False, True]
 
 
-def test_ctrl_c_is_told_apart_from_an_interrupt_that_code_raises():
+def test_ctrl_c_is_distinguished_from_an_interrupt_that_code_raises():
     before = signal.getsignal(signal.SIGINT)
     with ctrl_c_raises():
         with pytest.raises(StopSignal) as caught:

@@ -285,7 +285,7 @@ def test_runs_begin_with_the_settings_that_the_sweep_began_with(tmp_path, monkey
     assert [json.loads(copy.read_text()) for copy in copies] == [CART_POLE, {}]
 
 
-def test_runs_that_leave_the_precision_open_are_told_one(tmp_path, computes_in_bfloat16):
+def test_runs_that_leave_the_precision_open_get_the_same_one(tmp_path, computes_in_bfloat16):
     (tmp_path / "open.json").write_text('{"network": "a3c", "precision": "auto"}')
     arguments = [f"--pfile={tmp_path / 'open.json'}", "--seeds=0,1", f"--logdir={tmp_path / 'd'}"]
     plan = sweep._plan(sweep._parse(arguments))
@@ -581,7 +581,7 @@ def test_results_that_cannot_be_written_are_one_message(tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_runs_that_have_begun_go_on_with_settings_that_have_no_effect(tmp_path):
+def test_runs_that_have_begun_continue_with_settings_that_have_no_effect(tmp_path):
     pfile = tmp_path / "mine.json"
     pfile.write_text(json.dumps({"env_id": "CartPole-v1", "network": "mlp", "noop_max": 1}))
     runs = [grid.Run("plain", seed, (f"seed={seed}",), tmp_path / str(seed)) for seed in (1, 2)]

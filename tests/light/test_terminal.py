@@ -91,7 +91,7 @@ def test_into_a_pipe_go_plain_lines_by_the_clock(monkeypatch):
     assert "\x1b" not in printed
 
 
-def test_line_says_how_the_run_stands():
+def test_line_says_how_far_the_run_is():
     line = shown(pipe(), SCALARS)
     for part in (
         "score -20.25",
@@ -177,7 +177,7 @@ def test_panel_says_when_the_run_ends(rate, said, at_one):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_no_label_is_wrapped_and_each_stands_near_its_value(width):
+def test_no_label_is_wrapped_and_each_is_near_its_value(width):
     printed = shown(terminal(width), SCALARS)
     for label, _, _ in SHOWN:
         found = re.search(rf"(│ |  ){label}( +)(\S+)", printed)
@@ -380,7 +380,7 @@ def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next(
     assert max(map(len, lines[:-1])) <= 85
 
 
-def test_the_end_of_a_run_without_games_evaluations_and_pictures():
+def test_the_end_of_a_run_without_games_evaluations_and_images():
     lines = summary(Path("a"), {"rollout/games": 0}, None, 30.0, False, MORE).splitlines()
     labels = [line.split()[0] for line in lines]
     assert labels == ["score", "time", "folder", "evaluate", "board", "continue"]

@@ -50,7 +50,7 @@ def rows_of(on: np.ndarray, colour: tuple) -> np.ndarray:
     return np.flatnonzero((on == np.array(colour, np.uint8)).all(-1).any(1))
 
 
-def test_higher_values_stand_higher():
+def test_higher_values_are_drawn_higher():
     made, on = line(100)
     rows = []
     for step, value in enumerate([0.1, 0.5, 0.9]):
@@ -59,7 +59,7 @@ def test_higher_values_stand_higher():
     assert 60 < rows[2] < rows[1] < rows[0] < 160
 
 
-def test_rewards_stand_above_the_line_and_losses_below_it():
+def test_rewards_are_above_the_line_and_losses_below_it():
     made, on = line(100)
     made.reward(on, 10, 1.0)
     made.reward(on, 50, -1.0)
@@ -77,7 +77,7 @@ def test_the_axis_of_values_only_grows():
     assert limits == [(0, 1), (-0.5, 1), (-0.5, 10), (-0.5, 10), (-50, 10), (-50, 10)]
 
 
-def test_memory_is_that_of_the_columns_however_long_the_game():
+def test_memory_depends_on_the_columns_however_long_the_game():
     made, on = line(1_000_000)
     sizes = [array.nbytes for array in vars(made).values() if isinstance(array, np.ndarray)]
     for step in range(0, 1_000_000, 5000):
@@ -123,7 +123,7 @@ def decision(observation: np.ndarray, chosen: int = 1) -> Decision:
     return Decision(observation, np.array([0.25, 0.5, 0.25]), 0.5, chosen)
 
 
-def test_the_network_s_own_pictures_are_shown_oldest_to_newest_pixel_by_pixel():
+def test_the_network_s_own_images_are_shown_oldest_to_newest_pixel_by_pixel():
     pictures = np.random.default_rng(0).integers(256, size=(84, 84, 4), dtype=np.uint8)
     shown = panel()
     shown.decide(decision(pictures))
@@ -166,7 +166,7 @@ def test_any_number_of_actions_has_room(number: int):
     assert (below == np.array(BACKGROUND, np.uint8)).all()
 
 
-def test_what_stands_still_does_not_change_while_the_game_goes_on():
+def test_fixed_parts_do_not_change_during_the_game():
     shown = panel()
     shown.decide(decision(np.zeros((84, 84, 4), np.uint8)))
     shown.see(0.0, 3)

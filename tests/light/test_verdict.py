@@ -52,7 +52,7 @@ def test_fisher_is_a_probability_and_does_not_depend_on_the_order(of, of_others,
     assert p == pytest.approx(verdict.fisher(of - survivors, of, of_others - others, of_others))
 
 
-def test_a_change_that_holds_where_a_smaller_rate_of_its_kl_falls_is_the_cause():
+def test_a_change_that_survives_where_a_smaller_rate_of_its_kl_collapses_is_the_cause():
     text = said(outcome("cure", 5, 0.25), outcome("other", 1, 0.2))
     assert "Unchanged, 5 of 5 forks collapse" in text
     assert "**the meaning of cure**" in text and "gamma=0.5" in text
@@ -95,7 +95,7 @@ def test_what_does_not_differ_from_the_run_unchanged_is_said_to_be_so(survivors,
     assert verdict.effect_in_words(change, UNTOUCHED, [UNTOUCHED, *SMALLER]) == judged
 
 
-def test_a_fall_that_does_not_happen_again_has_no_verdict():
+def test_a_collapse_that_does_not_happen_again_has_no_verdict():
     lucky = outcome(UNCHANGED, 2, 0.4)
     assert "depends on chance" in verdict.verdict([lucky, *SMALLER, outcome("cure", 5, 0.3)])
 
@@ -106,7 +106,7 @@ def test_without_anything_that_helps_the_verdict_says_so():
     assert text.endswith("Nothing that was tried prevents it, not even smaller steps.")
 
 
-def test_of_three_forks_nothing_can_be_told():
+def test_three_forks_have_no_verdict():
     others = [outcome(f"rate / {part}", 3, 0.1, forks=3, learning_rate=0.1) for part in (2, 4)]
     untouched, cure = outcome(UNCHANGED, 0, 0.4, forks=3), outcome("cure", 3, 0.4, forks=3)
     text = verdict.verdict([untouched, *others, cure])
@@ -120,7 +120,7 @@ def test_table_has_a_row_for_each_change_with_its_interval():
     assert "0.250" in lines[-1]
 
 
-def test_figure_is_a_picture(tmp_path):
+def test_figure_is_an_image(tmp_path):
     figure.draw([UNTOUCHED, *SMALLER, outcome("cure", 4, 0.25)], tmp_path / "f.png", "a fall")
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 

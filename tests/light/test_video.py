@@ -52,7 +52,7 @@ def encoder(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 61, 300])
-def test_the_video_holds_exactly_the_pictures_sent_in_their_order(tmp_path: Path, count: int):
+def test_the_video_holds_exactly_the_frames_sent_in_their_order(tmp_path: Path, count: int):
     assert write(tmp_path / "game.mp4", numbered(count), 60) == count
     _, pictures = decoded(tmp_path / "game.mp4")
     assert [number_of(picture) for picture in pictures] == list(range(count))
@@ -97,7 +97,7 @@ def test_colors_are_red_green_blue(tmp_path: Path, color: tuple[int, int, int]):
         assert np.abs(picture.mean(axis=(0, 1)) - color).max() < 6
 
 
-def test_pictures_are_taken_one_at_a_time_and_not_kept(tmp_path: Path):
+def test_frames_are_taken_one_at_a_time_and_not_kept(tmp_path: Path):
     yielded: list[weakref.ref] = []
     most = 0
 
@@ -197,7 +197,7 @@ def test_a_ctrl_c_of_the_terminal_does_not_reach_the_encoder(tmp_path: Path, mon
     assert int((tmp_path / "seen").read_text()) != os.getsid(0)
 
 
-def test_a_video_short_of_pictures_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_video_short_of_frames_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     encoder(tmp_path, monkeypatch, 'FFMPEG "${@:1:$#-1}" -frames:v 7 "${@: -1}"')
     with pytest.raises(VideoError, match="wrote 7 of 9 frames"):
         write(tmp_path / "game.mp4", numbered(9), 60)
@@ -216,14 +216,14 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path):
     assert files(tmp_path) == []
 
 
-def test_no_picture_makes_no_video(tmp_path: Path):
+def test_no_frame_makes_no_video(tmp_path: Path):
     with pytest.raises(VideoError, match="no frame"):
         write(tmp_path / "game.mp4", [], 60)
     assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("stop", [KeyError, KeyboardInterrupt])
-def test_pictures_that_break_off_leave_no_file_and_tell_their_own_error(
+def test_frames_that_break_off_leave_no_file_and_raise_their_own_error(
     tmp_path: Path, stop: type[BaseException]
 ):
     def broken() -> Iterator[np.ndarray]:

@@ -63,7 +63,7 @@ def test_noise_alone_gives_no_alarm(seed):
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.08), st.floats(-0.5, 0.5))
 @STATISTICAL
-def test_a_fall_by_half_is_noticed_within_ten_readings(seed, sigma, level):
+def test_a_collapse_by_half_is_noticed_within_ten_readings(seed, sigma, level):
     points = noisy(np.concatenate([CLIMB, np.full(30, level)]), sigma, seed)
     noticed = alarm(points)
     assert noticed is not None
@@ -72,7 +72,7 @@ def test_a_fall_by_half_is_noticed_within_ten_readings(seed, sigma, level):
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.035))
 @STATISTICAL
-def test_a_fall_by_a_quarter_is_noticed_where_the_noise_is_small(seed, sigma):
+def test_a_collapse_by_a_quarter_is_noticed_if_the_noise_is_small(seed, sigma):
     points = noisy(np.concatenate([CLIMB, np.full(30, 0.7)]), sigma, seed)
     noticed = alarm(points)
     assert noticed is not None
@@ -102,7 +102,7 @@ def test_readings_of_other_rollouts_keep_their_level():
     assert watch.scaled(1.0) == watch and Watch(best=2.0).scaled(3.0) == Watch(best=2.0)
 
 
-def test_a_policy_that_falls_slowly_is_not_at_its_best_long_before_the_alarm():
+def test_a_policy_that_collapses_slowly_is_not_at_its_best_long_before_the_alarm():
     before = watched(noisy(CLIMB, 0.01, seed=9))
     assert before.is_at_its_best and not Watch(best=1.0).is_at_its_best
     watch, levels = before, np.linspace(1, 0.5, 200)
@@ -133,7 +133,7 @@ def test_a_restarted_watch_remembers_what_was_best():
     assert again.alarmed
 
 
-def test_a_fall_is_found_with_its_onset_and_depth():
+def test_a_collapse_is_found_with_its_onset_and_depth():
     points = noisy(np.concatenate([CLIMB, np.linspace(1, -0.5, 6)[1:], np.full(20, -0.5)]), 0.01, 2)
     fall = collapse.find(points)
     assert fall.onset == len(CLIMB) - 1
@@ -147,14 +147,14 @@ def test_nothing_is_found_in_a_healthy_run():
     assert collapse.find([]) is None
 
 
-def test_a_policy_that_was_good_from_the_first_reading_on_can_fall_to_nothing():
+def test_a_policy_that_was_good_from_the_first_reading_on_can_collapse_to_nothing():
     points = noisy(np.concatenate([np.ones(40), np.zeros(20)]), 0.01, 5)
     fall = collapse.find(points)
     assert fall.onset == 39
     assert fall.depth == pytest.approx(1, abs=0.03)
 
 
-def test_of_several_falls_the_deepest_is_found_with_its_own_onset_and_peak():
+def test_the_deepest_of_several_collapses_is_found_with_its_own_onset_and_peak():
     dip, long = np.full(12, 0.4), np.ones(200)
     collapsed = np.concatenate([CLIMB, dip, long, np.zeros(30)])
     fall = collapse.find(noisy(collapsed, 0.02, 6))
@@ -166,7 +166,7 @@ def test_of_several_falls_the_deepest_is_found_with_its_own_onset_and_peak():
     assert fall.peak == pytest.approx(4, abs=0.05)
 
 
-def test_a_fall_that_was_recovered_is_not_taken_for_one_with_what_came_long_after():
+def test_a_recovered_collapse_is_separate_from_one_long_after():
     points = noisy(np.concatenate([CLIMB, np.full(12, 0.2), np.ones(100)]), 0.02, 7)
     fall = collapse.find(points)
     assert abs(fall.onset - (len(CLIMB) - 1)) <= 1 and fall.bottom < len(CLIMB) + 12
