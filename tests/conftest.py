@@ -45,7 +45,7 @@ OF_THE_CALLER = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _surroundings():
-    """Those of whoever calls the tests do not matter."""
+    """Remove the caller's umask and environment variables from the tests."""
     os.umask(0o022)
     for name in list(os.environ):
         if name.upper() in OF_THE_CALLER:
@@ -70,8 +70,8 @@ def computes_in_bfloat16(monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """The files that take long begin first and the light ones last, so that no worker is left
-    alone with a long one at the end.
+    """Begin with the slow files and end with the light ones, so no worker ends with a slow file
+    alone.
     """
     long = ("test_workers", "test_reliability", "test_command", "test_fork", "test_sweep")
     items.sort(key=lambda item: (LIGHT in item.path.parents, item.path.stem not in long))

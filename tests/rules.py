@@ -1,10 +1,10 @@
-"""The rules that tests play by, but for what they change."""
+"""The default rules of the games in tests."""
 
 from ppo.envs.episode import Rules
 
 
 def rules_for(game: str, max_frames_per_game: int = 108_000) -> Rules:
-    """Those of a game by default settings, without sticky actions."""
+    """Return the rules of a game by default settings, without sticky actions."""
     return Rules(
         game=game,
         frame_skip=4,

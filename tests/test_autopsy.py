@@ -78,7 +78,7 @@ def test_the_fork_is_from_the_checkpoint_before_the_fatal_update(tmp_path):
     assert (case.source, case.step) == (tmp_path / "run", 1888)
     assert case.peak == pytest.approx(1, abs=0.03) and case.bottom == pytest.approx(0, abs=0.03)
     assert case.kept(np.array([case.peak, case.bottom])) == pytest.approx([1, 0])
-    # The rate is that of the step, since a fork's own schedule would be another.
+    # The rate of the step is kept, because a fork's own schedule would differ.
     assert case.settings.learning_rate == pytest.approx(1e-3 * (1 - 1888 / 3200))
 
 
@@ -216,7 +216,7 @@ def test_forks_of_another_case_or_change_do_not_count(tmp_path):
     run = fallen(tmp_path / "run")
     case = case_of(run)
     autopsy._check(begun(tmp_path / "a", case, run))
-    autopsy._check(begun(tmp_path / "b", case, run, total_steps=9999))  # goes on to more or fewer
+    autopsy._check(begun(tmp_path / "b", case, run, total_steps=9999))  # other total steps
     with pytest.raises(ParamsError, match="another adam_reset than true"):
         autopsy._check(begun(tmp_path / "c", case, run, adam_reset=False))
     autopsy._check(begun(tmp_path / "moved", case, tmp_path / "before" / "run"))

@@ -483,7 +483,7 @@ def test_replay_has_the_keys_of_the_contract_and_plays_again_to_its_score(pong):
 
 def test_training_videos_are_named_by_the_steps_that_played_them(pong):
     spans = [path.stem for path in sorted((pong.path / "videos").iterdir())]
-    # A game has 60 steps in one of two envs; that of step 200 began at 120.
+    # A game has 60 steps in one of two envs. The game of step 200 began at step 120.
     assert [re.sub("score_.*", "", span) for span in spans] == [
         "step-000000000000-untrained-",
         "step-000000000120-to-000000000240-",

@@ -66,7 +66,7 @@ class Drift(gymnasium.Env):
 
 
 class FlatBytes(Drift):
-    """Observations as those of a machine's memory."""
+    """An env with flat observations in bytes, as of a machine's memory."""
 
     observation_space = gymnasium.spaces.Box(0, 255, (2,), np.uint8)
 
@@ -294,7 +294,7 @@ def test_unfinished_games_continue_when_every_episode_must_begin_with_a_seed(beg
     assert min(filter(None, begun)) >= len(seen)
 
 
-# Those of docs/reliability.md: what they carry changes how an episode goes, or only some bytes.
+# The ROMs of docs/reliability.md: memory from before a reset changes the episode, or some bytes.
 SEEDED = {
     *("hangman", "haunted_house", "ice_hockey", "sir_lancelot", "space_war", "surround"),
     *("time_pilot", "yars_revenge", "crossbow", "kung_fu_master", "pooyan"),

@@ -142,7 +142,7 @@ def test_table_of_two_games_by_hand(tmp_path):
         "| Breakout | 1 | 30.5 (30.5 to 30.5) | 1.00 | 1.7 | 1 | 0.00 | 0.5 |\n"
         "| Pong | 1, 2 | -3.0 (-20.7 to 14.6) | 0.50 | -20.7 | 1, 1 | 0.00 | 1.5 |\n"
     ) in text
-    # Breakout has a single run, so that nothing is known of how far another would be.
+    # Breakout has a single run, so the spread of its runs is unknown.
     assert "| mean | 0.75 | 0.00 |" in text and "several seeds" not in text
     assert "| Stable-Baselines3 | float32 | 2,000 | 1 | 1 | 1.00 | 1.00 | 1.00 |" in text
     assert "| ALE_Pong-v5 | 1 | 14.6 (14.6 to 14.6) | 1.00 |" in text

@@ -57,7 +57,7 @@ def test_convolution_over_bytes_is_the_plain_one_of_scaled_pixels(
         bias_initializer=keras.initializers.RandomUniform(seed=2),
     )
     pixels = pictures(2, shape)
-    pixels[1] //= 4  # so that the observations differ in mean and deviation
+    pixels[1] //= 4  # the observations differ in mean and standard deviation
     with tf.GradientTape() as tape:
         outputs = layer(prepare(pixels))
         loss = tf.reduce_sum(tf.sin(outputs))
@@ -87,7 +87,7 @@ def test_bfloat16_spends_no_bits_on_brightness(kernel_size, stride, padding, sca
     )
     kernel = tf.cast(tf.cast(layer.kernel.value, tf.bfloat16), tf.float64)
     layer.kernel.assign(kernel)
-    # Gradients that do not cancel out, as those of an advantage's sign may not.
+    # These gradients do not cancel out.
     slopes = tf.constant(rng.normal(1.0, 1.0, layer(prepare(pixels)).shape))
 
     def outputs_and_gradient(function, kernel):

@@ -81,7 +81,7 @@ def test_videos_are_made_one_after_another(
 
 def test_nobody_waits_for_a_video(recorder: Recorder, long: Replay, tmp_path: Path):
     recorder.record(long, tmp_path / "videos" / "long.mp4")
-    # It goes on without anybody asking.
+    # It continues by itself.
     wait_until(lambda: files(tmp_path))
     assert not (tmp_path / "videos" / "long.mp4").exists()
 

@@ -138,7 +138,7 @@ def module(tmp_path: Path, monkeypatch) -> Path:
 
 
 def in_run(file: Path, settings: dict) -> Path:
-    """A replay that names the module, among those of a run."""
+    """Return a replay that names the module, in the folder of a run."""
     run = file.with_name("run")
     (run / "replays").mkdir(parents=True)
     (run / "params.json").write_text(json.dumps(settings))

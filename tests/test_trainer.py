@@ -183,7 +183,7 @@ def test_games_that_show_something_else_after_a_restore_are_noticed():
     facts = state.trainer.model_copy(update={"observations": 1 ^ state.trainer.observations})
     with pytest.raises(EpisodeMismatch, match="do not show what they showed"):
         restore(resumed, replace(state, trainer=facts))
-    resumed.envs.begin()  # if asked to go on, with new ones
+    resumed.envs.begin()  # --new-games
     assert all(len(episode.actions) == 0 for episode in resumed.envs.vectors[0].snapshot())
     assert resumed.step == 64 and len(list(resumed.iterations())) == 4
 

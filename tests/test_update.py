@@ -224,7 +224,7 @@ def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
 
 
 def weights_after(steps: int) -> list[np.ndarray]:
-    """Return those of an update whose next minibatch's gradient is refused as not finite."""
+    """Return the weights of an update in which a gradient is not finite after ``steps`` steps."""
 
     class NoMore(OneWorker):
         def __init__(self):

@@ -41,7 +41,7 @@ def params_of(case: str, **others) -> Params:
 
 
 def shared_by_two(case: str) -> Params:
-    """Those of two workers that share a minibatch out."""
+    """Return the settings of two workers that share each minibatch."""
     # Shared out as "run" has it, an epoch has a minibatch for each worker at least.
     split = "worker" if case == "one gradient" else "run"
     return params_of(case, workers=2, minibatch_per=split)

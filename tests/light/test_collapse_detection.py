@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ppo.telemetry import collapse
 from ppo.telemetry.collapse import LIMIT, MOST_OF_A_READING, Watch
 
-# What is true but for a tiny share of all noises is tested with the same ones each time.
+# These properties fail for a tiny share of all noises, so each run tests the same ones.
 STATISTICAL = settings(max_examples=60, deadline=None, derandomize=True)
 CLIMB = np.concatenate([np.zeros(12), np.linspace(0, 1, 40), np.ones(40)])
 

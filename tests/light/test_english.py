@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("pretrained/*/README.md")]
 PAGES = sorted({*PAGES} - {ROOT / "CHANGELOG.md", ROOT / "docs" / "metrics.md"})
 CODE = sorted([*(ROOT / "ppo").rglob("*.py"), ROOT / "run_atari.py"])
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BANNED = re.compile(
     r"\b(told|(that|those) of|stands?(?!-)|stood|(go|goes|went) on|so that|but for|puts? back)\b",
     re.IGNORECASE,
@@ -74,7 +75,7 @@ def test_pages_have_short_sentences_without_banned_words(page):
 def test_docstrings_and_comments_have_no_banned_words():
     found = {
         f"{path.relative_to(ROOT)}: {text}"
-        for path in CODE
+        for path in CODE + TESTS
         for text in prose_of(path)
         if BANNED.search(re.sub(r"`[^`]*`", "", text))
     }
@@ -89,8 +90,7 @@ def test_printed_strings_have_short_sentences_without_banned_words():
 
 
 def test_names_of_tests_have_no_banned_words():
-    sources = (path.read_text() for path in (ROOT / "tests").rglob("*.py"))
-    names = {name for source in sources for name in re.findall(r"def (test_\w+)", source)}
+    names = {name for path in TESTS for name in re.findall(r"def (test_\w+)", path.read_text())}
     assert not [name for name in names if BANNED_IN_NAMES.search(name.replace("_", " "))]
 
 

@@ -611,7 +611,7 @@ VALUES = st.recursive(
     max_leaves=4,
 )
 KEYS = st.sampled_from([*Params.model_fields, "$schema"]) | st.text(max_size=12)
-# Sound settings, so that the whole is sometimes sound too.
+# Valid settings, so the whole file is sometimes valid too.
 SOUND = st.sets(st.sampled_from(sorted(Params.model_fields)), max_size=5).map(
     lambda keys: {key: Params.model_fields[key].default for key in keys}
 )
@@ -904,7 +904,7 @@ def test_settings_are_checked_once(monkeypatch):
     monkeypatch.setattr("ppo.settings.fields.broken", lambda *_: calls.append(1) or [])
     params = load({"num_envs": 8}, ["seed=3"])
     with_workers(params, 1).resolved(1, 1, 0.0, "float32")
-    assert len(calls) == 2  # the rules of all runs, and those of new ones
+    assert len(calls) == 2  # the rules of all runs, and the rules of new runs
 
 
 def test_a_network_is_built_in_or_a_function():

@@ -48,8 +48,9 @@ class Script:
 
 @dataclass
 class Scripted:
-    """A vector of games that go as written down. Each observation, one number, is unlike any
-    other: the place, and the steps so far; that of an ended game's end is negative."""
+    """A vector of games that follow a script. Each observation is a unique number, made of the
+    index of the env and the steps so far. The final observation of a game is negative.
+    """
 
     script: Script
     indices: range

@@ -180,7 +180,7 @@ LIGHT = [
     "ppo.sweep.sweep",
     "ppo.drill.drill",
     "ppo.replay.__main__",
-    "ppo.rollout",  # the last, so that what it brings is not blamed on another
+    "ppo.rollout",  # the last, because it imports TensorFlow
 ]
 
 
