@@ -80,7 +80,20 @@ def test_places_in_the_code_that_a_page_names_are_there(page):
     for file, name in re.findall(rf"`({CODE}):\s+([\w.]+)`", text):
         code = (ROOT / file).read_text()
         for part in name.split("."):
-            assert re.search(rf"\b{part}\b", code), f"{file}: {name}"
+            assert definition_of(part).search(code), f"{file}: {name}"
+
+
+def definition_of(name: str) -> re.Pattern:
+    """A pattern for a function, a class, a field, or a constant, alone or among others."""
+    return re.compile(
+        rf"\b(def|class) {name}\b|^ *{name}: |^(\w+, )*{name}(, \w+)* = ", re.MULTILINE
+    )
+
+
+def test_a_use_is_no_definition():
+    assert definition_of("LEAST").search("FACTOR, LEAST = 1.5, 1e-3")
+    assert definition_of("clip").search("def clip(x):") and definition_of("x").search("    x: int")
+    assert not definition_of("clip").search("y = clip(x)\nif clip == 1: pass  # clip")
 
 
 def test_index_lists_every_page():
