@@ -17,9 +17,10 @@ from ppo.telemetry import progress
 from ppo.telemetry.collapse import MEDIAN_OVER, Watch
 from ppo.telemetry.counters import Count
 
-# Changing any of these changes the points per step of the same policy.
-PLAY = GameSettings.model_fields.keys() - {"num_envs", "clip_rewards", "terminal_on_life_loss"}
-PLAY |= {"picture_scaling"}
+# Changing any of these changes the points per step of the same policy. Without ``env_id``: nothing
+# but the number in a factory's id may change.
+PLAY = {*GameSettings.model_fields, "picture_scaling"}
+PLAY -= {"env_id", "num_envs", "clip_rewards", "terminal_on_life_loss"}
 
 
 class GuardState(State):

@@ -47,6 +47,8 @@ def logged(run: Path, points, columns: str = "rollout/points_per_step") -> Path:
 def test_what_the_guard_of_the_run_knew_is_known(tmp_path):
     assert known(tmp_path, saved(SEEN)) == SEEN
     assert known(tmp_path, saved(SEEN), clip_rewards=False, learning_rate=1e-5) == SEEN
+    factory = saved(SEEN, env_id="factory/Walk-v0")
+    assert known(tmp_path, factory, env_id="factory/Walk-1-v0") == SEEN
 
 
 def test_a_run_that_knows_no_level_yet_begins_as_before(tmp_path):
