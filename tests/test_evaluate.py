@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ppo.envs.episode import Episode, Reset
 from ppo.envs.registry import rules_of
 from ppo.envs.resolve import resolved
+from ppo.evaluate.agent import TrainedAgent
 from ppo.evaluate.evaluate import Evaluation, evaluate, evaluate_each
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, owned
@@ -102,6 +103,11 @@ def test_the_same_step_gives_the_same_games_and_another_step_others():
     )
     assert one == two
     assert [game[1] for game in one] != [game[1] for game in other]
+
+
+def test_an_evaluation_of_the_training_is_repeated_with_the_seed_of_the_run():
+    agent = TrainedAgent(CARTPOLE, 100, gambler)
+    assert facts(agent.evaluate(7, seed=5)) == facts(evaluate(gambler, CARTPOLE, 7, step=100))
 
 
 def test_each_policy_plays_the_games_that_it_would_play_alone():

@@ -27,9 +27,6 @@ from ppo.system.keys import Purpose, key
 if TYPE_CHECKING:
     from ppo.policy import Choice, Policy
 
-# Number of games played at once, unless training has more envs.
-GAMES_AT_ONCE = 16
-
 
 @dataclass(frozen=True)
 class TrainedAgent:
@@ -45,12 +42,11 @@ class TrainedAgent:
         return replace(self, policy=self.policy.choosing(choice))
 
     def for_games(self, seed: int | None) -> "TrainedAgent":
-        """Return the same agent to play the games of a seed, or of a new seed if None."""
-        changes = {
-            "seed": secrets.randbelow(10**6) if seed is None else seed,
-            "num_envs": max(GAMES_AT_ONCE, self.params.num_envs),
-        }
-        return replace(self, params=self.params.model_copy(update=changes))
+        """Return the same agent to play the games of a seed, or of a new seed if None. With the
+        run's seed, they are the games of the run's own evaluation.
+        """
+        seed = secrets.randbelow(10**6) if seed is None else seed
+        return replace(self, params=self.params.model_copy(update={"seed": seed}))
 
     def predict(
         self,
