@@ -134,8 +134,7 @@ def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None
         changes.append(f"env_id={env_id}")
     if isinstance(given, Mapping) and env_id:
         given = {**registry.settings_for(env_id), **given}
-    check = registry.check if isinstance(given, Params) else registry.check_new
-    return params.load(given, changes, [check])
+    return params.load(given, changes, [registry.check_new])
 
 
 def resume(

@@ -59,6 +59,13 @@ def test_a_change_without_effect_is_refused(begin, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["params.json"]
 
 
+@pytest.mark.parametrize("kind", [Params, dict])
+def test_settings_of_a_new_run_without_effect_are_refused_in_every_form(kind, tmp_path):
+    given = kind(env_id="CartPole-v1", network="mlp", frame_skip=2)
+    with pytest.raises(ParamsError, match=r"^frame_skip = 2: has no effect"):
+        train.run(given, tmp_path / "run")
+
+
 def test_an_open_value_keeps_what_the_resumed_run_began_with(tmp_path, monkeypatch):
     began = {"seed": 5, "threads": 3, "precision": "float32", "value_gradient": "detached"}
     stored = resolved(Params(env_id="CartPole-v1", network="mlp", **began))
