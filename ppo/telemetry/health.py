@@ -8,17 +8,6 @@ from ppo.telemetry.scalars import metric_of
 
 ENTRIES = 5  # log entries in a row outside the limits before a message
 
-# Symptoms: each maps to the scalar whose remedy is reported.
-_OF_LARGE_UPDATES = (
-    "train/policy_gradient_loss train/approx_kl_max train/clip_fraction train/beyond_target "
-    "train/ratio train/ratio_max train/ratio_distance train/ratio_above train/ratio_below "
-    "train/minibatch_kl_max layers/change_{layer}"
-)
-CAUSES = {
-    "train/grad_cut": "train/grad_norm",
-    **dict.fromkeys(_OF_LARGE_UPDATES.split(), "train/approx_kl"),
-}
-
 # The limits of these scalars hold only for rewards of -1, 0 and 1.
 OF_CLIPPED_REWARDS = frozenset(["train/grad_norm", "train/grad_cut", "train/advantage_scale"])
 # They rise towards 1 as the clip range falls to 0.
@@ -56,7 +45,7 @@ class Health:
             if metric is None or tag in self._ignored:
                 continue
             self._outside[tag] = self._outside[tag] + 1 if metric.outside(value) else 0
-            cause = metric_of(CAUSES.get(metric.tag, tag)) or metric
+            cause = metric_of(metric.cause) or metric
             if self._outside[tag] >= ENTRIES and cause.tag not in self._reported:
                 self._reported.add(cause.tag)
                 remedy = cause.remedy.removeprefix("above: ")

@@ -13,7 +13,7 @@ from ppo.system import tables
 class Metric:
     """A scalar, with the limits that no healthy run left for several log entries in a row. A log
     entry has the mean since the last one. With ``peak`` it has the value from the update where that
-    scalar was largest.
+    scalar was largest. If a scalar has left its limits, the remedy of its ``cause`` is reported.
     """
 
     tag: str
@@ -25,6 +25,7 @@ class Metric:
     high: float | None = None
     csv_only: bool = False
     peak: str = ""
+    cause: str = ""
 
     @property
     def limits(self) -> str:
@@ -66,8 +67,9 @@ class Metric:
 SCORE, POINTS, TIME = "rollout/ep_rew_mean", "rollout/points_per_step", "time/time_elapsed"
 
 # An entry has a name, details, a meaning, a healthy course and a remedy. The details are a unit,
-# limits, "peak" with the scalar whose maximum selects the value (without a name: this one), and
-# "csv", always the last, if the scalar is only in progress.csv.
+# limits, "peak" with the scalar whose maximum selects the value (without a name: this one), "cause"
+# with the scalar whose remedy applies, and "csv", always the last, if the scalar is only in
+# progress.csv.
 _GLOSSARY = """
 rollout/ep_rew_mean (points): mean score of the last 100 whole games: the true score, never clipped
   healthy: rises; in Pong from -20.4 (random) to 21
@@ -106,7 +108,7 @@ train/clip_range: clip range of the update
   healthy: follows clip_range_schedule
 train/loss: the whole objective, with its coefficients
   healthy: not informative by itself: its terms move in opposite directions
-train/policy_gradient_loss (high 0.05): minus the mean of the surrogate
+train/policy_gradient_loss (high 0.05, cause train/approx_kl): minus the mean of the surrogate
   healthy: slightly below 0
   if not: above 0: the updates are too large, lower the learning rate
 train/surrogate_gain (csv): how much the surrogate has improved on the old policy, on the rollout's
@@ -129,10 +131,10 @@ train/approx_kl (nats, high 0.1): mean of (r - 1) - log r, an estimate of KL(old
     epochs
   healthy: 0.001 to 0.03 in Pong; means up to 0.051 in other games with the defaults
   if not: above: lower learning_rate
-train/approx_kl_max (nats, high 0.2, peak): largest mean of an epoch of the update
-  if not: as for train/approx_kl
-train/clip_fraction (share, high 0.6): share of samples with |r - 1| above the clip range, whatever
-    delta_target_policy is
+train/approx_kl_max (nats, high 0.2, peak, cause train/approx_kl): largest mean of an epoch of the
+    update
+train/clip_fraction (share, high 0.6, cause train/approx_kl): share of samples with |r - 1| above
+    the clip range, whatever delta_target_policy is
   healthy: 0.05 to 0.3; in Beam Rider 0.4
   if not: above: smaller steps; 0: larger ones
 train/explained_variance (share): 1 - Var(returns - values) / Var(returns), before the update; empty
@@ -142,9 +144,8 @@ train/explained_variance (share): 1 - Var(returns - values) / Var(returns), befo
 train/grad_norm (high 10): global norm of the gradient, before it is clipped
   healthy: 0.1 to 5
   if not: always far above max_grad_norm: clipping sets the size of every step
-train/grad_cut (share, high 0.95, csv): share of the gradient that the clip of its norm cut, 1 -
-    min(1, max_grad_norm / norm)
-  if not: near 1: clipping sets the size of every step
+train/grad_cut (share, high 0.95, cause train/grad_norm, csv): share of the gradient that the clip
+    of its norm cut, 1 - min(1, max_grad_norm / norm)
 train/n_updates (epochs): epochs so far, as Stable-Baselines3 counts
   healthy: rises
 train/rollbacks (rollbacks, csv): how often collapse_guard has restored the healthy policy and cut
@@ -160,31 +161,29 @@ train/value_scale: mean scale that value_rescaling gives the value loss; 1 witho
 train/target_distance (csv): mean of |t - 1|, the distance of the surrogate's target from the old
     policy, as a ratio
   healthy: the clip range c; with the logit target from 0 to 2 c / (1 - c) (rare actions)
-train/beyond_target (share, high 0.6): samples whose ratio is beyond its target, where the clipped
-    loss has no gradient
+train/beyond_target (share, high 0.6, cause train/approx_kl): samples whose ratio is beyond its
+    target, where the clipped loss has no gradient
   if not: rising: updates for other samples move these too; smaller steps, fewer epochs, or a loss
     that pulls back
-train/ratio (low 0.9, high 1.1, csv): mean of r = pi / pi_old
-  if not: as for train/approx_kl
-train/ratio_max (high 30, peak): largest ratio of any sample in any epoch
+train/ratio (low 0.9, high 1.1, cause train/approx_kl, csv): mean of r = pi / pi_old
+train/ratio_max (high 30, peak, cause train/approx_kl): largest ratio of any sample in any epoch
   healthy: mostly below 20
   if not: large while train/approx_kl is small: a rare action was taken; both large: smaller steps
-train/ratio_distance (high 0.4, csv): mean of |r - 1|
+train/ratio_distance (high 0.4, cause train/approx_kl, csv): mean of |r - 1|
   healthy: below the clip range
-  if not: as for train/approx_kl
-train/ratio_above (high 2.5, csv): mean ratio of the samples above 1 + clip_range; empty if there
-    are none
+train/ratio_above (high 2.5, cause train/approx_kl, csv): mean ratio of the samples above 1 +
+    clip_range; empty if there are none
   if not: rising: ratios escape where the clipped loss has no gradient; smaller steps, or a loss
     that pulls back
-train/ratio_below (low 0.3, csv): mean ratio of the samples below 1 - clip_range; empty if there are
-    none
+train/ratio_below (low 0.3, cause train/approx_kl, csv): mean ratio of the samples below 1 -
+    clip_range; empty if there are none
   if not: falling: as for train/ratio_above
 train/update_kl (nats, csv): mean KL(old | new) of the whole update over the rollout's observations,
     every diagnostics_interval steps
   healthy: 0.001 to 0.1
   if not: as for train/approx_kl
-train/minibatch_kl_max (nats, high 0.3, peak): largest mean approximate KL of a minibatch, before
-    its step
+train/minibatch_kl_max (nats, high 0.3, peak, cause train/approx_kl): largest mean approximate KL
+    of a minibatch, before its step
   if not: above: the update went too far; lower learning_rate
 train/minibatch_kl_argmax (peak train/minibatch_kl_max, csv): index, from 1 through all epochs, of
     the minibatch with the largest KL
@@ -242,8 +241,8 @@ layers/step_max_{layer} (learning rates, peak, csv): largest movement of a weigh
     the update
   healthy: below the number of gradient steps
   if not: above: Adam's second moment lags behind a growing gradient; see adam_beta_2
-layers/change_{layer} (share, high 0.6, csv): norm of the layer's movement in the update, divided by
-    the norm of its weights
+layers/change_{layer} (share, high 0.6, cause train/approx_kl, csv): norm of the layer's movement in
+    the update, divided by the norm of its weights
   healthy: mostly below 0.1
   if not: above: lower learning_rate
 layers/dead_{trunk_layer} (share, high 0.7, csv): units of the layer that are 0 for every sample and
@@ -268,12 +267,14 @@ def _metric(entry: str) -> Metric:
     assert match, entry
     texts = [" ".join((text or "").split()) for text in match.groups()]
     tag, details, meaning, healthy, remedy = texts
-    unit = re.split(r"(?:^|, )(?:low|high|peak|csv)\b", details)[0]
+    unit = re.split(r"(?:^|, )(?:low|high|peak|cause|csv)\b", details)[0]
     facts: dict[str, Any] = {
         side: float(limit) for side, limit in re.findall(r"(low|high) ([-.\d]+)", details)
     }
     if peak := re.search(r"\bpeak ?([\w/]*)", details):
         facts["peak"] = peak[1] or tag
+    if cause := re.search(r"\bcause ([\w/]+)", details):
+        facts["cause"], remedy = cause[1], remedy or f"as for {cause[1]}"
     facts["csv_only"] = details.endswith("csv")  # "csv" is the last detail
     return Metric(tag, unit, meaning, healthy, remedy, **facts)
 
