@@ -25,15 +25,6 @@ STEPS = 2_500_000  # of the runs in the main table of games.md
 SHOWN = [Kind(STEPS, name, "bfloat16") for name in (DEFAULTS, "a3c16")]
 NAMES = ("the defaults", "`a3c16`")
 PACKAGES = ("baselines ppo2", "Stable-Baselines3", "Tianshou")
-EXIT_CODES = {
-    ExitCode.DONE: "done",
-    ExitCode.FAILED: "failed",
-    ExitCode.REFUSED: "refused; nothing was started",
-    ExitCode.STOPPED: "stopped by a signal; everything is saved",
-    ExitCode.DIVERGED: "training diverged",
-    ExitCode.COLLAPSED: "the policy collapsed again after three rollbacks; everything is saved",
-    ExitCode.LOST: "another worker of the run was lost; progress is saved",
-}
 COMMANDS_HEAD = """\
 # Commands
 
@@ -58,7 +49,7 @@ once, with code 1.
 
 def commands() -> str:
     """Return the page of all commands."""
-    codes = [(str(int(code)), EXIT_CODES[code]) for code in ExitCode]
+    codes = [(str(int(code)), code.meaning) for code in ExitCode]
     names, actions = {command.key for command in COMMANDS}, parser._parser(None)._actions
     page = COMMANDS_HEAD + _table(action for action in actions if action.dest in names)
     page += "\nThe options of these commands:\n\n"

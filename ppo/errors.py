@@ -1,5 +1,6 @@
 """The errors that a command reports in one line, each with its exit code."""
 
+import textwrap
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -8,15 +9,28 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command."""
+    """The exit codes of every command, each with its meaning."""
 
-    DONE = 0
-    FAILED = 1
-    REFUSED = 2  # nothing was started
-    STOPPED = 3  # by a signal, with everything saved
-    DIVERGED = 4
-    COLLAPSED = 5  # collapsed again after all rollbacks, with everything saved
-    LOST = 6  # another worker died or hangs; all but the run's last iteration is saved
+    meaning: str
+
+    DONE = 0, "done"
+    FAILED = 1, "failed"
+    REFUSED = 2, "refused, with nothing started"
+    STOPPED = 3, "stopped by a signal, with everything saved"
+    DIVERGED = 4, "training diverged"
+    COLLAPSED = 5, "collapsed again after all rollbacks, with everything saved"
+    LOST = 6, "another worker of the run was lost, with progress saved"
+
+    def __new__(cls, number: int, meaning: str = "") -> "ExitCode":
+        code = int.__new__(cls, number)
+        code._value_, code.meaning = number, meaning
+        return code
+
+
+def exit_codes(last: ExitCode = ExitCode.LOST) -> str:
+    """Describe the exit codes up to ``last``, for the end of a help."""
+    codes = "; ".join(f"{code:d} {code.meaning}" for code in ExitCode if code <= last)
+    return textwrap.fill(f"exit codes: {codes}", 79)
 
 
 class PPOError(Exception):

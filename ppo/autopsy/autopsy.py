@@ -22,7 +22,7 @@ from ppo.autopsy.changes import UNCHANGED, Change, changes_for, own_change, smal
 from ppo.autopsy.forks import Plan, outcomes_of
 from ppo.autopsy.verdict import Outcome
 from ppo.checkpoint import CheckpointError
-from ppo.errors import PPOError, Refused, Stopped
+from ppo.errors import ExitCode, PPOError, Refused, Stopped, exit_codes
 from ppo.files import origin
 from ppo.files.folder import RunFolder, check_unmoved, named, owned, write_whole
 from ppo.params import ParamsError
@@ -195,12 +195,7 @@ def _other_origin(run: Run, case: Case) -> list[str]:
 
 def command_line() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argument_parser(
-        "ppo.autopsy",
-        __doc__,
-        "Exit codes: 0 done, 1 a fork failed, 2 refused and nothing started, 3 stopped by a "
-        "signal, with every fork saved.",
-    )
+    parser = argument_parser("ppo.autopsy", __doc__, exit_codes(ExitCode.STOPPED))
     add = parser.add_argument
     add("run", type=expanded, metavar="RUN", help="folder of the run that collapsed")
     add("--at", metavar="STEP", help="examine what follows this step, not the deepest collapse")

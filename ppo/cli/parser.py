@@ -7,6 +7,7 @@ from typing import Any
 
 import ppo
 from ppo.cli import inspection, lists, training
+from ppo.errors import exit_codes
 from ppo.params import answer
 from ppo.settings import Params
 from ppo.settings.other_names import plain
@@ -35,9 +36,7 @@ other commands, each with its own --help:
 
 documentation: README.md and docs/ in the repository
 
-exit codes: 0 done; 1 failed; 2 refused and nothing started; 3 stopped by a signal
-with everything saved; 4 diverged; 5 collapsed again after all rollbacks, with
-everything saved; 6 another worker of the run was lost, with progress saved
+{1}
 """
 
 
@@ -71,7 +70,10 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
 def _parser(description: str | None) -> Parser:
     called = run_atari()
     parser = Parser(
-        called, description, EPILOG.format(called), usage="%(prog)s COMMAND [OPTION ...]"
+        called,
+        description,
+        EPILOG.format(called, exit_codes()),
+        usage="%(prog)s COMMAND [OPTION ...]",
     )
     parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")
     parser.add_argument(

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ppo import presets
 from ppo.envs import registry
-from ppo.errors import ExitCode, Stopped
+from ppo.errors import ExitCode, Stopped, exit_codes
 from ppo.files.folder import check_unmoved, owned
 from ppo.params import ParamsError, Source, load
 from ppo.settings import Params
@@ -190,12 +190,7 @@ def _sample_seed(options: argparse.Namespace, faults: list[str]) -> int:
 
 def command_line() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    parser = argument_parser(
-        "ppo.sweep",
-        __doc__,
-        "Exit codes: 0 every run came to its end, 1 a run failed, 2 refused and nothing "
-        "started, 3 stopped by a signal, with every run saved.",
-    )
+    parser = argument_parser("ppo.sweep", __doc__, exit_codes(ExitCode.STOPPED))
     parser.add_argument("--logdir", type=expanded, required=True, help="folder of the sweep")
     shared = parser.add_mutually_exclusive_group()
     share = "params file, or preset, that all runs share"
