@@ -6,7 +6,7 @@ from itertools import groupby
 
 from benchmarks.aggregates import AGGREGATES, Estimate
 from benchmarks.games_table import Over, Row, Score, Table
-from ppo.evaluate.games import POLICIES
+from ppo.settings import CHOICES
 from ppo.system import tables
 from ppo.system.streams import counted
 
@@ -75,7 +75,7 @@ def _section(table: Table) -> str:
     normalised = "human-normalised"
     head = ["game", "seeds", "sampled", normalised, "greedy", "distinct", normalised, "minutes"]
     parts = [f"### {table.kind}\n", tables.markdown(head, rows, "lllrrlrr")]
-    predicted = [table.predicted[policy] for policy in POLICIES["both"]]
+    predicted = [table.predicted[policy] for policy in CHOICES]
     more = [] if None in predicted else [["median of 57 games, predicted", *map(_plain, predicted)]]
     if count := len(table.over.games):
         parts.append(_aggregates(table.over, counted(count, "game"), more))

@@ -14,10 +14,10 @@ from annotated_types import Len
 
 from benchmarks.aggregates import interval_of_runs
 from ppo.envs import human, registry
-from ppo.evaluate.games import POLICIES
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, load_run
+from ppo.settings import CHOICES
 from ppo.telemetry import curves, intervals, progress
 from ppo.telemetry.curves import Curve, CurveError
 from ppo.telemetry.scalars import TIME
@@ -128,7 +128,7 @@ def read_run(folder: Path) -> Result | None:
         env_id, precision = _game_and_precision(folder, run["game"])
     except ParamsError:
         return None
-    lines = {name: evaluations.last(RunFolder(folder), name, GAMES) for name in POLICIES["both"]}
+    lines = {name: evaluations.last(RunFolder(folder), name, GAMES) for name in CHOICES}
     rows = {name: line for name, line in lines.items() if line}
     total_steps, seconds = int(settings["steps"]), seconds_of(folder)
     if seconds is None or len(rows) < len(lines):

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.aggregates import Estimate, aggregates
 from benchmarks.atari5 import predicted_median
 from benchmarks.games_results import Kind, Result, interval_of
-from ppo.evaluate.games import POLICIES
+from ppo.settings import CHOICES
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _table(kind: Kind, runs: Sequence[Result]) -> Table:
     games = groupby(sorted(runs, key=lambda run: (run.game, run.seed)), lambda run: run.game)
     by_game = {game: list(of_game) for game, of_game in games}
     scores: dict[str, dict[str, list[float]]] = {
-        policy: _of_humans(by_game, policy) for policy in POLICIES["both"]
+        policy: _of_humans(by_game, policy) for policy in CHOICES
     }
     known = [*scores["sampled"]]
     several = [game for game in known if len(by_game[game]) > 1]
@@ -145,7 +145,7 @@ def _row(game: str, runs: Sequence[Result]) -> Row:
         [run.seed for run in runs],
         max(run.steps for run in runs),
         fmean(run.minutes for run in runs),
-        {policy: _score(runs, policy) for policy in POLICIES["both"]},
+        {policy: _score(runs, policy) for policy in CHOICES},
     )
 
 

@@ -29,7 +29,7 @@ from ppo.envs.resolve import resolved
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, load_run
-from ppo.settings import INCIDENTAL, Params
+from ppo.settings import CHOICES, INCIDENTAL, Params
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.command import run_command
 
@@ -153,7 +153,7 @@ def main() -> None:
     source.add_argument("--results", type=expanded, metavar="FILE", help="of benchmarks.games")
     parser.add_argument("--precision", help="of --results, if their runs have several")
     parser.add_argument("--machine", help="of --runs, as the list calls it")
-    parser.add_argument("--policy", default="sampled", choices=["sampled", "greedy"])
+    parser.add_argument("--policy", default="sampled", choices=CHOICES)
     parser.add_argument("--date", default=datetime.date.today().isoformat(), help="of --runs")
     options = parser.parse_args()
     if options.runs and not options.machine:

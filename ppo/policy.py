@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,9 +13,7 @@ from ppo.errors import NotFinite
 from ppo.losses import log_prob
 from ppo.nn.compiled import compiled
 from ppo.nn.shards import in_shards
-from ppo.settings import NetworkSettings
-
-Choice = Literal["sampled", "greedy"]
+from ppo.settings import Choice, NetworkSettings
 
 
 class Decisions(NamedTuple):

@@ -5,9 +5,12 @@ from typing import Any
 
 from ppo.cli.arguments import Command, Conflict, Option, which_checkpoint, whole
 from ppo.files.folder import check_run, check_unmoved, visited
-from ppo.settings import SEEDS, limits
+from ppo.settings import CHOICES, SEEDS, Choice, limits
 from ppo.system.arguments import expanded
 from ppo.system.signals import stop_interrupts
+
+POLICIES: dict[str, tuple[Choice, ...]] = {choice: (choice,) for choice in CHOICES}
+POLICIES["both"] = CHOICES
 
 
 @stop_interrupts()
@@ -27,8 +30,6 @@ def _watch(options: Namespace) -> None:
 
 def _played(options: Namespace, policy: str) -> dict[str, Any]:
     """Return what is played, under the argument names of evaluate_run and watch_run."""
-    from ppo.evaluate.games import POLICIES
-
     return {
         "policies": POLICIES[options.policy or policy],
         "which": options.checkpoint,
@@ -138,7 +139,7 @@ OPTIONS = (
         "policy",
         PLAYING,
         "how it chooses actions; default both for --evaluate, sampled for --watch",
-        choices=["sampled", "greedy", "both"],
+        choices=list(POLICIES),
     ),
     Option(
         "seed",

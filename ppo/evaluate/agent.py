@@ -19,13 +19,13 @@ from ppo.envs.resolve import resolved
 from ppo.evaluate.evaluate import Evaluation, evaluate
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.held import with_names
-from ppo.settings import SEEDS, ResolvedParams, limits
+from ppo.settings import SEEDS, Choice, ResolvedParams, limits
 from ppo.system.arguments import expanded
 from ppo.system.device import shards, start_tensorflow
 from ppo.system.keys import Purpose, key
 
 if TYPE_CHECKING:
-    from ppo.policy import Choice, Policy
+    from ppo.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TrainedAgent:
     policy: "Policy"
     _calls: Iterator[int] = field(default_factory=itertools.count, init=False, repr=False)
 
-    def choosing(self, choice: "Choice") -> "TrainedAgent":
+    def choosing(self, choice: Choice) -> "TrainedAgent":
         """Return the same agent with another way of choosing actions."""
         return replace(self, policy=self.policy.choosing(choice))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -18,18 +18,9 @@ from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder, check_run, visited
 from ppo.files.held import with_names
 from ppo.replay.replay import Replay, from_run, save
+from ppo.settings import CHOICES, Choice
 from ppo.system import tables
 from ppo.system.streams import counted, say
-
-if TYPE_CHECKING:
-    from ppo.policy import Choice
-
-# Keyed by the names on the command line.
-POLICIES: dict[str, tuple["Choice", ...]] = {
-    "sampled": ("sampled",),
-    "greedy": ("greedy",),
-    "both": ("sampled", "greedy"),
-}
 
 STEPS_A_LINE = 5000  # steps between two lines of progress
 TERMINAL_EVERY = 60  # steps between two changes of the line on a terminal
@@ -80,7 +71,7 @@ class Played:
 def games_of(
     logdir: Path,
     num_games: int,
-    policies: Sequence["Choice"],
+    policies: Sequence[Choice],
     which: Which,
     seed: int | None,
     console: Console,
@@ -131,7 +122,7 @@ def progress(
 def evaluate_run(
     logdir: Path,
     num_games: int,
-    policies: Sequence["Choice"] = POLICIES["both"],
+    policies: Sequence[Choice] = CHOICES,
     which: Which = "newest",
     seed: int | None = None,
 ) -> list[Evaluation]:

@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ppo.checkpoint import Which
 from ppo.envs import registry, screens
 from ppo.evaluate.agent import settings_of
-from ppo.evaluate.games import POLICIES, games_of, progress
+from ppo.evaluate.games import games_of, progress
 from ppo.files import gif
 from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.held import with_names
 from ppo.replay.render import Course, record
-
-if TYPE_CHECKING:
-    from ppo.policy import Choice
+from ppo.settings import Choice
 
 FRAMES_A_LINE = 3600  # frames between two lines of progress: a minute of a game
 
@@ -24,7 +21,7 @@ FRAMES_A_LINE = 3600  # frames between two lines of progress: a minute of a game
 def watch_run(
     logdir: Path,
     num_games: int,
-    policies: Sequence["Choice"] = POLICIES["sampled"],
+    policies: Sequence[Choice] = ("sampled",),
     which: Which = "newest",
     seed: int | None = None,
     plain: bool = False,

@@ -14,11 +14,11 @@ from ppo.envs.registry import rules_of
 from ppo.errors import NotFinite
 from ppo.evaluate.evaluate import evaluate, with_short_games
 from ppo.files.folder import RunFolder
-from ppo.policy import Choice, Policy
+from ppo.policy import Policy
 from ppo.replay import replay
 from ppo.replay.recorder import Made, Recorder
 from ppo.runs.observer import Observer
-from ppo.settings import ResolvedParams
+from ppo.settings import Choice, ResolvedParams
 from ppo.system.signals import Interrupted
 from ppo.trainer import Iteration
 

@@ -1,6 +1,7 @@
 """Every setting of a run: its type, range, default and meaning."""
 
 from ppo.settings.fields import (
+    CHOICES,
     EARLIER,
     GROUPS,
     IDLE_RULES,
@@ -8,6 +9,7 @@ from ppo.settings.fields import (
     LEFT_OPEN,
     SEEDS,
     BuiltIn,
+    Choice,
     FlatNetwork,
     GameSettings,
     NetworkSettings,

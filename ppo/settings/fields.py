@@ -16,6 +16,8 @@ PictureNetwork = Literal["nature", "a3c", "impala"]
 FlatNetwork = Literal["mlp"]
 BuiltIn = Literal[PictureNetwork, FlatNetwork]
 Precision = Literal["float32", "bfloat16"]
+Choice = Literal["sampled", "greedy"]  # how a policy chooses actions
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 ValueGradient = Literal["shared", "detached", "separate"]
 Function = Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")]  # MODULE:FUNCTION
 Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
