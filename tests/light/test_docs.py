@@ -7,6 +7,9 @@ import pytest
 
 from docs import drawings, generate
 from ppo import params
+from ppo.settings import Params, other_names
+from ppo.telemetry.collapse import SMALLEST_FALL
+from ppo.telemetry.counters import KL_FACTOR, LEAST_KL_SHARE, MOST_ROLLBACKS, SHARE_LEFT
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = r"(?:ppo|tests|benchmarks)/[\w/]+\.py"  # a file that a page names
@@ -94,6 +97,19 @@ def test_a_use_is_no_definition():
     assert definition_of("LEAST").search("FACTOR, LEAST = 1.5, 1e-3")
     assert definition_of("clip").search("def clip(x):") and definition_of("x").search("    x: int")
     assert not definition_of("clip").search("y = clip(x)\nif clip == 1: pass  # clip")
+
+
+def test_meanings_of_settings_have_the_numbers_of_the_code():
+    """A meaning is plain text, so it repeats these numbers."""
+    rate, guard = (
+        Params.model_fields[key].description for key in ("learning_rate_kl", "collapse_guard")
+    )
+    assert rate.count(f"by {KL_FACTOR:g} after") == 2
+    assert "a loss of a quarter" in guard and SMALLEST_FALL == 1 / 4
+    assert "an eighth" in guard and SHARE_LEFT == 1 / 8
+    assert "at most three times" in guard and MOST_ROLLBACKS == 3
+    least = other_names.hint("lr_adaptive_min", {"lr_adaptive_min": 1e-6})
+    assert "at least a thousandth" in least and LEAST_KL_SHARE == 1e-3
 
 
 def test_index_lists_every_page():
