@@ -160,7 +160,7 @@ def _mlp(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 Trunk = Callable[[_Layers, keras.KerasTensor], keras.KerasTensor]
-PICTURE_TRUNKS: dict[str, Trunk] = {"nature": _nature, "a3c": _a3c, "impala": _impala}
+IMAGE_TRUNKS: dict[str, Trunk] = {"nature": _nature, "a3c": _a3c, "impala": _impala}
 FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 
 
@@ -277,13 +277,13 @@ def build_model(
     """
     if settings.precision not in TRUNK_TYPES:
         raise ValueError(f"precision = {settings.precision!r}: choose {either(list(TRUNK_TYPES))}")
-    pictures, network = len(observation_shape) == 3, settings.network
-    trunks = PICTURE_TRUNKS if pictures else FLAT_TRUNKS
+    images, network = len(observation_shape) == 3, settings.network
+    trunks = IMAGE_TRUNKS if images else FLAT_TRUNKS
     trunk = _custom if settings.is_custom else trunks.get(network)
     if trunk is None:
         raise ValueError(f"the network {network} does not fit observations {observation_shape}")
     layers = _Layers(seed, settings)
-    inputs = keras.Input(observation_shape, dtype="uint8" if pictures else "float32")
+    inputs = keras.Input(observation_shape, dtype="uint8" if images else "float32")
     features = value_features = trunk(layers, inputs)
     value_gradient = settings.value_gradient or settings.usual_value_gradient
     if value_gradient == "detached":

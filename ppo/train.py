@@ -348,7 +348,7 @@ def check_machine(settings: ResolvedParams, processes: int) -> None:
     """
     shape = registry.observation_shape(settings)
     wanted = settings.batch_size * math.prod(shape)
-    if settings.sees_pictures:
+    if settings.sees_images:
         # The update keeps a converted copy beside them: bytes, or two bytes a pixel.
         wanted *= 2 if settings.precision == "float32" else 3
     elif len(shape) == 1:

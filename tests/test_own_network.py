@@ -61,7 +61,7 @@ def test_sizes_are_of_the_hidden_layers():
 
 
 def test_every_choice_of_a_network_is_a_row_of_a_table():
-    assert {*model.PICTURE_TRUNKS, *model.FLAT_TRUNKS} == {*get_args(BuiltIn)}
+    assert {*model.IMAGE_TRUNKS, *model.FLAT_TRUNKS} == {*get_args(BuiltIn)}
 
 
 def test_a_network_keeps_its_sizes(tmp_path):

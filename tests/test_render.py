@@ -93,7 +93,7 @@ def test_decoded_images_are_the_frames_played_and_the_held_end(replay, tmp_path,
     assert meta["size"] == ((640 + 720, 840) if with_panel else (640, 840))
     for frame in frames(replay):
         last = next(pictures)
-        assert np.abs(last[2::4, 2:640:4].astype(int) - frame.picture).mean() < 6
+        assert np.abs(last[2::4, 2:640:4].astype(int) - frame.image).mean() < 6
     first, *held = (picture[::5, ::5].astype(np.int16) for picture in pictures)
     assert len(held) == 119
     assert max(np.abs(picture - first).max() for picture in held) < 12
@@ -198,7 +198,7 @@ def test_a_lost_life_ends_a_quiet_stretch(replay, impatient):
 
 def test_a_game_without_a_policy_s_own_panel_is_the_image_alone(replay):
     first = next(plain(replay))
-    np.testing.assert_array_equal(first[2::4, 2::4], next(frames(replay)).picture)
+    np.testing.assert_array_equal(first[2::4, 2::4], next(frames(replay)).image)
 
 
 def test_the_score_is_in_the_title(replay, tmp_path):
@@ -299,7 +299,7 @@ def test_the_final_score_is_whole_in_images_of_any_shape(width, height):
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_clip_ends_with_the_last_frame_of_its_game(count, monkeypatch):
-    shown = [SimpleNamespace(picture=np.array([number])) for number in range(count)]
+    shown = [SimpleNamespace(image=np.array([number])) for number in range(count)]
     monkeypatch.setattr(film, "frames", lambda game: iter(shown))
     assert [int(picture[0]) for picture in film._end_of(None, 60)][-1] == count - 1
 

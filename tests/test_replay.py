@@ -155,7 +155,7 @@ def test_keys_that_it_does_not_know_are_kept(replay: Replay, tmp_path: Path):
 
 def test_a_game_has_as_many_images_as_frames_and_gives_its_score(any_replay: Replay):
     # That the score agrees is seen to inside; see the test of wrong scores.
-    shown = [frame.picture for frame in frames(any_replay)]
+    shown = [frame.image for frame in frames(any_replay)]
     assert len(shown) == any_replay.frames
     assert {(picture.shape, str(picture.dtype)) for picture in shown} == {((210, 160, 3), "uint8")}
     assert len({picture.tobytes() for picture in shown}) > 50
@@ -163,8 +163,8 @@ def test_a_game_has_as_many_images_as_frames_and_gives_its_score(any_replay: Rep
 
 def test_the_images_show_the_game_to_its_end(replay: Replay):
     longer = changed(replay, max_frames_per_game=1000, frames=1000)
-    *shown, last = (frame.picture for frame in frames(replay))
-    *going_on, true_last = (frame.picture for frame in islice(frames(longer), replay.frames))
+    *shown, last = (frame.image for frame in frames(replay))
+    *going_on, true_last = (frame.image for frame in islice(frames(longer), replay.frames))
     np.testing.assert_array_equal(shown, going_on)
     # ale-py leaves out the very last frame and shows the one before it again; the next game's
     # first picture, which it shows too, is far off.

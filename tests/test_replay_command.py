@@ -99,7 +99,7 @@ def test_older_replay_has_no_last_frame_to_compare(file, capsys):
 def test_video_has_an_image_for_each_frame_and_two_seconds_of_the_end(file, tmp_path, capsys):
     video = tmp_path / "game.mp4"
     assert main([str(file), "--video", str(video)]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == f"{video}: 243 pictures"
+    assert capsys.readouterr().out.splitlines()[1] == f"{video}: 243 frames"
     assert imageio_ffmpeg.count_frames_and_secs(str(video))[0] == 123 + 120
 
 

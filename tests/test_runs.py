@@ -384,7 +384,7 @@ GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"..."
 
 
 def published_in(log: Log) -> Callable[[Made], None]:
-    return lambda made: log.picture(made.step, TAG, made.gif)
+    return lambda made: log.image(made.step, TAG, made.gif)
 
 
 def test_a_video_that_was_made_is_reported_once_and_pictured_in_the_log(folder, log):

@@ -18,8 +18,8 @@ from ppo.errors import EnvironmentFailed
 from ppo.settings import (
     IDLE_RULES,
     FlatNetwork,
+    ImageNetwork,
     Params,
-    PictureNetwork,
     ResolvedParams,
     broken,
     limits,
@@ -144,7 +144,7 @@ def _misfits(params: Params, bad: frozenset[str], is_new: bool = False) -> dict[
     except UnknownGame as error:
         return {"env_id": str(error)}
     if roms.is_rom(game):
-        return _network_misfit(params, bad, pictures=True)
+        return _network_misfit(params, bad, images=True)
     return _environment_misfit(params, bad, is_new)
 
 
@@ -152,7 +152,7 @@ def _unused_by(params: Params) -> dict[str, str]:
     """Return the settings that the network does not use, with the reason."""
     reason = f"the network is {params.network}"
     unused = {
-        "images": not params.sees_pictures,
+        "images": not params.sees_images,
         "mlp": params.network != "mlp",
         "built-in networks": params.is_custom,
     }
@@ -220,11 +220,11 @@ def _observation_space(env_id: str) -> gymnasium.Space:
         return environment.observation_space
 
 
-def _network_misfit(params: Params, bad: frozenset[str], pictures: bool) -> dict[str, str]:
-    if "network" in bad or params.is_custom or pictures == params.sees_pictures:
+def _network_misfit(params: Params, bad: frozenset[str], images: bool) -> dict[str, str]:
+    if "network" in bad or params.is_custom or images == params.sees_images:
         return {}
-    what = "image" if pictures else "vector"
-    use = either(get_args(PictureNetwork if pictures else FlatNetwork))
+    what = "image" if images else "vector"
+    use = either(get_args(ImageNetwork if images else FlatNetwork))
     return {"network": f"{params.env_id} has {what} observations; use {use}"}
 
 
@@ -240,7 +240,7 @@ def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> di
             raise
         return {"env_id": f"its {error.call} cannot be used: {error.reason}"}
     shape = environment.observation_space.shape or ()
-    return _network_misfit(params, bad, pictures=len(shape) == 3)
+    return _network_misfit(params, bad, images=len(shape) == 3)
 
 
 def _start_fault(environment: ForeignEnv, is_new: bool) -> str | None:
@@ -268,8 +268,8 @@ def _space_fault(environment: ForeignEnv) -> str | None:
     shape = observations.shape or ()
     flat = len(shape) == 1 and shape[0] > 0
     large = len(shape) == 3 and min(shape[:2]) >= SMALLEST_SIDE and shape[2] > 0
-    picture = large and observations.dtype == np.uint8
-    if isinstance(observations, gymnasium.spaces.Box) and (flat or picture):
+    image = large and observations.dtype == np.uint8
+    if isinstance(observations, gymnasium.spaces.Box) and (flat or image):
         return None
     return (
         f"its observations are {observations}; they must be a Box of vectors that is not "

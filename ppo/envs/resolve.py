@@ -20,7 +20,7 @@ def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     UnknownGame.
     """
     game, sticky = registry.look_up(params.env_id)
-    fast = params.sees_pictures and processor_has_bfloat16() and not has_gpu_driver()
+    fast = params.sees_images and processor_has_bfloat16() and not has_gpu_driver()
     precision = "bfloat16" if fast else "float32"
     seed, threads = secrets.randbelow(SEEDS), default_threads(processes)
     return params.resolved(seed, threads, sticky, precision, clip_rewards=roms.is_rom(game))

@@ -20,7 +20,7 @@ OTHER_FRAMES_PER_SECOND = 30.0  # if an environment does not say
 class Frame:
     """An image [height, width, 3], RGB; its reward; the lives left, or 0; whether it is last."""
 
-    picture: np.ndarray
+    image: np.ndarray
     reward: float
     lives: int
     over: bool

@@ -42,7 +42,7 @@ def film(logdir: Path) -> Path:
         rate = frames_per_second(chosen[0])
         title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"
         first_step = fork_of.step if fork_of else 0
-        count = video.write(path, pictures(chosen, curve, first_step), rate, title=title)
+        count = video.write(path, images(chosen, curve, first_step), rate, title=title)
         made = Path(with_names(path))
         print(f"{len(chosen)} games of the training in {duration(count / rate)}: {made}")
         return made
@@ -82,16 +82,16 @@ def _next_recording(folder: RunFolder, params: Params) -> str:
     )
 
 
-def pictures(chosen: list[Replay], curve: Curve, first_step: int) -> Iterator[np.ndarray]:
+def images(chosen: list[Replay], curve: Curve, first_step: int) -> Iterator[np.ndarray]:
     """Yield the frames of the film of a run that began at a step. They share their memory."""
     side: _Side | None = None
     for game in chosen:
         rate = frames_per_second(game)
-        for picture in _end_of(game, round(CLIP_SECONDS * SPEED * rate)):
+        for image in _end_of(game, round(CLIP_SECONDS * SPEED * rate)):
             if side is None:
-                whole, place, free = render.beside(render.enlarged(picture))
+                whole, place, free = render.beside(render.enlarged(image))
                 side = _Side(free, curve, first_step, game.game.replace("_", " "))
-            render.enlarged(picture, place)
+            render.enlarged(image, place)
             side.show(game)
             yield whole
         render.draw_score(place, game.score)
@@ -103,7 +103,7 @@ def _end_of(game: Replay, count: int) -> Iterator[np.ndarray]:
     """Yield every SPEED-th of the last ``count`` frames of a game, including the very last."""
     last: deque[np.ndarray] = deque(maxlen=count)
     for frame in frames(game):
-        last.append(frame.picture.copy())
+        last.append(frame.image.copy())
     yield from list(last)[::-SPEED][::-1]
 
 

@@ -53,8 +53,8 @@ def watch_run(
             if course.gaps:
                 print(course.gaps, flush=True)
             if gif_seconds:
-                picture = video.with_suffix(".gif")
-                size = gif.ending(video, picture, gif_seconds)
-                made.append(Path(with_names(picture)))
+                image = video.with_suffix(".gif")
+                size = gif.ending(video, image, gif_seconds)
+                made.append(Path(with_names(image)))
                 print(f"its last {gif_seconds:g} seconds, {size / 1e6:.2f} MB: {made[-1]}")
     return made

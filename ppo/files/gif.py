@@ -31,8 +31,8 @@ def ending(video: Path, path: Path, seconds: float) -> int:
 def _look(rate: int, width: str, colours: int) -> str:
     """Return an ffmpeg filter with one palette for all frames and no dithering, which flickers."""
     return (
-        f"fps={rate},scale={width}:-2:flags=area,split[pictures][copy];"
-        f"[copy]palettegen=max_colors={colours}[palette];[pictures][palette]paletteuse=dither=none:"
+        f"fps={rate},scale={width}:-2:flags=area,split[images][copy];"
+        f"[copy]palettegen=max_colors={colours}[palette];[images][palette]paletteuse=dither=none:"
         "diff_mode=rectangle"
     )
 

@@ -90,14 +90,14 @@ class PixelConv2D(_Scaled, keras.layers.Conv2D):
         self.input_spec = None  # Keras's does not allow the list that Pixels returns
 
     def build(self, input_shape: Sequence[Shape]) -> None:
-        super().build(self._picture(input_shape))
+        super().build(self._image_shape(input_shape))
         self.input_spec = None
 
     def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
-        shape = self.compute_output_shape(self._picture([tensor.shape for tensor in inputs]))
+        shape = self.compute_output_shape(self._image_shape([tensor.shape for tensor in inputs]))
         return keras.KerasTensor(shape, self.compute_dtype)
 
-    def _picture(self, input_shape: Sequence[Shape]) -> Shape:
+    def _image_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """Return the shape of the images without blocks."""
         batch, rows, columns, channels = input_shape[0]
         assert rows and columns and channels

@@ -68,7 +68,7 @@ def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
             "Stack of the 4 latest frames", p.frame_stack == 4, _shown(p, "frame_stack"), is_atari
         ),
         _detail("Shared Nature network", usual, _shown(p, "network", *unusual)),
-        _detail("Pixels in [0, 1]", unit, scaling, p.sees_pictures),
+        _detail("Pixels in [0, 1]", unit, scaling, p.sees_images),
     ]
 
 

@@ -24,7 +24,7 @@ from ppo.train import check_machine
 CLIP_FRAMES = 240  # frames of the video that is measured
 
 
-def check(settings: Params, picture: Path) -> None:
+def check(settings: Params, image: Path) -> None:
     """Print what will run, and which implementation details are enabled. Print a forecast of time,
     memory and disk from a few measured iterations. Write a contact sheet of an Atari game. Nothing
     else is left behind.
@@ -32,18 +32,16 @@ def check(settings: Params, picture: Path) -> None:
     Raises ParamsError for settings of several workers or that this machine cannot run, FolderError
     (nothing was created), ProbeError, OSError.
     """
-    if picture.suffix != ".png":
-        raise FolderError(
-            f"{picture}: the contact sheet is a PNG; give it a name that ends in .png"
-        )
-    check_parent(picture)
+    if image.suffix != ".png":
+        raise FolderError(f"{image}: the contact sheet is a PNG; give it a name that ends in .png")
+    check_parent(image)
     params = resolved(with_workers(settings, 1))
     check_machine(params, processes=1)
     with stop_interrupts():
-        _check(params, picture)
+        _check(params, image)
 
 
-def _check(params: ResolvedParams, picture: Path) -> None:
+def _check(params: ResolvedParams, image: Path) -> None:
     is_atari = registry.rules_of(params).is_atari
     print("\n".join(plan(params)))
     print()
@@ -60,8 +58,8 @@ def _check(params: ResolvedParams, picture: Path) -> None:
         print(f"no video can be made: {error}")
     print("\n".join(outlook(params, measured, video_rate)))
     if is_atari:
-        sheet.draw(params, picture)
-        print(f"what the network sees: {picture}")
+        sheet.draw(params, image)
+        print(f"what the network sees: {image}")
 
 
 def plan(params: ResolvedParams) -> list[str]:

@@ -69,7 +69,7 @@ def draw(params: ResolvedParams, path: Path) -> None:
         f"stack of {stack}, oldest first",
     )
     steps = ", ".join(map(str, SHOWN_STEPS))
-    *lefts, width = np.cumsum([GAP, *(picture.shape[1] + GAP for picture in rows[0])]).tolist()
+    *lefts, width = np.cumsum([GAP, *(image.shape[1] + GAP for image in rows[0])]).tolist()
     title = _line({GAP: f"{params.env_id}, steps {steps} of a game at random"}, width)
     captions = _line(dict(zip(lefts, heads, strict=True)), width)
     sheet = np.concatenate([title, captions, *map(_joined, rows)])
@@ -100,15 +100,15 @@ def _grid(planes: np.ndarray) -> np.ndarray:
     return grid
 
 
-def _enlarged(picture: np.ndarray, width: int) -> np.ndarray:
-    large = cv2.resize(picture, (width, HEIGHT), interpolation=cv2.INTER_NEAREST)
+def _enlarged(image: np.ndarray, width: int) -> np.ndarray:
+    large = cv2.resize(image, (width, HEIGHT), interpolation=cv2.INTER_NEAREST)
     return large if large.ndim == 3 else cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)
 
 
-def _joined(pictures: list[np.ndarray]) -> np.ndarray:
+def _joined(images: list[np.ndarray]) -> np.ndarray:
     """Join images side by side on paper, with a gap around each."""
     gap = np.full((HEIGHT, GAP, 3), PAPER, np.uint8)
-    row = np.concatenate([gap, *(part for picture in pictures for part in (picture, gap))], axis=1)
+    row = np.concatenate([gap, *(part for image in images for part in (image, gap))], axis=1)
     return np.concatenate([row, np.full((GAP, row.shape[1], 3), PAPER, np.uint8)])
 
 

@@ -48,7 +48,7 @@ def _play_all(options: argparse.Namespace) -> ExitCode:
             replay = read(options.files[0], options.env)
             course = Course(replay)
             count = record(replay, options.video, course=course)
-            print(f"{options.video}: {count:,} pictures")
+            print(f"{options.video}: {count:,} frames")
             if course.gaps:
                 print(course.gaps)
     return ExitCode.DONE if all(agree) else ExitCode.FAILED

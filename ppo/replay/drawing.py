@@ -72,8 +72,8 @@ class Number:
         self._height, self._below = round(30 * size), round(8 * size)
         self._cells, self._right, self._baseline = cells, right, baseline
         self.left = x - cells * self._width if right else x
-        self._pictures = {
-            character: self._picture(character, size, colour, bold) for character in self.CHARACTERS
+        self._images = {
+            character: self._image(character, size, colour, bold) for character in self.CHARACTERS
         }
         self._shown = ""
 
@@ -91,12 +91,12 @@ class Number:
         text = text.rjust(self._cells) if self._right else text.ljust(self._cells)
         if text == self._shown:
             return
-        row = np.concatenate([self._pictures[character] for character in text], axis=1)
+        row = np.concatenate([self._images[character] for character in text], axis=1)
         top = self._baseline - self._height + self._below
         on[top : top + self._height, self.left : self.left + row.shape[1]] = row
         self._shown = text
 
-    def _picture(self, character: str, size: float, colour: Colour, bold: bool) -> np.ndarray:
+    def _image(self, character: str, size: float, colour: Colour, bold: bool) -> np.ndarray:
         cell = canvas(self._height, self._width)
         baseline = self._height - self._below
         write(cell, character, self._width // 2, baseline, size, colour, bold, align=0.5)

@@ -46,9 +46,9 @@ class Decision:
 class Panel:
     """A panel that shows the newest decision and the rewards so far."""
 
-    def __init__(self, caption: Caption, picture: np.ndarray):
-        """Draw the panel on ``picture``, an empty array [HEIGHT, WIDTH, 3]."""
-        self.picture = picture
+    def __init__(self, caption: Caption, image: np.ndarray):
+        """Draw the panel on ``image``, an empty array [HEIGHT, WIDTH, 3]."""
+        self.image = image
         self.timeline = Timeline(LEFT, 688, RIGHT, 84, caption.steps)
         self._bars = _Bars(caption.actions)
         self._step, self._score = -1, 0.0
@@ -56,14 +56,14 @@ class Panel:
 
     def decide(self, decision: Decision) -> None:
         self._step += 1
-        self._steps.draw(self.picture, f"{self._step + 1:,}")
-        self._value.show(self.picture, decision.value, ".2f")
+        self._steps.draw(self.image, f"{self._step + 1:,}")
+        self._value.show(self.image, decision.value, ".2f")
         if decision.observation.ndim == 3:
-            _draw_inputs(self.picture, decision.observation)
+            _draw_inputs(self.image, decision.observation)
         else:
             self._draw_numbers(decision.observation)
-        self._bars.draw(self.picture, decision.probabilities, decision.action)
-        self.timeline.value(self.picture, self._step, decision.value)
+        self._bars.draw(self.image, decision.probabilities, decision.action)
+        self.timeline.value(self.image, self._step, decision.value)
 
     def skip(self) -> None:
         self._step += 1
@@ -72,14 +72,14 @@ class Panel:
         """Show the reward and the lives of one frame of this step."""
         if reward:
             self._score += reward
-            self.timeline.reward(self.picture, self._step, reward)
+            self.timeline.reward(self.image, self._step, reward)
         # Without rounding, sums such as 0.3 - 0.2 - 0.1 would differ from 0 in their last bits.
-        self._points.show(self.picture, round(self._score, 9) + 0.0, ",.10g")
+        self._points.show(self.image, round(self._score, 9) + 0.0, ",.10g")
         if self._lives:
-            self._lives.draw(self.picture, f"{lives}")
+            self._lives.draw(self.image, f"{lives}")
 
     def _draw_caption(self, caption: Caption) -> None:
-        on = self.picture
+        on = self.image
         size = fitting([caption.game], 1.05, RIGHT - LEFT, bold=True)
         write(on, caption.game, LEFT, 44, size, bold=True)
         write(on, caption.policy, LEFT, 76, fitting([caption.policy], LABEL, RIGHT - LEFT), DIM)
@@ -110,7 +110,7 @@ class Panel:
                 for n in range(len(numbers))
             ]
         for number, value in zip(self._numbers, numbers, strict=True):
-            number.draw(self.picture, f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}")
+            number.draw(self.image, f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}")
 
 
 class _Bars:

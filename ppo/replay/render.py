@@ -75,8 +75,8 @@ def record(
     panel is shown. Return the number of frames, including still ones at gaps and at the end. Raises
     video.VideoError or ReplayError; no file is left behind.
     """
-    pictures = annotated(replay, policy, course) if policy else plain(replay, course)
-    return video.write(path, pictures, frames_per_second(replay), title=title(replay))
+    images = annotated(replay, policy, course) if policy else plain(replay, course)
+    return video.write(path, images, frames_per_second(replay), title=title(replay))
 
 
 def plain(replay: Replay, course: Course | None = None) -> Pictures:
@@ -88,7 +88,7 @@ def plain(replay: Replay, course: Course | None = None) -> Pictures:
             continue
         if gap := course.take_gap():
             yield from still(whole, whole, replay, gap)
-        whole = enlarged(frame.picture)
+        whole = enlarged(frame.image)
         yield whole
     yield from still(whole, whole, replay)
 
@@ -101,7 +101,7 @@ def annotated(replay: Replay, policy: "Policy", course: Course | None = None) ->
         undecided: Seen | None = None
         for number, frame in enumerate(frames(replay)):
             if side is None:
-                whole, place, free = beside(enlarged(frame.picture))
+                whole, place, free = beside(enlarged(frame.image))
                 side = Panel(decisions.caption(has_lives=frame.lives > 0), free)
             if number % replay.rules.frames_per_step == 0:
                 if undecided:
@@ -115,7 +115,7 @@ def annotated(replay: Replay, policy: "Policy", course: Course | None = None) ->
                 side.decide(decisions.look(*undecided))
                 undecided = None
             side.see(frame.reward, frame.lives)
-            enlarged(frame.picture, place)
+            enlarged(frame.image, place)
             yield whole
         yield from still(whole, place, replay)
 
@@ -140,8 +140,8 @@ class Decisions:
         )
 
     def _inputs(self) -> str:
-        *picture, count = self._vector.observations.shape[1:]
-        if not picture:
+        *image, count = self._vector.observations.shape[1:]
+        if not image:
             return ": its first numbers" if count > MOST_NUMBERS else ""
         if count == 1:
             return ""
@@ -196,14 +196,14 @@ def _draw_band(on: np.ndarray, small: str, large: str) -> None:
     write(band, large, width // 2, round(middle + 44 * size), 1.8 * size, AMBER, True, align=0.5)
 
 
-def enlarged(picture: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
+def enlarged(image: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
     """Enlarge a frame by the largest whole factor that fits, each pixel a sharp square. Shrink a
     frame that is too large. The result is in ``place``, if an array of that size is given.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(MOST_WIDE / width, MOST_HIGH / height)
     interpolation = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
     scale = int(scale) if scale >= 1 else scale
     # Videos need even sides.
     size = round(width * scale) // 2 * 2, round(height * scale) // 2 * 2
-    return cv2.resize(picture, size, place, interpolation=interpolation)
+    return cv2.resize(image, size, place, interpolation=interpolation)

@@ -67,7 +67,7 @@ def _page(story: Story, has_video: bool, has_network: bool) -> str:
 def _usage(params: Params) -> str:
     """Return how the network is loaded without this package."""
     shape = ", ".join(map(str, observation_shape(resolved(params))))
-    kind = "uint8" if params.sees_pictures else "float32"
+    kind = "uint8" if params.sees_images else "float32"
     frames = ", the newest frame last" if is_atari(params.env_id) else ""
     return _USAGE.format(network=NETWORK, shape=shape, kind=kind, frames=frames)
 

@@ -113,7 +113,7 @@ class Session:
         self._conclude("done", self.keeper.seconds)
 
     def _publish(self, made: Made) -> None:
-        self.logger.log.picture(made.step, TAG, made.gif)
+        self.logger.log.image(made.step, TAG, made.gif)
         self.tracker.video(made)
 
     def _conclude(self, outcome: str, seconds: float) -> None:

@@ -12,9 +12,9 @@ from pydantic.fields import FieldInfo
 Schedule = Literal["linear", "constant"]
 SurrogateName = Literal["linear", "quadratic"]  # the rows of ``ppo.surrogates.SURROGATES``
 # The rows of the two tables in ``ppo.model``.
-PictureNetwork = Literal["nature", "a3c", "impala"]
+ImageNetwork = Literal["nature", "a3c", "impala"]
 FlatNetwork = Literal["mlp"]
-BuiltIn = Literal[PictureNetwork, FlatNetwork]
+BuiltIn = Literal[ImageNetwork, FlatNetwork]
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["sampled", "greedy"]  # how a policy chooses actions
 CHOICES: tuple[Choice, ...] = get_args(Choice)
@@ -245,9 +245,9 @@ class NetworkSettings(_Group):
         return self.network not in get_args(BuiltIn)
 
     @property
-    def sees_pictures(self) -> bool:
+    def sees_images(self) -> bool:
         """Whether the network is one of the package's own image networks."""
-        return self.network in get_args(PictureNetwork)
+        return self.network in get_args(ImageNetwork)
 
     @property
     def usual_value_gradient(self) -> str:

@@ -70,7 +70,7 @@ def _words(folders: Sequence[Path]) -> set[str]:
 
 def _is_open(params: Params) -> bool:
     """Whether the machine would choose the precision. For vectors it is float32 everywhere."""
-    return params.precision == "auto" and params.sees_pictures
+    return params.precision == "auto" and params.sees_images
 
 
 def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
@@ -80,6 +80,6 @@ def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:
         for path in sorted(parent.glob("*/params.json")):
             with suppress(ParamsError):  # other checks refuse a run of this call
                 params = load_run(path)
-                if RUN.fullmatch(path.parent.name) and params.sees_pictures:
+                if RUN.fullmatch(path.parent.name) and params.sees_images:
                     begun.setdefault(params.precision, []).append(path.parent)
     return begun

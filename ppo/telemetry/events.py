@@ -78,7 +78,7 @@ class EventFile(GrowingFile):
         """Write a text, shown in TensorBoard's text tab."""
         self._strings(step, tag, "text", summary_pb2.DATA_CLASS_TENSOR, [markdown.encode()])
 
-    def picture(self, step: int, tag: str, gif: bytes) -> None:
+    def image(self, step: int, tag: str, gif: bytes) -> None:
         """Write a GIF, shown in TensorBoard's images tab."""
         width, height = struct.unpack("<HH", gif[6:10])
         strings = [b"%d" % width, b"%d" % height, gif]

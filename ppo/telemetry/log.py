@@ -145,8 +145,8 @@ class Log:
         self._events.hparams(*hparams.summaries(settings))
         self._events.flush()
 
-    def picture(self, step: int, tag: str, gif: bytes) -> None:
-        self._events.picture(step, tag, gif)
+    def image(self, step: int, tag: str, gif: bytes) -> None:
+        self._events.image(step, tag, gif)
         self._events.flush()
 
     def sync(self) -> None:

@@ -237,7 +237,7 @@ GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"whatever follows"
 
 def test_an_image_is_shown_by_the_images_plugin(tmp_path):
     log = Log(tmp_path, SHOWN, 1)
-    log.picture(64, "videos/training", GIF)
+    log.image(64, "videos/training", GIF)
     log.close()
     found = reader(tmp_path)
     assert found.SummaryMetadata("videos/training").data_class == DATA_CLASS_BLOB_SEQUENCE
@@ -249,9 +249,9 @@ def test_an_image_is_shown_by_the_images_plugin(tmp_path):
 
 def test_a_cut_removes_images_with_the_rest(tmp_path):
     log = Log(tmp_path, SHOWN, 1)
-    log.picture(1, "videos/training", GIF)
+    log.image(1, "videos/training", GIF)
     sizes = log.sizes()
-    log.picture(2, "videos/training", GIF)
+    log.image(2, "videos/training", GIF)
     log.close()
     cut(tmp_path, sizes)
     assert raw_steps(tmp_path, "videos/training") == [1]

@@ -129,7 +129,7 @@ def test_the_network_s_own_images_are_shown_oldest_to_newest_pixel_by_pixel():
     shown.decide(decision(pictures))
     for number in range(4):
         left = LEFT + number * 172
-        field = shown.picture[INPUTS_TOP : INPUTS_TOP + 168, left : left + 168]
+        field = shown.image[INPUTS_TOP : INPUTS_TOP + 168, left : left + 168]
         large = np.kron(pictures[..., number], np.ones((2, 2), np.uint8))
         np.testing.assert_array_equal(field, np.repeat(large[..., np.newaxis], 3, axis=2))
 
@@ -139,10 +139,10 @@ def test_the_network_s_own_images_are_shown_oldest_to_newest_pixel_by_pixel():
 )
 def test_observations_of_every_shape_have_room(shape: tuple[int, ...]):
     shown = panel()
-    empty = shown.picture.copy()
+    empty = shown.image.copy()
     high = 255 if len(shape) == 3 else 1
     shown.decide(decision(np.full(shape, high, np.uint8 if len(shape) == 3 else np.float32)))
-    changed = np.argwhere((shown.picture != empty).any(-1))
+    changed = np.argwhere((shown.image != empty).any(-1))
     inputs = changed[(changed[:, 0] > 205) & (changed[:, 0] < 395)]
     assert len(inputs) and inputs[:, 1].max() < WIDTH - 8
 
@@ -152,7 +152,7 @@ def test_only_the_chosen_action_is_marked(chosen: int):
     shown = panel()
     for before in (1, chosen):
         shown.decide(decision(np.zeros((84, 84, 4), np.uint8), before))
-    bars = shown.picture[428:632, :640]
+    bars = shown.image[428:632, :640]
     rows = np.flatnonzero((bars == np.array(AMBER, np.uint8)).all(-1).any(1))
     assert 36 * chosen <= rows[0] and rows[-1] < 36 * (chosen + 1)
 
@@ -162,7 +162,7 @@ def test_any_number_of_actions_has_room(number: int):
     shown = panel([f"action {n}" for n in range(number)])
     probabilities = np.full(number, 1 / number)
     shown.decide(Decision(np.zeros((84, 84, 4), np.uint8), probabilities, 0.0, number - 1))
-    below = shown.picture[634:650]
+    below = shown.image[634:650]
     assert (below == np.array(BACKGROUND, np.uint8)).all()
 
 
@@ -170,12 +170,12 @@ def test_fixed_parts_do_not_change_during_the_game():
     shown = panel()
     shown.decide(decision(np.zeros((84, 84, 4), np.uint8)))
     shown.see(0.0, 3)
-    first = shown.picture[:125].copy()
+    first = shown.image[:125].copy()
     for step in range(49):
         shown.decide(decision(np.full((84, 84, 4), step, np.uint8)))
         shown.see(10.0, 2)
-    np.testing.assert_array_equal(shown.picture[:125], first)  # names, titles
-    ticks = (shown.picture[688 + 84 :] == np.array(GREEN, np.uint8)).all(-1).any(0)
+    np.testing.assert_array_equal(shown.image[:125], first)  # names, titles
+    ticks = (shown.image[688 + 84 :] == np.array(GREEN, np.uint8)).all(-1).any(0)
     assert ticks.sum() == 49 * 3  # each step's reward
 
 
@@ -193,6 +193,6 @@ def test_lives_are_shown_only_where_the_game_has_them():
     for shown in (with_lives, without):
         shown.decide(decision(np.zeros((84, 84, 4), np.uint8)))
         shown.see(1.0, 3)
-    different = cv2.absdiff(with_lives.picture, without.picture).any(-1)
+    different = cv2.absdiff(with_lives.image, without.image).any(-1)
     rows, columns = np.nonzero(different)
     assert {rows.min() // 100, rows.max() // 100} == {1} and columns.min() > 300
