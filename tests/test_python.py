@@ -15,7 +15,7 @@ from ppo.errors import Refused
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.runs.ending import Result
-from ppo.runs.observers import Caller
+from ppo.runs.observers import CallbackObserver
 from ppo.telemetry import progress
 from ppo.trainer import Iteration
 
@@ -100,9 +100,9 @@ def test_callback_sees_each_iteration_and_its_false_stops_the_run(whole, tmp_pat
 
 @pytest.mark.parametrize("answer", [None, True, 0, 0.0, "", [], np.float32(0), np.True_])
 def test_only_false_stops_a_run(answer):
-    caller = Caller(SimpleNamespace(totals=dict), lambda _: answer, stop=lambda: False)
-    caller.see(Iteration(0, 32, [], [], {}))
-    assert not caller.stops()
+    observer = CallbackObserver(SimpleNamespace(totals=dict), lambda _: answer, stop=lambda: False)
+    observer.see(Iteration(0, 32, [], [], {}))
+    assert not observer.stops()
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, KeyboardInterrupt])

@@ -26,7 +26,7 @@ from ppo.errors import Collapsed, Diverged, ExitCode, Stopped, WorkerLost
 from ppo.evaluate.evaluate import Evaluation
 from ppo.files.folder import RunFolder
 from ppo.replay import replay
-from ppo.replay.recorder import Made
+from ppo.replay.recorder import FinishedVideo
 from ppo.replay.replay import ReplayError
 from ppo.runs import follower, observers
 from ppo.runs.guard import CONFIRMED_AFTER, Guard
@@ -362,7 +362,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
-        self.ready: list[Made] = []
+        self.ready: list[FinishedVideo] = []
 
     def record(self, kept: replay.Replay, path: Path) -> None:
         self.asked.append(replay.step_of(kept))
@@ -376,14 +376,14 @@ def kept(step: object) -> replay.Replay:
     return replay.Replay.of_episode(episode(-3.0), rules_for("pong"), step=step)
 
 
-def made(step: int) -> Made:
-    return Made(kept(step), Path(f"run/videos/step-{step}.mp4"), GIF)
+def made(step: int) -> FinishedVideo:
+    return FinishedVideo(kept(step), Path(f"run/videos/step-{step}.mp4"), GIF)
 
 
 GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"..."
 
 
-def published_in(log: Log) -> Callable[[Made], None]:
+def published_in(log: Log) -> Callable[[FinishedVideo], None]:
     return lambda made: log.image(made.step, TAG, made.gif)
 
 

@@ -21,7 +21,7 @@ LATER = "--resume makes them later"
 
 
 @dataclass(frozen=True)
-class Made:
+class FinishedVideo:
     """A finished video: its replay, its path, a small GIF, and a note about what it leaves out."""
 
     replay: Replay
@@ -52,14 +52,14 @@ class Recorder:
         self._stalls = 0  # how often ffmpeg has hung
         self._abandoned = threading.Event()
         self._videos: list[Future] = []
-        self._made: queue.SimpleQueue[Made] = queue.SimpleQueue()
+        self._made: queue.SimpleQueue[FinishedVideo] = queue.SimpleQueue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="video")
 
     def record(self, replay: Replay, path: Path) -> None:
         self._videos = [video for video in self._videos if not video.done()]
         self._videos.append(self._thread.submit(self._record, replay, path))
 
-    def made(self) -> Iterator[Made]:
+    def made(self) -> Iterator[FinishedVideo]:
         while not self._made.empty():
             yield self._made.get()
 
@@ -89,7 +89,7 @@ class Recorder:
             rate = frames_per_second(replay)
             course, abandoned = Course(replay), self._abandoned.is_set
             video.write(path, render.plain(replay, course), rate, title(replay), abandoned)
-            self._made.put(Made(replay, path, gif.small(path, abandoned), course.gaps))
+            self._made.put(FinishedVideo(replay, path, gif.small(path, abandoned), course.gaps))
         except Exception as error:  # nobody reads this thread's result
             self._stalls += isinstance(error.__cause__, Stalled)
             if not (self._warned or self._abandoned.is_set() or self._stop()):

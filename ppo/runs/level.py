@@ -17,10 +17,10 @@ from ppo.telemetry import progress
 from ppo.telemetry.collapse import MEDIAN_OVER, Watch
 from ppo.telemetry.counters import Count
 
-# Changing any of these changes the points per step of the same policy. Without ``env_id``: nothing
+# Settings that change the points per step of the same policy. Without ``env_id``: nothing
 # but the number in a factory's id may change.
-PLAY = {*GameSettings.model_fields, "picture_scaling"}
-PLAY -= {"env_id", "num_envs", "clip_rewards", "terminal_on_life_loss"}
+AFFECTS_POINTS = {*GameSettings.model_fields, "picture_scaling"}
+AFFECTS_POINTS -= {"env_id", "num_envs", "clip_rewards", "terminal_on_life_loss"}
 
 
 class GuardState(State):
@@ -39,13 +39,13 @@ class GuardState(State):
 
 def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Checkpoint:
     """Return the checkpoint with the level of its policy. If its guard was off or knew nothing, the
-    level follows from its last games and the log of ``run``. If a setting in PLAY changed, only
-    the lowest level is kept.
+    level follows from its last games and the log of ``run``. If a setting in AFFECTS_POINTS
+    changed, only the lowest level is kept.
     """
     before, guard = run_of(saved).params, saved.part(GuardState.PART, GuardState)
     if guard.mode == "off" or guard.watch.knows_nothing:
         guard = GuardState(mode=guard.mode, watch=_level(saved, run))
-    if any(key in before and before[key] != getattr(now, key) for key in PLAY):
+    if any(key in before and before[key] != getattr(now, key) for key in AFFECTS_POINTS):
         # These settings hardly change the lowest level.
         guard = GuardState(mode=guard.mode, watch=Watch(low=guard.watch.low))
     # The points are noisier if a rollout has fewer steps to average.
@@ -77,7 +77,7 @@ def _logged(run: Path, step: int) -> list[float]:
     points: list[float] = []
     with suppress(FolderError, OSError):
         for place, until, changes in origin.lineage(run, step):
-            if PLAY & changes.keys():
+            if AFFECTS_POINTS & changes.keys():
                 break
             rows = [row for row in progress.numbers(place) if row["step"] <= until]
             points = [p for p in map(progress.points, rows) if math.isfinite(p)] + points

@@ -10,8 +10,8 @@ from ppo.runs.trainer_state import capture
 from ppo.trainer import Iteration, Trainer
 
 
-class Waiting(State):
-    """State of an observer that has no state class of its own."""
+class DueState(State):
+    """The state of an observer without a state class of its own."""
 
     due: bool = False
     wanted: bool = False
@@ -41,7 +41,7 @@ class Observer:
 
     def state(self) -> State:
         """Return the state that ``restore`` continues from, except ``arrays``."""
-        return Waiting(due=self.due, wanted=self.wanted)
+        return DueState(due=self.due, wanted=self.wanted)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of the state, under names unique to this observer."""
@@ -49,7 +49,7 @@ class Observer:
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint. Raises CheckpointError for a state that no run wrote."""
-        state = saved.part(self.name, Waiting)
+        state = saved.part(self.name, DueState)
         self.due, self.wanted = state.due, state.wanted
 
 

@@ -188,7 +188,7 @@ class Evaluator(Observer):
 Callback = Callable[[Iteration], bool | None]
 
 
-class Caller(Observer):
+class CallbackObserver(Observer):
     """Call a function of the user after each iteration, with the run's totals among the scalars.
     Once it returns False or raises an error, even SystemExit, the run ``stops`` as on request.
     """

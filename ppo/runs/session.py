@@ -9,14 +9,14 @@ from ppo.envs.resolve import gpu_remark, precision_remark
 from ppo.errors import EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
-from ppo.replay.recorder import Made, Recorder
+from ppo.replay.recorder import FinishedVideo, Recorder
 from ppo.runs import ending
 from ppo.runs.ending import Result
 from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
-from ppo.runs.observers import Callback, Caller, Evaluator, Logger
+from ppo.runs.observers import Callback, CallbackObserver, Evaluator, Logger
 from ppo.runs.pace import Pace
 from ppo.runs.start import Start, override_to_continue, run_of
 from ppo.runs.terminal import Display
@@ -72,7 +72,7 @@ class Session:
             params, policy.choice, folder, self.recorder, say, self._publish
         )
         self.guard = Guard(self.trainer, params, say)
-        self.caller = Caller(self.trainer, callback, stop)
+        self.callback = CallbackObserver(self.trainer, callback, stop)
         self.observers = [  # in the order in which they see and act
             self.videographer,
             self.evaluator,
@@ -81,9 +81,11 @@ class Session:
             self.tracker,
             self.guard,
             self.keeper,
-            self.caller,
+            self.callback,
         ]
-        self.loop = Loop(self.trainer, self.observers, self.keeper, self._score, self.caller.stops)
+        self.loop = Loop(
+            self.trainer, self.observers, self.keeper, self._score, self.callback.stops
+        )
 
     @property
     def result(self) -> Result:
@@ -102,17 +104,17 @@ class Session:
                 return
             self._begin()
             trained = self._train()
-            if self.caller.error:
-                raise self.caller.error
+            if self.callback.error:
+                raise self.callback.error
             if not trained:
                 message = f"stopped at step {self.trainer.step:,}; everything is saved"
-                if self.stop() or not self.caller.ends:
+                if self.stop() or not self.callback.ends:
                     raise Stopped(self._with_command(message))
                 self.display.say(message)
                 return
         self._conclude("done", self.keeper.seconds)
 
-    def _publish(self, made: Made) -> None:
+    def _publish(self, made: FinishedVideo) -> None:
         self.logger.log.image(made.step, TAG, made.gif)
         self.tracker.video(made)
 

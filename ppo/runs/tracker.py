@@ -8,7 +8,7 @@ from typing import Any
 from ppo.checkpoint import Checkpoint, State
 from ppo.files.folder import RunFolder
 from ppo.files.held import with_names
-from ppo.replay.recorder import Made
+from ppo.replay.recorder import FinishedVideo
 from ppo.runs.observer import Observer
 from ppo.runs.videographer import TAG
 from ppo.settings import ResolvedParams
@@ -57,7 +57,7 @@ class Tracker(Observer):
             with self._off_if_it_fails():
                 self._run.log(dict(scalars), step=step)
 
-    def video(self, made: Made) -> None:
+    def video(self, made: FinishedVideo) -> None:
         """Copy a video, behind the newest log entry."""
         if self._run:
             with self._off_if_it_fails():

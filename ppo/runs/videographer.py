@@ -16,7 +16,7 @@ from ppo.evaluate.evaluate import evaluate, with_short_games
 from ppo.files.folder import RunFolder
 from ppo.policy import Policy
 from ppo.replay import replay
-from ppo.replay.recorder import Made, Recorder
+from ppo.replay.recorder import FinishedVideo, Recorder
 from ppo.runs.observer import Observer
 from ppo.settings import Choice, ResolvedParams
 from ppo.system.signals import Interrupted
@@ -51,7 +51,7 @@ class Videographer(Observer):
         folder: RunFolder,
         recorder: Recorder,
         say: Callable[[str], None],
-        publish: Callable[[Made], None] = lambda _: None,
+        publish: Callable[[FinishedVideo], None] = lambda _: None,
     ):
         """Prepare to record. ``publish`` gets each finished video once."""
         self.params, self.choice, self.folder = params, choice, folder
