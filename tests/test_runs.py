@@ -37,7 +37,7 @@ from ppo.runs.observer import state_of
 from ppo.runs.observers import Evaluator, Logger
 from ppo.runs.pace import Pace, Speed
 from ppo.runs.session import Session
-from ppo.runs.start import Start, run_of
+from ppo.runs.start import RunState, Start, run_of
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import Params
@@ -106,6 +106,15 @@ def test_the_best_checkpoint_has_the_highest_score(keeper, folder):
     best = checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes())
     assert (best.step, run_of(best).best_saved) == (32, 5.0)
     assert checkpoint.newest(folder).step == 64
+
+
+@pytest.mark.parametrize(("interval", "best"), [(0, 5.0), (32, None)])
+def test_best_score_of_training_games_is_not_compared_with_evaluations(interval, best, folder):
+    params = PARAMS.model_copy(update={"evaluation_interval": interval})
+    resumed = Keeper(folder, params, time.monotonic(), print)
+    began = RunState(best_saved=5.0, params=PARAMS.model_dump())
+    resumed.restore(state(16).with_part("run", began))
+    assert resumed.best_saved == best
 
 
 def test_the_last_resort_saves_the_state_that_was_reached(keeper, folder):

@@ -54,9 +54,13 @@ class Keeper(Observer):
         )
 
     def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint, with its best score and its clock."""
+        """Continue from a checkpoint, with its clock, and with its best score unless evaluations
+        have been turned on or off: scores of evaluations and of training games do not compare.
+        """
         run = run_of(saved)
-        self.best_saved, self.began = run.best_saved, self.began - run.seconds
+        self.began -= run.seconds
+        if bool(run.params.get("evaluation_interval")) == bool(self.params.evaluation_interval):
+            self.best_saved = run.best_saved
 
     def find_folder(self) -> None:
         """Report if the folder has been moved. Raises FolderGone if it no longer exists."""
