@@ -18,7 +18,7 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from ppo import checkpoint
-from ppo.checkpoint import Checkpoint, CheckpointError
+from ppo.checkpoint import Checkpoint, CheckpointError, TrainerFacts
 from ppo.envs.episode import Episode, Reset
 from ppo.envs.registry import rules_of
 from ppo.envs.resolve import resolved
@@ -44,6 +44,7 @@ from ppo.settings import Params
 from ppo.system.signals import Interrupted
 from ppo.telemetry import progress
 from ppo.telemetry.collapse import Watch
+from ppo.telemetry.counters import RECENT_EPISODES, Tally
 from ppo.telemetry.log import Log, cut
 from ppo.telemetry.scalars import POINTS, tags
 from ppo.trainer import Iteration, LearnerState
@@ -67,8 +68,9 @@ PARAMS = resolved(
 )
 
 
-def state(step: int) -> Checkpoint:
-    return Checkpoint(step, {"weights/0": np.full(3, step, np.float32)})
+def state(step: int, games: int = RECENT_EPISODES) -> Checkpoint:
+    facts = TrainerFacts(tally=Tally(recent=((1.0, 3),) * games))
+    return Checkpoint(step, {"weights/0": np.full(3, step, np.float32)}, facts)
 
 
 def iteration(step: int, *episodes: Episode, **scalars: float) -> Iteration:
@@ -106,6 +108,13 @@ def test_the_best_checkpoint_has_the_highest_score(keeper, folder):
     best = checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes())
     assert (best.step, run_of(best).best_saved) == (32, 5.0)
     assert checkpoint.newest(folder).step == 64
+
+
+def test_the_score_of_few_games_keeps_no_later_checkpoint_from_being_the_best(keeper, folder):
+    for step, score, games in ((16, 9.0, 3), (32, 5.0, 99), (48, 2.0, 100), (64, 1.0, 100)):
+        keeper.save(state(step, games), score)
+    best = checkpoint.chosen(folder, "best")
+    assert (best.step, run_of(best).best_saved) == (48, 2.0)
 
 
 @pytest.mark.parametrize(("interval", "best"), [(0, 5.0), (32, None)])

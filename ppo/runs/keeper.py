@@ -76,10 +76,13 @@ class Keeper(Observer):
         self._latest = state
 
     def save(self, state: Checkpoint, score: float | None = None) -> None:
-        """Write a checkpoint, also as the best if the policy's score is the highest so far."""
+        """Write a checkpoint, also as the best if the policy's score is the highest so far. A score
+        of too few training games is not remembered, so the next one counts as higher.
+        """
         best = score is not None and (self.best_saved is None or score > self.best_saved)
         if best:
-            self.best_saved = score
+            if self.params.evaluation_interval or state.trainer.tally.has_enough:
+                self.best_saved = score
             state = state.with_part(self.name, self.state())
         with self._saving:
             checkpoint.save(self.folder, state, *self._kept, best)

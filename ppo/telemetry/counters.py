@@ -74,9 +74,14 @@ class Tally:
 
     def ends_run(self, step: int, params: Params) -> bool:
         """Whether all steps are done, or the last RECENT_EPISODES reached ``stop_at_score``."""
-        target, full = params.stop_at_score, len(self.recent) == RECENT_EPISODES
-        reached = target is not None and full and self.mean_score() >= target
+        target = params.stop_at_score
+        reached = target is not None and self.has_enough and self.mean_score() >= target
         return reached or step >= params.whole_steps
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether as many episodes have ended as a score needs to count."""
+        return len(self.recent) == RECENT_EPISODES
 
     def mean_score(self) -> float:
         return float(np.mean([score for score, _ in self.recent]))
