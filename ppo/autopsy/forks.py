@@ -114,6 +114,7 @@ def _updates_to_collapse(unchanged: Sequence[_Fork]) -> int:
     """Return the number of updates before the unchanged forks' mean is below SURVIVES, at least 1.
     Return the number of all updates if it never is.
     """
-    kept = np.mean([fork.kept for fork in unchanged], axis=0)
+    shortest = min(len(fork.kept) for fork in unchanged)  # a log may lack a row
+    kept = np.mean([fork.kept[:shortest] for fork in unchanged], axis=0)
     collapsed = np.flatnonzero(kept < verdict.SURVIVES)
     return max(1, int(collapsed[0])) if len(collapsed) else len(kept)
