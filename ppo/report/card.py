@@ -66,10 +66,11 @@ def _page(story: Story, has_video: bool, has_network: bool) -> str:
 
 def _usage(params: Params) -> str:
     """Return how the network is loaded without this package."""
-    shape = ", ".join(map(str, observation_shape(resolved(params))))
-    kind = "uint8" if params.sees_images else "float32"
+    shape = observation_shape(resolved(params))
+    kind = "uint8" if len(shape) == 3 else "float32"
     frames = ", the newest frame last" if is_atari(params.env_id) else ""
-    return _USAGE.format(network=NETWORK, shape=shape, kind=kind, frames=frames)
+    sizes = ", ".join(map(str, shape))
+    return _USAGE.format(network=NETWORK, shape=sizes, kind=kind, frames=frames)
 
 
 def _header(story: Story) -> str:

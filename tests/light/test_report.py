@@ -361,11 +361,12 @@ def test_the_card_has_its_header_and_the_best_video_beside_it(tmp_path):
 
 
 def test_a_card_without_a_network_that_can_be_written_says_why(tmp_path, monkeypatch, capsys):
-    run = run_at(tmp_path / "run")
+    run = run_at(tmp_path / "run", network="mine:trunk")
     checkpoint.save(RunFolder(run), Checkpoint(60_000, {"weights/0": np.zeros(2)}), kept=1)
     monkeypatch.setattr(card, "export_run", lambda *_: None)
     card.write(run, run / "card")
-    assert "agent.keras" in (run / "card" / "README.md").read_text()
+    page = (run / "card" / "README.md").read_text()
+    assert "`agent.keras` needs" in page and "observations of uint8 [n, 84, 84, 4]" in page
     monkeypatch.setattr(card, "export_run", Mock(side_effect=PPOError("it does not fit")))
     card.write(run, run / "card")
     assert "agent.keras" not in (run / "card" / "README.md").read_text()
