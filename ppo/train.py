@@ -409,9 +409,9 @@ def _changes(
 def _forked(
     saved: Checkpoint, source: Path, resolved_params: ResolvedParams, new_games: bool = False
 ) -> Start:
-    """Return the start of a fork from another run's checkpoint. The other run's cuts of its
-    learning rate do not apply to a new learning rate. Raises ParamsError for a forbidden change,
-    and if nothing is left to train.
+    """Return the start of a fork from another run's checkpoint. The cuts by the other run's
+    rollbacks do not apply to a new learning rate. Raises ParamsError for a forbidden change, and if
+    nothing is left to train.
     """
     before = run_of(saved).params
     changes = _changes(before, resolved_params, "fork")
@@ -423,7 +423,7 @@ def _forked(
             f"[{more!r}], or step=STEP)"
         )
     if "learning_rate" in changes:
-        tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0, kl_share=1.0)
+        tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0)
         saved = replace(saved, trainer=saved.trainer.model_copy(update={"tally": tally}))
     begun = for_fork(with_known_level(saved, source, resolved_params))
     return Start(begun, changes, new_games, source)

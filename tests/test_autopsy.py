@@ -82,8 +82,8 @@ def test_the_fork_is_from_the_checkpoint_before_the_fatal_update(tmp_path):
     assert case.settings.learning_rate == pytest.approx(1e-3 * (1 - 1888 / 3200))
 
 
-@pytest.mark.parametrize(("rate_then", "share"), [(1e-3, 1 / 16), (2e-3, 1.0)])
-def test_the_rate_includes_the_cuts_of_the_run_but_not_of_a_run_with_another_rate(
+@pytest.mark.parametrize(("rate_then", "share"), [(1e-3, 1 / 8), (2e-3, 1.0)])
+def test_the_rate_includes_the_rollbacks_of_the_run_but_not_of_a_run_with_another_rate(
     tmp_path, rate_then, share
 ):
     origin = fallen(tmp_path / "origin", checkpoints=())

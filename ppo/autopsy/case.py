@@ -135,12 +135,13 @@ def _settings_at(run: Path, step: int, now: Params) -> ResolvedParams:
 
 def _with_rates_of(settings: ResolvedParams, saved: Checkpoint) -> ResolvedParams:
     """Return the settings with the learning rate and the clip range after a checkpoint, constant.
-    Cuts of the rate count, unless the run is a fork with a new rate.
+    Cuts by rollbacks count, unless the run is a fork with a new rate. A fork keeps the cuts by
+    ``learning_rate_kl`` itself, and can recover from them.
     """
     step, total = saved.step, settings.whole_steps
     rate = scheduled(settings.learning_rate_schedule, settings.learning_rate, step, total)
     if settings.learning_rate == run_of(saved).params.get("learning_rate", settings.learning_rate):
-        rate *= saved.trainer.tally.rate_left(settings)
+        rate *= saved.trainer.tally.rate_share
     clip = scheduled(settings.clip_range_schedule, settings.clip_range, step, total)
     return settings.model_copy(update={"learning_rate": rate, "clip_range": clip})
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from ppo import checkpoint, train
-from ppo.checkpoint import Checkpoint, CheckpointError, State
+from ppo.checkpoint import Checkpoint, CheckpointError, State, TrainerFacts
 from ppo.envs.resolve import resolved
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.runs.level import GuardState
 from ppo.runs.start import RunState, for_fork, run_of
 from ppo.settings import LEFT_OPEN, Params
+from ppo.telemetry.counters import Tally
 
 
 def part(name: str, **state: object) -> Checkpoint:
@@ -96,6 +97,16 @@ def test_a_fork_has_files_of_its_own():
     assert (run_of(forked).best_saved, run_of(forked).seconds) == (None, 5.0)
     assert forked.parts["log"] == {"due": True, "sizes": {}}
     assert forked.parts["video"] == {"wanted": True, "shown": None}
+
+
+def test_a_fork_with_another_learning_rate_keeps_the_cuts_by_the_kl_alone(tmp_path):
+    settings = resolved(Params(seed=1, threads=1, learning_rate_kl=0.01))
+    tally = Tally(rollbacks=1, rate_share=1 / 8, kl_share=1 / 2)
+    saved = Checkpoint(8192, {}, TrainerFacts(tally=tally))
+    saved = saved.with_part("run", RunState(params=settings.model_dump()))
+    slower = settings.model_copy(update={"learning_rate": 1e-5})
+    begun = train._forked(saved, tmp_path, slower).checkpoint
+    assert begun and begun.trainer.tally == Tally(kl_share=1 / 2)
 
 
 def finished(folder: Path) -> RunFolder:
