@@ -41,7 +41,7 @@ from ppo.files.origin import Changes, Origin
 from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
-from ppo.runs.start import Start, for_fork, is_due, override_to_continue, run_of
+from ppo.runs.start import Start, for_fork, is_due, overrides_to_continue, run_of
 from ppo.settings import EARLIER, INCIDENTAL, Params, ResolvedParams, marked
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus
@@ -335,10 +335,10 @@ def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> Non
         return
     changed = _changes(run_of(newest).params, resolved_params)
     if ignored := [key for key in changed if not (is_due(newest) and key in INCIDENTAL)]:
-        more = override_to_continue(newest.step, resolved_params)
+        more = overrides_to_continue(newest.step, newest.trainer.tally, resolved_params)
         raise ParamsError(
             f"{folder.path} is done at step {newest.step:,}, so {', '.join(ignored)} would change "
-            f"nothing. Continue it with --set {more} (in Python: [{more!r}])"
+            f"nothing. Continue it with --set {' --set '.join(more)} (in Python: {more})"
         )
 
 
@@ -416,11 +416,11 @@ def _forked(
     before = run_of(saved).params
     changes = _changes(before, resolved_params, "fork")
     if saved.trainer.tally.ends_run(saved.step, resolved_params):
-        more = override_to_continue(saved.step, resolved_params)
+        more = overrides_to_continue(saved.step, saved.trainer.tally, resolved_params)
         raise ParamsError(
             f"{source} is done at step {saved.step:,} with these settings, so a fork would train "
-            f"nothing. Use --set {more}, or fork an earlier checkpoint, {source}@STEP (in Python: "
-            f"[{more!r}], or step=STEP)"
+            f"nothing. Use --set {' --set '.join(more)}, or fork an earlier checkpoint, "
+            f"{source}@STEP (in Python: {more}, or step=STEP)"
         )
     if "learning_rate" in changes:
         tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0)

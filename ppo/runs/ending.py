@@ -1,7 +1,7 @@
 """The end of a run: its result, and the summary that it prints, with folder and next steps."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,11 @@ class Result:
         return Result(step, score, best, folder)
 
 
-def in_python(folder: Path, env_id: str, overrides: str = "") -> dict[str, str]:
+def in_python(folder: Path, env_id: str, overrides: Sequence[str] = ()) -> dict[str, str]:
     """Return Python lines, by label, for a run whose env is a function; empty for other runs."""
     if not (name := factory_name(env_id)):
         return {}
-    changes = f"[{overrides!r}], " * bool(overrides)
+    changes = f"{[*overrides]}, " * bool(overrides)
     return {
         "evaluate": f"ppo.load({str(folder)!r}, env={name}).evaluate(30)",
         "continue": f"ppo.train.resume({str(folder)!r}, {changes}env={name})",

@@ -18,7 +18,7 @@ from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
 from ppo.runs.observers import Callback, CallbackObserver, Evaluator, Logger
 from ppo.runs.pace import Pace
-from ppo.runs.start import Start, override_to_continue, run_of
+from ppo.runs.start import Start, overrides_to_continue, run_of
 from ppo.runs.terminal import Display
 from ppo.runs.tracker import Tracker
 from ppo.runs.trainer_state import restore
@@ -122,11 +122,11 @@ class Session:
         trainer = self.trainer
         folder = self.folder.name
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
-        again = override_to_continue(trainer.step, self.params)
+        again = overrides_to_continue(trainer.step, trainer.tally, self.params)
         python = ending.in_python(folder, self.params.env_id, again)
         shown = not python and not screens.fault(trainer.envs.rules)
         self.display.say(f"{outcome}, at step {trainer.step:,}")
-        resume = f"{self._resume} --set {again}"
+        resume = " --set ".join([self._resume, *again])
         totals = trainer.totals()
         self.display.say(ending.summary(folder, totals, best, seconds, shown, resume, python))
 

@@ -14,6 +14,7 @@ from ppo.envs.episode import Rules
 from ppo.files.origin import Changes
 from ppo.settings import Params
 from ppo.system.numerics import differences
+from ppo.telemetry.counters import Tally
 
 # Which unfinished episodes of a checkpoint continue: in a resume all of them; in a fork as many as
 # there are envs, or none if their rules change.
@@ -73,9 +74,10 @@ def is_due(saved: Checkpoint) -> bool:
     return any(part.get("due") for part in saved.parts.values())
 
 
-def override_to_continue(step: int, params: Params) -> str:
-    """Return the override that continues a run that finished at a step."""
-    return f"total_steps={2 * step}" if step >= params.whole_steps else "stop_at_score=null"
+def overrides_to_continue(step: int, tally: Tally, params: Params) -> list[str]:
+    """Return the overrides that continue a run that finished at a step."""
+    steps = [f"total_steps={2 * step}"] if step >= params.whole_steps else []
+    return [*steps, "stop_at_score=null"] if tally.reached_score(params) else steps
 
 
 @dataclass(frozen=True)

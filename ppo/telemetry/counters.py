@@ -74,9 +74,11 @@ class Tally:
 
     def ends_run(self, step: int, params: Params) -> bool:
         """Whether all steps are done, or the last RECENT_EPISODES reached ``stop_at_score``."""
+        return step >= params.whole_steps or self.reached_score(params)
+
+    def reached_score(self, params: Params) -> bool:
         target = params.stop_at_score
-        reached = target is not None and self.has_enough and self.mean_score() >= target
-        return reached or step >= params.whole_steps
+        return target is not None and self.has_enough and self.mean_score() >= target
 
     @property
     def has_enough(self) -> bool:

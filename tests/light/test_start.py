@@ -110,13 +110,15 @@ def test_a_fork_with_another_learning_rate_keeps_the_cuts_by_the_kl_alone(tmp_pa
 
 
 def finished(folder: Path) -> RunFolder:
-    """A run that is done at step 8,192, with an evaluation due there."""
+    """A run that is done at step 8,192 with a score of 5, with an evaluation due there."""
+    reached = TrainerFacts(tally=Tally(recent=((5.0, 9),) * 100))
     settings = resolved(Params(seed=1, threads=1, num_envs=4, num_steps=8, total_steps=8192))
     run = RunFolder(folder)
     run.path.mkdir()
     run.params.write_text(settings.to_json())
     for saved in (4096, 8192):
-        state = Checkpoint(saved, {"weights/0": np.zeros(2)}, parts={"evaluation": {"due": True}})
+        due = {"evaluation": {"due": True}}
+        state = Checkpoint(saved, {"weights/0": np.zeros(2)}, reached, due)
         state = state.with_part("run", RunState(params=settings.model_dump()))
         checkpoint.save(run, state, kept=2)
     return run
@@ -134,15 +136,18 @@ def test_a_resume_refuses_what_no_training_will_use(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("step", "changes", "more"),
     [
-        ("newest", ["learning_rate=1e-4"], "total_steps=16384"),
-        ("newest", [], "total_steps=16384"),
-        (4096, ["total_steps=4096"], "total_steps=8192"),
+        ("newest", ["learning_rate=1e-4"], ["total_steps=16384"]),
+        ("newest", [], ["total_steps=16384"]),
+        ("newest", ["stop_at_score=5"], ["total_steps=16384", "stop_at_score=null"]),
+        (4096, ["stop_at_score=5"], ["stop_at_score=null"]),
+        (4096, ["total_steps=4096"], ["total_steps=8192"]),
     ],
 )
 def test_a_fork_that_would_train_nothing_is_refused(step, changes, more, tmp_path, monkeypatch):
     run = finished(tmp_path / "run")
     monkeypatch.setattr(train, "_train", lambda *_, **__: None)
-    said = f"nothing. Use --set {more}, or fork an earlier checkpoint, {run.path}@STEP (in Python: "
+    sets = " --set ".join(more)
+    said = f"nothing. Use --set {sets}, or fork an earlier checkpoint, {run.path}@STEP (in Python: "
     with pytest.raises(ParamsError, match=re.escape(said)):
         train.fork(run.path, tmp_path / "fork", changes, step)
-    train.fork(run.path, tmp_path / "fork", [more], step)
+    train.fork(run.path, tmp_path / "fork", [*changes, *more], step)

@@ -389,7 +389,7 @@ def test_the_end_of_a_run_without_games_evaluations_and_images():
 
 def test_a_run_of_a_function_is_continued_from_python():
     folder, env_id = Path("runs/walk"), "factory/Walk-1-v0"
-    python = in_python(folder, env_id, "total_steps=400")
+    python = in_python(folder, env_id, ["total_steps=400"])
     lines = summary(
         folder, TOTALS | {"rollout/ep_rew_best": -2.586311936}, None, 1, False, "", python
     )
