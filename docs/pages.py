@@ -141,8 +141,11 @@ def _points(score: float) -> str:
 
 def flat() -> str:
     """Return the settings that ``--env`` chooses for vector observations, beside the defaults."""
+    default = {key: field.default for key, field in Params.model_fields.items()}
+    short, long = default | registry.FLAT, default | registry.FLAT | registry.LONG
     rows = [
-        (f"`{key}`", str(value), str(Params.model_fields[key].default))
-        for key, value in registry.FLAT.items()
+        (f"`{key}`", *(str(settings[key]) for settings in (short, long, default)))
+        for key in registry.FLAT | registry.LONG
     ]
-    return tables.markdown(["setting", "for vectors", "default"], rows, "lrr").rstrip()
+    limit = f"limit of {registry.LONG_EPISODE:,} steps or more"
+    return tables.markdown(["setting", "for vectors", limit, "default"], rows, "lrrr").rstrip()

@@ -201,16 +201,30 @@ FLAT: dict[str, Any] = {
     "entropy_coef": 0.0,
 }
 
+# On top of them, for episodes of LONG_EPISODE steps or more: rewards may come far later.
+LONG_EPISODE = 1000
+LONG: dict[str, Any] = {
+    "total_steps": 1_000_000,
+    "num_steps": 1024,
+    "num_minibatches": 128,
+    "gamma": 0.999,
+    "gae_lambda": 0.98,
+}
+
 
 def settings_for(env_id: str) -> dict[str, Any]:
-    """Return the default settings of a game given only by its id: FLAT for vector observations."""
+    """Return the default settings of a game given only by its id: FLAT for vector observations,
+    with LONG if the environment has such a time limit.
+    """
     usual: dict[str, Any] = {"env_id": env_id}
     try:
         game, _ = look_up(env_id)
-        flat = not roms.is_rom(game) and len(_observation_space(env_id).shape or ()) == 1
+        if roms.is_rom(game) or len(_observation_space(env_id).shape or ()) != 1:
+            return usual
     except Exception:  # `check` reports it
         return usual
-    return usual | FLAT if flat else usual
+    limit = spec(env_id).max_episode_steps or 0
+    return usual | FLAT | (LONG if limit >= LONG_EPISODE else {})
 
 
 def _observation_space(env_id: str) -> gymnasium.Space:

@@ -4,6 +4,7 @@ import math
 import re
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from ppo import train
 from ppo.envs import factories
-from ppo.envs.registry import FLAT, settings_for
+from ppo.envs.registry import FLAT, LONG, settings_for
 from ppo.params import ParamsError, load, load_run, with_workers
 from ppo.settings import GROUPS, INCIDENTAL, LEFT_OPEN, Params, ResolvedParams, describe, marked
 
@@ -297,6 +298,13 @@ def test_an_atari_id_alone_has_the_defaults_and_flat_observations_have_their_own
     changed = load(settings_for("CartPole-v1"), ["num_envs=4", "total_steps=7"])
     assert (changed.network, changed.num_envs, changed.total_steps) == ("mlp", 4, 7)
     assert FLAT.items() <= dict(load(settings_for("CartPole-v1"))).items()
+
+
+@pytest.mark.parametrize(("limit", "own"), [(999, {}), (1000, LONG), (None, {})])
+def test_long_episodes_have_settings_of_their_own(limit, own):
+    entry = gymnasium.spec("CartPole-v1").entry_point
+    gymnasium.register(f"Cart{limit}-v0", entry, max_episode_steps=limit)
+    assert settings_for(f"Cart{limit}-v0") == {"env_id": f"Cart{limit}-v0"} | FLAT | own
 
 
 def test_derived_size_is_no_setting(tmp_path):
