@@ -72,7 +72,7 @@ BESIDE = {
     "--evaluate=2": ("ppo.evaluate.games.evaluate_each", "evaluations.jsonl"),
     "--watch=1": ("ppo.evaluate.games.evaluate_each", "videos"),
     "--export=RUN/agent.keras": ("ppo.evaluate.export.load_agent", "agent.keras"),
-    "--report": ("ppo.report.report.read_story", "report.html"),
+    "--report": ("ppo.report.report.read_summary", "report.html"),
 }
 
 

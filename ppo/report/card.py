@@ -11,8 +11,8 @@ from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM
 from ppo.files import gif
 from ppo.files.folder import write_whole
-from ppo.report.story import LIMIT, Story, commands, read_story, videos
-from ppo.report.tale import tale
+from ppo.report.paragraph import paragraph
+from ppo.report.summary import LIMIT, RunSummary, commands, read_summary, videos
 from ppo.settings import Params
 from ppo.system import reading, tables
 from ppo.system.streams import warn
@@ -24,16 +24,16 @@ LARGEST_VIDEO = 2**30  # bytes
 
 def write(run: Path, folder: Path) -> None:
     """Write a model card into a folder. Add the network and the best video of a game if the run has
-    them. Raises the errors of ``read_story``.
+    them. Raises the errors of ``read_summary``.
     """
-    story = read_story(run)
+    summary = read_summary(run)
     folder.mkdir(parents=True, exist_ok=True)
-    best = next((path for _, path in videos(story) if path.name != FILM), None)
+    best = next((path for _, path in videos(summary) if path.name != FILM), None)
     if best:
         write_whole(folder / VIDEO, reading.content(best, LARGEST_VIDEO))
         gif.ending(folder / VIDEO, folder / GIF, GIF_SECONDS)
-    has_network = story.saved is not None and _exported(run, folder / NETWORK)
-    write_whole(folder / CARD, _page(story, bool(best), has_network).encode())
+    has_network = summary.saved is not None and _exported(run, folder / NETWORK)
+    write_whole(folder / CARD, _page(summary, bool(best), has_network).encode())
 
 
 def _exported(run: Path, path: Path) -> bool:
@@ -47,20 +47,22 @@ def _exported(run: Path, path: Path) -> bool:
     return True
 
 
-def _page(story: Story, has_video: bool, has_network: bool) -> str:
+def _page(summary: RunSummary, has_video: bool, has_network: bool) -> str:
     video = f"![The end of a game]({GIF})\n\nThe whole game: [{VIDEO}]({VIDEO}).\n\n" * has_video
-    rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, value in story.differing().items()]
+    rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, value in summary.differing().items()]
     settings = tables.markdown(["setting", "value"], rows)
-    headline = story.headline()
+    headline = summary.headline()
     return (
-        f"{_header(story)}\n\n"
-        f"# A PPO agent that plays {story.game}\n\n"
-        f"{tale(story)}\n\n{video}"
-        f"## Score\n\n{headline[0].upper()}{headline[1:]}. The game is `{story.params.env_id}`.\n\n"
-        f"{_usage(story.params) if has_network else ''}"
-        f"## Training\n\n{story.step:,} steps (decisions of the agent), seed {story.params.seed}. "
+        f"{_header(summary)}\n\n"
+        f"# A PPO agent that plays {summary.game}\n\n"
+        f"{paragraph(summary)}\n\n{video}"
+        f"## Score\n\n{headline[0].upper()}{headline[1:]}. "
+        f"The game is `{summary.params.env_id}`.\n\n"
+        f"{_usage(summary.params) if has_network else ''}"
+        f"## Training\n\n{summary.step:,} steps (decisions of the agent), "
+        f"seed {summary.params.seed}. "
         f"Settings that differ from the defaults:\n\n{settings}\n"
-        f"The same training and evaluation again:\n\n```\n{commands(story)}\n```\n\n{LIMIT}\n"
+        f"The same training and evaluation again:\n\n```\n{commands(summary)}\n```\n\n{LIMIT}\n"
     )
 
 
@@ -73,13 +75,13 @@ def _usage(params: Params) -> str:
     return _USAGE.format(network=NETWORK, shape=sizes, kind=kind, frames=frames)
 
 
-def _header(story: Story) -> str:
+def _header(summary: RunSummary) -> str:
     """Return the tags, and the score as a result if there is one."""
-    game = story.params.env_id
+    game = summary.params.env_id
     tags = ["reinforcement-learning", "ppo", *(["atari"] if is_atari(game) else []), game]
     lines = ["---", "library_name: keras", "tags:", *(f"- {tag}" for tag in tags)]
-    if not math.isnan(story.mean):
-        lines.append(_RESULT.format(game=game, score=story.mean, measure=story.measure))
+    if not math.isnan(summary.mean):
+        lines.append(_RESULT.format(game=game, score=summary.mean, measure=summary.measure))
     return "\n".join([*lines, "---"])
 
 

@@ -16,9 +16,9 @@ from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
+from ppo.report.paragraph import paragraph
 from ppo.report.published import Published, plot
-from ppo.report.story import LIMIT, Story, commands, names, read_story, videos
-from ppo.report.tale import tale
+from ppo.report.summary import LIMIT, RunSummary, commands, names, read_summary, videos
 from ppo.settings.describe import default_of
 from ppo.system import reading
 from ppo.telemetry import curves, figures
@@ -35,20 +35,20 @@ WIDTH, HEIGHT = 6.5, 3.8  # of the figure, in inches; a phone shows it at half t
 def write(runs: Sequence[Path], path: Path) -> None:
     """Write the report of the runs, whole or not at all, and the films of their training that can
     be made. A run that is given twice is shown once. Raises OSError and the errors of
-    ``read_story``.
+    ``read_summary``.
     """
     runs = list({os.path.realpath(run): run for run in runs}.values())
     for run in runs:
         _make_film(run)
-    stories = [read_story(run) for run in runs]
-    title = " and ".join(dict.fromkeys(story.game for story in stories))
-    called = names(stories)
-    headlines = called if len(stories) > 1 else [""]
+    summaries = [read_summary(run) for run in runs]
+    title = " and ".join(dict.fromkeys(summary.game for summary in summaries))
+    called = names(summaries)
+    headlines = called if len(summaries) > 1 else [""]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        *map(_headline, stories, headlines),
-        _figure(stories, called),
-        *map(_run, stories, called),
+        *map(_headline, summaries, headlines),
+        _figure(summaries, called),
+        *map(_run, summaries, called),
     ]
     write_whole(path, _PAGE.format(title=html.escape(title), body="\n".join(parts)).encode())
 
@@ -63,42 +63,42 @@ def _make_film(run: Path) -> None:
             film(run)
 
 
-def _run(story: Story, name: str) -> str:
+def _run(summary: RunSummary, name: str) -> str:
     sections = [
-        ("The training and its games", _players(story)),
-        ("Evaluations", _evaluation_table(story)),
-        ("What others published", _published_table(story)),
-        ("Health", f"<pre>{html.escape(story.explanation)}</pre>{_health_table(story)}"),
-        ("Settings that differ from the defaults", _settings_table(story)),
-        ("Repeat it", f"<pre>{html.escape(commands(story))}</pre><p>{LIMIT}</p>"),
-        ("Versions and machine", _table(["what", "version"], story.versions.items())),
+        ("The training and its games", _players(summary)),
+        ("Evaluations", _evaluation_table(summary)),
+        ("What others published", _published_table(summary)),
+        ("Health", f"<pre>{html.escape(summary.explanation)}</pre>{_health_table(summary)}"),
+        ("Settings that differ from the defaults", _settings_table(summary)),
+        ("Repeat it", f"<pre>{html.escape(commands(summary))}</pre><p>{LIMIT}</p>"),
+        ("Versions and machine", _table(["what", "version"], summary.versions.items())),
     ]
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)
     return (
-        f"<section><h2>The run {html.escape(name)}</h2><p>{html.escape(story.params.env_id)}, "
-        f"{story.step:,} of {story.params.whole_steps:,} steps, seed {story.params.seed}</p>"
+        f"<section><h2>The run {html.escape(name)}</h2><p>{html.escape(summary.params.env_id)}, "
+        f"{summary.step:,} of {summary.params.whole_steps:,} steps, seed {summary.params.seed}</p>"
         f"{body}</section>"
     )
 
 
-def _headline(story: Story, name: str) -> str:
+def _headline(summary: RunSummary, name: str) -> str:
     before = f"{name}: " if name else ""
-    hint = f"<p>{html.escape(story.hint)}</p>" if story.hint else ""
-    score = f"<p class='score'>{html.escape(before + story.headline())}</p>"
-    return f"{score}<p>{html.escape(tale(story))}</p>{hint}"
+    hint = f"<p>{html.escape(summary.hint)}</p>" if summary.hint else ""
+    score = f"<p class='score'>{html.escape(before + summary.headline())}</p>"
+    return f"{score}<p>{html.escape(paragraph(summary))}</p>{hint}"
 
 
-def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
+def _figure(summaries: Sequence[RunSummary], called: Sequence[str]) -> str:
     """Draw the learning curves with the evaluations, as SVG inside the page."""
-    published = _published(stories)
+    published = _published(summaries)
     with figures.figure(WIDTH, HEIGHT) as (empty, save):
         axes = empty.subplots()
         ends = [
             end
-            for story, (name, look) in zip(stories, figures.looks(called).items(), strict=True)
-            for end in _curve(axes, story, name, look)
+            for summary, (name, look) in zip(summaries, figures.looks(called).items(), strict=True)
+            for end in _curve(axes, summary, name, look)
         ]
-        last = max((story.step for story in stories), default=0)
+        last = max((summary.step for summary in summaries), default=0)
         ends += plot(axes, published, last)
         axes.set(xlabel="steps", ylabel=curves.SCORE_LABEL)
         figures.count_steps(axes)
@@ -114,14 +114,14 @@ def _figure(stories: Sequence[Story], called: Sequence[str]) -> str:
     return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{caption}</figcaption></figure>"
 
 
-def _curve(axes: Any, story: Story, name: str, look: Mapping[str, Any]) -> Iterator[End]:
+def _curve(axes: Any, summary: RunSummary, name: str, look: Mapping[str, Any]) -> Iterator[End]:
     """Plot a run's curve and evaluations. Yield the end of its line, if it has one."""
-    curve = np.array([(row["step"], row[SCORE]) for row in story.rows if SCORE in row], float)
+    curve = np.array([(row["step"], row[SCORE]) for row in summary.rows if SCORE in row], float)
     if len(curve):
         axes.plot(*curve.T, **look)
         yield End(name, curve[-1, 0], curve[-1, 1], look["color"])
     means = np.array(
-        [[one["step"], one["mean"], one["low"], one["high"]] for one in story.evaluations]
+        [[one["step"], one["mean"], one["low"], one["high"]] for one in summary.evaluations]
     )
     if len(means):
         at, mean, low, high = means.T
@@ -129,24 +129,24 @@ def _curve(axes: Any, story: Story, name: str, look: Mapping[str, Any]) -> Itera
         axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=look["color"], alpha=0.8)
 
 
-def _published(stories: Sequence[Story]) -> list[Published]:
+def _published(summaries: Sequence[RunSummary]) -> list[Published]:
     """Return the published curves of the game, if it is the same in all runs."""
-    published = stories[0].published
-    return published if all(story.published == published for story in stories) else []
+    published = summaries[0].published
+    return published if all(summary.published == published for summary in summaries) else []
 
 
-def _published_table(story: Story) -> str:
+def _published_table(summary: RunSummary) -> str:
     rows = [
         (one.package, f"{score:.1f}", one.what)
-        for one in story.published
-        if not np.isnan(score := one.score_at(story.step))
+        for one in summary.published
+        if not np.isnan(score := one.score_at(summary.step))
     ]
-    return _table(["package", f"score after {story.step:,} steps", "measure"], rows)
+    return _table(["package", f"score after {summary.step:,} steps", "measure"], rows)
 
 
-def _players(story: Story) -> str:
+def _players(summary: RunSummary) -> str:
     parts = []
-    for caption, path in videos(story):
+    for caption, path in videos(summary):
         caption = html.escape(caption)
         if path.stat().st_size > LARGEST_VIDEO:
             parts.append(f"<p>{caption}: {html.escape(str(path))} (too large for this page)</p>")
@@ -160,7 +160,7 @@ def _players(story: Story) -> str:
     return "".join(parts)
 
 
-def _evaluation_table(story: Story) -> str:
+def _evaluation_table(summary: RunSummary) -> str:
     rows = [
         (
             f"{one['step']:,}",
@@ -169,15 +169,15 @@ def _evaluation_table(story: Story) -> str:
             f"{one['mean']:.2f}",
             evaluations.interval(one) or "-",
         )
-        for one in story.evaluations
+        for one in summary.evaluations
     ]
     return _table(["step", "policy", "games", "mean", "95 percent interval"], rows)
 
 
-def _health_table(story: Story) -> str:
+def _health_table(summary: RunSummary) -> str:
     rows = []
-    last = story.rows[-LAST:]
-    unknown = ignored(story.params)
+    last = summary.rows[-LAST:]
+    unknown = ignored(summary.params)
     for tag in dict.fromkeys(tag for row in last for tag in row):
         metric = metric_of(tag)
         if metric is None or not metric.limits or tag in unknown:
@@ -188,8 +188,8 @@ def _health_table(story: Story) -> str:
     return _table(["scalar", f"median of {len(last)} entries", "healthy", ""], rows)
 
 
-def _settings_table(story: Story) -> str:
-    rows = [(key, json.dumps(value), default_of(key)) for key, value in story.differing().items()]
+def _settings_table(summary: RunSummary) -> str:
+    rows = [(key, json.dumps(value), default_of(key)) for key, value in summary.differing().items()]
     return _table(["setting", "here", "default"], rows)
 
 

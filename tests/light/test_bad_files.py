@@ -22,7 +22,7 @@ from ppo.files.folder import FolderError, RunFolder
 from ppo.replay import __main__ as replay
 from ppo.replay.replay import ReplayError, load
 from ppo.report import board, card
-from ppo.report.story import commands, read_story
+from ppo.report.summary import commands, read_summary
 from ppo.settings import Params
 from ppo.sweep import __main__ as sweep
 from ppo.system import streams
@@ -295,7 +295,7 @@ def test_forks_that_lead_back_to_themselves_end_with_a_warning(run, others, caps
     output = capsys.readouterr()
     assert output.err.count("lead back to") == 1 and "no such change" in output.err
     assert "the policy collapsed" in output.out
-    assert others or "--set seed=2" in commands(read_story(run))  # nothing else is known of it
+    assert others or "--set seed=2" in commands(read_summary(run))  # nothing else is known of it
 
 
 def test_the_board_shows_no_folder_whose_log_is_not_a_file(run):

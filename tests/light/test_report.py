@@ -26,7 +26,7 @@ from ppo.files import video
 from ppo.files.folder import RunFolder
 from ppo.report import card, report
 from ppo.report.published import CURVES, Published, comparable
-from ppo.report.story import commands, read_story
+from ppo.report.summary import commands, read_summary
 from ppo.settings import Params
 from ppo.telemetry.scalars import metric_of
 from tests.light.test_explain import fork, log, written
@@ -58,11 +58,11 @@ def run_at(folder: Path, **settings: object) -> Path:
 
 def test_a_run_from_before_there_was_a_precision_is_repeated_in_float32(tmp_path):
     run = run_at(tmp_path / "run")
-    assert "float32" not in commands(read_story(run))
+    assert "float32" not in commands(read_summary(run))
     written = json.loads((run / "params.json").read_text())
     (run / "params.json").write_text(json.dumps({"env_id": written["env_id"], "seed": 3}))
     earlier = "--set clip_rewards=true --set fire_on_life_loss=false --set value_gradient=shared"
-    assert f"params.json {earlier} --set precision=float32\n" in commands(read_story(run))
+    assert f"params.json {earlier} --set precision=float32\n" in commands(read_summary(run))
 
 
 def test_a_report_has_the_published_curves_of_its_game(tmp_path):
@@ -126,7 +126,7 @@ def test_the_report_shows_the_score_the_settings_the_health_and_how_to_repeat_it
 def test_the_report_begins_with_what_was_learnt_in_which_time_beside_others(tmp_path, monkeypatch):
     read: list[Params] = []
     monkeypatch.setattr(
-        "ppo.report.story.comparable", lambda params: read.append(params) or comparable(params)
+        "ppo.report.summary.comparable", lambda params: read.append(params) or comparable(params)
     )
     run = run_at(tmp_path / "some-folder")
     rows = [
@@ -217,7 +217,7 @@ def test_a_fork_is_repeated_with_what_its_resumes_changed(tmp_path):
     origin = run_at(tmp_path / "origin")
     run = fork(tmp_path / "run", origin, 20_000, log()[20:])
     (run / "params.json").write_text(Params(seed=3, learning_rate=5e-5).to_json())
-    assert f"--fork={origin}@20000 --set learning_rate=5e-05\n" in commands(read_story(run))
+    assert f"--fork={origin}@20000 --set learning_rate=5e-05\n" in commands(read_summary(run))
 
 
 def test_a_fork_of_a_run_that_is_gone_is_not_repeated_from_another_of_its_name(tmp_path):
@@ -226,7 +226,7 @@ def test_a_fork_of_a_run_that_is_gone_is_not_repeated_from_another_of_its_name(t
     facts = json.loads((run / "origin.json").read_text()) | {"first_entry": "of another run"}
     (run / "origin.json").write_text(json.dumps(facts))
     sets = "--set gamma=0.5 --set seed=2"
-    assert f"--fork=ORIGINAL@20000 {sets}\n" in commands(read_story(run))
+    assert f"--fork=ORIGINAL@20000 {sets}\n" in commands(read_summary(run))
 
 
 def test_a_setting_left_to_the_game_is_equal_to_what_the_game_chooses(tmp_path):
@@ -235,10 +235,12 @@ def test_a_setting_left_to_the_game_is_equal_to_what_the_game_chooses(tmp_path):
     run = fork(tmp_path / "run", origin, 20_000, log()[20:])
     left_open = params.load_run(origin / "params.json")
     (run / "params.json").write_text(resolved(left_open).to_json())
-    story = read_story(run)
-    assert f"--fork={origin}@20000 --set precision={story.params.precision}\n" in commands(story)
-    chosen = {"learning_rate": 1e-3, "precision": story.params.precision, "seed": 3, "threads": 2}
-    assert story.differing() == {"env_id": "Breakout", **chosen}
+    summary = read_summary(run)
+    assert f"--fork={origin}@20000 --set precision={summary.params.precision}\n" in commands(
+        summary
+    )
+    chosen = {"learning_rate": 1e-3, "precision": summary.params.precision, "seed": 3, "threads": 2}
+    assert summary.differing() == {"env_id": "Breakout", **chosen}
 
 
 def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
@@ -254,7 +256,7 @@ def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
     (run / "params.json").write_text(Params(seed=1, workers=2).to_json())
     (origin / "params.json").unlink()
     sets = "--set entropy_coef=0.0 --set network=nature --workers=2"
-    assert f"--fork={origin}@20000 {sets}\n" in commands(read_story(run))
+    assert f"--fork={origin}@20000 {sets}\n" in commands(read_summary(run))
 
 
 def test_an_evaluation_of_one_game_has_no_interval(tmp_path):
@@ -266,12 +268,12 @@ def test_an_evaluation_of_one_game_has_no_interval(tmp_path):
 
 def test_the_evaluation_of_the_headline_is_repeated_and_the_limit_is_said(tmp_path):
     run = run_at(tmp_path / "run")
-    assert commands(read_story(run)).endswith(" --evaluate 2 --policy=sampled --seed=1")
+    assert commands(read_summary(run)).endswith(" --evaluate 2 --policy=sampled --seed=1")
     page, limit = page_of(run), "If a resume changed one, the new run differs."
     card.write(run, run)
     assert limit in page and limit in (run / "README.md").read_text()
     (run / "evaluations.jsonl").unlink()
-    assert commands(read_story(run)).endswith(" --evaluate 30")
+    assert commands(read_summary(run)).endswith(" --evaluate 30")
 
 
 def test_runs_of_a_sweep_have_different_names(tmp_path):
@@ -314,13 +316,13 @@ def test_headline_and_card_are_of_the_newest_step(lines, headline, tmp_path):
     card.write(run, run)
     header, body = (run / "README.md").read_text().split("---\n")[1:3]
     assert f"value: {headline.split()[0]}\n" in header and headline in body
-    assert read_story(run).measure in header and read_story(run).measure in body
+    assert read_summary(run).measure in header and read_summary(run).measure in body
 
 
 def test_headline_says_how_many_games_the_time_limit_ended(tmp_path):
     run = run_at(tmp_path / "run")
     (run / "evaluations.jsonl").write_text(json.dumps(EVALUATION | {"time_limited": 2}) + "\n")
-    assert read_story(run).headline().endswith("step 60,000; the time limit ended 2 of them")
+    assert read_summary(run).headline().endswith("step 60,000; the time limit ended 2 of them")
 
 
 def test_newest_step_is_of_the_checkpoint_that_an_evaluation_plays(tmp_path):
@@ -329,9 +331,9 @@ def test_newest_step_is_of_the_checkpoint_that_an_evaluation_plays(tmp_path):
     last = (run / "progress.csv").read_text().splitlines()[-1].split(",")
     with open(run / "progress.csv", "a") as file:  # the log of a run is ahead of its checkpoints
         file.write(",".join([str(int(last[0]) + 2048), *last[1:]]) + "\n")
-    assert read_story(run).measure == "mean of the last 100 games of its training"
+    assert read_summary(run).measure == "mean of the last 100 games of its training"
     (run / "evaluations.jsonl").write_text(evaluation(2_000_896, "sampled", 9.0))
-    assert read_story(run).headline().startswith("9.00 points")
+    assert read_summary(run).headline().startswith("9.00 points")
 
 
 def test_damaged_evaluations_are_left_out_and_the_film_comes_first(tmp_path):
@@ -395,7 +397,7 @@ def test_the_command_writes_both_and_refuses_what_is_no_run(tmp_path, capsys):
 
 
 def test_a_story_without_a_checkpoint_knows_no_versions(tmp_path):
-    assert read_story(run_at(tmp_path / "run")).versions == {}
+    assert read_summary(run_at(tmp_path / "run")).versions == {}
 
 
 class Browsed(ThreadingHTTPServer):

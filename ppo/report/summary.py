@@ -40,7 +40,7 @@ OF_MACHINE = ("seed", "threads", "precision")  # open settings that no game or n
 
 
 @dataclass(frozen=True)
-class Story:
+class RunSummary:
     """The contents of a run's files."""
 
     folder: RunFolder
@@ -130,7 +130,7 @@ def _limited(evaluation: dict[str, Any]) -> str:
     return f"; the time limit ended {count} of them" if count else ""
 
 
-def read_story(run: Path) -> Story:
+def read_summary(run: Path) -> RunSummary:
     """Read a run's files. Raises FolderError, ParamsError, HistoryError."""
     check_run(run)
     folder = RunFolder(run)
@@ -140,7 +140,7 @@ def read_story(run: Path) -> Story:
     with suppress(CheckpointError, OSError):
         newest = checkpoint.newest(folder)
         saved, versions = newest.step, run_of(newest).versions
-    return Story(
+    return RunSummary(
         folder,
         params,
         history.own_rows(run),
@@ -160,9 +160,9 @@ def settled(params: Params) -> dict[str, object]:
     return {key: v if key in OF_MACHINE else getattr(filled, key) for key, v in params}
 
 
-def names(stories: Sequence[Story]) -> list[str]:
-    """Return the name of each story's folder, with enough parent folders to be unique."""
-    parts = [story.folder.path.resolve().parts for story in stories]
+def names(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return the name of each summary's folder, with enough parent folders to be unique."""
+    parts = [summary.folder.path.resolve().parts for summary in summaries]
     different = len({*parts})
     depth = next(n for n in itertools.count(1) if len({path[-n:] for path in parts}) == different)
     return [str(Path(*path[-depth:])) for path in parts]
@@ -174,11 +174,11 @@ class _Scored(BaseModel):
     score: float
 
 
-def videos(story: Story) -> list[tuple[str, Path]]:
+def videos(summary: RunSummary) -> list[tuple[str, Path]]:
     """Return the film of the training, and the best and newest video of a game, with titles."""
     scored = []
-    for path in story.folder.videos.glob("*.mp4"):
-        replay = story.folder.replays / f"{path.stem}.json"
+    for path in summary.folder.videos.glob("*.mp4"):
+        replay = summary.folder.replays / f"{path.stem}.json"
         if not (os.path.lexists(replay) and path.is_file()):  # a film has no replay
             continue
         try:
@@ -187,7 +187,7 @@ def videos(story: Story) -> list[tuple[str, Path]]:
             warn(str(error))
             score = -math.inf
         scored.append((score, path.stat().st_mtime, path))
-    film = story.folder.videos / FILM
+    film = summary.folder.videos / FILM
     shown = [("how it learnt", film)] if film.is_file() else []
     if not scored:
         return shown
@@ -202,43 +202,43 @@ def videos(story: Story) -> list[tuple[str, Path]]:
     ]
 
 
-def commands(story: Story) -> str:
+def commands(summary: RunSummary) -> str:
     """Return the commands that repeat and evaluate the run."""
-    folder = str(story.folder.path)
-    began_from = origin.read(story.folder)
+    folder = str(summary.folder.path)
+    began_from = origin.read(summary.folder)
     if began_from:
         there = began_from.fits(began_from.run)
         begin = [f"--fork={began_from.run if there else 'ORIGINAL'}@{began_from.step}"]
-        settings = _differing(story, began_from)
+        settings = _differing(summary, began_from)
     else:
-        begin, settings = [f"--pfile={story.folder.params}"], _unwritten(story.folder)
+        begin, settings = [f"--pfile={summary.folder.params}"], _unwritten(summary.folder)
     for key, value in settings.items():
         begin += ["--set", f"{key}={as_given(value)}"]
-    if story.params.workers > 1:
-        begin.append(f"--workers={story.params.workers}")
-    lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", *_evaluation(story)]
+    if summary.params.workers > 1:
+        begin.append(f"--workers={summary.params.workers}")
+    lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", *_evaluation(summary)]
     return "\n".join(f"{run_atari()} {shlex.join(line)}" for line in lines)
 
 
-def _evaluation(story: Story) -> list[str]:
+def _evaluation(summary: RunSummary) -> list[str]:
     """Return the arguments that repeat the evaluation of the headline, or that make one."""
-    one = story.evaluation
+    one = summary.evaluation
     if one is None or "seed" not in one:
         return ["--evaluate", "30"]
     games = ["--evaluate", f"{len(one['scores'])}"]
     return [*games, f"--policy={one['policy']}", f"--seed={one['seed']}"]
 
 
-def _differing(story: Story, began_from: Origin) -> dict[str, object]:
+def _differing(summary: RunSummary, began_from: Origin) -> dict[str, object]:
     """Return the fork's present settings that differ from its origin, except the number of workers.
     If the origin is gone, or another run has its name, use the settings from the time of forking.
     """
     changed: dict[str, object] = {key: new for key, (_, new) in began_from.changes.items()}
-    is_fork = os.path.realpath(began_from.run) == os.path.realpath(story.folder.path)
+    is_fork = os.path.realpath(began_from.run) == os.path.realpath(summary.folder.path)
     if not is_fork and began_from.fits(began_from.run):
         with suppress(ParamsError):
             before = settled(load_run(RunFolder(began_from.run).params))
-            now = settled(story.params)
+            now = settled(summary.params)
             changed = {key: new for key, new in now.items() if new != before[key]}
     return {key: value for key, value in changed.items() if key != "workers"}
 

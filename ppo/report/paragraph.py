@@ -1,0 +1,54 @@
+"""What a run learnt, in one paragraph."""
+
+import math
+from collections.abc import Iterator
+
+from ppo.envs import human
+from ppo.envs.registry import is_atari, look_up
+from ppo.files import origin
+from ppo.report.summary import RunSummary
+from ppo.system.streams import duration
+from ppo.telemetry.scalars import SCORE, TIME
+
+
+def paragraph(summary: RunSummary) -> str:
+    """Return the paragraph: what was learnt in which time, beside others' scores."""
+    return " ".join([*_training(summary), *_references(summary), *_published(summary)])
+
+
+def _training(summary: RunSummary) -> Iterator[str]:
+    if began_from := origin.read(summary.folder):
+        yield f"This run continues another one from step {began_from.step:,}."
+    scores = [row[SCORE] for row in summary.rows if SCORE in row]
+    seconds = summary.rows[-1].get(TIME, 0.0) if summary.rows else 0.0
+    if not scores:
+        yield f"This agent trains on {summary.game} and has not finished a game yet."
+        return
+    first, last = scores[0], summary.mean if math.isfinite(summary.mean) else scores[-1]
+    frames = f" ({summary.step * summary.params.frame_skip:,} frames)"
+    steps = f"{summary.step:,} decisions{frames if is_atari(summary.params.env_id) else ''}"
+    if last > first:
+        yield f"This agent learnt {summary.game}{f' in {duration(seconds)}' if seconds else ''}."
+        yield f"Its score rose from {first:.1f} to {last:.1f} points in {steps}."
+    else:
+        time = f" for {duration(seconds)}" if seconds else ""
+        yield f"This agent trained on {summary.game}{time}."
+        yield f"Its score went from {first:.1f} to {last:.1f} points in {steps}."
+
+
+def _references(summary: RunSummary) -> Iterator[str]:
+    known = human.PUBLISHED.get(look_up(summary.params.env_id)[0])
+    if not known:
+        return
+    yield f"Random play scores {known[0]:g} points and a human {known[1]:g}."
+    rows = [row for row in summary.rows if SCORE in row]
+    above = next((n for n, row in enumerate(rows) if row[SCORE] >= known[1]), 0)
+    if above and TIME in rows[above]:
+        yield f"It passed the human after {duration(rows[above][TIME])}."
+
+
+def _published(summary: RunSummary) -> Iterator[str]:
+    scores = [(one.package, one.score_at(summary.step)) for one in summary.published]
+    there = [f"{score:.1f} in {name}" for name, score in scores if math.isfinite(score)]
+    if there:
+        yield f"After as many steps, published PPO runs scored {', '.join(there)}."
