@@ -35,7 +35,7 @@ def draw(results: Sequence[Result], path: Path) -> bool:
                 {name: [curve_of(run) for run in runs if run.settings == name] for name in names}
             )
             ends = plot(axes, comparisons, looks)
-            ends += published.plot(axes, published.of_game(runs[0].rom), kind.total_steps)
+            ends += published.plot(axes, published.curves(runs[0].rom), kind.total_steps)
             axes.set_title(words(game))
             axes.yaxis.set_major_formatter("{x:,.10g}")
             figures.count_steps(axes)

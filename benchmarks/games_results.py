@@ -177,7 +177,7 @@ def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Return the 95 percent interval of the mean score of a game's runs. For a single run, it is
     the interval of its evaluation.
     """
-    return interval_of_runs(runs) if len(runs) > 1 else intervals.of_scores(runs[0])
+    return interval_of_runs(runs) if len(runs) > 1 else intervals.score_interval(runs[0])
 
 
 def seconds_of(folder: Path) -> float | None:

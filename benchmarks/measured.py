@@ -46,7 +46,7 @@ class Run(NamedTuple):
     scores: Sequence[float]
 
 
-def of_folders(
+def runs_in(
     preset: str, folders: Sequence[Path], policy: str, machine: str, date: str
 ) -> list[Run]:
     """The runs in these folders. Raises ParamsError if one has other settings, or no evaluation."""
@@ -65,7 +65,7 @@ def of_folders(
     return runs
 
 
-def of_results(
+def runs_among(
     preset: str, results: Iterable[Result], policy: str, precision: str | None = None
 ) -> list[Run]:
     """Return the results with the preset's settings. All had one thread. ``precision`` selects
@@ -169,9 +169,9 @@ def runs_of(options: argparse.Namespace) -> list[Run]:
     if options.results:
         if faults := games_store.faults(options.results):
             raise ParamsError(faults)
-        return of_results(preset, games_store.load(options.results), policy, options.precision)
+        return runs_among(preset, games_store.load(options.results), policy, options.precision)
     folders = [expanded(run) for run in options.runs.split(",")]
-    return of_folders(preset, folders, policy, options.machine, options.date)
+    return runs_in(preset, folders, policy, options.machine, options.date)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def tried(game: str, plain_resets: bool) -> Counter[str]:
         vector = vector_of(replace(way, game=game), plain_resets)
         vector.begin()
         replays = [
-            Replay.of_episode(episode, vector.rules) for episode in played(vector, count, rng)
+            Replay.from_episode(episode, vector.rules) for episode in played(vector, count, rng)
         ]
         counts.update(replays=len(replays), replays_hold=sum(map(holds, replays)))
         counts.update(seen=1, seen_hold=int(seen(replays[-1])))

@@ -32,7 +32,7 @@ def pong(path: Path) -> None:
     with figures.drawn(path, 4.5) as figure:
         axes = figure.subplots()
         ends = plot(axes, comparisons, figures.looks(one.name for one in comparisons))
-        ends += published.plot(axes, published.of_game("pong"), comparisons[0].steps[-1])
+        ends += published.plot(axes, published.curves("pong"), comparisons[0].steps[-1])
         axes.set(xlabel="steps", ylabel=SCORE_LABEL)
         figures.count_steps(axes)
         figures.name_ends(axes, ends)

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     returns: tf.Tensor
 
     @staticmethod
-    def of_rollout(*arrays: np.ndarray) -> "Batch":
+    def from_rollout(*arrays: np.ndarray) -> "Batch":
         """Flatten [T, N, ...] arrays into B = T N samples, which may share the arrays' memory."""
         return Batch(*(_as_tensor(array.reshape(-1, *array.shape[2:])) for array in arrays))
 

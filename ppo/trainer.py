@@ -177,7 +177,7 @@ class Trainer:
             p.gae_lambda,
         )
         replace_forced(rollout, advantages, returns)
-        batch = Batch.of_rollout(*rollout.samples, advantages, returns)
+        batch = Batch.from_rollout(*rollout.samples, advantages, returns)
         scalars = {"time/rollout_seconds": time.perf_counter() - began}
         learning_rate, clip_range = self.scheduled_at(step)
         with self._diagnosed(batch, clip_range, scalars):
@@ -226,7 +226,7 @@ class Trainer:
         if not crossed(self.params.diagnostics_interval, self.step, after):
             return nullcontext()
         given = self._key(Purpose.DIAGNOSIS), clip_range, self.rescaling_state
-        return self.diagnostics.of_update(batch, *given, scalars)
+        return self.diagnostics.around_update(batch, *given, scalars)
 
     def _key(self, purpose: Purpose) -> np.ndarray:
         # The first worker has index 0, as a single worker has, so both sample the same.

@@ -180,7 +180,7 @@ def test_an_evaluated_atari_game_can_be_played_again(sticky: float):
     assert [*map(facts, twice)] == [facts(evaluation)] * 2
     assert [game.frames for game in evaluation.episodes] == [150] * 3
     last = evaluation.episodes[1]
-    again = play(Replay.of_episode(last, rules_of(params)))
+    again = play(Replay.from_episode(last, rules_of(params)))
     assert (again.score, again.steps, again.frames) == (last.score, last.steps, last.frames)
     assert last.reset.resets == (0 if sticky else 1)
 

@@ -354,7 +354,7 @@ def test_line_of_a_preset_is_read_from_its_runs_and_refused_for_others(tmp_path)
     shutil.copytree(ROOT / "pretrained" / "pong", run)
     (run / "measured.jsonl").rename(run / "evaluations.jsonl")
     place = "a machine", "2026-11-24"
-    runs = measured.of_folders("pong", [run], "sampled", *place)
+    runs = measured.runs_in("pong", [run], "sampled", *place)
     line = measured.measured("pong", runs, "sampled")
     assert (line.seeds, line.threads, line.steps, line.games) == ([2], 2, 2_000_896, 30)
     assert "20.77 (95 percent interval 20.43 to 20.97)" in line.result  # its README
@@ -363,13 +363,13 @@ def test_line_of_a_preset_is_read_from_its_runs_and_refused_for_others(tmp_path)
     settings = json.loads((run / "params.json").read_text())
     (run / "params.json").write_text(json.dumps(settings | {"gamma": 0.9}))
     with pytest.raises(ParamsError, match=r"gamma is 0\.9, in the preset 0\.99"):
-        measured.of_folders("pong", [run], "greedy", *place)
+        measured.runs_in("pong", [run], "greedy", *place)
 
     other = tmp_path / "other"
     shutil.copytree(run, other)
     (run / "params.json").write_text(json.dumps(settings | {"precision": "float32"}))
     (other / "params.json").write_text(json.dumps(settings | {"precision": "bfloat16"}))
-    runs = measured.of_folders("pong", [run, other], "sampled", *place)
+    runs = measured.runs_in("pong", [run, other], "sampled", *place)
     with pytest.raises(ParamsError, match="the runs differ in precision"):
         measured.measured("pong", runs, "sampled")
 
@@ -379,13 +379,13 @@ def test_line_of_a_preset_has_every_run_that_is_noted():
     lines = [line for line in presets.measured() if line.threads == 1]
     assert len(lines) > 4
     for line in lines:
-        runs = measured.of_results(line.preset, noted, line.policy, line.precision)
+        runs = measured.runs_among(line.preset, noted, line.policy, line.precision)
         assert measured.measured(line.preset, runs, line.policy) == line
 
 
 def test_a_run_is_counted_once_in_the_line_of_a_preset():
     noted = games_store.load(ROOT / "docs" / "games.jsonl")
-    one, *_ = runs = measured.of_results("qbert", noted, "sampled")
+    one, *_ = runs = measured.runs_among("qbert", noted, "sampled")
     with pytest.raises(ParamsError, match=f"two runs of seed {one.seed}"):
         measured.measured("qbert", [*runs, one], "sampled")
 
@@ -396,9 +396,9 @@ def test_runs_of_the_defaults_are_not_a_preset_s_with_other_settings(tmp_path, m
     (tmp_path / "same.json").write_text(json.dumps(settings))
     (tmp_path / "calm.json").write_text(json.dumps(settings | {"clip_range": 0.1}))
     noted = games_store.load(ROOT / "docs" / "games.jsonl")
-    assert measured.of_results("same", noted, "sampled")
+    assert measured.runs_among("same", noted, "sampled")
     with pytest.raises(ParamsError, match="no run there is of calm with BreakoutNoFrameskip-v4"):
-        measured.of_results("calm", noted, "sampled")
+        measured.runs_among("calm", noted, "sampled")
 
 
 def test_scores_are_shown_as_exactly_as_their_size_asks_for():

@@ -29,7 +29,7 @@ def replay() -> Replay:
         vector.send(np.array([2]))
         finished = vector.receive().finished
     vector.close()
-    return Replay.of_episode(finished[0], RULES)
+    return Replay.from_episode(finished[0], RULES)
 
 
 @pytest.fixture(scope="module")

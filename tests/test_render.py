@@ -52,7 +52,7 @@ def played(rules, **more) -> Replay:
         for game in vector.receive().finished:
             if game.score > 0:
                 vector.close()
-                return Replay.of_episode(game, rules, **more)
+                return Replay.from_episode(game, rules, **more)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_stalled_game_is_cut_with_a_message(monkeypatch):
         vector.send(np.zeros(1, np.int64))
         finished = vector.receive().finished
     vector.close()
-    game = Replay.of_episode(finished[0], rules)
+    game = Replay.from_episode(finished[0], rules)
     its = render.Course(game)
     pictures = [picture[::4, ::4].copy() for picture in plain(game, its)]
     assert len(pictures) == 120 + 120 + 1 + 120 and finished[0].time_limited

@@ -65,14 +65,14 @@ def played(case: Case) -> Episode:
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
 def any_replay(request: pytest.FixtureRequest) -> Replay:
-    return Replay.of_episode(played(request.param), request.param.rules)
+    return Replay.from_episode(played(request.param), request.param.rules)
 
 
 @pytest.fixture(scope="module")
 def replay() -> Replay:
     """A game that ends by a time limit in the midst of a step, after two others."""
     case = Case(replace(BERZERK, max_frames_per_game=123), games_before=2)
-    return Replay.of_episode(played(case), case.rules, step=1000, policy="sampled")
+    return Replay.from_episode(played(case), case.rules, step=1000, policy="sampled")
 
 
 def changed(replay: Replay, **changes) -> Replay:
@@ -364,7 +364,7 @@ def test_playing_again_can_be_interrupted(replay: Replay):
 
 def test_a_game_without_an_image_is_played_but_not_seen(monkeypatch):
     rules = replace(BERZERK, game="CartPole-v1")
-    replay = Replay.of_episode(played(Case(rules, games_before=3)), rules)
+    replay = Replay.from_episode(played(Case(rules, games_before=3)), rules)
     game = play(replay)
     assert (game.score, game.steps, game.frames) == (replay.score, replay.steps, replay.frames)
     monkeypatch.setitem(sys.modules, "pygame", None)  # as if it were not installed

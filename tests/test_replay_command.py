@@ -31,7 +31,7 @@ def replay() -> Replay:
         vector.send(rng.integers(vector.num_actions, size=1))
         finished = vector.receive().finished
     vector.close()
-    return Replay.of_episode(finished[0], BERZERK)
+    return Replay.from_episode(finished[0], BERZERK)
 
 
 @pytest.fixture

@@ -391,7 +391,7 @@ class Queue:
 
 
 def kept(step: object) -> replay.Replay:
-    return replay.Replay.of_episode(episode(-3.0), rules_for("pong"), step=step)
+    return replay.Replay.from_episode(episode(-3.0), rules_for("pong"), step=step)
 
 
 def made(step: int) -> FinishedVideo:

@@ -413,7 +413,7 @@ def test_a_rollout_is_flattened_step_by_step():
     actions = np.arange(steps * envs, dtype=np.int32).reshape(steps, envs)
     floats = [actions.astype(np.float32) + offset for offset in (10, 20, 30, 40)]
     arrays = [observations, actions, *floats]
-    for tensor, array in zip(Batch.of_rollout(*arrays), arrays, strict=True):
+    for tensor, array in zip(Batch.from_rollout(*arrays), arrays, strict=True):
         assert tensor.dtype == array.dtype
         for t in range(steps):
             for env in range(envs):
@@ -515,11 +515,11 @@ def test_kl_of_an_update_sums_over_all_actions_and_averages_over_the_rollout():
     net, data = model.build((3,), 4, "mlp"), batch()
     diagnostics = Diagnostics(net, PARAMS, 2)
     old, (none, moved) = tf.nn.softmax(net(data.observations)[0]).numpy(), ({}, {})
-    with diagnostics.of_update(data, KEY, 0.1, INITIAL_RESCALING_STATE, none):
+    with diagnostics.around_update(data, KEY, 0.1, INITIAL_RESCALING_STATE, none):
         pass
     measured = diagnostics.measure(data, KEY, 0.1, INITIAL_RESCALING_STATE)
     assert none == pytest.approx(measured | {"train/update_kl": 0}, nan_ok=True)
-    with diagnostics.of_update(data, KEY, 0.1, INITIAL_RESCALING_STATE, moved):
+    with diagnostics.around_update(data, KEY, 0.1, INITIAL_RESCALING_STATE, moved):
         Updater(net, PARAMS, 1).update(data, KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
     new = tf.nn.softmax(net(data.observations)[0]).numpy()
     expected = np.mean([np.sum(p * np.log(p / q)) for p, q in zip(old, new, strict=True)])

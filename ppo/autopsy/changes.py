@@ -50,14 +50,14 @@ def own_change(name: str, settings: Mapping[str, object], learning_rate: float) 
 def changes_for(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
     """Return the changes that distinguish the possible causes, for a run with these settings."""
     return [
-        *_of_limits(params),
-        *_of_epochs(params),
-        *_of_gradient(params, advantage_std),
-        *_of_objective(params),
+        *_limit_changes(params),
+        *_epoch_changes(params),
+        *_gradient_changes(params, advantage_std),
+        *_objective_changes(params),
     ]
 
 
-def _of_limits(params: ResolvedParams) -> list[Change]:
+def _limit_changes(params: ResolvedParams) -> list[Change]:
     if params.minibatch_kl_limit is None:
         meaning = "single steps within an update go too far"
         return [Change("KL limit per minibatch", {"minibatch_kl_limit": KL_LIMIT}, meaning)]
@@ -65,7 +65,7 @@ def _of_limits(params: ResolvedParams) -> list[Change]:
     return [Change("no KL limit per minibatch", {"minibatch_kl_limit": None}, meaning)]
 
 
-def _of_epochs(params: ResolvedParams) -> list[Change]:
+def _epoch_changes(params: ResolvedParams) -> list[Change]:
     if params.minibatch_kl_limit is not None:
         return []  # the limit ends a fatal update within its first epoch
     many, repair = params.num_epochs, "later epochs repair what its first steps broke"
@@ -87,7 +87,7 @@ def _of_epochs(params: ResolvedParams) -> list[Change]:
     return changes
 
 
-def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
+def _gradient_changes(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
     changes = []
     if params.normalize_advantages:
         floor = FLOOR_SHARE * advantage_std if advantage_std else UNKNOWN_FLOOR
@@ -111,7 +111,7 @@ def _of_gradient(params: ResolvedParams, advantage_std: float | None) -> list[Ch
     ]
 
 
-def _of_objective(params: ResolvedParams) -> list[Change]:
+def _objective_changes(params: ResolvedParams) -> list[Change]:
     clip = _short(params.clip_range / 4)
     drift = "the last hidden layer drifts away from what the heads read"
     changes = [

@@ -85,7 +85,7 @@ class Evaluation:
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 percent confidence interval of the mean score. It is deterministic."""
-        return intervals.of_scores(self.scores)
+        return intervals.score_interval(self.scores)
 
 
 def with_short_games(params: ResolvedParams) -> ResolvedParams:

@@ -83,7 +83,7 @@ class Replay(BaseModel):
         return f"score_{self.score:.10g}"
 
     @staticmethod
-    def of_episode(episode: Episode, rules: Rules, **more: object) -> "Replay":
+    def from_episode(episode: Episode, rules: Rules, **more: object) -> "Replay":
         """Return a finished episode as a replay. The keys in ``more`` are stored with it."""
         outcome = {name: getattr(episode, name) for name in OUTCOME}
         facts = asdict(rules) | asdict(episode.reset) | outcome
@@ -93,7 +93,7 @@ class Replay(BaseModel):
 def from_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
     """Return an episode of a run with these settings as a replay."""
     sizes = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
-    return Replay.of_episode(episode, rules_of(params), **sizes, **more)
+    return Replay.from_episode(episode, rules_of(params), **sizes, **more)
 
 
 def step_of(replay: Replay, name: str = "step") -> int:

@@ -40,10 +40,10 @@ class Published(BaseModel):
         return float(np.interp(step, steps, scores, np.nan, np.nan))
 
 
-def of_game(game: str | None) -> list[Published]:
+def curves(game: str | None) -> list[Published]:
     """Return the published curves of a ROM."""
-    curves, _ = reading.lines(CURVES, TypeAdapter(Published))
-    return [one for one in curves if one.game == game]
+    published, _ = reading.lines(CURVES, TypeAdapter(Published))
+    return [one for one in published if one.game == game]
 
 
 def plot(axes: "Axes", published: Iterable[Published], last: float) -> list[End]:
@@ -70,4 +70,4 @@ def comparable(params: Params) -> list[Published]:
         stickiness = params.sticky_action_probability
     if stickiness or params.frame_skip != 4 or params.full_action_space:
         return []
-    return of_game(game)
+    return curves(game)

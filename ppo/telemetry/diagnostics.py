@@ -63,7 +63,7 @@ class Diagnostics:
         )
 
     @contextmanager
-    def of_update(
+    def around_update(
         self,
         rollout: Batch,
         key: np.ndarray,

@@ -14,7 +14,7 @@ def bootstrap(values: np.ndarray, resamples: int = 2000) -> tuple[np.ndarray, np
     return middle(np.concatenate(means))
 
 
-def of_scores(scores: ArrayLike) -> tuple[float, float]:
+def score_interval(scores: ArrayLike) -> tuple[float, float]:
     """Return the 95 percent interval of the mean of an evaluation's scores."""
     low, high = bootstrap(np.asarray(scores), RESAMPLES)
     return float(low), float(high)

@@ -72,7 +72,7 @@ def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:
             raise ClusterError(UNLINKED) from error
         return Worker(link.count, link.index, link.count, link=link)
     if text := environment.get(TF_CONFIG):
-        return _of_tf_config(text)
+        return _from_tf_config(text)
     count = environment.get(SLURM_COUNT, "1")
     if count == "1":
         return Worker(1, 0)
@@ -103,7 +103,7 @@ def exposure(environment: Mapping[str, str] = os.environ, gpu: bool = False) -> 
     )
 
 
-def _of_tf_config(text: str) -> Worker:
+def _from_tf_config(text: str) -> Worker:
     try:
         config = reading.parse(text)
         tasks = _tasks(config.get("cluster", {}))
