@@ -118,7 +118,8 @@ def _convert(run: Path, copy: Path) -> None:
 @contextlib.contextmanager
 def _server(arguments: Sequence[str]) -> Iterator[str]:
     """Run a silent server in a separate process while the context lasts, and yield its address."""
-    command = [sys.executable, "-m", "ppo.report.tensorboard", FIRST_SCREEN, *arguments]
+    # -P: modules in the current folder, which may be a stranger's run, are not imported.
+    command = [sys.executable, "-P", "-m", "ppo.report.tensorboard", FIRST_SCREEN, *arguments]
     command.append(f"--samples_per_plugin=images={PICTURES}")
     path = os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])])
     with start(

@@ -146,6 +146,14 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     assert not list((tmp_path / "temporary").glob("ppo-board-*"))
 
 
+def test_modules_of_the_current_folder_are_not_imported(tmp_path, monkeypatch):
+    run = written(tmp_path / "run")
+    (run / "tensorboard.py").write_text("raise SystemExit('a module of the run')")
+    monkeypatch.chdir(run)
+    with board.served(run):
+        pass
+
+
 @pytest.mark.parametrize("name", ["absent", "empty", "file"])
 def test_a_folder_without_a_log_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
