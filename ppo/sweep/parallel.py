@@ -2,7 +2,6 @@
 
 import itertools
 import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from ppo.runs.start import is_finished
 from ppo.settings import Params
 from ppo.sweep.grid import Run, changes
 from ppo.sweep.overview import Overview
-from ppo.system import reading
+from ppo.system import reading, streams
 from ppo.system.children import RUN_ATARI, Children
 from ppo.system.signals import on_stop
 from ppo.telemetry.figures import legible
@@ -115,7 +114,6 @@ def _outcome(
 
 
 def say(text: str) -> None:
-    """Print a line, whole even when other threads print."""
+    """Print a line as ``streams.say`` does, whole even when other threads print."""
     with _ONE_AT_A_TIME:
-        sys.stdout.write(f"{legible(text)}\n")
-        sys.stdout.flush()
+        streams.say(legible(text))

@@ -51,6 +51,7 @@ from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.device import default_threads
+from ppo.system.streams import say
 from ppo.telemetry.curves import CurveError
 
 # Arguments that make no sense without a grid.
@@ -122,10 +123,10 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
         try:
             results.write(plan.shown, plan.logdir)
         except CurveError as error:
-            print(error, file=sys.stderr)
+            say(str(error), sys.stderr)
             drawn = False
     for line in failed:
-        print(line, file=sys.stderr)
+        say(line, sys.stderr)
     if children.stopped:
         raise Stopped(STOPPED)
     return ExitCode.FAILED if failed or not (plan.runs or drawn) else ExitCode.DONE

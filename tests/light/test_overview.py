@@ -1,6 +1,8 @@
 """The table of runs side by side."""
 
 import json
+import os
+import sys
 from contextlib import ExitStack
 
 from rich.console import Console
@@ -112,3 +114,14 @@ def test_a_terminal_has_the_table_below_the_lines_and_a_pipe_the_lines_alone(
     said = make_all()
     assert all(line in said for line in lines)
     assert said.rindex("of 2 done") > said.rindex(lines[-1])
+
+
+def test_runs_are_made_even_if_nobody_reads_the_lines(tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    made = []
+    with open(writer, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        runs = [Run(name, 1, (), tmp_path / name) for name in ("one", "two")]
+        run_all(runs, 1, Children(), lambda _: False, lambda run, _: made.append(run) or 0)
+    assert made == runs
