@@ -25,7 +25,6 @@ from ppo.telemetry.counters import Tally
 from ppo.telemetry.diagnostics import Diagnostics
 from ppo.telemetry.rollout_statistics import rollout_scalars
 from ppo.telemetry.scalars import POINTS
-from ppo.telemetry.update_statistics import UpdateResult
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.messages import (
@@ -192,24 +191,24 @@ class Trainer:
         scalars |= rollout_scalars(
             rollout.actions, rollout.values, advantages, returns, self.envs.action_names, p
         )
-        own = Report(rollout.episodes, rollout.end_rows, rollout.points, scalars, result.maxima)
+        updated = result.scalars() | (result.epoch_scalars() if p.log_epochs else {})
+        own = Report(rollout.episodes, rollout.end_rows, rollout.points, scalars, updated)
         report = share_report(self.workers, own)
         if not report.finite:  # finite rewards may sum to an infinite score, which clipping hides
             raise self._diverged(batch)
-        return self._counted(report, result.with_maxima(report.maxima), learning_rate, clip_range)
+        return self._counted(report, len(result.epochs), learning_rate, clip_range)
 
     def _counted(
-        self, report: Report, result: UpdateResult, learning_rate: float, clip_range: float
+        self, report: Report, epochs: int, learning_rate: float, clip_range: float
     ) -> Iteration:
         """Count the steps and episodes of an iteration, and return it with its scalars."""
         p, step = self.params, self.step
         self.step += p.steps_per_iteration
-        self.tally = self.tally.after(len(result.epochs), report.episodes)
+        self.tally = self.tally.after(epochs, report.episodes)
         self.unfinished = self.all_unfinished()
-        scalars = report.scalars | result.scalars()
+        scalars = report.scalars | report.updated
         if p.learning_rate_kl:
             self.tally = self.tally.after_kl(scalars["train/approx_kl"], p.learning_rate_kl)
-        scalars |= result.epoch_scalars() if p.log_epochs else {}
         scalars |= {
             POINTS: report.points / p.steps_per_iteration,
             "train/learning_rate": learning_rate,

@@ -192,12 +192,12 @@ def test_games_of_all_workers_are_in_the_order_of_the_envs():
 def test_reports_are_joined_in_the_order_in_which_episodes_ended():
     episodes = [Episode(Reset(n, 0), np.arange(4, dtype=np.int32), n / 3, 9, 5) for n in (1, 2)]
     scalars = {"a": 1 / 3, "undefined": np.nan}
-    own = Report(episodes, [2, 5], 3.5, scalars, np.array([[1.0, 2.0]], np.float32))
+    own = Report(episodes, [2, 5], 3.5, scalars, {"largest": 2.0, "infinite": np.inf})
     found = share_report(Echo(), own)
     assert [episode.score for episode in found.episodes] == [1 / 3, 1 / 3, 2 / 3, 2 / 3]
     assert found.end_rows == [2, 2, 5, 5] and found.points == 7
     assert found.scalars["a"] == 1 / 3 and np.isnan(found.scalars["undefined"])
-    np.testing.assert_array_equal(found.maxima, own.maxima)
+    assert found.updated == own.updated
 
 
 class Pair(OneWorker):
@@ -221,14 +221,14 @@ def test_points_are_summed_scalars_averaged_and_the_largest_values_kept():
             [],
             3.0,
             {"a": 1.0, "b": np.nan, "c": np.inf, "d": -np.inf},
-            np.array([[1.0, 7.0]], np.float32),
+            {"same": 0.1, "x": 1.0, "y": 7.0},
         ),
         Report(
             [],
             [],
             -1.5,
             {"a": 4.0, "b": 5.0, "c": -np.inf, "d": 2.0},
-            np.array([[2.0, 6.0]], np.float32),
+            {"same": 0.1, "x": 2.0, "y": 6.0},
         ),
     ]
     sent, both = {}, threading.Barrier(2)
@@ -238,4 +238,4 @@ def test_points_are_summed_scalars_averaged_and_the_largest_values_kept():
             undefined = found.scalars.pop("c")
             assert (found.points, found.scalars) == (1.5, {"a": 2.5, "b": 5.0, "d": 2.0})
             assert np.isnan(undefined)
-            assert found.maxima.tolist() == [[2.0, 7.0]]
+            assert found.updated == {"same": 0.1, "x": 2.0, "y": 7.0}

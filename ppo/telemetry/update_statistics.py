@@ -2,7 +2,7 @@
 
 import math
 from collections import namedtuple
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +56,6 @@ def statistics(minibatch: Batch, clip_range: tf.Tensor, result: Objective) -> tu
 # Each minibatch's statistics: means of its samples, two of its gradient, and largest values.
 MEANS = (*Means._fields, "grad_norm", "grad_cut")
 STATISTICS = (*MEANS, *Maxima._fields)
-MAXIMA = slice(len(MEANS), None)
 LOSS, KL, GAIN, NORM = map(STATISTICS.index, ("loss", "approx_kl", "surrogate_gain", "grad_norm"))
 
 
@@ -86,17 +85,6 @@ class UpdateResult:
 
     def by_minibatch(self, name: str) -> np.ndarray:
         return np.concatenate(self.by_epoch(name))
-
-    @property
-    def maxima(self) -> np.ndarray:
-        """The largest values of each minibatch, [minibatches, maxima]."""
-        return np.concatenate(self.epochs)[:, MAXIMA]
-
-    def with_maxima(self, maxima: np.ndarray) -> "UpdateResult":
-        rows = np.concatenate(self.epochs)
-        rows[:, MAXIMA] = maxima
-        ends = np.cumsum([len(rows) for rows in self.epochs[:-1]], dtype=int)
-        return replace(self, epochs=np.split(rows, ends))
 
     def scalars(self) -> dict[str, float]:
         """Return means and largest values over all minibatches of all epochs, and how far each

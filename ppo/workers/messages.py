@@ -41,15 +41,15 @@ _FAILURES: dict[str, type[Exception]] = {
 @dataclass(frozen=True)
 class Report:
     """The results of an iteration. ``end_rows`` has the row of the rollout in which each episode
-    ended. ``points`` are the points of all games. ``maxima`` are the largest values of each
-    minibatch, [minibatches, names].
+    ended. ``points`` are the points of all games. ``updated`` has the scalars of the update. They
+    are the same on all workers, except the largest values of a sample.
     """
 
     episodes: list[Episode]
     end_rows: list[int]
     points: float
     scalars: dict[str, float]
-    maxima: np.ndarray
+    updated: dict[str, float]
 
     @property
     def finite(self) -> bool:
@@ -96,20 +96,17 @@ def share_unfinished(workers: Workers, own: Unfinished) -> Unfinished:
         return own
     given = _pack({"checksum": own.checksum}, own.episodes)
     parts = [_unpack(data, UnfinishedEpisode) for data in workers.gather(given)]
-    checksum = zlib.crc32(np.array([facts["checksum"] for facts, _, _ in parts]).tobytes())
-    return Unfinished([episode for _, episodes, _ in parts for episode in episodes], checksum)
+    checksum = zlib.crc32(np.array([facts["checksum"] for facts, _ in parts]).tobytes())
+    return Unfinished([episode for _, episodes in parts for episode in episodes], checksum)
 
 
 def share_report(workers: Workers, own: Report) -> Report:
     """Merge the reports of all workers, with the episodes in the order of their ends."""
     if workers.count == 1:
         return own
-    facts = {"end_rows": own.end_rows, "points": own.points, "scalars": own.scalars}
-    given = _pack(facts, own.episodes, maxima=own.maxima)
-    reports = [
-        Report(episodes, maxima=arrays["maxima"], **facts)
-        for facts, episodes, arrays in (_unpack(data, Episode) for data in workers.gather(given))
-    ]
+    facts = {name: fact for name, fact in vars(own).items() if name != "episodes"}
+    parts = [_unpack(data, Episode) for data in workers.gather(_pack(facts, own.episodes))]
+    reports = [Report(episodes, **facts) for facts, episodes in parts]
     ends = [end for report in reports for end in zip(report.end_rows, report.episodes, strict=True)]
     ends.sort(key=lambda end: end[0])
     return Report(
@@ -117,7 +114,7 @@ def share_report(workers: Workers, own: Report) -> Report:
         [row for row, _ in ends],
         sum(report.points for report in reports),
         {name: _mean([r.scalars[name] for r in reports]) for name in own.scalars},
-        np.max([report.maxima for report in reports], 0),
+        {name: max(r.updated[name] for r in reports) for name in own.updated},
     )
 
 
@@ -140,14 +137,12 @@ def _mean(values: list[float]) -> float:
     return math.fsum(defined) / len(defined) if defined else math.nan
 
 
-def _pack(facts: dict, episodes: Sequence[AnyEpisode], **arrays: np.ndarray) -> bytes:
+def _pack(facts: dict, episodes: Sequence[AnyEpisode]) -> bytes:
     actions = {f"actions/{n}": episode.actions for n, episode in enumerate(episodes)}
-    return npz.pack(actions | arrays, facts | {"episodes": [facts_of(one) for one in episodes]})
+    return npz.pack(actions, facts | {"episodes": [facts_of(one) for one in episodes]})
 
 
-def _unpack(
-    data: bytes, kind: type[AnyEpisode]
-) -> tuple[dict, list[AnyEpisode], dict[str, np.ndarray]]:
+def _unpack(data: bytes, kind: type[AnyEpisode]) -> tuple[dict, list[AnyEpisode]]:
     facts, arrays = npz.unpack_with_facts(data)
     rows = enumerate(facts.pop("episodes"))
-    return facts, [episode_of(kind, row, arrays[f"actions/{n}"]) for n, row in rows], arrays
+    return facts, [episode_of(kind, row, arrays[f"actions/{n}"]) for n, row in rows]
