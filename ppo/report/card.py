@@ -49,7 +49,8 @@ def _exported(run: Path, path: Path) -> bool:
 
 def _page(summary: RunSummary, has_video: bool, has_network: bool) -> str:
     video = f"![The end of a game]({GIF})\n\nThe whole game: [{VIDEO}]({VIDEO}).\n\n" * has_video
-    rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, value in summary.differing().items()]
+    differing = summary.differing().items()
+    rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, (_, value) in differing]
     settings = tables.markdown(["setting", "value"], rows)
     headline = summary.headline()
     return (

@@ -19,7 +19,6 @@ from ppo.files.folder import RunFolder, write_whole
 from ppo.report.paragraph import paragraph
 from ppo.report.published import Published, plot
 from ppo.report.summary import LIMIT, RunSummary, commands, names, read_summary, videos
-from ppo.settings.describe import default_of
 from ppo.system import reading
 from ppo.telemetry import curves, figures
 from ppo.telemetry.figures import End
@@ -189,8 +188,11 @@ def _health_table(summary: RunSummary) -> str:
 
 
 def _settings_table(summary: RunSummary) -> str:
-    rows = [(key, json.dumps(value), default_of(key)) for key, value in summary.differing().items()]
-    return _table(["setting", "here", "default"], rows)
+    rows = [
+        (key, json.dumps(value), json.dumps(default))
+        for key, (default, value) in summary.differing().items()
+    ]
+    return _table(["setting", "here", f"default for {summary.params.env_id}"], rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -22,7 +22,7 @@ from ppo.envs.resolve import resolved
 from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
-from ppo.files.origin import Origin
+from ppo.files.origin import Changes, Origin
 from ppo.params import ParamsError, load_run
 from ppo.report.published import Published, comparable
 from ppo.runs.start import run_of
@@ -114,14 +114,15 @@ class RunSummary:
             return one["mean"]
         return self.rows[-1].get(SCORE, math.nan) if self.rows else math.nan
 
-    def differing(self) -> dict[str, object]:
-        """Return the settings that differ from the defaults, or from what the game and the network
-        choose by default.
+    def differing(self) -> Changes:
+        """Return the settings that differ from what ``--env`` uses for the game, or from what the
+        network chooses by default: each with the default and the run's value.
         """
-        default = {key: field.default for key, field in Params.model_fields.items()}
-        chosen = settled(self.params.model_copy(update={key: default[key] for key in LEFT_OPEN}))
-        usual = default | {key: chosen[key] for key in LEFT_OPEN}
-        return {key: value for key, value in self.params if value != usual[key]}
+        default = Params(**registry.settings_for(self.params.env_id))
+        open_again = {key: getattr(default, key) for key in LEFT_OPEN}
+        chosen = settled(self.params.model_copy(update=open_again))
+        usual = dict(default) | {key: chosen[key] for key in LEFT_OPEN}
+        return {key: (usual[key], value) for key, value in self.params if value != usual[key]}
 
 
 def _limited(evaluation: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from docs.browser import Browser
 from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint
 from ppo.envs import human
+from ppo.envs.registry import settings_for
 from ppo.envs.resolve import resolved
 from ppo.errors import PPOError
 from ppo.files import video
@@ -239,8 +240,15 @@ def test_a_setting_left_to_the_game_is_equal_to_what_the_game_chooses(tmp_path):
     assert f"--fork={origin}@20000 --set precision={summary.params.precision}\n" in commands(
         summary
     )
-    chosen = {"learning_rate": 1e-3, "precision": summary.params.precision, "seed": 3, "threads": 2}
-    assert summary.differing() == {"env_id": "Breakout", **chosen}
+    chosen = {"precision": ("auto", summary.params.precision), "threads": (None, 2)}
+    assert summary.differing() == {"learning_rate": (4e-4, 1e-3), "seed": (None, 3), **chosen}
+
+
+def test_settings_are_compared_with_what_the_command_uses_for_the_game(tmp_path):
+    usual = settings_for("CartPole-v1") | {"entropy_coef": 0.01}
+    page = page_of(written(tmp_path / "run", log(), Params(**usual).to_json()))
+    assert "<th>default for CartPole-v1</th>" in page and "<td>network</td>" not in page
+    assert "<td>entropy_coef</td><td>0.01</td><td>0.0</td>" in page
 
 
 def test_a_fork_is_repeated_with_its_changes_and_as_many_workers(tmp_path):
