@@ -133,6 +133,7 @@ def evaluate_run(
     The same checkpoint, number of games and ``seed`` give the same games. Without a seed one is
     chosen at random. Raises FolderError, ParamsError or CheckpointError.
     """
+    check_run(logdir)
     evaluations.check(RunFolder(logdir))
     console = Console(stderr=True)
     with games_of(logdir, num_games, policies, which, seed, console) as (folder, games):

@@ -17,6 +17,7 @@ import run_atari
 from ppo import checkpoint
 from ppo.autopsy import __main__ as autopsy
 from ppo.checkpoint import Checkpoint
+from ppo.evaluate.games import evaluate_run
 from ppo.files import video
 from ppo.files.folder import FolderError, RunFolder
 from ppo.replay import __main__ as replay
@@ -304,3 +305,9 @@ def test_the_board_shows_no_folder_whose_log_is_not_a_file(run):
     os.mkfifo(run / "events.out.tfevents.2.host")
     with pytest.raises(FolderError, match="not a regular file"):
         board.check(run)
+
+
+def test_a_file_is_not_a_run_to_evaluate(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(FolderError, match="run holds no run"):
+        evaluate_run(tmp_path / "run", 1)
