@@ -17,7 +17,7 @@ from ppo.telemetry.scalars import POINTS, SCORE
 
 LARGEST = 2**30  # bytes
 HEAD_BYTES = 2**20  # a header has about 2 kB
-ROW_BYTES = 16_384  # a row has about 1.6 kB
+CELL_BYTES = 32  # a number has at most 24 characters
 
 
 class Row(BaseModel):
@@ -72,8 +72,9 @@ def last_row(folder: Path) -> dict[str, str]:
         names = _columns(path, file.readline(HEAD_BYTES))
         start = file.tell()
         end = file.seek(0, io.SEEK_END)
-        file.seek(max(start, end - ROW_BYTES))
-        lines = file.read(ROW_BYTES).decode(errors="replace").split("\n")[:-1]
+        # As much as two rows, because the last one may be incomplete.
+        file.seek(max(start, end - 2 * CELL_BYTES * len(names)))
+        lines = file.read().decode(errors="replace").split("\n")[:-1]
     if not lines:
         raise ValueError(f"{path} has no row yet")
     return dict(zip(names, _cells(lines[-1]), strict=True))

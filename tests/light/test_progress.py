@@ -24,6 +24,10 @@ def test_a_row_that_is_being_written_is_not_read(tmp_path):
     long = "".join(f"{step},{step * 10}\n" for step in range(20_000))
     path.write_text("step,a\n" + long)
     assert last_row(tmp_path) == {"step": "19999", "a": "199990"}
+    cells = dict.fromkeys(map(str, range(9000)), "-2.2250738585072014e-308")
+    row = ",".join(["1" * 12, *cells.values()])
+    path.write_text("\n".join([",".join(["step", *cells]), row, row, row[:-1]]))
+    assert last_row(tmp_path) == {"step": "1" * 12, **cells}
     path.write_text("step,a\n")
     with pytest.raises(ValueError, match="no row yet"):
         last_row(tmp_path)
