@@ -179,11 +179,13 @@ class Said:
 
     def __init__(self) -> None:
         self.shown: list[int] = []
+        self.last: list[bool] = []
         self.speeds: list[Speed | None] = []
         self.said: list[str] = []
 
-    def show(self, step: int, scalars: dict, speed: Speed | None) -> None:
+    def show(self, step: int, scalars: dict, speed: Speed | None, is_last: bool) -> None:
         self.shown.append(step)
+        self.last.append(is_last)
         self.speeds.append(speed)
 
     def say(self, message: str) -> None:
@@ -800,6 +802,7 @@ def test_the_loop_logs_and_saves_at_the_intervals_and_at_the_end(keeper, folder,
     looped.run()
     assert looped.done
     assert looped.logger.display.shown == [32, 64]
+    assert looped.logger.display.last == [False, True]
     assert checkpoint.steps(folder) == [64, 48]
 
 

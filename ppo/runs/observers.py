@@ -95,7 +95,7 @@ class Logger(Observer):
             scalars["time/fps"] = (step - last_step) / (now - last_time)
         self.log.write(step, scalars)
         self.copy(step, scalars)
-        self.display.show(step, scalars, self.pace.speed(step))
+        self.display.show(step, scalars, self.pace.speed(step), self.trainer.finished)
         for message in self.health.see(scalars):
             self.display.say(f"step {step:,}: {message}")
         self.due = False

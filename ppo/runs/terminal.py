@@ -99,9 +99,11 @@ class Display:
         with self._quiet_once_it_fails():
             self.console.print(message, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
-    def show(self, step: int, scalars: Mapping[str, float], speed: Speed | None) -> None:
+    def show(
+        self, step: int, scalars: Mapping[str, float], speed: Speed | None, is_last: bool
+    ) -> None:
         """Show the run's progress at a step. ``speed`` is None if it is unknown. A pipe or a file
-        gets a line at the first step, at total_steps, and at most one every LINE_SECONDS between.
+        gets a line at the first and the last step, and at most one every LINE_SECONDS between.
         """
         now, values = self._clock(), {label: _value(tag, scalars, f) for label, tag, f in SHOWN}
         if self.console.is_terminal:
@@ -109,7 +111,7 @@ class Display:
                 self._scores.append(score)
             with self._quiet_once_it_fails():
                 self._live.update(self._panel(step, values, speed), refresh=True)
-        elif step >= self.total_steps or now - self._last_line >= LINE_SECONDS:
+        elif is_last or now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             self.say(f"{time.strftime('%H:%M:%S')} {self._line(step, values, speed)}")
 

@@ -64,7 +64,7 @@ def shown(
 ) -> str:
     with Display(title, 10_000_000, console) as display:
         left = rate and (display.total_steps - step) / rate
-        display.show(step, scalars, rate and Speed(rate, left))
+        display.show(step, scalars, rate and Speed(rate, left), False)
     return text_of(console)
 
 
@@ -77,15 +77,15 @@ def test_every_shown_tag_is_one_of_the_glossary():
 
 def test_into_a_pipe_go_plain_lines_by_the_clock(monkeypatch):
     console, seconds = pipe(), iter([0.0, 4.0, 9.9, 10.0, 12.0, 13.0])
-    with Display("PPO", 6_000, console, lambda: next(seconds)) as display:
+    with Display("PPO", 8_000, console, lambda: next(seconds)) as display:
         for step in range(1000, 7000, 1000):
-            display.show(step, SCALARS, Speed(850.0, 11_762))
+            display.show(step, SCALARS, Speed(850.0, 11_762), step == 6000)
     printed = console.file.getvalue()
     lines = [line.split(" | ")[0].split(" ", 1) for line in printed.splitlines()]
     assert [line for _, line in lines] == [
-        "step 1,000 of 6,000 (16.7 %)",
-        "step 4,000 of 6,000 (66.7 %)",
-        "step 6,000 of 6,000 (100.0 %)",  # the last one, at any time
+        "step 1,000 of 8,000 (12.5 %)",
+        "step 4,000 of 8,000 (50.0 %)",
+        "step 6,000 of 8,000 (75.0 %)",  # the last one, at any time
     ]
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d", clock) for clock, _ in lines)
     assert "\x1b" not in printed
@@ -211,7 +211,7 @@ def test_a_panel_shows_how_the_score_went():
     console = terminal(60)
     with Display("PPO", 10_000_000, console) as display:
         for score in [*range(100), float("nan"), 50]:
-            display.show(2048, {"rollout/ep_rew_mean": score}, Speed(425.0, 23_525))
+            display.show(2048, {"rollout/ep_rew_mean": score}, Speed(425.0, 23_525), False)
     last = text_of(console).rpartition("score so far ")[2]
     assert re.match(r"▁+▂+▃+▄+▅+▆+▇+█+▅ ", last) and last.index(" ") == TREND
 
@@ -256,9 +256,9 @@ class Screen:
 def test_ctrl_c_leaves_one_border(width):
     console, screen = terminal(width), Screen(width)
     with Display("PPO", 10_000, console) as display:
-        display.show(1, SCALARS, Speed(850.0, 11_762))
+        display.show(1, SCALARS, Speed(850.0, 11_762), False)
         console.file.write("^C")  # as the terminal does
-        display.show(2, SCALARS, Speed(850.0, 11_762))
+        display.show(2, SCALARS, Speed(850.0, 11_762), False)
     display.say("stopped")
     screen.feed(console.file.getvalue())
     assert sum("╭" in line for line in screen.lines) == 1
@@ -282,7 +282,7 @@ def test_messages_are_wrapped_at_words_and_commands_are_not(width):
 def test_message_is_printed_above_the_panel():
     console = terminal(80)
     with Display("PPO", 10_000, console) as display:
-        display.show(1, SCALARS, Speed(850.0, 11_762))
+        display.show(1, SCALARS, Speed(850.0, 11_762), False)
         display.say("a message")
     printed = text_of(console)
     assert printed.index("a message") < printed.rindex("best game")
@@ -317,7 +317,7 @@ def test_display_whose_output_fails_is_quiet_from_then_on(error, takes, is_termi
         assert display.console.is_terminal == is_terminal
         for step in range(4):
             display.say("a message")
-            display.show(step, SCALARS, Speed(850.0, 11_762))
+            display.show(step, SCALARS, Speed(850.0, 11_762), False)
     assert display.console.quiet
     display.say("more")
 
