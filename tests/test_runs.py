@@ -869,13 +869,16 @@ def test_what_was_logged_in_part_is_saved_with_the_checkpoint(keeper, folder, lo
     assert means == {"train/loss": [16.0, 1], POINTS: [0.0, 1]}
 
 
-def test_the_last_resort_can_save_each_iteration_that_was_completed(keeper, folder, log):
+@pytest.mark.parametrize("more", [[], [64, "saved 64"]])
+def test_each_iteration_is_kept_for_the_last_resort_and_the_end_saved_once(
+    more, keeper, folder, log
+):
     kept, keep = [], keeper.remember
     keeper.remember = lambda state: [kept.append(state.step), keep(state)]
     save = keeper.save
     keeper.save = lambda state, *more: [kept.append(f"saved {state.step}"), save(state, *more)]
-    loop(Training([16, 32, 48, 64]), keeper, log).run()
-    assert kept == [16, 32, 48, "saved 48", 64, "saved 64"]
+    loop(Training([16, 32, 48, *more[:1]]), keeper, log).run()
+    assert kept == [16, 32, 48, "saved 48", *more]
 
 
 def test_the_batch_of_a_diverged_run_is_saved(keeper, folder, log):

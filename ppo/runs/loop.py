@@ -24,6 +24,7 @@ class Loop:
     ):
         self.trainer, self.observers, self.keeper = trainer, observers, keeper
         self.score, self.stop = score, stop
+        self._is_saved = False  # whether the state is as it was saved
 
     @property
     def done(self) -> bool:
@@ -52,11 +53,12 @@ class Loop:
         except Diverged as error:
             self.keeper.save_batch(error)
             raise
-        self._save(scored=self.trainer.finished)  # no best.ckpt because of a stop
+        if not self._is_saved:
+            self._save(scored=self.trainer.finished)  # no best.ckpt because of a stop
 
     def _act(self) -> None:
         """Let due observers act, and save if one asks for it. After a stop they stay due."""
-        saves = False
+        saves = self._is_saved = False
         if due := self._due():
             self.keeper.find_folder()
         if any(observer.saves for observer in due):
@@ -84,3 +86,4 @@ class Loop:
         self._settle(self.stop)
         self.keeper.find_folder()
         self.keeper.save(state_of(self.trainer, self.observers), self.score() if scored else None)
+        self._is_saved = True
