@@ -81,8 +81,11 @@ def test_a_fork_of_a_fork_is_the_same_run(run, tmp_path):
 
 def test_a_fork_can_be_resumed(run, constant, tmp_path):
     train.fork(run, tmp_path / "parts", [*CONSTANT, "total_steps=1024"], step=768)
+    start = RunFolder(tmp_path / "parts").fork_start
+    start.touch()  # as if a kill had left it
     train.resume(tmp_path / "parts", ["total_steps=1536"])
     assert arrays(constant) == arrays(tmp_path / "parts")
+    assert not start.exists()
 
 
 def test_a_resume_keeps_the_best_of_before_unless_it_is_surpassed(run, tmp_path):

@@ -176,7 +176,7 @@ class Session:
             write_whole(self.folder.params, params.to_json().encode())
         if not self.start.checkpoint or self.start.fork_of:
             self.keeper.save(state_of(self.trainer, self.observers))
-            self.folder.fork_start.unlink(missing_ok=True)
+        self.folder.fork_start.unlink(missing_ok=True)
 
     def _train(self) -> bool:
         """Train. Return whether the run was completed."""
