@@ -9,7 +9,7 @@ from ppo.envs.foreign import closing
 from ppo.errors import EnvironmentFailed, Stopped, WorkersDiffer
 from ppo.runs.ending import Result
 from ppo.runs.guard import Guard
-from ppo.runs.start import Start, is_due
+from ppo.runs.start import Start, is_finished
 from ppo.runs.trainer_state import restore
 from ppo.settings import ResolvedParams
 from ppo.system import numerics
@@ -80,7 +80,7 @@ def _train(trainer: Trainer, facts: dict, content: bytes, stop: Callable[[], boo
             guard.restore(saved)
             restore(trainer, saved, stop, facts["continued"], facts["new_games"])
             guard.measure(stop)
-            if trainer.finished and not is_due(saved):
+            if is_finished(saved, trainer.params):
                 return
         guard.begin()
         for iteration in trainer.iterations(stop):
