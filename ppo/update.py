@@ -49,7 +49,9 @@ class Updater:
         self.compile()
 
     def compile(self) -> None:
-        """Compile epoch, features and movement. Call it again after changing ``params``."""
+        """Compile epoch, features and movement. Call it again after a coefficient of the loss in
+        ``params`` has changed. Optimiser and network remain as they were built.
+        """
         self._run_epoch, self._compute_features, self._measure_movement = (
             compiled(function) for function in (self._epoch, self._features, self._movement)
         )

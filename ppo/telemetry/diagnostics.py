@@ -38,7 +38,7 @@ class Diagnostics:
         self.compile()
 
     def compile(self) -> None:
-        """Compile the measurement, from the present settings."""
+        """Compile the measurements. Call it again after a coefficient of the loss has changed."""
         self._graph = compiled(self._measure)
         self.log_policy = compiled(self._log_policy)
 
