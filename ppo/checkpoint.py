@@ -131,22 +131,20 @@ def save(
     kept: int,
     keep_all: range = range(0),
     best: bool = False,
-) -> Path:
+) -> None:
     """Write a checkpoint, if ``best`` also as ``best.ckpt``. Then remove all others except the
     newest ``kept`` and the steps in ``keep_all``. Checkpoints of later steps exist only if a
     resume skipped them. They are set aside first: damaged ones are removed, others renamed.
     """
     folder.checkpoints.mkdir(exist_ok=True)
-    path = folder.checkpoints / _name(checkpoint.step)
     content = encode(checkpoint)
     for step, other in _by_step(folder).items():
         if step > checkpoint.step:
             _set_aside(other)
     if best:  # first, because the step's checkpoint already records its score
         write_whole(folder.checkpoints / BEST, content)
-    write_whole(path, content)
+    write_whole(folder.checkpoints / _name(checkpoint.step), content)
     prune(folder, checkpoint.step, kept, keep_all)
-    return path
 
 
 def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -> None:

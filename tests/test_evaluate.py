@@ -131,7 +131,7 @@ def test_policy_that_never_begins_to_play_is_ended_by_the_time_limit(tmp_path: P
     evaluation = evaluate(idle, params, 2, step=0)
     assert evaluation.time_limited == 2 and evaluation.mean == 0
     assert (
-        Evaluator(idle, params, RunFolder(tmp_path), Pace(params), print)
+        Evaluator(idle, params, RunFolder(tmp_path), Pace(params), print, print)
         ._message(7, evaluation)
         .endswith("; the time limit ended 2 of 2 games")
     )
@@ -326,7 +326,7 @@ def test_a_training_continues_if_its_evaluations_cannot_be_stored(tmp_path: Path
     said: list[str] = []
     os.mkfifo(tmp_path / "evaluations.jsonl")
     with owned(tmp_path) as folder:
-        evaluator = Evaluator(gambler, CARTPOLE, folder, Pace(CARTPOLE), said.append)
+        evaluator = Evaluator(gambler, CARTPOLE, folder, Pace(CARTPOLE), said.append, print)
         assert evaluator.evaluate(100, lambda: False)["eval/mean_reward"] > 0
     assert capsys.readouterr().err.startswith(f"{tmp_path}/evaluations.jsonl: not a regular file")
     assert "the evaluation is not stored" in said[0] and "not a regular file" in said[0]

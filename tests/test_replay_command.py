@@ -169,7 +169,7 @@ def test_a_run_s_videos_and_film_have_no_other_module_imported(file, module):
     path = in_run(file, {"env_id": "Pong"})
     folder, said = RunFolder(path.parents[1]), []
     params = resolved(Params(env_id="Pong", seed=0, threads=1))
-    videographer = Videographer(params, "sampled", folder, None, said.append)
+    videographer = Videographer(params, "sampled", folder, None, said.append, print)
     videographer.record_missing(100)
     videographer.cut(1)
     with pytest.raises(FolderError, match="has 0"):

@@ -206,7 +206,7 @@ def never() -> bool:
 def logger(log: Log, step: int = 0) -> Logger:
     training = Training([])
     training.step = step
-    made = Logger(training, None, Said(), Pace(PARAMS), lambda: 1.0)
+    made = Logger(training, None, Said(), Pace(PARAMS), lambda: 1.0, lambda *_: None)
     made.log = log
     return made
 
@@ -275,7 +275,7 @@ class AnyPolicy:
 
 def evaluator(folder: RunFolder) -> Evaluator:
     params = PARAMS.model_copy(update={"evaluation_interval": 32})
-    return Evaluator(AnyPolicy(), params, folder, Pace(params), Said().say)
+    return Evaluator(AnyPolicy(), params, folder, Pace(params), Said().say, print)
 
 
 def test_the_evaluator_is_due_at_its_interval_until_it_has_evaluated(folder, monkeypatch):
@@ -946,7 +946,7 @@ def test_the_best_policy_is_the_same_where_a_stop_interrupted_its_evaluation(
     assert due_in(saved) == {"evaluation"}
     resumed = loop(Training([32, 48]), keeper, log, **often)
     resume(resumed, saved)
-    resumed.logger._first = resumed.logger._last = 16, time.perf_counter()  # as ``open`` does
+    resumed.logger._last = 16, time.perf_counter()  # as ``open`` does
     resumed.run()
     assert checkpoint.decode((folder.checkpoints / "best.ckpt").read_bytes()).step == 16
     first, *others = progress.rows(folder.path)

@@ -50,7 +50,7 @@ class Logger(Observer):
         display: Display,
         pace: Pace,
         seconds: Callable[[], float],
-        copy: Callable[[int, Mapping[str, float]], None] = lambda *_: None,
+        copy: Callable[[int, Mapping[str, float]], None],
     ):
         """Prepare the log. ``seconds`` is the run's clock; ``copy`` gets each entry."""
         self.trainer, self.folder, self.display, self.pace = trainer, folder, display, pace
@@ -126,7 +126,7 @@ class Evaluator(Observer):
         folder: RunFolder,
         pace: Pace,
         say: Callable[[str], None],
-        include: Callable[[Mapping[str, float]], None] = lambda _: None,
+        include: Callable[[Mapping[str, float]], None],
     ):
         """Prepare to evaluate. ``include`` adds the scalars of an evaluation to the log."""
         self.policy, self.params, self.folder, self.pace = policy, params, folder, pace

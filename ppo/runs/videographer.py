@@ -51,7 +51,7 @@ class Videographer(Observer):
         folder: RunFolder,
         recorder: Recorder,
         say: Callable[[str], None],
-        publish: Callable[[FinishedVideo], None] = lambda _: None,
+        publish: Callable[[FinishedVideo], None],
     ):
         """Prepare to record. ``publish`` gets each finished video once."""
         self.params, self.choice, self.folder = params, choice, folder

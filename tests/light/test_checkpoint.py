@@ -5,6 +5,7 @@ import math
 import os
 import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,10 @@ def facts_array(facts: object) -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path):
     return RunFolder(tmp_path)
+
+
+def path_of(folder: RunFolder, step: int) -> Path:
+    return folder.checkpoints / f"step-{step:012d}.ckpt"
 
 
 def steps_in(folder: RunFolder) -> list[int]:
@@ -444,14 +449,14 @@ def test_format_2_with_a_fact_missing_is_refused(missing):
 
 def test_saved_checkpoint_is_the_newest(folder):
     for step in (0, 9, 1000):
-        path = checkpoint.save(folder, small(step), kept=9)
-        assert path.parent == folder.checkpoints
+        checkpoint.save(folder, small(step), kept=9)
+        assert path_of(folder, step).is_file()
         assert identical(checkpoint.newest(folder), small(step))
 
 
 def test_newest_is_the_one_of_the_largest_step_not_of_the_latest_writing(folder):
     for step in (20, 9):
-        path = folder.checkpoints / f"step-{step:012d}.ckpt"
+        path = path_of(folder, step)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(checkpoint.encode(small(step)))
     assert checkpoint.newest(folder).step == 20
@@ -461,14 +466,14 @@ def test_later_ones_that_were_passed_over_do_not_push_out_valid_ones(folder):
     for step in (10, 20, 30, 40):
         checkpoint.save(folder, small(step), kept=4)
     for step in (30, 40):
-        (folder.checkpoints / f"step-{step:012d}.ckpt").write_bytes(b"damaged")
+        path_of(folder, step).write_bytes(b"damaged")
     checkpoint.save(folder, small(25), kept=2)
     assert steps_in(folder) == [20, 25]
 
 
 def test_the_best_is_the_last_resort(folder):
-    path = checkpoint.save(folder, small(20), kept=4, best=True)
-    path.write_bytes(b"damaged")
+    checkpoint.save(folder, small(20), kept=4, best=True)
+    path_of(folder, 20).write_bytes(b"damaged")
     assert checkpoint.newest(folder).step == 20
 
 
@@ -557,9 +562,9 @@ def test_steps_beyond_twelve_digits_are_the_newest(folder):
 
 
 def test_checkpoint_that_was_renamed_to_a_later_step_is_passed_over(folder):
-    path = checkpoint.save(folder, small(1), kept=9)
-    checkpoint.save(folder, small(2), kept=9)
-    (folder.checkpoints / f"step-{9:012d}.ckpt").write_bytes(path.read_bytes())
+    for step in (1, 2):
+        checkpoint.save(folder, small(step), kept=9)
+    path_of(folder, 9).write_bytes(path_of(folder, 1).read_bytes())
     warnings = []
     assert checkpoint.newest(folder, warnings.append).step == 2
     (warning,) = warnings
@@ -578,7 +583,7 @@ def by_a_newer_version() -> list[bytes]:
 @pytest.mark.parametrize("content", by_a_newer_version())
 def test_checkpoint_of_a_newer_version_is_not_passed_over(folder, content):
     checkpoint.save(folder, small(1), kept=9)
-    path = folder.checkpoints / f"step-{9:012d}.ckpt"
+    path = path_of(folder, 9)
     path.write_bytes(content)
     with pytest.raises(NewerVersionError, match="was made by a newer version") as caught:
         checkpoint.newest(folder)
@@ -613,7 +618,7 @@ def test_a_named_checkpoint_of_a_newer_version_is_refused_with_the_remedy(folder
 )
 def test_later_one_that_may_be_valid_is_set_aside_and_never_removed(folder, content):
     checkpoint.save(folder, small(1), kept=9)
-    path = folder.checkpoints / f"step-{9:012d}.ckpt"
+    path = path_of(folder, 9)
     for number, name in enumerate([f"{path.name}.skipped", f"{path.name}.skipped-2"], 2):
         path.write_bytes(content)
         checkpoint.save(folder, small(number), kept=1)
@@ -640,7 +645,7 @@ def test_later_one_that_cannot_be_read_is_set_aside(folder, monkeypatch):
 def test_what_is_no_file_is_passed_over_and_stays(folder, make):
     checkpoint.save(folder, small(1), kept=9)
     for step in (2, 9):
-        make(folder.checkpoints / f"step-{step:012d}.ckpt")
+        make(path_of(folder, step))
     warnings = []
     assert checkpoint.newest(folder, warnings.append).step == 1
     assert len(warnings) == 2 and all("not a regular file" in warning for warning in warnings)
@@ -651,7 +656,7 @@ def test_what_is_no_file_is_passed_over_and_stays(folder, make):
 
 def test_file_larger_than_the_memory_is_passed_over(folder):
     checkpoint.save(folder, small(1), kept=9)
-    with open(folder.checkpoints / f"step-{9:012d}.ckpt", "wb") as file:
+    with open(path_of(folder, 9), "wb") as file:
         file.truncate(1 << 42)  # it takes no space on the disk
     warnings = []
     assert checkpoint.newest(folder, warnings.append).step == 1
@@ -671,13 +676,15 @@ def test_foreign_files_are_neither_read_nor_removed(folder):
 
 
 def test_invalid_ones_are_passed_over_with_a_warning_that_names_them(folder):
-    paths = [checkpoint.save(folder, small(step), kept=9) for step in (1, 2, 3)]
-    paths[2].write_bytes(paths[2].read_bytes()[:-1])
-    paths[1].write_bytes(b"")
+    for step in (1, 2, 3):
+        checkpoint.save(folder, small(step), kept=9)
+    third, second = path_of(folder, 3), path_of(folder, 2)
+    third.write_bytes(third.read_bytes()[:-1])
+    second.write_bytes(b"")
     warnings = []
     assert identical(checkpoint.newest(folder, warnings.append), small(1))
     assert len(warnings) == 2
-    assert str(paths[2]) in warnings[0] and str(paths[1]) in warnings[1]
+    assert str(third) in warnings[0] and str(second) in warnings[1]
 
 
 def test_one_that_is_removed_between_listing_and_reading_has_newer_ones(folder, monkeypatch):
@@ -697,7 +704,7 @@ def test_one_that_is_removed_between_listing_and_reading_has_newer_ones(folder, 
 
 def test_link_that_leads_nowhere_is_passed_over(folder):
     checkpoint.save(folder, small(1), kept=9)
-    (folder.checkpoints / f"step-{2:012d}.ckpt").symlink_to("nowhere")
+    path_of(folder, 2).symlink_to("nowhere")
     warnings = []
     assert checkpoint.newest(folder, warnings.append).step == 1
     assert len(warnings) == 1
@@ -734,7 +741,8 @@ def test_folder_in_place_of_a_checkpoint_is_passed_over(folder):
 
 def test_without_a_valid_one_the_error_says_so_and_files_are_left_alone(folder):
     for step in (1, 2):
-        path = checkpoint.save(folder, small(step), kept=9)
+        checkpoint.save(folder, small(step), kept=9)
+        path = path_of(folder, step)
         path.write_bytes(path.read_bytes().replace(b"weights", b"weighed"))
     before = {path: path.read_bytes() for path in folder.path.rglob("*.*")}
     warnings = []
@@ -753,7 +761,8 @@ def test_without_any_the_error_says_so_and_nothing_is_created(folder):
 
 def test_weights_are_read_from_the_newest_valid_one_in_order(folder):
     checkpoint.save(folder, small(1), kept=9)
-    checkpoint.save(folder, small(2), kept=9).write_bytes(b"damaged")
+    checkpoint.save(folder, small(2), kept=9)
+    path_of(folder, 2).write_bytes(b"damaged")
     for logdir in (folder.path, str(folder.path)):
         weights = load_weights(logdir)
         assert [w.tolist() for w in weights] == [[[1, 2, 3], [4, 5, 6]], [1]]

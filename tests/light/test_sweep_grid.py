@@ -317,7 +317,8 @@ def saved(folder: Path, step: int, tally: Tally = Tally(), **due: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     parts = {name: {"due": is_due} for name, is_due in due.items()}
     state = Checkpoint(step, {"weights/0": np.zeros(2)}, TrainerFacts(tally=tally), parts)
-    return checkpoint.save(RunFolder(folder), state, kept=3)
+    checkpoint.save(RunFolder(folder), state, kept=3)
+    return RunFolder(folder).checkpoints / f"step-{step:012d}.ckpt"
 
 
 @pytest.fixture
