@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from ppo.errors import ExitCode, PPOError
-from ppo.system.signals import ctrl_c_raises, stop_interrupts
+from ppo.system.signals import ctrl_c_raises, restore_signals, stop_interrupts
 from ppo.system.streams import discard, protect_streams, say
 
 
@@ -16,6 +16,7 @@ def run_command(command: Callable[[], int | None], stopped: str | None = None) -
     everything and ends with this message.
     """
     protect_streams()
+    restore_signals()
     code: int = ExitCode.DONE
     try:
         os.getcwd()

@@ -52,6 +52,14 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def restore_signals() -> None:
+    """Undo an ignored SIGCHLD that this process was started with: every child would count as
+    successful.
+    """
+    if _in_main_thread() and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 @contextmanager
 def _handled(numbers: Iterable[signal.Signals], handler: Any) -> Iterator[Collection[int]]:
     """Set a handler while the context lasts; outside the main thread set none."""

@@ -23,6 +23,7 @@ from ppo.errors import (
 )
 from ppo.files.folder import FolderError
 from ppo.params import ParamsError
+from ppo.system import children
 from ppo.system.command import run_command
 from ppo.system.device import DeviceError
 from ppo.workers.cluster import ClusterError
@@ -134,3 +135,11 @@ def test_a_full_disk_under_the_output_is_reported_once(monkeypatch, capsys):
         monkeypatch.setattr(sys, "stdout", out)
         assert run_command(lambda: print("done")) == 1
     assert capsys.readouterr().err == "[Errno 28] No space left on device\n"
+
+
+def test_a_failed_child_is_noticed_even_if_the_parent_ignores_children():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert run_command(lambda: children.run(["false"]).returncode) == 1
+    finally:
+        signal.signal(signal.SIGCHLD, before)
