@@ -53,11 +53,13 @@ def _in_main_thread() -> bool:
 
 
 def restore_signals() -> None:
-    """Undo an ignored SIGCHLD that this process was started with: every child would count as
-    successful.
+    """Undo what this process may have been started with: an ignored SIGCHLD, with which every child
+    would count as successful, and blocked STOPS, which its children would inherit.
     """
-    if _in_main_thread() and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if _in_main_thread():
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 @contextmanager

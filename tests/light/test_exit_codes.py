@@ -26,6 +26,7 @@ from ppo.params import ParamsError
 from ppo.system import children
 from ppo.system.command import run_command
 from ppo.system.device import DeviceError
+from ppo.system.signals import STOPS
 from ppo.workers.cluster import ClusterError
 
 
@@ -143,3 +144,12 @@ def test_a_failed_child_is_noticed_even_if_the_parent_ignores_children():
         assert run_command(lambda: children.run(["false"]).returncode) == 1
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_command_can_be_stopped_even_if_the_parent_blocks_signals():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        blocked = signal.SIG_BLOCK, []  # adds none and returns those that are blocked
+        assert run_command(lambda: len(signal.pthread_sigmask(*blocked) & {*STOPS})) == 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
