@@ -16,7 +16,7 @@ from ppo.system import tables
 from ppo.telemetry.intervals import shown
 
 RANDOM_PLAY = -0.02191  # points a step, by --random-play=200
-LAST, LOWEST_OVER, FIRST = 20, 5, 3  # updates
+LAST, LOWEST_OVER = 20, 5  # updates
 FALLEN = 0.5  # a fork that ends below has collapsed
 EPOCHS = 6  # of the trained settings, at which the dose is chosen
 MOST_MISSING = 1  # agents whose KL is outside the range of the controls
@@ -43,11 +43,11 @@ def lowest(fork: Fork) -> float:
 
 
 def first_kl(fork: Fork) -> float:
-    """The geometric mean KL of the first FIRST updates: the size of the steps before a collapse,
-    after which a policy may hardly move.
+    """The KL of the first update, the size of the step: a collapsed policy may hardly move. It is
+    infinite if that update diverged.
     """
-    kl = [one for one in fork.logged["kl"][:FIRST] if one is not None]
-    return float(np.exp(np.log(np.maximum(kl, 1e-9)).mean()))
+    first = fork.logged["kl"][:1]
+    return first[0] if first and first[0] is not None else np.inf
 
 
 def permutation(one: np.ndarray, other: np.ndarray) -> float:
