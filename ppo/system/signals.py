@@ -145,13 +145,25 @@ class StopRequest:
         if _in_main_thread():
             self._ending.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._writer.fileno()))
         self._numbers = self._ending.enter_context(on_stop(lambda *_: None))
+        _open.add(self)
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        _open.discard(self)
         self._ending.close()
         for timer in self._timers:
             timer.cancel()
+        self._writer.close()
+
+    def leave(self) -> None:
+        """Leave the requests to the parent, in a forked process: SIGTERM ends the process. Still
+        ignore SIGINT and SIGHUP, which a terminal also sends to the parent.
+        """
+        if self._numbers:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._reader.close()
         self._writer.close()
 
     def _listen(self) -> None:
@@ -167,6 +179,17 @@ class StopRequest:
                 for timer in self._timers:
                     timer.start()
         self._reader.close()
+
+
+_open: set[StopRequest] = set()  # whose context lasts
+
+
+def _leave_all() -> None:
+    while _open:
+        _open.pop().leave()
+
+
+os.register_at_fork(after_in_child=_leave_all)  # an environment may fork
 
 
 def _give_up() -> None:

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -201,6 +202,19 @@ def test_nothing_is_left_behind():
         with StopRequest():
             pass
     assert wait_until(lambda: all(map(int.__le__, used(), before)))
+
+
+def test_a_forked_process_can_be_ended_without_a_stop_of_its_parent():
+    fork = multiprocessing.get_context("fork")
+    begun = fork.Event()
+    with StopRequest() as stop:
+        child = fork.Process(target=lambda: (begun.set(), time.sleep(60)), daemon=True)
+        child.start()
+        begun.wait()
+        child.terminate()
+        child.join(5)
+        assert child.exitcode == -signal.SIGTERM
+        assert not wait_until(stop, 0.1)
 
 
 def test_one_request_does_not_carry_over_to_the_next():
