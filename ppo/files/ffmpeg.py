@@ -7,12 +7,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import IO, Any
 
 import imageio_ffmpeg
 
 from ppo.files.held import handles, with_names
 from ppo.system.children import start, unnamed_file
+from ppo.system.private import private
 
 POLL_SECONDS = 0.1
 STALLED_SECONDS = 60.0
@@ -67,8 +68,7 @@ class Work:
 
     def finish(self) -> None:
         """Close its standard input, and wait for it to end."""
-        if self.process.stdin:
-            self.process.stdin.close()
+        _close(self.process.stdin)
         self._moved = time.monotonic()
         while self.process.poll() is None:
             self._check()
@@ -101,6 +101,8 @@ def running(
     with open(unnamed_file("ffmpeg"), "w+b") as stderr:
         inherited = {"stderr": stderr, "pass_fds": handles(), **streams}
         process = start(command, start_new_session=True, **inherited)
+        if process.stdin:
+            private.add(process.stdin.fileno())  # a fork that keeps it open would stall ffmpeg
         work = Work(process, abandoned, STALLED_SECONDS if patience is None else patience)
         try:
             with suppress(BrokenPipeError):  # ffmpeg has ended; its exit code says why
@@ -110,13 +112,19 @@ def running(
             if process.poll() is None:  # kill it with everything that it has started
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            for pipe in filter(None, (process.stdin, process.stdout)):
-                pipe.close()
+            for pipe in (process.stdin, process.stdout):
+                _close(pipe)
         if code := process.returncode:
             stderr.seek(0)
             lines = stderr.read().decode(errors="replace").strip().splitlines()
             ended = f"with {code}" if code > 0 else f"by signal {-code}"
             raise FfmpegError(with_names(lines[-1].strip()) if lines else f"ffmpeg ended {ended}")
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    if pipe and not pipe.closed:
+        private.discard(pipe.fileno())
+        pipe.close()
 
 
 def output(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ppo.errors import Refused
 from ppo.files.held import held, is_held, is_lost, with_names
+from ppo.system.private import private
 from ppo.system.reading import LONE_SURROGATE
 
 LOCK = ".lock"
@@ -277,7 +278,9 @@ def _lock(
     """Lock a file or folder until ``locks`` is closed. Errors in ``optional`` do not matter."""
     try:
         handle = os.open(path, flags, 0o666)
+        private.add(handle)
         locks.callback(os.close, handle)
+        locks.callback(private.discard, handle)
         fcntl.flock(handle, operation)
     except BlockingIOError as error:
         folder = path.parent if path.name == LOCK else path

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ppo.errors import WorkerLost
+from ppo.system.private import private
 from ppo.workers.cluster import LINK, UNLINKED, ClusterError, Link
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class LocalWorkers:
         try:
             for descriptor in link.descriptors:
                 os.set_inheritable(descriptor, False)
+                private.add(descriptor)
             self._sockets: dict[int, Connection] = dict(
                 zip(others, map(Connection, link.sockets), strict=True)
             )

@@ -1,5 +1,6 @@
 import fcntl
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from ppo.files.folder import (
     write_whole,
 )
 from tests.light.test_bad_files import EPISODE
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -436,6 +439,24 @@ def test_second_process_is_refused_and_the_first_continues(tmp_path):
             with pytest.raises(FolderError, match="in use by another process"), owned(tmp_path):
                 pass
         assert holder.poll() is None
+
+
+def test_a_forked_process_does_not_keep_the_locks(tmp_path):
+    with owned(tmp_path):
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+    try:
+        wait_until(lambda: is_free(tmp_path), 10)
+    finally:
+        process.kill()
+
+
+def is_free(folder: Path) -> bool:
+    try:
+        with owned(folder):
+            return True
+    except FolderError:
+        return False
 
 
 def test_second_process_is_refused_though_the_lock_file_was_removed(tmp_path):

@@ -116,17 +116,24 @@ def test_all_others_hear_at_once_who_died(ending):
 
 
 CHILD = """
-import subprocess
-process = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
-print(process.pid, "PPO_LINK" in os.environ, flush=True)
+import subprocess, time
+pid = STARTS
+print(pid, "PPO_LINK" in os.environ, flush=True)
 if link.index == 1:
     os.kill(os.getpid(), signal.SIGKILL)
 workers.gather(b"")
 """
 
 
-def test_a_process_that_a_worker_started_neither_hides_its_death_nor_takes_its_place():
-    outputs = said(CHILD, 2)
+@pytest.mark.parametrize(
+    "starts",
+    [
+        "subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL).pid",
+        "os.fork() or (os.close(1), time.sleep(600))",
+    ],
+)
+def test_a_process_that_a_worker_started_neither_hides_its_death_nor_takes_its_place(starts):
+    outputs = said(CHILD.replace("STARTS", starts), 2)
     for output in outputs:
         os.kill(int(output[0].split()[0]), signal.SIGKILL)
     assert [output[0].split()[1] for output in outputs] == ["False", "False"]

@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +148,20 @@ def test_a_failing_encoder_is_one_line_of_error_and_no_file(
         write(tmp_path / "videos" / "game.mp4", numbered(count), 60)
     assert files(tmp_path / "videos") == []
     assert str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_process_that_is_forked_meanwhile_does_not_stall_it(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(ffmpeg, "STALLED_SECONDS", 10)
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+
+    def forking() -> Iterator[np.ndarray]:
+        yield from numbered(2)
+        process.start()
+
+    try:
+        assert write(tmp_path / "game.mp4", forking(), 60) == 2
+    finally:
+        process.kill()
 
 
 def test_output_that_comes_slowly_is_waited_for(tmp_path: Path, monkeypatch):
