@@ -64,9 +64,11 @@ def _report(options: Namespace) -> None:
     check_run(logdir)
     with visited(logdir) as run:
         report.write([logdir, *options.report], run.path / report.REPORT)
-        card.write(logdir, run.path / "card")
         check_unmoved(run, logdir)  # the data may come from another run
-    print(f"the report is {logdir / report.REPORT}, the model card in {logdir / 'card'}")
+        print(f"the report is {logdir / report.REPORT}", flush=True)
+        card.write(logdir, run.path / "card")
+        check_unmoved(run, logdir)
+    print(f"the model card is in {logdir / 'card'}")
 
 
 def _board(options: Namespace) -> None:

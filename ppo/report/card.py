@@ -39,6 +39,7 @@ def write(run: Path, folder: Path) -> None:
 def _exported(run: Path, path: Path) -> bool:
     """Write the network of a run. If that is impossible, say why and return False."""
     path.unlink(missing_ok=True)
+    print("exporting the network for the model card ...", flush=True)
     try:
         export_run(run, str(path))
     except PPOError as error:

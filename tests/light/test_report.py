@@ -384,6 +384,18 @@ def test_a_card_without_a_network_that_can_be_written_says_why(tmp_path, monkeyp
     assert said[-1] == "the model card has no network: it does not fit"
 
 
+def test_the_command_says_that_the_page_is_written_before_it_exports(tmp_path, monkeypatch, capsys):
+    run = run_at(tmp_path / "run")
+    checkpoint.save(RunFolder(run), Checkpoint(60_000, {"weights/0": np.zeros(2)}), kept=1)
+    monkeypatch.setattr(card, "export_run", lambda *_: None)
+    assert run_atari.main([f"--logdir={run}", "--report"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"the report is {run}/report.html",
+        "exporting the network for the model card ...",
+        f"the model card is in {run}/card",
+    ]
+
+
 def test_a_card_claims_no_result_without_a_game_and_no_atari_outside_it(tmp_path):
     run = written(tmp_path / "run", log(), Params(env_id="CartPole-v1", network="mlp").to_json())
     card.write(run, run)
