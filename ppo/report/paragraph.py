@@ -24,16 +24,18 @@ def _training(summary: RunSummary) -> Iterator[str]:
     if not scores:
         yield f"This agent trains on {summary.game} and has not finished a game yet."
         return
-    first, last = scores[0], summary.mean if math.isfinite(summary.mean) else scores[-1]
+    first, last = scores[0], scores[-1]
     frames = f" ({summary.step * summary.params.frame_skip:,} frames)"
     steps = f"{summary.step:,} decisions{frames if is_atari(summary.params.env_id) else ''}"
     if last > first:
         yield f"This agent learnt {summary.game}{f' in {duration(seconds)}' if seconds else ''}."
-        yield f"Its score rose from {first:.1f} to {last:.1f} points in {steps}."
+        yield f"Its training score rose from {first:.1f} to {last:.1f} points in {steps}."
     else:
         time = f" for {duration(seconds)}" if seconds else ""
         yield f"This agent trained on {summary.game}{time}."
-        yield f"Its score went from {first:.1f} to {last:.1f} points in {steps}."
+        yield f"Its training score went from {first:.1f} to {last:.1f} points in {steps}."
+    if summary.evaluation:
+        yield f"An evaluation measured {summary.mean:.1f} points, {summary.measure}."
 
 
 def _references(summary: RunSummary) -> Iterator[str]:

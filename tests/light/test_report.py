@@ -148,13 +148,22 @@ def test_the_report_begins_with_what_was_learnt_in_which_time_beside_others(tmp_
     assert len(read) == 1
 
 
+def test_the_report_keeps_the_training_and_its_evaluation_apart(tmp_path):
+    run = run_at(tmp_path / "run")
+    (run / "evaluations.jsonl").write_text(NEWEST)
+    page = page_of(run)
+    assert "Its training score rose from 0.3 to 20.0 points" in page
+    assert "An evaluation measured 9.0 points, mean of 2 whole games of the sampled" in page
+
+
 def test_the_report_says_what_was_not_learnt(tmp_path):
     rows = log()
     for row in rows:
         row["rollout/ep_rew_mean"] = 100 - row["step"] / 1000
     flat = Params(env_id="CartPole-v1", network="mlp").to_json()
     page = page_of(written(tmp_path / "worse", rows, flat))
-    assert "This agent trained on CartPole-v1. Its score went from 99.0 to 40.0 points" in page
+    said = "This agent trained on CartPole-v1. Its training score went from 99.0 to 40.0 points"
+    assert said in page
     assert "Random play" not in page and " frames)" not in page
     page = page_of(fork(tmp_path / "fork", tmp_path / "gone", 20_000, log()[20:]))
     assert "This run continues another one from step 20,000." in page
