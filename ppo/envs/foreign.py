@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from traceback import walk_tb
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from ppo.errors import EnvironmentFailed
 from ppo.system.device import set_environment
-from ppo.system.own_modules import import_own
+from ppo.system.own_modules import import_own, staying
 from ppo.system.signals import is_signal
 
 # Packages whose code lies between this package and an environment's own code.
@@ -81,7 +81,8 @@ def spec(env_id: str) -> EnvSpec:
 
 class ForeignEnv(gymnasium.Wrapper):
     """An environment whose calls raise nothing but EnvironmentFailed. It has no ``info``, and its
-    observations are copies, which the environment does not change afterwards.
+    observations are copies, which the environment does not change afterwards. Its close restores
+    the current folder.
     """
 
     def __init__(self, env_id: str, **options: Any):
@@ -91,13 +92,16 @@ class ForeignEnv(gymnasium.Wrapper):
         if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL complains, if it is used
         spec(env_id)
-        with Boundary(env_id, "construction"):
-            super().__init__(gymnasium.make(env_id, **options))
-            self.action_space = self.env.action_space
-            self.observation_space = self.env.observation_space
-            self._shape = self.observation_space.shape
-            self._dtype = np.dtype(self.observation_space.dtype)
-            self.metadata = dict(self.env.metadata)
+        with ExitStack() as until_closed:
+            until_closed.enter_context(staying())
+            with Boundary(env_id, "construction"):
+                super().__init__(gymnasium.make(env_id, **options))
+                self.action_space = self.env.action_space
+                self.observation_space = self.env.observation_space
+                self._shape = self.observation_space.shape
+                self._dtype = np.dtype(self.observation_space.dtype)
+                self.metadata = dict(self.env.metadata)
+            self._until_closed = until_closed.pop_all()
 
     def reset(self, **arguments: Any) -> tuple[np.ndarray, dict]:
         with self._in_reset:
@@ -115,7 +119,7 @@ class ForeignEnv(gymnasium.Wrapper):
             return self.env.render()
 
     def close(self) -> None:
-        with self._in_close:
+        with self._until_closed, self._in_close:
             self.env.close()
 
     def _copied(self, observation: Any) -> np.ndarray:

@@ -4,11 +4,27 @@ import importlib
 import os
 import shlex
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
 _imported: set[str] = set()  # top-level packages and modules
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """Restore the current folder, which the user's code may change, when the context ends. Relative
+    paths then lead where they did.
+    """
+    here = ""  # to which nothing can change
+    with suppress(FileNotFoundError):  # the folder was removed
+        here = os.getcwd()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.chdir(here)
 
 
 def import_own(name: str) -> ModuleType:
@@ -16,7 +32,8 @@ def import_own(name: str) -> ModuleType:
     with suppress(FileNotFoundError):  # the folder was removed
         if (here := os.getcwd()) not in sys.path:
             sys.path.append(here)
-    module = importlib.import_module(name)
+    with staying():
+        module = importlib.import_module(name)
     _imported.add(name.partition(".")[0])
     return module
 

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 
 import gymnasium
 import numpy as np
@@ -97,6 +98,27 @@ def test_an_image_without_pixels_is_refused(monkeypatch):
 
 
 # --- modules
+
+
+class Moving(CartPoleEnv):
+    def __init__(self, fails: bool):
+        super().__init__()
+        os.chdir("/")
+        if fails:
+            raise ZeroDivisionError
+
+
+gymnasium.register("Moving-v0", Moving)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_environment_that_changes_the_current_folder_moves_no_relative_path(
+    fails, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with suppress(EnvironmentFailed):
+        ForeignEnv("Moving-v0", fails=fails).close()
+    assert os.getcwd() == str(tmp_path)
 
 
 @pytest.fixture

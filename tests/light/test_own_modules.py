@@ -1,6 +1,7 @@
 """Modules of the user: where they are found, and the commands that find them again."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,12 @@ def test_a_module_is_found_in_the_current_folder_after_all_others(place):
     assert run_atari() == "python run_atari.py"
     with pytest.raises(ModuleNotFoundError):
         own_modules.import_own("there")
+
+
+def test_a_module_that_changes_the_current_folder_moves_no_relative_path(place):
+    (place / "here.py").write_text("import os; os.chdir('/')")
+    own_modules.import_own("here")
+    assert Path.cwd() == place
 
 
 @pytest.mark.parametrize("name", ["there", "packed.games"])
