@@ -1,7 +1,8 @@
 """The forks of an autopsy and their outcomes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,9 +41,13 @@ class Plan:
     updates: int
     workers: int
 
-    def settings(self, run: Run) -> Params:
-        """Return the settings of a fork. Raises ParamsError."""
-        return params.load_run(RunFolder(self.case.source).params, run.overrides, [registry.check])
+    @cached_property
+    def settings(self) -> Callable[[Run], Params]:
+        """Return a function that gives the settings of a fork, checked once. It raises
+        ParamsError.
+        """
+        source = RunFolder(self.case.source).params
+        return cache(lambda run: params.load_run(source, run.overrides, [registry.check]))
 
     def runs(self) -> list[Run]:
         """Return the forks seed by seed, so an interrupted autopsy has some of each change."""

@@ -1,6 +1,7 @@
 """What forks came to, from logs that are written down."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -9,6 +10,7 @@ from ppo.autopsy.changes import UNCHANGED, Change
 from ppo.autopsy.forks import Plan, outcomes_of
 from ppo.autopsy.history import HistoryError
 from ppo.envs.resolve import resolved
+from ppo.files.folder import RunFolder
 from ppo.settings import Params
 from tests.light.test_explain import written
 
@@ -65,6 +67,16 @@ def test_kl_and_gain_are_means_over_the_updates_until_the_unchanged_forks_collap
         assert outcome.gain == pytest.approx([-10 * kl for kl in expected])
         for kept, seed in zip(outcome.kept, plan.seeds, strict=True):
             assert kept == pytest.approx(KEPT[outcome.change.name, seed][: len(kept)])
+
+
+def test_the_settings_of_a_fork_are_checked_once(tmp_path, monkeypatch):
+    plan, check = plan_of(tmp_path), Mock(return_value=[])
+    monkeypatch.setattr("ppo.envs.registry.check", check)
+    plan.case.source.mkdir()
+    RunFolder(plan.case.source).params.write_text(plan.case.settings.to_json())
+    for fork in 2 * plan.runs():
+        assert plan.settings(fork).seed == fork.seed
+    assert check.call_count == len(plan.runs())
 
 
 def test_a_fork_that_lacks_a_quantity_is_named(tmp_path):
