@@ -19,7 +19,7 @@ class GenericEnvs:
         with Boundary(rules.game, "spaces"):  # which may differ between environments
             self.env = SyncVectorEnv(
                 [lambda env=env: env for env in made],  # type: ignore[misc]
-                autoreset_mode=AutoresetMode.SAME_STEP,
+                autoreset_mode=AutoresetMode.DISABLED,  # ``EnvVector`` resets with a seed
             )
         self.num_actions = int(self.env.single_action_space.n)  # type: ignore[attr-defined]
         self.action_names = [str(number) for number in range(self.num_actions)]
@@ -43,11 +43,13 @@ class GenericEnvs:
         self.actions = actions
 
     def receive(self) -> Received:
-        """Make the step. Return observations, rewards, terminated, truncated, info."""
-        *arrays, terminated, truncated, info = self.env.step(self.actions)
+        """Make the step. Return observations, rewards, terminated, truncated, info. The caller must
+        reset the envs whose episode ended.
+        """
+        observations, rewards, terminated, truncated, _ = self.env.step(self.actions)
         self.frames += 1
-        own = self._info(np.where(terminated | truncated, 0, self.frames))
-        return *arrays, terminated, truncated, info | own
+        info = self._info(np.where(terminated | truncated, 0, self.frames))
+        return observations, rewards, terminated, truncated, info | {"final_obs": observations}
 
     def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
         out[:] = raw  # which is channels-last already

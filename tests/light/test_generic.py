@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ppo.envs.generic import GenericEnvs
+from ppo.envs.vector import EnvVector
 from tests.rules import rules_for
 
 LENGTH = 3  # steps of an episode
@@ -18,12 +19,14 @@ class Counting(gymnasium.Env):
 
     observation_space = gymnasium.spaces.Box(0, 9, (2,))
     action_space = gymnasium.spaces.Discrete(2)
+    seeds: list[int | None] = []  # noqa: RUF012 (of its resets; a test replaces it)
 
     def __init__(self):
         self.shown, self.steps = np.zeros(2, np.float32), 0
 
     def reset(self, seed=None, options=None):
         super().reset(seed=seed)
+        self.seeds.append(seed)
         self.steps = 0
         return self._observation(), {"winner": None, "legal": np.arange(2)}
 
@@ -57,10 +60,22 @@ def envs():
 
 
 def test_infos_of_envs_stop_no_run(envs):
-    for _ in range(2 * LENGTH):
-        envs.send(np.array([0, 1]))
-        *_, info = envs.receive()
-    assert "winner" not in info and info["frame_number"].tolist() == [2 * LENGTH] * 2
+    for _ in range(2):
+        for _ in range(LENGTH):
+            envs.send(np.array([0, 1]))
+            *_, info = envs.receive()
+        assert "winner" not in info and info["frame_number"].tolist() == [LENGTH] * 2
+        envs.reset(np.ones(2, bool), None)
+
+
+def test_each_episode_begins_with_one_reset_and_its_seed(envs, monkeypatch):
+    monkeypatch.setattr(Counting, "seeds", [])
+    with closing(EnvVector(rules_for("Counting-v0"), 1, 1)) as vector:
+        vector.begin()
+        for _ in range(2 * LENGTH):
+            vector.send(np.array([0]))
+            vector.receive()
+    assert len(Counting.seeds) == 3 and None not in Counting.seeds
 
 
 @pytest.mark.parametrize(("of_the_run", "own", "steps"), [(5, None, 5), (2, 4, 2), (9, 4, 4)])
@@ -83,6 +98,7 @@ def test_an_episode_is_cut_at_the_lower_of_two_limits(of_the_run, own, steps):
 def test_last_observation_is_kept_of_an_env_that_uses_its_array_again(envs):
     for _ in range(LENGTH):
         envs.send(np.array([0, 0]))
-        observations, *_, info = envs.receive()
+        *_, info = envs.receive()
+    observations, _ = envs.reset(np.ones(2, bool), None)
     assert [final.tolist() for final in info["final_obs"]] == [[LENGTH, LENGTH]] * 2
     assert observations.tolist() == [[0, 0]] * 2
