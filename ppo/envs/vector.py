@@ -187,7 +187,7 @@ class EnvVector:
     def restore(
         self, episodes: list[UnfinishedEpisode], interrupted: Callable[[], bool] = lambda: False
     ) -> None:
-        """Replay unfinished episodes, up to their last action.
+        """Replay unfinished episodes, up to their last action, in envs that have begun.
 
         A step moves all envs of the vector, so episodes are right-aligned: an episode with fewer
         actions begins later, and until then its env makes idle steps.
@@ -199,7 +199,6 @@ class EnvVector:
             raise ValueError(f"{len(episodes)} episodes do not fit a vector of {len(self)}")
         lengths = np.array([len(episode.actions) for episode in episodes])
         longest = int(lengths.max(initial=0))
-        self.begin()
         for step in range(longest + 1):
             if interrupted():
                 raise Interrupted

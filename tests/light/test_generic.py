@@ -75,7 +75,9 @@ def test_each_episode_begins_with_one_reset_and_its_seed(envs, monkeypatch):
         for _ in range(2 * LENGTH):
             vector.send(np.array([0]))
             vector.receive()
-    assert len(Counting.seeds) == 3 and None not in Counting.seeds
+        assert len(Counting.seeds) == 3 and None not in Counting.seeds
+        vector.restore(vector.snapshot())
+        assert len(Counting.seeds) == 4
 
 
 @pytest.mark.parametrize(("of_the_run", "own", "steps"), [(5, None, 5), (2, 4, 2), (9, 4, 4)])
