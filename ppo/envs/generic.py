@@ -72,5 +72,7 @@ def environment(rules: Rules, **options: Any) -> ForeignEnv:
     """Return an environment, for the caller to close. The lower of ``max_frames_per_game`` and the
     environment's own limit ends its episodes.
     """
-    limit = min(rules.max_frames_per_game, spec(rules.game).max_episode_steps or 2**31)
+    limit, own = rules.max_frames_per_game, spec(rules.game).max_episode_steps or 0
+    if own > 0:  # -1 is no limit
+        limit = min(limit, own)
     return ForeignEnv(rules.game, max_episode_steps=limit, **options)

@@ -80,7 +80,9 @@ def test_each_episode_begins_with_one_reset_and_its_seed(envs, monkeypatch):
         assert len(Counting.seeds) == 4
 
 
-@pytest.mark.parametrize(("of_the_run", "own", "steps"), [(5, None, 5), (2, 4, 2), (9, 4, 4)])
+@pytest.mark.parametrize(
+    ("of_the_run", "own", "steps"), [(5, None, 5), (5, -1, 5), (2, 4, 2), (9, 4, 4)]
+)
 def test_an_episode_is_cut_at_the_lower_of_two_limits(of_the_run, own, steps):
     gymnasium.register(
         "Endless-v0", entry_point=Endless, max_episode_steps=own, disable_env_checker=True
