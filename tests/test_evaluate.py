@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppo.envs.episode import Episode, Reset
+from ppo.envs.episode import SCORE_LIMIT, Episode, Reset
 from ppo.envs.registry import rules_of
 from ppo.envs.resolve import resolved
 from ppo.evaluate.agent import TrainedAgent
@@ -342,3 +342,10 @@ def test_a_bad_line_stays_and_takes_no_other_with_it(tmp_path: Path):
     assert content.startswith(bad) and json.loads(content[len(bad) :])["step"] == 100
     assert evaluations.best(folder, "sampled", 100) == 1.5
     assert [line["step"] for line in evaluations.with_intervals(folder)] == [100]
+
+
+def test_the_largest_scores_can_be_read_again(tmp_path: Path):
+    largest = of([np.nextafter(SCORE_LIMIT, 0)])
+    assert largest.episodes[0].has_score
+    store(RunFolder(tmp_path), largest, CARTPOLE, gambler, 100)
+    assert evaluations.best(RunFolder(tmp_path), "sampled", 100) == largest.mean

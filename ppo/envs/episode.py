@@ -13,9 +13,7 @@ import numpy as np
 from ppo.envs import roms
 from ppo.errors import Refused
 from ppo.settings import ResolvedParams
-
-# Sums and means of scores below it are finite.
-SCORE_LIMIT = 1e305
+from ppo.system.reading import SCORE_LIMIT
 
 MOST_RESETS = 1000  # of a Reset; more than any run makes
 

@@ -4,16 +4,16 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from annotated_types import Ge, Le
+from annotated_types import Gt, Lt
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, exclusive, write_whole
 from ppo.files.held import with_names
 from ppo.system import reading
-from ppo.system.reading import LARGEST_NUMBER, Step, Unreadable
+from ppo.system.reading import SCORE_LIMIT, Step, Unreadable
 from ppo.system.streams import warn, warn_of_skipped
 
-Score = Annotated[float, Ge(-LARGEST_NUMBER), Le(LARGEST_NUMBER)]
+Score = Annotated[float, Gt(-SCORE_LIMIT), Lt(SCORE_LIMIT)]
 
 
 class EvaluationsError(FolderError):
