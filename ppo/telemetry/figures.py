@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,9 +65,10 @@ def drawn(path: Path, height: float) -> Iterator["Figure"]:
 @contextmanager
 def figure(width: float, height: float) -> Iterator[tuple["Figure", Callable[[str], bytes]]]:
     """Open an empty figure of this size in inches, and a function that returns it in a format."""
+    os.environ["MPLBACKEND"] = "agg"  # whatever the user prefers, which may not exist
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("agg")  # if it was imported before
     from matplotlib import pyplot
 
     def save(kind: str) -> bytes:
@@ -75,7 +77,9 @@ def figure(width: float, height: float) -> Iterator[tuple["Figure", Callable[[st
         made.savefig(content, dpi=DPI, format=kind, metadata=metadata)
         return content.getvalue()
 
-    with pyplot.rc_context(STYLE):
+    # The user's own settings may need programs, such as TeX, that are not installed.
+    default = {key: at for key, at in matplotlib.rcParamsDefault.items() if key != "backend"}
+    with pyplot.rc_context(default | STYLE):
         made = pyplot.figure(figsize=(width, height), layout="constrained")
         yield made, save
         pyplot.close(made)

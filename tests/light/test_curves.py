@@ -1,11 +1,18 @@
 """Curves measured by hand calculation."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ppo.sweep import results
 from ppo.telemetry import collapse, curves, figures, scalars
 from ppo.telemetry.curves import Curve
+
+ROOT = Path(__file__).parents[2]
 
 
 def curve(*scores: float) -> Curve:
@@ -156,3 +163,22 @@ def test_a_figure_shows_names_literally(tmp_path, shown, name):
         shortened = name if len(name) < 60 else "x" * 29 + "…" + "x" * 30
         assert text.get_text().replace("\n", "") == shortened
         assert not text.get_parse_math()
+
+
+DRAWS = """
+from pathlib import Path
+from ppo.telemetry import figures
+with figures.drawn(Path("figure.png"), 2) as figure:
+    figure.subplots().set_title("title")
+"""
+
+
+def test_the_user_s_settings_of_matplotlib_change_no_figure(tmp_path):
+    drawn = []
+    for backend, settings in ("agg", ""), ("absent", "text.usetex: True\nfigure.facecolor: red\n"):
+        (tmp_path / "matplotlibrc").write_text(settings)
+        environment = os.environ | {"MPLBACKEND": backend, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-W", "error", "-c", DRAWS]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+        drawn.append((tmp_path / "figure.png").read_bytes())
+    assert drawn[0] == drawn[1]
