@@ -44,7 +44,9 @@ class PPOError(Exception):
     def in_full(self) -> str:
         """Return the message with its remedy and its notes, which say what was saved."""
         message = "; ".join(filter(None, [str(self), self.remedy]))
-        return " ".join([message, *getattr(self, "__notes__", [])])
+        notes = getattr(self, "__notes__", [])
+        stop = "." if notes and message[-1:] not in ".!?" else ""
+        return " ".join([message + stop, *notes])
 
 
 class Refused(PPOError):

@@ -57,7 +57,7 @@ def saved_before(error: Exception) -> Exception:
         (WorkerLost(1, "closed", begun=False), 6, "nothing had begun"),
         (FolderError("run holds a run"), 2, "run holds a run"),
         (ParamsError(["gamma = 2"]), 2, "gamma = 2"),
-        (saved_before(EnvironmentFailed("it raised")), 1, "it raised Step 7 is saved."),
+        (saved_before(EnvironmentFailed("it raised")), 1, "it raised. Step 7 is saved."),
     ],
     ids=lambda value: str(value) if isinstance(value, int | str) else type(value).__name__,
 )
