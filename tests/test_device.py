@@ -104,6 +104,12 @@ def test_keras_configuration_of_the_user_changes_nothing(tmp_path):
     ]
 
 
+def test_keras_makes_no_folder_for_a_user_without_a_home():
+    code = "import os; os.path.expanduser = str; from ppo.system import device\n"
+    code += "device.set_environment(); print(os.environ['KERAS_HOME'])"
+    assert run(code).stdout == f"{os.devnull}\n"
+
+
 def test_a_process_whose_keras_runs_on_something_else_is_refused():
     done = run(ANOTHER_KERAS)
     assert done.stdout.startswith("Keras already runs on jax"), done.stderr

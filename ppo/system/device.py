@@ -159,6 +159,8 @@ def import_tensorflow() -> tuple[Any, Any]:
 def set_environment() -> None:
     """Set the variables that TensorFlow reads on import. Print the user's ignored ones."""
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever backend the user prefers
+    if os.path.expanduser("~") == "~":  # no home folder: Keras would create one with that name
+        os.environ.setdefault("KERAS_HOME", os.devnull)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Use a GPU's memory as needed: an evaluation may run beside the training.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
