@@ -1,5 +1,6 @@
 """One env that shows an episode as people see it: each frame, with its reward and its lives."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ def fault(rules: Rules) -> str | None:
     if rules.is_atari:
         return None
     try:
-        RenderedScreen(rules).close()
+        with warnings.catch_warnings(action="ignore"):  # Gymnasium's, of what the message says
+            RenderedScreen(rules).close()
     except (NoScreen, EnvironmentFailed) as error:
         return str(error)
     return None

@@ -97,6 +97,18 @@ def test_an_image_without_pixels_is_refused(monkeypatch):
     assert "it gave no image of bytes" in screens.fault(rules_for("CartPole-v1"))
 
 
+class Unseen(CartPoleEnv):
+    metadata = {"render_modes": []}  # noqa: RUF012
+
+    def render(self):
+        raise ZeroDivisionError
+
+
+def test_an_environment_without_images_brings_no_warning(recwarn):
+    gymnasium.register("Unseen-v0", Unseen)
+    assert screens.fault(rules_for("Unseen-v0")) and not recwarn.list
+
+
 # --- modules
 
 
