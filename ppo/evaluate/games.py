@@ -135,7 +135,7 @@ def evaluate_run(
     """
     check_run(logdir)
     evaluations.check(RunFolder(logdir))
-    console = Console(stderr=True)
+    console = tables.console_of(stderr=True)
     with games_of(logdir, num_games, policies, which, seed, console) as (folder, games):
         records = [played.record() for played in games]
         examples: list[dict[str, str]] = []
@@ -166,7 +166,7 @@ def _print(
     """Print a table of the evaluations. In a pipe or file it has rows for the replays of their
     ``examples``. A terminal is too narrow for their names: there they are below the table.
     """
-    console, body = Console(), rows(records)
+    console, body = tables.console_of(), rows(records)
     choices = [record["policy"] for record in records]
     if len(examples) == len(records) and not console.is_terminal:
         for name in examples[0]:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from ppo.checkpoint import Which
 from ppo.envs import registry, screens
 from ppo.evaluate.agent import settings_of
@@ -14,6 +12,7 @@ from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.held import with_names
 from ppo.replay.render import Course, record
 from ppo.settings import Choice
+from ppo.system.tables import console_of
 
 FRAMES_A_LINE = 3600  # frames between two lines of progress: a minute of a game
 
@@ -35,7 +34,7 @@ def watch_run(
     if fault := screens.fault(registry.rules_of(settings)):
         raise FolderError(fault)
     check_writable(RunFolder(logdir).replays, RunFolder(logdir).videos)
-    with games_of(logdir, num_games, policies, which, seed, Console()) as (folder, games):
+    with games_of(logdir, num_games, policies, which, seed, console_of()) as (folder, games):
         made = []
         folder.videos.mkdir(exist_ok=True)
         saved = [
@@ -44,7 +43,7 @@ def watch_run(
         for policy, path, replay, episode in saved:
             video = folder.videos / f"{path.stem}.mp4"
             count = f"frame {{:,}} of {replay.frames:,}"
-            with progress("making a video", count, FRAMES_A_LINE, Console()) as note:
+            with progress("making a video", count, FRAMES_A_LINE, console_of()) as note:
                 course = Course(replay, note)
                 record(replay, video, None if plain else policy, course)
             made.append(Path(with_names(video)))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,7 +61,9 @@ class Display:
         self.title, self.total_steps, self._clock = title, total_steps, clock
         self._last_line = -math.inf
         self._scores: list[float] = []  # of the panels so far
-        self.console = console or _Console()
+        # A pipe or a file is not a terminal, even if the user has set FORCE_COLOR.
+        is_terminal = None if sys.stdout.isatty() else False
+        self.console = console or _Console(force_terminal=is_terminal)
         self._live = Live(console=self.console, auto_refresh=False, transient=False)
         self._live_started = False
 

@@ -21,6 +21,7 @@ from ppo.files.folder import RunFolder
 from ppo.params import load_run
 from ppo.sweep.grid import Run
 from ppo.system.streams import duration
+from ppo.system.tables import console_of
 from ppo.telemetry import figures, progress
 from ppo.telemetry.scalars import SCORE
 
@@ -44,7 +45,7 @@ class Overview:
         self._ended: dict[Run, _State | None] = {}
         self._failed: set[Run] = set()
         self._durations: list[float] = []  # of the runs that have ended, in seconds
-        self._console = console = console or Console()
+        self._console = console = console or console_of()
         self._live = (
             Live(
                 get_renderable=self.table,

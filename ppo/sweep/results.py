@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from rich.console import Console
-
 from ppo.files.folder import named, write_whole
 from ppo.sweep.grid import FIGURE, TABLE
 from ppo.sweep.one_precision import precisions
@@ -40,7 +38,7 @@ def write(variants: Variants, logdir: Path) -> None:
     text = f"{tables.markdown(HEAD, rows.values(), 'lrrrrrrr')}\n{notes}"
     if curves_exist := any(read.values()):
         write_whole(logdir / TABLE, f"{text}\n".encode())
-    console = Console()
+    console = tables.console_of()
     if console.is_terminal:
         tables.show_table(HEAD, list(rows.values()), console, box=None)
         say(f"\n{wrapped(notes, console.width)}\n")

@@ -1,5 +1,6 @@
 """Tables: readable on a terminal, tab-separated lines anywhere else, and as Markdown."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from rich.box import HEAVY_HEAD, Box
@@ -27,9 +28,17 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = ""
     return "".join(lines)
 
 
+def console_of(stderr: bool = False) -> Console:
+    """Return a console of a standard stream. A pipe or a file is not a terminal, even if the user
+    has set FORCE_COLOR.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, force_terminal=None if stream.isatty() else False)
+
+
 def show_page(text: str) -> None:
     """Print a page of Markdown: on a terminal as it is meant, elsewhere as it is written."""
-    console = Console()
+    console = console_of()
     if console.is_terminal:
         from rich.markdown import Markdown  # here, to save every other start 0.05 s
 
@@ -40,7 +49,7 @@ def show_page(text: str) -> None:
 
 def show_list(lines: str, entries: Iterable[Entry], console: Console | None = None) -> None:
     """Print the lines, or on a terminal a table of the entries, legible at 80 columns."""
-    console = console or Console()
+    console = console or console_of()
     if not console.is_terminal:
         print(lines, end="", file=console.file)  # rich would replace the tabs
         return

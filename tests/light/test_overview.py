@@ -109,8 +109,9 @@ def test_a_terminal_has_the_table_below_the_lines_and_a_pipe_the_lines_alone(
         return capsys.readouterr().out
 
     lines = [f"{name}, seed 1: {said}" for name in ("one", "two") for said in ("begins", "done")]
-    assert make_all().splitlines() == lines
     monkeypatch.setenv("FORCE_COLOR", "1")
+    assert make_all().splitlines() == lines
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     said = make_all()
     assert all(line in said for line in lines)
     assert said.rindex("of 2 done") > said.rindex(lines[-1])

@@ -310,8 +310,9 @@ class Failing(io.StringIO):
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_display_whose_output_fails_is_quiet_from_then_on(error, takes, is_terminal, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("FORCE_COLOR" if is_terminal else "NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
     output = Failing(error, takes)
+    output.isatty = lambda: is_terminal
     monkeypatch.setattr("sys.stdout", output)
     with Display("PPO", 10_000) as display:
         assert display.console.is_terminal == is_terminal
