@@ -99,10 +99,12 @@ def test_a_resume_keeps_the_best_of_before_unless_it_is_surpassed(run, tmp_path)
     assert (folder.checkpoints / checkpoint.BEST).read_bytes() == best
 
 
-def test_a_resume_that_logs_more_says_what_the_table_has_no_column_for(run, tmp_path, capsys):
+def test_a_resume_records_its_changes_and_says_what_the_log_lacks(run, tmp_path, capsys):
     train.fork(run, tmp_path / "fork", [*CONSTANT, "total_steps=1024"], step=768)
     train.resume(tmp_path / "fork", ["total_steps=1536", "log_epochs=true"])
     assert "keeps its columns and lacks 24 new scalars, such as epochs/" in capsys.readouterr().out
+    changed = run_of(checkpoint.newest(RunFolder(tmp_path / "fork"))).changed
+    assert sorted(changed) == [(1024, "log_epochs", False), (1024, "total_steps", 1024)]
 
 
 def test_a_run_that_began_while_another_was_starting_is_left_alone(tmp_path, monkeypatch):

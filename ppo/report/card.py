@@ -12,7 +12,7 @@ from ppo.evaluate.film import FILM
 from ppo.files import gif
 from ppo.files.folder import write_whole
 from ppo.report.paragraph import paragraph
-from ppo.report.summary import LIMIT, RunSummary, commands, read_summary, videos
+from ppo.report.summary import RunSummary, commands, read_summary, videos
 from ppo.settings import Params
 from ppo.system import reading, tables
 from ppo.system.streams import warn
@@ -64,7 +64,8 @@ def _page(summary: RunSummary, has_video: bool, has_network: bool) -> str:
         f"## Training\n\n{summary.step:,} steps (decisions of the agent), "
         f"seed {summary.params.seed}. "
         f"Settings that differ from the defaults:\n\n{settings}\n"
-        f"The same training and evaluation again:\n\n```\n{commands(summary)}\n```\n\n{LIMIT}\n"
+        f"The same training and evaluation again:\n\n```\n{commands(summary)}\n```\n\n"
+        f"{summary.limit}\n"
     )
 
 

@@ -18,7 +18,7 @@ from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.report.paragraph import paragraph
 from ppo.report.published import Published, plot
-from ppo.report.summary import LIMIT, RunSummary, commands, names, read_summary, videos
+from ppo.report.summary import RunSummary, commands, names, read_summary, videos
 from ppo.system import reading
 from ppo.telemetry import curves, figures
 from ppo.telemetry.figures import End
@@ -69,8 +69,8 @@ def _run(summary: RunSummary, name: str) -> str:
         ("What others published", _published_table(summary)),
         ("Health", f"<pre>{html.escape(summary.explanation)}</pre>{_health_table(summary)}"),
         ("Settings that differ from the defaults", _settings_table(summary)),
-        ("Repeat it", f"<pre>{html.escape(commands(summary))}</pre><p>{LIMIT}</p>"),
-        ("Versions and machine", _table(["what", "version"], summary.versions.items())),
+        ("Repeat it", _commands(summary)),
+        ("Versions and machine", _table(["what", "version"], summary.state.versions.items())),
     ]
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)
     return (
@@ -185,6 +185,10 @@ def _health_table(summary: RunSummary) -> str:
         advice = metric.remedy if metric.outside(median) else "ok"
         rows.append((tag, f"{median:.3g}", metric.limits, advice))
     return _table(["scalar", f"median of {len(last)} entries", "healthy", ""], rows)
+
+
+def _commands(summary: RunSummary) -> str:
+    return f"<pre>{html.escape(commands(summary))}</pre><p>{html.escape(summary.limit)}</p>"
 
 
 def _settings_table(summary: RunSummary) -> str:

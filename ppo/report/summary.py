@@ -25,7 +25,7 @@ from ppo.files.folder import RunFolder, check_run
 from ppo.files.origin import Changes, Origin
 from ppo.params import ParamsError, load_run
 from ppo.report.published import Published, comparable
-from ppo.runs.start import run_of
+from ppo.runs.start import RunState, run_of
 from ppo.settings import EARLIER, LEFT_OPEN, Params
 from ppo.settings.describe import as_given
 from ppo.system import reading
@@ -34,8 +34,7 @@ from ppo.system.reading import Unreadable
 from ppo.system.streams import counted, warn
 from ppo.telemetry.scalars import SCORE
 
-# The limit of `commands`.
-LIMIT = "The commands use the present settings. If a resume changed one, the new run differs."
+PRESENT = "The commands use the present settings."
 OF_MACHINE = ("seed", "threads", "precision")  # open settings that no game or network decides
 
 
@@ -48,7 +47,7 @@ class RunSummary:
     rows: list[Row]
     evaluations: list[dict[str, Any]]
     saved: int | None
-    versions: dict[str, str]
+    state: RunState  # of the checkpoint
     explanation: str
     published: list[Published]
 
@@ -114,6 +113,24 @@ class RunSummary:
             return one["mean"]
         return self.rows[-1].get(SCORE, math.nan) if self.rows else math.nan
 
+    @property
+    def limit(self) -> str:
+        """Return why a run that ``commands`` begins may differ: resumes changed settings, the last
+        one perhaps without having saved anything yet.
+        """
+        if self.state.changed is None:
+            return f"{PRESENT} If a resume changed one, the new run differs."
+        unsaved = [
+            (self.saved or 0, key, was)
+            for key, was in self.state.params.items()
+            if was != getattr(self.params, key, was)
+        ]
+        changed = *self.state.changed, *unsaved
+        before = [f"{key} was {as_given(was)} up to step {step:,}" for step, key, was in changed]
+        if not before:
+            return "No resume changed a setting."
+        return f"{PRESENT} The new run differs, because resumes changed some: {'; '.join(before)}."
+
     def differing(self) -> Changes:
         """Return the settings that differ from what ``--env`` uses for the game, or from what the
         network chooses by default: each with the default and the run's value.
@@ -137,17 +154,17 @@ def read_summary(run: Path) -> RunSummary:
     folder = RunFolder(run)
     params = load_run(folder.params, checks=[registry.check])
     saved: int | None = None
-    versions: dict[str, str] = {}
+    state = RunState()
     with suppress(CheckpointError, OSError):
         newest = checkpoint.newest(folder)
-        saved, versions = newest.step, run_of(newest).versions
+        saved, state = newest.step, run_of(newest)
     return RunSummary(
         folder,
         params,
         history.own_rows(run),
         evaluations.with_intervals(folder),
         saved,
-        versions,
+        state,
         explain(run),
         comparable(params),
     )

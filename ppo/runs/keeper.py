@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint
 from ppo.errors import Diverged, ExitCode
 from ppo.files import npz
 from ppo.files.folder import FolderGone, RunFolder, write_whole
+from ppo.files.origin import Changes
 from ppo.runs.observer import Observer
 from ppo.runs.start import RunState, run_of
 from ppo.settings import ResolvedParams
@@ -31,6 +33,7 @@ class Keeper(Observer):
         self.folder, self.params, self.began, self.say = folder, params, began, say
         self.best_saved: float | None = None
         self.versions = numerics.facts()
+        self.changed: tuple[tuple[int, str, Any], ...] | None = ()
         self._folder_name = folder.name
         self._kept = params.checkpoints_kept, params.checkpoints_always_kept
         self._saving = threading.Lock()
@@ -51,6 +54,7 @@ class Keeper(Observer):
             seconds=self.seconds,
             params=self.params.model_dump(),
             versions=self.versions,
+            changed=self.changed,
         )
 
     def restore(self, saved: Checkpoint) -> None:
@@ -59,8 +63,14 @@ class Keeper(Observer):
         """
         run = run_of(saved)
         self.began -= run.seconds
+        self.changed = run.changed
         if bool(run.params.get("evaluation_interval")) == bool(self.params.evaluation_interval):
             self.best_saved = run.best_saved
+
+    def note_changes(self, step: int, changes: Changes) -> None:
+        """Note the settings that a resume changes, unless earlier changes are not known."""
+        if self.changed is not None:
+            self.changed += tuple((step, key, before) for key, (before, _) in changes.items())
 
     def find_folder(self) -> None:
         """Report if the folder has been moved. Raises FolderGone if it no longer exists."""

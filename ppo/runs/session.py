@@ -149,6 +149,8 @@ class Session:
         for observer in self.observers:
             observer.restore(checkpoint)
         start = self.start
+        if not start.fork_of:
+            self.keeper.note_changes(checkpoint.step, start.changes)
         try:
             mismatch = restore(
                 self.trainer, checkpoint, self.stop, start.continued, start.new_games

@@ -14,6 +14,7 @@ from ppo.envs.episode import Rules
 from ppo.files.origin import Changes
 from ppo.settings import Params
 from ppo.system.numerics import differences
+from ppo.system.reading import Step
 from ppo.telemetry.counters import Tally
 
 # Which unfinished episodes of a checkpoint continue: in a resume all of them; in a fork as many as
@@ -33,7 +34,8 @@ def _usable(settings: dict[str, Any]) -> dict[str, Any]:
 
 class RunState(State):
     """A run's own state: its best score so far, its time, its settings, and the versions that
-    affect its bits. The defaults describe a new run.
+    affect its bits. ``changed`` lists each change by a resume: the step, the setting and its value
+    before. None if earlier versions wrote the run. The other defaults describe a new run.
     """
 
     PART: ClassVar[str] = "run"  # its name in a checkpoint
@@ -45,6 +47,7 @@ class RunState(State):
     seconds: Annotated[FiniteFloat, Ge(0)] = 0.0
     params: Annotated[dict[str, Any], AfterValidator(_usable)] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+    changed: tuple[tuple[Step, str, Any], ...] | None = None
 
 
 def run_of(saved: Checkpoint) -> RunState:
@@ -58,7 +61,7 @@ def for_fork(saved: Checkpoint) -> Checkpoint:
         "log": {"sizes": {}},
         "video": {"shown": None},
         "wandb": {"id": None},
-        RunState.PART: {"best_saved": None},
+        RunState.PART: {"best_saved": None, "changed": ()},
     }
     own = {name: saved.parts.get(name, {}) | changes for name, changes in new.items()}
     return replace(saved, parts=saved.parts | own)

@@ -28,6 +28,7 @@ from ppo.files.folder import RunFolder
 from ppo.report import card, report
 from ppo.report.published import CURVES, Published, comparable
 from ppo.report.summary import commands, read_summary
+from ppo.runs.start import RunState
 from ppo.settings import Params
 from ppo.telemetry.scalars import metric_of
 from tests.light.test_explain import fork, log, written
@@ -293,6 +294,25 @@ def test_the_evaluation_of_the_headline_is_repeated_and_the_limit_is_said(tmp_pa
     assert commands(read_summary(run)).endswith(" --evaluate 30")
 
 
+def test_page_and_card_list_what_resumes_changed(tmp_path):
+    run = run_at(tmp_path / "run")
+    now = params.load_run(run / "params.json").model_dump()
+
+    def saved(**state: object) -> str:
+        of_run = RunState(**{"params": now, **state})
+        made = Checkpoint(60_000, {"weights/0": np.zeros(2)}).with_part("run", of_run)
+        checkpoint.save(RunFolder(run), made, kept=1)
+        return read_summary(run).limit
+
+    assert "If a resume changed one" in saved()
+    assert saved(changed=[]) == "No resume changed a setting."
+    # The last resume has not saved anything yet.
+    limit = saved(changed=[(16, "gamma", 0.9)], params=now | {"learning_rate": 0.1})
+    assert limit.endswith("gamma was 0.9 up to step 16; learning_rate was 0.1 up to step 60,000.")
+    card.write(run, run)
+    assert limit in page_of(run) and limit in (run / "README.md").read_text()
+
+
 def test_runs_of_a_sweep_have_different_names(tmp_path):
     page = page_of(*(run_at(tmp_path / gamma / "seed-0") for gamma in ("gamma=0.9", "gamma=0.99")))
     assert "gamma=0.9/seed-0: 20.00 points" in page and "<h2>The run gamma=0.99/seed-0</h2>" in page
@@ -426,7 +446,7 @@ def test_the_command_writes_both_and_refuses_what_is_no_run(tmp_path, capsys):
 
 
 def test_a_story_without_a_checkpoint_knows_no_versions(tmp_path):
-    assert read_summary(run_at(tmp_path / "run")).versions == {}
+    assert read_summary(run_at(tmp_path / "run")).state.versions == {}
 
 
 class Browsed(ThreadingHTTPServer):
