@@ -41,8 +41,8 @@ This page is generated from the commands' own parsers by `python -m docs.generat
 EXIT_HEAD = """
 ### Exit codes
 
-A first Ctrl-C or SIGTERM saves the run and ends it within ten seconds. A second one ends it at
-once, with code 1.
+A first Ctrl-C or SIGTERM saves a training and ends it within ten seconds. A second one ends it at
+once, with code 1. Other commands end at the first, with code 1, and files that are complete remain.
 
 """
 

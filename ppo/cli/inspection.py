@@ -51,12 +51,14 @@ def _export(options: Namespace) -> None:
     export_run(options.logdir, options.export, options.checkpoint)
 
 
+@stop_interrupts()
 def _explain(options: Namespace) -> None:
     from ppo.autopsy.explain import explain
 
     print(explain(options.logdir), end="")
 
 
+@stop_interrupts()
 def _report(options: Namespace) -> None:
     from ppo.report import card, report
 

@@ -22,6 +22,7 @@ from ppo.replay.render import Course, record
 from ppo.replay.replay import CannotPlay, NamesModule, Replay, ReplayError, compare, load
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.command import run_command
+from ppo.system.signals import stop_interrupts
 
 # How each quantity of `compare` is shown: its name and its format.
 SHOWN = {
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(lambda: _play_all(command_line().parse_args(arguments)))
 
 
+@stop_interrupts()
 def _play_all(options: argparse.Namespace) -> ExitCode:
     if faults := unusable(options.files, options.video, options.env):
         raise Refused("\n".join(faults))

@@ -23,6 +23,7 @@ from ppo.errors import (
 )
 from ppo.files.folder import FolderError
 from ppo.params import ParamsError
+from ppo.replay import __main__ as replay
 from ppo.system import children
 from ppo.system.command import run_command
 from ppo.system.device import DeviceError
@@ -103,6 +104,26 @@ def test_a_signal_ends_a_command_with_the_message_of_what_it_has_saved(
 ):
     assert run_command(lambda: os.kill(os.getpid(), number), stopped) == code
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("command", "work", "arguments"),
+    [
+        (run_atari.main, "ppo.cli.inspection.check_run", ["--logdir=run", "--report"]),
+        (run_atari.main, "ppo.autopsy.explain.explain", ["--logdir=run", "--explain"]),
+        (replay.main, "ppo.replay.__main__.unusable", ["game.json"]),
+    ],
+)
+def test_sigterm_interrupts_a_command_that_does_not_train(
+    command, work, arguments, monkeypatch, capsys
+):
+    monkeypatch.setattr(work, lambda *_: signal.raise_signal(signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("it is not interrupted"))
+    try:
+        assert command(arguments) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "interrupted; files that were complete remain\n"
 
 
 def test_an_error_that_follows_from_a_lack_of_memory_is_reported_as_that(capsys):
