@@ -102,7 +102,7 @@ def _outcome(
         if done(run):
             say(f"{run.name}: was done already")
             return ""
-        say(f"{run.name}: begins")
+        say(f"{run.name}: {'resumes' if RunFolder(run.folder).has_saved else 'begins'}")
         code = children.perform(partial(go, run))
     except (ParamsError, OSError) as error:
         return " ".join(str(error).splitlines())

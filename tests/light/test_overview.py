@@ -108,7 +108,9 @@ def test_a_terminal_has_the_table_below_the_lines_and_a_pipe_the_lines_alone(
         run_all(runs, 1, Children(), lambda _: False, lambda *_: 0)
         return capsys.readouterr().out
 
-    lines = [f"{name}, seed 1: {said}" for name in ("one", "two") for said in ("begins", "done")]
+    RunFolder(runs[1].folder).progress.unlink()
+    lines = [f"one, seed 1: {said}" for said in ("resumes", "done")]
+    lines += [f"two, seed 1: {said}" for said in ("begins", "done")]
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert make_all().splitlines() == lines
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
