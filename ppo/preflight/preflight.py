@@ -25,8 +25,8 @@ CLIP_FRAMES = 240  # frames of the video that is measured
 
 
 def check(settings: Params, image: Path) -> None:
-    """Print what will run, and which implementation details are enabled. Print a forecast of time,
-    memory and disk from a few measured iterations. Write a contact sheet of an Atari game. Nothing
+    """Print what will run, and which implementation details are enabled. Write a contact sheet of
+    an Atari game. Print a forecast of time, memory and disk from a few measured iterations. Nothing
     else is left behind.
 
     Raises ParamsError for settings of several workers or that this machine cannot run, FolderError
@@ -49,6 +49,9 @@ def _check(params: ResolvedParams, image: Path) -> None:
         for number, one in enumerate(rows, 1):
             if one.state != NONE:
                 print(f"{group:5} {number:2}  {one.state:4}{one.name:46}{one.settings}".rstrip())
+    if is_atari:
+        sheet.draw(params, image)
+        print(f"\nwhat the network sees: {image}")
     print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)
     measured = probe(params)
     try:
@@ -57,9 +60,6 @@ def _check(params: ResolvedParams, image: Path) -> None:
         video_rate = 0.0
         print(f"no video can be made: {error}")
     print("\n".join(outlook(params, measured, video_rate)))
-    if is_atari:
-        sheet.draw(params, image)
-        print(f"what the network sees: {image}")
 
 
 def plan(params: ResolvedParams) -> list[str]:

@@ -46,10 +46,14 @@ TEXTS = [
 def test_the_check_of_an_atari_game_prints_its_forecast_and_draws_what_is_seen(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(preflight, "probe", lambda params: MEASURED)
+    def probe(_: object) -> Probe:
+        assert (tmp_path / "p.png").exists()
+        return MEASURED
+
+    monkeypatch.setattr(preflight, "probe", probe)
     monkeypatch.chdir(tmp_path)
     preflight.check(PONG, Path("p.png"))
-    *_, network, time, memory, disk, picture = capsys.readouterr().out.splitlines()
+    *_, picture, _, _, network, time, memory, disk = capsys.readouterr().out.splitlines()
     assert [network, time, memory] == TEXTS[:3]
     assert disk.startswith(f"{TEXTS[3]}, ") and disk.endswith("B of 2 videos of 60 s each")
     assert picture == "what the network sees: p.png"
