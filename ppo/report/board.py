@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder
 from ppo.params import ParamsError, load_run
-from ppo.system.children import end, start
+from ppo.system.children import start
 from ppo.system.reading import Unreadable
 from ppo.system.signals import stop_interrupts
 from ppo.system.streams import note, warn
@@ -40,9 +40,9 @@ def show(logdir: Path, host: str | None = None, port: int | None = None) -> None
     """Print the address of a TensorBoard, and serve until Ctrl-C. Raises FolderError."""
     note("starting TensorBoard ...")
     with (
+        contextlib.suppress(KeyboardInterrupt),  # also if it comes again
         stop_interrupts(),
         served(logdir, host, port) as address,
-        contextlib.suppress(KeyboardInterrupt),
     ):
         print(f"TensorBoard: {address}\nCtrl-C ends it", flush=True)
         threading.Event().wait()
@@ -137,7 +137,7 @@ def _server(arguments: Sequence[str]) -> Iterator[str]:
             threading.Thread(target=process.stderr.read, daemon=True).start()
             yield address
         finally:
-            end(process)
+            process.kill()  # it has nothing to save, and may take ten seconds to end by itself
 
 
 def _address(lines: Iterable[str]) -> str:

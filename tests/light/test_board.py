@@ -2,17 +2,21 @@
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
+import run_atari
 from ppo.files.folder import FolderError
 from ppo.report import board
 from ppo.settings import Params
@@ -144,6 +148,17 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
         pass
     assert sorted(path.name for path in run.iterdir()) == before
     assert not list((tmp_path / "temporary").glob("ppo-board-*"))
+
+
+def test_ctrl_c_ends_it_in_silence_even_if_it_comes_again(tmp_path, monkeypatch, capsys):
+    @contextmanager
+    def served(*_: object) -> Iterator[str]:
+        signal.raise_signal(signal.SIGINT)
+        yield ""
+
+    monkeypatch.setattr(board, "served", served)
+    assert run_atari.main([f"--logdir={tmp_path}", "--board"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_modules_of_the_current_folder_are_not_imported(tmp_path, monkeypatch):
