@@ -665,6 +665,7 @@ def test_resume_after_a_stop_continues_to_the_new_end(cart):
     lines = cart.finished.out.splitlines()
     assert f"resuming from step {cart.stopped_at:,}" in lines
     assert f"done, at step {cart.total:,}" in lines
+    assert [line for line in lines if line.startswith("  time ") and line.endswith(" in all")]
     assert not [line for line in lines if "--watch" in line]  # there is no picture of it
     assert params.load(cart.path / "params.json").total_steps == cart.total
 

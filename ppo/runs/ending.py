@@ -59,11 +59,12 @@ def summary(
     watchable: bool,
     resume: str,
     python: Mapping[str, str] = {},
+    resumed: bool = False,
 ) -> str:
     """Return lines of a label and its content. ``totals`` are the run's totals. ``evaluation`` is
     the best mean score of the run's evaluations, if it made any. ``watchable`` is whether the game
     has an image. ``resume`` are the arguments that continue the run. ``python`` are the lines of
-    ``in_python``, if the run has them.
+    ``in_python``, if the run has them. ``resumed`` is whether ``seconds`` may cover several starts.
     """
     score, bests, games = "no game has ended", [], int(totals.get("rollout/games", 0))
     if (mean := totals.get(SCORE)) is not None:
@@ -77,7 +78,7 @@ def summary(
     rows = {
         "score": score,
         "best": "; ".join(bests),
-        "time": duration(seconds),
+        "time": duration(seconds) + " in all" * resumed,
         "folder": str(folder),
         "evaluate": command(folder, "--evaluate 30"),
         "watch": command(folder, "--watch") if watchable else "",

@@ -128,7 +128,11 @@ class Session:
         self.display.say(f"{outcome}, at step {trainer.step:,}")
         resume = " --set ".join([self._resume, *again])
         totals = trainer.totals()
-        self.display.say(ending.summary(folder, totals, best, seconds, shown, resume, python))
+        self.display.say(
+            ending.summary(
+                folder, totals, best, seconds, shown, resume, python, bool(self.start.checkpoint)
+            )
+        )
 
     def _with_command(self, message: str) -> str:
         folder, env_id = self.folder.name, self.params.env_id

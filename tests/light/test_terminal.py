@@ -381,6 +381,11 @@ def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next(
     assert max(map(len, lines[:-1])) <= 85
 
 
+def test_the_time_of_a_resumed_run_is_the_time_of_all_starts():
+    said = summary(Path("a"), TOTALS, None, 1566.0, False, MORE, resumed=True)
+    assert "  time      26 min in all\n" in said
+
+
 def test_the_end_of_a_run_without_games_evaluations_and_images():
     lines = summary(Path("a"), {"rollout/games": 0}, None, 30.0, False, MORE).splitlines()
     labels = [line.split()[0] for line in lines]
