@@ -5,6 +5,7 @@ All faults of a file are listed at once, each with its remedy, before anything i
 
 import difflib
 import json
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -137,11 +138,16 @@ def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
+    text = ""
     try:
-        values, faults = _parse(reading.text(path))
+        text = reading.text(path)
+        values, faults = _parse(text)
     except OSError as error:
         remedy = f"give a JSON file of settings or a preset: {', '.join(presets.names())}"
         return {}, [f"{path}: cannot be read ({error.strerror}); {remedy}"]
+    except reading.NotJSON as error:
+        hint = " (a comma after the last setting?)" if re.search(r",\s*}\s*$", text) else ""
+        return {}, [f"{path}: {error}{hint}; write one flat JSON object of settings"]
     except ValueError as error:
         return {}, [f"{path}: {error}"]
     if not isinstance(values, dict):
@@ -191,6 +197,8 @@ def _number(key: str, value: Any) -> Any:
 
 def answer(key: str, values: Mapping[str, Any]) -> str:
     """Say what to use instead of a key that is not a setting; ``values`` are all given values."""
+    if isinstance(values[key], dict):
+        return f"write one flat JSON object, with what is under {key}"
     if known := other_names.hint(key, values):
         return known
     near = difflib.get_close_matches(other_names.plain(key), Params.model_fields, n=1, cutoff=0.8)

@@ -481,6 +481,19 @@ def test_broken_file_and_bad_override_are_reported_together(tmp_path):
     assert "not valid JSON" in faults[0] and "gamma = 2" in faults[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("env_id: Pong", "; write one flat JSON object of settings"),
+        ('{"gamma": 0.5,}\n', " (a comma after the last setting?); write one flat"),
+        ('{"ppo": {"gamma": 0.5}}', "; write one flat JSON object, with what is under ppo"),
+    ],
+)
+def test_a_file_that_is_no_flat_object_has_its_remedy(tmp_path, text, remedy):
+    (fault,) = faults_of(tmp_path, text)
+    assert remedy in fault
+
+
 @pytest.mark.parametrize("first", ['"gamma": NaN', '"gamma": 0.5, "gamma": 0.6'])
 def test_nan_or_duplicate_key_does_not_hide_other_faults(tmp_path, first):
     faults = faults_of(tmp_path, f'{{{first}, "num_envs": 0, "colour": 1}}')
