@@ -107,7 +107,7 @@ def dose(forks: Sequence[Fork]) -> float:
 
 def grid(forks: Sequence[Fork]) -> str:
     """The map: for each rate and number of epochs the agents' mean end, their mean lowest height,
-    and how many collapsed.
+    the median KL, and how many collapsed.
     """
     cells: dict[tuple[float, int], list[Fork]] = {}
     for fork in forks:
@@ -116,15 +116,19 @@ def grid(forks: Sequence[Fork]) -> str:
             cells.setdefault(place, []).append(fork)
     rates, epochs = sorted({key[0] for key in cells}), sorted({key[1] for key in cells})
 
-    def cell(place: tuple[float, int]) -> str:
-        made = cells.get(place, [])
+    def cell(made: Sequence[Fork]) -> str:
+        if not made:
+            return "-"
         ends = [end(fork) for fork in made]
-        low = np.mean([lowest(fork) for fork in made]) if made else 0
+        low, kl = np.mean([lowest(fork) for fork in made]), np.median([*map(first_kl, made)])
         fallen = sum(one < FALLEN for one in ends)
-        return f"{np.mean(ends):.2f} ({low:.2f}), {fallen} of {len(ends)}" if made else "-"
+        return f"{np.mean(ends):.2f} ({low:.2f}), KL {kl:.2f}, {fallen} of {len(ends)}"
 
-    rows = [[f"{one:g}", *(cell((one, many)) for many in epochs)] for one in rates]
-    head = ["rate", *(f"{many} epochs" for many in epochs)]
+    rows = [
+        [f"x {one / RATE:g}", *(cell(cells.get((one, many), [])) for many in epochs)]
+        for one in rates
+    ]
+    head = ["rate", *(f"{many} epoch{'s' * (many > 1)}" for many in epochs)]
     return tables.markdown(head, rows, "r" * len(head)).rstrip()
 
 

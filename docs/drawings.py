@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import games_store
-from benchmarks.collapses import UPDATES, Fork
+from benchmarks.collapses import RATE, UPDATES, Fork, load
 from benchmarks.games_results import curve_of
 from docs.collapse_tables import height
 from ppo.autopsy import figure as autopsy
@@ -67,14 +67,16 @@ def collapse_map(path: Path, forks: Sequence[Fork]) -> None:
             axes = grid[epochs.index(passes), rates.index(rate)]
             axes.plot(range(1, UPDATES + 1), height(fork), linewidth=1.2, **looks[str(fork.agent)])
         for axes, rate in zip(grid[0], rates, strict=True):
-            axes.set_title(f"rate {rate:g}")
+            axes.set_title(f"rate x {rate / RATE:g}")
         for axes, passes in zip(grid[:, 0], epochs, strict=True):
             axes.set_ylabel(f"{passes} epoch{'s' * (passes > 1)}")
-        figure.supxlabel("updates after the fork")
-        figure.supylabel("height: 1 before the fork, 0 in random play")
+        figure.supxlabel("updates after the fork", fontsize=11.5)
+        figure.supylabel("height (1: before the fork, 0: random play)", fontsize=11.5)
 
 
 def draw(folder: Path = FIGURES) -> None:
     """Draw every figure."""
     pong(folder / "pong-curve.png")
     collapses(folder)
+    made = load(DOCS / "collapse.jsonl")
+    collapse_map(folder / "collapse-map.png", [fork for fork in made if fork.plan == "map"])

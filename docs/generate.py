@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import collapses
 from benchmarks.games_page import inserted
-from docs import drawings
+from docs import collapse_tables, drawings
 from docs.pages import DOCS, commands, flat, results, scores
 from ppo.settings import describe
 from ppo.telemetry import figures, scalars
@@ -66,6 +67,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "games.md": {"main": scores},
     "../README.md": {"results": results},
     "environments.md": {"flat": flat},
+    "collapse.md": {"map": lambda: collapse_tables.grid(collapses.load(DOCS / "collapse.jsonl"))},
 }
 
 

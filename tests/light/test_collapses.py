@@ -140,7 +140,7 @@ def test_a_change_is_compared_with_the_same_agents_and_with_equal_kl():
 def test_the_map_and_the_dose():
     settings = {"learning_rate": 2 * RATE, "num_epochs": 6}
     made = [fork("one", agent, level, "map", **settings) for agent, level in ((1, 0.4), (2, 0.6))]
-    assert grid(made).splitlines()[-1].replace(" ", "") == "|0.0008|0.50(0.50),1of2|"
+    assert grid(made).splitlines()[-1].replace(" ", "") == "|x2|0.50(0.50),KL0.30,1of2|"
     assert dose(made) == 2  # the largest, because agent 2 holds at every rate
     lower = {"learning_rate": 4 * RATE, "num_epochs": 6}
     made += [fork("two", agent, 0.3, "map", **lower) for agent in (1, 2)]
