@@ -45,14 +45,15 @@ def explain(run: Path) -> str:
 
 
 def _first(rows: Sequence[Row], worst: Collapse | None) -> dict[str, Distance]:
-    """Return what left its band first, before the collapse or else during it. Without a collapse,
+    """Return what left its band first, before the collapse or else during it. If there is none,
     return what left its band first in the RECENT entries, if it is a sign of a known cause.
     """
-    if worst is None:
-        departed = signs.first(rows, max(BEFORE, len(rows) - RECENT))
-        return departed if departed and signs.cause(rows, departed) is not signs.UNKNOWN else {}
-    near = signs.first(rows, max(BEFORE, worst.onset - EARLIER), worst.onset + 2)
-    return near or signs.first(rows, worst.onset, worst.bottom + 1)
+    if worst:
+        near = signs.first(rows, max(BEFORE, worst.onset - EARLIER), worst.onset + 2)
+        if departed := near or signs.first(rows, worst.onset, worst.bottom + 1):
+            return departed
+    departed = signs.first(rows, max(BEFORE, len(rows) - RECENT))
+    return departed if departed and signs.cause(rows, departed) is not signs.UNKNOWN else {}
 
 
 def _what(run: Path, rows: Sequence[Row], points: Sequence[float], worst: Collapse | None) -> str:

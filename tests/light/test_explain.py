@@ -168,6 +168,20 @@ def test_a_collapse_is_reported_with_its_depth_the_minibatch_and_the_autopsy(tmp
     assert f"python -m ppo.autopsy {tmp_path / 'run'}" in text
 
 
+def test_a_fault_is_found_after_a_collapse_that_no_scalar_shows(tmp_path):
+    rng, healthy, faulty = np.random.default_rng(1), log(), log(**FAULTS[signs.VALUE])
+    for entry, noise in enumerate(rng.normal(0, 0.2, len(healthy))):
+        level = 0.01 if entry < 20 else 0.002 if entry < 32 else 0.004
+        for rows in (healthy, faulty):
+            rows[entry]["rollout/points_per_step"] = level * math.exp(noise)
+    slow, both = (
+        explain(written(tmp_path / name, rows))
+        for name, rows in (("slow", healthy), ("both", faulty))
+    )
+    assert "the policy collapsed" in slow and "no scalar left its usual range" in slow
+    assert f"first, at step {1000 * (FAULT_AT + 1):,}" in both and signs.VALUE.name in both
+
+
 def test_points_that_are_the_same_in_every_rollout_are_said_to_show_no_collapse(tmp_path):
     rows = log()
     for row in rows:
