@@ -107,7 +107,7 @@ def dose(forks: Sequence[Fork]) -> float:
 
 def grid(forks: Sequence[Fork]) -> str:
     """The map: for each rate and number of epochs the agents' mean end, their mean lowest height,
-    the median KL, and how many collapsed.
+    the mean KL, and how many collapsed.
     """
     cells: dict[tuple[float, int], list[Fork]] = {}
     for fork in forks:
@@ -120,7 +120,7 @@ def grid(forks: Sequence[Fork]) -> str:
         if not made:
             return "-"
         ends = [end(fork) for fork in made]
-        low, kl = np.mean([lowest(fork) for fork in made]), np.median([*map(first_kl, made)])
+        low, kl = np.mean([lowest(fork) for fork in made]), np.mean([*map(first_kl, made)])
         fallen = sum(one < FALLEN for one in ends)
         return f"{np.mean(ends):.2f} ({low:.2f}), KL {kl:.2f}, {fallen} of {len(ends)}"
 
