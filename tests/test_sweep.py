@@ -58,7 +58,7 @@ def test_a_sweep_continues_where_it_was_interrupted(tmp_path, monkeypatch, capsy
     spoil(logdir / "plain" / "seed-0")
     assert sweep.main(arguments) == 0
     said = capsys.readouterr().out
-    assert "plain, seed 0: begins" in said and "plain, seed 0: done" in said
+    assert "plain, seed 0: resumes" in said and "plain, seed 0: done" in said
     assert "peaked, seed 0: was done already" in said
     assert checkpoint.newest(RunFolder(logdir / "plain" / "seed-0")).step == 1024
 

@@ -67,7 +67,7 @@ def test_the_check_without_an_encoder_has_no_forecast_of_videos(tmp_path, monkey
     preflight.check(PONG, tmp_path / "p.png")
     said = capsys.readouterr().out.splitlines()
     assert "no video can be made: clip.mp4 could not be made: ffmpeg ended with 1" in said
-    assert said[-2] == TEXTS[3]
+    assert said[-1] == TEXTS[3]
 
 
 @pytest.mark.parametrize(
