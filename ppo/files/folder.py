@@ -199,9 +199,11 @@ def check_run(logdir: Path) -> None:
     """Raise FolderError unless ``logdir`` holds a run; nothing is created."""
     with _usable(logdir):
         if not RunFolder(logdir).params.is_file():
-            raise FolderError(
-                f"{logdir} holds no run (no {PARAMS}); start one with --pfile=FILE or --env=ID"
-            )
+            runs = sorted(str(path.parent) for path in logdir.glob(f"*/{PARAMS}"))
+            remedy = "start one with --pfile=FILE or --env=ID"
+            if runs:
+                remedy = f"name one of the {len(runs)} below it, such as {', '.join(runs[:3])}"
+            raise FolderError(f"{logdir} holds no run (no {PARAMS}); {remedy}")
 
 
 @contextmanager

@@ -423,6 +423,14 @@ def test_folder_without_settings_holds_no_run_and_nothing_is_created(tmp_path, n
     assert tree(tmp_path) == before
 
 
+def test_a_folder_of_runs_is_refused_with_the_names_of_some(tmp_path):
+    for name in ("c", "a", "b", "d"):
+        begun(tmp_path / name)
+    with pytest.raises(FolderError, match="name one of the 4 below it") as caught:
+        check_run(tmp_path)
+    assert str(caught.value).endswith(", ".join(str(tmp_path / name) for name in "abc"))
+
+
 # --- who owns it?
 
 
