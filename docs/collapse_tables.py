@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.collapses import CONTROLS, FAMILIES, PLACEBO, RATE, UPDATES, Fork
 from ppo.autopsy.changes import UNCHANGED
 from ppo.system import tables
+from ppo.system.streams import counted
 from ppo.telemetry.intervals import shown
 
 RANDOM_PLAY = -0.02191  # points a step, by --random-play=200
@@ -128,7 +129,7 @@ def grid(forks: Sequence[Fork]) -> str:
         [f"x {one / RATE:g}", *(cell(cells.get((one, many), [])) for many in epochs)]
         for one in rates
     ]
-    head = ["rate", *(f"{many} epoch{'s' * (many > 1)}" for many in epochs)]
+    head = ["rate", *(counted(many, "epoch") for many in epochs)]
     return tables.markdown(head, rows, "r" * len(head)).rstrip()
 
 

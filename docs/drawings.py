@@ -12,6 +12,7 @@ from ppo.autopsy import figure as autopsy
 from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.figure import Share
 from ppo.report import published
+from ppo.system.streams import counted
 from ppo.telemetry import figures
 from ppo.telemetry.curves import SCORE_LABEL, compare_each, plot
 
@@ -69,7 +70,7 @@ def collapse_map(path: Path, forks: Sequence[Fork]) -> None:
         for axes, rate in zip(grid[0], rates, strict=True):
             axes.set_title(f"rate x {rate / RATE:g}")
         for axes, passes in zip(grid[:, 0], epochs, strict=True):
-            axes.set_ylabel(f"{passes} epoch{'s' * (passes > 1)}")
+            axes.set_ylabel(counted(passes, "epoch"))
         figure.supxlabel("updates after the fork", fontsize=11.5)
         figure.supylabel("height (1: before the fork, 0: random play)", fontsize=11.5)
 

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from rich.text import Text
 from ppo.files.held import with_names
 from ppo.runs.pace import Speed
 from ppo.system.streams import discard, duration, wrapped
+from ppo.system.tables import console_of
 from ppo.telemetry.scalars import SCORE
 
 LAST_WORDS_SECONDS = 0.5
@@ -61,9 +61,7 @@ class Display:
         self.title, self.total_steps, self._clock = title, total_steps, clock
         self._last_line = -math.inf
         self._scores: list[float] = []  # of the panels so far
-        # A pipe or a file is not a terminal, even if the user has set FORCE_COLOR.
-        is_terminal = None if sys.stdout.isatty() else False
-        self.console = console or _Console(force_terminal=is_terminal)
+        self.console = console or console_of(kind=_Console)
         self._live = Live(console=self.console, auto_refresh=False, transient=False)
         self._live_started = False
 

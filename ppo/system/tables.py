@@ -28,12 +28,12 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = ""
     return "".join(lines)
 
 
-def console_of(stderr: bool = False) -> Console:
+def console_of(stderr: bool = False, kind: type[Console] = Console) -> Console:
     """Return a console of a standard stream. A pipe or a file is not a terminal, even if the user
     has set FORCE_COLOR.
     """
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, force_terminal=None if stream.isatty() else False)
+    return kind(stderr=stderr, force_terminal=None if stream.isatty() else False)
 
 
 def show_page(text: str) -> None:
