@@ -66,7 +66,7 @@ class Updater:
     ) -> UpdateResult:
         """Run the epochs over one batch. ``key`` determines the random order of each epoch.
         The update ends after an epoch above ``target_kl`` (with ``target_kl_if_improved``, only if
-        the surrogate improved), or at the first skipped step.
+        its mean surrogate gain is positive), or at the first skipped step.
         ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. Raises WorkerLost.
         """
         p, epochs = self.params, []

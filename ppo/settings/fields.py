@@ -97,7 +97,7 @@ class GameSettings(_Group):
     noop_max: int = _setting(30, ge=1, le=1000, only="Atari")
     """a game begins with 0 to noop_max - 1 no-op frames"""
     terminal_on_life_loss: bool = _setting(True, only="Atari")
-    """true: a lost life ends the episode for learning, but not the game"""
+    """true: a lost life ends the return; the game continues"""
     clip_rewards: bool | None = _setting(None, earlier=True)
     """train on the sign of the reward (scores remain unclipped); null: true in Atari games, else
     false
@@ -159,7 +159,9 @@ class TrainingSettings(_Group):
     target_kl: float | None = _setting(None, gt=0)
     """end the update after an epoch whose mean approximate KL exceeds this"""
     target_kl_if_improved: bool = _setting(False)
-    """let target_kl end the update only if the surrogate is better than with the old policy"""
+    """let target_kl end the update only if the surrogate, on the mean over the epoch's minibatches, is
+    better than with the old policy
+    """
     minibatch_kl_limit: float | None = _setting(None, gt=0)
     """end the update before the step of a minibatch whose mean approximate KL exceeds this"""
     undo_beyond_kl_limit: bool = _setting(False)
@@ -182,7 +184,7 @@ class ObjectiveSettings(_Group):
     value_coef: float = _setting(0.5, ge=0)
     """weight of the value loss"""
     value_clip_range: float | None = _setting(None, gt=0)
-    """how far an update may move a value before the value loss is clipped; null: no clip"""
+    """clip range of the value, in units of the return; null: no clip"""
     feature_drift_coef: float = _setting(0.0, ge=0)
     """weight of the squared drift of the last hidden layer's pre-activations since the rollout"""
     delta_target_policy: Literal["probability", "logit"] = _setting("probability")
@@ -190,7 +192,7 @@ class ObjectiveSettings(_Group):
     pi_old's logit +/- 2 atanh(clip_range)
     """
     peaked_policy_loss: bool = _setting(False)
-    """pull a sample beyond its target back, with the same slope as before the target"""
+    """slope 1 beyond the target, to pull samples back; the same as beyond_target_slope = 1"""
     beyond_target_slope: float | None = _setting(None, ge=0)
     """slope of the loss beyond the target, to pull samples back; null: 0 (the clipped loss), or 1
     with peaked_policy_loss

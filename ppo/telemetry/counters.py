@@ -14,7 +14,7 @@ from ppo.telemetry.scalars import SCORE
 
 RECENT_EPISODES = 100
 # The collapse guard makes at most MOST_ROLLBACKS. Each leaves SHARE_LEFT of the learning rate;
-# docs/guard.md shows what half and a quarter prevent.
+# docs/guard.md compares it with a half and a quarter.
 MOST_ROLLBACKS, SHARE_LEFT = 3, 1 / 8
 
 # With learning_rate_kl the learning rate is divided or multiplied by KL_FACTOR; its share stays at

@@ -84,7 +84,7 @@ rollout/ep_rew_best (points): best score of a single game so far
   if not: far above the mean: the policy is good but inconsistent
 rollout/points_per_step (points/step): unclipped points in the last rollout, divided by its steps:
     it shows a change of the policy at once, while rollout/ep_rew_mean lags
-  healthy: rises; in Pong from -0.024 (random) to 0.012
+  healthy: rises; in Pong from -0.022 (random) to 0.012
   if not: a sudden drop: the last updates broke the policy
 rollout/games (games): whole games finished so far
   healthy: rises
