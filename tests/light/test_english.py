@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("pretrained/*/README.md")]
-PAGES = sorted({*PAGES} - {ROOT / "CHANGELOG.md", ROOT / "docs" / "metrics.md"})
+PAGES = sorted({*PAGES} - {ROOT / "CHANGELOG.md"})
 CODE = sorted([*(ROOT / "ppo").rglob("*.py"), ROOT / "run_atari.py"])
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BANNED = re.compile(
@@ -24,14 +24,20 @@ MOST_WORDS, MOST_PRINTED_WORDS = 30, 25
 NOT_PROSE = r"```.*?```|^ *\|.*?$|\$\$.*?\$\$"
 
 
-def sentences(text: str) -> list[str]:
+def sentences(text: str, ends: str = ".!?:;") -> list[str]:
     text = re.sub(NOT_PROSE, "\n\n", text, flags=re.DOTALL | re.MULTILINE)
     found = []
     for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*#] |\s*\d+\. )", text):
         plain = re.sub(r"`[^`]*`", "X", paragraph)
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", plain)
-        found += re.split(r"(?<=[.!?:;])\s+", " ".join(plain.split()))
+        found += re.split(rf"(?<=[{ends}])\s+", " ".join(plain.split()))
     return found
+
+
+def cells(text: str) -> list[str]:
+    """The cells of all tables in a page."""
+    rows = re.findall(r"^ *\|.*$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return [cell for row in rows for cell in re.split(r"(?<!\\)\|", row)]
 
 
 def prose_of(path: Path) -> Iterator[str]:
@@ -67,7 +73,8 @@ def printed_by(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_have_short_sentences_without_banned_words(page):
-    found = sentences(page.read_text())
+    text = page.read_text()
+    found = sentences(text) + [one for cell in cells(text) for one in sentences(cell, ".!?")]
     assert not [one for one in found if BANNED.search(one)]
     assert not [one for one in found if len(one.split()) > MOST_WORDS]
 
@@ -98,3 +105,4 @@ def test_banned_words_and_long_sentences_are_found():
     assert BANNED.search("It stands below those of all workers.")
     assert BANNED_IN_NAMES.search("a run goes on")
     assert sentences("One. Two `a. b`\n\n- three: four") == ["One.", "Two X", "- three:", "four"]
+    assert cells("prose\n| a \\| b | c |") == ["", " a \\| b ", " c ", ""]
