@@ -12,7 +12,23 @@ RATES = (2, 4, 8)  # divisors of the learning rate, for the effect of smaller st
 FLOOR_SHARE = 5.0  # times the standard deviation of the advantages before the collapse
 UNKNOWN_FLOOR = 0.3  # for a log without that value: about the value in early Pong training
 KL_LIMIT = 0.05
+
+# Why the policy collapses.
 LARGE_STEPS = "the steps are too large"
+FAR_STEPS = "single steps within an update go too far"
+LIMIT = "the KL limit ends the update before later steps repair what its first ones broke"
+OVERFITTING = "later epochs overfit the rollout"
+REPAIR = "later epochs repair what its first steps broke"
+EARLY_STOP = f"early stopping ends the update before {REPAIR}"
+NOISE = "normalising blows the advantages' noise up to the size of a signal"
+SMALL = "the gradient of so small a minibatch is noise"
+VALUE_GRADIENT = "the value's gradient drives the shared trunk"
+LAG = "Adam's second moment lags behind the gradient"
+OLD_MOMENTS = "Adam's moments are of another policy's gradients"
+WIDE_CLIP = "the clip range is too wide"
+DRIFT = "the last hidden layer drifts away from what the heads read"
+LIKELY_ACTIONS = "likely actions are pushed as far as unlikely ones"
+FLAT_LOSS = "ratios escape where the clipped loss is flat"
 
 
 @dataclass(frozen=True)
@@ -49,83 +65,37 @@ def own_change(name: str, settings: Mapping[str, object], learning_rate: float) 
 
 def changes_for(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
     """Return the changes that distinguish the possible causes, for a run with these settings."""
-    return [
-        *_limit_changes(params),
-        *_epoch_changes(params),
-        *_gradient_changes(params, advantage_std),
-        *_objective_changes(params),
-    ]
-
-
-def _limit_changes(params: ResolvedParams) -> list[Change]:
-    if params.minibatch_kl_limit is None:
-        meaning = "single steps within an update go too far"
-        return [Change("KL limit per minibatch", {"minibatch_kl_limit": KL_LIMIT}, meaning)]
-    meaning = "the KL limit ends the update before later steps repair what its first ones broke"
-    return [Change("no KL limit per minibatch", {"minibatch_kl_limit": None}, meaning)]
-
-
-def _epoch_changes(params: ResolvedParams) -> list[Change]:
-    if params.minibatch_kl_limit is not None:
-        return []  # the limit ends a fatal update within its first epoch
-    many, repair = params.num_epochs, "later epochs repair what its first steps broke"
-    if params.target_kl is None:
-        fewer, changes = max(1, many // 3), []
-        if many > 1:
-            meaning = "later epochs overfit the rollout"
-            changes = [Change(counted(fewer, "epoch"), {"num_epochs": fewer}, meaning)]
-        twice = {"num_epochs": 2 * many}
-        return [*changes, Change("twice the epochs", twice, f"the update ends before {repair}")]
-    meaning = f"early stopping ends the update before {repair}"
+    p, clip = params, _short(params.clip_range / 4)
+    limited = p.minibatch_kl_limit is not None  # it ends a fatal update within its first epoch
+    stops = not limited and p.target_kl is not None
+    whole, always = not limited and not stops, stops and not p.target_kl_if_improved
     off: dict[str, object] = {"target_kl": None, "target_kl_if_improved": False}
-    changes = [
-        Change("no early stop", off, meaning),
-        Change("2 epochs, no early stop", off | {"num_epochs": 2}, meaning),
-    ]
-    if not params.target_kl_if_improved:
-        changes.append(Change("stop only if improved", {"target_kl_if_improved": True}, meaning))
-    return changes
-
-
-def _gradient_changes(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
-    changes = []
-    if params.normalize_advantages:
-        floor = FLOOR_SHARE * advantage_std if advantage_std else UNKNOWN_FLOOR
-        meaning = "normalising blows the advantages' noise up to the size of a signal"
-        settings = {"advantage_std_floor": _short(floor)}
-        changes.append(Change("advantages floored", settings, meaning))
-    meaning = "the gradient of so small a minibatch is noise"
-    quarter, rest = divmod(params.num_minibatches, 4)
-    if quarter > 1 and not rest:
-        changes.append(Change("minibatches x 4 in size", {"num_minibatches": quarter}, meaning))
-    if params.num_minibatches > 1:
-        changes.append(Change("whole rollout a minibatch", {"num_minibatches": 1}, meaning))
-    if params.value_gradient == "shared":
-        meaning = "the value's gradient drives the shared trunk"
-        changes.append(Change("value detached", {"value_gradient": "detached"}, meaning))
-    lag, other = "Adam's second moment lags behind the gradient", "another policy's gradients"
-    return [
-        *changes,
-        Change("beta 2 of 0.9", {"adam_beta_2": 0.9}, lag),
-        Change("moments reset", {"adam_reset": True}, f"Adam's moments are of {other}"),
-    ]
-
-
-def _objective_changes(params: ResolvedParams) -> list[Change]:
-    clip = _short(params.clip_range / 4)
-    drift = "the last hidden layer drifts away from what the heads read"
-    changes = [
-        Change("clip range / 4", {"clip_range": clip}, "the clip range is too wide"),
-        Change("features held", {"feature_drift_coef": 1.0}, drift),
-    ]
-    if params.delta_target_policy == "probability":
-        meaning = "likely actions are pushed as far as unlikely ones"
-        changes.append(Change("logit target", {"delta_target_policy": "logit"}, meaning))
+    fewer, twice = max(1, p.num_epochs // 3), 2 * p.num_epochs
+    floor = _short(FLOOR_SHARE * advantage_std if advantage_std else UNKNOWN_FLOOR)
+    quarter, rest = divmod(p.num_minibatches, 4)
+    shared, likely = p.value_gradient == "shared", p.delta_target_policy == "probability"
     usual = SurrogateChoice()
-    if params.surrogate_choice._replace(delta_target_policy=usual.delta_target_policy) == usual:
-        meaning = "ratios escape where the clipped loss is flat"
-        changes.append(Change("quadratic loss", {"quadratic_policy_loss": True}, meaning))
-    return changes
+    clips = p.surrogate_choice._replace(delta_target_policy=usual.delta_target_policy) == usual
+    rows: list[tuple[bool, str, dict[str, object], str]] = [
+        (not limited, "KL limit per minibatch", {"minibatch_kl_limit": KL_LIMIT}, FAR_STEPS),
+        (limited, "no KL limit per minibatch", {"minibatch_kl_limit": None}, LIMIT),
+        (whole and p.num_epochs > 1, counted(fewer, "epoch"), {"num_epochs": fewer}, OVERFITTING),
+        (whole, "twice the epochs", {"num_epochs": twice}, f"the update ends before {REPAIR}"),
+        (stops, "no early stop", off, EARLY_STOP),
+        (stops, "2 epochs, no early stop", off | {"num_epochs": 2}, EARLY_STOP),
+        (always, "stop only if improved", {"target_kl_if_improved": True}, EARLY_STOP),
+        (p.normalize_advantages, "advantages floored", {"advantage_std_floor": floor}, NOISE),
+        (quarter > 1 and not rest, "minibatches x 4 in size", {"num_minibatches": quarter}, SMALL),
+        (p.num_minibatches > 1, "whole rollout a minibatch", {"num_minibatches": 1}, SMALL),
+        (shared, "value detached", {"value_gradient": "detached"}, VALUE_GRADIENT),
+        (True, "beta 2 of 0.9", {"adam_beta_2": 0.9}, LAG),
+        (True, "moments reset", {"adam_reset": True}, OLD_MOMENTS),
+        (True, "clip range / 4", {"clip_range": clip}, WIDE_CLIP),
+        (True, "features held", {"feature_drift_coef": 1.0}, DRIFT),
+        (likely, "logit target", {"delta_target_policy": "logit"}, LIKELY_ACTIONS),
+        (clips, "quadratic loss", {"quadratic_policy_loss": True}, FLAT_LOSS),
+    ]
+    return [Change(name, settings, cause) for applies, name, settings, cause in rows if applies]
 
 
 def _short(value: float) -> float:
