@@ -34,37 +34,26 @@ class Work:
         self, process: subprocess.Popen[bytes], abandoned: Callable[[], bool], patience: float
     ):
         self.process = process
-        self._abandoned, self._patience = abandoned, patience
-        self._moved = time.monotonic()
+        self._abandoned, self._patience, self._moved = abandoned, patience, 0.0
 
     def feed(self, data: Any) -> None:
         """Write to its standard input, a pipe. Raises BrokenPipeError if it has ended."""
         assert self.process.stdin
         pipe, rest = self.process.stdin.fileno(), memoryview(data).cast("B")
         os.set_blocking(pipe, False)
-        room = select.poll()
-        room.register(pipe, select.POLLOUT)
-        self._moved = time.monotonic()
         while rest:
-            self._check()
-            if room.poll(1000 * POLL_SECONDS):
-                rest = rest[os.write(pipe, rest) :]
-                self._moved = time.monotonic()
+            self._wait(pipe, select.POLLOUT)
+            rest = rest[os.write(pipe, rest) :]
 
     def output(self) -> bytes:
         """Read its standard output, a pipe, to the end."""
         assert self.process.stdout
-        pipe = self.process.stdout.fileno()
-        parts: list[bytes] = []
-        content = select.poll()
-        content.register(pipe, select.POLLIN)
+        pipe, content = self.process.stdout.fileno(), bytearray()
         while True:
-            self._check()
-            if content.poll(1000 * POLL_SECONDS):
-                if not (part := os.read(pipe, 2**20)):
-                    return b"".join(parts)
-                parts.append(part)
-                self._moved = time.monotonic()
+            self._wait(pipe, select.POLLIN)
+            if not (part := os.read(pipe, 2**20)):
+                return bytes(content)
+            content += part
 
     def finish(self) -> None:
         """Close its standard input, and wait for it to end."""
@@ -74,6 +63,13 @@ class Work:
             self._check()
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(POLL_SECONDS)
+
+    def _wait(self, pipe: int, event: int) -> None:
+        self._moved, ready = time.monotonic(), select.poll()
+        ready.register(pipe, event)
+        self._check()
+        while not ready.poll(1000 * POLL_SECONDS):
+            self._check()
 
     def _check(self) -> None:
         if self._abandoned():
@@ -125,13 +121,3 @@ def _close(pipe: IO[bytes] | None) -> None:
     if pipe and not pipe.closed:
         private.discard(pipe.fileno())
         pipe.close()
-
-
-def output(
-    arguments: Sequence[str],
-    abandoned: Callable[[], bool] = lambda: False,
-    patience: float | None = None,
-) -> bytes:
-    """Return what ffmpeg writes to its standard output. Raises as ``running``."""
-    with running(arguments, abandoned, patience, stdout=subprocess.PIPE) as work:
-        return work.output()

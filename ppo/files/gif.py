@@ -1,5 +1,6 @@
 """GIFs of a video for places that cannot show a video: a small one, and one for a page."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def _encoded(
     arguments = ["-threads", "1", *part, "-i", str(video.absolute()), "-filter_complex", look]
     arguments += [*(limit or []), "-f", "gif", "pipe:1"]
     try:
-        gif = ffmpeg.output(arguments, abandoned, patience)
+        with ffmpeg.running(arguments, abandoned, patience, stdout=subprocess.PIPE) as encoder:
+            gif = encoder.output()
     except (OSError, RuntimeError) as error:
         raise VideoError(f"no GIF of {video.name} could be made: {error}") from error
     if not gif:

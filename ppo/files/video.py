@@ -44,7 +44,8 @@ def write(
             # Counted without decoding them.
             arguments = ["-i", str(partial), "-map", "0:v:0", "-c", "copy", "-f", "null"]
             arguments += ["-progress", "pipe:1", "/dev/null"]
-            progress = ffmpeg.output(arguments, abandoned).decode()
+            with ffmpeg.running(arguments, abandoned, stdout=subprocess.PIPE) as counter:
+                progress = counter.output().decode()
             written = max(map(int, re.findall(r"frame= *(\d+)", progress)), default=0)
             if written != count:
                 raise VideoError(f"the encoder wrote {written} of {count} frames")

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import subprocess
 import time
 import weakref
 from collections.abc import Iterator
@@ -166,7 +167,8 @@ def test_a_process_that_is_forked_meanwhile_does_not_stall_it(tmp_path: Path, mo
 
 def test_output_that_comes_slowly_is_waited_for(tmp_path: Path, monkeypatch):
     encoder(tmp_path, monkeypatch, "for n in 1 2 3 4 5 6 7 8; do sleep 0.5; echo $n; done")
-    assert ffmpeg.output([], patience=2).split() == [b"%d" % n for n in range(1, 9)]
+    with ffmpeg.running([], patience=2, stdout=subprocess.PIPE) as work:
+        assert work.output().split() == [b"%d" % n for n in range(1, 9)]
 
 
 @pytest.mark.parametrize(
