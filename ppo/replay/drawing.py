@@ -53,9 +53,7 @@ def write(
 
 
 class Number:
-    """A number at a fixed place, in characters of one width. It is redrawn only if it changes."""
-
-    CHARACTERS = "0123456789+-.,%einfa "
+    """A number at a fixed place."""
 
     def __init__(
         self,
@@ -67,15 +65,12 @@ class Number:
         bold: bool = False,
         right: bool = True,
     ):
-        """Reserve ``cells`` characters. They end at ``x`` if ``right``, else begin there."""
-        self._width = max(width_of(digit, size, bold) for digit in "0123456789")
+        """Reserve ``cells`` digits. They end at ``x`` if ``right``, else begin there."""
+        self._cells, self._right, self._look = cells, right, (size, colour, bold)
+        self._width = cells * max(width_of(digit, size, bold) for digit in "0123456789")
         self._height, self._below = round(30 * size), round(8 * size)
-        self._cells, self._right, self._baseline = cells, right, baseline
-        self.left = x - cells * self._width if right else x
-        self._images = {
-            character: self._image(character, size, colour, bold) for character in self.CHARACTERS
-        }
-        self._shown = ""
+        self._top = baseline - self._height + self._below
+        self.left = x - self._width if right else x
 
     def show(self, on: np.ndarray, value: float, form: str) -> None:
         """Draw a value in a format such as ``.2f``, with fewer digits if there is no room."""
@@ -87,17 +82,7 @@ class Number:
 
     def draw(self, on: np.ndarray, text: str) -> None:
         """Draw the number, cut to ``cells`` characters."""
-        text = text[: self._cells]
-        text = text.rjust(self._cells) if self._right else text.ljust(self._cells)
-        if text == self._shown:
-            return
-        row = np.concatenate([self._images[character] for character in text], axis=1)
-        top = self._baseline - self._height + self._below
-        on[top : top + self._height, self.left : self.left + row.shape[1]] = row
-        self._shown = text
-
-    def _image(self, character: str, size: float, colour: Colour, bold: bool) -> np.ndarray:
-        cell = canvas(self._height, self._width)
-        baseline = self._height - self._below
-        write(cell, character, self._width // 2, baseline, size, colour, bold, align=0.5)
-        return cell
+        place = canvas(self._height, self._width)
+        x, baseline = self._width * self._right, self._height - self._below
+        write(place, text[: self._cells], x, baseline, *self._look, align=self._right)
+        on[self._top : self._top + self._height, self.left : self.left + self._width] = place

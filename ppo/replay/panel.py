@@ -1,4 +1,4 @@
-"""The panel beside a game: what the network sees, does and expects. Only changes are redrawn."""
+"""The panel beside a game: what the network sees, does and expects."""
 
 import math
 from collections.abc import Sequence
@@ -117,7 +117,7 @@ class _Bars:
     """The actions by name, each with a bar for its probability."""
 
     def __init__(self, names: Sequence[str]):
-        names = names[:MOST_ACTIONS]
+        self._names = names = names[:MOST_ACTIONS]
         columns = 1 if len(names) <= MOST_ROWS else 2
         rows = math.ceil(len(names) / columns)
         self._row = min(36, ACTIONS_HEIGHT // rows)
@@ -133,21 +133,17 @@ class _Bars:
         self._percents = [
             Number(x + self._wide, self._baseline(y), 4, self._text) for x, y in self._places
         ]
-        self._labels = {taken: [self._written(name, taken) for name in names] for taken in (0, 1)}
 
     def _baseline(self, top: int) -> int:
         return top + round(self._row / 2 + 10.5 * self._text)
-
-    def _written(self, name: str, taken: int) -> np.ndarray:
-        label, colour = drawing.canvas(self._row, self._label), AMBER if taken else BRIGHT
-        write(label, name, 0, self._baseline(0), self._size, colour, bool(taken))
-        return label
 
     def draw(self, on: np.ndarray, probabilities: np.ndarray, chosen: int) -> None:
         for number, (x, y) in enumerate(self._places):
             taken = number == chosen
             left, right = x + self._label, self._percents[number].left - 6
-            on[y : y + self._row, x:left] = self._labels[taken][number]
+            label, colour = drawing.canvas(self._row, self._label), AMBER if taken else BRIGHT
+            write(label, self._names[number], 0, self._baseline(0), self._size, colour, taken)
+            on[y : y + self._row, x:left] = label
             filled = left + round(float(probabilities[number]) * (right - left))
             bar = on[y + 4 : y + self._row - 4]
             bar[:, left:right] = FIELD
