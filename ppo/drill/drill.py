@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ppo import checkpoint
 from ppo.drill.broken_envs import BROKEN_AT_STEP
 from ppo.errors import ExitCode
@@ -28,7 +26,7 @@ from ppo.system import children
 from ppo.system.arguments import argument_parser
 from ppo.system.children import RUN_ATARI
 from ppo.system.command import run_command
-from ppo.system.streams import duration
+from ppo.system.streams import duration, say
 from ppo.telemetry import progress
 
 KILLS = 3  # of the drill that kills a run
@@ -325,7 +323,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _all_drills() -> ExitCode:
-    console = Console(soft_wrap=True, highlight=False)
     failed = 0
     for number, (name, drill) in enumerate(DRILLS, 1):
         began = time.monotonic()
@@ -337,5 +334,5 @@ def _all_drills() -> ExitCode:
         failed += not kept
         took = duration(time.monotonic() - began)
         mark = "kept  " if kept else "BROKEN"
-        console.print(f"{number} {mark} {name} ({took}): {report}", markup=False, emoji=False)
+        say(f"{number} {mark} {name} ({took}): {report}")
     return ExitCode.FAILED if failed else ExitCode.DONE

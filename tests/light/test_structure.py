@@ -261,3 +261,8 @@ def test_functions_of_tensors_are_compiled_in_one_way():
     assert [name for name in MODULES if "tf.function(" in SOURCES[name].read_text()] == [
         "nn.compiled"
     ]
+
+
+def test_consoles_are_made_in_one_way():
+    """By ``tables.console_of``, for which a file is never a terminal."""
+    assert not [name for name in MODULES if re.search(r"\bConsole\(", SOURCES[name].read_text())]
