@@ -18,7 +18,6 @@ from pydantic import TypeAdapter, ValidationError
 from ppo.system.streams import first_line, reason
 
 LARGEST = 64 * 2**20  # bytes of a file that is read whole
-LARGEST_NUMBER = 2.0**128  # the limit of float32, in which runs compute
 SCORE_LIMIT = 1e305  # sums and means of scores below it are finite
 MOST_DIGITS = 4000  # of a whole number; Python itself refuses 4,301
 DEEPEST = 32  # lists and objects of JSON inside each other

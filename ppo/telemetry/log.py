@@ -17,8 +17,6 @@ from ppo.telemetry import hparams, progress
 from ppo.telemetry.events import EventFile, GrowingFile, is_own
 from ppo.telemetry.scalars import metric_of
 
-LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are infinite
-
 
 class UnknownScalar(KeyError):
     """A scalar that is not among the names of ``ppo.telemetry.scalars.tags``."""
@@ -120,7 +118,7 @@ class Log:
         plotted = {
             tag: value
             for tag, value in scalars.items()
-            if tag not in self._csv_only and abs(value) <= LARGEST_SHOWN
+            if tag not in self._csv_only and abs(value) <= progress.LARGEST_SHOWN
         }
         self._events.scalars(step, plotted)
         self._events.flush()

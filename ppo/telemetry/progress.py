@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ppo.files.folder import RunFolder
 from ppo.files.held import with_names
 from ppo.system import reading
-from ppo.system.reading import LARGEST_NUMBER, Step, Unreadable
+from ppo.system.reading import Step, Unreadable
 from ppo.system.streams import warn_of_skipped
 from ppo.telemetry.scalars import POINTS, SCORE
 
 LARGEST = 2**30  # bytes
+LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are infinite
 HEAD_BYTES = 2**20  # a header has about 2 kB
 CELL_BYTES = 32  # a number has at most 24 characters
 
@@ -48,9 +49,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def numbers(folder: Path) -> list[dict[str, float]]:
-    """Return the rows' numbers of at most LARGEST_NUMBER. Raises Unreadable."""
+    """Return the rows' numbers that TensorBoard shows too; squares of larger ones may be infinite.
+    Raises Unreadable.
+    """
     return [
-        {tag: number for tag, number in row if abs(number) <= LARGEST_NUMBER}
+        {tag: number for tag, number in row if abs(number) <= LARGEST_SHOWN}
         for _, row in _valid(folder)
     ]
 

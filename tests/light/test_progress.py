@@ -13,6 +13,11 @@ def test_an_empty_cell_is_no_number(tmp_path):
     assert numbers(tmp_path) == [{"step": 1, "b": 0.5}]
 
 
+def test_a_number_that_tensorboard_cannot_show_is_left_out(tmp_path):
+    (tmp_path / "progress.csv").write_text("step,a,b\n1,3e38,1e39\n2,-1e300,0\n")
+    assert numbers(tmp_path) == [{"step": 1, "a": 3e38}, {"step": 2, "b": 0}]
+
+
 def test_a_row_that_is_being_written_is_not_read(tmp_path):
     path = tmp_path / "progress.csv"
     path.write_text("step,a\n1,2\n")
