@@ -31,6 +31,7 @@ gymnasium.register_envs(ale_py)
 
 # In pixels. For smaller images the third convolution of the network "nature" has no output.
 SMALLEST_SIDE = limits("screen_size")["ge"]
+MOST_ACTIONS = 40_000  # the header of a log names each, and is read up to 1 MiB
 
 
 class UnknownGame(ValueError):
@@ -279,6 +280,8 @@ def _space_fault(environment: ForeignEnv) -> str | None:
         return f"its actions are {actions}; they must be Discrete"
     if actions.start != 0:
         return f"its actions are {actions}; they must be Discrete from 0, without a start"
+    if actions.n > MOST_ACTIONS:
+        return f"its actions are {actions}; they must be at most {MOST_ACTIONS:,}"
     shape = observations.shape or ()
     flat = len(shape) == 1 and shape[0] > 0
     large = len(shape) == 3 and min(shape[:2]) >= SMALLEST_SIDE and shape[2] > 0

@@ -291,6 +291,10 @@ class FromOne(Sound):
     action_space = gymnasium.spaces.Discrete(3, start=1)
 
 
+class ManyActions(Sound):
+    action_space = gymnasium.spaces.Discrete(40_001)
+
+
 class NoSpaces(gymnasium.Env):
     pass
 
@@ -317,6 +321,7 @@ UNFIT = {
     Empty: "a Box of vectors that is not empty",
     Colourless: "observations are",
     FromOne: r"Discrete\(3, start=1\); they must be Discrete from 0, without a start",
+    ManyActions: r"actions are Discrete\(40001\); they must be at most 40,000",
     NoSpaces: "construction cannot be used: .*space",
     NoEnvironment: "construction cannot be used: .*gymnasium.Env",
 }

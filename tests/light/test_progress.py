@@ -1,6 +1,9 @@
 import pytest
 
-from ppo.telemetry.progress import last_row, numbers, rows
+from ppo.envs.registry import MOST_ACTIONS
+from ppo.settings import limits
+from ppo.telemetry.progress import HEAD_BYTES, last_row, numbers, rows
+from ppo.telemetry.scalars import tags
 
 
 def test_a_run_without_a_log_has_no_row(tmp_path):
@@ -16,6 +19,11 @@ def test_an_empty_cell_is_no_number(tmp_path):
 def test_a_number_that_tensorboard_cannot_show_is_left_out(tmp_path):
     (tmp_path / "progress.csv").write_text("step,a,b\n1,3e38,1e39\n2,-1e300,0\n")
     assert numbers(tmp_path) == [{"step": 1, "a": 3e38}, {"step": 2, "b": 0}]
+
+
+def test_the_longest_header_is_read_whole():
+    longest = tags(limits("num_epochs")["le"], [], list(map(str, range(MOST_ACTIONS))))
+    assert len(",".join(longest)) < HEAD_BYTES - 2**12  # the names of layers
 
 
 def test_a_row_that_is_being_written_is_not_read(tmp_path):
