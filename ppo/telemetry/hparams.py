@@ -16,6 +16,7 @@ from tensorboard.plugins.hparams.api_pb2 import (
 )
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
+from ppo.envs import registry
 from ppo.settings import LEFT_OPEN, Params, RunSettings
 from ppo.settings.describe import form_of
 from ppo.telemetry.scalars import SCORE
@@ -28,14 +29,19 @@ COMPARED = [*(key for key in Params.model_fields if key not in RunSettings.model
 
 def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
     """Return what a table of runs with these settings shows: their scores, and the settings that
-    differ between the runs. If none does, it shows those that differ from the defaults, or else the
-    game. TensorBoard lists settings before scores. A setting equal in all runs would push a score
-    out of view.
+    differ between the runs. If none does, it shows those that differ from the game's defaults, or
+    else the game. TensorBoard lists settings before scores. A setting equal in all runs would push
+    a score out of view.
     """
     defaults = {key: Params.model_fields[key].default for key in COMPARED}
     values = {key: {_plain(run.get(key, defaults[key])) for run in runs} for key in COMPARED}
     differing = [key for key, different in values.items() if len(different) > 1]
-    unusual = [key for key in COMPARED if values[key] != {_plain(defaults[key])}]
+    if not differing:
+        (env_id,) = values["env_id"]
+        if ":" not in str(env_id):  # a stranger's run names a module that must not be imported
+            defaults |= registry.settings_for(str(env_id))
+        unusual = [key for key in COMPARED if values[key] != {_plain(defaults[key])}]
+        differing = [key for key in unusual if key not in LEFT_OPEN] or ["env_id"]
     infos = [
         HParamInfo(
             name=key,
@@ -43,7 +49,7 @@ def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
             description=Params.model_fields[key].description or "",
             differs=True,
         )
-        for key in differing or [key for key in unusual if key not in LEFT_OPEN] or ["env_id"]
+        for key in differing
     ]
     metrics = [
         MetricInfo(name=MetricName(tag=tag), display_name=name) for tag, name in METRICS.items()

@@ -32,6 +32,7 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
 
+from ppo.envs.registry import settings_for
 from ppo.settings import Params
 from ppo.telemetry import hparams
 from ppo.telemetry.log import Aggregates, Log, UnknownScalar, cut
@@ -228,8 +229,21 @@ def test_hparams_of_runs_are_those_that_differ_between_them_or_else_from_the_def
     assert alone == {"learning_rate", "mlp_sizes", *between} - {"seed"}
     alike = {info.name for info in hparams.experiment([one, one]).hparam_infos}
     assert alike == {"learning_rate", "mlp_sizes"}
-    (game,) = hparams.experiment([dict(Params())]).hparam_infos
-    assert game.name == "env_id"
+
+
+@pytest.mark.parametrize("game", ["Breakout", "CartPole-v1"])
+def test_hparams_of_a_run_are_compared_with_the_defaults_of_its_game(game):
+    usual = dict(Params(**settings_for(game)))
+    (only,) = hparams.experiment([usual]).hparam_infos
+    assert only.name == "env_id"
+    (only,) = hparams.experiment([usual | {"gamma": 0.5}]).hparam_infos
+    assert only.name == "gamma"
+
+
+def test_hparams_of_a_run_import_no_module_that_it_names(monkeypatch):
+    monkeypatch.setattr("ppo.system.own_modules.importlib.import_module", pytest.fail)
+    (only,) = hparams.experiment([dict(Params(env_id="tests.pixel_game:Catch-v0"))]).hparam_infos
+    assert only.name == "env_id"
 
 
 GIF = b"GIF89a" + struct.pack("<HH", 160, 210) + b"whatever follows"
