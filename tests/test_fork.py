@@ -102,7 +102,10 @@ def test_a_resume_keeps_the_best_of_before_unless_it_is_surpassed(run, tmp_path)
 def test_a_resume_records_its_changes_and_says_what_the_log_lacks(run, tmp_path, capsys):
     train.fork(run, tmp_path / "fork", [*CONSTANT, "total_steps=1024"], step=768)
     train.resume(tmp_path / "fork", ["total_steps=1536", "log_epochs=true"])
-    assert "keeps its columns and lacks 24 new scalars, such as epochs/" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "keeps its columns and lacks 24 new scalars, such as epochs/" in said
+    assert said.count("training begins; its first numbers come by step 1,024\n") == 1
+    assert said.count("training begins; its first numbers come by step 1,536\n") == 1
     changed = run_of(checkpoint.newest(RunFolder(tmp_path / "fork"))).changed
     assert sorted(changed) == [(1024, "log_epochs", False), (1024, "total_steps", 1024)]
 

@@ -25,6 +25,7 @@ from ppo.runs.trainer_state import restore
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import ResolvedParams
+from ppo.settings.schedules import next_crossing
 from ppo.system.signals import Interrupted, StopRequest
 from ppo.system.streams import counted
 from ppo.telemetry.scalars import SCORE
@@ -183,6 +184,8 @@ class Session:
         if not self.start.checkpoint or self.start.fork_of:
             self.keeper.save(state_of(self.trainer, self.observers))
         self.folder.fork_start.unlink(missing_ok=True)
+        if not self.trainer.finished:
+            self.display.say(_trains(params, step))
 
     def _train(self) -> bool:
         """Train. Return whether the run was completed."""
@@ -243,3 +246,8 @@ def _begun(params: ResolvedParams) -> str:
     shared = f", {params.workers} workers" if params.workers > 1 else ""
     rounded = f", in {params.precision}" if params.precision != "float32" else ""
     return f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
+
+
+def _trains(params: ResolvedParams, step: int) -> str:
+    entry = next_crossing(params.log_interval, step, params.steps_per_iteration)
+    return f"training begins; its first numbers come by step {min(entry, params.whole_steps):,}"

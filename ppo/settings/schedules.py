@@ -11,3 +11,8 @@ def scheduled(schedule: Schedule, initial: float, step: int, total_steps: int) -
 def crossed(interval: int, before: int, after: int) -> bool:
     """Whether a multiple of the interval lies in (before, after]; 0 has none."""
     return interval > 0 and after // interval > before // interval
+
+
+def next_crossing(interval: int, step: int, length: int) -> int:
+    """Return the next step that ends an iteration of this length and crosses the interval."""
+    return step + -(-(interval - step % interval) // length) * length
