@@ -188,6 +188,17 @@ def test_games_that_show_something_else_after_a_restore_are_noticed():
     assert resumed.step == 64 and len(list(resumed.iterations())) == 4
 
 
+def test_new_games_have_seeds_that_the_run_has_not_used():
+    trainer, resumed = Trainer(SMALL), Trainer(SMALL)
+    for _ in zip(range(4), trainer.iterations(), strict=False):
+        state = capture(trainer)
+    falls = np.zeros(500, np.int32)  # the pole falls long before
+    changed = replace(state, arrays=state.arrays | {"actions/3": falls})
+    assert "ended while it was replayed" in restore(resumed, changed, new_games=True)
+    for before, after in zip(state.trainer.unfinished, resumed.unfinished.episodes, strict=True):
+        assert after.seeds_used > before.seeds_used > 1 and len(after.actions) == 0
+
+
 def test_a_fork_with_another_number_of_workers_compares_no_checksum_of_theirs():
     trainer, forked = Trainer(SMALL), Trainer(SMALL)
     next(trainer.iterations())

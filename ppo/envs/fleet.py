@@ -62,6 +62,8 @@ class Fleet:
         Raises EpisodeMismatch if an episode ends where it did not before, Interrupted on request.
         """
         episodes = [*episodes, *self.snapshot().episodes[len(episodes) :]]
+        for vector in self.vectors:  # new episodes use later seeds, even if these do not replay
+            vector.seeds_used[:] = [episode.seeds_used for episode in episodes[vector.columns]]
         for vector in self.vectors:
             vector.restore(episodes[vector.columns], interrupted)
 

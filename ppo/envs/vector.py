@@ -32,7 +32,6 @@ class _Records:
     """The episode in progress of each env: its reset, its actions, its outcome so far."""
 
     def __init__(self, num_envs: int):
-        self.seeds_used = np.zeros(num_envs, int)
         self.resets = [Reset(0, 0)] * num_envs
         self._actions: list[list[int]] = [[] for _ in range(num_envs)]
         self._scores = np.zeros(num_envs)
@@ -53,8 +52,8 @@ class _Records:
         self._scores[mask] = 0
         self._frames[mask] = 0
 
-    def unfinished(self) -> list[UnfinishedEpisode]:
-        episodes = zip(self.seeds_used.tolist(), self.resets, self._actions, strict=True)
+    def unfinished(self, seeds_used: np.ndarray) -> list[UnfinishedEpisode]:
+        episodes = zip(seeds_used.tolist(), self.resets, self._actions, strict=True)
         return [
             UnfinishedEpisode(used, reset, np.array(actions, np.int32))
             for used, reset, actions in episodes
@@ -116,6 +115,7 @@ class EnvVector:
         self._fire = self._envs.fire if fire_on_life_loss else None
         self.forced = np.zeros(num_envs, bool)
         self._records = _Records(num_envs)
+        self.seeds_used = np.zeros(num_envs, int)
         self._lives = np.zeros(num_envs, int)
         self._frame_number = np.zeros(num_envs, np.int64)
         # With sticky actions, the emulator's random generator keeps its state between episodes. Any
@@ -132,7 +132,7 @@ class EnvVector:
 
     def begin_anew(self) -> None:
         """Reset all envs, each with its first seed, as if they had just been made."""
-        self._records.seeds_used[:] = 0
+        self.seeds_used[:] = 0
         self.begin()
 
     def begin_as(self, resets: list[Reset]) -> None:
@@ -182,7 +182,7 @@ class EnvVector:
 
     def snapshot(self) -> list[UnfinishedEpisode]:
         """Return the episodes in progress, between two steps."""
-        return self._records.unfinished()
+        return self._records.unfinished(self.seeds_used)
 
     def restore(
         self, episodes: list[UnfinishedEpisode], interrupted: Callable[[], bool] = lambda: False
@@ -215,7 +215,7 @@ class EnvVector:
             self._send(np.array(actions, np.int64))
             if self.receive().over[playing].any():
                 raise EpisodeMismatch("an unfinished episode ended while it was replayed")
-        self._records.seeds_used[:] = [episode.seeds_used for episode in episodes]
+        self.seeds_used[:] = [episode.seeds_used for episode in episodes]
 
     def close(self) -> None:
         self._envs.close()
@@ -240,12 +240,11 @@ class EnvVector:
             self._reset_seeded(due)
 
     def _reset_seeded(self, mask: np.ndarray) -> None:
-        records = self._records
         for index in np.flatnonzero(mask):
-            used = int(records.seeds_used[index])
+            used = int(self.seeds_used[index])
             seed = seed31(self._seed, self._purpose, self.indices[index], used)
-            records.resets[index] = Reset(seed, 0)
-            records.seeds_used[index] += 1
+            self._records.resets[index] = Reset(seed, 0)
+            self.seeds_used[index] += 1
         self._reset(mask, seeded=True)
 
     def _reset_as(self, mask: np.ndarray, resets: list[Reset]) -> None:
