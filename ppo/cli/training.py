@@ -169,6 +169,10 @@ CONFLICTS: tuple[Conflict, ...] = (
     (lambda given: given.pfile == "", f"--pfile {EMPTY}"),
     (lambda given: given.env == "", f"--env {EMPTY}"),
     (
+        lambda given: given.env and given.env.endswith(".json"),
+        "--env={env}: this is no game; for a file of settings use --pfile={env}",
+    ),
+    (
         lambda given: given.env and any(text.startswith("env_id=") for text in given.set),
         "--env and --set env_id both name the game; leave one of them out",
     ),

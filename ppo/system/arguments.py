@@ -47,6 +47,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message and where the help is, and end the process."""
+        if "not allowed with" in message:
+            message += "; give one of them"
+            if "--env" in message and "--pfile" in message:
+                message += ". For another game with the settings of a file: --set env_id=ID"
         say(f"error: {message}\nsee: {self.prog} --help", sys.stderr)
         self.exit(ExitCode.REFUSED)
 

@@ -212,6 +212,9 @@ def test_options_go_with_arguments_that_exist():
         (["--fork=@best"], "argument --fork: the path is empty; is its variable set?\n"),
         (["--report", ""], "argument --report: the path is empty; is its variable set?\n"),
         (["--pfile="], "is empty; is the shell variable set?"),
+        (["--pfile=a", "--env=b"], "with the settings of a file: --set env_id=ID\n"),
+        (["--env=a.json"], "for a file of settings use --pfile=a.json\n"),
+        (["--resume", "--watch"], "not allowed with argument --resume; give one of them\n"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(arguments, message, capsys):
