@@ -143,7 +143,11 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
         text = reading.text(path)
         values, faults = _parse(text)
     except OSError as error:
+        from ppo.envs.registry import id_like  # here, because it imports Gymnasium
+
         remedy = f"give a JSON file of settings or a preset: {', '.join(presets.names())}"
+        if env_id := id_like(str(path)):
+            remedy += f". For the game use --env={env_id} (in Python: {{'env_id': '{env_id}'}})"
         return {}, [f"{path}: cannot be read ({error.strerror}); {remedy}"]
     except reading.NotJSON as error:
         hint = " (a comma after the last setting?)" if re.search(r",\s*}\s*$", text) else ""

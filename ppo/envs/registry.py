@@ -69,6 +69,13 @@ def look_up(env_id: str) -> tuple[str, float]:
     return entry.kwargs["game"], float(entry.kwargs["repeat_action_probability"])
 
 
+def id_like(name: str) -> str | None:
+    """Return the id that a game's name means, such as "space_invaders", or an id in any case."""
+    known = {env_id.lower(): env_id for env_id in gymnasium.registry}
+    plain = re.sub(r"_|-v[04]$", "", name.lower())
+    return known.get(f"{plain}noframeskip-v4") or known.get(name.lower())
+
+
 def is_atari(env_id: str) -> bool:
     """Whether an id is an Atari game's; no module that it names is imported."""
     try:
