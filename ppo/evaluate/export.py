@@ -61,8 +61,8 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
 def _check(path: Path, suffix: str) -> None:
     if suffix not in SUFFIXES:
         raise FolderError(
-            f"{path}: the name chooses the format: FILE.keras, FILE.onnx, or FOLDER/ for a "
-            "SavedModel"
+            f"{path}: there is no format {suffix}. The name chooses it: FILE.keras, FILE.onnx, or "
+            "FOLDER/ for a SavedModel"
         )
     if path.exists():
         raise FolderError(f"{path} exists; choose a free name, or remove it first")

@@ -12,7 +12,7 @@ from ppo.files.folder import FolderError
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("agent.h5", "FILE.keras, FILE.onnx, or FOLDER/"),
+        ("agent.h5", "no format .h5. The name chooses it: FILE.keras, FILE.onnx, or FOLDER/"),
         ("v1.2", "FILE.keras, FILE.onnx, or FOLDER/"),
         ("there.keras", "there.keras exists; choose a free name"),
         ("folder", "folder exists; choose a free name"),
