@@ -177,7 +177,10 @@ def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
         if is_signal(error):
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"{layers.settings.network} failed: {reason}") from error
+        shape = ", ".join(["B", *map(str, x.shape[1:])])
+        raise ValueError(
+            f"{layers.settings.network} must take observations [{shape}], and failed: {reason}"
+        ) from error
     _check_trunk(trunk, layers)
     return trunk.output
 

@@ -119,6 +119,7 @@ def test_weights_of_the_user_are_no_preparation():
         ("without_dense", "its last layer with weights must be a keras.layers.Dense"),
         ("reserved", "a layer whose name begins with value_"),
         ("ambiguous", "a layer with weights whose name begins with max_"),
+        ("pictures", r"must take observations \[B, 4\], and failed: ValueError: "),
         ("failing", "failed: RuntimeError: no memory for this$"),
         ("ending", "failed: SystemExit: 0$"),
         ("in_a_list", r"must give features \[B, D\]"),
