@@ -17,7 +17,7 @@ from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Collapse
 
 EARLIER = 20  # entries before a collapse that are searched for its cause
-RECENT = 50  # entries searched if there is no collapse; earlier departures did no harm
+RECENT = 50  # last entries, searched if no sign is near a collapse; earlier ones did no harm
 
 
 def explain(run: Path) -> str:
@@ -28,11 +28,13 @@ def explain(run: Path) -> str:
         return f"{run}: {len(rows)} log entries with a score, too few to say anything\n"
     points = [progress.points(row) for row in rows]
     worst = collapse.find(points)
-    departed = _first(rows, worst)
     lines, at = [_what(run, rows, points, worst)], ""
+    near = _near(rows, worst) if worst else {}
+    departed = near or _recent(rows)
     if departed:
         index = next(iter(departed.values())).index
-        at = "" if worst else f" --at={int(rows[index - 1]['step'])}"
+        # Without --at, an autopsy forks before the deepest collapse.
+        at = "" if near else f" --at={int(rows[index - 1]['step'])}"
         lines += _signs(rows[index], departed)
         cause = signs.cause(rows, departed)
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
@@ -44,14 +46,14 @@ def explain(run: Path) -> str:
     return "\n".join([*lines, *_outside(run, rows)]) + "\n"
 
 
-def _first(rows: Sequence[Row], worst: Collapse | None) -> dict[str, Distance]:
-    """Return what left its band first, before the collapse or else during it. If there is none,
-    return what left its band first in the RECENT entries, if it is a sign of a known cause.
-    """
-    if worst:
-        near = signs.first(rows, max(BEFORE, worst.onset - EARLIER), worst.onset + 2)
-        if departed := near or signs.first(rows, worst.onset, worst.bottom + 1):
-            return departed
+def _near(rows: Sequence[Row], worst: Collapse) -> dict[str, Distance]:
+    """Return what left its band first before a collapse, or else during it."""
+    before = signs.first(rows, max(BEFORE, worst.onset - EARLIER), worst.onset + 2)
+    return before or signs.first(rows, worst.onset, worst.bottom + 1)
+
+
+def _recent(rows: Sequence[Row]) -> dict[str, Distance]:
+    """Return what left its band first in the last entries, if it is a sign of a known cause."""
     departed = signs.first(rows, max(BEFORE, len(rows) - RECENT))
     return departed if departed and signs.cause(rows, departed) is not signs.UNKNOWN else {}
 

@@ -180,6 +180,9 @@ def test_a_fault_is_found_after_a_collapse_that_no_scalar_shows(tmp_path):
     )
     assert "the policy collapsed" in slow and "no scalar left its usual range" in slow
     assert f"first, at step {1000 * (FAULT_AT + 1):,}" in both and signs.VALUE.name in both
+    # The autopsy is of what the line above names: here the fault, not the collapse.
+    assert slow.splitlines()[-1].endswith(f"ppo.autopsy {tmp_path / 'slow'}")
+    assert f"ppo.autopsy {tmp_path / 'both'} --at={1000 * FAULT_AT}\n" in both
 
 
 def test_points_that_are_the_same_in_every_rollout_are_said_to_show_no_collapse(tmp_path):
