@@ -29,11 +29,11 @@ from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.messages import (
     Report,
-    any_of_each,
-    share_arrays,
-    share_report,
-    share_unfinished,
-    together,
+    any_worker,
+    gather_arrays,
+    gather_unfinished,
+    merge_reports,
+    run_on_all,
 )
 
 
@@ -122,7 +122,7 @@ class Trainer:
         """
         while True:
             requests = self.finished or stop(), self.envs.seeds_every_episode
-            ends, seeds = any_of_each(self.workers, *requests)
+            ends, seeds = any_worker(self.workers, *requests)
             if seeds:
                 self.envs.seed_every_episode()
             if ends:
@@ -149,7 +149,7 @@ class Trainer:
 
     def all_unfinished(self) -> Unfinished:
         """Return the unfinished episodes of all workers. Every worker calls it."""
-        return share_unfinished(self.workers, self.envs.snapshot())
+        return gather_unfinished(self.workers, self.envs.snapshot())
 
     def new_games(self) -> None:
         self.envs.begin()
@@ -163,10 +163,10 @@ class Trainer:
         self.envs.close()
 
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
-        """Collect a rollout, estimate advantages, update. Raises Diverged, and as ``together``."""
+        """Collect a rollout, estimate advantages, update. Raises as ``run_on_all``."""
         p, step, began = self.params, self.step, time.perf_counter()
         collect = self.collector.collect
-        rollout = together(self.workers, step, lambda: collect(self.tally.iteration, stop))
+        rollout = run_on_all(self.workers, step, lambda: collect(self.tally.iteration, stop))
         advantages, returns = gae(
             rollout.rewards,
             rollout.values,
@@ -193,7 +193,7 @@ class Trainer:
         )
         updated = result.scalars() | (result.epoch_scalars() if p.log_epochs else {})
         own = Report(rollout.episodes, rollout.end_rows, rollout.points, scalars, updated)
-        report = share_report(self.workers, own)
+        report = merge_reports(self.workers, own)
         if not report.finite:  # finite rewards may sum to an infinite score, which clipping hides
             raise self._diverged(batch)
         return self._counted(report, len(result.epochs), learning_rate, clip_range)
@@ -234,4 +234,4 @@ class Trainer:
     def _diverged(self, batch: Batch) -> Diverged:
         """Return the error that ends the run. All workers call it."""
         arrays = {name: tensor.numpy() for name, tensor in batch._asdict().items()}
-        return Diverged(self.step, share_arrays(self.workers, arrays))
+        return Diverged(self.step, gather_arrays(self.workers, arrays))

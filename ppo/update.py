@@ -162,7 +162,7 @@ class Updater:
         # One exchange averages gradients and statistics, because each exchange costs time. If one
         # worker has NaN, all have the mean NaN and skip the step.
         gradients = tape.gradient(result.loss, self.weights)
-        *gradients, means = self.workers.mean([*gradients, tf.stack(means)])
+        *gradients, means = self.workers.all_reduce_mean([*gradients, tf.stack(means)])
         norm = tf.linalg.global_norm(gradients)
         applied = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])
         if p.minibatch_kl_limit is not None:
@@ -184,7 +184,7 @@ class Updater:
 
     def _mean(self, values: tf.Tensor) -> tf.Tensor:
         """Return the mean of a quantity over the samples of all workers."""
-        return self.workers.mean([tf.reduce_mean(values)])[0]
+        return self.workers.all_reduce_mean([tf.reduce_mean(values)])[0]
 
     def _advantage_moments(self, advantages: tf.Tensor, indices: tf.Tensor) -> tf.Tensor | None:
         """Return mean and standard deviation of each minibatch's advantages over all workers, from
@@ -196,7 +196,7 @@ class Updater:
         # In float64 the difference of two squares keeps its digits.
         wide = tf.cast(tf.gather(advantages, indices), tf.float64)
         own = [tf.reduce_mean(wide, -1), tf.reduce_mean(tf.square(wide), -1)]
-        mean, square = self.workers.mean(own)
+        mean, square = self.workers.all_reduce_mean(own)
         std = tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))
         return tf.cast(tf.stack([mean, std], -1), advantages.dtype)
 

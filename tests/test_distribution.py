@@ -19,7 +19,7 @@ from ppo.telemetry.update_statistics import KL, UpdateResult
 from ppo.trainer import Trainer
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker
-from ppo.workers.messages import Report, share_report, share_unfinished
+from ppo.workers.messages import Report, gather_unfinished, merge_reports
 from tests.test_update import KEY, PARAMS, batch, changed
 
 
@@ -34,7 +34,7 @@ def update(workers: OneWorker, params: Params = PARAMS) -> tuple[list[np.ndarray
 class Reversing(OneWorker):
     """As if the other workers' gradients were so large that they turned the mean around."""
 
-    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def all_reduce_mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         *gradients, means = tensors
         return [*(-1e6 * gradient for gradient in gradients), means]
 
@@ -42,7 +42,7 @@ class Reversing(OneWorker):
 class Disagreeing(OneWorker):
     """Another worker's loss is not finite."""
 
-    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def all_reduce_mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         *gradients, means = tensors
         return [*gradients, means * np.nan]
 
@@ -50,7 +50,7 @@ class Disagreeing(OneWorker):
 class Ahead(OneWorker):
     """The other workers' KL is large."""
 
-    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def all_reduce_mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         *gradients, means = tensors
         return [*gradients, means + tf.one_hot(KL, means.shape[0])]
 
@@ -58,7 +58,7 @@ class Ahead(OneWorker):
 class Stopping(OneWorker):
     """Another worker was asked to stop."""
 
-    def gather(self, data: bytes) -> list[bytes]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         return [data, bytes([True, False])]
 
 
@@ -116,7 +116,7 @@ class Failing(OneWorker):
     def __init__(self, sent: bytes):
         self.sent = sent
 
-    def gather(self, data: bytes) -> list[bytes]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         flags_of_a_new_iteration = len(data) == 2
         return [data] if flags_of_a_new_iteration else [data, self.sent]
 
@@ -175,7 +175,7 @@ class Echo(OneWorker):
 
     count = 2
 
-    def gather(self, data: bytes) -> list[bytes]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         return [data, data]
 
 
@@ -183,7 +183,7 @@ def test_games_of_all_workers_are_in_the_order_of_the_envs():
     own = Unfinished(
         [UnfinishedEpisode(1, Reset(n, 2), np.arange(n, dtype=np.int32)) for n in (3, 0)], 7
     )
-    found = share_unfinished(Echo(), own)
+    found = gather_unfinished(Echo(), own)
     assert [episode.reset.seed for episode in found.episodes] == [3, 0, 3, 0]
     assert [len(episode.actions) for episode in found.episodes] == [3, 0, 3, 0]
     assert found.checksum not in (7, None)
@@ -193,7 +193,7 @@ def test_reports_are_joined_in_the_order_in_which_episodes_ended():
     episodes = [Episode(Reset(n, 0), np.arange(4, dtype=np.int32), n / 3, 9, 5) for n in (1, 2)]
     scalars = {"a": 1 / 3, "undefined": np.nan}
     own = Report(episodes, [2, 5], 3.5, scalars, {"largest": 2.0, "infinite": np.inf})
-    found = share_report(Echo(), own)
+    found = merge_reports(Echo(), own)
     assert [episode.score for episode in found.episodes] == [1 / 3, 1 / 3, 2 / 3, 2 / 3]
     assert found.end_rows == [2, 2, 5, 5] and found.points == 7
     assert found.scalars["a"] == 1 / 3 and np.isnan(found.scalars["undefined"])
@@ -208,7 +208,7 @@ class Pair(OneWorker):
     def __init__(self, index: int, sent: dict[int, bytes], both: threading.Barrier):
         self.index, self._sent, self._both = index, sent, both
 
-    def gather(self, data: bytes) -> list[bytes]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         self._sent[self.index] = data
         self._both.wait(60)
         return [self._sent[index] for index in range(2)]
@@ -234,7 +234,7 @@ def test_points_are_summed_scalars_averaged_and_the_largest_values_kept():
     sent, both = {}, threading.Barrier(2)
     with ThreadPoolExecutor(2) as threads:
         pairs = [Pair(index, sent, both) for index in range(2)]
-        for found in threads.map(share_report, pairs, owns):
+        for found in threads.map(merge_reports, pairs, owns):
             undefined = found.scalars.pop("c")
             assert (found.points, found.scalars) == (1.5, {"a": 2.5, "b": 5.0, "d": 2.0})
             assert np.isnan(undefined)

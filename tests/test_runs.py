@@ -965,7 +965,7 @@ class Other(OneWorker):
     def __init__(self, received: bytes):
         self.received = received
 
-    def share(self, content: bytes) -> bytes:
+    def broadcast(self, content: bytes) -> bytes:
         return self.received
 
 
@@ -973,7 +973,7 @@ def other(start: Start) -> Other:
     class First(OneWorker):
         count = 2
 
-        def share(self, content: bytes) -> bytes:
+        def broadcast(self, content: bytes) -> bytes:
             shared.append(content)
             return content
 
@@ -1002,7 +1002,7 @@ def test_the_first_worker_says_which_other_computes_differently(capsys):
     class Three(OneWorker):
         count = 3
 
-        def gather(self, data: bytes) -> list[bytes]:
+        def all_gather(self, data: bytes) -> list[bytes]:
             other = json.loads(data) | {"numpy": "1.0", "environment": "NVIDIA_TF32_OVERRIDE=0"}
             return [data, data, json.dumps(other).encode()]
 

@@ -58,8 +58,8 @@ def main(arguments: list[str]) -> None:
     from ppo.objective import Batch
     from ppo.update import INITIAL_RESCALING_STATE, Updater
 
-    gathered = workers.gather(b"abcde"[: 3 + worker.index])
-    shared = workers.share(b"from the first" if worker.index == 0 else b"")
+    gathered = workers.all_gather(b"abcde"[: 3 + worker.index])
+    shared = workers.broadcast(b"from the first" if worker.index == 0 else b"")
     found = {"gathered": np.frombuffer(b"|".join([*gathered, shared]), np.uint8)}
     with np.load(data) as whole:
         half = Batch(

@@ -29,7 +29,7 @@ def send_start(workers: Workers, params: ResolvedParams, start: Start) -> None:
         "new_games": start.new_games,
     }
     saved = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
-    workers.share(json.dumps(facts).encode() + b"\n" + saved)
+    workers.broadcast(json.dumps(facts).encode() + b"\n" + saved)
     ours, *others = _numerics(workers)
     for index, other in enumerate(others, 1):
         for name, here, there in numerics.differences(ours, other):
@@ -40,8 +40,8 @@ def send_start(workers: Workers, params: ResolvedParams, start: Start) -> None:
 
 
 def _numerics(workers: Workers) -> list[dict[str, str]]:
-    """Return what affects the bits, for each worker. Every worker calls it after ``share``."""
-    return [json.loads(own) for own in workers.gather(json.dumps(numerics.facts()).encode())]
+    """Return what affects the bits, for each worker. Every worker calls it after ``broadcast``."""
+    return [json.loads(own) for own in workers.all_gather(json.dumps(numerics.facts()).encode())]
 
 
 def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Path) -> Result:
@@ -51,7 +51,7 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Pat
     Raises Stopped, even if an environment fails: the first worker reports that. Raises Diverged,
     Collapsed, WorkerLost, and WorkersDiffer if the first worker's thread count is not ``threads``.
     """
-    head, _, content = workers.share(b"").partition(b"\n")
+    head, _, content = workers.broadcast(b"").partition(b"\n")
     _numerics(workers)
     facts = json.loads(head)
     params = ResolvedParams(**facts["params"])

@@ -66,7 +66,7 @@ class Guard(Observer):
         if known or self.trainer.finished or not self.trainer.step:
             return
         measures = self.trainer.workers.index == 0
-        measured = self.trainer.workers.share(self._measured(interrupted) if measures else b"")
+        measured = self.trainer.workers.broadcast(self._measured(interrupted) if measures else b"")
         if not measured:
             raise Interrupted
         level = float(measured)

@@ -13,7 +13,7 @@ from ppo.envs.episode import (
 from ppo.envs.fleet import Unfinished
 from ppo.runs.start import Continued
 from ppo.trainer import LearnerState, Trainer
-from ppo.workers.messages import together
+from ppo.workers.messages import run_on_all
 
 
 def capture(trainer: Trainer) -> Checkpoint:
@@ -104,7 +104,7 @@ def _restore_unfinished(
     """Replay the episodes of this worker. If one differs on any worker, every worker raises."""
     first, envs = trainer.workers.index * trainer.params.num_envs, len(trainer.unfinished.episodes)
     own = saved.episodes[first : first + trainer.params.num_envs]
-    together(trainer.workers, trainer.step, lambda: trainer.envs.restore(own, interrupted))
+    run_on_all(trainer.workers, trainer.step, lambda: trainer.envs.restore(own, interrupted))
     trainer.unfinished = trainer.all_unfinished()
     comparable = len(saved.episodes) == envs and saved.checksum is not None
     if comparable and saved.checksum != trainer.unfinished.checksum:

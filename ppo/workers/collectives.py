@@ -59,13 +59,13 @@ class Collectives:
             for exchange in (self._gathered, self._reduced)
         )
 
-    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def all_reduce_mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """See ``Workers``: all tensors travel as one vector."""
         flat = self._reduced(tf.concat([tf.reshape(t, [-1]) for t in tensors], 0)) / self.count
         parts = tf.split(flat, [t.shape.num_elements() for t in tensors])
         return [tf.reshape(part, t.shape) for part, t in zip(parts, tensors, strict=True)]
 
-    def gather(self, data: bytes) -> list[bytes]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         with self.watched():
             words = self._gather(_words(data)).numpy()
         gathered = []
@@ -76,10 +76,10 @@ class Collectives:
             words = words[end:]
         return gathered
 
-    def share(self, data: bytes) -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         """See ``Workers``: the others add zeros, which costs less than gathering all data."""
         words = _words(data)
-        (size, *_) = self.gather(len(words).to_bytes(8))
+        (size, *_) = self.all_gather(len(words).to_bytes(8))
         total = np.zeros(int.from_bytes(size), WORD)
         if self.index == 0:
             total[:] = words

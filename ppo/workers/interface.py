@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 class Workers(Protocol):
     """The workers of one run, seen from one of them: every call is made by all, in the same order.
 
-    An update is made inside ``watched`` and calls ``mean``. ``gather`` and ``share`` are called
+    An update is made inside ``watched`` and calls ``all_reduce_mean``. The other two are called
     between updates. Anything may raise WorkerLost.
     """
 
     count: int
     index: int
 
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+    def all_reduce_mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
         """Return the mean over the workers of each tensor, in one exchange; all tensors have one
         type. A graph may call it, also in its loops, but not in a replica's function.
         """
 
-    def gather(self, data: bytes) -> list[bytes]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         """Return the data of each worker."""
 
-    def share(self, data: bytes) -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         """Return the data of the first worker."""
 
     def watched(self) -> AbstractContextManager[None]:
-        """While the context lasts, the failure of a graph that calls ``mean`` raises WorkerLost if
-        another worker is the cause.
+        """While the context lasts, the failure of a graph that calls ``all_reduce_mean`` raises
+        WorkerLost if another worker is the cause.
         """
 
 
@@ -45,13 +45,13 @@ class OneWorker:
 
     count, index = 1, 0
 
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+    def all_reduce_mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
         return list(tensors)
 
-    def gather(self, data: bytes) -> list[bytes]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         return [data]
 
-    def share(self, data: bytes) -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         return data
 
     def watched(self) -> AbstractContextManager[None]:

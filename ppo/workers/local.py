@@ -49,7 +49,7 @@ class LocalWorkers:
         self._meet()
         self._begun = True
 
-    def mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
+    def all_reduce_mean(self, tensors: "Sequence[tf.Tensor]") -> "list[tf.Tensor]":
         import tensorflow as tf
 
         sizes = [tensor.shape.num_elements() for tensor in tensors]
@@ -74,7 +74,7 @@ class LocalWorkers:
         self._meet()
         return rows[-1].copy()
 
-    def gather(self, data: bytes) -> list[bytes]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         if self._lost:
             raise self._lost
         if self.index > 0:
@@ -85,8 +85,8 @@ class LocalWorkers:
             self._send(worker, gathered)
         return gathered
 
-    def share(self, data: bytes) -> bytes:
-        return self.gather(data if self.index == 0 else b"")[0]
+    def broadcast(self, data: bytes) -> bytes:
+        return self.all_gather(data if self.index == 0 else b"")[0]
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -99,7 +99,7 @@ class LocalWorkers:
             raise
 
     def _meet(self) -> None:
-        self.gather(b"")
+        self.all_gather(b"")
 
     def _make_room(self, row_bytes: int) -> None:
         """Make all rows hold this many bytes; all workers call it at once."""

@@ -58,7 +58,7 @@ class Report:
         return scores and abs(self.points) < SCORE_LIMIT
 
 
-def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
+def run_on_all(workers: Workers, step: int, work: Callable[[], T]) -> T:
     """Do this worker's share of the work. If it fails on any worker, all workers raise the same
     error: Diverged at ``step``, EnvironmentFailed, Interrupted or EpisodeMismatch.
     """
@@ -70,14 +70,14 @@ def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
         own = error
         (kind,) = (kind for kind, failure in _FAILURES.items() if isinstance(error, failure))
         report = f"{kind}: {error}"
-    data = workers.gather(report.encode(errors="replace"))
+    data = workers.all_gather(report.encode(errors="replace"))
     kinds, _, messages = zip(*(one.decode().partition(": ") for one in data), strict=True)
     for kind, failure in _FAILURES.items():
         if kind not in kinds:
             continue
         if failure is NotFinite:
             unfit = {"observations": own.observations} if isinstance(own, NotFinite) else {}
-            raise Diverged(step, share_arrays(workers, unfit)) from own
+            raise Diverged(step, gather_arrays(workers, unfit)) from own
         worker = kinds.index(kind)
         named = failure is EnvironmentFailed and workers.count > 1
         where = f"worker {worker}: " if named else ""
@@ -85,27 +85,27 @@ def together(workers: Workers, step: int, work: Callable[[], T]) -> T:
     return results[0]
 
 
-def any_of_each(workers: Workers, *flags: bool) -> list[bool]:
+def any_worker(workers: Workers, *flags: bool) -> list[bool]:
     """Return, for each flag, whether it is set on any worker."""
-    return [any(values) for values in zip(*workers.gather(bytes(flags)), strict=True)]
+    return [any(values) for values in zip(*workers.all_gather(bytes(flags)), strict=True)]
 
 
-def share_unfinished(workers: Workers, own: Unfinished) -> Unfinished:
+def gather_unfinished(workers: Workers, own: Unfinished) -> Unfinished:
     """Return the unfinished episodes of all workers."""
     if workers.count == 1:
         return own
     given = _pack({"checksum": own.checksum}, own.episodes)
-    parts = [_unpack(data, UnfinishedEpisode) for data in workers.gather(given)]
+    parts = [_unpack(data, UnfinishedEpisode) for data in workers.all_gather(given)]
     checksum = zlib.crc32(np.array([facts["checksum"] for facts, _ in parts]).tobytes())
     return Unfinished([episode for _, episodes in parts for episode in episodes], checksum)
 
 
-def share_report(workers: Workers, own: Report) -> Report:
+def merge_reports(workers: Workers, own: Report) -> Report:
     """Merge the reports of all workers, with the episodes in the order of their ends."""
     if workers.count == 1:
         return own
     facts = {name: fact for name, fact in vars(own).items() if name != "episodes"}
-    parts = [_unpack(data, Episode) for data in workers.gather(_pack(facts, own.episodes))]
+    parts = [_unpack(data, Episode) for data in workers.all_gather(_pack(facts, own.episodes))]
     reports = [Report(episodes, **facts) for facts, episodes in parts]
     ends = [end for report in reports for end in zip(report.end_rows, report.episodes, strict=True)]
     ends.sort(key=lambda end: end[0])
@@ -118,7 +118,7 @@ def share_report(workers: Workers, own: Report) -> Report:
     )
 
 
-def share_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def gather_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the arrays of the first worker and of workers with an array that is not finite."""
     if workers.count == 1:
         return own
@@ -126,7 +126,7 @@ def share_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.n
     given = npz.pack(own if suspect else {})
     return {
         f"worker_{worker}_{name}": array
-        for worker, data in enumerate(workers.gather(given))
+        for worker, data in enumerate(workers.all_gather(given))
         for name, array in npz.unpack(data).items()
     }
 

@@ -68,9 +68,9 @@ def said(does: str, count: int = 3) -> list[list[str]]:
 
 
 HEARS = """
-print(workers.gather(b"abc"[: link.index]))
-print(workers.share(b"first" * 10**6 if link.index == 0 else b"other") == b"first" * 10**6)
-print([len(data) for data in workers.gather(bytes(10**6 * link.index))])
+print(workers.all_gather(b"abc"[: link.index]))
+print(workers.broadcast(b"first" * 10**6 if link.index == 0 else b"other") == b"first" * 10**6)
+print([len(data) for data in workers.all_gather(bytes(10**6 * link.index))])
 """
 
 
@@ -121,7 +121,7 @@ pid = STARTS
 print(pid, "PPO_LINK" in os.environ, flush=True)
 if link.index == 1:
     os.kill(os.getpid(), signal.SIGKILL)
-workers.gather(b"")
+workers.all_gather(b"")
 """
 
 
