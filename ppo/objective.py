@@ -83,10 +83,9 @@ def objective(
       value part    value_coef mean(scale x value loss)
 
     ``drift`` is the result of ``losses.feature_drift``, [B], or None without it.
-    ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. With several
-    workers, ``moments`` are the mean and standard deviation of their advantages, [2]. ``mean``
-    averages over the samples of all workers, for the value rescaling. The parts of the loss are
-    means over this worker's samples. Raises ValueError, when traced, for tensors of other shapes.
+    ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. With several workers,
+    ``moments`` and ``mean`` come from ``Updater``. Raises ValueError, when traced, for tensors of
+    other shapes.
     """
     p = params
     _check_shapes(logits, values, batch)

@@ -72,7 +72,7 @@ class Updater:
         p, epochs = self.params, []
         if p.adam_reset:
             self.adam.reset()
-        self._undo.keep()
+        self._undo.keep()  # if the first minibatch is skipped, this update has no step to undo
         weights, rate = self._weights_by_layer(), tf.constant(learning_rate, tf.float32)
         prepared = self._split.prepare(batch.observations)
         old_features = self._compute_features(prepared) if p.feature_drift_coef else None
@@ -183,7 +183,9 @@ class Updater:
         return tf.no_op()
 
     def _mean(self, values: tf.Tensor) -> tf.Tensor:
-        """Return the mean of a quantity over the samples of all workers."""
+        """Return the mean of a quantity over the samples of all workers, for the value rescaling.
+        The loss itself is a mean over this worker's samples.
+        """
         return self.workers.all_reduce_mean([tf.reduce_mean(values)])[0]
 
     def _advantage_moments(self, advantages: tf.Tensor, indices: tf.Tensor) -> tf.Tensor | None:

@@ -27,9 +27,9 @@ Shape = tuple[int | None, ...]
 
 
 def block_size(shape: Shape, kernel: int, stride: int, padding: str) -> int:
-    """Return the side of the blocks of pixels (space to depth) for a convolution of images
-    [_, H, W, C]. On blocks as wide as the stride, an equal convolution has stride 1 and is faster.
-    The side is 1, without blocks, if there is padding or the stride does not divide all sides.
+    """Return the side of the blocks of pixels (space to depth) that turn a convolution of images
+    [_, H, W, C] with a stride into an equal, faster convolution with stride 1. Return 1 (no blocks)
+    if the images are padded, or if the stride does not divide H, W and the kernel's side.
     """
     divides = not any(side is None or side % stride for side in (*shape[1:3], kernel))
     return stride if padding == "valid" and divides else 1

@@ -86,8 +86,8 @@ class Keeper(Observer):
         self._latest = state
 
     def save(self, state: Checkpoint, score: float | None = None) -> None:
-        """Write a checkpoint, also as the best if the policy's score is the highest so far. A score
-        of too few training games is not remembered, so the next one counts as higher.
+        """Write a checkpoint, also as the best if the policy's score is the highest so far. Without
+        evaluations, any newer score replaces the best until 100 games have ended.
         """
         best = score is not None and (self.best_saved is None or score > self.best_saved)
         if best:

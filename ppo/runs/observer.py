@@ -18,8 +18,8 @@ class DueState(State):
 
 
 class Observer:
-    """Sees each iteration of a run, and acts when the observer itself is ``due``. ``wanted`` means
-    that its work starts with the next episode that ends.
+    """Sees each iteration of a run, and acts when the observer itself is ``due``. Videos and replay
+    checks are ``wanted`` instead: ``see`` starts them with the next episode that ends.
 
     A checkpoint contains its state under its ``name``; without a name it has no state. A run is not
     done while an observer is due. If an observer ``saves``, the run's state is saved after it acts.

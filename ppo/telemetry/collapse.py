@@ -47,9 +47,9 @@ def height_of(best: float, low: float) -> float:
 
 @dataclass(frozen=True)
 class Watch:
-    """A sequential probability ratio test (Wald 1945), restarted at 0 (Page 1954), of two
-    hypotheses. Healthy: readings are normal around the best running median so far. Collapsed: they
-    are normal around the level after the smallest collapse that the test looks for.
+    """A CUSUM test (Page 1954): a sequential probability ratio test (Wald 1945) that restarts at 0.
+    Healthy: readings are normal around the best running median so far. Collapsed: they are normal
+    around the level after the smallest collapse that the test looks for.
 
     A watch may begin with a policy's level, ``best``, and the ``low`` that it came from. It then
     tests from the first reading on. A checkpoint has the fields as they are.

@@ -23,8 +23,9 @@ class UnknownScalar(KeyError):
 
 
 class Aggregates:
-    """The scalars of the next log entry: each tag's mean since the last ``take``. A tag with a peak
-    keeps its value from the update with the largest peak. Values that are not finite are skipped.
+    """The scalars of the next log entry. Most are means since the last ``take``. A scalar whose
+    Metric names a ``peak`` has its value from the update in which that peak was largest. Values
+    that are not finite are skipped.
     """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
