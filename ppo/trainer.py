@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from ppo.envs.fleet import Fleet, Unfinished
 from ppo.errors import Diverged
 from ppo.objective import Batch
 from ppo.policy import Policy
-from ppo.rollout import Collector, replace_forced
+from ppo.rollout import Collector, Rollout, replace_forced
 from ppo.settings import ResolvedParams
 from ppo.settings.schedules import crossed, scheduled
 from ppo.system.device import has_gpu, shards
@@ -25,6 +24,7 @@ from ppo.telemetry.counters import Tally
 from ppo.telemetry.diagnostics import Diagnostics
 from ppo.telemetry.rollout_statistics import rollout_scalars
 from ppo.telemetry.scalars import POINTS
+from ppo.telemetry.update_statistics import UpdateResult
 from ppo.update import INITIAL_RESCALING_STATE, Updater
 from ppo.workers.interface import OneWorker, Workers
 from ppo.workers.messages import (
@@ -73,8 +73,8 @@ class Trainer:
         workers: Workers | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ):
-        """Build envs, network and optimiser. Raises Interrupted, and WorkerLost as every method
-        that exchanges data.
+        """Build envs, network and optimiser. Raises Interrupted. Raises WorkerLost, as does every
+        method that exchanges data.
         """
         self.params, self.workers = params, workers or OneWorker()
         # On a CPU, envs and network take turns on all cores: running them together was slower.
@@ -94,7 +94,7 @@ class Trainer:
     def rollbacks(self) -> int:
         return self.tally.rollbacks
 
-    def scheduled_at(self, step: int) -> tuple[float, float]:
+    def rates_at(self, step: int) -> tuple[float, float]:
         """Return learning rate and clip range at a step. The rate includes the cuts by
         rollbacks and by ``learning_rate_kl``.
         """
@@ -102,11 +102,6 @@ class Trainer:
         rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
         clip_range = scheduled(p.clip_range_schedule, p.clip_range, step, total)
         return rate * self.tally.rate_left(p), clip_range
-
-    @property
-    def layers(self) -> list[str]:
-        """Names of the layers with weights, trunk first."""
-        return list(self.updater.layers)
 
     @property
     def finished(self) -> bool:
@@ -163,10 +158,26 @@ class Trainer:
         self.envs.close()
 
     def _iterate(self, stop: Callable[[], bool]) -> Iteration:
-        """Collect a rollout, estimate advantages, update. Raises as ``run_on_all``."""
-        p, step, began = self.params, self.step, time.perf_counter()
+        """Collect a rollout, and improve the policy on it. Raises as ``run_on_all``."""
+        began = time.perf_counter()
         collect = self.collector.collect
-        rollout = run_on_all(self.workers, step, lambda: collect(self.tally.iteration, stop))
+        rollout = run_on_all(self.workers, self.step, lambda: collect(self.tally.iteration, stop))
+        seconds = time.perf_counter() - began
+        batch, result, scalars = self._learn(rollout)
+        scalars["time/rollout_seconds"] = seconds
+        updated = result.scalars() | (result.epoch_scalars() if self.params.log_epochs else {})
+        own = Report(rollout.episodes, rollout.end_rows, rollout.points, scalars, updated)
+        report = merge_reports(self.workers, own)
+        if not report.finite:  # finite rewards may sum to an infinite score, which clipping hides
+            raise self._diverged(batch)
+        return self._counted(report, len(result.epochs))
+
+    def _learn(self, rollout: Rollout) -> tuple[Batch, UpdateResult, dict[str, float]]:
+        """Estimate advantages, and update the policy. Return the batch, the result of the update,
+        and other scalars. Raises Diverged.
+        """
+        p, step, state = self.params, self.step, self.rescaling_state
+        scalars: dict[str, float] = {}
         advantages, returns = gae(
             rollout.rewards,
             rollout.values,
@@ -177,32 +188,29 @@ class Trainer:
         )
         replace_forced(rollout, advantages, returns)
         batch = Batch.from_rollout(*rollout.samples, advantages, returns)
-        scalars = {"time/rollout_seconds": time.perf_counter() - began}
-        learning_rate, clip_range = self.scheduled_at(step)
-        with self._diagnosed(batch, clip_range, scalars):
-            began = time.perf_counter()
-            result = self.updater.update(
-                batch, self._key(Purpose.SHUFFLE), learning_rate, clip_range, self.rescaling_state
-            )
-            scalars["time/update_seconds"] = time.perf_counter() - began
-            if not result.finite:
-                raise self._diverged(batch)
+        learning_rate, clip_range = self.rates_at(step)
+        if diagnoses := crossed(p.diagnostics_interval, step, step + p.steps_per_iteration):
+            samples = self._key(Purpose.DIAGNOSIS)
+            scalars |= self.diagnostics.measure(batch, samples, clip_range, state)
+            old_log_policy = self.diagnostics.log_policy(batch.observations)
+        began, order = time.perf_counter(), self._key(Purpose.SHUFFLE)
+        result = self.updater.update(batch, order, learning_rate, clip_range, state)
+        scalars["time/update_seconds"] = time.perf_counter() - began
+        if not result.finite:
+            raise self._diverged(batch)
         self.rescaling_state = result.rescaling_state
+        if diagnoses:
+            kl = self.diagnostics.update_kl(old_log_policy, batch.observations)
+            scalars["train/update_kl"] = kl
         scalars |= rollout_scalars(
             rollout.actions, rollout.values, advantages, returns, self.envs.action_names, p
         )
-        updated = result.scalars() | (result.epoch_scalars() if p.log_epochs else {})
-        own = Report(rollout.episodes, rollout.end_rows, rollout.points, scalars, updated)
-        report = merge_reports(self.workers, own)
-        if not report.finite:  # finite rewards may sum to an infinite score, which clipping hides
-            raise self._diverged(batch)
-        return self._counted(report, len(result.epochs), learning_rate, clip_range)
+        return batch, result, scalars
 
-    def _counted(
-        self, report: Report, epochs: int, learning_rate: float, clip_range: float
-    ) -> Iteration:
+    def _counted(self, report: Report, epochs: int) -> Iteration:
         """Count the steps and episodes of an iteration, and return it with its scalars."""
         p, step = self.params, self.step
+        learning_rate, clip_range = self.rates_at(step)  # before the counts change them
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(epochs, report.episodes)
         self.unfinished = self.all_unfinished()
@@ -216,16 +224,6 @@ class Trainer:
         }
         ended_at = [step + (row + 1) * p.num_envs * p.workers for row in report.end_rows]
         return Iteration(step, self.step, report.episodes, ended_at, scalars)
-
-    def _diagnosed(
-        self, batch: Batch, clip_range: float, scalars: dict[str, float]
-    ) -> AbstractContextManager[None]:
-        """Return a context that, if due, adds the diagnostics of the update made in it."""
-        after = self.step + self.params.steps_per_iteration
-        if not crossed(self.params.diagnostics_interval, self.step, after):
-            return nullcontext()
-        given = self._key(Purpose.DIAGNOSIS), clip_range, self.rescaling_state
-        return self.diagnostics.around_update(batch, *given, scalars)
 
     def _key(self, purpose: Purpose) -> np.ndarray:
         # The first worker has index 0, as a single worker has, so both sample the same.

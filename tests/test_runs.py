@@ -514,7 +514,7 @@ class Learning:
         self.rolled_back_to = int(learner.weights[0][0])
         self.rollbacks += 1
 
-    def scheduled_at(self, step: int) -> tuple[float, float]:
+    def rates_at(self, step: int) -> tuple[float, float]:
         return 1e-3 / 8**self.rollbacks, 0.1
 
     def state(self) -> Checkpoint:
@@ -769,7 +769,7 @@ class Training:
     def state(self) -> Checkpoint:
         return state(self.step)
 
-    def scheduled_at(self, step: int) -> tuple[float, float]:
+    def rates_at(self, step: int) -> tuple[float, float]:
         return 1e-3, 0.1
 
 

@@ -80,7 +80,7 @@ def test_metrics_of_an_iteration_carry_its_step_and_its_games():
     iterations = finish(learner)
     assert sum(len(iteration.episodes) for iteration in iterations) == learner.tally.episodes
     assert learner.totals()["train/n_updates"] == 5 * SMALL.num_epochs
-    known = tags(0, learner.layers, learner.envs.action_names)
+    known = tags(0, learner.updater.layers, learner.envs.action_names)
     assert set(known) >= set(iterations[1].scalars) | set(learner.totals())
 
 
@@ -284,7 +284,7 @@ def test_the_rate_falls_while_the_kl_is_above_its_aim_and_recovers_below():
 def test_the_cuts_by_the_kl_last_as_long_as_learning_rate_kl_is_set(aim, share):
     params = SMALL.model_copy(update={"learning_rate_kl": aim})
     resumed = types.SimpleNamespace(params=params, tally=Tally(kl_share=0.5))
-    rate, _ = Trainer.scheduled_at(resumed, 0)
+    rate, _ = Trainer.rates_at(resumed, 0)
     assert rate == params.learning_rate * share
 
 

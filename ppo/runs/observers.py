@@ -64,7 +64,7 @@ class Logger(Observer):
         trainer, params = self.trainer, self.trainer.params
         cut(self.folder.path, self._sizes)
         epochs = params.num_epochs if params.log_epochs else 0
-        tags = scalars.tags(epochs, trainer.layers, trainer.envs.action_names)
+        tags = scalars.tags(epochs, trainer.updater.layers, trainer.envs.action_names)
         self.log = Log(self.folder.path, tags, trainer.step + 1)
         if lacking := self.log.lacking:
             self.display.say(lacking)

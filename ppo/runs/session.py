@@ -175,7 +175,7 @@ class Session:
             self.display.say(f"resuming from step {step:,}")
         else:
             self.display.say(_begun(params))
-        schedules = self.trainer.scheduled_at(step)
+        schedules = self.trainer.rates_at(step)
         differences = self.start.differences(self.keeper.versions, schedules)
         for remark in filter(None, [*differences, precision_remark(params), gpu_remark()]):
             self.display.say(remark)

@@ -1,7 +1,5 @@
 """Diagnostics of gradient and network, separate from the update and without effect on it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -62,21 +60,9 @@ class Diagnostics:
             | {f"layers/dead_{layer}": float(share) for layer, share in dead.items()}
         )
 
-    @contextmanager
-    def around_update(
-        self,
-        rollout: Batch,
-        key: np.ndarray,
-        clip_range: float,
-        rescaling_state: np.ndarray,
-        scalars: dict[str, float],
-    ) -> Iterator[None]:
-        """Add what ``measure`` returns to ``scalars``, and the KL of the update in the context."""
-        scalars |= self.measure(rollout, key, clip_range, rescaling_state)
-        old_log_policy = self.log_policy(rollout.observations)
-        yield
-        moved = losses.kl(old_log_policy, self.log_policy(rollout.observations))
-        scalars["train/update_kl"] = float(tf.reduce_mean(moved))
+    def update_kl(self, old_log_policy: tf.Tensor, observations: tf.Tensor) -> float:
+        """Return the mean KL of the policy from the result of an earlier ``log_policy``."""
+        return float(tf.reduce_mean(losses.kl(old_log_policy, self.log_policy(observations))))
 
     def _log_policy(self, observations: tf.Tensor) -> tf.Tensor:
         """Return log pi(.|s) of a whole rollout, [B, A], computed in minibatches."""

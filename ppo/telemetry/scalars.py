@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,7 +282,7 @@ def _metric(entry: str) -> Metric:
 METRICS = tuple(map(_metric, re.split(r"\n(?=\S)", _GLOSSARY.strip())))
 
 
-def tags(num_epochs: int, layers: Sequence[str], actions: Sequence[str]) -> list[str]:
+def tags(num_epochs: int, layers: Collection[str], actions: Sequence[str]) -> list[str]:
     """Return the names of all scalars of a run; ``num_epochs`` is 0 if epochs are not logged."""
     fillings = {
         "{epoch}": [str(number) for number in range(1, num_epochs + 1)],
