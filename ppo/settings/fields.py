@@ -330,7 +330,7 @@ def marked(name: str) -> dict[str, Any]:
 EARLIER = marked("earlier")
 # Settings that change what a run shows and keeps, but not how it learns; also its seed.
 INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
-OPEN = (None, "auto")  # a run's start replaces these in the settings of LEFT_OPEN
+UNSET_VALUES = (None, "auto")  # a run's start replaces these in the settings of LEFT_OPEN
 ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
 
 
@@ -358,7 +358,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     def leaves_open(self, key: str) -> bool:
         """Whether a setting is open, so the start of the run chooses it."""
-        return key in LEFT_OPEN and getattr(self, key) in OPEN
+        return key in LEFT_OPEN and getattr(self, key) in UNSET_VALUES
 
     def resolved(
         self,
@@ -369,7 +369,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         clip_rewards: bool = True,
     ) -> "ResolvedParams":
         """Return the settings with each open one filled in; a value that was set is kept."""
-        stands_for = {
+        chosen = {
             "seed": seed,
             "threads": threads,
             "sticky_action_probability": sticky_action_probability,
@@ -377,8 +377,8 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
             "clip_rewards": clip_rewards,
             "value_gradient": self.usual_value_gradient,
         }
-        given = {key: value for key, value in self if value not in OPEN}
-        return ResolvedParams.model_construct(**(self.model_dump() | stands_for | given))
+        named = {key: value for key, value in self if value not in UNSET_VALUES}
+        return ResolvedParams.model_construct(**(self.model_dump() | chosen | named))
 
     @property
     def batch_size(self) -> int:
