@@ -55,7 +55,7 @@ class AtariEnvs:
         """Wait for the step: observations, rewards, terminated, truncated, info."""
         return self.env.recv()
 
-    def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
+    def to_channels_last(self, raw: np.ndarray, out: np.ndarray) -> None:
         """Turn [n, stack, height, width] into [n, height, width, stack]."""
         for planes, observation in zip(raw, out, strict=True):
             # With one plane both layouts are the same bytes.
@@ -116,8 +116,8 @@ class GroupedEnvs:
         observations, rewards, terminated, truncated = map(np.concatenate, arrays)
         return observations, rewards, terminated, truncated, self._merged(infos)
 
-    def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
-        self._parts[0].layout(raw, out)
+    def to_channels_last(self, raw: np.ndarray, out: np.ndarray) -> None:
+        self._parts[0].to_channels_last(raw, out)
 
     def close(self) -> None:
         for part in self._parts:

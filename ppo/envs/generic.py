@@ -51,7 +51,7 @@ class GenericEnvs:
         info = self._info(np.where(terminated | truncated, 0, self.frames))
         return observations, rewards, terminated, truncated, info | {"final_obs": observations}
 
-    def layout(self, raw: np.ndarray, out: np.ndarray) -> None:
+    def to_channels_last(self, raw: np.ndarray, out: np.ndarray) -> None:
         out[:] = raw  # which is channels-last already
 
     def close(self) -> None:

@@ -158,7 +158,7 @@ class EnvVector:
         """Wait for the step, and update ``observations``."""
         raw, rewards, terminated, truncated, info = self._envs.receive()
         over = terminated | truncated
-        self._envs.layout(raw, self.observations)
+        self._envs.to_channels_last(raw, self.observations)
         frames_of_next = np.where(over, info["episode_frame_number"], 0)
         frames = info["frame_number"] - self._frame_number - frames_of_next
         self._records.receive(rewards, frames)
@@ -226,7 +226,7 @@ class EnvVector:
         for index in np.flatnonzero(over):
             finals[int(index)] = np.empty_like(self.observations[index])
             raw = np.asarray(info["final_obs"][index])
-            self._envs.layout(raw[np.newaxis], finals[int(index)][np.newaxis])
+            self._envs.to_channels_last(raw[np.newaxis], finals[int(index)][np.newaxis])
         return finals
 
     def _begin_next(self, over: np.ndarray) -> None:
@@ -258,7 +258,7 @@ class EnvVector:
     def _reset(self, mask: np.ndarray, seeded: bool) -> None:
         seeds = [self._records.resets[index].seed for index in np.flatnonzero(mask)]
         raw, info = self._envs.reset(mask, np.array(seeds) if seeded else None)
-        self._envs.layout(raw, self.observations)
+        self._envs.to_channels_last(raw, self.observations)
         self._forget(mask)
         self._note(info)
 

@@ -72,7 +72,7 @@ class Keeper(Observer):
         if self.changed is not None:
             self.changed += tuple((step, key, before) for key, (before, _) in changes.items())
 
-    def find_folder(self) -> None:
+    def check_folder(self) -> None:
         """Report if the folder has been moved. Raises FolderGone if it no longer exists."""
         before, now = self._folder_name, self.folder.name
         if self.folder.is_gone:

@@ -60,7 +60,7 @@ class Loop:
         """Let due observers act, and save if one asks for it. After a stop they stay due."""
         saves = self._is_saved = False
         if due := self._due():
-            self.keeper.find_folder()
+            self.keeper.check_folder()
         if any(observer.saves for observer in due):
             self.keeper.remember(state_of(self.trainer, self.observers))
         try:
@@ -84,6 +84,6 @@ class Loop:
 
     def _save(self, scored: bool = True) -> None:
         self._settle(self.stop)
-        self.keeper.find_folder()
+        self.keeper.check_folder()
         self.keeper.save(state_of(self.trainer, self.observers), self.score() if scored else None)
         self._is_saved = True
