@@ -65,8 +65,8 @@ def run(request):
 @pytest.fixture
 def computes_in_bfloat16(monkeypatch):
     """As on a machine whose processor does, without a GPU."""
-    monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: True)
-    monkeypatch.setattr("ppo.envs.resolve.has_gpu_driver", lambda: False)
+    monkeypatch.setattr("ppo.system.device.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("ppo.system.device.has_gpu_driver", lambda: False)
 
 
 def pytest_collection_modifyitems(items):

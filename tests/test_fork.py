@@ -228,11 +228,11 @@ def test_a_run_of_another_machine_says_that_its_precision_is_emulated(
 ):
     cart = {"env_id": "CartPole-v1", "network": "mlp", "num_envs": 2, "num_minibatches": 1}
     small = cart | {"num_steps": 16, "total_steps": 32, "threads": 1, "precision": "bfloat16"}
-    monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("ppo.system.device.processor_has_bfloat16", lambda: True)
     train.run(Params(**small), tmp_path / "run")
     assert "emulates" not in capsys.readouterr().out
-    monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: False)
-    monkeypatch.setattr("ppo.envs.resolve.has_gpu_driver", lambda: False)
+    monkeypatch.setattr("ppo.system.device.processor_has_bfloat16", lambda: False)
+    monkeypatch.setattr("ppo.system.device.has_gpu_driver", lambda: False)
     train.resume(tmp_path / "run", ["total_steps=64"])
     assert "emulates bfloat16" in capsys.readouterr().out
     train.fork(tmp_path / "run", tmp_path / "fork", ["total_steps=96", "precision=float32"])

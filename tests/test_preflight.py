@@ -92,8 +92,8 @@ def test_plan_counts_steps_frames_updates_and_minibatches():
 
 
 def test_plan_names_a_precision_that_is_emulated(monkeypatch):
-    monkeypatch.setattr("ppo.envs.resolve.processor_has_bfloat16", lambda: False)
-    monkeypatch.setattr("ppo.envs.resolve.has_gpu_driver", lambda: False)
+    monkeypatch.setattr("ppo.system.device.processor_has_bfloat16", lambda: False)
+    monkeypatch.setattr("ppo.system.device.has_gpu_driver", lambda: False)
     rounded, plain = (
         plan(resolved(Params(**CART | {"precision": name}))) for name in ("bfloat16", "float32")
     )

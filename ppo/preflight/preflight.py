@@ -5,7 +5,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ppo.envs import registry
-from ppo.envs.resolve import precision_remark, resolved
+from ppo.envs.resolve import resolved
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError, check_parent
@@ -17,6 +17,7 @@ from ppo.preflight.forecast import Forecast, forecast, times
 from ppo.preflight.probe import Probe, probe
 from ppo.replay import render
 from ppo.settings import Params, ResolvedParams
+from ppo.system.device import precision_remark
 from ppo.system.signals import stop_interrupts
 from ppo.system.streams import duration
 from ppo.train import check_machine
@@ -81,7 +82,7 @@ def plan(params: ResolvedParams) -> list[str]:
         f"an update: {params.num_epochs} epochs x {params.num_minibatches} minibatches of "
         f"{params.batch_size:,} / {params.num_minibatches} = {params.minibatch_size:,} steps: "
         f"{gradient_steps:,} gradient steps, {params.num_iterations * gradient_steps:,} in all",
-        *filter(None, [precision_remark(params)]),
+        *filter(None, [precision_remark(params.precision)]),
     ]
 
 

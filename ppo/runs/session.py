@@ -5,7 +5,6 @@ import os
 from ppo.checkpoint import Checkpoint, NewerVersionError
 from ppo.envs import screens
 from ppo.envs.foreign import closing
-from ppo.envs.resolve import gpu_remark, precision_remark
 from ppo.errors import EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
@@ -26,6 +25,7 @@ from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import ResolvedParams
 from ppo.settings.schedules import next_crossing
+from ppo.system.device import gpu_remark, precision_remark
 from ppo.system.signals import Interrupted, StopRequest
 from ppo.system.streams import counted
 from ppo.telemetry.scalars import SCORE
@@ -177,7 +177,9 @@ class Session:
             self.display.say(_begun(params))
         schedules = self.trainer.rates_at(step)
         differences = self.start.differences(self.keeper.versions, schedules)
-        for remark in filter(None, [*differences, precision_remark(params), gpu_remark()]):
+        for remark in filter(
+            None, [*differences, precision_remark(params.precision), gpu_remark()]
+        ):
             self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())

@@ -89,6 +89,26 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def precision_remark(precision: str) -> str | None:
+    """Return a message if this machine emulates the precision of the run, begun elsewhere."""
+    if precision == "float32" or processor_has_bfloat16() or has_gpu_driver():
+        return None
+    return (
+        "this processor emulates bfloat16, which is slow and gives different bits; use --set "
+        "precision=float32 in a new run or a fork"
+    )
+
+
+def gpu_remark() -> str | None:
+    """Return a message if there is a GPU that TensorFlow, already started, does not find."""
+    if not (has_gpu_driver() and visible_gpus()) or has_gpu():
+        return None
+    return (
+        "this machine has an NVIDIA GPU that TensorFlow does not find, so the run computes on the "
+        "processor; install its libraries with: pip install 'tensorflow[and-cuda]'"
+    )
+
+
 def shards(threads: int) -> int:
     """Return the number of parallel slices of a batch: one per thread, and one on a GPU."""
     return 1 if has_gpu() else threads

@@ -39,7 +39,7 @@ def test_a_system_that_does_not_say_has_none(monkeypatch, tmp_path):
 def test_precision_suits_processor_and_network(
     has_it, has_gpu, network, chosen, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: has_it)
+    monkeypatch.setattr(device, "processor_has_bfloat16", lambda: has_it)
     driver = tmp_path / "nvidia"
     monkeypatch.setattr(device, "GPU_DRIVER", driver)
     if has_gpu:
@@ -61,10 +61,10 @@ def test_precision_suits_processor_and_network(
 def test_a_precision_that_is_emulated_is_reported(
     precision, has_it, has_gpu, reported, monkeypatch
 ):
-    monkeypatch.setattr(resolve, "processor_has_bfloat16", lambda: has_it)
-    monkeypatch.setattr(resolve, "has_gpu_driver", lambda: has_gpu)
+    monkeypatch.setattr(device, "processor_has_bfloat16", lambda: has_it)
+    monkeypatch.setattr(device, "has_gpu_driver", lambda: has_gpu)
     params = resolve.resolved(Params(env_id="PongNoFrameskip-v4", precision=precision))
-    remark = resolve.precision_remark(params)
+    remark = device.precision_remark(params.precision)
     assert (remark is not None and "--set precision=float32" in remark) == reported
 
 
@@ -78,10 +78,10 @@ def test_a_precision_that_is_emulated_is_reported(
     ],
 )
 def test_a_gpu_that_is_not_used_is_reported(driver, visible, found, reported, monkeypatch):
-    monkeypatch.setattr(resolve, "has_gpu_driver", lambda: driver)
-    monkeypatch.setattr(resolve, "visible_gpus", lambda: visible)
-    monkeypatch.setattr(resolve, "has_gpu", lambda: found)
-    remark = resolve.gpu_remark()
+    monkeypatch.setattr(device, "has_gpu_driver", lambda: driver)
+    monkeypatch.setattr(device, "visible_gpus", lambda: visible)
+    monkeypatch.setattr(device, "has_gpu", lambda: found)
+    remark = device.gpu_remark()
     assert (remark is not None and "tensorflow[and-cuda]" in remark) == reported
 
 
