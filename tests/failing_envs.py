@@ -1,8 +1,12 @@
-"""CartPoles that fail, by the call that fails and what it raises: ``Failing-step-OSError-v0``."""
+"""CartPoles that fail, by the call that fails and what it raises: ``Failing-step-OSError-v0``.
+
+The observations of ``BlindCartPole-v0`` are NaN from step LATER of an env.
+"""
 
 import os
 
 import gymnasium
+import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 ERRORS: dict[str, BaseException] = {
@@ -55,6 +59,16 @@ class Failing(CartPoleEnv):
         raise ERRORS[self.error]
 
 
+class BlindCartPole(CartPoleEnv):
+    steps = 0
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        self.steps += 1
+        return (np.full_like(observation, np.nan) if self.steps >= LATER else observation, *rest)
+
+
+gymnasium.register("BlindCartPole-v0", entry_point=BlindCartPole)
 for call in CALLS:
     for error in ERRORS:
         gymnasium.register(

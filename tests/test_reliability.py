@@ -394,7 +394,7 @@ def test_an_environment_that_ends_the_process_does_not_look_like_a_finished_run(
 
 
 def test_observations_that_are_nan_end_with_four_and_what_was_saved_stays(tmp_path):
-    settings = drill.SHORT_CART_POLE | {"env_id": "ppo.drill.broken_envs:BlindCartPole-v0"}
+    settings = drill.SHORT_CART_POLE | {"env_id": "tests.failing_envs:BlindCartPole-v0"}
     code, output = drill.run(tmp_path / "run", settings)
     assert code == 4, output
     assert "Traceback" not in output

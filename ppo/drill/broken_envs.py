@@ -3,7 +3,6 @@
 import time
 
 import gymnasium
-import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 BROKEN_AT_STEP = 100
@@ -33,17 +32,5 @@ class StuckCartPole(CartPoleEnv):
         return super().step(action)
 
 
-class BlindCartPole(CartPoleEnv):
-    """CartPole whose observations are NaN from step BROKEN_AT_STEP of an env."""
-
-    steps_so_far = 0
-
-    def step(self, action: int):  # type: ignore[no-untyped-def, override]
-        observation, *rest = super().step(action)
-        self.steps_so_far += 1
-        bad = self.steps_so_far >= BROKEN_AT_STEP
-        return (np.full_like(observation, np.nan) if bad else observation, *rest)
-
-
-for name in ("PoisonedCartPole", "BlindCartPole", "StuckCartPole"):
+for name in ("PoisonedCartPole", "StuckCartPole"):
     gymnasium.register(f"{name}-v0", entry_point=f"ppo.drill.broken_envs:{name}")
