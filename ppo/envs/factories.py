@@ -53,11 +53,9 @@ def _registered(factory: Factory) -> str:
             f"env must be an id, or a function that returns an environment: {factory!r}"
         )
     name = re.sub(r"\W", "", str(getattr(factory, "__name__", type(factory).__name__)))
-    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(1)))
-    known = gymnasium.registry
-    for env_id in (f"{NAMESPACE}{name}{end}-v0" for end in ends):
-        if env_id not in known:
-            gymnasium.register(env_id, factory)
-        if known[env_id].entry_point == factory:
-            return env_id
-    raise AssertionError("there is always a free number")
+    known, ends = gymnasium.registry, itertools.chain([""], map("-{}".format, itertools.count(1)))
+    ids = (f"{NAMESPACE}{name}{end}-v0" for end in ends)
+    env_id = next(one for one in ids if one not in known or known[one].entry_point == factory)
+    if env_id not in known:
+        gymnasium.register(env_id, factory)
+    return env_id
