@@ -74,7 +74,9 @@ class Session:
         )
         self.guard = Guard(self.trainer, params, say)
         self.callback = CallbackObserver(self.trainer, callback, stop)
-        self.observers = [  # in the order in which they see and act
+        # They see and act in this order. The log comes after the evaluator, whose scalars it has;
+        # the callback comes last, so it sees what a rollback of the guard has changed.
+        self.observers = [
             self.videographer,
             self.evaluator,
             Verifier(params, self.trainer.envs, say),
