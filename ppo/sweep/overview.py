@@ -1,7 +1,6 @@
 """A table of runs, which a terminal keeps up to date."""
 
 import csv
-import heapq
 import math
 import sys
 import threading
@@ -120,16 +119,13 @@ class Overview:
         return f"{ended} of {self.runs} done{failed}, {waiting} waiting{about}"
 
     def _left(self, known: "Sequence[_State]", places: int, waiting: int) -> float | None:
-        """Return the seconds to the end of all runs, if the waiting ones take as long as others."""
+        """Return the seconds to the end of all runs, if the unknown ones take as long as others."""
         durations = self._durations or [state.total / state.rate for state in known]
         if not durations or not places:
             return None
         whole = mean(durations)
-        ends = [state.left for state in known] + [whole] * (places - len(known))
-        heapq.heapify(ends)
-        for _ in range(waiting):  # each begins where a place is free first
-            heapq.heapreplace(ends, ends[0] + whole)
-        return max(ends)
+        active = [state.left for state in known] + [whole] * (places - len(known))
+        return max(active) + waiting * whole / places
 
 
 class _State(NamedTuple):

@@ -47,7 +47,7 @@ def test_table_has_the_runs_under_way_and_counts_the_others(tmp_path):
         overview.count_end(Run("lost", 1, (), tmp_path / "lost"), True)
         lines = shown(overview, console)
     assert lines == [
-        "2 of 7 done (1 failed), 1 waiting, about 30 s left",
+        "2 of 7 done (1 failed), 1 waiting, about 25 s left",
         "run seed done score steps/s left",
         "best 1 done 2.00",
         "one 1 40% 1.50 500 12 s",
