@@ -132,19 +132,16 @@ def _conflicts(grid: Grid, option: str) -> list[str]:
     varied = [_key(axis[0]) for axis in grid.axes]
     sampled = list(dict.fromkeys(map(_key, itertools.chain(*grid.samples[:1]))))
     shared = [_key(setting) for setting in grid.shared]
-    once = {"--vary": varied, "--sample": sampled, "--set": shared}
+    rest = {"--vary": varied, "--sample": sampled, "--set": shared}
+    named = [(f"{option} {name!r}", [*map(_key, settings)]) for name, settings in grid.variants]
     hints = {"--vary": "; give all values at once"}
-    for name, keys in once.items():
-        faults += [f"{name} {key}: is given twice{hints.get(name, '')}" for key in repeated(keys)]
-    for one, other in itertools.combinations(once, 2):
-        both = sorted({*once[one]} & {*once[other]})
-        faults += [f"{one} {key}: {other} sets it too; leave one out" for key in both]
-    for name, settings in grid.variants:
-        keys = [_key(setting) for setting in settings]
-        faults += [f"{option} {name!r} sets {key} twice" for key in repeated(keys)]
-        for other, others in once.items():
+    for source, keys in [*named, *rest.items()]:
+        hint = hints.get(source, "")
+        faults += [f"{source} {key}: is given twice{hint}" for key in repeated(keys)]
+        rest.pop(source, None)
+        for other, others in rest.items():
             both = sorted({*keys} & {*others})
-            faults += [f"{option} {name!r} sets {key}, which {other} sets too" for key in both]
+            faults += [f"{source} {key}: {other} sets it too; leave one out" for key in both]
     return faults
 
 
