@@ -89,10 +89,10 @@ def texts(overrides: Overrides) -> list[str]:
         # NumPy's numbers and arrays become Python's.
         to_json = json.JSONEncoder(default=lambda o: getattr(o, "tolist", o.__repr__)()).encode
         return [f"{key}={to_json(value)}" for key, value in overrides.items()]
-    given = [overrides] if isinstance(overrides, str) else overrides
-    if not isinstance(given, Sequence) or not all(isinstance(text, str) for text in given):
+    listed = [overrides] if isinstance(overrides, str) else overrides
+    if not isinstance(listed, Sequence) or not all(isinstance(text, str) for text in listed):
         raise TypeError(f"overrides must be a mapping, or texts KEY=VALUE: {overrides!r}")
-    return list(given)
+    return list(listed)
 
 
 def _checked(
@@ -106,22 +106,22 @@ def _checked(
         for key in values
         if key not in Params.model_fields
     ]
-    given = {key: value for key, value in values.items() if key in Params.model_fields}
-    values = {key: _number(key, value) for key, value in given.items()}
+    known = {key: value for key, value in values.items() if key in Params.model_fields}
+    values = {key: _number(key, value) for key, value in known.items()}
     bad: frozenset[str] = frozenset()
     try:
-        made = Params(**values)
+        settings = Params(**values)
     except ValidationError as error:
         # An inconsistency has no key of its own.
         bad = frozenset(str(detail["loc"][0]) for detail in error.errors() if detail["loc"])
-        made = Params.model_construct(**{k: v for k, v in values.items() if k not in bad})
-        faults += [_fault(key, given[key]) for key in given if key in bad]
-        faults += inconsistencies(made, bad)
+        settings = Params.model_construct(**{k: v for k, v in values.items() if k not in bad})
+        faults += [_fault(key, known[key]) for key in known if key in bad]
+        faults += inconsistencies(settings, bad)
     for check in checks:
-        faults += check(made, bad)
+        faults += check(settings, bad)
     if faults:
         raise ParamsError(faults)
-    return made
+    return settings
 
 
 def _read(source: Source) -> tuple[dict[str, Any], list[str]]:

@@ -109,8 +109,8 @@ def run(
     logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
     if worker.index == 0:
         check_new(logdir)
-    given = params.with_workers(_new_settings(settings, overrides, env), worker.count)
-    resolved_params = resolved(given, worker.on_this_machine)
+    new_settings = params.with_workers(_new_settings(settings, overrides, env), worker.count)
+    resolved_params = resolved(new_settings, worker.on_this_machine)
 
     def start(folder: RunFolder) -> Start:
         check_new(folder.path)  # check again: another run may have begun there meanwhile
@@ -121,10 +121,10 @@ def run(
     return _train(resolved_params, logdir, began, start, worker, callback, is_new=True)
 
 
-def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None) -> Params:
+def _new_settings(source: Source, overrides: Overrides, env: str | Factory | None) -> Params:
     """Return the settings of a new run. Raises ParamsError."""
     changes = params.texts(overrides)
-    env_id = params.game_of(given if isinstance(given, Mapping) else {}, changes)
+    env_id = params.game_of(source if isinstance(source, Mapping) else {}, changes)
     if env is not None:
         named, env_id = env_id, factories.id_of(env)
         if named not in (None, env_id):
@@ -132,9 +132,9 @@ def _new_settings(given: Source, overrides: Overrides, env: str | Factory | None
                 f"env and env_id = {named!r} both name the game; leave one of them out"
             )
         changes.append(f"env_id={env_id}")
-    if isinstance(given, Mapping) and env_id:
-        given = {**registry.settings_for(env_id), **given}
-    return params.load(given, changes, [registry.check_new])
+    if isinstance(source, Mapping) and env_id:
+        source = {**registry.settings_for(env_id), **source}
+    return params.load(source, changes, [registry.check_new])
 
 
 def resume(
@@ -167,8 +167,8 @@ def resume(
             f"this run was started with --workers={stored.workers} and can only be resumed with "
             f"that. For {worker.count}, begin a new run from it: --fork={logdir}"
         )
-    given = params.load_run(RunFolder(logdir).params, changed, [registry.check_again(env)])
-    resolved_params = resolved(_with_own(stored, given), worker.on_this_machine)
+    settings = params.load_run(RunFolder(logdir).params, changed, [registry.check_again(env)])
+    resolved_params = resolved(_with_own(stored, settings), worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
     _check_unfinished(RunFolder(logdir), resolved_params)
 
@@ -218,9 +218,9 @@ def fork(
     stored = params.load_run(source_folder.params)
     factory = factories.given_again(env, stored.env_id)
     changed = [*factory, f"workers={worker.count}", *params.texts(overrides)]
-    given = params.load_run(source_folder.params, changed, [registry.check_again(env)])
-    _check_effect(stored, given)
-    resolved_params = resolved(params.with_workers(given, worker.count), worker.on_this_machine)
+    settings = params.load_run(source_folder.params, changed, [registry.check_again(env)])
+    _check_effect(stored, settings)
+    resolved_params = resolved(params.with_workers(settings, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)
     begins = _forked(saved, source, resolved_params)
 
@@ -306,21 +306,21 @@ def connect(worker: Worker) -> Workers:
         return Collectives(worker)
 
 
-def _with_own(stored: Params, given: Params) -> Params:
+def _with_own(stored: Params, settings: Params) -> Params:
     """Return the settings of a resume, where the run's own values fill in the open ones. Raises
     ParamsError as ``_check_effect``.
     """
-    _check_effect(stored, given)
-    own = {key: value for key, value in stored if given.leaves_open(key)}
-    return given.model_copy(update=own)
+    _check_effect(stored, settings)
+    run_values = {key: value for key, value in stored if settings.leaves_open(key)}
+    return settings.model_copy(update=run_values)
 
 
-def _check_effect(stored: Params, given: Params) -> None:
+def _check_effect(stored: Params, settings: Params) -> None:
     """Raise ParamsError for changes that a fork may make, but that have no effect."""
     forkable = FIXED_ON_RESUME - FIXED_ON_FORK
-    changed = {key for key, value in given if key in forkable and value != getattr(stored, key)}
+    changed = {key for key, value in settings if key in forkable and value != getattr(stored, key)}
     others = Params.model_fields.keys() - changed - {"env_id", "network"}
-    if faults := registry.without_effect(given, frozenset(others)):
+    if faults := registry.without_effect(settings, frozenset(others)):
         raise ParamsError(faults)
 
 

@@ -117,8 +117,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     logdir = options.logdir or run.with_name(f"{run.name}-autopsy")
     faults = logdir_faults(logdir)
     seeds = parse_seeds(options.seeds, faults)
-    given = parse(options.change, option="--change")
-    faults += given.faults
+    grid = parse(options.change, option="--change")
+    faults += grid.faults
     faults += [
         f"--change {text!r}: it changes nothing; write NAME:KEY=VALUE"
         for text in options.change
@@ -134,15 +134,15 @@ def _plan(options: argparse.Namespace) -> Plan:
         case = case_of(options.run, None if options.at is None else int(options.at))
     except CheckpointError as error:  # also a damaged checkpoint: nothing has started
         raise Refused(error.in_full()) from error
-    changes = _changes(case, given.variants, options.only)
+    changes = _changes(case, grid.variants, options.only)
     plan = Plan(case, logdir, changes, seeds, updates, workers)
     _check(plan)
     create(logdir)
     return plan
 
 
-def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[Change]:
-    """Return the controls and the requested changes: all or the named ones, and the given ones."""
+def _changes(case: Case, variants: Sequence[Variant], only: Sequence[str]) -> list[Change]:
+    """Return the controls and the requested changes: all or those in ``only``, and variants."""
     known = changes_for(case.settings, case.advantage_std)
     names = [change.name for change in known]
     if unknown := [name for name in only if name not in names]:
@@ -150,18 +150,18 @@ def _changes(case: Case, given: Sequence[Variant], only: Sequence[str]) -> list[
         raise ParamsError(
             [f"--only={name!r}: no such change; there are: {there}" for name in unknown]
         )
-    own = []
-    for variant in given:
+    requested = []
+    for variant in variants:
         pairs = (setting.partition("=") for setting in variant.settings)
         settings = {key: reading.parse_or_text(value) for key, _, value in pairs}
-        own.append(own_change(variant.name, settings, case.settings.learning_rate))
-    chosen = [change for change in known if not (only or own) or change.name in only]
+        requested.append(own_change(variant.name, settings, case.settings.learning_rate))
+    chosen = [change for change in known if not (only or requested) or change.name in only]
     unchanged = Change(UNCHANGED, {}, "")
     controls = [unchanged, *smaller_rates(case.settings.learning_rate)]
     taken = {change.name for change in [*controls, *chosen]}
-    if twice := [change.name for change in own if change.name in taken]:
+    if twice := [change.name for change in requested if change.name in taken]:
         raise ParamsError([f"--change: there is a {name!r} already; rename it" for name in twice])
-    return [*controls, *chosen, *own]
+    return [*controls, *chosen, *requested]
 
 
 def _check(plan: Plan) -> None:

@@ -47,8 +47,8 @@ def case_of(run: Path, at: int | None = None) -> Case:
     FolderError, HistoryError, ParamsError and CheckpointError.
     """
     log = history.rows(run)
-    given = params.load_run(RunFolder(run).params, checks=[registry.check])
-    drop = _deepest_collapse(log, given.steps_per_iteration) if at is None else _drop_after(log, at)
+    now = params.load_run(RunFolder(run).params, checks=[registry.check])
+    drop = _deepest_collapse(log, now.steps_per_iteration) if at is None else _drop_after(log, at)
     if drop is None:
         raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
     if drop.peak <= drop.bottom:
@@ -58,7 +58,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
         )
     source, step = _checkpoint_before(run, drop.step)
     saved = checkpoint.chosen(RunFolder(source), step)
-    settings = _with_rates_of(_settings_at(run, step, given), saved)
+    settings = _with_rates_of(_settings_at(run, step, now), saved)
     source_params = params.load_run(RunFolder(source).params, checks=[registry.check])
     return Case(
         settings=settings,
@@ -71,7 +71,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
         },
         peak=drop.peak,
         bottom=drop.bottom,
-        advantage_std=_advantage_std(log, drop.step + given.steps_per_iteration),
+        advantage_std=_advantage_std(log, drop.step + now.steps_per_iteration),
         description=drop.description,
     )
 
@@ -121,8 +121,8 @@ def _settings_at(run: Path, step: int, now: Params) -> ResolvedParams:
     the first one after it, because a resume may have changed them since. Without such a checkpoint,
     the settings are ``now``.
     """
-    own = checkpoint.steps(RunFolder(run))
-    known = [saved for saved in own if saved <= step][:1] or own[-1:]
+    saved_steps = checkpoint.steps(RunFolder(run))
+    known = [saved for saved in saved_steps if saved <= step][:1] or saved_steps[-1:]
     before = run_of(checkpoint.chosen(RunFolder(run), known[0])).params if known else {}
     try:
         return resolved(Params.model_validate(now.model_dump() | before))
@@ -149,8 +149,8 @@ def _with_rates_of(settings: ResolvedParams, saved: Checkpoint) -> ResolvedParam
 def _checkpoint_before(run: Path, step: int) -> tuple[Path, int]:
     """Return folder and step of the newest checkpoint up to a step, of the run or an ancestor."""
     for place, until, _ in origin.lineage(run, step):
-        if own := [saved for saved in checkpoint.steps(RunFolder(place)) if saved <= until]:
-            return place, own[0]
+        if steps := [saved for saved in checkpoint.steps(RunFolder(place)) if saved <= until]:
+            return place, steps[0]
     raise CheckpointError(
         f"{place} has no checkpoint up to step {until:,}: run it again with its seed and with "
         "keep_checkpoints_from=0, or fork it before that step, and call this again"

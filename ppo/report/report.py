@@ -55,9 +55,9 @@ def write(runs: Sequence[Path], path: Path) -> None:
 def _make_film(run: Path) -> None:
     """Make the film of a run, unless it is newer than the games or cannot be made."""
     folder = RunFolder(run)
-    made = folder.videos / FILM
+    path = folder.videos / FILM
     games = [path.stat().st_mtime for path in folder.replays.glob("step-*.json")]
-    if not (made.exists() and made.stat().st_mtime > max(games, default=0.0)):
+    if not (path.exists() and path.stat().st_mtime > max(games, default=0.0)):
         with suppress(PPOError):
             film(run)
 

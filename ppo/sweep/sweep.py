@@ -140,8 +140,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     drawn = parse_draws(options.draw, faults)
     runs = _runs(options, source, faults) if source else []
     if not source:
-        given = [key.replace("_", "-") for key in OF_A_GRID if vars(options)[key]]
-        faults += [f"--{key} goes with --pfile or --env" for key in given]
+        unfit = [key.replace("_", "-") for key in OF_A_GRID if vars(options)[key]]
+        faults += [f"--{key} goes with --pfile or --env" for key in unfit]
 
     def settings(run: Run) -> Params:
         return load(source, run.overrides)
@@ -173,8 +173,8 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
     workers = parse_count("--workers", options.workers, "runs at a time", faults)
     cores = parse_count("--cores", options.cores, "cores of a run", faults)
     if options.cluster is None:
-        given = [key for key in ("cores", "gpu") if vars(options)[key]]
-        faults += [f"--{key} goes with --cluster" for key in given]
+        unfit = [key for key in ("cores", "gpu") if vars(options)[key]]
+        faults += [f"--{key} goes with --cluster" for key in unfit]
     faults += machines.faults(options.cluster)
     threads = cores if options.cluster else max(1, default_threads() // workers)
     runs = grid.runs(options.logdir, seeds or [0], threads)
@@ -183,8 +183,8 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
 
 
 def _sample_seed(options: argparse.Namespace, faults: list[str]) -> int:
-    given = options.sample_seed
-    if (seed := 0 if given is None else count(given)) is None:
+    text = options.sample_seed
+    if (seed := 0 if text is None else count(text)) is None:
         faults.append(f"--sample-seed={options.sample_seed!r}: write a number, such as 1")
     return seed or 0
 

@@ -63,11 +63,11 @@ def run_on_all(workers: Workers, step: int, work: Callable[[], T]) -> T:
     error: Diverged at ``step``, EnvironmentFailed, Interrupted or EpisodeMismatch.
     """
     results: list[T] = []
-    own, report = None, ""
+    raised, report = None, ""
     try:
         results.append(work())
     except (NotFinite, EnvironmentFailed, Interrupted, EpisodeMismatch) as error:
-        own = error
+        raised = error
         (kind,) = (kind for kind, failure in _FAILURES.items() if isinstance(error, failure))
         report = f"{kind}: {error}"
     data = workers.all_gather(report.encode(errors="replace"))
@@ -76,12 +76,12 @@ def run_on_all(workers: Workers, step: int, work: Callable[[], T]) -> T:
         if kind not in kinds:
             continue
         if failure is NotFinite:
-            unfit = {"observations": own.observations} if isinstance(own, NotFinite) else {}
-            raise Diverged(step, gather_arrays(workers, unfit)) from own
+            unfit = {"observations": raised.observations} if isinstance(raised, NotFinite) else {}
+            raise Diverged(step, gather_arrays(workers, unfit)) from raised
         worker = kinds.index(kind)
         named = failure is EnvironmentFailed and workers.count > 1
         where = f"worker {worker}: " if named else ""
-        raise failure(f"{where}{messages[worker]}") from own
+        raise failure(f"{where}{messages[worker]}") from raised
     return results[0]
 
 
@@ -94,8 +94,8 @@ def gather_unfinished(workers: Workers, own: Unfinished) -> Unfinished:
     """Return the unfinished episodes of all workers."""
     if workers.count == 1:
         return own
-    given = _pack({"checksum": own.checksum}, own.episodes)
-    parts = [_unpack(data, UnfinishedEpisode) for data in workers.all_gather(given)]
+    packed = _pack({"checksum": own.checksum}, own.episodes)
+    parts = [_unpack(data, UnfinishedEpisode) for data in workers.all_gather(packed)]
     checksum = zlib.crc32(np.array([facts["checksum"] for facts, _ in parts]).tobytes())
     return Unfinished([episode for _, episodes in parts for episode in episodes], checksum)
 
@@ -123,10 +123,10 @@ def gather_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.
     if workers.count == 1:
         return own
     suspect = workers.index == 0 or not all(np.isfinite(array).all() for array in own.values())
-    given = npz.pack(own if suspect else {})
+    packed = npz.pack(own if suspect else {})
     return {
         f"worker_{worker}_{name}": array
-        for worker, data in enumerate(workers.all_gather(given))
+        for worker, data in enumerate(workers.all_gather(packed))
         for name, array in npz.unpack(data).items()
     }
 
