@@ -63,13 +63,14 @@ def _make_film(run: Path) -> None:
 
 
 def _run(summary: RunSummary, name: str) -> str:
+    repeat = f"<pre>{html.escape(commands(summary))}</pre><p>{html.escape(summary.limit)}</p>"
     sections = [
         ("The training and its games", _players(summary)),
         ("Evaluations", _evaluation_table(summary)),
         ("What others published", _published_table(summary)),
         ("Health", f"<pre>{html.escape(summary.explanation)}</pre>{_health_table(summary)}"),
         ("Settings that differ from the defaults", _settings_table(summary)),
-        ("Repeat it", _commands(summary)),
+        ("Repeat it", repeat),
         ("Versions and machine", _table(["what", "version"], summary.state.versions.items())),
     ]
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)
@@ -185,10 +186,6 @@ def _health_table(summary: RunSummary) -> str:
         advice = metric.remedy if metric.outside(median) else "ok"
         rows.append((tag, f"{median:.3g}", metric.limits, advice))
     return _table(["scalar", f"median of {len(last)} entries", "healthy", ""], rows)
-
-
-def _commands(summary: RunSummary) -> str:
-    return f"<pre>{html.escape(commands(summary))}</pre><p>{html.escape(summary.limit)}</p>"
 
 
 def _settings_table(summary: RunSummary) -> str:

@@ -83,7 +83,9 @@ class RunSummary:
         if one := self.evaluation:
             interval = evaluations.interval(one)
             shown = f" (95 percent interval {interval})" if interval else ""
-            return f"{one['mean']:.2f} points{shown}, {self.measure}{_limited(one)}"
+            limited = one.get("time_limited")  # older evaluations do not say
+            end = f"; the time limit ended {limited} of them" if limited else ""
+            return f"{one['mean']:.2f} points{shown}, {self.measure}{end}"
         return (
             "no whole game yet"
             if math.isnan(self.mean)
@@ -140,12 +142,6 @@ class RunSummary:
         chosen = settled(self.params.model_copy(update=open_again))
         usual = dict(default) | {key: chosen[key] for key in LEFT_OPEN}
         return {key: (usual[key], value) for key, value in self.params if value != usual[key]}
-
-
-def _limited(evaluation: dict[str, Any]) -> str:
-    """Return how many of its games only the time limit ended. Older evaluations do not say."""
-    count = evaluation.get("time_limited")
-    return f"; the time limit ended {count} of them" if count else ""
 
 
 def read_summary(run: Path) -> RunSummary:
