@@ -1,4 +1,6 @@
-"""Totals of a run: updates, episodes and their scores, rollbacks."""
+"""Totals of a run: updates, episodes and their scores, rollbacks. What follows from them: how much
+of the learning rate is left, and whether the run ends.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
