@@ -197,8 +197,8 @@ class Updater:
             return None
         # In float64 the difference of two squares keeps its digits.
         wide = tf.cast(tf.gather(advantages, indices), tf.float64)
-        own = [tf.reduce_mean(wide, -1), tf.reduce_mean(tf.square(wide), -1)]
-        mean, square = self.workers.all_reduce_mean(own)
+        means = [tf.reduce_mean(wide, -1), tf.reduce_mean(tf.square(wide), -1)]
+        mean, square = self.workers.all_reduce_mean(means)
         std = tf.sqrt(tf.maximum(square - tf.square(mean), 0.0))
         return tf.cast(tf.stack([mean, std], -1), advantages.dtype)
 

@@ -55,7 +55,7 @@ def _registered(factory: Factory) -> str:
     name = re.sub(r"\W", "", str(getattr(factory, "__name__", type(factory).__name__)))
     known, ends = gymnasium.registry, itertools.chain([""], map("-{}".format, itertools.count(1)))
     ids = (f"{NAMESPACE}{name}{end}-v0" for end in ends)
-    env_id = next(one for one in ids if one not in known or known[one].entry_point == factory)
+    env_id = next(i for i in ids if i not in known or known[i].entry_point == factory)
     if env_id not in known:
         gymnasium.register(env_id, factory)
     return env_id

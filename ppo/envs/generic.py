@@ -15,10 +15,10 @@ class GenericEnvs:
     """Gymnasium's own vector, with the interface of ``AtariEnvs``."""
 
     def __init__(self, rules: Rules, num_envs: int):
-        made = [environment(rules) for _ in range(num_envs)]
+        envs = [environment(rules) for _ in range(num_envs)]
         with Boundary(rules.game, "spaces"):  # which may differ between environments
             self.env = SyncVectorEnv(
-                [lambda env=env: env for env in made],  # type: ignore[misc]
+                [lambda env=env: env for env in envs],  # type: ignore[misc]
                 autoreset_mode=AutoresetMode.DISABLED,  # ``EnvVector`` resets with a seed
             )
         self.num_actions = int(self.env.single_action_space.n)  # type: ignore[attr-defined]
@@ -72,7 +72,7 @@ def environment(rules: Rules, **options: Any) -> ForeignEnv:
     """Return an environment, for the caller to close. The lower of ``max_frames_per_game`` and the
     environment's own limit ends its episodes.
     """
-    limit, own = rules.max_frames_per_game, spec(rules.game).max_episode_steps or 0
-    if own > 0:  # -1 is no limit
-        limit = min(limit, own)
+    limit, own_limit = rules.max_frames_per_game, spec(rules.game).max_episode_steps or 0
+    if own_limit > 0:  # -1 is no limit
+        limit = min(limit, own_limit)
     return ForeignEnv(rules.game, max_episode_steps=limit, **options)

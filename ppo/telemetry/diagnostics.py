@@ -74,7 +74,7 @@ class Diagnostics:
     def _measure(
         self, rollout: Batch, key: tf.Tensor, clip_range: tf.Tensor, rescaling_state: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], ...]:
-        given = {
+        arguments = {
             "clip_range": clip_range,
             "rescaling_state": rescaling_state,
             "params": self.params,
@@ -83,7 +83,7 @@ class Diagnostics:
         minibatch = rollout.rows(order[: self.params.minibatch_size])
         with tf.GradientTape(persistent=True) as tape:
             logits, values, *activations = self._with_activations(minibatch.observations)
-            result = objective(logits, values, minibatch, **given)
+            result = objective(logits, values, minibatch, **arguments)
         policy, value = (
             tape.gradient(loss, self._layers, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             for loss in (result.policy_part, result.value_part)
@@ -109,11 +109,11 @@ class Diagnostics:
             "value_cosine": movement.cosine(*in_trunk),
             "rank": movement.effective_rank(tf.cast(outputs, tf.float32)),
             "preactivation_norm": tf.reduce_mean(tf.norm(before, axis=-1)),
-            "halves_cosine": self._halves_cosine(rollout, order, **given),
+            "halves_cosine": self._halves_cosine(rollout, order, **arguments),
         }
         return scalars, norms, dead
 
-    def _halves_cosine(self, rollout: Batch, order: tf.Tensor, **given: Any) -> tf.Tensor:
+    def _halves_cosine(self, rollout: Batch, order: tf.Tensor, **arguments: Any) -> tf.Tensor:
         """Return the cosine of the policy part's gradients in two halves of a shuffled rollout."""
         half = order.shape[0] // 2
         if not half:
@@ -126,7 +126,7 @@ class Diagnostics:
             samples = rollout.rows(piece)
             with tf.GradientTape() as tape:
                 logits, values = in_shards(self.model, samples.observations, self.shards)
-                loss = objective(logits, values, samples, **given).policy_part
+                loss = objective(logits, values, samples, **arguments).policy_part
             return tape.gradient(loss, self._weights)
 
         def half_of(rows: tf.Tensor) -> list[tf.Tensor]:
