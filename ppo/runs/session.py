@@ -74,8 +74,8 @@ class Session:
         )
         self.guard = Guard(self.trainer, params, say)
         self.callback = CallbackObserver(self.trainer, callback, stop)
-        # They see and act in this order. The log comes after the evaluator, whose scalars it has;
-        # the callback comes last, so it sees what a rollback of the guard has changed.
+        # They see and act in this order. The logger comes after the evaluator, whose scalars it
+        # writes. The callback comes last, so it sees what a rollback of the guard has changed.
         self.observers = [
             self.videographer,
             self.evaluator,
