@@ -183,9 +183,7 @@ class Updater:
         return tf.no_op()
 
     def _mean(self, values: tf.Tensor) -> tf.Tensor:
-        """Return the mean of a quantity over the samples of all workers, for the value rescaling.
-        The loss itself is a mean over this worker's samples.
-        """
+        """Return the mean over the samples of all workers, for the value rescaling."""
         return self.workers.all_reduce_mean([tf.reduce_mean(values)])[0]
 
     def _advantage_moments(self, advantages: tf.Tensor, indices: tf.Tensor) -> tf.Tensor | None:

@@ -74,9 +74,8 @@ class Session:
         )
         self.guard = Guard(self.trainer, params, say)
         self.callback = CallbackObserver(self.trainer, callback, stop)
-        # They see and act in this order. The logger comes after the evaluator, whose scalars it
-        # writes. The callback comes last, so it sees what a rollback of the guard has changed.
-        self.observers = [
+        # The logger writes what the evaluator adds. The callback sees what the guard rolls back.
+        self.observers = [  # in the order in which they see and act
             self.videographer,
             self.evaluator,
             Verifier(params, self.trainer.envs, say),
@@ -122,15 +121,13 @@ class Session:
         self.tracker.video(made)
 
     def _conclude(self, outcome: str, seconds: float) -> None:
-        trainer = self.trainer
-        folder = self.folder.name
+        trainer, folder = self.trainer, self.folder.name
         best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
         again = overrides_to_continue(trainer.step, trainer.tally, self.params)
         python = ending.in_python(folder, self.params.env_id, again)
         shown = not python and not screens.fault(trainer.envs.rules)
         self.display.say(f"{outcome}, at step {trainer.step:,}")
-        resume = " --set ".join([self._resume, *again])
-        totals = trainer.totals()
+        resume, totals = " --set ".join([self._resume, *again]), trainer.totals()
         self.display.say(
             ending.summary(
                 folder, totals, best, seconds, shown, resume, python, bool(self.start.checkpoint)
@@ -179,9 +176,8 @@ class Session:
             self.display.say(_begun(params))
         schedules = self.trainer.rates_at(step)
         differences = self.start.differences(self.keeper.versions, schedules)
-        for remark in filter(
-            None, [*differences, precision_remark(params.precision), gpu_remark()]
-        ):
+        remarks = [*differences, precision_remark(params.precision), gpu_remark()]
+        for remark in filter(None, remarks):
             self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())
