@@ -20,12 +20,12 @@ from ppo.system.streams import first_line, reason
 LARGEST = 64 * 2**20  # bytes of a file that is read whole
 SCORE_LIMIT = 1e305  # sums and means of scores below it are finite
 MOST_DIGITS = 4000  # of a whole number; Python itself refuses 4,301
-DEEPEST = 32  # lists and objects of JSON inside each other
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # which UTF-8 cannot have
 
 Form = TypeVar("Form")
 Thing = TypeVar("Thing", bound=Hashable)
 Step = Annotated[int, Ge(0), Lt(2**63)]  # of a run, as a file has it
+ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class Unreadable(OSError):
@@ -174,7 +174,11 @@ def parse(
         raise NotJSON(f"not valid JSON at {where}: {error.msg}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    _check_parts(parsed)
+    try:
+        ANYTHING.validate_json(source)  # its writer takes no deeper nesting, nor half characters
+    except ValidationError as error:
+        fault = first_fault(error)
+        raise ValueError(f"nested too deeply, or half a character: {fault}") from error
     return parsed
 
 
@@ -191,21 +195,3 @@ def first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     where = ".".join(map(str, fault["loc"]))
     return f"{where}: {fault['msg']}" if where else fault["msg"]
-
-
-def _check_parts(parsed: Any) -> None:
-    """Raise ValueError for a JSON value that nests too deeply, or whose text cannot be written."""
-    level = [parsed]
-    for _ in range(DEEPEST + 1):
-        inner: list[Any] = []
-        for part in level:
-            if isinstance(part, dict):
-                inner += [*part, *part.values()]
-            elif isinstance(part, list):
-                inner += part
-            elif isinstance(part, str) and LONE_SURROGATE.search(part):
-                raise ValueError("a text holds half a character (a lone surrogate)")
-        if not inner:
-            return
-        level = inner
-    raise ValueError("nested too deeply")

@@ -753,7 +753,7 @@ def test_mapping_gives_the_settings_that_a_file_with_it_gives(tmp_path):
         load({"gamma": object(), 7: 1, "learning_rate": float("nan"), "lr": [object()]})
     assert len(refused.value.faults) == 4
     deep: list = []
-    for _ in range(100):
+    for _ in range(300):
         deep = [deep]
     with pytest.raises(ParamsError, match="gamma: nested too deeply"):
         load({"gamma": deep})
