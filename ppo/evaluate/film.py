@@ -14,8 +14,8 @@ from ppo.files import origin, video
 from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, visited
 from ppo.files.held import with_names
 from ppo.params import load_run
-from ppo.replay import render
-from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, Number, write
+from ppo.replay import drawing, render
+from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, write
 from ppo.replay.panel import HEIGHT, LABEL, LEFT, RIGHT
 from ppo.replay.replay import Replay, ReplayError, frames, frames_per_second, load, step_of
 from ppo.settings import Params
@@ -118,9 +118,7 @@ class _Side:
         self._step = -1
         write(on, f"how it learnt: {name}", LEFT, 50, 1.05, BRIGHT, bold=True)
         write(on, "training step", LEFT, 104, LABEL, DIM)
-        self._steps = Number(LEFT, 152, 13, 1.35, AMBER, bold=True, right=False)
         write(on, "score of this game", 420, 104, LABEL, DIM)
-        self._score = Number(420, 152, 9, 1.35, BRIGHT, bold=True, right=False)
         write(on, "mean score of the last 100 games", LEFT, 226, LABEL, DIM)
         left, top, right, bottom = CURVE
         on[top:bottom, left:right] = FIELD
@@ -141,8 +139,9 @@ class _Side:
         if step == self._step:
             return
         self._step = step
-        self._steps.draw(self._on, f"{step:,}")
-        self._score.show(self._on, game.score, ",.10g")
+        drawing.write_number(self._on, f"{step:,}", LEFT, 152, 13, 1.35, AMBER, bold=True, align=0)
+        score = drawing.number_text(game.score, ",.10g", 9)
+        drawing.write_number(self._on, score, 420, 152, 9, 1.35, BRIGHT, bold=True, align=0)
         left, top, right, bottom = CURVE
         field = self._on[top:bottom, left:right]
         field[:] = self._empty

@@ -52,37 +52,30 @@ def write(
     cv2.putText(on, text, (left, baseline), font, size, colour, 1, cv2.LINE_AA)
 
 
-class Number:
-    """A number at a fixed place."""
+def write_number(
+    on: np.ndarray,
+    text: str,
+    x: int,
+    baseline: int,
+    cells: int,
+    size: float,
+    colour: Colour = BRIGHT,
+    bold: bool = False,
+    align: int = 1,
+) -> None:
+    """Draw a number over the one before, cut to ``cells`` characters. Its place has the width of so
+    many digits. It ends at ``x``, or begins there with ``align`` 0.
+    """
+    width, height, below = cells * width_of("0", size, bold), round(30 * size), round(8 * size)
+    place, left, top = canvas(height, width), x - align * width, baseline - height + below
+    write(place, text[:cells], align * width, height - below, size, colour, bold, align)
+    on[top : top + height, left : left + width] = place
 
-    def __init__(
-        self,
-        x: int,
-        baseline: int,
-        cells: int,
-        size: float,
-        colour: Colour = BRIGHT,
-        bold: bool = False,
-        right: bool = True,
-    ):
-        """Reserve ``cells`` digits. They end at ``x`` if ``right``, else begin there."""
-        self._cells, self._right, self._look = cells, right, (size, colour, bold)
-        self._width = cells * max(width_of(digit, size, bold) for digit in "0123456789")
-        self._height, self._below = round(30 * size), round(8 * size)
-        self._top = baseline - self._height + self._below
-        self.left = x - self._width if right else x
 
-    def show(self, on: np.ndarray, value: float, form: str) -> None:
-        """Draw a value in a format such as ``.2f``, with fewer digits if there is no room."""
-        text = format(value, form)
-        for digits in range(self._cells, 0, -1):
-            if len(text) > self._cells:
-                text = f"{value:.{digits}g}"
-        self.draw(on, text)
-
-    def draw(self, on: np.ndarray, text: str) -> None:
-        """Draw the number, cut to ``cells`` characters."""
-        place = canvas(self._height, self._width)
-        x, baseline = self._width * self._right, self._height - self._below
-        write(place, text[: self._cells], x, baseline, *self._look, align=self._right)
-        on[self._top : self._top + self._height, self.left : self.left + self._width] = place
+def number_text(value: float, form: str, cells: int) -> str:
+    """Return a value in a format such as ``.2f``, with fewer digits if it has no room."""
+    text = format(value, form)
+    for digits in range(cells, 0, -1):
+        if len(text) > cells:
+            text = f"{value:.{digits}g}"
+    return text

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ppo.replay import drawing
-from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, Number, fitting, width_of, write
+from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, fitting, width_of, write
 from ppo.replay.timeline import Timeline
 
 WIDTH, HEIGHT = 720, 840
@@ -51,17 +51,18 @@ class Panel:
         self.image = image
         self.timeline = Timeline(LEFT, 688, RIGHT, 84, caption.steps)
         self._bars = _Bars(caption.actions)
-        self._step, self._score = -1, 0.0
+        self._step, self._score, self._has_lives = -1, 0.0, caption.has_lives
         self._draw_caption(caption)
 
     def decide(self, decision: Decision) -> None:
         self._step += 1
-        self._steps.draw(self.image, f"{self._step + 1:,}")
-        self._value.show(self.image, decision.value, ".2f")
+        drawing.write_number(self.image, f"{self._step + 1:,}", *self._steps, bold=True)
+        value = drawing.number_text(decision.value, ".2f", 7)
+        drawing.write_number(self.image, value, RIGHT, 668, 7, 0.85, AMBER, bold=True)
         if decision.observation.ndim == 3:
             _draw_inputs(self.image, decision.observation)
         else:
-            self._draw_numbers(decision.observation)
+            _draw_numbers(self.image, decision.observation)
         self._bars.draw(self.image, decision.probabilities, decision.action)
         self.timeline.value(self.image, self._step, decision.value)
 
@@ -74,9 +75,10 @@ class Panel:
             self._score += reward
             self.timeline.reward(self.image, self._step, reward)
         # Without rounding, sums such as 0.3 - 0.2 - 0.1 would differ from 0 in their last bits.
-        self._points.show(self.image, round(self._score, 9) + 0.0, ",.10g")
-        if self._lives:
-            self._lives.draw(self.image, f"{lives}")
+        score = drawing.number_text(round(self._score, 9) + 0.0, ",.10g", 9)
+        drawing.write_number(self.image, score, LEFT, 160, 9, 1.35, AMBER, bold=True, align=0)
+        if self._has_lives:
+            drawing.write_number(self.image, f"{lives}", 330, 160, 2, 1.35, bold=True, align=0)
 
     def _draw_caption(self, caption: Caption) -> None:
         on = self.image
@@ -87,30 +89,14 @@ class Panel:
         write(on, "step", RIGHT, 116, LABEL, DIM, align=1)
         if caption.has_lives:
             write(on, "lives", 330, 116, LABEL, DIM)
-        self._points = Number(LEFT, 160, 9, 1.35, AMBER, bold=True, right=False)
-        lives = Number(330, 160, 2, 1.35, bold=True, right=False)
-        self._lives = lives if caption.has_lives else None
         total = f"of {caption.steps:,}"
         write(on, total, RIGHT, 160, LABEL, DIM, align=1)
         right = RIGHT - width_of(total, LABEL) - 12
-        self._steps = Number(right, 160, len(f"{caption.steps:,}"), 1.0, bold=True)
+        self._steps = right, 160, len(f"{caption.steps:,}"), 1.0
         write(on, f"what the network sees{caption.inputs}", LEFT, 202, LABEL, DIM)
         write(on, "probability of each action", LEFT, 418, LABEL, DIM)
         write(on, "value: the discounted reward that it expects", LEFT, 668, LABEL, DIM)
-        self._value = Number(RIGHT, 668, 7, 0.85, AMBER, bold=True)
         self.timeline.draw_frame(on)
-        self._numbers: list[Number] = []
-
-    def _draw_numbers(self, observation: np.ndarray) -> None:
-        """Draw the first numbers of a vector observation in four columns."""
-        numbers = observation[:MOST_NUMBERS]
-        if not self._numbers:
-            self._numbers = [
-                Number(LEFT + 150 + 175 * (n % 4), INPUTS_TOP + 34 + 40 * (n // 4), 9, 0.85)
-                for n in range(len(numbers))
-            ]
-        for number, value in zip(self._numbers, numbers, strict=True):
-            number.draw(self.image, f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}")
 
 
 class _Bars:
@@ -130,9 +116,7 @@ class _Bars:
             (LEFT + n // rows * (self._wide + 20), ACTIONS_TOP + n % rows * self._row)
             for n in range(len(names))
         ]
-        self._percents = [
-            Number(x + self._wide, self._baseline(y), 4, self._text) for x, y in self._places
-        ]
+        self._bar = self._wide - self._label - 4 * width_of("0", self._text) - 6
 
     def _baseline(self, top: int) -> int:
         return top + round(self._row / 2 + 10.5 * self._text)
@@ -140,7 +124,7 @@ class _Bars:
     def draw(self, on: np.ndarray, probabilities: np.ndarray, chosen: int) -> None:
         for number, (x, y) in enumerate(self._places):
             taken = number == chosen
-            left, right = x + self._label, self._percents[number].left - 6
+            left, right = x + self._label, x + self._label + self._bar
             label, colour = drawing.canvas(self._row, self._label), AMBER if taken else BRIGHT
             write(label, self._names[number], 0, self._baseline(0), self._size, colour, taken)
             on[y : y + self._row, x:left] = label
@@ -148,7 +132,8 @@ class _Bars:
             bar = on[y + 4 : y + self._row - 4]
             bar[:, left:right] = FIELD
             bar[:, left:filled] = AMBER if taken else BLUE
-            self._percents[number].draw(on, f"{100 * probabilities[number]:.0f}%")
+            percent = f"{100 * probabilities[number]:.0f}%"
+            drawing.write_number(on, percent, x + self._wide, self._baseline(y), 4, self._text)
 
 
 def _draw_inputs(on: np.ndarray, observation: np.ndarray) -> None:
@@ -165,3 +150,11 @@ def _draw_inputs(on: np.ndarray, observation: np.ndarray) -> None:
         large = cv2.resize(observation[..., number], size, interpolation=interpolation)
         left = LEFT + number * gap
         on[INPUTS_TOP:, left:][: size[1], : size[0]] = large[..., np.newaxis]
+
+
+def _draw_numbers(on: np.ndarray, observation: np.ndarray) -> None:
+    """Draw the first numbers of a vector observation in four columns."""
+    for n, value in enumerate(observation[:MOST_NUMBERS]):
+        text = f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}"
+        x, baseline = LEFT + 150 + 175 * (n % 4), INPUTS_TOP + 34 + 40 * (n // 4)
+        drawing.write_number(on, text, x, baseline, 9, 0.85)

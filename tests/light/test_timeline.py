@@ -4,7 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from ppo.replay.drawing import AMBER, BACKGROUND, GREEN, RED, Number, canvas, width_of
+from ppo.replay.drawing import (
+    AMBER,
+    BACKGROUND,
+    GREEN,
+    RED,
+    canvas,
+    number_text,
+    width_of,
+    write_number,
+)
 from ppo.replay.panel import HEIGHT, INPUTS_TOP, LEFT, WIDTH, Caption, Decision, Panel
 from ppo.replay.timeline import LABELS, TICKS, Timeline
 
@@ -86,11 +95,11 @@ def test_memory_depends_on_the_columns_however_long_the_game():
     assert sizes == after
 
 
-@pytest.mark.parametrize("right", [True, False])
-def test_a_number_stays_within_its_cells_and_leaves_nothing_behind(right: bool):
-    number, on, empty = Number(150, 40, 6, 1.0, right=right), canvas(60, 300), canvas(60, 300)
+@pytest.mark.parametrize("right", [1, 0])
+def test_a_number_stays_within_its_cells_and_leaves_nothing_behind(right: int):
+    on, empty = canvas(60, 300), canvas(60, 300)
     for text in ("-1,234", "123456789", "88", "", "7"):
-        number.draw(on, text)
+        write_number(on, text, 150, 40, 6, 1.0, align=right)
     drawn = np.flatnonzero((on != empty).any((0, 2)))
     cell = max(width_of(digit, 1.0) for digit in "0123456789")
     place = (150 - cell, 150) if right else (150, 150 + cell)
@@ -98,7 +107,7 @@ def test_a_number_stays_within_its_cells_and_leaves_nothing_behind(right: bool):
 
 
 @pytest.mark.parametrize(
-    ("value", "form", "shown"),
+    ("value", "form", "text"),
     [
         (1234.5, ",.10g", "1,234.5"),
         (12345678, ",.10g", "12345678"),
@@ -107,11 +116,8 @@ def test_a_number_stays_within_its_cells_and_leaves_nothing_behind(right: bool):
         (123456789012, ",.10g", "1.23e+11"),
     ],
 )
-def test_a_number_is_never_cut_in_its_digits(monkeypatch, value, form, shown):
-    drawn = []
-    monkeypatch.setattr(Number, "draw", lambda self, on, text: drawn.append(text))
-    Number(150, 40, 8, 1.0).show(canvas(60, 300), value, form)
-    assert drawn == [shown]
+def test_a_number_is_never_cut_in_its_digits(value, form, text):
+    assert number_text(value, form, 8) == text
 
 
 def panel(actions=NAMES, lives: bool = True) -> Panel:
@@ -181,11 +187,12 @@ def test_fixed_parts_do_not_change_during_the_game():
 
 def test_the_score_is_the_sum_of_the_rewards(monkeypatch):
     calls = []
-    monkeypatch.setattr(Number, "show", lambda self, on, value, form: calls.append((self, value)))
+    write = lambda on, text, x, *_, **__: calls.append((x, text))  # noqa: E731
+    monkeypatch.setattr("ppo.replay.drawing.write_number", write)
     shown = panel()
     for reward in (3.0, 0.0, -1.5):
         shown.see(reward, 3)
-    assert [value for number, value in calls if number is shown._points] == [3.0, 3.0, 1.5]
+    assert [text for x, text in calls if x == LEFT] == ["3", "3", "1.5"]
 
 
 def test_lives_are_shown_only_where_the_game_has_them():
