@@ -1,6 +1,5 @@
 """A film of how a run learnt: ends of games, beside the learning curve up to each: ``--film``."""
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -111,19 +110,19 @@ class _Side:
     """The panel of a film: the learning curve up to a game's step, and text about the game."""
 
     def __init__(self, on: np.ndarray, curve: Curve, first_step: int, name: str):
-        self._on, self._curve, self._first_step = on, curve, first_step
+        self._on, self._steps, self._step = on, curve.steps, -1
+        left, top, right, bottom = CURVE
         low, high = float(curve.scores.min()), float(curve.scores.max())
-        margin = 0.06 * (high - low) or 1.0
-        self._low, self._high = low - margin, high + margin
-        self._step = -1
+        margin, ends = 0.06 * (high - low) or 1.0, (first_step, curve.steps[-1])
+        columns = np.interp(curve.steps, ends, (0, right - left - 10))
+        rows = np.interp(curve.scores, (low - margin, high + margin), (bottom - top, 0))
+        self._points = np.stack([columns, np.rint(rows)], axis=1).astype(np.int32)
         write(on, f"how it learnt: {name}", LEFT, 50, 1.05, BRIGHT, bold=True)
         write(on, "training step", LEFT, 104, LABEL, DIM)
         write(on, "score of this game", 420, 104, LABEL, DIM)
         write(on, "mean score of the last 100 games", LEFT, 226, LABEL, DIM)
-        left, top, right, bottom = CURVE
         on[top:bottom, left:right] = FIELD
-        for score in (low, high):
-            row = self._row(score)
+        for score, row in ((low, top + round(rows.max())), (high, top + round(rows.min()))):
             on[row, left:right] = LINE
             write(on, f"{score:.1f}", left - 12, row + 7, LABEL, DIM, align=1)
         write(on, f"{first_step:,}", left, bottom + 34, LABEL, DIM)
@@ -145,20 +144,7 @@ class _Side:
         left, top, right, bottom = CURVE
         field = self._on[top:bottom, left:right]
         field[:] = self._empty
-        seen = self._curve.steps <= step
-        points = [
-            (self._column(one) - left, self._row(score) - top)
-            for one, score in zip(self._curve.steps[seen], self._curve.scores[seen], strict=True)
-        ]
-        if points:
-            cv2.polylines(field, [np.array(points, np.int32)], False, BLUE, 3, cv2.LINE_AA)
-            cv2.circle(field, points[-1], 8, AMBER, -1, cv2.LINE_AA)
-
-    def _column(self, step: float) -> int:
-        left, _, right, _ = CURVE
-        share = (step - self._first_step) / (self._curve.steps[-1] - self._first_step)
-        return left + math.floor(share * (right - left - 10))
-
-    def _row(self, score: float) -> int:
-        _, top, _, bottom = CURVE
-        return bottom - round((score - self._low) / (self._high - self._low) * (bottom - top))
+        points = self._points[self._steps <= step]
+        if len(points):
+            cv2.polylines(field, [points], False, BLUE, 3, cv2.LINE_AA)
+            cv2.circle(field, points[-1].tolist(), 8, AMBER, -1, cv2.LINE_AA)
