@@ -381,9 +381,7 @@ def _check_network(settings: ResolvedParams) -> None:
 
 
 def _changes(
-    before: Mapping[str, Any],
-    now: ResolvedParams,
-    what: Literal["resume", "fork"] = "resume",
+    before: Mapping[str, Any], now: ResolvedParams, what: Literal["resume", "fork"] = "resume"
 ) -> Changes:
     """Return the settings that differ, with both values. A setting that the run lacks counts as its
     value in ``EARLIER``, or else as its default. Raises ParamsError for those that may not change.

@@ -21,11 +21,7 @@ class Fleet:
     """All envs of a worker, in vectors whose envs step together."""
 
     def __init__(
-        self,
-        params: ResolvedParams,
-        num_vectors: int,
-        interrupted: Callable[[], bool],
-        worker: int,
+        self, params: ResolvedParams, num_vectors: int, interrupted: Callable[[], bool], worker: int
     ):
         """``worker`` is this worker's index. Raises Interrupted."""
         self.rules = rules_of(params)

@@ -23,12 +23,7 @@ from ppo.telemetry.log import Log
 from ppo.telemetry.scalars import POINTS, SCORE
 
 # What a beginner needs first: is the score rising, and are the updates sound?
-PINNED = (
-    SCORE,
-    POINTS,
-    "train/approx_kl",
-    "train/entropy_loss",
-)
+PINNED = (SCORE, POINTS, "train/approx_kl", "train/entropy_loss")
 _CARDS = [{"plugin": "scalars", "tag": tag} for tag in PINNED]
 FIRST_SCREEN = f"pinnedCards={urllib.parse.quote(json.dumps(_CARDS, separators=(',', ':')))}"
 PICTURES = 100  # of one run; TensorBoard's own limit is 10

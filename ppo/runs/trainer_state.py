@@ -3,13 +3,7 @@
 from collections.abc import Callable
 
 from ppo.checkpoint import Checkpoint, MisfitError, TrainerFacts, UnfinishedFacts, grouped
-from ppo.envs.episode import (
-    MOST_RESETS,
-    EpisodeMismatch,
-    UnfinishedEpisode,
-    episode_of,
-    facts_of,
-)
+from ppo.envs.episode import MOST_RESETS, EpisodeMismatch, UnfinishedEpisode, episode_of, facts_of
 from ppo.envs.fleet import Unfinished
 from ppo.runs.start import Continued
 from ppo.trainer import LearnerState, Trainer
