@@ -26,17 +26,8 @@ from ppo.errors import ExitCode, PPOError, Refused, Stopped, exit_codes
 from ppo.files import origin
 from ppo.files.folder import RunFolder, check_unmoved, named, owned, write_whole
 from ppo.params import ParamsError
-from ppo.sweep.grid import (
-    Run,
-    Variant,
-    begun_faults,
-    count,
-    create,
-    logdir_faults,
-    parse,
-    parse_count,
-    parse_seeds,
-)
+from ppo.sweep import grid
+from ppo.sweep.grid import Run, Variant
 from ppo.sweep.parallel import STOPPED, begin_or_resume, finished, run_all
 from ppo.system import reading, tables
 from ppo.system.arguments import argument_parser, expanded
@@ -115,18 +106,18 @@ def _plan(options: argparse.Namespace) -> Plan:
     """Create the folder, and return the plan. Raises ParamsError with all faults."""
     run = named(options.run)
     logdir = options.logdir or run.with_name(f"{run.name}-autopsy")
-    faults = logdir_faults(logdir)
-    seeds = parse_seeds(options.seeds, faults)
-    grid = parse(options.change, option="--change")
-    faults += grid.faults
+    faults = grid.logdir_faults(logdir)
+    seeds = grid.parse_seeds(options.seeds, faults)
+    parsed = grid.parse(options.change, option="--change")
+    faults += parsed.faults
     faults += [
         f"--change {text!r}: it changes nothing; write NAME:KEY=VALUE"
         for text in options.change
         if ":" not in text
     ]
-    updates = parse_count("--updates", options.updates, "updates of a fork", faults)
-    workers = parse_count("--workers", options.workers, "forks at a time", faults)
-    if options.at is not None and count(options.at) is None:
+    updates = grid.parse_count("--updates", options.updates, "updates of a fork", faults)
+    workers = grid.parse_count("--workers", options.workers, "forks at a time", faults)
+    if options.at is not None and grid.count(options.at) is None:
         faults.append(f"--at={options.at!r}: write the number of a step")
     if faults:
         raise ParamsError(faults)
@@ -134,10 +125,10 @@ def _plan(options: argparse.Namespace) -> Plan:
         case = case_of(options.run, None if options.at is None else int(options.at))
     except CheckpointError as error:  # also a damaged checkpoint: nothing has started
         raise Refused(error.in_full()) from error
-    changes = _changes(case, grid.variants, options.only)
+    changes = _changes(case, parsed.variants, options.only)
     plan = Plan(case, logdir, changes, seeds, updates, workers)
     _check(plan)
-    create(logdir)
+    grid.create(logdir)
     return plan
 
 
@@ -172,7 +163,7 @@ def _check(plan: Plan) -> None:
     faults: list[str] = []
     for run in plan.runs():
         try:
-            faults += begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
+            faults += grid.begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
         except ParamsError as error:
             faults += [f"{run.variant}: {fault}" for fault in error.faults]
     if faults:

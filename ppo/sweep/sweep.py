@@ -29,21 +29,8 @@ from ppo.errors import ExitCode, Stopped, exit_codes
 from ppo.files.folder import check_unmoved, owned
 from ppo.params import ParamsError, Source, load
 from ppo.settings import Params
-from ppo.sweep import machines, results, sample
-from ppo.sweep.grid import (
-    Run,
-    begun_faults,
-    count,
-    create,
-    drawn_faults,
-    logdir_faults,
-    parse,
-    parse_count,
-    parse_draws,
-    parse_seeds,
-    setting_faults,
-    settings_in,
-)
+from ppo.sweep import grid, machines, results, sample
+from ppo.sweep.grid import Run
 from ppo.sweep.machines import Cluster
 from ppo.sweep.one_precision import precision_faults, unify_precision
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
@@ -116,7 +103,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
     failed, drawn = [], True
     with closing(plan.children()) as children:
         if plan.source:
-            pfile = settings_in(plan.logdir, plan.source)
+            pfile = grid.settings_in(plan.logdir, plan.source)
             failed = sweep(plan.runs, pfile, plan.workers, children, check)
     if not children.stopped:
         check()
@@ -136,8 +123,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     """Create the folder, and return the plan. Raises ParamsError with all faults."""
     logdir = options.logdir
     source = registry.settings_for(options.env) if options.env else options.pfile
-    faults = logdir_faults(logdir)
-    drawn = parse_draws(options.draw, faults)
+    faults = grid.logdir_faults(logdir)
+    drawn = grid.parse_draws(options.draw, faults)
     runs = _runs(options, source, faults) if source else []
     if not source:
         unfit = [key.replace("_", "-") for key in OF_A_GRID if vars(options)[key]]
@@ -147,13 +134,13 @@ def _plan(options: argparse.Namespace) -> Plan:
         return load(source, run.overrides)
 
     if not faults:
-        begun = (begun_faults(run, settings(run)) for run in runs)
+        begun = (grid.begun_faults(run, settings(run)) for run in runs)
         faults += dict.fromkeys(itertools.chain(*begun))
-        faults += precision_faults(runs, settings) + drawn_faults(drawn, runs)
+        faults += precision_faults(runs, settings) + grid.drawn_faults(drawn, runs)
     if faults:
         raise ParamsError(faults)
     runs = unify_precision(runs, settings, options.gpu)
-    create(logdir)
+    grid.create(logdir)
     workers = int(options.workers or (len(runs) if options.cluster else 1))
     for run in runs:
         drawn.setdefault(run.variant, []).append(run.folder)
@@ -167,24 +154,24 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
     faults += wrong
     if options.sample_seed is not None and not options.sample:
         faults.append("--sample-seed goes with --sample")
-    grid = parse(options.variant, options.vary, samples=samples, shared=options.set)
-    faults += grid.faults
-    seeds = parse_seeds("0" if options.seeds is None else options.seeds, faults)
-    workers = parse_count("--workers", options.workers, "runs at a time", faults)
-    cores = parse_count("--cores", options.cores, "cores of a run", faults)
+    parsed = grid.parse(options.variant, options.vary, samples=samples, shared=options.set)
+    faults += parsed.faults
+    seeds = grid.parse_seeds("0" if options.seeds is None else options.seeds, faults)
+    workers = grid.parse_count("--workers", options.workers, "runs at a time", faults)
+    cores = grid.parse_count("--cores", options.cores, "cores of a run", faults)
     if options.cluster is None:
         unfit = [key for key in ("cores", "gpu") if vars(options)[key]]
         faults += [f"--{key} goes with --cluster" for key in unfit]
     faults += machines.faults(options.cluster)
     threads = cores if options.cluster else max(1, default_threads() // workers)
-    runs = grid.runs(options.logdir, seeds or [0], threads)
-    faults += setting_faults(source, runs)
+    runs = parsed.runs(options.logdir, seeds or [0], threads)
+    faults += grid.setting_faults(source, runs)
     return runs
 
 
 def _sample_seed(options: argparse.Namespace, faults: list[str]) -> int:
     text = options.sample_seed
-    if (seed := 0 if text is None else count(text)) is None:
+    if (seed := 0 if text is None else grid.count(text)) is None:
         faults.append(f"--sample-seed={options.sample_seed!r}: write a number, such as 1")
     return seed or 0
 
