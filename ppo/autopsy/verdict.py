@@ -111,8 +111,8 @@ def effect_in_words(outcome: Outcome, unchanged: Outcome, controls: Sequence[Out
 def having(wanted: Effect, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the changes with an effect, best first."""
     unchanged, controls, changed = by_role(outcomes)
-    found = [one for one in changed if effect(one, unchanged, controls) is wanted]
-    return sorted(found, key=lambda outcome: -outcome.end.mean())
+    fitting = [outcome for outcome in changed if effect(outcome, unchanged, controls) is wanted]
+    return sorted(fitting, key=lambda outcome: -outcome.end.mean())
 
 
 def by_role(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
@@ -134,11 +134,11 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
         return f"{summary} {forks} forks of each are too few to tell a difference: give more seeds."
     for wanted in (Effect.PREVENTS, Effect.NOT_COMPARED):
-        if found := having(wanted, outcomes):
+        if fitting := having(wanted, outcomes):
             lines = [
-                f"- **{one.change.meaning}**: with `{one.change.shown}` {one.survivors} of "
-                f"{one.forks} survive"
-                for one in found
+                f"- **{outcome.change.meaning}**: with `{outcome.change.shown}` "
+                f"{outcome.survivors} of {outcome.forks} survive"
+                for outcome in fitting
             ]
             return "\n".join([f"{summary} What {wanted}:", "", *lines])
     if better := [control for control in controls if _survives_more(control, unchanged)]:

@@ -63,11 +63,11 @@ def _encode(
     if first is None:
         raise VideoError(f"{path.name}: there was no frame")
     height, width = first.shape[:2]
-    given = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", f"{rate}"]
-    made = ["-c:v", "libx264", "-pix_fmt", "yuv420p", *_QUALITY, "-threads", "1"]
-    made += ["-metadata", f"title={title}", "-y", str(path)]
+    source = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", f"{rate}"]
+    target = ["-c:v", "libx264", "-pix_fmt", "yuv420p", *_QUALITY, "-threads", "1"]
+    target += ["-metadata", f"title={title}", "-y", str(path)]
     count = 0
-    arguments = [*given, "-i", "pipe:0", *made]
+    arguments = [*source, "-i", "pipe:0", *target]
     with ffmpeg.running(arguments, abandoned, stdin=subprocess.PIPE) as encoder:
         for frame in chain([first], frames):
             # OpenCV converts them in a tenth of ffmpeg's time, and half the bytes are sent.

@@ -95,17 +95,17 @@ def entries() -> list[tuple[str, str, str]]:
 
 def schema() -> str:
     """Return the JSON Schema (draft 2020-12) of a params file, with which editors check it."""
-    made = Params.model_json_schema()
-    made["properties"] = {
+    generated = Params.model_json_schema()
+    generated["properties"] = {
         REFERENCE: {"type": "string", "description": "where this schema is, for editors"},
         **{
             key: {name: value for name, value in setting.items() if name not in OURS}
-            for key, setting in made["properties"].items()
+            for key, setting in generated["properties"].items()
         },
     }
     described = {
         REFERENCE: "https://json-schema.org/draft/2020-12/schema",
-        **made,
+        **generated,
         "title": "Settings of a run",
         "description": "A params file of run_atari.py: omitted settings have their defaults.",
     }

@@ -49,13 +49,13 @@ def force(too_late: bool) -> dict[str, str]:
     is ``too_late`` because TensorFlow has read them, they are recorded.
     """
     known = FORCED.keys() | filter(REMOVED.fullmatch, os.environ)
-    given = {name: os.environ[name] for name in sorted(known & os.environ.keys())}
-    changed = {name: value for name, value in given.items() if value != FORCED.get(name)}
+    present = {name: os.environ[name] for name in sorted(known & os.environ.keys())}
+    changed = {name: value for name, value in present.items() if value != FORCED.get(name)}
     for name in changed:
         del os.environ[name]
     os.environ.update(FORCED)
     if too_late:
-        changed |= dict.fromkeys(FORCED.keys() - given.keys(), "unset")
+        changed |= dict.fromkeys(FORCED.keys() - present.keys(), "unset")
         _missed.update(changed)
     return changed
 
@@ -66,7 +66,7 @@ def facts() -> dict[str, str]:
 
     gpus = tf.config.list_physical_devices("GPU")
     details = map(tf.config.experimental.get_device_details, gpus)
-    names = [own.get("device_name", gpu.name) for gpu, own in zip(gpus, details, strict=True)]
+    names = [detail.get("device_name", gpu.name) for gpu, detail in zip(gpus, details, strict=True)]
     return {
         **{name: version(name) for name in PACKAGES},
         "C library": " ".join(platform.libc_ver()) or "unknown",

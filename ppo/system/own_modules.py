@@ -43,10 +43,10 @@ def python_path() -> str:
     an imported module. Otherwise return nothing. A command finds modules in the current folder by
     itself.
     """
-    given = os.environ.get("PYTHONPATH", "")
-    entries = {os.path.realpath(entry) for entry in given.split(os.pathsep) if entry}
+    path = os.environ.get("PYTHONPATH", "")
+    entries = {os.path.realpath(entry) for entry in path.split(os.pathsep) if entry}
     needed = entries & set(map(_folder, _imported)) - {os.path.realpath(".")}
-    return f"PYTHONPATH={shlex.quote(given)} " if needed else ""
+    return f"PYTHONPATH={shlex.quote(path)} " if needed else ""
 
 
 def _folder(name: str) -> str:
