@@ -22,13 +22,16 @@ Conflict = tuple[Callable[[Namespace], object], str]
 
 
 class Command:
-    """A command. ``run`` performs it and returns the exit code, or None for 0. ``settings`` are for
-    argparse; without any, the command takes no value.
+    """A command. ``run`` performs it and returns the exit code, or None for 0. Its docstring is the
+    default help. ``settings`` are for argparse; without any, the command takes no value.
     """
 
-    def __init__(self, name: str, run: Run, help: str, needs_logdir: bool = True, **settings: Any):
+    def __init__(
+        self, name: str, run: Run, help: str = "", needs_logdir: bool = True, **settings: Any
+    ):
         self.name, self.run, self.needs_logdir = name, run, needs_logdir
         self.key = name.replace("-", "_")
+        help = help or " ".join((run.__doc__ or "").split())
         self.settings = {"help": help, **(settings or {"action": "store_true", "default": False})}
 
 

@@ -15,6 +15,7 @@ POLICIES["both"] = CHOICES
 
 @stop_interrupts()
 def _evaluate(options: Namespace) -> None:
+    """play whole games; print and store the scores; also while the run trains"""
     from ppo.evaluate.games import evaluate_run
 
     evaluate_run(options.logdir, options.evaluate, **_played(options, "both"))
@@ -22,6 +23,9 @@ def _evaluate(options: Namespace) -> None:
 
 @stop_interrupts()
 def _watch(options: Namespace) -> None:
+    """record videos of whole games beside what the network sees, does and expects; also while
+    the run trains
+    """
     from ppo.evaluate.watch import watch_run
 
     look = {"plain": options.plain, "gif_seconds": float(options.gif or 0)}
@@ -39,6 +43,7 @@ def _played(options: Namespace, policy: str) -> dict[str, Any]:
 
 @stop_interrupts()
 def _film(options: Namespace) -> None:
+    """one video of the whole training: clips of its games beside the learning curve"""
     from ppo.evaluate.film import film
 
     film(options.logdir)
@@ -46,6 +51,9 @@ def _film(options: Namespace) -> None:
 
 @stop_interrupts()
 def _export(options: Namespace) -> None:
+    """write the network for use without this package: FILE.keras, FILE.onnx, or FOLDER/ for a
+    SavedModel
+    """
     from ppo.evaluate.export import export_run
 
     export_run(options.logdir, options.export, options.checkpoint)
@@ -53,6 +61,7 @@ def _export(options: Namespace) -> None:
 
 @stop_interrupts()
 def _explain(options: Namespace) -> None:
+    """from the run's log: did the policy collapse, when, how far, and what came first"""
     from ppo.autopsy.explain import explain
 
     print(explain(options.logdir), end="")
@@ -60,6 +69,7 @@ def _explain(options: Namespace) -> None:
 
 @stop_interrupts()
 def _report(options: Namespace) -> None:
+    """write report.html, of this run and of the runs named after --report, and a model card"""
     from ppo.report import card, report
 
     logdir = options.logdir
@@ -74,6 +84,7 @@ def _report(options: Namespace) -> None:
 
 
 def _board(options: Namespace) -> None:
+    """TensorBoard of a run, or of all runs in a folder, with the main charts first"""
     from ppo.report import board
 
     board.show(options.logdir, options.host, options.port)
@@ -82,51 +93,13 @@ def _board(options: Namespace) -> None:
 GAMES = {"nargs": "?"} | whole("number of games", **limits("evaluation_games"), metavar="GAMES")
 
 COMMANDS = (
-    Command(
-        "evaluate",
-        _evaluate,
-        "play whole games; print and store the scores; also while the run trains",
-        const=10,
-        **GAMES,
-    ),
-    Command(
-        "watch",
-        _watch,
-        "record videos of whole games beside what the network sees, does and expects; also while "
-        "the run trains",
-        const=1,
-        **GAMES,
-    ),
-    Command(
-        "film",
-        _film,
-        "one video of the whole training: clips of its games beside the learning curve",
-    ),
-    Command(
-        "export",
-        _export,
-        "write the network for use without this package: FILE.keras, FILE.onnx, or FOLDER/ for a "
-        "SavedModel",
-        metavar="FILE",
-    ),
-    Command(
-        "explain",
-        _explain,
-        "from the run's log: did the policy collapse, when, how far, and what came first",
-    ),
-    Command(
-        "report",
-        _report,
-        "write report.html, of this run and of the runs named after --report, and a model card",
-        type=expanded,
-        nargs="*",
-        metavar="RUN",
-    ),
-    Command(
-        "board",
-        _board,
-        "TensorBoard of a run, or of all runs in a folder, with the main charts first",
-    ),
+    Command("evaluate", _evaluate, const=10, **GAMES),
+    Command("watch", _watch, const=1, **GAMES),
+    Command("film", _film),
+    Command("export", _export, metavar="FILE"),
+    Command("explain", _explain),
+    Command("report", _report, type=expanded, nargs="*", metavar="RUN"),
+    Command("board", _board),
 )
 
 PLAYING = ("evaluate", "watch")

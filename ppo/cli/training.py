@@ -93,6 +93,7 @@ def _resume(options: Namespace) -> None:
 @in_folder
 @in_workers
 def _fork(options: Namespace) -> None:
+    """train from another run's checkpoint: its newest valid one, its best, or a step's"""
     from ppo import train
 
     run, which = options.fork
@@ -115,14 +116,7 @@ COMMANDS = (
         metavar="ID",
     ),
     Command("resume", _resume, "resume from the newest valid checkpoint"),
-    Command(
-        "fork",
-        _fork,
-        "train from another run's checkpoint: its newest valid one, its best, or a step's",
-        needs_logdir=False,
-        type=source,
-        metavar="RUN[@best|@STEP]",
-    ),
+    Command("fork", _fork, needs_logdir=False, type=source, metavar="RUN[@best|@STEP]"),
 )
 
 TRAINING = tuple(command.name for command in COMMANDS)
