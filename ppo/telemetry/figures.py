@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ppo.files.folder import write_whole
 
 if TYPE_CHECKING:
@@ -35,14 +37,7 @@ STYLE: dict[Any, Any] = {
 }
 LONGEST_LABEL, LABEL_LINE = 60, 24  # characters
 LABEL_SIZE, LABEL_LEADING = 10.5, 13.0  # points
-LEADER = {
-    "arrowstyle": "-",
-    "linewidth": 0.8,
-    "alpha": 0.5,
-    "relpos": (0, 0.5),
-    "shrinkA": 1,
-    "shrinkB": 2,
-}
+ARROW = {"arrowstyle": "-", "lw": 0.8, "alpha": 0.5, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 2}
 
 
 class End(NamedTuple):
@@ -112,22 +107,17 @@ def name_ends(axes: "Axes", ends: Sequence[End]) -> None:
             fontsize=LABEL_SIZE,
             va="center",
             annotation_clip=False,
-            arrowprops=dict(LEADER, color=end.colour),
+            arrowprops=dict(ARROW, color=end.colour),
         )
         annotation.set_parse_math(False)
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:
     """Return the middles of parts that do not overlap, near the ``wanted`` ones, all below 1."""
-    places: list[float] = []
-    for place, size in zip(wanted, sizes, strict=True):
-        below = places[-1] + (sizes[len(places) - 1] + size) / 2 if places else place
-        places.append(max(place, below))
-    limit = 1.0
-    for number in reversed(range(len(places))):
-        places[number] = min(places[number], limit - sizes[number] / 2)
-        limit = places[number] - sizes[number] / 2
-    return places
+    total = np.cumsum(sizes)
+    stacked = total - np.array(sizes) / 2  # without gaps, from 0 on
+    gaps = np.maximum.accumulate(wanted - stacked)
+    return (stacked + np.minimum(gaps, 1 - total[-1:])).tolist()
 
 
 def level(axes: "Axes", height: float, name: str) -> None:
