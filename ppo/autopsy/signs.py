@@ -1,6 +1,7 @@
 """What leaves its usual range first in a log, and which class of cause that indicates."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -197,32 +198,23 @@ LARGE = math.log(2.5)
 
 def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
     """Return the class of cause that the departures of one entry indicate."""
-    jumps = {name: distance.jump for name, distance in departed.items()}
+    jump = defaultdict(float, {name: far.jump for name, far in departed.items()})
     index = next(iter(departed.values())).index
-
-    def jump(quantity: Quantity) -> float:
-        return jumps.get(quantity.name, 0.0)
-
+    lost = POINTS.name in departed
     # A damaged policy also has large advantages. If points were lost as well, only a 100-fold rise
     # counts.
-    least = 100 if POINTS.name in jumps else 10
-    if jump(ADVANTAGE_STD) > math.log(least):
-        return REWARDS
-    if abs(jump(TARGET)) > math.log(2):
-        return TRUST
-    if POINTS.name in jumps:
-        return WEIGHTS
-    if jump(MOVEMENT) > LARGE or jump(KL) > math.log(10):
-        return STEPS
-    if jump(GRADIENT_NORM) > math.log(4):
-        return VALUE
-    if _rise(rows, index, _entropy) > 0.15:
-        return ENTROPY
-    if jump(ADVANTAGE_STD) < 0:
-        return ADVANTAGES
-    if max(jump(KL), jump(RATIOS)) > 0:
-        return STEPS
-    return UNKNOWN
+    most = math.log(100 if lost else 10)
+    causes = (
+        (jump[ADVANTAGE_STD.name] > most, REWARDS),
+        (abs(jump[TARGET.name]) > math.log(2), TRUST),
+        (lost, WEIGHTS),
+        (jump[MOVEMENT.name] > LARGE or jump[KL.name] > math.log(10), STEPS),
+        (jump[GRADIENT_NORM.name] > math.log(4), VALUE),
+        (_rise(rows, index, _entropy) > 0.15, ENTROPY),
+        (jump[ADVANTAGE_STD.name] < 0, ADVANTAGES),
+        (max(jump[KL.name], jump[RATIOS.name]) > 0, STEPS),
+    )
+    return next((cause for applies, cause in causes if applies), UNKNOWN)
 
 
 def _rise(rows: Sequence[Row], index: int, number: Number) -> float:
