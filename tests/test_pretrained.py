@@ -10,7 +10,7 @@ from ppo import params
 from ppo.evaluate.games import evaluate_run
 from ppo.files.folder import RunFolder
 from ppo.report import card
-from ppo.settings import LEFT_OPEN
+from ppo.settings import CHOSEN_AT_START
 
 ROOT = Path(__file__).resolve().parent.parent
 PONG = RunFolder(ROOT / "pretrained" / "pong")
@@ -19,7 +19,7 @@ PONG = RunFolder(ROOT / "pretrained" / "pong")
 def test_its_settings_match_the_example_file():
     example, its = params.load(ROOT / "example-pong-params.json"), params.load(PONG.params)
     # What was drawn or chosen for it.
-    named = {*type(example).model_fields} - {*LEFT_OPEN}
+    named = {*type(example).model_fields} - {*CHOSEN_AT_START}
     named -= {"fire_on_life_loss"}  # in Pong there are no lives
     assert {key: getattr(its, key) for key in named} == {k: getattr(example, k) for k in named}
 

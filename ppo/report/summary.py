@@ -26,7 +26,7 @@ from ppo.files.origin import Changes, Origin
 from ppo.params import ParamsError, load_run
 from ppo.report.published import Published, comparable
 from ppo.runs.start import RunState, run_of
-from ppo.settings import EARLIER, LEFT_OPEN, Params
+from ppo.settings import CHOSEN_AT_START, EARLIER, Params
 from ppo.settings.describe import as_given
 from ppo.system import reading
 from ppo.system.arguments import run_atari
@@ -138,9 +138,9 @@ class RunSummary:
         network chooses by default: each with the default and the run's value.
         """
         default = Params(**registry.settings_for(self.params.env_id))
-        open_again = {key: getattr(default, key) for key in LEFT_OPEN}
+        open_again = {key: getattr(default, key) for key in CHOSEN_AT_START}
         chosen = settled(self.params.model_copy(update=open_again))
-        usual = dict(default) | {key: chosen[key] for key in LEFT_OPEN}
+        usual = dict(default) | {key: chosen[key] for key in CHOSEN_AT_START}
         return {key: (usual[key], value) for key, value in self.params if value != usual[key]}
 
 

@@ -2,11 +2,11 @@
 
 from ppo.settings.fields import (
     CHOICES,
+    CHOSEN_AT_START,
     EARLIER,
     GROUPS,
     IDLE_RULES,
     INCIDENTAL,
-    LEFT_OPEN,
     SEEDS,
     BuiltIn,
     Choice,

@@ -330,7 +330,7 @@ def marked(name: str) -> dict[str, Any]:
 EARLIER = marked("earlier")
 # Settings that change what a run shows and keeps, but not how it learns; also its seed.
 INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
-UNSET_VALUES = (None, "auto")  # a run's start replaces these in the settings of LEFT_OPEN
+UNSET_VALUES = (None, "auto")  # a run's start replaces these in the settings of CHOSEN_AT_START
 ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
 
 
@@ -358,7 +358,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     def leaves_open(self, key: str) -> bool:
         """Whether a setting is open, so the start of the run chooses it."""
-        return key in LEFT_OPEN and getattr(self, key) in UNSET_VALUES
+        return key in CHOSEN_AT_START and getattr(self, key) in UNSET_VALUES
 
     def resolved(
         self,
@@ -450,7 +450,7 @@ class ResolvedParams(Params):
     value_gradient: ValueGradient
 
 
-LEFT_OPEN = tuple(ResolvedParams.__annotations__)
+CHOSEN_AT_START = tuple(ResolvedParams.__annotations__)
 
 
 class Rule(NamedTuple):

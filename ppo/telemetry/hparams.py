@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams.api_pb2 import (
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
 from ppo.envs import registry
-from ppo.settings import LEFT_OPEN, Params, RunSettings
+from ppo.settings import CHOSEN_AT_START, Params, RunSettings
 from ppo.settings.describe import form_of
 from ppo.telemetry.scalars import SCORE
 
@@ -41,7 +41,7 @@ def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
         if ":" not in str(env_id):  # a stranger's run names a module that must not be imported
             defaults |= registry.settings_for(str(env_id))
         unusual = [key for key in COMPARED if values[key] != {_plain(defaults[key])}]
-        differing = [key for key in unusual if key not in LEFT_OPEN] or ["env_id"]
+        differing = [key for key in unusual if key not in CHOSEN_AT_START] or ["env_id"]
     infos = [
         HParamInfo(
             name=key,

@@ -15,7 +15,15 @@ from ppo import train
 from ppo.envs import factories
 from ppo.envs.registry import FLAT, LONG, settings_for
 from ppo.params import ParamsError, load, load_run, with_workers
-from ppo.settings import GROUPS, INCIDENTAL, LEFT_OPEN, Params, ResolvedParams, describe, marked
+from ppo.settings import (
+    CHOSEN_AT_START,
+    GROUPS,
+    INCIDENTAL,
+    Params,
+    ResolvedParams,
+    describe,
+    marked,
+)
 
 QUICK = settings(
     max_examples=150,
@@ -905,7 +913,7 @@ def test_a_setting_s_property_overrides_its_group_s():
 
 
 def test_what_a_start_chooses_is_what_resolved_settings_declare():
-    assert {key for key in Params.model_fields if Params().leaves_open(key)} == {*LEFT_OPEN}
+    assert {key for key in Params.model_fields if Params().leaves_open(key)} == {*CHOSEN_AT_START}
 
 
 def test_values_that_properties_name_are_allowed():

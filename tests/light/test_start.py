@@ -14,7 +14,7 @@ from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.runs.level import GuardState
 from ppo.runs.start import RunState, for_fork, run_of
-from ppo.settings import LEFT_OPEN, Params
+from ppo.settings import CHOSEN_AT_START, Params
 from ppo.telemetry.counters import Tally
 
 
@@ -72,7 +72,7 @@ def test_an_open_value_keeps_what_the_resumed_run_began_with(tmp_path, monkeypat
     stored = resolved(Params(env_id="CartPole-v1", network="mlp", **began))
     RunFolder(tmp_path).params.write_text(stored.to_json())
     monkeypatch.setattr(train, "_train", lambda settings, *_: settings)
-    opened = {key: Params.model_fields[key].default for key in LEFT_OPEN}
+    opened = {key: Params.model_fields[key].default for key in CHOSEN_AT_START}
     assert train.resume(tmp_path, opened).model_dump() == stored.model_dump()
 
 
