@@ -148,9 +148,7 @@ def save(
 
 
 def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -> None:
-    """Remove checkpoints up to ``step``, except the newest ``kept`` and the steps in
-    ``keep_all``.
-    """
+    """Remove checkpoints up to ``step``, except the newest ``kept`` and those in ``keep_all``."""
     own = [(n, path) for n, path in _by_step(folder).items() if n <= step and path.is_file()]
     for number, old in own[kept:]:
         if number not in keep_all:

@@ -43,9 +43,7 @@ class Plan:
 
     @cached_property
     def settings(self) -> Callable[[Run], Params]:
-        """Return a function that gives the settings of a fork, checked once. It raises
-        ParamsError.
-        """
+        """Return a function that gives the checked settings of a fork. It raises ParamsError."""
         source = RunFolder(self.case.source).params
         return cache(lambda run: params.load_run(source, run.overrides, [registry.check]))
 

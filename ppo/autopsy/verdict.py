@@ -88,9 +88,7 @@ def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome | None:
 
 
 def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> Effect:
-    """Return what a change does, compared with the unchanged run and with the control of equal
-    KL.
-    """
+    """Return what a change does, compared with the unchanged run and the control of equal KL."""
     if not _survives_more(outcome, unchanged):
         return Effect.COLLAPSES if outcome.survivors <= outcome.forks / 2 else Effect.INCONCLUSIVE
     control = nearest(float(outcome.kl.mean()), controls)

@@ -67,9 +67,7 @@ def names() -> list[str]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file of a preset, or else the path itself; an existing file takes precedence, a folder
-    does not.
-    """
+    """The file of a preset, or the path itself. A file, unlike a folder, takes precedence."""
     path = expanded(name_or_path)
     if os.path.isfile(path):  # False for a path that the system refuses
         return path

@@ -185,9 +185,7 @@ def _key(setting: str) -> str:
 
 
 def folder_name(label: str) -> str:
-    """Return the folder name of a variant. A label that is too long is cut and made unique by its
-    hash.
-    """
+    """Return a variant's folder name. A label that is too long is cut, with its hash at the end."""
     name = label.replace("/", "_").replace(", ", "_")
     if len(name.encode()) <= LONGEST_NAME:
         return name

@@ -61,9 +61,7 @@ def argument_parser(module: str, description: str | None, epilog: str | None = N
 
 
 def run_atari() -> str:
-    """Return the words that call ``run_atari`` in a shell, with the PYTHONPATH that the user's
-    modules need.
-    """
+    """Return the words that call ``run_atari`` in a shell, with the user's PYTHONPATH if needed."""
     return f"{python_path()}{called()}"
 
 
@@ -83,9 +81,7 @@ class EmptyPath(Refused, argparse.ArgumentTypeError):
 
 
 def expanded(path: str | Path) -> Path:
-    """Replace ``~`` by the home folder, which a shell does not do in ``--logdir=~/x``. Raises
-    EmptyPath.
-    """
+    """Replace ``~`` by the home folder, which shells keep in ``--logdir=~/x``. Raises EmptyPath."""
     if path == "":
         raise EmptyPath("the path is empty; is its variable set?")
     return Path(os.path.expanduser(path))

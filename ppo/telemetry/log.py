@@ -127,9 +127,7 @@ class Log:
 
     @property
     def lacking(self) -> str:
-        """A message about scalars without a column in an older ``progress.csv``, or an empty
-        string.
-        """
+        """A message about scalars that an older ``progress.csv`` has no column for, or nothing."""
         new = self._csv.left_out
         if not new:
             return ""
@@ -153,9 +151,7 @@ class Log:
         self._csv.sync()
 
     def sizes(self) -> dict[str, int]:
-        """Return the present size of each file, for ``cut``. An open file counts even if it was
-        moved.
-        """
+        """Return each file's current size for ``cut``. An open file counts even if it was moved."""
         earlier = {path.name: path.stat().st_size for path in self._earlier if path.exists()}
         return earlier | {file.name: file.size for file in (self._csv, self._events)}
 
