@@ -53,17 +53,6 @@ def aggregates(games: Sequence[Sequence[float]]) -> dict[str, Estimate]:
     }
 
 
-def interval_of_runs(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Return the 95 percent interval of the mean score of several runs, each with the same number
-    of scores. The runs are resampled, then the games of each.
-    """
-    rng = np.random.default_rng(0)
-    scores = np.array(runs, float)
-    count, games = scores.shape
-    which = rng.integers(0, count, (RESAMPLES, count, 1))
-    return _interval(scores[which, rng.integers(0, games, (RESAMPLES, count, games))].mean((1, 2)))
-
-
 def _matrix(games: Sequence[np.ndarray]) -> np.ndarray:
     """Return [..., runs, games]. The runs of each game, [..., its runs], are repeated to the same
     number, so games have the same weight.

@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, NamedTuple
 
 import gymnasium
 import numpy as np
 from annotated_types import Len
 
-from benchmarks.aggregates import interval_of_runs
 from ppo.envs import human, registry
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder
@@ -174,10 +174,10 @@ def curve_of(result: Result) -> Curve:
 
 
 def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Return the 95 percent interval of the mean score of a game's runs. For a single run, it is
-    the interval of its evaluation.
+    """Return the 95 percent interval of the mean score of a game's runs, from the mean of each. For
+    a single run, it is the interval of its evaluation.
     """
-    return interval_of_runs(runs) if len(runs) > 1 else intervals.score_interval(runs[0])
+    return intervals.score_interval([fmean(run) for run in runs] if len(runs) > 1 else runs[0])
 
 
 def seconds_of(folder: Path) -> float | None:

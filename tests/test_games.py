@@ -140,7 +140,7 @@ def test_table_of_two_games_by_hand(tmp_path):
     text = (tmp_path / "games.md").read_text()
     assert (
         "| Breakout | 1 | 30.5 (30.5 to 30.5) | 1.00 | 1.7 | 1 | 0.00 | 0.5 |\n"
-        "| Pong | 1, 2 | -3.0 (-20.7 to 14.6) | 0.50 | -20.7 | 1, 1 | 0.00 | 1.5 |\n"
+        "| Pong | 1, 2 | -3.0 (-227.3 to 221.2) | 0.50 | -20.7 | 1, 1 | 0.00 | 1.5 |\n"
     ) in text
     # Breakout has a single run, so the spread of its runs is unknown.
     assert "| mean | 0.75 | 0.00 |" in text and "several seeds" not in text

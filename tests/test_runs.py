@@ -257,14 +257,14 @@ def test_the_state_of_a_log_that_no_run_writes_is_refused(log):
 class Evaluated:
     """Replaces an evaluation, which has tests of its own."""
 
-    def __init__(self, monkeypatch, interrupted: bool = False):
+    def __init__(self, monkeypatch, interrupted: bool = False, scores=(2.0, 4.0)):
         self.calls: list[int] = []
 
         def evaluate(policy, params, num_games, step, stop):
             self.calls.append(step)
             if interrupted:
                 raise Interrupted
-            return Evaluation([episode(2.0), episode(4.0)])
+            return Evaluation([episode(score) for score in scores])
 
         monkeypatch.setattr(observers, "evaluate", evaluate)
 
@@ -305,9 +305,17 @@ def test_an_evaluation_is_printed_with_its_interval_and_the_best_so_far(folder, 
         file.write("".join(json.dumps(line) + "\n" for line in lines) + '{"policy": "samp')
     observer.evaluate(2000, lambda: False)
     assert display.said == [
-        "step 1,000: evaluation 3.00 (95 %: 2.00 to 4.00), best so far 3.00",
-        "step 2,000: evaluation 3.00 (95 %: 2.00 to 4.00), best so far 7.25",
+        "step 1,000: evaluation 3.00 (95 %: -9.71 to 15.71), best so far 3.00",
+        "step 2,000: evaluation 3.00 (95 %: -9.71 to 15.71), best so far 7.25",
     ]
+
+
+def test_an_evaluation_of_one_game_is_printed_without_an_interval(folder, monkeypatch):
+    Evaluated(monkeypatch, scores=[21.0])
+    observer, display = evaluator(folder), Said()
+    observer.say = display.say
+    observer.evaluate(1000, lambda: False)
+    assert display.said == ["step 1,000: evaluation 21.00, best so far 21.00"]
 
 
 def test_an_evaluation_that_is_interrupted_stays_due(folder, monkeypatch):

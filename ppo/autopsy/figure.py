@@ -51,7 +51,7 @@ def looks_of(points: Sequence[Share]) -> dict[str, dict[str, str]]:
 
 
 def _share(outcome: Outcome, is_control: bool) -> Share:
-    values = outcome.kl.mean(), outcome.end.mean(), *intervals.bootstrap(outcome.end)
+    values = outcome.kl.mean(), outcome.end.mean(), *intervals.of_mean(outcome.end)
     name, survivors, forks = outcome.change.name, outcome.survivors, outcome.forks
     return Share(name, is_control, survivors, forks, *map(float, values))
 

@@ -29,8 +29,8 @@ class Line(BaseModel):
     policy: str
     scores: list[Score] = Field(min_length=1)
     mean: Score
-    low: Score | None = None
-    high: Score | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 def check(folder: RunFolder) -> None:

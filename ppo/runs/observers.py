@@ -155,11 +155,12 @@ class Evaluator(Observer):
             self.say(f"step {step:,}: {error}")
             self.due = False
             return {}
+        record = evaluation.record(self.params, self.policy, step)
         try:
-            evaluations.add(self.folder, evaluation.record(self.params, self.policy, step))
+            evaluations.add(self.folder, record)
         except EvaluationsError as error:
             self.say(f"step {step:,}: the evaluation is not stored: {error}")
-        self.say(self._message(step, evaluation))
+        self.say(self._message(step, evaluation, evaluations.interval(record)))
         self._last, self.due = (step, evaluation.mean), False
         normalized = evaluation.human_normalized(self.params)
         return {
@@ -172,14 +173,11 @@ class Evaluator(Observer):
         """Return the mean score of the evaluation at a step, if there was one."""
         return self._last[1] if self._last and self._last[0] == step else None
 
-    def _message(self, step: int, evaluation: Evaluation) -> str:
-        low, high = evaluation.interval()
+    def _message(self, step: int, evaluation: Evaluation, interval: str) -> str:
         best = evaluations.best(self.folder, self.policy.choice, step)
         best = evaluation.mean if best is None else best
-        message = (
-            f"step {step:,}: evaluation {evaluation.mean:.2f} (95 %: {low:.2f} to {high:.2f}), "
-            f"best so far {best:.2f}"
-        )
+        shown = f" (95 %: {interval})" if interval else ""
+        message = f"step {step:,}: evaluation {evaluation.mean:.2f}{shown}, best so far {best:.2f}"
         if limited := evaluation.time_limited:
             message += f"; the time limit ended {limited} of {len(evaluation.episodes)} games"
         return message

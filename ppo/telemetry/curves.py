@@ -124,7 +124,9 @@ def plot(
         steps, mean, look = comparison.steps, comparison.mean, looks[comparison.name]
         axes.plot(steps, mean, **look)
         if len(comparison.scores) > 1:
-            low, high = intervals.bootstrap(comparison.scores)
+            low, high = intervals.of_mean(comparison.scores)
+            limits = axes.dataLim.frozen()
             axes.fill_between(steps, low, high, color=look["color"], alpha=0.15, linewidth=0)
+            axes.dataLim.set(limits)  # the interval of two runs would dwarf the curves
         ends.append(End(comparison.name, steps[-1], mean[-1], look["color"]))
     return ends

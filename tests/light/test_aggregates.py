@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.aggregates import aggregates, interquartile_mean, interval_of_runs
+from benchmarks.aggregates import aggregates, interquartile_mean
+from benchmarks.games_results import interval_of
 
 # rliable 1.2.0 gives 2.25, 2.0 and 1.5 for these two runs of four games.
 TWO_RUNS = [[0.0, 2.0], [1.0, 1.0], [2.0, 4.0], [8.0, 0.0]]
@@ -43,10 +44,15 @@ def test_where_a_game_has_no_second_run_there_is_no_interval():
         assert {found.interval for found in aggregates(games).values()} == {None}
 
 
-def test_interval_of_runs_has_the_variation_between_runs_and_between_their_games():
-    assert interval_of_runs([[1.0, 1.0], [3.0, 3.0]]) == (1, 3)
+def test_interval_of_runs_has_the_variation_between_runs():
+    # Their means are 1 and 3: a standard error of 1, and Student's t of one degree of freedom.
+    for runs in [[1.0, 1.0], [3.0, 3.0]], [[0.0, 2.0], [1.0, 5.0]]:
+        assert interval_of(runs) == pytest.approx((2 - 12.706, 2 + 12.706))
+
+
+def test_interval_of_a_single_run_has_the_variation_between_its_games():
     games = np.arange(30.0)
-    low, high = interval_of_runs([games, games])
-    # The mean of 60 draws has the deviation sqrt((30^2 - 1) / 12 / 60).
-    half = 1.96 * np.sqrt((30**2 - 1) / 12 / 60)
+    low, high = interval_of([games])
+    # The mean of 30 draws has the deviation sqrt((30^2 - 1) / 12 / 30).
+    half = 1.96 * np.sqrt((30**2 - 1) / 12 / 30)
     assert (low, high) == pytest.approx((games.mean() - half, games.mean() + half), abs=0.2)

@@ -127,6 +127,15 @@ def test_a_figure_names_each_curve_and_what_is_drawn(tmp_path, shown):
         assert names == [("b", b.get_color()), ("a", a.get_color())]
 
 
+def test_a_wide_interval_does_not_hide_the_curves(tmp_path, shown):
+    curves.draw({"a": [curve(0, 10, 20), curve(0, 8, 18)]}, tmp_path / "figure.png", "title")
+    ((axes,),) = [figure.axes for figure in shown]
+    (band,) = axes.collections
+    top = 19 + 12.706 * np.std([18, 20])  # standard error of two runs
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(top, abs=0.01)
+    assert axes.get_ylim()[1] < 21
+
+
 @pytest.mark.parametrize(
     ("wanted", "sizes", "places"),
     [
