@@ -60,7 +60,8 @@ def permutation(one: np.ndarray, other: np.ndarray) -> float:
     chosen = np.array(list(itertools.combinations(range(len(values)), size)))
     means = values[chosen].mean(1)
     gaps = np.abs(means - (values.sum() - size * means) / len(other))
-    return float((gaps >= abs(one.mean() - other.mean()) * (1 - 1e-9)).mean())
+    rounding = 1e-12 * np.abs(values).max()
+    return float((gaps >= abs(one.mean() - other.mean()) * (1 - 1e-9) - rounding).mean())
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:
@@ -87,10 +88,10 @@ def falling(values: np.ndarray) -> np.ndarray:
 def at_equal_kl(kl: float, controls: Sequence[tuple[float, float]]) -> float:
     """The end of a fork with another rate that moves the policy as far. Of the controls, (KL, end),
     the end is made to fall with the KL. Between them it is linear in the logarithm of the KL; NaN
-    outside them.
+    outside those that are finite.
     """
     kls, ends = np.array(sorted(controls)).T
-    if not kls[0] <= kl <= kls[-1]:
+    if not kls[0] <= kl <= kls[np.isfinite(kls)].max(initial=-np.inf):
         return np.nan
     return float(np.interp(np.log(kl), np.log(kls), falling(ends)))
 

@@ -95,5 +95,6 @@ def _limits(values: Sequence[str], kind: str) -> tuple[float, float]:
 
 
 def _rounded(value: float, low: float, high: float) -> str:
-    """Return the number with four digits, within the limits."""
-    return f"{min(max(float(f'{value:.4g}'), low), high):g}"
+    """Return the number, within the limits, with four digits of it and of the range's width."""
+    digits = 3 - math.floor(math.log10(min(abs(value) or math.inf, high - low)))
+    return repr(float(min(max(round(value, digits), low), high))).removesuffix(".0")

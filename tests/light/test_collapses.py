@@ -84,6 +84,7 @@ def test_permutation_by_counting():
     assert permutation(one, other) == pytest.approx(counted / 720)
     assert permutation(np.ones(5), np.zeros(5)) == pytest.approx(2 / 252)
     assert permutation(np.ones(4), np.ones(4)) == 1
+    assert permutation(np.array([0.1, 0.2, 0.3]), np.array([0.3, 0.2, 0.1])) == 1
 
 
 def test_holm_by_hand():
@@ -110,6 +111,10 @@ def test_equal_kl_is_read_between_the_controls_and_never_beyond():
     assert at_equal_kl(math.sqrt(0.1 * 0.2), controls) == pytest.approx(0.75)
     assert np.isnan([at_equal_kl(5.0, controls), at_equal_kl(0.01, controls)]).all()
     assert at_equal_kl(0.1, [(0.1, 0.0), (0.4, 1.0)]) == pytest.approx(0.5)
+    diverged = [*controls, (math.inf, 0.0)]
+    assert at_equal_kl(0.2, diverged) == pytest.approx(0.5) and at_equal_kl(0.4, diverged) == 0
+    assert np.isnan([at_equal_kl(kl, diverged) for kl in (5.0, math.inf)]).all()
+    assert np.isnan(at_equal_kl(math.inf, [(math.inf, 0.0)]))
 
 
 def test_a_change_is_compared_with_the_same_agents_and_with_equal_kl():

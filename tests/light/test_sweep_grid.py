@@ -18,7 +18,7 @@ from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError, load
 from ppo.runs.start import RunState
 from ppo.settings import Params
-from ppo.sweep import grid, results, sweep
+from ppo.sweep import grid, results, sample, sweep
 from ppo.system.children import Children
 from ppo.telemetry.counters import Tally
 
@@ -192,6 +192,15 @@ def test_a_random_search_is_repeated_by_its_seed_and_continued_by_a_larger_numbe
     other = runs_of("--sample", "5", *ranges, "--sample-seed=1")
     assert not {run.overrides for run in other} & {*all_}
     assert other[0].variant.startswith("learning_rate=")
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.9999996, 0.9999999), (0.1234567, 0.1234569), (0.99, 0.9999)]
+)
+def test_a_narrow_range_has_many_values_within_its_limits(low, high):
+    drawn, faults = sample.parse(["500", f"gamma=uniform({low},{high})"], 0)
+    values = [float(one.removeprefix("gamma=")) for (one,) in drawn]
+    assert not faults and all(low <= value <= high for value in values)
 
 
 def test_a_sweep_of_a_game_begins_with_its_default_settings(tmp_path, monkeypatch):
