@@ -58,7 +58,7 @@ def table(
     """
     missing = missing or {}
     try:
-        results, notes = _results(curves.compare(variants))
+        results, notes = _results(variants, curves.compare(variants))
     except CurveError as error:
         results, notes = {}, f"No results: {error}."
     rows = {}
@@ -72,22 +72,31 @@ def table(
     return rows, notes
 
 
-def _results(comparisons: Sequence[Comparison]) -> tuple[dict[str, Row], str]:
+def _results(
+    variants: Mapping[str, Sequence[Curve]], comparisons: Sequence[Comparison]
+) -> tuple[dict[str, Row], str]:
     """Return the cells of each variant from the third column on, the best first, and their meaning.
     The best has the highest final score at the steps that all runs have reached.
     """
     first = fmean(one.scores[:, 0].mean() for one in comparisons)
-    fall = SMALLEST_FALL * (max(one.scores.max() for one in comparisons) - first)
+    start, last = comparisons[0].steps[[0, -1]]
+    entries = {
+        one.name: [run.scores[run.steps <= last] for run in variants[one.name]]
+        for one in comparisons
+    }
+    fall = SMALLEST_FALL * (
+        max(scores.max() for runs in entries.values() for scores in runs) - first
+    )
     results = {}
     for one in sorted(comparisons, key=lambda one: one.mean[-1], reverse=True):
-        final, best = one.scores[:, -1], one.scores.max(1)
-        falls = sum(collapse.count(scores, fall) for scores in one.scores)
-        scores = final.mean(), final.min(), final.max(), best.mean(), one.area
+        final, best = one.scores[:, -1], fmean(scores.max() for scores in entries[one.name])
+        falls = sum(collapse.count(scores, fall) for scores in entries[one.name])
+        scores = final.mean(), final.min(), final.max(), best, one.area
         results[one.name] = [*(f"{score:.2f}" for score in scores), f"{falls}"]
     return results, (
-        f"Scores are means of the last 100 games, up to step {comparisons[0].steps[-1]:,.0f}, "
-        "which all runs reached. Final: mean of the runs at that step, between the lowest and the "
-        "highest. Best: mean of the runs' highest scores. Mean: over all steps. Collapses: falls "
-        f"of more than {fall:.2f} points, a quarter of the range, below the best since the last "
-        "collapse."
+        f"Scores are means of the last 100 games, up to step {last:,.0f}, which all runs reached. "
+        "Final: mean of the runs at that step, between the lowest and the highest. Best: mean of "
+        f"the runs' highest scores. Mean: from step {start:,.0f} on, where all runs have a score. "
+        f"Collapses: falls of more than {fall:.2f} points, a quarter of the range, below the best "
+        "since the last collapse."
     )

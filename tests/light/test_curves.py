@@ -48,6 +48,27 @@ def test_runs_are_compared_at_the_steps_that_all_have_reached():
     assert comparisons[1].mean[-1] == 12.5
 
 
+def test_best_and_collapses_of_a_table_are_of_every_log_entry():
+    scores = np.full(977, 100.0)
+    scores[0] = 0
+    for place in (301, 302, 303, 304, 305):
+        peak, drop = scores.copy(), scores.copy()
+        peak[place], drop[place] = 400, 0
+        rows, notes = results.table({"peak": [curve(*peak)], "drop": [curve(*drop)]})
+        assert [rows["peak"][5], rows["drop"][5]] == ["400.00", "100.00"]
+        assert [rows["peak"][7], rows["drop"][7]] == ["1", "0"]  # of a fall of 300, and of 100
+        (alone,) = results.table({"drop": [curve(*drop)]})[0].values()
+        assert alone[7] == "1"
+        assert "Mean: from step 0 on" in notes
+
+
+def test_the_table_says_from_which_step_on_the_mean_is():
+    late = Curve(np.array([150.0, 400.0]), np.zeros(2))
+    rows, notes = results.table({"whole": [curve(0, 10, 20, 30, 40)], "late": [late]})
+    assert "Mean: from step 150 on, where all runs have a score." in notes
+    assert rows["whole"][6] == "27.50"
+
+
 def test_a_figure_shows_each_variant_as_far_as_its_own_runs_go():
     long, short = curve(0, 1, 2, 3, 4), curve(0, 10, 20)
     shown = curves.compare_each({"long": [long], "both": [long, short]})
