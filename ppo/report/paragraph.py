@@ -17,7 +17,9 @@ def paragraph(summary: RunSummary) -> str:
 
 
 def _training(summary: RunSummary) -> Iterator[str]:
+    own_steps = summary.step
     if began_from := origin.read(summary.folder):
+        own_steps -= began_from.step
         yield f"This run continues another one from step {began_from.step:,}."
     scores = [row[SCORE] for row in summary.rows if SCORE in row]
     seconds = summary.rows[-1].get(TIME, 0.0) if summary.rows else 0.0
@@ -25,8 +27,8 @@ def _training(summary: RunSummary) -> Iterator[str]:
         yield f"This agent trains on {summary.game} and has not finished a game yet."
         return
     first, last = scores[0], scores[-1]
-    frames = f" ({summary.step * summary.params.frame_skip:,} frames)"
-    steps = f"{summary.step:,} decisions{frames if is_atari(summary.params.env_id) else ''}"
+    frames = f" ({own_steps * summary.params.frame_skip:,} frames)"
+    steps = f"{own_steps:,} decisions{frames if is_atari(summary.params.env_id) else ''}"
     if last > first:
         yield f"This agent learnt {summary.game}{f' in {duration(seconds)}' if seconds else ''}."
         yield f"Its training score rose from {first:.1f} to {last:.1f} points in {steps}."
@@ -53,4 +55,4 @@ def _published(summary: RunSummary) -> Iterator[str]:
     scores = [(one.package, one.score_at(summary.step)) for one in summary.published]
     there = [f"{score:.1f} in {name}" for name, score in scores if math.isfinite(score)]
     if there:
-        yield f"After as many steps, published PPO runs scored {', '.join(there)}."
+        yield f"After {summary.step:,} steps, published PPO runs scored {', '.join(there)}."

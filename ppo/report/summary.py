@@ -30,11 +30,12 @@ from ppo.settings import CHOSEN_AT_START, EARLIER, Params
 from ppo.settings.describe import as_given
 from ppo.system import reading
 from ppo.system.arguments import run_atari
-from ppo.system.reading import Unreadable
+from ppo.system.reading import Step, Unreadable
 from ppo.system.streams import counted, warn
 from ppo.telemetry.scalars import SCORE
 
 PRESENT = "The commands use the present settings."
+GAMES_OF_SCORE = 100  # games that a training score is the mean of, at most
 OF_MACHINE = ("seed", "threads", "precision")  # open settings that no game or network decides
 
 
@@ -98,7 +99,9 @@ class RunSummary:
         if one := self.evaluation:
             games = counted(len(one["scores"]), "whole game")
             return f"mean of {games} of the {one['policy']} policy of step {one['step']:,}"
-        return "mean of the last 100 games of its training"
+        played = self.rows[-1].get("rollout/games", GAMES_OF_SCORE) if self.rows else GAMES_OF_SCORE
+        games = counted(int(min(played, GAMES_OF_SCORE)), "game")
+        return f"mean of the last {games} of its training"
 
     @property
     def hint(self) -> str:
@@ -183,9 +186,10 @@ def names(summaries: Sequence[RunSummary]) -> list[str]:
 
 
 class _Scored(BaseModel):
-    """The part of a replay that a video's title shows."""
+    """The parts of a replay that decide which videos are shown."""
 
     score: float
+    step: Step = 0  # of the run, at which the game ended
 
 
 def videos(summary: RunSummary) -> list[tuple[str, Path]]:
@@ -196,11 +200,11 @@ def videos(summary: RunSummary) -> list[tuple[str, Path]]:
         if not (os.path.lexists(replay) and path.is_file()):  # a film has no replay
             continue
         try:
-            score = reading.value(replay, TypeAdapter(_Scored)).score
+            game = reading.value(replay, TypeAdapter(_Scored))
         except Unreadable as error:
             warn(str(error))
-            score = -math.inf
-        scored.append((score, path.stat().st_mtime, path))
+            game = _Scored(score=-math.inf)
+        scored.append((game.score, (game.step, path.stat().st_mtime), path))
     film = summary.folder.videos / FILM
     shown = [("how it learnt", film)] if film.is_file() else []
     if not scored:

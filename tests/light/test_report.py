@@ -144,7 +144,7 @@ def test_the_report_begins_with_what_was_learnt_in_which_time_beside_others(tmp_
     assert "from 0.3 to 20.0 points in 600,000 decisions (2,400,000 frames)." in said
     assert "Random play scores -20.7 points and a human 14.6." in said
     assert "It passed the human after 18 min." in said
-    scored = r"After as many steps, published PPO runs scored -\d+\.\d in baselines ppo2, "
+    scored = r"After 600,000 steps, published PPO runs scored -\d+\.\d in baselines ppo2, "
     assert re.search(scored, said)
     assert len(read) == 1
 
@@ -211,11 +211,32 @@ def test_best_and_newest_video_are_inside(tmp_path):
     page = page_of(run)
     assert page.count("<video") == 2
     assert "best game: 9 points" in page and "newest game: 5 points" in page
+    for step in (1, 2, 3):
+        replay = run / "replays" / f"step-{step}.json"
+        replay.write_text(json.dumps(json.loads(replay.read_text()) | {"step": step}))
+    (run / "videos" / "step-1.mp4").touch()  # as a video is that is made again
+    assert "newest game: 5 points" in page_of(run)
 
 
 def test_a_run_without_evaluations_or_games_has_a_report(tmp_path):
     run = written(tmp_path / "run", log(), Params(seed=1).to_json())
     assert "no whole game yet" in page_of(run)
+
+
+def test_a_run_of_few_games_says_how_many_its_score_is_the_mean_of(tmp_path):
+    run = run_at(tmp_path / "run")
+    (run / "evaluations.jsonl").unlink()
+    for games, shown in ((45, 45), (5000, 100)):
+        rows = [row | {"rollout/ep_rew_mean": 3.0, "rollout/games": games} for row in log()]
+        written(run, rows, Params(seed=3).to_json())
+        assert read_summary(run).measure == f"mean of the last {shown} games of its training"
+
+
+def test_a_fork_counts_the_steps_of_its_own_rise(tmp_path):
+    rows = [row | {"rollout/ep_rew_mean": row["step"] / 3000} for row in log()]
+    run = fork(tmp_path / "run", run_at(tmp_path / "origin"), 20_000, rows[20:])
+    page = page_of(run)
+    assert "from 7.0 to 20.0 points in 40,000 decisions (160,000 frames)." in page
 
 
 def test_a_fork_is_repeated_as_a_fork(tmp_path):
