@@ -82,7 +82,7 @@ def spec(env_id: str) -> EnvSpec:
 class ForeignEnv(gymnasium.Wrapper):
     """An environment whose calls raise nothing but EnvironmentFailed. It has no ``info``, and its
     observations are copies, which the environment does not change afterwards. Its close restores
-    the current folder.
+    the current folder. Whoever calls it, the environment gets arguments of the same types.
     """
 
     def __init__(self, env_id: str, **options: Any):
@@ -103,14 +103,15 @@ class ForeignEnv(gymnasium.Wrapper):
                 self.metadata = dict(self.env.metadata)
             self._until_closed = until_closed.pop_all()
 
-    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict]:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
         with self._in_reset:
-            observation, _ = self.env.reset(**arguments)
+            observation, _ = self.env.reset(seed=seed, options=options or {})
             return self._copied(observation), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         with self._in_step:
-            observation, reward, terminated, truncated, _ = self.env.step(action)
+            # 1 << np.int32(35) is 0.
+            observation, reward, terminated, truncated, _ = self.env.step(np.int64(action))
             copy = self._copied(observation)
             return copy, _number(reward), bool(terminated), bool(truncated), {}
 

@@ -37,6 +37,30 @@ def used(rules: Rules) -> None:
         envs.receive()
 
 
+class Bits(CartPoleEnv):
+    """Notes the bits that its actions set, and the options of its resets."""
+
+    def reset(self, seed, options):
+        self.noted = [options]
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.noted.append(int(1 << 35 * action))
+        return super().step(action)
+
+
+@pytest.mark.parametrize("action", [1, np.int32(1), np.int64(1), np.array([1], np.int32)[0]])
+def test_an_environment_gets_the_same_types_whoever_calls_it(action, monkeypatch):
+    entry = gymnasium.envs.registration.EnvSpec("Bits-v0", Bits, disable_env_checker=True)
+    monkeypatch.setitem(gymnasium.registry, "Bits-v0", entry)
+    env = ForeignEnv("Bits-v0")
+    with closing(env):
+        for options in ({}, {"seed": 1}, {"options": {}}):
+            env.reset(**options)
+            env.step(action)
+            assert env.unwrapped.noted == [{}, 1 << 35]
+
+
 @pytest.mark.parametrize("given", [{}, {"DISPLAY": ":0"}, {"SDL_VIDEODRIVER": "mine"}])
 def test_sdl_does_not_look_for_a_screen_where_there_is_none(given, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
