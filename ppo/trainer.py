@@ -98,7 +98,7 @@ class Trainer:
         """Return learning rate and clip range at a step. The rate includes the cuts by
         rollbacks and by ``learning_rate_kl``.
         """
-        p, total = self.params, self.params.whole_steps
+        p, total = self.params, self.params.end_from(step)
         rate = scheduled(p.learning_rate_schedule, p.learning_rate, step, total)
         clip_range = scheduled(p.clip_range_schedule, p.clip_range, step, total)
         return rate * self.tally.rate_left(p), clip_range

@@ -138,7 +138,7 @@ def _with_rates_of(settings: ResolvedParams, saved: Checkpoint) -> ResolvedParam
     Cuts by rollbacks count, unless the run is a fork with a new rate. A fork keeps the cuts by
     ``learning_rate_kl`` itself, and can recover from them.
     """
-    step, total = saved.step, settings.whole_steps
+    step, total = saved.step, settings.end_from(saved.step)
     rate = scheduled(settings.learning_rate_schedule, settings.learning_rate, step, total)
     if settings.learning_rate == run_of(saved).params.get("learning_rate", settings.learning_rate):
         rate *= saved.trainer.tally.rate_share

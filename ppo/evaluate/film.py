@@ -73,10 +73,11 @@ def _next_recording(folder: RunFolder, params: Params) -> str:
     rows = progress.numbers(folder.path)
     after = int(rows[-1]["step"]) if rows else 0
     coming = (after // params.video_interval + 1) * params.video_interval
-    if coming <= params.whole_steps:
+    end = params.end_from(after)
+    if coming <= end:
         return f"the next is recorded at step {coming:,}"
     return (
-        f"the run ends at step {params.whole_steps:,}, before the next at step {coming:,}; give it "
+        f"the run ends at step {end:,}, before the next at step {coming:,}; give it "
         "more total_steps, or a smaller video_interval, with --resume --set"
     )
 

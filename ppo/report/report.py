@@ -76,7 +76,8 @@ def _run(summary: RunSummary, name: str) -> str:
     body = "\n".join(f"<h3>{title}</h3>{content}" for title, content in sections if content)
     return (
         f"<section><h2>The run {html.escape(name)}</h2><p>{html.escape(summary.params.env_id)}, "
-        f"{summary.step:,} of {summary.params.whole_steps:,} steps, seed {summary.params.seed}</p>"
+        f"{summary.step:,} of {summary.params.end_from(summary.step):,} steps, "
+        f"seed {summary.params.seed}</p>"
         f"{body}</section>"
     )
 

@@ -53,7 +53,7 @@ class Pace:
         rate = self._progress.tasks[0].speed
         if not rate:
             return None
-        total, interval = self.params.whole_steps, self.params.evaluation_interval
+        total, interval = self.params.end_from(step), self.params.evaluation_interval
         ahead = total // interval - step // interval if interval else 0
         mean = self._evaluating / self._evaluations if self._evaluations else 0.0
         return Speed(rate, max(0, total - step) / rate + ahead * mean)

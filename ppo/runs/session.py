@@ -53,7 +53,8 @@ class Session:
         callback: Callback | None = None,
     ):
         self.params, self.folder, self.stop, self.start = params, folder, stop, start
-        self.display = Display(f"PPO · {params.env_id} · {folder.name}", params.whole_steps)
+        end = params.end_from(start.step)
+        self.display = Display(f"PPO · {params.env_id} · {folder.name}", end)
         say = self.display.say
         self.keeper = Keeper(folder, params, began, say)
         stop.last_resort = self._leave
@@ -174,8 +175,7 @@ class Session:
             self.display.say(f"resuming from step {step:,}")
         else:
             self.display.say(_begun(params))
-        schedules = self.trainer.rates_at(step)
-        differences = self.start.differences(self.keeper.versions, schedules)
+        differences = self.start.differences(self.keeper.versions, self.trainer.rates_at(step))
         remarks = [*differences, precision_remark(params.precision), gpu_remark()]
         for remark in filter(None, remarks):
             self.display.say(remark)
@@ -250,4 +250,4 @@ def _begun(params: ResolvedParams) -> str:
 
 def _trains(params: ResolvedParams, step: int) -> str:
     entry = next_crossing(params.log_interval, step, params.steps_per_iteration)
-    return f"training begins; its first numbers come by step {min(entry, params.whole_steps):,}"
+    return f"training begins; its first numbers come by step {min(entry, params.end_from(step)):,}"

@@ -79,7 +79,7 @@ def is_due(saved: Checkpoint) -> bool:
 
 def overrides_to_continue(step: int, tally: Tally, params: Params) -> list[str]:
     """Return the overrides that continue a run that finished at a step."""
-    steps = [f"total_steps={2 * step}"] if step >= params.whole_steps else []
+    steps = [f"total_steps={2 * step}"] if step >= params.total_steps else []
     return [*steps, "stop_at_score=null"] if tally.reached_score(params) else steps
 
 
@@ -96,6 +96,10 @@ class Start:
     changes: Changes = field(default_factory=dict)
     new_games: bool = False
     fork_of: Path | None = None
+
+    @property
+    def step(self) -> int:
+        return self.checkpoint.step if self.checkpoint else 0
 
     @property
     def continued(self) -> Continued:

@@ -409,15 +409,22 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     @property
     def whole_steps(self) -> int:
-        """Steps of the whole run: total_steps rounded up to whole rollouts."""
-        return self.num_iterations * self.steps_per_iteration
+        """Steps of a whole new run: total_steps rounded up to whole rollouts."""
+        return self.end_from(0)
+
+    def end_from(self, step: int) -> int:
+        """Return the step at which a run that is at ``step`` ends: total_steps rounded up to whole
+        rollouts from there. A fork may begin between two rollouts of its size.
+        """
+        size = self.steps_per_iteration
+        return step - (step - self.total_steps) // size * size
 
     @property
     def checkpoints_always_kept(self) -> range:
         """The steps whose checkpoints are kept beside the newest."""
         if self.keep_checkpoints_from is None:
             return range(0)
-        last = self.whole_steps if self.keep_checkpoints_to is None else self.keep_checkpoints_to
+        last = MOST_STEPS if self.keep_checkpoints_to is None else self.keep_checkpoints_to
         return range(self.keep_checkpoints_from, last + 1)
 
     @property

@@ -158,9 +158,9 @@ def _rank(item: "tuple[Run, _State | None]") -> float:
 def _state(run: Run) -> _State | None:
     """Return the state of a run; None where its files do not say."""
     try:
-        total = load_run(RunFolder(run.folder).params).whole_steps
         row = progress.last_row(run.folder)
         step, rate = int(row["step"]), float(row["time/fps"])
+        total = load_run(RunFolder(run.folder).params).end_from(step)
         score = float(row[SCORE]) if row[SCORE] else None
         state = _State(step, total, score, rate)
         return state if math.isfinite(state.left) else None

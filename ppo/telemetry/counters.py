@@ -76,7 +76,7 @@ class Tally:
 
     def ends_run(self, step: int, params: Params) -> bool:
         """Whether all steps are done, or the last RECENT_EPISODES reached ``stop_at_score``."""
-        return step >= params.whole_steps or self.reached_score(params)
+        return step >= params.total_steps or self.reached_score(params)
 
     def reached_score(self, params: Params) -> bool:
         target = params.stop_at_score

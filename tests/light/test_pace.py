@@ -19,7 +19,7 @@ class Clock:
 
 
 def pace_of(clock: Clock, total: int = 1_000_000, interval: int = 0) -> Pace:
-    return Pace(SimpleNamespace(whole_steps=total, evaluation_interval=interval), clock)
+    return Pace(SimpleNamespace(end_from=lambda _: total, evaluation_interval=interval), clock)
 
 
 def speed_of(*ends: tuple[float, int]) -> Speed | None:

@@ -109,6 +109,14 @@ def test_a_fork_with_another_learning_rate_keeps_the_cuts_by_the_kl_alone(tmp_pa
     assert begun and begun.trainer.tally == Tally(kl_share=1 / 2)
 
 
+def test_a_run_ends_after_whole_rollouts_from_where_it_began():
+    settings = Params(num_envs=6, num_steps=40, num_minibatches=5, total_steps=1000)
+    assert settings.whole_steps == settings.end_from(240) == 1200
+    for step in (100, 820, 1060):
+        assert settings.end_from(step) == 1060  # a fork that began at step 100
+        assert Tally().ends_run(step, settings) == (step == 1060)
+
+
 def finished(folder: Path) -> RunFolder:
     """A run that is done at step 8,192 with a score of 5, with an evaluation due there."""
     reached = TrainerFacts(tally=Tally(recent=((5.0, 9),) * 100))
@@ -141,6 +149,7 @@ def test_a_resume_refuses_what_no_training_will_use(tmp_path, monkeypatch):
         ("newest", ["stop_at_score=5"], ["total_steps=16384", "stop_at_score=null"]),
         (4096, ["stop_at_score=5"], ["stop_at_score=null"]),
         (4096, ["total_steps=4096"], ["total_steps=8192"]),
+        ("newest", ["num_steps=1000"], ["total_steps=16384"]),
     ],
 )
 def test_a_fork_that_would_train_nothing_is_refused(step, changes, more, tmp_path, monkeypatch):
