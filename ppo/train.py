@@ -41,7 +41,7 @@ from ppo.files.origin import Changes, Origin
 from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
-from ppo.runs.start import Start, for_fork, is_due, overrides_to_continue, run_of
+from ppo.runs.start import RULES, Start, for_fork, is_due, overrides_to_continue, run_of
 from ppo.settings import EARLIER, INCIDENTAL, Params, ResolvedParams, marked
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus
@@ -204,8 +204,9 @@ def fork(
     With nothing changed, the fork repeats the other run bit for bit. ``overrides`` may change any
     setting not in FIXED_ON_FORK. ``value_gradient`` may change unless one of the two runs has a
     separate value network. With fewer envs the last envs' games are dropped; with more envs new
-    games begin. New games begin in all envs if their rules change (frame skip, sticky actions,
-    no-ops, FIRE at the start, time limit). ``env`` and ``callback`` are as in ``resume``.
+    games begin. If their rules change (frame skip, sticky actions, no-ops, FIRE at the start, time
+    limit), new games begin in all envs, and scores from before do not count. ``env`` and
+    ``callback`` are as in ``resume``.
 
     Raises as ``run`` and ``resume``.
     """
@@ -408,22 +409,25 @@ def _forked(
     saved: Checkpoint, source: Path, resolved_params: ResolvedParams, new_games: bool = False
 ) -> Start:
     """Return the start of a fork from another run's checkpoint. The cuts by the other run's
-    rollbacks do not apply to a new learning rate. Raises ParamsError for a forbidden change, and if
-    nothing is left to train.
+    rollbacks do not apply to a new learning rate, and its scores do not count under new rules.
+    Raises ParamsError for a forbidden change, and if nothing is left to train.
     """
     before = run_of(saved).params
     changes = _changes(before, resolved_params, "fork")
-    if saved.trainer.tally.ends_run(saved.step, resolved_params):
-        more = overrides_to_continue(saved.step, saved.trainer.tally, resolved_params)
+    tally = saved.trainer.tally
+    if "learning_rate" in changes:
+        tally = replace(tally, rollbacks=0, rate_share=1.0)
+    if changes.keys() & RULES:
+        tally = replace(tally, best_score=None, recent=())
+    if tally.ends_run(saved.step, resolved_params):
+        more = overrides_to_continue(saved.step, tally, resolved_params)
         raise ParamsError(
             f"{source} is done at step {saved.step:,} with these settings, so a fork would train "
             f"nothing. Use --set {' --set '.join(more)}, or fork an earlier checkpoint, "
             f"{source}@STEP (in Python: {more}, or step=STEP)"
         )
-    if "learning_rate" in changes:
-        tally = replace(saved.trainer.tally, rollbacks=0, rate_share=1.0)
-        saved = replace(saved, trainer=saved.trainer.model_copy(update={"tally": tally}))
     begun = for_fork(with_known_level(saved, source, resolved_params))
+    begun = replace(begun, trainer=begun.trainer.model_copy(update={"tally": tally}))
     return Start(begun, changes, new_games, source)
 
 

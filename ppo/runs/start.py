@@ -17,6 +17,8 @@ from ppo.system.numerics import differences
 from ppo.system.reading import Step
 from ppo.telemetry.counters import Tally
 
+RULES = {field.name for field in fields(Rules)}  # settings of the same names
+
 # Which unfinished episodes of a checkpoint continue: in a resume all of them; in a fork as many as
 # there are envs, or none if their rules change.
 Continued = Literal["all", "as many as fit", "none"]
@@ -105,8 +107,7 @@ class Start:
     def continued(self) -> Continued:
         if self.fork_of is None:
             return "all"
-        changes_rules = self.changes.keys() & {field.name for field in fields(Rules)}
-        return "none" if changes_rules else "as many as fit"
+        return "none" if self.changes.keys() & RULES else "as many as fit"
 
     def differences(
         self, versions: dict[str, str], schedules: tuple[float, float]

@@ -109,6 +109,18 @@ def test_a_fork_with_another_learning_rate_keeps_the_cuts_by_the_kl_alone(tmp_pa
     assert begun and begun.trainer.tally == Tally(kl_share=1 / 2)
 
 
+@pytest.mark.parametrize(("key", "counts"), [("noop_max", False), ("clip_rewards", True)])
+def test_scores_of_other_rules_do_not_count_in_a_fork(key, counts, tmp_path):
+    settings = resolved(Params(seed=1, threads=1))
+    tally = Tally(iteration=8, episodes=100, best_score=9.0, recent=((5.0, 9),) * 100)
+    saved = Checkpoint(8192, {}, TrainerFacts(tally=tally))
+    saved = saved.with_part("run", RunState(params=settings.model_dump()))
+    changed = settings.model_copy(update={key: not getattr(settings, key), "stop_at_score": 8.0})
+    begun = train._forked(saved, tmp_path, changed).checkpoint
+    assert begun and begun.trainer.tally == (tally if counts else Tally(iteration=8, episodes=100))
+    train._forked(saved, tmp_path, changed.model_copy(update={"noop_max": 1, "stop_at_score": 5}))
+
+
 def test_a_run_ends_after_whole_rollouts_from_where_it_began():
     settings = Params(num_envs=6, num_steps=40, num_minibatches=5, total_steps=1000)
     assert settings.whole_steps == settings.end_from(240) == 1200
