@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +28,7 @@ VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as /proc/cpuinfo names them
 
 _survived = False  # whether TensorFlow has started in this process
+_starting = threading.Lock()  # held by the thread that starts it
 
 
 class DeviceError(Refused):
@@ -123,7 +126,8 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     A minibatch is sliced to use all cores. May be called again with another number of threads,
     which then changes only the speed.
 
-    TensorFlow's output during the import is shown only if the import fails or ends the process.
+    TensorFlow's output during the import is shown only if the import fails or ends the process, or
+    if other threads run, whose messages would be lost with it.
     Raises DeviceError if TensorFlow cannot be imported, or has no folder for the code that it
     generates. Also raises it if TensorFlow was used before with several threads per operation,
     which would change a run's bits.
@@ -137,13 +141,14 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
         ) from error
     if not _survived:
         note("starting TensorFlow ...")
-    with _shown_after_a_crash() as held:
-        with _stderr_held_back(held):
+    with _starting, _shown_after_a_crash() as held:
+        quiet = partial(_stderr_held_back, held) if _is_alone() else nullcontext
+        with quiet():
             tf, keras = import_tensorflow()
             _configure(tf, keras)
             _set_threads(tf, threads)
         connected = connect()
-        with _stderr_held_back(held):
+        with quiet():
             # At the first transposition of bytes, oneDNN prints that it does not support them.
             tf.transpose(tf.zeros([1, 2], tf.uint8))
     return connected
@@ -154,7 +159,8 @@ def import_tensorflow() -> tuple[Any, Any]:
     collects = gc.isenabled()
     gc.disable()  # 0.6 of 3.8 seconds: hundreds of thousands of new objects that all stay
     # An entry of None makes an import fail: Keras then skips matplotlib, which saves 0.4 seconds.
-    figures: Any = sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]
+    if hides_figures := _is_alone() and "matplotlib" not in sys.modules:
+        sys.modules["matplotlib"] = None  # type: ignore[assignment]
     try:
         # OpenCV is used later. A failure for lack of memory is reported here.
         import cv2  # noqa: F401
@@ -169,11 +175,16 @@ def import_tensorflow() -> tuple[Any, Any]:
             "the process more memory"
         ) from error
     finally:
-        if figures is None:
+        if hides_figures:
             del sys.modules["matplotlib"]
         if collects:
             gc.enable()
     return tf, keras
+
+
+def _is_alone() -> bool:
+    """Whether this is the only thread, so what is changed for a moment disturbs no other one."""
+    return threading.active_count() == 1
 
 
 def set_environment() -> None:

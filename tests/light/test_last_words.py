@@ -33,6 +33,45 @@ def started(tmp_path: Path, ends: str) -> subprocess.CompletedProcess:
     )
 
 
+STARTS = """
+import os, threading
+from ppo.system.device import start_tensorflow
+
+threads = [threading.Thread(target=start_tensorflow, args=[1]) for _ in range(THREADS)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+if not threads: start_tensorflow(1)
+os.write(2, b"the program\\n")
+"""
+FAKE = """
+import os, sys, time
+from unittest.mock import MagicMock
+os.write(2, b"TensorFlow\\n")
+print("hidden" if "matplotlib" in sys.modules else "free")
+time.sleep(0.2)
+sys.modules[__name__] = MagicMock()
+sys.modules[__name__].backend.backend.return_value = "tensorflow"
+"""
+
+
+@pytest.mark.parametrize(
+    ("threads", "modules", "said"),
+    [(0, "hidden", ""), *[(n, "free", "TensorFlow\n" * 2) for n in (1, 2)]],
+)
+def test_threads_beside_the_start_lose_nothing(tmp_path, threads, modules, said):
+    (tmp_path / "keras.py").write_text(FAKE)
+    (tmp_path / "tensorflow.py").write_text(FAKE)
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS.replace("THREADS", str(threads))],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [modules] * 2
+    assert done.stderr == said + "the program\n"
+
+
 @pytest.mark.parametrize("number", CRASHES)
 def test_a_crash_shows_what_was_held_back(tmp_path, number):
     done = started(tmp_path, f"signal.raise_signal({int(number)})")
