@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ppo.envs.episode import Reset
+from ppo.envs.screens import Frame
 from ppo.envs.vector import EnvVector
 from ppo.evaluate import film
 from ppo.files import origin
@@ -199,6 +200,23 @@ def test_a_lost_life_ends_a_quiet_stretch(replay, impatient):
 def test_a_game_without_a_policy_s_own_panel_is_the_image_alone(replay):
     first = next(plain(replay))
     np.testing.assert_array_equal(first[2::4, 2::4], next(frames(replay)).image)
+
+
+def test_images_that_change_their_size_are_shown_in_the_size_of_the_first(catch, monkeypatch):
+    sizes = [(100, 100), (100, 120), (2000, 90), (10, 10)]
+    images = [np.full((*size, 3), 9 * n, np.uint8) for n, size in enumerate(sizes, 1)]
+    shown = [Frame(image, 0.0, 0, image is images[-1]) for image in images]
+    monkeypatch.setattr(render, "frames", lambda _: iter(shown))
+    plain = list(render.plain(catch))[: len(sizes)]
+    beside = [whole[300, 300].max() for whole in render.annotated(catch, Uniform(3))][: len(sizes)]
+    assert [image.shape for image in plain] == [(800, 800, 3)] * len(sizes)
+    assert [image[300, 300].max() for image in plain] == beside == [9, 18, 27, 36]
+
+
+@pytest.mark.parametrize("shape", [(1000, 1, 3), (1, 2000, 3), (2, 3000, 3)])
+def test_narrow_images_have_sides_that_a_video_can_have(shape):
+    large = render.enlarged(np.zeros(shape, np.uint8))
+    assert min(large.shape[:2]) == 2 and max(large.shape[:2]) >= 840
 
 
 def test_the_score_is_in_the_title(replay, tmp_path):

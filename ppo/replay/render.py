@@ -88,7 +88,7 @@ def plain(replay: Replay, course: Course | None = None) -> Pictures:
             continue
         if gap := course.take_gap():
             yield from still(whole, whole, replay, gap)
-        whole = enlarged(frame.image)
+        whole = enlarged(frame.image, np.empty_like(whole) if whole.size else None)
         yield whole
     yield from still(whole, whole, replay)
 
@@ -198,12 +198,14 @@ def _draw_band(on: np.ndarray, small: str, large: str) -> None:
 
 def enlarged(image: np.ndarray, place: np.ndarray | None = None) -> np.ndarray:
     """Enlarge a frame by the largest whole factor that fits, each pixel a sharp square. Shrink a
-    frame that is too large. The result is in ``place``, if an array of that size is given.
+    frame that is too large. If ``place`` is given, the result is in it and has its size.
     """
     height, width = image.shape[:2]
     scale = min(MOST_WIDE / width, MOST_HIGH / height)
     interpolation = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
     scale = int(scale) if scale >= 1 else scale
     # Videos need even sides.
-    size = round(width * scale) // 2 * 2, round(height * scale) // 2 * 2
+    size = [max(2, round(side * scale) // 2 * 2) for side in (width, height)]
+    if place is not None:  # a game's images may change their size
+        size = [place.shape[1], place.shape[0]]
     return cv2.resize(image, size, place, interpolation=interpolation)
