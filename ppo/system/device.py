@@ -19,7 +19,7 @@ from typing import IO, Any
 from ppo.errors import Refused
 from ppo.system import children, last_words, numerics
 from ppo.system.numerics import CPU_INFO
-from ppo.system.streams import note, say
+from ppo.system.streams import note, replace_closed_streams, say
 
 CGROUP = Path("/sys/fs/cgroup")
 GPU_DRIVER = Path("/proc/driver/nvidia")
@@ -132,6 +132,7 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     generates. Also raises it if TensorFlow was used before with several threads per operation,
     which would change a run's bits.
     """
+    replace_closed_streams()
     set_environment()
     try:
         tempfile.gettempdir()
@@ -265,13 +266,8 @@ def _stderr_held_back(held: IO[bytes]) -> Iterator[None]:
     """Redirect file descriptor 2 to ``held``, because no log level of TensorFlow silences it
     completely. Show what was held if there is an error.
     """
-    if sys.stderr:
-        sys.stderr.flush()
-    try:
-        real = os.dup(2)
-    except OSError:  # it is closed
-        yield
-        return
+    sys.stderr.flush()
+    real = os.dup(2)
     os.dup2(held.fileno(), 2)
     try:
         yield

@@ -13,8 +13,10 @@ from typing import IO
 UNKNOWN = 80  # columns of a terminal that does not say its width
 
 
-def protect_streams() -> None:
-    """Make every message printable: replace closed streams, and unknown characters."""
+def replace_closed_streams() -> None:
+    """Give closed streams a file that discards everything; no other file then takes their numbers,
+    which child processes inherit.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -22,6 +24,11 @@ def protect_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (kept open to the end)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def protect_streams() -> None:
+    """Make every message printable: replace closed streams, and unknown characters."""
+    replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -34,7 +41,7 @@ def say(message: str, stream: IO[str] | None = None) -> None:
     """
     stream = stream or sys.stdout
     try:
-        if stream.isatty():
+        if stream and stream.isatty():
             message = wrapped(message, shutil.get_terminal_size().columns)
         print(message, file=stream, flush=True)
     except OSError:

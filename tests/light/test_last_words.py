@@ -54,22 +54,38 @@ sys.modules[__name__].backend.backend.return_value = "tensorflow"
 """
 
 
+def fake(tmp_path: Path, code: str) -> subprocess.CompletedProcess:
+    """Run a program whose TensorFlow does nothing."""
+    (tmp_path / "keras.py").write_text(FAKE)
+    (tmp_path / "tensorflow.py").write_text(FAKE)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize(
     ("threads", "modules", "said"),
     [(0, "hidden", ""), *[(n, "free", "TensorFlow\n" * 2) for n in (1, 2)]],
 )
 def test_threads_beside_the_start_lose_nothing(tmp_path, threads, modules, said):
-    (tmp_path / "keras.py").write_text(FAKE)
-    (tmp_path / "tensorflow.py").write_text(FAKE)
-    done = subprocess.run(
-        [sys.executable, "-c", STARTS.replace("THREADS", str(threads))],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
+    done = fake(tmp_path, STARTS.replace("THREADS", str(threads)))
     assert done.stdout.split() == [modules] * 2
     assert done.stderr == said + "the program\n"
+
+
+CLOSED = """
+import os, sys
+os.close(0)
+from pathlib import Path
+from ppo.files.held import held
+from ppo.system.device import start_tensorflow
+start_tensorflow(1)
+with held(Path()) as path: print(int(path.name) > 2)
+"""
+
+
+def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
+    assert fake(tmp_path, CLOSED).stdout.split() == ["hidden"] * 2 + ["True"]
 
 
 @pytest.mark.parametrize("number", CRASHES)
