@@ -19,7 +19,7 @@ from ppo.replay import render
 from ppo.settings import Params, ResolvedParams
 from ppo.system.device import precision_remark
 from ppo.system.signals import stop_interrupts
-from ppo.system.streams import duration
+from ppo.system.streams import counted, duration
 from ppo.train import check_machine
 
 CLIP_FRAMES = 240  # frames of the video that is measured
@@ -113,13 +113,14 @@ def _evaluation_words(params: ResolvedParams, ahead: Forecast) -> str:
 
 
 def _video_words(params: ResolvedParams, steps: float | None, rate: float) -> str:
-    count = times(params.video_interval, params) if rate else 0
-    if not count:
+    if not (rate and params.video_interval):
         return ""
+    count = times(params.video_interval, params) + 1  # the first shows the untrained policy
+    videos = counted(count, "video")
     if steps is None:
-        return f", {count} videos of {_size(60 * rate)} for each minute of a game"
+        return f", {videos} of {_size(60 * rate)} for each minute of a game"
     seconds = steps * params.frame_skip / ATARI_FRAMES_PER_SECOND
-    return f", {_size(count * rate * seconds)} of {count} videos of {duration(seconds)} each"
+    return f", {_size(count * rate * seconds)} of {videos} of {duration(seconds)} each"
 
 
 def _video_rate(params: ResolvedParams) -> float:

@@ -87,6 +87,11 @@ def test_disk_holds_the_checkpoints_that_are_kept(changed, checkpoints):
     assert ahead.checkpoints == 50 * checkpoints
 
 
+def test_a_guard_that_rolls_back_keeps_a_third_policy_later():
+    ahead = forecast(settings(collapse_guard="rollback"), measured(row(10), row(12)))
+    assert ahead.checkpoints == 75 * 3
+
+
 def test_logs_grow_with_the_entries_and_memory_is_the_peak():
     ahead = forecast(settings(), measured(row(10), row(12)))
     assert ahead.logs == 60 * 5

@@ -55,7 +55,7 @@ def test_the_check_of_an_atari_game_prints_its_forecast_and_draws_what_is_seen(
     preflight.check(PONG, Path("p.png"))
     *_, picture, _, _, network, time, memory, disk = capsys.readouterr().out.splitlines()
     assert [network, time, memory] == TEXTS[:3]
-    assert disk.startswith(f"{TEXTS[3]}, ") and disk.endswith("B of 2 videos of 60 s each")
+    assert disk.startswith(f"{TEXTS[3]}, ") and disk.endswith("B of 3 videos of 60 s each")
     assert picture == "what the network sees: p.png"
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
     assert (tmp_path / "p.png").stat().st_size > 10_000
@@ -73,8 +73,8 @@ def test_the_check_without_an_encoder_has_no_forecast_of_videos(tmp_path, monkey
 @pytest.mark.parametrize(
     ("lengths", "rate", "videos"),
     [
-        ([900.0], 50_000, ", 6 MB of 2 videos of 60 s each"),
-        ([], 50_000, ", 2 videos of 3 MB for each minute of a game"),
+        ([900.0], 50_000, ", 9 MB of 3 videos of 60 s each"),
+        ([], 50_000, ", 3 videos of 3 MB for each minute of a game"),
         ([900.0], 0, ""),  # the game has no pictures
     ],
 )
