@@ -92,8 +92,8 @@ time/fps (steps/s): steps per second since the last log entry, everything includ
     (Stable-Baselines3's name; multiply by frame_skip for frames per second)
   healthy: steady
   if not: falling: other programs use the cores; compare the two phase times below
-time/time_elapsed (s, csv): wall-clock time of the run so far, start-up included, summed over all
-    its starts; the time of steps that a resume repeats counts once
+time/time_elapsed (s, csv): wall-clock time of all starts of the run and of a fork's origin,
+    start-up included; the time of steps that a resume repeats counts once
   healthy: rises
 time/frames (frames): emulator frames so far: steps times frame_skip
   healthy: rises
