@@ -95,20 +95,20 @@ def test_all_workers_end_when_an_environment_of_one_fails(tmp_path):
     assert checkpoint.newest(RunFolder(logdir)).step == 2 * REACHED
 
 
-class FailsInItsThirdConstruction(CartPoleEnv):
+class FailsInItsFourthConstruction(CartPoleEnv):
     made = 0
 
     def __init__(self, render_mode=None):
         super().__init__(render_mode)
         type(self).made += 1
-        if type(self).made > 2:  # the checks make the first two
-            raise MemoryError("no room for a third")
+        if type(self).made > 3:  # the checks make the first three
+            raise MemoryError("no room for a fourth")
 
 
 def test_a_start_that_fails_late_leaves_a_folder_for_another_run(tmp_path):
-    gymnasium.register("Third-v0", FailsInItsThirdConstruction)
-    with pytest.raises(train.EnvironmentFailed, match="no room for a third"):
-        train.run(Params(**CART, env_id="Third-v0"), tmp_path / "run")
+    gymnasium.register("Fourth-v0", FailsInItsFourthConstruction)
+    with pytest.raises(train.EnvironmentFailed, match="no room for a fourth"):
+        train.run(Params(**CART, env_id="Fourth-v0"), tmp_path / "run")
     assert not (tmp_path / "run" / "params.json").exists()
     train.run(Params(**CART | {"total_steps": 32}, env_id="CartPole-v1"), tmp_path / "run")
 

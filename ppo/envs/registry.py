@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, get_args
 
 import ale_py
@@ -255,7 +256,10 @@ def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> di
     try:
         environment = ForeignEnv(params.env_id)
         with closing(environment):
-            if fault := _space_fault(environment) or _start_fault(environment, is_new):
+            fault = _space_fault(environment) or _start_fault(environment, is_new)
+            if is_new and not fault:
+                fault = _sharing_fault(environment, params.env_id)
+            if fault:
                 return {"env_id": fault}
     except EnvironmentFailed as error:
         if not error.refused:
@@ -267,18 +271,40 @@ def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> di
 
 def _start_fault(environment: ForeignEnv, is_new: bool) -> str | None:
     """Return the fault that two starts with the same seed show. They may differ in an old run."""
-    starts: list[np.ndarray] = []
-    for _ in range(2):
-        first, _ = environment.reset(seed=0, options={})
-        second, *outcome, _ = environment.step(np.int64(0))
-        observations = np.concatenate([first.ravel(), second.ravel()])
-        with np.errstate(over="ignore"):
-            if not np.isfinite(observations.astype(np.float32)).all():
-                return "its first observations are not finite in float32"
-        starts.append(np.concatenate([observations, outcome]))
-    if not is_new or np.array_equal(starts[0], starts[1], equal_nan=True):  # a reward may be NaN
+    start, again = _start(environment, seed=0), _start(environment, seed=0)
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.stack([start, again])[:, :-3].astype(np.float32)).all():
+            return "its first observations are not finite in float32"
+    if not is_new or np.array_equal(start, again, equal_nan=True):  # a reward may be NaN
         return None
     return "two resets with the same seed, each with the same step, differ; use the seed of reset"
+
+
+def _sharing_fault(environment: ForeignEnv, env_id: str) -> str | None:
+    """Return the fault that a start shows while another environment plays. None if there can be
+    only one.
+    """
+    alone = _start(environment, seed=0)
+    with suppress(EnvironmentFailed):
+        other = ForeignEnv(env_id)
+        with closing(other):
+            beside = _start(environment, seed=0, meanwhile=lambda: _start(other, seed=1))
+            if not np.array_equal(alone, beside, equal_nan=True):
+                return (
+                    "a step after the same seed differs if another environment of this id plays "
+                    "meanwhile; use self.np_random, not random numbers that both share"
+                )
+    return None
+
+
+def _start(
+    environment: ForeignEnv, seed: int, meanwhile: Callable[[], object] = lambda: None
+) -> np.ndarray:
+    """Return the observations of a reset and of a step, and the step's other three numbers."""
+    first, _ = environment.reset(seed=seed)
+    meanwhile()
+    second, *outcome, _ = environment.step(0)
+    return np.concatenate([first.ravel(), second.ravel(), outcome])
 
 
 def _space_fault(environment: ForeignEnv) -> str | None:

@@ -293,6 +293,14 @@ class PaysByChance(Sound):
     reward = property(lambda self: np.random.default_rng().random())
 
 
+class SharesItsNumbers(Sound):
+    shown = property(lambda self: np.random.rand(2).astype(np.float32))
+
+    def reset(self, seed=None, options=None):
+        np.random.seed(seed)
+        return self.shown, {}
+
+
 class NotANumber(Sound):
     def reset(self, seed=None, options=None):
         return np.full(2, np.nan, np.float32), {}
@@ -340,6 +348,7 @@ UNFIT = {
     IgnoresTheSeed: "two resets with the same seed, .* differ",
     StepsByChance: "two resets with the same seed, .* differ",
     PaysByChance: "two resets with the same seed, .* differ",
+    SharesItsNumbers: "the same seed differs if another environment of this id plays",
     NotANumber: "first observations are not finite in float32",
     TooLarge: "first observations are not finite in float32",
     Empty: "a Box of vectors that is not empty",
@@ -349,6 +358,26 @@ UNFIT = {
     NoSpaces: "construction cannot be used: .*space",
     NoEnvironment: "construction cannot be used: .*gymnasium.Env",
 }
+
+
+class OnlyOne(Sound):
+    """Cannot be made while another one is open."""
+
+    is_open = False
+
+    def __init__(self):
+        if OnlyOne.is_open:
+            raise ConnectionError("the simulator is in use")
+        OnlyOne.is_open = True
+
+    def close(self):
+        OnlyOne.is_open = False
+
+
+def test_an_environment_that_cannot_have_a_neighbour_is_accepted(monkeypatch):
+    entry = gymnasium.envs.registration.EnvSpec("OnlyOne-v0", OnlyOne)
+    monkeypatch.setitem(gymnasium.registry, "OnlyOne-v0", entry)
+    assert registry.check_new(Params(env_id="OnlyOne-v0", network="mlp"), frozenset()) == []
 
 
 @pytest.mark.parametrize("kind", UNFIT, ids=lambda kind: kind.__name__)
