@@ -3,6 +3,7 @@
 import csv
 import datetime
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,21 +121,22 @@ def read(logdir: Path) -> tuple[list[Result], list[str]]:
 
 
 def read_run(folder: Path) -> Result | None:
-    """A run and its evaluation at its end, or None if it has none."""
+    """A run and its evaluation at its end, or None if it has none. What a later resume adds to a
+    run of so many steps does not count.
+    """
     settings = SETTINGS_FOLDER.fullmatch(folder.parent.name)
     run = RUN_FOLDER.fullmatch(folder.name)
     assert settings and run
     try:
-        env_id, precision = _game_and_precision(folder, run["game"])
+        env_id, precision, rollout = _circumstances(folder, run["game"])
     except ParamsError:
         return None
-    lines = {name: evaluations.last(RunFolder(folder), name, GAMES) for name in CHOICES}
+    total_steps = int(settings["steps"])
+    end = range(total_steps, total_steps + rollout)
+    lines = {name: evaluations.last(RunFolder(folder), name, GAMES, end) for name in CHOICES}
     rows = {name: line for name, line in lines.items() if line}
-    total_steps, seconds = int(settings["steps"]), seconds_of(folder)
-    if seconds is None or len(rows) < len(lines):
-        return None
-    steps = {int(line["step"]) for line in rows.values()}
-    if len(steps) > 1 or max(steps) < total_steps:
+    seconds, steps = seconds_of(folder, end), {int(line["step"]) for line in rows.values()}
+    if seconds is None or len(rows) < len(lines) or len(steps) > 1:
         return None
     scores = {str(name): [*map(float, line["scores"])] for name, line in rows.items()}
     date = datetime.date.fromtimestamp(RunFolder(folder).evaluations.stat().st_mtime)
@@ -149,12 +151,12 @@ def read_run(folder: Path) -> Result | None:
         scores=scores,
         date=date.isoformat(),
         precision=precision,
-        curve=_curve(folder),
+        curve=_curve(folder, end),
     )
 
 
-def _curve(folder: Path) -> list[list[float]]:
-    """Return the run's curve, thinned evenly; both ends stay."""
+def _curve(folder: Path, end: range) -> list[list[float]]:
+    """Return the run's curve up to its end, thinned evenly; both ends stay."""
     try:
         curve = curves.read(folder)
     except CurveError:
@@ -162,7 +164,9 @@ def _curve(folder: Path) -> list[list[float]]:
     steps, minutes, scores = curve.steps, curve.minutes, curve.scores
     if minutes is None:
         return []
-    chosen = np.unique(np.linspace(0, len(steps) - 1, CURVE_POINTS).round().astype(int))
+    chosen = np.unique(
+        np.linspace(0, (steps < end.stop).sum() - 1, CURVE_POINTS).round().astype(int)
+    )
     columns = steps[chosen], minutes[chosen].round(2), scores[chosen].round(2)
     return np.column_stack(columns).tolist()
 
@@ -180,22 +184,22 @@ def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
     return intervals.score_interval([fmean(run) for run in runs] if len(runs) > 1 else runs[0])
 
 
-def seconds_of(folder: Path) -> float | None:
-    """How long a run has taken, by its log; None if it has none."""
+def seconds_of(folder: Path, end: range) -> float | None:
+    """How long a run has taken, by its log up to its end; None if it has none."""
     try:
-        rows = progress.rows(folder)
+        rows = [row for row in progress.rows(folder) if float(row["step"]) < end.stop]
         return float(rows[-1][TIME]) if rows else None
     except (OSError, KeyError, ValueError, csv.Error):
         return None
 
 
-def _game_and_precision(folder: Path, game: str) -> tuple[str, str]:
-    """Return the environment and the precision of a run. Stable-Baselines3 has no settings file;
-    its precision is float32. Raises ParamsError.
+def _circumstances(folder: Path, game: str) -> tuple[str, str, int]:
+    """Return the environment, the precision and the steps of a rollout. Stable-Baselines3 has no
+    settings file: its precision is float32, and its runs are not continued. Raises ParamsError.
     """
     path = RunFolder(folder).params
     if not path.exists():
         ids = (known for known in gymnasium.registry if _legal(known) == game)
-        return env_of(next(ids, game)), "float32"
+        return env_of(next(ids, game)), "float32", sys.maxsize
     params = load_run(path)
-    return params.env_id, params.precision
+    return params.env_id, params.precision, params.steps_per_iteration

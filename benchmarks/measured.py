@@ -52,10 +52,12 @@ def runs_in(
     """The runs in these folders. Raises ParamsError if one has other settings, or no evaluation."""
     wanted, runs, faults = load(presets.find(preset)), [], []
     for folder in folders:
-        line, seconds = evaluations.last(RunFolder(folder), policy, GAMES), seconds_of(folder)
+        end = range(wanted.whole_steps, wanted.whole_steps + 1)
+        line = evaluations.last(RunFolder(folder), policy, GAMES, end)
+        seconds = seconds_of(folder, end)
         params = load_run(RunFolder(folder).params)
         faults += [f"{folder}: {fault}" for fault in _differences(wanted, params)]
-        if line is None or seconds is None or line["step"] < wanted.whole_steps:
+        if line is None or seconds is None:
             faults.append(f"{folder}: it has no {GAMES} games, {policy}, after its last step")
             continue
         place = params.threads or 0, params.precision, machine, date

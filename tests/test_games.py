@@ -13,6 +13,7 @@ from benchmarks.games_results import CURVE_POINTS, curve_of, read
 from ppo import checkpoint, presets, train
 from ppo.files.folder import RunFolder, owned
 from ppo.params import ParamsError
+from ppo.settings import CHOICES, Params
 from ppo.system import children
 from ppo.telemetry.scalars import SCORE, TIME
 from tests.forked import start_with_log
@@ -160,6 +161,25 @@ def test_table_of_two_games_by_hand(tmp_path):
     assert ours["over"]["games"] == ["Breakout", "Pong"]
     assert ours["over"]["estimates"]["sampled"]["median"] == {"value": 0.75, "interval": None}
     assert len(content["runs"]) == 6
+
+
+def test_a_run_that_was_continued_has_the_score_and_the_minutes_of_its_own_steps(tmp_path):
+    run = tmp_path / "2000-steps_defaults" / "CartPole-v1-1"
+    fabricate(run, 60, 20, 30)
+    params = Params(env_id="CartPole-v1", network="mlp", num_envs=8, num_steps=128)
+    (run / "params.json").write_text(params.to_json())
+    later = [
+        {"step": 4096, "policy": name, "seed": 1, "scores": [400.0] * 30, "mean": 400}
+        for name in CHOICES
+    ]
+    stored = run / "evaluations.jsonl"
+    stored.write_text("".join(f"{json.dumps(line)}\n" for line in later) + stored.read_text())
+    with open(run / "progress.csv", "a") as log:
+        log.write("4096,600\n")
+    (result,), _ = read(tmp_path)
+    assert (result.scores["sampled"], result.minutes, result.steps) == ([20.0] * 30, 1, 2048)
+    stored.write_text("".join(f"{json.dumps(line)}\n" for line in later))
+    assert read(tmp_path) == ([], ["2000-steps_defaults/CartPole-v1-1"])
 
 
 def test_games_with_several_runs_have_intervals_of_their_own(tmp_path):

@@ -61,9 +61,9 @@ def best(folder: RunFolder, policy: str, until: int) -> float | None:
     return max(means, default=None)
 
 
-def last(folder: RunFolder, policy: str, num_games: int) -> dict[str, Any] | None:
-    """Return the latest step's evaluation of a policy in this many games, or None."""
-    lines = [line for line in _lines(folder) if line["policy"] == policy]
+def last(folder: RunFolder, policy: str, num_games: int, steps: range) -> dict[str, Any] | None:
+    """Return the latest evaluation of a policy in this many games at one of the steps, or None."""
+    lines = [line for line in _lines(folder) if line["policy"] == policy and line["step"] in steps]
     fitting = [line for line in reversed(lines) if len(line["scores"]) == num_games]
     return max(fitting, key=lambda line: line["step"], default=None)
 
