@@ -343,7 +343,7 @@ def test_a_bad_line_stays_and_takes_no_other_with_it(tmp_path: Path):
     store(folder, of([1.0, 2.0]), CARTPOLE, gambler, 100)
     content = folder.evaluations.read_bytes()
     assert content.startswith(bad) and json.loads(content[len(bad) :])["step"] == 100
-    assert evaluations.best(folder, "sampled", 100) == 1.5
+    assert evaluations.best(folder, with_changes(evaluation_games=2), "sampled", 100) == 1.5
     assert [line["step"] for line in evaluations.with_intervals(folder)] == [100]
 
 
@@ -353,4 +353,14 @@ def test_the_largest_scores_can_be_read_again(tmp_path: Path):
         largest = of(scores)
         assert largest.episodes[-1].has_score
         store(RunFolder(tmp_path), largest, CARTPOLE, gambler, step)
-        assert evaluations.best(RunFolder(tmp_path), "sampled", step) == largest.mean
+        params = with_changes(evaluation_games=len(scores))
+        assert evaluations.best(RunFolder(tmp_path), params, "sampled", step) == largest.mean
+
+
+def test_the_best_score_is_of_the_run_s_own_evaluations(tmp_path: Path):
+    folder, params = RunFolder(tmp_path), with_changes(evaluation_games=2)
+    store(folder, of([500.0]), params, gambler, 100)  # of --evaluate 1
+    store(folder, of([500.0, 500.0]), with_changes(seed=6), gambler, 100)  # of another --seed
+    assert evaluations.best(folder, params, "sampled", 200) is None
+    store(folder, of([100.0, 90.0]), params, gambler, 200)
+    assert evaluations.best(folder, params, "sampled", 200) == 95

@@ -297,10 +297,11 @@ def test_an_evaluation_is_printed_with_its_interval_and_the_best_so_far(folder, 
     observer = evaluator(folder)
     observer.say = display.say
     observer.evaluate(1000, lambda: False)
-    lines = [{"policy": "sampled", "step": 40, "mean": 7.25, "scores": [7.25]}]
-    lines += [{"policy": "greedy", "step": 40, "mean": 8.5, "scores": [8.5]}]
+    own = {"seed": PARAMS.seed, "scores": [1.0] * PARAMS.evaluation_games}
+    lines = [{"policy": "sampled", "step": 40, "mean": 7.25, **own}]
+    lines += [{"policy": "greedy", "step": 40, "mean": 8.5, **own}]
     # Of a later step, abandoned.
-    lines += [{"policy": "sampled", "step": 5000, "mean": 9.0, "scores": [9.0]}]
+    lines += [{"policy": "sampled", "step": 5000, "mean": 9.0, **own}]
     with open(folder.evaluations, "a") as file:
         file.write("".join(json.dumps(line) + "\n" for line in lines) + '{"policy": "samp')
     observer.evaluate(2000, lambda: False)

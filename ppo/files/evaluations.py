@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.files.folder import FolderError, RunFolder, exclusive, write_whole
 from ppo.files.held import with_names
+from ppo.settings import ResolvedParams
 from ppo.system import reading
 from ppo.system.reading import SCORE_LIMIT, Step, Unreadable
 from ppo.system.streams import warn, warn_of_skipped
@@ -50,14 +51,22 @@ def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
             write_whole(folder.evaluations, lines)
 
 
-def best(folder: RunFolder, policy: str, until: int) -> float | None:
-    """Return a policy's best mean score up to a step, or None. Warn if the file is not readable."""
+def best(folder: RunFolder, params: ResolvedParams, policy: str, until: int) -> float | None:
+    """Return a policy's best mean score in the run's own evaluations up to a step, or None. These
+    have the run's seed and number of games. Warn if the file is not readable.
+    """
     try:
         lines = _lines(folder)
     except EvaluationsError as error:
         warn(with_names(error))
         return None
-    means = [line["mean"] for line in lines if line["policy"] == policy and line["step"] <= until]
+    own = params.seed, params.evaluation_games
+    means = [
+        line["mean"]
+        for line in lines
+        if line["policy"] == policy and line["step"] <= until
+        if (line.get("seed"), len(line["scores"])) == own
+    ]
     return max(means, default=None)
 
 

@@ -174,7 +174,7 @@ class Evaluator(Observer):
         return self._last[1] if self._last and self._last[0] == step else None
 
     def _message(self, step: int, evaluation: Evaluation, interval: str) -> str:
-        best = evaluations.best(self.folder, self.policy.choice, step)
+        best = evaluations.best(self.folder, self.params, self.policy.choice, step)
         best = evaluation.mean if best is None else best
         shown = f" (95 %: {interval})" if interval else ""
         message = f"step {step:,}: evaluation {evaluation.mean:.2f}{shown}, best so far {best:.2f}"

@@ -123,7 +123,7 @@ class Session:
 
     def _conclude(self, outcome: str, seconds: float) -> None:
         trainer, folder = self.trainer, self.folder.name
-        best = evaluations.best(self.folder, trainer.policy.choice, trainer.step)
+        best = evaluations.best(self.folder, trainer.params, trainer.policy.choice, trainer.step)
         again = overrides_to_continue(trainer.step, trainer.tally, self.params)
         python = ending.in_python(folder, self.params.env_id, again)
         shown = not python and not screens.fault(trainer.envs.rules)
