@@ -1,11 +1,11 @@
 """The figures of pages that are drawn from results in the repository."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import games_store
-from benchmarks.collapses import RATE, UPDATES, Fork, load
+from benchmarks.collapses import RATE, UPDATES, Fork, changes, load
 from benchmarks.games_results import curve_of
 from docs.collapse_tables import height
 from ppo.autopsy import figure as autopsy
@@ -18,6 +18,7 @@ from ppo.telemetry.curves import SCORE_LABEL, compare_each, plot
 
 DOCS = Path(__file__).resolve().parent
 FIGURES = DOCS / "figures"
+CHANGES_IN_A_ROW, PANEL_TITLE_SIZE = 5, 9.5  # panels, points
 # The figures of the tables of collapse-limit.md, in their order.
 COLLAPSES = ("collapse.png", "collapse-changes.png", "collapse-second.png")
 ROW = re.compile(
@@ -55,24 +56,44 @@ def collapses(folder: Path) -> None:
             autopsy.shares(figure.subplots(), points, autopsy.looks_of(points))
 
 
-def collapse_map(path: Path, forks: Sequence[Fork]) -> None:
-    """Draw the height of each fork of the map over its updates: rates from left to right, epochs
-    from top to bottom, and an agent's forks in one colour.
+def heights(path: Path, panels: Mapping[str, Sequence[Fork]], columns: int) -> None:
+    """Draw the height of each fork over its updates: a panel for each name, row by row, and an
+    agent's forks in one colour.
     """
-    places = [(fork.settings["learning_rate"], fork.settings["num_epochs"]) for fork in forks]
-    rates, epochs = (sorted(set(values)) for values in zip(*places, strict=True))
-    looks = figures.looks(str(fork.agent) for fork in forks)
-    with figures.drawn(path, 1.7 * len(epochs) + 0.9) as figure:
-        grid = figure.subplots(len(epochs), len(rates), sharex=True, sharey=True, squeeze=False)
-        for fork, (rate, passes) in zip(forks, places, strict=True):
-            axes = grid[epochs.index(passes), rates.index(rate)]
-            axes.plot(range(1, UPDATES + 1), height(fork), linewidth=1.2, **looks[str(fork.agent)])
-        for axes, rate in zip(grid[0], rates, strict=True):
-            axes.set_title(f"rate x {rate / RATE:g}")
-        for axes, passes in zip(grid[:, 0], epochs, strict=True):
-            axes.set_ylabel(counted(passes, "epoch"))
+    rows = -(-len(panels) // columns)
+    looks = figures.looks(sorted({str(fork.agent) for forks in panels.values() for fork in forks}))
+    with figures.drawn(path, 1.8 * rows + 0.9) as figure:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (name, forks) in zip(grid.flat, panels.items(), strict=False):
+            for fork in forks:
+                look = looks[str(fork.agent)]
+                axes.plot(range(1, UPDATES + 1), height(fork), linewidth=1.1, **look)
+            axes.set_title(name, fontsize=PANEL_TITLE_SIZE)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
         figure.supxlabel("updates after the fork", fontsize=11.5)
         figure.supylabel("height (1: before the fork, 0: random play)", fontsize=11.5)
+
+
+def collapse_map(path: Path, forks: Sequence[Fork]) -> None:
+    """Draw the map: rates from left to right, epochs from top to bottom."""
+    panels: dict[str, list[Fork]] = {}
+    for fork in sorted(forks, key=_epochs_and_rate):
+        epochs, rate = _epochs_and_rate(fork)
+        panels.setdefault(f"x {rate / RATE:g}, {counted(epochs, 'epoch')}", []).append(fork)
+    heights(path, panels, len({_epochs_and_rate(fork)[1] for fork in forks}))
+
+
+def _epochs_and_rate(fork: Fork) -> tuple[int, float]:
+    return fork.settings["num_epochs"], fork.settings["learning_rate"]
+
+
+def collapse_changes(path: Path, forks: Sequence[Fork]) -> None:
+    """Draw the changes of a plan, in the plan's order."""
+    panels: dict[str, list[Fork]] = {name: [] for name in changes("changes", 1)}
+    for fork in forks:
+        panels[fork.change].append(fork)
+    heights(path, {name: made for name, made in panels.items() if made}, CHANGES_IN_A_ROW)
 
 
 def draw(folder: Path = FIGURES) -> None:
@@ -81,3 +102,6 @@ def draw(folder: Path = FIGURES) -> None:
     collapses(folder)
     made = load(DOCS / "collapse.jsonl")
     collapse_map(folder / "collapse-map.png", [fork for fork in made if fork.plan == "map"])
+    collapse_changes(
+        folder / "collapse-remedies.png", [fork for fork in made if fork.plan != "map"]
+    )
