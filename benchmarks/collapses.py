@@ -3,12 +3,14 @@ r"""Forks of many trained agents, one change each: how far each falls, and wheth
     python -m benchmarks.collapses --agents=21,22,23 --logdir=runs/collapse --workers=2
     python -m benchmarks.collapses --agents=21,22,23 --logdir=runs/collapse --workers=2 \
         --plan=map --results=docs/collapse.jsonl --machine="two cores of an AMD EPYC"
+    python -m benchmarks.collapses --trained=runs/breakout --logdir=runs/collapse --plan=changes
     python -m benchmarks.collapses --random-play=200
 
 Without ``--plan`` it trains the agents, one for each seed, until their score is TRAINED. A plan
-forks each agent with each of its changes, with a constant rate and no limit on the KL, for UPDATES
-updates. Called again, it resumes. ``--results`` adds each fork that has ended to a file: what KEPT
-names, of each update. docs/collapse.md says what the numbers mean.
+forks each agent, or each ``--trained`` run of any game, with each of its changes, with a constant
+rate and no limit on the KL, for UPDATES updates. Called again, it resumes. ``--results`` adds each
+fork that has ended to a file: what KEPT names, of each update. docs/collapse.md says what the
+numbers mean.
 """
 
 import argparse
@@ -42,7 +44,7 @@ from ppo.system.command import run_command
 from ppo.telemetry import progress
 from ppo.telemetry.scalars import POINTS, SCORE
 
-TRAINED, UPDATES, RATE = 17.0, 60, 4e-4
+PONG, TRAINED, UPDATES, RATE = "PongNoFrameskip-v4", 17.0, 60, 4e-4
 HEIGHT_OVER = 20  # updates of an agent before its forks
 PLACEBO_SEED = 1000  # above the agent's seed, which its other forks have
 # What is kept of a fork's log, and under which name.
@@ -132,6 +134,7 @@ class OneRun(Run):
 
     begins: str
     params: Params
+    plan: str = ""  # label_of its plan
     height: float = math.nan  # of the agent, in points a step
     change: Mapping[str, Any] = field(default_factory=dict)
 
@@ -148,10 +151,16 @@ def agents(seeds: Sequence[int], logdir: Path) -> list[OneRun]:
     return runs
 
 
+def trained(folder: Path) -> OneRun:
+    """A run that exists, as an agent. Raises PPOError."""
+    settings = resolved(params.load_run(RunFolder(folder).params, (), [registry.check]))
+    return OneRun("agent", settings.seed, (), folder, "", settings)
+
+
 def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
     """The forks of an agent. Raises PPOError if it has not come to its score."""
     step, rows = checkpoint.newest(RunFolder(agent.folder)).step, progress.numbers(agent.folder)
-    if not rows or rows[-1].get(SCORE, -math.inf) < TRAINED:
+    if not rows or rows[-1].get(SCORE, -math.inf) < (agent.params.stop_at_score or -math.inf):
         raise PPOError(f"{agent.folder} has no score of {TRAINED:g}; name another seed instead")
     height = fmean(map(progress.points, rows[-HEIGHT_OVER:]))
     whole, runs = step + UPDATES * agent.params.batch_size, []
@@ -161,15 +170,17 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
         own |= {"diagnostics_interval": 1, "checkpoint_interval": whole}  # the KL of each update
         overrides = tuple(params.texts(QUIET | own | {"keep_checkpoints_from": None} | change))
         merged = params.load_run(RunFolder(agent.folder).params, overrides, [registry.check])
-        folder = logdir / label_of(plan, dose) / folder_name(name) / f"seed-{agent.seed}"
-        begins = f"--fork={agent.folder}"
-        runs.append(OneRun(name, agent.seed, overrides, folder, begins, merged, height, change))
+        label = label_of(plan, dose, merged.env_id)
+        folder = logdir / label / folder_name(name) / f"seed-{agent.seed}"
+        of_agent = f"--fork={agent.folder}", merged, label, height
+        runs.append(OneRun(name, agent.seed, overrides, folder, *of_agent, change))
     return runs
 
 
-def label_of(plan: str, dose: float) -> str:
+def label_of(plan: str, dose: float, env_id: str) -> str:
     """What a plan's forks are called in the results and in folders."""
-    return plan if plan == "map" else f"{plan}-x{dose:g}"
+    game = "" if env_id == PONG else f"-{folder_name(env_id)}"
+    return plan + game if plan == "map" else f"{plan}-x{dose:g}{game}"
 
 
 def ended(run: OneRun) -> bool:
@@ -177,14 +188,14 @@ def ended(run: OneRun) -> bool:
     return finished(run, run.params) or any(run.folder.glob("diverged-*.npz"))
 
 
-def outcome(run: OneRun, label: str, machine: str) -> Fork:
+def outcome(run: OneRun, machine: str) -> Fork:
     """What the log of a fork that ended says. Raises PPOError if an update has no points or KL."""
     rows = progress.numbers(run.folder)[:UPDATES]
     needed = KEPT["points"], KEPT["kl"]
     if lacking := [tag for row in rows for tag in needed if tag not in row]:
         raise PPOError(f"{run.name} has an update without {lacking[0]}")
     logged = {name: [_short(row.get(tag)) for row in rows] for name, tag in KEPT.items()}
-    return Fork(label, run.variant, dict(run.change), run.seed, run.height, logged, machine)
+    return Fork(run.plan, run.variant, dict(run.change), run.seed, run.height, logged, machine)
 
 
 def _short(value: float | None) -> float | None:
@@ -223,7 +234,9 @@ def make(options: argparse.Namespace) -> None:
         print(f"{random_play(options.random_play):.5f} points a step")
         return
     faults: list[str] = []
-    runs = agents(parse_seeds(options.agents, faults), options.logdir)
+    runs = [*map(trained, options.trained)]
+    if options.agents:
+        runs += agents(parse_seeds(options.agents, faults), options.logdir)
     if faults:
         raise params.ParamsError(faults)
     if options.plan:
@@ -238,8 +251,7 @@ def make(options: argparse.Namespace) -> None:
 
     failed = run_all(runs, options.workers, children, ended, go)
     if options.results and options.plan:
-        label = label_of(options.plan, options.dose)
-        add(options.results, [outcome(run, label, options.machine) for run in runs if ended(run)])
+        add(options.results, [outcome(run, options.machine) for run in runs if ended(run)])
     if children.stopped:
         raise Stopped(STOPPED)
     if failed:
@@ -250,6 +262,7 @@ def main() -> int:
     """Run the command; returns its exit code."""
     parser = argument_parser("benchmarks.collapses", __doc__)
     parser.add_argument("--agents", metavar="1,2,3", help="seeds of the agents")
+    parser.add_argument("--trained", action="append", type=expanded, default=[], metavar="RUN")
     parser.add_argument("--logdir", type=expanded)
     parser.add_argument("--plan", choices=["map", "changes"])
     parser.add_argument("--dose", type=float, default=8.0, help="times the rate, in changes")
@@ -259,8 +272,9 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument("--random-play", type=int, metavar="GAMES", help="measure random play")
     options = parser.parse_args()
-    if not (options.random_play or (options.agents and options.logdir)):
-        parser.error("--agents and --logdir are needed")
+    agents_named = options.agents or options.trained
+    if not (options.random_play or (agents_named and options.logdir)):
+        parser.error("--logdir and --agents or --trained are needed")
     return run_command(lambda: make(options), stopped=STOPPED)
 
 

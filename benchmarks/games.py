@@ -30,14 +30,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from benchmarks import games_figure, games_markdown, games_page, games_store, games_table
-from benchmarks.games_results import (
-    DEFAULTS,
-    GAMES,
-    env_of,
-    read,
-    read_run,
-    run_folder,
-)
+from benchmarks.games_results import DEFAULTS, GAMES, env_of, read, read_run, run_folder
 from ppo import presets
 from ppo.envs import registry
 from ppo.errors import ExitCode, Stopped

@@ -12,9 +12,11 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.reference import reference
+from ppo import params
+from ppo.envs.resolve import resolved
 from ppo.system.arguments import argument_parser
 from ppo.system.device import start_tensorflow
 from ppo.train import connect
@@ -65,7 +67,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     worker = this_worker()
-    settings = reference([*options.set, f"workers={worker.count}"])
+    source = Path(__file__).with_name("reference.json")
+    settings = resolved(params.load(source, [*options.set, f"workers={worker.count}"]))
     workers = start_tensorflow(settings.threads, lambda: connect(worker))
     imported_mib = resident_mib()
 

@@ -11,7 +11,9 @@ from benchmarks.collapses import (
     FAMILIES,
     KEPT,
     PLACEBO,
+    PONG,
     RATE,
+    TRAINED,
     UPDATES,
     Fork,
     OneRun,
@@ -22,6 +24,7 @@ from benchmarks.collapses import (
     label_of,
     load,
     outcome,
+    trained,
 )
 from docs.collapse_tables import (
     RANDOM_PLAY,
@@ -163,19 +166,19 @@ def test_plans_change_what_they_say():
     assert named.keys() >= {*FAMILIES["A"], *FAMILIES["C"]}
 
 
-def agent_at(folder, score):
+def agent_at(folder, score, **settings):
     """An agent whose log ends with this score, as the driver knows it."""
     rows = "".join(f"{2048 * n},{score},0.01\n" for n in range(1, 31))
     folder.mkdir()
     (folder / "progress.csv").write_text(f"step,{SCORE},{POINTS}\n{rows}")
-    return OneRun("agent", 21, (), folder, "", Params())
+    return OneRun("agent", 21, (), folder, "", Params(**settings))
 
 
 def test_an_agent_that_has_not_learnt_has_no_forks(tmp_path, monkeypatch):
     monkeypatch.setattr("ppo.checkpoint.newest", lambda _: SimpleNamespace(step=61440))
     monkeypatch.setattr("ppo.params.load_run", lambda *_: Params())
     with pytest.raises(PPOError, match="another seed"):
-        forks(agent_at(tmp_path / "begun", 16.9), "map", 1.0, tmp_path)
+        forks(agent_at(tmp_path / "begun", 16.9, stop_at_score=TRAINED), "map", 1.0, tmp_path)
     made = forks(agent_at(tmp_path / "learnt", 17.0), "changes", 4.0, tmp_path)
     assert {run.height for run in made} == {0.01}
     assert len({*made}) == len(made)  # the overview of runs keeps them in a set
@@ -189,15 +192,26 @@ def test_a_value_that_a_log_lacks_is_not_taken_for_0(tmp_path, lacking):
     cells = ["" if tag == lacking else "0.5" for tag in KEPT.values()]
     text = f"step,{','.join(KEPT.values())}\n2048,{','.join(cells)}\n"
     (tmp_path / "progress.csv").write_text(text)
-    run = OneRun("unchanged", 1, (), tmp_path, "", Params(), 0.01, {"num_epochs": 1})
+    plan = label_of("changes", 8.0, PONG)
+    run = OneRun("unchanged", 1, (), tmp_path, "", Params(), plan, 0.01, {"num_epochs": 1})
     if lacking in (KEPT["points"], KEPT["kl"]):
         with pytest.raises(PPOError, match=lacking):
-            outcome(run, label_of("changes", 8.0), "")
+            outcome(run, "")
         return
-    made = outcome(run, label_of("changes", 8.0), "")
+    made = outcome(run, "")
     assert (made.plan, made.settings, made.height) == ("changes-x8", {"num_epochs": 1}, 0.01)
     expected = {name: [None if tag == lacking else 0.5] for name, tag in KEPT.items()}
     assert made.logged == expected
+
+
+def test_a_trained_run_of_another_game_is_forked_at_any_score(tmp_path, monkeypatch):
+    monkeypatch.setattr("ppo.checkpoint.newest", lambda _: SimpleNamespace(step=61440))
+    merged = Params(env_id="QbertNoFrameskip-v4", seed=5)
+    monkeypatch.setattr("ppo.params.load_run", lambda *_: merged)
+    folder = agent_at(tmp_path / "qbert", 5.0).folder
+    made = forks(trained(folder), "changes", 16.0, tmp_path)
+    assert {run.plan for run in made} == {"changes-x16-QbertNoFrameskip-v4"}
+    assert made[0].begins == f"--fork={folder}"
 
 
 def test_the_kl_of_each_update_is_logged(tmp_path, monkeypatch):
