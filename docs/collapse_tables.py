@@ -10,16 +10,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.collapses import CONTROLS, FAMILIES, PLACEBO, RATE, UPDATES, Fork
+from benchmarks.collapses import CONTROLS, FAMILIES, PLACEBO, RATE, UPDATES, Fork, changes
 from ppo.autopsy.changes import UNCHANGED
 from ppo.system import tables
 from ppo.system.streams import counted
 from ppo.telemetry.intervals import shown
 
+CHANGES = "changes-x16"  # the plan of the changes at the dose
 RANDOM_PLAY = -0.02191  # points a step, by --random-play=200
 LAST, LOWEST_OVER = 20, 5  # updates
 FALLEN = 0.5  # a fork that ends below has collapsed
 EPOCHS = 6  # of the trained settings, at which the dose is chosen
+FROZEN = 0.001  # mean pseudo-entropy of the last updates, below which a policy is deterministic
 MOST_MISSING = 1  # agents whose KL is outside the range of the controls
 
 
@@ -49,6 +51,11 @@ def first_kl(fork: Fork) -> float:
     """
     first = fork.logged["kl"][:1]
     return first[0] if first and first[0] is not None else np.inf
+
+
+def is_frozen(fork: Fork) -> bool:
+    """Whether the policy was deterministic in the last LAST updates."""
+    return float(np.mean(np.array(fork.logged["entropy"][-LAST:], float))) < FROZEN
 
 
 def permutation(one: np.ndarray, other: np.ndarray) -> float:
@@ -134,12 +141,12 @@ def grid(forks: Sequence[Fork]) -> str:
     return tables.markdown(head, rows, "r" * len(head)).rstrip()
 
 
-def interventions(forks: Sequence[Fork], plan: str) -> str:
+def interventions(forks: Sequence[Fork], plan: str = CHANGES) -> str:
     """The table of a plan's changes, each beside the unchanged forks and beside equal KL. A change
     that some agent lacks is left out.
     """
     made = {(fork.change, fork.agent): fork for fork in forks if fork.plan == plan}
-    names, agents = dict.fromkeys(name for name, _ in made), sorted({agent for _, agent in made})
+    names, agents = changes("changes", 1), sorted({agent for _, agent in made})
     whole = [name for name in names if all((name, agent) in made for agent in agents)]
     ends = {name: np.array([end(made[name, agent]) for agent in agents]) for name in whole}
     kl = {name: np.array([first_kl(made[name, agent]) for agent in agents]) for name in whole}
@@ -157,15 +164,30 @@ def interventions(forks: Sequence[Fork], plan: str) -> str:
     rows = []
     for name in whole:
         low = np.mean([lowest(made[name, agent]) for agent in agents])
-        fallen, below = (str((ends[name] < limit).sum()) for limit in (FALLEN, 0))
-        sizes = f"{np.median(kl[name]):.3f}", f"{low:.2f}", shown(ends[name])
+        counts = [str((ends[name] < limit).sum()) for limit in (FALLEN, 0)]
+        counts.append(str(sum(is_frozen(made[name, agent]) for agent in agents)))
+        sizes = f"{np.median(kl[name]):.2f}", f"{low:.2f}", shown(ends[name])
         compared = shown(ends[name] - ends[UNCHANGED]), _p(better, name)
         gaps = (ends[name] - equal[name])[inside[name]]
         gap = shown(gaps) if name in beyond else "-"
-        rows.append([name, *sizes, fallen, below, *compared, gap, _p(beyond, name)])
-    head = ["change", "KL", "lowest", "end", "collapsed", "below random"]
+        rows.append([name, *sizes, *counts, *compared, gap, _p(beyond, name)])
+    head = ["change", "KL", "lowest", "end", "collapsed", "below random", "frozen"]
     head += ["end - unchanged", "p", "end - equal KL", "p"]
     return tables.markdown(head, rows, "l" + "r" * (len(head) - 1)).rstrip()
+
+
+def other_games(forks: Sequence[Fork], plan: str = CHANGES) -> str:
+    """The table of a plan's forks of runs of other games: the share kept of the points a step."""
+    rows = []
+    for fork in forks:
+        if fork.plan.startswith(f"{plan}-"):
+            game = fork.plan.removeprefix(f"{plan}-").removesuffix("NoFrameskip-v4")
+            share = np.mean(np.array(fork.logged["points"][-LAST:], float)) / fork.height
+            entropy = np.mean(np.array(fork.logged["entropy"][-LAST:], float))
+            numbers = f"{first_kl(fork):.2f}", f"{share:.2f}", f"{entropy:.3f}"
+            rows.append([game, fork.change, *numbers, "yes" if is_frozen(fork) else "no"])
+    head = ["game", "change", "KL", "end", "pseudo-entropy", "frozen"]
+    return tables.markdown(head, rows, "llrrrl").rstrip()
 
 
 def _equal(

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks import games_store
 from benchmarks.collapses import RATE, UPDATES, Fork, changes, load
 from benchmarks.games_results import curve_of
-from docs.collapse_tables import height
+from docs.collapse_tables import CHANGES, height
 from ppo.autopsy import figure as autopsy
 from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.figure import Share
@@ -102,6 +102,5 @@ def draw(folder: Path = FIGURES) -> None:
     collapses(folder)
     made = load(DOCS / "collapse.jsonl")
     collapse_map(folder / "collapse-map.png", [fork for fork in made if fork.plan == "map"])
-    collapse_changes(
-        folder / "collapse-remedies.png", [fork for fork in made if fork.plan != "map"]
-    )
+    of_changes = [fork for fork in made if fork.plan == CHANGES]
+    collapse_changes(folder / "collapse-remedies.png", of_changes)

@@ -67,8 +67,16 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "games.md": {"main": scores},
     "../README.md": {"results": results},
     "environments.md": {"flat": flat},
-    "collapse.md": {"map": lambda: collapse_tables.grid(collapses.load(DOCS / "collapse.jsonl"))},
+    "collapse.md": {
+        "map": lambda: collapse_tables.grid(_forks()),
+        "changes": lambda: collapse_tables.interventions(_forks()),
+        "games": lambda: collapse_tables.other_games(_forks()),
+    },
 }
+
+
+def _forks() -> list[collapses.Fork]:
+    return collapses.load(DOCS / "collapse.jsonl")
 
 
 @cache

@@ -37,7 +37,9 @@ from docs.collapse_tables import (
     height,
     holm,
     interventions,
+    is_frozen,
     lowest,
+    other_games,
     permutation,
 )
 from ppo.errors import PPOError
@@ -47,11 +49,18 @@ from ppo.telemetry.scalars import POINTS, SCORE
 
 
 def fork(
-    change="unchanged", agent=1, level=1.0, plan="changes-x8", kl=0.3, made=UPDATES, **settings
+    change="unchanged",
+    agent=1,
+    level=1.0,
+    plan="changes-x8",
+    kl=0.3,
+    made=UPDATES,
+    entropy=0.2,
+    **settings,
 ):
     """A fork that plays at a level from its first update on."""
     points = [RANDOM_PLAY + level * (0.0125 - RANDOM_PLAY)] * made
-    logged = {"points": points, "kl": [kl] * made, "gain": [None] * made}
+    logged = {"points": points, "kl": [kl] * made, "entropy": [entropy] * made}
     return Fork(plan, change, settings, agent, 0.0125, logged)
 
 
@@ -77,6 +86,12 @@ def test_the_size_of_the_step_is_of_the_first_update_alone():
     one.logged["kl"][:2] = [0.1, 9.0]
     assert first_kl(one) == 0.1
     assert first_kl(fork(made=0)) == math.inf
+
+
+def test_a_policy_is_frozen_if_it_is_deterministic_at_the_end():
+    late = fork()
+    late.logged["entropy"][-20:] = [0.0] * 19 + [0.1]
+    assert [is_frozen(fork(entropy=0.0009)), is_frozen(fork()), is_frozen(late)] == [1, 0, 0]
 
 
 def test_permutation_by_counting():
@@ -125,7 +140,7 @@ def test_a_change_is_compared_with_the_same_agents_and_with_equal_kl():
     for agent in range(1, 7):
         made += [fork("unchanged", agent, 0.2, kl=0.4), fork("rate / 2", agent, 0.6, kl=0.2)]
         made += [fork("rate / 4", agent, 0.9, kl=0.1), fork("placebo", agent, 0.2, kl=0.4)]
-        made.append(fork("logit target", agent, 0.7, kl=0.2))
+        made.append(fork("logit target", agent, 0.7, kl=0.2, entropy=0.0))
         made.append(fork("value detached", agent, 0.9, kl=0.01 if agent > 4 else 0.2))
     made.append(fork("peaked loss", 1, 0.7))  # of one agent alone: not in the table
     made.append(fork("logit target", 1, 0.0, "changes-x4"))  # another dose
@@ -133,16 +148,23 @@ def test_a_change_is_compared_with_the_same_agents_and_with_equal_kl():
         row.split("|")[1].strip(): row for row in interventions(made, "changes-x8").splitlines()
     }
     assert list(rows)[2:] == [
-        "unchanged", "rate / 2", "rate / 4", "placebo", "logit target", "value detached",
+        "unchanged", "placebo", "rate / 2", "rate / 4", "logit target", "value detached",
     ]  # fmt: skip
     cells = [cell.strip() for cell in rows["logit target"].strip("|").split("|")]
-    assert cells[1:6] == ["0.200", "0.70", "0.70 (0.70 to 0.70)", "0", "0"]
-    assert cells[6:8] == ["0.50 (0.50 to 0.50)", "0.002"]  # 2 / 924, the only one of its family
-    assert cells[8:] == ["0.10 (0.10 to 0.10)", "0.002"]  # detached has too few agents inside
+    assert cells[1:7] == ["0.20", "0.70", "0.70 (0.70 to 0.70)", "0", "0", "6"]
+    assert cells[7:9] == ["0.50 (0.50 to 0.50)", "0.002"]  # 2 / 924, the only one of its family
+    assert cells[9:] == ["0.10 (0.10 to 0.10)", "0.002"]  # detached has too few agents inside
     cells = [cell.strip() for cell in rows["value detached"].strip("|").split("|")]
-    assert cells[6:] == ["0.70 (0.70 to 0.70)", "0.002", "-", ""]
+    assert cells[7:] == ["0.70 (0.70 to 0.70)", "0.002", "-", ""]
     cells = [cell.strip() for cell in rows["placebo"].strip("|").split("|")]
-    assert cells[4:8] == ["6", "0", "0.00 (0.00 to 0.00)", "1.000"]
+    assert cells[4:9] == ["6", "0", "0", "0.00 (0.00 to 0.00)", "1.000"]
+
+
+def test_a_run_of_another_game_keeps_a_share_of_its_points():
+    made = [fork(plan="changes-x16-QbertNoFrameskip-v4", entropy=0.0), fork(plan="changes-x16")]
+    made[0].logged["points"] = [0.005] * UPDATES
+    row = other_games(made).splitlines()[-1].replace(" ", "")
+    assert row == "|Qbert|unchanged|0.30|0.40|0.000|yes|"
 
 
 def test_the_map_and_the_dose():
