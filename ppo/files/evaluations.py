@@ -15,6 +15,8 @@ from ppo.system.reading import SCORE_LIMIT, Step, Unreadable
 from ppo.system.streams import warn, warn_of_skipped
 
 Score = Annotated[float, Gt(-SCORE_LIMIT), Lt(SCORE_LIMIT)]
+# Of an interval, which is wider than its scores if they are few.
+Bound = Annotated[float, Gt(-100 * SCORE_LIMIT), Lt(100 * SCORE_LIMIT)]
 
 
 class EvaluationsError(FolderError):
@@ -30,8 +32,8 @@ class Line(BaseModel):
     policy: str
     scores: list[Score] = Field(min_length=1)
     mean: Score
-    low: float | None = None
-    high: float | None = None
+    low: Bound | None = None
+    high: Bound | None = None
 
 
 def check(folder: RunFolder) -> None:
