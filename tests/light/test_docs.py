@@ -65,7 +65,8 @@ def test_example_file_is_sound_and_wins_no_trick():
 def test_figures_of_results_can_be_drawn(tmp_path):
     drawings.draw(tmp_path)
     drawn = {path.name for path in tmp_path.iterdir() if path.stat().st_size > 10_000}
-    assert drawn == {"pong-curve.png", "collapse-map.png", *drawings.COLLAPSES}
+    of_forks = {"collapse-map.png", "collapse-remedies.png"}
+    assert drawn == {"pong-curve.png", *of_forks, *drawings.COLLAPSES}
 
 
 def test_surrogate_figures_can_be_drawn(tmp_path):
