@@ -1,6 +1,6 @@
 """The tables of docs/collapse.md, from the forks that benchmarks.collapses has stored.
 
-Agents are the sample: a fork's numbers are one agent's answer to one change. Intervals resample
+Agents are the sample: a fork's numbers are one agent's answer to one change. Intervals are over
 agents. A change is compared with the unchanged forks of the same agents by a permutation test, and
 p is corrected for the number of changes in its family (Holm 1979).
 """
