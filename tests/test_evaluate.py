@@ -133,7 +133,7 @@ def test_policy_that_never_begins_to_play_is_ended_by_the_time_limit(tmp_path: P
     assert evaluation.time_limited == 2 and evaluation.mean == 0
     assert (
         Evaluator(idle, params, RunFolder(tmp_path), Pace(params), print, print)
-        ._message(7, evaluation)
+        ._message(7, evaluation, "0.00 to 0.00")
         .endswith("; the time limit ended 2 of 2 games")
     )
 

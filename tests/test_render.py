@@ -333,7 +333,7 @@ def test_a_run_without_games_or_without_a_curve_makes_no_film(run):
         (
             {"total_steps": 100_000},
             2000,
-            "the run ends at step 100,352, before the next at step 250,",
+            "the run ends at step 100,304, before the next at step 250,",
         ),
         ({"video_interval": 0}, 2000, "none is recorded, because video_interval is 0"),
         ({"env_id": "CartPole-v1", "network": "mlp"}, 2000, "recorded in Atari games only"),
