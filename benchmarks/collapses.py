@@ -160,8 +160,10 @@ def trained(folder: Path) -> OneRun:
 def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
     """The forks of an agent. Raises PPOError if it has not come to its score."""
     step, rows = checkpoint.newest(RunFolder(agent.folder)).step, progress.numbers(agent.folder)
-    if not rows or rows[-1].get(SCORE, -math.inf) < (agent.params.stop_at_score or -math.inf):
-        raise PPOError(f"{agent.folder} has no score of {TRAINED:g}; name another seed instead")
+    wanted = agent.params.stop_at_score
+    if not rows or (wanted is not None and rows[-1].get(SCORE, -math.inf) < wanted):
+        score = "" if wanted is None else f" of {wanted:g}"
+        raise PPOError(f"{agent.folder} has no score{score}; name another seed instead")
     height = fmean(map(progress.points, rows[-HEIGHT_OVER:]))
     whole, runs = step + UPDATES * agent.params.batch_size, []
     for name, change in changes(plan, dose).items():
@@ -179,8 +181,9 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
 
 def label_of(plan: str, dose: float, env_id: str) -> str:
     """What a plan's forks are called in the results and in folders."""
+    size = "" if plan == "map" else f"-x{dose:g}"
     game = "" if env_id == PONG else f"-{folder_name(env_id)}"
-    return plan + game if plan == "map" else f"{plan}-x{dose:g}{game}"
+    return f"{plan}{size}{game}"
 
 
 def ended(run: OneRun) -> bool:

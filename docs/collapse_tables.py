@@ -53,9 +53,14 @@ def first_kl(fork: Fork) -> float:
     return first[0] if first and first[0] is not None else np.inf
 
 
+def last_entropy(fork: Fork) -> float:
+    """The mean pseudo-entropy of the last LAST updates."""
+    return float(np.mean(np.array(fork.logged["entropy"][-LAST:], float)))
+
+
 def is_frozen(fork: Fork) -> bool:
     """Whether the policy was deterministic in the last LAST updates."""
-    return float(np.mean(np.array(fork.logged["entropy"][-LAST:], float))) < FROZEN
+    return last_entropy(fork) < FROZEN
 
 
 def permutation(one: np.ndarray, other: np.ndarray) -> float:
@@ -183,8 +188,7 @@ def other_games(forks: Sequence[Fork], plan: str = CHANGES) -> str:
         if fork.plan.startswith(f"{plan}-"):
             game = fork.plan.removeprefix(f"{plan}-").removesuffix("NoFrameskip-v4")
             share = np.mean(np.array(fork.logged["points"][-LAST:], float)) / fork.height
-            entropy = np.mean(np.array(fork.logged["entropy"][-LAST:], float))
-            numbers = f"{first_kl(fork):.2f}", f"{share:.2f}", f"{entropy:.3f}"
+            numbers = f"{first_kl(fork):.2f}", f"{share:.2f}", f"{last_entropy(fork):.3f}"
             rows.append([game, fork.change, *numbers, "yes" if is_frozen(fork) else "no"])
     head = ["game", "change", "KL", "end", "pseudo-entropy", "frozen"]
     return tables.markdown(head, rows, "llrrrl").rstrip()
