@@ -1,29 +1,639 @@
-"""Every setting of a run: its type, range, default and meaning."""
+"""Every setting of a run: type, range, default and meaning, its properties, and what must agree."""
 
-from ppo.settings.fields import (
-    CHOICES,
-    CHOSEN_AT_START,
-    EARLIER,
-    GROUPS,
-    IDLE_RULES,
-    INCIDENTAL,
-    SEEDS,
-    BuiltIn,
-    Choice,
-    FlatNetwork,
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, cast, get_args
+
+from annotated_types import Ge, Le, Len, Lt
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.fields import FieldInfo
+
+Schedule = Literal["linear", "constant"]
+SurrogateName = Literal["linear", "quadratic"]  # the rows of ``ppo.surrogates.SURROGATES``
+# The rows of the two tables in ``ppo.model``.
+ImageNetwork = Literal["nature", "a3c", "impala"]
+FlatNetwork = Literal["mlp"]
+BuiltIn = Literal[ImageNetwork, FlatNetwork]
+Precision = Literal["float32", "bfloat16"]
+Choice = Literal["sampled", "greedy"]  # how a policy chooses actions
+CHOICES: tuple[Choice, ...] = get_args(Choice)
+ValueGradient = Literal["shared", "detached", "separate"]
+Function = Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")]  # MODULE:FUNCTION
+Sizes = Annotated[list[Annotated[int, Ge(1), Le(8192)]], Len(1, 16)]
+SEEDS = 2**31  # every seed is below it
+MOST_STEPS = 10**12  # of a run, or of an interval
+
+
+class Properties(TypedDict, total=False):
+    """Further properties of a setting; ``marked`` lists the settings with a property."""
+
+    only: Literal["Atari", "images", "mlp", "built-in networks"]  # where it has an effect
+    idle: Any  # a second value that is accepted where the setting has no effect
+    fixed: Literal["on resume", "on fork"]  # a resume cannot change it; "on fork": nor can a fork
+    affects_learning: bool  # false if runs with other values learn the same; true by default
+    sweep: Literal["resumes", "ignores"]  # what a sweep does with a run that has another value
+    earlier: Any  # the value in runs older than the setting, if not the default
+    off: Any  # the value that switches the setting's work off
+
+
+def _setting(
+    default: Any,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    **properties: Unpack[Properties],
+) -> Any:
+    """A field with its limits and properties; its meaning is the text below it."""
+    extra: Any = dict(properties)
+    return Field(default, ge=ge, gt=gt, le=le, lt=lt, json_schema_extra=extra)
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    shared: ClassVar[Properties] = {}  # properties of all settings of the group
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Make one line of each meaning, and add where the setting has an effect."""
+        for field in map(cls.model_fields.get, cls.__annotations__):
+            if field and field.description:
+                only = _own_properties(field).get("only")
+                field.description = " ".join(field.description.split()) + (
+                    f"; {only} only" if only else ""
+                )
+
+
+def _own_properties(field: FieldInfo) -> Properties:
+    return cast(Properties, field.json_schema_extra or {})
+
+
+class GameSettings(_Group):
+    """Game"""
+
+    shared = {"fixed": "on resume"}
+
+    env_id: str = _setting("PongNoFrameskip-v4", fixed="on fork")
+    """the game: an Atari id such as PongNoFrameskip-v4, ALE/Pong-v5 or Pong, or any Gymnasium
+    environment with discrete actions; MODULE:ID imports MODULE, which runs its code
+    """
+    num_envs: int = _setting(16, ge=1, le=1024)
+    """number of envs: copies of the game that each worker plays at once"""
+    frame_skip: int = _setting(4, ge=1, le=64, only="Atari")
+    """frames that one step (decision) lasts"""
+    frame_stack: int = _setting(4, ge=1, le=16, only="Atari", fixed="on fork")
+    """latest frames that the network sees"""
+    screen_size: int = _setting(84, ge=36, le=210, only="Atari", fixed="on fork")
+    """width and height of an observation, in pixels"""
+    sticky_action_probability: float | None = _setting(None, ge=0, lt=1, only="Atari", idle=0.0)
+    """chance per frame that the game repeats the previous action; null: as in the id (0 for
+    NoFrameskip-v4, 0.25 for v5)
+    """
+    noop_max: int = _setting(30, ge=1, le=1000, only="Atari")
+    """a game begins with 0 to noop_max - 1 no-op frames"""
+    terminal_on_life_loss: bool = _setting(True, only="Atari")
+    """true: a lost life ends the return; the game continues"""
+    clip_rewards: bool | None = _setting(None, earlier=True)
+    """train on the sign of the reward (scores remain unclipped); null: true in Atari games, else
+    false
+    """
+    fire_on_reset: bool = _setting(True, only="Atari")
+    """press FIRE when a game begins, if it has FIRE"""
+    fire_on_life_loss: bool = _setting(True, only="Atari", earlier=False)
+    """press FIRE in the step after a lost life, if the game has FIRE; the policy does not learn
+    from that step
+    """
+    full_action_space: bool = _setting(False, only="Atari", fixed="on fork")
+    """all 18 actions of the console, not only the actions that the game uses"""
+    max_frames_per_game: int = _setting(108_000, ge=16, le=2**31 - 1)
+    """time limit of a game, in frames"""
+
+
+class TrainingSettings(_Group):
+    """Training"""
+
+    total_steps: int = _setting(10_000_000, ge=1, le=MOST_STEPS, sweep="resumes")
+    """steps of the whole run, over all envs of all workers; rounded up to whole rollouts"""
+    num_steps: int = _setting(128, ge=1, le=65_536, fixed="on resume")
+    """steps of a rollout, per env"""
+    num_epochs: int = _setting(6, ge=1, le=1000, fixed="on resume")
+    """passes over each rollout"""
+    num_minibatches: int = _setting(8, ge=1, le=65_536)
+    """minibatches of each epoch"""
+    minibatch_per: Literal["worker", "run"] = _setting("worker")
+    """what several workers do in a gradient step. worker: each adds its own minibatch. run: all
+    share one minibatch, so an epoch has workers x num_minibatches gradient steps
+    """
+    learning_rate: float = _setting(4e-4, gt=0, le=1)
+    """initial learning rate of Adam"""
+    learning_rate_schedule: Schedule = _setting("linear")
+    """linear: falls to 0 at total_steps"""
+    learning_rate_kl: float | None = _setting(None, gt=0)
+    """adapt the learning rate to this approximate KL. Divide it by 1.5 after an update with more
+    than twice this KL; multiply it by 1.5 after one with less than half. The schedule is the upper
+    limit
+    """
+    adam_epsilon: float = _setting(1e-5, gt=0, le=1)
+    """Adam's epsilon hat"""
+    adam_beta_1: float = _setting(0.9, ge=0, lt=1)
+    """decay of Adam's first moment"""
+    adam_beta_2: float = _setting(0.999, ge=0, lt=1)
+    """decay of Adam's second moment"""
+    adam_reset: bool = _setting(False)
+    """reset Adam's moments to 0 before each update"""
+    max_grad_norm: float = _setting(0.5, gt=0)
+    """largest global norm of the gradient; a larger gradient is scaled down to it"""
+    gamma: float = _setting(0.99, ge=0, le=1)
+    """discount per step"""
+    gae_lambda: float = _setting(0.95, ge=0, le=1)
+    """lambda of GAE"""
+    normalize_advantages: bool = _setting(True)
+    """mean 0 and standard deviation 1 in each minibatch"""
+    advantage_std_floor: float = _setting(0.0, ge=0)
+    """lower bound of the divisor when advantages are normalised"""
+    target_kl: float | None = _setting(None, gt=0)
+    """end the update after an epoch whose mean approximate KL exceeds this"""
+    target_kl_if_improved: bool = _setting(False)
+    """let target_kl end the update only if the surrogate is better than with the old policy, on the
+    mean over the epoch's minibatches
+    """
+    minibatch_kl_limit: float | None = _setting(None, gt=0)
+    """end the update before the step of a minibatch whose mean approximate KL exceeds this"""
+    undo_beyond_kl_limit: bool = _setting(False)
+    """when minibatch_kl_limit ends an update, also undo its last step, which exceeded the limit, as
+    KLE-Rollback does (Dossa et al. 2021)
+    """
+    stop_at_score: float | None = _setting(None, off=None)
+    """end the run when the mean score of the last 100 games reaches this"""
+
+
+class ObjectiveSettings(_Group):
+    """Objective"""
+
+    clip_range: float = _setting(0.2, gt=0, lt=1)
+    """initial epsilon of the surrogate"""
+    clip_range_schedule: Schedule = _setting("constant")
+    """linear: falls to 0 at total_steps"""
+    entropy_coef: float = _setting(0.01, ge=0)
+    """weight of the entropy bonus"""
+    value_coef: float = _setting(0.5, ge=0)
+    """weight of the value loss"""
+    value_clip_range: float | None = _setting(None, gt=0)
+    """clip range of the value, in units of the return; null: no clip"""
+    feature_drift_coef: float = _setting(0.0, ge=0)
+    """weight of the squared drift of the last hidden layer's pre-activations since the rollout"""
+    delta_target_policy: Literal["probability", "logit"] = _setting("probability")
+    """how clip_range sets the surrogate's target. probability: pi_old (1 +/- clip_range). logit:
+    pi_old's logit +/- 2 atanh(clip_range)
+    """
+    peaked_policy_loss: bool = _setting(False)
+    """slope 1 beyond the target, to pull samples back; the same as beyond_target_slope = 1"""
+    beyond_target_slope: float | None = _setting(None, ge=0)
+    """slope of the loss beyond the target, to pull samples back; null: 0 (the clipped loss), or 1
+    with peaked_policy_loss
+    """
+    quadratic_policy_loss: bool = _setting(False)
+    """a parabola with its minimum at the target, instead of the clip"""
+    value_rescaling: Literal["none", "per_state", "per_batch", "smoothed"] = _setting("none")
+    """factor of the value loss. none: 1. per_state: the pseudo-entropy of each state's policy.
+    per_batch: its mean over the minibatch. smoothed: a moving average of these means
+    """
+    value_rescaling_decay: float = _setting(0.95, ge=0, lt=1)
+    """decay of the smoothed mean from minibatch to minibatch"""
+
+
+class NetworkSettings(_Group):
+    """Network"""
+
+    shared = {"fixed": "on resume"}
+
+    network: BuiltIn | Function = _setting("nature", fixed="on fork")
+    """nature (Mnih et al. 2015), a3c (Mnih et al. 2016; the PPO paper's), impala (Espeholt et al.
+    2018, residual, far slower), mlp for vector observations, or MODULE:FUNCTION, a trunk of your
+    own: MODULE is imported, which runs its code
+    """
+    mlp_sizes: Sizes = _setting([64, 64], only="mlp", fixed="on fork")
+    """units of each hidden layer"""
+    network_width: int = _setting(1, ge=1, le=16, only="images", fixed="on fork")
+    """factor of the number of filters in each convolution"""
+    layer_norm: bool = _setting(False, only="built-in networks", fixed="on fork")
+    """layer normalisation (Ba et al. 2016, without gains) in the trunk's dense layers, before the
+    bias
+    """
+    picture_scaling: Literal["unit", "centered", "standardized"] = _setting(
+        "unit", only="images", idle="standardized"
+    )
+    """how an observation's bytes are scaled: unit (0 to 1), centered (its mean subtracted), or
+    standardized (mean 0, standard deviation 1)
+    """
+    value_gradient: ValueGradient | None = _setting(None, earlier="shared")
+    """what the value loss trains: shared (its head and the trunk), detached (its head only), or
+    separate (a second network); null: separate for mlp, else shared
+    """
+    precision: Literal[Precision, "auto"] = _setting("auto", earlier="float32")
+    """what the trunk computes in; weights and heads are always float32. auto, decided when the run
+    begins: bfloat16 for images if the processor computes in it and there is no NVIDIA GPU, else
+    float32
+    """
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the network's trunk is a user function."""
+        return self.network not in get_args(BuiltIn)
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether the network is one of the package's own image networks."""
+        return self.network in get_args(ImageNetwork)
+
+    @property
+    def usual_value_gradient(self) -> str:
+        """What the value loss trains if nothing is set."""
+        return "separate" if self.network in get_args(FlatNetwork) else "shared"
+
+
+class RunSettings(_Group):
+    """Run"""
+
+    shared = {"affects_learning": False}
+
+    seed: int | None = _setting(None, ge=0, lt=SEEDS, fixed="on resume")
+    """random seed; null: choose one, print it and store it"""
+    threads: int | None = _setting(None, ge=1, le=256, fixed="on resume", sweep="ignores")
+    """threads that each worker computes with; null: one per core, at most 8"""
+    workers: int = _setting(1, ge=1, le=1024, fixed="on resume", affects_learning=True)
+    """processes that train one policy together; given by --workers, TF_CONFIG or Slurm, and stored
+    """
+    log_interval: int = _setting(1024, ge=1, le=MOST_STEPS)
+    """steps between log entries"""
+    log_epochs: bool = _setting(False)
+    """also log each epoch of an update separately, as epochs/*"""
+    checkpoint_interval: int = _setting(50_000, ge=1, le=MOST_STEPS, sweep="resumes")
+    """steps between checkpoints"""
+    checkpoints_kept: int = _setting(3, ge=1, le=MOST_STEPS, sweep="resumes")
+    """how many of the newest checkpoints to keep"""
+    keep_checkpoints_from: int | None = _setting(
+        None, ge=0, le=MOST_STEPS, sweep="ignores", off=None
+    )
+    """also keep every checkpoint from this step on; null: none"""
+    keep_checkpoints_to: int | None = _setting(None, ge=0, le=MOST_STEPS, sweep="ignores", off=None)
+    """last step that keep_checkpoints_from keeps; null: to the end"""
+    collapse_guard: Literal["off", "warn", "rollback"] = _setting(
+        "warn", off="off", affects_learning=True
+    )
+    """what to do after a collapse: a loss of a quarter of the distance from the best to the lowest
+    points per step (or to 0, if further). Noisy runs must lose more. off: nothing. warn: print a
+    warning. rollback: restore the healthy policy with an eighth of the learning rate, at most three
+    times
+    """
+    diagnostics_interval: int = _setting(20_000, ge=0, le=MOST_STEPS, off=0)
+    """steps between diagnostics of gradient and network; 0: none"""
+    evaluation_interval: int = _setting(0, ge=0, le=MOST_STEPS, off=0)
+    """steps between evaluations; 0: none"""
+    evaluation_games: int = _setting(10, ge=1, le=10_000)
+    """whole games of an evaluation"""
+    replay_check_interval: int = _setting(250_000, ge=0, le=MOST_STEPS, off=0)
+    """steps between checks that a replayed episode matches its record; 0: none"""
+    video_interval: int = _setting(250_000, ge=0, le=MOST_STEPS, sweep="resumes", off=0)
+    """steps between videos; 0: none"""
+    wandb_project: str | None = _setting(None, sweep="resumes", off=None)
+    """project at Weights & Biases that gets a copy of settings, scalars and videos; null: none. It
+    needs: pip install wandb. WANDB_MODE=offline in the environment keeps the copy in the run's
+    folder
+    """
+
+
+GROUPS: tuple[type[_Group], ...] = (
     GameSettings,
-    ImageNetwork,
+    TrainingSettings,
+    ObjectiveSettings,
     NetworkSettings,
-    Params,
-    Properties,
-    ResolvedParams,
     RunSettings,
-    Schedule,
-    SurrogateChoice,
-    SurrogateName,
-    broken,
-    inconsistencies,
-    kept_faults,
-    limits,
-    marked,
 )
+
+
+def marked(name: str) -> dict[str, Any]:
+    """The settings that have a property, each with its value."""
+    properties: dict[str, Any] = {
+        key: {**group.shared, **_own_properties(field)}
+        for group in GROUPS
+        for key, field in group.model_fields.items()
+    }
+    return {key: owned[name] for key, owned in properties.items() if name in owned}
+
+
+EARLIER = marked("earlier")
+# Settings that change what a run shows and keeps, but not how it learns; also its seed.
+INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
+UNSET_VALUES = (None, "auto")  # a run's start replaces these in the settings of CHOSEN_AT_START
+ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
+
+
+class SurrogateChoice(NamedTuple):
+    """The surrogate, its target's space and its slope, for ``surrogates.policy_loss``. The default
+    is the clipped surrogate of the PPO paper.
+    """
+
+    surrogate: SurrogateName = "linear"
+    delta_target_policy: str = "probability"
+    beyond_target_slope: float = 0.0
+
+
+class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, GameSettings):
+    """All settings of a run, as given. Raises ValidationError if they are invalid or disagree."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)  # the groups have read them
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Params":
+        faults = inconsistencies(self, frozenset())
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def leaves_open(self, key: str) -> bool:
+        """Whether a setting is open, so the start of the run chooses it."""
+        return key in CHOSEN_AT_START and getattr(self, key) in UNSET_VALUES
+
+    def resolved(
+        self,
+        seed: int,
+        threads: int,
+        sticky_action_probability: float,
+        precision: str,
+        clip_rewards: bool = True,
+    ) -> "ResolvedParams":
+        """Return the settings with each open one filled in; a value that was set is kept."""
+        chosen = {
+            "seed": seed,
+            "threads": threads,
+            "sticky_action_probability": sticky_action_probability,
+            "precision": precision,
+            "clip_rewards": clip_rewards,
+            "value_gradient": self.usual_value_gradient,
+        }
+        named = {key: value for key, value in self if value not in UNSET_VALUES}
+        return ResolvedParams.model_construct(**(self.model_dump() | chosen | named))
+
+    @property
+    def batch_size(self) -> int:
+        """Steps of one rollout over all envs of a worker, B = T N."""
+        return self.num_envs * self.num_steps
+
+    @property
+    def steps_per_iteration(self) -> int:
+        return self.workers * self.batch_size
+
+    @property
+    def shares_minibatches(self) -> bool:
+        return self.minibatch_per == "run" and self.workers > 1
+
+    @property
+    def minibatches_per_epoch(self) -> int:
+        return self.num_minibatches * (self.workers if self.minibatch_per == "run" else 1)
+
+    @property
+    def minibatch_size(self) -> int:
+        """Steps of one minibatch, or of a worker's part in it."""
+        return self.batch_size // self.minibatches_per_epoch
+
+    @property
+    def num_iterations(self) -> int:
+        """Number of rollouts that total_steps needs, rounded up."""
+        return -(-self.total_steps // self.steps_per_iteration)
+
+    @property
+    def whole_steps(self) -> int:
+        """Steps of a whole new run: total_steps rounded up to whole rollouts."""
+        return self.end_from(0)
+
+    def end_from(self, step: int) -> int:
+        """Return the step at which a run that is at ``step`` ends: total_steps rounded up to whole
+        rollouts from there. A fork may begin between two rollouts of its size.
+        """
+        size = self.steps_per_iteration
+        return step - (step - self.total_steps) // size * size
+
+    @property
+    def checkpoints_always_kept(self) -> range:
+        """The steps whose checkpoints are kept beside the newest."""
+        if self.keep_checkpoints_from is None:
+            return range(0)
+        last = MOST_STEPS if self.keep_checkpoints_to is None else self.keep_checkpoints_to
+        return range(self.keep_checkpoints_from, last + 1)
+
+    @property
+    def surrogate_choice(self) -> SurrogateChoice:
+        slope = self.beyond_target_slope
+        return SurrogateChoice(
+            "quadratic" if self.quadratic_policy_loss else "linear",
+            self.delta_target_policy,
+            float(self.peaked_policy_loss) if slope is None else slope,
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(), indent=2) + "\n"
+
+
+def limits(key: str) -> dict[str, Any]:
+    """Return the limits of a setting, as pydantic's ``Field`` takes them."""
+    metadata = Params.model_fields[key].metadata
+    return {name: value for limit in metadata for name, value in asdict(limit).items()}
+
+
+class ResolvedParams(Params):
+    """Settings in which nothing is left to be sampled or chosen."""
+
+    sticky_action_probability: float = Field(**limits("sticky_action_probability"))
+    seed: int = Field(**limits("seed"))
+    threads: int = Field(**limits("threads"))
+    precision: Precision
+    clip_rewards: bool
+    value_gradient: ValueGradient
+
+
+CHOSEN_AT_START = tuple(ResolvedParams.__annotations__)
+
+
+class Rule(NamedTuple):
+    """A rule about several settings. ``keys``: the settings involved. ``is_broken``: whether they
+    disagree. ``message``: a format string, filled from ``_terms``.
+    """
+
+    keys: tuple[str, ...]
+    is_broken: Callable[[Params], Any]
+    message: str
+
+
+_MINIBATCH = ("num_envs", "num_steps", "num_minibatches", "workers", "minibatch_per")
+RULES = (
+    Rule(
+        ("network", "precision"),
+        lambda p: p.is_custom and p.precision == "bfloat16",
+        'precision = "bfloat16": the network {p.network} sets the precision of its own layers. '
+        "Remove precision",
+    ),
+    Rule(
+        _MINIBATCH,
+        lambda p: not p.shares_minibatches and p.batch_size % p.num_minibatches,
+        "num_minibatches = {p.num_minibatches}: {rollout} steps leave {left_over} over; choose a "
+        "divisor, such as {divisor}",
+    ),
+    Rule(
+        (*_MINIBATCH, "normalize_advantages"),
+        lambda p: (
+            p.normalize_advantages
+            and not p.shares_minibatches
+            and p.batch_size == p.num_minibatches
+        ),
+        "num_minibatches = {p.num_minibatches}: {rollout} steps make minibatches of one step, "
+        "whose normalised advantage is always 0; choose {larger}, or set normalize_advantages to "
+        "false",
+    ),
+    Rule(
+        (*_MINIBATCH, "normalize_advantages"),
+        lambda p: (
+            p.shares_minibatches
+            and (
+                p.batch_size % p.minibatches_per_epoch
+                or p.minibatch_size < 1 + p.normalize_advantages
+            )
+        ),
+        'minibatch_per = "run": {rollout} steps of a worker do not make {p.num_minibatches} '
+        "minibatches x {p.workers} workers = {p.minibatches_per_epoch} parts of equal size{least}; "
+        "choose {larger}, or another number of workers",
+    ),
+    Rule(
+        ("quadratic_policy_loss", "peaked_policy_loss"),
+        lambda p: p.quadratic_policy_loss and p.peaked_policy_loss,
+        "quadratic_policy_loss and peaked_policy_loss: the parabola has its own slope beyond the "
+        "target; choose one of them",
+    ),
+    Rule(
+        ("quadratic_policy_loss", "beyond_target_slope"),
+        lambda p: p.quadratic_policy_loss and p.beyond_target_slope is not None,
+        "quadratic_policy_loss and beyond_target_slope: the parabola has its own slope beyond the "
+        "target; choose one of them",
+    ),
+    Rule(
+        ("peaked_policy_loss", "beyond_target_slope"),
+        lambda p: p.peaked_policy_loss and p.beyond_target_slope not in (None, 1),
+        "peaked_policy_loss and beyond_target_slope = {p.beyond_target_slope}: the peaked loss has "
+        "the slope 1; choose one of them",
+    ),
+    Rule(
+        ("normalize_advantages", "advantage_std_floor"),
+        lambda p: p.advantage_std_floor and not p.normalize_advantages,
+        "advantage_std_floor = {p.advantage_std_floor}: without normalize_advantages nothing is "
+        "divided; choose one of them",
+    ),
+    Rule(
+        ("target_kl", "target_kl_if_improved"),
+        lambda p: p.target_kl_if_improved and p.target_kl is None,
+        "target_kl_if_improved = true: without target_kl it has no effect; set both",
+    ),
+    Rule(
+        ("minibatch_kl_limit", "undo_beyond_kl_limit"),
+        lambda p: p.undo_beyond_kl_limit and p.minibatch_kl_limit is None,
+        "undo_beyond_kl_limit = true: without minibatch_kl_limit it has no effect; set both",
+    ),
+)
+
+# With settings that break these rules no checkpoint is kept. Older runs may have such settings.
+KEPT_RULES = (
+    Rule(
+        ("keep_checkpoints_from", "keep_checkpoints_to"),
+        lambda p: p.keep_checkpoints_from is None and p.keep_checkpoints_to is not None,
+        "keep_checkpoints_to = {p.keep_checkpoints_to}: without keep_checkpoints_from none is "
+        "kept; set both",
+    ),
+    Rule(
+        ("keep_checkpoints_from", "keep_checkpoints_to"),
+        lambda p: (
+            None not in (p.keep_checkpoints_from, p.keep_checkpoints_to)
+            and not p.checkpoints_always_kept
+        ),
+        "keep_checkpoints_from = {p.keep_checkpoints_from}: it is after keep_checkpoints_to = "
+        "{p.keep_checkpoints_to}; swap them",
+    ),
+)
+
+# Settings that break these rules have no effect. Older runs may have such settings.
+IDLE_RULES = (
+    Rule(
+        ("value_rescaling", "value_rescaling_decay"),
+        lambda p: p.value_rescaling != "smoothed" and _differs(p, "value_rescaling_decay"),
+        "value_rescaling_decay = {p.value_rescaling_decay}: without value_rescaling = smoothed it "
+        "has no effect; set both",
+    ),
+    Rule(
+        ("evaluation_interval", "evaluation_games"),
+        # An interval of 0 that is given switches the evaluations off.
+        lambda p: (
+            "evaluation_interval" not in p.model_fields_set and _differs(p, "evaluation_games")
+        ),
+        "evaluation_games = {p.evaluation_games}: without evaluation_interval it has no effect; "
+        "set both",
+    ),
+    Rule(
+        ("wandb_project",),
+        lambda p: p.wandb_project == "",
+        'wandb_project = "": has no effect; name a project, or leave it out',
+    ),
+)
+
+
+def _differs(params: Params, key: str) -> bool:
+    """Whether a setting differs from its default."""
+    return bool(getattr(params, key) != Params.model_fields[key].default)
+
+
+def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
+    """Return the inconsistencies between settings. Rules about an invalid setting are skipped."""
+    faults = [fault for key, value in params if key not in bad and (fault := _float32(key, value))]
+    return faults + broken(RULES, params, bad)
+
+
+def kept_faults(params: Params, bad: frozenset[str]) -> list[str]:
+    """Return the broken rules in KEPT_RULES (a check for ``params.load``)."""
+    return broken(KEPT_RULES, params, bad)
+
+
+def broken(rules: Iterable[Rule], params: Params, bad: frozenset[str]) -> list[str]:
+    """Return the messages of broken rules, except for rules that involve an invalid setting."""
+    sound = (rule for rule in rules if bad.isdisjoint(rule.keys))
+    return [rule.message.format(**_terms(params)) for rule in sound if rule.is_broken(params)]
+
+
+def _float32(key: str, value: Any) -> str | None:
+    """Explain how float32, in which the update computes, turns a number into 0, 1 or infinity."""
+    if not isinstance(value, float) or value == 0:
+        return None
+    if Lt(1) in Params.model_fields[key].metadata and value >= ROUNDED_TO_1:
+        return f"{key} = {value!r}: it is 1 in float32, in which training computes; choose less"
+    if 2.0**-126 <= abs(value) < 2.0**128:
+        return None
+    what = "too small" if abs(value) < 1 else "too large"
+    return f"{key} = {value!r}: {what} for float32, in which training computes"
+
+
+def _terms(p: Params) -> dict[str, Any]:
+    """Return the terms of the messages. ``divisor`` is the largest valid num_minibatches below the
+    given one. With normalised advantages a minibatch has two steps or more, if possible.
+    """
+    size = p.batch_size
+    most = size // 2 if p.normalize_advantages and size > 1 else size
+    smaller = range(1, min(p.num_minibatches - 1, most) + 1)
+    return {
+        "p": p,
+        "rollout": f"num_envs {p.num_envs} x num_steps {p.num_steps} = {size}",
+        "left_over": size % p.num_minibatches,
+        "divisor": max((count for count in smaller if size % count == 0), default=1),
+        "least": ", of two steps or more" if p.normalize_advantages else "",
+        "larger": "fewer minibatches" if p.num_minibatches > 1 else "more steps or envs",
+    }

@@ -930,7 +930,7 @@ def test_meaning_is_one_line_that_says_where_alone_it_has_an_effect():
 
 def test_settings_are_checked_once(monkeypatch):
     calls = []
-    monkeypatch.setattr("ppo.settings.fields.broken", lambda *_: calls.append(1) or [])
+    monkeypatch.setattr("ppo.settings.broken", lambda *_: calls.append(1) or [])
     params = load({"num_envs": 8}, ["seed=3"])
     with_workers(params, 1).resolved(1, 1, 0.0, "float32")
     assert len(calls) == 2  # the rules of all runs, and the rules of new runs
