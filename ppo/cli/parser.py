@@ -7,6 +7,7 @@ from typing import Any
 
 import ppo
 from ppo.cli import inspection, lists, training
+from ppo.cli.arguments import Conflict
 from ppo.errors import exit_codes
 from ppo.params import answer
 from ppo.settings import Params
@@ -16,7 +17,12 @@ from ppo.system.arguments import Parser, expanded, run_atari
 
 COMMANDS = (*training.COMMANDS, *inspection.COMMANDS, *lists.COMMANDS)
 OPTIONS = (*training.OPTIONS, *inspection.OPTIONS)
-CONFLICTS = (*training.CONFLICTS, *inspection.CONFLICTS)
+ONE_COMMAND: Conflict = (
+    lambda given: given.commands[1:],
+    "argument --{commands[1].name}: not allowed with argument --{commands[0].name}; give one of "
+    "them",
+)
+CONFLICTS = (*training.CONFLICTS, ONE_COMMAND, *inspection.CONFLICTS)
 NO_DEFAULT: dict[str, Any] = {"default": argparse.SUPPRESS}  # only what is given is returned
 
 EPILOG = """\
@@ -41,9 +47,9 @@ documentation: README.md and docs/ in the repository
 
 
 def parse(arguments: Sequence[str] | None, description: str | None = None) -> argparse.Namespace:
-    """Return the values of all arguments, with two more. ``command`` is the given command.
-    ``given`` has the given values, without defaults. Invalid arguments end the process with
-    one message. If ``arguments`` is None, read the process's own.
+    """Return the values of all arguments, with three more. ``commands`` are the given commands, of
+    which ``command`` is the only one. ``given`` has the given values, without defaults. Invalid
+    arguments end the process with one message. If ``arguments`` is None, read the process's own.
     """
     parser = _parser(description)
     parsed, unknown = parser.parse_known_args(arguments)
@@ -51,12 +57,12 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
     if unknown:
         parser.error(_unknown_arguments(unknown, ["logdir", *(row.name for row in rows)]))
     defaults = {"logdir": None, **{row.key: row.settings.get("default") for row in rows}}
-    values = argparse.Namespace(**defaults | vars(parsed))
-    given = values.given = {key: value for key, value in vars(values).items() if key in parsed}
-    commands = [command for command in COMMANDS if command.key in given]
-    if not commands:
+    given = vars(parsed)
+    values = argparse.Namespace(**defaults | given, given=given)
+    values.commands = [row for key in given for row in COMMANDS if row.key == key]
+    if not values.commands:
         parser.error("a command is needed, such as --env=Pong, --resume or --watch")
-    values.command = commands[0]
+    values.command = values.commands[0]
     if message := next((text for applies, text in CONFLICTS if applies(values)), None):
         parser.error(message.format_map(vars(values)))
     for option in OPTIONS:
@@ -83,9 +89,8 @@ def _parser(description: str | None) -> Parser:
         help="the run's folder. A new run needs a new or empty one (default runs/GAME-1, -2, ...)",
     )
     commands = parser.add_argument_group("commands, one of them")
-    one_of = commands.add_mutually_exclusive_group()
     for command in COMMANDS:
-        one_of.add_argument(f"--{command.name}", **command.settings | NO_DEFAULT)
+        commands.add_argument(f"--{command.name}", **command.settings | NO_DEFAULT)
     options = parser.add_argument_group("options of these commands")
     for option in OPTIONS:
         options.add_argument(f"--{option.name}", **option.settings | NO_DEFAULT)

@@ -10,7 +10,7 @@ from ppo.cli.arguments import Command, Conflict, Option, Run, source, whole
 from ppo.errors import Refused
 from ppo.files.folder import RunFolder, check_run, numbered
 from ppo.settings import Params, limits
-from ppo.system.arguments import expanded
+from ppo.system.arguments import ENV_AND_PFILE, expanded
 from ppo.system.streams import say
 from ppo.workers.cluster import TF_CONFIG, this_worker
 
@@ -162,6 +162,7 @@ EMPTY = "is empty; is the shell variable set?"
 CONFLICTS: tuple[Conflict, ...] = (
     (lambda given: given.pfile == "", f"--pfile {EMPTY}"),
     (lambda given: given.env == "", f"--env {EMPTY}"),
+    (lambda given: given.env and given.pfile, ENV_AND_PFILE),
     (
         lambda given: given.env and given.env.endswith(".json"),
         "--env={env}: this is no game; for a file of settings use --pfile={env}",

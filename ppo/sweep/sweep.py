@@ -34,7 +34,7 @@ from ppo.sweep.grid import Run
 from ppo.sweep.machines import Cluster
 from ppo.sweep.one_precision import precision_faults, unify_precision
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
-from ppo.system.arguments import argument_parser, expanded
+from ppo.system.arguments import ENV_AND_PFILE, argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.device import default_threads
@@ -179,12 +179,11 @@ def _sample_seed(options: argparse.Namespace, faults: list[str]) -> int:
 def command_line() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = argument_parser("ppo.sweep", __doc__, exit_codes(ExitCode.STOPPED))
-    parser.add_argument("--logdir", type=expanded, required=True, help="folder of the sweep")
-    shared = parser.add_mutually_exclusive_group()
-    share = "params file, or preset, that all runs share"
-    shared.add_argument("--pfile", type=presets.find, metavar="FILE", help=share)
-    shared.add_argument("--env", metavar="ID", help="game, with the default settings")
     add = parser.add_argument
+    add("--logdir", type=expanded, required=True, help="folder of the sweep")
+    share = "params file, or preset, that all runs share"
+    add("--pfile", type=presets.find, metavar="FILE", help=share)
+    add("--env", metavar="ID", help="game, with the default settings")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all runs")
     add("--vary", action="append", default=[], metavar="KEY=V1,V2", help="a setting to vary")
     add(
@@ -227,6 +226,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.cluster:
         options.logdir = options.logdir.absolute()
+    if None not in (options.pfile, options.env):
+        parser.error(ENV_AND_PFILE)
     if not (options.pfile or options.env or options.draw):
         parser.error("--pfile=FILE, --env=ID or --draw NAME=RUN is needed")
     return options

@@ -12,6 +12,10 @@ from ppo.system.own_modules import python_path
 from ppo.system.streams import say
 
 CALLED = "PPO_CALLED"  # tells a worker how its starter was called
+ENV_AND_PFILE = (
+    "argument --env: not allowed with argument --pfile; give one of them. For another game with "
+    "the settings of a file: --set env_id=ID"
+)
 
 
 class _Once(argparse.Action):
@@ -35,11 +39,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self,
-        prog: str,
-        description: str | None,
-        epilog: str | None = None,
-        usage: str | None = None,
+        self, prog: str, description: str | None, epilog: str | None, usage: str | None = None
     ):
         super().__init__(prog, usage, description, epilog, allow_abbrev=False)
         self.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -47,10 +47,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message and where the help is, and end the process."""
-        if "not allowed with" in message:
-            message += "; give one of them"
-            if "--env" in message and "--pfile" in message:
-                message += ". For another game with the settings of a file: --set env_id=ID"
         say(f"error: {message}\nsee: {self.prog} --help", sys.stderr)
         self.exit(ExitCode.REFUSED)
 
