@@ -143,10 +143,10 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
         text = reading.text(path)
         values, faults = _parse(text)
     except OSError as error:
-        from ppo.envs.registry import id_like  # here, because it imports Gymnasium
+        from ppo.envs.registry import near_ids  # here, because it imports Gymnasium
 
         remedy = f"give a JSON file of settings or a preset: {', '.join(presets.names())}"
-        if env_id := id_like(str(path)):
+        for env_id in near_ids(str(path), cutoff=0.8)[:1]:
             remedy += f". For the game use --env={env_id} (in Python: {{'env_id': '{env_id}'}})"
         return {}, [f"{path}: cannot be read ({error.strerror}); {remedy}"]
     except reading.NotJSON as error:

@@ -33,6 +33,8 @@ gymnasium.register_envs(ale_py)
 # In pixels. For smaller images the third convolution of the network "nature" has no output.
 SMALLEST_SIDE = limits("screen_size")["ge"]
 MOST_ACTIONS = 40_000  # the header of a log names each, and is read up to 1 MiB
+ATARI_V5 = re.compile(r"ALE/\w+-v5")
+AROUND_TITLE = re.compile(r"^ALE/|(-ram)?(NoFrameskip|Deterministic)?(-v\d)?$")  # of an Atari id
 
 
 class UnknownGame(ValueError):
@@ -70,11 +72,17 @@ def look_up(env_id: str) -> tuple[str, float]:
     return entry.kwargs["game"], float(entry.kwargs["repeat_action_probability"])
 
 
-def id_like(name: str) -> str | None:
-    """Return the id that a game's name means, such as "space_invaders", or an id in any case."""
-    known = {env_id.lower(): env_id for env_id in gymnasium.registry}
-    plain = re.sub(r"_|-v[04]$", "", name.lower())
-    return known.get(f"{plain}noframeskip-v4") or known.get(name.lower())
+def near_ids(name: str, cutoff: float = 0.6) -> list[str]:
+    """Return the ids that a name may mean, such as "space_invaders", the likeliest first. The id of
+    an Atari game has the form of the name, since the form decides about sticky actions. ``cutoff``
+    is the least similarity, as in difflib.
+    """
+    atari = {one[4:-3].lower(): one[4:-3] for one in gymnasium.registry if ATARI_V5.fullmatch(one)}
+    other = {one.lower(): one for one, at in gymnasium.registry.items() if "game" not in at.kwargs}
+    form = "ALE/{}-v5" if "ALE/" in name else "{}NoFrameskip-v4" if "-v" in name else "{}"
+    title = AROUND_TITLE.sub("", name).lower()
+    ids = [form.format(atari[one]) for one in difflib.get_close_matches(title, atari, 3, cutoff)]
+    return ids + [other[n] for n in difflib.get_close_matches(name.lower(), other, 2, cutoff)]
 
 
 def is_atari(env_id: str) -> bool:
@@ -184,17 +192,10 @@ def _nearest(env_id: str) -> str:
             f"{env_id} was given as a function; give the same one again, from Python: "
             f"ppo.load(RUN, env={factories.factory_name(env_id)}), or ppo.train.resume and fork"
         )
-    wanted = re.sub(r"^ALE/|(-ram)?(NoFrameskip|Deterministic)?(-v\d)?$", "", env_id)
-    if roms.is_for_several(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", wanted).lower()):
+    title = AROUND_TITLE.sub("", env_id)
+    if roms.is_for_several(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", title).lower()):
         return f"{env_id} cannot be played: the game is for several players, ale-py has one"
-    names = [name[4:-3] for name in gymnasium.registry if re.fullmatch(r"ALE/\w+-v5", name)]
-    by_lower = {name.lower(): name for name in names}
-    close = [by_lower[n] for n in difflib.get_close_matches(wanted.lower(), by_lower, n=3)]
-    # Written as the given id, since the form decides about sticky actions.
-    form = "ALE/{}-v5" if "ALE/" in env_id else "{}NoFrameskip-v4" if "-v" in env_id else "{}"
-    ids = [form.format(name) for name in close]
-    others = [name for name, entry in gymnasium.registry.items() if "game" not in entry.kwargs]
-    ids += difflib.get_close_matches(env_id, others, n=2)
+    ids = near_ids(env_id)
     hint = f"did you mean {', '.join(ids)}?" if ids else "try PongNoFrameskip-v4"
     return f"there is no game {env_id!r}; {hint}"
 

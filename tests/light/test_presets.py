@@ -59,20 +59,21 @@ def test_unknown_name_is_answered_with_the_presets_beside_the_other_faults(tmp_p
     assert run_atari.main([f"--logdir={logdir}", "--pfile=frostbite", "--set", "gama=1"]) == 2
     name, key = capsys.readouterr().err.splitlines()
     assert name.startswith("frostbite: ") and ", ".join(presets.names()) in name
-    assert "--env=FrostbiteNoFrameskip-v4 " in name
+    assert "--env=Frostbite " in name
     assert "did you mean gamma?" in key
     assert not logdir.exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "env_id"),
+    ("name", "ids"),
     [
-        ("freeway", "FreewayNoFrameskip-v4"),
-        ("space_invaders", "SpaceInvadersNoFrameskip-v4"),
-        ("Breakout-v4", "BreakoutNoFrameskip-v4"),
-        ("cartpole-v1", "CartPole-v1"),
-        ("mine.json", None),
+        ("freeway", ["Freeway"]),
+        ("space_invaders", ["SpaceInvaders"]),
+        ("Breakout-v4", ["BreakoutNoFrameskip-v4"]),
+        ("cartpole-v1", ["CartPole-v1"]),
+        ("mine.json", []),
+        ("best", []),
     ],
 )
-def test_a_name_without_a_preset_may_be_a_game(name, env_id):
-    assert registry.id_like(name) == env_id
+def test_a_name_without_a_preset_may_be_a_game(name, ids):
+    assert registry.near_ids(name, cutoff=0.8)[:1] == ids
