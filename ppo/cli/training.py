@@ -78,8 +78,7 @@ def _begin(options: Namespace) -> None:
 def _settings(options: Namespace) -> Params:
     from ppo.envs import registry
 
-    env, file = options.env, options.pfile
-    given = registry.settings_for(env) if env else presets.find(file)
+    given = registry.settings_for(options.env) if options.env else options.pfile
     return params.load(given, options.set, [registry.check_new])
 
 
