@@ -78,17 +78,15 @@ def expect(fact: bool, otherwise: str) -> None:
         raise DrillError(otherwise)
 
 
-def start(
-    logdir: Path, settings: dict | None, limit_bytes: int | None = None, options: Sequence[str] = ()
-) -> subprocess.Popen:
-    """Start the command with further options. With settings it is a new run, otherwise a resume."""
+def start(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> subprocess.Popen:
+    """Start the command. With settings it is a new run, otherwise a resume."""
 
     def limit() -> None:
         if limit_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
     process = children.start(
-        [*RUN_ATARI, f"--logdir={logdir}", beginning(logdir, settings), *options],
+        [*RUN_ATARI, f"--logdir={logdir}", beginning(logdir, settings)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
