@@ -17,13 +17,7 @@ from ppo.errors import ExitCode
 GRACE_SECONDS, DEADLINE_SECONDS = 7.0, 9.5
 REPEAT_SECONDS = 0.3  # signals within this time are one request
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def active_stops() -> list[signal.Signals]:
-    """Return STOPS without an ignored SIGHUP, as nohup requires."""
-    hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    return [number for number in STOPS if number != signal.SIGHUP or not hangup_ignored]
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last may be ignored
 
 
 class Interrupted(Exception):
@@ -80,8 +74,11 @@ def ctrl_c_raises() -> AbstractContextManager[object]:
 
 
 def on_stop(handler: Callable[..., Any]) -> AbstractContextManager[Collection[int]]:
-    """Call ``handler`` for each request to stop, in the main thread, while the context lasts."""
-    return _handled(active_stops(), handler)
+    """Call ``handler`` for each request to stop, in the main thread, while the context lasts. An
+    ignored SIGHUP remains ignored, as nohup requires.
+    """
+    hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return _handled(STOPS[:-1] if hangup_ignored else STOPS, handler)
 
 
 @contextmanager
