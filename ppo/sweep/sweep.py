@@ -20,8 +20,9 @@ import itertools
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ppo import presets
 from ppo.envs import registry
@@ -47,24 +48,17 @@ OF_A_GRID = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The parsed arguments."""
+class Plan(NamedTuple):
+    """The parsed arguments. ``children`` returns what starts the runs, this machine or a cluster.
+    It may raise OSError or FolderError.
+    """
 
     logdir: Path
     source: Source | None
     runs: list[Run]
     workers: int
     shown: dict[str, list[Path]]
-    cluster: str | None = None
-    cores: int = 1
-    gpu: bool = False
-
-    def children(self) -> Children:
-        """Return what starts the runs (this machine or a cluster). Raises OSError, FolderError."""
-        if self.cluster is None:
-            return Children()
-        return Cluster(self.cluster, self.cores, self.gpu, self.logdir)
+    children: Callable[[], Children]
 
 
 def sweep(
@@ -144,8 +138,10 @@ def _plan(options: argparse.Namespace) -> Plan:
     workers = int(options.workers or (len(runs) if options.cluster else 1))
     for run in runs:
         drawn.setdefault(run.variant, []).append(run.folder)
-    cores = int(options.cores or 1)
-    return Plan(logdir, source, runs, workers, drawn, options.cluster, cores, options.gpu)
+    children: Callable[[], Children] = Children
+    if options.cluster is not None:
+        children = partial(Cluster, options.cluster, int(options.cores or 1), options.gpu, logdir)
+    return Plan(logdir, source, runs, workers, drawn, children)
 
 
 def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> list[Run]:
