@@ -7,6 +7,7 @@ from dataclasses import astuple
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from annotated_types import Ge, Gt, Le, Len, Lt
+from pydantic import BaseModel
 
 from ppo.settings import GROUPS, Params, Properties
 from ppo.system import tables
@@ -70,26 +71,24 @@ def default_of(key: str) -> str:
 
 def text(markdown: bool = False) -> str:
     """Describe every setting, one line a key, or as Markdown tables."""
-    parts = []
+    if not markdown:
+        return tables.tabs(_rows(Params))
+    head, parts = ["key", "type and range", "default", "meaning"], []
     for group in GROUPS:
-        rows = [
-            (key, type_and_range(key), default_of(key), str(field.description))
-            for key, field in group.model_fields.items()
-        ]
-        if markdown:
-            head = ["key", "type and range", "default", "meaning"]
-            cells = [(f"`{key}`", kind, f"`{value}`", text) for key, kind, value, text in rows]
-            parts.append(f"## {group.__doc__}\n\n{tables.markdown(head, cells)}")
-        else:
-            parts.append(tables.tabs(rows))
-    return ("\n" if markdown else "").join(parts)
+        cells = [(f"`{key}`", kind, f"`{value}`", text) for key, kind, value, text in _rows(group)]
+        parts.append(f"## {group.__doc__}\n\n{tables.markdown(head, cells)}")
+    return "\n".join(parts)
 
 
 def entries() -> list[tuple[str, str, str]]:
     """Return every setting: its key, its meaning, and its default, type and range."""
+    return [(key, text, f"default {value}; {kind}") for key, kind, value, text in _rows(Params)]
+
+
+def _rows(settings: type[BaseModel]) -> list[tuple[str, str, str, str]]:
     return [
-        (key, str(field.description), f"default {default_of(key)}; {type_and_range(key)}")
-        for key, field in Params.model_fields.items()
+        (key, type_and_range(key), default_of(key), str(field.description))
+        for key, field in settings.model_fields.items()
     ]
 
 
