@@ -44,7 +44,6 @@ from ppo.sweep.grid import (
     changes,
     check_of,
     count,
-    create,
     folder_name,
     logdir_faults,
     parse_seeds,
@@ -256,7 +255,7 @@ def make(options: argparse.Namespace) -> ExitCode:
         raise ParamsError(faults)
     if not options.sb3:
         runs = unify_precision(runs, SETTINGS)
-    create(options.logdir)
+    options.logdir.mkdir(parents=True, exist_ok=True)
     # The table of what has finished may be written while the others train.
     with nullcontext() if options.only_table else owned(options.logdir):
         failed = train(options, with_copy(runs), children)

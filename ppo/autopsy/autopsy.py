@@ -103,7 +103,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """Create the folder, and return the plan. Raises ParamsError with all faults."""
+    """Return the plan. Raises ParamsError with all faults."""
     run = named(options.run)
     logdir = options.logdir or run.with_name(f"{run.name}-autopsy")
     faults = grid.logdir_faults(logdir)
@@ -128,7 +128,6 @@ def _plan(options: argparse.Namespace) -> Plan:
     changes = _changes(case, parsed.variants, options.only)
     plan = Plan(case, logdir, changes, seeds, updates, workers)
     _check(plan)
-    grid.create(logdir)
     return plan
 
 

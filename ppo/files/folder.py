@@ -175,7 +175,9 @@ def check_new(logdir: Path) -> None:
 
 
 def check_writable(*folders: Path) -> None:
-    """Raise FolderError unless files can be made in folders that exist or can be made."""
+    """Raise FolderError unless files can be made in folders that exist or can be made. Raises
+    OSError for a name that is too long.
+    """
     for folder in folders:
         _check_name(folder)
         existing = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
@@ -183,6 +185,9 @@ def check_writable(*folders: Path) -> None:
             raise FolderError(f"{with_names(existing)} is a file, not a folder")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise FolderError(f"{with_names(existing)} does not allow writing; use another folder")
+        longest = os.pathconf(existing, "PC_NAME_MAX")
+        if any(len(os.fsencode(name)) > longest for name in folder.parts):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(folder))
 
 
 def check_parent(path: Path) -> None:

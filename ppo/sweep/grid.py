@@ -306,21 +306,9 @@ def logdir_faults(logdir: Path) -> list[str]:
     """Return why a folder cannot be used or created. Nothing is created."""
     try:
         check_writable(logdir)
-    except FolderError as error:
-        return [f"--logdir={str(logdir)!r} cannot be used: {error}"]
+    except (FolderError, OSError) as error:
+        return [f"--logdir={str(logdir)!r} cannot be used: {reason(error)}"]
     return []
-
-
-def create(logdir: Path) -> None:
-    """Create the folder of a sweep, whole or not at all. Raises ParamsError."""
-    folders = (logdir, *logdir.absolute().parents)
-    absent = [path for path in folders if not os.path.lexists(path)]
-    try:
-        logdir.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        for path in filter(os.path.lexists, absent):
-            path.rmdir()
-        raise ParamsError([f"--logdir={str(logdir)!r} cannot be used: {reason(error)}"]) from error
 
 
 def settings_in(folder: Path, source: Source) -> Path:

@@ -114,7 +114,7 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """Create the folder, and return the plan. Raises ParamsError with all faults."""
+    """Return the plan. Raises ParamsError with all faults."""
     logdir = options.logdir
     source = registry.settings_for(options.env) if options.env else options.pfile
     faults = grid.logdir_faults(logdir)
@@ -134,7 +134,6 @@ def _plan(options: argparse.Namespace) -> Plan:
     if faults:
         raise ParamsError(faults)
     runs = unify_precision(runs, settings, options.gpu)
-    grid.create(logdir)
     workers = int(options.workers or (len(runs) if options.cluster else 1))
     for run in runs:
         drawn.setdefault(run.variant, []).append(run.folder)
