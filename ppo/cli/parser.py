@@ -55,7 +55,9 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
     parsed, unknown = parser.parse_known_args(arguments)
     rows = (*COMMANDS, *OPTIONS)
     if unknown:
-        parser.error(_unknown_arguments(unknown, ["logdir", *(row.name for row in rows)]))
+        known = ["logdir", *(row.name for row in rows)]
+        answers = [_unknown(text, known) for text in unknown if text.startswith("--")]
+        parser.error("\n".join(answers) or f"unrecognized arguments: {' '.join(unknown)}")
     defaults = {"logdir": None, **{row.key: row.settings.get("default") for row in rows}}
     given = vars(parsed)
     values = argparse.Namespace(**defaults | given, given=given)
@@ -97,15 +99,8 @@ def _parser(description: str | None) -> Parser:
     return parser
 
 
-def _unknown_arguments(arguments: Sequence[str], known: Sequence[str]) -> str:
-    """Say what to write instead of arguments that are not ``known``; most are settings."""
-    options = [text for text in arguments if text.startswith("--")]
-    if not options:
-        return f"unrecognized arguments: {' '.join(arguments)}"
-    return "\n".join(_unknown(text, known) for text in options)
-
-
 def _unknown(text: str, known: Sequence[str]) -> str:
+    """Say what to write instead of an argument that is not ``known``; most are settings."""
     name, _, value = text.removeprefix("--").partition("=")
     if (setting := plain(name)) in Params.model_fields:
         return f"--{name}: write --set {setting}={value or 'VALUE'}"
