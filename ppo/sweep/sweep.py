@@ -145,7 +145,10 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> list[Run]:
     """Return the runs of the well-formed part of the grid. Add its faults to ``faults``."""
-    samples, wrong = sample.parse(options.sample, _sample_seed(options, faults))
+    sample_seed = "0" if options.sample_seed is None else options.sample_seed
+    if (seed := grid.count(sample_seed)) is None:
+        faults.append(f"--sample-seed={sample_seed!r}: write a number, such as 1")
+    samples, wrong = sample.parse(options.sample, seed or 0)
     faults += wrong
     if options.sample_seed is not None and not options.sample:
         faults.append("--sample-seed goes with --sample")
@@ -162,13 +165,6 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
     runs = parsed.runs(options.logdir, seeds or [0], threads)
     faults += grid.setting_faults(source, runs)
     return runs
-
-
-def _sample_seed(options: argparse.Namespace, faults: list[str]) -> int:
-    text = options.sample_seed
-    if (seed := 0 if text is None else grid.count(text)) is None:
-        faults.append(f"--sample-seed={options.sample_seed!r}: write a number, such as 1")
-    return seed or 0
 
 
 def command_line() -> argparse.ArgumentParser:
