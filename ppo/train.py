@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -161,14 +161,14 @@ def resume(
     log.check(RunFolder(logdir))
     evaluations.check(RunFolder(logdir))
     stored = params.load_run(RunFolder(logdir).params)
-    changed = [*factories.given_again(env, stored.env_id), *params.texts(overrides)]
     if stored.workers != worker.count:
         raise ParamsError(
             f"this run was started with --workers={stored.workers} and can only be resumed with "
             f"that. For {worker.count}, begin a new run from it: --fork={logdir}"
         )
-    settings = params.load_run(RunFolder(logdir).params, changed, [registry.check_again(env)])
-    resolved_params = resolved(_with_own(stored, settings), worker.on_this_machine)
+    settings = _changed(stored, RunFolder(logdir), params.texts(overrides), env)
+    own = {key: value for key, value in stored if settings.leaves_open(key)}
+    resolved_params = resolved(settings.model_copy(update=own), worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
     _check_unfinished(RunFolder(logdir), resolved_params)
 
@@ -217,10 +217,8 @@ def fork(
     check_run(source)
     source_folder = RunFolder(source)
     stored = params.load_run(source_folder.params)
-    factory = factories.given_again(env, stored.env_id)
-    changed = [*factory, f"workers={worker.count}", *params.texts(overrides)]
-    settings = params.load_run(source_folder.params, changed, [registry.check_again(env)])
-    _check_effect(stored, settings)
+    changes = [f"workers={worker.count}", *params.texts(overrides)]
+    settings = _changed(stored, source_folder, changes, env)
     resolved_params = resolved(params.with_workers(settings, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)
     begins = _forked(saved, source, resolved_params)
@@ -307,22 +305,20 @@ def connect(worker: Worker) -> Workers:
         return Collectives(worker)
 
 
-def _with_own(stored: Params, settings: Params) -> Params:
-    """Return the settings of a resume, where the run's own values fill in the open ones. Raises
-    ParamsError as ``_check_effect``.
+def _changed(
+    stored: Params, folder: RunFolder, changes: Sequence[str], env: Factory | None
+) -> Params:
+    """Return the settings of a run with changes on top. Raises ParamsError, also for a change that
+    a fork may make but that has no effect, and Refused for an ``env`` of a run that had none.
     """
-    _check_effect(stored, settings)
-    run_values = {key: value for key, value in stored if settings.leaves_open(key)}
-    return settings.model_copy(update=run_values)
-
-
-def _check_effect(stored: Params, settings: Params) -> None:
-    """Raise ParamsError for changes that a fork may make, but that have no effect."""
+    changes = [*factories.given_again(env, stored.env_id), *changes]
+    settings = params.load_run(folder.params, changes, [registry.check_again(env)])
     forkable = FIXED_ON_RESUME - FIXED_ON_FORK
     changed = {key for key, value in settings if key in forkable and value != getattr(stored, key)}
     others = Params.model_fields.keys() - changed - {"env_id", "network"}
     if faults := registry.without_effect(settings, frozenset(others)):
         raise ParamsError(faults)
+    return settings
 
 
 def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> None:
