@@ -134,9 +134,8 @@ def _conflicts(grid: Grid, option: str) -> list[str]:
     shared = [_key(setting) for setting in grid.shared]
     rest = {"--vary": varied, "--sample": sampled, "--set": shared}
     named = [(f"{option} {name!r}", [*map(_key, settings)]) for name, settings in grid.variants]
-    hints = {"--vary": "; give all values at once"}
     for source, keys in [*named, *rest.items()]:
-        hint = hints.get(source, "")
+        hint = "; give all values at once" if source == "--vary" else ""
         faults += [f"{source} {key}: is given twice{hint}" for key in repeated(keys)]
         rest.pop(source, None)
         for other, others in rest.items():
