@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple
 
 from ppo.system.reading import repeated
 
@@ -13,15 +12,8 @@ FORM = "KEY=uniform(LOW,HIGH), loguniform(LOW,HIGH), int(LOW,HIGH) or choice(A,B
 MOST = 10_000  # samples
 TRIES = 100  # for each sample, to find one that differs from all before
 
-Draw = Callable[[Random], str]
+Draw = Callable[[Random], str]  # samples a setting, as KEY=VALUE
 COMMA = re.compile(r",(?![^\[]*\])")  # not inside a list
-
-
-class Range(NamedTuple):
-    """A setting, and how a value of it is sampled."""
-
-    key: str
-    draw: Draw
 
 
 def parse(texts: Sequence[str], seed: int) -> tuple[list[list[str]], list[str]]:
@@ -48,31 +40,31 @@ def parse(texts: Sequence[str], seed: int) -> tuple[list[list[str]], list[str]]:
 
 
 def _drawn(
-    number: int, ranges: Sequence[Range], random: Random
+    number: int, ranges: Sequence[Draw], random: Random
 ) -> tuple[list[list[str]], list[str]]:
     samples: dict[tuple[str, ...], None] = {}
     for _ in range(number * TRIES):
         if len(samples) == number:
             return [list(sample) for sample in samples], []
-        samples[tuple(f"{one.key}={one.draw(random)}" for one in ranges)] = None
+        samples[tuple(draw(random) for draw in ranges)] = None
     return [], [f"--sample {number}: these ranges have only about {len(samples)} different samples"]
 
 
-def _range(text: str) -> Range:
+def _range(text: str) -> Draw:
     """Parse a range. Raises ValueError."""
     if not (parts := RANGE.fullmatch(text)):
         raise ValueError(f"write {FORM}, in quotes")
     key, kind, inside = parts.groups()
     values = [value.strip() for value in COMMA.split(inside)]
     if kind == "choice":
-        return Range(key, lambda random: values[int(random.random() * len(values))])
+        return lambda random: f"{key}={values[int(random.random() * len(values))]}"
     low, high = _limits(values, kind)
     if kind == "int":
-        return Range(key, lambda random: f"{low + int(random.random() * (high - low + 1)):.0f}")
+        return lambda random: f"{key}={low + int(random.random() * (high - low + 1)):.0f}"
     if kind == "uniform":
-        return Range(key, lambda random: _rounded(low + random.random() * (high - low), low, high))
+        return lambda random: f"{key}={_rounded(low + random.random() * (high - low), low, high)}"
     ratio = math.log(high / low)
-    return Range(key, lambda random: _rounded(low * math.exp(random.random() * ratio), low, high))
+    return lambda random: f"{key}={_rounded(low * math.exp(random.random() * ratio), low, high)}"
 
 
 def _limits(values: Sequence[str], kind: str) -> tuple[float, float]:
