@@ -3,6 +3,8 @@
 import functools
 import os
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from ppo import params, presets
@@ -17,17 +19,21 @@ from ppo.workers.cluster import TF_CONFIG, this_worker
 RESTARTS = 3
 
 
-def in_workers(train: Run) -> Run:
-    """Train in this process. With --workers, train in several that get the same arguments."""
+def training(train: Run) -> Run:
+    """Train in the given folder, or else in a new one that is named after the game. With --workers,
+    train in several processes, which get the same arguments.
+    """
 
     @functools.wraps(train)
     def run(options: Namespace) -> int | None:
-        if options.workers == 1:
-            return train(options)
-        from ppo.workers import launch
+        is_known = options.logdir or options.check
+        with nullcontext(options.logdir) if is_known else _new_folder(options) as options.logdir:
+            if options.workers == 1:
+                return train(options)
+            from ppo.workers import launch
 
-        arguments = arguments_of(options)
-        return launch.run(options.logdir, arguments, options.workers, options.restarts)
+            arguments = arguments_of(options)
+            return launch.run(options.logdir, arguments, options.workers, options.restarts)
 
     return run
 
@@ -42,29 +48,21 @@ def arguments_of(options: Namespace) -> list[str]:
     ]
 
 
-def in_folder(train: Run) -> Run:
-    """Train in the given folder, or else in a new one that is named after the game."""
-
-    @functools.wraps(train)
-    def run(options: Namespace) -> int | None:
-        if options.logdir or options.check:
-            return train(options)
-        if this_worker().count > 1:
-            raise Refused("--logdir=DIR is needed if several machines train one run")
-        if options.fork:
-            check_run(options.fork.run)
-            settings = params.load_run(RunFolder(options.fork.run).params)
-        else:
-            settings = _settings(options)  # checked before the folder is named
-        with numbered(settings.env_id) as options.logdir:
-            say(f"folder: {options.logdir}")
-            return train(options)
-
-    return run
+@contextmanager
+def _new_folder(options: Namespace) -> Iterator[Path]:
+    if this_worker().count > 1:
+        raise Refused("--logdir=DIR is needed if several machines train one run")
+    if options.fork:
+        check_run(options.fork.run)
+        settings = params.load_run(RunFolder(options.fork.run).params)
+    else:
+        settings = _settings(options)  # checked before the folder is named
+    with numbered(settings.env_id) as logdir:
+        say(f"folder: {logdir}")
+        yield logdir
 
 
-@in_folder
-@in_workers
+@training
 def _begin(options: Namespace) -> None:
     if options.check:
         from ppo.preflight.preflight import check
@@ -82,15 +80,14 @@ def _settings(options: Namespace) -> Params:
     return params.load(given, options.set, [registry.check_new])
 
 
-@in_workers
+@training
 def _resume(options: Namespace) -> None:
     from ppo import train
 
     train.resume(options.logdir, options.set, new_games=options.new_games, began=options.began)
 
 
-@in_folder
-@in_workers
+@training
 def _fork(options: Namespace) -> None:
     """train from another run's checkpoint: its newest valid one, its best, or a step's"""
     from ppo import train
