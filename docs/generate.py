@@ -29,9 +29,8 @@ PARAMS_HEAD = """\
 # Settings
 
 A params file is one flat JSON object. Omitted settings have their defaults. `--set KEY=VALUE`
-changes a setting on the command line. A **step** is one decision of the agent, and a **frame** is
-one frame of the emulator; a step lasts `frame_skip` frames. Intervals are in steps. They fire at
-the end of the first iteration at or past each multiple.
+changes a setting on the command line. Intervals are in steps (decisions of the agent). What is
+due happens at the end of the first iteration at or past each multiple.
 
 [runs.md](runs.md#settings) shows how errors are reported. To let an editor check a file, add the
 line `"$schema": "docs/params.schema.json"`, with the path from the file's folder.
@@ -48,12 +47,12 @@ scalars under the same names, except those that are rarely needed. Undefined val
 
 | scalars | what a log entry has |
 | --- | --- |
-| `train/*`, `actions/*`, `rollout/points_per_step` | means over the updates since the last entry |
-| `layers/step_*`, `layers/change_*`, the two phase times | the same |
+| `train/*`, `actions/*`, `rollout/points_per_step`, `layers/step_*`, `layers/change_*`, the two \
+phase times | means over the updates since the last entry |
 | `*_max*`, `train/minibatch_kl_argmax` | the largest value since then, and its minibatch |
 | `train/n_updates`, `train/rollbacks` | counts |
 | other `layers/*`, `trunk/*`, `train/update_kl` | measured every `diagnostics_interval` steps |
-| `epochs/*` | as above, only with `log_epochs` |
+| `epochs/*` | means over the updates, or largest values; only with `log_epochs` |
 
 An {action} is its number, in Atari games with its name, such as 2_RIGHT. Scalars that
 Stable-Baselines3 also has have the same names. Some [differ in meaning](migrating.md#scalars).

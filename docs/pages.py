@@ -29,9 +29,8 @@ COMMANDS_HEAD = """\
 # Commands
 
 `run_atari` trains, resumes, evaluates and shows runs. In a clone, `python run_atari.py` is the
-same. The other commands are modules of the package, called by `python -m`. Each has `--help`.
-
-This page is generated from the commands' own parsers by `python -m docs.generate`.
+same. The other commands are modules of the package, called by `python -m`. Each has `--help`, from
+which `python -m docs.generate` writes this page.
 
 ## run_atari
 
@@ -42,7 +41,7 @@ EXIT_HEAD = """
 ### Exit codes
 
 A first Ctrl-C or SIGTERM saves a training and ends it within ten seconds. A second one ends it at
-once, with code 1. Other commands end at the first, with code 1, and files that are complete remain.
+once, with code 1. Other commands end at the first signal, with code 1; complete files remain.
 
 """
 

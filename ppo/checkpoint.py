@@ -228,7 +228,7 @@ def chosen(
 def _error_about(
     subject: object, error: Exception, remedy: str = "Use that version"
 ) -> CheckpointError:
-    """Return the error with what it is about. ``remedy`` is for a checkpoint of a newer version."""
+    """Put its subject before an error. ``remedy`` is for a checkpoint of a newer version."""
     if not isinstance(error, NewerVersionError):
         return CheckpointError(f"{subject}: {reason(error)}")
     return NewerVersionError(

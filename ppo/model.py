@@ -327,8 +327,8 @@ def preactivations(model: keras.Model, last_inputs: tf.Tensor) -> tf.Tensor:
 
 
 def rounded(network: keras.Model) -> keras.Model:
-    """Return a twin of a bfloat16 network. A float32 network is returned itself. The twin stores
-    its trunk's weights in bfloat16, so a call need not round them again. After ``round_weights``
+    """Return a twin of a bfloat16 network, or a float32 network itself. The twin stores its trunk's
+    weights in bfloat16, so a call need not round them again. After ``round_weights``
     it gives the same bits.
     """
     mixed = any(map(_is_mixed, network.layers))

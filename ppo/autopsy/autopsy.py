@@ -5,10 +5,10 @@
     python -m ppo.autopsy RUN --change "slow:learning_rate=1e-5" --only "no early stop"
 
 Every fork begins with the same weights, optimiser and games, and makes a fixed number of updates
-with one setting changed. With each seed it has other random numbers. The unchanged run and smaller
+with one setting changed. Each seed gives a fork other random numbers. The unchanged run and smaller
 learning rates are the controls. A change explains the collapse only if more of its forks survive
-than of the control with the nearest KL per update. Called again, an autopsy resumes where it was
-interrupted.
+than of the forks of the control with the nearest KL per update. Called again, an autopsy resumes
+where it was interrupted.
 """
 
 import argparse
@@ -205,5 +205,11 @@ def command_line() -> argparse.ArgumentParser:
         metavar="NAME:KEY=VALUE,...",
         help="a change of your own; it replaces the usual ones, except those that --only names",
     )
-    add("--only", action="append", default=[], metavar="NAME", help="one of the usual changes")
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="make only this usual change; may be repeated",
+    )
     return parser

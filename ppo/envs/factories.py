@@ -1,8 +1,8 @@
 """Environments given as a factory: a function, or a class, that returns a new environment.
 
 A factory gets an id of Gymnasium's registry, under which the rest of the package finds it. The id
-is known in this process only, so a later process must give the same factory again. Its id may then
-have another number, because each function of a process keeps its own id.
+is known in this process only, so a later process must give the same factory again. If a process has
+several functions of one name, their ids are numbered, so the id may differ between processes.
 """
 
 import itertools

@@ -108,8 +108,8 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def check_again(env: Factory | None) -> Callable[[Params, frozenset[str]], list[str]]:
-    """Return the check of a run that exists: ``check``, if its factory is given again. Without one
-    it refuses a factory's id, which a function of this process may have by chance.
+    """Return the check of a run that exists: ``check`` if ``env`` is given. Otherwise it also
+    refuses a factory's id, which another function of this process may have by chance.
     """
 
     def without_factory(params: Params, bad: frozenset[str]) -> list[str]:
@@ -271,19 +271,19 @@ def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> di
 
 
 def _start_fault(environment: ForeignEnv, is_new: bool) -> str | None:
-    """Return the fault that two starts with the same seed show. They may differ in an old run."""
+    """Return the fault that two starts with the same seed show. An old run may differ."""
     start, again = _start(environment, seed=0), _start(environment, seed=0)
     with np.errstate(over="ignore"):
         if not np.isfinite(np.stack([start, again])[:, :-3].astype(np.float32)).all():
             return "its first observations are not finite in float32"
     if not is_new or np.array_equal(start, again, equal_nan=True):  # a reward may be NaN
         return None
-    return "two resets with the same seed, each with the same step, differ; use the seed of reset"
+    return "two resets with the same seed, each with the same step, differ; use reset's seed"
 
 
 def _sharing_fault(environment: ForeignEnv, env_id: str) -> str | None:
-    """Return the fault that a start shows while another environment plays. None if there can be
-    only one.
+    """Return the fault that a start shows while another environment plays. None if no second
+    environment can be made.
     """
     alone = _start(environment, seed=0)
     with suppress(EnvironmentFailed):

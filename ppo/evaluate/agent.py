@@ -42,8 +42,8 @@ class TrainedAgent:
         return replace(self, policy=self.policy.choosing(choice))
 
     def for_games(self, seed: int | None) -> "TrainedAgent":
-        """Return the same agent to play the games of a seed, or of a new seed if None. With the
-        run's seed, they are the games of the run's own evaluation.
+        """Return the same agent to play the games of ``seed``; None chooses a new seed. The run's
+        seed gives the games of the run's own evaluation.
         """
         seed = secrets.randbelow(10**6) if seed is None else seed
         return replace(self, params=self.params.model_copy(update={"seed": seed}))

@@ -31,9 +31,9 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
     """Write the network of a run's checkpoint in float32, and print its inputs and outputs. The run
     may be in progress.
 
-    ``target`` is a new file that ends in .keras or .onnx, or a new folder. A folder has no suffix
-    or a "/" at the end; it becomes a SavedModel. Raises FolderError (nothing was created),
-    ExportError, and the errors of ``load_agent``.
+    ``target`` is a new file that ends in .keras or .onnx, or a new folder, which becomes a
+    SavedModel. The name of a folder has no suffix, or ends in "/". Raises FolderError (nothing was
+    created), ExportError, and the errors of ``load_agent``.
     """
     path = expanded(target)
     # For pathlib a name such as ".keras" has no suffix.

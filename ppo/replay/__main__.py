@@ -113,7 +113,7 @@ def _described(name: str, now: float, before: float | None) -> str:
 def command_line() -> argparse.ArgumentParser:
     """Return the command's parser."""
     codes = (
-        "Exit codes: 0 every game went as its file says, 1 one did not or no video could be "
+        "Exit codes: 0 all games agree with their files, 1 a game differs or no video could be "
         "made, 2 refused and nothing played."
     )
     parser = argument_parser("ppo.replay", __doc__, codes)

@@ -97,7 +97,7 @@ def from_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay
 
 
 def step_of(replay: Replay, name: str = "step") -> int:
-    """Return the step of the run at which an episode ended, or another named step; 0 if missing."""
+    """Return a step that the replay names, by default the step of its end; 0 if missing."""
     step = (replay.model_extra or {}).get(name)
     return step if isinstance(step, int) and step >= 0 else 0
 
@@ -131,7 +131,7 @@ def load(path: Path, env_id: str | None = None) -> Replay:
 def compare(
     replay: Replay, interrupted: Callable[[], bool] = lambda: False
 ) -> dict[str, tuple[float, float | None]]:
-    """Replay the episode. Return its facts, now and in the file, if it has them. Raises as play."""
+    """Replay the episode. Return each fact now and in the file, or None. Raises as ``play``."""
     episode = play(replay, interrupted)
     return {name: (getattr(episode, name), getattr(replay, name)) for name in OUTCOME}
 

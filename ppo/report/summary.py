@@ -120,8 +120,8 @@ class RunSummary:
 
     @property
     def limit(self) -> str:
-        """Return why a run that ``commands`` begins may differ: resumes changed settings, the last
-        one perhaps without having saved anything yet.
+        """Return why a run that ``commands`` begins may differ: resumes changed settings. The last
+        resume may not have saved anything yet.
         """
         if self.state.changed is None:
             return f"{PRESENT} If a resume changed one, the new run differs."

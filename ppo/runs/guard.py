@@ -144,7 +144,7 @@ class Guard(Observer):
     def _keep(self) -> None:
         """Drop the candidate if there is evidence against the policy. After every CONFIRMED_AFTER
         rollouts without evidence, if the policy is at its best, the candidate becomes the healthy
-        policy and the present policy the candidate. Below its best it may be collapsing.
+        policy and the present policy the candidate. A policy below its best may be collapsing.
         """
         if self.quiet == 0:
             self.kept.pop(CANDIDATE, None)

@@ -17,8 +17,8 @@ from ppo.telemetry import progress
 from ppo.telemetry.collapse import MEDIAN_OVER, Watch
 from ppo.telemetry.counters import Count
 
-# Settings that change the points per step of the same policy. Without ``env_id``: nothing
-# but the number in a factory's id may change.
+# Settings that change the points per step of the same policy. ``env_id`` is not among them: of it,
+# only the number in a factory's id may change.
 AFFECTS_POINTS = {*GameSettings.model_fields, "picture_scaling"}
 AFFECTS_POINTS -= {"env_id", "num_envs", "clip_rewards", "terminal_on_life_loss"}
 

@@ -37,7 +37,7 @@ def _usable(settings: dict[str, Any]) -> dict[str, Any]:
 class RunState(State):
     """A run's own state: its best score so far, its time, its settings, and the versions that
     affect its bits. ``changed`` lists each change by a resume: the step, the setting and its value
-    before. None if earlier versions wrote the run. The other defaults describe a new run.
+    before; it is None if earlier versions wrote the run. The other defaults describe a new run.
     """
 
     PART: ClassVar[str] = "run"  # its name in a checkpoint

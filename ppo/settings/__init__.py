@@ -134,9 +134,9 @@ class TrainingSettings(_Group):
     learning_rate_schedule: Schedule = _setting("linear")
     """linear: falls to 0 at total_steps"""
     learning_rate_kl: float | None = _setting(None, gt=0)
-    """adapt the learning rate to this approximate KL. Divide it by 1.5 after an update with more
-    than twice this KL; multiply it by 1.5 after one with less than half. The schedule is the upper
-    limit
+    """adapt the learning rate to this approximate KL. Divide the rate by 1.5 after an update with
+    more than twice this KL; multiply it by 1.5 after one with less than half. The schedule is the
+    upper limit
     """
     adam_epsilon: float = _setting(1e-5, gt=0, le=1)
     """Adam's epsilon hat"""

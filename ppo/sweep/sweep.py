@@ -182,8 +182,8 @@ def command_line() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar=("N", "KEY=RANGE"),
-        help="random search: N settings, each drawn from uniform(LOW,HIGH), loguniform(LOW,HIGH), "
-        "int(LOW,HIGH) or choice(A,B,C)",
+        help="random search: N combinations. Each value is sampled from uniform(LOW,HIGH), "
+        "loguniform(LOW,HIGH), int(LOW,HIGH) or choice(A,B,C)",
     )
     add("--sample-seed", metavar="N", help="seed of the samples, default 0")
     add(

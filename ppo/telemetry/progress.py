@@ -59,7 +59,7 @@ def numbers(folder: Path) -> list[dict[str, float]]:
 
 
 def points(row: Mapping[str, float]) -> float:
-    """Return points per step: of the rollouts, else of the last 100 games. NaN without both."""
+    """Return points per step: of the rollouts, else of the last 100 games, else NaN."""
     if POINTS in row:
         return row[POINTS]
     steps = row.get("rollout/ep_len_mean")

@@ -111,8 +111,8 @@ train/loss: the whole objective, with its coefficients
 train/policy_gradient_loss (high 0.05, cause train/approx_kl): minus the mean of the surrogate
   healthy: slightly below 0
   if not: above 0: the updates are too large, lower the learning rate
-train/surrogate_gain (csv): how much the surrogate has improved on the old policy, on the rollout's
-    own samples, over all epochs
+train/surrogate_gain (csv): gain of the surrogate over its value for the old policy, on the
+    rollout's own samples, mean over all epochs
   healthy: above 0
   if not: as for train/surrogate_gain_last
 train/surrogate_gain_last (low -0.03): train/surrogate_gain of the last epoch that ran
@@ -185,8 +185,8 @@ train/update_kl (nats, csv): mean KL(old | new) of the whole update over the rol
 train/minibatch_kl_max (nats, high 0.3, peak, cause train/approx_kl): largest mean approximate KL
     of a minibatch, before its step
   if not: above: the update went too far; lower learning_rate
-train/minibatch_kl_argmax (peak train/minibatch_kl_max, csv): index, from 1 through all epochs, of
-    the minibatch with the largest KL
+train/minibatch_kl_argmax (peak train/minibatch_kl_max, csv): index, counted from 1
+    over all epochs, of the minibatch with the largest KL
   healthy: in the last epoch
   if not: in the first: single steps are too large
 train/advantage_std (points): standard deviation of the rollout's advantages, before they are
