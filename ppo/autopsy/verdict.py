@@ -16,7 +16,7 @@ from ppo.telemetry.collapse import BOTTOM_OVER
 LAST = 3  # the end of a fork is its last third
 SURVIVES = 0.5  # share of the height; a fork that ends below it has collapsed
 SIGNIFICANT = 0.05
-EQUAL = 1.5  # two KLs are equal if neither is more than so many times the other
+EQUAL = 1.5  # largest ratio of two KLs that count as equal
 HEAD = ("change", "settings", "survive", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
 
 

@@ -63,8 +63,8 @@ def write_number(
     bold: bool = False,
     align: int = 1,
 ) -> None:
-    """Draw a number over the one before, cut to ``cells`` characters. Its place has the width of so
-    many digits. It ends at ``x``, or begins there with ``align`` 0.
+    """Draw a number over the previous one, cut to ``cells`` characters, in a field of their width.
+    The field ends at ``x``, or begins there with ``align`` 0.
     """
     width, height, below = cells * width_of("0", size, bold), round(30 * size), round(8 * size)
     place, left, top = canvas(height, width), x - align * width, baseline - height + below
