@@ -185,9 +185,9 @@ def check_writable(*folders: Path) -> None:
             raise FolderError(f"{with_names(existing)} is a file, not a folder")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise FolderError(f"{with_names(existing)} does not allow writing; use another folder")
-        longest = os.pathconf(existing, "PC_NAME_MAX")
-        if any(len(os.fsencode(name)) > longest for name in folder.parts):
-            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(folder))
+        for name in folder.parts:  # only a look-up shows whether one is too long
+            with suppress(FileNotFoundError):
+                (existing / name).lstat()
 
 
 def check_parent(path: Path) -> None:
@@ -336,8 +336,6 @@ def _remove(path: Path) -> None:
 @contextmanager
 def _usable(logdir: Path) -> Iterator[None]:
     """Turn an operating system error about a path into a FolderError."""
-    if "\0" in str(logdir):
-        raise FolderError(f"{str(logdir)!r} cannot be used: it has a NUL character")
     try:
         _check_name(logdir)
         yield
@@ -346,7 +344,11 @@ def _usable(logdir: Path) -> Iterator[None]:
 
 
 def _check_name(folder: Path) -> None:
-    """Raise FolderError for a name that is not UTF-8, as the files of a run and its pages are."""
+    """Raise FolderError for a name with NUL, which no folder has, and for a name that is not UTF-8,
+    as the files of a run and its pages are.
+    """
+    if "\0" in str(folder):
+        raise FolderError(f"{str(folder)!r} cannot be used: it has a NUL character")
     if LONE_SURROGATE.search(path := str(folder.absolute())):
         raise FolderError(f"{path} cannot be used: the name is not UTF-8; rename the folder")
 

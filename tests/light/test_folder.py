@@ -243,6 +243,12 @@ def test_path_that_the_system_refuses_is_refused_in_one_line(tmp_path, name, che
         pass
 
 
+def test_name_is_not_too_long_where_the_file_system_states_no_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "pathconf", lambda *_: 0)  # as some file systems of FUSE
+    check_new(tmp_path / "run")
+    check_writable(tmp_path)
+
+
 def test_longest_name_that_is_taken_has_a_free_one_named(tmp_path):
     begun(tmp_path / ("x" * 255))
     with pytest.raises(FolderError, match="holds a run"):

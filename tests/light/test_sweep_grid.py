@@ -245,7 +245,7 @@ def test_a_file_in_place_of_the_folder_is_refused(refused, tmp_path, below):
 
 
 @pytest.mark.parametrize(
-    "logdir", ["/proc/sweep", "/proc/1/sweep/sub", "x" * 300, "y/" + "x" * 300]
+    "logdir", ["/proc/sweep", "/proc/1/sweep/sub", "x" * 300, "y/" + "x" * 300, "nul\0byte"]
 )
 def test_a_folder_that_cannot_be_created_is_refused(refused, tmp_path, logdir):
     assert "cannot be used" in refused(logdir=tmp_path / logdir)
