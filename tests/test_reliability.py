@@ -33,9 +33,9 @@ from tests.forked import Forked
 def _forked(monkeypatch):
     """The drills start their runs without an import of TensorFlow each."""
 
-    def start(logdir, settings, limit_bytes=None, options=()):
+    def start(logdir, settings, limit_bytes=None):
         what = drill.beginning(logdir, settings)
-        return Forked([f"--logdir={logdir}", what, *options], None, os.environ, limit_bytes, True)
+        return Forked([f"--logdir={logdir}", what], None, os.environ, limit_bytes, True)
 
     monkeypatch.setattr(drill, "start", start)
 

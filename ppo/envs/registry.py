@@ -34,7 +34,7 @@ gymnasium.register_envs(ale_py)
 SMALLEST_SIDE = limits("screen_size")["ge"]
 MOST_ACTIONS = 40_000  # the header of a log names each, and is read up to 1 MiB
 ATARI_V5 = re.compile(r"ALE/\w+-v5")
-AROUND_TITLE = re.compile(r"^ALE/|(-ram)?(NoFrameskip|Deterministic)?(-v\d)?$")  # of an Atari id
+AROUND_TITLE = re.compile(r"(?i)^ALE/|(-ram)?(NoFrameskip|Deterministic)?(-v\d)?$")  # in an id
 
 
 class UnknownGame(ValueError):
@@ -74,15 +74,23 @@ def look_up(env_id: str) -> tuple[str, float]:
 
 def near_ids(name: str, cutoff: float = 0.6) -> list[str]:
     """Return the ids that a name may mean, such as "space_invaders", the likeliest first. The id of
-    an Atari game has the form of the name, since the form decides about sticky actions. ``cutoff``
-    is the least similarity, as in difflib.
+    an Atari game has the form of the name, since the form decides about sticky actions, or "v5" if
+    that is its only form. ``cutoff`` is the least similarity, as in difflib.
     """
-    atari = {one[4:-3].lower(): one[4:-3] for one in gymnasium.registry if ATARI_V5.fullmatch(one)}
-    other = {one.lower(): one for one, at in gymnasium.registry.items() if "game" not in at.kwargs}
-    form = "ALE/{}-v5" if "ALE/" in name else "{}NoFrameskip-v4" if "-v" in name else "{}"
-    title = AROUND_TITLE.sub("", name).lower()
-    ids = [form.format(atari[one]) for one in difflib.get_close_matches(title, atari, 3, cutoff)]
-    return ids + [other[n] for n in difflib.get_close_matches(name.lower(), other, 2, cutoff)]
+    lower = name.lower()
+    form = "ALE/{}-v5" if "ale/" in lower else "{}NoFrameskip-v4" if "-v" in lower else "{}"
+    atari, other = {}, {}
+    for env_id, entry in gymnasium.registry.items():
+        if ATARI_V5.fullmatch(env_id):
+            written = form.format(env_id[4:-3])
+            is_id = form == "{}" or written in gymnasium.registry
+            atari[env_id[4:-3].lower()] = written if is_id else env_id
+        elif "game" not in entry.kwargs:
+            other[env_id.lower()] = env_id
+    titles = difflib.get_close_matches(AROUND_TITLE.sub("", lower), atari, 3, cutoff)
+    others = difflib.get_close_matches(lower, other, 2, cutoff)
+    ids = [atari[title] for title in titles] + [other[one] for one in others]
+    return sorted(ids, key=lambda one: one.lower() != lower)  # the name itself first
 
 
 def is_atari(env_id: str) -> bool:
