@@ -20,7 +20,7 @@ import itertools
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,10 +123,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     if not source:
         unfit = [key.replace("_", "-") for key in OF_A_GRID if vars(options)[key]]
         faults += [f"--{key} goes with --pfile or --env" for key in unfit]
-
-    def settings(run: Run) -> Params:
-        return load(source, run.overrides)
-
+    settings: Callable[[Run], Params] = cache(lambda run: load(source, run.overrides))
     if not faults:
         begun = (grid.begun_faults(run, settings(run)) for run in runs)
         faults += dict.fromkeys(itertools.chain(*begun))
