@@ -88,8 +88,7 @@ class _Team:
         self._stopped_polls = [0] * len(links)  # successive polls that found each worker stopped
         for index, link in enumerate(links):
             # The others repeat the first worker's output, unless one of them causes a failure.
-            errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open_files closes it)
-            open_files.push(errors)
+            errors = open_files.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
             output = {"stdout": errors, "stderr": errors} if index else {}
             options = {**inherited(link, gpus), **output, "start_new_session": True}
             self.errors.append(errors)
