@@ -59,9 +59,9 @@ def parse(arguments: Sequence[str] | None, description: str | None = None) -> ar
         answers = [_unknown(text, known) for text in unknown if text.startswith("--")]
         parser.error("\n".join(answers) or f"unrecognized arguments: {' '.join(unknown)}")
     defaults = {"logdir": None, **{row.key: row.settings.get("default") for row in rows}}
-    given = vars(parsed)
-    values = argparse.Namespace(**defaults | given, given=given)
-    values.commands = [row for key in given for row in COMMANDS if row.key == key]
+    values = argparse.Namespace(**defaults | vars(parsed))
+    given = values.given = {key: value for key, value in vars(values).items() if key in parsed}
+    values.commands = [row for key in vars(parsed) for row in COMMANDS if row.key == key]
     if not values.commands:
         parser.error("a command is needed, such as --env=Pong, --resume or --watch")
     values.command = values.commands[0]
