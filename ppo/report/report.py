@@ -181,7 +181,7 @@ def _health_table(summary: RunSummary) -> str:
     unknown = ignored(summary.params)
     for tag in dict.fromkeys(tag for row in last for tag in row):
         metric = metric_of(tag)
-        if metric is None or not metric.limits or tag in unknown:
+        if not metric.limits or tag in unknown:
             continue
         median = float(np.median([row[tag] for row in last if tag in row]))
         advice = metric.remedy if metric.outside(median) else "ok"

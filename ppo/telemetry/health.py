@@ -41,11 +41,11 @@ class Health:
         """
         messages = []
         for tag, value in scalars.items():
-            metric = metric_of(tag)
-            if metric is None or tag in self._ignored:
+            if tag in self._ignored:
                 continue
+            metric = metric_of(tag)
             self._outside[tag] = self._outside[tag] + 1 if metric.outside(value) else 0
-            cause = metric_of(metric.cause) or metric
+            cause = metric_of(metric.cause or tag)
             if self._outside[tag] >= ENTRIES and cause.tag not in self._reported:
                 self._reported.add(cause.tag)
                 remedy = cause.remedy.removeprefix("above: ")

@@ -35,7 +35,9 @@ class Aggregates:
         before = self._means()
         for tag, value in scalars.items():
             total, count = self._sums.get(tag, (0.0, 0))
-            if peak := _peak_of(tag):
+            metric = metric_of(tag)
+            if metric.peak:
+                peak = tag if metric.peak == metric.tag else metric.peak
                 # Only a larger peak replaces the value; a NaN or missing peak compares as false.
                 if before.get(peak, -math.inf) < scalars.get(peak, math.nan) < math.inf:
                     self._sums[tag] = value, 1
@@ -52,14 +54,6 @@ class Aggregates:
     def state(self) -> dict[str, tuple[float, int]]:
         """The state that ``Aggregates(state)`` continues from."""
         return dict(self._sums)
-
-
-def _peak_of(tag: str) -> str:
-    """Return the scalar whose maximum selects the value of ``tag``; empty if ``tag`` is a mean."""
-    metric = metric_of(tag)
-    if metric is None:
-        return ""
-    return tag if metric.peak == metric.tag else metric.peak
 
 
 class CsvFile(GrowingFile):
@@ -105,9 +99,8 @@ class Log:
     def __init__(self, folder: Path, tags: Sequence[str], first_step: int):
         """``tags`` are the names of all scalars that the run may write."""
         self.tags = frozenset(tags)
-        metrics = {tag: metric_of(tag) for tag in tags}
-        descriptions = {tag: metric.description for tag, metric in metrics.items() if metric}
-        self._csv_only = {tag for tag, metric in metrics.items() if metric and metric.csv_only}
+        descriptions = {tag: metric_of(tag).description for tag in tags}
+        self._csv_only = {tag for tag in tags if metric_of(tag).csv_only}
         self._earlier = _files(folder)
         self._csv = CsvFile(folder / PROGRESS, ["step", *tags])
         self._events = EventFile(folder, first_step, descriptions)

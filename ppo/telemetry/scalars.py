@@ -1,6 +1,7 @@
 """The name and meaning of every scalar. A name with {epoch} means one scalar for each epoch."""
 
 import functools
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,27 +18,24 @@ class Metric:
     """
 
     tag: str
-    unit: str
-    meaning: str
-    healthy: str
-    remedy: str
-    low: float | None = None
-    high: float | None = None
+    unit: str = ""
+    meaning: str = ""
+    healthy: str = ""
+    remedy: str = ""
+    low: float = -math.inf
+    high: float = math.inf
     csv_only: bool = False
     peak: str = ""
     cause: str = ""
 
     @property
     def limits(self) -> str:
-        if self.low is not None and self.high is not None:
-            return f"{self.low:g} to {self.high:g}"
-        if self.low is not None:
-            return f"above {self.low:g}"
-        return "" if self.high is None else f"below {self.high:g}"
+        if self.high == math.inf:
+            return f"above {self.low:g}" if self.low > -math.inf else ""
+        return f"{self.low:g} to {self.high:g}" if self.low > -math.inf else f"below {self.high:g}"
 
     def outside(self, value: float) -> bool:
-        below = self.low is not None and value < self.low
-        return below or (self.high is not None and value > self.high)
+        return value < self.low or value > self.high
 
     @property
     def good(self) -> str:
@@ -298,11 +296,13 @@ def tags(num_epochs: int, layers: Collection[str], actions: Sequence[str]) -> li
 
 
 @functools.cache
-def metric_of(tag: str) -> Metric | None:
-    """Return the glossary's entry for a scalar's name, whose placeholder may be filled in."""
+def metric_of(tag: str) -> Metric:
+    """Return the glossary's entry for a scalar's name, whose placeholder may be filled in. Return
+    an empty entry for an unknown name.
+    """
     fits = [m for m in METRICS if re.fullmatch(re.sub(r"{\w+}", ".*", m.tag), tag)]
     # "layers/step_max_conv1" also fits "layers/step_{layer}".
-    return max(fits, key=lambda metric: len(metric.tag), default=None)
+    return max(fits, key=lambda metric: len(metric.tag), default=Metric(tag))
 
 
 def describe(markdown: bool = False) -> str:
