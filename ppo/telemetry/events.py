@@ -39,10 +39,6 @@ class GrowingFile:
         """The file's present size in bytes, wherever it may have been moved."""
         return os.fstat(self._file.fileno()).st_size
 
-    def flush(self) -> None:
-        with naming(self._path):
-            self._file.flush()
-
     def sync(self) -> None:
         with naming(self._path):
             os.fsync(self._file.fileno())
@@ -67,7 +63,6 @@ class EventFile(GrowingFile):
         source = SourceMetadata(writer="ppo.telemetry.events")
         self._write(Event(file_version="brain.Event:2", source_metadata=source))
         self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
-        self.flush()
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write values as tensors, since readers drop the descriptions of simple values."""
@@ -110,6 +105,7 @@ class EventFile(GrowingFile):
         event.wall_time = time.time()
         with naming(self._path):
             self._records.write(event.SerializeToString())
+            self._file.flush()
 
 
 def is_own(path: Path) -> bool:

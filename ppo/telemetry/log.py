@@ -115,7 +115,6 @@ class Log:
             if tag not in self._csv_only and abs(value) <= progress.LARGEST_SHOWN
         }
         self._events.scalars(step, plotted)
-        self._events.flush()
         self._csv.row({"step": step, **scalars})
 
     @property
@@ -133,11 +132,9 @@ class Log:
         table = tables.markdown(["setting", "value"], rows)
         self._events.text(step, "params", table)
         self._events.hparams(*hparams.summaries(settings))
-        self._events.flush()
 
     def image(self, step: int, tag: str, gif: bytes) -> None:
         self._events.image(step, tag, gif)
-        self._events.flush()
 
     def sync(self) -> None:
         self._events.sync()
