@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from ppo.system import reading, tables
 from ppo.system.arguments import expanded
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
     @property
     def env_id(self) -> str:
         """The game."""
-        return reading.value(FOLDER / f"{self.preset}.json", TypeAdapter(_Game)).env_id
+        return reading.value(FOLDER / f"{self.preset}.json", reading.ANYTHING)["env_id"]
 
     @property
     def result(self) -> str:
@@ -55,10 +55,6 @@ class Measured(NamedTuple):
         threads = counted(self.threads, "thread")
         place = f"{threads}, {self.precision}, {self.machine}, {self.date}"
         return f"{self.games} games, {self.policy}; {seeds}; {place}"
-
-
-class _Game(BaseModel):
-    env_id: str
 
 
 def names() -> list[str]:
