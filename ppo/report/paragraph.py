@@ -29,13 +29,12 @@ def _training(summary: RunSummary) -> Iterator[str]:
     first, last = scores[0], scores[-1]
     frames = f" ({own_steps * summary.params.frame_skip:,} frames)"
     steps = f"{own_steps:,} decisions{frames if is_atari(summary.params.env_id) else ''}"
+    done, within, went = ("trained on", "for", "went")
     if last > first:
-        yield f"This agent learnt {summary.game}{f' in {duration(seconds)}' if seconds else ''}."
-        yield f"Its training score rose from {first:.1f} to {last:.1f} points in {steps}."
-    else:
-        time = f" for {duration(seconds)}" if seconds else ""
-        yield f"This agent trained on {summary.game}{time}."
-        yield f"Its training score went from {first:.1f} to {last:.1f} points in {steps}."
+        done, within, went = ("learnt", "in", "rose")
+    time = f" {within} {duration(seconds)}" if seconds else ""
+    yield f"This agent {done} {summary.game}{time}."
+    yield f"Its training score {went} from {first:.1f} to {last:.1f} points in {steps}."
     if summary.evaluation:
         yield f"An evaluation measured {summary.mean:.1f} points, {summary.measure}."
 
