@@ -17,7 +17,7 @@ from ppo.evaluate.film import FILM, film
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.report.paragraph import paragraph
-from ppo.report.published import Published, plot
+from ppo.report.published import plot
 from ppo.report.summary import RunSummary, commands, names, read_summary, videos
 from ppo.system import reading
 from ppo.telemetry import curves, figures
@@ -91,7 +91,9 @@ def _headline(summary: RunSummary, name: str) -> str:
 
 def _figure(summaries: Sequence[RunSummary], called: Sequence[str]) -> str:
     """Draw the learning curves with the evaluations, as SVG inside the page."""
-    published = _published(summaries)
+    published = summaries[0].published
+    if any(summary.published != published for summary in summaries):  # of different games
+        published = []
     with figures.figure(WIDTH, HEIGHT) as (empty, save):
         axes = empty.subplots()
         ends = [
@@ -99,8 +101,7 @@ def _figure(summaries: Sequence[RunSummary], called: Sequence[str]) -> str:
             for summary, (name, look) in zip(summaries, figures.looks(called).items(), strict=True)
             for end in _curve(axes, summary, name, look)
         ]
-        last = max((summary.step for summary in summaries), default=0)
-        ends += plot(axes, published, last)
+        ends += plot(axes, published, max(summary.step for summary in summaries))
         axes.set(xlabel="steps", ylabel=curves.SCORE_LABEL)
         figures.count_steps(axes)
         if len(ends) > 1:
@@ -121,19 +122,11 @@ def _curve(axes: Any, summary: RunSummary, name: str, look: Mapping[str, Any]) -
     if len(curve):
         axes.plot(*curve.T, **look)
         yield End(name, curve[-1, 0], curve[-1, 1], look["color"])
-    means = np.array(
-        [[one["step"], one["mean"], one["low"], one["high"]] for one in summary.evaluations]
-    )
-    if len(means):
-        at, mean, low, high = means.T
+    if summary.evaluations:
+        keys = "step", "mean", "low", "high"
+        at, mean, low, high = (np.array([one[key] for one in summary.evaluations]) for key in keys)
         bars = np.maximum([mean - low, high - mean], 0)
         axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=look["color"], alpha=0.8)
-
-
-def _published(summaries: Sequence[RunSummary]) -> list[Published]:
-    """Return the published curves of the game, if it is the same in all runs."""
-    published = summaries[0].published
-    return published if all(summary.published == published for summary in summaries) else []
 
 
 def _published_table(summary: RunSummary) -> str:

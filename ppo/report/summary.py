@@ -87,11 +87,9 @@ class RunSummary:
             limited = one.get("time_limited")  # older evaluations do not say
             end = f"; the time limit ended {limited} of them" if limited else ""
             return f"{one['mean']:.2f} points{shown}, {self.measure}{end}"
-        return (
-            "no whole game yet"
-            if math.isnan(self.mean)
-            else f"{self.mean:.2f} points, {self.measure}"
-        )
+        if math.isnan(self.mean):
+            return "no whole game yet"
+        return f"{self.mean:.2f} points, {self.measure}"
 
     @property
     def measure(self) -> str:
@@ -211,12 +209,10 @@ def videos(summary: RunSummary) -> list[tuple[str, Path]]:
         return shown
     best = max(scored)
     newest = max(scored, key=lambda one: one[1])
-    kept = (
-        [("best", best), ("newest", newest)] if newest is not best else [("best and newest", best)]
-    )
+    kept = {"best": best, "newest": newest} if newest is not best else {"best and newest": best}
     return shown + [
         (f"{kind} game" + (f": {score:.10g} points" if math.isfinite(score) else ""), path)
-        for kind, (score, _, path) in kept
+        for kind, (score, _, path) in kept.items()
     ]
 
 
