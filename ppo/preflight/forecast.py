@@ -50,11 +50,14 @@ def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
         in_a_row = -(-params.evaluation_games // params.num_envs)
         count = times(params.evaluation_interval, params)
         evaluations = evaluated[0] * in_a_row * count if evaluated else None
+    # If the guard rolls back, it keeps two policies later on, beside the present one, and one at
+    # the beginning.
+    growth = 3 / 2 if params.collapse_guard == "rollback" else 1
     return Forecast(
         seconds=seconds + (evaluations or 0.0),
         evaluations=evaluations,
         memory=measured.peak_memory,
-        checkpoints=_checkpoint_size(params, measured) * _checkpoints(params),
+        checkpoints=round(measured.checkpoint_size * growth) * _checkpoints(params),
         logs=measured.log_size // len(rows) * times(params.log_interval, params),
     )
 
@@ -62,14 +65,6 @@ def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
 def times(interval: int, params: ResolvedParams) -> int:
     """Return how many iterations of a run reach a multiple of an interval; 0 if none does."""
     return min(params.whole_steps // interval, params.num_iterations) if interval else 0
-
-
-def _checkpoint_size(params: ResolvedParams, measured: Probe) -> int:
-    """Return the size of a late checkpoint. If the guard rolls back, it keeps two policies beside
-    the present one, and only one of them from the beginning.
-    """
-    kept_later = 1 / 2 if params.collapse_guard == "rollback" else 0
-    return round(measured.checkpoint_size * (1 + kept_later))
 
 
 def _checkpoints(params: ResolvedParams) -> int:

@@ -117,13 +117,13 @@ def peak_memory(pid: int) -> int:
 def _measured(run: RunFolder, peak: int) -> Probe:
     saved = checkpoint.newest(run)
     weights = saved.group("weights")
-    (path, *_) = sorted(run.checkpoints.glob("step-*.ckpt"), reverse=True)
+    newest = max(run.checkpoints.glob("step-*.ckpt"))
     logs = [run.progress, *run.path.glob(EVENTS)]
     return Probe(
         rows=progress.numbers(run.path),
         num_weights=sum(array.size for array in weights),
         num_actions=weights[-1].size,
         peak_memory=peak,
-        checkpoint_size=path.stat().st_size,
+        checkpoint_size=newest.stat().st_size,
         log_size=sum(path.stat().st_size for path in logs),
     )
