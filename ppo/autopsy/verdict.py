@@ -106,13 +106,6 @@ def effect_in_words(outcome: Outcome, unchanged: Outcome, controls: Sequence[Out
     return f"{result} ({control.survivors} of {control.forks} survive with {control.change.name})"
 
 
-def having(wanted: Effect, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the changes with an effect, best first."""
-    unchanged, controls, changed = by_role(outcomes)
-    fitting = [outcome for outcome in changed if effect(outcome, unchanged, controls) is wanted]
-    return sorted(fitting, key=lambda outcome: -outcome.end.mean())
-
-
 def by_role(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[Outcome]]:
     """Return the unchanged run, the controls (with it, the smaller rates) and the changes."""
     unchanged = next(outcome for outcome in outcomes if outcome.change.name == UNCHANGED)
@@ -123,7 +116,7 @@ def by_role(outcomes: Sequence[Outcome]) -> tuple[Outcome, list[Outcome], list[O
 
 def verdict(outcomes: Sequence[Outcome]) -> str:
     """Return the cause in words."""
-    unchanged, controls, _ = by_role(outcomes)
+    unchanged, controls, changed = by_role(outcomes)
     again = unchanged.forks - unchanged.survivors
     summary = f"Unchanged, {again} of {unchanged.forks} forks collapse."
     if unchanged.survivors > unchanged.forks / 5:
@@ -131,13 +124,15 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     forks = unchanged.forks
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
         return f"{summary} {forks} forks of each are too few to tell a difference: give more seeds."
+    best_first = sorted(changed, key=lambda outcome: -outcome.end.mean())
     for wanted in (Effect.PREVENTS, Effect.NOT_COMPARED):
-        if fitting := having(wanted, outcomes):
-            lines = [
-                f"- **{outcome.change.meaning}**: with `{outcome.change.shown}` "
-                f"{outcome.survivors} of {outcome.forks} survive"
-                for outcome in fitting
-            ]
+        lines = [
+            f"- **{outcome.change.meaning}**: with `{outcome.change.shown}` "
+            f"{outcome.survivors} of {outcome.forks} survive"
+            for outcome in best_first
+            if effect(outcome, unchanged, controls) is wanted
+        ]
+        if lines:
             return "\n".join([f"{summary} What {wanted}:", "", *lines])
     if better := [control for control in controls if _survives_more(control, unchanged)]:
         largest = max(better, key=lambda outcome: outcome.kl.mean())
@@ -151,20 +146,19 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return a Markdown table with one row for each change."""
     unchanged, controls, changed = by_role(outcomes)
-    rows = []
-    for outcome in [*controls, *changed]:
-        rows.append(
-            [
-                outcome.change.name,
-                f"`{outcome.change.shown or '-'}`",
-                f"{outcome.survivors} of {outcome.forks}",
-                intervals.shown(outcome.end),
-                f"{outcome.lowest.mean():.2f}",
-                f"{outcome.kl.mean():.3f}",
-                f"{outcome.gain.mean():+.3f}",
-                "" if outcome in controls else effect_in_words(outcome, unchanged, controls),
-            ]
+    rows = [
+        (
+            outcome.change.name,
+            f"`{outcome.change.shown or '-'}`",
+            f"{outcome.survivors} of {outcome.forks}",
+            intervals.shown(outcome.end),
+            f"{outcome.lowest.mean():.2f}",
+            f"{outcome.kl.mean():.3f}",
+            f"{outcome.gain.mean():+.3f}",
+            "" if outcome in controls else effect_in_words(outcome, unchanged, controls),
         )
+        for outcome in [*controls, *changed]
+    ]
     return tables.markdown(HEAD, rows, "llrrrrr")
 
 
