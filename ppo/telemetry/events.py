@@ -5,17 +5,16 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util.tensor_util import make_tensor_proto
 
 from ppo.files.folder import EVENTS, naming
 
@@ -66,40 +65,32 @@ class EventFile(GrowingFile):
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write values as tensors, since readers drop the descriptions of simple values."""
-        values = [self._scalar(tag, value) for tag, value in scalars.items()]
-        self._write(Event(step=step, summary=Summary(value=values)))
+        self._add(step, *(self._scalar(tag, np.float32(value)) for tag, value in scalars.items()))
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         """Write a text, shown in TensorBoard's text tab."""
-        self._strings(step, tag, "text", summary_pb2.DATA_CLASS_TENSOR, [markdown.encode()])
+        self._add(step, _value(tag, "text", summary_pb2.DATA_CLASS_TENSOR, [markdown.encode()]))
 
     def image(self, step: int, tag: str, gif: bytes) -> None:
         """Write a GIF, shown in TensorBoard's images tab."""
         width, height = struct.unpack("<HH", gif[6:10])
         strings = [b"%d" % width, b"%d" % height, gif]
-        self._strings(step, tag, "images", summary_pb2.DATA_CLASS_BLOB_SEQUENCE, strings)
+        self._add(step, _value(tag, "images", summary_pb2.DATA_CLASS_BLOB_SEQUENCE, strings))
 
     def hparams(self, *summaries: Summary) -> None:
         """Write what the hparams plugin reads."""
         for summary in summaries:
             self._write(Event(summary=summary))
 
-    def _strings(
-        self, step: int, tag: str, plugin: str, data_class: int, strings: Sequence[bytes]
-    ) -> None:
-        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))])
-        tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=shape)
-        value = Summary.Value(tag=tag, metadata=_metadata(plugin, data_class), tensor=tensor)
-        self._write(Event(step=step, summary=Summary(value=[value])))
+    def _add(self, step: int, *values: Summary.Value) -> None:
+        self._write(Event(step=step, summary=Summary(value=values)))
 
-    def _scalar(self, tag: str, value: float) -> Summary.Value:
-        tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[value])
+    def _scalar(self, tag: str, value: np.float32) -> Summary.Value:
         if tag in self._described:
-            return Summary.Value(tag=tag, tensor=tensor)
+            return Summary.Value(tag=tag, tensor=make_tensor_proto(value))
         self._described.add(tag)
-        metadata = _metadata("scalars", summary_pb2.DATA_CLASS_SCALAR)
-        metadata.summary_description = self._descriptions.get(tag, "")
-        return Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+        description = self._descriptions.get(tag, "")
+        return _value(tag, "scalars", summary_pb2.DATA_CLASS_SCALAR, value, description)
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
@@ -116,9 +107,14 @@ def is_own(path: Path) -> bool:
         return bool(OWN_EVENTS.search(file.read(100)))
 
 
-def _metadata(plugin: str, data_class: int) -> SummaryMetadata:
+def _value(
+    tag: str, plugin: str, data_class: int, content: object, description: str = ""
+) -> Summary.Value:
     data = SummaryMetadata.PluginData(plugin_name=plugin)
-    return SummaryMetadata(plugin_data=data, data_class=data_class)
+    about = SummaryMetadata(
+        plugin_data=data, data_class=data_class, summary_description=description
+    )
+    return Summary.Value(tag=tag, metadata=about, tensor=make_tensor_proto(content))
 
 
 def _next_stamp(folder: Path) -> int:
