@@ -23,15 +23,10 @@ OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)
 
 
 class GrowingFile:
-    """A file that grows. Its errors name it."""
+    """A file that grows. Its errors name the ``path`` under which it was opened."""
 
     def __init__(self, path: Path, file: IO):
-        self._path, self._file = path, file
-
-    @property
-    def name(self) -> str:
-        """The name under which the file was opened."""
-        return self._path.name
+        self.path, self._file = path, file
 
     @property
     def size(self) -> int:
@@ -39,11 +34,11 @@ class GrowingFile:
         return os.fstat(self._file.fileno()).st_size
 
     def sync(self) -> None:
-        with naming(self._path):
+        with naming(self.path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        with naming(self._path):
+        with naming(self.path):
             self._file.close()
 
 
@@ -94,7 +89,7 @@ class EventFile(GrowingFile):
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        with naming(self._path):
+        with naming(self.path):
             self._records.write(event.SerializeToString())
             self._file.flush()
 

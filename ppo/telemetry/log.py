@@ -81,7 +81,7 @@ class CsvFile(GrowingFile):
     def _append(self, cells: Sequence[str]) -> None:
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(cells)
-        with naming(self._path):
+        with naming(self.path):
             self._file.write(line.getvalue())
             self._file.flush()
 
@@ -143,7 +143,7 @@ class Log:
     def sizes(self) -> dict[str, int]:
         """Return each file's current size for ``cut``. An open file counts even if it was moved."""
         earlier = {path.name: path.stat().st_size for path in self._earlier if path.exists()}
-        return earlier | {file.name: file.size for file in (self._csv, self._events)}
+        return earlier | {file.path.name: file.size for file in (self._csv, self._events)}
 
     def close(self) -> None:
         self._events.close()

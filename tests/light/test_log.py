@@ -556,7 +556,7 @@ def test_error_names_the_file(tmp_path, part, monkeypatch):
     for call in (lambda: write(log, [1]), of.sync, of.close):
         with pytest.raises(OSError, match="No space") as caught:
             call()
-        assert caught.value.filename == str(of._path)
+        assert caught.value.filename == str(of.path)
 
 
 # --- means
