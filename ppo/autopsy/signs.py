@@ -161,7 +161,7 @@ def first(rows: Sequence[Row], begin: int = 0, end: int | None = None) -> dict[s
     """Return the departures of the first entry that has any, from ``begin`` up to ``end``. If
     entries just before it reach NEAR, return the departures of the earliest of them.
     """
-    for index in range(begin, len(rows) if end is None else min(end, len(rows))):
+    for index in range(len(rows))[begin:end]:
         if departed := departures(rows, index):
             while index and (before := _outside(rows, index - 1, NEAR)):
                 departed, index = before, index - 1
