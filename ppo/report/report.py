@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ppo.autopsy.explain import explain
 from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
 from ppo.files import evaluations
@@ -64,11 +65,12 @@ def _make_film(run: Path) -> None:
 
 def _run(summary: RunSummary, name: str) -> str:
     repeat = f"<pre>{html.escape(commands(summary))}</pre><p>{html.escape(summary.limit)}</p>"
+    health = explain(summary.folder.path)
     sections = [
         ("The training and its games", _players(summary)),
         ("Evaluations", _evaluation_table(summary)),
         ("What others published", _published_table(summary)),
-        ("Health", f"<pre>{html.escape(summary.explanation)}</pre>{_health_table(summary)}"),
+        ("Health", f"<pre>{html.escape(health)}</pre>{_health_table(summary)}"),
         ("Settings that differ from the defaults", _settings_table(summary)),
         ("Repeat it", repeat),
         ("Versions and machine", _table(["what", "version"], summary.state.versions.items())),

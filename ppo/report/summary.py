@@ -14,7 +14,6 @@ from pydantic import BaseModel, TypeAdapter
 
 from ppo import checkpoint
 from ppo.autopsy import history
-from ppo.autopsy.explain import explain
 from ppo.autopsy.history import Row
 from ppo.checkpoint import CheckpointError
 from ppo.envs import registry
@@ -49,7 +48,6 @@ class RunSummary:
     evaluations: list[dict[str, Any]]
     saved: int | None
     state: RunState  # of the checkpoint
-    explanation: str
     published: list[Published]
 
     @property
@@ -155,16 +153,8 @@ def read_summary(run: Path) -> RunSummary:
     with suppress(CheckpointError, OSError):
         newest = checkpoint.newest(folder)
         saved, state = newest.step, run_of(newest)
-    return RunSummary(
-        folder,
-        params,
-        history.own_rows(run),
-        evaluations.with_intervals(folder),
-        saved,
-        state,
-        explain(run),
-        comparable(params),
-    )
+    rows, evaluated = history.own_rows(run), evaluations.with_intervals(folder)
+    return RunSummary(folder, params, rows, evaluated, saved, state, comparable(params))
 
 
 def settled(params: Params) -> dict[str, object]:
