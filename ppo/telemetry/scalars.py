@@ -42,12 +42,8 @@ class Metric:
         return "; ".join(filter(None, [self.limits, self.healthy]))
 
     @property
-    def full_meaning(self) -> str:
-        return f"{self.meaning} (in `progress.csv` alone)" if self.csv_only else self.meaning
-
-    @property
     def meaning_and_unit(self) -> str:
-        return f"{self.full_meaning} ({self.unit})" if self.unit else self.full_meaning
+        return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
 
     @property
     def description(self) -> str:
@@ -273,7 +269,8 @@ def _metric(entry: str) -> Metric:
         facts["peak"] = peak[1] or tag
     if cause := re.search(r"\bcause ([\w/]+)", details):
         facts["cause"], remedy = cause[1], remedy or f"as for {cause[1]}"
-    facts["csv_only"] = details.endswith("csv")  # "csv" is the last detail
+    if details.endswith("csv"):  # the last detail
+        facts["csv_only"], meaning = True, f"{meaning} (in `progress.csv` alone)"
     return Metric(tag, unit, meaning, healthy, remedy, **facts)
 
 
@@ -307,7 +304,7 @@ def metric_of(tag: str) -> Metric:
 
 def describe(markdown: bool = False) -> str:
     """Describe every scalar in a line, or as a row of a table."""
-    rows = [(m.tag, m.unit, m.full_meaning, m.good, m.remedy) for m in METRICS]
+    rows = [(m.tag, m.unit, m.meaning, m.good, m.remedy) for m in METRICS]
     if not markdown:
         return tables.tabs(rows)
     cells = [(f"`{tag}`", *rest) for tag, *rest in rows]
