@@ -37,7 +37,6 @@ class Measured(NamedTuple):
 
     @property
     def env_id(self) -> str:
-        """The game."""
         return reading.value(FOLDER / f"{self.preset}.json", reading.ANYTHING)["env_id"]
 
     @property

@@ -215,7 +215,10 @@ def commands(summary: RunSummary) -> str:
         begin = [f"--fork={began_from.run if there else 'ORIGINAL'}@{began_from.step}"]
         settings = _differing(summary, began_from)
     else:
-        begin, settings = [f"--pfile={summary.folder.params}"], _unwritten(summary.folder)
+        begin = [f"--pfile={summary.folder.params}"]
+        # With the settings that did not exist when the run began.
+        written = reading.value(summary.folder.params, TypeAdapter(dict[str, Any]))
+        settings = {key: value for key, value in EARLIER.items() if key not in written}
     for key, value in settings.items():
         begin += ["--set", f"{key}={as_given(value)}"]
     if summary.params.workers > 1:
@@ -245,9 +248,3 @@ def _differing(summary: RunSummary, began_from: Origin) -> dict[str, object]:
             now = settled(summary.params)
             changed = {key: new for key, new in now.items() if new != before[key]}
     return {key: value for key, value in changed.items() if key != "workers"}
-
-
-def _unwritten(folder: RunFolder) -> dict[str, object]:
-    """Return the run's value of each setting that did not exist when it began."""
-    written = reading.value(folder.params, TypeAdapter(dict[str, Any]))
-    return {key: value for key, value in EARLIER.items() if key not in written}

@@ -51,8 +51,6 @@ def _leading(app: App, query: str) -> App:
 
 
 def _serve(query: str, arguments: list[str]) -> int:
-    """Serve until the process ends."""
-
     def server(app: App, flags: object) -> Any:
         return program.create_port_scanning_werkzeug_server(_leading(app, query), flags)
 
