@@ -20,7 +20,7 @@ RELATIVE_FLOOR = 0.05  # of the median, for quantities not on a logarithmic scal
 LOST = 0.75
 
 
-Number = Callable[[Row], float | None]
+Number = Callable[[Row], float]
 
 
 class Alarm(NamedTuple):
@@ -42,7 +42,7 @@ class Quantity:
     """A quantity in a log entry."""
 
     name: str
-    number: Number  # reads it from an entry; None if missing
+    number: Number  # reads it from an entry; not finite if missing
     floor: float  # least standard deviation, on its scale
     direction: int  # which departure is a sign: 1 (up), -1 (down) or 0 (either)
     logarithmic: bool = True
@@ -54,32 +54,27 @@ class Quantity:
 
 
 def _log(tag: str) -> Number:
-    return lambda row: math.log(row[tag]) if row.get(tag, 0.0) > 0 else None
+    return lambda row: math.log(row[tag]) if row.get(tag, 0.0) > 0 else math.nan
 
 
-def _change(row: Row) -> float | None:
+def _change(row: Row) -> float:
     """Return the mean logarithm of the layers' movement relative to their weights."""
     changes = [number for tag, number in row.items() if tag.startswith("layers/change_")]
-    return float(np.mean(np.log(changes))) if changes and min(changes) > 0 else None
+    return float(np.mean(np.log(changes))) if changes and min(changes) > 0 else math.nan
 
 
-def _target(row: Row) -> float | None:
+def _target(row: Row) -> float:
     """Return the distance of the surrogate's target from the old policy, in clip ranges."""
     distance, clip = row.get("train/target_distance", 0.0), row.get("train/clip_range", 0.0)
-    return math.log(distance / clip) if distance > 0 and clip > 0 else None
+    return math.log(distance / clip) if distance > 0 and clip > 0 else math.nan
 
 
-def _entropy(row: Row) -> float | None:
-    return -row["train/entropy_loss"] if "train/entropy_loss" in row else None
-
-
-def _points(row: Row) -> float | None:
-    level = points(row)
-    return level if math.isfinite(level) else None
+def _entropy(row: Row) -> float:
+    return -row.get("train/entropy_loss", math.nan)
 
 
 # The floors are how far the quantities move from entry to entry in healthy runs.
-POINTS = Quantity("points a step", _points, 0.0, -1, logarithmic=False, once_below=True)
+POINTS = Quantity("points a step", points, 0.0, -1, logarithmic=False, once_below=True)
 ADVANTAGE_STD = Quantity(
     "standard deviation of the advantages", _log("train/advantage_std"), 0.1, 0
 )
@@ -128,7 +123,7 @@ def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | 
     """
     before = _numbers(quantity.number, rows[max(0, index - BEFORE) : index])
     now = _numbers(quantity.number, rows[index : index + MOST_ENTRIES])
-    if len(before) < FEWEST_BEFORE or quantity.number(rows[index]) is None:
+    if len(before) < FEWEST_BEFORE or not math.isfinite(quantity.number(rows[index])):
         return None
     median = float(np.median(before))
     spread = TO_STD * float(np.median(np.abs(np.array(before) - median)))
@@ -139,7 +134,7 @@ def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | 
 
 
 def _numbers(number: Number, rows: Sequence[Row]) -> list[float]:
-    return [value for row in rows if (value := number(row)) is not None]
+    return [value for row in rows if math.isfinite(value := number(row))]
 
 
 def departures(rows: Sequence[Row], index: int) -> dict[str, Distance]:
