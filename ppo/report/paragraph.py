@@ -22,11 +22,10 @@ def _training(summary: RunSummary) -> Iterator[str]:
         own_steps -= began_from.step
         yield f"This run continues another one from step {began_from.step:,}."
     scores = [row[SCORE] for row in summary.rows if SCORE in row]
-    seconds = summary.rows[-1].get(TIME, 0.0) if summary.rows else 0.0
     if not scores:
         yield f"This agent trains on {summary.game} and has not finished a game yet."
         return
-    first, last = scores[0], scores[-1]
+    first, last, seconds = scores[0], scores[-1], summary.rows[-1].get(TIME, 0.0)
     frames = f" ({own_steps * summary.params.frame_skip:,} frames)"
     steps = f"{own_steps:,} decisions{frames if is_atari(summary.params.env_id) else ''}"
     done, within, went = ("trained on", "for", "went")

@@ -42,7 +42,7 @@ class Published(BaseModel):
 
 def curves(game: str | None) -> list[Published]:
     """Return the published curves of a ROM."""
-    published, _ = reading.lines(CURVES, TypeAdapter(Published))
+    published = reading.all_lines(CURVES, TypeAdapter(Published))
     return [one for one in published if one.game == game]
 
 
