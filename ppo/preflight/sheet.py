@@ -107,9 +107,8 @@ def _enlarged(image: np.ndarray, width: int) -> np.ndarray:
 
 def _joined(images: list[np.ndarray]) -> np.ndarray:
     """Join images side by side on paper, with a gap around each."""
-    gap = np.full((HEIGHT, GAP, 3), PAPER, np.uint8)
-    row = np.concatenate([gap, *(part for image in images for part in (image, gap))], axis=1)
-    return np.concatenate([row, np.full((GAP, row.shape[1], 3), PAPER, np.uint8)])
+    apart = [np.pad(image, ((0, GAP), (GAP, 0), (0, 0)), constant_values=PAPER) for image in images]
+    return np.pad(np.hstack(apart), ((0, 0), (0, GAP), (0, 0)), constant_values=PAPER)
 
 
 def _line(texts: dict[int, str], width: int) -> np.ndarray:
