@@ -265,9 +265,7 @@ def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> di
     try:
         environment = ForeignEnv(params.env_id)
         with closing(environment):
-            fault = _space_fault(environment) or _start_fault(environment, is_new)
-            if is_new and not fault:
-                fault = _sharing_fault(environment, params.env_id)
+            fault = _space_fault(environment) or _start_fault(environment, params.env_id, is_new)
             if fault:
                 return {"env_id": fault}
     except EnvironmentFailed as error:
@@ -278,27 +276,21 @@ def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> di
     return _network_misfit(params, bad, images=len(shape) == 3)
 
 
-def _start_fault(environment: ForeignEnv, is_new: bool) -> str | None:
-    """Return the fault that two starts with the same seed show. An old run may differ."""
+def _start_fault(environment: ForeignEnv, env_id: str, is_new: bool) -> str | None:
+    """Return the fault that starts with the same seed show. An old run may differ."""
     start, again = _start(environment, seed=0), _start(environment, seed=0)
     with np.errstate(over="ignore"):
         if not np.isfinite(np.stack([start, again])[:, :-3].astype(np.float32)).all():
             return "its first observations are not finite in float32"
-    if not is_new or np.array_equal(start, again, equal_nan=True):  # a reward may be NaN
+    if not is_new:
         return None
-    return "two resets with the same seed, each with the same step, differ; use reset's seed"
-
-
-def _sharing_fault(environment: ForeignEnv, env_id: str) -> str | None:
-    """Return the fault that a start shows while another environment plays. None if no second
-    environment can be made.
-    """
-    alone = _start(environment, seed=0)
-    with suppress(EnvironmentFailed):
+    if not np.array_equal(start, again, equal_nan=True):  # a reward may be NaN
+        return "two resets with the same seed, each with the same step, differ; use reset's seed"
+    with suppress(EnvironmentFailed):  # a second environment may be impossible
         other = ForeignEnv(env_id)
         with closing(other):
             beside = _start(environment, seed=0, meanwhile=lambda: _start(other, seed=1))
-            if not np.array_equal(alone, beside, equal_nan=True):
+            if not np.array_equal(again, beside, equal_nan=True):
                 return (
                     "a step after the same seed differs if another environment of this id plays "
                     "meanwhile; use self.np_random, not random numbers that both share"
