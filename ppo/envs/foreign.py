@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from traceback import walk_tb
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
@@ -21,6 +21,8 @@ BETWEEN = frozenset(["contextlib", "gymnasium", "importlib", "numpy"])
 
 
 _entries: dict[str, EnvSpec] = {}  # by MODULE:ID, as first found
+
+Closable = TypeVar("Closable", bound=Any)
 
 
 class Unfit(Exception):
@@ -47,10 +49,10 @@ class Boundary:
 
 
 @contextmanager
-def closing(closable: Any) -> Iterator[None]:
+def closing(closable: Closable) -> Iterator[Closable]:
     """Close an environment when the context ends. A close that fails does not replace an error."""
     try:
-        yield
+        yield closable
     except BaseException:
         with suppress(EnvironmentFailed):
             closable.close()

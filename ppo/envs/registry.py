@@ -247,8 +247,7 @@ def settings_for(env_id: str) -> dict[str, Any]:
 
 def _observation_space(env_id: str) -> gymnasium.Space:
     """Return the observation space of an environment. Raises EnvironmentFailed."""
-    environment = ForeignEnv(env_id)
-    with closing(environment):
+    with closing(ForeignEnv(env_id)) as environment:
         return environment.observation_space
 
 
@@ -263,8 +262,7 @@ def _network_misfit(params: Params, bad: frozenset[str], images: bool) -> dict[s
 def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> dict[str, str]:
     """Return the misfit that the first steps in the environment show. Raises EnvironmentFailed."""
     try:
-        environment = ForeignEnv(params.env_id)
-        with closing(environment):
+        with closing(ForeignEnv(params.env_id)) as environment:
             fault = _space_fault(environment) or _start_fault(environment, params.env_id, is_new)
             if fault:
                 return {"env_id": fault}
@@ -286,15 +284,14 @@ def _start_fault(environment: ForeignEnv, env_id: str, is_new: bool) -> str | No
         return None
     if not np.array_equal(start, again, equal_nan=True):  # a reward may be NaN
         return "two resets with the same seed, each with the same step, differ; use reset's seed"
-    with suppress(EnvironmentFailed):  # a second environment may be impossible
-        other = ForeignEnv(env_id)
-        with closing(other):
-            beside = _start(environment, seed=0, meanwhile=lambda: _start(other, seed=1))
-            if not np.array_equal(again, beside, equal_nan=True):
-                return (
-                    "a step after the same seed differs if another environment of this id plays "
-                    "meanwhile; use self.np_random, not random numbers that both share"
-                )
+    # A second environment may be impossible.
+    with suppress(EnvironmentFailed), closing(ForeignEnv(env_id)) as other:
+        beside = _start(environment, seed=0, meanwhile=lambda: _start(other, seed=1))
+        if not np.array_equal(again, beside, equal_nan=True):
+            return (
+                "a step after the same seed differs if another environment of this id plays "
+                "meanwhile; use self.np_random, not random numbers that both share"
+            )
     return None
 
 

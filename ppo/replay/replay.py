@@ -147,10 +147,8 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
     """Replay the episode as training plays it. Raises ReplayError if it does not end exactly with
     its last action, or if the game lacks one of the actions. Raises Interrupted on request.
     """
-    with _refusals(replay):
-        vector = env_at_start(replay)
-        with closing(vector):
-            return _play(replay, vector, interrupted)
+    with _refusals(replay), closing(env_at_start(replay)) as vector:
+        return _play(replay, vector, interrupted)
 
 
 def env_at_start(replay: Replay) -> EnvVector:
@@ -180,10 +178,9 @@ def frames(replay: Replay) -> Iterator[Frame]:
     """Yield the episode frame by frame as the game shows it. Raises ReplayError if it has no image,
     or if the episode does not match the replay, at the latest after the last frame.
     """
-    with _refusals(replay):
-        screen = (AtariScreen if replay.rules.is_atari else RenderedScreen)(replay.rules)
-        with closing(screen):
-            yield from _frames(replay, screen)
+    kind = AtariScreen if replay.rules.is_atari else RenderedScreen
+    with _refusals(replay), closing(kind(replay.rules)) as screen:
+        yield from _frames(replay, screen)
 
 
 def frames_per_second(replay: Replay) -> float:
