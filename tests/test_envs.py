@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo.envs.episode import Episode, EpisodeMismatch, Reset, Rules, Transition, UnfinishedEpisode
+from ppo.envs.fleet import Fleet
 from ppo.envs.registry import UnknownGame, check, check_new, look_up, rules_of
 from ppo.envs.resolve import resolved
 from ppo.envs.roms import FRESH_AFTER_RESET, is_for_several
-from ppo.envs.vector import RESETS_PER_SEED, EnvVector, vectors
+from ppo.envs.vector import RESETS_PER_SEED, EnvVector
 from ppo.settings import Params
 from ppo.system.keys import Purpose, seed31
 from tests.rules import rules_for
@@ -645,9 +646,8 @@ def test_two_vectors_play_the_games_that_one_vector_would(begin: Begin, num_envs
             threads=2,
         )
     )
-    rules = rules_of(params)
-    whole = begin(rules, num_envs, seed=9)
-    parts = vectors(params, rules, num_vectors=2)
+    whole = begin(rules_of(params), num_envs, seed=9)
+    parts = Fleet(params, 2, lambda: False, worker=0).vectors
     assert [list(part.indices) for part in parts] == ([[0]] if num_envs == 1 else [[0], [1, 2]])
     for row in random_actions(whole, 15):
         watch(whole, row[np.newaxis])

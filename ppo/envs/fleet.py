@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from ppo.envs.episode import UnfinishedEpisode, checksum
 from ppo.envs.registry import rules_of
-from ppo.envs.vector import vectors
+from ppo.envs.vector import EnvVector
 from ppo.settings import ResolvedParams
+from ppo.system.arrays import cuts
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,24 @@ class Fleet:
     def __init__(
         self, params: ResolvedParams, num_vectors: int, interrupted: Callable[[], bool], worker: int
     ):
-        """``worker`` is this worker's index. Raises Interrupted."""
+        """Make and reset the envs. ``worker`` is this worker's index. Raises Interrupted."""
         self.rules = rules_of(params)
-        self.vectors = vectors(params, self.rules, num_vectors, interrupted, worker)
+        self.vectors = [
+            EnvVector(
+                self.rules,
+                end - begin,
+                params.threads,
+                frame_stack=params.frame_stack,
+                screen_size=params.screen_size,
+                seed=params.seed,
+                first_index=begin,
+                envs_before=worker * params.num_envs,
+                fire_on_life_loss=params.fire_on_life_loss,
+                interrupted=interrupted,
+            )
+            for begin, end in cuts(params.num_envs, num_vectors)
+        ]
+        self.begin()
         self.num_actions = self.vectors[0].num_actions
         self.action_names = self.vectors[0].action_names
         self.observation_shape = self.vectors[0].observations.shape[1:]

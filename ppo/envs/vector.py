@@ -17,8 +17,6 @@ from ppo.envs.episode import (
     checksum,
 )
 from ppo.envs.generic import GenericEnvs
-from ppo.settings import ResolvedParams
-from ppo.system.arrays import cuts
 from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
 
@@ -269,31 +267,3 @@ class EnvVector:
     def _note(self, info: dict) -> None:
         self._lives = info["lives"].copy()
         self._frame_number = info["frame_number"].astype(np.int64)
-
-
-def vectors(
-    params: ResolvedParams,
-    rules: Rules,
-    num_vectors: int,
-    interrupted: Callable[[], bool] = lambda: False,
-    worker: int = 0,
-) -> list[EnvVector]:
-    """Reset a worker's envs and return them as vectors, which step independently."""
-    parts = [
-        EnvVector(
-            rules,
-            b - a,
-            params.threads,
-            frame_stack=params.frame_stack,
-            screen_size=params.screen_size,
-            seed=params.seed,
-            first_index=a,
-            envs_before=worker * params.num_envs,
-            fire_on_life_loss=params.fire_on_life_loss,
-            interrupted=interrupted,
-        )
-        for a, b in cuts(params.num_envs, num_vectors)
-    ]
-    for vector in parts:
-        vector.begin()
-    return parts
