@@ -31,10 +31,9 @@ class GenericEnvs:
         self.frames = np.zeros(num_envs, np.int64)
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
-        chosen: list[int | None] = [None] * len(mask)
-        for index, seed in zip(np.flatnonzero(mask), [] if seeds is None else seeds, strict=False):
-            chosen[index] = int(seed)
-        observations, _ = self.env.reset(seed=chosen, options={"reset_mask": mask})
+        chosen = np.full(len(mask), None)
+        chosen[mask] = seeds
+        observations, _ = self.env.reset(seed=chosen.tolist(), options={"reset_mask": mask})
         self.frames[mask] = 0
         return observations, self._info(self.frames.copy())
 
