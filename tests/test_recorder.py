@@ -54,7 +54,12 @@ def warnings() -> list[str]:
 def recorder(warnings: list[str]) -> Iterator[Recorder]:
     recorder = Recorder(warnings.append, stop=lambda: False)
     yield recorder
-    recorder.close(abandon=True)
+    recorder.close()
+
+
+def finish(recorder: Recorder) -> None:
+    """Let it make all its videos."""
+    recorder._thread.shutdown()
 
 
 def files(folder: Path) -> list[str]:
@@ -73,7 +78,7 @@ def test_videos_are_made_one_after_another(
 ):
     for name in ("a", "b"):
         recorder.record(replay, tmp_path / "videos" / f"{name}.mp4")
-    recorder.close(abandon=False)
+    finish(recorder)
     assert files(tmp_path) == ["a.mp4", "b.mp4"] and warnings == []
     for path in (tmp_path / "videos").iterdir():
         assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] == replay.frames + 120 == 162
@@ -91,7 +96,7 @@ def test_failing_videos_cost_one_warning_and_the_next_one_is_made(
 ):
     for number, game in enumerate([wrong, wrong, replay]):
         recorder.record(game, tmp_path / f"{number}.mp4")
-    recorder.close(abandon=False)
+    finish(recorder)
     assert files(tmp_path) == ["2.mp4"]
     assert len(warnings) == 1 and "\n" not in warnings[0]
     assert warnings[0].startswith("no video: ") and "not 99" in warnings[0]
@@ -114,7 +119,7 @@ def test_any_trouble_is_a_warning(
     else:
         replay = replay.model_copy(update={"game": "no_such_game"})
     recorder.record(replay, path)
-    recorder.close(abandon=False)
+    finish(recorder)
     assert len(warnings) == 1 and files(tmp_path) == []
 
 
@@ -123,7 +128,7 @@ def test_a_stop_that_ends_the_encoder_too_is_no_trouble(
 ):
     stopping = Recorder(warnings.append, stop=lambda: True)
     stopping.record(wrong, tmp_path / "game.mp4")
-    stopping.close(abandon=False)
+    finish(stopping)
     assert warnings == [] and files(tmp_path) == []
 
 
@@ -135,7 +140,7 @@ def test_giving_up_is_quick_and_leaves_no_file_and_no_warning(
     recorder.record(replay, tmp_path / "waiting.mp4")
     wait_until(lambda: len(files(tmp_path)) == 2 and "done.mp4" in files(tmp_path))
     before = time.monotonic()
-    recorder.close(abandon=True)
+    recorder.close()
     assert time.monotonic() - before < 5
     assert files(tmp_path) == ["done.mp4"] and warnings == []
 
@@ -156,7 +161,7 @@ def test_a_stop_does_not_wait_for_an_encoder_that_hangs(
     recorder.record(long, tmp_path / "game.mp4")
     wait_until(lambda: processes_of(hanging))
     before = time.monotonic()
-    recorder.close(abandon=True)
+    recorder.close()
     assert time.monotonic() - before < 5
     assert not processes_of(hanging) and files(tmp_path) == ["encoder"] and warnings == []
 
@@ -181,5 +186,5 @@ def test_a_run_does_not_end_without_a_word_nor_never_where_the_encoder_hangs(
 
 
 def test_a_recorder_without_videos_closes_at_once(recorder: Recorder):
-    recorder.close(abandon=False)
-    recorder.close(abandon=True)
+    finish(recorder)
+    recorder.close()

@@ -1,7 +1,6 @@
 """Make videos of replays in the background while training continues."""
 
 import math
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,17 +50,17 @@ class Recorder:
         self._warned = False
         self._stalls = 0  # how often ffmpeg has hung
         self._abandoned = threading.Event()
-        self._videos: list[Future] = []
-        self._made: queue.SimpleQueue[FinishedVideo] = queue.SimpleQueue()
+        self._videos: list[Future[FinishedVideo | None]] = []  # None for one that failed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="video")
 
     def record(self, replay: Replay, path: Path) -> None:
-        self._videos = [video for video in self._videos if not video.done()]
         self._videos.append(self._thread.submit(self._record, replay, path))
 
     def made(self) -> Iterator[FinishedVideo]:
-        while not self._made.empty():
-            yield self._made.get()
+        """Yield each finished video once."""
+        while self._videos and self._videos[0].done():
+            if made := self._videos.pop(0).result():
+                yield made
 
     def wait(self) -> None:
         """Wait for all videos, a stop, or a hanging ffmpeg. A long wait is reported."""
@@ -77,21 +76,21 @@ class Recorder:
         if self._stalls > stalls:
             self._say(f"ffmpeg hangs, so the run ends without its last videos; {LATER}")
 
-    def close(self, abandon: bool) -> None:
-        """Finish all videos, or abandon unfinished ones. Their replays are kept."""
-        if abandon:
-            self._abandoned.set()
-        self._thread.shutdown(wait=True, cancel_futures=abandon)
+    def close(self) -> None:
+        """Abandon unfinished videos. Their replays are kept."""
+        self._abandoned.set()
+        self._thread.shutdown(cancel_futures=True)
 
-    def _record(self, replay: Replay, path: Path) -> None:
+    def _record(self, replay: Replay, path: Path) -> FinishedVideo | None:
         try:
             path.parent.mkdir(exist_ok=True)
             rate = frames_per_second(replay)
             course, abandoned = Course(replay), self._abandoned.is_set
             video.write(path, render.plain(replay, course), rate, title(replay), abandoned)
-            self._made.put(FinishedVideo(replay, path, gif.small(path, abandoned), course.gaps))
-        except Exception as error:  # nobody reads this thread's result
+            return FinishedVideo(replay, path, gif.small(path, abandoned), course.gaps)
+        except Exception as error:
             self._stalls += isinstance(error.__cause__, Stalled)
             if not (self._warned or self._abandoned.is_set() or self._stop()):
                 self._warned = True
                 self._say(f"no video: {error}. Its replay is kept")
+            return None

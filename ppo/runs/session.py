@@ -212,7 +212,7 @@ class Session:
             error.add_note(f"Step {self.trainer.step:,} is saved. Continue with --resume.")
             raise
         finally:
-            self.recorder.close(abandon=True)
+            self.recorder.close()
             self.logger.log.close()
             self.tracker.close()
 
@@ -224,7 +224,7 @@ class Session:
             for made in self.recorder.made():
                 self.display.say(made.message)
         finally:
-            self.recorder.close(abandon=True)
+            self.recorder.close()
 
     def _score(self) -> float | None:
         """Return the score that selects the best policy. With evaluations it is their mean, None
