@@ -59,13 +59,10 @@ class Evaluation:
         places = {"best": 0, "median": len(order) // 2, "worst": -1}
         return {name: int(order[rank]) for name, rank in places.items()}
 
-    def human_normalized(self, params: ResolvedParams) -> float | None:
-        """Return the mean score on the human scale; None if the game has no published scores."""
-        return human.normalized(rules_of(params).game, self.mean)
-
     def record(self, params: ResolvedParams, policy: "Policy", step: int) -> dict[str, Any]:
+        """Return what is stored: also the mean on the human scale, if scores are published."""
         low, high = self.interval()
-        normalized = self.human_normalized(params)
+        normalized = human.normalized(rules_of(params).game, self.mean)
         return {
             "step": step,
             "policy": policy.choice,

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field, FiniteFloat
 
 from ppo.checkpoint import Checkpoint, State
 from ppo.errors import Diverged, NotFinite, ScoreNotFinite
-from ppo.evaluate.evaluate import Evaluation, evaluate
+from ppo.evaluate.evaluate import evaluate
 from ppo.files import evaluations
 from ppo.files.evaluations import EvaluationsError
 from ppo.files.folder import RunFolder
@@ -114,6 +115,14 @@ class Logger(Observer):
         self.means, self.due, self._sizes = Aggregates(known.means), known.due, known.sizes
 
 
+# Scalars of an evaluation, by their names in its record.
+EVALUATION_TAGS = {
+    "mean": "eval/mean_reward",
+    "mean_length": "eval/mean_ep_length",
+    "human_normalized": "eval/human_normalized",
+}
+
+
 class Evaluator(Observer):
     """Evaluate the policy every ``evaluation_interval`` steps."""
 
@@ -160,26 +169,22 @@ class Evaluator(Observer):
             evaluations.add(self.folder, record)
         except EvaluationsError as error:
             self.say(f"step {step:,}: the evaluation is not stored: {error}")
-        self.say(self._message(step, evaluation, evaluations.interval(record)))
+        self.say(self._message(record))
         self._last, self.due = (step, evaluation.mean), False
-        normalized = evaluation.human_normalized(self.params)
-        return {
-            "eval/mean_reward": evaluation.mean,
-            "eval/mean_ep_length": evaluation.mean_steps,
-            **({} if normalized is None else {"eval/human_normalized": normalized}),
-        }
+        return {tag: record[name] for name, tag in EVALUATION_TAGS.items() if name in record}
 
     def score_at(self, step: int) -> float | None:
         """Return the mean score of the evaluation at a step, if there was one."""
         return self._last[1] if self._last and self._last[0] == step else None
 
-    def _message(self, step: int, evaluation: Evaluation, interval: str) -> str:
+    def _message(self, record: Mapping[str, Any]) -> str:
+        step, mean, interval = record["step"], record["mean"], evaluations.interval(record)
         best = evaluations.best(self.folder, self.params, self.policy.choice, step)
-        best = evaluation.mean if best is None else best
+        best = mean if best is None else best
         shown = f" (95 %: {interval})" if interval else ""
-        message = f"step {step:,}: evaluation {evaluation.mean:.2f}{shown}, best so far {best:.2f}"
-        if limited := evaluation.time_limited:
-            message += f"; the time limit ended {limited} of {len(evaluation.episodes)} games"
+        message = f"step {step:,}: evaluation {mean:.2f}{shown}, best so far {best:.2f}"
+        if limited := record["time_limited"]:
+            message += f"; the time limit ended {limited} of {len(record['scores'])} games"
         return message
 
 
