@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,7 +35,6 @@ from ppo.runs.loop import Loop
 from ppo.runs.observer import state_of
 from ppo.runs.observers import Evaluator, Logger
 from ppo.runs.pace import Pace, Speed
-from ppo.runs.session import Session
 from ppo.runs.start import RunState, Start, run_of
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
@@ -793,8 +791,7 @@ def loop(training: Training, keeper: Keeper, log: Log, stop=never, **changes: ob
     video = Videographer(params, "sampled", keeper.folder, Queue(), say, publish)
     guard = Guard(training, params, say)
     observers = [video, evaluator, verifier, logs, guard, keeper]
-    parts = SimpleNamespace(params=params, trainer=training, evaluator=evaluator)
-    looped = Loop(training, observers, keeper, lambda: Session._score(parts), stop)
+    looped = Loop(training, observers, keeper, evaluator, stop)
     looped.logger, looped.video = logs, video
     return looped
 

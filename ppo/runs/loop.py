@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 
+from ppo.checkpoint import Checkpoint
 from ppo.errors import Collapsed, Diverged, EnvironmentFailed, WorkerLost
 from ppo.runs.keeper import Keeper
 from ppo.runs.observer import Observer, state_of
+from ppo.runs.observers import Evaluator
 from ppo.system.signals import Interrupted
+from ppo.telemetry.scalars import SCORE
 from ppo.trainer import Trainer
 
 
 class Loop:
     """Train until the run is finished or asked to stop. The observers see each iteration, then act
-    in their order. ``score`` returns the score that selects the best policy, if there is one now.
+    in their order. One of them is ``evaluator``.
     """
 
     def __init__(
@@ -19,17 +22,22 @@ class Loop:
         trainer: Trainer,
         observers: Sequence[Observer],
         keeper: Keeper,
-        score: Callable[[], float | None],
+        evaluator: Evaluator,
         stop: Callable[[], bool],
     ):
         self.trainer, self.observers, self.keeper = trainer, observers, keeper
-        self.score, self.stop = score, stop
+        self.evaluator, self.stop = evaluator, stop
         self._is_saved = False  # whether the state is as it was saved
 
     @property
     def done(self) -> bool:
         """Whether nothing remains to do, not even an interrupted evaluation."""
         return self.trainer.finished and not self._due()
+
+    @property
+    def state(self) -> Checkpoint:
+        """The state of the whole run."""
+        return state_of(self.trainer, self.observers)
 
     def run(self) -> None:
         """Train until the end or a stop, then save the state. Raises Collapsed. Raises Diverged,
@@ -62,7 +70,7 @@ class Loop:
         if due := self._due():
             self.keeper.check_folder()
         if any(observer.saves for observer in due):
-            self.keeper.remember(state_of(self.trainer, self.observers))
+            self.keeper.remember(self.state)
         try:
             for observer in self.observers:
                 if observer.due:
@@ -73,7 +81,7 @@ class Loop:
         if saves:
             self._save()
         else:
-            self.keeper.remember(state_of(self.trainer, self.observers))
+            self.keeper.remember(self.state)
 
     def _due(self) -> list[Observer]:
         return [observer for observer in self.observers if observer.due]
@@ -85,5 +93,13 @@ class Loop:
     def _save(self, scored: bool = True) -> None:
         self._settle(self.stop)
         self.keeper.check_folder()
-        self.keeper.save(state_of(self.trainer, self.observers), self.score() if scored else None)
+        self.keeper.save(self.state, self._score() if scored else None)
         self._is_saved = True
+
+    def _score(self) -> float | None:
+        """Return the score that selects the best policy. With evaluations it is their mean, None
+        between them. Otherwise it is the mean of the last 100 games, None before the first.
+        """
+        if self.trainer.params.evaluation_interval:
+            return self.evaluator.score_at(self.trainer.step)
+        return self.trainer.totals().get(SCORE)

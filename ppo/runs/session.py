@@ -14,7 +14,6 @@ from ppo.runs.ending import Result
 from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
-from ppo.runs.observer import state_of
 from ppo.runs.observers import Callback, CallbackObserver, Evaluator, Logger
 from ppo.runs.pace import Pace
 from ppo.runs.start import Start, overrides_to_continue, run_of
@@ -28,7 +27,6 @@ from ppo.settings.schedules import next_crossing
 from ppo.system.device import gpu_remark, precision_remark
 from ppo.system.signals import Interrupted, StopRequest
 from ppo.system.streams import counted
-from ppo.telemetry.scalars import SCORE
 from ppo.trainer import Trainer
 from ppo.workers.interface import Workers
 from ppo.workers.local import LocalWorkers
@@ -50,7 +48,7 @@ class Session:
         began: float,
         workers: Workers,
         start: Start,
-        callback: Callback | None = None,
+        callback: Callback | None,
     ):
         self.params, self.folder, self.stop, self.start = params, folder, stop, start
         end = params.end_from(start.step)
@@ -69,7 +67,7 @@ class Session:
         self.tracker = Tracker(params, folder, say)
         pace, clock = Pace(params), lambda: self.keeper.seconds
         self.logger = Logger(self.trainer, folder, self.display, pace, clock, self.tracker.scalars)
-        self.evaluator = Evaluator(policy, params, folder, pace, say, self.logger.include)
+        evaluator = Evaluator(policy, params, folder, pace, say, self.logger.include)
         self.videographer = Videographer(
             params, policy.choice, folder, self.recorder, say, self._publish
         )
@@ -78,7 +76,7 @@ class Session:
         # The logger writes what the evaluator adds. The callback sees what the guard rolls back.
         self.observers = [  # in the order in which they see and act
             self.videographer,
-            self.evaluator,
+            evaluator,
             Verifier(params, self.trainer.envs, say),
             self.logger,
             self.tracker,
@@ -86,9 +84,7 @@ class Session:
             self.keeper,
             self.callback,
         ]
-        self.loop = Loop(
-            self.trainer, self.observers, self.keeper, self._score, self.callback.stops
-        )
+        self.loop = Loop(self.trainer, self.observers, self.keeper, evaluator, self.callback.stops)
 
     @property
     def result(self) -> Result:
@@ -97,14 +93,13 @@ class Session:
     def go(self) -> None:
         """Train to the end or a stop. Raises as ``train.run``."""
         with closing(self.trainer):
-            if self.start.checkpoint:
-                self._restore(self.start.checkpoint)
-                self.keeper.prune(self.start.checkpoint.step)
-            if self.loop.done:
-                self._finish_videos()
-                seconds = run_of(self.start.checkpoint).seconds if self.start.checkpoint else 0.0
-                self._conclude("the run is done", seconds)
-                return
+            if saved := self.start.checkpoint:
+                self._restore(saved)
+                self.keeper.prune(saved.step)
+                if self.loop.done:
+                    self._finish_videos()
+                    self._conclude("the run is done", run_of(saved).seconds)
+                    return
             self._begin()
             trained = self._train()
             if self.callback.error:
@@ -182,7 +177,7 @@ class Session:
         if self.start.changes and not self.start.fork_of:
             write_whole(self.folder.params, params.to_json().encode())
         if not self.start.checkpoint or self.start.fork_of:
-            self.keeper.save(state_of(self.trainer, self.observers))
+            self.keeper.save(self.loop.state)
         self.folder.fork_start.unlink(missing_ok=True)
         if not self.trainer.finished:
             self.display.say(_trains(params, step))
@@ -225,14 +220,6 @@ class Session:
                 self.display.say(made.message)
         finally:
             self.recorder.close()
-
-    def _score(self) -> float | None:
-        """Return the score that selects the best policy. With evaluations it is their mean, None
-        between them. Otherwise it is the mean of the last 100 games, None before the first.
-        """
-        if self.params.evaluation_interval:
-            return self.evaluator.score_at(self.trainer.step)
-        return self.trainer.totals().get(SCORE)
 
     def _leave(self) -> None:
         """End the process from another thread while the main thread takes too long."""
