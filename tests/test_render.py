@@ -306,6 +306,24 @@ def test_every_frame_of_a_film_is_accounted_for(run, monkeypatch, capsys):
     assert pictures[-1].sum() > pictures[0].sum()
 
 
+def test_a_film_is_made_again_only_if_its_games_have_changed(run, monkeypatch):
+    written = []
+    monkeypatch.setattr(film, "CLIPS", 2)
+    monkeypatch.setattr(film, "images", lambda *_: written.append(1) or iter([frame] * 2))
+    frame = np.zeros((2, 2, 3), np.uint8)
+    path = film.film(run.path, again=False)
+    for game in run.replays.iterdir():
+        game.touch()  # as a copy of the folder does
+    assert film.film(run.path, again=False) == path and len(written) == 1
+    film.film(run.path)
+    newest = run.replays / "step-2000.json"
+    newest.write_text(newest.read_text().replace('"step": 2000', '"step": 2001'))
+    film.film(run.path, again=False)
+    path.write_bytes(b"")
+    film.film(run.path, again=False)
+    assert len(written) == 4
+
+
 @pytest.mark.parametrize(("width", "height"), [(640, 840), (840, 840), (600, 400), (400, 600)])
 def test_the_final_score_is_whole_in_images_of_any_shape(width, height):
     picture = np.full((height, width, 3), 40, np.uint8)

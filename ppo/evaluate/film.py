@@ -1,5 +1,6 @@
 """A film of how a run learnt: ends of games, beside the learning curve up to each: ``--film``."""
 
+import hashlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, write
 from ppo.replay.panel import HEIGHT, LABEL, LEFT, RIGHT
 from ppo.replay.replay import Replay, ReplayError, frames, frames_per_second, load, step_of
 from ppo.settings import Params
+from ppo.system import reading
 from ppo.system.streams import duration
 from ppo.telemetry import curves, progress
 from ppo.telemetry.curves import Curve
@@ -30,21 +32,35 @@ STILL_SECONDS = 0.6  # how long a clip holds its last frame
 CURVE = LEFT + 100, 250, RIGHT, 660  # left, top, right, bottom
 
 
-def film(logdir: Path) -> Path:
-    """Write a run's film. Raises FolderError, CurveError, ReplayError or VideoError."""
+def film(logdir: Path, again: bool = True) -> Path:
+    """Write a run's film. If not ``again``, leave a film of the same games as it is. Raises
+    FolderError, CurveError, ReplayError or VideoError.
+    """
     check_run(logdir)
     check_writable(RunFolder(logdir).videos)
     with visited(logdir) as folder:
         chosen, path = clips(folder), folder.videos / FILM
+        made = Path(with_names(path))
+        games = "".join(game.model_dump_json() for game in chosen)
+        mark = hashlib.sha256(games.encode()).hexdigest()
+        if not again and _has(path, mark):
+            return made
         curve, fork_of = curves.read(folder.path), origin.read(folder)
         folder.videos.mkdir(exist_ok=True)
         rate = frames_per_second(chosen[0])
         title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"
         first_step = fork_of.step if fork_of else 0
-        count = video.write(path, images(chosen, curve, first_step), rate, title=title)
-        made = Path(with_names(path))
+        count = video.write(path, images(chosen, curve, first_step), rate, title, mark)
         print(f"{len(chosen)} games of the training in {duration(count / rate)}: {made}")
         return made
+
+
+def _has(path: Path, mark: str) -> bool:
+    """Whether a film exists and has the mark of its games."""
+    try:
+        return mark.encode() in reading.content(path)
+    except OSError:
+        return False
 
 
 def clips(folder: RunFolder) -> list[Replay]:

@@ -28,10 +28,11 @@ def write(
     frames: Iterable[np.ndarray],
     frames_per_second: float,
     title: str = "",
+    comment: str = "",
     abandoned: Callable[[], bool] = lambda: False,
 ) -> int:
     """Encode frames [height, width, 3] (RGB bytes) with even sides. Each frame is taken after the
-    previous one is encoded, so frames may share memory.
+    previous one is encoded, so frames may share memory. The file contains the ``comment`` as text.
 
     The format is H.264 in yuv420p, which browsers play. The file appears under its name only when
     it is complete and contains every frame. Return their number. Raises VideoError, also once
@@ -40,7 +41,8 @@ def write(
     # An absolute path, because ffmpeg takes "a:b" for a protocol and "-x" for an option.
     try:
         with replacing(path.absolute(), path.suffix) as partial:
-            count = _encode(partial, iter(frames), frames_per_second, title, abandoned)
+            about = ["-metadata", f"title={title}", "-metadata", f"comment={comment}"]
+            count = _encode(partial, iter(frames), frames_per_second, about, abandoned)
             # Counted without decoding them.
             arguments = ["-i", str(partial), "-map", "0:v:0", "-c", "copy", "-f", "null"]
             arguments += ["-progress", "pipe:1", "/dev/null"]
@@ -57,7 +59,11 @@ def write(
 
 
 def _encode(
-    path: Path, frames: Iterator[np.ndarray], rate: float, title: str, abandoned: Callable[[], bool]
+    path: Path,
+    frames: Iterator[np.ndarray],
+    rate: float,
+    about: list[str],
+    abandoned: Callable[[], bool],
 ) -> int:
     first = next(frames, None)
     if first is None:
@@ -65,7 +71,7 @@ def _encode(
     height, width = first.shape[:2]
     source = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", f"{rate}"]
     target = ["-c:v", "libx264", "-pix_fmt", "yuv420p", *_QUALITY, "-threads", "1"]
-    target += ["-metadata", f"title={title}", "-y", str(path)]
+    target += [*about, "-y", str(path)]
     count = 0
     arguments = [*source, "-i", "pipe:0", *target]
     with ffmpeg.running(arguments, abandoned, stdin=subprocess.PIPE) as encoder:

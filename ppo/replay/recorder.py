@@ -86,7 +86,8 @@ class Recorder:
             path.parent.mkdir(exist_ok=True)
             rate = frames_per_second(replay)
             course, abandoned = Course(replay), self._abandoned.is_set
-            video.write(path, render.plain(replay, course), rate, title(replay), abandoned)
+            images = render.plain(replay, course)
+            video.write(path, images, rate, title(replay), abandoned=abandoned)
             return FinishedVideo(replay, path, gif.small(path, abandoned), course.gaps)
         except Exception as error:
             self._stalls += isinstance(error.__cause__, Stalled)

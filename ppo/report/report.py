@@ -16,7 +16,7 @@ from ppo.autopsy.explain import explain
 from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
 from ppo.files import evaluations
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.folder import write_whole
 from ppo.report.paragraph import paragraph
 from ppo.report.published import plot
 from ppo.report.summary import RunSummary, commands, names, read_summary, videos
@@ -39,7 +39,8 @@ def write(runs: Sequence[Path], path: Path) -> None:
     """
     runs = list({os.path.realpath(run): run for run in runs}.values())
     for run in runs:
-        _make_film(run)
+        with suppress(PPOError):
+            film(run, again=False)
     summaries = [read_summary(run) for run in runs]
     title = " and ".join(dict.fromkeys(summary.game for summary in summaries))
     called = names(summaries)
@@ -51,16 +52,6 @@ def write(runs: Sequence[Path], path: Path) -> None:
         *map(_run, summaries, called),
     ]
     write_whole(path, _PAGE.format(title=html.escape(title), body="\n".join(parts)).encode())
-
-
-def _make_film(run: Path) -> None:
-    """Make the film of a run, unless it is newer than the games or cannot be made."""
-    folder = RunFolder(run)
-    path = folder.videos / FILM
-    games = [path.stat().st_mtime for path in folder.replays.glob("step-*.json")]
-    if not (path.exists() and path.stat().st_mtime > max(games, default=0.0)):
-        with suppress(PPOError):
-            film(run)
 
 
 def _run(summary: RunSummary, name: str) -> str:

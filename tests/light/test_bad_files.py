@@ -97,7 +97,7 @@ def _alarm() -> Iterator[None]:
 def _small(monkeypatch) -> None:
     """A report makes neither film nor network, which take seconds."""
     for made in ("report.film", "card.export_run"):
-        monkeypatch.setattr(f"ppo.report.{made}", lambda *_: None)
+        monkeypatch.setattr(f"ppo.report.{made}", lambda *_, **__: None)
 
 
 def holding(content: bytes) -> Bad:
