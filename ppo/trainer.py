@@ -90,10 +90,6 @@ class Trainer:
         self.step, self.tally = 0, Tally()
         self.unfinished = self.all_unfinished()
 
-    @property
-    def rollbacks(self) -> int:
-        return self.tally.rollbacks
-
     def rates_at(self, step: int) -> tuple[float, float]:
         """Return learning rate and clip range at a step. The rate includes the cuts by
         rollbacks and by ``learning_rate_kl``.

@@ -506,7 +506,11 @@ class Learning:
     workers, finished = OneWorker(), False
 
     def __init__(self) -> None:
-        self.iteration = self.rollbacks = 0
+        self.iteration, self.tally = 0, Tally()
+
+    @property
+    def rollbacks(self) -> int:
+        return self.tally.rollbacks
 
     @property
     def step(self) -> int:
@@ -519,7 +523,7 @@ class Learning:
 
     def roll_back(self, learner: LearnerState) -> None:
         self.rolled_back_to = int(learner.weights[0][0])
-        self.rollbacks += 1
+        self.tally = self.tally.after_rollback()
 
     def rates_at(self, step: int) -> tuple[float, float]:
         return 1e-3 / 8**self.rollbacks, 0.1

@@ -111,7 +111,6 @@ class Guard(Observer):
             )
 
     def state(self) -> GuardState:
-        """Return the state to continue from, except ``arrays``."""
         return GuardState(
             mode=self.mode,
             watch=self.watch,
@@ -157,7 +156,7 @@ class Guard(Observer):
         self.kept[state] = Kept(self.trainer.learner(), self.watch)
 
     def _roll_back(self, step: int) -> None:
-        if self.trainer.rollbacks == MOST_ROLLBACKS:
+        if self.trainer.tally.rollbacks == MOST_ROLLBACKS:
             raise Collapsed(step, MOST_ROLLBACKS)
         healthy = self.kept[HEALTHY]
         self.trainer.roll_back(healthy.learner)
@@ -166,7 +165,7 @@ class Guard(Observer):
         self.say(
             f"step {step:,}: the policy has collapsed from {_level(self.watch.best)}. The healthy "
             f"policy and its optimiser are restored, and the learning rate is cut to {rate:.3g} "
-            f"(rollback {self.trainer.rollbacks} of at most {MOST_ROLLBACKS})"
+            f"(rollback {self.trainer.tally.rollbacks} of at most {MOST_ROLLBACKS})"
         )
         self.watch, self.quiet = replace(healthy.watch, evidence=0.0), 0
 
