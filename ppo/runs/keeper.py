@@ -48,7 +48,6 @@ class Keeper(Observer):
         self.due |= iteration.crossed(self.params.checkpoint_interval)
 
     def state(self) -> RunState:
-        """Return the run's own state, such as its time and best score."""
         return RunState(
             best_saved=self.best_saved,
             seconds=self.seconds,

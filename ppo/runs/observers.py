@@ -105,7 +105,6 @@ class Logger(Observer):
         self.log.sync()
 
     def state(self) -> LogState:
-        """Return the aggregates so far and the sizes of the files."""
         sizes = self.log.sizes() if hasattr(self, "log") else {}
         return LogState(due=self.due, means=self.means.state(), sizes=sizes)
 

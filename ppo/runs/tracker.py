@@ -72,7 +72,6 @@ class Tracker(Observer):
                 self._run.finish()
 
     def state(self) -> TrackerState:
-        """Return the id, by which a resumed run continues its copy."""
         return TrackerState(id=self._id)
 
     def restore(self, saved: Checkpoint) -> None:

@@ -89,7 +89,6 @@ class Videographer(Observer):
                 self.logged_until = made.step
 
     def state(self) -> VideoState:
-        """Return whether an episode is wanted, and which video the log shows."""
         return VideoState(wanted=self.wanted, shown=self.logged_until)
 
     def restore(self, saved: Checkpoint) -> None:
