@@ -457,7 +457,9 @@ def test_a_resume_records_what_is_missing_and_what_the_log_does_not_show(
     for step in videos:
         (folder.videos / f"step-{step:012d}.mp4").touch()
     queue = Queue()
-    videographer(folder, queue, env_id="PongNoFrameskip-v4").record_missing(50, pictured)
+    video = videographer(folder, queue, env_id="PongNoFrameskip-v4")
+    video.logged_until = pictured
+    video.record_missing(50)
     assert queue.asked == expected
 
 

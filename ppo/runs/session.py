@@ -92,11 +92,13 @@ class Session:
 
     def go(self) -> None:
         """Train to the end or a stop. Raises as ``train.run``."""
-        with closing(self.trainer):
+        with closing(self.trainer), closing(self.recorder):
             if saved := self.start.checkpoint:
                 self._restore(saved)
                 self.keeper.prune(saved.step)
                 if self.loop.done:
+                    self.videographer.logged_until = saved.step  # its log gets nothing more
+                    self.videographer.record_missing(saved.step)
                     self._finish_videos()
                     self._conclude("the run is done", run_of(saved).seconds)
                     return
@@ -189,15 +191,14 @@ class Session:
         self.logger.open(bool(self.start.changes))
         try:
             videographer.cut(step)
-            videographer.record_missing(step, videographer.logged_until)
+            videographer.record_missing(step)
             if not step:
                 videographer.begin(self.trainer.policy, self.stop)
             self.guard.begin()
             with self.display:
                 self.loop.run()
             if self.loop.done:
-                self.recorder.wait()
-                videographer.announce()
+                self._finish_videos()
             return self.loop.done
         except WorkerLost:
             if not self.stop():  # a stop reaches all workers: the other one ended first
@@ -207,19 +208,12 @@ class Session:
             error.add_note(f"Step {self.trainer.step:,} is saved. Continue with --resume.")
             raise
         finally:
-            self.recorder.close()
             self.logger.log.close()
             self.tracker.close()
 
     def _finish_videos(self) -> None:
-        """Make the videos that a stop abandoned."""
-        try:
-            self.videographer.record_missing(self.trainer.step)
-            self.recorder.wait()
-            for made in self.recorder.made():
-                self.display.say(made.message)
-        finally:
-            self.recorder.close()
+        self.recorder.wait()
+        self.videographer.announce()
 
     def _leave(self) -> None:
         """End the process from another thread while the main thread takes too long."""

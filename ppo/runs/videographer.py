@@ -1,6 +1,5 @@
 """The videos of a run: which episodes to keep, and where to show them."""
 
-import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -97,9 +96,9 @@ class Videographer(Observer):
         self.wanted = state.wanted
         self.logged_until = saved.step - 1 if state.shown is None else state.shown
 
-    def record_missing(self, step: int, logged_until: float = math.inf) -> None:
-        """Record the videos of episodes up to ``step`` that a stop abandoned. Also record episodes
-        after ``logged_until`` again, because the log does not show them.
+    def record_missing(self, step: int) -> None:
+        """Record the videos of episodes up to ``step`` that a stop abandoned. Also record again
+        what the log does not show.
         """
         if not rules_of(self.params).is_atari:
             return
@@ -110,7 +109,7 @@ class Videographer(Observer):
             except replay.ReplayError as error:
                 self.say(str(error))
         for kept, movie in sorted(episodes, key=lambda one: replay.step_of(one[0])):
-            missing = not movie.exists() or replay.step_of(kept) > logged_until
+            missing = not movie.exists() or replay.step_of(kept) > self.logged_until
             if missing and replay.step_of(kept) <= step:
                 self.recorder.record(kept, movie)
 
