@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,26 +97,21 @@ def progress(
     number passed to each call. A terminal shows one line that changes. A pipe or a file gets a line
     at the start and one at each multiple of ``every``; on stderr it gets nothing.
     """
-    if console.is_terminal:
-        with console.status(Text(what)) as status:
+    status = console.status(Text(what))
 
-            def show(number: int) -> None:
-                if number % TERMINAL_EVERY == 0:
-                    status.update(Text(f"{what}: {count.format(number)}"))
-
-            yield show
-        return
-
-    def add(line: str) -> None:
-        if not console.stderr:
+    def show(line: str) -> None:
+        if console.is_terminal:
+            status.update(Text(line))
+        elif not console.stderr:
             print(line, file=console.file, flush=True)
 
-    def write(number: int) -> None:
-        if number % every == 0:
-            add(f"{what}: {count.format(number)}")
+    def note(number: int) -> None:
+        if number % (TERMINAL_EVERY if console.is_terminal else every) == 0:
+            show(f"{what}: {count.format(number)}")
 
-    add(what)
-    yield write
+    with status if console.is_terminal else nullcontext():
+        show(what)
+        yield note
 
 
 def evaluate_run(
