@@ -107,12 +107,10 @@ class RunFolder:
 
 def check_unmoved(folder: RunFolder, logdir: Path) -> None:
     """Raise FolderGone unless ``logdir`` still leads to a held folder."""
-    try:
-        unmoved = folder.path.samefile(logdir)
-    except OSError:
-        unmoved = False
-    if not unmoved:
-        raise FolderGone(logdir)
+    with suppress(OSError):
+        if folder.path.samefile(logdir):
+            return
+    raise FolderGone(logdir)
 
 
 @contextmanager
