@@ -148,7 +148,17 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
     its last action, or if the game lacks one of the actions. Raises Interrupted on request.
     """
     with _refusals(replay), closing(env_at_start(replay)) as vector:
-        return _play(replay, vector, interrupted)
+        for number, action in enumerate(replay.actions, 1):
+            if interrupted():
+                raise Interrupted
+            _check_action(action, vector.num_actions)
+            vector.send(np.array([action]))
+            finished = vector.receive().finished
+            if finished and number == len(replay.actions):
+                return finished[0]
+            if finished:
+                raise ReplayError(f"the game ended after {number} of {len(replay.actions)} steps")
+        raise ReplayError(f"the game continues after its {len(replay.actions)} steps")
 
 
 def env_at_start(replay: Replay) -> EnvVector:
@@ -158,20 +168,6 @@ def env_at_start(replay: Replay) -> EnvVector:
     )
     vector.begin_as([Reset(replay.seed, replay.resets)])
     return vector
-
-
-def _play(replay: Replay, vector: EnvVector, interrupted: Callable[[], bool]) -> Episode:
-    for number, action in enumerate(replay.actions, 1):
-        if interrupted():
-            raise Interrupted
-        _check_action(action, vector.num_actions)
-        vector.send(np.array([action]))
-        finished = vector.receive().finished
-        if finished and number == len(replay.actions):
-            return finished[0]
-        if finished:
-            raise ReplayError(f"the game ended after {number} of {len(replay.actions)} steps")
-    raise ReplayError(f"the game continues after its {len(replay.actions)} steps")
 
 
 def frames(replay: Replay) -> Iterator[Frame]:
