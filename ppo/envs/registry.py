@@ -143,7 +143,13 @@ def without_effect(params: Params, bad: frozenset[str]) -> list[str]:
     if "env_id" not in bad and not is_atari(params.env_id):
         why["Atari"] = f"{params.env_id} is not an Atari game"
     if bad.isdisjoint(["env_id", "network"]):  # another game may need another network
-        why |= _unused_by(params)
+        unused = {
+            "images": not params.sees_images,
+            "mlp": params.network != "mlp",
+            "built-in networks": params.is_custom,
+        }
+        reason = f"the network is {params.network}"
+        why |= {users: reason for users, is_unused in unused.items() if is_unused}
     idle = {key: why[users] for key, users in marked("only").items() if users in why}
     default = {key: Params.model_fields[key].default for key in idle}
     allowed = {key: (default[key], marked("idle").get(key, default[key])) for key in idle}
@@ -171,17 +177,6 @@ def _misfits(params: Params, bad: frozenset[str], is_new: bool = False) -> dict[
     if roms.is_rom(game):
         return _network_misfit(params, bad, images=True)
     return _environment_misfit(params, bad, is_new)
-
-
-def _unused_by(params: Params) -> dict[str, str]:
-    """Return the settings that the network does not use, with the reason."""
-    reason = f"the network is {params.network}"
-    unused = {
-        "images": not params.sees_images,
-        "mlp": params.network != "mlp",
-        "built-in networks": params.is_custom,
-    }
-    return {users: reason for users, is_unused in unused.items() if is_unused}
 
 
 def _gymnasium_id(env_id: str) -> str:
