@@ -182,7 +182,9 @@ class Session:
             self.keeper.save(self.loop.state)
         self.folder.fork_start.unlink(missing_ok=True)
         if not self.trainer.finished:
-            self.display.say(_trains(params, step))
+            entry = next_crossing(params.log_interval, step, params.steps_per_iteration)
+            first = min(entry, params.end_from(step))
+            self.display.say(f"training begins; its first numbers come by step {first:,}")
 
     def _train(self) -> bool:
         """Train. Return whether the run was completed."""
@@ -227,8 +229,3 @@ def _begun(params: ResolvedParams) -> str:
     shared = f", {params.workers} workers" if params.workers > 1 else ""
     rounded = f", in {params.precision}" if params.precision != "float32" else ""
     return f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
-
-
-def _trains(params: ResolvedParams, step: int) -> str:
-    entry = next_crossing(params.log_interval, step, params.steps_per_iteration)
-    return f"training begins; its first numbers come by step {min(entry, params.end_from(step)):,}"
