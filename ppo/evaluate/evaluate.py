@@ -130,13 +130,11 @@ def evaluate_each(
         fire_on_life_loss=params.fire_on_life_loss,
         interrupted=interrupted,
     )
-    evaluations = []
     with closing(vector):
-        for policy in policies:
-            vector.begin_anew()
-            episodes = _play(policy, vector, shares, params, step, interrupted, watched)
-            evaluations.append(Evaluation(episodes))
-    return evaluations
+        return [
+            Evaluation(_play(policy, vector, shares, params, step, interrupted, watched))
+            for policy in policies
+        ]
 
 
 def _play(
@@ -148,7 +146,8 @@ def _play(
     interrupted: Callable[[], bool],
     watched: Callable[[int], None],
 ) -> list[Episode]:
-    """Return the episodes of each env up to its share, env by env. The envs were just reset."""
+    """Return the episodes of each env up to its share, env by env, from its first seed on."""
+    vector.begin_anew()
     policy.prepare()
     played: list[list[Episode]] = [[] for _ in shares]
     for count in itertools.count(1):
