@@ -130,5 +130,4 @@ class Transition:
 
     @property
     def over(self) -> np.ndarray:
-        """Whether each episode ended, terminated or truncated."""
         return self.terminated | self.truncated

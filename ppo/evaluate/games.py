@@ -50,7 +50,6 @@ class Played:
     evaluation: Evaluation
 
     def record(self) -> dict[str, Any]:
-        """Return what is stored about the games."""
         return self.evaluation.record(self.agent.params, self.agent.policy, self.agent.step)
 
     def save(self, folder: RunFolder, kind: str) -> list[tuple[Path, Replay, Episode]]:

@@ -56,7 +56,6 @@ class Work:
             content += part
 
     def finish(self) -> None:
-        """Close its standard input, and wait for it to end."""
         _close(self.process.stdin)
         self._moved = time.monotonic()
         while self.process.poll() is None:

@@ -56,12 +56,10 @@ class Undo:
         self._pairs = [(variable, tf.Variable(variable)) for variable in variables]
 
     def keep(self) -> None:
-        """Copy the variables before a step."""
         for variable, copy in self._pairs:
             copy.assign(variable)
 
     def restore(self) -> tf.Operation:
-        """Set the variables to the last copy."""
         for variable, copy in self._pairs:
             variable.assign(copy)
         return tf.no_op()  # a branch of a condition in a graph must return an operation

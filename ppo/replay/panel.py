@@ -153,7 +153,6 @@ def _draw_inputs(on: np.ndarray, observation: np.ndarray) -> None:
 
 
 def _draw_numbers(on: np.ndarray, observation: np.ndarray) -> None:
-    """Draw the first numbers of a vector observation in four columns."""
     for n, value in enumerate(observation[:MOST_NUMBERS]):
         text = f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}"
         x, baseline = LEFT + 150 + 175 * (n % 4), INPUTS_TOP + 34 + 40 * (n // 4)

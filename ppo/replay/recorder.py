@@ -34,7 +34,6 @@ class FinishedVideo:
 
     @property
     def message(self) -> str:
-        """Message that the video is finished, with its path in the run's folder."""
         name = f"{self.path.parent.name}/{self.path.name}"
         message = f"step {self.step:,}: video, score {self.replay.score:.10g}: {name}"
         return f"{message}. {self.gaps}" if self.gaps else message

@@ -128,7 +128,6 @@ class Decisions:
         self._vector, self._actions = env_at_start(replay), iter(replay.actions)
 
     def caption(self, has_lives: bool) -> Caption:
-        """Return what a panel says about the episode."""
         names = [name.partition("_")[2] for name in self._vector.action_names]
         return Caption(
             self._replay.game.replace("_", " "),

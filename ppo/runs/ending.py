@@ -25,7 +25,6 @@ class Result:
 
     @staticmethod
     def from_totals(step: int, totals: Mapping[str, float], folder: Path) -> "Result":
-        """Return the result of a run at a step, from its totals there."""
         score, best = map(totals.get, (SCORE, "rollout/ep_rew_best"))
         return Result(step, score, best, folder)
 

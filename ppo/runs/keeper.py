@@ -41,7 +41,6 @@ class Keeper(Observer):
 
     @property
     def seconds(self) -> float:
-        """Total time of the run in seconds."""
         return time.monotonic() - self.began
 
     def see(self, iteration: Iteration) -> None:

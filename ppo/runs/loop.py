@@ -36,7 +36,6 @@ class Loop:
 
     @property
     def state(self) -> Checkpoint:
-        """The state of the whole run."""
         return state_of(self.trainer, self.observers)
 
     def run(self) -> None:

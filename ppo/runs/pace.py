@@ -36,7 +36,6 @@ class Pace:
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
-        """Measure an evaluation."""
         began = self._clock()
         try:
             yield
