@@ -53,12 +53,11 @@ class Timeline:
 
     def reward(self, on: np.ndarray, step: int, reward: float) -> None:
         middle = self._top + self._height + 6 + TICKS // 2
-        above, below = (
-            slice(middle - TICKS // 2 + 2, middle),
-            slice(middle + 1, middle + TICKS // 2),
-        )
+        above = slice(middle - TICKS // 2 + 2, middle), GREEN
+        below = slice(middle + 1, middle + TICKS // 2), RED
+        rows, colour = above if reward > 0 else below
         left = self._left + min(self._column(step), self._width - TICK_WIDTH)
-        on[above if reward > 0 else below, left : left + TICK_WIDTH] = GREEN if reward > 0 else RED
+        on[rows, left : left + TICK_WIDTH] = colour
 
     def _column(self, step: int) -> int:
         return min(step * self._width // self._steps, self._width - 1)
