@@ -28,12 +28,11 @@ def _training(summary: RunSummary) -> Iterator[str]:
     first, last, seconds = scores[0], scores[-1], summary.rows[-1].get(TIME, 0.0)
     frames = f" ({own_steps * summary.params.frame_skip:,} frames)"
     steps = f"{own_steps:,} decisions{frames if is_atari(summary.params.env_id) else ''}"
-    done, within, went = ("trained on", "for", "went")
-    if last > first:
-        done, within, went = ("learnt", "in", "rose")
-    time = f" {within} {duration(seconds)}" if seconds else ""
-    yield f"This agent {done} {summary.game}{time}."
-    yield f"Its training score {went} from {first:.1f} to {last:.1f} points in {steps}."
+    rose = last > first
+    time = f" {'in' if rose else 'for'} {duration(seconds)}" if seconds else ""
+    yield f"This agent {'learnt' if rose else 'trained on'} {summary.game}{time}."
+    course = f"{'rose' if rose else 'went'} from {first:.1f} to {last:.1f} points"
+    yield f"Its training score {course} in {steps}."
     if summary.evaluation:
         yield f"An evaluation measured {summary.mean:.1f} points, {summary.measure}."
 
