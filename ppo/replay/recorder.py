@@ -12,7 +12,7 @@ from ppo.files import gif, video
 from ppo.files.ffmpeg import Stalled
 from ppo.replay import render
 from ppo.replay.render import Course
-from ppo.replay.replay import Replay, frames_per_second, step_of, title
+from ppo.replay.replay import Replay, step_of, title
 from ppo.system.streams import counted
 
 PATIENCE_SECONDS = 5.0  # after which a run reports what it waits for
@@ -83,10 +83,9 @@ class Recorder:
     def _record(self, replay: Replay, path: Path) -> FinishedVideo | None:
         try:
             path.parent.mkdir(exist_ok=True)
-            rate = frames_per_second(replay)
             course, abandoned = Course(replay), self._abandoned.is_set
             images = render.plain(replay, course)
-            video.write(path, images, rate, title(replay), abandoned=abandoned)
+            video.write(path, images, course.rate, title(replay), abandoned=abandoned)
             return FinishedVideo(replay, path, gif.small(path, abandoned), course.gaps)
         except Exception as error:
             self._stalls += isinstance(error.__cause__, Stalled)

@@ -36,9 +36,9 @@ class Course:
 
     def __init__(self, replay: Replay, watched: Callable[[int], None] = lambda _: None):
         """``watched`` is called with the number of each frame. Raises ReplayError."""
-        self._rate = frames_per_second(replay)
-        is_cut = replay.frames > WHOLE_SECONDS * self._rate
-        self._most = QUIET_SECONDS * self._rate if is_cut else replay.frames
+        self.rate, self._score = frames_per_second(replay), replay.score
+        is_cut = replay.frames > WHOLE_SECONDS * self.rate
+        self._most = QUIET_SECONDS * self.rate if is_cut else replay.frames
         self._watched = watched
         self._frames = self._quiet = self._lives = self._hidden = 0
         self._left_out = 0
@@ -64,8 +64,17 @@ class Course:
         length = self._length(self._left_out)
         return length and f"The video leaves out {length} without a reward or a lost life."
 
+    def still(self, whole: np.ndarray, place: np.ndarray, gap: str = "") -> Pictures:
+        """Yield a frame for HELD_SECONDS. ``place`` shows a gap's length or the final score."""
+        if gap:
+            _draw_band(place, "left out: nothing happens for", gap)
+        else:
+            draw_score(place, self._score)
+        for _ in range(round(HELD_SECONDS * self.rate)):
+            yield whole
+
     def _length(self, count: int) -> str:
-        return duration(count / self._rate) if count else ""
+        return duration(count / self.rate) if count else ""
 
 
 def record(
@@ -75,8 +84,9 @@ def record(
     panel is shown. Return the number of frames, including still ones at gaps and at the end. Raises
     video.VideoError or ReplayError; no file is left behind.
     """
+    course = course or Course(replay)
     images = annotated(replay, policy, course) if policy else plain(replay, course)
-    return video.write(path, images, frames_per_second(replay), title=title(replay))
+    return video.write(path, images, course.rate, title(replay))
 
 
 def plain(replay: Replay, course: Course | None = None) -> Pictures:
@@ -87,10 +97,10 @@ def plain(replay: Replay, course: Course | None = None) -> Pictures:
         if not course.shows(frame):
             continue
         if gap := course.take_gap():
-            yield from still(whole, whole, replay, gap)
+            yield from course.still(whole, whole, gap)
         whole = enlarged(frame.image, np.empty_like(whole) if whole.size else None)
         yield whole
-    yield from still(whole, whole, replay)
+    yield from course.still(whole, whole)
 
 
 def annotated(replay: Replay, policy: "Policy", course: Course | None = None) -> Pictures:
@@ -110,14 +120,14 @@ def annotated(replay: Replay, policy: "Policy", course: Course | None = None) ->
             if not course.shows(frame):
                 continue
             if gap := course.take_gap():
-                yield from still(whole, place, replay, gap)
+                yield from course.still(whole, place, gap)
             if undecided:
                 side.decide(decisions.look(*undecided))
                 undecided = None
             side.see(frame.reward, frame.lives)
             enlarged(frame.image, place)
             yield whole
-        yield from still(whole, place, replay)
+        yield from course.still(whole, place)
 
 
 class Decisions:
@@ -168,16 +178,6 @@ def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     whole = canvas(panel.HEIGHT, width + panel.WIDTH)
     top = (panel.HEIGHT - height) // 2
     return whole, whole[top : top + height, :width], whole[:, width:]
-
-
-def still(whole: np.ndarray, place: np.ndarray, replay: Replay, gap: str = "") -> Pictures:
-    """Yield a frame for HELD_SECONDS, with a ``gap``'s length or the final score in ``place``."""
-    if gap:
-        _draw_band(place, "left out: nothing happens for", gap)
-    else:
-        draw_score(place, replay.score)
-    for _ in range(round(HELD_SECONDS * frames_per_second(replay))):
-        yield whole
 
 
 def draw_score(on: np.ndarray, score: float) -> None:
