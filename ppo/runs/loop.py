@@ -1,6 +1,7 @@
 """The loop of a run: iterations, the observers, and when to save."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from ppo.checkpoint import Checkpoint
 from ppo.errors import Collapsed, Diverged, EnvironmentFailed, WorkerLost
@@ -12,22 +13,18 @@ from ppo.telemetry.scalars import SCORE
 from ppo.trainer import Trainer
 
 
+@dataclass(eq=False)
 class Loop:
     """Train until the run is finished or asked to stop. The observers see each iteration, then act
-    in their order. One of them is ``evaluator``.
+    in their order. ``keeper`` and ``evaluator`` are two of them.
     """
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        observers: Sequence[Observer],
-        keeper: Keeper,
-        evaluator: Evaluator,
-        stop: Callable[[], bool],
-    ):
-        self.trainer, self.observers, self.keeper = trainer, observers, keeper
-        self.evaluator, self.stop = evaluator, stop
-        self._is_saved = False  # whether the state is as it was saved
+    trainer: Trainer
+    observers: Sequence[Observer]
+    keeper: Keeper
+    evaluator: Evaluator
+    stop: Callable[[], bool]
+    _is_saved: bool = field(default=False, init=False)  # whether the state is as it was saved
 
     @property
     def done(self) -> bool:

@@ -4,7 +4,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,24 +122,21 @@ EVALUATION_TAGS = {
 }
 
 
+@dataclass(eq=False)
 class Evaluator(Observer):
-    """Evaluate the policy every ``evaluation_interval`` steps."""
+    """Evaluate the policy every ``evaluation_interval`` steps. ``include`` adds the scalars of an
+    evaluation to the log.
+    """
 
     name, saves = "evaluation", True
 
-    def __init__(
-        self,
-        policy: Policy,
-        params: ResolvedParams,
-        folder: RunFolder,
-        pace: Pace,
-        say: Callable[[str], None],
-        include: Callable[[Mapping[str, float]], None],
-    ):
-        """Prepare to evaluate. ``include`` adds the scalars of an evaluation to the log."""
-        self.policy, self.params, self.folder, self.pace = policy, params, folder, pace
-        self.say, self.include = say, include
-        self._last: tuple[int, float] | None = None  # step and mean score
+    policy: Policy
+    params: ResolvedParams
+    folder: RunFolder
+    pace: Pace
+    say: Callable[[str], None]
+    include: Callable[[Mapping[str, float]], None]
+    _last: tuple[int, float] | None = field(default=None, init=False)  # step and mean score
 
     def see(self, iteration: Iteration) -> None:
         self.due |= iteration.crossed(self.params.evaluation_interval)
@@ -190,15 +187,17 @@ class Evaluator(Observer):
 Callback = Callable[[Iteration], bool | None]
 
 
+@dataclass(eq=False)
 class CallbackObserver(Observer):
     """Call a function of the user after each iteration, with the run's totals among the scalars.
     Once it returns False or raises an error, even SystemExit, the run ``stops`` as on request.
     """
 
-    def __init__(self, trainer: Trainer, callback: Callback | None, stop: Callable[[], bool]):
-        self.trainer, self.callback, self.stop = trainer, callback, stop
-        self.ends = False
-        self.error: BaseException | None = None
+    trainer: Trainer
+    callback: Callback | None
+    stop: Callable[[], bool]
+    ends: bool = False
+    error: BaseException | None = None
 
     def see(self, iteration: Iteration) -> None:
         if self.callback is None:

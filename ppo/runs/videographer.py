@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -35,27 +36,22 @@ class VideoState(State):
     shown: Annotated[int, Ge(-1)] | None = None
 
 
+@dataclass(eq=False)
 class Videographer(Observer):
     """Keep a game of the untrained policy and, every ``video_interval`` steps, the next episode
     that ends. Each is saved as a replay and, of Atari, as a video made in the background. Print the
-    path of each video, and write a GIF of it to the log.
+    path of each video. ``publish`` gets each video that the log does not show.
     """
 
     name = "video"
 
-    def __init__(
-        self,
-        params: ResolvedParams,
-        choice: Choice,
-        folder: RunFolder,
-        recorder: Recorder,
-        say: Callable[[str], None],
-        publish: Callable[[FinishedVideo], None],
-    ):
-        """Prepare to record. ``publish`` gets each finished video once."""
-        self.params, self.choice, self.folder = params, choice, folder
-        self.recorder, self.say, self.publish = recorder, say, publish
-        self.logged_until = -1
+    params: ResolvedParams
+    choice: Choice
+    folder: RunFolder
+    recorder: Recorder
+    say: Callable[[str], None]
+    publish: Callable[[FinishedVideo], None]
+    logged_until: int = -1  # the step of the newest video in the log
 
     def begin(self, policy: Policy, interrupted: Callable[[], bool]) -> None:
         """Keep a game of the untrained policy before the first iteration."""
