@@ -88,18 +88,17 @@ class RenderedScreen:
         with _needed_to_show(rules):
             options = {"render_mode": "rgb_array", "disable_env_checker": True}
             self._env = generic.environment(rules, **options)
-        self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
-        try:
-            with _needed_to_show(rules):
+            try:
                 with Boundary(rules.game, "metadata"):
                     rate = self._env.metadata.get("render_fps")
                     self.frames_per_second = float(rate or OTHER_FRAMES_PER_SECOND)
                 self._env.reset(seed=0)
                 self._image()
-        except NoScreen:
-            with suppress(EnvironmentFailed):
-                self.close()
-            raise
+            except (NoScreen, EnvironmentFailed):
+                with suppress(EnvironmentFailed):
+                    self.close()
+                raise
+        self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
 
     def begin(self, reset: Reset) -> None:
         self._env.reset(seed=reset.seed)
