@@ -109,8 +109,7 @@ class _Bars:
         self._row = min(36, ACTIONS_HEIGHT // rows)
         self._text = min(LABEL, self._row / 36)
         self._wide = (RIGHT - LEFT - 20 * (columns - 1)) // columns
-        widest = 0.42 * self._wide
-        self._size = fitting(names, self._text, int(widest))
+        self._size = fitting(names, self._text, int(0.42 * self._wide))
         self._label = round(max(width_of(name, self._size, bold=True) for name in names)) + 16
         self._places = [
             (LEFT + n // rows * (self._wide + 20), ACTIONS_TOP + n % rows * self._row)
