@@ -147,7 +147,7 @@ OPTIONS = (
     Option(
         "restarts",
         ["workers"],
-        "how often to restart all from the newest checkpoint if one dies or hangs; default "
+        "how often to restart all from the newest checkpoint if one dies or halts; default "
         f"{RESTARTS}",
         **whole("number of restarts", 0, 1000),
         default=RESTARTS,

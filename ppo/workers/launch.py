@@ -1,5 +1,5 @@
 """One run over many processes on this machine. The starter starts and watches them, and restarts
-them from the newest checkpoint if one dies or hangs.
+them from the newest checkpoint if one dies or halts.
 """
 
 import itertools
