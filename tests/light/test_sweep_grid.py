@@ -238,6 +238,14 @@ def test_arguments_of_a_grid_without_one_are_refused(tmp_path, capsys, argument)
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.parametrize("env", ["", "Pong"])
+def test_a_game_beside_a_file_is_refused(tmp_path, capsys, env):
+    with pytest.raises(SystemExit) as ended:
+        sweep.main([f"--logdir={tmp_path / 'd'}", "--pfile=pong", f"--env={env}"])
+    assert ended.value.code == 2 and "--set env_id=ID\n" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
 @pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
 def test_a_file_in_place_of_the_folder_is_refused(refused, tmp_path, below):
     (tmp_path / "file").write_text("")
