@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 
 import gymnasium
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ppo.envs.episode import Episode, Reset, Transition
-from ppo.envs.registry import rules_of
+from ppo.envs.fleet import Fleet
 from ppo.envs.resolve import resolved
-from ppo.envs.vector import vectors as begun
+from ppo.envs.vector import EnvVector
 from ppo.rollout import Collector, Rollout, stand_ins
 from ppo.settings import Params, ResolvedParams
 from ppo.system.keys import Purpose, key
@@ -23,6 +23,10 @@ CARTPOLE = resolved(
 
 def with_changes(**changes) -> ResolvedParams:
     return CARTPOLE.model_copy(update=changes)
+
+
+def begun(params: ResolvedParams, num_vectors: int) -> list[EnvVector]:
+    return Fleet(params, num_vectors, lambda: False, worker=0).vectors
 
 
 @dataclass
@@ -187,7 +191,7 @@ def test_a_reward_that_float32_cannot_hold_still_has_a_sign(clip: bool, learnt: 
     gymnasium.register("Generous-v0", Generous)
     try:
         params = with_changes(env_id="Generous-v0", num_envs=2, clip_rewards=clip)
-        vectors = begun(params, rules_of(params), 1)
+        vectors = begun(params, 1)
         player = Acting(lambda observations, _: zeros_beside(np.array([1, 0])), value)
         made = Collector(vectors, player, params.model_copy(update={"num_steps": 1})).collect(0)
     finally:
@@ -437,7 +441,7 @@ def test_an_interruption_is_heeded_before_the_next_step_is_sent(after: int):
 
 def test_games_in_the_midst_of_a_step_can_be_left():
     params = with_changes(env_id="PongNoFrameskip-v4", num_envs=2, max_frames_per_game=16)
-    vectors = begun(params, rules_of(params), num_vectors=2)
+    vectors = begun(params, num_vectors=2)
     answers = iter([False, False, True])
 
     def act(observations: np.ndarray, key: np.ndarray) -> tuple:
@@ -468,7 +472,7 @@ def leaner(observations: np.ndarray, key: np.ndarray) -> tuple:
 
 def cartpoles(act: Callable, cut: bool = True, seed: int = 1, steps: int = 60) -> Collector:
     params = with_changes(seed=seed)
-    vectors = begun(params, rules_of(params), num_vectors=2 if cut else 1)
+    vectors = begun(params, num_vectors=2 if cut else 1)
     return collector(vectors, act, steps, seed=seed)
 
 
@@ -517,9 +521,8 @@ def test_a_real_rollout_hangs_together():
 
 def test_a_real_time_limit_is_bootstrapped_from_the_final_observation():
     params = with_changes(env_id="PongNoFrameskip-v4", num_envs=1, max_frames_per_game=32)
-    rules = rules_of(params)
-    (vector,) = begun(params, rules, num_vectors=2)
-    (longer,) = begun(params, replace(rules, max_frames_per_game=99), num_vectors=2)
+    (vector,) = begun(params, num_vectors=2)
+    (longer,) = begun(params.model_copy(update={"max_frames_per_game": 99}), num_vectors=2)
 
     def brightness(observations: np.ndarray) -> np.ndarray:
         return observations.astype(np.float32).mean(axis=(1, 2, 3))
