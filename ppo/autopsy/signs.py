@@ -181,7 +181,7 @@ WEIGHTS = Cause(
     "env's own versions",
 )
 STEPS = Cause(LARGE_STEPS, "lower learning_rate, or use larger minibatches")
-VALUE = Cause("the value's gradient drives the trunk", "begin a new run with value_gradient=separate")
+VALUE = Cause("the value's gradient drives the trunk", "a new run with value_gradient=separate")
 ENTROPY = Cause("the entropy bonus outweighs the surrogate", "lower entropy_coef")
 ADVANTAGES = Cause(
     "the advantages are computed differently", "look at gamma, gae_lambda and what ends a return"
