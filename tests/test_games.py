@@ -26,13 +26,17 @@ def test_a_run_is_resumed_evaluated_shown_and_not_repeated(tmp_path, monkeypatch
     monkeypatch.setattr(children, "start", start_with_log)
     arguments = [*SMALL, f"--logdir={tmp_path}"]
     (run,) = games.plan(games.parse(arguments))
-    train.run(run.params, run.folder)
+    assert games.main(arguments) == 0
     # As if it had been stopped before its end.
     (RunFolder(run.folder).checkpoints / "step-000000000512.ckpt").unlink()
+    run.log.unlink()
     assert checkpoint.newest(RunFolder(run.folder)).step == 0
+    printed = capsys.readouterr().out
+    assert "CartPole-v1, seed 1: begins" in printed and "CartPole-v1, seed 1: done" in printed
 
     assert games.main(arguments) == 0
-    assert "CartPole-v1, seed 1: done" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "CartPole-v1, seed 1: resumes" in printed and "CartPole-v1, seed 1: done" in printed
     assert checkpoint.newest(RunFolder(run.folder)).step == 512
     said = run.log.read_text()
     assert "step 512 of 512" in said and "greedy" in said
