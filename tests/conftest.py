@@ -64,8 +64,9 @@ def run(request):
 
 @pytest.fixture
 def computes_in_bfloat16(monkeypatch):
-    """As on a machine whose processor does, without a GPU."""
+    """As on a machine whose processor does, and is faster in it, without a GPU."""
     monkeypatch.setattr("ppo.system.device.processor_has_bfloat16", lambda: True)
+    monkeypatch.setattr("ppo.system.device.bfloat16_is_faster", lambda: True)
     monkeypatch.setattr("ppo.system.device.has_gpu_driver", lambda: False)
 
 

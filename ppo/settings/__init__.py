@@ -237,8 +237,8 @@ class NetworkSettings(_Group):
     """
     precision: Literal[Precision, "auto"] = _setting("auto", earlier="float32")
     """what the trunk computes in; weights and heads are always float32. auto, decided when the run
-    begins: bfloat16 for images if the processor computes in it and there is no NVIDIA GPU, else
-    float32
+    begins: bfloat16 for images if the processor is faster in it (AMX, or AMD's AVX512-BF16) and
+    there is no NVIDIA GPU, else float32
     """
 
     @property

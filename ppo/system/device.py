@@ -65,9 +65,22 @@ def _memory_of_container() -> float:
 
 def processor_has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16; False if the system does not say."""
+    return not BFLOAT16_FLAGS.isdisjoint(_processor())
+
+
+def bfloat16_is_faster() -> bool:
+    """Whether the processor computes faster in bfloat16 than in float32: with AMX, or AVX512-BF16
+    of AMD. With Intel's AVX512-BF16 alone it is slower (docs/performance.md).
+    """
+    words = _processor()
+    return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words
+
+
+def _processor() -> set[str]:
+    """Return what the system says of the processor, word by word; empty if it says nothing."""
     with suppress(OSError):
-        return not BFLOAT16_FLAGS.isdisjoint(CPU_INFO.read_text().split())
-    return False
+        return set(CPU_INFO.read_text().split())
+    return set()
 
 
 def has_gpu_driver() -> bool:

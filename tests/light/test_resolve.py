@@ -8,27 +8,31 @@ from ppo.system import device
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("maker", "flags", "found", "faster"),
     [
-        ("flags\t: fpu avx512f avx512_bf16 xsaves\n", True),
-        ("flags\t: fpu amx_bf16\n", True),
-        ("flags\t: fpu avx512f avx512_bf16_of_another\n", False),
-        ("", False),
+        ("AuthenticAMD", "avx512f avx512_bf16 xsaves", True, True),
+        ("GenuineIntel", "avx512f avx512_bf16 xsaves", True, False),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", True, True),
+        ("AuthenticAMD", "avx512f avx512_bf16_of_another", False, False),
+        ("AuthenticAMD", "", False, False),
     ],
 )
-def test_a_processor_says_whether_it_has_bfloat16(words, found, monkeypatch, tmp_path):
-    (tmp_path / "cpuinfo").write_text(words)
+def test_a_processor_says_whether_it_has_bfloat16_and_its_maker_whether_that_pays(
+    maker, flags, found, faster, monkeypatch, tmp_path
+):
+    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {maker}\nflags\t: fpu {flags}\n")
     monkeypatch.setattr(device, "CPU_INFO", tmp_path / "cpuinfo")
     assert device.processor_has_bfloat16() == found
+    assert device.bfloat16_is_faster() == faster
 
 
 def test_a_system_that_does_not_say_has_none(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "CPU_INFO", tmp_path / "none")
-    assert not device.processor_has_bfloat16()
+    assert not device.processor_has_bfloat16() and not device.bfloat16_is_faster()
 
 
 @pytest.mark.parametrize(
-    ("has_it", "has_gpu", "network", "chosen"),
+    ("is_faster", "has_gpu", "network", "chosen"),
     [
         (True, False, "a3c", "bfloat16"),
         (False, False, "a3c", "float32"),
@@ -37,9 +41,9 @@ def test_a_system_that_does_not_say_has_none(monkeypatch, tmp_path):
     ],
 )
 def test_precision_suits_processor_and_network(
-    has_it, has_gpu, network, chosen, monkeypatch, tmp_path
+    is_faster, has_gpu, network, chosen, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(device, "processor_has_bfloat16", lambda: has_it)
+    monkeypatch.setattr(device, "bfloat16_is_faster", lambda: is_faster)
     driver = tmp_path / "nvidia"
     monkeypatch.setattr(device, "GPU_DRIVER", driver)
     if has_gpu:
