@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import games, games_markdown, games_page, games_store, measured
 from benchmarks.games_results import CURVE_POINTS, curve_of, read
-from ppo import checkpoint, presets, train
+from ppo import checkpoint, presets
 from ppo.files.folder import RunFolder, owned
 from ppo.params import ParamsError
 from ppo.settings import CHOICES, Params
