@@ -89,9 +89,9 @@ def plan(options: argparse.Namespace) -> list[GameRun]:
     label = label_of(options)
     runs = []
     for seed, game in itertools.product(seeds, options.games.split(",")):
-        own = (f"total_steps={options.steps}", f"seed={seed}")
+        own = [f"total_steps={options.steps}", f"seed={seed}"]
         if options.pfile:  # else --env names the game
-            own = (f"env_id={env_of(game)}", *own)
+            own.append(f"env_id={env_of(game)}")
         overrides = (*QUIET, *options.set, *own, "threads=1")
         name = f"{label}, {game}"
         place = options.logdir / run_folder(folder_name(label), options.steps, game, seed)
