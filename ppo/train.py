@@ -42,7 +42,14 @@ from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
 from ppo.runs.start import RULES, Start, for_fork, is_due, overrides_to_continue, run_of
-from ppo.settings import EARLIER, INCIDENTAL, Params, ResolvedParams, marked
+from ppo.settings import (
+    EARLIER,
+    FIXED_ON_FORK,
+    INCIDENTAL,
+    Params,
+    ResolvedParams,
+    marked,
+)
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus
 from ppo.system.signals import StopRequest, interrupt_ends
@@ -75,8 +82,6 @@ __all__ = [
 
 # Settings that a resume cannot change.
 FIXED_ON_RESUME = frozenset(marked("fixed"))
-# Settings that a fork cannot change either: the game, and what the network's weights depend on.
-FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
 
 
 def run(

@@ -281,6 +281,21 @@ def test_a_case_has_the_settings_of_the_collapse_and_not_of_a_later_resume(tmp_p
     assert case.differing["gamma"] == CATCH.gamma
 
 
+@pytest.mark.parametrize("key", ["env_id", "network"])
+def test_no_module_is_imported_that_only_a_checkpoint_or_the_origin_names(key, tmp_path):
+    run, settings = fallen(tmp_path / "run"), json.loads(CATCH.to_json())
+    settings[key] = "planted:Name"
+    then = RunState(params=settings)
+    saved = Checkpoint(1888, {"weights/0": np.zeros(2)}).with_part("run", then)
+    checkpoint.save(RunFolder(run), saved, 9)
+    assert getattr(case_of(run).settings, key) == getattr(CATCH, key)
+    fork = written(tmp_path / "fork", rows()[59:], CATCH.to_json())
+    (fork / "origin.json").write_text(json.dumps({"run": str(run), "step": 1888, "changes": {}}))
+    (run / "params.json").write_text(json.dumps(settings))
+    with pytest.raises(HistoryError, match="another game or network"):
+        case_of(fork)
+
+
 def test_changes_of_small_settings_are_not_rounded_to_nothing():
     small = CATCH.model_copy(update={"clip_range": 0.0001})
     by_name = {change.name: change.settings for change in changes_for(small, 5e-5)}

@@ -18,7 +18,7 @@ from ppo.envs.resolve import resolved
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.runs.start import run_of
-from ppo.settings import INCIDENTAL, Params, ResolvedParams
+from ppo.settings import FIXED_ON_FORK, INCIDENTAL, Params, ResolvedParams
 from ppo.settings.schedules import scheduled
 from ppo.system.reading import first_fault
 from ppo.telemetry import collapse, progress
@@ -59,7 +59,10 @@ def case_of(run: Path, at: int | None = None) -> Case:
     source, step = _checkpoint_before(run, drop.step)
     saved = checkpoint.chosen(RunFolder(source), step)
     settings = _with_rates_of(_settings_at(run, step, now), saved)
-    source_params = params.load_run(RunFolder(source).params, checks=[registry.check])
+    source_params = params.load_run(RunFolder(source).params)
+    # The origin's file must not name a module that this run's params.json does not name.
+    if any(getattr(source_params, key) != getattr(now, key) for key in FIXED_ON_FORK):
+        raise HistoryError(f"{run} is no fork of {source}, which has another game or network")
     return Case(
         settings=settings,
         source=source,
@@ -124,8 +127,10 @@ def _settings_at(run: Path, step: int, now: Params) -> ResolvedParams:
     saved_steps = checkpoint.steps(RunFolder(run))
     known = [saved for saved in saved_steps if saved <= step][:1] or saved_steps[-1:]
     before = run_of(checkpoint.chosen(RunFolder(run), known[0])).params if known else {}
+    # A checkpoint must not name a module that params.json does not name.
+    own = {key: getattr(now, key) for key in FIXED_ON_FORK}
     try:
-        return resolved(Params.model_validate(now.model_dump() | before))
+        return resolved(Params.model_validate(now.model_dump() | before | own))
     except ValidationError as error:
         raise CheckpointError(
             f"{run}: the settings of its checkpoint of step {known[0]:,} are invalid: "

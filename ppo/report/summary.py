@@ -25,7 +25,7 @@ from ppo.files.origin import Changes, Origin
 from ppo.params import ParamsError, load_run
 from ppo.report.published import Published, comparable
 from ppo.runs.start import RunState, run_of
-from ppo.settings import CHOSEN_AT_START, EARLIER, Params
+from ppo.settings import CHOSEN_AT_START, EARLIER, FIXED_ON_FORK, Params
 from ppo.settings.describe import as_given
 from ppo.system import reading
 from ppo.system.arguments import run_atari
@@ -244,7 +244,9 @@ def _differing(summary: RunSummary, began_from: Origin) -> dict[str, object]:
     is_fork = os.path.realpath(began_from.run) == os.path.realpath(summary.folder.path)
     if not is_fork and began_from.fits(began_from.run):
         with suppress(ParamsError):
-            before = settled(load_run(RunFolder(began_from.run).params))
-            now = settled(summary.params)
-            changed = {key: new for key, new in now.items() if new != before[key]}
+            theirs, own = load_run(RunFolder(began_from.run).params), summary.params
+            # Otherwise the origin's file could name a module that this run does not name.
+            if all(getattr(theirs, key) == getattr(own, key) for key in FIXED_ON_FORK):
+                before, now = settled(theirs), settled(own)
+                changed = {key: new for key, new in now.items() if new != before[key]}
     return {key: value for key, value in changed.items() if key != "workers"}

@@ -330,6 +330,8 @@ def marked(name: str) -> dict[str, Any]:
 EARLIER = marked("earlier")
 # Settings that change what a run shows and keeps, but not how it learns; also its seed.
 INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
+# What a run and its forks have in common: the game, and what the network's weights depend on.
+FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
 UNSET_VALUES = (None, "auto")  # a run's start replaces these in the settings of CHOSEN_AT_START
 ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,6 +66,15 @@ def test_a_run_from_before_there_was_a_precision_is_repeated_in_float32(tmp_path
     (run / "params.json").write_text(json.dumps({"env_id": written["env_id"], "seed": 3}))
     earlier = "--set clip_rewards=true --set fire_on_life_loss=false --set value_gradient=shared"
     assert f"params.json {earlier} --set precision=float32\n" in commands(read_summary(run))
+
+
+def test_no_module_is_imported_that_only_the_origin_of_a_fork_names(tmp_path, monkeypatch):
+    written(tmp_path / "origin", log(), Params(env_id="planted_game:Game-v0").to_json())
+    run = fork(tmp_path / "run", tmp_path / "origin", 20_000, log()[20:])
+    (tmp_path / "planted_game.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "--set gamma=0.5" in commands(read_summary(run))
+    assert "planted_game" not in sys.modules
 
 
 def test_a_report_has_the_published_curves_of_its_game(tmp_path):
