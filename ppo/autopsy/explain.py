@@ -2,13 +2,13 @@
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ppo.autopsy import history, signs
 from ppo.autopsy.history import Row
-from ppo.autopsy.signs import BEFORE, Distance
+from ppo.autopsy.signs import BEFORE, Cause, Distance
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, load_run
@@ -38,6 +38,7 @@ def explain(run: Path) -> str:
         lines += _signs(rows[index], departed)
         cause = signs.cause(rows, departed)
         lines += [f"a sign of: {cause.name}", f"what to do: {cause.remedy}"]
+        lines += _later(rows, index, cause)
     elif worst:
         lines.append("no scalar left its usual range before it or during it")
     lines += _changed(run)
@@ -87,6 +88,16 @@ def _signs(row: Row, departed: dict[str, Distance]) -> list[str]:
             f"{row['train/minibatch_kl_argmax']:.0f} of the update"
         )
     return lines
+
+
+def _later(rows: Sequence[Row], index: int, first: Cause) -> Iterator[str]:
+    """Yield the other causes of which the RECENT entries after the first sign show a sign."""
+    seen = {first, signs.UNKNOWN}
+    for later in range(len(rows))[index + 1 : index + 1 + RECENT]:
+        departed = signs.departures(rows, later)
+        if departed and (cause := signs.cause(rows, departed)) not in seen:
+            seen.add(cause)
+            yield f"later, at step {rows[later]['step']:,.0f}, a sign of: {cause.name}"
 
 
 def _changed(run: Path) -> list[str]:

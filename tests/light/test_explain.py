@@ -140,6 +140,17 @@ def test_what_is_no_sign_alone_is_one_together_with_another(alone, tmp_path):
     assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
 
 
+def test_a_later_sign_of_another_cause_is_named_too(tmp_path):
+    rows = log(**MOVED, **KL)
+    for row in rows[FAULT_AT + 12 :]:
+        row["train/grad_norm"] *= 30
+    text = explain(written(tmp_path / "run", rows))
+    assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
+    later = [line for line in text.splitlines() if line.startswith("later")]
+    step = f"{1000 * (FAULT_AT + 13):,}"
+    assert later == [f"later, at step {step}, a sign of: {signs.VALUE.name}"]
+
+
 def test_a_damaged_policy_is_distinguished_from_larger_rewards(tmp_path):
     damaged = {"rollout__points_per_step": 0.2, "train__advantage_std": 60}
     text = explain(written(tmp_path / "damaged", log(**damaged)))
