@@ -47,8 +47,8 @@ scalars under the same names, except those that are rarely needed. Undefined val
 
 | scalars | what a log entry has |
 | --- | --- |
-| `train/*`, `actions/*`, `rollout/points_per_step`, `layers/step_*`, `layers/change_*`, the two \
-phase times | means over the updates since the last entry |
+| `train/*`, `actions/*`, `rollout/points_per_step`, `layers/step_*`, `layers/change_*`, \
+`time/*_seconds` | means over the updates since the last entry |
 | `*_max*`, `train/minibatch_kl_argmax` | the largest value since then, and its minibatch |
 | `train/n_updates`, `train/rollbacks` | counts |
 | other `layers/*`, `trunk/*`, `train/update_kl` | measured every `diagnostics_interval` steps |
@@ -57,7 +57,7 @@ phase times | means over the updates since the last entry |
 An {action} is its number, in Atari games with its name, such as 2_RIGHT. Scalars that
 Stable-Baselines3 also has have the same names. Some [differ in meaning](migrating.md#scalars).
 
-The terminal warns if a scalar stays outside the numeric limits in the column "healthy".
+The terminal warns if a scalar stays outside its limits, which are in bold.
 `python -m docs.generate` writes this page. `run_atari --describe-metrics` prints the same list.
 
 """

@@ -85,7 +85,8 @@ rollout/games (games): whole games finished so far
 time/fps (steps/s): steps per second since the last log entry, everything included
     (Stable-Baselines3's name; multiply by frame_skip for frames per second)
   healthy: steady
-  if not: falling: other programs use the cores; compare the two phase times below
+  if not: falling: other programs use the cores; compare time/rollout_seconds and
+    time/update_seconds
 time/time_elapsed (s, csv): wall-clock time of all starts of the run and of a fork's origin,
     start-up included; the time of steps that a resume repeats counts once
   healthy: rises
@@ -303,11 +304,13 @@ def metric_of(tag: str) -> Metric:
 
 
 def describe(markdown: bool = False) -> str:
-    """Describe every scalar in a line, or as a row of a table."""
-    rows = [(m.tag, m.unit, m.meaning, m.good, m.remedy) for m in METRICS]
+    """Describe every scalar in a line, or as a row of a table with its limits in bold."""
     if not markdown:
-        return tables.tabs(rows)
-    cells = [(f"`{tag}`", *rest) for tag, *rest in rows]
+        return tables.tabs([(m.tag, m.unit, m.meaning, m.good, m.remedy) for m in METRICS])
+    cells = []
+    for m in METRICS:
+        bold = m.good.replace(m.limits, f"**{m.limits}**", 1) if m.limits else m.good
+        cells.append((f"`{m.tag}`", m.unit, m.meaning, bold, m.remedy))
     return tables.markdown(["scalar", "unit", "meaning", "healthy", "if not"], cells)
 
 
