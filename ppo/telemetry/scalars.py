@@ -66,7 +66,7 @@ SCORE, POINTS, TIME = "rollout/ep_rew_mean", "rollout/points_per_step", "time/ti
 # progress.csv.
 _GLOSSARY = """
 rollout/ep_rew_mean (points): mean score of the last 100 whole games: the true score, never clipped
-  healthy: rises; in Pong from -20.4 (random) to 21
+  healthy: rises; in Pong from -20.7 (random) to 21
   if not: flat for long: see train/entropy_loss and train/clip_fraction; falling: see
     train/approx_kl
 rollout/ep_len_mean (steps): mean length of the last 100 whole games, in decisions of the agent
