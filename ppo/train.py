@@ -41,7 +41,7 @@ from ppo.files.origin import Changes, Origin
 from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
-from ppo.runs.start import RULES, Start, for_fork, is_due, overrides_to_continue, run_of
+from ppo.runs.start import GAME_RULES, Start, for_fork, is_due, overrides_to_continue, run_of
 from ppo.settings import (
     EARLIER,
     FIXED_ON_FORK,
@@ -418,7 +418,7 @@ def _forked(
     tally = saved.trainer.tally
     if "learning_rate" in changes:
         tally = replace(tally, rollbacks=0, rate_share=1.0)
-    if changes.keys() & RULES:
+    if changes.keys() & GAME_RULES:
         tally = replace(tally, best_score=None, recent=())
     if tally.ends_run(saved.step, resolved_params):
         more = overrides_to_continue(saved.step, tally, resolved_params)

@@ -17,7 +17,7 @@ from ppo.system.numerics import differences
 from ppo.system.reading import Step
 from ppo.telemetry.counters import Tally
 
-RULES = {field.name for field in fields(Rules)}  # settings of the same names
+GAME_RULES = {field.name for field in fields(Rules)}  # settings of the same names
 
 # Which unfinished episodes of a checkpoint continue: in a resume all of them; in a fork as many as
 # there are envs, or none if their rules change.
@@ -107,7 +107,7 @@ class Start:
     def continued(self) -> Continued:
         if self.fork_of is None:
             return "all"
-        return "none" if self.changes.keys() & RULES else "as many as fit"
+        return "none" if self.changes.keys() & GAME_RULES else "as many as fit"
 
     def differences(
         self, versions: dict[str, str], schedules: tuple[float, float]
