@@ -77,7 +77,8 @@ class Trainer:
         method that exchanges data.
         """
         self.params, self.workers = params, workers or OneWorker()
-        # On a CPU, envs and network take turns on all cores: running them together was slower.
+        # On a CPU, envs and network take turns on all cores. With two vectors a rollout took longer
+        # (docs/performance.md).
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
         shape, num_actions = self.envs.observation_shape, self.envs.num_actions
         seed = seed31(params.seed, Purpose.NETWORK)
@@ -186,11 +187,11 @@ class Trainer:
         batch = Batch.from_rollout(*rollout.samples, advantages, returns)
         learning_rate, clip_range = self.rates_at(step)
         if diagnoses := crossed(p.diagnostics_interval, step, step + p.steps_per_iteration):
-            samples = self._key(Purpose.DIAGNOSIS)
-            scalars |= self.diagnostics.measure(batch, samples, clip_range, state)
+            sample_key = self._key(Purpose.DIAGNOSIS)
+            scalars |= self.diagnostics.measure(batch, sample_key, clip_range, state)
             old_log_policy = self.diagnostics.log_policy(batch.observations)
-        began, order = time.perf_counter(), self._key(Purpose.SHUFFLE)
-        result = self.updater.update(batch, order, learning_rate, clip_range, state)
+        began, order_key = time.perf_counter(), self._key(Purpose.SHUFFLE)
+        result = self.updater.update(batch, order_key, learning_rate, clip_range, state)
         scalars["time/update_seconds"] = time.perf_counter() - began
         if not result.finite:
             raise self._diverged(batch)
