@@ -19,7 +19,7 @@ def gae(
 
     ``next_values`` is V', the value of the state that step t led to: 0 after a termination, the
     value of the final observation after a time limit, V_{t+1} elsewhere. Rewards contain
-    no bootstrap. ``episode_over`` ends the sum.
+    no bootstrap. A sum ends where ``episode_over`` is True.
 
     Raises ValueError unless all four arrays have one shape of rank 2.
     """

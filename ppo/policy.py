@@ -37,7 +37,7 @@ class Policy:
         self._round = compiled(lambda: model.round_weights(network, self._twin))
         self.prepare()
         self._graph = compiled(self._decide)
-        # Cached by shape: for a small network tf.function's own lookup takes a fifth of a call.
+        # Cached by shape: for a small network tf.function's own lookup takes a quarter of a call.
         self._graph_for = functools.cache(self._concrete)
         self._values = compiled(
             lambda observations: self._twin(observations)[1], reduce_retracing=True

@@ -21,7 +21,9 @@ INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
 
 
 class UpdateData(NamedTuple):
-    """The data of every gradient step of an update; ``prepared`` comes from ``SplitNetwork``."""
+    """The data of every gradient step of an update. ``prepared`` is what the network computes from
+    the observations without weights (``SplitNetwork.prepare``).
+    """
 
     batch: Batch
     prepared: Any

@@ -79,7 +79,7 @@ class GroupedEnvs:
     def __init__(
         self, make: Callable[[int], AtariEnvs], num_envs: int, interrupted: Callable[[], bool]
     ):
-        """``make`` builds a vector of a number of envs. This and each reset raise Interrupted."""
+        """``make`` builds a vector of that many envs. This call and ``reset`` raise Interrupted."""
         starts = range(0, num_envs, GROUP)
         self._interrupted, self._parts = interrupted, []
         for start in starts:

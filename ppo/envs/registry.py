@@ -73,9 +73,9 @@ def look_up(env_id: str) -> tuple[str, float]:
 
 
 def near_ids(name: str, cutoff: float = 0.6) -> list[str]:
-    """Return the ids that a name may mean, such as "space_invaders", the likeliest first. The id of
-    an Atari game has the form of the name, since the form decides about sticky actions, or "v5" if
-    that is its only form. ``cutoff`` is the least similarity, as in difflib.
+    """Return the ids that a name such as "space_invaders" may mean, the likeliest first. The id of
+    an Atari game keeps the form of the name, which decides about sticky actions. A game that lacks
+    this form gets its v5 id. ``cutoff`` is the least similarity, as in difflib.
     """
     lower = name.lower()
     form = "ALE/{}-v5" if "ale/" in lower else "{}NoFrameskip-v4" if "-v" in lower else "{}"
@@ -116,8 +116,8 @@ def check(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def check_again(env: Factory | None) -> Callable[[Params, frozenset[str]], list[str]]:
-    """Return the check of a run that exists: ``check`` if ``env`` is given. Otherwise it also
-    refuses a factory's id, which another function of this process may have by chance.
+    """Return the check of an existing run's settings, which is ``check``. Without ``env`` it also
+    refuses the id of a factory: another function of this process may have the same id by chance.
     """
 
     def without_factory(params: Params, bad: frozenset[str]) -> list[str]:
