@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ppo import trainer
+from ppo import train
 from ppo.system.arguments import argument_parser
-from ppo.trainer import Trainer
 
+Trainer = Any  # of ppo.trainer, which must not import TensorFlow before a run has started it
 Update = Callable[..., Any]
 
 
@@ -35,9 +35,7 @@ def _rate(learner: Trainer) -> None:
 
 
 def _clip_off(learner: Trainer) -> None:
-    def unclipped(
-        update: Update, batch: Any, key: Any, rate: float, clip: float, *rest: Any
-    ) -> Any:
+    def unclipped(update: Update, batch: Any, key: Any, rate: float, _: float, *rest: Any) -> Any:
         return update(batch, key, rate, 1e6, *rest)
 
     _wrapped(learner.updater, "update", unclipped)
@@ -86,16 +84,23 @@ FAULTS: dict[str, Callable[[Trainer], None]] = {
 
 def plant(fault: str, step: int) -> None:
     """Plant a fault in the runs of this process, once they have reached a step."""
-    iterate, planted = Trainer._iterate, False
+    planted = False
 
-    def faulty(self: Trainer, stop: Callable[[], bool]) -> trainer.Iteration:
+    def faulty(iterate: Update, learner: Trainer, *rest: Any) -> Any:
         nonlocal planted
-        if self.step >= step and not planted:
+        if learner.step >= step and not planted:
             planted = True
-            FAULTS[fault](self)
-        return iterate(self, stop)
+            FAULTS[fault](learner)
+        return iterate(learner, *rest)
 
-    Trainer._iterate = faulty  # type: ignore[method-assign]
+    def started(start: Update, *arguments: Any) -> Any:
+        workers = start(*arguments)
+        from ppo.trainer import Trainer
+
+        _wrapped(Trainer, "_iterate", faulty)
+        return workers
+
+    _wrapped(train, "start_tensorflow", started)
 
 
 def main() -> int:
@@ -109,11 +114,10 @@ def main() -> int:
     parser.add_argument("--within", type=int, default=1, metavar="STEPS")
     parser.add_argument("--open", action="store_true")
     options, rest = parser.parse_known_args()
-    fault, later = options.fault, 0
+    fault, step = options.fault, options.at_step
     if options.draw is not None:
         rng = np.random.default_rng(options.draw)
-        fault, later = rng.choice(list(FAULTS)), rng.integers(options.within)
-    step = options.at_step + later
+        fault, step = rng.choice(list(FAULTS)), step + rng.integers(options.within)
     if options.open:
         print(f"{fault} from step {step:,}")
         return 0

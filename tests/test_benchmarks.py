@@ -4,9 +4,11 @@ import csv
 
 import pytest
 
+from benchmarks import faults
 from benchmarks.ours import step_flops
 from benchmarks.time_to_score import scores_of
-from ppo import model
+from ppo import model, train
+from ppo.trainer import Trainer
 
 
 def test_operations_of_a_step_by_hand():
@@ -42,3 +44,14 @@ def test_time_to_a_score_is_the_time_of_the_first_point_that_has_it(tmp_path):
     (tmp_path / "begun" / "progress.csv").write_text("step\n")
     assert scores_of(tmp_path / "begun", perfect=21, score=20) == {}
     assert scores_of(tmp_path, perfect=22, score=22)["perfect_game"] is None
+
+
+def test_a_fault_begins_once_at_the_first_iteration_from_its_step_on(tmp_path, monkeypatch):
+    for owner, name in ((train, "start_tensorflow"), (Trainer, "_iterate")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # restored after the test
+    steps: list[int] = []
+    monkeypatch.setitem(faults.FAULTS, "clip off", lambda learner: steps.append(learner.step))
+    faults.plant("clip off", 40)
+    settings = {"env_id": "CartPole-v1", "total_steps": 128, "num_envs": 2, "num_steps": 16}
+    result = train.run({**settings, "num_minibatches": 1, "threads": 1}, tmp_path / "run")
+    assert (result.step, steps) == (128, [64])

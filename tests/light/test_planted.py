@@ -6,6 +6,8 @@ after it; docs/explain.md has the commands that made them.
 
 import csv
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ import pytest
 from ppo.autopsy import signs
 from ppo.autopsy.explain import explain
 
-LOGS = Path(__file__).parents[1] / "logs"
+ROOT = Path(__file__).parents[2]
+LOGS = ROOT / "tests" / "logs"
 FAULTS = {
     "none": None,
     "rate-x-10": signs.STEPS,
@@ -53,3 +56,13 @@ def test_the_entries_come_from_a_run():
     with open(LOGS / "pong-none.csv", newline="") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps)) and len(steps) > signs.BEFORE
+
+
+def test_a_run_with_a_fault_starts_tensorflow_itself():
+    """Otherwise TensorFlow reads its variables too early, and the run warns of other bits."""
+    code = "import sys; from benchmarks import faults; faults.plant('clip off', 1)"
+    code += "; print('tensorflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
