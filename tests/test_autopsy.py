@@ -179,6 +179,7 @@ def test_the_floor_is_a_multiple_of_the_standard_deviation_before_the_collapse()
         (["--at=x"], "--at"),
         (["--only=nothing"], "there are: KL limit per minibatch, no early stop"),
         (["--change=odd:gamma=7"], "gamma"),
+        (["--change=two:workers=2"], "two: workers = 2: each run here is one process"),
         (["--change=:gamma=1"], "--change ':gamma=1': it has no name"),
         (["--change=slow"], "--change 'slow': it changes nothing"),
         (["--change=unchanged:gamma=0.9"], "there is a 'unchanged' already"),

@@ -163,6 +163,8 @@ def _check(plan: Plan) -> None:
     for run in plan.runs():
         try:
             faults += grid.begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
+            if not RunFolder(run.folder).params.exists():
+                grid.check_start(plan.settings(run), on_this_machine=True)
         except ParamsError as error:
             faults += [f"{run.variant}: {fault}" for fault in error.faults]
     if faults:

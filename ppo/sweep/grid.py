@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppo.envs import registry
+from ppo.envs.resolve import resolved
 from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
 from ppo.params import Check, ParamsError, Source, load, load_run
 from ppo.settings import SEEDS, Params, marked
@@ -19,6 +20,7 @@ from ppo.system import reading
 from ppo.system.arguments import expanded
 from ppo.system.reading import repeated
 from ppo.system.streams import reason
+from ppo.train import check_machine
 
 TABLE, FIGURE = "table.md", "figure.png"
 LONGEST_NAME = 255  # bytes; the limit of file systems
@@ -265,19 +267,32 @@ def check_of(run: Run) -> Check:
     return registry.check if begun else registry.check_new
 
 
-def setting_faults(source: Source, runs: Sequence[Run]) -> list[str]:
-    """Return what is wrong with the settings of the runs. Two spellings of a value, such as 0.9 and
-    9e-1, would make the same run twice.
+def check_start(settings: Params, on_this_machine: bool) -> None:
+    """Raise ParamsError if a run of one process could not begin with these settings."""
+    if settings.workers > 1:
+        raise ParamsError(
+            f"workers = {settings.workers}: each run here is one process; leave workers out"
+        )
+    if on_this_machine:
+        check_machine(resolved(settings), processes=1)
+
+
+def setting_faults(source: Source, runs: Sequence[Run], on_this_machine: bool = True) -> list[str]:
+    """Return what is wrong with the settings of the runs, which begin ``on_this_machine`` or on
+    others. Two spellings of a value, such as 0.9 and 9e-1, would make the same run twice.
     """
     faults: dict[str, None] = {}
     labels: dict[tuple[str, str], str] = {}
     for run in runs:
         try:
-            settings = load(source, run.overrides, [check_of(run)]).to_json()
+            loaded = load(source, run.overrides, [check_of(run)])
+            if check_of(run) is registry.check_new:
+                check_start(loaded, on_this_machine)
         except ParamsError as error:
             faults |= dict.fromkeys(error.faults)
             continue
-        if (other := labels.setdefault((run.named, settings), run.variant)) != run.variant:
+        key = run.named, loaded.to_json()
+        if (other := labels.setdefault(key, run.variant)) != run.variant:
             faults[f"{other!r} and {run.variant!r} have the same settings; leave one out"] = None
     return list(faults)
 

@@ -160,7 +160,7 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
     faults += machines.faults(options.cluster)
     threads = cores if options.cluster else max(1, default_threads() // workers)
     runs = parsed.runs(options.logdir, seeds or [0], threads)
-    faults += grid.setting_faults(source, runs)
+    faults += grid.setting_faults(source, runs, on_this_machine=options.cluster is None)
     return runs
 
 

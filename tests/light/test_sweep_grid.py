@@ -36,6 +36,9 @@ def pfile(tmp_path) -> Path:
 def refused(tmp_path, pfile, capsys, monkeypatch):
     """Call the command, which must refuse; returns what it said."""
 
+    monkeypatch.setattr("ppo.train.find_spec", lambda _: None)
+    monkeypatch.setattr("ppo.train.available_memory", lambda: 2**29)
+
     def call(*arguments: str, logdir: Path = tmp_path / "sweep") -> str:
         before = sorted(tmp_path.rglob("*"))
         monkeypatch.setattr(sweep, "_go", lambda *_: pytest.fail("a run began"))
@@ -69,6 +72,9 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
         (["--variant=x:gamma=0.9,gamma=0.8"], "variant 'x' gamma: is given twice"),
         (["--variant=x:gamma=0.9", "--vary=gamma=0.8,0.7"], "'x' gamma: --vary sets it too"),
         (["--vary=seed=1,2"], "use --seeds"),
+        (["--vary=workers=1,2"], "workers = 2: each run here is one process"),
+        (["--set=wandb_project=x"], "Weights & Biases is not installed"),
+        (["--set=num_envs=1024", "--set=num_steps=65536"], "of memory. This process has"),
         (["--vary=threads=1,2"], "use --workers"),
         (["--variant=x:seed=1"], "use --seeds"),
         (["--variant=x:threads=1"], "use --workers"),
