@@ -17,9 +17,10 @@ def paragraph(summary: RunSummary) -> str:
 
 
 def _training(summary: RunSummary) -> Iterator[str]:
-    own_steps = summary.step
+    own_steps, included = summary.step, ""
     if began_from := origin.read(summary.folder):
         own_steps -= began_from.step
+        included = ", with the time of the other run included"
         yield f"This run continues another one from step {began_from.step:,}."
     scores = [row[SCORE] for row in summary.rows if SCORE in row]
     if not scores:
@@ -29,7 +30,7 @@ def _training(summary: RunSummary) -> Iterator[str]:
     frames = f" ({own_steps * summary.params.frame_skip:,} frames)"
     steps = f"{own_steps:,} decisions{frames if is_atari(summary.params.env_id) else ''}"
     rose = last > first
-    time = f" {'in' if rose else 'for'} {duration(seconds)}" if seconds else ""
+    time = f" {'in' if rose else 'for'} {duration(seconds)}{included}" if seconds else ""
     yield f"This agent {'learnt' if rose else 'trained on'} {summary.game}{time}."
     course = f"{'rose' if rose else 'went'} from {first:.1f} to {last:.1f} points"
     yield f"Its training score {course} in {steps}."

@@ -90,7 +90,8 @@ time/fps (steps/s): steps per second since the last log entry, everything includ
 time/time_elapsed (s, csv): wall-clock time of all starts of the run and of a fork's origin,
     start-up included; the time of steps that a resume repeats counts once
   healthy: rises
-time/frames (frames): emulator frames so far: steps times frame_skip
+time/frames (frames): emulator frames so far: steps times frame_skip; after a fork with another
+    frame_skip, all steps times the new one
   healthy: rises
 time/rollout_seconds (s): time to play one rollout
   healthy: steady

@@ -181,6 +181,14 @@ def test_the_report_says_what_was_not_learnt(tmp_path):
     assert "has not finished a game yet" in page
 
 
+def test_the_time_of_a_fork_says_that_it_has_the_time_of_its_origin(tmp_path):
+    rows = log()[20:]
+    for row in rows:
+        row |= {"rollout/ep_rew_mean": row["step"], "time/time_elapsed": 600.0}
+    page = page_of(fork(tmp_path / "fork", tmp_path / "gone", 20_000, rows))
+    assert "in 10 min, with the time of the other run included. Its training score rose" in page
+
+
 def test_what_is_outside_its_limits_has_its_remedy_in_the_report(tmp_path):
     run = written(tmp_path / "run", log(train__approx_kl=20), Params(seed=3).to_json())
     remedy = re.escape(html.escape(metric_of("train/approx_kl").remedy))
