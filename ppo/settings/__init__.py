@@ -286,10 +286,10 @@ class RunSettings(_Group):
     collapse_guard: Literal["off", "warn", "rollback"] = _setting(
         "warn", off="off", affects_learning=True
     )
-    """what to do after a collapse: a loss of a quarter of the distance from the best to the lowest
-    points per step (or to 0, if further). Noisy runs must lose more. off: nothing. warn: print a
-    warning. rollback: restore the healthy policy with an eighth of the learning rate, at most three
-    times
+    """what to do after a collapse: a loss of a quarter of the distance from the best points per
+    step to the lowest, or to 0 if that is further. Noisy runs must lose more. off: nothing.
+    warn: print a warning. rollback: restore the healthy policy with an eighth of the learning
+    rate, at most three times
     """
     diagnostics_interval: int = _setting(20_000, ge=0, le=MOST_STEPS, off=0)
     """steps between diagnostics of gradient and network; 0: none"""
