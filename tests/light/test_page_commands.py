@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import run_atari
-from ppo import presets, train
+from ppo import params, presets, train
 from ppo.cli import training
 from ppo.cli.parser import parse
 from ppo.system.arguments import Parser
@@ -38,6 +38,12 @@ FILES = {
     "catch.json": {"env_id": "tests.pixel_game:Catch-v0", "network": "a3c", "num_envs": 8},
     "ppo/presets/frostbite.json": {"env_id": "FrostbiteNoFrameskip-v4"},
     "benchmarks/candidates/a3c16-norm.json": {"network": "a3c", "layer_norm": True},
+}
+# Pages that show the answer to a file of settings, and such a file.
+ANSWERED = {
+    "migrating.md": {"n_envs": 8, "n_steps": 128, "batch_size": 256}
+    | {"policy": "CnnPolicy", "device": "cpu"},
+    "runs.md": {"lerning_rate": 1e-4, "n_epochs": 3, "clip_range": 2, "num_minibatches": 7},
 }
 
 
@@ -125,3 +131,16 @@ def test_every_kind_of_command_is_among_them():
         "python -m benchmarks.roms --workers=2",
     ]
     assert COMMANDS.keys() >= {*texts} and len(COMMANDS) > 100
+
+
+@pytest.mark.parametrize("page", ANSWERED)
+def test_answer_to_a_file_is_as_the_page_shows_it(page):
+    text = (ROOT / "docs" / page).read_text()
+    (shown_answer,) = re.findall(
+        r"^```\n\$ run_atari [^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    )
+    with pytest.raises(params.ParamsError) as refused:
+        params.load(ANSWERED[page])
+    for line, fault in zip(shown_answer.splitlines(), refused.value.faults, strict=True):
+        assert fault.startswith(line.removesuffix("..."))
+        assert line.endswith("...") or line == fault
