@@ -36,6 +36,7 @@ from ppo.system.command import run_command
 from ppo.system.device import default_threads
 from ppo.system.streams import say
 from ppo.telemetry.collapse import BOTTOM_OVER
+from ppo.workers.cluster import check_alone
 
 VERDICT, FIGURE = "verdict.md", "figure.png"
 
@@ -103,7 +104,8 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """Return the plan. Raises ParamsError with all faults."""
+    """Return the plan. Raises ParamsError with all faults, and ClusterError."""
+    check_alone()
     run = named(options.run)
     logdir = options.logdir or run.with_name(f"{run.name}-autopsy")
     faults = grid.logdir_faults(logdir)

@@ -28,6 +28,7 @@ from ppo.system.children import RUN_ATARI
 from ppo.system.command import run_command
 from ppo.system.streams import duration, say
 from ppo.telemetry import progress
+from ppo.workers.cluster import check_alone
 
 KILLS = 3  # of the drill that kills a run
 
@@ -321,6 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _all_drills() -> ExitCode:
+    check_alone()
     failed = 0
     for number, (name, drill) in enumerate(DRILLS, 1):
         began = time.monotonic()

@@ -21,6 +21,7 @@ from ppo.system.device import precision_remark
 from ppo.system.signals import stop_interrupts
 from ppo.system.streams import counted, duration
 from ppo.train import check_machine
+from ppo.workers.cluster import check_alone
 
 CLIP_FRAMES = 240  # frames of the video that is measured
 
@@ -31,8 +32,9 @@ def check(settings: Params, image: Path) -> None:
     else is left behind.
 
     Raises ParamsError for settings of several workers or that this machine cannot run, FolderError
-    (nothing was created), ProbeError, OSError.
+    (nothing was created), ClusterError, ProbeError, OSError.
     """
+    check_alone()
     if image.suffix != ".png":
         raise FolderError(f"{image}: the contact sheet is a PNG; give it a name that ends in .png")
     check_parent(image)

@@ -41,6 +41,7 @@ from ppo.system.command import run_command
 from ppo.system.device import default_threads
 from ppo.system.streams import say
 from ppo.telemetry.curves import CurveError
+from ppo.workers.cluster import check_alone
 
 # Arguments that make no sense without a grid.
 OF_A_GRID = tuple(
@@ -114,7 +115,8 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """Return the plan. Raises ParamsError with all faults."""
+    """Return the plan. Raises ParamsError with all faults, and ClusterError."""
+    check_alone()
     logdir = options.logdir
     source = registry.settings_for(options.env) if options.env else options.pfile
     faults = grid.logdir_faults(logdir)

@@ -85,6 +85,18 @@ def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:
     return Worker(int(count), int(index))
 
 
+def check_alone() -> None:
+    """Raise ClusterError if this process is one of several workers. The runs that a command starts
+    would each be that worker, and wait for the others.
+    """
+    worker = this_worker()
+    if worker.count > 1 and not worker.link:
+        raise ClusterError(
+            f"this process is worker {worker.index} of {worker.count} by {TF_CONFIG} or Slurm, "
+            f"and this command starts runs of one process; unset {TF_CONFIG}, or leave out srun"
+        )
+
+
 def exposure(environment: Mapping[str, str] = os.environ, gpu: bool = False) -> str:
     """Say what TensorFlow opens on this machine for a worker without a link, and to whom."""
     others, port = "the nodes of this Slurm step", SLURM_FIRST_PORT

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 import run_atari
+from ppo.autopsy import autopsy
 from ppo.cli.training import RESTARTS
+from ppo.drill import drill
 from ppo.errors import ExitCode
 from ppo.files.folder import FolderGone
 from ppo.params import ParamsError, with_workers
 from ppo.settings import Params
+from ppo.sweep import sweep
 from ppo.system import device
 from ppo.system.device import DeviceError
 from ppo.system.signals import REPEAT_SECONDS
@@ -241,6 +244,29 @@ def test_every_worker_gets_the_command_s_arguments(given, begin, tmp_path, monke
     assert run_atari.main([*arguments, *given, "--restarts=1"]) == ExitCode.LOST
     assert run_atari.main([*arguments, *given]) == ExitCode.LOST
     assert launches == [(tmp_path, begin, 2, restarts) for restarts in (1, RESTARTS)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda: run_atari.main(["--check", "--env=CartPole-v1"]),
+        lambda: sweep.main(["--env=CartPole-v1", "--logdir=sweep"]),
+        lambda: autopsy.main(["run"]),
+        lambda: drill.main([]),
+    ],
+)
+@pytest.mark.parametrize(
+    "worker", [tf_config(TWO, index=1), {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}]
+)
+def test_a_worker_starts_no_runs_that_would_wait_for_the_others(
+    worker, command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for name, value in worker.items():
+        monkeypatch.setenv(name, value)
+    assert command() == ExitCode.REFUSED
+    assert "this process is worker 1 of 2 by TF_CONFIG or Slurm" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_lost_a_worker_starts_again_though_its_output_is_broken(tmp_path, monkeypatch):
