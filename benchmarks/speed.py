@@ -12,6 +12,7 @@ line, in JSON: {"steps_per_second": 500, "peak_mib": 600}.
 import argparse
 import json
 import shlex
+import shutil
 import statistics
 import sys
 import time
@@ -61,22 +62,20 @@ def describe(name: str, speed: dict[str, Any]) -> str:
 def main() -> None:
     """Measure in turn, print each round, then the medians."""
     parser = argument_parser("benchmarks.speed", __doc__)
-    parser.add_argument("--sb3-python", type=expanded, help="interpreter with Stable-Baselines3")
-    parser.add_argument(
-        "--beside",
-        action="append",
-        default=[],
-        metavar="NAME=COMMAND",
-        help="run another program in turn, such as mine='python mine.py'",
-    )
-    parser.add_argument("--network", default="nature", choices=["nature", "a3c"])
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of ours")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=30)
+    add = parser.add_argument
+    add("--sb3-python", type=expanded, help="interpreter with Stable-Baselines3")
+    add("--beside", action="append", default=[], metavar="NAME=COMMAND", help="another program")
+    add("--network", default="nature", choices=["nature", "a3c"])
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="of ours")
+    add("--rounds", type=int, default=3)
+    add("--updates", type=int, default=30)
     options = parser.parse_args()
     others = beside(options)
     if not others:
         parser.error("give --sb3-python or --beside")
+    for name, command in others.items():
+        if not (command and shutil.which(command[0])):
+            parser.error(f"{name}: no such program: {shlex.join(command)}")
     settings = [f"network={options.network}", *options.set]
     ratios: dict[str, list[float]] = {name: [] for name in others}
     speeds = []

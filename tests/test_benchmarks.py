@@ -1,10 +1,11 @@
 """What the benchmarks compute themselves; their timings are no tests."""
 
 import csv
+import sys
 
 import pytest
 
-from benchmarks import faults
+from benchmarks import faults, speed
 from benchmarks.ours import step_flops
 from benchmarks.time_to_score import scores_of
 from ppo import model, train
@@ -55,3 +56,14 @@ def test_a_fault_begins_once_at_the_first_iteration_from_its_step_on(tmp_path, m
     settings = {"env_id": "CartPole-v1", "total_steps": 128, "num_envs": 2, "num_steps": 16}
     result = train.run({**settings, "num_minibatches": 1, "threads": 1}, tmp_path / "run")
     assert (result.step, steps) == (128, [64])
+
+
+@pytest.mark.parametrize("beside", ["--sb3-python=none/python", "--beside=mine=", "--beside=mine"])
+def test_a_program_that_is_absent_is_refused_before_anything_is_measured(
+    beside, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["speed", beside])
+    monkeypatch.setattr(speed, "ours", None)
+    with pytest.raises(SystemExit) as ended:
+        speed.main()
+    assert ended.value.code == 2 and "no such program" in capsys.readouterr().err
