@@ -83,7 +83,7 @@ def _section(table: Table) -> str:
         games = f"the {len(table.repeated.games)} games with several seeds"
         parts.append(_aggregates(table.repeated, games))
     if table.machines:
-        parts += ["Made on, with game and seed:\n", *(f"- {line}" for line in table.machines)]
+        parts += ["Machine and day, game and seed:\n", *(f"- {line}" for line in table.machines)]
     return "\n".join(parts).rstrip()
 
 
