@@ -54,7 +54,7 @@ scalars under the same names, except those that are rarely needed. Undefined val
 | other `layers/*`, `trunk/*`, `train/update_kl` | measured every `diagnostics_interval` steps |
 | `epochs/*` | means over the updates, or largest values; only with `log_epochs` |
 
-An {action} is its number, in Atari games with its name, such as 2_RIGHT. Scalars that
+{action} is the action's number; in Atari games its name follows, as in 2_RIGHT. Scalars that
 Stable-Baselines3 also has have the same names. Some [differ in meaning](migrating.md#scalars).
 
 The terminal warns if a scalar stays outside its limits, which are in bold.

@@ -159,8 +159,8 @@ class TrainingSettings(_Group):
     target_kl: float | None = _setting(None, gt=0)
     """end the update after an epoch whose mean approximate KL exceeds this"""
     target_kl_if_improved: bool = _setting(False)
-    """let target_kl end the update only if the surrogate is better than with the old policy, on the
-    mean over the epoch's minibatches
+    """let target_kl end the update only if the surrogate's mean over the epoch is better than the
+    old policy's
     """
     minibatch_kl_limit: float | None = _setting(None, gt=0)
     """end the update before the step of a minibatch whose mean approximate KL exceeds this"""
