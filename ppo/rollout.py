@@ -1,4 +1,4 @@
-"""Playing T steps with the current policy and recording what the update needs."""
+"""Play T steps with the current policy, and record what the update needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,9 +57,8 @@ class Collector:
         """``worker`` is this worker's index among all workers of the run."""
         self.vectors, self.policy, self.params, self.worker = vectors, policy, params, worker
         num_steps, num_envs = params.num_steps, sum(len(vector) for vector in vectors)
-        first = vectors[0].observations
-        shape = num_steps, num_envs
-        self._observations = aligned_zeros((*shape, *first.shape[1:]), first.dtype)
+        shape, example = (num_steps, num_envs), vectors[0].observations
+        self._observations = aligned_zeros((*shape, *example.shape[1:]), example.dtype)
         self._actions = np.zeros(shape, np.int32)
         self._log_probs = np.zeros(shape, np.float32)
         self._values = np.zeros((num_steps + 1, num_envs), np.float32)
