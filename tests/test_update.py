@@ -251,7 +251,7 @@ def test_the_step_that_broke_the_kl_limit_is_undone_with_its_share_in_the_optimi
     assert third < limit < fourth and sum(map(len, ended.epochs)) == 4
     for got, expected in zip(net.get_weights(), weights_after(2), strict=True):
         np.testing.assert_array_equal(got, expected)
-    assert int(updater.adam.updates) == 2
+    assert int(updater.adam.count) == 2
 
 
 def test_a_kl_limit_that_never_binds_changes_no_weight():
@@ -270,7 +270,7 @@ def test_an_optimiser_that_is_reset_makes_each_update_as_its_first():
     net.set_weights(before)
     updater.update(batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE)
     assert all((a == b).all() for a, b in zip(first, net.get_weights(), strict=True))
-    assert int(updater.adam.updates) == 6
+    assert int(updater.adam.count) == 6
 
 
 def test_penalty_on_the_drift_of_the_features_holds_them():

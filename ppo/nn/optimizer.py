@@ -21,10 +21,10 @@ class Adam:
         self.beta_1, self.beta_2 = beta_1, beta_2
         self.first = [tf.Variable(tf.zeros_like(w)) for w in weights]
         self.second = [tf.Variable(tf.zeros_like(w)) for w in weights]
-        self.updates = tf.Variable(0, dtype=tf.int64)
+        self.count = tf.Variable(0, dtype=tf.int64)
 
     def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
-        count = tf.cast(self.updates.assign_add(1), tf.float32)
+        count = tf.cast(self.count.assign_add(1), tf.float32)
         for w, m, v, gradient in zip(self.weights, self.first, self.second, gradients, strict=True):
             tf.raw_ops.ResourceApplyAdam(
                 var=w.handle,
@@ -46,7 +46,7 @@ class Adam:
 
     def variables(self) -> list[tf.Variable]:
         """The optimiser's complete state."""
-        return [*self.first, *self.second, self.updates]
+        return [*self.first, *self.second, self.count]
 
 
 class Undo:

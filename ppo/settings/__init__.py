@@ -145,7 +145,7 @@ class TrainingSettings(_Group):
     adam_beta_2: float = _setting(0.999, ge=0, lt=1)
     """decay of Adam's second moment"""
     adam_reset: bool = _setting(False)
-    """reset Adam's moments to 0 before each update"""
+    """reset Adam's moments and count of steps to 0 before each update"""
     max_grad_norm: float = _setting(0.5, gt=0)
     """largest global norm of the gradient; a larger gradient is scaled down to it"""
     gamma: float = _setting(0.99, ge=0, le=1)
