@@ -91,13 +91,14 @@ def _signs(row: Row, departed: dict[str, Distance]) -> list[str]:
 
 
 def _later(rows: Sequence[Row], index: int, first: Cause) -> Iterator[str]:
-    """Yield the other causes of which the RECENT entries after the first sign show a sign."""
+    """Yield a line for each other cause with a sign in the RECENT entries after the first sign."""
     seen = {first, signs.UNKNOWN}
     for later in range(len(rows))[index + 1 : index + 1 + RECENT]:
         departed = signs.departures(rows, later)
         if departed and (cause := signs.cause(rows, departed)) not in seen:
             seen.add(cause)
-            yield f"later, at step {rows[later]['step']:,.0f}, a sign of: {cause.name}"
+            step = f"{rows[later]['step']:,.0f}"
+            yield f"later, at step {step}, perhaps a consequence, a sign of: {cause.name}"
 
 
 def _changed(run: Path) -> list[str]:

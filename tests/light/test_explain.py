@@ -79,7 +79,7 @@ FAULTS = {
 def test_each_class_of_cause_is_named_with_its_entry(cause, tmp_path):
     run = written(tmp_path / "run", log(**FAULTS[cause]))
     text = explain(run)
-    assert f"a sign of: {cause.name}" in text
+    assert f"\na sign of: {cause.name}" in text
     assert cause.remedy in text
     assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
 
@@ -136,7 +136,7 @@ def test_what_is_no_sign_alone_is_one_together_with_another(alone, tmp_path):
     assert "a sign of" not in explain(written(tmp_path / "alone", log(**alone)))
     other = KL if alone is MOVED else MOVED
     text = explain(written(tmp_path / "together", log(**alone, **other)))
-    assert "movement of the layers" in text and f"a sign of: {signs.STEPS.name}" in text
+    assert "movement of the layers" in text and f"\na sign of: {signs.STEPS.name}" in text
     assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
 
 
@@ -148,15 +148,15 @@ def test_a_later_sign_of_another_cause_is_named_too(tmp_path):
     assert f"first, at step {1000 * (FAULT_AT + 1):,}" in text
     later = [line for line in text.splitlines() if line.startswith("later")]
     step = f"{1000 * (FAULT_AT + 13):,}"
-    assert later == [f"later, at step {step}, a sign of: {signs.VALUE.name}"]
+    assert later == [f"later, at step {step}, perhaps a consequence, a sign of: {signs.VALUE.name}"]
 
 
 def test_a_damaged_policy_is_distinguished_from_larger_rewards(tmp_path):
     damaged = {"rollout__points_per_step": 0.2, "train__advantage_std": 60}
     text = explain(written(tmp_path / "damaged", log(**damaged)))
-    assert f"a sign of: {signs.WEIGHTS.name}" in text
+    assert f"\na sign of: {signs.WEIGHTS.name}" in text
     text = explain(written(tmp_path / "rewards", log(train__advantage_std=60)))
-    assert f"a sign of: {signs.REWARDS.name}" in text
+    assert f"\na sign of: {signs.REWARDS.name}" in text
 
 
 def test_one_bad_rollout_is_no_sign(tmp_path):

@@ -31,6 +31,9 @@ FIRST_WITH_FAULT = {"pong": 2_062_336, "catch": 14_848}
 # The entropy of an update is a mean over its epochs, so it is off only one update later.
 LATER = {("catch", "entropy-coef-0.5"): 15_360}
 MISSED = {("pong", "lambda-0"), ("catch", "lambda-0")}
+# How many later signs of other causes are named. No second fault was planted.
+CONSEQUENCES = {("catch", "rate-x-10"): 1, ("catch", "rewards-x-1000"): 2}
+CONSEQUENCES |= {("pong", "entropy-coef-0.5"): 1, ("pong", "rewards-x-1000"): 1}
 
 
 @pytest.mark.parametrize("game", FIRST_WITH_FAULT)
@@ -42,9 +45,10 @@ def test_a_planted_fault_is_named_with_its_entry(game, fault, tmp_path):
     if cause is None or (game, fault) in MISSED:
         assert "a sign of" not in text
     else:
-        assert f"a sign of: {cause.name}\n" in text
+        assert f"\na sign of: {cause.name}\n" in text
         at = LATER.get((game, fault), FIRST_WITH_FAULT[game])
         assert f"first, at step {at:,}:" in text
+    assert text.count("\nlater, ") == CONSEQUENCES.get((game, fault), 0)
 
 
 def test_each_log_is_of_a_fault():
