@@ -36,7 +36,7 @@ def fault(rules: Rules) -> str | None:
     if rules.is_atari:
         return None
     try:
-        with warnings.catch_warnings(action="ignore"):  # Gymnasium's, of what the message says
+        with warnings.catch_warnings(action="ignore"):  # the message says it
             RenderedScreen(rules).close()
     except (NoScreen, EnvironmentFailed) as error:
         return str(error)
