@@ -116,9 +116,10 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """Return the plan. Raises ParamsError with all faults, and ClusterError."""
-    check_alone()
     logdir = options.logdir
     source = registry.settings_for(options.env) if options.env else options.pfile
+    if source:
+        check_alone()
     faults = grid.logdir_faults(logdir)
     drawn = grid.parse_draws(options.draw, faults)
     runs = _runs(options, source, faults) if source else []

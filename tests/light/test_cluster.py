@@ -269,6 +269,13 @@ def test_a_worker_starts_no_runs_that_would_wait_for_the_others(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_worker_may_draw_existing_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TF_CONFIG", tf_config(TWO, index=1)["TF_CONFIG"])
+    drawing = [f"--logdir={tmp_path / 'drawing'}", f"--draw=x={tmp_path / 'run'}"]
+    assert sweep.main(drawing) == ExitCode.REFUSED
+    assert "holds no run" in capsys.readouterr().err
+
+
 def test_a_run_that_lost_a_worker_starts_again_though_its_output_is_broken(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "RUN_ATARI", [sys.executable, "-c", LOST_ONCE])
     (tmp_path / "params.json").touch()
