@@ -16,6 +16,7 @@ from ppo.errors import ExitCode
 from ppo.files.folder import FolderError
 from ppo.sweep.parallel import Call, say
 from ppo.system.children import Children, running
+from ppo.workers.cluster import environment_alone
 
 MOST_RETRIES = 20  # of a run whose machine is lost
 POLL_SECONDS = 0.5
@@ -129,8 +130,10 @@ def run_here(work: Callable[[Call], int], marker: str) -> int:
 
 
 def call(command: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
-    """Call a command as ``Children.call`` does. If Ray cancels the task, the run saves and ends."""
-    with running(command, stdout=stdout, stderr=stderr) as process:
+    """Call a command as ``Children.call`` does. If Ray cancels the task, the run saves and ends. A
+    Slurm step that started Ray on many machines does not make the run one of several workers.
+    """
+    with running(command, stdout=stdout, stderr=stderr, env=environment_alone()) as process:
         while process.poll() is None:  # `ray.cancel` cannot interrupt one long wait
             time.sleep(POLL_SECONDS)
     return process.returncode

@@ -97,6 +97,11 @@ def check_alone() -> None:
         )
 
 
+def environment_alone() -> dict[str, str]:
+    """Return this process's environment, without what makes a process one of several workers."""
+    return {key: value for key, value in os.environ.items() if key not in (TF_CONFIG, SLURM_COUNT)}
+
+
 def exposure(environment: Mapping[str, str] = os.environ, gpu: bool = False) -> str:
     """Say what TensorFlow opens on this machine for a worker without a link, and to whom."""
     others, port = "the nodes of this Slurm step", SLURM_FIRST_PORT

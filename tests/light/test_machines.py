@@ -10,6 +10,7 @@ import pytest
 
 from ppo.files.folder import FolderError
 from ppo.sweep import machines
+from ppo.workers.cluster import this_worker
 
 # Ends when it is asked to, and says so.
 PATIENT = """
@@ -24,6 +25,15 @@ def test_a_run_ends_with_its_exit_code(tmp_path):
     with open(tmp_path / "log", "w") as log:
         code = machines.call([sys.executable, "-c", "raise SystemExit(5)"], log, log)
     assert code == 5
+
+
+def test_a_run_on_a_machine_whose_ray_slurm_started_is_no_worker(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert this_worker().count == 2
+    code = "from ppo.workers.cluster import this_worker; raise SystemExit(this_worker().count)"
+    with open(tmp_path / "log", "w") as log:
+        assert machines.call([sys.executable, "-c", code], log, log) == 1
 
 
 def test_a_run_saves_when_its_task_is_cancelled(tmp_path):
