@@ -284,9 +284,10 @@ def setting_faults(source: Source, runs: Sequence[Run], on_this_machine: bool = 
     faults: dict[str, None] = {}
     labels: dict[tuple[str, str], str] = {}
     for run in runs:
+        check = check_of(run)
         try:
-            loaded = load(source, run.overrides, [check_of(run)])
-            if check_of(run) is registry.check_new:
+            loaded = load(source, run.overrides, [check])
+            if check is registry.check_new:
                 check_start(loaded, on_this_machine)
         except ParamsError as error:
             faults |= dict.fromkeys(error.faults)
