@@ -62,7 +62,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     source_params = params.load_run(RunFolder(source).params)
     # The origin's file must not name a module that this run's params.json does not name.
     if any(getattr(source_params, key) != getattr(now, key) for key in FIXED_ON_FORK):
-        raise HistoryError(f"{run} is no fork of {source}, which has another game or network")
+        raise HistoryError(f"{run} is not a fork of {source}, which has another game or network")
     return Case(
         settings=settings,
         source=source,
