@@ -22,6 +22,9 @@ from ppo.cli.parser import parse
 from ppo.system.arguments import Parser
 from ppo.system.children import RUN_ATARI, Children
 
+# The tests run modules that other tests have imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules after:RuntimeWarning")
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [*sorted((ROOT / "benchmarks").glob("*.py")), *sorted((ROOT / "ppo").rglob("*.py"))]
