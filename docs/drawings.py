@@ -1,12 +1,14 @@
 """The figures of pages that are drawn from results in the repository."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import games_store
 from benchmarks.collapses import RATE, UPDATES, Fork, changes, load
 from benchmarks.games_results import curve_of
+from docs import from_scratch
 from docs.collapse_tables import CHANGES, height
 from ppo.autopsy import figure as autopsy
 from ppo.autopsy.changes import UNCHANGED
@@ -56,23 +58,47 @@ def collapses(folder: Path) -> None:
             autopsy.shares(figure.subplots(), points, autopsy.looks_of(points))
 
 
-def heights(path: Path, panels: Mapping[str, Sequence[Fork]], columns: int) -> None:
-    """Draw the height of each fork over its updates: a panel for each name, row by row, and an
-    agent's forks in one colour.
+def grid(
+    path: Path,
+    panels: Mapping[str, Sequence[Fork]],
+    columns: int,
+    curve: Callable[[Fork], tuple[Any, Any]],
+    labels: tuple[str, str],
+) -> None:
+    """Draw the curve, x and y, of each fork: a panel for each name, row by row, and an agent's
+    forks in one colour.
     """
     rows = -(-len(panels) // columns)
     looks = figures.looks(sorted({str(fork.agent) for forks in panels.values() for fork in forks}))
     with figures.drawn(path, 1.8 * rows + 0.9) as figure:
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, (name, forks) in zip(grid.flat, panels.items(), strict=False):
+        places = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (name, forks) in zip(places.flat, panels.items(), strict=False):
             for fork in forks:
-                look = looks[str(fork.agent)]
-                axes.plot(range(1, UPDATES + 1), height(fork), linewidth=1.1, **look)
+                axes.plot(*curve(fork), linewidth=1.1, **looks[str(fork.agent)])
             axes.set_title(name, fontsize=PANEL_TITLE_SIZE)
-        for axes in grid.flat[len(panels) :]:
+            if labels[0] == "steps":
+                figures.count_steps(axes)
+        for axes in places.flat[len(panels) :]:
             axes.set_axis_off()
-        figure.supxlabel("updates after the fork", fontsize=11.5)
-        figure.supylabel("height (1: before the fork, 0: random play)", fontsize=11.5)
+        figure.supxlabel(labels[0], fontsize=11.5)
+        figure.supylabel(labels[1], fontsize=11.5)
+
+
+def heights(path: Path, panels: Mapping[str, Sequence[Fork]], columns: int) -> None:
+    """Draw the height of each fork over its updates."""
+    labels = "updates after the fork", "height (1: before the fork, 0: random play)"
+    grid(path, panels, columns, lambda fork: (range(1, UPDATES + 1), height(fork)), labels)
+
+
+def scratch(path: Path, runs: Sequence[Fork]) -> None:
+    """Draw the score of each run from scratch over its steps: a panel for each rate and change."""
+    panels = {
+        f"{rate}, {change}": [*of_seed.values()]
+        for rate, changed in from_scratch.by_change(runs).items()
+        for change, of_seed in changed.items()
+    }
+    labels = "steps", SCORE_LABEL
+    grid(path, panels, 2, lambda run: (run.logged["step"], from_scratch.scores(run)), labels)
 
 
 def collapse_map(path: Path, forks: Sequence[Fork]) -> None:
@@ -104,3 +130,4 @@ def draw(folder: Path = FIGURES) -> None:
     collapse_map(folder / "collapse-map.png", [fork for fork in made if fork.plan == "map"])
     of_changes = [fork for fork in made if fork.plan == CHANGES]
     collapse_changes(folder / "collapse-remedies.png", of_changes)
+    scratch(folder / "collapse-scratch.png", from_scratch.kept())

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import collapses
 from benchmarks.games_page import inserted
-from docs import collapse_tables, drawings
+from docs import collapse_tables, drawings, from_scratch
 from docs.pages import DOCS, commands, flat, results, scores
 from ppo.settings import describe
 from ppo.telemetry import figures, scalars
@@ -70,6 +70,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "map": lambda: collapse_tables.grid(_forks()),
         "changes": lambda: collapse_tables.interventions(_forks()),
         "games": lambda: collapse_tables.other_games(_forks()),
+        "scratch": lambda: from_scratch.table(from_scratch.kept()),
     },
 }
 

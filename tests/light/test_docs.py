@@ -65,7 +65,7 @@ def test_example_file_is_sound_and_wins_no_trick():
 def test_figures_of_results_can_be_drawn(tmp_path):
     drawings.draw(tmp_path)
     drawn = {path.name for path in tmp_path.iterdir() if path.stat().st_size > 10_000}
-    of_forks = {"collapse-map.png", "collapse-remedies.png"}
+    of_forks = {f"collapse-{name}.png" for name in ("map", "remedies", "scratch")}
     assert drawn == {"pong-curve.png", *of_forks, *drawings.COLLAPSES}
 
 
