@@ -29,7 +29,8 @@ from ppo.telemetry.scalars import SCORE
 
 RUNS = Path(__file__).resolve().with_name("scratch.jsonl")
 RANDOM_GAME = PUBLISHED["pong"][0]  # points of a game of random play
-OF_ALL = {"learning_rate", "total_steps", "precision", "threads", "seed"} | INCIDENTAL
+OF_ALL = ["total_steps=600000", "precision=float32", "threads=1"]
+OWN = {"learning_rate", "seed"} | INCIDENTAL
 KEPT = {
     "step": "step",
     "score": SCORE,
@@ -43,11 +44,12 @@ def learnt(folder: Path, machine: str) -> Fork:
     preset pong with one change of family A, or none.
     """
     settings = resolved(params.load_run(RunFolder(folder).params))
-    usual, rows = params.load(presets.find("pong")).model_dump(), progress.numbers(folder)
+    usual = resolved(params.load(presets.find("pong"), OF_ALL)).model_dump()
+    rows = progress.numbers(folder)
     own = {
         key: value
         for key, value in settings.model_dump().items()
-        if key not in OF_ALL and usual[key] not in (value, None)
+        if key not in OWN and value != usual[key]
     }
     known = {UNCHANGED: {}, **FAMILIES["A"]}
     names = [name for name, change in known.items() if change == own]
@@ -97,8 +99,7 @@ def table(runs: Sequence[Fork]) -> str:
         p = holm({name: permutation(np.array(ends[name]), unchanged) for name in changed})
         for name, of_seed in made.items():
             values = shown(np.array(ends[name])), " ".join(f"{end:.1f}" for end in ends[name])
-            best = f"{np.mean([run.height for run in of_seed.values()]):.2f}"
-            cells = [*values, best, f"{sum(map(has_collapsed, of_seed.values()))}", "", ""]
+            cells = [*values, f"{sum(map(has_collapsed, of_seed.values()))}", "", ""]
             if name in p:
                 pairs = [
                     final(of_seed[seed]) - final(plain[seed])
@@ -106,8 +107,8 @@ def table(runs: Sequence[Fork]) -> str:
                 ]
                 cells[-2:] = shown(np.array(pairs)), f"{p[name]:.3f}"
             rows.append([rate, name, *cells])
-    head = ["rate", "change", "final score", "of each seed", "best", "collapsed"]
-    return tables.markdown([*head, "- unchanged", "p"], rows, "llrrrrrr").rstrip()
+    head = ["rate", "change", "final score", "of each seed", "collapsed", "- unchanged", "p"]
+    return tables.markdown(head, rows, "llrrrrr").rstrip()
 
 
 def main() -> None:
