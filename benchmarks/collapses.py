@@ -197,11 +197,12 @@ def outcome(run: OneRun, machine: str) -> Fork:
     needed = KEPT["points"], KEPT["kl"]
     if lacking := [tag for row in rows for tag in needed if tag not in row]:
         raise PPOError(f"{run.name} has an update without {lacking[0]}")
-    logged = {name: [_short(row.get(tag)) for row in rows] for name, tag in KEPT.items()}
+    logged = {name: [short(row.get(tag)) for row in rows] for name, tag in KEPT.items()}
     return Fork(run.plan, run.variant, dict(run.change), run.seed, run.height, logged, machine)
 
 
-def _short(value: float | None) -> float | None:
+def short(value: float | None) -> float | None:
+    """A number as the files keep it, with five digits; None stays."""
     return None if value is None else float(f"{value:.5g}")
 
 

@@ -76,8 +76,7 @@ def grid(
             for fork in forks:
                 axes.plot(*curve(fork), linewidth=1.1, **looks[str(fork.agent)])
             axes.set_title(name, fontsize=PANEL_TITLE_SIZE)
-            if labels[0] == "steps":
-                figures.count_steps(axes)
+            figures.count_steps(axes)
         for axes in places.flat[len(panels) :]:
             axes.set_axis_off()
         figure.supxlabel(labels[0], fontsize=11.5)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.collapses import FAMILIES, RATE, Fork, add, load
+from benchmarks.collapses import FAMILIES, RATE, Fork, add, load, short
 from docs.collapse_tables import holm, permutation
 from ppo import checkpoint, params, presets
 from ppo.autopsy.changes import UNCHANGED
@@ -55,10 +55,7 @@ def learnt(folder: Path, machine: str) -> Fork:
     names = [name for name, change in known.items() if change == own]
     if not names:
         raise PPOError(f"{folder} has other settings than the preset pong with one change: {own}")
-    logged = {
-        name: [float(f"{row[tag]:.5g}") if tag in row else None for row in rows]
-        for name, tag in KEPT.items()
-    }
+    logged = {name: [short(row.get(tag)) for row in rows] for name, tag in KEPT.items()}
     best = max(row.get(SCORE, RANDOM_GAME) for row in rows)
     plan = f"scratch-x{settings.learning_rate / RATE:g}"
     return Fork(plan, names[0], own, settings.seed, best, logged, machine)

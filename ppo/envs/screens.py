@@ -36,7 +36,7 @@ def fault(rules: Rules) -> str | None:
     if rules.is_atari:
         return None
     try:
-        with warnings.catch_warnings(action="ignore"):  # the message says it
+        with warnings.catch_warnings(action="ignore"):  # Gymnasium's; the message says the same
             RenderedScreen(rules).close()
     except (NoScreen, EnvironmentFailed) as error:
         return str(error)
