@@ -1,6 +1,7 @@
 import functools
 import os
 import signal
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -50,6 +51,17 @@ def _surroundings():
     for name in list(os.environ):
         if name.upper() in OF_THE_CALLER:
             del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _modules(tmp_path_factory):
+    """Forget the modules that a test wrote and imported: the next test may write others."""
+    before = set(sys.modules)
+    yield
+    written = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(written):
+            del sys.modules[name]
 
 
 @pytest.fixture(params=["eager", "compiled"])

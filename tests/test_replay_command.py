@@ -133,7 +133,6 @@ def module(tmp_path: Path, monkeypatch) -> Path:
         "from pathlib import Path\nPath(__file__).with_name('imported').touch()\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "planted")
-    monkeypatch.delitem(sys.modules, "planted_game", raising=False)
     return tmp_path / "planted" / "imported"
 
 

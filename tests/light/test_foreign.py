@@ -165,8 +165,7 @@ def module(tmp_path, monkeypatch):
     def write(source: str) -> None:
         (tmp_path / "toys.py").write_text(source)
 
-    yield write
-    sys.modules.pop("toys", None)
+    return write
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,7 @@ def place(tmp_path, monkeypatch):
     for path in ("here.py", "src/there.py", "src/packed/__init__.py", "src/packed/games.py"):
         (tmp_path / path).touch()
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    for name in ("here", "there", "packed", "packed.games"):
-        sys.modules.pop(name, None)
+    return tmp_path
 
 
 def test_a_module_is_found_in_the_current_folder_after_all_others(place):
