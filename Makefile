@@ -10,7 +10,8 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 RUN := .venv/bin/python
 PIP := .venv/bin/pip install --quiet --disable-pip-version-check
 PONG := runs/pong
-WORKERS := -n 2 --dist=loadfile --no-loadscope-reorder
+# Many tests wait for processes that they start or stop, so one worker more than two cores.
+WORKERS := -n 3 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: watch pong board test quick lint types check mutants clean
 

@@ -86,5 +86,5 @@ def pytest_collection_modifyitems(items):
     """Begin with the slow files and end with the light ones, so no worker ends with a slow file
     alone.
     """
-    long = ("test_workers", "test_reliability", "test_command", "test_fork", "test_sweep")
+    long = ("test_reliability", "test_workers", "test_update", "test_envs", "test_fork")
     items.sort(key=lambda item: (LIGHT in item.path.parents, item.path.stem not in long))
