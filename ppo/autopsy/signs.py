@@ -181,7 +181,9 @@ WEIGHTS = Cause(
     "env's own versions",
 )
 STEPS = Cause(LARGE_STEPS, "lower learning_rate, or use larger minibatches")
-VALUE = Cause("the value's gradient drives the trunk", "a new run with value_gradient=separate")
+VALUE = Cause(
+    "the value's gradient drives the trunk", "lower learning_rate, or value_coef if you raised it"
+)
 ENTROPY = Cause("the entropy bonus outweighs the surrogate", "lower entropy_coef")
 ADVANTAGES = Cause(
     "the advantages are computed differently", "look at gamma, gae_lambda and what ends a return"

@@ -208,8 +208,8 @@ actions/share_{action} (share): how often the policy took each action in its rol
 trunk/value_share (share, high 0.9): share of the value loss in the shared trunk's gradient, |g_v| /
     (|g_v| + |g_p|), before the update
   healthy: falls as the policy gets better
-  if not: near 1: the value drives the trunk; begin a new run with value_gradient=separate, or lower
-    value_coef
+  if not: near 1: the value drives the trunk; lower learning_rate, or value_coef
+    if you raised it
 trunk/value_cosine: cosine between the gradients of value loss and policy loss in the shared trunk
   healthy: around 0
   if not: far below 0 for long: value and policy gradients conflict

@@ -59,10 +59,10 @@ def test_a_single_outlier_is_not_reported():
     assert not [message for entry in entries for message in health.see(entry)]
 
 
-def test_a_value_that_drives_the_trunk_is_answered_with_a_network_of_its_own():
+def test_a_value_that_drives_the_trunk_is_answered_with_a_lower_rate():
     health = Health()
     said = [m for _ in range(ENTRIES) for m in health.see({"trunk/value_share": 0.98})]
-    assert "value_gradient=separate" in said[0]
+    assert "lower learning_rate" in said[0]
 
 
 def test_a_certain_policy_is_not_reported_if_the_value_has_a_trunk_of_its_own():
