@@ -49,7 +49,7 @@ from ppo.sweep.grid import (
     parse_seeds,
     settings_in,
 )
-from ppo.sweep.one_precision import precision_faults, unify_precision
+from ppo.sweep.one_precision import unify_precision
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, call_with_log, finished, run_all
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
@@ -251,12 +251,10 @@ def make(options: argparse.Namespace) -> ExitCode:
     runs = [] if faults or options.only_table else plan(options)
     faults += dict.fromkeys(itertools.chain(*map(run_faults, runs)))
     faults = faults or list(itertools.chain(*map(table_faults, runs[:1])))
-    if not options.sb3:
-        faults = faults or precision_faults(runs, SETTINGS)
+    if not (faults or options.sb3):
+        runs = unify_precision(runs, SETTINGS, faults)
     if faults:
         raise ParamsError(faults)
-    if not options.sb3:
-        runs = unify_precision(runs, SETTINGS)
     options.logdir.mkdir(parents=True, exist_ok=True)
     # The table of what has finished may be written while the others train.
     with nullcontext() if options.only_table else owned(options.logdir):

@@ -19,8 +19,8 @@ from ppo import presets
 from ppo.errors import PPOError, Stopped
 from ppo.files.folder import RunFolder
 from ppo.params import load
-from ppo.sweep import sweep
 from ppo.sweep.grid import begun_faults, parse, parse_seeds, setting_faults
+from ppo.sweep.parallel import STOPPED, train_all
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
@@ -74,10 +74,12 @@ def train_and_report() -> None:
         faults += begun_faults(run, load(options.pfile, run.overrides))
     if faults:
         parser.error("\n".join(faults))
-    children = Children()
-    failed = sweep.sweep(runs, options.pfile, options.workers, children)
+    pfile, children = options.pfile, Children()
+    failed = train_all(
+        runs, options.workers, children, f"--pfile={pfile}", lambda run: load(pfile, run.overrides)
+    )
     if children.stopped:
-        raise Stopped(sweep.STOPPED)
+        raise Stopped(STOPPED)
     for run in runs:
         if RunFolder(run.folder).progress.exists():
             line = {"seed": run.seed} | scores_of(run.folder, options.perfect, options.score)
@@ -87,4 +89,4 @@ def train_and_report() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(train_and_report, stopped=sweep.STOPPED))
+    sys.exit(run_command(train_and_report, stopped=STOPPED))

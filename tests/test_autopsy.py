@@ -25,7 +25,6 @@ from ppo.files.origin import Origin
 from ppo.params import ParamsError
 from ppo.runs.start import RunState
 from ppo.settings import Params
-from ppo.sweep.grid import Variant
 from ppo.system import children
 from ppo.telemetry.counters import Tally
 from tests.forked import start_with_log
@@ -248,7 +247,7 @@ def test_a_run_of_several_workers_is_refused(tmp_path):
 
 def test_only_and_own_changes_choose_what_is_forked(tmp_path):
     case = case_of(fallen(tmp_path / "run"))
-    mine = [Variant("mine", ["gamma=0.9"])]
+    mine = [("mine", ["gamma=0.9"])]
     names = [change.name for change in autopsy._changes(case, mine, ["moments reset"])]
     assert names[4:] == ["moments reset", "mine"]
     with pytest.raises(ParamsError):
@@ -258,7 +257,7 @@ def test_only_and_own_changes_choose_what_is_forked(tmp_path):
 def test_a_smaller_rate_of_the_users_own_is_a_control_and_a_larger_one_is_not(tmp_path):
     case = case_of(fallen(tmp_path / "run"))
     settings = ("learning_rate=1e-6", "learning_rate=0.1", "gamma=0.9")
-    given = [Variant(setting, [setting]) for setting in settings]
+    given = [(setting, [setting]) for setting in settings]
     *_, less, more, other = autopsy._changes(case, given, [])
     assert [less.smaller_rate, more.smaller_rate, other.smaller_rate] == [True, False, False]
 

@@ -15,6 +15,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ppo.autopsy import figure, verdict
 from ppo.autopsy.case import Case, case_of
@@ -27,8 +28,8 @@ from ppo.files import origin
 from ppo.files.folder import RunFolder, check_unmoved, named, owned, write_whole
 from ppo.params import ParamsError
 from ppo.sweep import grid
-from ppo.sweep.grid import Run, Variant
-from ppo.sweep.parallel import STOPPED, begin_or_resume, finished, run_all
+from ppo.sweep.grid import Variant
+from ppo.sweep.parallel import STOPPED, train_all
 from ppo.system import reading, tables
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
@@ -74,22 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _go(plan: Plan, check: Callable[[], None]) -> None:
     """Make the forks and the report, as long as ``check`` does not raise FolderGone."""
-    children, case = Children(), plan.case
-    runs = plan.runs()
+    children, case, runs = Children(), plan.case, plan.runs()
     say(
         f"{case.description}; {len(runs)} forks of {case.source} at step {case.step:,}, "
         f"{plan.workers} at a time"
     )
-
     fork = f"--fork={case.source}@{case.step}"
-    failed = run_all(
-        runs,
-        plan.workers,
-        children,
-        lambda run: finished(run, plan.settings(run)),
-        lambda run, call: begin_or_resume(run, fork, plan.settings(run), call),
-        check,
-    )
+    failed = train_all(runs, plan.workers, children, fork, plan.settings, check)
     if children.stopped:
         raise Stopped(STOPPED)
     if failed:
@@ -143,10 +135,10 @@ def _changes(case: Case, variants: Sequence[Variant], only: Sequence[str]) -> li
             [f"--only={name!r}: no such change; there are: {there}" for name in unknown]
         )
     requested = []
-    for variant in variants:
-        pairs = (setting.partition("=") for setting in variant.settings)
+    for name, given in variants:
+        pairs = (setting.partition("=") for setting in given)
         settings = {key: reading.parse_or_text(value) for key, _, value in pairs}
-        requested.append(own_change(variant.name, settings, case.settings.learning_rate))
+        requested.append(own_change(name, settings, case.settings.learning_rate))
     chosen = [change for change in known if not (only or requested) or change.name in only]
     unchanged = Change(UNCHANGED, {}, "")
     controls = [unchanged, *smaller_rates(case.settings.learning_rate)]
@@ -158,33 +150,27 @@ def _changes(case: Case, variants: Sequence[Variant], only: Sequence[str]) -> li
 
 def _check(plan: Plan) -> None:
     """Raise ParamsError if a fork cannot begin, or if its folder holds a different fork."""
-    if (workers := plan.case.settings.workers) > 1:
+    case, faults = plan.case, dict[str, None]()
+    if (workers := case.settings.workers) > 1:
         fault = f"the run has {workers} workers, and a fork has one, whose updates are smaller"
-        raise ParamsError([f"{fault}: an autopsy of it would not repeat the collapse"])
-    faults: list[str] = []
+        raise ParamsError(f"{fault}: an autopsy of it would not repeat the collapse")
     for run in plan.runs():
+        folder = RunFolder(run.folder)
         try:
-            faults += grid.begun_faults(run, plan.settings(run)) + _other_origin(run, plan.case)
-            if not RunFolder(run.folder).params.exists():
+            faults |= dict.fromkeys(grid.begun_faults(run, plan.settings(run)))
+            if not folder.params.exists():
                 grid.check_start(plan.settings(run), on_this_machine=True)
         except ParamsError as error:
-            faults += [f"{run.variant}: {fault}" for fault in error.faults]
+            faults |= dict.fromkeys(f"{run.variant}: {fault}" for fault in error.faults)
+        began_from = origin.read(folder)
+        if began_from and not began_from.is_of(case.source, case.step):
+            theirs = f"{began_from.run} at step {began_from.step:,}"
+            if not began_from.fits(case.source):
+                theirs = f"another run, which was called {began_from.run}"
+            fault = f"{folder.path} was forked from {theirs}, not from {case.source} at step "
+            faults[f"{fault}{case.step:,}; remove it, or use another --logdir"] = None
     if faults:
-        raise ParamsError(list(dict.fromkeys(faults)))
-
-
-def _other_origin(run: Run, case: Case) -> list[str]:
-    """Return why an existing fork does not belong to this case."""
-    began_from = origin.read(RunFolder(run.folder))
-    if began_from is None or began_from.is_of(case.source, case.step):
-        return []
-    theirs = f"{began_from.run} at step {began_from.step:,}"
-    if not began_from.fits(case.source):
-        theirs = f"another run, which was called {began_from.run}"
-    return [
-        f"{run.folder} was forked from {theirs}, not from {case.source} at step "
-        f"{case.step:,}; remove it, or use another --logdir"
-    ]
+        raise ParamsError(list(faults))
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -196,24 +182,10 @@ def command_line() -> argparse.ArgumentParser:
     add("--logdir", type=expanded, help="folder of the autopsy; default RUN-autopsy")
     add("--updates", default="40", metavar="N", help="updates of each fork, default 40")
     add("--seeds", default="1,2,3,4,5", metavar="1,2,3", help="seeds of each change")
-    add(
-        "--workers",
-        default=str(default_threads()),
-        metavar="N",
-        help="forks at a time; default: one a core, at most 8",
-    )
-    add(
-        "--change",
-        action="append",
-        default=[],
-        metavar="NAME:KEY=VALUE,...",
-        help="a change of your own; it replaces the usual ones, except those that --only names",
-    )
-    add(
-        "--only",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="make only this usual change; may be repeated",
-    )
+    workers = "forks at a time; default: one a core, at most 8"
+    add("--workers", default=str(default_threads()), metavar="N", help=workers)
+    own = "a change of your own; it replaces the usual ones, except those that --only names"
+    several: Any = {"action": "append", "default": []}
+    add("--change", **several, metavar="NAME:KEY=VALUE,...", help=own)
+    add("--only", **several, metavar="NAME", help="make only this usual change; may be repeated")
     return parser

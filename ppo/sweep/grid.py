@@ -6,9 +6,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from ppo.envs import registry
 from ppo.envs.resolve import resolved
@@ -32,6 +31,8 @@ CHANGED_BY_RESUME = frozenset(key for key, by in marked("sweep").items() if by =
 # What may differ in existing runs without being reported.
 UNSEEN = marked("sweep").keys() - CHANGED_BY_RESUME
 
+Variant = tuple[str, list[str]]  # a name, and a set of settings, each as KEY=VALUE
+
 
 @dataclass(frozen=True)
 class Run:
@@ -54,13 +55,6 @@ class Run:
         return self.folder.with_suffix(".log")
 
 
-class Variant(NamedTuple):
-    """A named set of settings, each as KEY=VALUE."""
-
-    name: str
-    settings: list[str]
-
-
 @dataclass(frozen=True)
 class Grid:
     """The parsed arguments of a sweep; settings are texts KEY=VALUE."""
@@ -76,22 +70,18 @@ class Grid:
         named by what differs between runs, its folder by all that was varied.
         """
         runs = []
-        variants, samples = self.variants or [Variant("", [])], self.samples or [()]
-        for seed, variant, sample, values in itertools.product(
+        variants, samples = self.variants or [("", [])], self.samples or [()]
+        for seed, (named, settings), sample, values in itertools.product(
             seeds, variants, samples, [*itertools.product(*self.axes)]
         ):
             differing = [v for v, axis in zip(values, self.axes, strict=True) if len(axis) > 1]
-            whole = _label(variant.name, *sample, *values) or "plain"
-            name = _label(variant.name, *sample, *differing) or whole
-            varied = (*self.shared, *variant.settings, *sample, *values)
+            whole = ", ".join(filter(None, [named, *sample, *values])) or "plain"
+            name = ", ".join(filter(None, [named, *sample, *differing])) or whole
+            varied = (*self.shared, *settings, *sample, *values)
             folder = logdir / folder_name(whole) / f"seed-{seed}"
             overrides = (*varied, f"seed={seed}", f"threads={threads}")
-            runs.append(Run(name, seed, overrides, folder, named=variant.name))
+            runs.append(Run(name, seed, overrides, folder, named=named))
         return runs
-
-
-def _label(*parts: str) -> str:
-    return ", ".join(filter(None, parts))
 
 
 def parse(
@@ -108,28 +98,29 @@ def parse(
     named, axes, faults = [], [], []
     for text in variants:
         name, colon, rest = text.partition(":")
-        variant = Variant(name, COMMA.split(rest) if colon else [])
-        wrong = _name_faults(name) + _form_faults(variant.settings)
+        settings = COMMA.split(rest) if colon else []
+        wrong = _name_faults(name) + _form_faults(settings)
         faults += [f"{option} {text!r}: {fault}" for fault in wrong]
-        named += [] if wrong else [variant]
+        named += [] if wrong else [(name, settings)]
     for text in varied:
         key, _, values = text.partition("=")
         axis = [f"{key}={value}" for value in COMMA.split(values)]
         wrong = _form_faults(axis) + [f"{value} is given twice" for value in repeated(axis)]
         faults += [f"--vary {text!r}: {fault}" for fault in wrong]
         axes += [] if wrong else [axis]
-    wrong = _form_faults(shared)
-    faults += [f"--set {fault}" for fault in wrong]
-    shared = [] if wrong else shared
+    if wrong := _form_faults(shared):
+        faults += [f"--set {fault}" for fault in wrong]
+        shared = []
     faults += [f"--sample {fault}" for fault in _form_faults(itertools.chain(*samples[:1]))]
     grid = Grid(named, axes, faults, samples, shared)
-    faults = [*faults, *_conflicts(grid, option)]
-    return replace(grid, faults=faults or _shared_folders(grid))
+    faults += _conflicts(grid, option)
+    faults += [] if faults else _shared_folders(grid)
+    return grid
 
 
 def _conflicts(grid: Grid, option: str) -> list[str]:
     """Return names and keys that are given twice."""
-    names = [variant.name for variant in grid.variants]
+    names = [name for name, _ in grid.variants]
     faults = [f"{option}: two are named {name!r}; rename one" for name in repeated(names)]
     varied = [_key(axis[0]) for axis in grid.axes]
     sampled = list(dict.fromkeys(map(_key, itertools.chain(*grid.samples[:1]))))

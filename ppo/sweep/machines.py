@@ -45,6 +45,7 @@ class Cluster(Children):
         import ray
 
         super().__init__()
+        self._ray = ray
         say(EXPOSURE)
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False)
@@ -63,44 +64,39 @@ class Cluster(Children):
 
     def _check_machines(self) -> None:
         """Raise FolderError if a machine does not see the folder."""
-        import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        there = ray.remote(num_cpus=0)(check_seen)
+        there = self._ray.remote(num_cpus=0)(check_seen)
         checks = [
             there.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             ).remote(self._marker.name)
-            for node in ray.nodes()
+            for node in self._ray.nodes()
             if node["Alive"]
         ]
         try:
-            ray.get(checks)
-        except ray.exceptions.RayTaskError as error:
+            self._ray.get(checks)
+        except self._ray.exceptions.RayTaskError as error:
             raise FolderError(str(error.cause)) from error
 
     def _ask_to_end(self) -> None:
-        import ray
-
         for task in self._tasks:
-            ray.cancel(task)
+            self._ray.cancel(task)
 
     def perform(self, work: Callable[[Call], int]) -> int:
         """Do the work as ``Children.perform`` does, on a machine of the cluster. Raises OSError for
         errors on that machine.
         """
-        import ray
-
         with self._lock:
             if self.stopped:
                 return ExitCode.STOPPED
             task = self._task.remote(work, self._marker.name)
             self._tasks.add(task)
         try:
-            return ray.get(task)
-        except ray.exceptions.TaskCancelledError:
+            return self._ray.get(task)
+        except self._ray.exceptions.TaskCancelledError:
             return ExitCode.STOPPED
-        except ray.exceptions.RayError as error:
+        except self._ray.exceptions.RayError as error:
             raise OSError(str(getattr(error, "cause", None) or error)) from error
         finally:
             with self._lock:
@@ -108,10 +104,8 @@ class Cluster(Children):
 
     def close(self) -> None:
         """Leave the cluster."""
-        import ray
-
         self._marker.close()
-        ray.shutdown()
+        self._ray.shutdown()
 
 
 def check_seen(marker: str) -> None:

@@ -21,15 +21,25 @@ Settings = Callable[[OneRun], Params]
 
 
 def unify_precision(
-    runs: Sequence[OneRun], settings: Settings[OneRun], gpu: bool = False
+    runs: Sequence[OneRun], settings: Settings[OneRun], faults: list[str], gpu: bool = False
 ) -> list[OneRun]:
     """Choose one precision for the runs that leave it open. It is the precision of the runs already
-    begun in their folders, or else what suits this machine: float32 if the runs have a GPU.
+    begun in their folders, or else what suits this machine: float32 if the runs have a GPU. If runs
+    of several precisions have begun, add that to the faults.
     """
-    opened = [run for run in runs if _is_open(settings(run))]
+    every = ((run, settings(run)) for run in runs)
+    # For vectors the precision is float32 everywhere.
+    opened = [run for run, params in every if params.precision == "auto" and params.sees_images]
     if not opened:
         return list(runs)
-    for_all = next(iter(_begun(opened)), None)
+    begun = _begun(opened)
+    if len(begun) > 1:
+        both = "; ".join(f"in {key} {', '.join(map(str, begun[key]))}" for key in sorted(begun))
+        faults.append(
+            f"precision is left open, but runs have begun {both}; move the runs of one precision "
+            "to another folder"
+        )
+    for_all = next(iter(begun), None)
     chosen = for_all or ("float32" if gpu else resolved(settings(opened[0])).precision)
     return [
         replace(run, overrides=(*run.overrides, f"precision={chosen}")) if run in opened else run
@@ -37,40 +47,20 @@ def unify_precision(
     ]
 
 
-def precision_faults(runs: Sequence[OneRun], settings: Settings[OneRun]) -> list[str]:
-    """Return why runs that leave the precision open cannot all have the same one."""
-    begun = _begun([run for run in runs if _is_open(settings(run))])
-    if len(begun) < 2:
-        return []
-    both = "; ".join(f"in {key} {', '.join(map(str, begun[key]))}" for key in sorted(begun))
-    return [
-        f"precision is left open, but runs have begun {both}; move the runs of one precision to "
-        "another folder"
-    ]
-
-
 def precisions(variants: Mapping[str, Sequence[Path]]) -> str:
     """Return a sentence about the precision of each variant's runs; empty if no run reports it."""
-    words = {name: " and ".join(sorted(_words(folders))) for name, folders in variants.items()}
+    words: dict[str, str] = {}
+    for name, folders in variants.items():
+        read = set()
+        for folder in folders:
+            with suppress(ParamsError):
+                read.add(load_run(RunFolder(folder).params).precision)
+        words[name] = " and ".join(sorted(read))
     different = {*words.values()} - {""}
     if len(different) < 2:
         return "".join(f"All runs compute in {words}." for words in different)
     listed = (f"{legible(name)} {text}" for name, text in words.items() if text)
     return f"Precision: {'; '.join(listed)}."
-
-
-def _words(folders: Sequence[Path]) -> set[str]:
-    """Return the precisions of the runs whose settings can be read."""
-    read: set[str] = set()
-    for folder in folders:
-        with suppress(ParamsError):
-            read.add(load_run(RunFolder(folder).params).precision)
-    return read
-
-
-def _is_open(params: Params) -> bool:
-    """Whether the machine would choose the precision. For vectors it is float32 everywhere."""
-    return params.precision == "auto" and params.sees_images
 
 
 def _begun(runs: Sequence[Run]) -> dict[str, list[Path]]:

@@ -37,24 +37,63 @@ def run_all(
     children: Children,
     done: Callable[[OneRun], bool],
     go: Callable[[OneRun, Call], int],
-    check: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Make all runs that are not done, ``workers`` at a time. ``go`` starts or resumes a run with a
-    function like ``subprocess.call`` and returns its exit code. A run begins only if ``check`` does
-    not raise OSError. Return a line for each run that did not finish, except the runs stopped with
+    function like ``subprocess.call`` and returns its exit code. A run does not begin if ``done``
+    raises OSError. Return a line for each run that did not finish, except the runs stopped with
     ``children``. A terminal shows the progress.
     """
     overview = Overview(runs)
 
+    def make(run: OneRun) -> str:
+        """Return how a run ended, if it did not end well."""
+        if children.stopped:
+            return ""
+        try:
+            if done(run):
+                say(f"{run.name}: was done already")
+                return ""
+            say(f"{run.name}: {'resumes' if RunFolder(run.folder).has_saved else 'begins'}")
+            code = children.perform(partial(go, run))
+        except (ParamsError, OSError) as error:
+            return " ".join(str(error).splitlines())
+        if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:
+            return ""
+        ending = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
+        say(f"{run.name}: {ending}")
+        return "" if code == 0 else ending
+
     def outcome(run: OneRun) -> str:
         with overview.under_way(run):
-            fault = _outcome(run, children, done, go, check)
+            fault = make(run)
         overview.count_end(run, bool(fault))
         return fault
 
-    with on_stop(children.stop), overview, ThreadPoolExecutor(workers) as pool:
+    with on_stop(children.stop), overview.live, ThreadPoolExecutor(workers) as pool:
         outcomes = list(pool.map(outcome, runs))
     return [f"{run.name}: {fault}" for run, fault in zip(runs, outcomes, strict=True) if fault]
+
+
+def train_all(
+    runs: Sequence[OneRun],
+    workers: int,
+    children: Children,
+    source: str,
+    settings: Callable[[OneRun], Params],
+    check: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Make all runs as ``run_all`` does, from the argument ``source`` and with their settings,
+    while ``check`` does not raise OSError.
+    """
+
+    def done(run: OneRun) -> bool:
+        check()
+        return finished(run, settings(run))
+
+    def go(run: OneRun, call: Call) -> int:
+        return begin_or_resume(run, source, settings(run), call)
+
+    return run_all(runs, workers, children, done, go)
 
 
 def call_with_log(run: Run, arguments: Sequence[str], call: Call) -> int:
@@ -85,32 +124,6 @@ def finished(run: Run, params: Params) -> bool:
     except (CheckpointError, OSError):
         return False
     return is_finished(newest, params)
-
-
-def _outcome(
-    run: OneRun,
-    children: Children,
-    done: Callable[[OneRun], bool],
-    go: Callable[[OneRun, Call], int],
-    check: Callable[[], None],
-) -> str:
-    """Return how a run ended, if it did not end well."""
-    if children.stopped:
-        return ""
-    try:
-        check()
-        if done(run):
-            say(f"{run.name}: was done already")
-            return ""
-        say(f"{run.name}: {'resumes' if RunFolder(run.folder).has_saved else 'begins'}")
-        code = children.perform(partial(go, run))
-    except (ParamsError, OSError) as error:
-        return " ".join(str(error).splitlines())
-    if code in (ExitCode.STOPPED, -signal.SIGTERM) and children.stopped:
-        return ""
-    ending = "done" if code == 0 else f"ended with exit code {code}; see {run.log}"
-    say(f"{run.name}: {ending}")
-    return "" if code == 0 else ending
 
 
 def say(text: str) -> None:

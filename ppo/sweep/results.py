@@ -17,11 +17,10 @@ from ppo.telemetry.figures import legible
 HEAD = ("variant", "runs", "final", "lowest", "highest", "best", "mean", "collapses")
 UNKNOWN = ("–",) * 6  # the cells of a variant without results
 
-Variants = Mapping[str, Sequence[Path]]
 Row = list[str]
 
 
-def write(variants: Variants, logdir: Path) -> None:
+def write(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
     """Write ``table.md`` of all variants, and ``figure.png`` of the variants that have a curve, and
     print the table. If none has a curve, raise CurveError and write nothing.
     """

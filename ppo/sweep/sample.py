@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -68,16 +69,12 @@ def _range(text: str) -> Draw:
 
 
 def _limits(values: Sequence[str], kind: str) -> tuple[float, float]:
-    read = int if kind == "int" else float
+    read, numbers = (int, "whole numbers") if kind == "int" else (float, "numbers")
     try:
         low, high = map(read, values)
-        finite = math.isfinite(high - low)
-    except OverflowError:  # whole numbers beyond the range of floats
-        finite = False
     except ValueError:
-        numbers = "whole numbers" if kind == "int" else "numbers"
         raise ValueError(f"{kind} needs two {numbers}, LOW,HIGH") from None
-    if not finite:
+    if not abs(low) + abs(high) <= sys.float_info.max:
         raise ValueError("LOW and HIGH must be finite numbers")
     if low >= high:
         raise ValueError("LOW must be below HIGH")

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ppo import presets
 from ppo.envs import registry
@@ -33,8 +33,8 @@ from ppo.settings import Params
 from ppo.sweep import grid, machines, results, sample
 from ppo.sweep.grid import Run
 from ppo.sweep.machines import Cluster
-from ppo.sweep.one_precision import precision_faults, unify_precision
-from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
+from ppo.sweep.one_precision import unify_precision
+from ppo.sweep.parallel import STOPPED, train_all
 from ppo.system.arguments import ENV_AND_PFILE, argument_parser, expanded
 from ppo.system.children import Children
 from ppo.system.command import run_command
@@ -43,10 +43,8 @@ from ppo.system.streams import say
 from ppo.telemetry.curves import CurveError
 from ppo.workers.cluster import check_alone
 
-# Arguments that make no sense without a grid.
-OF_A_GRID = tuple(
-    "set variant vary sample sample_seed seeds workers cluster cores gpu".split()  # noqa: SIM905
-)
+WITHOUT_GRID = {"logdir", "pfile", "env", "draw"}  # arguments that need no grid
+SEVERAL: dict[str, Any] = {"action": "append", "default": []}
 
 
 class Plan(NamedTuple):
@@ -60,26 +58,6 @@ class Plan(NamedTuple):
     workers: int
     shown: dict[str, list[Path]]
     children: Callable[[], Children]
-
-
-def sweep(
-    runs: Sequence[Run],
-    pfile: Path,
-    workers: int,
-    children: Children,
-    check: Callable[[], None] = lambda: None,
-) -> list[str]:
-    """Make all runs, ``workers`` at a time, while ``check`` does not raise OSError. Return a line
-    for each run that did not finish, except the runs stopped with ``children``.
-    """
-
-    def done(run: Run) -> bool:
-        return finished(run, load(pfile, run.overrides))
-
-    def go(run: Run, call: Call) -> int:
-        return begin_or_resume(run, f"--pfile={pfile}", load(pfile, run.overrides), call)
-
-    return run_all(runs, workers, children, done, go, check)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,7 +77,14 @@ def _go(plan: Plan, check: Callable[[], None]) -> ExitCode:
     with closing(plan.children()) as children:
         if plan.source:
             pfile = grid.settings_in(plan.logdir, plan.source)
-            failed = sweep(plan.runs, pfile, plan.workers, children, check)
+            failed = train_all(
+                plan.runs,
+                plan.workers,
+                children,
+                f"--pfile={pfile}",
+                lambda run: load(pfile, run.overrides),
+                check,
+            )
     if not children.stopped:
         check()
         try:
@@ -124,16 +109,16 @@ def _plan(options: argparse.Namespace) -> Plan:
     drawn = grid.parse_draws(options.draw, faults)
     runs = _runs(options, source, faults) if source else []
     if not source:
-        unfit = [key.replace("_", "-") for key in OF_A_GRID if vars(options)[key]]
-        faults += [f"--{key} goes with --pfile or --env" for key in unfit]
+        unfit = [key for key, given in vars(options).items() if given and key not in WITHOUT_GRID]
+        faults += [f"--{key.replace('_', '-')} goes with --pfile or --env" for key in unfit]
     settings: Callable[[Run], Params] = cache(lambda run: load(source, run.overrides))
     if not faults:
         begun = (grid.begun_faults(run, settings(run)) for run in runs)
         faults += dict.fromkeys(itertools.chain(*begun))
-        faults += precision_faults(runs, settings) + grid.drawn_faults(drawn, runs)
+        runs = unify_precision(runs, settings, faults, options.gpu)
+        faults += grid.drawn_faults(drawn, runs)
     if faults:
         raise ParamsError(faults)
-    runs = unify_precision(runs, settings, options.gpu)
     workers = int(options.workers or (len(runs) if options.cluster else 1))
     for run in runs:
         drawn.setdefault(run.variant, []).append(run.folder)
@@ -175,40 +160,19 @@ def command_line() -> argparse.ArgumentParser:
     share = "params file, or preset, that all runs share"
     add("--pfile", type=presets.find, metavar="FILE", help=share)
     add("--env", metavar="ID", help="game, with the default settings")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all runs")
-    add("--vary", action="append", default=[], metavar="KEY=V1,V2", help="a setting to vary")
-    add(
-        "--sample",
-        nargs="+",
-        default=[],
-        metavar=("N", "KEY=RANGE"),
-        help="random search: N combinations. Each value is sampled from uniform(LOW,HIGH), "
-        "loguniform(LOW,HIGH), int(LOW,HIGH) or choice(A,B,C)",
-    )
+    add("--set", **SEVERAL, metavar="KEY=VALUE", help="a setting of all runs")
+    add("--vary", **SEVERAL, metavar="KEY=V1,V2", help="a setting to vary")
+    search = f"random search: N combinations, sampled from {sample.FORM}"
+    add("--sample", nargs="+", default=[], metavar=("N", "KEY=RANGE"), help=search)
     add("--sample-seed", metavar="N", help="seed of the samples, default 0")
-    add(
-        "--variant",
-        action="append",
-        default=[],
-        metavar="NAME[:KEY=VALUE,...]",
-        help="a named set of settings",
-    )
+    add("--variant", **SEVERAL, metavar="NAME[:KEY=VALUE,...]", help="a named set of settings")
     add("--seeds", metavar="0,1,2", help="seeds of each combination; default 0")
     add("--workers", metavar="N", help="runs at a time, default 1; they share the cores")
-    add(
-        "--cluster",
-        metavar="ADDRESS",
-        help="run on a Ray cluster: HOST:PORT, auto, or local; by default all runs at a time",
-    )
+    where = "run on a Ray cluster: HOST:PORT, auto, or local; by default all runs at a time"
+    add("--cluster", metavar="ADDRESS", help=where)
     add("--cores", metavar="N", help="with --cluster: cores of each run, default 1")
     add("--gpu", action="store_true", help="with --cluster: give each run a GPU")
-    add(
-        "--draw",
-        action="append",
-        default=[],
-        metavar="NAME=RUN[,RUN]",
-        help="also show existing runs",
-    )
+    add("--draw", **SEVERAL, metavar="NAME=RUN[,RUN]", help="also show existing runs")
     return parser
 
 

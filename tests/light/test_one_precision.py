@@ -9,7 +9,7 @@ import pytest
 from ppo.params import load
 from ppo.settings import Params
 from ppo.sweep.grid import Run, parse
-from ppo.sweep.one_precision import precision_faults, precisions, unify_precision
+from ppo.sweep.one_precision import precisions, unify_precision
 
 pytestmark = pytest.mark.usefixtures("computes_in_bfloat16")
 
@@ -20,7 +20,10 @@ def settings(run: Run) -> Params:
 
 
 def chosen(runs: list[Run], gpu: bool = False) -> list[str]:
-    return [settings(run).precision for run in unify_precision(runs, settings, gpu)]
+    faults: list[str] = []
+    of_all = [settings(run).precision for run in unify_precision(runs, settings, faults, gpu)]
+    assert not faults
+    return of_all
 
 
 def begin(run: Run, **words: str) -> None:
@@ -53,7 +56,9 @@ def test_runs_of_two_precisions_are_refused(tmp_path):
     runs = auto(tmp_path, "x", "y")
     begin(runs[0], precision="float32")
     begin(runs[1], precision="bfloat16")
-    (fault,) = precision_faults(runs, settings)
+    faults: list[str] = []
+    unify_precision(runs, settings, faults)
+    (fault,) = faults
     began = f"begun in bfloat16 {runs[1].folder}; in float32 {runs[0].folder}; move"
     assert began in fault
 

@@ -28,7 +28,7 @@ def run_at(folder, name: str, step: int, score: str = "1.5") -> Run:
 def shown(overview: Overview, console: Console) -> list[str]:
     """The lines, with single spaces."""
     with console.capture() as capture:
-        console.print(overview.table())
+        console.print(overview)
     return [" ".join(line.split()) for line in capture.get().splitlines()]
 
 

@@ -15,10 +15,10 @@ from ppo.checkpoint import Checkpoint, TrainerFacts
 from ppo.envs.resolve import resolved
 from ppo.errors import ExitCode
 from ppo.files.folder import LOCK, RunFolder
-from ppo.params import ParamsError, load
+from ppo.params import ParamsError
 from ppo.runs.start import RunState
 from ppo.settings import Params
-from ppo.sweep import grid, results, sample, sweep
+from ppo.sweep import grid, parallel, results, sample, sweep
 from ppo.system.children import Children
 from ppo.telemetry.counters import Tally
 
@@ -211,7 +211,12 @@ def test_a_narrow_range_has_many_values_within_its_limits(low, high):
 
 def test_a_sweep_of_a_game_begins_with_its_default_settings(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(sweep, "sweep", lambda runs, file, *_: seen.append(load(file)) or [])
+
+    def train_all(runs, workers, children, source, settings, check):
+        seen.append(settings(runs[0]))
+        return []
+
+    monkeypatch.setattr(sweep, "train_all", train_all)
     sweep.main(["--env=CartPole-v1", f"--logdir={tmp_path / 'sweep'}"])
     assert (seen[0].env_id, seen[0].network) == ("CartPole-v1", "mlp")
 
@@ -301,7 +306,12 @@ def test_runs_begin_with_the_settings_that_the_sweep_began_with(tmp_path, monkey
     pfile = tmp_path / "edited.json"
     pfile.write_text(json.dumps(CART_POLE))
     copies = []
-    monkeypatch.setattr(sweep, "sweep", lambda runs, copy, *_: copies.append(copy) or [])
+
+    def train_all(runs, workers, children, source, *_):
+        copies.append(Path(source.removeprefix("--pfile=")))
+        return []
+
+    monkeypatch.setattr(sweep, "train_all", train_all)
     sweep.main([f"--pfile={pfile}", f"--logdir={tmp_path / 'sweep'}"])
     pfile.write_text("{}")
     sweep.main([f"--pfile={pfile}", "--variant=other", f"--logdir={tmp_path / 'sweep'}"])
@@ -345,7 +355,7 @@ def saved(folder: Path, step: int, tally: Tally = Tally(), **due: bool) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path) -> sweep.Run:
+def run(tmp_path) -> grid.Run:
     return grid.parse([]).runs(tmp_path, [0], 1)[0]
 
 
@@ -353,30 +363,30 @@ SETTINGS = Params(**CART_POLE)
 
 
 def test_a_run_with_a_checkpoint_of_its_last_step_is_finished(run):
-    assert not sweep.finished(run, SETTINGS)
+    assert not parallel.finished(run, SETTINGS)
     saved(run.folder, 256)
-    assert not sweep.finished(run, SETTINGS)
+    assert not parallel.finished(run, SETTINGS)
     saved(run.folder, 512)
-    assert sweep.finished(run, SETTINGS)
+    assert parallel.finished(run, SETTINGS)
 
 
 def test_a_run_whose_last_checkpoint_is_junk_is_not_finished(run):
     saved(run.folder, 256)
     saved(run.folder, 512).write_bytes(b"junk")
-    assert not sweep.finished(run, SETTINGS)
+    assert not parallel.finished(run, SETTINGS)
 
 
 def test_a_run_that_has_its_last_evaluation_before_it_is_not_finished(run):
     saved(run.folder, 512, evaluation=True)
-    assert not sweep.finished(run, SETTINGS)
+    assert not parallel.finished(run, SETTINGS)
 
 
 def test_a_run_that_reached_its_score_is_finished_and_is_continued_without_it(run):
     params = resolved(Params(**CART_POLE, stop_at_score=5, seed=0))
     saved(run.folder, 256, Tally(recent=((5.0, 9),) * 99))
-    assert not sweep.finished(run, params)
+    assert not parallel.finished(run, params)
     saved(run.folder, 256, Tally(recent=((5.0, 9),) * 100))
-    assert sweep.finished(run, params) and not sweep.finished(run, SETTINGS)
+    assert parallel.finished(run, params) and not parallel.finished(run, SETTINGS)
     folder = RunFolder(run.folder)
     folder.params.write_text(params.to_json())
     done = checkpoint.newest(folder)
@@ -393,9 +403,9 @@ def test_a_copy_of_a_checkpoint_does_not_count(run):
     content = saved(run.folder, 256).read_bytes()
     copy = RunFolder(run.folder).checkpoints / "step-copy.ckpt"
     copy.write_bytes(content)
-    assert not sweep.finished(run, SETTINGS)
+    assert not parallel.finished(run, SETTINGS)
     saved(run.folder, 512)
-    assert sweep.finished(run, SETTINGS)
+    assert parallel.finished(run, SETTINGS)
 
 
 # --- processes
@@ -576,7 +586,7 @@ def test_a_sweep_whose_folder_was_moved_leaves_the_one_in_its_place_alone(
         saved(logged(logdir / "plain" / "seed-1", 1, 2), 512)
         return 0
 
-    monkeypatch.setattr(sweep, "begin_or_resume", go)
+    monkeypatch.setattr(parallel, "begin_or_resume", go)
     assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}", "--seeds=0,1"]) == 1
     assert began == ["plain, seed 0"]
     said = capsys.readouterr()
