@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
@@ -22,6 +21,12 @@ from ppo.settings import FIXED_ON_FORK, INCIDENTAL, Params, ResolvedParams
 from ppo.settings.schedules import scheduled
 from ppo.system.reading import first_fault
 from ppo.telemetry import collapse, progress
+
+STD = "train/advantage_std"
+
+# Of a collapse: the step at which the last good rollout began, or the given step; points per step
+# before it and at which nothing is left; and its description.
+Drop = tuple[int, float, float, str]
 
 
 @dataclass(frozen=True)
@@ -51,54 +56,40 @@ def case_of(run: Path, at: int | None = None) -> Case:
     drop = _deepest_collapse(log, now.steps_per_iteration) if at is None else _drop_after(log, at)
     if drop is None:
         raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
-    if drop.peak <= drop.bottom:
+    good, peak, bottom, description = drop
+    if peak <= bottom:
         raise HistoryError(
-            f"{run}: the score up to step {drop.step:,} is missing, or is the lowest in the log; "
-            "name another step"
+            f"{run}: the score up to step {good:,} is missing, or is the lowest in the log; name "
+            "another step"
         )
-    source, step = _checkpoint_before(run, drop.step)
+    source, step = _checkpoint_before(run, good)
     saved = checkpoint.chosen(RunFolder(source), step)
     settings = _with_rates_of(_settings_at(run, step, now), saved)
     source_params = params.load_run(RunFolder(source).params)
     # The origin's file must not name a module that this run's params.json does not name.
     if any(getattr(source_params, key) != getattr(now, key) for key in FIXED_ON_FORK):
         raise HistoryError(f"{run} is not a fork of {source}, which has another game or network")
-    return Case(
-        settings=settings,
-        source=source,
-        step=step,
-        differing={
-            key: value
-            for key, value in settings
-            if value != getattr(source_params, key) and key not in INCIDENTAL
-        },
-        peak=drop.peak,
-        bottom=drop.bottom,
-        advantage_std=_advantage_std(log, drop.step + now.steps_per_iteration),
-        description=drop.description,
-    )
+    differing = {
+        key: value
+        for key, value in settings
+        if value != getattr(source_params, key) and key not in INCIDENTAL
+    }
+    known = [row for row in log if row["step"] <= good + now.steps_per_iteration and STD in row]
+    advantage_std = known[-1][STD] if known else None
+    return Case(settings, source, step, differing, peak, bottom, advantage_std, description)
 
 
-class _Drop(NamedTuple):
-    """A collapse in a log."""
-
-    step: int  # at which the last good rollout began, or the given step
-    peak: float  # points per step before it
-    bottom: float  # points per step at which nothing is left
-    description: str
-
-
-def _drop_after(log: Sequence[Row], step: int) -> _Drop:
+def _drop_after(log: Sequence[Row], step: int) -> Drop:
     """Return the drop at a given step, down to the lowest reading of the whole log."""
     levels = [(row["step"], progress.points(row)) for row in log]
     levels = [(at, level) for at, level in levels if math.isfinite(level)]
     before = [level for at, level in levels if at <= step][-collapse.MEDIAN_OVER :]
     peak = float(np.median(before)) if before else -math.inf
     bottom = min((level for _, level in levels), default=0.0)
-    return _Drop(step, peak, bottom, f"what follows step {step:,}")
+    return step, peak, bottom, f"what follows step {step:,}"
 
 
-def _deepest_collapse(log: Sequence[Row], batch_size: int) -> _Drop | None:
+def _deepest_collapse(log: Sequence[Row], batch_size: int) -> Drop | None:
     """Return the deepest collapse, and the step at which its last good rollout began."""
     rows = [row for row in log if math.isfinite(progress.points(row))]
     worst = collapse.find([progress.points(row) for row in rows])
@@ -109,14 +100,7 @@ def _deepest_collapse(log: Sequence[Row], batch_size: int) -> _Drop | None:
         f"a collapse from {worst.peak:.4g} to {worst.bottom_level:.4g} points a step, after the "
         f"rollout that ended at step {step:,}"
     )
-    return _Drop(step - batch_size, worst.peak, min(worst.bottom_level, worst.low), description)
-
-
-def _advantage_std(log: Sequence[Row], step: int) -> float | None:
-    """Return the standard deviation of the advantages in the last entry up to a step."""
-    tag = "train/advantage_std"
-    deviations = [row[tag] for row in log if row["step"] <= step and tag in row]
-    return deviations[-1] if deviations else None
+    return step - batch_size, worst.peak, min(worst.bottom_level, worst.low), description
 
 
 def _settings_at(run: Path, step: int, now: Params) -> ResolvedParams:

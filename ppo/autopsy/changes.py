@@ -65,13 +65,13 @@ def own_change(name: str, settings: Mapping[str, object], learning_rate: float) 
 
 def changes_for(params: ResolvedParams, advantage_std: float | None) -> list[Change]:
     """Return the changes that distinguish the possible causes, for a run with these settings."""
-    p, clip = params, _short(params.clip_range / 4)
+    p, clip = params, float(f"{params.clip_range / 4:.3g}")
     limited = p.minibatch_kl_limit is not None  # it ends a fatal update within its first epoch
     stops = not limited and p.target_kl is not None
     whole, always = not limited and not stops, stops and not p.target_kl_if_improved
     off: dict[str, object] = {"target_kl": None, "target_kl_if_improved": False}
     fewer, twice = max(1, p.num_epochs // 3), 2 * p.num_epochs
-    floor = _short(FLOOR_SHARE * advantage_std if advantage_std else UNKNOWN_FLOOR)
+    floor = FLOOR_SHARE * advantage_std if advantage_std else UNKNOWN_FLOOR
     quarter, rest = divmod(p.num_minibatches, 4)
     shared, likely = p.value_gradient == "shared", p.delta_target_policy == "probability"
     usual = SurrogateChoice()
@@ -84,7 +84,12 @@ def changes_for(params: ResolvedParams, advantage_std: float | None) -> list[Cha
         (stops, "no early stop", off, EARLY_STOP),
         (stops, "2 epochs, no early stop", off | {"num_epochs": 2}, EARLY_STOP),
         (always, "stop only if improved", {"target_kl_if_improved": True}, EARLY_STOP),
-        (p.normalize_advantages, "advantages floored", {"advantage_std_floor": floor}, NOISE),
+        (
+            p.normalize_advantages,
+            "advantages floored",
+            {"advantage_std_floor": float(f"{floor:.3g}")},
+            NOISE,
+        ),
         (quarter > 1 and not rest, "minibatches x 4 in size", {"num_minibatches": quarter}, SMALL),
         (p.num_minibatches > 1, "whole rollout a minibatch", {"num_minibatches": 1}, SMALL),
         (shared, "value detached", {"value_gradient": "detached"}, VALUE_GRADIENT),
@@ -96,8 +101,3 @@ def changes_for(params: ResolvedParams, advantage_std: float | None) -> list[Cha
         (clips, "quadratic loss", {"quadratic_policy_loss": True}, FLAT_LOSS),
     ]
     return [Change(name, settings, cause) for applies, name, settings, cause in rows if applies]
-
-
-def _short(value: float) -> float:
-    """Round a number to three significant digits."""
-    return float(f"{value:.3g}")

@@ -29,8 +29,13 @@ def explain(run: Path) -> str:
     points = [progress.points(row) for row in rows]
     worst = collapse.find(points)
     lines, at = [_what(run, rows, points, worst)], ""
-    near = _near(rows, worst) if worst else {}
-    departed = near or _recent(rows)
+    near: dict[str, Distance] = {}
+    if worst:  # what left its band first before the collapse, or else during it
+        near = signs.first(rows, max(BEFORE, worst.onset - EARLIER), worst.onset + 2)
+        near = near or signs.first(rows, worst.onset, worst.bottom + 1)
+    departed = near or signs.first(rows, max(BEFORE, len(rows) - RECENT))
+    if departed and not near and signs.cause(rows, departed) is signs.UNKNOWN:
+        departed = {}
     if departed:
         index = next(iter(departed.values())).index
         # Without --at, an autopsy forks before the deepest collapse.
@@ -44,19 +49,12 @@ def explain(run: Path) -> str:
     lines += _changed(run)
     if worst or departed:
         lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
-    return "\n".join([*lines, *_outside(run, rows)]) + "\n"
-
-
-def _near(rows: Sequence[Row], worst: Collapse) -> dict[str, Distance]:
-    """Return what left its band first before a collapse, or else during it."""
-    before = signs.first(rows, max(BEFORE, worst.onset - EARLIER), worst.onset + 2)
-    return before or signs.first(rows, worst.onset, worst.bottom + 1)
-
-
-def _recent(rows: Sequence[Row]) -> dict[str, Distance]:
-    """Return what left its band first in the last entries, if it is a sign of a known cause."""
-    departed = signs.first(rows, max(BEFORE, len(rows) - RECENT))
-    return departed if departed and signs.cause(rows, departed) is not signs.UNKNOWN else {}
+    # What is outside the glossary's healthy range in the last entries.
+    watch = health.Health()
+    with suppress(ParamsError):
+        watch = health.Health(load_run(RunFolder(run).params))
+    lines += [message for row in rows[-health.ENTRIES :] for message in watch.see(row)]
+    return "\n".join(lines) + "\n"
 
 
 def _what(run: Path, rows: Sequence[Row], points: Sequence[float], worst: Collapse | None) -> str:
@@ -112,11 +110,3 @@ def _changed(run: Path) -> list[str]:
         if key == "seed" or key not in RunSettings.model_fields
     )
     return [f"forked at step {began_from.step:,}, with {shown or 'nothing changed'}"]
-
-
-def _outside(run: Path, rows: Sequence[Row]) -> list[str]:
-    """Return what is outside the glossary's healthy range in the last entries."""
-    watch = health.Health()
-    with suppress(ParamsError):
-        watch = health.Health(load_run(RunFolder(run).params))
-    return [message for row in rows[-health.ENTRIES :] for message in watch.see(row)]

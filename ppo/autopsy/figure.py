@@ -29,16 +29,25 @@ class Share(NamedTuple):
 
 
 def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
-    """Write a PNG: the curves of the forks, and below them the share kept over the KL."""
+    """Write a PNG: the mean curve of each change's forks with every curve of the unchanged run, and
+    below them the share kept over the KL.
+    """
     unchanged, controls, changed = verdict.by_role(outcomes)
     points = [*(_share(one, True) for one in controls), *(_share(one, False) for one in changed)]
-    looks = looks_of(points)
+    looks, ends = looks_of(points), []
     height = max(ROW_HEIGHT, NAME_HEIGHT * len(outcomes))
     with figures.drawn(path, 2 * height) as figure:
         above, below = figure.subplots(2, 1)
         figure.suptitle(title, parse_math=False)
         figures.level(above, verdict.SURVIVES, "half is lost")
-        _curves(above, unchanged, [*controls, *changed], looks)
+        for kept in unchanged.kept:
+            above.plot(range(1, len(kept) + 1), kept, color="black", linewidth=0.6, alpha=0.3)
+        for outcome in [*controls, *changed]:
+            name, curve = outcome.change.name, outcome.curve
+            above.plot(range(1, len(curve) + 1), curve, **looks[name])
+            ends.append(End(name, len(curve), curve[-1], looks[name]["color"]))
+        above.set(xlabel="updates after the fork (thin: each unchanged fork)", ylabel=LABEL)
+        figures.name_ends(above, ends)
         shares(below, points, looks)
 
 
@@ -54,24 +63,6 @@ def _share(outcome: Outcome, is_control: bool) -> Share:
     values = outcome.kl.mean(), outcome.end.mean(), *intervals.of_mean(outcome.end)
     name, survivors, forks = outcome.change.name, outcome.survivors, outcome.forks
     return Share(name, is_control, survivors, forks, *map(float, values))
-
-
-def _curves(
-    axes: Any,
-    unchanged: Outcome,
-    outcomes: Sequence[Outcome],
-    looks: Mapping[str, Mapping[str, str]],
-) -> None:
-    """Plot the mean over the seeds after each update, and every seed of the unchanged run."""
-    for kept in unchanged.kept:
-        axes.plot(range(1, len(kept) + 1), kept, color="black", linewidth=0.6, alpha=0.3)
-    ends = []
-    for outcome in outcomes:
-        name, curve = outcome.change.name, outcome.curve
-        axes.plot(range(1, len(curve) + 1), curve, **looks[name])
-        ends.append(End(name, len(curve), curve[-1], looks[name]["color"]))
-    axes.set(xlabel="updates after the fork (thin: each unchanged fork)", ylabel=LABEL)
-    figures.name_ends(axes, ends)
 
 
 def shares(axes: Any, points: Sequence[Share], looks: Mapping[str, Mapping[str, str]]) -> None:

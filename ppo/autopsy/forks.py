@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -52,7 +51,13 @@ class Plan:
         return [self.run(change, seed) for seed in self.seeds for change in self.changes]
 
     def run(self, change: Change, seed: int) -> Run:
-        steps = self.updates * self._batch_size(change)
+        # An invalid size is refused later, with all other faults of the settings.
+        sizes = {
+            key: size
+            for key in ("num_envs", "num_steps")
+            if isinstance(size := change.settings.get(key), int)
+        }
+        steps = self.updates * self.case.settings.model_copy(update=sizes).batch_size
         own = {
             "total_steps": self.case.step + steps,
             "checkpoint_interval": steps,
@@ -65,44 +70,26 @@ class Plan:
         folder = self.logdir / folder_name(change.name) / f"seed-{seed}"
         return Run(change.name, seed, overrides, folder)
 
-    def _batch_size(self, change: Change) -> int:
-        """Return the steps of a rollout with a change. If the change makes the size invalid, return
-        the size without it; the size is refused later with all other faults of the settings.
-        """
-        sizes = {
-            key: size
-            for key in ("num_envs", "num_steps")
-            if isinstance(size := change.settings.get(key), int)
-        }
-        return self.case.settings.model_copy(update=sizes).batch_size
-
 
 def outcomes_of(plan: Plan) -> list[Outcome]:
     """Return the outcomes of the forks with each change. Raises HistoryError."""
     forks = {
         change.name: [_fork(plan, change, seed) for seed in plan.seeds] for change in plan.changes
     }
-    updates = _updates_to_collapse(forks[UNCHANGED])
+    updates = _updates_to_collapse([kept for kept, _, _ in forks[UNCHANGED]])
     return [
         Outcome(
             change,
-            kept=[fork.kept for fork in own],
-            kl=np.array([fork.kl[:updates].mean() for fork in own]),
-            gain=np.array([fork.gain[:updates].mean() for fork in own]),
+            kept=[kept for kept, _, _ in own],
+            kl=np.array([kl[:updates].mean() for _, kl, _ in own]),
+            gain=np.array([gain[:updates].mean() for _, _, gain in own]),
         )
         for change, own in zip(plan.changes, forks.values(), strict=True)
     ]
 
 
-class _Fork(NamedTuple):
-    """For each update: the share kept by its rollout, its KL, and its surrogate's gain."""
-
-    kept: np.ndarray
-    kl: np.ndarray
-    gain: np.ndarray
-
-
-def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
+def _fork(plan: Plan, change: Change, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each update, return the share kept by its rollout, its KL, and its surrogate's gain."""
     tags = POINTS, "train/approx_kl", "train/surrogate_gain_last"
     rows = history.own_rows(plan.run(change, seed).folder)[: plan.updates]
     if not rows:
@@ -110,14 +97,14 @@ def _fork(plan: Plan, change: Change, seed: int) -> _Fork:
     if missing := [tag for row in rows for tag in tags if tag not in row]:
         raise HistoryError(f"{change.name}, seed {seed}, has an update without {missing[0]}")
     points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
-    return _Fork(plan.case.kept(points), kl, gain)
+    return plan.case.kept(points), kl, gain
 
 
-def _updates_to_collapse(unchanged: Sequence[_Fork]) -> int:
-    """Return the number of updates before the unchanged forks' mean is below SURVIVES, at least 1.
-    Return the number of all updates if it never is.
+def _updates_to_collapse(unchanged: Sequence[np.ndarray]) -> int:
+    """Return the number of updates before the mean share that the unchanged forks keep is below
+    SURVIVES, at least 1. Return the number of all updates if it never is.
     """
-    shortest = min(len(fork.kept) for fork in unchanged)  # a log may lack a row
-    kept = np.mean([fork.kept[:shortest] for fork in unchanged], axis=0)
+    shortest = min(map(len, unchanged))  # a log may lack a row
+    kept = np.mean([share[:shortest] for share in unchanged], axis=0)
     collapsed = np.flatnonzero(kept < verdict.SURVIVES)
     return max(1, int(collapsed[0])) if len(collapsed) else len(kept)

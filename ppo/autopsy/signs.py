@@ -19,7 +19,6 @@ RELATIVE_FLOOR = 0.05  # of the median, for quantities not on a logarithmic scal
 # Least share lost for one entry to be a sign. A smaller loss may be a bad rollout.
 LOST = 0.75
 
-
 Number = Callable[[Row], float]
 
 
@@ -46,7 +45,6 @@ class Quantity:
     floor: float  # least standard deviation, on its scale
     direction: int  # which departure is a sign: 1 (up), -1 (down) or 0 (either)
     logarithmic: bool = True
-    once_below: bool = False  # whether a single entry far below the band is enough
 
     def shown(self, number: float) -> str:
         """Return a number on its scale in a readable form."""
@@ -74,10 +72,9 @@ def _entropy(row: Row) -> float:
 
 
 # The floors are how far the quantities move from entry to entry in healthy runs.
-POINTS = Quantity("points a step", points, 0.0, -1, logarithmic=False, once_below=True)
-ADVANTAGE_STD = Quantity(
-    "standard deviation of the advantages", _log("train/advantage_std"), 0.1, 0
-)
+POINTS = Quantity("points a step", points, 0.0, -1, logarithmic=False)
+SPREAD = _log("train/advantage_std")
+ADVANTAGE_STD = Quantity("standard deviation of the advantages", SPREAD, 0.1, 0)
 MOVEMENT = Quantity("movement of the layers", _change, 0.1, 1)
 KL = Quantity("approximate KL", _log("train/approx_kl"), 0.15, 1)
 RATIOS = Quantity("distance of the ratios from 1", _log("train/ratio_distance"), 0.1, 1)
@@ -112,9 +109,9 @@ class Distance:
         outside = [sign * far >= alarm.deviations for far in self.deviations[: alarm.entries]]
         if len(outside) < alarm.entries:
             return False
-        lost = -self.jump >= LOST * abs(self.before)
-        once = self.quantity.once_below and deviation <= -alarm.deviations and lost
-        return all(outside) or once
+        # Of points, a single entry far below the band is enough.
+        lost = self.quantity is POINTS and -self.jump >= LOST * abs(self.before)
+        return all(outside) or (lost and deviation <= -alarm.deviations)
 
 
 def distance(quantity: Quantity, rows: Sequence[Row], index: int) -> Distance | None:

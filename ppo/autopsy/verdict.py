@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -20,14 +19,12 @@ EQUAL = 1.5  # largest ratio of two KLs that count as equal
 HEAD = ("change", "settings", "survive", "end (95 %)", "lowest", "KL an update", "gain", "verdict")
 
 
-class Effect(StrEnum):
-    """What a change does, in the words of the table."""
-
-    COLLAPSES = "collapses as well"
-    INCONCLUSIVE = "inconclusive"
-    NOT_COMPARED = "prevents it, without a control of equal KL"
-    AS_SMALLER_STEPS = "prevents it as smaller steps do"
-    PREVENTS = "prevents it at equal KL"
+# What a change does, in the words of the table.
+COLLAPSES = "collapses as well"
+INCONCLUSIVE = "inconclusive"
+NOT_COMPARED = "prevents it, without a control of equal KL"
+AS_SMALLER_STEPS = "prevents it as smaller steps do"
+PREVENTS = "prevents it at equal KL"
 
 
 @dataclass(frozen=True)
@@ -87,22 +84,16 @@ def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome | None:
     return controls[int(distances.argmin())] if distances.min() <= math.log(EQUAL) else None
 
 
-def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> Effect:
-    """Return what a change does, compared with the unchanged run and the control of equal KL."""
+def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
+    """Return what a change does, compared with the unchanged run, and then with the control of
+    equal KL, which is named.
+    """
     if not _survives_more(outcome, unchanged):
-        return Effect.COLLAPSES if outcome.survivors <= outcome.forks / 2 else Effect.INCONCLUSIVE
+        return COLLAPSES if outcome.survivors <= outcome.forks / 2 else INCONCLUSIVE
     control = nearest(float(outcome.kl.mean()), controls)
     if control is None:
-        return Effect.NOT_COMPARED
-    return Effect.PREVENTS if _survives_more(outcome, control) else Effect.AS_SMALLER_STEPS
-
-
-def effect_in_words(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
-    """Return the effect of a change in words, with the control that it was compared with."""
-    result = effect(outcome, unchanged, controls)
-    control = nearest(float(outcome.kl.mean()), controls)
-    if control is None or result not in (Effect.PREVENTS, Effect.AS_SMALLER_STEPS):
-        return result
+        return NOT_COMPARED
+    result = PREVENTS if _survives_more(outcome, control) else AS_SMALLER_STEPS
     return f"{result} ({control.survivors} of {control.forks} survive with {control.change.name})"
 
 
@@ -125,12 +116,12 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
     if fisher(forks, forks, 0, forks) >= SIGNIFICANT:
         return f"{summary} {forks} forks of each are too few to tell a difference: give more seeds."
     best_first = sorted(changed, key=lambda outcome: -outcome.end.mean())
-    for wanted in (Effect.PREVENTS, Effect.NOT_COMPARED):
+    for wanted in (PREVENTS, NOT_COMPARED):
         lines = [
             f"- **{outcome.change.meaning}**: with `{outcome.change.shown}` "
             f"{outcome.survivors} of {outcome.forks} survive"
             for outcome in best_first
-            if effect(outcome, unchanged, controls) is wanted
+            if effect(outcome, unchanged, controls).startswith(wanted)
         ]
         if lines:
             return "\n".join([f"{summary} What {wanted}:", "", *lines])
@@ -155,7 +146,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
             f"{outcome.lowest.mean():.2f}",
             f"{outcome.kl.mean():.3f}",
             f"{outcome.gain.mean():+.3f}",
-            "" if outcome in controls else effect_in_words(outcome, unchanged, controls),
+            "" if outcome in controls else effect(outcome, unchanged, controls),
         )
         for outcome in [*controls, *changed]
     ]

@@ -70,7 +70,7 @@ def test_a_change_that_is_no_more_than_a_smaller_step_is_no_cause():
     assert (
         "timid" not in text and "the steps are too large" in text and "learning_rate=0.125" in text
     )
-    judged = verdict.effect_in_words(small, UNTOUCHED, [UNTOUCHED, *SMALLER])
+    judged = verdict.effect(small, UNTOUCHED, [UNTOUCHED, *SMALLER])
     assert judged == "prevents it as smaller steps do (5 of 5 survive with rate / 8)"
 
 
@@ -79,7 +79,7 @@ def test_a_change_that_is_no_more_than_a_smaller_step_is_no_cause():
 )
 def test_a_verdict_at_equal_kl_needs_a_control_within_half_as_much_again(kl, control):
     cure = outcome("cure", 5, kl)
-    judged = verdict.effect_in_words(cure, UNTOUCHED, [UNTOUCHED, *SMALLER])
+    judged = verdict.effect(cure, UNTOUCHED, [UNTOUCHED, *SMALLER])
     if control:
         assert judged == f"prevents it at equal KL ({control})"
         assert "What prevents it at equal KL:" in said(cure)
@@ -92,7 +92,7 @@ def test_a_verdict_at_equal_kl_needs_a_control_within_half_as_much_again(kl, con
 @pytest.mark.parametrize(("survivors", "judged"), [(0, "collapses as well"), (3, "inconclusive")])
 def test_what_does_not_differ_from_the_run_unchanged_is_said_to_be_so(survivors, judged):
     change = outcome("weak", survivors, 0.4)
-    assert verdict.effect_in_words(change, UNTOUCHED, [UNTOUCHED, *SMALLER]) == judged
+    assert verdict.effect(change, UNTOUCHED, [UNTOUCHED, *SMALLER]) == judged
 
 
 def test_a_collapse_that_does_not_happen_again_has_no_verdict():
