@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder
@@ -45,17 +45,34 @@ def show(logdir: Path, host: str | None = None, port: int | None = None) -> None
 
 @contextlib.contextmanager
 def served(logdir: Path, host: str | None = None, port: int | None = None) -> Iterator[str]:
-    """Serve while the context lasts, and yield the address. By default other machines cannot reach
-    it, and the port is the first free one from 6006 on. Raises FolderError if there is nothing to
-    show, or if no server can be started.
+    """Serve in a silent process while the context lasts, and yield the address. By default other
+    machines cannot reach it, and the port is the first free one from 6006 on. Raises FolderError if
+    there is nothing to show, or if no server can be started.
     """
     check(logdir)
+    # -P: modules in the current folder, which may be a stranger's run, are not imported.
+    command = [sys.executable, "-P", "-m", "ppo.report.tensorboard", FIRST_SCREEN]
+    command += [f"--host={host}"] if host else []
+    command += [f"--port={port}"] if port else []
+    path = os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="ppo-board-") as folder:
-        arguments = [_source(logdir, Path(folder))]
-        arguments += [f"--host={host}"] if host else []
-        arguments += [f"--port={port}"] if port else []
-        with _server(arguments) as address:
-            yield address
+        command += [_source(logdir, Path(folder)), f"--samples_per_plugin=images={PICTURES}"]
+        with start(
+            command,
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        ) as process:
+            assert process.stderr is not None
+            try:
+                address = _address(process.stderr)
+                # A pipe that nobody reads would stop the server once it is full.
+                threading.Thread(target=process.stderr.read, daemon=True).start()
+                yield address
+            finally:
+                process.kill()  # it has nothing to save, and may take ten seconds to end by itself
 
 
 def check(logdir: Path) -> None:
@@ -94,45 +111,16 @@ def _source(logdir: Path, place: Path) -> str:
     else:
         events.symlink_to(root)
     for run in _logs(root):
-        _convert(run, converted / (root.name if run == root else run.relative_to(root)))
+        copy = converted / (root.name if run == root else run.relative_to(root))
+        copy.mkdir(parents=True)
+        columns, _ = progress.header(RunFolder(run).progress)
+        log = Log(copy, [tag for tag in columns if tag != "step"], 0)
+        with contextlib.suppress(ParamsError):
+            log.settings(0, dict(load_run(RunFolder(run).params)))
+        for row in progress.numbers(run):
+            log.write(int(row.pop("step")), row)
+        log.close()
     return f"--logdir_spec={events},{converted}" if converted.exists() else f"--logdir={events}"
-
-
-def _convert(run: Path, copy: Path) -> None:
-    """Write event files with what a run's log contains."""
-    copy.mkdir(parents=True)
-    columns, _ = progress.header(RunFolder(run).progress)
-    log = Log(copy, [tag for tag in columns if tag != "step"], 0)
-    with contextlib.suppress(ParamsError):
-        log.settings(0, dict(load_run(RunFolder(run).params)))
-    for row in progress.numbers(run):
-        log.write(int(row.pop("step")), row)
-    log.close()
-
-
-@contextlib.contextmanager
-def _server(arguments: Sequence[str]) -> Iterator[str]:
-    """Run a silent server in a separate process while the context lasts, and yield its address."""
-    # -P: modules in the current folder, which may be a stranger's run, are not imported.
-    command = [sys.executable, "-P", "-m", "ppo.report.tensorboard", FIRST_SCREEN, *arguments]
-    command.append(f"--samples_per_plugin=images={PICTURES}")
-    path = os.pathsep.join([PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])])
-    with start(
-        command,
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    ) as process:
-        assert process.stderr is not None
-        try:
-            address = _address(process.stderr)
-            # A pipe that nobody reads would stop the server once it is full.
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield address
-        finally:
-            process.kill()  # it has nothing to save, and may take ten seconds to end by itself
 
 
 def _address(lines: Iterable[str]) -> str:

@@ -11,9 +11,7 @@ from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM
 from ppo.files import gif
 from ppo.files.folder import write_whole
-from ppo.report.paragraph import paragraph
-from ppo.report.summary import RunSummary, commands, read_summary, videos
-from ppo.settings import Params
+from ppo.report.summary import RunSummary, commands, paragraph, read_summary, videos
 from ppo.system import reading, tables
 from ppo.system.streams import warn
 
@@ -53,29 +51,26 @@ def _page(summary: RunSummary, has_video: bool, has_network: bool) -> str:
     differing = summary.differing().items()
     rows = [(f"`{key}`", f"`{json.dumps(value)}`") for key, (_, value) in differing]
     settings = tables.markdown(["setting", "value"], rows)
-    headline = summary.headline()
+    headline, params, usage = summary.headline(), summary.params, ""
+    if has_network:
+        shape = observation_shape(resolved(params))
+        usage = _USAGE.format(
+            network=NETWORK,
+            shape=", ".join(map(str, shape)),
+            kind="uint8" if len(shape) == 3 else "float32",
+            frames=", the newest frame last" if is_atari(params.env_id) else "",
+        )
     return (
         f"{_header(summary)}\n\n"
         f"# A PPO agent that plays {summary.game}\n\n"
         f"{paragraph(summary)}\n\n{video}"
         f"## Score\n\n{headline[0].upper()}{headline[1:]}. "
-        f"The game is `{summary.params.env_id}`.\n\n"
-        f"{_usage(summary.params) if has_network else ''}"
-        f"## Training\n\n{summary.step:,} steps (decisions of the agent), "
-        f"seed {summary.params.seed}. "
+        f"The game is `{params.env_id}`.\n\n{usage}"
+        f"## Training\n\n{summary.step:,} steps (decisions of the agent), seed {params.seed}. "
         f"Settings that differ from the defaults:\n\n{settings}\n"
         f"The same training and evaluation again:\n\n```\n{commands(summary)}\n```\n\n"
         f"{summary.limit}\n"
     )
-
-
-def _usage(params: Params) -> str:
-    """Return how the network is loaded without this package."""
-    shape = observation_shape(resolved(params))
-    kind = "uint8" if len(shape) == 3 else "float32"
-    frames = ", the newest frame last" if is_atari(params.env_id) else ""
-    sizes = ", ".join(map(str, shape))
-    return _USAGE.format(network=NETWORK, shape=sizes, kind=kind, frames=frames)
 
 
 def _header(summary: RunSummary) -> str:

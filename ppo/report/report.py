@@ -5,7 +5,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
 from ppo.files import evaluations
 from ppo.files.folder import write_whole
-from ppo.report.paragraph import paragraph
 from ppo.report.published import plot
-from ppo.report.summary import RunSummary, commands, names, read_summary, videos
+from ppo.report.summary import RunSummary, commands, names, paragraph, read_summary, videos
 from ppo.system import reading
 from ppo.telemetry import curves, figures
 from ppo.telemetry.figures import End
@@ -88,38 +87,29 @@ def _figure(summaries: Sequence[RunSummary], called: Sequence[str]) -> str:
     if any(summary.published != published for summary in summaries):  # of different games
         published = []
     with figures.figure(WIDTH, HEIGHT) as (empty, save):
-        axes = empty.subplots()
-        ends = [
-            end
-            for summary, (name, look) in zip(summaries, figures.looks(called).items(), strict=True)
-            for end in _curve(axes, summary, name, look)
-        ]
+        axes: Any = empty.subplots()
+        ends = []
+        for summary, (name, look) in zip(summaries, figures.looks(called).items(), strict=True):
+            curve = [(row["step"], row[SCORE]) for row in summary.rows if SCORE in row]
+            if curve:
+                axes.plot(*np.transpose(curve), **look)
+                ends.append(End(name, *curve[-1], look["color"]))
+            if summary.evaluations:
+                keys, every = ("step", "mean", "low", "high"), summary.evaluations
+                at, mean, low, high = np.array([[one[key] for key in keys] for one in every]).T
+                bars = np.maximum([mean - low, high - mean], 0)
+                axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=look["color"], alpha=0.8)
         ends += plot(axes, published, max(summary.step for summary in summaries))
         axes.set(xlabel="steps", ylabel=curves.SCORE_LABEL)
         figures.count_steps(axes)
         if len(ends) > 1:
             figures.name_ends(axes, ends)
         svg = save("svg").decode()
-    caption = (
-        "Line: last 100 games of the training. Points: evaluations, with 95 percent intervals."
-    )
+    caption = "Line: last 100 games of training. Points: evaluations with 95 percent intervals."
     if published:
         sources = "; ".join(f"{one.package}: {one.what}, {one.source}" for one in published)
         caption += f" Gray: what others published. {html.escape(sources)}."
     return f"<figure>{svg[svg.index('<svg') :]}<figcaption>{caption}</figcaption></figure>"
-
-
-def _curve(axes: Any, summary: RunSummary, name: str, look: Mapping[str, Any]) -> Iterator[End]:
-    """Plot a run's curve and evaluations. Yield the end of its line, if it has one."""
-    curve = np.array([(row["step"], row[SCORE]) for row in summary.rows if SCORE in row], float)
-    if len(curve):
-        axes.plot(*curve.T, **look)
-        yield End(name, curve[-1, 0], curve[-1, 1], look["color"])
-    if summary.evaluations:
-        keys = "step", "mean", "low", "high"
-        at, mean, low, high = (np.array([one[key] for one in summary.evaluations]) for key in keys)
-        bars = np.maximum([mean - low, high - mean], 0)
-        axes.errorbar(at, mean, bars, fmt="o", capsize=3, color=look["color"], alpha=0.8)
 
 
 def _published_table(summary: RunSummary) -> str:
@@ -184,18 +174,13 @@ def _settings_table(summary: RunSummary) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_breakable(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
+    # A phone may break names after a slash or an underscore.
+    inner = ([re.sub("[/_]", r"\g<0><wbr>", html.escape(cell)) for cell in row] for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in inner)
     if not body:
         return ""
     cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     return f"<table><tr>{cells}</tr>{body}</table>"
-
-
-def _breakable(cell: str) -> str:
-    """Return a cell whose names a phone may break after a slash or an underscore."""
-    return re.sub("[/_]", r"\g<0><wbr>", html.escape(cell))
 
 
 _PAGE = """<!doctype html>

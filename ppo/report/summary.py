@@ -4,7 +4,7 @@ import itertools
 import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from ppo import checkpoint
 from ppo.autopsy import history
 from ppo.autopsy.history import Row
 from ppo.checkpoint import CheckpointError
-from ppo.envs import registry
+from ppo.envs import human, registry
 from ppo.envs.resolve import resolved
 from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
@@ -30,8 +30,8 @@ from ppo.settings.describe import as_given
 from ppo.system import reading
 from ppo.system.arguments import run_atari
 from ppo.system.reading import Step, Unreadable
-from ppo.system.streams import counted, warn
-from ppo.telemetry.scalars import SCORE
+from ppo.system.streams import counted, duration, warn
+from ppo.telemetry.scalars import SCORE, TIME
 
 PRESENT = "The commands use the present settings."
 GAMES_OF_SCORE = 100  # games that a training score is the mean of, at most
@@ -79,23 +79,23 @@ class RunSummary:
 
     def headline(self) -> str:
         """Return the score of the newest step, from an evaluation or else from the training."""
+        if math.isnan(self.mean):
+            return "no whole game yet"
+        shown = end = ""
         if one := self.evaluation:
             interval = evaluations.interval(one)
             shown = f" (95 percent interval {interval})" if interval else ""
             limited = one.get("time_limited")  # older evaluations do not say
             end = f"; the time limit ended {limited} of them" if limited else ""
-            return f"{one['mean']:.2f} points{shown}, {self.measure}{end}"
-        if math.isnan(self.mean):
-            return "no whole game yet"
-        return f"{self.mean:.2f} points, {self.measure}"
+        return f"{self.mean:.2f} points{shown}, {self.measure}{end}"
 
     @property
     def measure(self) -> str:
-        """Return what the headline's score is the mean of."""
+        """Return what the score of the headline is the mean of."""
         if one := self.evaluation:
             games = counted(len(one["scores"]), "whole game")
             return f"mean of {games} of the {one['policy']} policy of step {one['step']:,}"
-        played = self.rows[-1].get("rollout/games", GAMES_OF_SCORE) if self.rows else GAMES_OF_SCORE
+        played = self.rows[-1].get("rollout/games", GAMES_OF_SCORE)
         games = counted(int(min(played, GAMES_OF_SCORE)), "game")
         return f"mean of the last {games} of its training"
 
@@ -148,8 +148,7 @@ def read_summary(run: Path) -> RunSummary:
     check_run(run)
     folder = RunFolder(run)
     params = load_run(folder.params, checks=[registry.check])
-    saved: int | None = None
-    state = RunState()
+    saved, state = None, RunState()
     with suppress(CheckpointError, OSError):
         newest = checkpoint.newest(folder)
         saved, state = newest.step, run_of(newest)
@@ -208,9 +207,7 @@ def videos(summary: RunSummary) -> list[tuple[str, Path]]:
 
 def commands(summary: RunSummary) -> str:
     """Return the commands that repeat and evaluate the run."""
-    folder = str(summary.folder.path)
-    began_from = origin.read(summary.folder)
-    if began_from:
+    if began_from := origin.read(summary.folder):
         there = began_from.fits(began_from.run)
         begin = [f"--fork={began_from.run if there else 'ORIGINAL'}@{began_from.step}"]
         settings = _differing(summary, began_from)
@@ -223,17 +220,11 @@ def commands(summary: RunSummary) -> str:
         begin += ["--set", f"{key}={as_given(value)}"]
     if summary.params.workers > 1:
         begin.append(f"--workers={summary.params.workers}")
-    lines = ["--logdir=NEW", *begin], [f"--logdir={folder}", *_evaluation(summary)]
+    games = ["30"]
+    if (one := summary.evaluation) and "seed" in one:
+        games = [str(len(one["scores"])), f"--policy={one['policy']}", f"--seed={one['seed']}"]
+    lines = ["--logdir=NEW", *begin], [f"--logdir={summary.folder.path}", "--evaluate", *games]
     return "\n".join(f"{run_atari()} {shlex.join(line)}" for line in lines)
-
-
-def _evaluation(summary: RunSummary) -> list[str]:
-    """Return the arguments that repeat the evaluation of the headline, or that make one."""
-    one = summary.evaluation
-    if one is None or "seed" not in one:
-        return ["--evaluate", "30"]
-    games = ["--evaluate", f"{len(one['scores'])}"]
-    return [*games, f"--policy={one['policy']}", f"--seed={one['seed']}"]
 
 
 def _differing(summary: RunSummary, began_from: Origin) -> dict[str, object]:
@@ -250,3 +241,38 @@ def _differing(summary: RunSummary, began_from: Origin) -> dict[str, object]:
                 before, now = settled(theirs), settled(own)
                 changed = {key: new for key, new in now.items() if new != before[key]}
     return {key: value for key, value in changed.items() if key != "workers"}
+
+
+def paragraph(summary: RunSummary) -> str:
+    """Return what a run learnt in one paragraph: in which time, beside others' scores."""
+    return " ".join(_sentences(summary))
+
+
+def _sentences(summary: RunSummary) -> Iterator[str]:
+    own_steps, included, env_id = summary.step, "", summary.params.env_id
+    if began_from := origin.read(summary.folder):
+        own_steps -= began_from.step
+        included = ", with the time of the other run included"
+        yield f"This run continues another one from step {began_from.step:,}."
+    rows = [row for row in summary.rows if SCORE in row]
+    if rows:
+        first, last, seconds = rows[0][SCORE], rows[-1][SCORE], summary.rows[-1].get(TIME, 0.0)
+        frames = f" ({own_steps * summary.params.frame_skip:,} frames)"
+        steps = f"{own_steps:,} decisions{frames if registry.is_atari(env_id) else ''}"
+        rose = last > first
+        time = f" {'in' if rose else 'for'} {duration(seconds)}{included}" if seconds else ""
+        yield f"This agent {'learnt' if rose else 'trained on'} {summary.game}{time}."
+        course = f"{'rose' if rose else 'went'} from {first:.1f} to {last:.1f} points"
+        yield f"Its training score {course} in {steps}."
+        if summary.evaluation:
+            yield f"An evaluation measured {summary.mean:.1f} points, {summary.measure}."
+    else:
+        yield f"This agent trains on {summary.game} and has not finished a game yet."
+    if known := human.PUBLISHED.get(registry.look_up(env_id)[0]):
+        yield f"Random play scores {known[0]:g} points and a human {known[1]:g}."
+        above = next((n for n, row in enumerate(rows) if row[SCORE] >= known[1]), 0)
+        if above and TIME in rows[above]:
+            yield f"It passed the human after {duration(rows[above][TIME])}."
+    scores = [(one.package, one.score_at(summary.step)) for one in summary.published]
+    if there := [f"{score:.1f} in {name}" for name, score in scores if math.isfinite(score)]:
+        yield f"After {summary.step:,} steps, published PPO runs scored {', '.join(there)}."

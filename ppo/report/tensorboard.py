@@ -35,29 +35,21 @@ def _compared(
     return table
 
 
-App = Callable[[dict[str, Any], Callable], Iterable[bytes]]
-
-
-def _leading(app: App, query: str) -> App:
-    """Return an application whose bare address leads to the address with the query."""
-
-    def serve(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == "/" and not environ["QUERY_STRING"]:
-            start_response("302 Found", [("Location", f"/?{query}#timeseries")])
-            return []
-        return app(environ, start_response)
-
-    return serve
-
-
 def _serve(query: str, arguments: list[str]) -> int:
-    def server(app: App, flags: object) -> Any:
-        return program.create_port_scanning_werkzeug_server(_leading(app, query), flags)
+    """Serve with these arguments of TensorBoard. The bare address leads to one with the query."""
+
+    def server(app: Callable, flags: object) -> Any:
+        def leading(environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+            if environ["PATH_INFO"] == "/" and not environ["QUERY_STRING"]:
+                start_response("302 Found", [("Location", f"/?{query}#timeseries")])
+                return []
+            return app(environ, start_response)
+
+        return program.create_port_scanning_werkzeug_server(leading, flags)
 
     board = program.TensorBoard(server_class=server)
     board.configure(["tensorboard", *arguments])
-    code: int = board.main()
-    return code
+    return board.main()
 
 
 if __name__ == "__main__":
