@@ -30,7 +30,7 @@ def _core(p: ResolvedParams) -> list[Detail]:
     rate = _shown(p, "learning_rate_schedule", "learning_rate")
     minibatches = _shown(p, "num_minibatches", "minibatch_size", "num_epochs")
     floor = _shown(p, "advantage_std_floor") if p.advantage_std_floor else ""
-    shared = p.value_gradient != "separate"
+    shared, clipped = p.value_gradient != "separate", p.value_clip_range is not None
     orthogonal = "always, except in a trunk of your own" if p.is_custom else "always"
     return [
         _detail("Vectorised envs", p.num_envs > 1, _shown(p, "num_envs")),
@@ -41,9 +41,7 @@ def _core(p: ResolvedParams) -> list[Detail]:
         _detail("Minibatches", p.num_minibatches > 1, minibatches),
         _detail("Normalised advantages", p.normalize_advantages, floor),
         _detail("Clipped surrogate", not surrogate, clip),
-        _detail(
-            "Clipped value loss", p.value_clip_range is not None, _shown(p, "value_clip_range")
-        ),
+        _detail("Clipped value loss", clipped, _shown(p, "value_clip_range")),
         _detail("One loss with an entropy bonus", p.entropy_coef > 0, _shown(p, "entropy_coef")),
         _detail("Clip of the global gradient norm", True, _shown(p, "max_grad_norm")),
         _detail("Debug variables", True, _shown(p, "diagnostics_interval")),
@@ -57,6 +55,7 @@ def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
     unusual = ["layer_norm"] * p.layer_norm + ["network_width"] * (p.network_width > 1)
     usual = p.network == "nature" and p.value_gradient != "separate" and not unusual
     unit, scaling = p.picture_scaling == "unit", _shown(p, "picture_scaling")
+    of_four, stack = p.frame_stack == 4, _shown(p, "frame_stack")
     return [
         _detail("No-ops", p.noop_max > 1, _shown(p, "noop_max"), is_atari),
         _detail("Repeat and maximum", p.frame_skip > 1, _shown(p, "frame_skip"), is_atari),
@@ -64,9 +63,7 @@ def _atari(p: ResolvedParams, is_atari: bool) -> list[Detail]:
         _detail("FIRE at the beginning and after a lost life", presses_fire, fire, is_atari),
         _detail("Grey 84 x 84", p.screen_size == 84, _shown(p, "screen_size"), is_atari),
         _detail("Sign of the reward", p.clip_rewards, ""),
-        _detail(
-            "Stack of the 4 latest frames", p.frame_stack == 4, _shown(p, "frame_stack"), is_atari
-        ),
+        _detail("Stack of the 4 latest frames", of_four, stack, is_atari),
         _detail("Shared Nature network", usual, _shown(p, "network", *unusual)),
         _detail("Pixels in [0, 1]", unit, scaling, p.sees_images),
     ]

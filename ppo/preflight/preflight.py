@@ -13,7 +13,7 @@ from ppo.files.video import VideoError
 from ppo.params import with_workers
 from ppo.preflight import sheet
 from ppo.preflight.details import NONE, details
-from ppo.preflight.forecast import Forecast, forecast, times
+from ppo.preflight.forecast import forecast, times
 from ppo.preflight.probe import Probe, probe
 from ppo.replay import render
 from ppo.settings import Params, ResolvedParams
@@ -26,6 +26,7 @@ from ppo.workers.cluster import check_alone
 CLIP_FRAMES = 240  # frames of the video that is measured
 
 
+@stop_interrupts()
 def check(settings: Params, image: Path) -> None:
     """Print what will run, and which implementation details are enabled. Write a contact sheet of
     an Atari game. Print a forecast of time, memory and disk from a few measured iterations. Nothing
@@ -40,14 +41,8 @@ def check(settings: Params, image: Path) -> None:
     check_parent(image)
     params = resolved(with_workers(settings, 1))
     check_machine(params, processes=1)
-    with stop_interrupts():
-        _check(params, image)
-
-
-def _check(params: ResolvedParams, image: Path) -> None:
     is_atari = registry.rules_of(params).is_atari
-    print("\n".join(plan(params)))
-    print()
+    print("\n".join(plan(params)), end="\n\n")
     for group, rows in details(params, is_atari).items():
         for number, one in enumerate(rows, 1):
             if one.state != NONE:
@@ -56,11 +51,10 @@ def _check(params: ResolvedParams, image: Path) -> None:
         sheet.draw(params, image)
         print(f"\nwhat the network sees: {image}")
     print("\nmeasuring the first iterations, in a temporary folder ...", flush=True)
-    measured = probe(params)
+    measured, video_rate = probe(params), 0.0
     try:
         video_rate = _video_rate(params) if is_atari else 0.0
     except VideoError as error:
-        video_rate = 0.0
         print(f"no video can be made: {error}")
     print("\n".join(outlook(params, measured, video_rate)))
 
@@ -90,39 +84,32 @@ def plan(params: ResolvedParams) -> list[str]:
 
 def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[str]:
     """Return network and forecast, in lines. ``video_rate`` is in bytes per second of a game."""
-    ahead = forecast(params, measured)
+    ahead, evaluations, videos = forecast(params, measured), "", ""
+    if ahead.evaluations is None:
+        evaluations = ", and evaluations, whose games were too long to be measured"
+    elif ahead.evaluations:
+        evaluations = (
+            f", {duration(ahead.evaluations)} of it for {times(params.evaluation_interval, params)}"
+            " evaluations, if games stay as short as with the first policy"
+        )
+    if video_rate and params.video_interval:
+        count = times(params.video_interval, params) + 1  # the first shows the untrained policy
+        videos = (
+            f", {counted(count, 'video')} of {_size(60 * video_rate)} for each minute of a game"
+        )
+        if (steps := measured.game_steps) is not None:
+            seconds = steps * params.frame_skip / ATARI_FRAMES_PER_SECOND
+            size = _size(count * video_rate * seconds)
+            videos = f", {size} of {counted(count, 'video')} of {duration(seconds)} each"
     speed = params.whole_steps / ahead.seconds
     return [
         f"network {params.network}: {measured.num_weights:,} weights, {measured.num_actions} "
         f"actions, {params.precision}",
         f"time: {duration(ahead.seconds)} with {params.threads} threads ({speed:,.0f} steps/s)"
-        + _evaluation_words(params, ahead),
+        f"{evaluations}",
         f"memory: {_size(ahead.memory)} at most",
-        f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs"
-        + _video_words(params, measured.game_steps, video_rate),
+        f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs{videos}",
     ]
-
-
-def _evaluation_words(params: ResolvedParams, ahead: Forecast) -> str:
-    if ahead.evaluations is None:
-        return ", and evaluations, whose games were too long to be measured"
-    if not ahead.evaluations:
-        return ""
-    return (
-        f", {duration(ahead.evaluations)} of it for {times(params.evaluation_interval, params)} "
-        "evaluations, if games stay as short as with the first policy"
-    )
-
-
-def _video_words(params: ResolvedParams, steps: float | None, rate: float) -> str:
-    if not (rate and params.video_interval):
-        return ""
-    count = times(params.video_interval, params) + 1  # the first shows the untrained policy
-    videos = counted(count, "video")
-    if steps is None:
-        return f", {videos} of {_size(60 * rate)} for each minute of a game"
-    seconds = steps * params.frame_skip / ATARI_FRAMES_PER_SECOND
-    return f", {_size(count * rate * seconds)} of {videos} of {duration(seconds)} each"
 
 
 def _video_rate(params: ResolvedParams) -> float:

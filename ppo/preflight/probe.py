@@ -93,15 +93,13 @@ def _watch(process: subprocess.Popen, run: RunFolder, evaluates: bool) -> int:
     while process.poll() is None:
         time.sleep(0.1)
         peak = max(peak, peak_memory(process.pid))
-        rows = progress.numbers(run.path)
-        if not rows:
-            continue
-        began = began or time.monotonic()
-        seconds = time.monotonic() - began
-        evaluated = not evaluates or any("eval/mean_reward" in row for row in rows)
-        enough = len(rows) >= FEWEST_ITERATIONS and seconds > SECONDS and evaluated
-        if enough or seconds > LONGEST:
-            break
+        if rows := progress.numbers(run.path):
+            began = began or time.monotonic()
+            seconds = time.monotonic() - began
+            evaluated = not evaluates or any("eval/mean_reward" in row for row in rows)
+            enough = len(rows) >= FEWEST_ITERATIONS and seconds > SECONDS and evaluated
+            if enough or seconds > LONGEST:
+                break
     return peak
 
 
@@ -117,13 +115,12 @@ def peak_memory(pid: int) -> int:
 def _measured(run: RunFolder, peak: int) -> Probe:
     saved = checkpoint.newest(run)
     weights = saved.group("weights")
-    newest = max(run.checkpoints.glob("step-*.ckpt"))
     logs = [run.progress, *run.path.glob(EVENTS)]
     return Probe(
         rows=progress.numbers(run.path),
         num_weights=sum(array.size for array in weights),
         num_actions=weights[-1].size,
         peak_memory=peak,
-        checkpoint_size=newest.stat().st_size,
+        checkpoint_size=max(run.checkpoints.glob("step-*.ckpt")).stat().st_size,
         log_size=sum(path.stat().st_size for path in logs),
     )

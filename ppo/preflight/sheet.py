@@ -1,6 +1,7 @@
 """A contact sheet: what the console shows, and how it is processed for the network."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,10 +34,12 @@ def moments(params: ResolvedParams) -> Iterator[Moment]:
     """Play random actions; yield each step as three emulators show it."""
     rules = rules_of(params)
     sizes: dict[str, Any] = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
-    seen = EnvVector(rules, num_envs=1, threads=1, **sizes)
-    console, grey = atari.screen(rules), atari.screen(rules, grey=True)
     actions = np.random.default_rng(0)
-    try:
+    with (
+        closing(EnvVector(rules, num_envs=1, threads=1, **sizes)) as seen,
+        closing(atari.screen(rules)) as console,
+        closing(atari.screen(rules, grey=True)) as grey,
+    ):
         seen.begin_as([Reset(params.seed, 0)])
         for env in (console, grey):
             env.reset(seed=np.array([params.seed]))
@@ -51,16 +54,17 @@ def moments(params: ResolvedParams) -> Iterator[Moment]:
             seen.send(action)
             seen.receive()
             yield Moment(frames, grey.step(action)[0][0, 0], seen.observations[0])
-    finally:
-        seen.close()
-        console.close()
-        grey.close()
 
 
 def draw(params: ResolvedParams, path: Path) -> None:
     """Write the sheet as a PNG. Raises OSError."""
     game = zip(range(1, max(SHOWN_STEPS) + 1), moments(params), strict=False)
-    rows = [_row(moment) for step, moment in game if step in SHOWN_STEPS]
+    rows = []
+    for step, (frames, grey, observation) in game:
+        if step in SHOWN_STEPS:
+            planes, narrow = np.moveaxis(observation, -1, 0), HEIGHT * 160 // 210
+            console, scaled = _enlarged(frames[-1], narrow), _enlarged(planes[-1], HEIGHT)
+            rows.append([console, _enlarged(grey, narrow), scaled, _grid(planes)])
     size, stack = params.screen_size, params.frame_stack
     heads = (
         "console, 160 x 210",
@@ -76,16 +80,6 @@ def draw(params: ResolvedParams, path: Path) -> None:
     done, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert done
     write_whole(path, png.tobytes())
-
-
-def _row(moment: Moment) -> list[np.ndarray]:
-    planes = np.moveaxis(moment.observation, -1, 0)
-    return [
-        _enlarged(moment.frames[-1], HEIGHT * 160 // 210),
-        _enlarged(moment.grey, HEIGHT * 160 // 210),
-        _enlarged(planes[-1], HEIGHT),
-        _grid(planes),
-    ]
 
 
 def _grid(planes: np.ndarray) -> np.ndarray:
