@@ -13,8 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +64,13 @@ SHORT_CART_POLE: dict[str, Any] = {
     "seed": 5,
 }
 
-
 _STARTED: list[subprocess.Popen] = []
 
 
-class DrillError(AssertionError):
-    """A promise was broken."""
-
-
 def expect(fact: bool, otherwise: str) -> None:
-    """Raise DrillError unless a fact holds."""
+    """Raise AssertionError unless a promise was kept."""
     if not fact:
-        raise DrillError(otherwise)
+        raise AssertionError(otherwise)
 
 
 def start(logdir: Path, settings: dict | None, limit_bytes: int | None = None) -> subprocess.Popen:
@@ -142,20 +136,6 @@ def unbroken(folder: Path, settings: dict) -> tuple[str, float]:
     return fingerprint(folder / "unbroken"), time.monotonic() - began
 
 
-def kill_and_resume(logdir: Path, settings: dict, after_seconds: float) -> int:
-    """Start a run, kill it, and resume it to its end. Return the first exit code."""
-    process = start(logdir, settings)
-    time.sleep(after_seconds)
-    process.kill()
-    process.communicate()
-    began = RunFolder(logdir).params.exists()
-    if not began:
-        shutil.rmtree(logdir, ignore_errors=True)
-    code, output = run(logdir, None if began else settings)
-    expect(code == ExitCode.DONE, f"the resumed run ended with exit code {code}: {output}")
-    return process.returncode
-
-
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder, with its content."""
     return {
@@ -170,13 +150,6 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def flip_a_bit(path: Path) -> None:
-    """Flip one bit in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 def drill_kill(folder: Path) -> str:
     """Kill -9 at random moments. The result must equal the unbroken run's, bit for bit."""
     wanted, longest = unbroken(folder, SHORT_PONG)
@@ -184,9 +157,17 @@ def drill_kill(folder: Path) -> str:
     for number in range(10):
         after = random.uniform(0.4, 0.9) * longest
         logdir = folder / f"killed-{number}"
-        code = kill_and_resume(logdir, SHORT_PONG, after)
+        process = start(logdir, SHORT_PONG)
+        time.sleep(after)
+        process.kill()
+        process.communicate()
+        began = RunFolder(logdir).params.exists()
+        if not began:
+            shutil.rmtree(logdir, ignore_errors=True)
+        code, output = run(logdir, None if began else SHORT_PONG)
+        expect(code == ExitCode.DONE, f"the resumed run ended with exit code {code}: {output}")
         expect(fingerprint(logdir) == wanted, f"killed after {after:.1f} s, it ended differently")
-        if code == -signal.SIGKILL:
+        if process.returncode == -signal.SIGKILL:
             kills += 1
         else:  # the machine was faster this time: the run was done before the kill
             longest = after
@@ -254,7 +235,9 @@ def drill_damage(folder: Path) -> str:
     shutil.copytree(folder / "unbroken", logdir)
     *_, second, newest = sorted(RunFolder(logdir).checkpoints.glob("step-*.ckpt"))
     truncate(newest)
-    flip_a_bit(second)
+    content = bytearray(second.read_bytes())
+    content[len(content) // 2] ^= 1
+    second.write_bytes(content)
     code, output = run(logdir, None)
     expect(code == ExitCode.DONE, f"exit code {code}: {output}")
     expect(newest.name in output and second.name in output, f"not named: {output}")
@@ -302,19 +285,6 @@ DRILLS: tuple[tuple[str, Callable[[Path], str]], ...] = (
 )
 
 
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Yield a folder for one drill, whose processes end with it."""
-    with tempfile.TemporaryDirectory(prefix="ppo-drill-") as name:
-        try:
-            yield Path(name)
-        finally:
-            for process in _STARTED:
-                process.kill()
-                process.wait()
-            _STARTED.clear()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all drills and print a row for each. Return 0 only if every promise was kept."""
     argument_parser("ppo.drill", __doc__).parse_args(arguments)
@@ -326,11 +296,16 @@ def _all_drills() -> ExitCode:
     failed = 0
     for number, (name, drill) in enumerate(DRILLS, 1):
         began = time.monotonic()
-        try:
-            with temporary_folder() as folder:
-                report, kept = drill(folder), True
-        except Exception as error:  # of any kind: the promise was not kept
-            report, kept = f"{type(error).__name__}: {error}", False
+        with tempfile.TemporaryDirectory(prefix="ppo-drill-") as folder:
+            try:
+                report, kept = drill(Path(folder)), True
+            except Exception as error:  # of any kind: the promise was not kept
+                report, kept = f"{type(error).__name__}: {error}", False
+            finally:
+                for process in _STARTED:
+                    process.kill()
+                    process.wait()
+                _STARTED.clear()
         failed += not kept
         took = duration(time.monotonic() - began)
         mark = "kept  " if kept else "BROKEN"

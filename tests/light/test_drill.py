@@ -29,7 +29,7 @@ def failing(folder: Path) -> str:
             1,
             [
                 "1 kept   kept (0 s): as :x: [promised]",
-                "2 BROKEN broken (0 s): DrillError: it took 11 s",
+                "2 BROKEN broken (0 s): AssertionError: it took 11 s",
                 "3 BROKEN failing (0 s): OSError: [Errno 28] No space left on device",
             ],
         ),
