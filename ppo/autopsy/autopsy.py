@@ -7,7 +7,7 @@
 Every fork begins with the same weights, optimiser and games, and makes a fixed number of updates
 with one setting changed. Each seed gives a fork other random numbers. The unchanged run and smaller
 learning rates are the controls. A change explains the collapse only if more of its forks survive
-than of the forks of the control with the nearest KL per update. Called again, an autopsy resumes
+than forks of the control whose KL per update is nearest. Called again, an autopsy resumes
 where it was interrupted.
 """
 
