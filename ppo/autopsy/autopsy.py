@@ -181,7 +181,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--at", metavar="STEP", help="examine what follows this step, not the deepest collapse")
     add("--logdir", type=expanded, help="folder of the autopsy; default RUN-autopsy")
     add("--updates", default="40", metavar="N", help="updates of each fork, default 40")
-    add("--seeds", default="1,2,3,4,5", metavar="1,2,3", help="seeds of each change")
+    add("--seeds", default="1,2,3,4,5", metavar="1,2,3", help="seeds of a change, default 1 to 5")
     workers = "forks at a time; default: one a core, at most 8"
     add("--workers", default=str(default_threads()), metavar="N", help=workers)
     own = "a change of your own; it replaces the usual ones, except those that --only names"
