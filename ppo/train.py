@@ -56,7 +56,7 @@ from ppo.system.signals import StopRequest, interrupt_ends
 from ppo.system.streams import counted, say
 from ppo.telemetry import log
 from ppo.workers.cluster import ClusterError, Worker, exposure, this_worker
-from ppo.workers.interface import OneWorker, Workers
+from ppo.workers.interface import Workers
 from ppo.workers.local import LocalWorkers
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def _emptied_if_it_fails(folder: RunFolder) -> Iterator[None]:
 def connect(worker: Worker) -> Workers:
     """Connect to the run's other workers and wait for them. Raises ClusterError and WorkerLost."""
     if worker.count == 1:
-        return OneWorker()
+        return Workers()
     with interrupt_ends():  # TensorFlow waits for the others in a call that keeps Python's lock
         if worker.link:
             return LocalWorkers(worker.link)

@@ -26,7 +26,7 @@ from ppo.telemetry.rollout_statistics import rollout_scalars
 from ppo.telemetry.scalars import POINTS
 from ppo.telemetry.update_statistics import UpdateResult
 from ppo.update import INITIAL_RESCALING_STATE, Updater
-from ppo.workers.interface import OneWorker, Workers
+from ppo.workers.interface import Workers
 from ppo.workers.messages import (
     Report,
     any_worker,
@@ -76,7 +76,7 @@ class Trainer:
         """Build envs, network and optimiser. Raises Interrupted. Raises WorkerLost, as does every
         method that exchanges data.
         """
-        self.params, self.workers = params, workers or OneWorker()
+        self.params, self.workers = params, workers or Workers()
         # On a CPU, envs and network take turns on all cores. With two vectors a rollout took longer
         # (docs/performance.md).
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)

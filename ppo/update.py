@@ -15,7 +15,7 @@ from ppo.objective import Batch, objective
 from ppo.settings import Params
 from ppo.telemetry import movement
 from ppo.telemetry.update_statistics import GAIN, KL, LOSS, NORM, UpdateResult, statistics
-from ppo.workers.interface import OneWorker, Workers
+from ppo.workers.interface import Workers
 
 INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
 
@@ -39,7 +39,7 @@ class Updater:
         self, network: keras.Model, params: Params, shards: int, workers: Workers | None = None
     ):
         self.model, self.params, self.shards = network, params, shards
-        self.workers = workers or OneWorker()
+        self.workers = workers or Workers()
         self.layers = model.weighted_layers(network)
         self.weights = [weight.value for weight in network.trainable_weights]
         betas = params.adam_beta_1, params.adam_beta_2

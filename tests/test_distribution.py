@@ -18,12 +18,12 @@ from ppo.settings import Params
 from ppo.telemetry.update_statistics import KL, UpdateResult
 from ppo.trainer import Trainer
 from ppo.update import INITIAL_RESCALING_STATE, Updater
-from ppo.workers.interface import OneWorker
+from ppo.workers.interface import Workers
 from ppo.workers.messages import Report, gather_unfinished, merge_reports
 from tests.test_update import KEY, PARAMS, batch, changed
 
 
-def update(workers: OneWorker, params: Params = PARAMS) -> tuple[list[np.ndarray], UpdateResult]:
+def update(workers: Workers, params: Params = PARAMS) -> tuple[list[np.ndarray], UpdateResult]:
     network = model.build((3,), 4, "mlp")
     result = Updater(network, params, 1, workers).update(
         batch(), KEY, 0.01, 0.1, INITIAL_RESCALING_STATE
@@ -31,7 +31,7 @@ def update(workers: OneWorker, params: Params = PARAMS) -> tuple[list[np.ndarray
     return network.get_weights(), result
 
 
-class Reversing(OneWorker):
+class Reversing(Workers):
     """As if the other workers' gradients were so large that they turned the mean around."""
 
     def all_reduce_mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -39,7 +39,7 @@ class Reversing(OneWorker):
         return [*(-1e6 * gradient for gradient in gradients), means]
 
 
-class Disagreeing(OneWorker):
+class Disagreeing(Workers):
     """Another worker's loss is not finite."""
 
     def all_reduce_mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -47,7 +47,7 @@ class Disagreeing(OneWorker):
         return [*gradients, means * np.nan]
 
 
-class Ahead(OneWorker):
+class Ahead(Workers):
     """The other workers' KL is large."""
 
     def all_reduce_mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -55,7 +55,7 @@ class Ahead(OneWorker):
         return [*gradients, means + tf.one_hot(KL, means.shape[0])]
 
 
-class Stopping(OneWorker):
+class Stopping(Workers):
     """Another worker was asked to stop."""
 
     def all_gather(self, data: bytes) -> list[bytes]:
@@ -64,7 +64,7 @@ class Stopping(OneWorker):
 
 def test_gradients_are_averaged_before_they_are_clipped():
     initial = model.build((3,), 4, "mlp").get_weights()
-    ours, _ = update(OneWorker(), changed(num_epochs=1, num_minibatches=1))
+    ours, _ = update(Workers(), changed(num_epochs=1, num_minibatches=1))
     theirs, result = update(Reversing(), changed(num_epochs=1, num_minibatches=1))
     # Adam's first step has the size of the rate whatever the gradient's, so only its sign shows.
     for before, one, other in zip(initial, ours, theirs, strict=True):
@@ -79,26 +79,26 @@ def test_a_number_that_is_not_finite_anywhere_is_applied_nowhere():
         np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize(("workers", "epochs"), [(OneWorker(), 3), (Ahead(), 1)])
+@pytest.mark.parametrize(("workers", "epochs"), [(Workers(), 3), (Ahead(), 1)])
 def test_target_kl_is_compared_with_the_mean_over_the_workers(workers, epochs):
     _, result = update(workers, changed(target_kl=0.9))
     assert len(result.epochs) == epochs
 
 
-@pytest.mark.parametrize(("workers", "steps"), [(OneWorker(), 6), (Ahead(), 1)])
+@pytest.mark.parametrize(("workers", "steps"), [(Workers(), 6), (Ahead(), 1)])
 def test_so_is_the_kl_limit_of_a_minibatch(workers, steps):
     _, result = update(workers, changed(minibatch_kl_limit=0.9))
     assert len(result.by_minibatch("approx_kl")) == steps
 
 
 @pytest.fixture
-def small() -> Iterator[Callable[[OneWorker], Trainer]]:
+def small() -> Iterator[Callable[[Workers], Trainer]]:
     """A trainer of a small run, as one of the workers that it is given."""
     cart_pole = {"env_id": "CartPole-v1", "network": "mlp", "num_steps": 8}
     params = resolved(Params(**cart_pole, seed=1, threads=1, diagnostics_interval=128))
     with ExitStack() as open_trainers:
 
-        def made(workers: OneWorker) -> Trainer:
+        def made(workers: Workers) -> Trainer:
             trainer = Trainer(params, workers)
             open_trainers.callback(trainer.close)
             return trainer
@@ -110,7 +110,7 @@ def test_a_run_stops_when_any_worker_is_asked_to(small):
     assert list(small(Stopping()).iterations()) == []
 
 
-class Failing(OneWorker):
+class Failing(Workers):
     """The rollout of another worker ended as it ``sent``; nobody was asked to stop."""
 
     def __init__(self, sent: bytes):
@@ -133,7 +133,7 @@ def test_a_rollout_that_is_not_finite_in_any_worker_ends_the_run_in_all(small):
         next(trainer.iterations())
 
 
-class Second(OneWorker):
+class Second(Workers):
     """The second worker, alone."""
 
     index = 1
@@ -163,14 +163,14 @@ def random_numbers(trainer: Trainer) -> dict[str, set]:
 
 
 def test_no_worker_plays_draws_or_shuffles_as_another(small):
-    first, second = random_numbers(small(OneWorker())), random_numbers(small(Second()))
+    first, second = random_numbers(small(Workers())), random_numbers(small(Second()))
     counts = {"games": 16, "actions": 8, "shuffles": 1, "samples": 1}
     for name, count in counts.items():
         assert len(first[name]) == len(second[name]) == count, name
         assert not first[name] & second[name], name
 
 
-class Echo(OneWorker):
+class Echo(Workers):
     """Two workers of which the other tells the same."""
 
     count = 2
@@ -200,7 +200,7 @@ def test_reports_are_joined_in_the_order_in_which_episodes_ended():
     assert found.updated == own.updated
 
 
-class Pair(OneWorker):
+class Pair(Workers):
     """One of two workers, each of which is a thread."""
 
     count = 2

@@ -46,7 +46,7 @@ from ppo.telemetry.counters import RECENT_EPISODES, Tally
 from ppo.telemetry.log import Log, cut
 from ppo.telemetry.scalars import POINTS, tags
 from ppo.trainer import Iteration, LearnerState
-from ppo.workers.interface import OneWorker
+from ppo.workers.interface import Workers
 from tests.policies import Decided, zeros_beside
 from tests.rules import rules_for
 
@@ -505,7 +505,7 @@ def test_a_checkpoint_and_the_log_cut_to_it_know_the_same_images(keeper, folder,
 class Learning:
     """A trainer whose weights are the number of the iteration."""
 
-    workers, finished = OneWorker(), False
+    workers, finished = Workers(), False
 
     def __init__(self) -> None:
         self.iteration, self.tally = 0, Tally()
@@ -969,7 +969,7 @@ def test_the_best_policy_is_the_same_where_a_stop_interrupted_its_evaluation(
 # --- the other workers
 
 
-class Other(OneWorker):
+class Other(Workers):
     """A worker other than the first, and what it receives from the first."""
 
     index = 1
@@ -982,7 +982,7 @@ class Other(OneWorker):
 
 
 def other(start: Start) -> Other:
-    class First(OneWorker):
+    class First(Workers):
         count = 2
 
         def broadcast(self, content: bytes) -> bytes:
@@ -1011,7 +1011,7 @@ def test_the_guard_of_a_follower_sees_every_iteration(monkeypatch):
 
 
 def test_the_first_worker_says_which_other_computes_differently(capsys):
-    class Three(OneWorker):
+    class Three(Workers):
         count = 3
 
         def all_gather(self, data: bytes) -> list[bytes]:

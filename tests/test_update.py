@@ -21,7 +21,7 @@ from ppo.telemetry import movement
 from ppo.telemetry.diagnostics import Diagnostics
 from ppo.telemetry.update_statistics import MEANS, STATISTICS, UpdateResult
 from ppo.update import INITIAL_RESCALING_STATE, Updater
-from ppo.workers.interface import OneWorker
+from ppo.workers.interface import Workers
 
 KEY = np.array([3, 4], np.int32)
 PARAMS = Params(
@@ -226,7 +226,7 @@ def test_kl_limit_of_a_minibatch_ends_the_update_before_its_step():
 def weights_after(steps: int) -> list[np.ndarray]:
     """Return the weights of an update in which a gradient is not finite after ``steps`` steps."""
 
-    class NoMore(OneWorker):
+    class NoMore(Workers):
         def __init__(self):
             self.calls = tf.Variable(0)
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from ppo.errors import WorkerLost
 from ppo.nn.compiled import compiled
 from ppo.workers.cluster import TF_CONFIG, ClusterError, Worker
+from ppo.workers.interface import Workers
 
 MOST_TASKS = 1024  # the most tasks on a node
 # Errors of the exchange, by their types or by their words.
@@ -26,9 +27,9 @@ EXCHANGES = "ollective", "CoordinationService"
 WORD = np.dtype(np.int32)  # bytes are gathered as this type
 
 
-class Collectives:
-    """``ppo.workers.interface.Workers`` of several processes. It must be made before any operation
-    runs, and waits until all workers are there. Raises ClusterError and WorkerLost.
+class Collectives(Workers):
+    """Several processes. It must be made before any operation runs, and waits until all workers are
+    there. Raises ClusterError and WorkerLost.
     """
 
     def __init__(self, worker: Worker):

@@ -18,13 +18,14 @@ import numpy as np
 from ppo.errors import WorkerLost
 from ppo.system.private import private
 from ppo.workers.cluster import LINK, UNLINKED, ClusterError, Link
+from ppo.workers.interface import Workers
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
-class LocalWorkers:
-    """``ppo.workers.interface.Workers`` of processes that one process of this machine started.
+class LocalWorkers(Workers):
+    """Processes that one process of this machine started.
 
     Wait until all workers are there. Raises ClusterError and WorkerLost.
     """
@@ -84,9 +85,6 @@ class LocalWorkers:
         for worker in self._sockets:
             self._send(worker, gathered)
         return gathered
-
-    def broadcast(self, data: bytes) -> bytes:
-        return self.all_gather(data if self.index == 0 else b"")[0]
 
     @contextmanager
     def watched(self) -> Iterator[None]:
