@@ -122,13 +122,13 @@ class Failing(Workers):
 
 
 def test_a_rollout_that_was_interrupted_in_any_worker_is_kept_in_none(small):
-    trainer = small(Failing(b"interrupted"))
+    trainer = small(Failing(b"Interrupted"))
     assert next(trainer.iterations(), None) is None
     assert (trainer.step, trainer.tally.iteration) == (0, 0)
 
 
 def test_a_rollout_that_is_not_finite_in_any_worker_ends_the_run_in_all(small):
-    trainer = small(Failing(b"not finite"))
+    trainer = small(Failing(b"NotFinite"))
     with pytest.raises(Diverged, match="after step 0"):
         next(trainer.iterations())
 

@@ -28,14 +28,8 @@ from ppo.workers.interface import Workers
 
 T = TypeVar("T")
 
-# The failures that a worker reports, each with a message. If workers report different failures, all
-# of them raise the one that is first in this list.
-_FAILURES: dict[str, type[Exception]] = {
-    "not finite": NotFinite,
-    "failed": EnvironmentFailed,
-    "interrupted": Interrupted,
-    "mismatch": EpisodeMismatch,
-}
+# The failures that a worker reports. If workers report different ones, all raise the first of them.
+_FAILURES: tuple[type[Exception], ...] = NotFinite, EnvironmentFailed, Interrupted, EpisodeMismatch
 
 
 @dataclass(frozen=True)
@@ -66,19 +60,19 @@ def run_on_all(workers: Workers, step: int, work: Callable[[], T]) -> T:
     raised, report = None, ""
     try:
         results.append(work())
-    except (NotFinite, EnvironmentFailed, Interrupted, EpisodeMismatch) as error:
+    except _FAILURES as error:
         raised = error
-        (kind,) = (kind for kind, failure in _FAILURES.items() if isinstance(error, failure))
-        report = f"{kind}: {error}"
+        (kind,) = (failure for failure in _FAILURES if isinstance(error, failure))
+        report = f"{kind.__name__}: {error}"
     data = workers.all_gather(report.encode(errors="replace"))
     kinds, _, messages = zip(*(one.decode().partition(": ") for one in data), strict=True)
-    for kind, failure in _FAILURES.items():
-        if kind not in kinds:
+    for failure in _FAILURES:
+        if failure.__name__ not in kinds:
             continue
         if failure is NotFinite:
             unfit = {"observations": raised.observations} if isinstance(raised, NotFinite) else {}
             raise Diverged(step, gather_arrays(workers, unfit)) from raised
-        worker = kinds.index(kind)
+        worker = kinds.index(failure.__name__)
         named = failure is EnvironmentFailed and workers.count > 1
         where = f"worker {worker}: " if named else ""
         raise failure(f"{where}{messages[worker]}") from raised
