@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, cast, get_args
 
 from annotated_types import Ge, Le, Len, Lt
@@ -308,13 +309,7 @@ class RunSettings(_Group):
     """
 
 
-GROUPS: tuple[type[_Group], ...] = (
-    GameSettings,
-    TrainingSettings,
-    ObjectiveSettings,
-    NetworkSettings,
-    RunSettings,
-)
+GROUPS = (GameSettings, TrainingSettings, ObjectiveSettings, NetworkSettings, RunSettings)
 
 
 def marked(name: str) -> dict[str, Any]:
@@ -363,22 +358,12 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return key in CHOSEN_AT_START and getattr(self, key) in UNSET_VALUES
 
     def resolved(
-        self,
-        seed: int,
-        threads: int,
-        sticky_action_probability: float,
-        precision: str,
-        clip_rewards: bool = True,
+        self, seed: int, threads: int, sticky: float, precision: str, clip_rewards: bool = True
     ) -> "ResolvedParams":
         """Return the settings with each open one filled in; a value that was set is kept."""
-        chosen = {
-            "seed": seed,
-            "threads": threads,
-            "sticky_action_probability": sticky_action_probability,
-            "precision": precision,
-            "clip_rewards": clip_rewards,
-            "value_gradient": self.usual_value_gradient,
-        }
+        chosen: dict[str, Any] = {"precision": precision, "clip_rewards": clip_rewards}
+        chosen |= {"seed": seed, "threads": threads, "sticky_action_probability": sticky}
+        chosen["value_gradient"] = self.usual_value_gradient
         named = {key: value for key, value in self if value not in UNSET_VALUES}
         return ResolvedParams.model_construct(**(self.model_dump() | chosen | named))
 
@@ -390,10 +375,6 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
     @property
     def steps_per_iteration(self) -> int:
         return self.workers * self.batch_size
-
-    @property
-    def shares_minibatches(self) -> bool:
-        return self.minibatch_per == "run" and self.workers > 1
 
     @property
     def minibatches_per_epoch(self) -> int:
@@ -463,84 +444,55 @@ CHOSEN_AT_START = tuple(ResolvedParams.__annotations__)
 
 
 class Rule(NamedTuple):
-    """A rule about several settings. ``keys``: the settings involved. ``is_broken``: whether they
-    disagree. ``message``: a format string, filled from ``_terms``.
-    """
+    """A rule about the settings ``keys``: whether they break it, with a message for ``_terms``."""
 
-    keys: tuple[str, ...]
+    keys: str
     is_broken: Callable[[Params], Any]
     message: str
 
 
-_MINIBATCH = ("num_envs", "num_steps", "num_minibatches", "workers", "minibatch_per")
 RULES = (
     Rule(
-        ("network", "precision"),
+        "network precision",
         lambda p: p.is_custom and p.precision == "bfloat16",
         'precision = "bfloat16": the network {p.network} sets the precision of its own layers. '
         "Remove precision",
     ),
     Rule(
-        _MINIBATCH,
-        lambda p: not p.shares_minibatches and p.batch_size % p.num_minibatches,
-        "num_minibatches = {p.num_minibatches}: {rollout} steps leave {left_over} over; choose a "
-        "divisor, such as {divisor}",
-    ),
-    Rule(
-        (*_MINIBATCH, "normalize_advantages"),
+        "num_envs num_steps num_minibatches minibatch_per workers normalize_advantages",
         lambda p: (
-            p.normalize_advantages
-            and not p.shares_minibatches
-            and p.batch_size == p.num_minibatches
+            p.batch_size % p.minibatches_per_epoch or p.minibatch_size < 1 + p.normalize_advantages
         ),
-        "num_minibatches = {p.num_minibatches}: {rollout} steps make minibatches of one step, "
-        "whose normalised advantage is always 0; choose {larger}, or set normalize_advantages to "
-        "false",
+        "num_minibatches = {p.num_minibatches}: num_envs {p.num_envs} x num_steps {p.num_steps} = "
+        "{p.batch_size} steps do not make {parts}{least}; choose {remedy}",
     ),
     Rule(
-        (*_MINIBATCH, "normalize_advantages"),
+        "quadratic_policy_loss peaked_policy_loss beyond_target_slope",
         lambda p: (
-            p.shares_minibatches
-            and (
-                p.batch_size % p.minibatches_per_epoch
-                or p.minibatch_size < 1 + p.normalize_advantages
-            )
+            p.quadratic_policy_loss and (p.peaked_policy_loss or p.beyond_target_slope is not None)
         ),
-        'minibatch_per = "run": {rollout} steps of a worker do not make {p.num_minibatches} '
-        "minibatches x {p.workers} workers = {p.minibatches_per_epoch} parts of equal size{least}; "
-        "choose {larger}, or another number of workers",
+        "quadratic_policy_loss with peaked_policy_loss or beyond_target_slope: the parabola has "
+        "its own slope beyond the target; choose one of them",
     ),
     Rule(
-        ("quadratic_policy_loss", "peaked_policy_loss"),
-        lambda p: p.quadratic_policy_loss and p.peaked_policy_loss,
-        "quadratic_policy_loss and peaked_policy_loss: the parabola has its own slope beyond the "
-        "target; choose one of them",
-    ),
-    Rule(
-        ("quadratic_policy_loss", "beyond_target_slope"),
-        lambda p: p.quadratic_policy_loss and p.beyond_target_slope is not None,
-        "quadratic_policy_loss and beyond_target_slope: the parabola has its own slope beyond the "
-        "target; choose one of them",
-    ),
-    Rule(
-        ("peaked_policy_loss", "beyond_target_slope"),
+        "peaked_policy_loss beyond_target_slope",
         lambda p: p.peaked_policy_loss and p.beyond_target_slope not in (None, 1),
         "peaked_policy_loss and beyond_target_slope = {p.beyond_target_slope}: the peaked loss has "
         "the slope 1; choose one of them",
     ),
     Rule(
-        ("normalize_advantages", "advantage_std_floor"),
+        "normalize_advantages advantage_std_floor",
         lambda p: p.advantage_std_floor and not p.normalize_advantages,
         "advantage_std_floor = {p.advantage_std_floor}: without normalize_advantages nothing is "
         "divided; choose one of them",
     ),
     Rule(
-        ("target_kl", "target_kl_if_improved"),
+        "target_kl target_kl_if_improved",
         lambda p: p.target_kl_if_improved and p.target_kl is None,
         "target_kl_if_improved = true: without target_kl it has no effect; set both",
     ),
     Rule(
-        ("minibatch_kl_limit", "undo_beyond_kl_limit"),
+        "minibatch_kl_limit undo_beyond_kl_limit",
         lambda p: p.undo_beyond_kl_limit and p.minibatch_kl_limit is None,
         "undo_beyond_kl_limit = true: without minibatch_kl_limit it has no effect; set both",
     ),
@@ -549,13 +501,13 @@ RULES = (
 # With settings that break these rules no checkpoint is kept. Older runs may have such settings.
 KEPT_RULES = (
     Rule(
-        ("keep_checkpoints_from", "keep_checkpoints_to"),
+        "keep_checkpoints_from keep_checkpoints_to",
         lambda p: p.keep_checkpoints_from is None and p.keep_checkpoints_to is not None,
         "keep_checkpoints_to = {p.keep_checkpoints_to}: without keep_checkpoints_from none is "
         "kept; set both",
     ),
     Rule(
-        ("keep_checkpoints_from", "keep_checkpoints_to"),
+        "keep_checkpoints_from keep_checkpoints_to",
         lambda p: (
             None not in (p.keep_checkpoints_from, p.keep_checkpoints_to)
             and not p.checkpoints_always_kept
@@ -568,13 +520,13 @@ KEPT_RULES = (
 # Settings that break these rules have no effect. Older runs may have such settings.
 IDLE_RULES = (
     Rule(
-        ("value_rescaling", "value_rescaling_decay"),
+        "value_rescaling value_rescaling_decay",
         lambda p: p.value_rescaling != "smoothed" and _differs(p, "value_rescaling_decay"),
         "value_rescaling_decay = {p.value_rescaling_decay}: without value_rescaling = smoothed it "
         "has no effect; set both",
     ),
     Rule(
-        ("evaluation_interval", "evaluation_games"),
+        "evaluation_interval evaluation_games",
         # An interval of 0 that is given switches the evaluations off.
         lambda p: (
             "evaluation_interval" not in p.model_fields_set and _differs(p, "evaluation_games")
@@ -583,7 +535,7 @@ IDLE_RULES = (
         "set both",
     ),
     Rule(
-        ("wandb_project",),
+        "wandb_project",
         lambda p: p.wandb_project == "",
         'wandb_project = "": has no effect; name a project, or leave it out',
     ),
@@ -601,15 +553,13 @@ def inconsistencies(params: Params, bad: frozenset[str]) -> list[str]:
     return faults + broken(RULES, params, bad)
 
 
-def kept_faults(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the broken rules in KEPT_RULES (a check for ``params.load``)."""
-    return broken(KEPT_RULES, params, bad)
-
-
 def broken(rules: Iterable[Rule], params: Params, bad: frozenset[str]) -> list[str]:
     """Return the messages of broken rules, except for rules that involve an invalid setting."""
-    sound = (rule for rule in rules if bad.isdisjoint(rule.keys))
+    sound = (rule for rule in rules if bad.isdisjoint(rule.keys.split()))
     return [rule.message.format(**_terms(params)) for rule in sound if rule.is_broken(params)]
+
+
+kept_faults = partial(broken, KEPT_RULES)  # a check for ``params.load``
 
 
 def _float32(key: str, value: Any) -> str | None:
@@ -625,17 +575,20 @@ def _float32(key: str, value: Any) -> str | None:
 
 
 def _terms(p: Params) -> dict[str, Any]:
-    """Return the terms of the messages. ``divisor`` is the largest valid num_minibatches below the
-    given one. With normalised advantages a minibatch has two steps or more, if possible.
+    """Return the terms of the messages. ``remedy`` names the largest smaller number of minibatches
+    that would do.
     """
-    size = p.batch_size
-    most = size // 2 if p.normalize_advantages and size > 1 else size
-    smaller = range(1, min(p.num_minibatches - 1, most) + 1)
+    size, count, least = p.batch_size, p.minibatches_per_epoch, 1 + p.normalize_advantages
+    share = count // p.num_minibatches  # parts of a minibatch
+    parts = f"{count} equal minibatches"
+    if share > 1:
+        parts = f"{p.num_minibatches} minibatches x {p.workers} workers = {count} equal parts"
+    smaller = (n for n in range(1, p.num_minibatches) if size % (n * share) == 0)
+    divisor = max((n for n in smaller if size // (n * share) >= least), default=None)
+    remedy = f"fewer, such as {divisor}" if divisor else "more steps or envs"
     return {
         "p": p,
-        "rollout": f"num_envs {p.num_envs} x num_steps {p.num_steps} = {size}",
-        "left_over": size % p.num_minibatches,
-        "divisor": max((count for count in smaller if size % count == 0), default=1),
-        "least": ", of two steps or more" if p.normalize_advantages else "",
-        "larger": "fewer minibatches" if p.num_minibatches > 1 else "more steps or envs",
+        "parts": parts,
+        "least": ", two steps or more with normalize_advantages" * (size % count == 0),
+        "remedy": remedy + ", or another number of workers" * (share > 1),
     }
