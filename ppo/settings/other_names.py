@@ -41,7 +41,10 @@ frame_stack <- env_framestack frames_stack framestack n_stack nstack num_stack s
 full_action_space <- full_action_set
 gae_lambda <- lam lambda
 learning_rate <- lr optim_stepsize
+learning_rate_schedule <- anneal_lr lr_decay lr_schedule lr_scheduler use_linear_lr_decay
+  use_linear_schedule
 max_grad_norm <- grad_clip
+network <- encoder_conv_architecture policy policy_type
 noop_max <- noops noop_reset_max
 normalize_advantages <- advantage_normalization norm_adv normalize_advantage
 num_envs <- local_num_envs n_envs nenvs num_env num_processes num_training_envs training_num
@@ -68,10 +71,14 @@ DIFFERENT = _table("""
 value_clip_range, a number or null; the larger of the clipped and the unclipped error counts <-
   clip_range_vf
 max_frames_per_game, in frames: steps x frame_skip <- max_episode_steps
+value_clip_range: null, or the number of clip_range <- clip_vloss use_clipped_value_loss value_clip
 clip_range; the ratio is clipped at 1 - clip_range, not 1 / (1 + clip_range) <- ppo_clip_ratio
 clip_rewards, true or false: true keeps only the sign of a reward <- reward_clip
 learning_rate_schedule and clip_range_schedule <- schedule
 learning_rate_kl; a KL above twice it cuts the rate <- lr_schedule_kl_threshold
+value_coef, of half the squared error: twice the number of Stable-Baselines3 and tianshou, the
+  number of CleanRL and baselines unchanged <- vf_coef
+value_coef, of half the squared error: twice the number <- value_loss_coeff vf_loss_coeff
 learning_rate, of policy and value alike <- actor_lr critic_lr
 total_steps, in steps: frames / frame_skip <- total_frames num_frames train_for_env_steps
 mlp_sizes, the units of each hidden layer of the network mlp, such as [64, 64] <- fcnet_hiddens
@@ -163,7 +170,7 @@ CHOICES = {
         "impala": "impala_cnn resnet_impala convnet_impala",
         "mlp": "mlppolicy",
     },
-    "learning_rate_schedule": {"linear": "linear_decay"},
+    "learning_rate_schedule": {"linear": "linear_decay true", "constant": "false none"},
 }
 SCHEDULED = {"learning_rate": "learning_rate_schedule", "clip_range": "clip_range_schedule"}
 WHOLE_ROLLOUT = (
@@ -209,33 +216,7 @@ def value_hint(key: str, value: Any) -> str:
     if key == "max_grad_norm" and not value:
         return "; 1e9 clips nothing"
     choice = _entry(CHOICES.get(key, {}), plain(str(value)))
-    return f'; here it is "{choice}"' if choice else ""
-
-
-def _network(key: str, values: Values) -> str:
-    choice = _entry(CHOICES["network"], plain(str(values[key])))
-    return f'network = "{choice}"' if choice else "network"
-
-
-def _schedule(key: str, values: Values) -> str:
-    value = values[key]
-    if value is True or value in ("linear", "linear_decay"):
-        return 'learning_rate_schedule = "linear"'
-    if value is False or value in (None, "constant"):
-        return 'learning_rate_schedule = "constant"'
-    return 'learning_rate_schedule, "linear" or "constant"'
-
-
-def _value_clip(key: str, values: Values) -> str:
-    value = " = null" if values[key] is False else ", with the number of clip_range"
-    return f"value_clip_range{value}"
-
-
-def _value_coef(key: str, values: Values) -> str:
-    """Say how to convert the coefficient; packages use the whole squared error, or differ."""
-    differ = " of Stable-Baselines3 and tianshou, the number of CleanRL and baselines unchanged"
-    answer = "value_coef, of half the squared error: twice the number"
-    return answer + differ if plain(key) == "vf_coef" else answer
+    return f'; write "{choice}"' if choice else ""
 
 
 def _batch_size(key: str, values: Values) -> str:
@@ -287,11 +268,6 @@ def _given(values: Values, ours: str) -> int | None:
 
 
 COMPUTED_ANSWERS: dict[str, Answer] = {
-    **dict.fromkeys(["policy", "policy_type", "encoder_conv_architecture"], _network),
-    **dict.fromkeys(["anneal_lr", "lr_decay", "lr_schedule", "lr_scheduler"], _schedule),
-    **dict.fromkeys(["use_linear_lr_decay", "use_linear_schedule"], _schedule),
-    **dict.fromkeys(["clip_vloss", "use_clipped_value_loss", "value_clip"], _value_clip),
-    **dict.fromkeys(["vf_coef", "value_loss_coeff", "vf_loss_coeff"], _value_coef),
     "batch_size": _batch_size,
     **dict.fromkeys(MINIBATCH, _minibatches),
     **dict.fromkeys(WHOLE_ROLLOUT, _num_steps),

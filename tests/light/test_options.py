@@ -135,7 +135,7 @@ def test_several_machines_need_a_folder(tmp_path, monkeypatch, capsys):
         ("--learning-rate=1e-3", "--learning-rate: write --set learning_rate=1e-3"),
         ("--num-envs", "write --set num_envs=VALUE"),
         ("--total-timesteps=100", "--set KEY=VALUE; here it is called total_steps"),
-        ("--anneal-lr=true", 'learning_rate_schedule = "linear"'),
+        ("--anneal-lr=true", 'called learning_rate_schedule; write "linear"'),
         ("--device=cpu", "no counterpart: TensorFlow chooses"),
         ("--evalute", "did you mean --evaluate?"),
         ("--newgames", "did you mean --new-games?"),

@@ -66,7 +66,7 @@ def fault(settings: dict[str, object]) -> str:
 def test_setting_of_another_package_is_answered_from_the_table(package, name):
     part = fault({name: 1})
     answer = part.partition("there is no such setting; ")[2]
-    assert answer.startswith(("here it is ", "it has no counterpart: "))
+    assert answer.startswith(("write ", "it has no counterpart: "))
     spelled = name.upper().replace("_", "-")
     other = fault({spelled: 1}).partition("; ")[2]
     assert other.lower().replace(spelled.lower(), name.lower()) == answer.lower()
@@ -86,13 +86,12 @@ def test_table_has_each_name_once_and_none_of_ours():
     [
         ("clip-coef", 0.1, "here it is called clip_range"),
         ("eps", 1e-5, "here it is called adam_epsilon"),
-        ("anneal_lr", True, 'learning_rate_schedule = "linear"'),
-        ("lr_decay", False, 'learning_rate_schedule = "constant"'),
-        ("lr_schedule", [[0, 1e-3], [100, 0]], 'learning_rate_schedule, "linear" or "constant"'),
-        ("clip_vloss", False, "value_clip_range = null"),
-        ("clip_vloss", True, "with the number of clip_range"),
-        ("policy", "CnnPolicy", 'network = "nature"'),
-        ("policy", "MlpPolicy", 'network = "mlp"'),
+        ("anneal_lr", True, 'called learning_rate_schedule; write "linear"'),
+        ("lr_decay", False, 'called learning_rate_schedule; write "constant"'),
+        ("lr_schedule", [[0, 1e-3], [100, 0]], "here it is called learning_rate_schedule"),
+        ("clip_vloss", False, "value_clip_range: null, or the number of clip_range"),
+        ("policy", "CnnPolicy", 'called network; write "nature"'),
+        ("policy", "MlpPolicy", 'called network; write "mlp"'),
         ("vf_coef", 0.5, "twice the number of Stable-Baselines3 and tianshou"),
         ("vf_loss_coeff", 0.5, "twice the number"),
         ("lr", "lin_2.5e-4", 'learning_rate = 2.5e-4 with learning_rate_schedule = "linear"'),
@@ -111,8 +110,8 @@ def test_answer_fits_the_value(theirs, value, ours):
     [
         ("learning_rate", "lin_2.5e-4", "learning_rate = 2.5e-4 with learning_rate_schedule"),
         ("clip_range", "lin_0.1", 'clip_range = 0.1 with clip_range_schedule = "linear"'),
-        ("network", "CnnPolicy", 'here it is "nature"'),
-        ("learning_rate_schedule", "linear_decay", 'here it is "linear"'),
+        ("network", "CnnPolicy", 'write "nature"'),
+        ("learning_rate_schedule", "linear_decay", 'write "linear"'),
         ("max_grad_norm", None, "1e9 clips nothing"),
     ],
 )
