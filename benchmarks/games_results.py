@@ -187,8 +187,8 @@ def interval_of(runs: Sequence[Sequence[float]]) -> tuple[float, float]:
 def seconds_of(folder: Path, end: range) -> float | None:
     """How long a run has taken, by its log up to its end; None if it has none."""
     try:
-        rows = [row for row in progress.rows(folder) if float(row["step"]) < end.stop]
-        return float(rows[-1][TIME]) if rows else None
+        rows = [row for row in progress.numbers(folder) if row["step"] < end.stop]
+        return rows[-1][TIME] if rows else None
     except (OSError, KeyError, ValueError, csv.Error):
         return None
 

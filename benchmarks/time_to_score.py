@@ -29,27 +29,27 @@ from ppo.telemetry import progress
 from ppo.telemetry.scalars import SCORE, TIME
 
 
-def first_at(rows: list[dict[str, str]], tag: str, score: float) -> dict[str, float] | None:
+def first_at(rows: list[dict[str, float]], tag: str, score: float) -> dict[str, float] | None:
     """Steps and seconds of the first point whose ``tag`` is at least the score."""
     for row in rows:
-        if row[tag] and float(row[tag]) >= score:
-            return {"steps": int(row["step"]), "seconds": float(row[TIME])}
+        if tag in row and row[tag] >= score:
+            return {"steps": int(row["step"]), "seconds": row[TIME]}
     return None
 
 
 def scores_of(folder: Path, perfect: float, score: float) -> dict[str, Any]:
     """What a run's progress.csv says of it."""
-    rows = progress.rows(folder)
+    rows = progress.numbers(folder)
     if not rows:
         return {}
-    evaluated = [row for row in rows if row["eval/mean_reward"]]
+    evaluated = [row for row in rows if "eval/mean_reward" in row]
     return {
         "perfect_game": first_at(rows, "rollout/ep_rew_best", perfect),
         "evaluation": first_at(evaluated, "eval/mean_reward", score),
-        "last_evaluation": float(evaluated[-1]["eval/mean_reward"]) if evaluated else None,
-        "mean_of_last_games": float(mean) if (mean := rows[-1][SCORE]) else None,
+        "last_evaluation": evaluated[-1]["eval/mean_reward"] if evaluated else None,
+        "mean_of_last_games": rows[-1].get(SCORE),
         "steps": int(rows[-1]["step"]),
-        "seconds": float(rows[-1][TIME]),
+        "seconds": rows[-1][TIME],
     }
 
 

@@ -47,12 +47,12 @@ def constant(run):
     return run.with_name("constant")
 
 
-def steps_after(logdir, step: int) -> list[dict[str, str]]:
+def steps_after(logdir, step: int) -> list[dict[str, float]]:
     """The log entries from a step on, without what is of time."""
     return [
         {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
-        for row in progress.rows(logdir)
-        if int(row["step"]) > step
+        for row in progress.numbers(logdir)
+        if row["step"] > step
     ]
 
 
@@ -268,7 +268,7 @@ def learnt(tmp_path_factory):
 
 def rollbacks(logdir) -> list[int]:
     """The number of rollbacks so far, in each entry of the log."""
-    return [int(float(row["train/rollbacks"])) for row in progress.rows(logdir)]
+    return [int(row["train/rollbacks"]) for row in progress.numbers(logdir)]
 
 
 @pytest.fixture(scope="module")
@@ -319,4 +319,4 @@ def test_a_fork_with_another_learning_rate_has_all_of_it(put_back, tmp_path):
     for change, expected in (("gamma=0.9", 5e-3 / 8), ("learning_rate=1e-3", 1e-3)):
         new = tmp_path / change
         train.fork(put_back, new, [change, "total_steps=7936"])
-        assert float(progress.rows(new)[-1]["train/learning_rate"]) == pytest.approx(expected)
+        assert progress.numbers(new)[-1]["train/learning_rate"] == pytest.approx(expected)

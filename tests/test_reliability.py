@@ -100,7 +100,7 @@ def test_clock_of_a_run_begins_with_its_command_and_continues_over_a_resume(tmp_
     settings = Params(**drill.SHORT_CART_POLE | {"total_steps": 512, "threads": 2})
     train.run(settings, tmp_path, began=time.monotonic() - 1000)
     train.resume(tmp_path, ["total_steps=1024"], began=time.monotonic() - 500)
-    seconds = [float(row["time/time_elapsed"]) for row in progress.rows(tmp_path)]
+    seconds = [row["time/time_elapsed"] for row in progress.numbers(tmp_path)]
     assert len(seconds) == 4 and seconds == sorted(seconds)
     assert seconds[0] > 1000 and seconds[1] < 1100
     assert seconds[2] > 1500 and seconds[3] < 1600

@@ -95,7 +95,7 @@ def test_a_stopped_sweep_stops_its_runs_and_waits_for_them(tmp_path, how):
     )
     with none_left(logdir):
         first = logdir / "a" / "seed-0"
-        while not progress.rows(first):
+        while not progress.numbers(first):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         stop(process, how)
@@ -118,7 +118,7 @@ def test_a_sweep_is_called_twice_then_killed_then_called_again(tmp_path, monkeyp
         process = subprocess.Popen(
             [sys.executable, "-m", "ppo.sweep", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL
         )
-        wait_until(lambda: progress.rows(run))
+        wait_until(lambda: progress.numbers(run))
         files = sorted(logdir.iterdir())
         pfile.write_text(json.dumps(CART_POLE | {"total_steps": 10_240}))
         assert sweep.main(arguments) == ExitCode.REFUSED

@@ -217,7 +217,7 @@ ENDLESS = SHORT | {"total_steps": 10**7, "checkpoint_interval": 10**7, "log_inte
 def test_a_signal_to_one_process_of_the_run_stops_and_saves_all_of_it(number, whom, code, tmp_path):
     logdir = tmp_path / "run"
     with started(logdir, ENDLESS) as process:
-        wait_for(process, lambda: progress.rows(logdir))
+        wait_for(process, lambda: progress.numbers(logdir))
         asked = time.monotonic()
         os.kill(process.pid if whom == "the starter" else workers_of(process.pid)[1], number)
         said, _ = process.communicate(timeout=60)  # until the first worker has ended
@@ -227,17 +227,17 @@ def test_a_signal_to_one_process_of_the_run_stops_and_saves_all_of_it(number, wh
         seconds = time.monotonic() - asked
     assert (process.returncode, seconds < 15) == (code, True), (seconds, said)
     saved = checkpoint.newest(RunFolder(logdir)).step
-    assert saved == int(progress.rows(logdir)[-1]["step"]) > 0
+    assert saved == progress.numbers(logdir)[-1]["step"] > 0
 
 
 def test_the_first_worker_saves_though_the_others_end_before_it(tmp_path):
     logdir = tmp_path / "run"
     with started(logdir, ENDLESS, SLOW_SAVE) as process:
-        wait_for(process, lambda: progress.rows(logdir))
+        wait_for(process, lambda: progress.numbers(logdir))
         os.kill(workers_of(process.pid)[0], signal.SIGTERM)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == ExitCode.STOPPED, said
-    assert checkpoint.newest(RunFolder(logdir)).step == int(progress.rows(logdir)[-1]["step"]) > 0
+    assert checkpoint.newest(RunFolder(logdir)).step == progress.numbers(logdir)[-1]["step"] > 0
 
 
 def alone_of_two(index: int, addresses: list[str], logdir: Path) -> subprocess.Popen:
@@ -256,7 +256,7 @@ def test_without_a_starter_workers_say_what_is_open_and_miss_one_that_hangs(tmp_
     addresses = [f"127.0.0.1:{port}" for port in ports]
     workers = [alone_of_two(index, addresses, tmp_path / "run") for index in range(2)]
     try:
-        wait_for(workers[0], lambda: progress.rows(tmp_path / "run"))
+        wait_for(workers[0], lambda: progress.numbers(tmp_path / "run"))
         assert [listening(worker.pid) for worker in workers] == [{port: False} for port in ports]
         workers[1].send_signal(signal.SIGSTOP)
         said, _ = workers[0].communicate(timeout=120)

@@ -120,7 +120,7 @@ def fingerprint(logdir: Path) -> str:
         digest.update(f"best {best.step}".encode())
         for array in best.group("weights"):
             digest.update(array.tobytes())
-    for row in progress.rows(logdir):
+    for row in progress.numbers(logdir):
         steady = {k: v for k, v in row.items() if not k.startswith(("time/", "system/"))}
         digest.update(json.dumps(steady).encode())
     for path in sorted(folder.replays.glob("step-*.json")):
@@ -212,7 +212,7 @@ def _stop_at(logdir: Path, settings: dict, points: int, step: int) -> str:
 
 def _wait_for(process: subprocess.Popen, logdir: Path, points: int) -> None:
     """Wait until the log of a run has this many entries."""
-    while len(progress.rows(logdir)) < points:
+    while len(progress.numbers(logdir)) < points:
         expect(process.poll() is None, f"the run ended before its log had {points} entries")
         time.sleep(0.1)
 

@@ -94,7 +94,7 @@ def _logs(logdir: Path) -> list[Path]:
     logs = []
     for run in sorted(path.parent for path in logdir.rglob(PROGRESS)):
         try:
-            logs += [run] if not any(run.glob(EVENTS)) and progress.rows(run) else []
+            logs += [run] if not any(run.glob(EVENTS)) and progress.numbers(run) else []
         except Unreadable as error:
             warn(str(error))
     return logs

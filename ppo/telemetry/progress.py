@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -43,19 +43,29 @@ def header(path: Path) -> tuple[list[str], bool]:
         return [], True
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    """Return the valid rows of a run's log, each cell by its column. Raises Unreadable."""
-    return [cells for cells, _ in _valid(folder)]
-
-
 def numbers(folder: Path) -> list[dict[str, float]]:
-    """Return the rows' numbers that TensorBoard shows too; squares of larger ones may be infinite.
-    Raises Unreadable.
+    """Return the numbers in the valid rows of a run's log, except those that TensorBoard does not
+    show: squares of larger ones may be infinite. Raises Unreadable.
     """
-    return [
-        {tag: number for tag, number in row if abs(number) <= LARGEST_SHOWN}
-        for _, row in _valid(folder)
-    ]
+    path = RunFolder(folder).progress
+    try:
+        head, *lines = reading.content(path, LARGEST).split(b"\n")
+    except FileNotFoundError:
+        return []
+    names, rows, faults = _columns(path, head), [], []
+    for number, line in enumerate(lines[:-1], 2):
+        try:
+            cells = zip(names, _cells(line.decode()), strict=True)
+            row = Row.model_validate({tag: cell for tag, cell in cells if cell})
+            rows.append({tag: value for tag, value in row if abs(value) <= LARGEST_SHOWN})
+        except ValidationError as error:
+            faults.append(f"line {number}: {reading.first_fault(error)}")
+        except (csv.Error, ValueError) as error:
+            faults.append(f"line {number}: {error}")
+    if len(faults) == len(lines) - 1 > 0:
+        raise Unreadable(path, f"not the log of a run: {faults[0]}")
+    warn_of_skipped(with_names(path), "row", faults)
+    return rows
 
 
 def points(row: Mapping[str, float]) -> float:
@@ -79,26 +89,6 @@ def last_row(folder: Path) -> dict[str, str]:
     if not lines:
         raise ValueError(f"{path} has no row yet")
     return dict(zip(names, _cells(lines[-1]), strict=True))
-
-
-def _valid(folder: Path) -> Iterator[tuple[dict[str, str], Row]]:
-    path = RunFolder(folder).progress
-    try:
-        head, *lines = reading.content(path, LARGEST).split(b"\n")
-    except FileNotFoundError:
-        return
-    names, faults = _columns(path, head), []
-    for number, line in enumerate(lines[:-1], 2):
-        try:
-            cells = dict(zip(names, _cells(line.decode()), strict=True))
-            yield cells, Row.model_validate({tag: cell for tag, cell in cells.items() if cell})
-        except ValidationError as error:
-            faults.append(f"line {number}: {reading.first_fault(error)}")
-        except (csv.Error, ValueError) as error:
-            faults.append(f"line {number}: {error}")
-    if len(faults) == len(lines) - 1 > 0:
-        raise Unreadable(path, f"not the log of a run: {faults[0]}")
-    warn_of_skipped(with_names(path), "row", faults)
 
 
 def _columns(path: Path, head: bytes) -> list[str]:

@@ -2,17 +2,16 @@ import pytest
 
 from ppo.envs.registry import MOST_ACTIONS
 from ppo.settings import limits
-from ppo.telemetry.progress import HEAD_BYTES, last_row, numbers, rows
+from ppo.telemetry.progress import HEAD_BYTES, last_row, numbers
 from ppo.telemetry.scalars import tags
 
 
 def test_a_run_without_a_log_has_no_row(tmp_path):
-    assert rows(tmp_path) == numbers(tmp_path) == []
+    assert numbers(tmp_path) == []
 
 
 def test_an_empty_cell_is_no_number(tmp_path):
     (tmp_path / "progress.csv").write_text("step,a,b\n1,,0.5\n")
-    assert rows(tmp_path) == [{"step": "1", "a": "", "b": "0.5"}]
     assert numbers(tmp_path) == [{"step": 1, "b": 0.5}]
 
 
@@ -32,7 +31,6 @@ def test_a_row_that_is_being_written_is_not_read(tmp_path):
     assert last_row(tmp_path) == {"step": "1", "a": "2"}
     path.write_text("step,a\n1,2\n3,")
     assert last_row(tmp_path) == {"step": "1", "a": "2"}
-    assert rows(tmp_path) == [{"step": "1", "a": "2"}]
     assert numbers(tmp_path) == [{"step": 1, "a": 2}]
     long = "".join(f"{step},{step * 10}\n" for step in range(20_000))
     path.write_text("step,a\n" + long)
