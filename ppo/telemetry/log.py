@@ -2,7 +2,6 @@
 
 import codecs
 import csv
-import io
 import math
 import os
 import re
@@ -79,10 +78,8 @@ class CsvFile(GrowingFile):
         self._append([str(x) if isinstance(x, int | str) else repr(float(x)) for x in numbers])
 
     def _append(self, cells: Sequence[str]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
         with naming(self.path):
-            self._file.write(line.getvalue())
+            csv.writer(self._file, lineterminator="\n").writerow(cells)
             self._file.flush()
 
 
