@@ -4,16 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2 as api
 from tensorboard.plugins.hparams import metadata
-from tensorboard.plugins.hparams.api_pb2 import (
-    DATA_TYPE_BOOL,
-    DATA_TYPE_FLOAT64,
-    DATA_TYPE_STRING,
-    Experiment,
-    HParamInfo,
-    MetricInfo,
-    MetricName,
-)
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
 from ppo.envs import registry
@@ -23,11 +15,11 @@ from ppo.telemetry.scalars import SCORE
 
 # The scalars by which runs are compared, and their names in the plugin.
 METRICS = {SCORE: "score", "rollout/ep_rew_best": "best game", "eval/mean_reward": "evaluation"}
-TYPES = {bool: DATA_TYPE_BOOL, int: DATA_TYPE_FLOAT64, float: DATA_TYPE_FLOAT64}
+TYPES = {bool: api.DATA_TYPE_BOOL, int: api.DATA_TYPE_FLOAT64, float: api.DATA_TYPE_FLOAT64}
 COMPARED = [*(key for key in Params.model_fields if key not in RunSettings.model_fields), "seed"]
 
 
-def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
+def experiment(runs: Sequence[Mapping[str, object]]) -> api.Experiment:
     """Return what a table of runs with these settings shows: their scores, and the settings that
     differ between the runs. If none does, it shows those that differ from the game's defaults, or
     else the game. TensorBoard lists settings before scores. A setting equal in all runs would push
@@ -43,18 +35,19 @@ def experiment(runs: Sequence[Mapping[str, object]]) -> Experiment:
         unusual = [key for key in COMPARED if values[key] != {_plain(defaults[key])}]
         differing = [key for key in unusual if key not in CHOSEN_AT_START] or ["env_id"]
     infos = [
-        HParamInfo(
+        api.HParamInfo(
             name=key,
-            type=TYPES.get(form_of(key).type, DATA_TYPE_STRING),
+            type=TYPES.get(form_of(key).type, api.DATA_TYPE_STRING),
             description=Params.model_fields[key].description or "",
             differs=True,
         )
         for key in differing
     ]
     metrics = [
-        MetricInfo(name=MetricName(tag=tag), display_name=name) for tag, name in METRICS.items()
+        api.MetricInfo(name=api.MetricName(tag=tag), display_name=name)
+        for tag, name in METRICS.items()
     ]
-    return Experiment(hparam_infos=infos, metric_infos=metrics)
+    return api.Experiment(hparam_infos=infos, metric_infos=metrics)
 
 
 def summaries(settings: Mapping[str, object]) -> list[Summary]:
