@@ -79,8 +79,8 @@ def _parser(description: str | None) -> Parser:
     called = run_atari()
     parser = Parser(
         called,
-        description,
-        EPILOG.format(called, exit_codes()),
+        description=description,
+        epilog=EPILOG.format(called, exit_codes()),
         usage="%(prog)s COMMAND [OPTION ...]",
     )
     parser.add_argument("--version", action="version", version=f"ppo-atari {ppo.__version__}")

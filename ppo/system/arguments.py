@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ppo.errors import ExitCode, Refused
 from ppo.system.own_modules import python_path
@@ -21,13 +21,7 @@ ENV_AND_PFILE = (
 class _Once(argparse.Action):
     """Store the value of an option that may be given once."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option: str | None = None,
-    ) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         if getattr(namespace, self.dest, self.default) is not self.default:
             parser.error(f"{option} is given twice")
         setattr(namespace, self.dest, values)
@@ -38,11 +32,9 @@ class Parser(argparse.ArgumentParser):
     that is given twice is an error, unless its values are collected.
     """
 
-    def __init__(
-        self, prog: str, description: str | None, epilog: str | None, usage: str | None = None
-    ):
-        super().__init__(prog, usage, description, epilog, allow_abbrev=False)
-        self.formatter_class = argparse.RawDescriptionHelpFormatter
+    def __init__(self, prog: str, **texts: Any):
+        plain = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, **texts, formatter_class=plain, allow_abbrev=False)
         self.register("action", None, _Once)
 
     def error(self, message: str) -> NoReturn:
@@ -53,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 def argument_parser(module: str, description: str | None, epilog: str | None = None) -> Parser:
     """Return a parser for ``python -m MODULE``."""
-    return Parser(f"python -m {module}", description, epilog)
+    return Parser(f"python -m {module}", description=description, epilog=epilog)
 
 
 def run_atari() -> str:

@@ -25,7 +25,6 @@ CGROUP = Path("/sys/fs/cgroup")
 GPU_DRIVER = Path("/proc/driver/nvidia")
 DEVICES = Path("/dev")
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-BFLOAT16_FLAGS = frozenset(["avx512_bf16", "amx_bf16"])  # as /proc/cpuinfo names them
 
 _survived = False  # whether TensorFlow has started in this process
 _starting = threading.Lock()  # held by the thread that starts it
@@ -65,7 +64,7 @@ def _memory_of_container() -> float:
 
 def processor_has_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16; False if the system does not say."""
-    return not BFLOAT16_FLAGS.isdisjoint(_processor())
+    return not _processor().isdisjoint(["avx512_bf16", "amx_bf16"])
 
 
 def bfloat16_is_faster() -> bool:
