@@ -1,10 +1,8 @@
 """All workers of a run except the first: what they receive and do. They write nothing."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-from ppo import checkpoint
 from ppo.envs.foreign import closing
 from ppo.errors import EnvironmentFailed, Stopped, WorkersDiffer
 from ppo.runs.ending import Result
@@ -23,25 +21,14 @@ def send_start(workers: Workers, params: ResolvedParams, start: Start) -> None:
     """Send the start of the run to the other workers, and print what differs in their bits."""
     if workers.count == 1:
         return
-    facts = {
-        "params": params.model_dump(),
-        "continued": start.continued,
-        "new_games": start.new_games,
-    }
-    saved = checkpoint.encode(start.checkpoint) if start.checkpoint else b""
-    workers.broadcast(json.dumps(facts).encode() + b"\n" + saved)
-    ours, *others = _numerics(workers)
+    workers.broadcast((params, start))
+    ours, *others = workers.all_gather(numerics.facts())
     for index, other in enumerate(others, 1):
         for name, here, there in numerics.differences(ours, other):
             say(
                 f"{name} is {here} in the first worker and {there} in worker {index}: their "
                 "weights may drift apart"
             )
-
-
-def _numerics(workers: Workers) -> list[dict[str, str]]:
-    """Return what affects the bits, for each worker. Every worker calls it after ``broadcast``."""
-    return [json.loads(own) for own in workers.all_gather(json.dumps(numerics.facts()).encode())]
 
 
 def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Path) -> Result:
@@ -51,10 +38,8 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Pat
     Raises Stopped, even if an environment fails: the first worker reports that. Raises Diverged,
     Collapsed, WorkerLost, and WorkersDiffer if the first worker's thread count is not ``threads``.
     """
-    head, _, content = workers.broadcast(b"").partition(b"\n")
-    _numerics(workers)
-    facts = json.loads(head)
-    params = ResolvedParams(**facts["params"])
+    params, start = workers.broadcast(None)
+    workers.all_gather(numerics.facts())
     if params.threads != threads:
         raise WorkersDiffer(
             f"worker {workers.index} has {threads} threads, the first worker {params.threads}; "
@@ -63,7 +48,7 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Pat
     try:
         trainer = Trainer(params, workers, stop)
         with closing(trainer):
-            _train(trainer, facts, content, stop)
+            _train(trainer, start, stop)
     except Interrupted:  # while games are created or restored
         raise Stopped(f"worker {workers.index}: stopped before anything was done") from None
     if not trainer.finished:
@@ -71,14 +56,12 @@ def follow(workers: Workers, threads: int, stop: Callable[[], bool], logdir: Pat
     return Result.from_totals(trainer.step, trainer.totals(), logdir)
 
 
-def _train(trainer: Trainer, facts: dict, content: bytes, stop: Callable[[], bool]) -> None:
-    """Train from the checkpoint in ``content``, if there is one."""
+def _train(trainer: Trainer, start: Start, stop: Callable[[], bool]) -> None:
     guard = Guard(trainer, trainer.params, lambda _: None)
     try:
-        if content:
-            saved = checkpoint.decode(content)
+        if saved := start.checkpoint:
             guard.restore(saved)
-            restore(trainer, saved, stop, facts["continued"], facts["new_games"])
+            restore(trainer, saved, stop, start.continued, start.new_games)
             guard.measure(stop)
             if is_finished(saved, trainer.params):
                 return

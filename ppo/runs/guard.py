@@ -66,26 +66,25 @@ class Guard(Observer):
         if known or self.trainer.finished or not self.trainer.step:
             return
         measures = self.trainer.workers.index == 0
-        measured = self.trainer.workers.broadcast(self._measured(interrupted) if measures else b"")
-        if not measured:
+        level = self.trainer.workers.broadcast(self._measured(interrupted) if measures else None)
+        if level is None:
             raise Interrupted
-        level = float(measured)
         if math.isfinite(level):
             self.watch = Watch(best=level, low=min(level, self.watch.low))
             self.kept = {}  # the kept policies have no known level
 
-    def _measured(self, interrupted: Callable[[], bool]) -> bytes:
-        """Return the points per step of whole games as text; empty if interrupted."""
+    def _measured(self, interrupted: Callable[[], bool]) -> float | None:
+        """Return the points per step of whole games; None if interrupted."""
         trainer, params = self.trainer, with_short_games(self.trainer.params)
         try:
             games = evaluate(trainer.policy, params, GAMES, trainer.step, interrupted)
         except Interrupted:
-            return b""
+            return None
         except NotFinite:  # the level remains unknown
-            return b"nan"
+            return math.nan
         level = games.mean / games.mean_steps
         self.say(f"collapse_guard: the policy begins at {_level(level)}, measured in {GAMES} games")
-        return repr(level).encode()
+        return level
 
     def see(self, iteration: Iteration) -> None:
         """Add the iteration's points per step to the evidence, and act on it. Raises Collapsed."""

@@ -12,6 +12,7 @@ import pickle
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -76,7 +77,7 @@ class Collectives(Workers):
             words = words[words[0] :]
         return gathered
 
-    def broadcast(self, own: T) -> T:
+    def broadcast(self, own: Any) -> Any:
         """See ``Workers``: the others add zeros, which costs less than gathering all data."""
         words = _words(own)
         total = np.zeros(self.all_gather(len(words))[0], WORD)

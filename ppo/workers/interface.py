@@ -7,7 +7,7 @@ must know of each other. All workers therefore take the same steps and hold the 
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -35,8 +35,8 @@ class Workers:
         """Return what each worker passes, which pickle must be able to copy."""
         return [own]
 
-    def broadcast(self, own: T) -> T:
-        """Return what the first worker passes; the others may pass anything small."""
+    def broadcast(self, own: Any) -> Any:
+        """Return what the first worker passes; the others may pass None."""
         return self.all_gather(own)[0]
 
     def watched(self) -> AbstractContextManager[None]:
