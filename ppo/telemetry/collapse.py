@@ -4,7 +4,6 @@ Only ``count`` works on scores. Each score is a mean of 100 games and has little
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -149,22 +148,19 @@ def find(points: ArrayLike) -> Collapse | None:
     before the alarm that is close to the peak: within a tenth of the collapse or two standard
     deviations, whichever is more.
     """
-    collapses = _collapses(np.asarray(points, float))
-    return max(collapses, key=lambda one: one.peak - one.bottom_level, default=None)
-
-
-def _collapses(series: np.ndarray) -> Iterator[Collapse]:
+    series = np.asarray(points, float)
     ends = range(1, len(series) + 1)
     medians = np.array([np.median(series[max(0, end - BOTTOM_OVER) : end]) for end in ends])
-    watch, end = Watch(), 0
+    collapses, watch, end = [], Watch(), 0
     for index, reading in enumerate(series):
         if index < end:
             continue
         before, watch = watch, watch.after(reading)
         if watch.alarmed:
             end = _recovered(medians, index, before.best)
-            yield _collapse(series, medians, slice(index, end), before)
+            collapses.append(_collapse(series, medians, slice(index, end), before))
             watch = watch.restarted()
+    return max(collapses, key=lambda one: one.peak - one.bottom_level, default=None)
 
 
 def count(scores: np.ndarray, fall: float) -> int:

@@ -48,17 +48,13 @@ class Diagnostics:
         and the pre-activations' norm use as many samples as the layer has units. Everything else
         uses one minibatch. ``key`` decides which samples are used.
         """
-        scalars, norms, dead = self._graph(
+        scalars = self._graph(
             rollout,
             tf.constant(key),
             tf.constant(clip_range, tf.float32),
             tf.constant(rescaling_state, tf.float32),
         )
-        return (
-            {f"trunk/{name}": float(scalar) for name, scalar in scalars.items()}
-            | {f"layers/grad_norm_{layer}": float(norm) for layer, norm in norms.items()}
-            | {f"layers/dead_{layer}": float(share) for layer, share in dead.items()}
-        )
+        return {name: float(scalar) for name, scalar in scalars.items()}
 
     def update_kl(self, old_log_policy: tf.Tensor, observations: tf.Tensor) -> float:
         """Return the mean KL of the policy from the result of an earlier ``log_policy``."""
@@ -73,12 +69,9 @@ class Diagnostics:
 
     def _measure(
         self, rollout: Batch, key: tf.Tensor, clip_range: tf.Tensor, rescaling_state: tf.Tensor
-    ) -> tuple[dict[str, tf.Tensor], ...]:
-        arguments = {
-            "clip_range": clip_range,
-            "rescaling_state": rescaling_state,
-            "params": self.params,
-        }
+    ) -> dict[str, tf.Tensor]:
+        arguments = {"clip_range": clip_range, "rescaling_state": rescaling_state}
+        arguments["params"] = self.params
         order = tf.random.experimental.stateless_shuffle(tf.range(rollout.actions.shape[0]), key)
         minibatch = rollout.rows(order[: self.params.minibatch_size])
         with tf.GradientTape(persistent=True) as tape:
@@ -88,14 +81,13 @@ class Diagnostics:
             tape.gradient(loss, self._layers, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             for loss in (result.policy_part, result.value_part)
         )
-        norms = {
-            layer: tf.linalg.global_norm([p + v for p, v in zip(grads, value[layer], strict=True)])
-            for layer, grads in policy.items()
+        both = {
+            layer: [p + v for p, v in zip(gradients, value[layer], strict=True)]
+            for layer, gradients in policy.items()
         }
         # A unit (last axis) is dead if it is 0 on all other axes.
         zeros = [tf.reduce_all(x == 0.0, list(range(len(x.shape) - 1))) for x in activations]
-        shares = [tf.reduce_mean(tf.cast(units, tf.float32)) for units in zeros]
-        dead = dict(zip(self._trunk, shares, strict=True))
+        dead = [tf.reduce_mean(tf.cast(units, tf.float32)) for units in zeros]
         in_trunk = [
             [gradient for layer in self._policy_trunk for gradient in by_layer[layer]]
             for by_layer in (policy, value)
@@ -104,14 +96,15 @@ class Diagnostics:
         units = self._last.outputs[1].shape[-1]
         inputs, outputs = self._last(tf.gather(rollout.observations, order[:units]))
         before = model.preactivations(self.model, inputs)
-        scalars = {
-            "value_share": value_norm / (value_norm + policy_norm),
-            "value_cosine": movement.cosine(*in_trunk),
-            "rank": movement.effective_rank(tf.cast(outputs, tf.float32)),
-            "preactivation_norm": tf.reduce_mean(tf.norm(before, axis=-1)),
-            "halves_cosine": self._halves_cosine(rollout, order, **arguments),
+        return {
+            "trunk/value_share": value_norm / (value_norm + policy_norm),
+            "trunk/value_cosine": movement.cosine(*in_trunk),
+            "trunk/rank": movement.effective_rank(tf.cast(outputs, tf.float32)),
+            "trunk/preactivation_norm": tf.reduce_mean(tf.norm(before, axis=-1)),
+            "trunk/halves_cosine": self._halves_cosine(rollout, order, **arguments),
+            **{f"layers/grad_norm_{layer}": tf.linalg.global_norm(g) for layer, g in both.items()},
+            **{f"layers/dead_{name}": share for name, share in zip(self._trunk, dead, strict=True)},
         }
-        return scalars, norms, dead
 
     def _halves_cosine(self, rollout: Batch, order: tf.Tensor, **arguments: Any) -> tf.Tensor:
         """Return the cosine of the policy part's gradients in two halves of a shuffled rollout."""
