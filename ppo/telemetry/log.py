@@ -17,10 +17,6 @@ from ppo.telemetry.events import EventFile, GrowingFile, is_own
 from ppo.telemetry.scalars import metric_of
 
 
-class UnknownScalar(KeyError):
-    """A scalar that is not among the names of ``ppo.telemetry.scalars.tags``."""
-
-
 class Aggregates:
     """The scalars of the next log entry. Most are means since the last ``take``. A scalar whose
     Metric names a ``peak`` has its value from the update in which that peak was largest. Values
@@ -103,9 +99,9 @@ class Log:
         self._events = EventFile(folder, first_step, descriptions)
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write one entry. Raises UnknownScalar, before anything is written."""
+        """Write one entry. Raises KeyError for an unknown scalar, before anything is written."""
         if unknown := scalars.keys() - self.tags:
-            raise UnknownScalar(f"{sorted(unknown)} are not among the scalars of the run")
+            raise KeyError(f"{sorted(unknown)} are not among the scalars of the run")
         plotted = {
             tag: value
             for tag, value in scalars.items()
