@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict, Unpack, get_args
 
 from annotated_types import Ge, Le, Len, Lt
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic.fields import FieldInfo
 
 Schedule = Literal["linear", "constant"]
 SurrogateName = Literal["linear", "quadratic"]  # the rows of ``ppo.surrogates.SURROGATES``
@@ -61,17 +60,13 @@ class _Group(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Make one line of each meaning, and add where the setting has an effect."""
+        """Add the group's properties, and make one line of each meaning and where it has effect."""
         for field in map(cls.model_fields.get, cls.__annotations__):
             if field and field.description:
-                only = _own_properties(field).get("only")
-                field.description = " ".join(field.description.split()) + (
-                    f"; {only} only" if only else ""
-                )
-
-
-def _own_properties(field: FieldInfo) -> Properties:
-    return cast(Properties, field.json_schema_extra or {})
+                own: Any = field.json_schema_extra
+                field.json_schema_extra = own = {**cls.shared, **own}
+                only = f"; {own['only']} only" if "only" in own else ""
+                field.description = " ".join(field.description.split()) + only
 
 
 class GameSettings(_Group):
@@ -312,25 +307,6 @@ class RunSettings(_Group):
 GROUPS = (GameSettings, TrainingSettings, ObjectiveSettings, NetworkSettings, RunSettings)
 
 
-def marked(name: str) -> dict[str, Any]:
-    """The settings that have a property, each with its value."""
-    properties: dict[str, Any] = {
-        key: {**group.shared, **_own_properties(field)}
-        for group in GROUPS
-        for key, field in group.model_fields.items()
-    }
-    return {key: owned[name] for key, owned in properties.items() if name in owned}
-
-
-EARLIER = marked("earlier")
-# Settings that change what a run shows and keeps, but not how it learns; also its seed.
-INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
-# What a run and its forks have in common: the game, and what the network's weights depend on.
-FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
-UNSET_VALUES = (None, "auto")  # a run's start replaces these in the settings of CHOSEN_AT_START
-ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
-
-
 class SurrogateChoice(NamedTuple):
     """The surrogate, its target's space and its slope, for ``surrogates.policy_loss``. The default
     is the clipped surrogate of the PPO paper.
@@ -421,6 +397,21 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(), indent=2) + "\n"
+
+
+def marked(name: str) -> dict[str, Any]:
+    """The settings that have a property, each with its value."""
+    fields: Any = {key: field.json_schema_extra for key, field in Params.model_fields.items()}
+    return {key: properties[name] for key, properties in fields.items() if name in properties}
+
+
+EARLIER = marked("earlier")
+# Settings that change what a run shows and keeps, but not how it learns; also its seed.
+INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
+# What a run and its forks have in common: the game, and what the network's weights depend on.
+FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
+UNSET_VALUES = (None, "auto")  # a run's start replaces these in the settings of CHOSEN_AT_START
+ROUNDED_TO_1 = 1 - 2.0**-25  # the smallest number that float32 rounds to 1
 
 
 def limits(key: str) -> dict[str, Any]:
