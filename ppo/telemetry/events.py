@@ -60,24 +60,19 @@ class EventFile(GrowingFile):
 
     def scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Write values as tensors, since readers drop the descriptions of simple values."""
-        self._add(step, *(self._scalar(tag, np.float32(value)) for tag, value in scalars.items()))
+        self.add(step, *(self._scalar(tag, np.float32(value)) for tag, value in scalars.items()))
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         """Write a text, shown in TensorBoard's text tab."""
-        self._add(step, _value(tag, "text", summary_pb2.DATA_CLASS_TENSOR, [markdown.encode()]))
+        self.add(step, _value(tag, "text", summary_pb2.DATA_CLASS_TENSOR, [markdown.encode()]))
 
     def image(self, step: int, tag: str, gif: bytes) -> None:
         """Write a GIF, shown in TensorBoard's images tab."""
-        width, height = struct.unpack("<HH", gif[6:10])
-        strings = [b"%d" % width, b"%d" % height, gif]
-        self._add(step, _value(tag, "images", summary_pb2.DATA_CLASS_BLOB_SEQUENCE, strings))
+        strings = [*(b"%d" % side for side in struct.unpack("<HH", gif[6:10])), gif]
+        self.add(step, _value(tag, "images", summary_pb2.DATA_CLASS_BLOB_SEQUENCE, strings))
 
-    def hparams(self, *summaries: Summary) -> None:
-        """Write what the hparams plugin reads."""
-        for summary in summaries:
-            self._write(Event(summary=summary))
-
-    def _add(self, step: int, *values: Summary.Value) -> None:
+    def add(self, step: int, *values: Summary.Value) -> None:
+        """Write values at a step."""
         self._write(Event(step=step, summary=Summary(value=values)))
 
     def _scalar(self, tag: str, value: np.float32) -> Summary.Value:

@@ -50,7 +50,7 @@ def experiment(runs: Sequence[Mapping[str, object]]) -> api.Experiment:
     return api.Experiment(hparam_infos=infos, metric_infos=metrics)
 
 
-def summaries(settings: Mapping[str, object]) -> list[Summary]:
+def summaries(settings: Mapping[str, object]) -> list[Summary.Value]:
     """Return what a run writes: a table of this run alone, and its settings that are not null."""
     info = SessionStartInfo(start_time_secs=time.time())
     for key, value in settings.items():
@@ -72,8 +72,6 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, list) else value
 
 
-def _summary(tag: str, content: HParamsPluginData) -> Summary:
-    value = Summary.Value(
-        tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR
-    )
-    return Summary(value=[value])
+def _summary(tag: str, content: HParamsPluginData) -> Summary.Value:
+    about = metadata.create_summary_metadata(content)
+    return Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)

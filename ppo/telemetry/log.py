@@ -124,7 +124,7 @@ class Log:
         rows = [(key, str(value)) for key, value in settings.items()]
         table = tables.markdown(["setting", "value"], rows)
         self._events.text(step, "params", table)
-        self._events.hparams(*hparams.summaries(settings))
+        self._events.add(0, *hparams.summaries(settings))
 
     def image(self, step: int, tag: str, gif: bytes) -> None:
         self._events.image(step, tag, gif)
