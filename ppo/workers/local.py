@@ -45,7 +45,7 @@ class LocalWorkers(Workers):
         except (OSError, ValueError) as error:
             raise ClusterError(UNLINKED) from error
         os.environ.pop(LINK, None)  # the processes that it starts are not workers
-        self._memory, self._row_bytes = link.memory, 0
+        self._memory = link.memory
         self._rows = np.empty((self.count + 1, 0), np.uint8)  # of each worker, and the means
         self._meet()
         self._begun = True
@@ -101,14 +101,13 @@ class LocalWorkers(Workers):
 
     def _make_room(self, row_bytes: int) -> None:
         """Make all rows hold this many bytes; all workers call it at once."""
-        if row_bytes <= self._row_bytes:
+        if row_bytes <= self._rows.shape[1]:
             return
         self._meet()  # nobody reads the rows any more
-        self._row_bytes = -(-row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        size = (self.count + 1) * self._row_bytes
+        size = (self.count + 1) * -(-row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         os.ftruncate(self._memory, size)
         memory = mmap.mmap(self._memory, size)
-        self._rows = np.frombuffer(memory, np.uint8).reshape(self.count + 1, self._row_bytes)
+        self._rows = np.frombuffer(memory, np.uint8).reshape(self.count + 1, -1)
 
     def _send(self, worker: int, message: object) -> None:
         try:
