@@ -71,7 +71,7 @@ class Logger(Observer):
             self.display.say(lacking)
         if changed or not self._sizes:
             self.log.settings(trainer.step, dict(params))
-        known = {tag: sum_ for tag, sum_ in self.means.state().items() if tag in self.log.tags}
+        known = {tag: sum_ for tag, sum_ in self.means.sums.items() if tag in self.log.tags}
         self.means = Aggregates(known)
         self._last = trainer.step, time.perf_counter()
 
@@ -106,7 +106,7 @@ class Logger(Observer):
 
     def state(self) -> LogState:
         sizes = self.log.sizes() if hasattr(self, "log") else {}
-        return LogState(due=self.due, means=self.means.state(), sizes=sizes)
+        return LogState(due=self.due, means=dict(self.means.sums), sizes=sizes)
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint, once the log is opened."""

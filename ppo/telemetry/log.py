@@ -20,35 +20,31 @@ from ppo.telemetry.scalars import metric_of
 class Aggregates:
     """The scalars of the next log entry. Most are means since the last ``take``. A scalar whose
     Metric names a ``peak`` has its value from the update in which that peak was largest. Values
-    that are not finite are skipped.
+    that are not finite are skipped. ``Aggregates(sums)`` continues from another's ``sums``.
     """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None):
-        self._sums = {tag: (total, n) for tag, (total, n) in (sums or {}).items() if n}
+        self.sums = {tag: (total, n) for tag, (total, n) in (sums or {}).items() if n}
 
     def add(self, scalars: Mapping[str, float]) -> None:
         before = self._means()
         for tag, value in scalars.items():
-            total, count = self._sums.get(tag, (0.0, 0))
+            total, count = self.sums.get(tag, (0.0, 0))
             metric = metric_of(tag)
             if metric.peak:
                 peak = tag if metric.peak == metric.tag else metric.peak
                 # Only a larger peak replaces the value; a NaN or missing peak compares as false.
                 if before.get(peak, -math.inf) < scalars.get(peak, math.nan) < math.inf:
-                    self._sums[tag] = value, 1
+                    self.sums[tag] = value, 1
             elif math.isfinite(total + value):
-                self._sums[tag] = total + value, count + 1
+                self.sums[tag] = total + value, count + 1
 
     def take(self) -> dict[str, float]:
-        means, self._sums = self._means(), {}
+        means, self.sums = self._means(), {}
         return means
 
     def _means(self) -> dict[str, float]:
-        return {tag: total / count for tag, (total, count) in self._sums.items()}
-
-    def state(self) -> dict[str, tuple[float, int]]:
-        """The state that ``Aggregates(state)`` continues from."""
-        return dict(self._sums)
+        return {tag: total / count for tag, (total, count) in self.sums.items()}
 
 
 class CsvFile(GrowingFile):

@@ -165,9 +165,7 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
     """Return the exit code of all workers together, and the worker that it comes from. ``codes``
     are in the order in which the workers ended; ``asked`` says whether they were asked to stop.
     """
-    if codes[0] == ExitCode.DONE:
-        return ExitCode.DONE, 0
-    if codes[0] in SAME_FOR_ALL:
+    if codes[0] in (ExitCode.DONE, *SAME_FOR_ALL):
         return codes[0], 0
     for worker, code in codes.items():
         if code in VERDICTS:
