@@ -574,6 +574,7 @@ def _terms(p: Params) -> dict[str, Any]:
     parts = f"{count} equal minibatches"
     if share > 1:
         parts = f"{p.num_minibatches} minibatches x {p.workers} workers = {count} equal parts"
+        parts += ', for minibatch_per = "run"'
     smaller = (n for n in range(1, p.num_minibatches) if size % (n * share) == 0)
     divisor = max((n for n in smaller if size // (n * share) >= least), default=None)
     remedy = f"fewer, such as {divisor}" if divisor else "more steps or envs"

@@ -66,7 +66,7 @@ def fault(settings: dict[str, object]) -> str:
 def test_setting_of_another_package_is_answered_from_the_table(package, name):
     part = fault({name: 1})
     answer = part.partition("there is no such setting; ")[2]
-    assert answer.startswith(("write ", "it has no counterpart: "))
+    assert answer.startswith(("here it is ", "it has no counterpart: "))
     spelled = name.upper().replace("_", "-")
     other = fault({spelled: 1}).partition("; ")[2]
     assert other.lower().replace(spelled.lower(), name.lower()) == answer.lower()

@@ -744,7 +744,7 @@ def test_settings_choose_the_policy_loss(changes, chosen):
         (
             {"num_envs": 1, "num_steps": 1, "num_minibatches": 1, "workers": 2}
             | {"minibatch_per": "run", "normalize_advantages": False},
-            "2 equal parts; choose more steps or envs, or another number of workers",
+            "2 equal parts, .*; choose more steps or envs, or another number of workers",
         ),
     ],
     ids=str,
