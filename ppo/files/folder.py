@@ -8,7 +8,6 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ppo.errors import Refused
@@ -55,35 +54,21 @@ class FolderGone(OSError):
         super().__init__(f"{logdir} was moved or removed; nothing more is saved")
 
 
-class _Entry:
-    """The path of a file or a folder in a run's folder."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def __get__(self, folder: "RunFolder", _: object = None) -> Path:
-        return folder.path / self._name
-
-
-@dataclass(frozen=True)
 class RunFolder:
     """The files of a run."""
 
-    path: Path
-
-    params = _Entry(PARAMS)  # the resolved settings
-    origin = _Entry(ORIGIN)  # of a fork: its run and step, and what it changed
-    fork_start = _Entry(FORK_START)  # where a fork begins, until it has a checkpoint
-    checkpoints = _Entry(CHECKPOINTS)
-    replays = _Entry("replays")  # the episodes, as files
-    videos = _Entry("videos")
-    evaluations = _Entry("evaluations.jsonl")  # one line for each evaluation
-    progress = _Entry(PROGRESS)  # one row for each log entry
-
-    @property
-    def inner_folders(self) -> tuple[Path, ...]:
-        """The folders whose old files a run removes."""
-        return self.checkpoints, self.replays, self.videos
+    def __init__(self, path: Path):
+        self.path = path
+        self.params = path / PARAMS  # the resolved settings
+        self.origin = path / ORIGIN  # of a fork: its run and step, and what it changed
+        self.fork_start = path / FORK_START  # where a fork begins, until it has a checkpoint
+        self.checkpoints = path / CHECKPOINTS
+        self.replays = path / "replays"  # the episodes, as files
+        self.videos = path / "videos"
+        self.evaluations = path / "evaluations.jsonl"  # one line for each evaluation
+        self.progress = path / PROGRESS  # one row for each log entry
+        # The folders whose old files a run removes.
+        self.inner_folders = (self.checkpoints, self.replays, self.videos)
 
     @property
     def name(self) -> Path:
@@ -160,15 +145,11 @@ def check_new(logdir: Path) -> None:
     with _usable(logdir):
         name = RunFolder(logdir).name
         if logdir.is_dir() and (content := [*filter(_is_content, logdir.iterdir())]):
-            if content != [RunFolder(logdir).params] and RunFolder(logdir).params.exists():
-                raise FolderError(
-                    f"{name} holds a run; resume it with --resume (in Python: ppo.train.resume), "
-                    f"or choose a free name, such as {free_name(name)}"
-                )
-            raise FolderError(
-                f"{name} is not empty, it has {min(content).name}; "
-                f"choose a free name, such as {free_name(name)}"
-            )
+            run = RunFolder(logdir).params
+            reason = f"is not empty, it has {min(content).name};"
+            if content != [run] and run.exists():
+                reason = "holds a run; resume it with --resume (in Python: ppo.train.resume), or"
+            raise FolderError(f"{name} {reason} choose a free name, such as {free_name(name)}")
         check_writable(logdir)
 
 
