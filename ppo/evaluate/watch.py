@@ -7,9 +7,9 @@ from ppo.checkpoint import Which
 from ppo.envs import registry, screens
 from ppo.evaluate.agent import settings_of
 from ppo.evaluate.games import games_of, progress
-from ppo.files import gif
 from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.held import with_names
+from ppo.files.video import gif_of_end
 from ppo.replay.render import Course, record
 from ppo.settings import Choice
 from ppo.system.tables import console_of
@@ -53,7 +53,7 @@ def watch_run(
                 print(course.gaps, flush=True)
             if gif_seconds:
                 image = video.with_suffix(".gif")
-                size = gif.ending(video, image, gif_seconds)
+                size = gif_of_end(video, image, gif_seconds)
                 made.append(Path(with_names(image)))
                 print(f"its last {gif_seconds:g} seconds, {size / 1e6:.2f} MB: {made[-1]}")
     return made

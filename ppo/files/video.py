@@ -1,4 +1,6 @@
-"""Encode frames as an mp4, streamed to ffmpeg. Memory stays constant for any video length."""
+"""Encode frames as an mp4, streamed to ffmpeg. Memory stays constant for any video length. A GIF of
+a video is for places that cannot show it: a small one, and one for a page.
+"""
 
 import re
 import subprocess
@@ -11,12 +13,17 @@ import numpy as np
 
 from ppo.errors import PPOError
 from ppo.files import ffmpeg
-from ppo.files.folder import replacing
+from ppo.files.folder import replacing, write_whole
 
 # The fastest preset, with the cheap options of the other presets, suits large squares and still
 # images. Constant quality needs no look-ahead. These options take half the time of "veryfast", and
 # the files are hardly larger.
 _QUALITY = ["-preset", "ultrafast", "-x264-params", "cabac=1:8x8dct=1:scenecut=0", "-qp", "20"]
+
+# Of the small GIF; later frames are left out.
+GIF_SECONDS, GIF_BYTES, GIF_WIDTH = 30, 300_000, 160
+PAGE_WIDTH = 680
+PATIENCE_SECONDS = 300.0  # for a GIF, ffmpeg reads all frames before it writes one
 
 
 class VideoError(PPOError):
@@ -80,3 +87,46 @@ def _encode(
             encoder.feed(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420))
             count += 1
     return count
+
+
+def small_gif(video: Path, abandoned: Callable[[], bool] = lambda: False) -> bytes:
+    """Return the first GIF_SECONDS as a GIF of about GIF_BYTES. Raises VideoError."""
+    look = _look(rate=10, width=f"{GIF_WIDTH}", colours=16)
+    return _gif(video, ["-t", f"{GIF_SECONDS}"], [*look, "-fs", f"{GIF_BYTES}"], abandoned)
+
+
+def gif_of_end(video: Path, path: Path, seconds: float) -> int:
+    """Write the end of a video as a GIF and return its size. Raises VideoError or OSError."""
+    look = _look(rate=20, width=f"'min(iw,{PAGE_WIDTH})'", colours=128)
+    patience = PATIENCE_SECONDS + 2 * seconds
+    gif = _gif(video, ["-sseof", f"-{seconds}"], look, patience=patience)
+    write_whole(path, gif)
+    return len(gif)
+
+
+def _look(rate: int, width: str, colours: int) -> list[str]:
+    """Return ffmpeg's options for one palette for all frames and no dithering, which flickers."""
+    filters = (
+        f"fps={rate},scale={width}:-2:flags=area,split[images][copy];"
+        f"[copy]palettegen=max_colors={colours}[palette];[images][palette]paletteuse=dither=none:"
+        "diff_mode=rectangle"
+    )
+    return ["-filter_complex", filters]
+
+
+def _gif(
+    video: Path,
+    part: list[str],
+    options: list[str],
+    abandoned: Callable[[], bool] = lambda: False,
+    patience: float = PATIENCE_SECONDS,
+) -> bytes:
+    command = ["-threads", "1", *part, "-i", str(video.absolute()), *options, "-f", "gif", "pipe:1"]
+    try:
+        with ffmpeg.running(command, abandoned, patience, stdout=subprocess.PIPE) as encoder:
+            gif = encoder.output()
+    except (OSError, RuntimeError) as error:
+        raise VideoError(f"no GIF of {video.name} could be made: {error}") from error
+    if not gif:
+        raise VideoError(f"no GIF of {video.name} could be made: it has no frame")
+    return gif

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppo.files import gif, video
+from ppo.files import video
 from ppo.files.ffmpeg import Stalled
 from ppo.replay import render
 from ppo.replay.render import Course
@@ -86,7 +86,7 @@ class Recorder:
             course, abandoned = Course(replay), self._abandoned.is_set
             images = render.plain(replay, course)
             video.write(path, images, course.rate, title(replay), abandoned=abandoned)
-            return FinishedVideo(replay, path, gif.small(path, abandoned), course.gaps)
+            return FinishedVideo(replay, path, video.small_gif(path, abandoned), course.gaps)
         except Exception as error:
             self._stalls += isinstance(error.__cause__, Stalled)
             if not (self._warned or self._abandoned.is_set() or self._stop()):

@@ -9,8 +9,8 @@ from ppo.envs.resolve import resolved
 from ppo.errors import PPOError
 from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM
-from ppo.files import gif
 from ppo.files.folder import write_whole
+from ppo.files.video import gif_of_end
 from ppo.report.summary import RunSummary, commands, paragraph, read_summary, videos
 from ppo.system import reading, tables
 from ppo.system.streams import warn
@@ -29,7 +29,7 @@ def write(run: Path, folder: Path) -> None:
     best = next((path for _, path in videos(summary) if path.name != FILM), None)
     if best:
         write_whole(folder / VIDEO, reading.content(best, LARGEST_VIDEO))
-        gif.ending(folder / VIDEO, folder / GIF, GIF_SECONDS)
+        gif_of_end(folder / VIDEO, folder / GIF, GIF_SECONDS)
     has_network = summary.saved is not None and _exported(run, folder / NETWORK)
     write_whole(folder / CARD, _page(summary, bool(best), has_network).encode())
 

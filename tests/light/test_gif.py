@@ -5,7 +5,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from ppo.files import gif, video
+from ppo.files import video
 from ppo.files.video import VideoError
 
 
@@ -40,7 +40,7 @@ def decoded(content: bytes, folder: Path) -> tuple[list[np.ndarray], float]:
 
 
 def test_a_gif_has_ten_frames_a_second_in_the_console_s_own_size(tmp_path):
-    content = gif.small(movie(tmp_path / "bar.mp4", sliding(120)))
+    content = video.small_gif(movie(tmp_path / "bar.mp4", sliding(120)))
     pictures, seconds = decoded(content, tmp_path)
     assert (len(pictures), seconds) == (20, pytest.approx(2.0))
     assert pictures[0].shape == (210, 160, 3)
@@ -49,25 +49,25 @@ def test_a_gif_has_ten_frames_a_second_in_the_console_s_own_size(tmp_path):
 
 
 def test_a_gif_ends_before_it_gets_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(gif, "MOST_BYTES", 60_000)
-    content = gif.small(movie(tmp_path / "noise.mp4", noise(60)))
+    monkeypatch.setattr(video, "GIF_BYTES", 60_000)
+    content = video.small_gif(movie(tmp_path / "noise.mp4", noise(60)))
     pictures, _ = decoded(content, tmp_path)
     one = len(content) / len(pictures)
     assert 1 < len(pictures) < 10 and len(content) < 60_000 + 2 * one
 
 
 def test_a_gif_shows_the_first_seconds_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(gif, "SECONDS", 1)
-    pictures, _ = decoded(gif.small(movie(tmp_path / "bar.mp4", sliding(120))), tmp_path)
+    monkeypatch.setattr(video, "GIF_SECONDS", 1)
+    pictures, _ = decoded(video.small_gif(movie(tmp_path / "bar.mp4", sliding(120))), tmp_path)
     assert len(pictures) == 10
 
 
 def test_what_is_no_video_is_an_error_that_names_it(tmp_path):
     (tmp_path / "letter.mp4").write_text("dear")
     with pytest.raises(VideoError, match=r"no GIF of letter\.mp4"):
-        gif.small(tmp_path / "letter.mp4")
+        video.small_gif(tmp_path / "letter.mp4")
 
 
 def test_a_gif_can_be_abandoned(tmp_path):
     with pytest.raises(VideoError):
-        gif.small(movie(tmp_path / "bar.mp4", sliding(120)), abandoned=lambda: True)
+        video.small_gif(movie(tmp_path / "bar.mp4", sliding(120)), abandoned=lambda: True)
