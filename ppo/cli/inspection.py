@@ -1,13 +1,16 @@
-"""The commands that inspect a run or export from it, and their options."""
+"""The commands that inspect a run, export from it, or print a list, and their options."""
 
 from argparse import Namespace
 from typing import Any
 
+from ppo import presets
 from ppo.cli.arguments import Command, Conflict, Option, which_checkpoint, whole
 from ppo.files.folder import check_run, check_unmoved, visited
-from ppo.settings import CHOICES, SEEDS, Choice, limits
+from ppo.settings import CHOICES, SEEDS, Choice, describe, limits
+from ppo.system import tables
 from ppo.system.arguments import expanded
 from ppo.system.signals import stop_interrupts
+from ppo.telemetry import scalars
 
 POLICIES: dict[str, tuple[Choice, ...]] = {choice: (choice,) for choice in CHOICES}
 POLICIES["both"] = CHOICES
@@ -90,6 +93,13 @@ def _board(options: Namespace) -> None:
     board.show(options.logdir, options.host, options.port)
 
 
+def _describe_params(options: Namespace) -> None:
+    if options.describe_params == "schema":
+        print(describe.schema(), end="")
+    else:
+        tables.show_list(describe.text(), describe.entries())
+
+
 GAMES = {"nargs": "?"} | whole("number of games", **limits("evaluation_games"), metavar="GAMES")
 
 COMMANDS = (
@@ -100,6 +110,27 @@ COMMANDS = (
     Command("explain", _explain),
     Command("report", _report, type=expanded, nargs="*", metavar="RUN"),
     Command("board", _board),
+    Command(
+        "describe-params",
+        _describe_params,
+        "every setting: type, range, default, meaning; or a JSON schema of them, for editors",
+        needs_logdir=False,
+        nargs="?",
+        const="list",
+        choices=["list", "schema"],
+    ),
+    Command(
+        "describe-presets",
+        lambda _: tables.show_list(presets.describe(), presets.entries()),
+        "every preset: its game, the score that it was measured to reach, and the time",
+        needs_logdir=False,
+    ),
+    Command(
+        "describe-metrics",
+        lambda _: tables.show_list(scalars.describe(), scalars.entries()),
+        "every scalar: unit, meaning, healthy range, remedy",
+        needs_logdir=False,
+    ),
 )
 
 PLAYING = ("evaluate", "watch")

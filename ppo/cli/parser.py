@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ppo
-from ppo.cli import inspection, lists, training
+from ppo.cli import inspection, training
 from ppo.cli.arguments import Conflict
 from ppo.errors import exit_codes
 from ppo.params import answer
@@ -15,7 +15,7 @@ from ppo.settings.other_names import plain
 from ppo.system import reading
 from ppo.system.arguments import Parser, expanded, run_atari
 
-COMMANDS = (*training.COMMANDS, *inspection.COMMANDS, *lists.COMMANDS)
+COMMANDS = (*training.COMMANDS, *inspection.COMMANDS)
 OPTIONS = (*training.OPTIONS, *inspection.OPTIONS)
 ONE_COMMAND: Conflict = (
     lambda given: given.commands[1:],
