@@ -42,10 +42,6 @@ class NoCheckpoint(CheckpointError, Refused):
     """The checkpoint does not exist; the message lists the existing ones."""
 
 
-class DamagedError(CheckpointError):
-    """A checkpoint whose content is not what was written."""
-
-
 class NewerVersionError(CheckpointError, Refused):
     """A checkpoint of a newer version, which is neither read nor skipped."""
 
@@ -134,13 +130,15 @@ def save(
 ) -> None:
     """Write a checkpoint, if ``best`` also as ``best.ckpt``. Then remove all others except the
     newest ``kept`` and the steps in ``keep_all``. Checkpoints of later steps exist only if a
-    resume skipped them. They are set aside first: damaged ones are removed, others renamed.
+    resume skipped them. They are renamed first: a later resume would continue from one that is
+    valid, although the log no longer matches.
     """
     folder.checkpoints.mkdir(exist_ok=True)
     content = encode(checkpoint)
     for step, other in _by_step(folder).items():
         if step > checkpoint.step:
-            _set_aside(other)
+            aside = other.with_name(f"{other.name}.skipped")
+            other.rename(free_name(aside) if aside.exists() else aside)
     if best:  # first, because the step's checkpoint already records its score
         write_whole(folder.checkpoints / BEST, content)
     write_whole(folder.checkpoints / _name(checkpoint.step), content)
@@ -153,21 +151,6 @@ def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -
     for number, old in own[kept:]:
         if number not in keep_all:
             old.unlink()
-
-
-def _set_aside(path: Path) -> None:
-    """Remove a damaged checkpoint; rename any other, which may be valid. If it stayed, a later
-    resume would continue from it, although the log no longer matches.
-    """
-    try:
-        _read(path)
-    except DamagedError:
-        path.unlink()
-        return
-    except (CheckpointError, OSError):
-        pass
-    aside = path.with_name(f"{path.name}.skipped")
-    path.rename(free_name(aside) if aside.exists() else aside)
 
 
 def steps(folder: RunFolder) -> list[int]:
@@ -262,10 +245,10 @@ def decode(content: bytes) -> Checkpoint:
             f"{', '.join(map(str, _READERS))}"
         )
     if not (match and match[2] and newline):
-        raise DamagedError("it is not a checkpoint, or its first line is damaged")
+        raise CheckpointError("it is not a checkpoint, or its first line is damaged")
     body = content[len(head) + 1 :]
     if hashlib.sha256(body).hexdigest().encode() != match[2]:
-        raise DamagedError("its checksum is wrong: it is truncated or damaged")
+        raise CheckpointError("its checksum is wrong: it is truncated or damaged")
     try:
         return _decode(number, body)
     except ValidationError as error:
@@ -350,24 +333,20 @@ _READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 def read(path: Path) -> Checkpoint:
     """Read the checkpoint in a file of any name. Raises CheckpointError."""
     try:
-        return _content(path)
+        return _read(path, any_name=True)
     except (CheckpointError, OSError) as error:
         raise _error_about(path, error) from error
 
 
-def _read(path: Path) -> Checkpoint:
+def _read(path: Path, any_name: bool = False) -> Checkpoint:
     """Read the checkpoint in a file, and check its name. Raises CheckpointError or OSError."""
-    saved = _content(path)
-    if path.name not in (BEST, _name(saved.step)):
-        raise CheckpointError(f"it contains step {saved.step:,}, so the file was renamed")
-    return saved
-
-
-def _content(path: Path) -> Checkpoint:
     with reading.opened(path) as file:
         if path.stat().st_size > available_memory():
             raise CheckpointError("it is larger than the available memory")
-        return decode(file.read())
+        saved = decode(file.read())
+    if not any_name and path.name not in (BEST, _name(saved.step)):
+        raise CheckpointError(f"it contains step {saved.step:,}, so the file was renamed")
+    return saved
 
 
 def _name(step: int) -> str:
