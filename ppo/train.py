@@ -164,7 +164,7 @@ def resume(
     logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
     check_run(logdir)
     log.check(RunFolder(logdir))
-    evaluations.check(RunFolder(logdir))
+    evaluations.read(RunFolder(logdir))  # refuses a file that cannot be read
     stored = params.load_run(RunFolder(logdir).params)
     if stored.workers != worker.count:
         raise ParamsError(

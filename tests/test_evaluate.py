@@ -283,7 +283,7 @@ def test_evaluations_are_added_and_the_same_one_only_once(tmp_path: Path):
     assert [line["step"] for line in lines(folder)] == [100, 200, 300]
 
 
-def test_a_last_line_without_an_end_is_kept_and_half_a_line_is_not(tmp_path: Path):
+def test_a_last_line_without_an_end_is_kept_and_half_a_line_takes_no_other_with_it(tmp_path: Path):
     folder = RunFolder(tmp_path)
     store(folder, evaluate(gambler, CARTPOLE, 2, 100), CARTPOLE, gambler, 100)
     whole = folder.evaluations.read_text()
@@ -291,9 +291,11 @@ def test_a_last_line_without_an_end_is_kept_and_half_a_line_is_not(tmp_path: Pat
     store(folder, evaluate(gambler, CARTPOLE, 2, 200), CARTPOLE, gambler, 200)
     assert [line["step"] for line in lines(folder)] == [100, 200]
     # Half a character, too.
-    folder.evaluations.write_bytes(whole.encode() + '{"step": 150, "scoré'.encode()[:-1])
+    half = whole.encode() + '{"step": 150, "scoré'.encode()[:-1]
+    folder.evaluations.write_bytes(half)
     store(folder, evaluate(gambler, CARTPOLE, 2, 200), CARTPOLE, gambler, 200)
-    assert [line["step"] for line in lines(folder)] == [100, 200]
+    before, added = folder.evaluations.read_bytes().rstrip(b"\n").rsplit(b"\n", 1)
+    assert before == half and json.loads(added)["step"] == 200
 
 
 def test_lines_of_an_older_version_are_kept_and_known_again(tmp_path: Path):

@@ -128,7 +128,7 @@ def evaluate_run(
     chosen at random. Raises FolderError, ParamsError or CheckpointError.
     """
     check_run(logdir)
-    evaluations.check(RunFolder(logdir))
+    evaluations.read(RunFolder(logdir))  # refuses a file that cannot be read
     console = tables.console_of(stderr=True)
     with games_of(logdir, num_games, policies, which, seed, console) as (folder, games):
         records = [played.record() for played in games]

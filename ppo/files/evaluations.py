@@ -19,10 +19,6 @@ Score = Annotated[float, Gt(-SCORE_LIMIT), Lt(SCORE_LIMIT)]
 Bound = Annotated[float, Gt(-100 * SCORE_LIMIT), Lt(100 * SCORE_LIMIT)]
 
 
-class EvaluationsError(FolderError):
-    """The file does not contain evaluations. The message says why and what to do."""
-
-
 class Line(BaseModel):
     """An evaluation. Unknown keys are kept as they are."""
 
@@ -36,21 +32,17 @@ class Line(BaseModel):
     high: Bound | None = None
 
 
-def check(folder: RunFolder) -> None:
-    """Raise EvaluationsError if the file cannot be read."""
-    _lines(folder)
-
-
 def add(folder: RunFolder, record: Mapping[str, Any]) -> None:
     """Add a line unless the file already has a line with the same games. A resumed run may repeat
-    an evaluation. Other processes may add lines at the same time. Raises EvaluationsError.
+    an evaluation. Other processes may add lines at the same time. Raises FolderError.
     """
     with exclusive(folder.evaluations):
         same = ("step", "policy", "seed", "scores", "lengths")
-        known = ([line.get(key) for key in same] for line in _lines(folder))
+        known = ([line.get(key) for key in same] for line in read(folder))
         if [record[key] for key in same] not in known:
-            lines = _whole_lines(folder) + json.dumps(record).encode() + b"\n"
-            write_whole(folder.evaluations, lines)
+            content = reading.content(folder.evaluations) if folder.evaluations.exists() else b""
+            end = b"\n" if content and not content.endswith(b"\n") else b""
+            write_whole(folder.evaluations, content + end + json.dumps(record).encode() + b"\n")
 
 
 def best(folder: RunFolder, params: ResolvedParams, policy: str, until: int) -> float | None:
@@ -58,8 +50,8 @@ def best(folder: RunFolder, params: ResolvedParams, policy: str, until: int) -> 
     have the run's seed and number of games. Warn if the file is not readable.
     """
     try:
-        lines = _lines(folder)
-    except EvaluationsError as error:
+        lines = read(folder)
+    except FolderError as error:
         warn(with_names(error))
         return None
     own = params.seed, params.evaluation_games
@@ -74,14 +66,14 @@ def best(folder: RunFolder, params: ResolvedParams, policy: str, until: int) -> 
 
 def last(folder: RunFolder, policy: str, num_games: int, steps: range) -> dict[str, Any] | None:
     """Return the latest evaluation of a policy in this many games at one of the steps, or None."""
-    lines = [line for line in _lines(folder) if line["policy"] == policy and line["step"] in steps]
+    lines = [line for line in read(folder) if line["policy"] == policy and line["step"] in steps]
     fitting = [line for line in reversed(lines) if len(line["scores"]) == num_games]
     return max(fitting, key=lambda line: line["step"], default=None)
 
 
 def with_intervals(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return all evaluations that have an interval, by step. Raises EvaluationsError."""
-    lines = [line for line in _lines(folder) if None not in (line["low"], line["high"])]
+    """Return all evaluations that have an interval, by step. Raises FolderError."""
+    lines = [line for line in read(folder) if None not in (line["low"], line["high"])]
     return sorted(lines, key=lambda line: line["step"])
 
 
@@ -90,29 +82,15 @@ def interval(line: Mapping[str, Any]) -> str:
     return f"{line['low']:.2f} to {line['high']:.2f}" if len(line["scores"]) > 1 else ""
 
 
-def _lines(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the evaluations, and warn of invalid lines, such as one cut off. Raises
-    EvaluationsError if the file is not readable.
+def read(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the evaluations, and warn of invalid lines, such as one cut off. Raises FolderError if
+    the file is not readable.
     """
     try:
         lines, faults = reading.lines(folder.evaluations, TypeAdapter(Line))
     except FileNotFoundError:
         return []
     except Unreadable as error:
-        raise EvaluationsError(f"{error}; move it away, and a new one begins") from error
+        raise FolderError(f"{error}; move it away, and a new one begins") from error
     warn_of_skipped(with_names(folder.evaluations), "line", faults)
     return [line.model_dump() for line in lines]
-
-
-def _whole_lines(folder: RunFolder) -> bytes:
-    """Return the file as it is, valid or not, but without a last line that was cut off."""
-    try:
-        content = reading.content(folder.evaluations)
-    except FileNotFoundError:
-        return b""
-    lines, end, rest = content.rpartition(b"\n")
-    try:
-        reading.parse(rest.decode())
-    except ValueError:
-        return lines + end
-    return content + b"\n"

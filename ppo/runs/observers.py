@@ -15,8 +15,7 @@ from ppo.checkpoint import Checkpoint, State
 from ppo.errors import Diverged, NotFinite, ScoreNotFinite
 from ppo.evaluate.evaluate import evaluate
 from ppo.files import evaluations
-from ppo.files.evaluations import EvaluationsError
-from ppo.files.folder import RunFolder
+from ppo.files.folder import FolderError, RunFolder
 from ppo.policy import Policy
 from ppo.runs.observer import Observer
 from ppo.runs.pace import Pace
@@ -163,7 +162,7 @@ class Evaluator(Observer):
         record = evaluation.record(self.params, self.policy, step)
         try:
             evaluations.add(self.folder, record)
-        except EvaluationsError as error:
+        except FolderError as error:
             self.say(f"step {step:,}: the evaluation is not stored: {error}")
         self.say(self._message(record))
         self._last, self.due = (step, evaluation.mean), False
