@@ -42,14 +42,7 @@ from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
 from ppo.runs.start import GAME_RULES, Start, for_fork, is_due, overrides_to_continue, run_of
-from ppo.settings import (
-    EARLIER,
-    FIXED_ON_FORK,
-    INCIDENTAL,
-    Params,
-    ResolvedParams,
-    marked,
-)
+from ppo.settings import EARLIER, FIXED_ON_FORK, INCIDENTAL, Params, ResolvedParams, marked
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus
 from ppo.system.signals import StopRequest, interrupt_ends
@@ -114,20 +107,13 @@ def run(
     logdir, began, worker = expanded(logdir), began or time.monotonic(), this_worker()
     if worker.index == 0:
         check_new(logdir)
-    new_settings = params.with_workers(_new_settings(settings, overrides, env), worker.count)
-    resolved_params = resolved(new_settings, worker.on_this_machine)
-
-    def start(folder: RunFolder) -> Start:
-        check_new(folder.path)  # check again: another run may have begun there meanwhile
-        origin.remove(folder)  # left by a fork that ended before it had settings
-        write_whole(folder.params, resolved_params.to_json().encode())
-        return Start()
-
-    return _train(resolved_params, logdir, began, start, worker, callback, is_new=True)
+    given = params.with_workers(new_settings(settings, overrides, env), worker.count)
+    resolved_params = resolved(given, worker.on_this_machine)
+    return _train(resolved_params, logdir, began, lambda _: Start(), worker, callback, is_new=True)
 
 
-def _new_settings(source: Source, overrides: Overrides, env: str | Factory | None) -> Params:
-    """Return the settings of a new run. Raises ParamsError."""
+def new_settings(source: Source, overrides: Overrides, env: str | Factory | None = None) -> Params:
+    """Return the settings of a new run, given as for ``run``. Raises ParamsError."""
     changes = params.texts(overrides)
     env_id = params.game_of(source if isinstance(source, Mapping) else {}, changes)
     if env is not None:
@@ -229,11 +215,9 @@ def fork(
     begins = _forked(saved, source, resolved_params)
 
     def start(folder: RunFolder) -> Start:
-        check_new(folder.path)
         write_whole(folder.fork_start, checkpoint.encode(saved))
         first_entry = origin.first_entry(source, saved.step)
         origin.write(folder, Origin(source, saved.step, begins.changes, first_entry))
-        write_whole(folder.params, resolved_params.to_json().encode())
         return begins
 
     return _train(resolved_params, logdir, began, start, worker, callback, is_new=True)
@@ -271,7 +255,12 @@ def _train(
         if worker.index > 0:
             return follow(workers, resolved_params.threads, stop, logdir)
         with owned(logdir) as folder:
+            if is_new:
+                check_new(folder.path)  # check again: another run may have begun there meanwhile
+                origin.remove(folder)  # left by a fork that ended before it had settings
             begins = start(folder)
+            if is_new:
+                write_whole(folder.params, resolved_params.to_json().encode())
             send_start(workers, resolved_params, begins)
             with while_there(folder), _emptied_if_it_fails(folder) if is_new else nullcontext():
                 session = Session(resolved_params, folder, stop, began, workers, begins, callback)

@@ -74,10 +74,10 @@ def _begin(options: Namespace) -> None:
 
 
 def _settings(options: Namespace) -> Params:
-    from ppo.envs import registry
+    from ppo import train
 
-    given = registry.settings_for(options.env) if options.env else options.pfile
-    return params.load(given, options.set, [registry.check_new])
+    source = {"env_id": options.env} if options.env else options.pfile
+    return train.new_settings(source, options.set)
 
 
 @training

@@ -966,7 +966,7 @@ def test_a_mapping_begins_with_the_settings_of_its_game_wherever_that_is_named(
     given, overrides, env
 ):
     is_named = env or given or "seed" not in overrides
-    settings = train._new_settings(given, overrides, env)
+    settings = train.new_settings(given, overrides, env)
     assert settings.env_id == (CART if is_named else Params().env_id)
     assert settings.network == (FLAT["network"] if is_named else Params().network)
 
@@ -977,8 +977,8 @@ def test_a_mapping_begins_with_the_settings_of_its_game_wherever_that_is_named(
 )
 def test_two_games_are_refused(given, overrides):
     with pytest.raises(ParamsError, match="env and env_id = 'Pong' both name the game"):
-        train._new_settings(given, overrides, CART)
+        train.new_settings(given, overrides, CART)
 
 
 def test_the_game_of_a_preset_can_be_replaced():
-    assert train._new_settings("pong", (), "Breakout").env_id == "Breakout"
+    assert train.new_settings("pong", (), "Breakout").env_id == "Breakout"
