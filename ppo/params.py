@@ -44,7 +44,16 @@ def load(source: Source, overrides: Overrides = (), checks: Sequence[Check] = ()
     takes the settings and the keys already known to be invalid, and returns faults. Raises
     ParamsError with all faults at once.
     """
-    values, faults = _read(source)
+    if isinstance(source, Params):
+        source = source.model_dump()
+    if isinstance(source, Mapping):
+        # JSON turns NumPy's numbers into Python's and tuples into lists, as for --set.
+        values: dict[str, Any] = {}
+        faults = [fault for text in texts(source) for fault in _override(values, text)]
+    elif isinstance(source, str | Path):
+        values, faults = _read_file(presets.find(source))
+    else:
+        raise TypeError(f"settings must be a file, a preset's name, or a mapping: {source!r}")
     return _checked(values, faults, overrides, [kept_faults, *checks])
 
 
@@ -122,19 +131,6 @@ def _checked(
     if faults:
         raise ParamsError(faults)
     return settings
-
-
-def _read(source: Source) -> tuple[dict[str, Any], list[str]]:
-    if isinstance(source, Params):
-        source = source.model_dump()
-    if isinstance(source, Mapping):
-        # JSON turns NumPy's numbers into Python's and tuples into lists, as for --set.
-        values: dict[str, Any] = {}
-        faults = [fault for text in texts(source) for fault in _override(values, text)]
-        return values, faults
-    if not isinstance(source, str | Path):
-        raise TypeError(f"settings must be a file, a preset's name, or a mapping: {source!r}")
-    return _read_file(presets.find(source))
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -137,7 +137,9 @@ class Display:
         share, time_left, *others = self._progress(step, speed)
         half = (len(values) + 1) // 2
         if speed:
-            time_left += f", ends {_clock(speed.seconds_left)}"
+            clock = "%H:%M" if speed.seconds_left < DAY else "%a %d %b %Y, %H:%M"
+            end = time.localtime(time.time() + speed.seconds_left)
+            time_left += f", ends {time.strftime(clock, end)}"
         # The table is as narrow as possible, so labels stay near their values.
         table = Table.grid(padding=(0, 2 if self.console.width < NARROW else 3))
         for justify in ("left", "right", "left", "right"):
@@ -169,12 +171,6 @@ class Display:
             f"step {step:,} of {self.total_steps:,}",
             f"{speed.steps_per_second:.0f} steps/s" if speed else "? steps/s",
         )
-
-
-def _clock(seconds: float) -> str:
-    """Return the time of day after these seconds, with the date after a day or more."""
-    form = "%H:%M" if seconds < DAY else "%a %d %b %Y, %H:%M"
-    return time.strftime(form, time.localtime(time.time() + seconds))
 
 
 def _trend(scores: Sequence[float]) -> str:
