@@ -34,7 +34,6 @@ from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.level import GuardState
 from ppo.runs.loop import Loop
-from ppo.runs.observer import state_of
 from ppo.runs.observers import Evaluator, Logger
 from ppo.runs.pace import Pace, Speed
 from ppo.runs.start import RunState, Start, run_of
@@ -86,7 +85,7 @@ def episode(score: float = 1.0, steps: int = 3) -> Episode:
 @pytest.fixture(autouse=True)
 def captured(monkeypatch) -> None:
     """Trainers that train nothing give their state themselves."""
-    monkeypatch.setattr("ppo.runs.observer.capture", lambda trainer: trainer.state())
+    monkeypatch.setattr("ppo.runs.loop.capture", lambda trainer: trainer.state())
 
 
 @pytest.fixture
@@ -544,7 +543,9 @@ def guard(mode: str) -> Guard:
 
 
 def saved_by(watcher: Guard) -> Checkpoint:
-    return checkpoint.decode(checkpoint.encode(state_of(watcher.trainer, [watcher])))
+    return checkpoint.decode(
+        checkpoint.encode(Loop(watcher.trainer, [watcher], None, None, never).state)
+    )
 
 
 def show(watcher: Guard, *points: float) -> None:

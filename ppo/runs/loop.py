@@ -1,13 +1,14 @@
 """The loop of a run: iterations, the observers, and when to save."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ppo.checkpoint import Checkpoint
 from ppo.errors import Collapsed, Diverged, EnvironmentFailed, WorkerLost
 from ppo.runs.keeper import Keeper
-from ppo.runs.observer import Observer, state_of
+from ppo.runs.observer import Observer
 from ppo.runs.observers import Evaluator
+from ppo.runs.trainer_state import capture
 from ppo.system.signals import Interrupted
 from ppo.telemetry.scalars import SCORE
 from ppo.trainer import Trainer
@@ -33,7 +34,11 @@ class Loop:
 
     @property
     def state(self) -> Checkpoint:
-        return state_of(self.trainer, self.observers)
+        """The state of the whole run."""
+        saved = capture(self.trainer)
+        arrays = {name: array for one in self.observers for name, array in one.arrays().items()}
+        parts = {one.name: one.state().model_dump() for one in self.observers if one.name}
+        return replace(saved, arrays=saved.arrays | arrays, parts=parts)
 
     def run(self) -> None:
         """Train until the end or a stop, then save the state. Raises Collapsed. Raises Diverged,

@@ -1,13 +1,11 @@
-"""What a run does besides training: the protocol of its observers, and their joint state."""
+"""What a run does besides training: the protocol of its observers."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 
 from ppo.checkpoint import Checkpoint, State
-from ppo.runs.trainer_state import capture
-from ppo.trainer import Iteration, Trainer
+from ppo.trainer import Iteration
 
 
 class DueState(State):
@@ -51,11 +49,3 @@ class Observer:
         """Continue from a checkpoint. Raises CheckpointError for a state that no run wrote."""
         state = saved.part(self.name, DueState)
         self.due, self.wanted = state.due, state.wanted
-
-
-def state_of(trainer: Trainer, observers: Sequence[Observer]) -> Checkpoint:
-    """Return the state of a whole run."""
-    saved = capture(trainer)
-    arrays = {name: array for one in observers for name, array in one.arrays().items()}
-    parts = {one.name: one.state().model_dump() for one in observers if one.name}
-    return replace(saved, arrays=saved.arrays | arrays, parts=parts)
