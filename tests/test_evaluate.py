@@ -326,10 +326,14 @@ def test_no_line_is_lost_where_several_store_at_once(tmp_path: Path):
 
 def test_a_training_continues_if_its_evaluations_cannot_be_stored(tmp_path: Path, capsys):
     said: list[str] = []
+    included: list[dict] = []
     os.mkfifo(tmp_path / "evaluations.jsonl")
     with owned(tmp_path) as folder:
-        evaluator = Evaluator(gambler, CARTPOLE, folder, Pace(CARTPOLE), said.append, print)
-        assert evaluator.evaluate(100, lambda: False)["eval/mean_reward"] > 0
+        evaluator = Evaluator(
+            gambler, CARTPOLE, folder, Pace(CARTPOLE), said.append, included.append
+        )
+        evaluator.act(100, lambda: False)
+    assert included[0]["eval/mean_reward"] > 0
     assert capsys.readouterr().err.startswith(f"{tmp_path}/evaluations.jsonl: not a regular file")
     assert "the evaluation is not stored" in said[0] and "not a regular file" in said[0]
     assert len(said) == 2 and "best so far" in said[1] and not evaluator.due

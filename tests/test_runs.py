@@ -284,8 +284,10 @@ def test_the_evaluator_is_due_at_its_interval_until_it_has_evaluated(folder, mon
     assert not observer.due
     observer.see(iteration(32))
     assert observer.due
-    scalars = observer.evaluate(32, lambda: False)
-    assert scalars == {"eval/mean_reward": 3.0, "eval/mean_ep_length": 3.0}
+    included: list[dict] = []
+    observer.include = included.append
+    observer.act(32, never)
+    assert included == [{"eval/mean_reward": 3.0, "eval/mean_ep_length": 3.0}]
     assert not observer.due
     assert (observer.score_at(32), observer.score_at(48)) == (3.0, None)
 
@@ -295,7 +297,7 @@ def test_an_evaluation_is_printed_with_its_interval_and_the_best_so_far(folder, 
     display = Said()
     observer = evaluator(folder)
     observer.say = display.say
-    observer.evaluate(1000, lambda: False)
+    observer.act(1000, never)
     own = {"seed": PARAMS.seed, "scores": [1.0] * PARAMS.evaluation_games}
     lines = [{"policy": "sampled", "step": 40, "mean": 7.25, **own}]
     lines += [{"policy": "greedy", "step": 40, "mean": 8.5, **own}]
@@ -303,7 +305,7 @@ def test_an_evaluation_is_printed_with_its_interval_and_the_best_so_far(folder, 
     lines += [{"policy": "sampled", "step": 5000, "mean": 9.0, **own}]
     with open(folder.evaluations, "a") as file:
         file.write("".join(json.dumps(line) + "\n" for line in lines) + '{"policy": "samp')
-    observer.evaluate(2000, lambda: False)
+    observer.act(2000, never)
     assert display.said == [
         "step 1,000: evaluation 3.00 (95 %: -9.71 to 15.71), best so far 3.00",
         "step 2,000: evaluation 3.00 (95 %: -9.71 to 15.71), best so far 7.25",
@@ -314,7 +316,7 @@ def test_an_evaluation_of_one_game_is_printed_without_an_interval(folder, monkey
     Evaluated(monkeypatch, scores=[21.0])
     observer, display = evaluator(folder), Said()
     observer.say = display.say
-    observer.evaluate(1000, lambda: False)
+    observer.act(1000, never)
     assert display.said == ["step 1,000: evaluation 21.00, best so far 21.00"]
 
 
@@ -323,7 +325,7 @@ def test_an_evaluation_that_is_interrupted_stays_due(folder, monkeypatch):
     observer = evaluator(folder)
     observer.see(iteration(32))
     with pytest.raises(Interrupted):
-        observer.evaluate(32, lambda: True)
+        observer.act(32, lambda: True)
     assert observer.due
 
 

@@ -141,24 +141,19 @@ class Evaluator(Observer):
         self.due |= iteration.crossed(self.params.evaluation_interval)
 
     def act(self, step: int, stop: Callable[[], bool]) -> None:
-        """Evaluate, and log the result. Raises Interrupted, and Diverged."""
-        try:
-            self.include(self.evaluate(step, stop))
-        except NotFinite as error:
-            raise Diverged(step, {"observations": error.observations}) from error
-
-    def evaluate(self, step: int, interrupted: Callable[[], bool]) -> dict[str, float]:
-        """Play whole games and return their scalars, or none if a score is not finite. If
-        interrupted, raise Interrupted and stay due.
+        """Play whole games, and log their scalars, or none if a score is not finite. Raises
+        Interrupted, and Diverged.
         """
         games = self.params.evaluation_games
         try:
             with self.pace.evaluation():
-                evaluation = evaluate(self.policy, self.params, games, step, interrupted)
+                evaluation = evaluate(self.policy, self.params, games, step, stop)
         except ScoreNotFinite as error:
             self.say(f"step {step:,}: {error}")
             self.due = False
-            return {}
+            return self.include({})
+        except NotFinite as error:
+            raise Diverged(step, {"observations": error.observations}) from error
         record = evaluation.record(self.params, self.policy, step)
         try:
             evaluations.add(self.folder, record)
@@ -166,7 +161,7 @@ class Evaluator(Observer):
             self.say(f"step {step:,}: the evaluation is not stored: {error}")
         self.say(self._message(record))
         self._last, self.due = (step, evaluation.mean), False
-        return {tag: record[name] for name, tag in EVALUATION_TAGS.items() if name in record}
+        self.include({tag: record[name] for name, tag in EVALUATION_TAGS.items() if name in record})
 
     def score_at(self, step: int) -> float | None:
         """Return the mean score of the evaluation at a step, if there was one."""
