@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +23,7 @@ from ppo.trainer import Iteration
 
 TAG = "videos/training"
 # The names of replays of training episodes.
-TRAINING = re.compile(r"step-\d{12,}-to-(?P<last>\d{12,})-(?P<score>.+)")
+TRAINING = re.compile(r"step-\d{12,}-to-(\d{12,})-score_[-+.\deinfa]+")
 
 
 class VideoState(State):
@@ -73,7 +72,12 @@ class Videographer(Observer):
         """
         self.wanted |= iteration.crossed(self.params.video_interval)
         if self.wanted and iteration.episodes:
-            self._keep_first(iteration)
+            self.wanted = False
+            episode, last = iteration.episodes[0], iteration.ended_at[0]
+            first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
+            facts = {"step": iteration.step, replay.FIRST: first, replay.LAST: last}
+            kept = replay.from_run(episode, self.params, policy=self.choice, **facts)
+            self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
         self.announce()
 
     def announce(self) -> None:
@@ -115,20 +119,9 @@ class Videographer(Observer):
         """
         for path in self.folder.replays.glob("step-*-to-*.json"):
             named = TRAINING.fullmatch(path.stem)
-            if not named or int(named["last"]) <= step:
-                continue
-            with suppress(replay.ReplayError):  # record_missing reports what is wrong with it
-                if replay.load(path, self.params.env_id).score_name == named["score"]:
-                    self._video(path.stem).unlink(missing_ok=True)
-                    path.unlink()
-
-    def _keep_first(self, iteration: Iteration) -> None:
-        self.wanted = False
-        episode, last = iteration.episodes[0], iteration.ended_at[0]
-        first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
-        facts = {"step": iteration.step, replay.FIRST: first, replay.LAST: last}
-        kept = replay.from_run(episode, self.params, policy=self.choice, **facts)
-        self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
+            if named and int(named[1]) > step:
+                self._video(path.stem).unlink(missing_ok=True)
+                path.unlink()
 
     def _keep(self, name: str, kept: replay.Replay) -> None:
         self.folder.replays.mkdir(exist_ok=True)
