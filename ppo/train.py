@@ -112,7 +112,7 @@ def run(
     return _train(resolved_params, logdir, began, lambda _: Start(), worker, callback, is_new=True)
 
 
-def new_settings(source: Source, overrides: Overrides, env: str | Factory | None = None) -> Params:
+def new_settings(source: Source, overrides: Overrides, env: str | Factory | None) -> Params:
     """Return the settings of a new run, given as for ``run``. Raises ParamsError."""
     changes = params.texts(overrides)
     env_id = params.game_of(source if isinstance(source, Mapping) else {}, changes)

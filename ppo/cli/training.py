@@ -70,14 +70,14 @@ def _begin(options: Namespace) -> None:
         return check(_settings(options), options.check)
     from ppo import train
 
-    train.run(_settings(options), options.logdir, began=options.began)
+    source, logdir, overrides = options.pfile or {}, options.logdir, options.set
+    train.run(source, logdir, overrides, env=options.env, began=options.began)
 
 
 def _settings(options: Namespace) -> Params:
     from ppo import train
 
-    source = {"env_id": options.env} if options.env else options.pfile
-    return train.new_settings(source, options.set)
+    return train.new_settings(options.pfile or {}, options.set, options.env)
 
 
 @training
@@ -162,10 +162,6 @@ CONFLICTS: tuple[Conflict, ...] = (
     (
         lambda given: given.env and given.env.endswith(".json"),
         "--env={env}: this is no game; for a file of settings use --pfile={env}",
-    ),
-    (
-        lambda given: given.env and any(text.startswith("env_id=") for text in given.set),
-        "--env and --set env_id both name the game; leave one of them out",
     ),
     (
         lambda given: given.check and given.workers > 1,
