@@ -11,7 +11,7 @@ from ppo.checkpoint import Checkpoint, grouped
 from ppo.errors import Collapsed, NotFinite
 from ppo.evaluate.evaluate import evaluate, with_short_games
 from ppo.runs.level import GuardState
-from ppo.runs.observer import Observer
+from ppo.runs.observers import Observer
 from ppo.settings import ResolvedParams
 from ppo.system.signals import Interrupted
 from ppo.telemetry.collapse import Watch

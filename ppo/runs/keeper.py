@@ -11,7 +11,7 @@ from ppo.errors import Diverged, ExitCode
 from ppo.files import npz
 from ppo.files.folder import FolderGone, RunFolder, write_whole
 from ppo.files.origin import Changes
-from ppo.runs.observer import Observer
+from ppo.runs.observers import Observer
 from ppo.runs.start import RunState, run_of
 from ppo.settings import ResolvedParams
 from ppo.system import numerics

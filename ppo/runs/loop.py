@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from ppo.checkpoint import Checkpoint
 from ppo.errors import Collapsed, Diverged, EnvironmentFailed, WorkerLost
 from ppo.runs.keeper import Keeper
-from ppo.runs.observer import Observer
-from ppo.runs.observers import Evaluator
+from ppo.runs.observers import Evaluator, Observer
 from ppo.runs.trainer_state import capture
 from ppo.system.signals import Interrupted
 from ppo.telemetry.scalars import SCORE

@@ -1,4 +1,6 @@
-"""Observers of a run: its log, its evaluations, and a function of the user."""
+"""What a run does besides training: the protocol of its observers, and three of them: its log, its
+evaluations, and a function of the user.
+"""
 
 import math
 import resource
@@ -17,7 +19,6 @@ from ppo.evaluate.evaluate import evaluate
 from ppo.files import evaluations
 from ppo.files.folder import FolderError, RunFolder
 from ppo.policy import Policy
-from ppo.runs.observer import Observer
 from ppo.runs.pace import Pace
 from ppo.runs.terminal import Display
 from ppo.settings import ResolvedParams
@@ -27,6 +28,49 @@ from ppo.telemetry.health import Health
 from ppo.telemetry.log import Aggregates, Log, cut
 from ppo.telemetry.scalars import TIME
 from ppo.trainer import Iteration, Trainer
+
+
+class DueState(State):
+    """The state of an observer without a state class of its own."""
+
+    due: bool = False
+    wanted: bool = False
+
+
+class Observer:
+    """Sees each iteration of a run, and acts when the observer itself is ``due``. Videos and replay
+    checks are ``wanted`` instead: ``see`` starts them with the next episode that ends.
+
+    A checkpoint contains its state under its ``name``; without a name it has no state. A run is not
+    done while an observer is due. If an observer ``saves``, the run's state is saved after it acts.
+    Before such an observer acts, the state is kept in memory, to be saved if the process must end.
+    """
+
+    name = ""
+    saves = False
+    due = wanted = False
+
+    def see(self, iteration: Iteration) -> None:
+        """Note an iteration. Work that a stop should interrupt belongs in ``act``."""
+
+    def act(self, step: int, stop: Callable[[], bool]) -> None:
+        """Do what is due. On a request to stop, raise Interrupted and stay due."""
+
+    def settle(self, stop: Callable[[], bool]) -> None:
+        """Finish work that the next checkpoint relies on, or abandon it on a request to stop."""
+
+    def state(self) -> State:
+        """Return the state that ``restore`` continues from, except ``arrays``."""
+        return DueState(due=self.due, wanted=self.wanted)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays of the state, under names unique to this observer."""
+        return {}
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint. Raises CheckpointError for a state that no run wrote."""
+        state = saved.part(self.name, DueState)
+        self.due, self.wanted = state.due, state.wanted
 
 
 class LogState(State):

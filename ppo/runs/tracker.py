@@ -9,7 +9,7 @@ from ppo.checkpoint import Checkpoint, State
 from ppo.files.folder import RunFolder
 from ppo.files.held import with_names
 from ppo.replay.recorder import FinishedVideo
-from ppo.runs.observer import Observer
+from ppo.runs.observers import Observer
 from ppo.runs.videographer import TAG
 from ppo.settings import ResolvedParams
 from ppo.system.streams import reason

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ppo.envs.fleet import Fleet
 from ppo.replay import replay
 from ppo.replay.replay import CannotPlay, Replay, ReplayError
-from ppo.runs.observer import Observer
+from ppo.runs.observers import Observer
 from ppo.settings import ResolvedParams
 from ppo.system.signals import Interrupted
 from ppo.trainer import Iteration

@@ -16,7 +16,7 @@ from ppo.files.folder import RunFolder
 from ppo.policy import Policy
 from ppo.replay import replay
 from ppo.replay.recorder import FinishedVideo, Recorder
-from ppo.runs.observer import Observer
+from ppo.runs.observers import Observer
 from ppo.settings import Choice, ResolvedParams
 from ppo.system.signals import Interrupted
 from ppo.trainer import Iteration
