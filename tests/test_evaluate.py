@@ -17,7 +17,7 @@ from ppo.files import evaluations
 from ppo.files.folder import RunFolder, owned
 from ppo.replay.replay import Replay, play
 from ppo.runs.observers import Evaluator
-from ppo.runs.pace import Pace
+from ppo.runs.terminal import Pace
 from ppo.settings import Params, ResolvedParams
 from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted

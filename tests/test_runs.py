@@ -35,8 +35,8 @@ from ppo.runs.keeper import Keeper
 from ppo.runs.level import GuardState
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Evaluator, Logger
-from ppo.runs.pace import Pace, Speed
 from ppo.runs.start import RunState, Start, run_of
+from ppo.runs.terminal import Pace, Speed
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import Params

@@ -19,8 +19,7 @@ from ppo.evaluate.evaluate import evaluate
 from ppo.files import evaluations
 from ppo.files.folder import FolderError, RunFolder
 from ppo.policy import Policy
-from ppo.runs.pace import Pace
-from ppo.runs.terminal import Display
+from ppo.runs.terminal import Display, Pace
 from ppo.settings import ResolvedParams
 from ppo.telemetry import scalars
 from ppo.telemetry.counters import Count

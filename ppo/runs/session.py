@@ -15,9 +15,8 @@ from ppo.runs.guard import Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.loop import Loop
 from ppo.runs.observers import Callback, CallbackObserver, Evaluator, Logger
-from ppo.runs.pace import Pace
 from ppo.runs.start import Start, overrides_to_continue, run_of
-from ppo.runs.terminal import Display
+from ppo.runs.terminal import Display, Pace
 from ppo.runs.tracker import Tracker
 from ppo.runs.trainer_state import restore
 from ppo.runs.verifier import Verifier

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ppo.runs.pace import Pace, Speed
+from ppo.runs.terminal import Pace, Speed
 
 
 class Clock:

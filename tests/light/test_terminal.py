@@ -10,8 +10,7 @@ from rich.console import Console
 
 from ppo.envs.factories import factory_name
 from ppo.runs.ending import command, continuation, in_python, summary
-from ppo.runs.pace import Speed
-from ppo.runs.terminal import SHOWN, TREND, Display
+from ppo.runs.terminal import SHOWN, TREND, Display, Speed
 from ppo.system.streams import wrapped
 from ppo.telemetry.scalars import tags
 
