@@ -170,7 +170,12 @@ class Session:
         elif self.start.checkpoint:
             self.display.say(f"resuming from step {step:,}")
         else:
-            self.display.say(_begun(params))
+            threads = counted(params.threads, "thread")
+            shared = f", {params.workers} workers" if params.workers > 1 else ""
+            rounded = f", in {params.precision}" if params.precision != "float32" else ""
+            self.display.say(
+                f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
+            )
         differences = self.start.differences(self.keeper.versions, self.trainer.rates_at(step))
         remarks = [*differences, precision_remark(params.precision), gpu_remark()]
         for remark in filter(None, remarks):
@@ -221,10 +226,3 @@ class Session:
         code, message = self.keeper.last_resort()
         self.display.end(self._with_command(message))
         os._exit(code)
-
-
-def _begun(params: ResolvedParams) -> str:
-    threads = counted(params.threads, "thread")
-    shared = f", {params.workers} workers" if params.workers > 1 else ""
-    rounded = f", in {params.precision}" if params.precision != "float32" else ""
-    return f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
