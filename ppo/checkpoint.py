@@ -27,7 +27,7 @@ from ppo.system.streams import first_line, reason
 from ppo.telemetry.collapse import Watch
 from ppo.telemetry.counters import Count, Tally
 
-FORMAT = 4
+FORMATS = (2, 3, 4)  # the last is written
 BEST = "best.ckpt"
 NAME = re.compile(r"step-([0-9]{12}|[1-9][0-9]{12,})\.ckpt")
 
@@ -199,11 +199,8 @@ def chosen(
         return _read(path)
     except FileNotFoundError as error:
         there = ", ".join(f"{other:,}" for other in steps(folder)) or "none"
-        raise NoCheckpoint(
-            f"{folder.path} has no best checkpoint; choose the newest or a step"
-            if which == "best"
-            else f"{folder.path} has no checkpoint of step {which:,}; there is: {there}"
-        ) from error
+        what = "best checkpoint" if which == "best" else f"checkpoint of step {which:,}"
+        raise NoCheckpoint(f"{folder.path} has no {what}; there is: {there}") from error
     except (CheckpointError, OSError) as error:
         raise _error_about(path, error) from error
 
@@ -230,19 +227,19 @@ def encode(checkpoint: Checkpoint) -> bytes:
     facts = {"step": checkpoint.step, "trainer": trainer, "parts": checkpoint.parts}
     body = npz.pack(checkpoint.arrays, facts)
     checksum = hashlib.sha256(body).hexdigest().encode()
-    return b"ppo-checkpoint-%d %s\n%s" % (FORMAT, checksum, body)
+    return b"ppo-checkpoint-%d %s\n%s" % (FORMATS[-1], checksum, body)
 
 
 def decode(content: bytes) -> Checkpoint:
     """Parse the content of a checkpoint file. Raises CheckpointError if it has any fault."""
     head, newline, _ = content[:200].partition(b"\n")
     match = re.match(rb"ppo-checkpoint-(\d+)\b(?: ([0-9a-f]{64})$)?", head)
-    number = int(match[1]) if match else FORMAT
-    if number not in _READERS:
-        kind = NewerVersionError if number > FORMAT else CheckpointError
+    number = int(match[1]) if match else FORMATS[-1]
+    if number not in FORMATS:
+        kind = NewerVersionError if number > FORMATS[-1] else CheckpointError
         raise kind(
             f"its format is ppo-checkpoint-{number}; this version reads the formats "
-            f"{', '.join(map(str, _READERS))}"
+            f"{', '.join(map(str, FORMATS))}"
         )
     if not (match and match[2] and newline):
         raise CheckpointError("it is not a checkpoint, or its first line is damaged")
@@ -258,8 +255,11 @@ def decode(content: bytes) -> Checkpoint:
 
 
 def _decode(number: int, body: bytes) -> Checkpoint:
-    content, arrays = npz.unpack_with_facts(body)
-    facts = _READERS[number](content)
+    facts, arrays = npz.unpack_with_facts(body)
+    if number == 2:
+        facts = _from_format_2(facts)
+    if number < 4:
+        facts = _from_format_3(facts)
     if type(facts["step"]) is not int or not 0 <= facts["step"] < 2**62:
         raise ValueError("its step is not a number of steps")
     if not all(isinstance(part, dict) for part in facts["parts"].values()):
@@ -282,7 +282,7 @@ def _invalid(error: ValidationError, part: str) -> CheckpointError:
 
 
 def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
-    """Convert the facts of format 2, whose lists had no names, to format 4."""
+    """Convert the facts of format 2, whose lists had no names, to format 3."""
     # For example {"step": 9, "facts": {"iteration": 3, "best_saved": 1.5, "due": [true, false,
     # false], "unfinished": [[7, 1234, 0]], ...}}.
     facts, names = flat["facts"], UnfinishedFacts.model_fields
@@ -291,7 +291,7 @@ def _from_format_2(flat: dict[str, Any]) -> dict[str, Any]:
     trainer, session = ({key: facts[key] for key in keys} for keys in (trainer_keys, session_keys))
     trainer["unfinished"] = [dict(zip(names, row, strict=True)) for row in facts["unfinished"]]
     session["due"] = dict(zip(("log", "evaluation", "video"), facts["due"], strict=True))
-    return _from_format_3({"step": flat["step"], "trainer": trainer, "session": session})
+    return {"step": flat["step"], "trainer": trainer, "session": session}
 
 
 def _from_format_3(facts: dict[str, Any]) -> dict[str, Any]:
@@ -321,13 +321,6 @@ def _from_format_3(facts: dict[str, Any]) -> dict[str, Any]:
         "run": run,
     }
     return {"step": facts["step"], "trainer": trainer, "parts": parts}
-
-
-_READERS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    2: _from_format_2,
-    3: _from_format_3,
-    4: lambda facts: facts,
-}
 
 
 def read(path: Path) -> Checkpoint:
