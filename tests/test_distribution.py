@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +13,8 @@ from ppo import model
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
 from ppo.envs.fleet import Unfinished
 from ppo.envs.resolve import resolved
-from ppo.errors import Diverged, NotFinite
+from ppo.errors import Diverged
 from ppo.settings import Params
-from ppo.system.signals import Interrupted
 from ppo.telemetry.update_statistics import KL, UpdateResult
 from ppo.trainer import Trainer
 from ppo.update import INITIAL_RESCALING_STATE, Updater
@@ -60,8 +58,8 @@ class Ahead(Workers):
 class Stopping(Workers):
     """Another worker was asked to stop."""
 
-    def all_gather(self, own: Any) -> list[Any]:
-        return [own, (True, False)]
+    def all_gather(self, data: bytes) -> list[bytes]:
+        return [data, bytes([True, False])]
 
 
 def test_gradients_are_averaged_before_they_are_clipped():
@@ -115,22 +113,22 @@ def test_a_run_stops_when_any_worker_is_asked_to(small):
 class Failing(Workers):
     """The rollout of another worker ended as it ``sent``; nobody was asked to stop."""
 
-    def __init__(self, sent: type[Exception]):
+    def __init__(self, sent: bytes):
         self.sent = sent
 
-    def all_gather(self, own: Any) -> list[Any]:
-        flags_of_a_new_iteration = own[1] in (True, False)
-        return [own] if flags_of_a_new_iteration else [own, (self.sent, "")]
+    def all_gather(self, data: bytes) -> list[bytes]:
+        flags_of_a_new_iteration = len(data) == 2
+        return [data] if flags_of_a_new_iteration else [data, self.sent]
 
 
 def test_a_rollout_that_was_interrupted_in_any_worker_is_kept_in_none(small):
-    trainer = small(Failing(Interrupted))
+    trainer = small(Failing(b"Interrupted"))
     assert next(trainer.iterations(), None) is None
     assert (trainer.step, trainer.tally.iteration) == (0, 0)
 
 
 def test_a_rollout_that_is_not_finite_in_any_worker_ends_the_run_in_all(small):
-    trainer = small(Failing(NotFinite))
+    trainer = small(Failing(b"NotFinite"))
     with pytest.raises(Diverged, match="after step 0"):
         next(trainer.iterations())
 
@@ -177,8 +175,8 @@ class Echo(Workers):
 
     count = 2
 
-    def all_gather(self, own: Any) -> list[Any]:
-        return [own, own]
+    def all_gather(self, data: bytes) -> list[bytes]:
+        return [data, data]
 
 
 def test_games_of_all_workers_are_in_the_order_of_the_envs():
@@ -207,11 +205,11 @@ class Pair(Workers):
 
     count = 2
 
-    def __init__(self, index: int, sent: dict[int, Any], both: threading.Barrier):
+    def __init__(self, index: int, sent: dict[int, bytes], both: threading.Barrier):
         self.index, self._sent, self._both = index, sent, both
 
-    def all_gather(self, own: Any) -> list[Any]:
-        self._sent[self.index] = own
+    def all_gather(self, data: bytes) -> list[bytes]:
+        self._sent[self.index] = data
         self._both.wait(60)
         return [self._sent[index] for index in range(2)]
 

@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import pickle
 import re
 import struct
 import threading
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -648,7 +646,7 @@ def test_a_policy_kept_before_it_played_differently_is_not_restored(monkeypatch)
     later.restore(saved_by(watcher).with_part("guard", unknown))
     later.trainer = watcher.trainer
     began = later.trainer.iteration
-    monkeypatch.setattr(later, "_measured", lambda _: 1.0)
+    monkeypatch.setattr(later, "_measured", lambda _: b"1.0")
     later.measure(lambda: False)
     for rollbacks in (1, 2):
         show(later, *[1.0] * 2, *[0.3] * 6)
@@ -656,7 +654,7 @@ def test_a_policy_kept_before_it_played_differently_is_not_restored(monkeypatch)
         assert later.trainer.rolled_back_to == began
 
 
-@pytest.mark.parametrize(("measured", "best"), [(math.nan, -math.inf), (0.5, 0.5)])
+@pytest.mark.parametrize(("measured", "best"), [(b"nan", -math.inf), (b"0.5", 0.5)])
 def test_a_level_that_is_not_finite_is_not_known(measured, best, monkeypatch):
     watcher = guard("warn")
     watcher.trainer.iteration = 1
@@ -668,7 +666,7 @@ def test_a_level_that_is_not_finite_is_not_known(measured, best, monkeypatch):
 def test_a_request_to_stop_while_the_level_is_measured_stops_all_workers(monkeypatch):
     watcher = guard("warn")
     watcher.trainer.iteration = 1
-    monkeypatch.setattr(watcher, "_measured", lambda _: None)
+    monkeypatch.setattr(watcher, "_measured", lambda _: b"")
     with pytest.raises(Interrupted):
         watcher.measure(lambda: True)
 
@@ -978,10 +976,10 @@ class Other(Workers):
 
     index = 1
 
-    def __init__(self, received: object):
+    def __init__(self, received: bytes):
         self.received = received
 
-    def broadcast(self, own: object) -> object:
+    def broadcast(self, content: bytes) -> bytes:
         return self.received
 
 
@@ -989,11 +987,11 @@ def other(start: Start) -> Other:
     class First(Workers):
         count = 2
 
-        def broadcast(self, own: object) -> object:
-            shared.append(pickle.loads(pickle.dumps(own)))
-            return own
+        def broadcast(self, content: bytes) -> bytes:
+            shared.append(content)
+            return content
 
-    shared: list[object] = []
+    shared: list[bytes] = []
     follower.send_start(First(), PARAMS, start)
     return Other(*shared)
 
@@ -1018,12 +1016,9 @@ def test_the_first_worker_says_which_other_computes_differently(capsys):
     class Three(Workers):
         count = 3
 
-        def broadcast(self, own: object) -> object:
-            return own
-
-        def all_gather(self, own: Any) -> list[Any]:
-            other = {"numpy": "1.0", "environment": "NVIDIA_TF32_OVERRIDE=0"}
-            return [own, own, own | other]
+        def all_gather(self, data: bytes) -> list[bytes]:
+            other = json.loads(data) | {"numpy": "1.0", "environment": "NVIDIA_TF32_OVERRIDE=0"}
+            return [data, data, json.dumps(other).encode()]
 
     follower.send_start(Three(), PARAMS, Start())
     one, two = capsys.readouterr().out.splitlines()

@@ -66,25 +66,26 @@ class Guard(Observer):
         if known or self.trainer.finished or not self.trainer.step:
             return
         measures = self.trainer.workers.index == 0
-        level = self.trainer.workers.broadcast(self._measured(interrupted) if measures else None)
-        if level is None:
+        measured = self.trainer.workers.broadcast(self._measured(interrupted) if measures else b"")
+        if not measured:
             raise Interrupted
+        level = float(measured)
         if math.isfinite(level):
             self.watch = Watch(best=level, low=min(level, self.watch.low))
             self.kept = {}  # the kept policies have no known level
 
-    def _measured(self, interrupted: Callable[[], bool]) -> float | None:
-        """Return the points per step of whole games; None if interrupted."""
+    def _measured(self, interrupted: Callable[[], bool]) -> bytes:
+        """Return the points per step of whole games as text; empty if interrupted."""
         trainer, params = self.trainer, with_short_games(self.trainer.params)
         try:
             games = evaluate(trainer.policy, params, GAMES, trainer.step, interrupted)
         except Interrupted:
-            return None
+            return b""
         except NotFinite:  # the level remains unknown
-            return math.nan
+            return b"nan"
         level = games.mean / games.mean_steps
         self.say(f"collapse_guard: the policy begins at {_level(level)}, measured in {GAMES} games")
-        return level
+        return repr(level).encode()
 
     def see(self, iteration: Iteration) -> None:
         """Add the iteration's points per step to the evidence, and act on it. Raises Collapsed."""

@@ -8,11 +8,9 @@ some ten seconds, and makes everyone's collectives fail.
 """
 
 import os
-import pickle
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +18,7 @@ import tensorflow as tf
 from ppo.errors import WorkerLost
 from ppo.nn.compiled import compiled
 from ppo.workers.cluster import TF_CONFIG, ClusterError, Worker
-from ppo.workers.interface import T, Workers
+from ppo.workers.interface import Workers
 
 MOST_TASKS = 1024  # the most tasks on a node
 # Errors of the exchange, by their types or by their words.
@@ -68,23 +66,27 @@ class Collectives(Workers):
         parts = tf.split(flat, [t.shape.num_elements() for t in tensors])
         return [tf.reshape(part, t.shape) for part, t in zip(parts, tensors, strict=True)]
 
-    def all_gather(self, own: T) -> list[T]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         with self.watched():
-            words = self._gather(_words(own)).numpy()
+            words = self._gather(_words(data)).numpy()
         gathered = []
         while len(words):
-            gathered.append(pickle.loads(words[1 : words[0]].tobytes()))
-            words = words[words[0] :]
+            size = int(words[0])
+            end = 1 - (-size // WORD.itemsize)
+            gathered.append(words[1:end].tobytes()[:size])
+            words = words[end:]
         return gathered
 
-    def broadcast(self, own: Any) -> Any:
+    def broadcast(self, data: bytes) -> bytes:
         """See ``Workers``: the others add zeros, which costs less than gathering all data."""
-        words = _words(own)
-        total = np.zeros(self.all_gather(len(words))[0], WORD)
+        words = _words(data)
+        (size, *_) = self.all_gather(len(words).to_bytes(8))
+        total = np.zeros(int.from_bytes(size), WORD)
         if self.index == 0:
             total[:] = words
         with self.watched():
-            return pickle.loads(self._sum(total).numpy()[1:].tobytes())
+            words = self._sum(total).numpy()
+        return words[1:].tobytes()[: int(words[0])]
 
     @contextmanager
     def watched(self, begun: bool = True) -> Iterator[None]:
@@ -126,8 +128,7 @@ def _resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
     )
 
 
-def _words(own: object) -> np.ndarray:
-    """Return the number of words, and the pickled object in the words after it."""
-    data = pickle.dumps(own)
-    words = np.frombuffer(data + bytes(-len(data) % WORD.itemsize), WORD)
-    return np.concatenate([np.array([1 + len(words)], WORD), words])
+def _words(data: bytes) -> np.ndarray:
+    """Return the data's size and the data, in whole words."""
+    padded = data + bytes(-len(data) % WORD.itemsize)
+    return np.concatenate([np.array([len(data)], WORD), np.frombuffer(padded, WORD)])

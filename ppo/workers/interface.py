@@ -7,12 +7,10 @@ must know of each other. All workers therefore take the same steps and hold the 
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-T = TypeVar("T")
 
 
 class Workers:
@@ -31,13 +29,13 @@ class Workers:
         """
         return list(tensors)
 
-    def all_gather(self, own: T) -> list[T]:
-        """Return what each worker passes, which pickle must be able to copy."""
-        return [own]
+    def all_gather(self, data: bytes) -> list[bytes]:
+        """Return the data of each worker."""
+        return [data]
 
-    def broadcast(self, own: Any) -> Any:
-        """Return what the first worker passes; the others may pass None."""
-        return self.all_gather(own)[0]
+    def broadcast(self, data: bytes) -> bytes:
+        """Return the data of the first worker."""
+        return self.all_gather(data if self.index == 0 else b"")[0]
 
     def watched(self) -> AbstractContextManager[None]:
         """While the context lasts, the failure of a graph that calls ``all_reduce_mean`` raises

@@ -18,7 +18,7 @@ import numpy as np
 from ppo.errors import WorkerLost
 from ppo.system.private import private
 from ppo.workers.cluster import LINK, UNLINKED, ClusterError, Link
-from ppo.workers.interface import T, Workers
+from ppo.workers.interface import Workers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -75,13 +75,13 @@ class LocalWorkers(Workers):
         self._meet()
         return rows[-1].copy()
 
-    def all_gather(self, own: T) -> list[T]:
+    def all_gather(self, data: bytes) -> list[bytes]:
         if self._lost:
             raise self._lost
         if self.index > 0:
-            self._send(0, own)
+            self._send(0, data)
             return self._receive(0)
-        gathered = [own, *(self._receive(worker) for worker in self._sockets)]
+        gathered = [data, *(self._receive(worker) for worker in self._sockets)]
         for worker in self._sockets:
             self._send(worker, gathered)
         return gathered
@@ -97,7 +97,7 @@ class LocalWorkers(Workers):
             raise
 
     def _meet(self) -> None:
-        self.all_gather(None)
+        self.all_gather(b"")
 
     def _make_room(self, row_bytes: int) -> None:
         """Make all rows hold this many bytes; all workers call it at once."""
@@ -120,7 +120,7 @@ class LocalWorkers(Workers):
             message = self._sockets[worker].recv()
         except (EOFError, OSError) as error:
             self._lose(worker, error)
-        if worker == 0 and isinstance(message, int):  # it reports that another was lost
+        if isinstance(message, int):  # the first worker reports that another was lost
             self._lose(message, "the first worker lost it")
         return message
 

@@ -5,16 +5,28 @@ Every worker gets the data of all, so all have the same state and decide alike.
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from ppo.envs.episode import SCORE_LIMIT, Episode, EpisodeMismatch
+from ppo.envs.episode import (
+    SCORE_LIMIT,
+    AnyEpisode,
+    Episode,
+    EpisodeMismatch,
+    UnfinishedEpisode,
+    episode_of,
+    facts_of,
+)
 from ppo.envs.fleet import Unfinished
 from ppo.errors import Diverged, EnvironmentFailed, NotFinite
+from ppo.files import npz
 from ppo.system.signals import Interrupted
-from ppo.workers.interface import T, Workers
+from ppo.workers.interface import Workers
+
+T = TypeVar("T")
 
 # The failures that a worker reports. If workers report different ones, all raise the first of them.
 _FAILURES: tuple[type[Exception], ...] = NotFinite, EnvironmentFailed, Interrupted, EpisodeMismatch
@@ -45,20 +57,22 @@ def run_on_all(workers: Workers, step: int, work: Callable[[], T]) -> T:
     error: Diverged at ``step``, EnvironmentFailed, Interrupted or EpisodeMismatch.
     """
     results: list[T] = []
-    raised, kind, message = None, None, ""
+    raised, report = None, ""
     try:
         results.append(work())
     except _FAILURES as error:
-        raised, message = error, str(error)
+        raised = error
         (kind,) = (failure for failure in _FAILURES if isinstance(error, failure))
-    kinds, messages = zip(*workers.all_gather((kind, message)), strict=True)
+        report = f"{kind.__name__}: {error}"
+    data = workers.all_gather(report.encode(errors="replace"))
+    kinds, _, messages = zip(*(one.decode().partition(": ") for one in data), strict=True)
     for failure in _FAILURES:
-        if failure not in kinds:
+        if failure.__name__ not in kinds:
             continue
         if failure is NotFinite:
             unfit = {"observations": raised.observations} if isinstance(raised, NotFinite) else {}
             raise Diverged(step, gather_arrays(workers, unfit)) from raised
-        worker = kinds.index(failure)
+        worker = kinds.index(failure.__name__)
         named = failure is EnvironmentFailed and workers.count > 1
         where = f"worker {worker}: " if named else ""
         raise failure(f"{where}{messages[worker]}") from raised
@@ -67,23 +81,26 @@ def run_on_all(workers: Workers, step: int, work: Callable[[], T]) -> T:
 
 def any_worker(workers: Workers, *flags: bool) -> list[bool]:
     """Return, for each flag, whether it is set on any worker."""
-    return [any(values) for values in zip(*workers.all_gather(flags), strict=True)]
+    return [any(values) for values in zip(*workers.all_gather(bytes(flags)), strict=True)]
 
 
 def gather_unfinished(workers: Workers, own: Unfinished) -> Unfinished:
     """Return the unfinished episodes of all workers."""
     if workers.count == 1:
         return own
-    parts = workers.all_gather(own)
-    checksum = zlib.crc32(np.array([part.checksum for part in parts]).tobytes())
-    return Unfinished([episode for part in parts for episode in part.episodes], checksum)
+    packed = _pack({"checksum": own.checksum}, own.episodes)
+    parts = [_unpack(data, UnfinishedEpisode) for data in workers.all_gather(packed)]
+    checksum = zlib.crc32(np.array([facts["checksum"] for facts, _ in parts]).tobytes())
+    return Unfinished([episode for _, episodes in parts for episode in episodes], checksum)
 
 
 def merge_reports(workers: Workers, own: Report) -> Report:
     """Merge the reports of all workers, with the episodes in the order of their ends."""
     if workers.count == 1:
         return own
-    reports = workers.all_gather(own)
+    facts = {name: fact for name, fact in vars(own).items() if name != "episodes"}
+    parts = [_unpack(data, Episode) for data in workers.all_gather(_pack(facts, own.episodes))]
+    reports = [Report(episodes, **facts) for facts, episodes in parts]
     ends = [end for report in reports for end in zip(report.end_rows, report.episodes, strict=True)]
     ends.sort(key=lambda end: end[0])
     return Report(
@@ -100,10 +117,11 @@ def gather_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.
     if workers.count == 1:
         return own
     suspect = workers.index == 0 or not all(np.isfinite(array).all() for array in own.values())
+    packed = npz.pack(own if suspect else {})
     return {
         f"worker_{worker}_{name}": array
-        for worker, arrays in enumerate(workers.all_gather(own if suspect else {}))
-        for name, array in arrays.items()
+        for worker, data in enumerate(workers.all_gather(packed))
+        for name, array in npz.unpack(data).items()
     }
 
 
@@ -111,3 +129,14 @@ def _mean(values: list[float]) -> float:
     """Return the mean of the finite ones."""
     defined = [value for value in values if math.isfinite(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
+
+
+def _pack(facts: dict, episodes: Sequence[AnyEpisode]) -> bytes:
+    actions = {f"actions/{n}": episode.actions for n, episode in enumerate(episodes)}
+    return npz.pack(actions, facts | {"episodes": [facts_of(one) for one in episodes]})
+
+
+def _unpack(data: bytes, kind: type[AnyEpisode]) -> tuple[dict, list[AnyEpisode]]:
+    facts, arrays = npz.unpack_with_facts(data)
+    rows = enumerate(facts.pop("episodes"))
+    return facts, [episode_of(kind, row, arrays[f"actions/{n}"]) for n, row in rows]

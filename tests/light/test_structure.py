@@ -257,6 +257,10 @@ def test_every_requirement_is_imported():
     assert names_in((ROOT / "requirements.txt").read_text()) <= found
 
 
+def test_no_module_reads_data_that_may_hold_code():
+    assert not {"pickle", "marshal", "shelve"} & set().union(*map(imports_of, MODULES))
+
+
 def test_functions_of_tensors_are_compiled_in_one_way():
     assert [name for name in MODULES if "tf.function(" in SOURCES[name].read_text()] == [
         "nn.compiled"
