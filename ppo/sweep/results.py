@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
 from ppo.files.folder import named, write_whole
 from ppo.sweep.grid import FIGURE, TABLE
 from ppo.sweep.one_precision import precisions
@@ -77,15 +79,13 @@ def _results(
     """Return the cells of each variant from the third column on, the best first, and their meaning.
     The best has the highest final score at the steps that all runs have reached.
     """
-    first = fmean(one.scores[:, 0].mean() for one in comparisons)
     start, last = comparisons[0].steps[[0, -1]]
     entries = {
         one.name: [run.scores[run.steps <= last] for run in variants[one.name]]
         for one in comparisons
     }
-    fall = SMALLEST_FALL * (
-        max(scores.max() for runs in entries.values() for scores in runs) - first
-    )
+    everything = np.concatenate([scores for runs in entries.values() for scores in runs])
+    fall = SMALLEST_FALL * collapse.height_of(everything.max(), everything.min())
     results = {}
     for one in sorted(comparisons, key=lambda one: one.mean[-1], reverse=True):
         final, best = one.scores[:, -1], fmean(scores.max() for scores in entries[one.name])
@@ -96,6 +96,6 @@ def _results(
         f"Scores are means of the last 100 games, up to step {last:,.0f}, which all runs reached. "
         "Final: mean of the runs at that step, between the lowest and the highest. Best: mean of "
         f"the runs' highest scores. Mean: from step {start:,.0f} on, where all runs have a score. "
-        f"Collapses: falls of more than {fall:.2f} points, a quarter of the range, below the best "
-        "since the last collapse."
+        f"Collapses: falls of more than {fall:.2f} points below the best since the last collapse, "
+        "a quarter of the distance from the highest score to the lowest, or to 0 if that is further."
     )

@@ -62,6 +62,14 @@ def test_best_and_collapses_of_a_table_are_of_every_log_entry():
         assert "Mean: from step 0 on" in notes
 
 
+def test_noise_of_a_policy_that_learns_nothing_is_no_collapse():
+    scores = -20.3 - 0.005 * np.arange(60) + np.tile([0.05, -0.05], 30)
+    rows, notes = results.table({"a": [curve(*scores)]})
+    assert rows["a"][7] == "0" and "falls of more than 5.06 points" in notes
+    rows, notes = results.table({"a": [curve(*scores, 20, 9.5, 9)]})
+    assert rows["a"][7] == "1" and "falls of more than 10.16 points" in notes
+
+
 def test_the_table_says_from_which_step_on_the_mean_is():
     late = Curve(np.array([150.0, 400.0]), np.zeros(2))
     rows, notes = results.table({"whole": [curve(0, 10, 20, 30, 40)], "late": [late]})
