@@ -98,8 +98,9 @@ def _aggregates(over: Over, games: str, more: Sequence[Sequence[str]] = ()) -> s
 
 
 def between(score: Score) -> str:
-    """A mean with its interval."""
-    return f"{points(score.mean)} ({points(score.low)} to {points(score.high)})"
+    """A mean with its interval; equal scores have none."""
+    low, high = points(score.low), points(score.high)
+    return points(score.mean) + f" ({low} to {high})" * (low != high)
 
 
 def points(score: float) -> str:

@@ -310,8 +310,9 @@ def test_an_evaluation_is_printed_with_its_interval_and_the_best_so_far(folder, 
     ]
 
 
-def test_an_evaluation_of_one_game_is_printed_without_an_interval(folder, monkeypatch):
-    Evaluated(monkeypatch, scores=[21.0])
+@pytest.mark.parametrize("scores", [[21.0], [21.0] * 3, [21.0] * 10])
+def test_an_evaluation_of_equal_scores_is_printed_without_an_interval(scores, folder, monkeypatch):
+    Evaluated(monkeypatch, scores=scores)
     observer, display = evaluator(folder), Said()
     observer.say = display.say
     observer.act(1000, never)

@@ -182,6 +182,7 @@ def rows(records: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def _cell(name: str, form: str, record: dict[str, Any]) -> str:
-    """Return a quantity of an evaluation. The mean of one game has no interval."""
-    games = len(record["scores"])
-    return "-" if games < 2 and "interval" in name else form.format(games=games, **record)
+    """Return a quantity of an evaluation. The mean of equal scores has no interval."""
+    if "interval" in name and not evaluations.interval(record):
+        return "-"
+    return form.format(games=len(record["scores"]), **record)

@@ -78,8 +78,8 @@ def with_intervals(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def interval(line: Mapping[str, Any]) -> str:
-    """Return the interval of an evaluation's mean, as "1.00 to 2.00". One game has none."""
-    return f"{line['low']:.2f} to {line['high']:.2f}" if len(line["scores"]) > 1 else ""
+    """Return the interval of an evaluation's mean, as "1.00 to 2.00". Equal scores have none."""
+    return f"{line['low']:.2f} to {line['high']:.2f}" if len({*line["scores"]}) > 1 else ""
 
 
 def read(folder: RunFolder) -> list[dict[str, Any]]:

@@ -36,8 +36,8 @@ def score_interval(scores: ArrayLike) -> tuple[float, float]:
 
 
 def shown(values: np.ndarray) -> str:
-    """Return a mean with its interval: "0.52 (0.40 to 0.61)". One value has no interval."""
-    if len(values) < 2:
+    """Return a mean with its interval: "0.52 (0.40 to 0.61)". Equal values have no interval."""
+    if values.min() == values.max():
         return f"{values.mean():.2f}"
     low, high = of_mean(values)
     return f"{values.mean():.2f} ({low:.2f} to {high:.2f})"

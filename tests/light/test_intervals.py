@@ -34,9 +34,10 @@ def test_the_interval_of_the_largest_scores_is_finite():
     assert np.isfinite(intervals.score_interval([-1e304, 1e304])).all()
 
 
-def test_one_value_is_shown_without_an_interval():
+def test_equal_values_are_shown_without_an_interval():
     assert intervals.shown(np.array([0.52])) == "0.52"
-    assert intervals.shown(np.array([0.5, 0.5])) == "0.50 (0.50 to 0.50)"
+    assert intervals.shown(np.full(7, 0.3)) == "0.30"
+    assert intervals.shown(np.array([0.5, 0.5, 0.7])) == "0.57 (0.28 to 0.85)"
 
 
 def test_interval_of_many_means_at_once_is_the_interval_of_each():
