@@ -938,10 +938,25 @@ def test_an_interrupted_evaluation_is_due_again_after_a_resume(keeper, folder, l
     saved = checkpoint.newest(folder)
     assert due_in(saved) == {"evaluation"}
     evaluated = Evaluated(monkeypatch)
-    again = loop(Training([]), keeper, log)
+    again = loop(Training([]), keeper, log, evaluation_interval=16)
     resume(again, saved)
     again.run()
     assert evaluated.calls == [16]
+
+
+@pytest.mark.parametrize("interval", [0, 32])
+def test_what_was_due_is_dropped_if_the_settings_switch_it_off(interval, folder):
+    names = "evaluation_interval", "video_interval", "replay_check_interval"
+    params = PARAMS.model_copy(update=dict.fromkeys(names, interval))
+    restored = [
+        Evaluator(AnyPolicy(), params, folder, Pace(params), print, print),
+        videographer(folder, Queue(), video_interval=interval),
+        Verifier(params, None, print),
+    ]
+    due = {one.name: {"due" if one.name == "evaluation" else "wanted": True} for one in restored}
+    for one in restored:
+        one.restore(Checkpoint(16, {}, parts=due))
+        assert (one.due or one.wanted) == bool(interval), one.name
 
 
 def test_the_best_policy_is_the_same_where_a_stop_interrupted_its_evaluation(

@@ -49,6 +49,11 @@ class Observer:
     saves = False
     due = wanted = False
 
+    @property
+    def interval(self) -> int:
+        """The setting that decides how often it acts; 0 if it never does."""
+        return 1
+
     def see(self, iteration: Iteration) -> None:
         """Note an iteration. Work that a stop should interrupt belongs in ``act``."""
 
@@ -67,9 +72,12 @@ class Observer:
         return {}
 
     def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint. Raises CheckpointError for a state that no run wrote."""
+        """Continue from a checkpoint, unless the settings now switch the observer off. Raises
+        CheckpointError for a state that no run wrote.
+        """
         state = saved.part(self.name, DueState)
-        self.due, self.wanted = state.due, state.wanted
+        if self.interval:
+            self.due, self.wanted = state.due, state.wanted
 
 
 class LogState(State):
@@ -179,6 +187,10 @@ class Evaluator(Observer):
     say: Callable[[str], None]
     include: Callable[[Mapping[str, float]], None]
     _last: tuple[int, float] | None = field(default=None, init=False)  # step and mean score
+
+    @property
+    def interval(self) -> int:
+        return self.params.evaluation_interval
 
     def see(self, iteration: Iteration) -> None:
         self.due |= iteration.crossed(self.params.evaluation_interval)

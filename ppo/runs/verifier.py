@@ -32,6 +32,10 @@ class Verifier(Observer):
         self._outcome: str | None = None
         self._seeded = False  # whether the episode of the check began with a seed
 
+    @property
+    def interval(self) -> int:
+        return self.params.replay_check_interval
+
     def see(self, iteration: Iteration) -> None:
         """Start a check if one is wanted and an episode ended."""
         self.wanted |= iteration.crossed(self.params.replay_check_interval)

@@ -93,7 +93,7 @@ class Videographer(Observer):
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint. A log without videos begins to show new ones."""
         state = saved.part(self.name, VideoState)
-        self.wanted = state.wanted
+        self.wanted = state.wanted and self.params.video_interval > 0
         self.logged_until = saved.step - 1 if state.shown is None else state.shown
 
     def record_missing(self, step: int) -> None:
