@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from benchmarks import games_store
 from ppo import checkpoint, params, presets
 from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.forks import QUIET
@@ -35,12 +36,12 @@ from ppo.envs.vector import EnvVector
 from ppo.errors import ExitCode, PPOError, Stopped
 from ppo.files.folder import RunFolder, exclusive, write_whole
 from ppo.settings import Params
-from ppo.sweep.grid import Run, folder_name, parse_seeds
+from ppo.sweep.grid import Run, begun_faults, folder_name, logdir_faults, parse_seeds
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all
-from ppo.system import reading
-from ppo.system.arguments import argument_parser, expanded
+from ppo.system.arguments import argument_parser, expanded, positive
 from ppo.system.children import Children
 from ppo.system.command import run_command
+from ppo.system.reading import repeated
 from ppo.telemetry import progress
 from ppo.telemetry.scalars import POINTS, SCORE
 
@@ -56,7 +57,6 @@ KEPT = {
     "clipped": "train/clip_fraction",
     "value_share": "trunk/value_share",
 }
-
 
 PLACEBO = "placebo"  # the unchanged settings with another seed
 # Other sizes of the step and nothing else: what multiplies the rate.
@@ -137,6 +137,7 @@ class OneRun(Run):
     plan: str = ""  # label_of its plan
     height: float = math.nan  # of the agent, in points a step
     change: Mapping[str, Any] = field(default_factory=dict)
+    source: tuple[Path, int] | None = None  # the run and the step of which it is a fork
 
 
 def agents(seeds: Sequence[int], logdir: Path) -> list[OneRun]:
@@ -174,8 +175,8 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
         merged = params.load_run(RunFolder(agent.folder).params, overrides, [registry.check])
         label = label_of(plan, dose, merged.env_id)
         folder = logdir / label / folder_name(name) / f"seed-{agent.seed}"
-        of_agent = f"--fork={agent.folder}", merged, label, height
-        runs.append(OneRun(name, agent.seed, overrides, folder, *of_agent, change))
+        of_agent = f"--fork={agent.folder}", merged, label, height, change, (agent.folder, step)
+        runs.append(OneRun(name, agent.seed, overrides, folder, *of_agent))
     return runs
 
 
@@ -221,7 +222,7 @@ def random_play(games: int) -> float:
 
 def load(path: Path) -> list[Fork]:
     """The forks in a file. Raises Unreadable."""
-    return reading.all_lines(path, TypeAdapter(Fork)) if path.exists() else []
+    return games_store.load(path, Fork)
 
 
 def add(path: Path, made: Sequence[Fork]) -> None:
@@ -232,22 +233,33 @@ def add(path: Path, made: Sequence[Fork]) -> None:
         write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 
+def planned(options: argparse.Namespace) -> list[OneRun]:
+    """The runs to make. Raises PPOError if one cannot begin, before anything is created."""
+    faults = logdir_faults(options.logdir)
+    runs = [*map(trained, options.trained)]
+    if options.agents:
+        runs += agents(parse_seeds(options.agents, faults), options.logdir)
+    if options.results:
+        faults += games_store.faults(options.results, Fork)
+    if options.plan:
+        names = changes(options.plan, options.dose)
+        faults += [f"--only={name!r}: no such change" for name in options.only if name not in names]
+        forked = (forks(agent, options.plan, options.dose, options.logdir) for agent in runs)
+        runs = [run for of_change in zip(*forked, strict=True) for run in of_change]
+        runs = [run for run in runs if not options.only or run.variant in options.only]
+    faults += [f"{run}: two agents have this folder" for run in repeated(r.folder for r in runs)]
+    faults += itertools.chain(*(begun_faults(run, run.params, run.source) for run in runs))
+    if faults:
+        raise params.ParamsError(faults)
+    return runs
+
+
 def make(options: argparse.Namespace) -> None:
     """Make the agents, or the forks of a plan. Raises PPOError unless all came to their end."""
     if options.random_play:
         print(f"{random_play(options.random_play):.5f} points a step")
         return
-    faults: list[str] = []
-    runs = [*map(trained, options.trained)]
-    if options.agents:
-        runs += agents(parse_seeds(options.agents, faults), options.logdir)
-    if faults:
-        raise params.ParamsError(faults)
-    if options.plan:
-        forked = (forks(agent, options.plan, options.dose, options.logdir) for agent in runs)
-        runs = [run for of_change in zip(*forked, strict=True) for run in of_change]
-        runs = [run for run in runs if not options.only or run.variant in options.only]
-    children = Children()
+    runs, children = planned(options), Children()
 
     def go(run: OneRun, call: Call) -> int:
         code = begin_or_resume(run, run.begins, run.params, call)
@@ -270,15 +282,16 @@ def main() -> int:
     parser.add_argument("--logdir", type=expanded)
     parser.add_argument("--plan", choices=["map", "changes"])
     parser.add_argument("--dose", type=float, default=8.0, help="times the rate, in changes")
-    parser.add_argument("--only", action="append", metavar="NAME", help="one of the plan's changes")
+    parser.add_argument("--only", action="append", default=[], metavar="CHANGE", help="of the plan")
     parser.add_argument("--results", type=expanded, metavar="FILE")
     parser.add_argument("--machine", default="")
-    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
-    parser.add_argument("--random-play", type=int, metavar="GAMES", help="measure random play")
+    parser.add_argument("--workers", type=positive, default=1, help="runs at a time")
+    parser.add_argument("--random-play", type=positive, metavar="GAMES", help="measure random play")
     options = parser.parse_args()
-    agents_named = options.agents or options.trained
-    if not (options.random_play or (agents_named and options.logdir)):
+    if not (options.random_play or (options.logdir and (options.agents or options.trained))):
         parser.error("--logdir and --agents or --trained are needed")
+    if not options.plan and (options.trained or options.only):
+        parser.error("--trained and --only go with --plan")
     return run_command(lambda: make(options), stopped=STOPPED)
 
 

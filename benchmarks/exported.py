@@ -24,7 +24,7 @@ from ppo.evaluate.export import export_run
 from ppo.files.folder import RunFolder
 from ppo.replay.replay import Replay, env_at_start, from_run
 from ppo.system import children
-from ppo.system.arguments import argument_parser, expanded
+from ppo.system.arguments import argument_parser, expanded, positive
 
 if TYPE_CHECKING:
     from ppo.evaluate.agent import TrainedAgent
@@ -57,9 +57,7 @@ np.savez(sys.argv[3], **dict(zip(names, map(np.concatenate, zip(*outputs)))))
 
 def observations_of(replay: Replay) -> Iterator[np.ndarray]:
     """What the agent saw before each of its actions, played again."""
-    with closing(
-        env_at_start(replay)
-    ) as vector:  # an emulator that is left open is reported as a leak
+    with closing(env_at_start(replay)) as vector:  # an open emulator is reported as a leak
         for action in replay.actions:
             yield vector.observations[0].copy()
             vector.send(np.array([action]))
@@ -114,10 +112,8 @@ def main() -> None:
     """Play, export, compare, print."""
     parser = argument_parser("benchmarks.exported", __doc__)
     parser.add_argument("--logdir", type=expanded, required=True)
-    parser.add_argument("--observations", type=int, default=10_000)
-    parser.add_argument(
-        "--onnx-python", type=expanded, help="a Python that has ONNX Runtime and no Keras"
-    )
+    parser.add_argument("--observations", type=positive, default=10_000)
+    parser.add_argument("--onnx-python", type=expanded, help="has ONNX Runtime and no Keras")
     options = parser.parse_args()
     from ppo.evaluate.agent import load_agent
 

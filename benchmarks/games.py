@@ -43,7 +43,6 @@ from ppo.sweep.grid import (
     begun_faults,
     changes,
     check_of,
-    count,
     folder_name,
     logdir_faults,
     parse_seeds,
@@ -51,7 +50,7 @@ from ppo.sweep.grid import (
 )
 from ppo.sweep.one_precision import unify_precision
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, call_with_log, finished, run_all
-from ppo.system.arguments import argument_parser, expanded
+from ppo.system.arguments import argument_parser, expanded, positive
 from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.reading import repeated
@@ -289,14 +288,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if not options.only_table and not (options.games and options.steps):
         parser.error("--games and --steps are needed, or --only-table")
     return options
-
-
-def positive(text: str) -> int:
-    """A number of 1 or more."""
-    number = count(text)
-    if not number:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
-    return number
 
 
 if __name__ == "__main__":

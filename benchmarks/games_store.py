@@ -4,31 +4,29 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from benchmarks.games_results import Kind, Result
-from ppo.files.folder import exclusive, write_whole
+from ppo.files.folder import FolderError, check_parent, exclusive, write_whole
 from ppo.system import reading
+from ppo.system.streams import reason
 
 
-def faults(path: Path) -> list[str]:
-    """Why the file cannot be used; one that is not there has no runs yet."""
-    if not path.parent.is_dir():
-        return [f"--results={path}: there is no folder {path.parent}; make it first"]
+def faults(path: Path, kind: type = Result) -> list[str]:
+    """Why the file of results of a kind cannot be used; one that is not there has none yet."""
     try:
-        load(path)
-    except OSError as error:
-        return [f"--results={path} cannot be used: {error.strerror}"]
+        check_parent(path)
+        load(path, kind)
+    except (FolderError, OSError) as error:
+        return [f"--results={path} cannot be used: {reason(error)}"]
     return []
 
 
-def load(path: Path) -> list[Result]:
-    """The runs in the file; none if it is not there. Raises Unreadable."""
-    try:
-        return reading.all_lines(path, TypeAdapter(Result))
-    except FileNotFoundError:
-        return []
+def load(path: Path, kind: type = Result) -> list[Any]:
+    """The results in the file; none if it is not there. Raises Unreadable."""
+    return reading.all_lines(path, TypeAdapter(kind)) if path.exists() else []
 
 
 def add(path: Path, results: Iterable[Result], machine: str) -> list[Result]:

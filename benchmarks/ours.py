@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppo import params
 from ppo.envs.resolve import resolved
-from ppo.system.arguments import argument_parser
+from ppo.system.arguments import argument_parser, positive
 from ppo.system.device import start_tensorflow
 from ppo.train import connect
 from ppo.workers.cluster import this_worker
@@ -61,8 +61,8 @@ def resident_mib() -> float:
 def main() -> None:
     """Warm up, measure, print."""
     parser = argument_parser("benchmarks.ours", __doc__)
-    parser.add_argument("--updates", type=int, default=30)
-    parser.add_argument("--warm-up", type=int, default=3)
+    parser.add_argument("--updates", type=positive, default=30)
+    parser.add_argument("--warm-up", type=positive, default=3)
     parser.add_argument("--began", type=float, default=time.monotonic(), help="of time.monotonic()")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()

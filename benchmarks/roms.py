@@ -23,7 +23,7 @@ from ppo.envs.episode import Episode, Rules
 from ppo.envs.roms import is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector
 from ppo.replay.replay import Replay, ReplayError, frames, verify
-from ppo.system.arguments import argument_parser
+from ppo.system.arguments import argument_parser, positive
 
 NUM_ENVS = 2
 TRIED = ("replays", "seen", "restores")
@@ -118,7 +118,7 @@ def main() -> int:
     parser = argument_parser("benchmarks.roms", __doc__)
     parser.add_argument("--games", help="ROMs, with commas between; all that can be played")
     parser.add_argument("--plain-resets", action="store_true")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=positive, default=1)
     options = parser.parse_args()
     every = sorted(rom for rom in roms.get_all_rom_ids() if not is_for_several(rom))
     games = options.games.split(",") if options.games else every

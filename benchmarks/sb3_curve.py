@@ -160,16 +160,12 @@ def evaluate(model: PPO, options: argparse.Namespace) -> None:
     os.replace(partial, options.logdir / "evaluations.jsonl")
 
 
-def _path(text: str) -> Path:
-    return Path(os.path.expanduser(text))
-
-
 def main() -> int:
     """Train, or resume; evaluate."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--logdir", type=_path, required=True, help="new, or of a stopped run")
+    parser.add_argument("--logdir", type=lambda text: Path(text).expanduser(), required=True)
     parser.add_argument("--env-id", default="PongNoFrameskip-v4")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--schedule-steps", type=int, default=PUBLISHED_STEPS)

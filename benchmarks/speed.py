@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ppo.system import children
-from ppo.system.arguments import argument_parser, expanded
+from ppo.system.arguments import argument_parser, expanded, positive
 
 HERE = Path(__file__).resolve().parent
 
@@ -32,7 +32,11 @@ def last_line(command: list[str]) -> Any:
     if done.returncode:
         message = f"{' '.join(command)} ended with exit code {done.returncode}"
         sys.exit(f"{message}:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        result = json.loads(done.stdout.splitlines()[-1])
+        return result | {key: float(result[key]) for key in ("steps_per_second", "peak_mib")}
+    except (LookupError, TypeError, ValueError):
+        sys.exit(f"{' '.join(command)}: its last line is no result; see --help")
 
 
 def ours(settings: Sequence[str], updates: int) -> dict[str, Any]:
@@ -42,16 +46,19 @@ def ours(settings: Sequence[str], updates: int) -> dict[str, Any]:
     return last_line([*command, f"--began={time.monotonic()}"])
 
 
-def beside(options: argparse.Namespace) -> dict[str, list[str]]:
-    """The commands of the other programs, by name."""
-    commands = {}
-    if options.sb3_python:
-        work = [f"--network={options.network}", f"--updates={options.updates}"]
-        commands["Stable-Baselines3"] = [str(options.sb3_python), str(HERE / "sb3.py"), *work]
-    for text in options.beside:
-        name, _, command = text.partition("=")
-        commands[name] = shlex.split(command)
-    return commands
+def program(text: str) -> tuple[str, list[str]]:
+    """Read NAME=COMMAND."""
+    name, _, command = text.partition("=")
+    if not (name and (words := shlex.split(command))):
+        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=COMMAND")
+    if not shutil.which(words[0]):
+        raise argparse.ArgumentTypeError(f"{name}: no such program: {words[0]}")
+    return name, words
+
+
+def sb3(python: str) -> tuple[str, list[str]]:
+    """Read the path of an interpreter with Stable-Baselines3."""
+    return program(f"Stable-Baselines3={shlex.quote(str(expanded(python)))}")
 
 
 def describe(name: str, speed: dict[str, Any]) -> str:
@@ -63,19 +70,22 @@ def main() -> None:
     """Measure in turn, print each round, then the medians."""
     parser = argument_parser("benchmarks.speed", __doc__)
     add = parser.add_argument
-    add("--sb3-python", type=expanded, help="interpreter with Stable-Baselines3")
-    add("--beside", action="append", default=[], metavar="NAME=COMMAND", help="another program")
+    add("--sb3-python", metavar="PYTHON", type=sb3, help="interpreter with Stable-Baselines3")
+    add("--beside", action="append", default=[], metavar="NAME=COMMAND", type=program)
     add("--network", default="nature", choices=["nature", "a3c"])
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="of ours")
-    add("--rounds", type=int, default=3)
-    add("--updates", type=int, default=30)
+    add("--rounds", type=positive, default=3)
+    add("--updates", type=positive, default=30)
     options = parser.parse_args()
-    others = beside(options)
-    if not others:
+    programs = options.beside
+    if options.sb3_python:
+        work = [f"--network={options.network}", f"--updates={options.updates}"]
+        name, python = options.sb3_python
+        programs += [(name, [*python, str(HERE / "sb3.py"), *work])]
+    if not programs:
         parser.error("give --sb3-python or --beside")
-    for name, command in others.items():
-        if not (command and shutil.which(command[0])):
-            parser.error(f"{name}: no such program: {shlex.join(command)}")
+    if len(others := dict(programs)) < len(programs):
+        parser.error("--beside: two programs have the same name")
     settings = [f"network={options.network}", *options.set]
     ratios: dict[str, list[float]] = {name: [] for name in others}
     speeds = []

@@ -19,9 +19,9 @@ from ppo import presets
 from ppo.errors import PPOError, Stopped
 from ppo.files.folder import RunFolder
 from ppo.params import load
-from ppo.sweep.grid import begun_faults, parse, parse_seeds, setting_faults
+from ppo.sweep.grid import begun_faults, logdir_faults, parse, parse_seeds, setting_faults
 from ppo.sweep.parallel import STOPPED, train_all
-from ppo.system.arguments import argument_parser, expanded
+from ppo.system.arguments import argument_parser, expanded, positive
 from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.device import default_threads
@@ -62,16 +62,19 @@ def train_and_report() -> None:
     parser.add_argument("--seeds", required=True, metavar="1,2,3")
     parser.add_argument("--score", type=float, required=True, help="of an evaluation")
     parser.add_argument("--perfect", type=float, default=21.0, help="of a game")
-    parser.add_argument("--workers", type=int, default=1, help="runs at a time")
+    parser.add_argument("--workers", type=positive, default=1, help="runs at a time")
     options = parser.parse_args()
-    faults: list[str] = []
+    faults = logdir_faults(options.logdir)
     seeds = parse_seeds(options.seeds, faults)
     threads = max(1, default_threads() // options.workers)
     grid = parse([], shared=options.set)
     runs = grid.runs(options.logdir, seeds, threads)
     faults += grid.faults + setting_faults(options.pfile, runs)
     for run in runs if not faults else []:
-        faults += begun_faults(run, load(options.pfile, run.overrides))
+        settings = load(options.pfile, run.overrides)
+        faults += begun_faults(run, settings)
+        if not settings.evaluation_interval:
+            faults.append("evaluation_interval = 0: --score needs evaluations; set an interval")
     if faults:
         parser.error("\n".join(faults))
     pfile, children = options.pfile, Children()

@@ -13,9 +13,9 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ppo.system.arguments import argument_parser
+from ppo.system.arguments import argument_parser, positive
 from ppo.system.children import start
 from ppo.workers.launch import inherited, linked
 
@@ -36,18 +36,9 @@ def speed(settings: list[str], workers: int, threads: int, updates: int) -> Spee
     """Measure several workers with the given threads each."""
     command = [sys.executable, "-m", "benchmarks.ours", f"--updates={updates}"]
     command += [text for one in [*settings, f"threads={threads}"] for text in ("--set", one)]
+    streams: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with linked(workers) as links:
-        processes = [
-            start(
-                command,
-                **inherited(link),
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            for link in links
-        ]
+        processes = [start(command, **inherited(link), cwd=ROOT, **streams) for link in links]
     outputs = [process.communicate()[0] for process in processes]
     measured = [json.loads(text.splitlines()[-1]) for text in outputs]
     steps = measured[0]["steps_per_second"]
@@ -58,9 +49,9 @@ def main() -> None:
     """Measure in turn, print each round, then the medians."""
     parser = argument_parser("benchmarks.workers", __doc__)
     parser.add_argument("--network", default="a3c")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--updates", type=positive, default=20)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     settings = [f"network={options.network}", *options.set]

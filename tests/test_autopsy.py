@@ -230,6 +230,15 @@ def test_forks_of_another_case_or_change_do_not_count(tmp_path):
         autopsy._check(plan)
 
 
+def test_a_worker_of_a_run_makes_no_autopsy(tmp_path, monkeypatch, capsys):
+    cluster = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
+    task = {"type": "worker", "index": 1}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    assert autopsy.main([str(fallen(tmp_path / "run"))]) == ExitCode.REFUSED
+    assert "this process is worker 1 of 2" in capsys.readouterr().err
+    assert not (tmp_path / "run-autopsy").exists()
+
+
 @pytest.mark.parametrize("name", [".", "../run"])
 def test_a_moved_run_is_known_from_within(name, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()

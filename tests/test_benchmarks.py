@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import faults, speed
+from benchmarks import faults, speed, time_to_score
 from benchmarks.ours import step_flops
 from benchmarks.time_to_score import scores_of
 from ppo import model, train
@@ -58,12 +58,39 @@ def test_a_fault_begins_once_at_the_first_iteration_from_its_step_on(tmp_path, m
     assert (result.step, steps) == (128, [64])
 
 
-@pytest.mark.parametrize("beside", ["--sb3-python=none/python", "--beside=mine=", "--beside=mine"])
-def test_a_program_that_is_absent_is_refused_before_anything_is_measured(
-    beside, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--sb3-python=none/python"], "no such program: none/python"),
+        (["--beside=mine=none x"], "mine: no such program: none"),
+        (["--beside=mine="], "write NAME=COMMAND"),
+        (["--beside=mine"], "write NAME=COMMAND"),
+        (["--beside=mine=true", "--beside=mine=false"], "two programs have the same name"),
+        (["--beside=mine=true", "--rounds=0"], "0 is not a number of 1 or more"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_measured(
+    arguments, fault, monkeypatch, capsys
 ):
-    monkeypatch.setattr(sys, "argv", ["speed", beside])
+    monkeypatch.setattr(sys, "argv", ["speed", *arguments])
     monkeypatch.setattr(speed, "ours", None)
     with pytest.raises(SystemExit) as ended:
         speed.main()
-    assert ended.value.code == 2 and "no such program" in capsys.readouterr().err
+    assert ended.value.code == 2 and fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["", "500", "{}", '{"steps_per_second": 500}'])
+def test_a_program_that_prints_no_result_is_named(line):
+    with pytest.raises(SystemExit, match=r"^echo .*its last line is no result"):
+        speed.last_line(["echo", line])
+    result = '{"steps_per_second": 500, "peak_mib": 600}'
+    assert speed.last_line(["echo", result]) == {"steps_per_second": 500, "peak_mib": 600}
+
+
+def test_a_score_of_an_evaluation_needs_evaluations(tmp_path, monkeypatch, capsys):
+    arguments = ["--pfile=pong", "--seeds=1", "--score=20", f"--logdir={tmp_path / 'runs'}"]
+    monkeypatch.setattr(sys, "argv", ["", *arguments, "--set", "evaluation_interval=0"])
+    with pytest.raises(SystemExit) as ended:
+        time_to_score.train_and_report()
+    assert ended.value.code == 2 and "evaluation_interval = 0" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,6 @@ from ppo.autopsy.forks import Plan, outcomes_of
 from ppo.autopsy.verdict import Outcome
 from ppo.checkpoint import CheckpointError
 from ppo.errors import ExitCode, PPOError, Refused, Stopped, exit_codes
-from ppo.files import origin
 from ppo.files.folder import RunFolder, check_unmoved, named, owned, write_whole
 from ppo.params import ParamsError
 from ppo.sweep import grid
@@ -37,7 +36,6 @@ from ppo.system.command import run_command
 from ppo.system.device import default_threads
 from ppo.system.streams import say
 from ppo.telemetry.collapse import BOTTOM_OVER
-from ppo.workers.cluster import check_alone
 
 VERDICT, FIGURE = "verdict.md", "figure.png"
 
@@ -97,7 +95,6 @@ def _go(plan: Plan, check: Callable[[], None]) -> None:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """Return the plan. Raises ParamsError with all faults, and ClusterError."""
-    check_alone()
     run = named(options.run)
     logdir = options.logdir or run.with_name(f"{run.name}-autopsy")
     faults = grid.logdir_faults(logdir)
@@ -155,20 +152,13 @@ def _check(plan: Plan) -> None:
         fault = f"the run has {workers} workers, and a fork has one, whose updates are smaller"
         raise ParamsError(f"{fault}: an autopsy of it would not repeat the collapse")
     for run in plan.runs():
-        folder = RunFolder(run.folder)
         try:
-            faults |= dict.fromkeys(grid.begun_faults(run, plan.settings(run)))
-            if not folder.params.exists():
+            source = case.source, case.step
+            faults |= dict.fromkeys(grid.begun_faults(run, plan.settings(run), source))
+            if not RunFolder(run.folder).params.exists():
                 grid.check_start(plan.settings(run), on_this_machine=True)
         except ParamsError as error:
             faults |= dict.fromkeys(f"{run.variant}: {fault}" for fault in error.faults)
-        began_from = origin.read(folder)
-        if began_from and not began_from.is_of(case.source, case.step):
-            theirs = f"{began_from.run} at step {began_from.step:,}"
-            if not began_from.fits(case.source):
-                theirs = f"another run, which was called {began_from.run}"
-            fault = f"{folder.path} was forked from {theirs}, not from {case.source} at step "
-            faults[f"{fault}{case.step:,}; remove it, or use another --logdir"] = None
     if faults:
         raise ParamsError(list(faults))
 

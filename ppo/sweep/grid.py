@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ppo.envs import registry
 from ppo.envs.resolve import resolved
+from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
 from ppo.params import Check, ParamsError, Source, load, load_run
 from ppo.settings import SEEDS, Params, marked
@@ -20,6 +21,7 @@ from ppo.system.arguments import expanded
 from ppo.system.reading import repeated
 from ppo.system.streams import reason
 from ppo.train import check_machine
+from ppo.workers.cluster import check_alone
 
 TABLE, FIGURE = "table.md", "figure.png"
 LONGEST_NAME = 255  # bytes; the limit of file systems
@@ -289,8 +291,11 @@ def setting_faults(source: Source, runs: Sequence[Run], on_this_machine: bool = 
     return list(faults)
 
 
-def begun_faults(run: Run, params: Params) -> list[str]:
-    """Return why a run cannot resume, or begin, in its folder."""
+def begun_faults(run: Run, params: Params, source: tuple[Path, int] | None = None) -> list[str]:
+    """Return why a run cannot resume, or begin, in its folder. ``source`` is the run and the step
+    of which it is a fork. Raises ClusterError if this process is one of several workers.
+    """
+    check_alone()
     for place in (run.folder.parent, run.folder):
         if os.path.lexists(place) and not place.is_dir():
             return [f"{place} is a file, not a folder; remove it, or use another --logdir"]
@@ -305,6 +310,20 @@ def begun_faults(run: Run, params: Params) -> list[str]:
         "another --logdir"
         for key, value in changed.items()
         if key not in CHANGED_BY_RESUME
+    ] + (_other_origin(run, *source) if source else [])
+
+
+def _other_origin(run: Run, source: Path, step: int) -> list[str]:
+    """Return why an existing fork is not one of this run at this step."""
+    began_from = origin.read(RunFolder(run.folder))
+    if began_from is None or began_from.is_of(source, step):
+        return []
+    theirs = f"{began_from.run} at step {began_from.step:,}"
+    if not began_from.fits(source):
+        theirs = f"another run, which was called {began_from.run}"
+    return [
+        f"{run.folder} was forked from {theirs}, not from {source} at step {step:,}; remove it, or "
+        "use another --logdir"
     ]
 
 

@@ -97,5 +97,5 @@ def _results(
         "Final: mean of the runs at that step, between the lowest and the highest. Best: mean of "
         f"the runs' highest scores. Mean: from step {start:,.0f} on, where all runs have a score. "
         f"Collapses: falls of more than {fall:.2f} points below the best since the last collapse, "
-        "a quarter of the distance from the highest score to the lowest, or to 0 if that is further."
+        "a quarter of the distance from the highest score to the lowest, or to 0 if further."
     )

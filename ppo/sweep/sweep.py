@@ -41,7 +41,6 @@ from ppo.system.command import run_command
 from ppo.system.device import default_threads
 from ppo.system.streams import say
 from ppo.telemetry.curves import CurveError
-from ppo.workers.cluster import check_alone
 
 WITHOUT_GRID = {"logdir", "pfile", "env", "draw"}  # arguments that need no grid
 SEVERAL: dict[str, Any] = {"action": "append", "default": []}
@@ -103,8 +102,6 @@ def _plan(options: argparse.Namespace) -> Plan:
     """Return the plan. Raises ParamsError with all faults, and ClusterError."""
     logdir = options.logdir
     source = registry.settings_for(options.env) if options.env else options.pfile
-    if source:
-        check_alone()
     faults = grid.logdir_faults(logdir)
     drawn = grid.parse_draws(options.draw, faults)
     runs = _runs(options, source, faults) if source else []

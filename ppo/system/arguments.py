@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -73,3 +74,10 @@ def expanded(path: str | Path) -> Path:
     if path == "":
         raise EmptyPath("the path is empty; is its variable set?")
     return Path(os.path.expanduser(path))
+
+
+def positive(text: str) -> int:
+    """Read a number of 1 or more, of at most ten digits."""
+    if not re.fullmatch("[0-9]{1,10}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
+    return int(text)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import run_atari
-from ppo.autopsy import autopsy
+from benchmarks import collapses, games, time_to_score
 from ppo.cli.training import RESTARTS
 from ppo.drill import drill
 from ppo.errors import ExitCode
@@ -20,12 +21,14 @@ from ppo.params import ParamsError, with_workers
 from ppo.settings import Params
 from ppo.sweep import sweep
 from ppo.system import device
+from ppo.system.command import run_command
 from ppo.system.device import DeviceError
 from ppo.system.signals import REPEAT_SECONDS
 from ppo.workers import launch
 from ppo.workers.cluster import ClusterError, Worker, exposure, this_worker
 from ppo.workers.launch import gpus_for, inherited, linked, outcome
 
+ROOT = Path(__file__).parents[2]
 TWO = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
 
 
@@ -247,26 +250,41 @@ def test_every_worker_gets_the_command_s_arguments(given, begin, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "arguments"),
     [
-        lambda: run_atari.main(["--check", "--env=CartPole-v1"]),
-        lambda: sweep.main(["--env=CartPole-v1", "--logdir=sweep"]),
-        lambda: autopsy.main(["run"]),
-        lambda: drill.main([]),
+        (run_atari.main, ["--check", "--env=CartPole-v1"]),
+        (sweep.main, ["--env=CartPole-v1", "--logdir=runs"]),
+        (drill.main, []),
+        (games.main, ["--games=CartPole-v1", "--steps=1", "--logdir=runs"]),
+        (collapses.main, ["--agents=1", "--logdir=runs"]),
+        (
+            lambda: run_command(time_to_score.train_and_report),
+            ["--pfile=pong", "--seeds=1", "--score=1", "--logdir=runs"],
+        ),
     ],
 )
 @pytest.mark.parametrize(
     "worker", [tf_config(TWO, index=1), {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}]
 )
 def test_a_worker_starts_no_runs_that_would_wait_for_the_others(
-    worker, command, tmp_path, monkeypatch, capsys
+    worker, command, arguments, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
     for name, value in worker.items():
         monkeypatch.setenv(name, value)
     assert command() == ExitCode.REFUSED
     assert "this process is worker 1 of 2 by TF_CONFIG or Slurm" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_command_that_starts_runs_asks_whether_it_is_a_worker():
+    sources = [*(ROOT / "ppo").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    texts = {path.stem: path.read_text() for path in sources}
+    starters = {name for name, text in texts.items() if re.search(r"run_command\(.*stopped=", text)}
+    assert starters >= {"sweep", "autopsy", "drill", "games", "collapses", "time_to_score"}
+    checks = re.compile(r"\b(check_alone|begun_faults)\(")
+    assert [name for name in starters if not checks.search(texts[name])] == []
 
 
 def test_a_worker_may_draw_existing_runs(tmp_path, monkeypatch, capsys):

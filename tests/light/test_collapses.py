@@ -2,11 +2,13 @@
 
 import itertools
 import math
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from benchmarks import collapses
 from benchmarks.collapses import (
     FAMILIES,
     KEPT,
@@ -42,7 +44,13 @@ from docs.collapse_tables import (
     other_games,
     permutation,
 )
+from ppo import checkpoint
+from ppo.checkpoint import Checkpoint
+from ppo.envs.resolve import resolved
 from ppo.errors import PPOError
+from ppo.files import origin
+from ppo.files.folder import RunFolder
+from ppo.files.origin import Origin
 from ppo.settings import Params
 from ppo.system.reading import Unreadable
 from ppo.telemetry.scalars import POINTS, SCORE
@@ -151,13 +159,13 @@ def test_a_change_is_compared_with_the_same_agents_and_with_equal_kl():
         "unchanged", "placebo", "rate / 2", "rate / 4", "logit target", "value detached",
     ]  # fmt: skip
     cells = [cell.strip() for cell in rows["logit target"].strip("|").split("|")]
-    assert cells[1:7] == ["0.20", "0.70", "0.70 (0.70 to 0.70)", "0", "0", "6"]
-    assert cells[7:9] == ["0.50 (0.50 to 0.50)", "0.002"]  # 2 / 924, the only one of its family
-    assert cells[9:] == ["0.10 (0.10 to 0.10)", "0.002"]  # detached has too few agents inside
+    assert cells[1:7] == ["0.20", "0.70", "0.70", "0", "0", "6"]
+    assert cells[7:9] == ["0.50", "0.002"]  # 2 / 924, the only one of its family
+    assert cells[9:] == ["0.10", "0.002"]  # detached has too few agents inside
     cells = [cell.strip() for cell in rows["value detached"].strip("|").split("|")]
-    assert cells[7:] == ["0.70 (0.70 to 0.70)", "0.002", "-", ""]
+    assert cells[7:] == ["0.70", "0.002", "-", ""]
     cells = [cell.strip() for cell in rows["placebo"].strip("|").split("|")]
-    assert cells[4:9] == ["6", "0", "0", "0.00 (0.00 to 0.00)", "1.000"]
+    assert cells[4:9] == ["6", "0", "0", "0.00", "1.000"]
 
 
 def test_a_run_of_another_game_keeps_a_share_of_its_points():
@@ -264,3 +272,56 @@ def test_a_file_with_a_line_that_is_no_fork_is_refused_and_kept(tmp_path):
     with pytest.raises(Unreadable, match="line 1"):
         add(path, [fork()])
     assert path.read_text() == "{}\n"
+
+
+def run_with_checkpoint(folder, seed=21, step=2048):
+    """A run of Pong that has a checkpoint and a log."""
+    settings = resolved(Params(seed=seed, threads=1, precision="float32"))
+    agent_at(folder, 17.0)
+    (folder / "params.json").write_text(settings.to_json())
+    checkpoint.save(RunFolder(folder), Checkpoint(step, {}), 9)
+    return folder
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Call the command, which makes no run. Return its code, its runs, and what it says."""
+
+    def called(*arguments):
+        runs = []
+        monkeypatch.setattr(sys, "argv", ["collapses", *arguments])
+        monkeypatch.setattr(collapses, "run_all", lambda given, *_: runs.extend(given))
+        try:
+            code = collapses.main()
+        except SystemExit as ended:
+            code = ended.code
+        return code, runs, capsys.readouterr().err
+
+    return called
+
+
+def test_forks_of_two_agents_never_share_a_folder(tmp_path, call):
+    one, other = (f"--trained={run_with_checkpoint(tmp_path / name)}" for name in ("a", "b"))
+    plan = [f"--logdir={tmp_path / 'forks'}", "--plan=changes", "--only=unchanged"]
+    folder = tmp_path / "forks" / "changes-x8" / "unchanged" / "seed-21"
+    assert call(*plan, one, other) == (2, [], f"{folder}: two agents have this folder\n")
+    code, (fork,), _ = call(*plan, one)
+    assert (code, fork.folder) == (0, folder)
+    folder.mkdir(parents=True)
+    (folder / "params.json").write_text(fork.params.to_json())
+    origin.write(RunFolder(folder), Origin(tmp_path / "a", 2048))
+    assert call(*plan, one)[0] == 0
+    code, _, said = call(*plan, other)
+    assert code == 2 and "was forked from" in said and "remove it" in said
+
+
+def test_arguments_that_make_nothing_are_refused_before_anything_begins(tmp_path, call):
+    place = [f"--logdir={tmp_path / 'forks'}", f"--trained={run_with_checkpoint(tmp_path / 'run')}"]
+    code, _, said = call(*place)
+    assert code == 2 and "--trained and --only go with --plan" in said
+    code, _, said = call(*place, "--plan=map", "--only=rate", f"--results={tmp_path / 'no' / 'x'}")
+    assert code == 2 and "--only='rate': no such change" in said and "there is no folder" in said
+    for wrong in ("--workers=0", "--random-play=-1"):
+        code, _, said = call(*place, "--plan=map", wrong)
+        assert code == 2 and "is not a number of 1 or more" in said
+    assert not (tmp_path / "forks").exists()
