@@ -96,6 +96,6 @@ def _results(
         f"Scores are means of the last 100 games, up to step {last:,.0f}, which all runs reached. "
         "Final: mean of the runs at that step, between the lowest and the highest. Best: mean of "
         f"the runs' highest scores. Mean: from step {start:,.0f} on, where all runs have a score. "
-        f"Collapses: falls of more than {fall:.2f} points below the best since the last collapse, "
-        "a quarter of the distance from the highest score to the lowest, or to 0 if further."
+        f"Collapses: falls of more than {fall:.2f} points below the best since the last collapse. "
+        "That is a quarter of the way from the highest score to the lowest, or to 0 if further."
     )
