@@ -15,8 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     def command() -> int | None:
         options = parse(arguments, __doc__)
         options.began = began
-        code: int | None = options.command.run(options)
-        return code
+        return options.command.run(options)
 
     return run_command(command)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import ppo  # which imports ppo.train when a command uses it
 from ppo import params, presets
 from ppo.cli.arguments import Command, Conflict, Option, Run, source, whole
 from ppo.errors import Refused
@@ -68,32 +69,24 @@ def _begin(options: Namespace) -> None:
         from ppo.preflight.preflight import check
 
         return check(_settings(options), options.check)
-    from ppo import train
-
     source, logdir, overrides = options.pfile or {}, options.logdir, options.set
-    train.run(source, logdir, overrides, env=options.env, began=options.began)
+    ppo.train.run(source, logdir, overrides, env=options.env, began=options.began)
 
 
 def _settings(options: Namespace) -> Params:
-    from ppo import train
-
-    return train.new_settings(options.pfile or {}, options.set, options.env)
+    return ppo.train.new_settings(options.pfile or {}, options.set, options.env)
 
 
 @training
 def _resume(options: Namespace) -> None:
-    from ppo import train
-
-    train.resume(options.logdir, options.set, new_games=options.new_games, began=options.began)
+    ppo.train.resume(options.logdir, options.set, new_games=options.new_games, began=options.began)
 
 
 @training
 def _fork(options: Namespace) -> None:
     """train from another run's checkpoint: its newest valid one, its best, or a step's"""
-    from ppo import train
-
     run, which = options.fork
-    train.fork(run, options.logdir, options.set, which, began=options.began)
+    ppo.train.fork(run, options.logdir, options.set, which, began=options.began)
 
 
 COMMANDS = (
