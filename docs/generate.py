@@ -29,8 +29,8 @@ PARAMS_HEAD = """\
 # Settings
 
 A params file is one flat JSON object. Omitted settings have their defaults. `--set KEY=VALUE`
-changes a setting on the command line. Intervals are in steps (decisions of the agent). What is
-due happens at the end of the first iteration at or past each multiple.
+changes a setting on the command line. Intervals are in steps (decisions of the agent). A run
+acts at the end of the first iteration at or past each multiple of an interval.
 
 [runs.md](runs.md#settings) shows how errors are reported. To let an editor check a file, add the
 line `"$schema": "docs/params.schema.json"`, with the path from the file's folder.
