@@ -23,7 +23,7 @@ def target_policy(
 ) -> tf.Tensor:
     """Return pi', up to which a surrogate moves an action's probability, [B].
 
-    "probability":  pi' = pi_old (1 + eps s), the textbook's clip
+    "probability":  pi' = pi_old (1 + eps s), as in PPO
     "logit":        logit pi' = logit pi_old + 2 atanh(eps s), which is
                     pi' = pi_old (1 + eps s) / (1 + eps s (2 pi_old - 1))
     """
