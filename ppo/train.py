@@ -155,7 +155,7 @@ def resume(
     if stored.workers != worker.count:
         raise ParamsError(
             f"this run was started with --workers={stored.workers} and can only be resumed with "
-            f"that. For {worker.count}, begin a new run from it: --fork={logdir}"
+            f"that. For {counted(worker.count, 'worker')}, begin a new run from it: --fork={logdir}"
         )
     settings = _changed(stored, RunFolder(logdir), params.texts(overrides), env)
     own = {key: value for key, value in stored if settings.leaves_open(key)}
