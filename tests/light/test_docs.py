@@ -28,6 +28,13 @@ def test_generated_page_is_up_to_date(name):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_fit_the_width_except_in_tables(page):
+    assert not [
+        line for line in page.read_text().splitlines() if len(line) > 120 and line[0] != "|"
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
     missing = [t for t in targets if not t.startswith("http") and not (page.parent / t).exists()]
