@@ -1,8 +1,7 @@
 """One env that shows an episode as people see it: each frame, with its reward and its lives."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +28,12 @@ class Frame:
 
 class NoScreen(Exception):
     """The game has no image to show; the message says why and what to do."""
+
+    def __init__(self, rules: Rules, reason: str):
+        super().__init__(
+            f"{rules.game} cannot be shown: with render_mode='rgb_array' it says: "
+            f"{first_line(reason)}. Its scores can be seen with --evaluate"
+        )
 
 
 def fault(rules: Rules) -> str | None:
@@ -85,8 +90,8 @@ class RenderedScreen:
     def __init__(self, rules: Rules):
         """Raises NoScreen."""
         self._rules = rules
-        with _needed_to_show(rules):
-            options = {"render_mode": "rgb_array", "disable_env_checker": True}
+        options = {"render_mode": "rgb_array", "disable_env_checker": True}
+        try:
             self._env = generic.environment(rules, **options)
             try:
                 with Boundary(rules.game, "metadata"):
@@ -98,6 +103,8 @@ class RenderedScreen:
                 with suppress(EnvironmentFailed):
                     self.close()
                 raise
+        except EnvironmentFailed as error:
+            raise NoScreen(rules, error.reason) from error
         self.num_actions = int(self._env.action_space.n)  # type: ignore[attr-defined]
 
     def begin(self, reset: Reset) -> None:
@@ -116,21 +123,5 @@ class RenderedScreen:
         image = self._env.render()
         array = isinstance(image, np.ndarray) and image.dtype == np.uint8
         if not (array and image.ndim == 3 and image.shape[2] == 3 and image.size):
-            raise _no_screen(self._rules, "it gave no image of bytes [height, width, 3]")
+            raise NoScreen(self._rules, "it gave no image of bytes [height, width, 3]")
         return image
-
-
-@contextmanager
-def _needed_to_show(rules: Rules) -> Iterator[None]:
-    """Turn the failure of an environment into NoScreen."""
-    try:
-        yield
-    except EnvironmentFailed as error:
-        raise _no_screen(rules, error.reason) from error
-
-
-def _no_screen(rules: Rules, reason: object) -> NoScreen:
-    return NoScreen(
-        f"{rules.game} cannot be shown: with render_mode='rgb_array' it says: "
-        f"{first_line(reason)}. Its scores can be seen with --evaluate"
-    )
