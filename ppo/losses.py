@@ -107,28 +107,18 @@ def value_rescaling(
     minibatch, even if the samples are only a part of it.
     """
     check_vectors(pseudo_entropy)
-    pseudo_entropy = tf.stop_gradient(pseudo_entropy)
-    return _RESCALINGS[kind](pseudo_entropy, smoothed, decay, mean)
-
-
-Rescaled = tuple[tf.Tensor, tf.Tensor]
-
-
-def _smoothed(entropies: tf.Tensor, state: tf.Tensor, decay: float, mean: Mean) -> Rescaled:
-    newest = mean(entropies)
-    state = decay * state + tf.stack([newest, tf.ones_like(newest)])
-    return tf.fill(tf.shape(entropies), state[0] / state[1]), state
-
-
-_RESCALINGS: dict[str, Callable[[tf.Tensor, tf.Tensor, float, Mean], Rescaled]] = {
-    "none": lambda entropies, state, decay, mean: (tf.ones_like(entropies), state),
-    "per_state": lambda entropies, state, decay, mean: (entropies, state),
-    "per_batch": lambda entropies, state, decay, mean: (
-        tf.fill(tf.shape(entropies), mean(entropies)),
-        state,
-    ),
-    "smoothed": _smoothed,
-}
+    entropies = tf.stop_gradient(pseudo_entropy)
+    if kind == "none":
+        return tf.ones_like(entropies), smoothed
+    if kind == "per_state":
+        return entropies, smoothed
+    scale = mean(entropies)
+    if kind == "smoothed":
+        smoothed = decay * smoothed + tf.stack([scale, tf.ones_like(scale)])
+        scale = smoothed[0] / smoothed[1]
+    elif kind != "per_batch":
+        raise ValueError(f"there is no value rescaling {kind!r}")
+    return tf.fill(tf.shape(entropies), scale), smoothed
 
 
 def feature_drift(features: tf.Tensor, old_features: tf.Tensor) -> tf.Tensor:
