@@ -31,7 +31,7 @@ from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.forks import QUIET
 from ppo.envs import registry
 from ppo.envs.episode import Episode, Rules
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.envs.vector import EnvVector
 from ppo.errors import ExitCode, PPOError, Stopped
 from ppo.files.folder import RunFolder, exclusive, write_whole

@@ -25,7 +25,7 @@ from benchmarks import games_store
 from benchmarks.games_results import DEFAULTS, GAMES, Result, interval_of, seconds_of
 from ppo import presets
 from ppo.envs import registry
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, load_run

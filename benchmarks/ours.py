@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppo import params
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.system.arguments import argument_parser, positive
 from ppo.system.device import start_tensorflow
 from ppo.train import connect

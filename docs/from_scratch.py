@@ -17,7 +17,7 @@ from docs.collapse_tables import holm, permutation
 from ppo import checkpoint, params, presets
 from ppo.autopsy.changes import UNCHANGED
 from ppo.envs.human import PUBLISHED
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.errors import PPOError
 from ppo.files.folder import RunFolder
 from ppo.settings import INCIDENTAL

@@ -15,7 +15,7 @@ from ppo.checkpoint import Checkpoint, CheckpointError, Which
 from ppo.envs import factories, registry
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.factories import Factory
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.errors import (
     Collapsed,
     Diverged,

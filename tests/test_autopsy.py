@@ -17,7 +17,7 @@ from ppo.autopsy.changes import UNCHANGED, Change, changes_for
 from ppo.autopsy.forks import Plan
 from ppo.autopsy.history import HistoryError
 from ppo.checkpoint import Checkpoint, CheckpointError, TrainerFacts
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.errors import ExitCode
 from ppo.files import origin
 from ppo.files.folder import RunFolder, owned

@@ -12,7 +12,7 @@ import tensorflow as tf
 from ppo import model
 from ppo.envs.episode import Episode, Reset, UnfinishedEpisode
 from ppo.envs.fleet import Unfinished
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.errors import Diverged
 from ppo.settings import Params
 from ppo.telemetry.update_statistics import KL, UpdateResult

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppo.envs.episode import SCORE_LIMIT, Episode, Reset
-from ppo.envs.registry import rules_of
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved, rules_of
 from ppo.evaluate.agent import TrainedAgent
 from ppo.evaluate.evaluate import Evaluation, evaluate, evaluate_each
 from ppo.files import evaluations

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppo import losses
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.settings import Params
 from ppo.trainer import Trainer
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import run_atari
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.errors import ExitCode
 from ppo.preflight import probe, sheet
 from ppo.preflight.preflight import plan

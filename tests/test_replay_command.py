@@ -7,7 +7,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.envs.vector import EnvVector
 from ppo.evaluate.film import clips
 from ppo.files.folder import FolderError, RunFolder

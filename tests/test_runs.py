@@ -19,8 +19,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint, CheckpointError, TrainerFacts
 from ppo.envs.episode import Episode, Reset
-from ppo.envs.registry import rules_of
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved, rules_of
 from ppo.errors import Collapsed, Diverged, ExitCode, Stopped, WorkerLost
 from ppo.evaluate.evaluate import Evaluation
 from ppo.files.folder import RunFolder

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ppo.advantages import gae
 from ppo.envs.episode import EpisodeMismatch
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.errors import Diverged
 from ppo.nn.shards import in_shards
 from ppo.rollout import Rollout

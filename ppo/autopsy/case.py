@@ -13,7 +13,7 @@ from ppo.autopsy import history
 from ppo.autopsy.history import HistoryError, Row
 from ppo.checkpoint import Checkpoint, CheckpointError
 from ppo.envs import registry
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.runs.start import run_of

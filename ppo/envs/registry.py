@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, get_args
@@ -18,6 +19,7 @@ from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
 from ppo.settings import (
     IDLE_RULES,
+    SEEDS,
     FlatNetwork,
     ImageNetwork,
     Params,
@@ -26,6 +28,7 @@ from ppo.settings import (
     limits,
     marked,
 )
+from ppo.system import device
 from ppo.system.streams import either
 
 gymnasium.register_envs(ale_py)
@@ -70,6 +73,19 @@ def look_up(env_id: str) -> tuple[str, float]:
             f"frame_skip decides; use {name}NoFrameskip-v4 or ALE/{name}-v5"
         )
     return entry.kwargs["game"], float(entry.kwargs["repeat_action_probability"])
+
+
+def resolved(params: Params, processes: int = 1) -> ResolvedParams:
+    """Return the settings with every open value chosen, once, when a run begins; ``processes``
+    share the cores. Open precision becomes bfloat16 for images, if that is faster here and there is
+    no GPU. Otherwise it becomes float32. Open clip_rewards becomes true only in Atari games. Raises
+    UnknownGame.
+    """
+    game, sticky = look_up(params.env_id)
+    fast = params.sees_images and device.bfloat16_is_faster() and not device.has_gpu_driver()
+    precision = "bfloat16" if fast else "float32"
+    seed, threads = secrets.randbelow(SEEDS), device.default_threads(processes)
+    return params.resolved(seed, threads, sticky, precision, clip_rewards=roms.is_rom(game))
 
 
 def near_ids(name: str, cutoff: float = 0.6) -> list[str]:

@@ -15,7 +15,7 @@ from ppo import checkpoint, params
 from ppo.checkpoint import Which, is_whole
 from ppo.envs import factories, registry
 from ppo.envs.factories import Factory
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.evaluate.evaluate import Evaluation, evaluate
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.held import with_names

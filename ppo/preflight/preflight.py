@@ -5,7 +5,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ppo.envs import registry
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError, check_parent

@@ -4,8 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from ppo.envs.registry import is_atari, observation_shape
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import is_atari, observation_shape, resolved
 from ppo.errors import PPOError
 from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM

@@ -17,7 +17,7 @@ from ppo.autopsy import history
 from ppo.autopsy.history import Row
 from ppo.checkpoint import CheckpointError
 from ppo.envs import human, registry
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppo.envs import registry
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
 from ppo.params import Check, ParamsError, Source, load, load_run

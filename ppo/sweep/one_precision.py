@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.settings import Params

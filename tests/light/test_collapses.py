@@ -46,7 +46,7 @@ from docs.collapse_tables import (
 )
 from ppo import checkpoint
 from ppo.checkpoint import Checkpoint
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.errors import PPOError
 from ppo.files import origin
 from ppo.files.folder import RunFolder

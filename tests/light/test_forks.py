@@ -9,7 +9,7 @@ from ppo.autopsy.case import Case
 from ppo.autopsy.changes import UNCHANGED, Change
 from ppo.autopsy.forks import Plan, outcomes_of
 from ppo.autopsy.history import HistoryError
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.files.folder import RunFolder
 from ppo.settings import Params
 from tests.light.test_explain import written

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ppo.checkpoint import Checkpoint, TrainerFacts
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.files.origin import Origin

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.preflight import preflight
 from ppo.preflight.probe import Probe
 from ppo.settings import Params

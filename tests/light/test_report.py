@@ -21,8 +21,7 @@ from docs.browser import Browser
 from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint
 from ppo.envs import human
-from ppo.envs.registry import settings_for
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved, settings_for
 from ppo.errors import PPOError
 from ppo.files import video
 from ppo.files.folder import RunFolder

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppo.envs import resolve
+from ppo.envs import registry
 from ppo.settings import Params
 from ppo.system import device
 
@@ -50,7 +50,7 @@ def test_precision_suits_processor_and_network(
         driver.mkdir()
     env_id = "CartPole-v1" if network == "mlp" else "PongNoFrameskip-v4"
     params = Params(env_id=env_id, network=network, precision="auto")
-    assert resolve.resolved(params).precision == chosen
+    assert registry.resolved(params).precision == chosen
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_precision_that_is_emulated_is_reported(
 ):
     monkeypatch.setattr(device, "processor_has_bfloat16", lambda: has_it)
     monkeypatch.setattr(device, "has_gpu_driver", lambda: has_gpu)
-    params = resolve.resolved(Params(env_id="PongNoFrameskip-v4", precision=precision))
+    params = registry.resolved(Params(env_id="PongNoFrameskip-v4", precision=precision))
     remark = device.precision_remark(params.precision)
     assert (remark is not None and "--set precision=float32" in remark) == reported
 
@@ -92,7 +92,7 @@ def test_a_gpu_that_is_not_used_is_reported(driver, visible, found, reported, mo
 @pytest.mark.parametrize("given", [None, True, False])
 @pytest.mark.parametrize(("env_id", "network"), [("Breakout", "a3c"), ("CartPole-v1", "mlp")])
 def test_rewards_are_clipped_in_atari_games_unless_the_settings_differ(env_id, network, given):
-    params = resolve.resolved(Params(env_id=env_id, network=network, clip_rewards=given))
+    params = registry.resolved(Params(env_id=env_id, network=network, clip_rewards=given))
     assert params.clip_rewards == (env_id == "Breakout" if given is None else given)
 
 
@@ -102,5 +102,5 @@ def test_rewards_are_clipped_in_atari_games_unless_the_settings_differ(env_id, n
 )
 def test_the_value_has_a_network_of_its_own_for_flat_observations(network, given, chosen):
     env_id = "CartPole-v1" if network == "mlp" else "Pong"
-    params = resolve.resolved(Params(env_id=env_id, network=network, value_gradient=given))
+    params = registry.resolved(Params(env_id=env_id, network=network, value_gradient=given))
     assert params.value_gradient == chosen

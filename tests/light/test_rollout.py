@@ -8,7 +8,7 @@ import pytest
 
 from ppo.envs.episode import Episode, Reset, Transition
 from ppo.envs.fleet import Fleet
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.envs.vector import EnvVector
 from ppo.rollout import Collector, Rollout, stand_ins
 from ppo.settings import Params, ResolvedParams

@@ -9,7 +9,7 @@ import pytest
 
 from ppo import checkpoint, train
 from ppo.checkpoint import Checkpoint, CheckpointError, State, TrainerFacts
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
 from ppo.runs.level import GuardState

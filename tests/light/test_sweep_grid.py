@@ -12,7 +12,7 @@ import pytest
 
 from ppo import checkpoint, train
 from ppo.checkpoint import Checkpoint, TrainerFacts
-from ppo.envs.resolve import resolved
+from ppo.envs.registry import resolved
 from ppo.errors import ExitCode
 from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError
