@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ppo.envs.registry import rules_of
 from ppo.evaluate.export import export_run
 from ppo.files.folder import RunFolder
-from ppo.replay.replay import Replay, env_at_start, from_run
+from ppo.replay.replay import Replay, env_at_start
 from ppo.system import children
 from ppo.system.arguments import argument_parser, expanded, positive
 
@@ -70,7 +71,7 @@ def games_of(agent: "TrainedAgent") -> Iterator[Replay]:
 
     for number in itertools.count():  # as the step: each step has games of its own
         (episode,) = evaluate(agent.policy, agent.params, 1, number).episodes
-        yield from_run(episode, agent.params)
+        yield Replay.from_episode(episode, rules_of(agent.params))
 
 
 def alone(

@@ -140,7 +140,7 @@ def in_time(work: Callable, seconds: float = 30):
     return results.get(timeout=seconds)
 
 
-def reference(rules: Rules, seeds: list[int], frame_stack: int = 4, screen_size: int = 84):
+def reference(rules: Rules, seeds: list[int]):
     """ale-py's vector by itself, in the mode that shows an ended game's last picture."""
     env = AtariVectorEnv(
         rules.game,
@@ -148,9 +148,9 @@ def reference(rules: Rules, seeds: list[int], frame_stack: int = 4, screen_size:
         num_threads=1,
         autoreset_mode=AutoresetMode.NEXT_STEP,
         frameskip=rules.frame_skip,
-        stack_num=frame_stack,
-        img_height=screen_size,
-        img_width=screen_size,
+        stack_num=rules.frame_stack,
+        img_height=rules.screen_size,
+        img_width=rules.screen_size,
         reward_clipping=False,
         noop_max=rules.noop_max,
         max_num_frames_per_episode=rules.max_frames_per_game,
@@ -503,8 +503,9 @@ def test_all_eighteen_actions_are_there_for_the_asking(begin: Begin):
 def test_observations_are_ale_pys_own_frames_channels_last(
     begin: Begin, n: int, frame_stack: int, screen_size: int
 ):
-    vector = begin(BREAKOUT, n, frame_stack=frame_stack, screen_size=screen_size)
-    env, observations, _ = reference(BREAKOUT, seeds_of(vector), frame_stack, screen_size)
+    rules = replace(BREAKOUT, frame_stack=frame_stack, screen_size=screen_size)
+    vector = begin(rules, n)
+    env, observations, _ = reference(rules, seeds_of(vector))
     assert vector.observations.shape == (n, screen_size, screen_size, frame_stack)
     assert vector.observations.dtype == np.uint8
     np.testing.assert_array_equal(vector.observations, observations.transpose(0, 2, 3, 1))

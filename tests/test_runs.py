@@ -1151,7 +1151,9 @@ def test_a_game_that_cannot_be_replayed_is_not_reported_as_one_that_differs(
 def test_the_episode_that_is_checked_has_the_most_resets_behind_it(monkeypatch):
     checked = []
     monkeypatch.setattr("ppo.replay.replay.verify", lambda replay, _: checked.append(replay.resets))
-    verifier = Verifier(PARAMS.model_copy(update={"replay_check_interval": 16}), None, print)
+    verifier = Verifier(
+        PARAMS.model_copy(update={"replay_check_interval": 16}), Finished([]), print
+    )
     ended = [replace(episode(), reset=Reset(5, resets)) for resets in (0, 5, 2)]
     verifier.see(iteration(16, *ended))
     verifier.settle(never)
@@ -1161,7 +1163,9 @@ def test_the_episode_that_is_checked_has_the_most_resets_behind_it(monkeypatch):
 def test_a_check_that_falls_due_during_another_one_follows_it(monkeypatch):
     checked = []
     monkeypatch.setattr("ppo.replay.replay.verify", lambda replay, _: checked.append(replay))
-    verifier = Verifier(PARAMS.model_copy(update={"replay_check_interval": 32}), None, print)
+    verifier = Verifier(
+        PARAMS.model_copy(update={"replay_check_interval": 32}), Finished([]), print
+    )
     for step in (32, 64):
         verifier.see(iteration(step, episode()))
     verifier.settle(never)

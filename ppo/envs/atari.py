@@ -25,24 +25,23 @@ Received = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]
 class AtariEnvs:
     """A vector of emulators for training; observations are grey, stacked and channels-last."""
 
-    def __init__(
-        self, rules: Rules, num_envs: int, threads: int, frame_stack: int, screen_size: int
-    ):
+    def __init__(self, rules: Rules, num_envs: int, threads: int):
+        size = rules.screen_size
         self.env = AtariVectorEnv(
             rules.game,
             num_envs,
             num_threads=min(threads, num_envs),
             frameskip=rules.frame_skip,
-            stack_num=frame_stack,
-            img_height=screen_size,
-            img_width=screen_size,
+            stack_num=rules.frame_stack,
+            img_height=size,
+            img_width=size,
             **_rule_arguments(rules),
         )
         names = [action.name for action in self.env.ale.get_action_set()]
         self.num_actions = len(names)
         self.action_names = [f"{number}_{name}" for number, name in enumerate(names)]
         self.fire = names.index("FIRE") if "FIRE" in names else None
-        self.observation_shape: tuple[int, ...] = (screen_size, screen_size, frame_stack)
+        self.observation_shape: tuple[int, ...] = (size, size, rules.frame_stack)
         self.dtype: type[np.generic] = np.uint8
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray | None) -> tuple[np.ndarray, dict]:
@@ -76,15 +75,13 @@ class AtariEnvs:
 class GroupedEnvs:
     """Vectors of at most GROUP emulators that step together; the interface is ``AtariEnvs``'s."""
 
-    def __init__(
-        self, make: Callable[[int], AtariEnvs], num_envs: int, interrupted: Callable[[], bool]
-    ):
-        """``make`` builds a vector of that many envs. This call and ``reset`` raise Interrupted."""
+    def __init__(self, rules: Rules, num_envs: int, threads: int, interrupted: Callable[[], bool]):
+        """Build the emulators. Raises Interrupted, as ``reset`` does."""
         starts = range(0, num_envs, GROUP)
         self._interrupted, self._parts = interrupted, []
         for start in starts:
             self._raise_if_interrupted()
-            self._parts.append(make(min(GROUP, num_envs - start)))
+            self._parts.append(AtariEnvs(rules, min(GROUP, num_envs - start), threads))
         self._columns = [slice(start, start + GROUP) for start in starts]
         example = self._parts[0]
         self.num_actions, self.action_names = example.num_actions, example.action_names

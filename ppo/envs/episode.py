@@ -20,7 +20,7 @@ MOST_RESETS = 1000  # of a Reset; more than any run makes
 
 @dataclass(frozen=True)
 class Rules:
-    """All that determines an episode, besides its reset and its actions."""
+    """All that determines an episode, besides its reset and its actions, and how it is observed."""
 
     game: str
     frame_skip: int
@@ -29,6 +29,8 @@ class Rules:
     fire_on_reset: bool
     full_action_space: bool
     max_frames_per_game: int
+    frame_stack: int = 4
+    screen_size: int = 84
 
     @property
     def is_atari(self) -> bool:

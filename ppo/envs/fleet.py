@@ -31,8 +31,6 @@ class Fleet:
                 self.rules,
                 end - begin,
                 params.threads,
-                frame_stack=params.frame_stack,
-                screen_size=params.screen_size,
                 seed=params.seed,
                 first_index=begin,
                 envs_before=worker * params.num_envs,

@@ -1,7 +1,6 @@
 """A vector of envs, which records every episode as it is played."""
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -82,8 +81,6 @@ class EnvVector:
         num_envs: int,
         threads: int,
         *,
-        frame_stack: int = 4,
-        screen_size: int = 84,
         seed: int = 0,
         first_index: int = 0,
         envs_before: int = 0,
@@ -98,16 +95,13 @@ class EnvVector:
         self.rules, self.columns = rules, slice(first_index, first_index + num_envs)
         self.indices = range(envs_before + first_index, envs_before + first_index + num_envs)
         self._seed, self._purpose = seed, purpose
-        make = partial(
-            AtariEnvs, rules, threads=threads, frame_stack=frame_stack, screen_size=screen_size
-        )
         self._envs: AtariEnvs | GroupedEnvs | GenericEnvs
         if not rules.is_atari:
             self._envs = GenericEnvs(rules, num_envs)
         elif num_envs <= MOST_IN_ONE:
-            self._envs = make(num_envs)
+            self._envs = AtariEnvs(rules, num_envs, threads)
         else:
-            self._envs = GroupedEnvs(make, num_envs, interrupted)
+            self._envs = GroupedEnvs(rules, num_envs, threads, interrupted)
         self.num_actions, self.action_names = self._envs.num_actions, self._envs.action_names
         self.observations = np.zeros((num_envs, *self._envs.observation_shape), self._envs.dtype)
         self._fire = self._envs.fire if fire_on_life_loss else None

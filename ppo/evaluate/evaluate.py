@@ -123,8 +123,6 @@ def evaluate_each(
         rules_of(params),
         num_envs,
         params.threads,
-        frame_stack=params.frame_stack,
-        screen_size=params.screen_size,
         seed=params.seed,
         purpose=Purpose.EVALUATION_GAME,
         fire_on_life_loss=params.fire_on_life_loss,

@@ -12,12 +12,13 @@ from rich.text import Text
 
 from ppo.checkpoint import Which
 from ppo.envs.episode import Episode
+from ppo.envs.registry import rules_of
 from ppo.evaluate.agent import TrainedAgent, load_agent
 from ppo.evaluate.evaluate import Evaluation, evaluate_each
 from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder, check_run, visited
 from ppo.files.held import with_names
-from ppo.replay.replay import Replay, from_run, save
+from ppo.replay.replay import Replay, save
 from ppo.settings import CHOICES, Choice
 from ppo.system import tables
 from ppo.system.streams import counted, say
@@ -57,9 +58,10 @@ class Played:
         folder.replays.mkdir(exist_ok=True)
         agent, episodes, saved = self.agent, self.evaluation.episodes, []
         step, seed, choice = agent.step, agent.params.seed, agent.policy.choice
+        rules = rules_of(agent.params)
         games = f"{kind}-step-{step:012d}-{choice}-seed-{seed}-of-{len(episodes)}"
         for number, episode in enumerate(episodes, 1):
-            replay = from_run(episode, agent.params, step=step, policy=choice)
+            replay = Replay.from_episode(episode, rules, step=step, policy=choice)
             path = folder.replays / f"{games}-game-{number:03d}-{replay.score_name}.json"
             save(path, replay)
             saved.append((path, replay, episode))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -33,10 +33,9 @@ class Moment(NamedTuple):
 def moments(params: ResolvedParams) -> Iterator[Moment]:
     """Play random actions; yield each step as three emulators show it."""
     rules = rules_of(params)
-    sizes: dict[str, Any] = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
     actions = np.random.default_rng(0)
     with (
-        closing(EnvVector(rules, num_envs=1, threads=1, **sizes)) as seen,
+        closing(EnvVector(rules, num_envs=1, threads=1)) as seen,
         closing(atari.screen(rules)) as console,
         closing(atari.screen(rules, grey=True)) as grey,
     ):

@@ -14,12 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from ppo.envs import roms, screens
 from ppo.envs.episode import MOST_RESETS, Episode, Reset, Rules
 from ppo.envs.foreign import closing
-from ppo.envs.registry import rules_of
 from ppo.envs.screens import AtariScreen, Frame, NoScreen, RenderedScreen
 from ppo.envs.vector import EnvVector
 from ppo.errors import PPOError
 from ppo.files.folder import write_whole
-from ppo.settings import ResolvedParams, limits
+from ppo.settings import limits
 from ppo.system import reading
 from ppo.system.signals import Interrupted
 from ppo.system.streams import first_line
@@ -90,12 +89,6 @@ class Replay(BaseModel):
         return Replay(actions=episode.actions.tolist(), **facts, **more)  # type: ignore[arg-type]
 
 
-def from_run(episode: Episode, params: ResolvedParams, **more: object) -> Replay:
-    """Return an episode of a run with these settings as a replay."""
-    sizes = {"frame_stack": params.frame_stack, "screen_size": params.screen_size}
-    return Replay.from_episode(episode, rules_of(params), **sizes, **more)
-
-
 def step_of(replay: Replay, name: str = "step") -> int:
     """Return a step that the replay names, by default the step of its end; 0 if missing."""
     step = (replay.model_extra or {}).get(name)
@@ -163,9 +156,7 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
 
 def env_at_start(replay: Replay) -> EnvVector:
     """Return an env as in training, at the beginning of the episode. The caller closes it."""
-    vector = EnvVector(
-        replay.rules, 1, 1, frame_stack=replay.frame_stack, screen_size=replay.screen_size
-    )
+    vector = EnvVector(replay.rules, 1, 1)
     vector.begin_as([Reset(replay.seed, replay.resets)])
     return vector
 

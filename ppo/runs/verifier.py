@@ -43,7 +43,8 @@ class Verifier(Observer):
             return
         # The episode with the most resets since its seed has the most to hide.
         episode = max(iteration.episodes, key=lambda episode: episode.reset.resets)
-        checked, self._seeded = replay.from_run(episode, self.params), not episode.reset.resets
+        checked = Replay.from_episode(episode, self.envs.rules)
+        self._seeded = not episode.reset.resets
         self.wanted = False
         self._checking = threading.Thread(target=self._check, args=[checked], daemon=True)
         self._checking.start()

@@ -16,6 +16,7 @@ from ppo.files.folder import RunFolder
 from ppo.policy import Policy
 from ppo.replay import replay
 from ppo.replay.recorder import FinishedVideo, Recorder
+from ppo.replay.replay import Replay
 from ppo.runs.observers import Observer
 from ppo.settings import Choice, ResolvedParams
 from ppo.system.signals import Interrupted
@@ -63,7 +64,7 @@ class Videographer(Observer):
             (episode,) = evaluate(policy, params, 1, 0, interrupted).episodes
         except (Interrupted, NotFinite):  # training then raises these too
             return
-        kept = replay.from_run(episode, params, step=0, policy=self.choice)
+        kept = Replay.from_episode(episode, rules_of(params), step=0, policy=self.choice)
         self._keep(f"{name}-{kept.score_name}", kept)
 
     def see(self, iteration: Iteration) -> None:
@@ -76,7 +77,8 @@ class Videographer(Observer):
             episode, last = iteration.episodes[0], iteration.ended_at[0]
             first = max(0, last - episode.steps * self.params.num_envs * self.params.workers)
             facts = {"step": iteration.step, replay.FIRST: first, replay.LAST: last}
-            kept = replay.from_run(episode, self.params, policy=self.choice, **facts)
+            rules = rules_of(self.params)
+            kept = Replay.from_episode(episode, rules, policy=self.choice, **facts)
             self._keep(f"step-{first:012d}-to-{last:012d}-{kept.score_name}", kept)
         self.announce()
 
@@ -123,7 +125,7 @@ class Videographer(Observer):
                 self._video(path.stem).unlink(missing_ok=True)
                 path.unlink()
 
-    def _keep(self, name: str, kept: replay.Replay) -> None:
+    def _keep(self, name: str, kept: Replay) -> None:
         self.folder.replays.mkdir(exist_ok=True)
         replay.save(self.folder.replays / f"{name}.json", kept)
         if kept.rules.is_atari:
