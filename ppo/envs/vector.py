@@ -1,6 +1,7 @@
 """A vector of envs, which records every episode as it is played."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,46 +26,14 @@ from ppo.system.signals import Interrupted
 RESETS_PER_SEED = 64
 
 
-class _Records:
-    """The episode in progress of each env: its reset, its actions, its outcome so far."""
+@dataclass
+class _Record:
+    """The episode in progress of an env: its reset, its actions, its outcome so far."""
 
-    def __init__(self, num_envs: int):
-        self.resets = [Reset(0, 0)] * num_envs
-        self._actions: list[list[int]] = [[] for _ in range(num_envs)]
-        self._scores = np.zeros(num_envs)
-        self._frames = np.zeros(num_envs, np.int64)
-
-    def act(self, actions: np.ndarray) -> None:
-        for taken, action in zip(self._actions, actions.tolist(), strict=True):
-            taken.append(action)
-
-    def receive(self, rewards: np.ndarray, frames: np.ndarray) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # callers check that a score is finite
-            self._scores += rewards
-        self._frames += frames
-
-    def clear(self, mask: np.ndarray) -> None:
-        for index in np.flatnonzero(mask):
-            self._actions[index] = []
-        self._scores[mask] = 0
-        self._frames[mask] = 0
-
-    def unfinished(self, seeds_used: np.ndarray) -> list[UnfinishedEpisode]:
-        episodes = zip(seeds_used.tolist(), self.resets, self._actions, strict=True)
-        return [
-            UnfinishedEpisode(used, reset, np.array(actions, np.int32))
-            for used, reset, actions in episodes
-        ]
-
-    def episode(self, index: int, last_observation: np.ndarray, limited: bool) -> Episode:
-        return Episode(
-            self.resets[index],
-            np.array(self._actions[index], np.int32),
-            float(self._scores[index]),
-            int(self._frames[index]),
-            checksum(last_observation),
-            limited,
-        )
+    reset: Reset
+    actions: list[int] = field(default_factory=list)
+    score: float = 0.0  # callers check that it is finite
+    frames: int = 0
 
 
 class EnvVector:
@@ -106,7 +75,7 @@ class EnvVector:
         self.observations = np.zeros((num_envs, *self._envs.observation_shape), self._envs.dtype)
         self._fire = self._envs.fire if fire_on_life_loss else None
         self.forced = np.zeros(num_envs, bool)
-        self._records = _Records(num_envs)
+        self._records = [_Record(Reset(0, 0)) for _ in range(num_envs)]
         self.seeds_used = np.zeros(num_envs, int)
         self._lives = np.zeros(num_envs, int)
         self._frame_number = np.zeros(num_envs, np.int64)
@@ -120,7 +89,7 @@ class EnvVector:
 
     def begin(self) -> None:
         """Reset all envs, each with its next seed."""
-        self._reset_seeded(np.ones(len(self), bool))
+        self._reset_seeded(range(len(self)))
 
     def begin_anew(self) -> None:
         """Reset all envs, each with its first seed, as if they had just been made."""
@@ -129,7 +98,7 @@ class EnvVector:
 
     def begin_as(self, resets: list[Reset]) -> None:
         """Reset each env to the beginning of a recorded episode."""
-        self._reset_as(np.ones(len(self), bool), resets)
+        self._reset_as(dict(enumerate(resets)))
 
     def send(self, actions: np.ndarray) -> None:
         """Start one step. Raises ValueError for an action out of range, before anything moves."""
@@ -143,7 +112,8 @@ class EnvVector:
             raise ValueError(
                 f"actions must be {len(self)} integers from 0 to {self.num_actions - 1}: {actions}"
             )
-        self._records.act(actions)
+        for record, action in zip(self._records, actions.tolist(), strict=True):
+            record.actions.append(action)
         self._envs.send(actions)
 
     def receive(self) -> Transition:
@@ -153,19 +123,21 @@ class EnvVector:
         self._envs.to_channels_last(raw, self.observations)
         frames_of_next = np.where(over, info["episode_frame_number"], 0)
         frames = info["frame_number"] - self._frame_number - frames_of_next
-        self._records.receive(rewards, frames)
+        counted = zip(self._records, rewards.tolist(), frames.tolist(), strict=True)
+        for record, reward, count in counted:
+            record.score += reward
+            record.frames += count
         life_lost = ~over & (info["lives"] < self._lives)
         if self._fire is not None:
             self.forced = life_lost
         finals, limited = self._final_observations(info, over), truncated & ~terminated
-        ended = ((index, final, bool(limited[index])) for index, final in finals.items())
         transition = Transition(
             rewards=np.asarray(rewards, np.float64),
             terminated=terminated,
             truncated=limited,
             life_lost=life_lost,
             final_observations=finals,
-            finished=[self._records.episode(*facts) for facts in ended],
+            finished=[self._episode(i, final, bool(limited[i])) for i, final in finals.items()],
         )
         self._note(info)
         if over.any():
@@ -174,7 +146,10 @@ class EnvVector:
 
     def snapshot(self) -> list[UnfinishedEpisode]:
         """Return the episodes in progress, between two steps."""
-        return self._records.unfinished(self.seeds_used)
+        return [
+            UnfinishedEpisode(used, record.reset, np.array(record.actions, np.int32))
+            for used, record in zip(self.seeds_used.tolist(), self._records, strict=True)
+        ]
 
     def restore(
         self, episodes: list[UnfinishedEpisode], interrupted: Callable[[], bool] = lambda: False
@@ -194,9 +169,8 @@ class EnvVector:
         for step in range(longest + 1):
             if interrupted():
                 raise Interrupted
-            begun_now = longest - lengths == step
-            if begun_now.any():
-                self._reset_as(begun_now, [episode.reset for episode in episodes])
+            begun_now = np.flatnonzero(longest - lengths == step).tolist()
+            self._reset_as({index: episodes[index].reset for index in begun_now})
             if step == longest:
                 break
             playing = longest - lengths <= step
@@ -221,42 +195,42 @@ class EnvVector:
             self._envs.to_channels_last(raw[np.newaxis], finals[int(index)][np.newaxis])
         return finals
 
+    def _episode(self, index: int, final: np.ndarray, limited: bool) -> Episode:
+        own = self._records[index]
+        actions = np.array(own.actions, np.int32)
+        return Episode(own.reset, actions, own.score, own.frames, checksum(final), limited)
+
     def _begin_next(self, over: np.ndarray) -> None:
         """Record the episodes that began in this step; reseed the envs that are due."""
-        resets = self._records.resets
-        for index in np.flatnonzero(over):
-            resets[index] = Reset(resets[index].seed, resets[index].resets + 1)
-        self._forget(over)
-        due = over & [reset.resets >= self.resets_per_seed for reset in resets]
-        if due.any():
-            self._reset_seeded(due)
+        due = []
+        for index in np.flatnonzero(over).tolist():
+            before = self._records[index].reset
+            self._records[index] = _Record(Reset(before.seed, before.resets + 1))
+            if before.resets + 1 >= self.resets_per_seed:
+                due.append(index)
+        self._reset_seeded(due)
 
-    def _reset_seeded(self, mask: np.ndarray) -> None:
-        for index in np.flatnonzero(mask):
+    def _reset_seeded(self, indices: Iterable[int]) -> None:
+        """Reset some envs, each with its next seed."""
+        resets = {}
+        for index in indices:
             used = int(self.seeds_used[index])
-            seed = seed31(self._seed, self._purpose, self.indices[index], used)
-            self._records.resets[index] = Reset(seed, 0)
+            resets[index] = Reset(seed31(self._seed, self._purpose, self.indices[index], used), 0)
             self.seeds_used[index] += 1
-        self._reset(mask, seeded=True)
+        self._reset_as(resets)
 
-    def _reset_as(self, mask: np.ndarray, resets: list[Reset]) -> None:
-        for index in np.flatnonzero(mask):
-            self._records.resets[index] = resets[index]
-        self._reset(mask, seeded=True)
-        plain = np.array([reset.resets for reset in self._records.resets])
-        for done in range(int(plain[mask].max())):
-            self._reset(mask & (plain > done), seeded=False)
-
-    def _reset(self, mask: np.ndarray, seeded: bool) -> None:
-        seeds = [self._records.resets[index].seed for index in np.flatnonzero(mask)]
-        raw, info = self._envs.reset(mask, np.array(seeds) if seeded else None)
-        self._envs.to_channels_last(raw, self.observations)
-        self._forget(mask)
-        self._note(info)
-
-    def _forget(self, mask: np.ndarray) -> None:
-        self._records.clear(mask)
-        self.forced = self.forced & ~mask
+    def _reset_as(self, resets: dict[int, Reset]) -> None:
+        """Reset some envs, by index, each to the beginning of an episode."""
+        for index, reset in resets.items():
+            self._records[index] = _Record(reset)
+        due = np.array([resets[i].resets if i in resets else -1 for i in range(len(self))])
+        for done in range(due.max() + 1):
+            mask = due >= done
+            seeds = None if done else np.array([resets[i].seed for i in sorted(resets)])
+            raw, info = self._envs.reset(mask, seeds)
+            self._envs.to_channels_last(raw, self.observations)
+            self._note(info)
+        self.forced = self.forced & (due < 0)
 
     def _note(self, info: dict) -> None:
         self._lives = info["lives"].copy()
