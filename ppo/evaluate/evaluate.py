@@ -1,6 +1,5 @@
 """Whole games of a policy: their scores, and the confidence interval of the mean."""
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -128,40 +127,28 @@ def evaluate_each(
         fire_on_life_loss=params.fire_on_life_loss,
         interrupted=interrupted,
     )
+
+    def play(policy: "Policy") -> list[Episode]:
+        """Return the episodes of each env up to its share, env by env, from its first seed on."""
+        vector.begin_anew()
+        policy.prepare()
+        played: list[list[Episode]] = [[] for _ in shares]
+        count = 0
+        while any(len(own) < share for own, share in zip(played, shares, strict=True)):
+            if interrupted():
+                raise Interrupted
+            action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count)
+            vector.send(policy.act(vector.observations, action_key).actions)
+            received = vector.receive()
+            for index, ended in zip(np.flatnonzero(received.over), received.finished, strict=True):
+                played[index].append(ended)
+            count += 1
+            watched(count)
+        shared = zip(played, shares, strict=True)
+        episodes = [episode for own, share in shared for episode in own[:share]]
+        if unfit := sum(not episode.has_score for episode in episodes):
+            raise ScoreNotFinite(unfit, len(episodes))
+        return episodes
+
     with closing(vector):
-        return [
-            Evaluation(_play(policy, vector, shares, params, step, interrupted, watched))
-            for policy in policies
-        ]
-
-
-def _play(
-    policy: "Policy",
-    vector: EnvVector,
-    shares: list[int],
-    params: ResolvedParams,
-    step: int,
-    interrupted: Callable[[], bool],
-    watched: Callable[[int], None],
-) -> list[Episode]:
-    """Return the episodes of each env up to its share, env by env, from its first seed on."""
-    vector.begin_anew()
-    policy.prepare()
-    played: list[list[Episode]] = [[] for _ in shares]
-    for count in itertools.count(1):
-        if interrupted():
-            raise Interrupted
-        action_key = key(params.seed, Purpose.EVALUATION_ACTION, step, count - 1)
-        vector.send(policy.act(vector.observations, action_key).actions)
-        received = vector.receive()
-        for index, episode in zip(np.flatnonzero(received.over), received.finished, strict=True):
-            played[index].append(episode)
-        watched(count)
-        if all(len(by_env) >= share for by_env, share in zip(played, shares, strict=True)):
-            break
-    episodes = [
-        episode for by_env, share in zip(played, shares, strict=True) for episode in by_env[:share]
-    ]
-    if unfit := sum(not episode.has_score for episode in episodes):
-        raise ScoreNotFinite(unfit, len(episodes))
-    return episodes
+        return [Evaluation(play(policy)) for policy in policies]
