@@ -19,8 +19,18 @@ Factory = Callable[..., gymnasium.Env]
 
 
 def id_of(env: str | Factory) -> str:
-    """Return the id of an environment. A factory is first registered under a name of its own."""
-    return env if isinstance(env, str) else _registered(env)
+    """Return the id of an environment. A factory is registered once, under a name of its own."""
+    if isinstance(env, str):
+        return env
+    if not callable(env):
+        raise TypeError(f"env must be an id, or a function that returns an environment: {env!r}")
+    name = re.sub(r"\W", "", str(getattr(env, "__name__", type(env).__name__)))
+    known, ends = gymnasium.registry, itertools.chain([""], map("-{}".format, itertools.count(1)))
+    ids = (f"{NAMESPACE}{name}{end}-v0" for end in ends)
+    env_id = next(i for i in ids if i not in known or known[i].entry_point == env)
+    if env_id not in known:
+        gymnasium.register(env_id, env)
+    return env_id
 
 
 def given_again(factory: Factory | None, env_id: str) -> list[str]:
@@ -31,7 +41,7 @@ def given_again(factory: Factory | None, env_id: str) -> list[str]:
         return []
     if not is_factory(env_id):
         raise Refused(f"the run was started with the environment {env_id}; leave env out")
-    return [f"env_id={_registered(factory)}"]
+    return [f"env_id={id_of(factory)}"]
 
 
 def is_factory(env_id: object) -> bool:
@@ -44,18 +54,3 @@ def factory_name(env_id: str) -> str:
     match = re.fullmatch(rf"{NAMESPACE}(\w+)(-\d+)?-v0", env_id)
     name = match[1] if match else ""
     return "FUNCTION" if keyword.iskeyword(name) else name
-
-
-def _registered(factory: Factory) -> str:
-    """Return the id of a factory, which is registered once and keeps its id."""
-    if not callable(factory):
-        raise TypeError(
-            f"env must be an id, or a function that returns an environment: {factory!r}"
-        )
-    name = re.sub(r"\W", "", str(getattr(factory, "__name__", type(factory).__name__)))
-    known, ends = gymnasium.registry, itertools.chain([""], map("-{}".format, itertools.count(1)))
-    ids = (f"{NAMESPACE}{name}{end}-v0" for end in ends)
-    env_id = next(i for i in ids if i not in known or known[i].entry_point == factory)
-    if env_id not in known:
-        gymnasium.register(env_id, factory)
-    return env_id

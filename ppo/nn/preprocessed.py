@@ -24,12 +24,10 @@ class SplitNetwork:
         # it. On a GPU, writing into it would copy everything to the CPU and back.
         self._kept = None
         if self._prepare and not has_gpu():
-
-            def storage(output: keras.KerasTensor) -> tf.Variable:
-                zeros = tf.zeros([batch_size, *output.shape[1:]], output.dtype)
-                return tf.Variable(zeros, trainable=False)
-
-            self._kept = tf.nest.map_structure(storage, self._prepare.output)
+            self._kept = tf.nest.map_structure(
+                lambda x: tf.Variable(tf.zeros([batch_size, *x.shape[1:]], x.dtype), False),
+                self._prepare.output,
+            )
         self._fill = compiled(self._fill_kept)
 
     def prepare(self, observations: tf.Tensor) -> Any:
