@@ -45,7 +45,7 @@ def watch_run(
             count = f"frame {{:,}} of {replay.frames:,}"
             with progress("making a video", count, FRAMES_A_LINE, console_of()) as note:
                 course = Course(replay, note)
-                record(replay, video, None if plain else policy, course)
+                record(replay, video, course, None if plain else policy)
             made.append(Path(with_names(video)))
             ended = f"{replay.steps:,} steps" + ", ended by the time limit" * episode.time_limited
             print(f"score {replay.score:.10g} in {ended}: {made[-1]}", flush=True)

@@ -24,13 +24,8 @@ from ppo.system.arguments import argument_parser, expanded
 from ppo.system.command import run_command
 from ppo.system.signals import stop_interrupts
 
-# How each quantity of `compare` is shown: its name and its format.
-SHOWN = {
-    "score": ("score", "{:.10g}"),
-    "steps": ("steps", "{:,}"),
-    "frames": ("frames", "{:,}"),
-    "last_observation": ("last observation", "{:08x}"),
-}
+# The format of each quantity of `compare`.
+FORMS = {"score": ".10g", "steps": ",", "frames": ",", "last_observation": "08x"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +44,7 @@ def _play_all(options: argparse.Namespace) -> ExitCode:
         if options.video and all(agree):
             replay = read(options.files[0], options.env)
             course = Course(replay)
-            count = record(replay, options.video, course=course)
+            count = record(replay, options.video, course)
             print(f"{options.video}: {count:,} frames")
             if course.gaps:
                 print(course.gaps)
@@ -103,11 +98,10 @@ def play_again(path: Path, env_id: str | None) -> bool:
 
 
 def _described(name: str, now: float, before: float | None) -> str:
-    label, form = SHOWN[name]
-    text = f"{label} {form.format(now)}"
+    text = f"{name.replace('_', ' ')} {now:{FORMS[name]}}"
     if before is None:
         return f"{text} (not recorded)"
-    return text if now == before else f"{text} (recorded: {form.format(before)})"
+    return text if now == before else f"{text} (recorded: {before:{FORMS[name]}})"
 
 
 def command_line() -> argparse.ArgumentParser:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from ppo.files import video
 from ppo.files.ffmpeg import Stalled
-from ppo.replay import render
-from ppo.replay.render import Course
-from ppo.replay.replay import Replay, step_of, title
+from ppo.replay.render import Course, record
+from ppo.replay.replay import Replay, step_of
 from ppo.system.streams import counted
 
 PATIENCE_SECONDS = 5.0  # after which a run reports what it waits for
@@ -84,8 +83,7 @@ class Recorder:
         try:
             path.parent.mkdir(exist_ok=True)
             course, abandoned = Course(replay), self._abandoned.is_set
-            images = render.plain(replay, course)
-            video.write(path, images, course.rate, title(replay), abandoned=abandoned)
+            record(replay, path, course, abandoned=abandoned)
             return FinishedVideo(replay, path, video.small_gif(path, abandoned), course.gaps)
         except Exception as error:
             self._stalls += isinstance(error.__cause__, Stalled)

@@ -78,20 +78,22 @@ class Course:
 
 
 def record(
-    replay: Replay, path: Path, policy: "Policy | None" = None, course: Course | None = None
+    replay: Replay,
+    path: Path,
+    course: Course,
+    policy: "Policy | None" = None,
+    abandoned: Callable[[], bool] = lambda: False,
 ) -> int:
     """Make a video of an episode at its true speed. ``policy`` played the episode; if given, a
     panel is shown. Return the number of frames, including still ones at gaps and at the end. Raises
-    video.VideoError or ReplayError; no file is left behind.
+    video.VideoError, also if it is ``abandoned``, or ReplayError; no file is left behind.
     """
-    course = course or Course(replay)
     images = annotated(replay, policy, course) if policy else plain(replay, course)
-    return video.write(path, images, course.rate, title(replay))
+    return video.write(path, images, course.rate, title(replay), abandoned=abandoned)
 
 
-def plain(replay: Replay, course: Course | None = None) -> Pictures:
+def plain(replay: Replay, course: Course) -> Pictures:
     """Yield the game's frames, enlarged. The last is held with the final score."""
-    course = course or Course(replay)
     whole = np.empty(0)
     for frame in frames(replay):
         if not course.shows(frame):
@@ -103,9 +105,8 @@ def plain(replay: Replay, course: Course | None = None) -> Pictures:
     yield from course.still(whole, whole)
 
 
-def annotated(replay: Replay, policy: "Policy", course: Course | None = None) -> Pictures:
+def annotated(replay: Replay, policy: "Policy", course: Course) -> Pictures:
     """Yield the frames beside a panel, in one array. The last is held with the final score."""
-    course = course or Course(replay)
     with closing(Decisions(replay, policy)) as decisions:
         side: Panel | None = None
         undecided: Seen | None = None
