@@ -1,5 +1,3 @@
-import queue
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -20,7 +18,7 @@ from ppo.envs.roms import FRESH_AFTER_RESET, is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector
 from ppo.settings import Params
 from ppo.system.keys import Purpose, seed31
-from tests.rules import rules_for
+from tests.rules import in_time, rules_for
 
 gymnasium.register_envs(ale_py)
 
@@ -131,13 +129,6 @@ def assert_same(seen: list[Seen], other: list[Seen]) -> None:
         assert a.step.final_observations.keys() == b.step.final_observations.keys()
         for place, picture in a.step.final_observations.items():
             np.testing.assert_array_equal(picture, b.step.final_observations[place])
-
-
-def in_time(work: Callable, seconds: float = 30):
-    """The emulator can wait for ever: let the test fail then, not hang."""
-    results: queue.SimpleQueue = queue.SimpleQueue()
-    threading.Thread(target=lambda: results.put(work()), daemon=True).start()
-    return results.get(timeout=seconds)
 
 
 def reference(rules: Rules, seeds: list[int]):

@@ -3,33 +3,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import imageio_ffmpeg
-import numpy as np
 import pytest
 
 from ppo import train
 from ppo.drill.drill import SHORT_PONG
-from ppo.envs.episode import Reset
-from ppo.envs.vector import EnvVector
 from ppo.files import ffmpeg
 from ppo.replay.recorder import Recorder
 from ppo.replay.replay import Replay
 from ppo.settings import Params
-from tests.processes import processes_of
-from tests.rules import rules_for
+from tests.processes import processes_of, wait_until
+from tests.rules import played, rules_for
 
 RULES = rules_for("pong", max_frames_per_game=42)
 
 
 @pytest.fixture(scope="module")
 def replay() -> Replay:
-    vector = EnvVector(RULES, num_envs=1, threads=1)
-    vector.begin_as([Reset(seed=1, resets=0)])
-    finished: list = []
-    while not finished:
-        vector.send(np.array([2]))
-        finished = vector.receive().finished
-    vector.close()
-    return Replay.from_episode(finished[0], RULES)
+    return Replay.from_episode(played(RULES, action=2), RULES)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +54,6 @@ def finish(recorder: Recorder) -> None:
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
-
-
-def wait_until(fact, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_videos_are_made_one_after_another(

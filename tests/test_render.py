@@ -20,11 +20,11 @@ from ppo.files.folder import FolderError, RunFolder
 from ppo.files.origin import Origin
 from ppo.replay import panel, render
 from ppo.replay.panel import Panel
-from ppo.replay.render import annotated, plain, record
+from ppo.replay.render import Course, annotated, plain, record
 from ppo.replay.replay import Replay, ReplayError, frames, save
 from ppo.telemetry.curves import CurveError
 from tests.pixel_game import CELL, SIZE
-from tests.rules import rules_for
+from tests.rules import played, rules_for
 
 BERZERK = rules_for("berzerk", max_frames_per_game=123)  # the limit cuts a step short
 CATCH = replace(BERZERK, game="tests.pixel_game:Catch-v0")
@@ -43,27 +43,14 @@ class Uniform:
         return np.full((1, self.num_actions), 1 / self.num_actions), np.array([self.seen / 100])
 
 
-def played(rules, **more) -> Replay:
-    """A game of random actions with points."""
-    vector = EnvVector(rules, num_envs=1, threads=1, seed=4)
-    vector.begin()
-    rng = np.random.default_rng(0)
-    while True:
-        vector.send(rng.integers(vector.num_actions, size=1))
-        for game in vector.receive().finished:
-            if game.score > 0:
-                vector.close()
-                return Replay.from_episode(game, rules, **more)
-
-
 @pytest.fixture(scope="module")
 def replay() -> Replay:
-    return played(BERZERK, step=1000, policy="sampled")
+    return Replay.from_episode(played(BERZERK), BERZERK, step=1000, policy="sampled")
 
 
 @pytest.fixture(scope="module")
 def catch() -> Replay:
-    return played(CATCH, step=7, policy="greedy")
+    return Replay.from_episode(played(CATCH), CATCH, step=7, policy="greedy")
 
 
 @pytest.fixture
@@ -88,7 +75,8 @@ def decoded(path: Path) -> tuple[dict, Iterator[np.ndarray]]:
 @pytest.mark.parametrize("with_panel", [False, True])
 def test_decoded_images_are_the_frames_played_and_the_held_end(replay, tmp_path, with_panel):
     policy = Uniform(18) if with_panel else None
-    assert record(replay, tmp_path / "game.mp4", policy) == replay.frames + 120 == 243
+    count = record(replay, tmp_path / "game.mp4", Course(replay), policy)
+    assert count == replay.frames + 120 == 243
     meta, pictures = decoded(tmp_path / "game.mp4")
     assert meta["fps"] == 60
     assert meta["size"] == ((640 + 720, 840) if with_panel else (640, 840))
@@ -102,7 +90,7 @@ def test_decoded_images_are_the_frames_played_and_the_held_end(replay, tmp_path,
 
 
 def test_the_panel_adds_the_rewards_up_to_the_score(replay, panels):
-    assert sum(1 for _ in annotated(replay, Uniform(18))) == replay.frames + 120
+    assert sum(1 for _ in annotated(replay, Uniform(18), Course(replay))) == replay.frames + 120
     (shown,) = panels
     assert shown._score == replay.score > 0
 
@@ -111,7 +99,7 @@ def test_the_network_decides_once_a_step_of_what_it_saw_when_it_played(replay, m
     shown: list[panel.Decision] = []
     monkeypatch.setattr(Panel, "decide", lambda self, decision: shown.append(decision))
     policy = Uniform(18)
-    sum(1 for _ in annotated(replay, policy))
+    sum(1 for _ in annotated(replay, policy, Course(replay)))
     assert policy.seen == len(shown) == replay.steps
     assert [decision.action for decision in shown] == replay.actions
     vector = EnvVector(BERZERK, num_envs=1, threads=1)
@@ -133,7 +121,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.parametrize("with_panel", [False, True])
 def test_quiet_stretches_of_a_long_game_are_left_out(impatient, panels, with_panel):
-    replay = played(replace(BERZERK, max_frames_per_game=1203))
+    rules = replace(BERZERK, max_frames_per_game=1203)
+    replay = Replay.from_episode(played(rules), rules)
     quiet, lives, shown, gaps, steps, watched = 0, 0, [], 0, set(), []
     for number, frame in enumerate(frames(replay)):
         quiet = 0 if frame.reward or frame.lives < lives else quiet + 1
@@ -142,7 +131,7 @@ def test_quiet_stretches_of_a_long_game_are_left_out(impatient, panels, with_pan
             gaps += bool(shown) and shown[-1] < number - 1
             shown.append(number)
             steps.add(number // 4)
-    policy, its = Uniform(18), render.Course(replay, watched.append)
+    policy, its = Uniform(18), Course(replay, watched.append)
     pictures = annotated(replay, policy, its) if with_panel else plain(replay, its)
     count = sum(1 for _ in pictures)
     assert gaps > 1 and count == len(shown) + 120 * gaps + 120
@@ -158,23 +147,17 @@ def test_stalled_game_is_cut_with_a_message(monkeypatch):
     monkeypatch.setattr(render, "WHOLE_SECONDS", 1)
     monkeypatch.setattr(render, "QUIET_SECONDS", 2)
     rules = replace(rules_for("breakout", max_frames_per_game=1_200), fire_on_reset=False)
-    vector = EnvVector(rules, num_envs=1, threads=1)
-    vector.begin()
-    finished: list = []
-    while not finished:
-        vector.send(np.zeros(1, np.int64))
-        finished = vector.receive().finished
-    vector.close()
-    game = Replay.from_episode(finished[0], rules)
-    its = render.Course(game)
+    episode = played(rules, action=0)
+    game = Replay.from_episode(episode, rules)
+    its = Course(game)
     pictures = [picture[::4, ::4].copy() for picture in plain(game, its)]
-    assert len(pictures) == 120 + 120 + 1 + 120 and finished[0].time_limited
+    assert len(pictures) == 120 + 120 + 1 + 120 and episode.time_limited
     assert np.abs(pictures[120].astype(int) - pictures[119]).max() > 100  # the message
     assert its.gaps == "The video leaves out 18 s without a reward or a lost life."
 
 
 def test_stalled_game_is_cut_after_two_minutes(replay):
-    its = render.Course(replay.model_copy(update={"frames": 20_000}))
+    its = Course(replay.model_copy(update={"frames": 20_000}))
     shown = 0
     for number in range(20_000):
         shown += its.shows(SimpleNamespace(reward=0.0, lives=3, over=number == 19_999))
@@ -185,20 +168,20 @@ def test_stalled_game_is_cut_after_two_minutes(replay):
 
 def test_game_of_up_to_five_minutes_is_whole(replay):
     long = replay.model_copy(update={"frames": 300 * 60})
-    its = render.Course(long)
+    its = Course(long)
     still = SimpleNamespace(reward=0.0, lives=3, over=False)
     assert all(its.shows(still) for _ in range(300 * 60)) and its.gaps == ""
 
 
 def test_a_lost_life_ends_a_quiet_stretch(replay, impatient):
-    its = render.Course(replay)
+    its = Course(replay)
     lives = [3] * 20 + [2] * 10
     shown = [its.shows(SimpleNamespace(reward=0.0, lives=left, over=False)) for left in lives]
     assert shown == [True] * 6 + [False] * 14 + [True] * 7 + [False] * 3
 
 
 def test_a_game_without_a_policy_s_own_panel_is_the_image_alone(replay):
-    first = next(plain(replay))
+    first = next(plain(replay, Course(replay)))
     np.testing.assert_array_equal(first[2::4, 2::4], next(frames(replay)).image)
 
 
@@ -207,10 +190,11 @@ def test_images_that_change_their_size_are_shown_in_the_size_of_the_first(catch,
     images = [np.full((*size, 3), 9 * n, np.uint8) for n, size in enumerate(sizes, 1)]
     shown = [Frame(image, 0.0, 0, image is images[-1]) for image in images]
     monkeypatch.setattr(render, "frames", lambda _: iter(shown))
-    plain = list(render.plain(catch))[: len(sizes)]
-    beside = [whole[300, 300].max() for whole in render.annotated(catch, Uniform(3))][: len(sizes)]
-    assert [image.shape for image in plain] == [(800, 800, 3)] * len(sizes)
-    assert [image[300, 300].max() for image in plain] == beside == [9, 18, 27, 36]
+    alone = list(plain(catch, Course(catch)))[: len(sizes)]
+    wholes = annotated(catch, Uniform(3), Course(catch))
+    beside = [whole[300, 300].max() for whole in wholes][: len(sizes)]
+    assert [image.shape for image in alone] == [(800, 800, 3)] * len(sizes)
+    assert [image[300, 300].max() for image in alone] == beside == [9, 18, 27, 36]
 
 
 @pytest.mark.parametrize("shape", [(1000, 1, 3), (1, 2000, 3), (2, 3000, 3)])
@@ -220,13 +204,13 @@ def test_narrow_images_have_sides_that_a_video_can_have(shape):
 
 
 def test_the_score_is_in_the_title(replay, tmp_path):
-    record(replay, tmp_path / "game.mp4")
+    record(replay, tmp_path / "game.mp4", Course(replay))
     title = f"berzerk, score {replay.score:g}, sampled policy of step 1,000"
     assert title.encode() in (tmp_path / "game.mp4").read_bytes()
 
 
 def test_lives_match_the_game():
-    game = played(rules_for("berzerk"))
+    game = Replay.from_episode(played(rules_for("berzerk")), rules_for("berzerk"))
     lives = [frame.lives for frame in frames(game)]
     assert lives == sorted(lives, reverse=True) and {0, 1, 2} < {*lives}
     assert lives[-1] == 0
@@ -235,7 +219,7 @@ def test_lives_match_the_game():
 @pytest.mark.parametrize("with_panel", [False, True])
 def test_any_environment_that_renders_is_recorded_at_its_own_speed(catch, tmp_path, with_panel):
     policy = Uniform(3) if with_panel else None
-    assert record(catch, tmp_path / "game.mp4", policy) == catch.frames + 10
+    assert record(catch, tmp_path / "game.mp4", Course(catch), policy) == catch.frames + 10
     meta, pictures = decoded(tmp_path / "game.mp4")
     pictures = list(pictures)
     assert meta["fps"] == 5 and len(pictures) == 4 + 10
@@ -268,7 +252,7 @@ def test_a_wrong_replay_makes_no_video(replay, tmp_path):
     wrong = replay.model_copy(update={"score": replay.score + 1})
     for policy in (None, Uniform(18)):
         with pytest.raises(ReplayError):
-            record(wrong, tmp_path / "game.mp4", policy)
+            record(wrong, tmp_path / "game.mp4", Course(wrong), policy)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,8 +1,6 @@
 import json
 import os
-import queue
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppo.envs.episode import Episode, Rules
-from ppo.envs.vector import EnvVector
+from ppo.envs.episode import Rules
 from ppo.replay.replay import Replay, ReplayError, frames, load, play, save, verify
 from ppo.system.signals import Interrupted
-from tests.rules import rules_for
+from tests.rules import in_time, played, rules_for
 
 BERZERK = rules_for("berzerk")  # short games, points early on
 
@@ -50,29 +47,17 @@ CASES = {
 }
 
 
-def played(case: Case) -> Episode:
-    vector = EnvVector(case.rules, num_envs=1, threads=1, seed=4)
-    vector.begin()
-    rng, games = np.random.default_rng(0), 0
-    while True:
-        vector.send(rng.integers(vector.num_actions, size=1))
-        for game in vector.receive().finished:
-            if games >= case.games_before and game.score > 0:
-                vector.close()
-                return game
-            games += 1
-
-
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
 def any_replay(request: pytest.FixtureRequest) -> Replay:
-    return Replay.from_episode(played(request.param), request.param.rules)
+    case = request.param
+    return Replay.from_episode(played(case.rules, case.games_before), case.rules)
 
 
 @pytest.fixture(scope="module")
 def replay() -> Replay:
     """A game that ends by a time limit in the midst of a step, after two others."""
-    case = Case(replace(BERZERK, max_frames_per_game=123), games_before=2)
-    return Replay.from_episode(played(case), case.rules, step=1000, policy="sampled")
+    rules = replace(BERZERK, max_frames_per_game=123)
+    return Replay.from_episode(played(rules, 2), rules, step=1000, policy="sampled")
 
 
 def changed(replay: Replay, **changes) -> Replay:
@@ -82,23 +67,6 @@ def changed(replay: Replay, **changes) -> Replay:
 def write(path: Path, content: object) -> Path:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
-
-
-def in_time(work: Callable, seconds: float = 30):
-    """The emulator can wait for ever: let the test fail then, not hang."""
-    results: queue.SimpleQueue = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            results.put((work(), None))
-        except Exception as error:
-            results.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    value, error = results.get(timeout=seconds)
-    if error:
-        raise error
-    return value
 
 
 def see(replay: Replay) -> int:
@@ -364,7 +332,7 @@ def test_playing_again_can_be_interrupted(replay: Replay):
 
 def test_a_game_without_an_image_is_played_but_not_seen(monkeypatch):
     rules = replace(BERZERK, game="CartPole-v1")
-    replay = Replay.from_episode(played(Case(rules, games_before=3)), rules)
+    replay = Replay.from_episode(played(rules, 3), rules)
     game = play(replay)
     assert (game.score, game.steps, game.frames) == (replay.score, replay.steps, replay.frames)
     monkeypatch.setitem(sys.modules, "pygame", None)  # as if it were not installed

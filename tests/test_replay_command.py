@@ -4,18 +4,16 @@ import sys
 from pathlib import Path
 
 import imageio_ffmpeg
-import numpy as np
 import pytest
 
 from ppo.envs.registry import resolved
-from ppo.envs.vector import EnvVector
 from ppo.evaluate.film import clips
 from ppo.files.folder import FolderError, RunFolder
 from ppo.replay.__main__ import main
 from ppo.replay.replay import Replay, save
 from ppo.runs.videographer import Videographer
 from ppo.settings import Params
-from tests.rules import rules_for
+from tests.rules import played, rules_for
 
 BERZERK = rules_for("berzerk", max_frames_per_game=123)
 
@@ -23,15 +21,7 @@ BERZERK = rules_for("berzerk", max_frames_per_game=123)
 @pytest.fixture(scope="module")
 def replay() -> Replay:
     """A game of random actions, 31 steps, the last one cut short."""
-    vector = EnvVector(BERZERK, num_envs=1, threads=1, seed=4)
-    vector.begin()
-    rng = np.random.default_rng(0)
-    finished: list = []
-    while not finished:
-        vector.send(rng.integers(vector.num_actions, size=1))
-        finished = vector.receive().finished
-    vector.close()
-    return Replay.from_episode(finished[0], BERZERK)
+    return Replay.from_episode(played(BERZERK), BERZERK)
 
 
 @pytest.fixture
