@@ -602,12 +602,6 @@ def test_a_vector_can_be_restored_at_any_time(begin: Begin):
     np.testing.assert_array_equal(vector.observations, picture)
 
 
-def test_as_many_games_are_restored_as_the_vector_has(begin: Begin):
-    left = begin(CARTPOLE, 3).snapshot()
-    with pytest.raises(ValueError, match="3 episodes do not fit a vector of 2"):
-        begin(CARTPOLE, 2).restore(left)
-
-
 def test_an_unfinished_game_that_ends_on_the_way_is_refused(begin: Begin):
     vector = begin(BREAKOUT, 1)
     watch(vector, random_actions(vector, 20))

@@ -159,11 +159,8 @@ class EnvVector:
         A step moves all envs of the vector, so episodes are right-aligned: an episode with fewer
         actions begins later, and until then its env makes idle steps.
 
-        Raises ValueError unless there is an episode for each env, EpisodeMismatch if an episode
-        ends too early, Interrupted on request.
+        Raises EpisodeMismatch if an episode ends too early, and Interrupted on request.
         """
-        if len(episodes) != len(self):
-            raise ValueError(f"{len(episodes)} episodes do not fit a vector of {len(self)}")
         lengths = np.array([len(episode.actions) for episode in episodes])
         longest = int(lengths.max(initial=0))
         for step in range(longest + 1):
