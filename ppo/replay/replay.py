@@ -165,38 +165,31 @@ def frames(replay: Replay) -> Iterator[Frame]:
     """Yield the episode frame by frame as the game shows it. Raises ReplayError if it has no image,
     or if the episode does not match the replay, at the latest after the last frame.
     """
-    kind = AtariScreen if replay.rules.is_atari else RenderedScreen
-    with _refusals(replay), closing(kind(replay.rules)) as screen:
-        yield from _frames(replay, screen)
+    rules, count, score, over = replay.rules, 0, 0.0, False
+    kind = AtariScreen if rules.is_atari else RenderedScreen
+    with _refusals(replay), closing(kind(rules)) as screen:
+        screen.begin(Reset(replay.seed, replay.resets))
+        for action in (a for a in replay.actions for _ in range(rules.frames_per_step)):
+            _check_action(action, screen.num_actions)
+            frame = screen.step(action)
+            count, score, over = count + 1, score + frame.reward, frame.over
+            yield frame
+            if over:
+                break
+        # Only the last action may be cut short, by the end of the game.
+        steps = -(-count // rules.frames_per_step)
+        if (score, count, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
+            raise ReplayError(
+                f"the game gave {score:.10g} points in {count} frames and {steps} steps"
+                f"{'' if over else ' and continues'}, not {replay.score:.10g} in {replay.frames} "
+                f"and {len(replay.actions)}"
+            )
 
 
 def frames_per_second(replay: Replay) -> float:
     """Return the true speed of the game. Raises ReplayError if the game has no image."""
     with _refusals(replay):
         return screens.frames_per_second(replay.rules)
-
-
-def _frames(replay: Replay, screen: AtariScreen | RenderedScreen) -> Iterator[Frame]:
-    screen.begin(Reset(replay.seed, replay.resets))
-    count, score, over = 0, 0.0, False
-    for action in replay.actions:
-        _check_action(action, screen.num_actions)
-        for _ in range(replay.rules.frames_per_step):
-            if over:
-                break
-            frame = screen.step(action)
-            count, score, over = count + 1, score + frame.reward, frame.over
-            yield frame
-        if over:
-            break
-    # Only the last action may be cut short, by the end of the game.
-    steps = -(-count // replay.rules.frames_per_step)
-    if (score, count, steps, over) != (replay.score, replay.frames, len(replay.actions), True):
-        raise ReplayError(
-            f"the game gave {score:.10g} points in {count} frames and {steps} steps"
-            f"{'' if over else ' and continues'}, not {replay.score:.10g} in {replay.frames} and "
-            f"{len(replay.actions)}"
-        )
 
 
 @contextmanager
