@@ -6,7 +6,6 @@ pi' = pi_old (1 + eps s).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -53,37 +52,32 @@ def target_change(
     return _TARGET_CHANGES[delta_target_policy](q, clip_range * tf.sign(advantages))
 
 
-class SurrogateRow(NamedTuple):
-    """A surrogate's loss, a function of r - 1, A, t - 1, all [B], and the slope beyond the target.
-    ``floor`` is the lower bound of |t - 1|.
-    """
-
-    loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, float], tf.Tensor]
-    floor: float = 0.0
+Loss = tuple[tf.Tensor, tf.Tensor]
 
 
 def _linear(
     ratio_change: tf.Tensor, advantages: tf.Tensor, change: tf.Tensor, slope: float
-) -> tf.Tensor:
+) -> Loss:
     d = advantages * (change - ratio_change)
     # Beyond the target the loss is constant. With a slope it rises again.
     loss = tf.where(d >= 0.0, d, -slope * d)
-    return loss - advantages * (1.0 + change)
+    return loss - advantages * (1.0 + change), change
 
 
-def _quadratic(
-    ratio_change: tf.Tensor, advantages: tf.Tensor, change: tf.Tensor, _: float
-) -> tf.Tensor:
+def _quadratic(ratio_change: tf.Tensor, advantages: tf.Tensor, change: tf.Tensor, _: float) -> Loss:
     # Where A is 0, so is t - 1, and the division needs the floor.
     size = tf.maximum(tf.abs(change), QUADRATIC_TARGET_FLOOR)
+    change = tf.sign(advantages) * size
     weight = tf.abs(advantages)
     parabola = weight * tf.square(change - ratio_change) / (2.0 * size)
-    return parabola - advantages - 0.5 * weight * size
+    return parabola - advantages - 0.5 * weight * size, change
 
 
-SURROGATES: dict[SurrogateName, SurrogateRow] = {
-    "linear": SurrogateRow(_linear),
-    "quadratic": SurrogateRow(_quadratic, QUADRATIC_TARGET_FLOOR),
+# Functions of r - 1, A, t - 1, all [B], and the slope beyond the target. They return the loss, and
+# the t - 1 that it uses.
+SURROGATES: dict[SurrogateName, Callable[[tf.Tensor, tf.Tensor, tf.Tensor, float], Loss]] = {
+    "linear": _linear,
+    "quadratic": _quadratic,
 }
 
 
@@ -111,12 +105,9 @@ def policy_loss(
     least QUADRATIC_TARGET_FLOOR from the old policy.
     """
     check_vectors(log_probs, old_log_probs, advantages)
-    loss, floor = SURROGATES[name]
     change = target_change(old_log_probs, advantages, clip_range, delta_target_policy)
-    if floor:
-        change = tf.sign(advantages) * tf.maximum(tf.abs(change), floor)
     ratio_change = tf.math.expm1(log_probs - old_log_probs)
-    return loss(ratio_change, advantages, change, beyond_target_slope), change
+    return SURROGATES[name](ratio_change, advantages, change, beyond_target_slope)
 
 
 def surrogate(
