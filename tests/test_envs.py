@@ -691,6 +691,7 @@ def test_cartpoles_own_time_limit_truncates(begin: Begin):
         ("SpaceInvaders", "space_invaders", 0.25),
         ("SpaceInvadersNoFrameskip-v4", "space_invaders", 0.0),
         ("CartPole-v1", "CartPole-v1", 0.0),
+        ("tests.pixel_game:Catch-v0", "tests.pixel_game:Catch-v0", 0.0),
     ],
 )
 def test_an_id_names_a_game_and_a_stickiness(env_id: str, game: str, sticky: float):
@@ -707,48 +708,33 @@ def test_every_atari_id_of_these_kinds_names_a_rom():
     assert {look_up(env_id)[0] for env_id in ids} <= set(roms.get_all_rom_ids())
 
 
-@pytest.mark.parametrize("env_id", ["Pong-v4", "Pong-v0"])
-def test_ids_with_a_random_frame_skip_are_refused_with_the_names_to_use(env_id: str):
-    with pytest.raises(UnknownGame, match=r"use PongNoFrameskip-v4 or ALE/Pong-v5$"):
-        look_up(env_id)
+NEAREST = r"(did you mean|try).*\b"
 
 
 @pytest.mark.parametrize(
-    ("env_id", "nearest"),
+    ("env_id", "message"),
     [
-        ("Pnog", "Pong[,?]"),
-        ("pong", "Pong[,?]"),
-        ("PongNoFrameskip-v3", "PongNoFrameskip-v4"),
-        ("PongDeterministic-v4", "PongNoFrameskip-v4"),
-        ("ALE/Breakuot-v5", "ALE/Breakout-v5"),
-        ("Space Invaders", "SpaceInvaders"),
-        ("CartPole", "CartPole-v1"),
-        ("Pong-ram-v4", "PongNoFrameskip-v4"),
-        ("Pong-ramNoFrameskip-v4", "PongNoFrameskip-v4"),
-        ("ALE/Pong-ram-v5", "ALE/Pong-v5"),
-        ("", "PongNoFrameskip-v4"),
+        *((f"Pong-v{n}", "use PongNoFrameskip-v4 or ALE/Pong-v5$") for n in (0, 4)),
+        *((name, f"{NEAREST}Pong[,?]") for name in ("Pnog", "pong")),
+        ("PongNoFrameskip-v3", f"{NEAREST}PongNoFrameskip-v4"),
+        ("PongDeterministic-v4", f"{NEAREST}PongNoFrameskip-v4"),
+        ("ALE/Breakuot-v5", f"{NEAREST}ALE/Breakout-v5"),
+        ("Space Invaders", f"{NEAREST}SpaceInvaders"),
+        ("CartPole", f"{NEAREST}CartPole-v1"),
+        ("Pong-ram-v4", f"{NEAREST}PongNoFrameskip-v4"),
+        ("Pong-ramNoFrameskip-v4", f"{NEAREST}PongNoFrameskip-v4"),
+        ("ALE/Pong-ram-v5", f"{NEAREST}ALE/Pong-v5"),
+        ("", f"{NEAREST}PongNoFrameskip-v4"),
+        ("Combat", "for several players"),
+        ("ALE/MazeCraze-v5", "for several players"),
+        ("WarlordsNoFrameskip-v4", "for several players"),
+        ("Joust-ram-v4", "for several players"),
+        ("no_such_module:Game-v0", "cannot be found"),
+        ("ppo:Game-v0", "cannot be found"),
     ],
 )
-def test_unknown_ids_and_ram_ids_are_refused_with_the_nearest_name(env_id: str, nearest: str):
-    with pytest.raises(UnknownGame, match=rf"(did you mean|try).*\b{nearest}"):
-        look_up(env_id)
-
-
-def test_an_id_may_name_the_module_that_brings_the_game():
-    assert look_up("tests.pixel_game:Catch-v0") == ("tests.pixel_game:Catch-v0", 0.0)
-
-
-@pytest.mark.parametrize(
-    "env_id", ["Combat", "ALE/MazeCraze-v5", "WarlordsNoFrameskip-v4", "Joust-ram-v4"]
-)
-def test_games_for_several_players_are_refused_with_the_reason(env_id: str):
-    with pytest.raises(UnknownGame, match="for several players"):
-        look_up(env_id)
-
-
-@pytest.mark.parametrize("env_id", ["no_such_module:Game-v0", "ppo:Game-v0"])
-def test_an_id_of_a_module_that_has_no_such_game_is_refused(env_id: str):
-    with pytest.raises(UnknownGame, match="cannot be found"):
+def test_ids_of_no_game_or_a_game_of_other_rules_are_refused(env_id: str, message: str):
+    with pytest.raises(UnknownGame, match=message):
         look_up(env_id)
 
 
