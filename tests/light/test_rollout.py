@@ -226,50 +226,6 @@ def test_points_are_what_all_games_scored_in_this_rollout_whatever_is_learnt_fro
         assert collects.collect(number).points == rewards.sum() != np.sign(rewards).sum()
 
 
-@pytest.mark.parametrize("terminal_on_life_loss", [True, False])
-@pytest.mark.parametrize("event", ["terminated", "truncated", "life_lost"])
-def test_a_return_ends_with_its_game_and_if_wished_with_a_life(
-    event: str, terminal_on_life_loss: bool
-):
-    script = Script.quiet(4, 2)
-    getattr(script, event)[1, 1] = True
-    rollout = collected(script, terminal_on_life_loss=terminal_on_life_loss)
-    expected = np.zeros((4, 2), bool)
-    expected[1, 1] = event != "life_lost" or terminal_on_life_loss
-    np.testing.assert_array_equal(rollout.episode_over, expected)
-
-
-@pytest.mark.parametrize("row", [1, 3], ids=["in the midst", "in the last row"])
-@pytest.mark.parametrize(
-    ("event", "next_value"),
-    [
-        # The next observation, in row 1, is 100 * place + 3, and its value the half of it.
-        ("none", lambda following: following),
-        ("terminated", lambda following: 0),
-        ("life_lost", lambda following: 0),
-        ("truncated", lambda following: -following),
-    ],
-)
-def test_the_next_value_belongs_to_the_observation_that_the_step_led_to(
-    event: str, next_value: Callable, row: int
-):
-    script = Script.quiet(4, 2)
-    if event != "none":
-        getattr(script, event)[row, 1] = True
-    rollout = collected(script)
-    following = np.array([[(100 * place + 2 + t) / 2 for place in range(2)] for t in range(4)])
-    expected = following.copy()
-    expected[row, 1] = next_value(following[row, 1])
-    np.testing.assert_array_equal(rollout.next_values, expected)
-
-
-def test_a_lost_life_that_ends_nothing_leaves_the_next_value():
-    script = Script.quiet(3, 1)
-    script.life_lost[:] = True
-    rollout = collected(script, terminal_on_life_loss=False)
-    np.testing.assert_array_equal(rollout.next_values, [[1], [1.5], [2]])
-
-
 @pytest.mark.parametrize("cuts", [(), (2,), (1, 3)])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("terminal_on_life_loss", [True, False])
