@@ -22,7 +22,6 @@ import numpy as np
 
 from ppo.envs.registry import rules_of
 from ppo.evaluate.export import export_run
-from ppo.files.folder import RunFolder
 from ppo.replay.replay import Replay, env_at_start
 from ppo.system import children
 from ppo.system.arguments import argument_parser, expanded, positive
@@ -116,9 +115,9 @@ def main() -> None:
     parser.add_argument("--observations", type=positive, default=10_000)
     parser.add_argument("--onnx-python", type=expanded, help="has ONNX Runtime and no Keras")
     options = parser.parse_args()
-    from ppo.evaluate.agent import load_agent
+    from ppo.evaluate.agent import load
 
-    agent = load_agent(RunFolder(options.logdir))
+    agent = load(options.logdir)
     seen = itertools.chain.from_iterable(map(observations_of, games_of(agent)))
     observations = np.array(list(itertools.islice(seen, options.observations)))
     with tempfile.TemporaryDirectory() as folder:

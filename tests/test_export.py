@@ -12,9 +12,8 @@ import tensorflow as tf
 from benchmarks import exported
 from ppo import model
 from ppo.evaluate import export
-from ppo.evaluate.agent import TrainedAgent, load_agent
+from ppo.evaluate.agent import TrainedAgent, load
 from ppo.evaluate.portable import portable
-from ppo.files.folder import RunFolder
 from ppo.replay.replay import Replay
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +92,7 @@ def test_portable_network_computes_in_float32_whatever_the_precision():
 @pytest.fixture(scope="module")
 def agent() -> TrainedAgent:
     """The included one, in games that end early."""
-    found = load_agent(RunFolder(PONG))
+    found = load(PONG)
     short = found.params.model_copy(update={"max_frames_per_game": 1600})
     return TrainedAgent(short, found.step, found.policy)
 

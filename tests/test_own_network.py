@@ -10,9 +10,8 @@ import pytest
 import tensorflow as tf
 
 from ppo import checkpoint, model, params, train
-from ppo.evaluate.agent import load_agent
+from ppo.evaluate.agent import load
 from ppo.evaluate.portable import portable
-from ppo.files.folder import RunFolder
 from ppo.nn.preprocessed import in_two
 from ppo.params import ParamsError
 from ppo.settings import BuiltIn, NetworkSettings, Params
@@ -47,7 +46,7 @@ def build(network: str, shape=(4,), seed: int = 1, **settings) -> keras.Model:
 def test_a_run_trains_resumes_and_plays(changes, tmp_path):
     train.run(params.load(SHORT | changes | {"total_steps": 32}), tmp_path)
     train.resume(tmp_path, ["total_steps=64"])
-    agent = load_agent(RunFolder(tmp_path))
+    agent = load(tmp_path)
     assert agent.step == 64 and agent.params.network == changes["network"]
     kernel = checkpoint.load_weights(tmp_path)[0]
     assert kernel.shape == (4, 16 if changes["network"] == OWN else 9)

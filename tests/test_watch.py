@@ -71,7 +71,7 @@ def test_an_environment_that_cannot_render_is_refused_before_anything_is_made(ru
 BESIDE = {
     "--evaluate=2": ("ppo.evaluate.games.evaluate_each", "evaluations.jsonl"),
     "--watch=1": ("ppo.evaluate.games.evaluate_each", "videos"),
-    "--export=RUN/agent.keras": ("ppo.evaluate.export.load_agent", "agent.keras"),
+    "--export=RUN/agent.keras": ("ppo.evaluate.export.load", "agent.keras"),
     "--report": ("ppo.report.report.read_summary", "report.html"),
 }
 

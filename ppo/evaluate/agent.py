@@ -116,18 +116,13 @@ def settings_of(folder: RunFolder, env: Factory | None = None) -> ResolvedParams
 
 def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None) -> TrainedAgent:
     """Load the trained agent of a run, which may be in progress: its ``newest`` checkpoint, its
-    ``best``, or a step's. ``env`` is the function that the run was started with, if there was one.
+    ``best``, or a step's. Its policy samples actions. ``env`` is the function that the run was
+    started with, if there was one.
 
     Raises Refused for an ``env`` of a run that had none, FolderError, ParamsError, CheckpointError
     or EnvironmentFailed.
     """
-    return load_agent(RunFolder(expanded(logdir)), which, env)
-
-
-def load_agent(
-    folder: RunFolder, which: Which = "newest", env: Factory | None = None
-) -> TrainedAgent:
-    """Load the agent of a run, with a sampled policy. Raises as ``load``."""
+    folder = RunFolder(expanded(logdir))
     settings = settings_of(folder, env)
     saved = checkpoint.chosen(folder, which, warn=lambda warning: print(with_names(warning)))
     start_tensorflow(settings.threads)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ppo.checkpoint import Which
 from ppo.errors import PPOError
-from ppo.evaluate.agent import load_agent
-from ppo.files.folder import FolderError, RunFolder, check_parent, replacing
+from ppo.evaluate.agent import load
+from ppo.files.folder import FolderError, check_parent, replacing
 from ppo.files.held import held, with_names
 from ppo.system.arguments import expanded
 from ppo.system.streams import first_line
@@ -33,7 +33,7 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
 
     ``target`` is a new file that ends in .keras or .onnx, or a new folder, which becomes a
     SavedModel. The name of a folder has no suffix, or ends in "/". Raises FolderError (nothing was
-    created), ExportError, and the errors of ``load_agent``.
+    created), ExportError, and the errors of ``load``.
     """
     path = expanded(target)
     # For pathlib a name such as ".keras" has no suffix.
@@ -41,7 +41,7 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
     suffix = FOLDER if target.endswith("/") else own
     _check(path, suffix)
     with held(path.absolute().parent) as parent:  # it may be a run's folder, and be moved
-        agent = load_agent(RunFolder(logdir), which)
+        agent = load(logdir, which)
 
         from ppo.evaluate.portable import portable
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from ppo.checkpoint import Which
 from ppo.envs.episode import Episode
 from ppo.envs.registry import rules_of
-from ppo.evaluate.agent import TrainedAgent, load_agent
+from ppo.evaluate.agent import TrainedAgent, load
 from ppo.evaluate.evaluate import Evaluation, evaluate_each
 from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder, check_run, visited
@@ -80,7 +80,7 @@ def games_of(
     """Visit the run's folder. Yield the folder and games of each policy."""
     check_run(logdir)
     with visited(logdir) as folder:
-        agent = load_agent(folder, which).for_games(seed)
+        agent = load(folder.path, which).for_games(seed)
         agents = [agent.choosing(choice) for choice in policies]
         games = counted(num_games, "game")
         what = f"playing {games} of the {' and '.join(policies)} policy of step {agent.step:,}"
