@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from ppo.evaluate import film
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
 from ppo.files.origin import Origin
-from ppo.replay import panel, render
+from ppo.replay import render
 from ppo.replay.panel import Panel
 from ppo.replay.render import Course, annotated, plain, record
 from ppo.replay.replay import Replay, ReplayError, frames, save
@@ -96,17 +95,17 @@ def test_the_panel_adds_the_rewards_up_to_the_score(replay, panels):
 
 
 def test_the_network_decides_once_a_step_of_what_it_saw_when_it_played(replay, monkeypatch):
-    shown: list[panel.Decision] = []
-    monkeypatch.setattr(Panel, "decide", lambda self, decision: shown.append(decision))
+    shown: list[tuple] = []
+    monkeypatch.setattr(Panel, "decide", lambda self, *decision: shown.append(decision))
     policy = Uniform(18)
     sum(1 for _ in annotated(replay, policy, Course(replay)))
     assert policy.seen == len(shown) == replay.steps
-    assert [decision.action for decision in shown] == replay.actions
+    assert [action for _, action, *_ in shown] == replay.actions
     vector = EnvVector(BERZERK, num_envs=1, threads=1)
     vector.begin_as([Reset(replay.seed, replay.resets)])
-    for decision in shown:
-        np.testing.assert_array_equal(decision.observation, vector.observations[0])
-        vector.send(np.array([decision.action]))
+    for observation, action, *_ in shown:
+        np.testing.assert_array_equal(observation, vector.observations[0])
+        vector.send(np.array([action]))
         vector.receive()
     vector.close()
 
@@ -238,14 +237,11 @@ def test_any_environment_that_renders_is_recorded_at_its_own_speed(catch, tmp_pa
     ],
 )
 def test_the_panel_says_how_what_the_network_sees_is_laid_out(replay, catch, shape, layout):
-    with closing(render.Decisions(catch, Uniform(3))) as decisions:
-        observations = np.zeros((1, *shape))
-        decisions._vector = SimpleNamespace(observations=observations, action_names=[], close=int)
-        assert decisions.caption(False).inputs == layout
-    for frames_seen, stacked in ((4, ", the newest at the right"), (1, "")):
-        game = replay.model_copy(update={"frame_stack": frames_seen})
-        with closing(render.Decisions(game, Uniform(18))) as decisions:
-            assert decisions.caption(True).inputs == stacked
+    vector = SimpleNamespace(observations=np.zeros((1, *shape)), action_names=[])
+    assert render._caption(catch, Uniform(3), vector, False).inputs == layout
+    for stack, stacked in ((4, ", the newest at the right"), (1, "")):
+        vector = SimpleNamespace(observations=np.zeros((1, 84, 84, stack)), action_names=[])
+        assert render._caption(replay, Uniform(18), vector, True).inputs == stacked
 
 
 def test_a_wrong_replay_makes_no_video(replay, tmp_path):

@@ -33,16 +33,6 @@ class Caption:
     has_lives: bool
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A step as the network saw it, what it computed, and what was done."""
-
-    observation: np.ndarray
-    probabilities: np.ndarray
-    value: float
-    action: int
-
-
 class Panel:
     """A panel that shows the newest decision and the rewards so far."""
 
@@ -54,17 +44,18 @@ class Panel:
         self._step, self._score, self._has_lives = -1, 0.0, caption.has_lives
         self._draw_caption(caption)
 
-    def decide(self, decision: Decision) -> None:
+    def decide(
+        self, observation: np.ndarray, action: int, probabilities: np.ndarray, value: float
+    ) -> None:
+        """Show a step as the network saw it, what was done, and what the network computed."""
         self._step += 1
         drawing.write_number(self.image, f"{self._step + 1:,}", *self._steps, bold=True)
-        value = drawing.number_text(decision.value, ".2f", 7)
-        drawing.write_number(self.image, value, RIGHT, 668, 7, 0.85, AMBER, bold=True)
-        if decision.observation.ndim == 3:
-            _draw_inputs(self.image, decision.observation)
-        else:
-            _draw_numbers(self.image, decision.observation)
-        self._bars.draw(self.image, decision.probabilities, decision.action)
-        self.timeline.value(self.image, self._step, decision.value)
+        text = drawing.number_text(value, ".2f", 7)
+        drawing.write_number(self.image, text, RIGHT, 668, 7, 0.85, AMBER, bold=True)
+        draw = _draw_inputs if observation.ndim == 3 else _draw_numbers
+        draw(self.image, observation)
+        self._bars.draw(self.image, probabilities, action)
+        self.timeline.value(self.image, self._step, value)
 
     def skip(self) -> None:
         self._step += 1

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from ppo.envs.screens import Frame
+from ppo.envs.vector import EnvVector
 from ppo.files import video
 from ppo.replay import panel
 from ppo.replay.drawing import AMBER, BRIGHT, canvas, write
-from ppo.replay.panel import MOST_NUMBERS, Caption, Decision, Panel
+from ppo.replay.panel import MOST_NUMBERS, Caption, Panel
 from ppo.replay.replay import Replay, env_at_start, frames, frames_per_second, step_of, title
 from ppo.system.streams import duration
 
@@ -26,7 +27,6 @@ HELD_SECONDS = 2
 MOST_WIDE, MOST_HIGH = 960, panel.HEIGHT
 
 Pictures = Iterator[np.ndarray]
-Seen = tuple[np.ndarray, int]
 
 
 class Course:
@@ -107,23 +107,28 @@ def plain(replay: Replay, course: Course) -> Pictures:
 
 def annotated(replay: Replay, policy: "Policy", course: Course) -> Pictures:
     """Yield the frames beside a panel, in one array. The last is held with the final score."""
-    with closing(Decisions(replay, policy)) as decisions:
+    with closing(env_at_start(replay)) as vector:
         side: Panel | None = None
-        undecided: Seen | None = None
+        undecided: tuple[np.ndarray, int] | None = None
+        actions = iter(replay.actions)
         for number, frame in enumerate(frames(replay)):
             if side is None:
                 whole, place, free = beside(enlarged(frame.image))
-                side = Panel(decisions.caption(has_lives=frame.lives > 0), free)
+                side = Panel(_caption(replay, policy, vector, frame.lives > 0), free)
             if number % replay.rules.frames_per_step == 0:
                 if undecided:
                     side.skip()
-                undecided = decisions.step()
+                undecided = vector.observations[0].copy(), next(actions)
+                vector.send(np.array([undecided[1]]))
+                vector.receive()
             if not course.shows(frame):
                 continue
             if gap := course.take_gap():
                 yield from course.still(whole, place, gap)
             if undecided:
-                side.decide(decisions.look(*undecided))
+                observation = undecided[0][np.newaxis]
+                probabilities, values = policy.probabilities_and_values(observation)
+                side.decide(*undecided, probabilities[0], float(values[0]))
                 undecided = None
             side.see(frame.reward, frame.lives)
             enlarged(frame.image, place)
@@ -131,46 +136,22 @@ def annotated(replay: Replay, policy: "Policy", course: Course) -> Pictures:
         yield from course.still(whole, place)
 
 
-class Decisions:
-    """A replayed episode as the network sees it."""
-
-    def __init__(self, replay: Replay, policy: "Policy"):
-        self._replay, self._policy = replay, policy
-        self._vector, self._actions = env_at_start(replay), iter(replay.actions)
-
-    def caption(self, has_lives: bool) -> Caption:
-        names = [name.partition("_")[2] for name in self._vector.action_names]
-        return Caption(
-            self._replay.game.replace("_", " "),
-            f"{self._policy.choice} policy of step {step_of(self._replay):,}",
-            [name or f"action {number}" for number, name in enumerate(names)],
-            self._inputs(),
-            self._replay.steps,
-            has_lives,
-        )
-
-    def _inputs(self) -> str:
-        *image, count = self._vector.observations.shape[1:]
-        if not image:
-            return ": its first numbers" if count > MOST_NUMBERS else ""
-        if count == 1:
-            return ""
-        return ", the newest at the right" if self._replay.rules.is_atari else ", by channel"
-
-    def step(self) -> Seen:
-        """Step the episode. Return what was seen before the step, and the action."""
-        observation, action = self._vector.observations[0].copy(), next(self._actions)
-        self._vector.send(np.array([action]))
-        self._vector.receive()
-        return observation, action
-
-    def look(self, observation: np.ndarray, action: int) -> Decision:
-        """Compute what the network does with an observation."""
-        probabilities, values = self._policy.probabilities_and_values(observation[np.newaxis])
-        return Decision(observation, probabilities[0], float(values[0]), action)
-
-    def close(self) -> None:
-        self._vector.close()
+def _caption(replay: Replay, policy: "Policy", vector: EnvVector, has_lives: bool) -> Caption:
+    names = [name.partition("_")[2] for name in vector.action_names]
+    *image, count = vector.observations.shape[1:]
+    inputs = ""
+    if not image and count > MOST_NUMBERS:
+        inputs = ": its first numbers"
+    elif image and count > 1:
+        inputs = ", the newest at the right" if replay.rules.is_atari else ", by channel"
+    return Caption(
+        replay.game.replace("_", " "),
+        f"{policy.choice} policy of step {step_of(replay):,}",
+        [name or f"action {number}" for number, name in enumerate(names)],
+        inputs,
+        replay.steps,
+        has_lives,
+    )
 
 
 def beside(large: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from ppo.replay.drawing import (
     width_of,
     write_number,
 )
-from ppo.replay.panel import HEIGHT, INPUTS_TOP, LEFT, WIDTH, Caption, Decision, Panel
+from ppo.replay.panel import HEIGHT, INPUTS_TOP, LEFT, WIDTH, Caption, Panel
 from ppo.replay.timeline import LABELS, TICKS, Timeline
 
 NAMES = ["NOOP", "FIRE", "DOWNRIGHTFIRE"]
@@ -125,14 +125,14 @@ def panel(actions=NAMES, lives: bool = True) -> Panel:
     return Panel(caption, canvas(HEIGHT, WIDTH))
 
 
-def decision(observation: np.ndarray, chosen: int = 1) -> Decision:
-    return Decision(observation, np.array([0.25, 0.5, 0.25]), 0.5, chosen)
+def decide(shown: Panel, observation: np.ndarray, chosen: int = 1) -> None:
+    shown.decide(observation, chosen, np.array([0.25, 0.5, 0.25]), 0.5)
 
 
 def test_the_network_s_own_images_are_shown_oldest_to_newest_pixel_by_pixel():
     pictures = np.random.default_rng(0).integers(256, size=(84, 84, 4), dtype=np.uint8)
     shown = panel()
-    shown.decide(decision(pictures))
+    decide(shown, pictures)
     for number in range(4):
         left = LEFT + number * 172
         field = shown.image[INPUTS_TOP : INPUTS_TOP + 168, left : left + 168]
@@ -147,7 +147,7 @@ def test_observations_of_every_shape_have_room(shape: tuple[int, ...]):
     shown = panel()
     empty = shown.image.copy()
     high = 255 if len(shape) == 3 else 1
-    shown.decide(decision(np.full(shape, high, np.uint8 if len(shape) == 3 else np.float32)))
+    decide(shown, np.full(shape, high, np.uint8 if len(shape) == 3 else np.float32))
     changed = np.argwhere((shown.image != empty).any(-1))
     inputs = changed[(changed[:, 0] > 205) & (changed[:, 0] < 395)]
     assert len(inputs) and inputs[:, 1].max() < WIDTH - 8
@@ -157,7 +157,7 @@ def test_observations_of_every_shape_have_room(shape: tuple[int, ...]):
 def test_only_the_chosen_action_is_marked(chosen: int):
     shown = panel()
     for before in (1, chosen):
-        shown.decide(decision(np.zeros((84, 84, 4), np.uint8), before))
+        decide(shown, np.zeros((84, 84, 4), np.uint8), before)
     bars = shown.image[428:632, :640]
     rows = np.flatnonzero((bars == np.array(AMBER, np.uint8)).all(-1).any(1))
     assert 36 * chosen <= rows[0] and rows[-1] < 36 * (chosen + 1)
@@ -167,18 +167,18 @@ def test_only_the_chosen_action_is_marked(chosen: int):
 def test_any_number_of_actions_has_room(number: int):
     shown = panel([f"action {n}" for n in range(number)])
     probabilities = np.full(number, 1 / number)
-    shown.decide(Decision(np.zeros((84, 84, 4), np.uint8), probabilities, 0.0, number - 1))
+    shown.decide(np.zeros((84, 84, 4), np.uint8), number - 1, probabilities, 0.0)
     below = shown.image[634:650]
     assert (below == np.array(BACKGROUND, np.uint8)).all()
 
 
 def test_fixed_parts_do_not_change_during_the_game():
     shown = panel()
-    shown.decide(decision(np.zeros((84, 84, 4), np.uint8)))
+    decide(shown, np.zeros((84, 84, 4), np.uint8))
     shown.see(0.0, 3)
     first = shown.image[:125].copy()
     for step in range(49):
-        shown.decide(decision(np.full((84, 84, 4), step, np.uint8)))
+        decide(shown, np.full((84, 84, 4), step, np.uint8))
         shown.see(10.0, 2)
     np.testing.assert_array_equal(shown.image[:125], first)  # names, titles
     ticks = (shown.image[688 + 84 :] == np.array(GREEN, np.uint8)).all(-1).any(0)
@@ -198,7 +198,7 @@ def test_the_score_is_the_sum_of_the_rewards(monkeypatch):
 def test_lives_are_shown_only_where_the_game_has_them():
     with_lives, without = panel(), panel(lives=False)
     for shown in (with_lives, without):
-        shown.decide(decision(np.zeros((84, 84, 4), np.uint8)))
+        decide(shown, np.zeros((84, 84, 4), np.uint8))
         shown.see(1.0, 3)
     different = cv2.absdiff(with_lives.image, without.image).any(-1)
     rows, columns = np.nonzero(different)
