@@ -30,7 +30,7 @@ from ppo import checkpoint, params, presets
 from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.forks import QUIET
 from ppo.envs import registry
-from ppo.envs.episode import Episode, Rules
+from ppo.envs.episode import Episode
 from ppo.envs.registry import resolved
 from ppo.envs.vector import EnvVector
 from ppo.errors import ExitCode, PPOError, Stopped
@@ -210,7 +210,7 @@ def short(value: float | None) -> float | None:
 def random_play(games: int) -> float:
     """Points a step of uniformly random actions in so many games, with the agents' rules."""
     settings = resolved(params.load(presets.find("pong"), ["seed=0"]))
-    rules, rng = Rules.of_game("pong", settings), np.random.default_rng(0)
+    rules, rng = registry.rules_of(settings), np.random.default_rng(0)
     envs = EnvVector(rules, settings.num_envs, 1)
     episodes: list[Episode] = []
     envs.begin()

@@ -5,14 +5,13 @@ The emulator is deterministic. An episode can be replayed, bit for bit, from its
 """
 
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ppo.envs import roms
 from ppo.errors import Refused
-from ppo.settings import ResolvedParams
 from ppo.system.reading import SCORE_LIMIT
 
 MOST_RESETS = 1000  # of a Reset; more than any run makes
@@ -41,12 +40,6 @@ class Rules:
     def frames_per_step(self) -> int:
         """Frames of one step; outside Atari a step is a frame."""
         return self.frame_skip if self.is_atari else 1
-
-    @staticmethod
-    def of_game(game: str, params: ResolvedParams) -> "Rules":
-        """Return the game's rules under the settings, which use the same names."""
-        names = [field.name for field in fields(Rules) if field.name != "game"]
-        return Rules(game, **{name: getattr(params, name) for name in names})
 
 
 def checksum(observations: np.ndarray, before: int = 0) -> int:

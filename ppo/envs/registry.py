@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any, get_args
 
 import ale_py
@@ -47,7 +48,8 @@ class UnknownGame(ValueError):
 def rules_of(params: ResolvedParams) -> Rules:
     """Return the rules of the settings' game. Raises UnknownGame."""
     game, _ = look_up(params.env_id)
-    return Rules.of_game(game, params)
+    names = [field.name for field in fields(Rules) if field.name != "game"]  # also of settings
+    return Rules(game, **{name: getattr(params, name) for name in names})
 
 
 def look_up(env_id: str) -> tuple[str, float]:
