@@ -353,12 +353,3 @@ def _rounded(layer: keras.Operation) -> keras.Operation:
         if "kernel_initializer" in config:
             config["kernel_initializer"] = "zeros"  # bfloat16 has no orthogonal initialiser
     return type(layer).from_config(config)
-
-
-def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:
-    """Set the network's weights, in its own order. Raises ValueError if the shapes differ."""
-    theirs = [array.shape for array in weights]
-    ours = [array.shape for array in network.get_weights()]
-    if theirs != ours:
-        raise ValueError(f"its weights have shapes {theirs}, the network's {ours}")
-    network.set_weights(weights)

@@ -103,5 +103,8 @@ def policy_of(
     """
     num_actions = weights[-1].size if weights else 0
     network = model.build_model(observation_shape, num_actions, settings)
-    model.set_weights(network, weights)
+    theirs, ours = ([array.shape for array in own] for own in (weights, network.get_weights()))
+    if theirs != ours:
+        raise ValueError(f"its weights have shapes {theirs}, the network's {ours}")
+    network.set_weights(weights)
     return Policy(network, shards)
