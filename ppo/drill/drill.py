@@ -296,16 +296,17 @@ def _all_drills() -> ExitCode:
     failed = 0
     for number, (name, drill) in enumerate(DRILLS, 1):
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="ppo-drill-") as folder:
-            try:
-                report, kept = drill(Path(folder)), True
-            except Exception as error:  # of any kind: the promise was not kept
-                report, kept = f"{type(error).__name__}: {error}", False
-            finally:
-                for process in _STARTED:
-                    process.kill()
-                    process.wait()
-                _STARTED.clear()
+        try:
+            with tempfile.TemporaryDirectory(prefix="ppo-drill-") as folder:
+                try:
+                    report, kept = drill(Path(folder)), True
+                finally:
+                    for process in _STARTED:
+                        process.kill()
+                        process.wait()
+                    _STARTED.clear()
+        except Exception as error:  # of any kind: the promise was not kept
+            report, kept = f"{type(error).__name__}: {error}", False
         failed += not kept
         took = duration(time.monotonic() - began)
         mark = "kept  " if kept else "BROKEN"
