@@ -31,10 +31,11 @@ start_tensorflow(1)  # again, which changes nothing
 USED_BEFORE = """
 import tensorflow as tf
 tf.zeros(3) + 1
-from ppo.system.device import DeviceError, start_tensorflow
+from ppo.errors import Refused
+from ppo.system.device import start_tensorflow
 try:
     start_tensorflow(2)
-except DeviceError as error:
+except Refused as error:
     print("refused", error)
 """
 
@@ -59,10 +60,11 @@ import sys, types
 keras = types.ModuleType("keras")
 keras.backend = types.SimpleNamespace(backend=lambda: "jax")
 sys.modules["keras"] = keras
-from ppo.system.device import DeviceError, start_tensorflow
+from ppo.errors import Refused
+from ppo.system.device import start_tensorflow
 try:
     start_tensorflow(1)
-except DeviceError as error:
+except Refused as error:
     print(error)
 """
 NO_TEMPORARY_FOLDER = """
@@ -72,10 +74,11 @@ def none():
     raise FileNotFoundError(2, "No usable temporary directory found")
 
 tempfile._get_default_tempdir = none
-from ppo.system.device import DeviceError, start_tensorflow
+from ppo.errors import Refused
+from ppo.system.device import start_tensorflow
 try:
     start_tensorflow(1)
-except DeviceError as error:
+except Refused as error:
     print(error)
 """
 

@@ -30,10 +30,6 @@ _survived = False  # whether TensorFlow has started in this process
 _starting = threading.Lock()  # held by the thread that starts it
 
 
-class DeviceError(Refused):
-    """A run cannot use TensorFlow; the message says what to do."""
-
-
 def default_threads(processes: int = 1) -> int:
     """Return the number of threads: one a core, at most 8; the ``processes`` share the cores."""
     affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
@@ -140,7 +136,7 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
 
     TensorFlow's output during the import is shown only if the import fails or ends the process, or
     if other threads run, whose messages would be lost with it.
-    Raises DeviceError if TensorFlow cannot be imported, or has no folder for the code that it
+    Raises Refused if TensorFlow cannot be imported, or has no folder for the code that it
     generates. Also raises it if TensorFlow was used before with several threads per operation,
     which would change a run's bits.
     """
@@ -149,7 +145,7 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
     try:
         tempfile.gettempdir()
     except OSError as error:
-        raise DeviceError(
+        raise Refused(
             "TensorFlow needs a folder for temporary files; set TMPDIR to one that can be written"
         ) from error
     if not _survived:
@@ -168,7 +164,7 @@ def start_tensorflow(threads: int, connect: Callable[[], Any] = lambda: None) ->
 
 
 def import_tensorflow() -> tuple[Any, Any]:
-    """Import TensorFlow and Keras, after ``set_environment``. Raises DeviceError."""
+    """Import TensorFlow and Keras, after ``set_environment``. Raises Refused."""
     collects = gc.isenabled()
     gc.disable()  # 0.6 of 3.8 seconds: hundreds of thousands of new objects that all stay
     # An entry of None makes an import fail: Keras then skips matplotlib, which saves 0.4 seconds.
@@ -183,7 +179,7 @@ def import_tensorflow() -> tuple[Any, Any]:
         reason: BaseException = error
         while reason.__context__:  # TensorFlow's error repeats a whole traceback
             reason = reason.__context__
-        raise DeviceError(
+        raise Refused(
             f"TensorFlow cannot be imported ({reason}): install requirements.txt again, or give "
             "the process more memory"
         ) from error
@@ -224,10 +220,10 @@ def set_environment() -> None:
 
 def _configure(tf: Any, keras: Any) -> None:
     """Undo what the user's ``keras.json``, or a program, has configured and what would change a
-    run's bits. Raises DeviceError if Keras was imported before with another backend.
+    run's bits. Raises Refused if Keras was imported before with another backend.
     """
     if keras.backend.backend() != "tensorflow":
-        raise DeviceError(
+        raise Refused(
             f"Keras already runs on {keras.backend.backend()} in this process; import ppo first, "
             "or set KERAS_BACKEND=tensorflow"
         )
@@ -247,7 +243,7 @@ def _set_threads(tf: object, threads: int) -> None:
         threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError as error:  # TensorFlow has run an operation already
         if threading.get_intra_op_parallelism_threads() != 1:
-            raise DeviceError(
+            raise Refused(
                 "TensorFlow has already run in this process with several threads per operation, "
                 "which would change the run's bits; start the run first, or in its own process"
             ) from error

@@ -16,12 +16,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ppo.errors import ExitCode
+from ppo.errors import ExitCode, Refused
 from ppo.files.folder import FolderGone, RunFolder
 from ppo.files.held import held
 from ppo.system.arguments import CALLED, called
 from ppo.system.children import GRACE_SECONDS, RUN_ATARI, is_stopped, start, unnamed_file
-from ppo.system.device import VISIBLE_GPUS, DeviceError, visible_gpus
+from ppo.system.device import VISIBLE_GPUS, visible_gpus
 from ppo.system.signals import Requests, on_stop
 from ppo.system.streams import say
 from ppo.workers.cluster import Link
@@ -35,7 +35,7 @@ def run(logdir: Path, arguments: Sequence[str], workers: int, restarts: int) -> 
     """Run a command in a number of worker processes to the end, with a limited number of restarts.
     Return the exit code. ``arguments`` are the command's, except the folder.
 
-    Raises DeviceError if there are GPUs but too few for one per worker. Raises FolderGone if the
+    Raises Refused if there are GPUs but too few for one per worker. Raises FolderGone if the
     run's folder was removed before a restart.
     """
     gpus = gpus_for(workers)
@@ -178,10 +178,10 @@ def outcome(codes: Mapping[int, int], asked: bool) -> tuple[int, int | None]:
 
 
 def gpus_for(workers: int) -> list[str]:
-    """Return one GPU for each worker, or none if there are none. Raises DeviceError."""
+    """Return one GPU for each worker, or none if there are none. Raises Refused."""
     gpus = visible_gpus()
     if 0 < len(gpus) < workers:
-        raise DeviceError(
+        raise Refused(
             f"{workers} workers need a GPU each, and there are {len(gpus)}: use --workers="
             f"{len(gpus)}, or train on the processor, with {VISIBLE_GPUS}=-1 in the environment"
         )

@@ -15,14 +15,13 @@ import run_atari
 from benchmarks import collapses, games, time_to_score
 from ppo.cli.training import RESTARTS
 from ppo.drill import drill
-from ppo.errors import ExitCode
+from ppo.errors import ExitCode, Refused
 from ppo.files.folder import FolderGone
 from ppo.params import ParamsError, with_workers
 from ppo.settings import Params
 from ppo.sweep import sweep
 from ppo.system import device
 from ppo.system.command import run_command
-from ppo.system.device import DeviceError
 from ppo.system.signals import REPEAT_SECONDS
 from ppo.workers import launch
 from ppo.workers.cluster import ClusterError, Worker, exposure, this_worker
@@ -117,7 +116,7 @@ def given(workers: int) -> list[str | None]:
 
 def test_each_worker_on_one_machine_has_a_gpu_of_its_own(two_gpus):
     assert given(2) == ["0", "1"]
-    with pytest.raises(DeviceError, match="3 workers need a GPU each, and there are 2"):
+    with pytest.raises(Refused, match="3 workers need a GPU each, and there are 2"):
         gpus_for(3)
 
 

@@ -17,6 +17,7 @@ from ppo.errors import (
     Diverged,
     EnvironmentFailed,
     NotFinite,
+    Refused,
     Stopped,
     WorkerLost,
     WorkersDiffer,
@@ -26,7 +27,6 @@ from ppo.params import ParamsError
 from ppo.replay import __main__ as replay
 from ppo.system import children
 from ppo.system.command import run_command
-from ppo.system.device import DeviceError
 from ppo.system.signals import STOPS
 from ppo.workers.cluster import ClusterError
 
@@ -47,7 +47,7 @@ def saved_before(error: Exception) -> Exception:
         (MisfitError(7, "shapes"), 2, "shapes"),
         (NewerVersionError("format 9"), 2, "format 9"),
         (ClusterError("no HOST:PORT"), 2, "no HOST:PORT"),
-        (DeviceError("no GPU"), 2, "no GPU"),
+        (Refused("no GPU"), 2, "no GPU"),
         (WorkersDiffer("threads"), 2, "threads"),
         (EpisodeMismatch("other games"), 2, "--resume --new-games"),
         (Stopped("stopped at step 7"), 3, "stopped at step 7"),
