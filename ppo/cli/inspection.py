@@ -97,7 +97,7 @@ def _describe_params(options: Namespace) -> None:
     if options.describe_params == "schema":
         print(describe.schema(), end="")
     else:
-        tables.show_list(describe.text(), describe.entries())
+        tables.show_list(describe.entries(), describe.text())
 
 
 GAMES = {"nargs": "?"} | whole("number of games", **limits("evaluation_games"), metavar="GAMES")
@@ -121,13 +121,13 @@ COMMANDS = (
     ),
     Command(
         "describe-presets",
-        lambda _: tables.show_list(presets.describe(), presets.entries()),
+        lambda _: tables.show_list(presets.entries()),
         "every preset: its game, the score that it was measured to reach, and the time",
         needs_logdir=False,
     ),
     Command(
         "describe-metrics",
-        lambda _: tables.show_list(scalars.describe(), scalars.entries()),
+        lambda _: tables.show_list(scalars.entries(), scalars.describe()),
         "every scalar: unit, meaning, healthy range, remedy",
         needs_logdir=False,
     ),

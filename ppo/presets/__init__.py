@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from ppo.system import reading, tables
+from ppo.system import reading
 from ppo.system.arguments import expanded
 from ppo.system.streams import counted
 
@@ -73,11 +73,6 @@ def find(name_or_path: str | Path) -> Path:
 def measured() -> list[Measured]:
     """Return what presets were measured to reach."""
     return reading.all_lines(MEASURED, TypeAdapter(Measured))
-
-
-def describe() -> str:
-    """Describe each preset in a line."""
-    return tables.tabs(entries())
 
 
 def entries() -> list[tuple[str, str, str]]:

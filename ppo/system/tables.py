@@ -47,11 +47,13 @@ def show_page(text: str) -> None:
         say(text.rstrip("\n"))
 
 
-def show_list(lines: str, entries: Iterable[Entry], console: Console | None = None) -> None:
-    """Print the lines, or on a terminal a table of the entries, legible at 80 columns."""
+def show_list(entries: Iterable[Entry], lines: str = "", console: Console | None = None) -> None:
+    """Print the lines, by default the entries' own. A terminal gets a table of the entries, legible
+    at 80 columns.
+    """
     console = console or console_of()
     if not console.is_terminal:
-        print(lines, end="", file=console.file)  # rich would replace the tabs
+        print(lines or tabs(entries), end="", file=console.file)  # rich would replace the tabs
         return
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)

@@ -11,7 +11,7 @@ from ppo.telemetry import scalars
 
 def shown(text: str, entries: list, width: int, terminal: bool) -> str:
     out = io.StringIO()
-    tables.show_list(text, entries, Console(file=out, force_terminal=terminal, width=width))
+    tables.show_list(entries, text, Console(file=out, force_terminal=terminal, width=width))
     return out.getvalue()
 
 
@@ -30,7 +30,7 @@ def test_a_terminal_of_80_columns_has_every_name_whole_and_no_longer_line():
     for entries in (describe.entries(), scalars.entries()):
         out = io.StringIO()
         console = Console(file=out, force_terminal=True, width=80, no_color=True)
-        tables.show_list("", entries, console)
+        tables.show_list(entries, console=console)
         plain = Console(file=io.StringIO(), width=80)
         lines = [plain.render_str(line).plain for line in out.getvalue().splitlines()]
         assert all(any(name in line for line in lines) for name, *_ in entries)
