@@ -170,7 +170,10 @@ CHOICES = {
         "impala": "impala_cnn resnet_impala convnet_impala",
         "mlp": "mlppolicy",
     },
-    "learning_rate_schedule": {"linear": "linear_decay true", "constant": "false none"},
+    "learning_rate_schedule": {
+        "linear": "linear linear_decay true",
+        "constant": "constant false none",
+    },
 }
 SCHEDULED = {"learning_rate": "learning_rate_schedule", "clip_range": "clip_range_schedule"}
 WHOLE_ROLLOUT = (
@@ -192,7 +195,8 @@ def hint(key: str, values: Values) -> str | None:
     """
     name, value = plain(key), values[key]
     if ours := _entry(NAMES, name):
-        return f"here it is called {ours}{value_hint(ours, value)}"
+        known = '; write "linear" or "constant"' * (ours == "learning_rate_schedule")
+        return f"here it is called {ours}{value_hint(ours, value) or known}"
     if different := _entry(DIFFERENT, name):
         return f"here it is {different}"
     if name in COMPUTED_ANSWERS:
