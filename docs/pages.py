@@ -8,16 +8,16 @@ from pydantic import TypeAdapter
 
 from benchmarks import games_markdown, games_store, games_table
 from benchmarks.games_results import DEFAULTS, Kind, words
-from ppo.autopsy import autopsy
+from ppo.autopsy import __main__ as autopsy
 from ppo.cli import parser
 from ppo.cli.parser import COMMANDS
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 from ppo.envs import registry
 from ppo.errors import ExitCode
 from ppo.replay import __main__ as replay
 from ppo.report.published import CURVES, Published
 from ppo.settings import Params
-from ppo.sweep import sweep
+from ppo.sweep import __main__ as sweep
 from ppo.system import reading, tables
 
 DOCS = Path(__file__).resolve().parent

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppo import checkpoint, train
-from ppo.autopsy import autopsy
+from ppo.autopsy import __main__ as autopsy
 from ppo.autopsy.case import Case, case_of
 from ppo.autopsy.changes import UNCHANGED, Change, changes_for
 from ppo.autopsy.forks import Plan

@@ -9,7 +9,7 @@ import pytest
 
 from ppo import checkpoint, train
 from ppo.checkpoint import CheckpointError
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 from ppo.evaluate.agent import settings_of
 from ppo.files.folder import FolderError, RunFolder
 from ppo.params import ParamsError, load

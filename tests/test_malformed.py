@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 
 import run_atari
 from ppo import params
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 from ppo.envs import registry
 from ppo.files.folder import RunFolder
 from ppo.replay import replay

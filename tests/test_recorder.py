@@ -6,7 +6,7 @@ import imageio_ffmpeg
 import pytest
 
 from ppo import train
-from ppo.drill.drill import SHORT_PONG
+from ppo.drill.__main__ import SHORT_PONG
 from ppo.files import ffmpeg
 from ppo.replay.recorder import Recorder
 from ppo.replay.replay import Replay

@@ -19,7 +19,7 @@ import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from ppo import checkpoint, train
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
 from ppo.runs.keeper import LOCK_SECONDS
@@ -27,6 +27,7 @@ from ppo.settings import Params
 from ppo.system.signals import DEADLINE_SECONDS, GRACE_SECONDS
 from ppo.telemetry import progress
 from tests.forked import Forked
+from tests.processes import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +118,8 @@ import sys, threading, time
 from ppo import checkpoint, train
 from ppo.system import signals
 from ppo.settings import Params
-from ppo.drill import broken_envs, drill
+from ppo.drill import __main__ as drill
+from ppo.drill import broken_envs
 
 signals.GRACE_SECONDS, signals.DEADLINE_SECONDS = 1.0, 4.0
 step = broken_envs.StuckCartPole.step
@@ -180,7 +182,7 @@ import sys, time
 from ppo import checkpoint, train
 from ppo.system import signals
 from ppo.settings import Params
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 
 signals.GRACE_SECONDS, signals.DEADLINE_SECONDS = 1.0, 4.0
 written = checkpoint.write_whole
@@ -227,7 +229,7 @@ def test_a_resume_of_a_finished_run_removes_the_checkpoints_that_a_kill_left_ove
 def halted(logdir: Path, settings: dict) -> Iterator[Forked]:
     """A run that has written a log entry and is halted until the context ends."""
     process = drill.start(logdir, settings)
-    drill._wait_for(process, logdir, points=1)
+    wait_until(lambda: progress.numbers(logdir))
     process.send_signal(signal.SIGSTOP)
     try:
         yield process
@@ -302,7 +304,7 @@ from ppo.system import signals
 from ppo.runs import terminal
 from ppo.runs.terminal import Display
 from ppo.settings import Params
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 
 signals.GRACE_SECONDS, signals.DEADLINE_SECONDS = 1.0, 4.0
 terminal.LINE_SECONDS = 0.0

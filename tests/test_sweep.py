@@ -13,7 +13,7 @@ import pytest
 from ppo import checkpoint
 from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
-from ppo.sweep import sweep
+from ppo.sweep import __main__ as sweep
 from ppo.sweep.grid import parse
 from ppo.system import children
 from ppo.telemetry import progress

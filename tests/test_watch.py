@@ -10,7 +10,7 @@ import pytest
 
 import run_atari
 from ppo import train
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 from ppo.errors import ExitCode
 from ppo.evaluate.watch import watch_run
 from ppo.files.folder import FolderError

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from ppo import checkpoint, model
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder
 from ppo.system.children import RUN_ATARI

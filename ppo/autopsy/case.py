@@ -53,7 +53,9 @@ def case_of(run: Path, at: int | None = None) -> Case:
     """
     log = history.rows(run)
     now = params.load_run(RunFolder(run).params, checks=[registry.check])
-    drop = _deepest_collapse(log, now.steps_per_iteration) if at is None else _drop_after(log, at)
+    rows = [row for row in log if math.isfinite(progress.points(row))]
+    size = now.steps_per_iteration
+    drop = _deepest_collapse(rows, size) if at is None else _drop_after(rows, at)
     if drop is None:
         raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
     good, peak, bottom, description = drop
@@ -74,24 +76,20 @@ def case_of(run: Path, at: int | None = None) -> Case:
         for key, value in settings
         if value != getattr(source_params, key) and key not in INCIDENTAL
     }
-    known = [row for row in log if row["step"] <= good + now.steps_per_iteration and STD in row]
+    known = [row for row in log if row["step"] <= good + size and STD in row]
     advantage_std = known[-1][STD] if known else None
     return Case(settings, source, step, differing, peak, bottom, advantage_std, description)
 
 
-def _drop_after(log: Sequence[Row], step: int) -> Drop:
+def _drop_after(rows: Sequence[Row], step: int) -> Drop:
     """Return the drop at a given step, down to the lowest reading of the whole log."""
-    levels = [(row["step"], progress.points(row)) for row in log]
-    levels = [(at, level) for at, level in levels if math.isfinite(level)]
-    before = [level for at, level in levels if at <= step][-collapse.MEDIAN_OVER :]
+    before = [progress.points(row) for row in rows if row["step"] <= step][-collapse.MEDIAN_OVER :]
     peak = float(np.median(before)) if before else -math.inf
-    bottom = min((level for _, level in levels), default=0.0)
-    return step, peak, bottom, f"what follows step {step:,}"
+    return step, peak, min(map(progress.points, rows), default=0.0), f"what follows step {step:,}"
 
 
-def _deepest_collapse(log: Sequence[Row], batch_size: int) -> Drop | None:
+def _deepest_collapse(rows: Sequence[Row], batch_size: int) -> Drop | None:
     """Return the deepest collapse, and the step at which its last good rollout began."""
-    rows = [row for row in log if math.isfinite(progress.points(row))]
     worst = collapse.find([progress.points(row) for row in rows])
     if worst is None:
         return None

@@ -46,7 +46,13 @@ def explain(run: Path) -> str:
         lines += _later(rows, index, cause)
     elif worst:
         lines.append("no scalar left its usual range before it or during it")
-    lines += _changed(run)
+    if began_from := origin.read(RunFolder(run)):  # what a fork changed may be the cause itself
+        changed = ", ".join(
+            f"{key} from {old} to {new}"
+            for key, (old, new) in began_from.changes.items()
+            if key == "seed" or key not in RunSettings.model_fields
+        )
+        lines.append(f"forked at step {began_from.step:,}, with {changed or 'nothing changed'}")
     if worst or departed:
         lines.append(f"what shows the cause: python -m ppo.autopsy {shlex.quote(str(run))}{at}")
     # What is outside the glossary's healthy range in the last entries.
@@ -97,16 +103,3 @@ def _later(rows: Sequence[Row], index: int, first: Cause) -> Iterator[str]:
             seen.add(cause)
             step = f"{rows[later]['step']:,.0f}"
             yield f"later, at step {step}, perhaps a consequence, a sign of: {cause.name}"
-
-
-def _changed(run: Path) -> list[str]:
-    """Return what a fork changed, because that may be the cause itself."""
-    began_from = origin.read(RunFolder(run))
-    if began_from is None:
-        return []
-    shown = ", ".join(
-        f"{key} from {old} to {new}"
-        for key, (old, new) in began_from.changes.items()
-        if key == "seed" or key not in RunSettings.model_fields
-    )
-    return [f"forked at step {began_from.step:,}, with {shown or 'nothing changed'}"]

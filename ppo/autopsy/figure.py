@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 
 from ppo.autopsy import verdict
 from ppo.autopsy.changes import UNCHANGED
-from ppo.autopsy.verdict import Outcome
 from ppo.telemetry import figures, intervals
-from ppo.telemetry.figures import End
 
 LABEL = "share kept of what the policy had"
 ROW_HEIGHT, NAME_HEIGHT = 4.2, 0.24  # inches
@@ -28,10 +26,8 @@ class Share(NamedTuple):
     high: float
 
 
-def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
-    """Write a PNG: the mean curve of each change's forks with every curve of the unchanged run, and
-    below them the share kept over the KL.
-    """
+def draw(outcomes: Sequence[verdict.Outcome], path: Path, title: str) -> None:
+    """Write a PNG: the mean curves of the forks, and below them the share kept over the KL."""
     unchanged, controls, changed = verdict.by_role(outcomes)
     points = [*(_share(one, True) for one in controls), *(_share(one, False) for one in changed)]
     looks, ends = looks_of(points), []
@@ -45,7 +41,7 @@ def draw(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
         for outcome in [*controls, *changed]:
             name, curve = outcome.change.name, outcome.curve
             above.plot(range(1, len(curve) + 1), curve, **looks[name])
-            ends.append(End(name, len(curve), curve[-1], looks[name]["color"]))
+            ends.append(figures.End(name, len(curve), curve[-1], looks[name]["color"]))
         above.set(xlabel="updates after the fork (thin: each unchanged fork)", ylabel=LABEL)
         figures.name_ends(above, ends)
         shares(below, points, looks)
@@ -59,7 +55,7 @@ def looks_of(points: Sequence[Share]) -> dict[str, dict[str, str]]:
     return looks | {UNCHANGED: {"color": "black", "linestyle": "-"}}
 
 
-def _share(outcome: Outcome, is_control: bool) -> Share:
+def _share(outcome: verdict.Outcome, is_control: bool) -> Share:
     values = outcome.kl.mean(), outcome.end.mean(), *intervals.of_mean(outcome.end)
     name, survivors, forks = outcome.change.name, outcome.survivors, outcome.forks
     return Share(name, is_control, survivors, forks, *map(float, values))
@@ -77,7 +73,7 @@ def shares(axes: Any, points: Sequence[Share], looks: Mapping[str, Mapping[str, 
         marker = "o" if point.is_control else MARKERS[figures.DASHES.index(dashes)]
         axes.errorbar(point.kl, point.mean, bar, fmt=marker, capsize=3, color=colour)
         name = f"{point.name}: {point.survivors}/{point.forks}"
-        ends.append(End(name, point.kl, point.mean, colour))
+        ends.append(figures.End(name, point.kl, point.mean, colour))
     controls = sorted((point.kl, point.mean) for point in points if point.is_control)
     axes.plot(*zip(*controls, strict=True), color="black", linewidth=1)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,6 +1,6 @@
 """The forks of an autopsy and their outcomes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,7 +12,6 @@ from ppo.autopsy import history, verdict
 from ppo.autopsy.case import Case
 from ppo.autopsy.changes import UNCHANGED, Change
 from ppo.autopsy.history import HistoryError
-from ppo.autopsy.verdict import Outcome
 from ppo.envs import registry
 from ppo.files.folder import RunFolder
 from ppo.settings import Params, marked
@@ -71,14 +70,19 @@ class Plan:
         return Run(change.name, seed, overrides, folder)
 
 
-def outcomes_of(plan: Plan) -> list[Outcome]:
-    """Return the outcomes of the forks with each change. Raises HistoryError."""
+def outcomes_of(plan: Plan) -> list[verdict.Outcome]:
+    """Return the outcomes of the forks with each change. KL and gain are of the updates, at least
+    one, before the mean of the unchanged forks is below SURVIVES. Raises HistoryError.
+    """
     forks = {
         change.name: [_fork(plan, change, seed) for seed in plan.seeds] for change in plan.changes
     }
-    updates = _updates_to_collapse([kept for kept, _, _ in forks[UNCHANGED]])
+    shortest = min(len(kept) for kept, _, _ in forks[UNCHANGED])  # a log may lack a row
+    mean = np.mean([kept[:shortest] for kept, _, _ in forks[UNCHANGED]], axis=0)
+    collapsed = np.flatnonzero(mean < verdict.SURVIVES)
+    updates = max(1, int(collapsed[0])) if len(collapsed) else shortest
     return [
-        Outcome(
+        verdict.Outcome(
             change,
             kept=[kept for kept, _, _ in own],
             kl=np.array([kl[:updates].mean() for _, kl, _ in own]),
@@ -98,13 +102,3 @@ def _fork(plan: Plan, change: Change, seed: int) -> tuple[np.ndarray, np.ndarray
         raise HistoryError(f"{change.name}, seed {seed}, has an update without {missing[0]}")
     points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
     return plan.case.kept(points), kl, gain
-
-
-def _updates_to_collapse(unchanged: Sequence[np.ndarray]) -> int:
-    """Return the number of updates before the mean share that the unchanged forks keep is below
-    SURVIVES, at least 1. Return the number of all updates if it never is.
-    """
-    shortest = min(map(len, unchanged))  # a log may lack a row
-    kept = np.mean([share[:shortest] for share in unchanged], axis=0)
-    collapsed = np.flatnonzero(kept < verdict.SURVIVES)
-    return max(1, int(collapsed[0])) if len(collapsed) else len(kept)

@@ -97,11 +97,6 @@ class Distance:
     now: float
     deviations: tuple[float, ...]  # of this entry and the next ones that an alarm may need
 
-    @property
-    def jump(self) -> float:
-        """Change of the quantity, on its scale."""
-        return self.now - self.before
-
     def sets_off(self, alarm: Alarm) -> bool:
         """Whether enough entries are outside the band, or one entry is far enough outside."""
         deviation = self.deviations[0]
@@ -110,7 +105,7 @@ class Distance:
         if len(outside) < alarm.entries:
             return False
         # Of points, a single entry far below the band is enough.
-        lost = self.quantity is POINTS and -self.jump >= LOST * abs(self.before)
+        lost = self.quantity is POINTS and self.before - self.now >= LOST * abs(self.before)
         return all(outside) or (lost and deviation <= -alarm.deviations)
 
 
@@ -187,12 +182,10 @@ ADVANTAGES = Cause(
 )
 UNKNOWN = Cause("no known cause", "compare forks from before it, each with one change")
 
-LARGE = math.log(2.5)
-
 
 def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
     """Return the class of cause that the departures of one entry indicate."""
-    jump = defaultdict(float, {name: far.jump for name, far in departed.items()})
+    jump = defaultdict(float, {name: far.now - far.before for name, far in departed.items()})
     index = next(iter(departed.values())).index
     lost = POINTS.name in departed
     # A damaged policy also has large advantages. If points were lost as well, only a 100-fold rise
@@ -202,7 +195,7 @@ def cause(rows: Sequence[Row], departed: Mapping[str, Distance]) -> Cause:
         (jump[ADVANTAGE_STD.name] > most, REWARDS),
         (abs(jump[TARGET.name]) > math.log(2), TRUST),
         (lost, WEIGHTS),
-        (jump[MOVEMENT.name] > LARGE or jump[KL.name] > math.log(10), STEPS),
+        (jump[MOVEMENT.name] > math.log(2.5) or jump[KL.name] > math.log(10), STEPS),
         (jump[GRADIENT_NORM.name] > math.log(4), VALUE),
         (_rise(rows, index, _entropy) > 0.15, ENTROPY),
         (jump[ADVANTAGE_STD.name] < 0, ADVANTAGES),

@@ -85,9 +85,7 @@ def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome | None:
 
 
 def effect(outcome: Outcome, unchanged: Outcome, controls: Sequence[Outcome]) -> str:
-    """Return what a change does, compared with the unchanged run, and then with the control of
-    equal KL, which is named.
-    """
+    """Return what a change does, compared with the unchanged run and the control of equal KL."""
     if not _survives_more(outcome, unchanged):
         return COLLAPSES if outcome.survivors <= outcome.forks / 2 else INCONCLUSIVE
     control = nearest(float(outcome.kl.mean()), controls)

@@ -9,13 +9,11 @@ ON, OFF, NONE = "on", "off", "-"
 
 
 class Detail(NamedTuple):
-    """A detail: its name in docs/algorithm.md, its state, and the settings that decide it. The
-    state is ON, OFF, or NONE if the game has no such thing.
-    """
+    """A detail of docs/algorithm.md."""
 
     name: str
-    state: str
-    settings: str
+    state: str  # ON, OFF, or NONE if the game has no such thing
+    settings: str  # that decide it
 
 
 def details(params: ResolvedParams, is_atari: bool) -> dict[str, list[Detail]]:

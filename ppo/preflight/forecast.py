@@ -13,15 +13,12 @@ DIAGNOSED, EVALUATED = "trunk/value_share", "eval/mean_ep_length"
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take: seconds, maximum bytes of memory, and bytes of checkpoints and logs at
-    its end. ``evaluations`` is the part of the seconds for evaluations, None if the evaluation was
-    not measured.
-    """
+    """What a run will take; sizes are in bytes."""
 
     seconds: float
-    evaluations: float | None
-    memory: int
-    checkpoints: int
+    evaluations: float | None  # part of the seconds; None if the evaluation was not measured
+    memory: int  # at most
+    checkpoints: int  # at its end, as the logs
     logs: int
 
 

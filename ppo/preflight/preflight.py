@@ -9,7 +9,6 @@ from ppo.envs.registry import resolved
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND
 from ppo.files import video
 from ppo.files.folder import FolderError, check_parent
-from ppo.files.video import VideoError
 from ppo.params import with_workers
 from ppo.preflight import sheet
 from ppo.preflight.details import NONE, details
@@ -54,7 +53,7 @@ def check(settings: Params, image: Path) -> None:
     measured, video_rate = probe(params), 0.0
     try:
         video_rate = _video_rate(params) if is_atari else 0.0
-    except VideoError as error:
+    except video.VideoError as error:
         print(f"no video can be made: {error}")
     print("\n".join(outlook(params, measured, video_rate)))
 

@@ -67,7 +67,16 @@ def probe(params: ResolvedParams) -> Probe:
             peak = _watch(process, run, bool(params.evaluation_interval))
         if process.returncode not in (ExitCode.DONE, ExitCode.STOPPED):
             raise ProbeError(output.result().strip(), process.returncode)
-        return _measured(run, peak)
+        weights = checkpoint.newest(run).group("weights")
+        logs = [run.progress, *run.path.glob(EVENTS)]
+        return Probe(
+            rows=progress.numbers(run.path),
+            num_weights=sum(array.size for array in weights),
+            num_actions=weights[-1].size,
+            peak_memory=peak,
+            checkpoint_size=max(run.checkpoints.glob("step-*.ckpt")).stat().st_size,
+            log_size=sum(path.stat().st_size for path in logs),
+        )
 
 
 def _short(params: ResolvedParams) -> ResolvedParams:
@@ -110,17 +119,3 @@ def peak_memory(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
-
-
-def _measured(run: RunFolder, peak: int) -> Probe:
-    saved = checkpoint.newest(run)
-    weights = saved.group("weights")
-    logs = [run.progress, *run.path.glob(EVENTS)]
-    return Probe(
-        rows=progress.numbers(run.path),
-        num_weights=sum(array.size for array in weights),
-        num_actions=weights[-1].size,
-        peak_memory=peak,
-        checkpoint_size=max(run.checkpoints.glob("step-*.ckpt")).stat().st_size,
-        log_size=sum(path.stat().st_size for path in logs),
-    )

@@ -21,13 +21,11 @@ PAPER, INK = 255, 40
 
 
 class Moment(NamedTuple):
-    """A step: the console's frames (RGB), each [210, 160, 3], the grey image [210, 160] before
-    scaling, and the observation [size, size, stack].
-    """
+    """A step of a game."""
 
-    frames: list[np.ndarray]
-    grey: np.ndarray
-    observation: np.ndarray
+    frames: list[np.ndarray]  # of the console, in RGB, each [210, 160, 3]
+    grey: np.ndarray  # [210, 160], before scaling
+    observation: np.ndarray  # [size, size, stack]
 
 
 def moments(params: ResolvedParams) -> Iterator[Moment]:

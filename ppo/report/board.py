@@ -101,9 +101,7 @@ def _logs(logdir: Path) -> list[Path]:
 
 
 def _source(logdir: Path, place: Path) -> str:
-    """Return TensorBoard's argument that names the runs, each by its path. Logs without event files
-    are converted in ``place``.
-    """
+    """Return the argument that names the runs by path. Convert logs without events in ``place``."""
     root, events, converted = logdir.resolve(), place / "events", place / "converted"
     if RunFolder(root).params.exists():
         events.mkdir()

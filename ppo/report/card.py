@@ -20,8 +20,8 @@ LARGEST_VIDEO = 2**30  # bytes
 
 
 def write(run: Path, folder: Path) -> None:
-    """Write a model card into a folder. Add the network and the best video of a game if the run has
-    them. Raises the errors of ``read_summary``.
+    """Write a model card into a folder, with the network and the best video of a game if the run
+    has them. If the network cannot be written, say why. Raises the errors of ``read_summary``.
     """
     summary = read_summary(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,20 +29,16 @@ def write(run: Path, folder: Path) -> None:
     if best:
         write_whole(folder / VIDEO, reading.content(best, LARGEST_VIDEO))
         gif_of_end(folder / VIDEO, folder / GIF, GIF_SECONDS)
-    has_network = summary.saved is not None and _exported(run, folder / NETWORK)
+    has_network = summary.saved is not None
+    if has_network:
+        (folder / NETWORK).unlink(missing_ok=True)
+        print("exporting the network for the model card ...", flush=True)
+        try:
+            export_run(run, str(folder / NETWORK))
+        except PPOError as error:
+            warn(f"the model card has no network: {error}")
+            has_network = False
     write_whole(folder / CARD, _page(summary, bool(best), has_network).encode())
-
-
-def _exported(run: Path, path: Path) -> bool:
-    """Write the network of a run. If that is impossible, say why and return False."""
-    path.unlink(missing_ok=True)
-    print("exporting the network for the model card ...", flush=True)
-    try:
-        export_run(run, str(path))
-    except PPOError as error:
-        warn(f"the model card has no network: {error}")
-        return False
-    return True
 
 
 def _page(summary: RunSummary, has_video: bool, has_network: bool) -> str:
@@ -59,9 +55,14 @@ def _page(summary: RunSummary, has_video: bool, has_network: bool) -> str:
             kind="uint8" if len(shape) == 3 else "float32",
             frames=", the newest frame last" if is_atari(params.env_id) else "",
         )
+    tags = ["reinforcement-learning", "ppo", *["atari"] * is_atari(params.env_id), params.env_id]
+    header = ["---", "library_name: keras", "tags:", *(f"- {tag}" for tag in tags)]
+    if not math.isnan(summary.mean):
+        measured = {"score": summary.mean, "measure": summary.measure}
+        header.append(_RESULT.format(game=params.env_id, **measured))
+    top = "\n".join([*header, "---"])
     return (
-        f"{_header(summary)}\n\n"
-        f"# A PPO agent that plays {summary.game}\n\n"
+        f"{top}\n\n# A PPO agent that plays {summary.game}\n\n"
         f"{paragraph(summary)}\n\n{video}"
         f"## Score\n\n{headline[0].upper()}{headline[1:]}. "
         f"The game is `{params.env_id}`.\n\n{usage}"
@@ -70,16 +71,6 @@ def _page(summary: RunSummary, has_video: bool, has_network: bool) -> str:
         f"The same training and evaluation again:\n\n```\n{commands(summary)}\n```\n\n"
         f"{summary.limit}\n"
     )
-
-
-def _header(summary: RunSummary) -> str:
-    """Return the tags, and the score as a result if there is one."""
-    game = summary.params.env_id
-    tags = ["reinforcement-learning", "ppo", *(["atari"] if is_atari(game) else []), game]
-    lines = ["---", "library_name: keras", "tags:", *(f"- {tag}" for tag in tags)]
-    if not math.isnan(summary.mean):
-        lines.append(_RESULT.format(game=game, score=summary.mean, measure=summary.measure))
-    return "\n".join([*lines, "---"])
 
 
 _USAGE = """\

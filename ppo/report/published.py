@@ -5,7 +5,7 @@ sticky actions. Each point is the mean over a fortieth of the published curve.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
@@ -15,10 +15,6 @@ from ppo.presets import FOLDER
 from ppo.settings import Params
 from ppo.system import reading
 from ppo.telemetry import figures
-from ppo.telemetry.figures import End
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 CURVES = FOLDER / "published.jsonl"
 # A package has the same dashes in every figure.
@@ -46,7 +42,7 @@ def curves(game: str | None) -> list[Published]:
     return [one for one in published if one.game == game]
 
 
-def plot(axes: "Axes", published: Iterable[Published], last: float) -> list[End]:
+def plot(axes: Any, published: Iterable[Published], last: float) -> list[figures.End]:
     """Plot published curves up to a step, in gray. Return their ends."""
     ends = []
     for one in published:
@@ -56,7 +52,7 @@ def plot(axes: "Axes", published: Iterable[Published], last: float) -> list[End]
             near = np.vstack([near, (last, score)])
         if len(near) > 1:
             axes.plot(*near.T, dashes, color=figures.GRAY, linewidth=1.4)
-            ends.append(End(one.package, near[-1, 0], near[-1, 1], figures.GRAY))
+            ends.append(figures.End(one.package, near[-1, 0], near[-1, 1], figures.GRAY))
     return ends
 
 

@@ -21,7 +21,6 @@ from ppo.report.published import plot
 from ppo.report.summary import RunSummary, commands, names, paragraph, read_summary, videos
 from ppo.system import reading
 from ppo.telemetry import curves, figures
-from ppo.telemetry.figures import End
 from ppo.telemetry.health import ignored
 from ppo.telemetry.scalars import SCORE, metric_of
 
@@ -93,7 +92,7 @@ def _figure(summaries: Sequence[RunSummary], called: Sequence[str]) -> str:
             curve = [(row["step"], row[SCORE]) for row in summary.rows if SCORE in row]
             if curve:
                 axes.plot(*np.transpose(curve), **look)
-                ends.append(End(name, *curve[-1], look["color"]))
+                ends.append(figures.End(name, *curve[-1], look["color"]))
             if summary.evaluations:
                 keys, every = ("step", "mean", "low", "high"), summary.evaluations
                 at, mean, low, high = np.array([[one[key] for key in keys] for one in every]).T
@@ -138,16 +137,10 @@ def _players(summary: RunSummary) -> str:
 
 
 def _evaluation_table(summary: RunSummary) -> str:
-    rows = [
-        (
-            f"{one['step']:,}",
-            one["policy"],
-            str(len(one["scores"])),
-            f"{one['mean']:.2f}",
-            evaluations.interval(one) or "-",
-        )
-        for one in summary.evaluations
-    ]
+    rows = []
+    for one in summary.evaluations:
+        games, interval = str(len(one["scores"])), evaluations.interval(one) or "-"
+        rows.append((f"{one['step']:,}", one["policy"], games, f"{one['mean']:.2f}", interval))
     return _table(["step", "policy", "games", "mean", "95 percent interval"], rows)
 
 

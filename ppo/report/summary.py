@@ -14,14 +14,11 @@ from pydantic import BaseModel, TypeAdapter
 
 from ppo import checkpoint
 from ppo.autopsy import history
-from ppo.autopsy.history import Row
-from ppo.checkpoint import CheckpointError
 from ppo.envs import human, registry
 from ppo.envs.registry import resolved
 from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
-from ppo.files.origin import Changes, Origin
 from ppo.params import ParamsError, load_run
 from ppo.report.published import Published, comparable
 from ppo.runs.start import RunState, run_of
@@ -29,7 +26,6 @@ from ppo.settings import CHOSEN_AT_START, EARLIER, FIXED_ON_FORK, Params
 from ppo.settings.describe import as_given
 from ppo.system import reading
 from ppo.system.arguments import run_atari
-from ppo.system.reading import Step, Unreadable
 from ppo.system.streams import counted, duration, warn
 from ppo.telemetry.scalars import SCORE, TIME
 
@@ -44,7 +40,7 @@ class RunSummary:
 
     folder: RunFolder
     params: Params
-    rows: list[Row]
+    rows: list[history.Row]
     evaluations: list[dict[str, Any]]
     saved: int | None
     state: RunState  # of the checkpoint
@@ -132,7 +128,7 @@ class RunSummary:
             return "No resume changed a setting."
         return f"{PRESENT} The new run differs, because resumes changed some: {'; '.join(before)}."
 
-    def differing(self) -> Changes:
+    def differing(self) -> origin.Changes:
         """Return the settings that differ from what ``--env`` uses for the game, or from what the
         network chooses by default: each with the default and the run's value.
         """
@@ -149,7 +145,7 @@ def read_summary(run: Path) -> RunSummary:
     folder = RunFolder(run)
     params = load_run(folder.params, checks=[registry.check])
     saved, state = None, RunState()
-    with suppress(CheckpointError, OSError):
+    with suppress(checkpoint.CheckpointError, OSError):
         newest = checkpoint.newest(folder)
         saved, state = newest.step, run_of(newest)
     rows, evaluated = history.own_rows(run), evaluations.with_intervals(folder)
@@ -157,9 +153,7 @@ def read_summary(run: Path) -> RunSummary:
 
 
 def settled(params: Params) -> dict[str, object]:
-    """Return the settings, filled in where they follow from the game or the network. The seed, and
-    what the machine chooses, stay open.
-    """
+    """Return the settings, filled in where the game or the network decides them."""
     filled = resolved(params)
     return {key: v if key in OF_MACHINE else getattr(filled, key) for key, v in params}
 
@@ -176,7 +170,7 @@ class _Scored(BaseModel):
     """The parts of a replay that decide which videos are shown."""
 
     score: float
-    step: Step = 0  # of the run, at which the game ended
+    step: reading.Step = 0  # of the run, at which the game ended
 
 
 def videos(summary: RunSummary) -> list[tuple[str, Path]]:
@@ -188,7 +182,7 @@ def videos(summary: RunSummary) -> list[tuple[str, Path]]:
             continue
         try:
             game = reading.value(replay, TypeAdapter(_Scored))
-        except Unreadable as error:
+        except reading.Unreadable as error:
             warn(str(error))
             game = _Scored(score=-math.inf)
         scored.append((game.score, (game.step, path.stat().st_mtime), path))
@@ -196,8 +190,7 @@ def videos(summary: RunSummary) -> list[tuple[str, Path]]:
     shown = [("how it learnt", film)] if film.is_file() else []
     if not scored:
         return shown
-    best = max(scored)
-    newest = max(scored, key=lambda one: one[1])
+    best, newest = max(scored), max(scored, key=lambda one: one[1])
     kept = {"best": best, "newest": newest} if newest is not best else {"best and newest": best}
     return shown + [
         (f"{kind} game" + (f": {score:.10g} points" if math.isfinite(score) else ""), path)
@@ -227,7 +220,7 @@ def commands(summary: RunSummary) -> str:
     return "\n".join(f"{run_atari()} {shlex.join(line)}" for line in lines)
 
 
-def _differing(summary: RunSummary, began_from: Origin) -> dict[str, object]:
+def _differing(summary: RunSummary, began_from: origin.Origin) -> dict[str, object]:
     """Return the fork's present settings that differ from its origin, except the number of workers.
     If the origin is gone, or another run has its name, use the settings from the time of forking.
     """

@@ -116,7 +116,14 @@ def parse(
     faults += [f"--sample {fault}" for fault in _form_faults(itertools.chain(*samples[:1]))]
     grid = Grid(named, axes, faults, samples, shared)
     faults += _conflicts(grid, option)
-    faults += [] if faults else _shared_folders(grid)
+    labels: dict[str, list[str]] = {}
+    for run in grid.runs(Path(), [0], 1) if not faults else []:
+        labels.setdefault(str(run.folder.parent), []).append(repr(run.variant))
+    faults += [
+        f"{' and '.join(sharing)} would share the folder {name!r}; rename one"
+        for name, sharing in labels.items()
+        if len(sharing) > 1
+    ]
     return grid
 
 
@@ -137,17 +144,6 @@ def _conflicts(grid: Grid, option: str) -> list[str]:
             both = sorted({*keys} & {*others})
             faults += [f"{source} {key}: {other} sets it too; leave one out" for key in both]
     return faults
-
-
-def _shared_folders(grid: Grid) -> list[str]:
-    labels: dict[str, list[str]] = {}
-    for run in grid.runs(Path(), [0], 1):
-        labels.setdefault(str(run.folder.parent), []).append(repr(run.variant))
-    return [
-        f"{' and '.join(sharing)} would share the folder {name!r}; rename one"
-        for name, sharing in labels.items()
-        if len(sharing) > 1
-    ]
 
 
 def _name_faults(name: str) -> list[str]:
@@ -227,9 +223,7 @@ def parse_seeds(text: str, faults: list[str]) -> list[int]:
 
 
 def parse_draws(draws: Sequence[str], faults: list[str]) -> dict[str, list[Path]]:
-    """Parse the arguments of ``--draw``, NAME=RUN,RUN: existing runs by name. Add what is wrong
-    with their form to the faults.
-    """
+    """Parse ``--draw``, NAME=RUN,RUN: existing runs by name. Add a wrong form to the faults."""
     drawn: dict[str, list[Path]] = {}
     for text in draws:
         name, _, folders = text.partition("=")
@@ -253,9 +247,7 @@ def drawn_faults(drawn: Mapping[str, Sequence[Path]], runs: Sequence[Run]) -> li
 
 
 def check_of(run: Run) -> Check:
-    """Return the check for a run's settings in its game. Settings without effect are allowed in a
-    run that has begun.
-    """
+    """Return the check of a run's settings. If the run has begun, some may have no effect."""
     begun = os.path.exists(RunFolder(run.folder).params)  # False for a name that the system refuses
     return registry.check if begun else registry.check_new
 

@@ -8,7 +8,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,13 +24,6 @@ EXPOSURE = (
     "runs programs as you. Firewall rule: accept Ray's ports only from these machines; see "
     "docs/scale.md"
 )
-
-
-def faults(address: str | None) -> list[str]:
-    """Return why no cluster can be used."""
-    if address is None or find_spec("ray"):
-        return []
-    return [f"--cluster={address}: Ray is not installed; install it with: pip install '.[cluster]'"]
 
 
 class Cluster(Children):
@@ -53,9 +45,8 @@ class Cluster(Children):
             raise OSError(f"--cluster={address}: {error}") from error
         self._marker = tempfile.NamedTemporaryFile(dir=folder, prefix=".sweep-")  # noqa: SIM115
         self._tasks: set[Any] = set()
-        self._task = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=MOST_RETRIES)(
-            run_here
-        )
+        reserve = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=MOST_RETRIES)
+        self._task = reserve(run_here)
         try:
             self._check_machines()
         except BaseException:
@@ -84,9 +75,7 @@ class Cluster(Children):
             self._ray.cancel(task)
 
     def perform(self, work: Callable[[Call], int]) -> int:
-        """Do the work as ``Children.perform`` does, on a machine of the cluster. Raises OSError for
-        errors on that machine.
-        """
+        """Do the work on a machine of the cluster. Raises OSError for errors on that machine."""
         with self._lock:
             if self.stopped:
                 return ExitCode.STOPPED

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from statistics import mean
 from typing import NamedTuple
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -90,15 +90,12 @@ class Overview:
             if run in ended:
                 cells = ["failed" if run in self._failed else "done", cells[1], "", ""]
             table.add_row(name, str(run.seed), *cells)
-        parts: list[RenderableType] = [Text(self._summary([*states.values()], len(ended))), table]
-        if len(rows) < len(every):
-            parts.append(Text(f"and {len(every) - len(rows)} more"))
-        return Group(*parts)
+        summary = Text(self._summary([*states.values()], len(ended)))
+        more = [Text(f"and {len(every) - len(rows)} more")] if len(rows) < len(every) else []
+        return Group(summary, table, *more)
 
     def _summary(self, states: "Sequence[_State | None]", ended: int) -> str:
-        """Return how many runs have ended. Add the time left, if the runs without a state take as
-        long as others.
-        """
+        """Return how many runs ended, and the time left if unknown runs take as long as others."""
         waiting, about = self.runs - ended - len(states), ""
         failed = f" ({len(self._failed)} failed)" if self._failed else ""
         known = [state for state in states if state]

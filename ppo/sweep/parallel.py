@@ -9,7 +9,6 @@ from functools import partial
 from typing import TypeVar
 
 from ppo import checkpoint
-from ppo.checkpoint import CheckpointError
 from ppo.errors import ExitCode
 from ppo.files.folder import RunFolder, unshare
 from ppo.params import ParamsError, texts
@@ -121,7 +120,7 @@ def finished(run: Run, params: Params) -> bool:
     """Whether a run has nothing left to do, according to its newest valid checkpoint."""
     try:
         newest = checkpoint.newest(RunFolder(run.folder))
-    except (CheckpointError, OSError):
+    except (checkpoint.CheckpointError, OSError):
         return False
     return is_finished(newest, params)
 

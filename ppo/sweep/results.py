@@ -12,7 +12,6 @@ from ppo.sweep.one_precision import precisions
 from ppo.system import tables
 from ppo.system.streams import say, wrapped
 from ppo.telemetry import collapse, curves
-from ppo.telemetry.collapse import SMALLEST_FALL
 from ppo.telemetry.curves import Comparison, Curve, CurveError
 from ppo.telemetry.figures import legible
 
@@ -85,7 +84,7 @@ def _results(
         for one in comparisons
     }
     everything = np.concatenate([scores for runs in entries.values() for scores in runs])
-    fall = SMALLEST_FALL * collapse.height_of(everything.max(), everything.min())
+    fall = collapse.SMALLEST_FALL * collapse.height_of(everything.max(), everything.min())
     results = {}
     for one in sorted(comparisons, key=lambda one: one.mean[-1], reverse=True):
         final, best = one.scores[:, -1], fmean(scores.max() for scores in entries[one.name])

@@ -17,38 +17,36 @@ Draw = Callable[[Random], str]  # samples a setting, as KEY=VALUE
 COMMA = re.compile(r",(?![^\[]*\])")  # not inside a list
 
 
-def parse(texts: Sequence[str], seed: int) -> tuple[list[list[str]], list[str]]:
-    """Return the settings of each sample, as KEY=VALUE, and what is wrong with the arguments. With
-    a fault there is at most one sample. The first of ``texts`` is the number of samples, the others
-    are ranges. More samples of the same ranges begin with the same ones.
+def parse(texts: Sequence[str], seed: int, faults: list[str]) -> list[list[str]]:
+    """Return the settings of each sample, as KEY=VALUE. Add what is wrong with the arguments to the
+    faults; then there is at most one sample. The first of ``texts`` is the number of samples, the
+    others are ranges. More samples of the same ranges begin with the same ones.
     """
     if not texts:
-        return [], []
+        return []
     number, *given = texts
     if not (re.fullmatch("[0-9]{1,5}", number) and 0 < int(number) <= MOST and given):
         wanted = f"write a number of samples from 1 to {MOST:,}, then {FORM}"
-        return [], [f"--sample {' '.join(texts)!r}: {wanted}"]
+        faults.append(f"--sample {' '.join(texts)!r}: {wanted}")
+        return []
     twice = repeated(text.partition("=")[0] for text in given)
-    ranges, faults = [], [f"--sample {key}: is given twice" for key in twice]
+    ranges, wrong = [], [f"--sample {key}: is given twice" for key in twice]
     for text in given:
         try:
             ranges.append(_range(text))
         except ValueError as error:
-            faults.append(f"--sample {text!r}: {error}")
-    if faults:  # the keys of the other ranges may have further faults
-        return _drawn(1, ranges, Random(seed))[0], faults
-    return _drawn(int(number), ranges, Random(seed))
-
-
-def _drawn(
-    number: int, ranges: Sequence[Draw], random: Random
-) -> tuple[list[list[str]], list[str]]:
-    samples: dict[tuple[str, ...], None] = {}
-    for _ in range(number * TRIES):
-        if len(samples) == number:
-            return [list(sample) for sample in samples], []
-        samples[tuple(draw(random) for draw in ranges)] = None
-    return [], [f"--sample {number}: these ranges have only about {len(samples)} different samples"]
+            wrong.append(f"--sample {text!r}: {error}")
+    faults += wrong
+    count = 1 if wrong else int(number)  # the keys of the other ranges may have further faults
+    samples, random = dict[tuple[str, ...], None](), Random(seed)
+    for _ in range(count * TRIES):
+        if len(samples) < count:
+            samples[tuple(draw(random) for draw in ranges)] = None
+    if len(samples) < count:
+        only = f"these ranges have only about {len(samples)} different samples"
+        faults.append(f"--sample {count}: {only}")
+        return []
+    return [list(sample) for sample in samples]
 
 
 def _range(text: str) -> Draw:
@@ -59,16 +57,6 @@ def _range(text: str) -> Draw:
     values = [value.strip() for value in COMMA.split(inside)]
     if kind == "choice":
         return lambda random: f"{key}={values[int(random.random() * len(values))]}"
-    low, high = _limits(values, kind)
-    if kind == "int":
-        return lambda random: f"{key}={low + int(random.random() * (high - low + 1)):.0f}"
-    if kind == "uniform":
-        return lambda random: f"{key}={_rounded(low + random.random() * (high - low), low, high)}"
-    ratio = math.log(high / low)
-    return lambda random: f"{key}={_rounded(low * math.exp(random.random() * ratio), low, high)}"
-
-
-def _limits(values: Sequence[str], kind: str) -> tuple[float, float]:
     read, numbers = (int, "whole numbers") if kind == "int" else (float, "numbers")
     try:
         low, high = map(read, values)
@@ -78,9 +66,14 @@ def _limits(values: Sequence[str], kind: str) -> tuple[float, float]:
         raise ValueError("LOW and HIGH must be finite numbers")
     if low >= high:
         raise ValueError("LOW must be below HIGH")
-    if kind == "loguniform" and low <= 0:
+    if kind == "int":
+        return lambda random: f"{key}={low + int(random.random() * (high - low + 1)):.0f}"
+    if kind == "uniform":
+        return lambda random: f"{key}={_rounded(low + random.random() * (high - low), low, high)}"
+    if low <= 0:
         raise ValueError("LOW must be above 0")
-    return low, high
+    ratio = math.log(high / low)
+    return lambda random: f"{key}={_rounded(low * math.exp(random.random() * ratio), low, high)}"
 
 
 def _rounded(value: float, low: float, high: float) -> str:

@@ -14,12 +14,12 @@ import pytest
 import run_atari
 from benchmarks import collapses, games, time_to_score
 from ppo.cli.training import RESTARTS
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 from ppo.errors import ExitCode, Refused
 from ppo.files.folder import FolderGone
 from ppo.params import ParamsError, with_workers
 from ppo.settings import Params
-from ppo.sweep import sweep
+from ppo.sweep import __main__ as sweep
 from ppo.system import device
 from ppo.system.command import run_command
 from ppo.system.signals import REPEAT_SECONDS
@@ -279,9 +279,11 @@ def test_a_worker_starts_no_runs_that_would_wait_for_the_others(
 
 def test_every_command_that_starts_runs_asks_whether_it_is_a_worker():
     sources = [*(ROOT / "ppo").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
-    texts = {path.stem: path.read_text() for path in sources}
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in sources}
     starters = {name for name, text in texts.items() if re.search(r"run_command\(.*stopped=", text)}
-    assert starters >= {"sweep", "autopsy", "drill", "games", "collapses", "time_to_score"}
+    ours = {f"ppo/{name}/__main__.py" for name in ("sweep", "autopsy", "drill")}
+    assert starters >= ours | {f"benchmarks/{name}.py" for name in ("games", "collapses")}
+    assert "benchmarks/time_to_score.py" in starters
     checks = re.compile(r"\b(check_alone|begun_faults)\(")
     assert [name for name in starters if not checks.search(texts[name])] == []
 

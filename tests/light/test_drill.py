@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ppo.drill import drill
+from ppo.drill import __main__ as drill
 
 
 def kept(folder: Path) -> str:

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from ppo.errors import ExitCode
 from ppo.files.folder import FolderError
+from ppo.sweep import __main__ as sweep
 from ppo.sweep import machines
 from ppo.workers.cluster import this_worker
 
@@ -60,11 +62,11 @@ def test_a_machine_that_does_not_see_the_folder_runs_nothing(tmp_path):
     assert machines.run_here(lambda call: 4 if call is machines.call else 0, str(marker)) == 4
 
 
-def test_without_ray_a_cluster_is_refused(monkeypatch):
-    monkeypatch.setattr(machines, "find_spec", lambda name: None)
-    assert machines.faults(None) == []
-    (fault,) = machines.faults("auto")
-    assert "pip install '.[cluster]'" in fault
+def test_without_ray_a_cluster_is_refused(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sweep, "find_spec", lambda name: None)
+    arguments = ["--env=CartPole-v1", f"--logdir={tmp_path / 'new'}", "--cluster=auto"]
+    assert sweep.main(arguments) == ExitCode.REFUSED and not (tmp_path / "new").exists()
+    assert "--cluster=auto: Ray is not installed" in capsys.readouterr().err
 
 
 def test_a_sweep_on_ray_says_first_what_is_open(monkeypatch, tmp_path, capsys):

@@ -7,13 +7,14 @@ import pytest
 
 import run_atari
 from ppo import checkpoint, params, train
-from ppo.autopsy import autopsy
+from ppo.autopsy import __main__ as autopsy
 from ppo.checkpoint import CheckpointError
 from ppo.cli.parser import parse
 from ppo.files.folder import FolderError
 from ppo.params import ParamsError
 from ppo.replay import __main__ as replay
-from ppo.sweep import grid, sweep
+from ppo.sweep import __main__ as sweep
+from ppo.sweep import grid
 
 ROOT = Path(__file__).parents[2]
 

@@ -177,8 +177,8 @@ LIGHT = [
     "ppo.evaluate.agent",
     "ppo.evaluate.games",
     "ppo.evaluate.watch",
-    "ppo.sweep.sweep",
-    "ppo.drill.drill",
+    "ppo.sweep.__main__",
+    "ppo.drill.__main__",
     "ppo.replay.__main__",
     "ppo.rollout",  # the last, because it imports TensorFlow
 ]

@@ -18,7 +18,8 @@ from ppo.files.folder import LOCK, RunFolder
 from ppo.params import ParamsError
 from ppo.runs.start import RunState
 from ppo.settings import Params
-from ppo.sweep import grid, parallel, results, sample, sweep
+from ppo.sweep import __main__ as sweep
+from ppo.sweep import grid, parallel, results, sample
 from ppo.system.children import Children
 from ppo.telemetry.counters import Tally
 
@@ -41,7 +42,7 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
 
     def call(*arguments: str, logdir: Path = tmp_path / "sweep") -> str:
         before = sorted(tmp_path.rglob("*"))
-        monkeypatch.setattr(sweep, "_go", lambda *_: pytest.fail("a run began"))
+        monkeypatch.setattr(sweep, "train_all", lambda *_: pytest.fail("a run began"))
         assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}", *arguments]) == 2
         assert sorted(tmp_path.rglob("*")) == before
         said = capsys.readouterr()
@@ -204,7 +205,8 @@ def test_a_random_search_is_repeated_by_its_seed_and_continued_by_a_larger_numbe
     ("low", "high"), [(0.9999996, 0.9999999), (0.1234567, 0.1234569), (0.99, 0.9999)]
 )
 def test_a_narrow_range_has_many_values_within_its_limits(low, high):
-    drawn, faults = sample.parse(["500", f"gamma=uniform({low},{high})"], 0)
+    faults: list[str] = []
+    drawn = sample.parse(["500", f"gamma=uniform({low},{high})"], 0, faults)
     values = [float(one.removeprefix("gamma=")) for (one,) in drawn]
     assert not faults and all(low <= value <= high for value in values)
 
