@@ -435,7 +435,9 @@ CHOSEN_AT_START = tuple(ResolvedParams.__annotations__)
 
 
 class Rule(NamedTuple):
-    """A rule about the settings ``keys``: whether they break it, with a message for ``_terms``."""
+    """A rule about several settings: whether they break it, with a message for ``_terms``. It is
+    not asked if one of ``keys`` is invalid. Any other invalid setting counts as its default.
+    """
 
     keys: str
     is_broken: Callable[[Params], Any]
@@ -450,7 +452,7 @@ RULES = (
         "Remove precision",
     ),
     Rule(
-        "num_envs num_steps num_minibatches minibatch_per workers normalize_advantages",
+        "num_envs num_steps num_minibatches minibatch_per workers",
         lambda p: (
             p.batch_size % p.minibatches_per_epoch or p.minibatch_size < 1 + p.normalize_advantages
         ),
@@ -458,7 +460,7 @@ RULES = (
         "{p.batch_size} steps do not make {parts}{least}; choose {remedy}",
     ),
     Rule(
-        "quadratic_policy_loss peaked_policy_loss beyond_target_slope",
+        "quadratic_policy_loss",
         lambda p: (
             p.quadratic_policy_loss and (p.peaked_policy_loss or p.beyond_target_slope is not None)
         ),

@@ -476,6 +476,19 @@ def test_all_faults_are_listed_at_once(tmp_path):
     assert len(faults) == len(MANY_FAULTS) + 3
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_minibatches": 7, "normalize_advantages": "yes"},
+        {"quadratic_policy_loss": True, "peaked_policy_loss": True, "beyond_target_slope": "1"},
+    ],
+)
+def test_an_invalid_setting_hides_no_fault_of_others(settings):
+    with pytest.raises(ParamsError) as error:
+        load({"env_id": "Pong", **settings})
+    assert len(error.value.faults) == 2
+
+
 def test_message_of_the_error_holds_every_fault(tmp_path):
     with pytest.raises(ParamsError) as caught:
         load(written(tmp_path, '{"gamma": 2, "num_envs": 0}'))
