@@ -97,7 +97,7 @@ def scratch(path: Path, runs: Sequence[Fork]) -> None:
         for change, of_seed in changed.items()
     }
     labels = "steps", SCORE_LABEL
-    grid(path, panels, 2, lambda run: (run.logged["step"], from_scratch.scores(run)), labels)
+    grid(path, panels, 3, lambda run: (run.logged["step"], from_scratch.scores(run)), labels)
 
 
 def collapse_map(path: Path, forks: Sequence[Fork]) -> None:
