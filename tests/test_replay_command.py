@@ -160,7 +160,7 @@ def test_a_run_s_videos_and_film_have_no_other_module_imported(file, module):
     params = resolved(Params(env_id="Pong", seed=0, threads=1))
     videographer = Videographer(params, "sampled", folder, None, said.append, print)
     videographer.record_missing(100)
-    videographer.cut(1)
+    videographer.cut(31)
     with pytest.raises(FolderError, match="has 0"):
         clips(folder)
     assert "planted_game" in said[0] and len(said) == 1
