@@ -110,8 +110,7 @@ class Keeper(Observer):
     def save_latest(self) -> None:
         """Write the latest state, unless it is already saved."""
         with self._saving:
-            if self._latest:
-                checkpoint.save(self.folder, self._latest, *self._kept)
+            self._write_latest()
 
     def last_resort(self) -> tuple[ExitCode, str]:
         """Save the latest state, whatever the main thread is doing. Return the exit code and a
@@ -121,8 +120,7 @@ class Keeper(Observer):
             message = "stopped, but the disk does not answer: resume from the newest checkpoint"
             return ExitCode.FAILED, message
         try:
-            if self._latest:
-                checkpoint.save(self.folder, self._latest, *self._kept)
+            self._write_latest()
         except BaseException as error:
             return ExitCode.FAILED, f"stopped, but the last steps could not be saved: {error}"
         message = "stopped: the unfinished work was discarded; everything before it is saved"
@@ -131,3 +129,7 @@ class Keeper(Observer):
     def prune(self, step: int) -> None:
         """Remove old checkpoints, up to ``step``, that a killed process left."""
         checkpoint.prune(self.folder, step, *self._kept)
+
+    def _write_latest(self) -> None:
+        if self._latest:
+            checkpoint.save(self.folder, self._latest, *self._kept)
