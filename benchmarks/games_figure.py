@@ -16,15 +16,16 @@ COLUMNS, ROW_HEIGHT = 2, 2.3  # of panels; inches
 
 def draw(results: Sequence[Result], path: Path) -> bool:
     """Draw a panel for each game: the mean curve of the default settings, and of the settings that
-    have the most runs. False, and no figure, if no run has a curve.
+    have the most runs, in either precision. False, and no figure, if no run has a curve.
     """
     with_curve = [result for result in results if result.curve]
     if not with_curve:
         return False
     kind = Counter(result.kind for result in with_curve).most_common(1)[0][0]
     names = list(dict.fromkeys([DEFAULTS, kind.settings]))
-    shown = {kind._replace(settings=name) for name in names}
-    drawn = sorted((run for run in with_curve if run.kind in shown), key=attrgetter("game"))
+    shown = {(name, kind.total_steps) for name in names}
+    alike = [run for run in with_curve if (run.settings, run.total_steps) in shown]
+    drawn = sorted(alike, key=attrgetter("game"))
     games = {game: list(runs) for game, runs in groupby(drawn, attrgetter("game"))}
     looks = figures.looks(names)
     rows = -(-len(games) // COLUMNS)

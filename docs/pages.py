@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -22,7 +23,7 @@ from ppo.system import reading, tables
 
 DOCS = Path(__file__).resolve().parent
 STEPS = 2_500_000  # of the runs in the main table of games.md
-SHOWN = [Kind(STEPS, name, "bfloat16") for name in (DEFAULTS, "a3c16")]
+SHOWN = [Kind(STEPS, name, "any") for name in (DEFAULTS, "a3c16")]
 NAMES = ("the defaults", "`a3c16`")
 PACKAGES = ("baselines ppo2", "Stable-Baselines3", "Tianshou")
 COMMANDS_HEAD = """\
@@ -106,8 +107,11 @@ def results() -> str:
 
 
 def _games() -> list[tuple[str, list[games_table.Row | None], list[str]]]:
-    """Return for each game the runs of each kind, and the published scores at the same step."""
-    runs = [run for run in games_store.load(DOCS / "games.jsonl") if run.kind in SHOWN]
+    """Return for each game the runs of each kind, in either precision, and the published scores at
+    the same step.
+    """
+    stored = games_store.load(DOCS / "games.jsonl")
+    runs = [run for each in stored if (run := replace(each, precision="any")).kind in SHOWN]
     published, _ = reading.lines(CURVES, TypeAdapter(Published))
     curves = {(one.game, one.package): one for one in published}
     roms = {run.game: run.rom for run in runs}

@@ -1,11 +1,13 @@
 """The pages say what the code says."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from docs import drawings, generate
+from benchmarks import games_store
+from docs import drawings, generate, pages
 from ppo import params
 from ppo.settings import Params, other_names
 from ppo.telemetry.collapse import SMALLEST_FALL
@@ -25,6 +27,14 @@ def test_generated_page_is_up_to_date(name):
     assert (ROOT / "docs" / name).read_text() == generate.pages()[name], (
         "run: python -m docs.generate"
     )
+
+
+def test_the_results_have_the_runs_of_either_precision(monkeypatch):
+    before = pages.results()
+    stored = games_store.load(ROOT / "docs/games.jsonl")
+    float32 = [replace(run, precision="float32") for run in stored]
+    monkeypatch.setattr(games_store, "load", lambda path: float32)
+    assert pages.results() == before
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
