@@ -146,7 +146,7 @@ OPTIONS = (
     Option(
         "policy",
         PLAYING,
-        "how it chooses actions; default both for --evaluate, sampled for --watch",
+        "how to choose actions; default both for --evaluate, sampled for --watch",
         choices=list(POLICIES),
     ),
     Option(
