@@ -169,14 +169,14 @@ def newest(folder: RunFolder, warn: Callable[[str], None] = lambda _: None) -> C
     paths = [*_by_step(folder).values(), *folder.checkpoints.glob(BEST)]
     for path in paths:
         try:
-            return _read(path)
+            return read(path)
         except NewerVersionError as error:
-            remedy = "Use that version, or move the file away to use an older checkpoint"
-            raise _error_about(path, error, remedy) from error
-        except (CheckpointError, OSError) as error:
+            error.add_note("To use an older checkpoint, move the file away.")
+            raise
+        except (CheckpointError, FileNotFoundError) as error:
             if not os.path.lexists(path):
                 return newest(folder, warn)
-            warn(f"{path} is skipped: {reason(error)}")
+            warn(f"{error}; it is skipped")
     problem = f"none of {len(paths)} checkpoints is valid" if paths else "there is no checkpoint"
     raise CheckpointError(f"{folder.checkpoints}: {problem}; nothing was changed")
 
@@ -196,23 +196,19 @@ def chosen(
         raise NoCheckpoint(f"{which!r} is neither newest nor best nor a step")
     path = folder.checkpoints / (BEST if which == "best" else _name(which))
     try:
-        return _read(path)
+        return read(path)
     except FileNotFoundError as error:
         there = ", ".join(f"{other:,}" for other in steps(folder)) or "none"
         what = "best checkpoint" if which == "best" else f"checkpoint of step {which:,}"
         raise NoCheckpoint(f"{folder.path} has no {what}; there is: {there}") from error
-    except (CheckpointError, OSError) as error:
-        raise _error_about(path, error) from error
 
 
-def _error_about(
-    subject: object, error: Exception, remedy: str = "Use that version"
-) -> CheckpointError:
-    """Put its subject before an error. ``remedy`` is for a checkpoint of a newer version."""
+def _error_about(subject: object, error: Exception) -> CheckpointError:
+    """Put its subject before an error, and the remedy after a newer version's."""
     if not isinstance(error, NewerVersionError):
         return CheckpointError(f"{subject}: {reason(error)}")
     return NewerVersionError(
-        f"{subject} was made by a newer version: {error}. {remedy}; nothing was changed"
+        f"{subject} was made by a newer version: {error}. Use that version; nothing was changed"
     )
 
 
@@ -324,21 +320,20 @@ def _from_format_3(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read the checkpoint in a file of any name. Raises CheckpointError."""
+    """Read the checkpoint in a file. Raises FileNotFoundError if there is none, and
+    CheckpointError, also if the file is named after another step.
+    """
     try:
-        return _read(path, any_name=True)
+        with reading.opened(path) as file:
+            if path.stat().st_size > available_memory():
+                raise CheckpointError("it is larger than the available memory")
+            saved = decode(file.read())
+        if NAME.fullmatch(path.name) and path.name != _name(saved.step):
+            raise CheckpointError(f"it contains step {saved.step:,}, so the file was renamed")
+    except FileNotFoundError:
+        raise
     except (CheckpointError, OSError) as error:
         raise _error_about(path, error) from error
-
-
-def _read(path: Path, any_name: bool = False) -> Checkpoint:
-    """Read the checkpoint in a file, and check its name. Raises CheckpointError or OSError."""
-    with reading.opened(path) as file:
-        if path.stat().st_size > available_memory():
-            raise CheckpointError("it is larger than the available memory")
-        saved = decode(file.read())
-    if not any_name and path.name not in (BEST, _name(saved.step)):
-        raise CheckpointError(f"it contains step {saved.step:,}, so the file was renamed")
     return saved
 
 

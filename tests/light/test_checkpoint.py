@@ -588,6 +588,7 @@ def test_checkpoint_of_a_newer_version_is_not_passed_over(folder, content):
     with pytest.raises(NewerVersionError, match="was made by a newer version") as caught:
         checkpoint.newest(folder)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert "move the file away" in caught.value.in_full()
 
 
 @pytest.mark.parametrize("content", by_a_newer_version())
@@ -676,7 +677,7 @@ def test_invalid_ones_are_passed_over_with_a_warning_that_names_them(folder):
 
 def test_one_that_is_removed_between_listing_and_reading_has_newer_ones(folder, monkeypatch):
     checkpoint.save(folder, small(1), kept=1)
-    read = checkpoint._read
+    read = checkpoint.read
 
     def read_too_late(path):
         if newer:
@@ -684,7 +685,7 @@ def test_one_that_is_removed_between_listing_and_reading_has_newer_ones(folder, 
         return read(path)
 
     newer, warnings = [3, 2], []  # the run saves twice meanwhile, and keeps one
-    monkeypatch.setattr(checkpoint, "_read", read_too_late)
+    monkeypatch.setattr(checkpoint, "read", read_too_late)
     assert checkpoint.newest(folder, warnings.append).step == 3
     assert (newer, warnings) == ([], [])
 
