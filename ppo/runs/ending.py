@@ -29,25 +29,25 @@ class Result:
         return Result(step, score, best, folder)
 
 
-def in_python(folder: Path, env_id: str, overrides: Sequence[str] = ()) -> dict[str, str]:
-    """Return Python lines, by label, for a run whose env is a function; empty for other runs."""
-    if not (name := factory_name(env_id)):
-        return {}
-    changes = f"{[*overrides]}, " * bool(overrides)
-    return {
-        "evaluate": f"ppo.load({str(folder)!r}, env={name}).evaluate(30)",
-        "continue": f"ppo.train.resume({str(folder)!r}, {changes}env={name})",
+def next_steps(
+    folder: Path, env_id: str, resume: str, overrides: Sequence[str] = (), watchable: bool = False
+) -> dict[str, str]:
+    """Return what a user may do next, by label: lines for a shell, or in Python for a run whose env
+    is a function. ``resume`` are the arguments that resume the run, with ``overrides`` if given.
+    ``watchable`` is whether the game has an image.
+    """
+    call = f"{run_atari()} --logdir={shlex.quote(str(folder))}"
+    lines = {
+        "evaluate": f"{call} --evaluate 30",
+        "watch": f"{call} --watch" if watchable else "",
+        "board": f"{call} --board",
+        "continue": " --set ".join([f"{call} {resume}", *overrides]),
     }
-
-
-def command(folder: Path, arguments: str) -> str:
-    """Return a command for a run, as a line for a shell."""
-    return f"{run_atari()} --logdir={shlex.quote(str(folder))} {arguments}"
-
-
-def continuation(folder: Path, env_id: str, resume: str) -> str:
-    """Return what continues a run: a line for a shell, or in Python if its env is a function."""
-    return in_python(folder, env_id).get("continue") or command(folder, resume)
+    if name := factory_name(env_id):
+        changes = f"{[*overrides]}, " * bool(overrides)
+        lines["evaluate"] = f"ppo.load({str(folder)!r}, env={name}).evaluate(30)"
+        lines["continue"] = f"ppo.train.resume({str(folder)!r}, {changes}env={name})"
+    return lines
 
 
 def summary(
@@ -55,15 +55,12 @@ def summary(
     totals: Mapping[str, float],
     evaluation: float | None,
     seconds: float,
-    watchable: bool,
-    resume: str,
-    python: Mapping[str, str] = {},
+    more: Mapping[str, str],
     resumed: bool = False,
 ) -> str:
-    """Return lines of a label and its content. ``totals`` are the run's totals. ``evaluation`` is
-    the best mean score of the run's evaluations, if it made any. ``watchable`` is whether the game
-    has an image. ``resume`` are the arguments that continue the run. ``python`` are the lines of
-    ``in_python``, if the run has them. ``resumed`` is whether ``seconds`` may cover several starts.
+    """Return lines of a label and its content, with ``more`` at the end. ``totals`` are the run's
+    totals. ``evaluation`` is the best mean score of the run's evaluations, if it made any.
+    ``resumed`` is whether ``seconds`` may cover several starts.
     """
     score, bests, games = "no game has ended", [], int(totals.get("rollout/games", 0))
     if (mean := totals.get(SCORE)) is not None:
@@ -79,10 +76,6 @@ def summary(
         "best": "; ".join(bests),
         "time": duration(seconds) + " in all" * resumed,
         "folder": str(folder),
-        "evaluate": command(folder, "--evaluate 30"),
-        "watch": command(folder, "--watch") if watchable else "",
-        "board": command(folder, "--board"),
-        "continue": command(folder, resume),
+        **more,
     }
-    rows |= python
     return "\n".join(f"  {label:<10}{content}" for label, content in rows.items() if content)

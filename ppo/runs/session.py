@@ -4,6 +4,7 @@ import os
 
 from ppo.checkpoint import Checkpoint, NewerVersionError
 from ppo.envs import screens
+from ppo.envs.factories import is_factory
 from ppo.envs.foreign import closing
 from ppo.errors import EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations
@@ -118,22 +119,18 @@ class Session:
         self.tracker.video(made)
 
     def _conclude(self, outcome: str, seconds: float) -> None:
-        trainer, folder = self.trainer, self.folder.name
+        trainer, folder, env_id = self.trainer, self.folder.name, self.params.env_id
         best = evaluations.best(self.folder, trainer.params, trainer.policy.choice, trainer.step)
         again = overrides_to_continue(trainer.step, trainer.tally, self.params)
-        python = ending.in_python(folder, self.params.env_id, again)
-        shown = not python and not screens.fault(trainer.envs.rules)
+        shown = not is_factory(env_id) and not screens.fault(trainer.envs.rules)
+        more = ending.next_steps(folder, env_id, self._resume, again, shown)
+        resumed = bool(self.start.checkpoint)
         self.display.say(f"{outcome}, at step {trainer.step:,}")
-        resume, totals = " --set ".join([self._resume, *again]), trainer.totals()
-        self.display.say(
-            ending.summary(
-                folder, totals, best, seconds, shown, resume, python, bool(self.start.checkpoint)
-            )
-        )
+        self.display.say(ending.summary(folder, trainer.totals(), best, seconds, more, resumed))
 
     def _with_command(self, message: str) -> str:
-        folder, env_id = self.folder.name, self.params.env_id
-        return f"{message}\n  continue  {ending.continuation(folder, env_id, self._resume)}"
+        steps = ending.next_steps(self.folder.name, self.params.env_id, self._resume)
+        return f"{message}\n  continue  {steps['continue']}"
 
     @property
     def _resume(self) -> str:

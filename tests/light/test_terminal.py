@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ppo.envs.factories import factory_name
-from ppo.runs.ending import command, continuation, in_python, summary
+from ppo.runs.ending import next_steps, summary
 from ppo.runs.terminal import SHOWN, TREND, Display, Speed
 from ppo.system.streams import wrapped
 from ppo.telemetry.scalars import tags
@@ -347,8 +347,11 @@ def test_panel_of_an_odd_number_of_scalars_shows_them_all(monkeypatch):
 # --- the end
 
 
-MORE = "--resume --set total_steps=4001792"
 TOTALS = {"rollout/ep_rew_mean": 20.125, "rollout/ep_rew_best": 21.0, "rollout/games": 3120}
+
+
+def next_of(folder: str, watchable: bool = True) -> dict[str, str]:
+    return next_steps(Path(folder), "Pong", "--resume", ["total_steps=4001792"], watchable)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +366,8 @@ def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next(
     script, called, monkeypatch
 ):
     monkeypatch.setattr("sys.argv", [script])
-    lines = summary(Path("runs/pong"), TOTALS, 20.77, 1566.0, True, MORE).splitlines()
+    more = next_of("runs/pong")
+    lines = summary(Path("runs/pong"), TOTALS, 20.77, 1566.0, more).splitlines()
     assert [line.split(maxsplit=1) for line in lines] == [
         ["score", "20.12, mean of the last 100 games"],
         ["best", "21 in one of 3,120 games; 20.77 in an evaluation"],
@@ -381,12 +385,13 @@ def test_the_end_says_what_the_run_came_to_where_it_is_and_what_to_do_next(
 
 
 def test_the_time_of_a_resumed_run_is_the_time_of_all_starts():
-    said = summary(Path("a"), TOTALS, None, 1566.0, False, MORE, resumed=True)
+    said = summary(Path("a"), TOTALS, None, 1566.0, {}, resumed=True)
     assert "  time      26 min in all\n" in said
 
 
 def test_the_end_of_a_run_without_games_evaluations_and_images():
-    lines = summary(Path("a"), {"rollout/games": 0}, None, 30.0, False, MORE).splitlines()
+    more = next_of("a", watchable=False)
+    lines = summary(Path("a"), {"rollout/games": 0}, None, 30.0, more).splitlines()
     labels = [line.split()[0] for line in lines]
     assert labels == ["score", "time", "folder", "evaluate", "board", "continue"]
     assert "no game has ended" in lines[0]
@@ -394,23 +399,22 @@ def test_the_end_of_a_run_without_games_evaluations_and_images():
 
 def test_a_run_of_a_function_is_continued_from_python():
     folder, env_id = Path("runs/walk"), "factory/Walk-1-v0"
-    python = in_python(folder, env_id, ["total_steps=400"])
-    lines = summary(
-        folder, TOTALS | {"rollout/ep_rew_best": -2.586311936}, None, 1, False, "", python
-    )
+    totals = TOTALS | {"rollout/ep_rew_best": -2.586311936}
+    more = next_steps(folder, env_id, "--resume", ["total_steps=400"])
+    lines = summary(folder, totals, None, 1, more)
     said = dict(line.split(maxsplit=1) for line in lines.splitlines())
     assert said["evaluate"] == "ppo.load('runs/walk', env=Walk).evaluate(30)"
     assert said["continue"] == "ppo.train.resume('runs/walk', ['total_steps=400'], env=Walk)"
     assert said["best"].startswith("-2.59 in")
     assert factory_name("factory/walk2-v0") == "walk2"
     assert factory_name("factory/lambda-v0") == "FUNCTION"
-    assert continuation(folder, env_id, "--resume") == "ppo.train.resume('runs/walk', env=Walk)"
-    assert continuation(folder, "Pong", "--resume") == command(folder, "--resume")
+    more = next_steps(folder, env_id, "--resume")
+    assert more["continue"] == "ppo.train.resume('runs/walk', env=Walk)"
 
 
 def test_the_next_commands_can_be_pasted_into_a_shell():
     folder = "runs/it's a $HOME"
-    *_, board, again = summary(Path(folder), TOTALS, None, 1.0, True, MORE).splitlines()
+    *_, board, again = summary(Path(folder), TOTALS, None, 1.0, next_of(folder)).splitlines()
     assert f"--logdir={folder}" in shlex.split(board)
     assert shlex.split(again)[-3:] == ["--resume", "--set", "total_steps=4001792"]
 
