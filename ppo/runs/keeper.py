@@ -15,7 +15,6 @@ from ppo.runs.observers import Observer
 from ppo.runs.start import RunState, run_of
 from ppo.settings import ResolvedParams
 from ppo.system import numerics
-from ppo.trainer import Iteration
 
 # How long the last resort waits for a save in progress. Only a save that hangs takes longer.
 LOCK_SECONDS = 1.5
@@ -31,6 +30,7 @@ class Keeper(Observer):
     ):
         """Prepare to save. ``began`` is when the run started or resumed, by time.monotonic()."""
         self.folder, self.params, self.began, self.say = folder, params, began, say
+        self.interval = params.checkpoint_interval
         self.best_saved: float | None = None
         self.versions = numerics.facts()
         self.changed: tuple[tuple[int, str, Any], ...] | None = ()
@@ -42,9 +42,6 @@ class Keeper(Observer):
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
-
-    def see(self, iteration: Iteration) -> None:
-        self.due |= iteration.crossed(self.params.checkpoint_interval)
 
     def state(self) -> RunState:
         return RunState(

@@ -48,14 +48,11 @@ class Observer:
     name = ""
     saves = False
     due = wanted = False
-
-    @property
-    def interval(self) -> int:
-        """The setting that decides how often it acts; 0 if it never does."""
-        return 1
+    interval = 0  # steps between its actions; 0 if the settings switch it off
 
     def see(self, iteration: Iteration) -> None:
         """Note an iteration. Work that a stop should interrupt belongs in ``act``."""
+        self.due |= iteration.crossed(self.interval)
 
     def act(self, step: int, stop: Callable[[], bool]) -> None:
         """Do what is due. On a request to stop, raise Interrupted and stay due."""
@@ -72,8 +69,8 @@ class Observer:
         return {}
 
     def restore(self, saved: Checkpoint) -> None:
-        """Continue from a checkpoint, unless the settings now switch the observer off. Raises
-        CheckpointError for a state that no run wrote.
+        """Continue from a checkpoint, unless ``interval`` is now 0. Raises CheckpointError for a
+        state that no run wrote.
         """
         state = saved.part(self.name, DueState)
         if self.interval:
@@ -188,12 +185,8 @@ class Evaluator(Observer):
     include: Callable[[Mapping[str, float]], None]
     _last: tuple[int, float] | None = field(default=None, init=False)  # step and mean score
 
-    @property
-    def interval(self) -> int:
-        return self.params.evaluation_interval
-
-    def see(self, iteration: Iteration) -> None:
-        self.due |= iteration.crossed(self.params.evaluation_interval)
+    def __post_init__(self) -> None:
+        self.interval = self.params.evaluation_interval
 
     def act(self, step: int, stop: Callable[[], bool]) -> None:
         """Play whole games, and log their scalars, or none if a score is not finite. Raises

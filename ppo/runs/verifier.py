@@ -24,7 +24,7 @@ class Verifier(Observer):
     name = "replay_check"
 
     def __init__(self, params: ResolvedParams, envs: Fleet, say: Callable[[str], None]):
-        self.params, self.envs, self.say = params, envs, say
+        self.interval, self.envs, self.say = params.replay_check_interval, envs, say
         self._inexact = False  # whether an episode that began with a seed did not replay
         self._checking: threading.Thread | None = None
         self._abandoned = threading.Event()
@@ -32,13 +32,9 @@ class Verifier(Observer):
         self._outcome: str | None = None
         self._seeded = False  # whether the episode of the check began with a seed
 
-    @property
-    def interval(self) -> int:
-        return self.params.replay_check_interval
-
     def see(self, iteration: Iteration) -> None:
         """Start a check if one is wanted and an episode ended."""
-        self.wanted |= iteration.crossed(self.params.replay_check_interval)
+        self.wanted |= iteration.crossed(self.interval)
         if not (self.wanted and iteration.episodes) or self._checking:
             return
         # The episode with the most resets since its seed has the most to hide.
