@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ppo.errors import Refused
-from ppo.files.held import held, is_held, is_lost, with_names
+from ppo.files.held import held, is_lost, with_names
 from ppo.system.private import private
 from ppo.system.reading import LONE_SURROGATE
 
@@ -86,7 +86,7 @@ class RunFolder:
         try:
             self.params.stat()
         except OSError as error:
-            return error.errno in GONE and is_held(self.path)
+            return error.errno in GONE and self.name != self.path  # as a held folder has
         return False
 
 

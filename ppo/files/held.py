@@ -36,11 +36,6 @@ def handles() -> tuple[int, ...]:
     return tuple(_names)
 
 
-def is_held(path: Path) -> bool:
-    """Whether a path leads through a held folder."""
-    return with_names(path) != str(path)
-
-
 def is_lost(path: Path) -> bool:
     """Whether a path leads through a held folder that has been removed and has no name."""
     match = _HANDLE.match(str(path))
