@@ -36,7 +36,7 @@ class Keeper(Observer):
         self.changed: tuple[tuple[int, str, Any], ...] | None = ()
         self._folder_name = folder.name
         self._kept = params.checkpoints_kept, params.checkpoints_always_kept
-        self._saving = threading.Lock()
+        self._saving = threading.RLock()
         self._latest: Checkpoint | None = None
 
     @property
@@ -107,7 +107,8 @@ class Keeper(Observer):
     def save_latest(self) -> None:
         """Write the latest state, unless it is already saved."""
         with self._saving:
-            self._write_latest()
+            if self._latest:
+                checkpoint.save(self.folder, self._latest, *self._kept)
 
     def last_resort(self) -> tuple[ExitCode, str]:
         """Save the latest state, whatever the main thread is doing. Return the exit code and a
@@ -117,7 +118,7 @@ class Keeper(Observer):
             message = "stopped, but the disk does not answer: resume from the newest checkpoint"
             return ExitCode.FAILED, message
         try:
-            self._write_latest()
+            self.save_latest()
         except BaseException as error:
             return ExitCode.FAILED, f"stopped, but the last steps could not be saved: {error}"
         message = "stopped: the unfinished work was discarded; everything before it is saved"
@@ -126,7 +127,3 @@ class Keeper(Observer):
     def prune(self, step: int) -> None:
         """Remove old checkpoints, up to ``step``, that a killed process left."""
         checkpoint.prune(self.folder, step, *self._kept)
-
-    def _write_latest(self) -> None:
-        if self._latest:
-            checkpoint.save(self.folder, self._latest, *self._kept)
