@@ -346,7 +346,7 @@ def test_a_bad_line_stays_and_takes_no_other_with_it(tmp_path: Path):
     content = folder.evaluations.read_bytes()
     assert content.startswith(bad) and json.loads(content[len(bad) :])["step"] == 100
     assert evaluations.best(folder, with_changes(evaluation_games=2), "sampled", 100) == 1.5
-    assert [line["step"] for line in evaluations.with_intervals(folder)] == [100]
+    assert [line["step"] for line in evaluations.read(folder)] == [100]
 
 
 def test_the_largest_scores_can_be_read_again(tmp_path: Path):

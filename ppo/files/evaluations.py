@@ -71,12 +71,6 @@ def last(folder: RunFolder, policy: str, num_games: int, steps: range) -> dict[s
     return max(fitting, key=lambda line: line["step"], default=None)
 
 
-def with_intervals(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return all evaluations that have an interval, by step. Raises FolderError."""
-    lines = [line for line in read(folder) if None not in (line["low"], line["high"])]
-    return sorted(lines, key=lambda line: line["step"])
-
-
 def interval(line: Mapping[str, Any]) -> str:
     """Return the interval of an evaluation's mean, as "1.00 to 2.00". Equal scores have none."""
     return f"{line['low']:.2f} to {line['high']:.2f}" if len({*line["scores"]}) > 1 else ""

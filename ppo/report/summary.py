@@ -148,7 +148,9 @@ def read_summary(run: Path) -> RunSummary:
     with suppress(checkpoint.CheckpointError, OSError):
         newest = checkpoint.newest(folder)
         saved, state = newest.step, run_of(newest)
-    rows, evaluated = history.own_rows(run), evaluations.with_intervals(folder)
+    rows, lines = history.own_rows(run), evaluations.read(folder)
+    with_interval = (line for line in lines if None not in (line["low"], line["high"]))
+    evaluated = sorted(with_interval, key=lambda line: line["step"])
     return RunSummary(folder, params, rows, evaluated, saved, state, comparable(params))
 
 
