@@ -26,7 +26,7 @@ from ppo.files.folder import RunFolder
 from ppo.replay import replay
 from ppo.replay.recorder import FinishedVideo
 from ppo.replay.replay import ReplayError
-from ppo.runs import follower, observers
+from ppo.runs import follower, observers, session
 from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.level import GuardState
@@ -37,7 +37,7 @@ from ppo.runs.terminal import Pace, Speed
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import Params
-from ppo.system.signals import Interrupted
+from ppo.system.signals import Interrupted, StopRequest
 from ppo.telemetry import progress
 from ppo.telemetry.collapse import Watch
 from ppo.telemetry.counters import RECENT_EPISODES, Tally
@@ -165,6 +165,21 @@ def test_a_last_resort_that_fails_says_why(keeper, monkeypatch):
     keeper.remember(state(16))
     code, message = keeper.last_resort()
     assert code == ExitCode.FAILED and "No space left" in message
+
+
+def test_the_last_resort_ends_a_run_whose_envs_are_still_made(folder, monkeypatch, capsys):
+    class Slow:
+        def __init__(self, params, workers, stop):
+            stop.last_resort()
+            raise Interrupted
+
+    codes = []
+    monkeypatch.setattr(session, "Trainer", Slow)
+    monkeypatch.setattr("os._exit", codes.append)
+    with pytest.raises(Stopped), StopRequest() as stop:
+        session.Session(PARAMS, folder, stop, 0.0, Workers(), Start(), None)
+    assert codes == [ExitCode.STOPPED]
+    assert f"--logdir={folder.path} --resume" in capsys.readouterr().out
 
 
 # --- what observes it

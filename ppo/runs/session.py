@@ -51,6 +51,9 @@ class Session:
         callback: Callback | None,
     ):
         self.params, self.folder, self.stop, self.start = params, folder, stop, start
+        started = isinstance(workers, LocalWorkers)
+        # The arguments that resume the run as it was started.
+        self.resume = "--resume" + f" --workers={params.workers}" * started
         end = params.end_from(start.step)
         self.display = Display(f"PPO · {params.env_id} · {folder.name}", end)
         say = self.display.say
@@ -123,20 +126,14 @@ class Session:
         best = evaluations.best(self.folder, trainer.params, trainer.policy.choice, trainer.step)
         again = overrides_to_continue(trainer.step, trainer.tally, self.params)
         shown = not is_factory(env_id) and not screens.fault(trainer.envs.rules)
-        more = ending.next_steps(folder, env_id, self._resume, again, shown)
+        more = ending.next_steps(folder, env_id, self.resume, again, shown)
         resumed = bool(self.start.checkpoint)
         self.display.say(f"{outcome}, at step {trainer.step:,}")
         self.display.say(ending.summary(folder, trainer.totals(), best, seconds, more, resumed))
 
     def _with_command(self, message: str) -> str:
-        steps = ending.next_steps(self.folder.name, self.params.env_id, self._resume)
+        steps = ending.next_steps(self.folder.name, self.params.env_id, self.resume)
         return f"{message}\n  continue  {steps['continue']}"
-
-    @property
-    def _resume(self) -> str:
-        """The arguments that resume the run as it was started."""
-        started = isinstance(self.trainer.workers, LocalWorkers)
-        return "--resume" + f" --workers={self.params.workers}" * started
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         if unknown := checkpoint.parts.keys() - {observer.name for observer in self.observers}:
