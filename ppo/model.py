@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -239,21 +239,12 @@ def build(
     precision: str = "float32",
     picture_scaling: str = "unit",
     value_gradient: str = "shared",
-    network_width: int = 1,
-    layer_norm: bool = False,
-    mlp_sizes: Sequence[int] = (64, 64),
+    **others: Any,
 ) -> keras.Model:
-    """Build a model as ``build_model`` does, from settings given one by one."""
-    given = {
-        "network": network,
-        "mlp_sizes": list(mlp_sizes),
-        "precision": precision,
-        "picture_scaling": picture_scaling,
-        "value_gradient": value_gradient,
-        "network_width": network_width,
-        "layer_norm": layer_norm,
-    }
-    settings = NetworkSettings.model_validate(given)
+    """Build a model as ``build_model`` does, from NetworkSettings given one by one."""
+    given: dict[str, Any] = {"network": network, "precision": precision, **others}
+    given |= {"picture_scaling": picture_scaling, "value_gradient": value_gradient}
+    settings = NetworkSettings.model_validate(given, strict=False)  # sizes may be a tuple
     return build_model(observation_shape, num_actions, settings, seed)
 
 
