@@ -146,15 +146,11 @@ def _from_tf_config(text: str) -> Worker:
 
 def _tasks(cluster: Mapping[str, Any]) -> dict[tuple[str, int], tuple[str, int]]:
     """Return host and port of each task that trains, by job and index."""
-    return {
-        (job, index): _host_and_port(address)
-        for job in JOBS
-        for index, address in enumerate(cluster.get(job, []))
-    }
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host:
-        raise ValueError(f"{address} is not HOST:PORT")
-    return host, int(port)
+    tasks = {}
+    for job in JOBS:
+        for index, address in enumerate(cluster.get(job, [])):
+            host, _, port = address.rpartition(":")
+            if not host:
+                raise ValueError(f"{address} is not HOST:PORT")
+            tasks[job, index] = host, int(port)
+    return tasks
