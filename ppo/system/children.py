@@ -40,24 +40,21 @@ def run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedPr
     return subprocess.run(_tied(command, signal.SIGKILL), **options)
 
 
-def end(process: subprocess.Popen) -> None:
-    """Ask a process to end, and kill it if it still runs after GRACE_SECONDS."""
-    process.terminate()
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 @contextmanager
 def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
-    """Run a process in a group of its own; ``end`` it when the context ends."""
+    """Run a process in a group of its own. When the context ends, ask the process to end, and kill
+    it if it still runs after GRACE_SECONDS.
+    """
     process = start(command, process_group=0, **options)
     try:
         yield process
     finally:
-        end(process)
+        process.terminate()
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _tied(command: Sequence[str | Path], at_death: signal.Signals | None) -> list[str]:

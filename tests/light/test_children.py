@@ -96,10 +96,9 @@ def test_a_child_that_does_not_end_when_asked_is_killed(monkeypatch):
     monkeypatch.setattr(children, "GRACE_SECONDS", 0.1)
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); "
     command = [sys.executable, "-c", f"{deaf} time.sleep(600)"]
-    with children.start(command, stdout=subprocess.PIPE) as process:
+    with children.running(command, stdout=subprocess.PIPE) as process, process.stdout:
         process.stdout.readline()
-        children.end(process)
-        assert process.returncode == -signal.SIGKILL
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
