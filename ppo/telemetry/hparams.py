@@ -1,12 +1,12 @@
 """Settings and scores of runs as TensorBoard's hparams plugin reads them."""
 
-import time
 from collections.abc import Mapping, Sequence
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2 as api
 from tensorboard.plugins.hparams import metadata
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
 from ppo.envs import registry
 from ppo.settings import CHOSEN_AT_START, Params, RunSettings
@@ -52,26 +52,15 @@ def experiment(runs: Sequence[Mapping[str, object]]) -> api.Experiment:
 
 def summaries(settings: Mapping[str, object]) -> list[Summary.Value]:
     """Return what a run writes: a table of this run alone, and its settings that are not null."""
-    info = SessionStartInfo(start_time_secs=time.time())
-    for key, value in settings.items():
-        if isinstance(value, bool):
-            info.hparams[key].bool_value = value
-        elif isinstance(value, int | float):
-            info.hparams[key].number_value = value
-        elif value is not None:
-            info.hparams[key].string_value = str(value)
     table = HParamsPluginData(experiment=experiment([settings]))
+    about = metadata.create_summary_metadata(table)
+    given = {key: _plain(value) for key, value in settings.items() if value is not None}
     return [
-        _summary(metadata.EXPERIMENT_TAG, table),
-        _summary(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=info)),
+        Summary.Value(tag=metadata.EXPERIMENT_TAG, metadata=about, tensor=metadata.NULL_TENSOR),
+        *hparams_pb(given, trial_id="").value,  # TensorBoard would join the runs of one trial
     ]
 
 
 def _plain(value: object) -> object:
     """Return a setting as the plugin gives it back."""
     return str(value) if isinstance(value, list) else value
-
-
-def _summary(tag: str, content: HParamsPluginData) -> Summary.Value:
-    about = metadata.create_summary_metadata(content)
-    return Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)
