@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from ppo import checkpoint
 from ppo.autopsy import history
@@ -20,6 +20,7 @@ from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
 from ppo.files.folder import RunFolder, check_run
 from ppo.params import ParamsError, load_run
+from ppo.replay.replay import ReplayError, load, step_of
 from ppo.report.published import Published, comparable
 from ppo.runs.start import RunState, run_of
 from ppo.settings import CHOSEN_AT_START, EARLIER, FIXED_ON_FORK, Params
@@ -168,26 +169,19 @@ def names(summaries: Sequence[RunSummary]) -> list[str]:
     return [str(Path(*path[-depth:])) for path in parts]
 
 
-class _Scored(BaseModel):
-    """The parts of a replay that decide which videos are shown."""
-
-    score: float
-    step: reading.Step = 0  # of the run, at which the game ended
-
-
 def videos(summary: RunSummary) -> list[tuple[str, Path]]:
     """Return the film of the training, and the best and newest video of a game, with titles."""
     scored = []
     for path in summary.folder.videos.glob("*.mp4"):
-        replay = summary.folder.replays / f"{path.stem}.json"
+        replay, score, step = summary.folder.replays / f"{path.stem}.json", -math.inf, 0
         if not (os.path.lexists(replay) and path.is_file()):  # a film has no replay
             continue
         try:
-            game = reading.value(replay, TypeAdapter(_Scored))
-        except reading.Unreadable as error:
+            game = load(replay, summary.params.env_id)
+            score, step = game.score, step_of(game)
+        except ReplayError as error:
             warn(str(error))
-            game = _Scored(score=-math.inf)
-        scored.append((game.score, (game.step, path.stat().st_mtime), path))
+        scored.append((score, (step, path.stat().st_mtime), path))
     film = summary.folder.videos / FILM
     shown = [("how it learnt", film)] if film.is_file() else []
     if not scored:

@@ -252,7 +252,7 @@ def test_each_value_of_a_file_may_be_anything(run, name):
     for text in texts:
         (run / name).write_text(text)
         with contextlib.suppress(FolderError):
-            if name != REPLAY or '"score": 0.0,' not in text:  # else it does not matter here
+            if name != REPLAY or '"score": 0.0,' not in text:  # else it is only read, as below
                 card.write(run, run / "card")
         with contextlib.suppress(ReplayError):
             load(run / REPLAY)

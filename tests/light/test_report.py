@@ -31,6 +31,7 @@ from ppo.report.summary import commands, read_summary
 from ppo.runs.start import RunState
 from ppo.settings import Params
 from ppo.telemetry.scalars import metric_of
+from tests.light.test_bad_files import EPISODE
 from tests.light.test_explain import fork, log, written
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +113,7 @@ def with_video(run: Path, name: str, score: float) -> Path:
         (run / wing).mkdir(exist_ok=True)
     frames = np.random.default_rng(1).integers(0, 255, (30, 32, 32, 3)).astype(np.uint8)
     video.write(run / "videos" / f"{name}.mp4", frames.repeat(4, 1).repeat(4, 2), 30)
-    (run / "replays" / f"{name}.json").write_text(json.dumps({"score": score}))
+    (run / "replays" / f"{name}.json").write_text(json.dumps(EPISODE | {"score": score}))
     return run
 
 
