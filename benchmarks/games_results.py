@@ -16,7 +16,7 @@ from annotated_types import Len
 
 from ppo.envs import human, registry
 from ppo.files import evaluations
-from ppo.files.folder import RunFolder
+from ppo.files.folder import FolderError, RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.settings import CHOICES
 from ppo.telemetry import curves, intervals, progress
@@ -159,7 +159,7 @@ def _curve(folder: Path, end: range) -> list[list[float]]:
     """Return the run's curve up to its end, thinned evenly; both ends stay."""
     try:
         curve = curves.read(folder)
-    except CurveError:
+    except (CurveError, FolderError):
         return []
     steps, minutes, scores = curve.steps, curve.minutes, curve.scores
     if minutes is None:

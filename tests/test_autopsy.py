@@ -15,10 +15,9 @@ from ppo.autopsy import __main__ as autopsy
 from ppo.autopsy.case import Case, case_of
 from ppo.autopsy.changes import UNCHANGED, Change, changes_for
 from ppo.autopsy.forks import Plan
-from ppo.autopsy.history import HistoryError
 from ppo.checkpoint import Checkpoint, CheckpointError, TrainerFacts
 from ppo.envs.registry import resolved
-from ppo.errors import ExitCode
+from ppo.errors import ExitCode, Refused
 from ppo.files import origin
 from ppo.files.folder import RunFolder, owned
 from ppo.files.origin import Origin
@@ -120,7 +119,7 @@ def test_without_its_own_checkpoint_a_fork_is_traced_to_its_origin(tmp_path):
 def test_a_run_that_did_not_collapse_needs_a_step(tmp_path):
     run = written(tmp_path / "run", rows(LEVELS[:60]), CATCH.to_json())
     checkpoint.save(RunFolder(run), Checkpoint(800, {}), 9)
-    with pytest.raises(HistoryError, match="--at=STEP"):
+    with pytest.raises(Refused, match="--at=STEP"):
         case_of(run)
     assert case_of(run, at=900).step == 800
 
@@ -301,7 +300,7 @@ def test_no_module_is_imported_that_only_a_checkpoint_or_the_origin_names(key, t
     fork = written(tmp_path / "fork", rows()[59:], CATCH.to_json())
     (fork / "origin.json").write_text(json.dumps({"run": str(run), "step": 1888, "changes": {}}))
     (run / "params.json").write_text(json.dumps(settings))
-    with pytest.raises(HistoryError, match="another game or network"):
+    with pytest.raises(Refused, match="another game or network"):
         case_of(fork)
 
 

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from ppo import checkpoint, params
 from ppo.autopsy import history
-from ppo.autopsy.history import HistoryError, Row
+from ppo.autopsy.history import Row
 from ppo.checkpoint import Checkpoint, CheckpointError
 from ppo.envs import registry
 from ppo.envs.registry import resolved
+from ppo.errors import Refused
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.runs.start import run_of
@@ -49,7 +50,7 @@ class Case:
 
 def case_of(run: Path, at: int | None = None) -> Case:
     """Return the collapse of a run: the deepest one, or what follows a given step. Raises
-    FolderError, HistoryError, ParamsError and CheckpointError.
+    Refused, FolderError, ParamsError and CheckpointError.
     """
     log = history.rows(run)
     now = params.load_run(RunFolder(run).params, checks=[registry.check])
@@ -57,10 +58,10 @@ def case_of(run: Path, at: int | None = None) -> Case:
     size = now.steps_per_iteration
     drop = _deepest_collapse(rows, size) if at is None else _drop_after(rows, at)
     if drop is None:
-        raise HistoryError(f"{run} has not collapsed; name a step with --at=STEP")
+        raise Refused(f"{run} has not collapsed; name a step with --at=STEP")
     good, peak, bottom, description = drop
     if peak <= bottom:
-        raise HistoryError(
+        raise Refused(
             f"{run}: the score up to step {good:,} is missing, or is the lowest in the log; name "
             "another step"
         )
@@ -70,7 +71,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     source_params = params.load_run(RunFolder(source).params)
     # The origin's file must not name a module that this run's params.json does not name.
     if any(getattr(source_params, key) != getattr(now, key) for key in FIXED_ON_FORK):
-        raise HistoryError(f"{run} is not a fork of {source}, which has another game or network")
+        raise Refused(f"{run} is not a fork of {source}, which has another game or network")
     differing = {
         key: value
         for key, value in settings

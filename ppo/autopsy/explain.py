@@ -21,7 +21,7 @@ RECENT = 50  # last entries, searched if no sign is near a collapse; earlier one
 
 
 def explain(run: Path) -> str:
-    """Return the explanation of a run. Raises FolderError and HistoryError."""
+    """Return the explanation of a run. Raises FolderError."""
     log = history.rows(run)
     rows = [row for row in log if math.isfinite(progress.points(row))]
     if len(rows) < BEFORE:

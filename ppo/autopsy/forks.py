@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from ppo import params
-from ppo.autopsy import history, verdict
+from ppo.autopsy import verdict
 from ppo.autopsy.case import Case
 from ppo.autopsy.changes import UNCHANGED, Change
-from ppo.autopsy.history import HistoryError
 from ppo.envs import registry
+from ppo.errors import Refused
 from ppo.files.folder import RunFolder
 from ppo.settings import Params, marked
 from ppo.sweep.grid import Run, folder_name
 from ppo.system.device import default_threads
+from ppo.telemetry import progress
 from ppo.telemetry.scalars import POINTS
 
 # A fork logs every update, and omits everything else that takes time.
@@ -72,7 +73,7 @@ class Plan:
 
 def outcomes_of(plan: Plan) -> list[verdict.Outcome]:
     """Return the outcomes of the forks with each change. KL and gain are of the updates, at least
-    one, before the mean of the unchanged forks is below SURVIVES. Raises HistoryError.
+    one, before the mean of the unchanged forks is below SURVIVES. Raises Refused.
     """
     forks = {
         change.name: [_fork(plan, change, seed) for seed in plan.seeds] for change in plan.changes
@@ -95,10 +96,10 @@ def outcomes_of(plan: Plan) -> list[verdict.Outcome]:
 def _fork(plan: Plan, change: Change, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each update, return the share kept by its rollout, its KL, and its surrogate's gain."""
     tags = POINTS, "train/approx_kl", "train/surrogate_gain_last"
-    rows = history.own_rows(plan.run(change, seed).folder)[: plan.updates]
+    rows = progress.numbers(plan.run(change, seed).folder)[: plan.updates]
     if not rows:
-        raise HistoryError(f"{change.name}, seed {seed}, has no log")
+        raise Refused(f"{change.name}, seed {seed}, has no log")
     if missing := [tag for row in rows for tag in tags if tag not in row]:
-        raise HistoryError(f"{change.name}, seed {seed}, has an update without {missing[0]}")
+        raise Refused(f"{change.name}, seed {seed}, has an update without {missing[0]}")
     points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
     return plan.case.kept(points), kl, gain

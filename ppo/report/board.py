@@ -15,7 +15,6 @@ from pathlib import Path
 from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.system.children import start
-from ppo.system.reading import Unreadable
 from ppo.system.signals import stop_interrupts
 from ppo.system.streams import note, warn
 from ppo.telemetry import progress
@@ -95,7 +94,7 @@ def _logs(logdir: Path) -> list[Path]:
     for run in sorted(path.parent for path in logdir.rglob(PROGRESS)):
         try:
             logs += [run] if not any(run.glob(EVENTS)) and progress.numbers(run) else []
-        except Unreadable as error:
+        except FolderError as error:
             warn(str(error))
     return logs
 

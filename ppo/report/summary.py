@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ppo import checkpoint
-from ppo.autopsy import history
 from ppo.envs import human, registry
 from ppo.envs.registry import resolved
 from ppo.evaluate.film import FILM
@@ -28,6 +27,7 @@ from ppo.settings.describe import as_given
 from ppo.system import reading
 from ppo.system.arguments import run_atari
 from ppo.system.streams import counted, duration, warn
+from ppo.telemetry import progress
 from ppo.telemetry.scalars import SCORE, TIME
 
 PRESENT = "The commands use the present settings."
@@ -41,7 +41,7 @@ class RunSummary:
 
     folder: RunFolder
     params: Params
-    rows: list[history.Row]
+    rows: list[dict[str, float]]
     evaluations: list[dict[str, Any]]
     saved: int | None
     state: RunState  # of the checkpoint
@@ -141,7 +141,7 @@ class RunSummary:
 
 
 def read_summary(run: Path) -> RunSummary:
-    """Read a run's files. Raises FolderError, ParamsError, HistoryError."""
+    """Read a run's files. Raises FolderError and ParamsError."""
     check_run(run)
     folder = RunFolder(run)
     params = load_run(folder.params, checks=[registry.check])
@@ -149,7 +149,7 @@ def read_summary(run: Path) -> RunSummary:
     with suppress(checkpoint.CheckpointError, OSError):
         newest = checkpoint.newest(folder)
         saved, state = newest.step, run_of(newest)
-    rows, lines = history.own_rows(run), evaluations.read(folder)
+    rows, lines = progress.numbers(run), evaluations.read(folder)
     with_interval = (line for line in lines if None not in (line["low"], line["high"]))
     evaluated = sorted(with_interval, key=lambda line: line["step"])
     return RunSummary(folder, params, rows, evaluated, saved, state, comparable(params))

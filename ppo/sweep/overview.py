@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ppo.files.folder import RunFolder
+from ppo.files.folder import FolderError, RunFolder
 from ppo.params import load_run
 from ppo.sweep.grid import Run
 from ppo.system.streams import duration
@@ -132,5 +132,5 @@ def _state(run: Run) -> _State | None:
         shown, left = "-" if score is None else f"{score:.2f}", max(0, total - step) / rate
         cells = [f"{step / total:.0%}", shown, f"{rate:.0f}", duration(left)]
         return _State(score, total / rate, left, cells)
-    except (OSError, LookupError, ValueError, ArithmeticError, csv.Error):
+    except (FolderError, OSError, LookupError, ValueError, ArithmeticError, csv.Error):
         return None

@@ -6,6 +6,7 @@ from statistics import fmean
 
 import numpy as np
 
+from ppo.errors import Refused
 from ppo.files.folder import named, write_whole
 from ppo.sweep.grid import FIGURE, TABLE
 from ppo.sweep.one_precision import precisions
@@ -31,7 +32,7 @@ def write(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
         for folder in folders:
             try:
                 read[name].append(curves.read(folder))
-            except CurveError as error:
+            except Refused as error:
                 missing.setdefault(name, []).append(str(error))
     rows, notes = table(read, missing)
     notes = "\n\n".join(filter(None, [notes, precisions(variants)]))

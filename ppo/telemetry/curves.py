@@ -10,7 +10,6 @@ import numpy as np
 
 from ppo.errors import Refused
 from ppo.files.folder import RunFolder
-from ppo.system.reading import Unreadable
 from ppo.telemetry import figures, intervals, progress
 from ppo.telemetry.figures import End
 from ppo.telemetry.scalars import SCORE, TIME
@@ -55,13 +54,10 @@ class Comparison:
 
 
 def read(folder: Path) -> Curve:
-    """Read the score of a run from its ``progress.csv``. Raises CurveError."""
+    """Read the score of a run from its ``progress.csv``. Raises CurveError and FolderError."""
     path = RunFolder(folder).progress
-    try:
-        columns, _ = progress.header(path)
-        rows = [row for row in progress.numbers(folder) if SCORE in row]
-    except Unreadable as error:
-        raise CurveError(str(error)) from error
+    columns, _ = progress.header(path)
+    rows = [row for row in progress.numbers(folder) if SCORE in row]
     if columns and SCORE not in columns:
         raise CurveError(f"{path}: not the log of a run: it has no column {SCORE!r}")
     steps, scores = (np.array([row[key] for row in rows]) for key in ("step", SCORE))

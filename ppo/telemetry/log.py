@@ -11,7 +11,6 @@ from typing import Any
 
 from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder, naming, unshare, write_whole
 from ppo.system import reading, tables
-from ppo.system.reading import Unreadable
 from ppo.telemetry import hparams, progress
 from ppo.telemetry.events import EventFile, GrowingFile, is_own
 from ppo.telemetry.scalars import metric_of
@@ -143,7 +142,7 @@ def check(folder: RunFolder) -> None:
     """Raise FolderError unless a resumed run can continue its ``progress.csv``."""
     try:
         progress.header(folder.progress)
-    except Unreadable as error:
+    except FolderError as error:
         raise FolderError(f"{error}; move it away, and a new one begins") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ppo.files.folder import RunFolder
+from ppo.files.folder import FolderError, RunFolder
 from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import Step, Unreadable
@@ -32,7 +32,7 @@ class Row(BaseModel):
 
 def header(path: Path) -> tuple[list[str], bool]:
     """Return the columns that a log's first line names, none if there is no log, and whether its
-    last line is complete. Raises Unreadable if the file is not a log.
+    last line is complete. Raises FolderError if the file is not a log.
     """
     try:
         with reading.opened(path) as file:
@@ -41,17 +41,21 @@ def header(path: Path) -> tuple[list[str], bool]:
             return columns, file.read() in (b"", b"\n")
     except FileNotFoundError:
         return [], True
+    except Unreadable as error:
+        raise FolderError(str(error)) from error
 
 
 def numbers(folder: Path) -> list[dict[str, float]]:
     """Return the numbers in the valid rows of a run's log, except those that TensorBoard does not
-    show: squares of larger ones may be infinite. Raises Unreadable.
+    show: squares of larger ones may be infinite. Raises FolderError.
     """
     path = RunFolder(folder).progress
     try:
         head, *lines = reading.content(path, LARGEST).split(b"\n")
     except FileNotFoundError:
         return []
+    except Unreadable as error:
+        raise FolderError(str(error)) from error
     names, rows, faults = _columns(path, head), [], []
     for number, line in enumerate(lines[:-1], 2):
         try:
@@ -63,7 +67,7 @@ def numbers(folder: Path) -> list[dict[str, float]]:
         except (csv.Error, ValueError) as error:
             faults.append(f"line {number}: {error}")
     if len(faults) == len(lines) - 1 > 0:
-        raise Unreadable(path, f"not the log of a run: {faults[0]}")
+        raise FolderError(f"{path}: not the log of a run: {faults[0]}")
     warn_of_skipped(with_names(path), "row", faults)
     return rows
 
@@ -77,7 +81,7 @@ def points(row: Mapping[str, float]) -> float:
 
 
 def last_row(folder: Path) -> dict[str, str]:
-    """Return the last row alone. Raises OSError, and ValueError if there is none."""
+    """Return the last row alone. Raises OSError, FolderError, and ValueError if there is none."""
     path = RunFolder(folder).progress
     with reading.opened(path) as file:
         names = _columns(path, file.readline(HEAD_BYTES))
@@ -95,11 +99,11 @@ def _columns(path: Path, head: bytes) -> list[str]:
     try:
         names = _cells(head.decode("utf-8-sig", errors="replace").rstrip("\n"))
     except csv.Error as error:
-        raise Unreadable(path, f"not the log of a run ({error})") from error
+        raise FolderError(f"{path}: not the log of a run ({error})") from error
     if names and "step" not in names:
-        raise Unreadable(path, "not the log of a run: it has no column 'step'")
+        raise FolderError(f"{path}: not the log of a run: it has no column 'step'")
     if len(set(names)) < len(names):
-        raise Unreadable(path, "not the log of a run: it has a column twice")
+        raise FolderError(f"{path}: not the log of a run: it has a column twice")
     return names
 
 

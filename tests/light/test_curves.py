@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppo.errors import Refused
+from ppo.files.folder import FolderError
 from ppo.sweep import results
 from ppo.telemetry import collapse, curves, figures, scalars
 from ppo.telemetry.curves import Curve
@@ -125,13 +127,13 @@ def test_a_variant_without_a_curve_takes_no_part_in_the_comparison():
 )
 def test_a_log_whose_numbers_are_no_curve_is_refused(tmp_path, rows):
     (tmp_path / "progress.csv").write_text(f"step,{scalars.SCORE}\n{rows}\n")
-    with pytest.raises(curves.CurveError, match=r"not the log of a run|has no curve yet"):
+    with pytest.raises(Refused, match=r"not the log of a run|has no curve yet"):
         curves.read(tmp_path)
 
 
 def test_a_log_that_is_no_csv_is_refused(tmp_path):
     (tmp_path / "progress.csv").write_text(f"step,{scalars.SCORE}\n1,{'9' * 200_000}\n")
-    with pytest.raises(curves.CurveError, match="field larger than field limit"):
+    with pytest.raises(FolderError, match="field larger than field limit"):
         curves.read(tmp_path)
 
 

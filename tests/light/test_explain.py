@@ -11,7 +11,6 @@ import pytest
 
 from ppo.autopsy import history, signs
 from ppo.autopsy.explain import explain
-from ppo.autopsy.history import HistoryError
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
 from ppo.report import report
@@ -217,7 +216,7 @@ def test_a_folder_without_a_run_or_with_a_broken_log_is_refused(tmp_path):
         explain(tmp_path / "nowhere")
     run = written(tmp_path / "run", log())
     run.joinpath("progress.csv").write_text("step,train/approx_kl\n1000,much\n")
-    with pytest.raises(HistoryError, match="not the log of a run"):
+    with pytest.raises(FolderError, match="not the log of a run"):
         explain(run)
 
 

@@ -8,8 +8,8 @@ import pytest
 from ppo.autopsy.case import Case
 from ppo.autopsy.changes import UNCHANGED, Change
 from ppo.autopsy.forks import Plan, outcomes_of
-from ppo.autopsy.history import HistoryError
 from ppo.envs.registry import resolved
+from ppo.errors import Refused
 from ppo.files.folder import RunFolder
 from ppo.settings import Params
 from tests.light.test_explain import written
@@ -87,12 +87,12 @@ def test_a_fork_that_lacks_a_quantity_is_named(tmp_path):
     log = plan.run(plan.changes[1], 1).folder / "progress.csv"
     rows = log.read_text().splitlines()
     log.write_text("\n".join([rows[0], rows[1].replace("0.01", "nan"), *rows[2:]]) + "\n")
-    with pytest.raises(HistoryError, match="slow, seed 1, has an update without train/approx_kl"):
+    with pytest.raises(Refused, match="slow, seed 1, has an update without train/approx_kl"):
         outcomes_of(plan)
 
 
 def test_a_fork_that_logged_nothing_is_named(tmp_path):
     plan = plan_of(tmp_path)
     write(plan, plan.changes[0], 1)
-    with pytest.raises(HistoryError, match=f"{UNCHANGED}, seed 2, has no log"):
+    with pytest.raises(Refused, match=f"{UNCHANGED}, seed 2, has no log"):
         outcomes_of(plan)
