@@ -43,8 +43,9 @@ def film(logdir: Path, again: bool = True) -> Path:
         made = Path(with_names(path))
         games = "".join(game.model_dump_json() for game in chosen)
         mark = hashlib.sha256(games.encode()).hexdigest()
-        if not again and _has(path, mark):
-            return made
+        with suppress(OSError):  # there may be no film yet
+            if not again and mark.encode() in reading.content(path):
+                return made
         curve, fork_of = curves.read(folder.path), origin.read(folder)
         folder.videos.mkdir(exist_ok=True)
         rate = frames_per_second(chosen[0])
@@ -53,14 +54,6 @@ def film(logdir: Path, again: bool = True) -> Path:
         count = video.write(path, images(chosen, curve, first_step), rate, title, mark)
         print(f"{len(chosen)} games of the training in {duration(count / rate)}: {made}")
         return made
-
-
-def _has(path: Path, mark: str) -> bool:
-    """Whether a film exists and has the mark of its games."""
-    try:
-        return mark.encode() in reading.content(path)
-    except OSError:
-        return False
 
 
 def clips(folder: RunFolder) -> list[Replay]:
