@@ -9,8 +9,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from ppo import checkpoint, params
-from ppo.autopsy import history
-from ppo.autopsy.history import Row
 from ppo.checkpoint import Checkpoint, CheckpointError
 from ppo.envs import registry
 from ppo.envs.registry import resolved
@@ -22,6 +20,7 @@ from ppo.settings import FIXED_ON_FORK, INCIDENTAL, Params, ResolvedParams
 from ppo.settings.schedules import scheduled
 from ppo.system.reading import first_fault
 from ppo.telemetry import collapse, progress
+from ppo.telemetry.progress import Row
 
 STD = "train/advantage_std"
 
@@ -52,7 +51,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     """Return the collapse of a run: the deepest one, or what follows a given step. Raises
     Refused, FolderError, ParamsError and CheckpointError.
     """
-    log = history.rows(run)
+    log = progress.history(run)
     now = params.load_run(RunFolder(run).params, checks=[registry.check])
     rows = [row for row in log if math.isfinite(progress.points(row))]
     size = now.steps_per_iteration

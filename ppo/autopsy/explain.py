@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ppo.autopsy import history, signs
-from ppo.autopsy.history import Row
+from ppo.autopsy import signs
 from ppo.autopsy.signs import BEFORE, Cause, Distance
 from ppo.files import origin
 from ppo.files.folder import RunFolder
@@ -15,6 +14,7 @@ from ppo.params import ParamsError, load_run
 from ppo.settings import RunSettings
 from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Collapse
+from ppo.telemetry.progress import Row
 
 EARLIER = 20  # entries before a collapse that are searched for its cause
 RECENT = 50  # last entries, searched if no sign is near a collapse; earlier ones did no harm
@@ -22,7 +22,7 @@ RECENT = 50  # last entries, searched if no sign is near a collapse; earlier one
 
 def explain(run: Path) -> str:
     """Return the explanation of a run. Raises FolderError."""
-    log = history.rows(run)
+    log = progress.history(run)
     rows = [row for row in log if math.isfinite(progress.points(row))]
     if len(rows) < BEFORE:
         return f"{run}: {len(rows)} log entries with a score, too few to say anything\n"

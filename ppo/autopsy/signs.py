@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ppo.autopsy.changes import LARGE_STEPS
-from ppo.autopsy.history import Row
 from ppo.telemetry.collapse import TO_STD
-from ppo.telemetry.progress import points
+from ppo.telemetry.progress import Row, points
 
 BEFORE = 20  # entries that form a band
 FEWEST_BEFORE = 8  # entries of a band that must have the quantity

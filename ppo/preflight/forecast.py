@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from ppo.preflight.probe import Probe, Row
+from ppo.preflight.probe import Probe
 from ppo.settings import ResolvedParams
+from ppo.telemetry.progress import Row
 from ppo.telemetry.scalars import TIME
 
 DIAGNOSED, EVALUATED = "trunk/value_share", "eval/mean_ep_length"

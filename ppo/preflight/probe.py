@@ -14,13 +14,12 @@ from ppo.files.folder import EVENTS, RunFolder
 from ppo.settings import ResolvedParams
 from ppo.system.children import RUN_ATARI, running
 from ppo.telemetry import progress
+from ppo.telemetry.progress import Row
 
 # Measuring ends after this many iterations and this many seconds since the first one ended.
 FEWEST_ITERATIONS, SECONDS = 4, 10.0
 # Measuring also ends after this many seconds, even with fewer iterations or no evaluation.
 LONGEST = 90.0
-
-Row = dict[str, float]
 
 
 class ProbeError(PPOError):

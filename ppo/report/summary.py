@@ -41,7 +41,7 @@ class RunSummary:
 
     folder: RunFolder
     params: Params
-    rows: list[dict[str, float]]
+    rows: list[progress.Row]
     evaluations: list[dict[str, Any]]
     saved: int | None
     state: RunState  # of the checkpoint

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ppo.files.folder import FolderError, RunFolder
+from ppo.files import origin
+from ppo.files.folder import FolderError, RunFolder, check_run
 from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import Step, Unreadable
@@ -20,8 +21,10 @@ LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are
 HEAD_BYTES = 2**20  # a header has about 2 kB
 CELL_BYTES = 32  # a number has at most 24 characters
 
+Row = dict[str, float]  # of a log: its step, and all values that are not empty
 
-class Row(BaseModel):
+
+class _Entry(BaseModel):
     """A log entry: its step, and a number for each cell that is not empty."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -45,7 +48,7 @@ def header(path: Path) -> tuple[list[str], bool]:
         raise FolderError(str(error)) from error
 
 
-def numbers(folder: Path) -> list[dict[str, float]]:
+def numbers(folder: Path) -> list[Row]:
     """Return the numbers in the valid rows of a run's log, except those that TensorBoard does not
     show: squares of larger ones may be infinite. Raises FolderError.
     """
@@ -60,8 +63,8 @@ def numbers(folder: Path) -> list[dict[str, float]]:
     for number, line in enumerate(lines[:-1], 2):
         try:
             cells = zip(names, _cells(line.decode()), strict=True)
-            row = Row.model_validate({tag: cell for tag, cell in cells if cell})
-            rows.append({tag: value for tag, value in row if abs(value) <= LARGEST_SHOWN})
+            entry = _Entry.model_validate({tag: cell for tag, cell in cells if cell})
+            rows.append({tag: value for tag, value in entry if abs(value) <= LARGEST_SHOWN})
         except ValidationError as error:
             faults.append(f"line {number}: {reading.first_fault(error)}")
         except (csv.Error, ValueError) as error:
@@ -70,6 +73,22 @@ def numbers(folder: Path) -> list[dict[str, float]]:
         raise FolderError(f"{path}: not the log of a run: {faults[0]}")
     warn_of_skipped(with_names(path), "row", faults)
     return rows
+
+
+def history(run: Path) -> list[Row]:
+    """Return the log entries of a run, preceded by its origin's entries up to the fork, and so on.
+    Raises FolderError.
+    """
+    log: list[Row] = []
+    for place, until, _ in origin.lineage(run):
+        try:
+            check_run(place)
+            log = [row for row in numbers(place) if row["step"] <= until] + log
+        except FolderError:
+            if place == run:
+                raise
+            break  # it may have been moved away
+    return log
 
 
 def points(row: Mapping[str, float]) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppo.autopsy import history, signs
+from ppo.autopsy import signs
 from ppo.autopsy.explain import explain
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
@@ -235,12 +235,12 @@ def test_another_run_that_has_the_name_of_the_origin_is_not_taken_for_it(tmp_pat
     assert facts["first_entry"] and origin.first_entry(tmp_path / "origin", 500) is None
     (run / "origin.json").write_text(json.dumps(facts))
     began_from = origin.read(RunFolder(run))
-    assert began_from.is_of(tmp_path / "origin", 20_000) and len(history.rows(run)) == 60
+    assert began_from.is_of(tmp_path / "origin", 20_000) and len(progress.history(run)) == 60
     (tmp_path / "origin").rename(tmp_path / "moved")
-    assert len(history.rows(run)) == 40 and capsys.readouterr().err == ""
+    assert len(progress.history(run)) == 40 and capsys.readouterr().err == ""
     rows[0]["train/approx_kl"] *= 2
     written(tmp_path / "origin", rows)
-    assert len(history.rows(run)) == 40 and not began_from.is_of(tmp_path / "origin", 20_000)
+    assert len(progress.history(run)) == 40 and not began_from.is_of(tmp_path / "origin", 20_000)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"is gone, and {tmp_path / 'origin'} is another run" in said
 
@@ -250,13 +250,13 @@ def test_the_log_of_a_fork_continues_its_origin_s_log(tmp_path):
     origin = written(tmp_path / "origin", rows)
     second = fork(tmp_path / "second", origin, 20_000, rows[20:30])
     third = fork(tmp_path / "third", second, 25_000, rows[25:])
-    assert [row["step"] for row in history.rows(third)] == [row["step"] for row in rows]
+    assert [row["step"] for row in progress.history(third)] == [row["step"] for row in rows]
     assert "forked at step 25,000, with gamma from 0.9 to 0.5, seed from 1 to 2" in explain(third)
 
 
 def test_a_fork_whose_origin_is_gone_has_its_own_log(tmp_path):
     run = fork(tmp_path / "run", tmp_path / "gone", 20_000, log()[20:])
-    assert len(history.rows(run)) == 40
+    assert len(progress.history(run)) == 40
 
 
 def test_points_come_from_the_rollout_or_the_last_games():
