@@ -20,7 +20,7 @@ from ppo.files.folder import FolderError, RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.settings import CHOICES
 from ppo.telemetry import curves, intervals, progress
-from ppo.telemetry.curves import Curve, CurveError
+from ppo.telemetry.curves import Curve
 from ppo.telemetry.scalars import TIME
 
 GAMES = 30  # of an evaluation, with each policy
@@ -159,7 +159,7 @@ def _curve(folder: Path, end: range) -> list[list[float]]:
     """Return the run's curve up to its end, thinned evenly; both ends stay."""
     try:
         curve = curves.read(folder)
-    except (CurveError, FolderError):
+    except FolderError:
         return []
     steps, minutes, scores = curve.steps, curve.minutes, curve.scores
     if minutes is None:

@@ -21,7 +21,6 @@ from ppo.replay import render
 from ppo.replay.panel import Panel
 from ppo.replay.render import Course, annotated, plain, record
 from ppo.replay.replay import Replay, ReplayError, frames, save
-from ppo.telemetry.curves import CurveError
 from tests.pixel_game import CELL, SIZE
 from tests.rules import played, rules_for
 
@@ -322,7 +321,7 @@ def test_a_clip_ends_with_the_last_frame_of_its_game(count, monkeypatch):
 
 def test_a_run_without_games_or_without_a_curve_makes_no_film(run):
     run.progress.unlink()
-    with pytest.raises(CurveError, match="no curve"):
+    with pytest.raises(FolderError, match="no curve"):
         film.film(run.path)
     for path in run.replays.iterdir():
         path.unlink()

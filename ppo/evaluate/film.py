@@ -34,7 +34,7 @@ CURVE = LEFT + 100, 250, RIGHT, 660  # left, top, right, bottom
 
 def film(logdir: Path, again: bool = True) -> Path:
     """Write a run's film. If not ``again``, leave a film of the same games as it is. Raises
-    FolderError, CurveError, ReplayError or VideoError.
+    FolderError, ReplayError or VideoError.
     """
     check_run(logdir)
     check_writable(RunFolder(logdir).videos)

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ppo import presets
 from ppo.envs import registry
-from ppo.errors import ExitCode, Stopped, exit_codes
+from ppo.errors import ExitCode, Refused, Stopped, exit_codes
 from ppo.files.folder import check_unmoved, owned
 from ppo.params import ParamsError, Source, load
 from ppo.settings import Params
@@ -40,7 +40,6 @@ from ppo.system.children import Children
 from ppo.system.command import run_command
 from ppo.system.device import default_threads
 from ppo.system.streams import say
-from ppo.telemetry.curves import CurveError
 
 WITHOUT_GRID = {"logdir", "pfile", "env", "draw"}  # arguments that need no grid
 SEVERAL: dict[str, Any] = {"action": "append", "default": []}
@@ -80,7 +79,7 @@ def _go(plan: Plan) -> ExitCode:
             check()
             try:
                 results.write(plan.shown, logdir)
-            except CurveError as error:
+            except Refused as error:
                 say(str(error), sys.stderr)
                 drawn = False
     for line in failed:

@@ -13,7 +13,7 @@ from ppo.sweep.one_precision import precisions
 from ppo.system import tables
 from ppo.system.streams import say, wrapped
 from ppo.telemetry import collapse, curves
-from ppo.telemetry.curves import Comparison, Curve, CurveError
+from ppo.telemetry.curves import Comparison, Curve
 from ppo.telemetry.figures import legible
 
 HEAD = ("variant", "runs", "final", "lowest", "highest", "best", "mean", "collapses")
@@ -24,7 +24,7 @@ Row = list[str]
 
 def write(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
     """Write ``table.md`` of all variants, and ``figure.png`` of the variants that have a curve, and
-    print the table. If none has a curve, raise CurveError and write nothing.
+    print the table. If none has a curve, raise Refused and write nothing.
     """
     read: dict[str, list[Curve]] = {name: [] for name in variants}
     missing: dict[str, list[str]] = {}
@@ -46,7 +46,7 @@ def write(variants: Mapping[str, Sequence[Path]], logdir: Path) -> None:
     else:
         say(text)
     if not curves_exist:
-        raise CurveError("no run has a curve, so nothing is drawn")
+        raise Refused("no run has a curve, so nothing is drawn")
     curves.draw({name: read[name] for name in rows}, logdir / FIGURE, named(logdir).name)
     say(f"table: {logdir / TABLE}\nfigure: {logdir / FIGURE}")
 
@@ -60,7 +60,7 @@ def table(
     missing = missing or {}
     try:
         results, notes = _results(variants, curves.compare(variants))
-    except CurveError as error:
+    except Refused as error:
         results, notes = {}, f"No results: {error}."
     rows = {}
     for name in dict.fromkeys([*results, *variants]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppo.errors import Refused
-from ppo.files.folder import RunFolder
+from ppo.files.folder import FolderError, RunFolder
 from ppo.telemetry import figures, intervals, progress
 from ppo.telemetry.figures import End
 from ppo.telemetry.scalars import SCORE, TIME
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 NUM_POSITIONS = 200
 SCORE_LABEL = "score, mean of 100 games"
-
-
-class CurveError(Refused):
-    """A run has no curve; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +50,28 @@ class Comparison:
 
 
 def read(folder: Path) -> Curve:
-    """Read the score of a run from its ``progress.csv``. Raises CurveError and FolderError."""
+    """Read the score of a run from its ``progress.csv``. Raises FolderError."""
     path = RunFolder(folder).progress
     columns, _ = progress.header(path)
     rows = [row for row in progress.numbers(folder) if SCORE in row]
     if columns and SCORE not in columns:
-        raise CurveError(f"{path}: not the log of a run: it has no column {SCORE!r}")
+        raise FolderError(f"{path}: not the log of a run: it has no column {SCORE!r}")
     steps, scores = (np.array([row[key] for row in rows]) for key in ("step", SCORE))
     if not (np.diff(steps) > 0).all():
-        raise CurveError(f"{path}: not the log of a run: a step is out of place")
+        raise FolderError(f"{path}: not the log of a run: a step is out of place")
     if len(steps) < 2:
-        raise CurveError(f"{path} has no curve yet: fewer than two log entries with a score")
+        raise FolderError(f"{path} has no curve yet: fewer than two log entries with a score")
     minutes = np.array([row.get(TIME, np.nan) for row in rows]) / 60
     return Curve(steps, scores, minutes if (np.diff(minutes) >= 0).all() else None)
 
 
 def compare(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
-    """Compare variants at the steps that all runs have reached. Raises CurveError."""
+    """Compare variants at the steps that all runs have reached. Raises Refused."""
     reached = [curve.steps for runs in variants.values() for curve in runs]
     first = max((steps[0] for steps in reached), default=0)
     last = min((steps[-1] for steps in reached), default=0)
     if first >= last:
-        raise CurveError("the runs have no steps in common" if reached else "no run has a curve")
+        raise Refused("the runs have no steps in common" if reached else "no run has a curve")
     common = np.linspace(first, last, NUM_POSITIONS)
     return [
         Comparison(name, common, np.array([np.interp(common, c.steps, c.scores) for c in runs]))
@@ -88,18 +84,18 @@ def compare_each(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:
     """Compare each variant by itself, unless its own runs have no curve or no steps in common."""
     comparisons = []
     for name, runs in variants.items():
-        with suppress(CurveError):
+        with suppress(Refused):
             comparisons += compare({name: runs})
     return comparisons
 
 
 def draw(variants: Mapping[str, Sequence[Curve]], path: Path, title: str) -> None:
     """Plot the mean curve of each variant with its 95 percent interval, up to the end of its
-    shortest run. Raises CurveError if no variant has anything to show.
+    shortest run. Raises Refused if no variant has anything to show.
     """
     comparisons = compare_each(variants)
     if not comparisons:
-        raise CurveError("no variant has a curve that all its runs share, so nothing is drawn")
+        raise Refused("no variant has a curve that all its runs share, so nothing is drawn")
     with figures.drawn(path, max(4.2, 0.3 * len(comparisons))) as figure:
         axes = figure.subplots()
         ends = plot(axes, comparisons, figures.looks(one.name for one in comparisons))

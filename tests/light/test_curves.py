@@ -127,7 +127,7 @@ def test_a_variant_without_a_curve_takes_no_part_in_the_comparison():
 )
 def test_a_log_whose_numbers_are_no_curve_is_refused(tmp_path, rows):
     (tmp_path / "progress.csv").write_text(f"step,{scalars.SCORE}\n{rows}\n")
-    with pytest.raises(Refused, match=r"not the log of a run|has no curve yet"):
+    with pytest.raises(FolderError, match=r"not the log of a run|has no curve yet"):
         curves.read(tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_many_lines_differ_in_color_or_dashes():
 
 def test_where_no_variant_s_runs_have_steps_in_common_nothing_is_drawn(tmp_path):
     early, late = (Curve(np.array(steps), np.zeros(2)) for steps in ([0, 9.0], [20, 29.0]))
-    with pytest.raises(curves.CurveError, match="nothing is drawn"):
+    with pytest.raises(Refused, match="nothing is drawn"):
         curves.draw({"a": [early, late]}, tmp_path / "figure.png", "title")
     assert not list(tmp_path.iterdir())
 
