@@ -20,7 +20,6 @@ from ppo.settings import FIXED_ON_FORK, INCIDENTAL, Params, ResolvedParams
 from ppo.settings.schedules import scheduled
 from ppo.system.reading import first_fault
 from ppo.telemetry import collapse, progress
-from ppo.telemetry.progress import Row
 
 STD = "train/advantage_std"
 
@@ -81,14 +80,14 @@ def case_of(run: Path, at: int | None = None) -> Case:
     return Case(settings, source, step, differing, peak, bottom, advantage_std, description)
 
 
-def _drop_after(rows: Sequence[Row], step: int) -> Drop:
+def _drop_after(rows: Sequence[progress.Row], step: int) -> Drop:
     """Return the drop at a given step, down to the lowest reading of the whole log."""
     before = [progress.points(row) for row in rows if row["step"] <= step][-collapse.MEDIAN_OVER :]
     peak = float(np.median(before)) if before else -math.inf
     return step, peak, min(map(progress.points, rows), default=0.0), f"what follows step {step:,}"
 
 
-def _deepest_collapse(rows: Sequence[Row], batch_size: int) -> Drop | None:
+def _deepest_collapse(rows: Sequence[progress.Row], batch_size: int) -> Drop | None:
     """Return the deepest collapse, and the step at which its last good rollout began."""
     worst = collapse.find([progress.points(row) for row in rows])
     if worst is None:

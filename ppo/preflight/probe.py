@@ -14,7 +14,6 @@ from ppo.files.folder import EVENTS, RunFolder
 from ppo.settings import ResolvedParams
 from ppo.system.children import RUN_ATARI, running
 from ppo.telemetry import progress
-from ppo.telemetry.progress import Row
 
 # Measuring ends after this many iterations and this many seconds since the first one ended.
 FEWEST_ITERATIONS, SECONDS = 4, 10.0
@@ -34,7 +33,7 @@ class ProbeError(PPOError):
 class Probe:
     """Measurements; ``rows`` are the defined scalars of each iteration, sizes are in bytes."""
 
-    rows: list[Row]
+    rows: list[progress.Row]
     num_weights: int
     num_actions: int
     peak_memory: int
