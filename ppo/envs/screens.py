@@ -1,7 +1,7 @@
 """One env that shows an episode as people see it: each frame, with its reward and its lives."""
 
 import warnings
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +46,6 @@ def fault(rules: Rules) -> str | None:
     except (NoScreen, EnvironmentFailed) as error:
         return str(error)
     return None
-
-
-def frames_per_second(rules: Rules) -> float:
-    """Return the true speed of the game. Raises NoScreen."""
-    if rules.is_atari:
-        return ATARI_FRAMES_PER_SECOND
-    with closing(RenderedScreen(rules)) as screen:
-        return screen.frames_per_second
 
 
 class AtariScreen:

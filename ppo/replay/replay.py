@@ -11,10 +11,10 @@ import numpy as np
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from ppo.envs import roms, screens
+from ppo.envs import roms
 from ppo.envs.episode import MOST_RESETS, Episode, Reset, Rules
 from ppo.envs.foreign import closing
-from ppo.envs.screens import AtariScreen, Frame, NoScreen, RenderedScreen
+from ppo.envs.screens import ATARI_FRAMES_PER_SECOND, AtariScreen, Frame, NoScreen, RenderedScreen
 from ppo.envs.vector import EnvVector
 from ppo.errors import PPOError
 from ppo.files.folder import write_whole
@@ -189,7 +189,10 @@ def frames(replay: Replay) -> Iterator[Frame]:
 def frames_per_second(replay: Replay) -> float:
     """Return the true speed of the game. Raises ReplayError if the game has no image."""
     with _refusals(replay):
-        return screens.frames_per_second(replay.rules)
+        if replay.rules.is_atari:
+            return ATARI_FRAMES_PER_SECOND
+        with closing(RenderedScreen(replay.rules)) as screen:
+            return screen.frames_per_second
 
 
 @contextmanager
