@@ -35,7 +35,7 @@ def _overview(by_kind: Sequence[Table]) -> str:
     head = ["settings", "precision", "steps", "games", "runs", *AGGREGATES]
     return (
         "Human-normalised scores of the sampled policy over the games of each kind of settings; "
-        "two kinds\ncompare only where their games are the same:\n\n"
+        "compare two kinds only if their\ngames are the same:\n\n"
     ) + tables.markdown(head, rows, "llrrr").rstrip()
 
 

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
-# Python's messages go to a copy of standard error, and those of the libraries in C++ nowhere.
+# Python's messages go to a copy of standard error. Messages of C++ libraries go nowhere.
 sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 import keras  # noqa: E402

@@ -1,5 +1,5 @@
 #!/bin/bash
-# One worker of a run, by hand. On each machine the same command, but for the first number:
+# One worker of a run, by hand. Run the same command on each machine, with the worker's own number:
 #
 #     examples/cluster/by-hand.sh 0 10.0.0.1:2222 10.0.0.2:2222 -- --logdir=runs/pong --pfile=pong
 #     examples/cluster/by-hand.sh 1 10.0.0.1:2222 10.0.0.2:2222 -- --logdir=runs/pong --pfile=pong

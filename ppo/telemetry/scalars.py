@@ -112,7 +112,7 @@ train/surrogate_gain (csv): gain of the surrogate over its value for the old pol
   healthy: above 0
   if not: as for train/surrogate_gain_last
 train/surrogate_gain_last (low -0.03): train/surrogate_gain of the last epoch that ran
-  healthy: above 0 on the mean
+  healthy: above 0 on average
   if not: below 0: the update ended worse than it began, by its own measure: lower learning_rate
 train/value_loss (squared return): half the squared error of the values (with value_clip_range the
     larger one, see docs/algorithm.md), before coefficient and rescaling; Stable-Baselines3 does not
