@@ -11,6 +11,7 @@ from ppo import model
 from ppo.advantages import gae
 from ppo.envs.episode import Episode
 from ppo.envs.fleet import Fleet, Unfinished
+from ppo.envs.foreign import closed_if_it_fails
 from ppo.errors import Diverged
 from ppo.objective import Batch
 from ppo.policy import Policy
@@ -82,14 +83,15 @@ class Trainer:
         self.envs = Fleet(params, 2 if has_gpu() else 1, interrupted, self.workers.index)
         shape, num_actions = self.envs.observation_shape, self.envs.num_actions
         seed = seed31(params.seed, Purpose.NETWORK)
-        self.model = model.build_model(shape, num_actions, params, seed)
-        self.policy = Policy(self.model, shards(params.threads))
-        self.updater = Updater(self.model, params, shards(params.threads), self.workers)
-        self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
-        self.collector = Collector(self.envs.vectors, self.policy, params, self.workers.index)
-        self.rescaling_state = INITIAL_RESCALING_STATE
-        self.step, self.tally = 0, Tally()
-        self.unfinished = self.all_unfinished()
+        with closed_if_it_fails(self.envs):
+            self.model = model.build_model(shape, num_actions, params, seed)
+            self.policy = Policy(self.model, shards(params.threads))
+            self.updater = Updater(self.model, params, shards(params.threads), self.workers)
+            self.diagnostics = Diagnostics(self.model, params, shards(params.threads))
+            self.collector = Collector(self.envs.vectors, self.policy, params, self.workers.index)
+            self.rescaling_state = INITIAL_RESCALING_STATE
+            self.step, self.tally = 0, Tally()
+            self.unfinished = self.all_unfinished()
 
     def rates_at(self, step: int) -> tuple[float, float]:
         """Return learning rate and clip range at a step. The rate includes the cuts by

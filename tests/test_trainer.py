@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ppo import model
 from ppo.advantages import gae
 from ppo.envs.episode import EpisodeMismatch
+from ppo.envs.fleet import Fleet
 from ppo.envs.registry import resolved
 from ppo.errors import Diverged
 from ppo.nn.shards import in_shards
@@ -44,6 +46,18 @@ def test_first_update_has_the_whole_learning_rate_and_the_last_is_above_0():
     learner = Trainer(SMALL)
     rates = [iteration.scalars["train/learning_rate"] for iteration in finish(learner)]
     np.testing.assert_allclose(rates, 4e-4 * np.array([1, 0.8, 0.6, 0.4, 0.2]))
+
+
+def test_envs_are_closed_if_the_network_cannot_be_built(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object):
+        raise ValueError("no such network")
+
+    closed: list[Fleet] = []
+    monkeypatch.setattr(Fleet, "close", lambda envs: closed.append(envs))
+    monkeypatch.setattr(model, "build_model", refuse)
+    with pytest.raises(ValueError, match="no such network"):
+        Trainer(SMALL)
+    assert len(closed) == 1
 
 
 def test_order_of_an_iteration(monkeypatch: pytest.MonkeyPatch):

@@ -1,9 +1,11 @@
 """All envs of a worker, and its unfinished episodes as they are saved and restored."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from ppo.envs.episode import UnfinishedEpisode, checksum
+from ppo.envs.foreign import closed_if_it_fails
 from ppo.envs.registry import rules_of
 from ppo.envs.vector import EnvVector
 from ppo.settings import ResolvedParams
@@ -25,21 +27,21 @@ class Fleet:
         self, params: ResolvedParams, num_vectors: int, interrupted: Callable[[], bool], worker: int
     ):
         """Make and reset the envs. ``worker`` is this worker's index. Raises Interrupted."""
-        self.rules = rules_of(params)
-        self.vectors = [
-            EnvVector(
-                self.rules,
-                end - begin,
-                params.threads,
-                seed=params.seed,
-                first_index=begin,
-                envs_before=worker * params.num_envs,
-                fire_on_life_loss=params.fire_on_life_loss,
-                interrupted=interrupted,
-            )
-            for begin, end in cuts(params.num_envs, num_vectors)
-        ]
-        self.begin()
+        self.rules, self.vectors = rules_of(params), list[EnvVector]()
+        with closed_if_it_fails(self):
+            for begin, end in cuts(params.num_envs, num_vectors):
+                vector = EnvVector(
+                    self.rules,
+                    end - begin,
+                    params.threads,
+                    seed=params.seed,
+                    first_index=begin,
+                    envs_before=worker * params.num_envs,
+                    fire_on_life_loss=params.fire_on_life_loss,
+                    interrupted=interrupted,
+                )
+                self.vectors.append(vector)
+            self.begin()
         self.num_actions = self.vectors[0].num_actions
         self.action_names = self.vectors[0].action_names
         self.observation_shape = self.vectors[0].observations.shape[1:]
@@ -78,5 +80,7 @@ class Fleet:
             vector.restore(episodes[vector.columns], interrupted)
 
     def close(self) -> None:
-        for vector in self.vectors:
-            vector.close()
+        """Close all vectors, even if one of them fails."""
+        with ExitStack() as stack:
+            for vector in self.vectors:
+                stack.callback(vector.close)

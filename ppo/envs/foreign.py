@@ -49,14 +49,21 @@ class Boundary:
 
 
 @contextmanager
-def closing(closable: Closable) -> Iterator[Closable]:
-    """Close an environment when the context ends. A close that fails does not replace an error."""
+def closed_if_it_fails(closable: Closable) -> Iterator[Closable]:
+    """Close an environment if the context fails. A close that fails does not replace the error."""
     try:
         yield closable
     except BaseException:
         with suppress(EnvironmentFailed):
             closable.close()
         raise
+
+
+@contextmanager
+def closing(closable: Closable) -> Iterator[Closable]:
+    """Close an environment when the context ends. A close that fails does not replace an error."""
+    with closed_if_it_fails(closable):
+        yield closable
     closable.close()
 
 

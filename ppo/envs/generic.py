@@ -8,19 +8,22 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from ppo.envs.atari import Received
 from ppo.envs.episode import Rules
-from ppo.envs.foreign import Boundary, ForeignEnv, spec
+from ppo.envs.foreign import Boundary, ForeignEnv, closed_if_it_fails, spec
 
 
 class GenericEnvs:
     """Gymnasium's own vector, with the interface of ``AtariEnvs``."""
 
     def __init__(self, rules: Rules, num_envs: int):
-        envs = [environment(rules) for _ in range(num_envs)]
-        with Boundary(rules.game, "spaces"):  # which may differ between environments
-            self.env = SyncVectorEnv(
-                [lambda env=env: env for env in envs],  # type: ignore[misc]
-                autoreset_mode=AutoresetMode.DISABLED,  # ``EnvVector`` resets with a seed
-            )
+        self._envs: list[ForeignEnv] = []
+        with closed_if_it_fails(self):
+            for _ in range(num_envs):
+                self._envs.append(environment(rules))
+            with Boundary(rules.game, "spaces"):  # which may differ between environments
+                self.env = SyncVectorEnv(
+                    [lambda env=env: env for env in self._envs],  # type: ignore[misc]
+                    autoreset_mode=AutoresetMode.DISABLED,  # ``EnvVector`` resets with a seed
+                )
         self.num_actions = int(self.env.single_action_space.n)  # type: ignore[attr-defined]
         self.action_names = [str(number) for number in range(self.num_actions)]
         self.fire: int | None = None
@@ -56,7 +59,7 @@ class GenericEnvs:
     def close(self) -> None:
         """Close all environments, even if one of them fails."""
         with ExitStack() as stack:
-            for env in self.env.envs:
+            for env in self._envs:
                 stack.callback(env.close)
 
     def _info(self, episode_frames: np.ndarray) -> dict:

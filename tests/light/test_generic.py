@@ -1,14 +1,20 @@
 """Environments outside Atari: what they return may be anything that Gymnasium allows."""
 
+import gc
 from contextlib import closing
 from dataclasses import replace
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
+from ppo.envs import fleet
 from ppo.envs.generic import GenericEnvs
+from ppo.envs.registry import resolved
 from ppo.envs.vector import EnvVector
+from ppo.errors import EnvironmentFailed
+from ppo.settings import Params
 from tests.rules import rules_for
 
 LENGTH = 3  # steps of an episode
@@ -47,6 +53,54 @@ class Endless(Counting):
     def step(self, action):
         observation, reward, *_ = super().step(action)
         return observation, reward, False, False, {}
+
+
+class Third(Counting):
+    """An environment that cannot be made a third time."""
+
+    made = closed = 0
+
+    def __init__(self):
+        super().__init__()
+        Third.made += 1
+        if Third.made == 3:
+            raise OSError("no port is left")
+
+    def close(self):
+        Third.closed += 1
+
+
+def test_environments_are_closed_if_a_later_one_cannot_be_made(monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, "Third-v0", EnvSpec("Third-v0", entry_point=Third))
+    rules = rules_for("Third-v0")
+    with pytest.raises(EnvironmentFailed, match="no port is left"):
+        GenericEnvs(rules, num_envs=3)
+    assert Third.closed == 2
+    envs = GenericEnvs(rules, num_envs=1)
+    gc.collect()
+    assert Third.closed == 2
+    envs.close()
+    assert Third.closed == 3
+
+
+def test_vectors_are_closed_if_a_later_one_cannot_be_made_even_if_one_fails(monkeypatch):
+    class Vector:
+        def __init__(self, rules, num_envs, threads, first_index, **options):
+            self.index = first_index
+            if first_index == 2:
+                raise EnvironmentFailed("no third vector")
+
+        def close(self):
+            closed.append(self.index)
+            if self.index == 1:
+                raise EnvironmentFailed("the second does not close")
+
+    closed = []
+    monkeypatch.setattr(fleet, "EnvVector", Vector)
+    cart = Params(env_id="CartPole-v1", network="mlp", num_envs=3, num_minibatches=1)
+    with pytest.raises(EnvironmentFailed, match="no third vector"):
+        fleet.Fleet(resolved(cart), 3, lambda: False, 0)
+    assert sorted(closed) == [0, 1]
 
 
 @pytest.fixture
