@@ -172,7 +172,9 @@ def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
             features = getattr(import_own(module), function)(x)
             trunk = keras.Model(x, features)
             if layers.prefix:
+                loaded = trunk.get_weights()
                 trunk = keras.models.clone_model(trunk, x, clone_function=layers.renamed)
+                trunk.set_weights(loaded)
     except BaseException as error:  # of any kind, since the code is the user's
         if is_signal(error):
             raise
@@ -213,6 +215,11 @@ def _check_trunk(trunk: keras.Model, layers: _Layers) -> None:
         raise ValueError(
             f"{network} must give features [B, D], and its last layer with weights must be a "
             "keras.layers.Dense with a bias"
+        )
+    models = (layer for layer in trunk.layers if isinstance(layer, keras.Model))
+    if nested := [model.name for model in models if not isinstance(model, keras.Sequential)]:
+        raise ValueError(
+            f"{network} contains a keras.Model, {nested[0]}; use its layers or a keras.Sequential"
         )
     if other := {weight.dtype for weight in trunk.trainable_weights} - {"float32"}:
         raise ValueError(
@@ -327,9 +334,9 @@ def rounded(network: keras.Model) -> keras.Model:
 
 
 def round_weights(network: keras.Model, twin: keras.Model) -> None:
-    """Copy the network's present weights into a twin made by ``rounded``."""
-    for name, weights in weighted_layers(network).items():
-        for weight, other in zip(weights, twin.get_layer(name).weights, strict=True):
+    """Copy all of the network's present weights into a twin made by ``rounded``."""
+    for layer in filter(lambda layer: layer.weights, network.layers):
+        for weight, other in zip(layer.weights, twin.get_layer(layer.name).weights, strict=True):
             other.assign(tf.cast(weight.value, other.dtype))
 
 
@@ -339,8 +346,7 @@ def _is_mixed(layer: keras.Operation) -> bool:
 
 def _rounded(layer: keras.Operation) -> keras.Operation:
     config = layer.get_config()
-    if _is_mixed(layer):
-        config["dtype"] = "bfloat16"
-        if "kernel_initializer" in config:
-            config["kernel_initializer"] = "zeros"  # bfloat16 has no orthogonal initialiser
+    if _is_mixed(layer) and "kernel_initializer" in config:
+        # bfloat16 has no orthogonal initialiser
+        config |= {"dtype": "bfloat16", "kernel_initializer": "zeros"}
     return type(layer).from_config(config)

@@ -163,7 +163,8 @@ class Updater:
         means, maxima = statistics(minibatch, data.clip_range, result)
         # One exchange averages gradients and statistics, because each exchange costs time. If one
         # worker has NaN, all have the mean NaN and skip the step.
-        gradients = tape.gradient(result.loss, self.weights)
+        zero = tf.UnconnectedGradients.ZERO  # for weights that a user's trunk does not train
+        gradients = tape.gradient(result.loss, self.weights, unconnected_gradients=zero)
         *gradients, means = self.workers.all_reduce_mean([*gradients, tf.stack(means)])
         norm = tf.linalg.global_norm(gradients)
         applied = tf.math.is_finite(norm) & tf.math.is_finite(means[LOSS])

@@ -56,6 +56,34 @@ def half(observations: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Dense(8, dtype="float16")(observations)
 
 
+def in_two(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: a model within the model."""
+    inputs = keras.Input((4,))
+    encoder = keras.Model(inputs, keras.layers.Dense(8)(inputs), name="encoder")
+    return keras.layers.Dense(8)(encoder(observations))
+
+
+def frozen(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """In bfloat16, with weights that are not trained."""
+    x = keras.layers.Dense(16, dtype="mixed_bfloat16", trainable=False)(observations)
+    x = keras.layers.BatchNormalization(dtype="mixed_bfloat16")(x)
+    return keras.layers.Dense(8, dtype="mixed_bfloat16")(x)
+
+
+def loaded(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """With weights from elsewhere."""
+    layer = keras.layers.Dense(8, name="loaded")
+    features = layer(observations)
+    layer.set_weights([np.full((4, 8), 0.5), np.ones(8)])
+    return features
+
+
+def cut(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """With weights that no gradient reaches."""
+    x = keras.ops.stop_gradient(keras.layers.Dense(8, name="cut")(observations))
+    return keras.layers.Dense(8)(x)
+
+
 def drawn(observations: keras.KerasTensor) -> keras.KerasTensor:
     """Initial weights from the generators of NumPy and TensorFlow."""
 

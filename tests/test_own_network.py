@@ -99,6 +99,26 @@ def test_a_value_network_of_its_own_has_the_same_layers_and_other_weights():
     assert not np.array_equal(layers["first"][0], layers["value_first"][0])
 
 
+def test_a_value_network_of_its_own_begins_with_the_weights_that_the_user_loads():
+    net = build("tests.own_network:loaded", value_gradient="separate")
+    kernel, bias = net.get_layer("value_loaded").get_weights()
+    assert (kernel == 0.5).all() and (bias == 1).all()
+
+
+def test_a_policy_in_bfloat16_has_also_the_weights_that_are_not_trained():
+    net, seen = build("tests.own_network:frozen"), np.ones((3, 4), np.float32)
+    twin = model.rounded(net)
+    model.round_weights(net, twin)
+    logits = net(seen)[0].numpy()
+    assert logits.any() and np.array_equal(twin(seen)[0], logits)
+
+
+def test_weights_that_no_gradient_reaches_stay(tmp_path):
+    train.run(params.load(SHORT | {"network": "tests.own_network:cut"}), tmp_path)
+    begun, cut = build("tests.own_network:cut"), load(tmp_path).policy.network.get_layer("cut")
+    assert cut.get_weights()[0].shape == begun.get_layer("cut").get_weights()[0].shape
+
+
 def test_images_come_as_bytes():
     net = build("tests.own_network:pictures", (48, 48, 1))
     logits, values = net(np.full((3, 48, 48, 1), 255, np.uint8))
@@ -123,6 +143,7 @@ def test_weights_of_the_user_are_no_preparation():
         ("ending", "failed: SystemExit: 0$"),
         ("in_a_list", r"must give features \[B, D\]"),
         ("half", "has weights in float16; they must be float32"),
+        ("in_two", "contains a keras.Model, encoder; use its layers or a keras.Sequential"),
         ("absent", "failed: AttributeError: .*absent"),
         ("trunks", "failed: TypeError: "),
     ],

@@ -120,7 +120,8 @@ class Diagnostics:
             with tf.GradientTape() as tape:
                 logits, values = in_shards(self.model, samples.observations, self.shards)
                 loss = objective(logits, values, samples, **arguments).policy_part
-            return tape.gradient(loss, self._weights)
+            zero = tf.UnconnectedGradients.ZERO
+            return tape.gradient(loss, self._weights, unconnected_gradients=zero)
 
         def half_of(rows: tf.Tensor) -> list[tf.Tensor]:
             def added(sums: list[tf.Tensor], piece: tf.Tensor) -> list[tf.Tensor]:
