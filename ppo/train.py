@@ -408,7 +408,7 @@ def _forked(
     if "learning_rate" in changes:
         tally = replace(tally, rollbacks=0, rate_share=1.0)
     if changes.keys() & GAME_RULES:
-        tally = replace(tally, best_score=None, recent=())
+        tally = replace(tally, best_score=None, recent=(), episodes=0)
     if tally.ends_run(saved.step, resolved_params):
         more = overrides_to_continue(saved.step, tally, resolved_params)
         raise ParamsError(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppo import checkpoint, params, train
 from ppo.envs.episode import SCORE_LIMIT, Episode, Reset
 from ppo.envs.registry import resolved, rules_of
 from ppo.evaluate.agent import TrainedAgent
@@ -15,7 +16,7 @@ from ppo.evaluate.evaluate import Evaluation, evaluate, evaluate_each
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, owned
 from ppo.replay.replay import Replay, play
-from ppo.runs.observers import Evaluator
+from ppo.runs.observers import DueState, Evaluator
 from ppo.runs.terminal import Pace
 from ppo.settings import Params, ResolvedParams
 from ppo.system.keys import Purpose, seed31
@@ -366,3 +367,15 @@ def test_the_best_score_is_of_the_run_s_own_evaluations(tmp_path: Path):
     assert evaluations.best(folder, params, "sampled", 200) is None
     store(folder, of([100.0, 90.0]), params, gambler, 200)
     assert evaluations.best(folder, params, "sampled", 200) == 95
+
+
+def test_an_evaluation_that_is_due_at_the_end_can_be_switched_off(tmp_path: Path, capsys):
+    train.run(with_changes(num_steps=16, total_steps=48, num_minibatches=1), tmp_path)
+    folder = RunFolder(tmp_path)
+    saved = checkpoint.newest(folder).with_part("evaluation", DueState(due=True))
+    checkpoint.save(folder, saved, kept=3)
+    for overrides in (["evaluation_interval=0"], []):
+        train.resume(tmp_path, overrides)
+        assert "the run is done" in capsys.readouterr().out
+        assert params.load(folder.params).evaluation_interval == 0
+    assert not folder.evaluations.exists()

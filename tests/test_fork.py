@@ -291,6 +291,9 @@ def test_a_fork_that_collapses_in_its_first_updates_is_restored(learnt, put_back
 def test_so_is_a_fork_with_other_rollouts_or_rules(change, learnt, tmp_path, capsys):
     train.fork(learnt, tmp_path / "fork", [*RUINED, "collapse_guard=rollback", change])
     assert rollbacks(tmp_path / "fork")[-1] >= 1
+    before, after = (progress.numbers(run) for run in (learnt, tmp_path / "fork"))
+    counted_anew = after[0]["rollout/games"] < before[-1]["rollout/games"]
+    assert counted_anew == change.startswith("max_frames")
     played = "begins at 1 points a step, measured in 10 games" in capsys.readouterr().out
     assert played == change.startswith("max_frames")
 
