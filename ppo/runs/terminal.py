@@ -4,6 +4,7 @@ import itertools
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -11,7 +12,6 @@ from typing import NamedTuple
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import Progress
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -57,14 +57,14 @@ class Pace:
     def __init__(self, params: ResolvedParams, clock: Callable[[], float] = time.monotonic):
         self.params, self._clock = params, clock
         self._evaluations, self._evaluating = 0, 0.0
-        self._progress = Progress(
-            speed_estimate_period=SPEED_SECONDS, get_time=lambda: clock() - self._evaluating
-        )
-        self._task = self._progress.add_task("", total=None)
+        self._marks: deque[tuple[float, int]] = deque()  # time without evaluations, and step
 
     def mark(self, step: int) -> None:
         """Note that an iteration has ended at this step."""
-        self._progress.update(self._task, completed=step)
+        now = self._clock() - self._evaluating
+        while len(self._marks) > 1 and self._marks[0][0] < now - SPEED_SECONDS:
+            self._marks.popleft()
+        self._marks.append((now, step))
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -76,14 +76,17 @@ class Pace:
             self._evaluating += self._clock() - began
 
     def speed(self, step: int) -> Speed | None:
-        """Return the speed over the last minute, and the time for the steps and evaluations after
-        this step. An evaluation ahead is assumed to take the mean time of this process's
-        evaluations. The first iteration does not count, because it also compiles. Return None if
-        nothing is known.
+        """Return the speed over the last minute, or the last iteration if that took longer, and the
+        time for the steps and evaluations after this step. An evaluation ahead is assumed to
+        take the mean time of this process's evaluations. The first iteration does not count,
+        because it also compiles. Return None if nothing is known.
         """
-        rate = self._progress.tasks[0].speed
-        if not rate:
+        if not self._marks:
             return None
+        (began, first_step), (now, last_step) = self._marks[0], self._marks[-1]
+        if now <= began:
+            return None
+        rate = (last_step - first_step) / (now - began)
         total, interval = self.params.end_from(step), self.params.evaluation_interval
         ahead = total // interval - step // interval if interval else 0
         mean = self._evaluating / self._evaluations if self._evaluations else 0.0

@@ -42,6 +42,10 @@ def test_the_speed_is_the_speed_of_the_last_minute():
     assert speed_of(*slow, *fast).steps_per_second == 100
 
 
+def test_an_iteration_of_more_than_a_minute_has_a_speed_too():
+    assert speed_of((70.0, 100), (140.0, 200), (210.0, 270)) == Speed(1.0, 999_730)
+
+
 def test_many_short_iterations_have_a_speed_too():
     speed = speed_of(*((n / 100, n) for n in range(60_000)))
     assert speed.steps_per_second == pytest.approx(100, abs=1)
