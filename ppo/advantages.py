@@ -29,7 +29,7 @@ def gae(
     deltas = rewards + gamma * next_values - values
     discounts = gamma * gae_lambda * (1.0 - episode_over.astype(deltas.dtype))
     advantages = np.empty_like(deltas)
-    running = np.zeros_like(deltas[0])
+    running = np.zeros(deltas.shape[1:], deltas.dtype)
     for t in reversed(range(len(deltas))):
         running = deltas[t] + discounts[t] * running
         advantages[t] = running

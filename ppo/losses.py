@@ -13,7 +13,7 @@ import tensorflow as tf
 from ppo.nn.shapes import check_vectors
 from ppo.surrogates import surrogate, target_policy  # noqa: F401 (users import them from here)
 
-# Added to the standard deviation, so equal advantages give 0 and not 0/0.
+# Added to the standard deviation, so a standard deviation of 0 gives 0 and not 0/0.
 NORMALIZATION_EPSILON = 1e-8
 
 

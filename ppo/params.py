@@ -20,7 +20,7 @@ from ppo.settings import EARLIER, Params, inconsistencies, kept_faults, other_na
 from ppo.settings.describe import default_of, form_of, type_and_range
 from ppo.system import reading
 from ppo.system.arguments import expanded
-from ppo.system.streams import shortened
+from ppo.system.streams import first_line, shortened
 
 
 class ParamsError(Refused, ValueError):
@@ -97,7 +97,10 @@ def texts(overrides: Overrides) -> list[str]:
             raise ParamsError([f"{_show(key)}: there is no such setting" for key in unlike])
         # NumPy's numbers and arrays become Python's.
         to_json = json.JSONEncoder(default=lambda o: getattr(o, "tolist", o.__repr__)()).encode
-        return [f"{key}={to_json(value)}" for key, value in overrides.items()]
+        try:
+            return [f"{key}={to_json(value)}" for key, value in overrides.items()]
+        except (ValueError, RecursionError) as error:
+            raise ParamsError(f"a setting has no JSON: {first_line(error)}") from error
     listed = [overrides] if isinstance(overrides, str) else overrides
     if not isinstance(listed, Sequence) or not all(isinstance(text, str) for text in listed):
         raise TypeError(f"overrides must be a mapping, or texts KEY=VALUE: {overrides!r}")

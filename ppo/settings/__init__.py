@@ -557,7 +557,7 @@ kept_faults = partial(broken, KEPT_RULES)  # a check for ``params.load``
 
 def _float32(key: str, value: Any) -> str | None:
     """Explain how float32, in which the update computes, turns a number into 0, 1 or infinity."""
-    if not isinstance(value, float) or value == 0:
+    if not isinstance(value, float) or value == 0 or key == "stop_at_score":
         return None
     if Lt(1) in Params.model_fields[key].metadata and value >= ROUNDED_TO_1:
         return f"{key} = {value!r}: it is 1 in float32, in which training computes; choose less"

@@ -232,7 +232,9 @@ def _batch_size(key: str, values: Values) -> str:
     if any(plain(name) in MINIBATCH for name in values):
         return COMPUTED
     hint = _minibatches(key, values)
-    return f"{hint}; CleanRL's is the whole rollout: leave it out" if size == rollout else hint
+    if rollout is None or size != rollout:
+        return hint
+    return f"{hint}; CleanRL's is the whole rollout: leave it out"
 
 
 def _minibatches(key: str, values: Values) -> str:

@@ -108,6 +108,12 @@ def test_each_array_has_the_shape_of_the_others(place):
             gae(*arrays, 0.9, 0.9)
 
 
+def test_a_rollout_without_steps_has_no_advantages():
+    nothing = np.zeros((0, 3))
+    for result in gae(nothing, nothing, nothing, nothing, 0.99, 0.95):
+        assert result.shape == (0, 3)
+
+
 def test_single_precision_stays_single():
     rollout = [array.astype(np.float32) for array in random_rollout(0, 5, 2)[:3]]
     for array in gae(*rollout, np.zeros((5, 2), bool), 0.99, 0.95):

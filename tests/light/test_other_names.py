@@ -156,6 +156,10 @@ def test_size_of_a_batch_is_turned_into_our_numbers(settings, answer):
     assert fault(settings).endswith(answer)
 
 
+def test_a_batch_size_of_null_is_no_whole_rollout():
+    assert "CleanRL" not in fault({"batch_size": None})
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("zzzzqqqq", 1), ("gama", "half"), ("threadz", [2]), ("my_device", 1), ("num_thing", 3)],

@@ -825,6 +825,21 @@ def test_overrides_may_be_a_mapping_as_well_as_texts():
     assert len(refused.value.faults) == 2
 
 
+def test_values_that_cannot_be_written_as_json_are_refused():
+    endless, deep = {}, []
+    endless["gamma"] = endless
+    for _ in range(100_000):
+        deep = [deep]
+    for unlike in (endless, {"gamma": deep}, {"seed": 10**5000}):
+        for arguments in ((unlike,), ({}, unlike)):
+            with pytest.raises(ParamsError):
+                load(*arguments)
+
+
+def test_a_score_that_ends_a_run_may_have_any_size():
+    assert load({"stop_at_score": 1e39}).stop_at_score == 1e39
+
+
 def test_numbers_and_arrays_of_numpy_are_taken():
     numbers = {"num_envs": np.int64(8), "gamma": np.float32(0.5), "adam_reset": np.bool_(True)}
     numbers |= {"network": "mlp", "mlp_sizes": np.array([8, 4])}
