@@ -80,7 +80,7 @@ rollout/points_per_step (points/step): unclipped points in the last rollout, div
     it shows a change of the policy at once, while rollout/ep_rew_mean lags
   healthy: rises; in Pong from -0.022 (random) to 0.012
   if not: a sudden drop: the last updates broke the policy
-rollout/games (games): whole games finished so far
+rollout/games (games): whole games finished so far; a fork with other rules counts anew
   healthy: rises
 time/fps (steps/s): steps per second since the last log entry, everything included
     (Stable-Baselines3's name; multiply by frame_skip for frames per second)
