@@ -130,8 +130,8 @@ def save(
 ) -> None:
     """Write a checkpoint, if ``best`` also as ``best.ckpt``. Then remove all others except the
     newest ``kept`` and the steps in ``keep_all``. Checkpoints of later steps exist only if a
-    resume skipped them. They are renamed first: a later resume would continue from one that is
-    valid, although the log no longer matches.
+    resume skipped them. They are renamed first. Otherwise a later resume would continue from a
+    valid one, although the log no longer matches.
     """
     folder.checkpoints.mkdir(exist_ok=True)
     content = encode(checkpoint)
@@ -213,7 +213,9 @@ def _error_about(subject: object, error: Exception) -> CheckpointError:
 
 
 def load_weights(logdir: str | Path) -> list[np.ndarray]:
-    """Return the network's weights, in its own order, from a run's newest valid checkpoint."""
+    """Return the network's weights, in its own order, from a run's newest valid checkpoint. Raises
+    CheckpointError if there is none.
+    """
     return newest(RunFolder(expanded(logdir))).group("weights")
 
 

@@ -35,9 +35,9 @@ TRUNK_TYPES = {"float32": "float32", "bfloat16": MIXED}
 
 @keras.saving.register_keras_serializable(package="ppo")
 def bfloat16_relu(x: tf.Tensor) -> tf.Tensor:
-    """Return max(x, 0). Its gradient only passes or blocks values. So it may read the bits of
-    bfloat16 as float16, which takes half the time. Bits of 2^121 and above would be infinite or NaN
-    in float16.
+    """Return max(x, 0). Its gradient only passes or blocks values. So it reads the bits of
+    bfloat16 as float16, which takes half the time. It is not exact for values of 2^121 and above,
+    whose bits are infinite or NaN in float16.
     """
 
     @tf.custom_gradient
@@ -299,13 +299,13 @@ def build_model(
 
 
 def weighted_layers(model: keras.Model) -> dict[str, list[keras.Variable]]:
-    """Return the weights of each layer that has any, by layer name, trunk first."""
+    """Return the trainable weights of each layer that has any, by layer name, trunk first."""
     weights = {layer.name: layer.trainable_weights for layer in model.layers}
     return {name: own for name, own in weights.items() if own}
 
 
 def policy_trunk(model: keras.Model) -> list[keras.layers.Layer]:
-    """List the layers with weights below the policy's head, from the input up."""
+    """List the layers with trainable weights below the policy's head, from the input up."""
     own = [name for name in weighted_layers(model) if not name.startswith(VALUE_PREFIX)]
     return [model.get_layer(name) for name in own if name not in HEADS]
 

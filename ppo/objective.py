@@ -76,7 +76,7 @@ def objective(
     moments: tf.Tensor | None = None,
     mean: losses.Mean = tf.reduce_mean,
 ) -> Objective:
-    """Return the objective of one minibatch from its policy [B, A] and its values [B]. The loss is
+    """Return the objective of one minibatch from its logits [B, A] and its values [B]. The loss is
     the sum of the parts:
 
       policy part   mean(policy loss) - entropy_coef mean(entropy) + feature_drift_coef mean(drift)

@@ -42,7 +42,7 @@ def load(source: Source, overrides: Overrides = (), checks: Sequence[Check] = ()
 
     ``checks`` are validations that need other modules, such as the names of the games: each
     takes the settings and the keys already known to be invalid, and returns faults. Raises
-    ParamsError with all faults at once.
+    ParamsError with all faults at once, and TypeError for another kind of source or overrides.
     """
     if isinstance(source, Params):
         source = source.model_dump()

@@ -47,7 +47,7 @@ class Policy:
         )
 
     def choosing(self, choice: Choice) -> "Policy":
-        """Return a policy of the same network that chooses actions in this way."""
+        """Return a policy of the same network with this ``choice``."""
         return self if choice == self.choice else Policy(self.network, self._shards, choice)
 
     def prepare(self) -> None:
@@ -56,7 +56,9 @@ class Policy:
             self._round()
 
     def act(self, observations: np.ndarray, key: np.ndarray) -> Decisions:
-        """Choose actions for observations [n, ...]; ``key`` is from ``ppo.system.keys``."""
+        """Choose actions for observations [n, ...]; ``key`` is from ``ppo.system.keys``. Raises
+        NotFinite if a log-probability or value is not finite.
+        """
         decided = self._graph_for(observations.shape)(tf.constant(observations), tf.constant(key))
         decisions = Decisions(*(tensor.numpy() for tensor in decided))
         if not (np.isfinite(decisions.log_probs).all() and np.isfinite(decisions.values).all()):

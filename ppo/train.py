@@ -73,7 +73,6 @@ __all__ = [
     "run",
 ]
 
-# Settings that a resume cannot change.
 FIXED_ON_RESUME = frozenset(marked("fixed"))
 
 
@@ -113,7 +112,9 @@ def run(
 
 
 def new_settings(source: Source, overrides: Overrides, env: str | Factory | None) -> Params:
-    """Return the settings of a new run, given as for ``run``. Raises ParamsError."""
+    """Return the settings of a new run, given as for ``run``. Raises ParamsError, TypeError and
+    EnvironmentFailed.
+    """
     changes = params.texts(overrides)
     env_id = params.game_of(source if isinstance(source, Mapping) else {}, changes)
     if env is not None:

@@ -74,8 +74,9 @@ class Trainer:
         workers: Workers | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ):
-        """Build envs, network and optimiser. Raises Interrupted. Raises WorkerLost, as does every
-        method that exchanges data.
+        """Build envs, network and optimiser. Raises Interrupted, EnvironmentFailed, and ValueError
+        for a network that does not fit. Raises WorkerLost, as does every method that exchanges
+        data.
         """
         self.params, self.workers = params, workers or Workers()
         # On a CPU, envs and network take turns on all cores. With two vectors a rollout took longer
@@ -127,10 +128,12 @@ class Trainer:
                 return
 
     def learner(self) -> LearnerState:
+        """Return a copy of what has been learnt."""
         adam = [variable.numpy() for variable in self.updater.adam.variables()]
         return LearnerState(self.model.get_weights(), adam, [self.rescaling_state])
 
     def restore_learner(self, learner: LearnerState) -> None:
+        """Restore what ``learner`` returned. Raises ValueError if it does not fit."""
         self.model.set_weights(learner.weights)
         for variable, array in zip(self.updater.adam.variables(), learner.adam, strict=True):
             variable.assign(array)
@@ -146,6 +149,7 @@ class Trainer:
         return gather_unfinished(self.workers, self.envs.snapshot())
 
     def new_games(self) -> None:
+        """Begin a new game in every env. Every worker calls it."""
         self.envs.begin()
         self.unfinished = self.all_unfinished()
 

@@ -22,7 +22,8 @@ INITIAL_RESCALING_STATE = np.zeros(2, np.float32)
 
 class UpdateData(NamedTuple):
     """The data of every gradient step of an update. ``prepared`` is what the network computes from
-    the observations without weights (``SplitNetwork.prepare``).
+    the observations without weights (``SplitNetwork.prepare``). ``old_features`` are the
+    pre-activations before the update, [B, D], or None without ``feature_drift_coef``.
     """
 
     batch: Batch

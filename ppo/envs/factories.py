@@ -19,7 +19,9 @@ Factory = Callable[..., gymnasium.Env]
 
 
 def id_of(env: str | Factory) -> str:
-    """Return the id of an environment. A factory is registered once, under a name of its own."""
+    """Return the id of an environment. A factory is registered once, under a name of its own.
+    Raises TypeError for anything else.
+    """
     if isinstance(env, str):
         return env
     if not callable(env):

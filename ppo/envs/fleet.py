@@ -26,7 +26,9 @@ class Fleet:
     def __init__(
         self, params: ResolvedParams, num_vectors: int, interrupted: Callable[[], bool], worker: int
     ):
-        """Make and reset the envs. ``worker`` is this worker's index. Raises Interrupted."""
+        """Make and reset the envs. ``worker`` is this worker's index. Raises Interrupted,
+        EnvironmentFailed and UnknownGame.
+        """
         self.rules, self.vectors = rules_of(params), list[EnvVector]()
         with closed_if_it_fails(self):
             for begin, end in cuts(params.num_envs, num_vectors):

@@ -89,9 +89,9 @@ def spec(env_id: str) -> EnvSpec:
 
 
 class ForeignEnv(gymnasium.Wrapper):
-    """An environment whose calls raise nothing but EnvironmentFailed. It has no ``info``, and its
-    observations are copies, which the environment does not change afterwards. Its close restores
-    the current folder. Whoever calls it, the environment gets arguments of the same types.
+    """An environment whose calls raise EnvironmentFailed, or a signal. Its ``info`` is empty, and
+    its observations are copies, which the environment does not change afterwards. Its close
+    restores the current folder. Whoever calls it, the environment gets arguments of the same types.
     """
 
     def __init__(self, env_id: str, **options: Any):

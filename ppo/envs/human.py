@@ -39,7 +39,9 @@ PUBLISHED: dict[str, tuple[float, float]] = {
 
 
 def normalized(game: str, score: float) -> float | None:
-    """Return the score scaled so random play is 0 and a human 1; None for other games."""
+    """Return the score scaled so random play is 0 and a human 1; None for a game without published
+    scores.
+    """
     if game not in PUBLISHED:
         return None
     random, human = PUBLISHED[game]

@@ -46,17 +46,17 @@ class UnknownGame(ValueError):
 
 
 def rules_of(params: ResolvedParams) -> Rules:
-    """Return the rules of the settings' game. Raises UnknownGame."""
+    """Return the rules of the settings' game. Raises as ``look_up``."""
     game, _ = look_up(params.env_id)
-    names = [field.name for field in fields(Rules) if field.name != "game"]  # also of settings
+    names = [field.name for field in fields(Rules) if field.name != "game"]  # as in the settings
     return Rules(game, **{name: getattr(params, name) for name in names})
 
 
 def look_up(env_id: str) -> tuple[str, float]:
     """Look up an id: return its ROM or Gymnasium environment, and its sticky action probability.
 
-    Raises UnknownGame with the nearest names. For an id with a random frame skip, it names the ids
-    to use instead.
+    Raises EnvironmentFailed, and UnknownGame with the nearest names. For an id with a random frame
+    skip, it names the ids to use instead.
     """
     env_id = env_id.removeprefix("ale_py:")  # which is imported already
     if ":" in env_id:
@@ -79,9 +79,9 @@ def look_up(env_id: str) -> tuple[str, float]:
 
 def resolved(params: Params, processes: int = 1) -> ResolvedParams:
     """Return the settings with every open value chosen, once, when a run begins; ``processes``
-    share the cores. Open precision becomes bfloat16 for images, if that is faster here and there is
-    no GPU. Otherwise it becomes float32. Open clip_rewards becomes true only in Atari games. Raises
-    UnknownGame.
+    share the cores. Open precision becomes bfloat16 for the image networks, if that is faster here
+    and there is no GPU. Otherwise it becomes float32. Open clip_rewards becomes true only in Atari
+    games. Raises as ``look_up``.
     """
     game, sticky = look_up(params.env_id)
     fast = params.sees_images and device.bfloat16_is_faster() and not device.has_gpu_driver()
@@ -120,7 +120,9 @@ def is_atari(env_id: str) -> bool:
 
 
 def observation_shape(params: ResolvedParams) -> tuple[int, ...]:
-    """Return the shape of one observation, channels-last, found without starting an emulator."""
+    """Return the shape of one observation, channels-last, found without starting an emulator.
+    Raises as ``look_up``.
+    """
     if rules_of(params).is_atari:
         return params.screen_size, params.screen_size, params.frame_stack
     return _observation_space(params.env_id).shape or ()  # never (), which `check` refuses
@@ -147,8 +149,8 @@ def check_again(env: Factory | None) -> Callable[[Params, frozenset[str]], list[
 
 
 def check_new(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the faults of ``check``, and the settings of a new run that have no effect. Raises
-    EnvironmentFailed.
+    """Return the faults of ``check``, and a fault for each setting of a new run that has no effect.
+    Raises EnvironmentFailed.
     """
     misfits = _misfits(params, bad, is_new=True)
     bad |= misfits.keys()
@@ -156,7 +158,7 @@ def check_new(params: Params, bad: frozenset[str]) -> list[str]:
 
 
 def without_effect(params: Params, bad: frozenset[str]) -> list[str]:
-    """Return the faults of settings that the game or the network does not use, except ``bad``."""
+    """Return a fault for each changed setting, except ``bad``, that game and network do not use."""
     why = {}
     if "env_id" not in bad and not is_atari(params.env_id):
         why["Atari"] = f"{params.env_id} is not an Atari game"

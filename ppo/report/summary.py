@@ -28,10 +28,10 @@ from ppo.system import reading
 from ppo.system.arguments import run_atari
 from ppo.system.streams import counted, duration, warn
 from ppo.telemetry import progress
+from ppo.telemetry.counters import RECENT_EPISODES
 from ppo.telemetry.scalars import SCORE, TIME
 
 PRESENT = "The commands use the present settings."
-GAMES_OF_SCORE = 100  # games that a training score is the mean of, at most
 OF_MACHINE = ("seed", "threads", "precision")  # open settings that no game or network decides
 
 
@@ -92,8 +92,8 @@ class RunSummary:
         if one := self.evaluation:
             games = counted(len(one["scores"]), "whole game")
             return f"mean of {games} of the {one['policy']} policy of step {one['step']:,}"
-        played = self.rows[-1].get("rollout/games", GAMES_OF_SCORE)
-        games = counted(int(min(played, GAMES_OF_SCORE)), "game")
+        played = self.rows[-1].get("rollout/games", RECENT_EPISODES)
+        games = counted(int(min(played, RECENT_EPISODES)), "game")
         return f"mean of the last {games} of its training"
 
     @property

@@ -19,7 +19,8 @@ from ppo.telemetry.counters import MOST_ROLLBACKS
 from ppo.telemetry.scalars import POINTS
 from ppo.trainer import Iteration, LearnerState, Trainer
 
-# A policy counts as healthy after this many rollouts without evidence against it.
+# A policy at its best becomes the candidate after this many rollouts without evidence against it,
+# and the healthy policy after as many again.
 CONFIRMED_AFTER = 20
 # The kept policies, by their names in a checkpoint.
 HEALTHY, CANDIDATE = "healthy", "candidate"
@@ -130,7 +131,7 @@ class Guard(Observer):
     def restore(self, saved: Checkpoint) -> None:
         known = saved.part(self.name, GuardState)
         if self.mode == "off":
-            return  # stale: the guard was off and may have missed a collapse
+            return  # an off guard may miss a collapse
         self.watch, self.quiet, self.warned = known.watch, known.quiet, known.warned
         if known.mode != "rollback" or self.mode != "rollback":
             return  # the kept policies are stale, or this mode does not use them

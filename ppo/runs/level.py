@@ -17,7 +17,7 @@ from ppo.telemetry import progress
 from ppo.telemetry.collapse import MEDIAN_OVER, Watch
 from ppo.telemetry.counters import Count
 
-# Settings that change the points per step of the same policy. ``env_id`` is not among them: of it,
+# Settings that change the points per step of the same policy. ``env_id`` is not among them, because
 # only the number in a factory's id may change.
 AFFECTS_POINTS = {*GameSettings.model_fields, "picture_scaling"}
 AFFECTS_POINTS -= {"env_id", "num_envs", "clip_rewards", "terminal_on_life_loss"}

@@ -139,7 +139,7 @@ class Logger(Observer):
         self.means.add({"system/rss_mb": _resident_mib()})
         elapsed = {TIME: self.seconds()}
         scalars = self.means.take() | self.trainer.totals() | elapsed
-        if step > last_step:  # not for an entry that a stop interrupted
+        if step > last_step:  # a resume may write a due entry before a step
             scalars["time/fps"] = (step - last_step) / (now - last_time)
         self.log.write(step, scalars)
         self.copy(step, scalars)

@@ -52,7 +52,7 @@ class Speed(NamedTuple):
 
 
 class Pace:
-    """Measures a run. Evaluations are measured by themselves, because they are long and rare."""
+    """Measures the speed of a run. Evaluations count by themselves: they are long and rare."""
 
     def __init__(self, params: ResolvedParams, clock: Callable[[], float] = time.monotonic):
         self.params, self._clock = params, clock

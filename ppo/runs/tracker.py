@@ -58,7 +58,7 @@ class Tracker(Observer):
                 self._run.log(dict(scalars), step=step)
 
     def video(self, made: FinishedVideo) -> None:
-        """Copy a video, behind the newest log entry."""
+        """Copy a video, at the step of the newest log entry."""
         if self._run:
             with self._off_if_it_fails():
                 import wandb

@@ -40,9 +40,9 @@ def restore(
     """Resume from a captured state. The ``continued`` episodes are replayed up to their last
     action. The other envs begin new episodes.
 
-    Raises MisfitError if the checkpoint has other settings, and Interrupted on request. If an
-    episode does not replay as recorded, raises EpisodeMismatch. With ``new_games`` all envs begin
-    new episodes instead, and the message is returned.
+    Raises MisfitError if the checkpoint does not fit the settings, and Interrupted on request. If
+    an episode does not replay as recorded, raises EpisodeMismatch. With ``new_games`` all envs
+    begin new episodes instead, and the message is returned.
     """
     games, envs = len(saved.trainer.unfinished), len(trainer.unfinished.episodes)
     if continued == "all" and games != envs:

@@ -38,9 +38,10 @@ class VideoState(State):
 
 @dataclass(eq=False)
 class Videographer(Observer):
-    """Keep a game of the untrained policy and, every ``video_interval`` steps, the next episode
-    that ends. Each is saved as a replay and, of Atari, as a video made in the background. Print the
-    path of each video. ``publish`` gets each video that the log does not show.
+    """Every ``video_interval`` steps, keep the next episode that ends, and of Atari first a game of
+    the untrained policy. Each is saved as a replay and, of Atari, as a video made in the
+    background. Print the path of each video. ``publish`` gets each video that the log does not
+    show.
     """
 
     name = "video"

@@ -364,7 +364,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
     @property
     def num_iterations(self) -> int:
         """Number of rollouts that total_steps needs, rounded up."""
-        return -(-self.total_steps // self.steps_per_iteration)
+        return self.whole_steps // self.steps_per_iteration
 
     @property
     def whole_steps(self) -> int:
@@ -406,7 +406,8 @@ def marked(name: str) -> dict[str, Any]:
 
 
 EARLIER = marked("earlier")
-# Settings that change what a run shows and keeps, but not how it learns; also its seed.
+# Settings that change what a run shows and keeps, but not how it learns; also its seed and
+# threads.
 INCIDENTAL = frozenset(key for key, affects in marked("affects_learning").items() if not affects)
 # What a run and its forks have in common: the game, and what the network's weights depend on.
 FIXED_ON_FORK = frozenset(key for key, by in marked("fixed").items() if by == "on fork")
@@ -435,8 +436,9 @@ CHOSEN_AT_START = tuple(ResolvedParams.__annotations__)
 
 
 class Rule(NamedTuple):
-    """A rule about several settings: whether they break it, with a message for ``_terms``. It is
-    not asked if one of ``keys`` is invalid. Any other invalid setting counts as its default.
+    """A rule about several settings: whether they break it, and a message, which ``_terms`` fills
+    in. It is not checked if one of ``keys`` is invalid. Any other invalid setting counts as its
+    default.
     """
 
     keys: str
@@ -491,7 +493,7 @@ RULES = (
     ),
 )
 
-# With settings that break these rules no checkpoint is kept. Older runs may have such settings.
+# With settings that break these rules keep_checkpoints_* keep nothing. Older runs may have them.
 KEPT_RULES = (
     Rule(
         "keep_checkpoints_from keep_checkpoints_to",

@@ -4,7 +4,9 @@ from ppo.settings import Schedule
 
 
 def scheduled(schedule: Schedule, initial: float, step: int, total_steps: int) -> float:
-    """Return a learning rate or clip range at a step."""
+    """Return a learning rate or clip range at a step: ``initial``, or with the linear schedule
+    initial max(0, 1 - step / total_steps).
+    """
     return initial if schedule == "constant" else initial * max(0.0, 1.0 - step / total_steps)
 
 

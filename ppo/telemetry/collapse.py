@@ -69,7 +69,7 @@ class Watch:
     @property
     def is_at_its_best(self) -> bool:
         """Whether the running median is at most a tenth of the height, or two standard deviations
-        of the noise, below the best.
+        of the noise, below the best, whichever is more.
         """
         if len(self.recent) < MEDIAN_OVER:
             return False

@@ -65,9 +65,10 @@ class UpdateResult:
 
     ``epochs`` has a table for each epoch that ran: a row of STATISTICS for each of its minibatches,
     in order. With several workers the means are over all of them, and the largest values are this
-    worker's. ``movement`` has ``movement.layer_movement`` of each layer. ``finite`` is False if a
-    loss, a gradient, a weight or a moment of the optimiser is not finite. A step whose loss or
-    gradient is not finite was skipped.
+    worker's. ``movement`` has ``movement.layer_movement`` of each layer, [3]. ``rescaling_state``
+    is the new state of ``losses.value_rescaling``, [2]. ``finite`` is False if a loss, a gradient,
+    a weight or a moment of the optimiser is not finite. A step whose loss or gradient is not finite
+    was skipped.
     """
 
     epochs: list[np.ndarray]
