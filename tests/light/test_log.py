@@ -33,6 +33,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_ndarray
 
 from ppo.envs.registry import settings_for
+from ppo.files.folder import FolderError
 from ppo.settings import Params
 from ppo.telemetry import hparams
 from ppo.telemetry.log import Aggregates, Log, cut
@@ -532,7 +533,7 @@ def test_cut_of_an_edited_log_keeps_whole_rows(tmp_path, edited, kept):
 
 def test_pipe_in_place_of_the_csv_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "progress.csv")
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(FolderError, match="not a regular file"):
         Log(tmp_path, SHOWN, 1)
 
 

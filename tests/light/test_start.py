@@ -117,7 +117,7 @@ def test_scores_of_other_rules_do_not_count_in_a_fork(key, counts, tmp_path):
     saved = saved.with_part("run", RunState(params=settings.model_dump()))
     changed = settings.model_copy(update={key: not getattr(settings, key), "stop_at_score": 8.0})
     begun = train._forked(saved, tmp_path, changed).checkpoint
-    assert begun and begun.trainer.tally == (tally if counts else Tally(iteration=8, episodes=100))
+    assert begun and begun.trainer.tally == (tally if counts else Tally(iteration=8))
     train._forked(saved, tmp_path, changed.model_copy(update={"noop_max": 1, "stop_at_score": 5}))
 
 
