@@ -1,6 +1,5 @@
 """The runs of ``benchmarks.games``: the names of their folders, and what their files say."""
 
-import csv
 import datetime
 import re
 import sys
@@ -189,7 +188,7 @@ def seconds_of(folder: Path, end: range) -> float | None:
     try:
         rows = [row for row in progress.numbers(folder) if row["step"] < end.stop]
         return rows[-1][TIME] if rows else None
-    except (OSError, KeyError, ValueError, csv.Error):
+    except (FolderError, KeyError):
         return None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import games, games_markdown, games_page, games_store, measured
-from benchmarks.games_results import CURVE_POINTS, curve_of, read
+from benchmarks.games_results import CURVE_POINTS, curve_of, read, seconds_of
 from ppo import checkpoint, presets
 from ppo.files.folder import RunFolder, owned
 from ppo.params import ParamsError
@@ -432,3 +432,8 @@ def test_scores_are_shown_as_exactly_as_their_size_asks_for():
         "999.9",
         "12,346",
     ]
+
+
+def test_a_log_that_cannot_be_read_has_no_time(tmp_path):
+    (tmp_path / "progress.csv").mkdir()
+    assert seconds_of(tmp_path, range(10)) is None
