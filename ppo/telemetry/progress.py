@@ -18,7 +18,6 @@ from ppo.telemetry.scalars import POINTS, SCORE
 
 LARGEST = 2**30  # bytes
 LARGEST_SHOWN = 3.4e38  # an event file has float32, in which larger numbers are infinite
-HEAD_BYTES = 2**20  # a header has about 2 kB
 CELL_BYTES = 32  # a number has at most 24 characters
 
 Row = dict[str, float]  # of a log: its step, and all values that are not empty
@@ -39,7 +38,7 @@ def header(path: Path) -> tuple[list[str], bool]:
     """
     try:
         with reading.opened(path) as file:
-            columns = _columns(path, file.readline(HEAD_BYTES))
+            columns = _columns(path, file.readline(origin.LONGEST_LINE))
             file.seek(-1 if columns else 0, io.SEEK_END)
             return columns, file.read() in (b"", b"\n")
     except FileNotFoundError:
@@ -103,7 +102,7 @@ def last_row(folder: Path) -> dict[str, str]:
     """Return the last row alone. Raises OSError, FolderError, and ValueError if there is none."""
     path = RunFolder(folder).progress
     with reading.opened(path) as file:
-        names = _columns(path, file.readline(HEAD_BYTES))
+        names = _columns(path, file.readline(origin.LONGEST_LINE))
         start = file.tell()
         end = file.seek(0, io.SEEK_END)
         # As much as two rows, because the last one may be incomplete.

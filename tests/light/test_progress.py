@@ -1,8 +1,9 @@
 import pytest
 
 from ppo.envs.registry import MOST_ACTIONS
+from ppo.files.origin import LONGEST_LINE
 from ppo.settings import limits
-from ppo.telemetry.progress import HEAD_BYTES, last_row, numbers
+from ppo.telemetry.progress import last_row, numbers
 from ppo.telemetry.scalars import tags
 
 
@@ -22,7 +23,7 @@ def test_a_number_that_tensorboard_cannot_show_is_left_out(tmp_path):
 
 def test_the_longest_header_is_read_whole():
     longest = tags(limits("num_epochs")["le"], [], list(map(str, range(MOST_ACTIONS))))
-    assert len(",".join(longest)) < HEAD_BYTES - 2**12  # the names of layers
+    assert len(",".join(longest)) < LONGEST_LINE - 2**12  # the names of layers
 
 
 def test_a_row_that_is_being_written_is_not_read(tmp_path):
