@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -171,6 +173,8 @@ def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
         with _seeded(next(layers.seeds)):
             features = getattr(import_own(module), function)(x)
             trunk = keras.Model(x, features)
+            _number_again(trunk)
+            rounded(trunk)  # fails here rather than in the first policy
             if layers.prefix:
                 loaded = trunk.get_weights()
                 trunk = keras.models.clone_model(trunk, x, clone_function=layers.renamed)
@@ -185,6 +189,18 @@ def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
         ) from error
     _check_trunk(trunk, layers)
     return trunk.output
+
+
+def _number_again(trunk: keras.Model) -> None:
+    """Number the names that Keras chose from 0. Keras counts on over all networks of a process, so
+    a second training would log its layers under other names.
+    """
+    numbers: Counter[str] = Counter()
+    for layer in trunk.layers:
+        kind = re.sub(r"_\d+$", "", layer.name)
+        if kind.replace("_", "") == type(layer).__name__.lower():
+            layer.name = f"{kind}_{numbers[kind]}" if numbers[kind] else kind
+            numbers[kind] += 1
 
 
 @contextmanager
@@ -206,21 +222,24 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _check_trunk(trunk: keras.Model, layers: _Layers) -> None:
-    """Raise ValueError for a user's trunk with a wrong last layer or a reserved layer name."""
+    """Raise ValueError for a user's trunk that the rest of the package could not use."""
     network = layers.settings.network
-    last = next((layer for layer in reversed(trunk.layers) if layer.weights), None)
+    last = next((layer for layer in reversed(trunk.layers) if layer.trainable_weights), None)
     features = trunk.output  # a list, if the function returned one
     fits = isinstance(features, keras.KerasTensor) and len(features.shape) == 2
     if not (isinstance(last, keras.layers.Dense) and last.use_bias and fits):
         raise ValueError(
-            f"{network} must give features [B, D], and its last layer with weights must be a "
-            "keras.layers.Dense with a bias"
+            f"{network} must give features [B, D], and its last layer with trainable weights must "
+            "be a keras.layers.Dense with a bias"
         )
-    models = (layer for layer in trunk.layers if isinstance(layer, keras.Model))
-    if nested := [model.name for model in models if not isinstance(model, keras.Sequential)]:
-        raise ValueError(
-            f"{network} contains a keras.Model, {nested[0]}; use its layers or a keras.Sequential"
-        )
+    for layer in filter(lambda layer: layer.weights, trunk.layers):
+        try:  # the output is of the layer's first call; a functional model's is inside it
+            keras.Model(trunk.input, layer.output)
+        except ValueError as error:
+            raise ValueError(
+                f"{network} contains {layer.name}, a layer that was called elsewhere or a "
+                "functional keras.Model; make its layers anew in the function"
+            ) from error
     if other := {weight.dtype for weight in trunk.trainable_weights} - {"float32"}:
         raise ValueError(
             f"{network} has weights in {', '.join(sorted(other))}; they must be float32. To "
@@ -346,7 +365,7 @@ def _is_mixed(layer: keras.Operation) -> bool:
 
 def _rounded(layer: keras.Operation) -> keras.Operation:
     config = layer.get_config()
-    if _is_mixed(layer) and "kernel_initializer" in config:
-        # bfloat16 has no orthogonal initialiser
-        config |= {"dtype": "bfloat16", "kernel_initializer": "zeros"}
+    initial = {key: "zeros" for key in config if key.endswith("_initializer")}
+    if _is_mixed(layer) and "kernel_initializer" in initial:
+        config |= {"dtype": "bfloat16", **initial}  # bfloat16 has no orthogonal initialiser
     return type(layer).from_config(config)

@@ -63,6 +63,53 @@ def in_two(observations: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Dense(8)(encoder(observations))
 
 
+USED = keras.layers.Dense(8, name="used")
+USED(keras.Input((4,)))
+
+
+def used_before(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: a layer of another model."""
+    return keras.layers.Dense(8)(USED(observations))
+
+
+class Encoder(keras.Model):
+    """A model that is not functional."""
+
+    def __init__(self) -> None:
+        super().__init__(name="encoder")
+        self.dense = keras.layers.Dense(8)
+
+    def call(self, observations: keras.KerasTensor) -> keras.KerasTensor:
+        return self.dense(observations)
+
+
+def subclass(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """A model within the model that may be there."""
+    return keras.layers.Dense(8, name="last")(Encoder()(observations))
+
+
+def in_sequence(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """In bfloat16, with a Sequential."""
+    encoder = keras.Sequential([keras.layers.Dense(16, dtype="mixed_bfloat16") for _ in range(2)])
+    return keras.layers.Dense(8, dtype="mixed_bfloat16")(encoder(observations))
+
+
+def recurrent(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """In bfloat16, with an initialiser that bfloat16 does not have."""
+    x = keras.layers.LSTM(4, dtype="mixed_bfloat16")(keras.layers.Reshape((4, 1))(observations))
+    return keras.layers.Dense(8)(x)
+
+
+def in_bfloat16(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: the model is of its own class, so a policy cannot copy it."""
+    return keras.layers.Dense(8, dtype="mixed_bfloat16")(Encoder()(observations))
+
+
+def frozen_whole(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: nothing is trained below the heads."""
+    return keras.layers.Dense(8, trainable=False)(observations)
+
+
 def frozen(observations: keras.KerasTensor) -> keras.KerasTensor:
     """In bfloat16, with weights that are not trained."""
     x = keras.layers.Dense(16, dtype="mixed_bfloat16", trainable=False)(observations)

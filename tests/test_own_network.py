@@ -106,9 +106,10 @@ def test_a_value_network_of_its_own_begins_with_the_weights_that_the_user_loads(
     assert (kernel == 0.5).all() and (bias == 1).all()
 
 
-def test_a_policy_in_bfloat16_has_also_the_weights_that_are_not_trained():
-    net, seen = build("tests.own_network:frozen"), np.ones((3, 4), np.float32)
-    twin = model.rounded(net)
+@pytest.mark.parametrize("trunk", ["frozen", "in_sequence", "recurrent"])
+def test_a_policy_in_bfloat16_gives_the_same_bits(trunk):
+    net = build(f"tests.own_network:{trunk}", value_gradient="separate")
+    twin, seen = model.rounded(net), np.ones((3, 4), np.float32)
     model.round_weights(net, twin)
     logits = net(seen)[0].numpy()
     assert logits.any() and np.array_equal(twin(seen)[0], logits)
@@ -120,6 +121,17 @@ def test_weights_that_no_gradient_reaches_stay(tmp_path):
     for name, stays in (("cut", True), ("policy", False)):
         before, after = (net.get_layer(name) for net in (begun, load(tmp_path).policy.network))
         assert np.array_equal(before.get_weights()[0], after.get_weights()[0]) == stays
+
+
+def test_a_model_of_its_own_class_may_be_a_layer():
+    net = build("tests.own_network:subclass")
+    Diagnostics(net, Params(network="tests.own_network:subclass"))
+    assert {"encoder", "last"} <= {*model.weighted_layers(net)}
+
+
+def test_layers_without_a_name_have_the_same_names_in_each_network():
+    names = [{*model.weighted_layers(build("tests.own_network:frozen"))} for _ in range(2)]
+    assert names == [{"batch_normalization", "dense_1", "policy", "value"}] * 2
 
 
 def test_images_come_as_bytes():
@@ -138,7 +150,7 @@ def test_weights_of_the_user_are_no_preparation():
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("without_dense", "its last layer with weights must be a keras.layers.Dense"),
+        ("without_dense", "its last layer with trainable weights must be a keras.layers.Dense"),
         ("reserved", "a layer whose name begins with value_"),
         ("ambiguous", "a layer with weights whose name begins with max_"),
         ("pictures", r"must take observations \[B, 4\], and failed: ValueError: "),
@@ -146,7 +158,13 @@ def test_weights_of_the_user_are_no_preparation():
         ("ending", "failed: SystemExit: 0$"),
         ("in_a_list", r"must give features \[B, D\]"),
         ("half", "has weights in float16; they must be float32"),
-        ("in_two", "contains a keras.Model, encoder; use its layers or a keras.Sequential"),
+        ("frozen_whole", "its last layer with trainable weights must be a keras.layers.Dense"),
+        (
+            "in_two",
+            "contains encoder, a layer that was called elsewhere or a functional",
+        ),
+        ("used_before", "contains used, a layer that was called elsewhere"),
+        ("in_bfloat16", "failed: TypeError: Unable to revive model from config"),
         ("absent", "failed: AttributeError: .*absent"),
         ("trunks", "failed: TypeError: "),
     ],
