@@ -1,6 +1,7 @@
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from ppo.evaluate.evaluate import Evaluation, evaluate, evaluate_each
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, owned
 from ppo.replay.replay import Replay, play
-from ppo.runs.observers import DueState, Evaluator
+from ppo.runs.observers import Evaluator
 from ppo.runs.terminal import Pace
 from ppo.settings import Params, ResolvedParams
 from ppo.system.keys import Purpose, seed31
 from ppo.system.signals import Interrupted
+from ppo.telemetry import progress
 from ppo.telemetry.intervals import FEWEST
 from tests.policies import Acting, zeros_beside
 
@@ -369,13 +371,16 @@ def test_the_best_score_is_of_the_run_s_own_evaluations(tmp_path: Path):
     assert evaluations.best(folder, params, "sampled", 200) == 95
 
 
-def test_an_evaluation_that_is_due_at_the_end_can_be_switched_off(tmp_path: Path, capsys):
-    train.run(with_changes(num_steps=16, total_steps=48, num_minibatches=1), tmp_path)
+def test_an_evaluation_that_a_stop_left_at_the_end_can_be_switched_off(tmp_path: Path, capsys):
+    ending = {"num_steps": 16, "total_steps": 48, "num_minibatches": 1}
+    train.run(with_changes(evaluation_interval=16, evaluation_games=1, **ending), tmp_path)
     folder = RunFolder(tmp_path)
-    saved = checkpoint.newest(folder).with_part("evaluation", DueState(due=True))
-    checkpoint.save(folder, saved, kept=3)
-    for overrides in (["evaluation_interval=0"], []):
-        train.resume(tmp_path, overrides)
-        assert "the run is done" in capsys.readouterr().out
-        assert params.load(folder.params).evaluation_interval == 0
-    assert not folder.evaluations.exists()
+    rows, saved = progress.numbers(tmp_path), checkpoint.newest(folder)
+    due = {name: saved.parts[name] | {"due": True} for name in ("evaluation", "log")}
+    checkpoint.save(folder, replace(saved, parts=saved.parts | due), kept=3)
+    train.resume(tmp_path, ["evaluation_interval=0"])
+    assert params.load(folder.params).evaluation_interval == 0
+    assert len(evaluations.read(folder)) == 1  # of the run before
+    train.resume(tmp_path)
+    assert "the run is done" in capsys.readouterr().out
+    assert progress.numbers(tmp_path)[: len(rows)] == rows

@@ -100,9 +100,6 @@ class Session:
                 self._restore(saved)
                 self.keeper.prune(saved.step)
                 if self.loop.done:
-                    if self.start.changes:  # they switch off what was due
-                        self._store_settings()
-                        self.keeper.save(self.loop.state)
                     self.videographer.logged_until = saved.step  # its log gets nothing more
                     self.videographer.record_missing(saved.step)
                     self._finish_videos()
@@ -178,7 +175,7 @@ class Session:
         for remark in filter(None, remarks):
             self.display.say(remark)
         if self.start.changes and not self.start.fork_of:
-            self._store_settings()
+            write_whole(self.folder.params, params.to_json().encode())
         if not self.start.checkpoint or self.start.fork_of:
             self.keeper.save(self.loop.state)
         self.folder.fork_start.unlink(missing_ok=True)
@@ -186,9 +183,6 @@ class Session:
             entry = next_crossing(params.log_interval, step, params.steps_per_iteration)
             first = min(entry, params.end_from(step))
             self.display.say(f"training begins; its first numbers come by step {first:,}")
-
-    def _store_settings(self) -> None:
-        write_whole(self.folder.params, self.params.to_json().encode())
 
     def _train(self) -> bool:
         """Train. Return whether the run was completed."""

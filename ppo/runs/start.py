@@ -70,12 +70,8 @@ def for_fork(saved: Checkpoint) -> Checkpoint:
 
 
 def is_finished(saved: Checkpoint, params: Params) -> bool:
-    """Whether a saved run has nothing left to do with these settings. They may switch off an
-    evaluation that was due.
-    """
-    off = () if params.evaluation_interval else ("evaluation",)
-    due = any(part.get("due") for name, part in saved.parts.items() if name not in off)
-    return saved.trainer.tally.ends_run(saved.step, params) and not due
+    """Whether a saved run has nothing left to do with these settings."""
+    return saved.trainer.tally.ends_run(saved.step, params) and not is_due(saved)
 
 
 def is_due(saved: Checkpoint) -> bool:

@@ -380,8 +380,7 @@ def test_a_run_whose_last_checkpoint_is_junk_is_not_finished(run):
 
 def test_a_run_that_has_its_last_evaluation_before_it_is_not_finished(run):
     saved(run.folder, 512, evaluation=True)
-    assert not parallel.finished(run, SETTINGS.model_copy(update={"evaluation_interval": 64}))
-    assert parallel.finished(run, SETTINGS)  # without evaluations nothing is left to do
+    assert not parallel.finished(run, SETTINGS)
 
 
 def test_a_run_that_reached_its_score_is_finished_and_is_continued_without_it(run):
