@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ppo.envs import roms
 from ppo.envs.episode import MOST_RESETS, Episode, Reset, Rules
-from ppo.envs.foreign import closing
+from ppo.envs.foreign import closed_if_it_fails, closing
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND, AtariScreen, Frame, NoScreen, RenderedScreen
 from ppo.envs.vector import EnvVector
 from ppo.errors import PPOError
@@ -157,7 +157,8 @@ def play(replay: Replay, interrupted: Callable[[], bool] = lambda: False) -> Epi
 def env_at_start(replay: Replay) -> EnvVector:
     """Return an env as in training, at the beginning of the episode. The caller closes it."""
     vector = EnvVector(replay.rules, 1, 1)
-    vector.begin_as([Reset(replay.seed, replay.resets)])
+    with closed_if_it_fails(vector):
+        vector.begin_as([Reset(replay.seed, replay.resets)])
     return vector
 
 

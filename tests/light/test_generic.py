@@ -3,6 +3,7 @@
 import gc
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -14,6 +15,7 @@ from ppo.envs.generic import GenericEnvs
 from ppo.envs.registry import resolved
 from ppo.envs.vector import EnvVector
 from ppo.errors import EnvironmentFailed
+from ppo.replay.replay import env_at_start
 from ppo.settings import Params
 from tests.rules import rules_for
 
@@ -81,6 +83,22 @@ def test_environments_are_closed_if_a_later_one_cannot_be_made(monkeypatch):
     assert Third.closed == 2
     envs.close()
     assert Third.closed == 3
+
+
+def test_the_env_of_a_replay_is_closed_if_its_reset_fails(monkeypatch):
+    class Stuck(Counting):
+        closed = 0
+
+        def reset(self, *, seed=None, options=None):
+            raise OSError("no server answers")
+
+        def close(self):
+            Stuck.closed += 1
+
+    monkeypatch.setitem(gymnasium.registry, "Stuck-v0", EnvSpec("Stuck-v0", entry_point=Stuck))
+    with pytest.raises(EnvironmentFailed, match="no server answers"):
+        env_at_start(SimpleNamespace(rules=rules_for("Stuck-v0"), seed=0, resets=1))
+    assert Stuck.closed == 1
 
 
 def test_vectors_are_closed_if_a_later_one_cannot_be_made_even_if_one_fails(monkeypatch):
