@@ -95,16 +95,20 @@ def texts(overrides: Overrides) -> list[str]:
     if isinstance(overrides, Mapping):
         if unlike := [key for key in overrides if "=" in str(key)]:
             raise ParamsError([f"{_show(key)}: there is no such setting" for key in unlike])
-        # NumPy's numbers and arrays become Python's.
-        to_json = json.JSONEncoder(default=lambda o: getattr(o, "tolist", o.__repr__)()).encode
+        to_json = json.JSONEncoder(default=_plain).encode
         try:
             return [f"{key}={to_json(value)}" for key, value in overrides.items()]
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ParamsError(f"a setting has no JSON: {first_line(error)}") from error
     listed = [overrides] if isinstance(overrides, str) else overrides
     if not isinstance(listed, Sequence) or not all(isinstance(text, str) for text in listed):
         raise TypeError(f"overrides must be a mapping, or texts KEY=VALUE: {overrides!r}")
     return list(listed)
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays as Python's, and anything else as a text."""
+    return value.tolist() if hasattr(type(value), "tolist") else repr(value)
 
 
 def _checked(

@@ -830,7 +830,8 @@ def test_values_that_cannot_be_written_as_json_are_refused():
     endless["gamma"] = endless
     for _ in range(100_000):
         deep = [deep]
-    for unlike in (endless, {"gamma": deep}, {"seed": 10**5000}):
+    odd = {"gamma": float}, {"mlp_sizes": {(1, 2): 3}}
+    for unlike in (endless, {"gamma": deep}, {"seed": 10**5000}, *odd):
         for arguments in ((unlike,), ({}, unlike)):
             with pytest.raises(ParamsError):
                 load(*arguments)
