@@ -44,7 +44,7 @@ GONE = frozenset([errno.ENOENT, errno.ESTALE])
 
 
 class FolderError(Refused):
-    """The folder cannot be used for the request. The message says why and what to do."""
+    """A run's folder or file cannot be used for the request. The message says why."""
 
 
 class FolderGone(OSError):

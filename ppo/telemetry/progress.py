@@ -13,7 +13,7 @@ from ppo.files.folder import FolderError, RunFolder, check_run
 from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import Step, Unreadable
-from ppo.system.streams import warn_of_skipped
+from ppo.system.streams import first_line, warn_of_skipped
 from ppo.telemetry.scalars import POINTS, SCORE
 
 LARGEST = 2**30  # bytes
@@ -69,7 +69,7 @@ def numbers(folder: Path) -> list[Row]:
         except (csv.Error, ValueError) as error:
             faults.append(f"line {number}: {error}")
     if len(faults) == len(lines) - 1 > 0:
-        raise FolderError(f"{path}: not the log of a run: {faults[0]}")
+        raise FolderError(f"{path}: not the log of a run: {first_line(faults[0])}")
     warn_of_skipped(with_names(path), "row", faults)
     return rows
 
