@@ -26,7 +26,7 @@ from ppo.files.folder import RunFolder
 from ppo.replay import replay
 from ppo.replay.recorder import FinishedVideo
 from ppo.replay.replay import ReplayError
-from ppo.runs import follower, observers, session
+from ppo.runs import follower, observers, session, terminal
 from ppo.runs.guard import CONFIRMED_AFTER, Guard
 from ppo.runs.keeper import Keeper
 from ppo.runs.level import GuardState
@@ -175,6 +175,7 @@ def test_the_last_resort_ends_a_run_whose_envs_are_still_made(folder, monkeypatc
 
     codes = []
     monkeypatch.setattr(session, "Trainer", Slow)
+    monkeypatch.setattr(terminal, "LAST_WORDS_SECONDS", 60)
     monkeypatch.setattr("os._exit", codes.append)
     with pytest.raises(Stopped), StopRequest() as stop:
         session.Session(PARAMS, folder, stop, 0.0, Workers(), Start(), None)
