@@ -769,6 +769,20 @@ def test_a_restored_guard_continues_like_the_unbroken_one(cut):
     assert all((ours[name] == theirs[name]).all() for name in ours)
 
 
+def test_a_guard_that_restored_the_initial_policy_measures_no_level(monkeypatch):
+    collapsing = guard("rollback")
+    show(collapsing, *[1.0] * 20)
+    while not collapsing.trainer.rollbacks:
+        show(collapsing, 0.3)
+    assert collapsing.watch.knows_nothing and collapsing.trainer.rolled_back_to == 0
+    resumed = guard("rollback")
+    resumed.restore(saved_by(collapsing))
+    resumed.trainer = collapsing.trainer
+    monkeypatch.setattr(resumed, "_measured", lambda _: b"1.0")
+    resumed.measure(lambda: False)
+    assert resumed.state() == collapsing.state()
+
+
 def test_a_guard_that_is_off_sees_nothing():
     watcher = guard("off")
     show(watcher, *RISE, *FALL)

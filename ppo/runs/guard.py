@@ -48,6 +48,7 @@ class Guard(Observer):
         self.trainer, self.mode, self.say = trainer, params.collapse_guard, say
         self.watch, self.quiet, self.warned = Watch(), 0, False
         self.kept: dict[str, Kept] = {}
+        self._continues = False  # with kept policies whose watches are known
 
     def begin(self) -> None:
         """Keep the policy as it is before the first iteration, such as the policy of a fork's
@@ -63,7 +64,7 @@ class Guard(Observer):
         """Measure the level if it is unknown: the first worker measures it and shares it. Raises
         Interrupted and WorkerLost.
         """
-        known = self.mode == "off" or not self.watch.knows_nothing
+        known = self.mode == "off" or self._continues or not self.watch.knows_nothing
         if known or self.trainer.finished or not self.trainer.step:
             return
         measures = self.trainer.workers.index == 0
@@ -140,6 +141,7 @@ class Guard(Observer):
             if learner.weights:
                 watch = known.kept.get(state) or self.watch.restarted()
                 self.kept[state] = Kept(learner, watch)
+        self._continues = bool(known.kept)
 
     def _keep(self) -> None:
         """Drop the candidate if there is evidence against the policy. After every CONFIRMED_AFTER

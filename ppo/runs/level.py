@@ -40,10 +40,11 @@ class GuardState(State):
 def with_known_level(saved: Checkpoint, run: Path, now: ResolvedParams) -> Checkpoint:
     """Return the checkpoint with the level of its policy. If its guard was off or knew nothing, the
     level follows from its last games and the log of ``run``. If a setting in AFFECTS_POINTS
-    changed, only the lowest level is kept.
+    changed, only the lowest level is kept. A guard that has just restored the initial policy
+    continues without a level, as in the unbroken run.
     """
     before, guard = run_of(saved).params, saved.part(GuardState.PART, GuardState)
-    if guard.mode == "off" or guard.watch.knows_nothing:
+    if guard.mode == "off" or (guard.watch.knows_nothing and not guard.kept):
         guard = GuardState(mode=guard.mode, watch=_level(saved, run))
     if any(key in before and before[key] != getattr(now, key) for key in AFFECTS_POINTS):
         # These settings hardly change the lowest level.

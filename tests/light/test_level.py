@@ -57,6 +57,11 @@ def test_a_run_that_knows_no_level_yet_begins_as_before(tmp_path):
     assert known(tmp_path / "gone", saved(games=())) == GuardState()
 
 
+def test_a_guard_that_restored_the_initial_policy_knows_no_level_of_the_collapsed_one(tmp_path):
+    restored = GuardState(kept={"healthy": Watch()})
+    assert known(logged(tmp_path / "run", CLIMB), saved(restored)) == restored
+
+
 @pytest.mark.parametrize(
     ("change", "times"), [({"num_steps": 8}, 2), ({"num_envs": 16}, 0.5), ({"workers": 4}, 0.5)]
 )
