@@ -196,9 +196,9 @@ def _number_again(trunk: keras.Model) -> None:
     a second training would log its layers under other names.
     """
     numbers: Counter[str] = Counter()
-    for layer in trunk.layers:
+    for layer in trunk.operations:
         kind = re.sub(r"_\d+$", "", layer.name)
-        if kind.replace("_", "") == type(layer).__name__.lower():
+        if kind.replace("_", "") == type(layer).__name__.replace("_", "").lower():
             layer.name = f"{kind}_{numbers[kind]}" if numbers[kind] else kind
             numbers[kind] += 1
 
@@ -227,10 +227,11 @@ def _check_trunk(trunk: keras.Model, layers: _Layers) -> None:
     last = next((layer for layer in reversed(trunk.layers) if layer.trainable_weights), None)
     features = trunk.output  # a list, if the function returned one
     fits = isinstance(features, keras.KerasTensor) and len(features.shape) == 2
-    if not (isinstance(last, keras.layers.Dense) and last.use_bias and fits):
+    flat = isinstance(last, keras.layers.Dense) and last.use_bias and len(last.output.shape) == 2
+    if not (flat and fits):
         raise ValueError(
             f"{network} must give features [B, D], and its last layer with trainable weights must "
-            "be a keras.layers.Dense with a bias"
+            "be a keras.layers.Dense with a bias, whose output is [B, units]"
         )
     for layer in filter(lambda layer: layer.weights, trunk.layers):
         try:  # the output is of the layer's first call; a functional model's is inside it

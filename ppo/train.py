@@ -367,7 +367,8 @@ def _check_network(settings: ResolvedParams) -> None:
         from ppo import model
 
         try:
-            model.build_model(registry.observation_shape(settings), 1, settings)
+            for _ in range(2):  # a layer from outside the function can be used only once
+                model.build_model(registry.observation_shape(settings), 1, settings)
         except ValueError as error:
             raise ParamsError(f"network = {settings.network!r}: {error}") from error
 

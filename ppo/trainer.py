@@ -31,6 +31,7 @@ from ppo.workers.interface import Workers
 from ppo.workers.messages import (
     Report,
     any_worker,
+    broadcast_arrays,
     gather_arrays,
     gather_unfinished,
     merge_reports,
@@ -86,6 +87,9 @@ class Trainer:
         seed = seed31(params.seed, Purpose.NETWORK)
         with closed_if_it_fails(self.envs):
             self.model = model.build_model(shape, num_actions, params, seed)
+            if params.is_custom:  # its function may give other weights in each process
+                weights = broadcast_arrays(self.workers, self.model.get_weights())
+                self.model.set_weights(weights)
             self.policy = Policy(self.model, shards(params.threads))
             self.updater = Updater(self.model, params, shards(params.threads), self.workers)
             self.diagnostics = Diagnostics(self.model, params, shards(params.threads))

@@ -100,6 +100,53 @@ def recurrent(observations: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Dense(8)(x)
 
 
+def with_state(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """With a layer that has two outputs."""
+    x = keras.layers.Reshape((4, 1))(observations)
+    _, state = keras.layers.GRU(6, return_sequences=True, return_state=True, name="gru")(x)
+    return keras.layers.Dense(8)(state)
+
+
+def in_sums(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """With an operation and a layer that Keras both calls add."""
+    x = observations + observations
+    return keras.layers.Dense(8)(keras.layers.Add()([x, observations]))
+
+
+OUTSIDE = keras.layers.Dense(8, name="outside")
+
+
+def outside(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: a second network cannot have this layer."""
+    return OUTSIDE(observations)
+
+
+def per_position(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Not allowed: the last layer has an output for each position."""
+    x = keras.layers.Dense(8)(keras.layers.Reshape((4, 1))(observations))
+    return keras.layers.GlobalAveragePooling1D()(x)
+
+
+def truncating(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """With whole numbers, and a layer that takes its inputs by name."""
+    x = keras.ops.cast(keras.ops.cast(4 * observations, "int32"), "float32")
+    x = keras.layers.Reshape((4, 1))(x)
+    x = keras.layers.MultiHeadAttention(1, 4)(query=x, value=x)
+    return keras.layers.Dense(8)(keras.layers.Flatten()(x))
+
+
+def nameless(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """A layer that trains, but cannot be copied."""
+    return keras.layers.Dense(8)(keras.layers.Lambda(lambda x: 2 * x)(observations))
+
+
+def unseeded(observations: keras.KerasTensor) -> keras.KerasTensor:
+    """Initial weights from a generator of its own."""
+    return keras.layers.Dense(
+        8, kernel_initializer=lambda shape, dtype: np.random.default_rng().normal(size=shape)
+    )(observations)
+
+
 def in_bfloat16(observations: keras.KerasTensor) -> keras.KerasTensor:
     """Not allowed: the model is of its own class, so a policy cannot copy it."""
     return keras.layers.Dense(8, dtype="mixed_bfloat16")(Encoder()(observations))

@@ -10,13 +10,19 @@ import pytest
 import tensorflow as tf
 
 from ppo import checkpoint, model, params, train
+from ppo.envs.registry import resolved
 from ppo.evaluate.agent import load
+from ppo.evaluate.export import ExportError, export_run
 from ppo.evaluate.portable import portable
+from ppo.files import npz
 from ppo.nn.preprocessed import in_two
 from ppo.params import ParamsError
 from ppo.settings import BuiltIn, NetworkSettings, Params
 from ppo.system.keys import Purpose, seed31
+from ppo.telemetry import progress
 from ppo.telemetry.diagnostics import Diagnostics
+from ppo.trainer import Trainer
+from ppo.workers.interface import Workers
 from tests.forked import Forked
 
 ROOT = Path(__file__).parents[1]
@@ -132,6 +138,49 @@ def test_a_model_of_its_own_class_may_be_a_layer():
 def test_layers_without_a_name_have_the_same_names_in_each_network():
     names = [{*model.weighted_layers(build("tests.own_network:frozen"))} for _ in range(2)]
     assert names == [{"batch_normalization", "dense_1", "policy", "value"}] * 2
+    build("tests.own_network:in_sums"), build("tests.own_network:in_sums")
+
+
+def test_a_layer_may_have_several_outputs(tmp_path):
+    train.run(params.load(SHORT | {"network": "tests.own_network:with_state"}), tmp_path)
+    assert "layers/dead_gru" in progress.numbers(tmp_path)[-1]
+
+
+def test_a_layer_from_outside_the_function_is_refused_before_a_run_is_created(tmp_path):
+    with pytest.raises(ParamsError, match="contains outside, a layer that was called elsewhere"):
+        train.run(params.load(SHORT | {"network": "tests.own_network:outside"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_worker_begins_with_the_weights_of_the_first():
+    settings = resolved(params.load(SHORT | {"network": "tests.own_network:unseeded"}))
+    sent = Trainer(settings).model.get_weights()
+
+    class Second(Workers):
+        index = 1
+
+        def broadcast(self, data: bytes) -> bytes:
+            return npz.pack({str(number): array for number, array in enumerate(sent)})
+
+    kernel, *_ = Trainer(settings, Second()).model.get_weights()
+    assert np.array_equal(kernel, sent[0])
+
+
+def test_an_export_computes_in_float32_also_in_a_sequential():
+    twin = portable(build("tests.own_network:in_sequence"))
+    (sequence,) = (layer for layer in twin.layers if isinstance(layer, keras.Sequential))
+    assert {layer.compute_dtype for layer in sequence.layers} == {"float32"}
+
+
+def test_an_export_keeps_the_types_of_operations():
+    net, seen = build("tests.own_network:truncating"), np.full((3, 4), 0.7, np.float32)
+    np.testing.assert_allclose(portable(net)(seen)["logits"], net(seen)[0], rtol=1e-6)
+
+
+def test_a_network_that_cannot_be_copied_is_not_exported(tmp_path):
+    train.run(params.load(SHORT | {"network": "tests.own_network:nameless"}), tmp_path / "run")
+    with pytest.raises(ExportError, match="own_network:nameless has a layer that Keras cannot"):
+        export_run(tmp_path / "run", str(tmp_path / "network.keras"))
 
 
 def test_images_come_as_bytes():
@@ -157,6 +206,7 @@ def test_weights_of_the_user_are_no_preparation():
         ("failing", "failed: RuntimeError: no memory for this$"),
         ("ending", "failed: SystemExit: 0$"),
         ("in_a_list", r"must give features \[B, D\]"),
+        ("per_position", r"whose output is \[B, units\]"),
         ("half", "has weights in float16; they must be float32"),
         ("frozen_whole", "its last layer with trainable weights must be a keras.layers.Dense"),
         (

@@ -45,7 +45,12 @@ def export_run(logdir: Path, target: str, which: Which = "newest") -> Path:
 
         from ppo.evaluate.portable import portable
 
-        network = portable(agent.policy.network)
+        try:
+            network = portable(agent.policy.network)
+        except Exception as error:  # any kind: it may come from a layer of the user
+            raise ExportError(
+                f"{agent.params.network} has a layer that Keras cannot copy: {first_line(error)}"
+            ) from error
         _, *shape = network.input.shape
         network(np.zeros((1, *shape), network.input.dtype))  # ONNX needs one call
         _write(network, parent / path.name, suffix)

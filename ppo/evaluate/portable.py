@@ -21,11 +21,13 @@ def portable(network: keras.Model) -> keras.Model:
     pixels_layer = next((layer for layer in network.layers if isinstance(layer, Pixels)), None)
     normalizing = {x.name: x for x in network.layers if isinstance(x, LayerNormDense)}
 
-    def call(layer: Any, taken: Any, *more: Any, **options: Any) -> Any:
+    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
         if pixels_layer and layer.name == pixels_layer.name:
-            pixels = scaled(taken, pixels_layer.scaling)
+            pixels = scaled(inputs[0], pixels_layer.scaling)
             return keras.tree.map_structure(lambda _: pixels, pixels_layer.output)
-        made = layer(taken[0] if layer.name in convolutions else taken, *more, **options)
+        if layer.name in convolutions:
+            inputs = inputs[0][:1]
+        made = layer(*inputs, **options)
         if layer.name in normalizing:
             return _normalized(made, normalizing[layer.name])
         return made
@@ -74,6 +76,8 @@ def _standard(layer: Any) -> Any:
     """Return a Keras layer or operation like the given one, without its weights."""
     if isinstance(layer, Pixels):
         return keras.layers.Identity(name=layer.name)  # ``scaled`` replaces it
+    if isinstance(layer, keras.Sequential):
+        return keras.Sequential([_standard(inner) for inner in layer.layers], name=layer.name)
     kind, config = type(layer), layer.get_config()
     if isinstance(layer, PixelConv2D):
         kind = keras.layers.Conv2D
@@ -81,8 +85,8 @@ def _standard(layer: Any) -> Any:
     if isinstance(layer, LayerNormDense):
         kind = keras.layers.Dense  # only its sums, see ``_normalized``
         config |= {"activation": "linear", "use_bias": False}
-    elif hasattr(layer, "activation"):
+    elif "activation" in config:
         config["activation"] = _activation(layer)
-    if "dtype" in config:
+    if isinstance(layer, keras.Layer) and layer.compute_dtype == "bfloat16":
         config["dtype"] = "float32"
     return kind.from_config(config)

@@ -30,7 +30,8 @@ class Diagnostics:
         self._weights = [
             weight for layer in (*self._policy_trunk, "policy") for weight in self._layers[layer]
         ]
-        activations = [network.get_layer(layer).output for layer in self._trunk]
+        # Of a layer with several outputs, such as a state, the first.
+        activations = [tf.nest.flatten(network.get_layer(x).output)[0] for x in self._trunk]
         self._with_activations = keras.Model(network.input, [*network.outputs, *activations])
         self._last = keras.Model(network.input, [policy_trunk[-1].input, policy_trunk[-1].output])
         self.compile()

@@ -112,6 +112,12 @@ def merge_reports(workers: Workers, own: Report) -> Report:
     )
 
 
+def broadcast_arrays(workers: Workers, own: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the arrays of the first worker."""
+    packed = npz.pack({str(number): array for number, array in enumerate(own)})
+    return [*npz.unpack(workers.broadcast(packed)).values()]
+
+
 def gather_arrays(workers: Workers, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the arrays of the first worker and of workers with an array that is not finite."""
     if workers.count == 1:
