@@ -22,7 +22,7 @@ from ppo.envs.episode import Episode, Reset
 from ppo.envs.registry import resolved, rules_of
 from ppo.errors import Collapsed, Diverged, ExitCode, Stopped, WorkerLost
 from ppo.evaluate.evaluate import Evaluation
-from ppo.files.folder import RunFolder
+from ppo.files.folder import RunFolder, owned
 from ppo.replay import replay
 from ppo.replay.recorder import FinishedVideo
 from ppo.replay.replay import ReplayError
@@ -120,6 +120,23 @@ def test_best_score_of_training_games_is_not_compared_with_evaluations(interval,
     began = RunState(best_saved=5.0, params=PARAMS.model_dump())
     resumed.restore(state(16).with_part("run", began))
     assert resumed.best_saved == best
+
+
+def test_a_run_is_not_moved_by_an_environment_that_changes_the_current_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with owned(Path("run")) as folder:
+        said: list[str] = []
+        keeper = Keeper(folder, PARAMS, time.monotonic(), said.append)
+        folder.params.touch()
+        monkeypatch.chdir("/")
+        keeper.check_folder()
+        assert said == []
+        (tmp_path / "run").rename(tmp_path / "moved")
+        keeper.check_folder()
+        keeper.check_folder()
+    assert said == [f"run was moved; the run continues in {tmp_path}/moved"]
 
 
 def test_the_last_resort_saves_the_state_that_was_reached(keeper, folder):

@@ -34,7 +34,7 @@ class Keeper(Observer):
         self.best_saved: float | None = None
         self.versions = numerics.facts()
         self.changed: tuple[tuple[int, str, Any], ...] | None = ()
-        self._folder_name = folder.name
+        self._folder_name, self._place = folder.name, folder.name.absolute()
         self._kept = params.checkpoints_kept, params.checkpoints_always_kept
         self._saving = threading.RLock()
         self._latest: Checkpoint | None = None
@@ -72,8 +72,9 @@ class Keeper(Observer):
         before, now = self._folder_name, self.folder.name
         if self.folder.is_gone:
             raise FolderGone(now)
-        if now != before:
-            self._folder_name = now
+        # An environment may have changed the current folder.
+        if now != before and not (self._place.exists() and self._place.samefile(now)):
+            self._folder_name, self._place = now, now.absolute()
             self.say(f"{before} was moved; the run continues in {now}")
 
     def remember(self, state: Checkpoint) -> None:
