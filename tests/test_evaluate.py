@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -339,6 +340,21 @@ def test_a_training_continues_if_its_evaluations_cannot_be_stored(tmp_path: Path
     assert capsys.readouterr().err.startswith(f"{tmp_path}/evaluations.jsonl: not a regular file")
     assert "the evaluation is not stored" in said[0] and "not a regular file" in said[0]
     assert len(said) == 2 and "best so far" in said[1] and not evaluator.due
+
+
+def test_a_training_continues_if_the_disk_is_full_for_an_evaluation(tmp_path: Path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    said: list[str] = []
+    monkeypatch.setattr(evaluations, "write_whole", full)
+    with owned(tmp_path) as folder:
+        evaluator = Evaluator(
+            gambler, CARTPOLE, folder, Pace(CARTPOLE), said.append, lambda _: None
+        )
+        evaluator.act(100, lambda: False)
+    assert "the evaluation is not stored" in said[0] and "No space left" in said[0]
+    assert not evaluator.due
 
 
 def test_a_bad_line_stays_and_takes_no_other_with_it(tmp_path: Path):

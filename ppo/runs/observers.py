@@ -205,7 +205,7 @@ class Evaluator(Observer):
         record = evaluation.record(self.params, self.policy, step)
         try:
             evaluations.add(self.folder, record)
-        except FolderError as error:
+        except (FolderError, OSError) as error:
             self.say(f"step {step:,}: the evaluation is not stored: {error}")
         self.say(self._message(record))
         self._last, self.due = (step, evaluation.mean), False
