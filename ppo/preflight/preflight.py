@@ -100,12 +100,11 @@ def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[
             seconds = steps * params.frame_skip / ATARI_FRAMES_PER_SECOND
             size = _size(count * video_rate * seconds)
             videos = f", {size} of {counted(count, 'video')} of {duration(seconds)} each"
-    speed = params.whole_steps / ahead.seconds
+    speed, threads = params.whole_steps / ahead.seconds, counted(params.threads, "thread")
     return [
         f"network {params.network}: {measured.num_weights:,} weights, {measured.num_actions} "
         f"actions, {params.precision}",
-        f"time: {duration(ahead.seconds)} with {params.threads} threads ({speed:,.0f} steps/s)"
-        f"{evaluations}",
+        f"time: {duration(ahead.seconds)} with {threads} ({speed:,.0f} steps/s){evaluations}",
         f"memory: {_size(ahead.memory)} at most",
         f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs{videos}",
     ]
