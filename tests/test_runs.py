@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shlex
 import struct
 import threading
 import time
@@ -198,6 +199,18 @@ def test_the_last_resort_ends_a_run_whose_envs_are_still_made(folder, monkeypatc
         session.Session(PARAMS, folder, stop, 0.0, Workers(), Start(), None)
     assert codes == [ExitCode.STOPPED]
     assert f"--logdir={folder.path} --resume" in capsys.readouterr().out
+
+
+def test_a_resume_that_is_stopped_before_it_begins_shows_what_it_changes(folder, monkeypatch):
+    def stopped(*_):
+        raise Interrupted
+
+    monkeypatch.setattr(session, "Trainer", stopped)
+    start = Start(changes={"learning_rate": (0.1, 0.2), "wandb_project": (None, "my runs")})
+    with pytest.raises(Stopped) as caught, StopRequest() as stop:
+        session.Session(PARAMS, folder, stop, 0.0, Workers(), start, None)
+    added = ["--resume", "--set", "learning_rate=0.2", "--set", "wandb_project=my runs"]
+    assert shlex.split(str(caught.value))[-5:] == added
 
 
 # --- what observes it

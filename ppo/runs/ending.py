@@ -41,7 +41,7 @@ def next_steps(
         "evaluate": f"{call} --evaluate 30",
         "watch": f"{call} --watch" if watchable else "",
         "board": f"{call} --board",
-        "continue": " --set ".join([f"{call} {resume}", *overrides]),
+        "continue": " --set ".join([f"{call} {resume}", *map(shlex.quote, overrides)]),
     }
     if name := factory_name(env_id):
         changes = f"{[*overrides]}, " * bool(overrides)

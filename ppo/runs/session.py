@@ -23,6 +23,7 @@ from ppo.runs.trainer_state import restore
 from ppo.runs.verifier import Verifier
 from ppo.runs.videographer import TAG, Videographer
 from ppo.settings import ResolvedParams
+from ppo.settings.describe import as_given
 from ppo.settings.schedules import next_crossing
 from ppo.system.device import gpu_remark, precision_remark
 from ppo.system.signals import Interrupted, StopRequest
@@ -31,7 +32,7 @@ from ppo.trainer import Trainer
 from ppo.workers.interface import Workers
 from ppo.workers.local import LocalWorkers
 
-NOTHING_DONE = "stopped before anything was done; continue with --resume"
+NOTHING_DONE = "stopped before anything was done"
 CLIPPED = (
     "the game has rewards other than -1, 0 and 1: training uses their signs only (clip_rewards)"
 )
@@ -54,6 +55,8 @@ class Session:
         started = isinstance(workers, LocalWorkers)
         # The arguments that resume the run as it was started.
         self.resume = "--resume" + f" --workers={params.workers}" * started
+        changes = {} if start.fork_of else start.changes  # a fork has stored its own
+        self._not_stored = [f"{key}={as_given(now)}" for key, (_, now) in changes.items()]
         end = params.end_from(start.step)
         self.display = Display(f"PPO · {params.env_id} · {folder.name}", end)
         say = self.display.say
@@ -62,7 +65,7 @@ class Session:
         try:
             self.trainer = Trainer(params, workers, stop)
         except Interrupted:
-            raise Stopped(NOTHING_DONE) from None
+            raise Stopped(self._with_command(NOTHING_DONE)) from None
         self.trainer.collector.when_clipped = lambda: say(CLIPPED)
         policy = self.trainer.policy
         # silent once the folder is gone; the run reports that
@@ -132,7 +135,8 @@ class Session:
         self.display.say(ending.summary(folder, trainer.totals(), best, seconds, more, resumed))
 
     def _with_command(self, message: str) -> str:
-        steps = ending.next_steps(self.folder.name, self.params.env_id, self.resume)
+        env_id, changes = self.params.env_id, self._not_stored
+        steps = ending.next_steps(self.folder.name, env_id, self.resume, changes)
         return f"{message}\n  continue  {steps['continue']}"
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -152,7 +156,7 @@ class Session:
             )
             self.guard.measure(self.stop)
         except Interrupted:
-            raise Stopped(NOTHING_DONE) from None
+            raise Stopped(self._with_command(NOTHING_DONE)) from None
         if mismatch:
             self.display.say(f"{mismatch}: new games begin in their place")
 
@@ -174,8 +178,9 @@ class Session:
         remarks = [*differences, precision_remark(params.precision), gpu_remark()]
         for remark in filter(None, remarks):
             self.display.say(remark)
-        if self.start.changes and not self.start.fork_of:
+        if self._not_stored:
             write_whole(self.folder.params, params.to_json().encode())
+            self._not_stored = []
         if not self.start.checkpoint or self.start.fork_of:
             self.keeper.save(self.loop.state)
         self.folder.fork_start.unlink(missing_ok=True)
