@@ -34,6 +34,11 @@ def protect_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether a stream is a terminal. A program's own stream may be closed, or have no isatty."""
+    return bool(stream) and getattr(stream, "isatty", bool)()
+
+
 def say(message: str, stream: IO[str] | None = None) -> None:
     """Print a message, on standard output by default. A terminal gets its lines wrapped at words.
     Once the stream fails, as a closed pipe does, further output is discarded and the work
@@ -41,7 +46,7 @@ def say(message: str, stream: IO[str] | None = None) -> None:
     """
     stream = stream or sys.stdout
     try:
-        if stream and stream.isatty():
+        if is_terminal(stream):
             message = wrapped(message, shutil.get_terminal_size().columns)
         print(message, file=stream, flush=True)
     except OSError:
@@ -50,7 +55,7 @@ def say(message: str, stream: IO[str] | None = None) -> None:
 
 def note(message: str) -> None:
     """Print a line on standard error if it is a terminal, where someone waits."""
-    if sys.stderr and sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         say(message, sys.stderr)
 
 
@@ -117,5 +122,5 @@ def reason(error: BaseException) -> str:
 
 def discard(stream: IO[str]) -> None:
     """Discard what a broken stream still holds; otherwise Python fails again when it ends."""
-    with open(os.devnull, "wb") as nowhere, suppress(OSError):  # it may be no file
+    with open(os.devnull, "wb") as nowhere, suppress(OSError, AttributeError):  # it may be no file
         os.dup2(nowhere.fileno(), stream.fileno())

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ppo.system.streams import say
+from ppo.system.streams import is_terminal, say
 
 Entry = tuple[str, str, str]  # name, meaning, and other information
 
@@ -33,7 +33,7 @@ def console_of(stderr: bool = False, kind: type[Console] = Console) -> Console:
     has set FORCE_COLOR.
     """
     stream = sys.stderr if stderr else sys.stdout
-    return kind(stderr=stderr, force_terminal=None if stream.isatty() else False)
+    return kind(stderr=stderr, force_terminal=None if is_terminal(stream) else False)
 
 
 def show_page(text: str) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from ppo.envs.factories import factory_name
 from ppo.runs.ending import next_steps, summary
 from ppo.runs.terminal import SHOWN, TREND, Display, Speed
-from ppo.system.streams import wrapped
+from ppo.system.streams import note, say, wrapped
 from ppo.telemetry.scalars import tags
 
 SCALARS = {
@@ -320,6 +320,33 @@ def test_display_whose_output_fails_is_quiet_from_then_on(error, takes, is_termi
             display.show(step, SCALARS, Speed(850.0, 11_762), False)
     assert display.console.quiet
     display.say("more")
+
+
+class Copy:
+    """A program's own standard output: it has what Python asks of one, and no more."""
+
+    def __init__(self, error: OSError | None = None) -> None:
+        self.error, self.text = error, ""
+
+    def write(self, text: str) -> None:
+        if self.error:
+            raise self.error
+        self.text += text
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")])
+def test_a_stream_that_can_only_write_is_not_a_terminal(error, monkeypatch):
+    output = Copy(error)
+    monkeypatch.setattr("sys.stdout", output)
+    monkeypatch.setattr("sys.stderr", output)
+    with Display("PPO", 10_000) as display:
+        display.say("a message")
+    say("a line")
+    note("a note")
+    assert output.text == ("" if error else "a message\na line\n")
 
 
 # --- entropy
