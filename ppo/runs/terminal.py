@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from ppo.files.held import with_names
 from ppo.settings import ResolvedParams
-from ppo.system.streams import discard, duration, wrapped
+from ppo.system.streams import Replacing, discard, duration, wrapped
 from ppo.system.tables import console_of
 from ppo.telemetry.scalars import SCORE
 
@@ -94,7 +94,13 @@ class Pace:
 
 
 class _Console(Console):
-    """A console that raises BrokenPipeError, where rich would end the process."""
+    """A console that raises BrokenPipeError, where rich would end the process, and shows "?" for
+    characters that its output lacks.
+    """
+
+    @property  # type: ignore[misc]  # nobody sets it
+    def file(self) -> IO[str]:
+        return cast(IO[str], Replacing(super().file))
 
     def on_broken_pipe(self) -> None:
         raise  # called while the error is handled

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any
 
 UNKNOWN = 80  # columns of a terminal that does not say its width
 
@@ -39,16 +39,33 @@ def is_terminal(stream: IO[str] | None) -> bool:
     return bool(stream) and getattr(stream, "isatty", bool)()
 
 
+class Replacing:
+    """A stream that shows "?" for each character that it lacks."""
+
+    def __init__(self, stream: IO[str]):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except UnicodeEncodeError as error:
+            return self._stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+
+
 def say(message: str, stream: IO[str] | None = None) -> None:
     """Print a message, on standard output by default. A terminal gets its lines wrapped at words.
     Once the stream fails, as a closed pipe does, further output is discarded and the work
     continues.
     """
-    stream = stream or sys.stdout
+    if not (stream := stream or sys.stdout):
+        return
     try:
         if is_terminal(stream):
             message = wrapped(message, shutil.get_terminal_size().columns)
-        print(message, file=stream, flush=True)
+        print(message, file=Replacing(stream), flush=True)
     except OSError:
         discard(stream)
 

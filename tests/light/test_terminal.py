@@ -349,6 +349,21 @@ def test_a_stream_that_can_only_write_is_not_a_terminal(error, monkeypatch):
     assert output.text == ("" if error else "a message\na line\n")
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_program_whose_output_is_ascii_shows_question_marks(is_terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    output = io.TextIOWrapper(io.BytesIO(), "ascii")
+    output.isatty = lambda: is_terminal
+    monkeypatch.setattr("sys.stdout", output)
+    with Display("PPO · Pong", 10_000) as display:
+        display.say("ä")
+        display.show(1, SCALARS, None, False)
+    say("ö is said")
+    text = output.buffer.getvalue().decode("ascii")
+    assert "?\n" in text and "? is said" in text
+    assert ("PPO ? Pong" in text) == is_terminal
+
+
 # --- entropy
 
 
