@@ -1,6 +1,7 @@
 """TensorBoard for a run, or for all runs of a folder, with the main charts on the first screen."""
 
 import contextlib
+import fnmatch
 import json
 import os
 import re
@@ -76,7 +77,7 @@ def served(logdir: Path, host: str | None = None, port: int | None = None) -> It
 
 def check(logdir: Path) -> None:
     """Raise FolderError unless a folder contains, at some depth, what TensorBoard can show."""
-    events = list(logdir.rglob(EVENTS))
+    events = list(_below(logdir, EVENTS))
     if other := next((path for path in events if not path.is_file()), None):
         raise FolderError(f"{other}: not a regular file, which TensorBoard may read for ever")
     if not events and not _logs(logdir):
@@ -86,12 +87,26 @@ def check(logdir: Path) -> None:
         )
 
 
+def _below(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield the paths below a folder that match a pattern, also behind links. Links may form a
+    circle, so each folder is visited once.
+    """
+    visited = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders.sort()
+        yield from (Path(place, name) for name in fnmatch.filter([*folders, *files], pattern))
+
+
 def _logs(logdir: Path) -> list[Path]:
     """Return the runs at and below a folder that have log entries and no event files. Warn of each
     log that cannot be read.
     """
     logs = []
-    for run in sorted(path.parent for path in logdir.rglob(PROGRESS)):
+    for run in sorted(path.parent for path in _below(logdir, PROGRESS)):
         try:
             logs += [run] if not any(run.glob(EVENTS)) and progress.numbers(run) else []
         except FolderError as error:

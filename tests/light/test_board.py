@@ -119,6 +119,18 @@ def test_runs_with_and_without_event_files_are_shown_together(tmp_path, capsys):
     assert "other/progress.csv: not the log of a run" in capsys.readouterr().err
 
 
+def test_links_to_runs_are_followed_also_those_that_lead_back_up(tmp_path):
+    for name in ("one", "two"):
+        run = written(tmp_path / "runs" / name)
+        (tmp_path / "compared" / name).mkdir(parents=True)
+        (tmp_path / "compared" / name / "link").symlink_to(run)
+        (run / "up").symlink_to(tmp_path / "compared")
+    for events in run.glob(board.EVENTS):
+        events.unlink()
+    board.check(tmp_path / "compared")
+    assert board._logs(tmp_path / "compared") == [tmp_path / "compared" / "two" / "link"]
+
+
 def test_settings_are_compared_over_all_runs_and_the_score_comes_first(tmp_path):
     for name, settings in ("one", {}), ("two", {"gamma": 0.9}), ("three", {"gamma": 0.8}):
         run = written(tmp_path / name)
