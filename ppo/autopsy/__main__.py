@@ -27,7 +27,7 @@ from ppo.errors import ExitCode, PPOError, Refused, Stopped, exit_codes
 from ppo.files.folder import RunFolder, check_unmoved, named, owned, write_whole
 from ppo.params import ParamsError
 from ppo.sweep import grid
-from ppo.sweep.parallel import STOPPED, train_all
+from ppo.sweep.parallel import STOPPED, diverged, train_all
 from ppo.system import reading, tables
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.children import Children
@@ -43,11 +43,13 @@ def report(plan: Plan, outcomes: Sequence[verdict.Outcome]) -> str:
     """Return the verdict's page."""
     case = plan.case
     command = shlex.join(["python", "-m", "ppo.autopsy", *(sys.argv[1:] if sys.argv[0] else [])])
+    lost = ", ".join(f"`{run.name}`" for run in plan.runs() if diverged(run))
     return (
         f"# Autopsy\n\n`{command}`\n\n"
         f"{case.description[0].upper()}{case.description[1:]}; forked from `{case.source}` at step "
         f"{case.step:,}, {plan.updates} updates each, seeds {', '.join(map(str, plan.seeds))}.\n\n"
         f"{verdict.verdict(outcomes)}\n\n{verdict.table(outcomes)}\n"
+        f"{f'Diverged, so nothing is kept from then on: {lost}. ' if lost else ''}"
         f"Levels are shares: 1 is {case.peak:.4g} points a step, 0 is {case.bottom:.4g}. End: mean "
         f"of the last third of the updates; a fork survives if it is {verdict.SURVIVES:g} or more. "
         f"Lowest: lowest median of {BOTTOM_OVER} rollouts. KL and gain cover the updates until the "
@@ -74,7 +76,7 @@ def _go(plan: Plan) -> None:
         )
         fork = f"--fork={case.source}@{case.step}"
         check = partial(check_unmoved, folder, plan.logdir)
-        failed = train_all(runs, plan.workers, children, fork, plan.settings, check)
+        failed = train_all(runs, plan.workers, children, fork, plan.settings, check, True)
         if children.stopped:
             raise Stopped(STOPPED)
         if failed:

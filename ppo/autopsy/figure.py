@@ -1,5 +1,6 @@
 """The figure of an autopsy: the course of each fork, and what each change keeps at which KL."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ def draw(outcomes: Sequence[verdict.Outcome], path: Path, title: str) -> None:
             ends.append(figures.End(name, len(curve), curve[-1], looks[name]["color"]))
         above.set(xlabel="updates after the fork (thin: each unchanged fork)", ylabel=LABEL)
         figures.name_ends(above, ends)
-        shares(below, points, looks)
+        shares(below, [point for point in points if math.isfinite(point.kl)], looks)
 
 
 def looks_of(points: Sequence[Share]) -> dict[str, dict[str, str]]:

@@ -16,6 +16,7 @@ from ppo.errors import Refused
 from ppo.files.folder import RunFolder
 from ppo.settings import Params, marked
 from ppo.sweep.grid import Run, folder_name
+from ppo.sweep.parallel import diverged
 from ppo.system.device import default_threads
 from ppo.telemetry import progress
 from ppo.telemetry.scalars import POINTS
@@ -94,12 +95,18 @@ def outcomes_of(plan: Plan) -> list[verdict.Outcome]:
 
 
 def _fork(plan: Plan, change: Change, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each update, return the share kept by its rollout, its KL, and its surrogate's gain."""
+    """For each update, return the share kept by its rollout, its KL, and its surrogate's gain. A
+    fork that diverged keeps nothing in the updates that it lacks, which have no KL and no gain.
+    """
     tags = POINTS, "train/approx_kl", "train/surrogate_gain_last"
-    rows = progress.numbers(plan.run(change, seed).folder)[: plan.updates]
+    run = plan.run(change, seed)
+    rows = progress.numbers(run.folder)[: plan.updates]
+    lost = plan.updates - len(rows) if diverged(run) else 0
+    if not rows and lost:
+        rows, lost = [dict(zip(tags, (plan.case.bottom, np.nan, np.nan), strict=True))], lost - 1
     if not rows:
         raise Refused(f"{change.name}, seed {seed}, has no log")
     if missing := [tag for row in rows for tag in tags if tag not in row]:
         raise Refused(f"{change.name}, seed {seed}, has an update without {missing[0]}")
     points, kl, gain = np.array([[row[tag] for tag in tags] for row in rows]).T
-    return plan.case.kept(points), kl, gain
+    return np.pad(plan.case.kept(points), (0, lost)), kl, gain

@@ -80,7 +80,7 @@ def fisher(survivors: int, forks: int, other_survivors: int, other_forks: int) -
 def nearest(kl: float, controls: Sequence[Outcome]) -> Outcome | None:
     """Return the control with the nearest KL, by ratio; None if none is EQUAL."""
     ratios = [max(control.kl.mean(), 1e-9) / max(kl, 1e-9) for control in controls]
-    distances = np.abs(np.log(ratios))
+    distances = np.nan_to_num(np.abs(np.log(ratios)), nan=np.inf)  # NaN: diverged at once
     return controls[int(distances.argmin())] if distances.min() <= math.log(EQUAL) else None
 
 

@@ -80,17 +80,19 @@ def train_all(
     source: str,
     settings: Callable[[OneRun], Params],
     check: Callable[[], None] = lambda: None,
+    may_diverge: bool = False,
 ) -> list[str]:
     """Make all runs as ``run_all`` does, from the argument ``source`` and with their settings,
-    while ``check`` does not raise OSError.
+    while ``check`` does not raise OSError. If they ``may_diverge``, one that diverged is done.
     """
 
     def done(run: OneRun) -> bool:
         check()
-        return finished(run, settings(run))
+        return (may_diverge and diverged(run)) or finished(run, settings(run))
 
     def go(run: OneRun, call: Call) -> int:
-        return begin_or_resume(run, source, settings(run), call)
+        code = begin_or_resume(run, source, settings(run), call)
+        return ExitCode.DONE if may_diverge and diverged(run) else code
 
     return run_all(runs, workers, children, done, go)
 
@@ -123,6 +125,11 @@ def finished(run: Run, params: Params) -> bool:
     except (checkpoint.CheckpointError, OSError):
         return False
     return is_finished(newest, params)
+
+
+def diverged(run: Run) -> bool:
+    """Whether a run ended because a number was not finite."""
+    return any(run.folder.glob("diverged-*.npz"))
 
 
 def say(text: str) -> None:

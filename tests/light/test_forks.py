@@ -5,13 +5,18 @@ from unittest.mock import Mock
 
 import pytest
 
+from ppo.autopsy import figure
+from ppo.autopsy.__main__ import report
 from ppo.autopsy.case import Case
 from ppo.autopsy.changes import UNCHANGED, Change
 from ppo.autopsy.forks import Plan, outcomes_of
 from ppo.envs.registry import resolved
-from ppo.errors import Refused
+from ppo.errors import ExitCode, Refused
 from ppo.files.folder import RunFolder
 from ppo.settings import Params
+from ppo.sweep import parallel
+from ppo.sweep.grid import Run
+from ppo.system.children import Children
 from tests.light.test_explain import written
 
 PEAK, BOTTOM = 5.0, -3.0
@@ -89,6 +94,33 @@ def test_a_fork_that_lacks_a_quantity_is_named(tmp_path):
     log.write_text("\n".join([rows[0], rows[1].replace("0.01", "nan"), *rows[2:]]) + "\n")
     with pytest.raises(Refused, match="slow, seed 1, has an update without train/approx_kl"):
         outcomes_of(plan)
+
+
+def test_a_fork_that_diverged_keeps_nothing_from_then_on(tmp_path, monkeypatch):
+    plan = plan_of(tmp_path)
+    for run in plan.runs():
+        write(plan, next(c for c in plan.changes if c.name == run.variant), run.seed)
+    later, at_once = (plan.run(plan.changes[1], seed) for seed in plan.seeds)
+    for run, updates in (later, 2), (at_once, 0):
+        log = run.folder / "progress.csv"
+        log.write_text("".join(log.read_text().splitlines(keepends=True)[: updates + 1]))
+
+    def call(run: Run, *_: object) -> ExitCode:
+        (run.folder / "diverged-000000000007.npz").touch()
+        return ExitCode.DIVERGED
+
+    monkeypatch.setattr(parallel, "finished", lambda run, _: run not in (later, at_once))
+    monkeypatch.setattr(parallel, "begin_or_resume", call)
+    arguments = plan.runs(), 1, Children(), "--fork=run", lambda run: None
+    assert parallel.train_all(*arguments, may_diverge=True) == []
+    outcomes = outcomes_of(plan)
+    assert [list(kept) for kept in outcomes[1].kept] == [[1.0, 0.9, 0, 0], [0, 0, 0, 0]]
+    assert "nothing is kept from then on: `slow, seed 1`, `slow, seed 2`." in report(plan, outcomes)
+    figure.draw(outcomes, tmp_path / "figure.png", "two of four diverged")
+    assert parallel.train_all(*arguments) == [
+        f"slow, seed {n}: ended with exit code 4; see {run.log}"
+        for n, run in enumerate((later, at_once), 1)
+    ]
 
 
 def test_a_fork_that_logged_nothing_is_named(tmp_path):
