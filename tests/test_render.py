@@ -333,8 +333,8 @@ def test_a_run_without_games_or_without_a_curve_makes_no_film(run):
             "the run ends at step 100,304, before the next at step 250,",
         ),
         ({"video_interval": 0}, 2000, "none is recorded, because video_interval is 0"),
-        ({"env_id": "CartPole-v1", "network": "mlp"}, 2000, "recorded in Atari games only"),
-        ({"env_id": "absent:Game-v0", "network": "mlp"}, 2000, "recorded in Atari games only"),
+        ({"env_id": "CartPole-v1", "network": "mlp"}, 2000, "the next is recorded at step 250,"),
+        ({"env_id": "absent:Game-v0", "network": "mlp"}, 2000, "the next is recorded at step 250,"),
         ({}, 300_000, "the next is recorded at step 500,000"),
     ):
         run.params.write_text(json.dumps(settings))

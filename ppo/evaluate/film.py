@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ppo.envs.registry import is_atari
 from ppo.files import origin, video
 from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, visited
 from ppo.files.held import with_names
@@ -75,8 +74,6 @@ def clips(folder: RunFolder) -> list[Replay]:
 
 def _next_recording(folder: RunFolder, params: Params) -> str:
     """Return when a run's next game of the training is recorded."""
-    if not is_atari(params.env_id):
-        return "these are recorded in Atari games only"
     if not params.video_interval:
         return "none is recorded, because video_interval is 0"
     rows = progress.numbers(folder.path)
