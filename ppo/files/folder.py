@@ -36,6 +36,9 @@ READ_ONLY = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
 # Errors of locking on file systems that do not lock such a file or folder.
 UNLOCKABLE = frozenset([errno.EBADF, errno.ENOLCK])
 
+# Errors of flushing a folder on file systems that cannot.
+UNFLUSHABLE = frozenset([errno.EINVAL, errno.ENOTSUP])
+
 # Errors of opening what is not a plain file, or not a folder.
 WRONG_KIND = frozenset([errno.EISDIR, errno.ELOOP, errno.ENOTDIR])
 
@@ -119,6 +122,9 @@ def write_whole(path: Path, content: bytes) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     try:  # so the new name survives a power cut
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in UNFLUSHABLE:
+            raise
     finally:
         os.close(folder)
 

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import json
 import multiprocessing
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,18 @@ def test_error_names_the_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space") as caught:
         write_whole(tmp_path / "a", b"new")
     assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize(("number", "is_written"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_file_system_that_flushes_no_folder_is_used(tmp_path, monkeypatch, number, is_written):
+    def fail(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with nullcontext() if is_written else pytest.raises(OSError, match="error"):
+        write_whole(tmp_path / "a", b"new")
+    assert tree(tmp_path) == {"a": b"new"}
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
