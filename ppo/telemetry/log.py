@@ -58,7 +58,8 @@ class CsvFile(GrowingFile):
         unshare(path)
         self._tags = [_completed(name, columns) for name in header or columns]
         self.left_out = [name for name in columns if name not in self._tags]
-        super().__init__(path, open(path, "a", newline=""))  # noqa: SIM115 (close does it)
+        file = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (close does it)
+        super().__init__(path, file)
         if not ends:  # edited by hand: the next row would join the last one
             self._file.write("\n")
         if not header:

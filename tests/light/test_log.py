@@ -1,6 +1,7 @@
 import codecs
 import csv
 import json
+import locale
 import math
 import os
 import struct
@@ -675,6 +676,19 @@ def test_a_log_names_the_new_scalars_that_its_table_lacks(tmp_path, new, said):
     log = Log(tmp_path, ["a", *new], 2)
     log.close()
     assert log.lacking == (said and f"progress.csv keeps its columns and lacks {said}")
+
+
+def test_a_log_has_the_names_of_layers_in_utf_8_whatever_the_locale(tmp_path):
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        Log(tmp_path, ["ä"], 1).close()
+        log = Log(tmp_path, ["ä"], 2)
+        log.close()
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    assert not log.lacking
+    assert (tmp_path / "progress.csv").read_text("utf-8") == "step,ä\n"
 
 
 def test_only_the_shares_of_actions_continue_under_a_longer_name(tmp_path):
