@@ -88,7 +88,8 @@ class _Team:
         self._stopped_polls = [0] * len(links)  # successive polls that found each worker stopped
         for index, link in enumerate(links):
             # The others repeat the first worker's output, unless one of them causes a failure.
-            errors = open_files.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
+            output_file = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+            errors = open_files.enter_context(output_file)
             output = {"stdout": errors, "stderr": errors} if index else {}
             options = {**inherited(link, gpus), **output, "start_new_session": True}
             self.errors.append(errors)

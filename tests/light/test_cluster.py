@@ -374,6 +374,11 @@ time.sleep(600)
     ("how", "code", "said"),
     [
         ("sys.exit(4)", ExitCode.DIVERGED, "mine\n"),
+        (
+            "os.write(2, bytes([228, 10])); sys.exit(4)",
+            ExitCode.DIVERGED,
+            "mine\n\N{REPLACEMENT CHARACTER}\n",
+        ),
         ("os.abort()", ExitCode.LOST, "mine\nworker 1 was lost (SIGABRT)\n"),
     ],
 )
