@@ -43,9 +43,10 @@ def python_path() -> str:
     an imported module. Otherwise return nothing. A command finds modules in the current folder by
     itself.
     """
-    path = os.environ.get("PYTHONPATH", "")
-    entries = {os.path.realpath(entry) for entry in path.split(os.pathsep) if entry}
-    needed = entries & set(map(_folder, _imported)) - {os.path.realpath(".")}
+    path, needed = os.environ.get("PYTHONPATH", ""), set[str]()
+    with suppress(FileNotFoundError):  # the folder was removed, and no command starts there
+        entries = {os.path.realpath(entry) for entry in path.split(os.pathsep) if entry}
+        needed = entries & set(map(_folder, _imported)) - {os.path.realpath(".")}
     return f"PYTHONPATH={shlex.quote(path)} " if needed else ""
 
 

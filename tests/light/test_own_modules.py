@@ -52,6 +52,14 @@ def test_a_command_has_the_pythonpath_that_a_module_needs(place, monkeypatch, na
     assert run_atari() == f"{assigned} python run_atari.py"
 
 
+def test_a_current_folder_that_was_removed_needs_no_pythonpath(place, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "src")
+    (place / "removed").mkdir()
+    monkeypatch.chdir(place / "removed")
+    (place / "removed").rmdir()
+    assert own_modules.python_path() == ""
+
+
 def test_a_command_of_a_module_in_the_current_folder_needs_no_pythonpath(place, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", ".")
     own_modules.import_own("here")
