@@ -29,7 +29,7 @@ from ppo import presets
 from ppo.envs import registry
 from ppo.errors import ExitCode, Refused, Stopped, exit_codes
 from ppo.files.folder import check_unmoved, owned
-from ppo.params import ParamsError, Source, load
+from ppo.params import ParamsError, Source, game_of, load
 from ppo.settings import Params
 from ppo.sweep import grid, machines, results, sample
 from ppo.sweep.grid import Run
@@ -134,6 +134,9 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
         faults.append(f"{where}: Ray is not installed; install it with: pip install '.[cluster]'")
     threads = cores if options.cluster else max(1, default_threads() // workers)
     runs = parsed.runs(options.logdir, seeds or [0], threads)
+    games = [game_of({"env_id": options.env}, run.overrides) for run in runs]
+    if options.env and any(game != options.env for game in games):
+        faults.append("--env and env_id both name the game; leave env_id out, or use --pfile")
     faults += grid.setting_faults(source, runs, on_this_machine=options.cluster is None)
     return runs
 

@@ -259,6 +259,12 @@ def test_a_game_beside_a_file_is_refused(tmp_path, capsys, env):
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.parametrize("given", ["--set=env_id=Pong", "--vary=env_id=CartPole-v1,Pong"])
+def test_a_game_beside_another_game_is_refused(tmp_path, capsys, given):
+    assert sweep.main([f"--logdir={tmp_path / 'd'}", "--env=CartPole-v1", given]) == 2
+    assert "--env and env_id both name the game; leave" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
 def test_a_file_in_place_of_the_folder_is_refused(refused, tmp_path, below):
     (tmp_path / "file").write_text("")
