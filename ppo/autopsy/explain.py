@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -59,8 +60,16 @@ def explain(run: Path) -> str:
     watch = health.Health()
     with suppress(ParamsError):
         watch = health.Health(load_run(RunFolder(run).params))
-    lines += [message for row in rows[-health.ENTRIES :] for message in watch.see(row)]
+    lines += [message for row in _last(rows, health.ENTRIES) for message in watch.see(row)]
     return "\n".join(lines) + "\n"
+
+
+def _last(rows: Sequence[Row], count: int) -> Iterator[Row]:
+    """Yield the rows with the last ``count`` values of each scalar. Some rows lack a scalar."""
+    left = Counter(tag for row in rows for tag in row)
+    for row in rows:
+        yield {tag: value for tag, value in row.items() if left[tag] <= count}
+        left.subtract(row.keys())
 
 
 def _what(run: Path, rows: Sequence[Row], points: Sequence[float], worst: Collapse | None) -> str:

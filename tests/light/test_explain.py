@@ -285,6 +285,15 @@ def test_an_explanation_says_what_is_outside_its_limits_at_the_end(tmp_path):
     assert re.match(pattern, said) and said.endswith(". Lower learning_rate")
 
 
+def test_an_explanation_has_the_last_values_of_a_scalar_that_few_entries_have(tmp_path):
+    rows = log()
+    for number, row in enumerate(rows[::10]):
+        row["trunk/rank"] = 100.0 if number == 0 else 1.0
+    assert "log entries: trunk/rank is 1 (" in explain(written(tmp_path / "run", rows))
+    rows[50]["trunk/rank"] = 100.0
+    assert "trunk/rank" not in explain(written(tmp_path / "run", rows))
+
+
 def test_limits_for_clipped_rewards_do_not_apply_to_other_rewards(tmp_path):
     large = log(train__grad_norm=1.0)
     for row in large:
