@@ -172,8 +172,7 @@ def test_functions_of_one_name_keep_their_games_in_runs_of_two_processes(tmp_pat
     base, new = paying(100.0), paying(1.0)
     short = SMALL | {"total_steps": 32}
     ppo.train.run(short, tmp_path / "base", env=base)
-    (env_id,) = (one for one, entry in gymnasium.registry.items() if entry.entry_point == base)
-    del gymnasium.registry[env_id]  # as in a new process
+    del gymnasium.registry[factories.id_of(base)]  # as in a new process
     longer = SMALL | {"total_steps": 96, "evaluation_interval": 32, "evaluation_games": 1}
     agents = []
 

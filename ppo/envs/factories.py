@@ -5,6 +5,7 @@ is known in this process only, so a later process must give the same factory aga
 several functions of one name, their ids are numbered, so the id may differ between processes.
 """
 
+import functools
 import itertools
 import keyword
 import re
@@ -29,9 +30,14 @@ def id_of(env: str | Factory) -> str:
     name = re.sub(r"\W", "", str(getattr(env, "__name__", type(env).__name__)))
     known, ends = gymnasium.registry, itertools.chain([""], map("-{}".format, itertools.count(1)))
     ids = (f"{NAMESPACE}{name}{end}-v0" for end in ends)
-    env_id = next(i for i in ids if i not in known or known[i].entry_point == env)
-    if env_id not in known:
-        gymnasium.register(env_id, env)
+    env_id = next(
+        i
+        for i in ids
+        if i not in known or getattr(known[i].entry_point, "__wrapped__", None) == env
+    )
+    if env_id not in known:  # Gymnasium copies entries deeply, except functions
+        entry = functools.wraps(env, ["metadata"], [])(lambda **options: env(**options))
+        gymnasium.register(env_id, entry)
     return env_id
 
 

@@ -1,17 +1,20 @@
 """The boundary around environments: whatever they raise, and whatever they give, is one error."""
 
+import functools
 import os
 import re
 import signal
 import sys
+import threading
 from contextlib import suppress
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
+from gymnasium.wrappers import TimeLimit
 
-from ppo.envs import registry, screens
+from ppo.envs import factories, registry, screens
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import Boundary, ForeignEnv, closing
 from ppo.envs.generic import GenericEnvs
@@ -155,6 +158,17 @@ def test_an_environment_that_changes_the_current_folder_moves_no_relative_path(
     with suppress(EnvironmentFailed):
         ForeignEnv("Moving-v0", fails=fails).close()
     assert os.getcwd() == str(tmp_path)
+
+
+def locked_env(lock, steps=5, **options):
+    with lock:
+        return TimeLimit(CartPoleEnv(**options), steps)
+
+
+def test_a_function_with_an_object_that_cannot_be_copied_makes_environments():
+    env_id = factories.id_of(functools.partial(locked_env, threading.Lock()))
+    with closing(ForeignEnv(env_id, render_mode="rgb_array")) as env:
+        assert env.spec.max_episode_steps == 5
 
 
 @pytest.fixture
