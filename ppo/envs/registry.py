@@ -252,11 +252,14 @@ def settings_for(env_id: str) -> dict[str, Any]:
     usual: dict[str, Any] = {"env_id": env_id}
     try:
         game, _ = look_up(env_id)
-        if roms.is_rom(game) or len(_observation_space(env_id).shape or ()) != 1:
+        if roms.is_rom(game):
+            return usual
+        with closing(ForeignEnv(env_id)) as environment:  # a function's limit is in its environment
+            limit = (environment.spec or spec(env_id)).max_episode_steps or 0
+        if len(environment.observation_space.shape or ()) != 1:
             return usual
     except Exception:  # `check` reports it
         return usual
-    limit = spec(env_id).max_episode_steps or 0
     return usual | FLAT | (LONG if limit >= LONG_EPISODE else {})
 
 

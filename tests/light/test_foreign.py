@@ -171,6 +171,12 @@ def test_a_function_with_an_object_that_cannot_be_copied_makes_environments():
         assert env.spec.max_episode_steps == 5
 
 
+def test_an_environment_from_a_function_has_the_defaults_of_its_time_limit():
+    long, short = (functools.partial(locked_env, threading.Lock(), steps) for steps in (1000, 999))
+    assert registry.settings_for(factories.id_of(long))["gamma"] == registry.LONG["gamma"]
+    assert "gamma" not in registry.settings_for(factories.id_of(short))
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """Write the module ``toys``; it can be imported meanwhile."""
