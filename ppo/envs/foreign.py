@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from ppo.errors import EnvironmentFailed
 from ppo.system.device import set_environment
-from ppo.system.own_modules import import_own, staying
+from ppo.system.own_modules import current_folder, import_own, staying
 from ppo.system.signals import is_signal
 
 # Packages whose code lies between this package and an environment's own code.
@@ -91,7 +91,8 @@ def spec(env_id: str) -> EnvSpec:
 class ForeignEnv(gymnasium.Wrapper):
     """An environment whose calls raise EnvironmentFailed, or a signal. Its ``info`` is empty, and
     its observations are copies, which the environment does not change afterwards. Its close
-    restores the current folder. Whoever calls it, the environment gets arguments of the same types.
+    restores the current folder if its construction changed it. Whoever calls it, the environment
+    gets arguments of the same types.
     """
 
     def __init__(self, env_id: str, **options: Any):
@@ -101,6 +102,7 @@ class ForeignEnv(gymnasium.Wrapper):
         if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL complains, if it is used
         spec(env_id)
+        before = current_folder()
         with ExitStack() as until_closed:
             until_closed.enter_context(staying())
             with Boundary(env_id, "construction"):
@@ -110,7 +112,8 @@ class ForeignEnv(gymnasium.Wrapper):
                 self._shape = self.observation_space.shape
                 self._dtype = np.dtype(self.observation_space.dtype)
                 self.metadata = dict(self.env.metadata)
-            self._until_closed = until_closed.pop_all()
+            moved = current_folder() != before  # other changes are the program's
+            self._until_closed = until_closed.pop_all() if moved else ExitStack()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
         with self._in_reset:

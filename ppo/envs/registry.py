@@ -30,6 +30,7 @@ from ppo.settings import (
     marked,
 )
 from ppo.system import device
+from ppo.system.own_modules import staying
 from ppo.system.streams import either
 
 gymnasium.register_envs(ale_py)
@@ -280,7 +281,7 @@ def _network_misfit(params: Params, bad: frozenset[str], images: bool) -> dict[s
 def _environment_misfit(params: Params, bad: frozenset[str], is_new: bool) -> dict[str, str]:
     """Return the misfit that the first steps in the environment show. Raises EnvironmentFailed."""
     try:
-        with closing(ForeignEnv(params.env_id)) as environment:
+        with staying(), closing(ForeignEnv(params.env_id)) as environment:
             fault = _space_fault(environment) or _start_fault(environment, params.env_id, is_new)
             if fault:
                 return {"env_id": fault}

@@ -12,14 +12,19 @@ from types import ModuleType
 _imported: set[str] = set()  # top-level packages and modules
 
 
+def current_folder() -> str:
+    """Return the current folder. If it was removed, return "", to which nothing can change."""
+    with suppress(FileNotFoundError):
+        return os.getcwd()
+    return ""
+
+
 @contextmanager
 def staying() -> Iterator[None]:
     """Restore the current folder, which the user's code may change, when the context ends. Relative
     paths then lead where they did.
     """
-    here = ""  # to which nothing can change
-    with suppress(FileNotFoundError):  # the folder was removed
-        here = os.getcwd()
+    here = current_folder()
     try:
         yield
     finally:

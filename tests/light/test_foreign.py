@@ -160,6 +160,14 @@ def test_an_environment_that_changes_the_current_folder_moves_no_relative_path(
     assert os.getcwd() == str(tmp_path)
 
 
+def test_an_environment_does_not_undo_a_change_of_the_programs_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    env = ForeignEnv("CartPole-v1")
+    os.chdir(tmp_path)
+    env.close()
+    assert os.getcwd() == str(tmp_path)
+
+
 def locked_env(lock, steps=5, **options):
     with lock:
         return TimeLimit(CartPoleEnv(**options), steps)
