@@ -168,10 +168,12 @@ FLAT_TRUNKS: dict[str, Trunk] = {"mlp": _mlp}
 
 def _custom(layers: _Layers, x: keras.KerasTensor) -> keras.KerasTensor:
     """Build the user's trunk MODULE:FUNCTION. The seed determines its initial weights."""
-    module, _, function = layers.settings.network.partition(":")
+    module, _, name = layers.settings.network.partition(":")
     try:
+        with _seeded(0):  # the module may draw too, but only when it is imported first
+            function = getattr(import_own(module), name)
         with _seeded(next(layers.seeds)):
-            features = getattr(import_own(module), function)(x)
+            features = function(x)
             trunk = keras.Model(x, features)
             _number_again(trunk)
             rounded(trunk)  # fails here rather than in the first policy
@@ -210,9 +212,7 @@ def _seeded(seed: int) -> Iterator[None]:
     """
     states = random.getstate(), np.random.get_state()
     (before, _) = tf.compat.v1.get_seed(None)
-    random.seed(seed)
-    np.random.seed(seed)
-    tf.random.set_seed(seed)
+    keras.utils.set_random_seed(seed)
     try:
         yield
     finally:

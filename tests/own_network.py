@@ -179,10 +179,11 @@ def cut(observations: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def drawn(observations: keras.KerasTensor) -> keras.KerasTensor:
-    """Initial weights from the generators of NumPy and TensorFlow."""
+    """Initial weights from the generators of NumPy, TensorFlow and Keras."""
 
     def initial(shape, dtype):
-        return np.random.normal(size=shape).astype(dtype) + tf.random.normal(shape, dtype=dtype)
+        drawn = np.random.normal(size=shape).astype(dtype) + tf.random.normal(shape, dtype=dtype)
+        return drawn + keras.random.normal(shape, dtype=dtype)
 
     return keras.layers.Dense(8, kernel_initializer=initial)(observations)
 

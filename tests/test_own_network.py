@@ -85,7 +85,7 @@ def test_initial_weights_follow_from_the_seed_alone():
     assert not np.array_equal(first[0], other[0])
 
 
-def test_initial_weights_from_numpy_and_tensorflow_follow_from_the_seed_alone():
+def test_initial_weights_from_any_generator_follow_from_the_seed_alone():
     np.random.seed(3)
     tf.random.set_seed(3)
     before = np.random.get_state()[1]
