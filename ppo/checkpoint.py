@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -137,12 +138,24 @@ def save(
     content = encode(checkpoint)
     for step, other in _by_step(folder).items():
         if step > checkpoint.step:
-            aside = other.with_name(f"{other.name}.skipped")
-            other.rename(free_name(aside) if aside.exists() else aside)
+            _set_aside(other)
     if best:  # first, because the step's checkpoint already records its score
         write_whole(folder.checkpoints / BEST, content)
     write_whole(folder.checkpoints / _name(checkpoint.step), content)
     prune(folder, checkpoint.step, kept, keep_all)
+
+
+def set_aside_later_best(folder: RunFolder, step: int) -> None:
+    """Rename ``best.ckpt`` if it is of a later step, which a resume skipped."""
+    path = folder.checkpoints / BEST
+    with suppress(FileNotFoundError, CheckpointError):
+        if read(path).step > step:
+            _set_aside(path)
+
+
+def _set_aside(path: Path) -> None:
+    aside = path.with_name(f"{path.name}.skipped")
+    path.rename(free_name(aside) if aside.exists() else aside)
 
 
 def prune(folder: RunFolder, step: int, kept: int, keep_all: range = range(0)) -> None:
