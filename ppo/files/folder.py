@@ -342,9 +342,9 @@ def _is_content(path: Path) -> bool:
     """Whether a file is more than the remains of a run that ended before its first checkpoint."""
     if path.name == CHECKPOINTS and path.is_dir():
         return any(map(_is_content, path.iterdir()))
-    if path.name == PARAMS:  # without a lock it belongs to the user
+    if path.name in (PARAMS, ORIGIN, FORK_START):  # without a lock it belongs to the user
         return not os.path.lexists(path.with_name(LOCK))
-    return path.name not in (LOCK, ORIGIN, FORK_START) and not PARTIAL.fullmatch(path.name)
+    return path.name != LOCK and not PARTIAL.fullmatch(path.name)
 
 
 @contextmanager

@@ -291,6 +291,13 @@ def test_what_a_run_leaves_that_ended_before_its_first_checkpoint_does_not_count
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["params.json", "origin.json", "origin.ckpt"])
+def test_a_file_of_the_user_is_no_remains_of_a_run(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(FolderError):
+        check_new(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["progress.csv", "checkpoints/best.ckpt", "replays/a.json"])
 def test_folder_with_settings_and_what_a_run_made_holds_a_run(tmp_path, name):
     (tmp_path / "params.json").touch()
