@@ -171,11 +171,12 @@ def resume(
             newest = checkpoint.newest(folder, warn=lambda warning: say(with_names(warning)))
             # params.json may have been edited by hand
             edited = _changes(run_of(newest).params, resolved_params)
-            return Start(with_known_level(newest, folder.path, resolved_params), edited, new_games)
+            known = with_known_level(newest, folder.path, resolved_params)
+            return Start(known, edited, new_games, unstored=changes)
         # It ended before it saved anything.
         if began_from := origin.read(folder):
             return _forked_again(folder, began_from, resolved_params, new_games)
-        return Start(None, changes, new_games)
+        return Start(None, changes, new_games, unstored=changes)
 
     return _train(resolved_params, logdir, began, start, worker, callback)
 
@@ -193,7 +194,8 @@ def fork(
     """Begin a new run with the weights, optimiser, unfinished games and counters of another run's
     checkpoint: its newest valid one, its best, or a step's. The other run may be in progress.
 
-    With nothing changed, the fork repeats the other run bit for bit. ``overrides`` may change any
+    With nothing changed, the fork repeats the other run bit for bit. It takes the run's present
+    settings, which a resume may have changed after ``step``. ``overrides`` may change any
     setting not in FIXED_ON_FORK. ``value_gradient`` may change unless one of the two runs has a
     separate value network. With fewer envs the last envs' games are dropped; with more envs new
     games begin. If their rules change (frame skip, sticky actions, no-ops, FIRE at the start, time

@@ -78,6 +78,16 @@ def test_settings_that_do_not_fit_create_nothing(source, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_change_that_was_never_saved_can_be_taken_back(tmp_path):
+    usual = CART | {"learning_rate": 1e-3}
+    stopped = ppo.train.run(usual, tmp_path / "run", callback=lambda _: False)
+    stored = RunFolder(stopped.folder).params
+    # As by a resume that diverged before its first checkpoint.
+    stored.write_text(json.dumps(json.loads(stored.read_text()) | {"learning_rate": 0.5}))
+    ppo.train.resume(stopped.folder, {"learning_rate": 1e-3}, callback=lambda _: False)
+    assert json.loads(stored.read_text())["learning_rate"] == 1e-3
+
+
 # --- a callback
 
 

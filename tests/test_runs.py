@@ -206,7 +206,7 @@ def test_a_resume_that_is_stopped_before_it_begins_shows_what_it_changes(folder,
         raise Interrupted
 
     monkeypatch.setattr(session, "Trainer", stopped)
-    start = Start(changes={"learning_rate": (0.1, 0.2), "wandb_project": (None, "my runs")})
+    start = Start(unstored={"learning_rate": (0.1, 0.2), "wandb_project": (None, "my runs")})
     with pytest.raises(Stopped) as caught, StopRequest() as stop:
         session.Session(PARAMS, folder, stop, 0.0, Workers(), start, None)
     added = ["--resume", "--set", "learning_rate=0.2", "--set", "wandb_project=my runs"]

@@ -2,7 +2,7 @@
 
 import os
 
-from ppo.checkpoint import Checkpoint, NewerVersionError
+from ppo.checkpoint import Checkpoint, NewerVersionError, set_aside_later_best
 from ppo.envs import screens
 from ppo.envs.factories import is_factory
 from ppo.envs.foreign import closing
@@ -55,8 +55,7 @@ class Session:
         started = isinstance(workers, LocalWorkers)
         # The arguments that resume the run as it was started.
         self.resume = "--resume" + f" --workers={params.workers}" * started
-        changes = {} if start.fork_of else start.changes  # a fork has stored its own
-        self._not_stored = [f"{key}={as_given(now)}" for key, (_, now) in changes.items()]
+        self._unstored = [f"{key}={as_given(now)}" for key, (_, now) in start.unstored.items()]
         end = params.end_from(start.step)
         self.display = Display(f"PPO · {params.env_id} · {folder.name}", end)
         say = self.display.say
@@ -135,7 +134,7 @@ class Session:
         self.display.say(ending.summary(folder, trainer.totals(), best, seconds, more, resumed))
 
     def _with_command(self, message: str) -> str:
-        env_id, changes = self.params.env_id, self._not_stored
+        env_id, changes = self.params.env_id, self._unstored
         steps = ending.next_steps(self.folder.name, env_id, self.resume, changes)
         return f"{message}\n  continue  {steps['continue']}"
 
@@ -178,11 +177,13 @@ class Session:
         remarks = [*differences, precision_remark(params.precision), gpu_remark()]
         for remark in filter(None, remarks):
             self.display.say(remark)
-        if self._not_stored:
+        if self._unstored:
             write_whole(self.folder.params, params.to_json().encode())
-            self._not_stored = []
+            self._unstored = []
         if not self.start.checkpoint or self.start.fork_of:
             self.keeper.save(self.loop.state)
+        else:
+            set_aside_later_best(self.folder, step)
         self.folder.fork_start.unlink(missing_ok=True)
         if not self.trainer.finished:
             entry = next_crossing(params.log_interval, step, params.steps_per_iteration)

@@ -91,13 +91,15 @@ class Start:
 
     ``changes`` are the settings that differ from the checkpoint's settings, each before and now.
     ``new_games`` permits new games where unfinished ones cannot be restored. ``fork_of`` is the run
-    that wrote the checkpoint, if it is another run.
+    that wrote the checkpoint, if it is another run. ``unstored`` are the changes that params.json
+    does not have yet.
     """
 
     checkpoint: Checkpoint | None = None
     changes: Changes = field(default_factory=dict)
     new_games: bool = False
     fork_of: Path | None = None
+    unstored: Changes = field(default_factory=dict)
 
     @property
     def step(self) -> int:
