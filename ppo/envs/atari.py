@@ -10,6 +10,7 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from ppo.envs.episode import Rules
+from ppo.envs.foreign import closed_if_it_fails
 from ppo.system.signals import Interrupted
 
 SCREEN_SHAPE = (210, 160, 3)
@@ -79,9 +80,10 @@ class GroupedEnvs:
         """Build the emulators. Raises Interrupted, as ``reset`` does."""
         starts = range(0, num_envs, GROUP)
         self._interrupted, self._parts = interrupted, []
-        for start in starts:
-            self._raise_if_interrupted()
-            self._parts.append(AtariEnvs(rules, min(GROUP, num_envs - start), threads))
+        with closed_if_it_fails(self):
+            for start in starts:
+                self._raise_if_interrupted()
+                self._parts.append(AtariEnvs(rules, min(GROUP, num_envs - start), threads))
         self._columns = [slice(start, start + GROUP) for start in starts]
         example = self._parts[0]
         self.num_actions, self.action_names = example.num_actions, example.action_names

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from ppo.envs import atari
 from ppo.envs.episode import Episode, Reset, Transition
 from ppo.envs.fleet import Fleet
 from ppo.envs.registry import resolved
@@ -15,6 +16,7 @@ from ppo.settings import Params, ResolvedParams
 from ppo.system.keys import Purpose, key
 from ppo.system.signals import Interrupted
 from tests.policies import Acting, zeros_beside
+from tests.rules import rules_for
 
 CARTPOLE = resolved(
     Params(env_id="CartPole-v1", network="mlp", num_envs=3, seed=0, threads=1, clip_rewards=True)
@@ -393,6 +395,15 @@ def test_an_interruption_is_heeded_before_the_next_step_is_sent(after: int):
     with pytest.raises(Interrupted):
         collector(vectors).collect(0, lambda: next(answers))
     assert sum(what == "send" for what, _ in log) == after
+
+
+def test_emulators_are_closed_if_making_the_others_is_interrupted(monkeypatch):
+    made, closed, answers = [], [], iter([False, False, True])
+    monkeypatch.setattr(atari.AtariEnvs, "__init__", lambda self, *_: made.append(self))
+    monkeypatch.setattr(atari.AtariEnvs, "close", lambda self: closed.append(self))
+    with pytest.raises(Interrupted):
+        atari.GroupedEnvs(rules_for("pong"), 32, 1, lambda: next(answers))
+    assert len(made) == 2 and closed == made
 
 
 def test_games_in_the_midst_of_a_step_can_be_left():
