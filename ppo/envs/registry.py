@@ -68,6 +68,8 @@ def look_up(env_id: str) -> tuple[str, float]:
     if entry is None:
         raise UnknownGame(_nearest(env_id))
     if "game" not in entry.kwargs or "repeat_action_probability" not in entry.kwargs:
+        if roms.is_rom(env_id):
+            raise UnknownGame(f"{env_id} is the name of a ROM too; register it as {env_id}-v0")
         return _gymnasium_id(env_id), 0.0
     if not re.fullmatch(r"ALE/\w+-v5|\w+NoFrameskip-v[04]", env_id):
         name = re.sub(r"-v\d$", "", env_id)

@@ -185,6 +185,13 @@ def test_an_environment_from_a_function_has_the_defaults_of_its_time_limit():
     assert "gamma" not in registry.settings_for(factories.id_of(short))
 
 
+def test_an_environment_with_the_name_of_a_rom_is_refused(monkeypatch):
+    entry = gymnasium.envs.registration.EnvSpec("tetris", CartPoleEnv)
+    monkeypatch.setitem(gymnasium.registry, "tetris", entry)
+    with pytest.raises(registry.UnknownGame, match="a ROM too; register it as tetris-v0"):
+        registry.look_up("tetris")
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """Write the module ``toys``; it can be imported meanwhile."""
