@@ -1220,6 +1220,19 @@ def test_the_episode_that_is_checked_has_the_most_resets_behind_it(monkeypatch):
     assert checked == [5]
 
 
+def test_a_save_that_does_not_wait_for_a_check_wants_it_again(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr("ppo.replay.replay.verify", lambda *_: ended.wait(60))
+    verifier = Verifier(
+        PARAMS.model_copy(update={"replay_check_interval": 16}), Finished([]), print
+    )
+    verifier.see(iteration(16, episode()))
+    assert verifier.state().wanted
+    ended.set()
+    verifier.settle(never)
+    assert not verifier.state().wanted
+
+
 def test_a_check_that_falls_due_during_another_one_follows_it(monkeypatch):
     checked = []
     monkeypatch.setattr("ppo.replay.replay.verify", lambda replay, _: checked.append(replay))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ppo.envs.fleet import Fleet
 from ppo.replay import replay
 from ppo.replay.replay import CannotPlay, Replay, ReplayError
-from ppo.runs.observers import Observer
+from ppo.runs.observers import DueState, Observer
 from ppo.settings import ResolvedParams
 from ppo.system.signals import Interrupted
 from ppo.trainer import Iteration
@@ -31,6 +31,10 @@ class Verifier(Observer):
         # How the episode differs; "" if it does not, None if it could not be replayed.
         self._outcome: str | None = None
         self._seeded = False  # whether the episode of the check began with a seed
+
+    def state(self) -> DueState:
+        """Return the state. A check in progress is wanted again: a last save does not wait."""
+        return DueState(wanted=self.wanted or self._checking is not None)
 
     def see(self, iteration: Iteration) -> None:
         """Start a check if one is wanted and an episode ended."""
