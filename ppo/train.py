@@ -261,14 +261,17 @@ def _train(
             if is_new:
                 check_new(folder.path)  # check again: another run may have begun there meanwhile
                 origin.remove(folder)  # left by a fork that ended before it had settings
-            begins = start(folder)
-            if is_new:
-                write_whole(folder.params, resolved_params.to_json().encode())
-            send_start(workers, resolved_params, begins)
-            with while_there(folder), _emptied_if_it_fails(folder) if is_new else nullcontext():
-                session = Session(resolved_params, folder, stop, began, workers, begins, callback)
-                session.go()
-                return session.result
+            with _emptied_if_it_fails(folder) if is_new else nullcontext():
+                begins = start(folder)
+                if is_new:
+                    write_whole(folder.params, resolved_params.to_json().encode())
+                send_start(workers, resolved_params, begins)
+                with while_there(folder):
+                    session = Session(
+                        resolved_params, folder, stop, began, workers, begins, callback
+                    )
+                    session.go()
+                    return session.result
 
 
 @contextmanager

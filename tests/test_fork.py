@@ -11,6 +11,7 @@ from ppo import checkpoint, train
 from ppo.checkpoint import CheckpointError
 from ppo.drill import __main__ as drill
 from ppo.evaluate.agent import settings_of
+from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
 from ppo.params import ParamsError, load
 from ppo.runs.session import Session
@@ -121,6 +122,16 @@ def test_a_run_that_began_while_another_was_starting_is_left_alone(tmp_path, mon
     with pytest.raises(FolderError, match="holds a run"):
         train.run(Params(**SETTINGS), tmp_path / "run")
     assert (tmp_path / "run" / "params.json").read_text() == "of another"
+
+
+def test_a_fork_that_a_full_disk_prevents_leaves_nothing(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(origin, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        train.fork(run, tmp_path / "fork", step=768)
+    assert not [*(tmp_path / "fork").iterdir()]
 
 
 def test_a_fork_that_was_stopped_before_it_saved_anything_begins_again(
