@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -205,20 +206,24 @@ def _number_again(trunk: keras.Model) -> None:
             numbers[kind] += 1
 
 
+_seeding = threading.RLock()  # the generators belong to the process, not to a thread
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seed the generators that a user's initial weights may come from, while the context lasts. An
-    initialiser without a seed draws one from Python's random.
+    initialiser without a seed draws one from Python's random. Other threads wait.
     """
-    states = random.getstate(), np.random.get_state()
-    (before, _) = tf.compat.v1.get_seed(None)
-    keras.utils.set_random_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        tf.random.set_seed(before)
+    with _seeding:
+        states = random.getstate(), np.random.get_state()
+        (before, _) = tf.compat.v1.get_seed(None)
+        keras.utils.set_random_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            tf.random.set_seed(before)
 
 
 def _check_trunk(trunk: keras.Model, layers: _Layers) -> None:

@@ -1,6 +1,8 @@
 """A trunk of the user's own, and the sizes of the mlp: training, resume, export, refusals."""
 
 import random
+import threading
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -96,6 +98,24 @@ def test_initial_weights_from_any_generator_follow_from_the_seed_alone():
     assert (np.random.get_state()[1] == before).all()
     tf.random.set_seed(3)
     assert (first == same).all() and (first != other).any()
+
+
+def test_runs_in_several_threads_each_have_the_weights_of_their_seed():
+    drawn = []
+
+    def draw(seed: int) -> None:
+        with model._seeded(seed):
+            time.sleep(0.2)
+            drawn.append(random.random())
+
+    threads = [threading.Thread(target=draw, args=[seed]) for seed in (1, 2)]
+    before = random.getstate()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(drawn) == {random.Random(1).random(), random.Random(2).random()}
+    assert random.getstate() == before
 
 
 def test_a_value_network_of_its_own_has_the_same_layers_and_other_weights():
