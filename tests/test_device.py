@@ -39,6 +39,7 @@ except Refused as error:
     print("refused", error)
 """
 
+REMEDY = "tf.config.threading.set_intra_op_parallelism_threads(1)"
 
 KERAS_WAS_TOLD_OTHERWISE = """
 import os, sys
@@ -162,4 +163,10 @@ def test_workers_are_connected_before_any_operation_runs():
 def test_a_process_that_computes_with_other_threads_is_refused():
     done = run(USED_BEFORE)
     assert done.stdout.startswith("refused"), done.stderr
+    assert REMEDY in done.stdout
     assert "TF_ENABLE_ONEDNN_OPTS" in done.stderr  # and warned that it came too late
+
+
+def test_a_process_that_computes_with_one_thread_per_operation_is_not_refused():
+    done = run(f"import tensorflow as tf\n{REMEDY}\n{USED_BEFORE}\nprint('started')")
+    assert done.stdout == "started\n", done.stderr

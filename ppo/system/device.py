@@ -245,7 +245,9 @@ def _set_threads(tf: object, threads: int) -> None:
         if threading.get_intra_op_parallelism_threads() != 1:
             raise Refused(
                 "TensorFlow has already run in this process with several threads per operation, "
-                "which would change the run's bits; start the run first, or in its own process"
+                "which would change the run's bits; start the run first, or in its own process. If "
+                "your environment uses TensorFlow, call tf.config.threading."
+                "set_intra_op_parallelism_threads(1) where its module imports TensorFlow"
             ) from error
 
 
