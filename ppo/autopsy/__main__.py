@@ -76,7 +76,8 @@ def _go(plan: Plan) -> None:
         )
         fork = f"--fork={case.source}@{case.step}"
         check = partial(check_unmoved, folder, plan.logdir)
-        failed = train_all(runs, plan.workers, children, fork, plan.settings, check, True)
+        common = plan.workers, children, fork, plan.settings, check
+        failed = train_all(runs, *common, may_diverge=True)
         if children.stopped:
             raise Stopped(STOPPED)
         if failed:
