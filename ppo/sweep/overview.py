@@ -17,7 +17,7 @@ from rich.text import Text
 from ppo.files.folder import FolderError, RunFolder
 from ppo.params import load_run
 from ppo.sweep.grid import Run
-from ppo.system.streams import duration
+from ppo.system.streams import duration, is_terminal
 from ppo.system.tables import console_of
 from ppo.telemetry import figures, progress
 from ppo.telemetry.scalars import SCORE
@@ -51,7 +51,7 @@ class Overview:
                 console=console,
                 refresh_per_second=REFRESHES_PER_SECOND,
                 transient=True,
-                redirect_stderr=sys.stderr.isatty(),
+                redirect_stderr=is_terminal(sys.stderr),
             )
 
     @contextmanager
