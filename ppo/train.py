@@ -423,7 +423,7 @@ def _forked(
             f"nothing. Use --set {' --set '.join(more)}, or fork an earlier checkpoint, "
             f"{source}@STEP (in Python: {more}, or step=STEP)"
         )
-    begun = for_fork(with_known_level(saved, source, resolved_params))
+    begun = for_fork(with_known_level(saved, source, resolved_params), bool(changes))
     begun = replace(begun, trainer=begun.trainer.model_copy(update={"tally": tally}))
     return Start(begun, changes, new_games, source)
 

@@ -57,10 +57,12 @@ def run_of(saved: Checkpoint) -> RunState:
     return saved.part(RunState.PART, RunState)
 
 
-def for_fork(saved: Checkpoint) -> Checkpoint:
-    """Return another run's checkpoint without the state of its files: a fork has its own."""
+def for_fork(saved: Checkpoint, changed: bool = False) -> Checkpoint:
+    """Return another run's checkpoint without the state of its files: a fork has its own. If its
+    settings ``changed``, its log begins without the scalars that the other run did not log yet.
+    """
     new: dict[str, dict[str, Any]] = {
-        "log": {"sizes": {}},
+        "log": {"sizes": {}} | ({"means": {}} if changed else {}),
         "video": {"shown": None},
         "wandb": {"id": None},
         RunState.PART: {"best_saved": None, "changed": ()},

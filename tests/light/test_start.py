@@ -90,12 +90,12 @@ def test_a_new_run_that_fails_leaves_nothing_unless_it_has_saved_something(tmp_p
 
 def test_a_fork_has_files_of_its_own():
     saved = part("run", best_saved=3.0, seconds=5.0)
-    saved.parts.update(
-        log={"due": True, "sizes": {"progress.csv": 9}}, video={"wanted": True, "shown": 1}
-    )
+    log = {"due": True, "means": {"train/approx_kl": (5.0, 5)}}
+    saved.parts.update(log=log | {"sizes": {"progress.csv": 9}}, video={"wanted": True, "shown": 1})
     forked = for_fork(saved)
     assert (run_of(forked).best_saved, run_of(forked).seconds) == (None, 5.0)
-    assert forked.parts["log"] == {"due": True, "sizes": {}}
+    assert forked.parts["log"] == log | {"sizes": {}}
+    assert for_fork(saved, changed=True).parts["log"] == log | {"sizes": {}, "means": {}}
     assert forked.parts["video"] == {"wanted": True, "shown": None}
 
 
@@ -105,8 +105,10 @@ def test_a_fork_with_another_learning_rate_keeps_the_cuts_by_the_kl_alone(tmp_pa
     saved = Checkpoint(8192, {}, TrainerFacts(tally=tally))
     saved = saved.with_part("run", RunState(params=settings.model_dump()))
     slower = settings.model_copy(update={"learning_rate": 1e-5})
+    saved.parts["log"] = {"means": {"train/approx_kl": (5.0, 5)}}
     begun = train._forked(saved, tmp_path, slower).checkpoint
-    assert begun and begun.trainer.tally == Tally(kl_share=1 / 2)
+    assert begun and not begun.parts["log"]["means"]
+    assert begun.trainer.tally == Tally(kl_share=1 / 2)
 
 
 @pytest.mark.parametrize(("key", "counts"), [("noop_max", False), ("clip_rewards", True)])
