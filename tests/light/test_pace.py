@@ -19,7 +19,10 @@ class Clock:
 
 
 def pace_of(clock: Clock, total: int = 1_000_000, interval: int = 0) -> Pace:
-    return Pace(SimpleNamespace(end_from=lambda _: total, evaluation_interval=interval), clock)
+    params = SimpleNamespace(
+        end_from=lambda _: total, evaluation_interval=interval, steps_per_iteration=100
+    )
+    return Pace(params, clock)
 
 
 def speed_of(*ends: tuple[float, int]) -> Speed | None:
@@ -49,6 +52,16 @@ def test_an_iteration_of_more_than_a_minute_has_a_speed_too():
 def test_many_short_iterations_have_a_speed_too():
     speed = speed_of(*((n / 100, n) for n in range(60_000)))
     assert speed.steps_per_second == pytest.approx(100, abs=1)
+
+
+def test_an_iteration_evaluates_once_even_if_several_evaluations_were_due():
+    clock = Clock()
+    pace = pace_of(clock, total=1000, interval=1)
+    for clock.now, step in ((1.0, 100), (2.0, 200), (3.0, 300)):
+        pace.mark(step)
+    with pace.evaluation():
+        clock.now = 5.0
+    assert pace.speed(300) == Speed(100, 7.0 + 7 * 2.0)
 
 
 def test_evaluations_count_by_themselves():
