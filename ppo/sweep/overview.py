@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
 from ppo.params import load_run
 from ppo.sweep.grid import Run
@@ -98,7 +99,7 @@ class Overview:
         """Return how many runs ended, and the time left if unknown runs take as long as others."""
         waiting, about = self.runs - ended - len(states), ""
         failed = f" ({len(self._failed)} failed)" if self._failed else ""
-        known = [state for state in states if state]
+        known = [state for state in states if state and math.isfinite(state.seconds)]
         durations = self._durations or [state.seconds for state in known]
         if durations and states:
             whole = mean(durations)
@@ -125,12 +126,15 @@ def _rank(item: "tuple[Run, _State | None]") -> float:
 def _state(run: Run) -> _State | None:
     """Return the state of a run; None where its files do not say."""
     try:
-        row = progress.last_row(run.folder)
-        step, rate = int(row["step"]), float(row["time/fps"])
-        total = load_run(RunFolder(run.folder).params).end_from(step)
+        row, folder = progress.last_row(run.folder), RunFolder(run.folder)
+        # A resume that only logs an evaluation has no speed.
+        step, rate = int(row["step"]), float(row["time/fps"] or math.nan)
+        begun = began_from.step if (began_from := origin.read(folder)) else 0
+        own, ahead = step - begun, max(0, load_run(folder.params).end_from(step) - step)
         score = float(row[SCORE]) if row[SCORE] else None
-        shown, left = "-" if score is None else f"{score:.2f}", max(0, total - step) / rate
-        cells = [f"{step / total:.0%}", shown, f"{rate:.0f}", duration(left)]
-        return _State(score, total / rate, left, cells)
+        shown = "-" if score is None else f"{score:.2f}"
+        speed = ["-", "-"] if math.isnan(rate) else [f"{rate:.0f}", duration(ahead / rate)]
+        cells = [f"{own / (own + ahead):.0%}", shown, *speed]
+        return _State(score, (own + ahead) / rate, ahead / rate, cells)
     except (FolderError, OSError, LookupError, ValueError, ArithmeticError, csv.Error):
         return None

@@ -7,7 +7,9 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
+from ppo.files import origin
 from ppo.files.folder import RunFolder
+from ppo.files.origin import Origin
 from ppo.sweep.grid import Run
 from ppo.sweep.overview import Overview
 from ppo.sweep.parallel import run_all
@@ -78,6 +80,26 @@ def test_a_run_is_shown_with_all_steps_of_its_rollouts(tmp_path):
     overview = Overview([run], console)
     with overview.under_way(run):
         assert shown(overview, console)[-1] == "one 1 40% 1.50 500 12 s"
+
+
+def test_a_fork_has_only_its_own_steps(tmp_path):
+    run = run_at(tmp_path, "one", 4_000)
+    origin.write(RunFolder(run.folder), Origin(tmp_path / "from", 3_000))
+    console = Console(width=80, height=24)
+    overview = Overview([run, Run("new", 1, (), tmp_path / "new")], console)
+    with overview.under_way(run):
+        lines = shown(overview, console)
+    assert lines[-1] == "one 1 14% 1.50 500 12 s" and "about 26 s left" in lines[0]
+
+
+def test_a_run_that_logged_an_evaluation_alone_has_a_score(tmp_path):
+    run = run_at(tmp_path, "one", 4_000)
+    with RunFolder(run.folder).progress.open("a") as log:
+        log.write("4000,2.5,\n")
+    console = Console(width=80, height=24)
+    overview = Overview([run], console)
+    with overview.under_way(run):
+        assert shown(overview, console)[-1] == "one 1 40% 2.50 - -"
 
 
 def test_a_low_terminal_has_as_many_rows_as_fit(tmp_path):
