@@ -89,7 +89,8 @@ def _results(
     results = {}
     for one in sorted(comparisons, key=lambda one: one.mean[-1], reverse=True):
         final, best = one.scores[:, -1], fmean(scores.max() for scores in entries[one.name])
-        falls = sum(collapse.count(scores, fall) for scores in entries[one.name])
+        runs = zip(variants[one.name], entries[one.name], strict=True)
+        falls = sum(collapse.count(scores[run.few :], fall) for run, scores in runs)
         scores = final.mean(), final.min(), final.max(), best, one.area
         results[one.name] = [*(f"{score:.2f}" for score in scores), f"{falls}"]
     return results, (
@@ -97,5 +98,6 @@ def _results(
         "Final: mean of the runs at that step, between the lowest and the highest. Best: mean of "
         f"the runs' highest scores. Mean: from step {start:,.0f} on, where all runs have a score. "
         f"Collapses: falls of more than {fall:.2f} points below the best since the last collapse. "
-        "That is a quarter of the way from the highest score to the lowest, or to 0 if further."
+        "That is a quarter of the way from the highest score to the lowest, or to 0 if further. "
+        "They count once 100 games have ended."
     )

@@ -1,5 +1,6 @@
 """Learning curves of existing runs: read, measured, compared and plotted."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from ppo.errors import Refused
 from ppo.files.folder import FolderError, RunFolder
 from ppo.telemetry import figures, intervals, progress
+from ppo.telemetry.counters import RECENT_EPISODES
 from ppo.telemetry.figures import End
 from ppo.telemetry.scalars import SCORE, TIME
 
@@ -23,11 +25,14 @@ SCORE_LABEL = "score, mean of 100 games"
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores of one run at the steps of its log entries, and the minutes on its clock, if known."""
+    """Scores of one run at the steps of its log entries, and the minutes on its clock, if known.
+    The first ``few`` scores are means of fewer than 100 games.
+    """
 
     steps: np.ndarray
     scores: np.ndarray
     minutes: np.ndarray | None = None
+    few: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ def read(folder: Path) -> Curve:
     if len(steps) < 2:
         raise FolderError(f"{path} has no curve yet: fewer than two log entries with a score")
     minutes = np.array([row.get(TIME, np.nan) for row in rows]) / 60
-    return Curve(steps, scores, minutes if (np.diff(minutes) >= 0).all() else None)
+    few = sum(row.get("rollout/games", math.inf) < RECENT_EPISODES for row in rows)
+    return Curve(steps, scores, minutes if (np.diff(minutes) >= 0).all() else None, few)
 
 
 def compare(variants: Mapping[str, Sequence[Curve]]) -> list[Comparison]:

@@ -38,6 +38,18 @@ def test_a_collapse_ends_when_half_of_it_is_regained():
     assert collapse.count(np.array([0, 10, 5, 2, 4, 5, 5, 1, 2.0]), 3) == 1
 
 
+def test_scores_of_few_games_are_no_collapse(tmp_path):
+    rows = [
+        f"{100 * n},{score},{20 * n}" for n, score in enumerate([-180, -460, -400, -300, -80], 1)
+    ]
+    head = "step,rollout/ep_rew_mean,rollout/games"
+    (tmp_path / "progress.csv").write_text("\n".join([head, *rows, ""]))
+    run = curves.read(tmp_path)
+    assert run.few == 4
+    (cells,) = results.table({"a": [run]})[0].values()
+    assert cells[-1] == "0"
+
+
 def test_a_slow_collapse_counts_once():
     assert collapse.count(np.array([10, 8, 6, 4, 2, 0.0]), 3) == 1
 

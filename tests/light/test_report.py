@@ -157,6 +157,9 @@ def test_the_report_begins_with_what_was_learnt_in_which_time_beside_others(tmp_
     scored = r"After 600,000 steps, published PPO runs scored -\d+\.\d in baselines ppo2, "
     assert re.search(scored, said)
     assert len(read) == 1
+    few = [row | {"rollout/games": 99 if row["step"] < 590_000 else 100} for row in rows]
+    later = page_of(written(run, few, Params(seed=3).to_json()))
+    assert "It passed the human" not in later.split("</figure>")[0]
 
 
 def test_the_report_keeps_the_training_and_its_evaluation_apart(tmp_path):
