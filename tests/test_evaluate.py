@@ -347,13 +347,16 @@ def test_a_training_continues_if_the_disk_is_full_for_an_evaluation(tmp_path: Pa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     said: list[str] = []
+    included: list[dict] = []
+    store(RunFolder(tmp_path), of([1.0] * CARTPOLE.evaluation_games), CARTPOLE, gambler, 50)
     monkeypatch.setattr(evaluations, "write_whole", full)
     with owned(tmp_path) as folder:
         evaluator = Evaluator(
-            gambler, CARTPOLE, folder, Pace(CARTPOLE), said.append, lambda _: None
+            gambler, CARTPOLE, folder, Pace(CARTPOLE), said.append, included.append
         )
         evaluator.act(100, lambda: False)
     assert "the evaluation is not stored" in said[0] and "No space left" in said[0]
+    assert f"best so far {included[0]['eval/mean_reward']:.2f}" in said[1]
     assert not evaluator.due
 
 

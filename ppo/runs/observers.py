@@ -218,7 +218,7 @@ class Evaluator(Observer):
     def _message(self, record: Mapping[str, Any]) -> str:
         step, mean, interval = record["step"], record["mean"], evaluations.interval(record)
         best = evaluations.best(self.folder, self.params, self.policy.choice, step)
-        best = mean if best is None else best
+        best = mean if best is None else max(mean, best)  # this one may not be stored
         shown = f" (95 %: {interval})" if interval else ""
         message = f"step {step:,}: evaluation {mean:.2f}{shown}, best so far {best:.2f}"
         if limited := record["time_limited"]:
