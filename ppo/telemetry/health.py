@@ -10,6 +10,8 @@ ENTRIES = 5  # log entries in a row outside the limits before a message
 
 # The limits of these scalars hold only for rewards of -1, 0 and 1.
 OF_CLIPPED_REWARDS = frozenset(["train/grad_norm", "train/grad_cut", "train/advantage_scale"])
+# Normalised advantages have no unit; others have points.
+OF_NORMALISED_ADVANTAGES = frozenset(["train/policy_gradient_loss", "train/surrogate_gain_last"])
 # They rise towards 1 as the clip range falls to 0.
 OF_CONSTANT_CLIP = frozenset(["train/clip_fraction", "train/beyond_target"])
 
@@ -19,6 +21,8 @@ def ignored(params: Params) -> frozenset[str]:
     without: set[str] = set()
     if params.clip_rewards is False:
         without |= OF_CLIPPED_REWARDS
+    if not params.normalize_advantages:
+        without |= OF_NORMALISED_ADVANTAGES
     if params.clip_range_schedule != "constant":
         without |= OF_CONSTANT_CLIP
     if (params.value_gradient or params.usual_value_gradient) != "shared":

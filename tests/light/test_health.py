@@ -33,6 +33,12 @@ def test_gradients_of_unclipped_rewards_have_no_limits():
     assert not [message for _ in range(ENTRIES) for message in health.see(SOUND | large)]
 
 
+def test_a_surrogate_of_advantages_that_are_not_normalised_has_no_limits():
+    health = Health(Params(normalize_advantages=False))
+    entry = {"train/policy_gradient_loss": 17.0, "train/surrogate_gain_last": -17.0}
+    assert not any(health.see(entry) for _ in range(10))
+
+
 def test_the_largest_values_of_healthy_runs_are_not_reported():
     """Runs in Beam Rider exceeded each in ENTRIES entries in a row."""
     largest = {
