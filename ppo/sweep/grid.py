@@ -32,6 +32,7 @@ SET_ELSEWHERE = {"seed": "--seeds", "threads": "--workers"}
 CHANGED_BY_RESUME = frozenset(key for key, by in marked("sweep").items() if by == "resumes")
 # What may differ in existing runs without being reported.
 UNSEEN = marked("sweep").keys() - CHANGED_BY_RESUME
+OF_MACHINE = ("seed", "precision")  # open settings that no game or network decides
 
 Variant = tuple[str, list[str]]  # a name, and a set of settings, each as KEY=VALUE
 
@@ -184,18 +185,20 @@ def folder_name(label: str) -> str:
 
 
 def changes(run: Run, params: Params) -> dict[str, object]:
-    """Return the settings that differ from the run's stored settings. Settings left open and
-    settings that change nothing in a table are omitted. Return nothing if the run has not begun.
+    """Return the settings that differ from the run's stored settings. Settings that the machine
+    chooses and settings that change nothing in a table are omitted. Return nothing if the run has
+    not begun.
     """
     path = RunFolder(run.folder).params
     if not os.path.lexists(path):
         return {}
-    begun = load_run(path)
-    return {
-        key: value
-        for key, value in params
-        if key not in UNSEEN and not params.leaves_open(key) and value != getattr(begun, key)
+    begun, now = load_run(path), resolved(params)
+    omitted = UNSEEN | {
+        key
+        for key, _ in begun
+        if params.leaves_open(key) and (key in OF_MACHINE or begun.leaves_open(key))
     }
+    return {key: new for key, new in now if key not in omitted and new != getattr(begun, key)}
 
 
 def count(text: str) -> int | None:

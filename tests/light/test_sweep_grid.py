@@ -310,6 +310,14 @@ def test_a_run_with_a_setting_that_is_now_null_is_refused(refused, tmp_path):
     assert "another target_kl than null" in refused()
 
 
+def test_a_run_with_another_value_than_an_open_setting_gets_is_refused(run):
+    run.folder.mkdir(parents=True)
+    begun = resolved(SETTINGS).model_copy(update={"sticky_action_probability": 0.25})
+    RunFolder(run.folder).params.write_text(begun.to_json())
+    (fault,) = grid.begun_faults(run, SETTINGS)
+    assert "another sticky_action_probability than 0.0;" in fault
+
+
 def test_runs_begin_with_the_settings_that_the_sweep_began_with(tmp_path, monkeypatch):
     pfile = tmp_path / "edited.json"
     pfile.write_text(json.dumps(CART_POLE))
