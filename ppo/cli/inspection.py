@@ -10,6 +10,7 @@ from ppo.settings import CHOICES, SEEDS, Choice, describe, limits
 from ppo.system import tables
 from ppo.system.arguments import expanded
 from ppo.system.signals import stop_interrupts
+from ppo.system.streams import say
 from ppo.telemetry import scalars
 
 POLICIES: dict[str, tuple[Choice, ...]] = {choice: (choice,) for choice in CHOICES}
@@ -80,10 +81,10 @@ def _report(options: Namespace) -> None:
     with visited(logdir) as run:
         report.write([logdir, *options.report], run.path / report.REPORT)
         check_unmoved(run, logdir)  # the data may come from another run
-        print(f"the report is {logdir / report.REPORT}", flush=True)
+        say(f"the report is {logdir / report.REPORT}")
         card.write(logdir, run.path / "card")
         check_unmoved(run, logdir)
-    print(f"the model card is in {logdir / 'card'}")
+    say(f"the model card is in {logdir / 'card'}")
 
 
 def _board(options: Namespace) -> None:

@@ -19,7 +19,7 @@ from ppo.replay.panel import HEIGHT, LABEL, LEFT, RIGHT
 from ppo.replay.replay import Replay, ReplayError, frames, frames_per_second, load, step_of
 from ppo.settings import Params
 from ppo.system import reading
-from ppo.system.streams import duration
+from ppo.system.streams import duration, say
 from ppo.telemetry import curves, progress
 from ppo.telemetry.curves import Curve
 
@@ -51,7 +51,7 @@ def film(logdir: Path, again: bool = True) -> Path:
         title = f"{chosen[0].game}: how the policy learnt, to step {step_of(chosen[-1]):,}"
         first_step = fork_of.step if fork_of else 0
         count = video.write(path, images(chosen, curve, first_step), rate, title, mark)
-        print(f"{len(chosen)} games of the training in {duration(count / rate)}: {made}")
+        say(f"{len(chosen)} games of the training in {duration(count / rate)}: {made}")
         return made
 
 

@@ -12,7 +12,7 @@ from ppo.files.folder import write_whole
 from ppo.files.video import gif_of_end
 from ppo.report.summary import RunSummary, commands, paragraph, read_summary, videos
 from ppo.system import reading, tables
-from ppo.system.streams import warn
+from ppo.system.streams import say, warn
 
 CARD, VIDEO, GIF, NETWORK = "README.md", "replay.mp4", "replay.gif", "agent.keras"
 GIF_SECONDS = 8
@@ -31,11 +31,11 @@ def write(run: Path, folder: Path) -> None:
         gif_of_end(folder / VIDEO, folder / GIF, GIF_SECONDS)
     has_network = summary.saved is not None
     if has_network:
-        (folder / NETWORK).unlink(missing_ok=True)
-        print("exporting the network for the model card ...", flush=True)
+        say("exporting the network for the model card ...")
         try:
-            export_run(run, str(folder / NETWORK))
+            export_run(run, str(folder / NETWORK), replace=True)
         except PPOError as error:
+            (folder / NETWORK).unlink(missing_ok=True)  # of an earlier report
             warn(f"the model card has no network: {error}")
             has_network = False
     write_whole(folder / CARD, _page(summary, bool(best), has_network).encode())

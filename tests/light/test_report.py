@@ -444,7 +444,7 @@ def test_the_card_has_its_header_and_the_best_video_beside_it(tmp_path):
 def test_a_card_without_a_network_that_can_be_written_says_why(tmp_path, monkeypatch, capsys):
     run = run_at(tmp_path / "run", network="mine:trunk")
     checkpoint.save(RunFolder(run), Checkpoint(60_000, {"weights/0": np.zeros(2)}), kept=1)
-    monkeypatch.setattr(card, "export_run", lambda *_: None)
+    monkeypatch.setattr(card, "export_run", lambda *_, **__: None)
     card.write(run, run / "card")
     page = (run / "card" / "README.md").read_text()
     assert "`agent.keras` needs" in page and "observations of uint8 [n, 84, 84, 4]" in page
@@ -455,10 +455,21 @@ def test_a_card_without_a_network_that_can_be_written_says_why(tmp_path, monkeyp
     assert said[-1] == "the model card has no network: it does not fit"
 
 
+def test_a_report_that_is_interrupted_keeps_the_network_of_an_earlier_one(tmp_path, monkeypatch):
+    run, network = run_at(tmp_path / "run"), tmp_path / "run" / "card" / "agent.keras"
+    checkpoint.save(RunFolder(run), Checkpoint(60_000, {"weights/0": np.zeros(2)}), kept=1)
+    monkeypatch.setattr(card, "export_run", Mock(side_effect=KeyboardInterrupt))
+    network.parent.mkdir()
+    network.write_text("earlier")
+    with pytest.raises(KeyboardInterrupt):
+        card.write(run, network.parent)
+    assert network.read_text() == "earlier"
+
+
 def test_the_command_says_that_the_page_is_written_before_it_exports(tmp_path, monkeypatch, capsys):
     run = run_at(tmp_path / "run")
     checkpoint.save(RunFolder(run), Checkpoint(60_000, {"weights/0": np.zeros(2)}), kept=1)
-    monkeypatch.setattr(card, "export_run", lambda *_: None)
+    monkeypatch.setattr(card, "export_run", lambda *_, **__: None)
     assert run_atari.main([f"--logdir={run}", "--report"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"the report is {run}/report.html",
