@@ -36,10 +36,10 @@ def write(runs: Sequence[Path], path: Path) -> None:
     ``read_summary``.
     """
     runs = list({os.path.realpath(run): run for run in runs}.values())
+    summaries = [read_summary(run) for run in runs]  # before the films, which take minutes
     for run in runs:
         with suppress(PPOError):
             film(run, again=False)
-    summaries = [read_summary(run) for run in runs]
     title = " and ".join(dict.fromkeys(summary.game for summary in summaries))
     called = names(summaries)
     headlines = called if len(summaries) > 1 else [""]

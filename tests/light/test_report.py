@@ -24,7 +24,7 @@ from ppo.envs import human
 from ppo.envs.registry import resolved, settings_for
 from ppo.errors import PPOError
 from ppo.files import video
-from ppo.files.folder import RunFolder
+from ppo.files.folder import FolderError, RunFolder
 from ppo.report import card, report
 from ppo.report.published import CURVES, Published, comparable
 from ppo.report.summary import commands, read_summary
@@ -453,6 +453,13 @@ def test_a_card_without_a_network_that_can_be_written_says_why(tmp_path, monkeyp
     assert "agent.keras" not in (run / "card" / "README.md").read_text()
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == "the model card has no network: it does not fit"
+
+
+def test_a_missing_run_is_named_before_any_film_is_made(tmp_path, monkeypatch):
+    run = run_at(tmp_path / "run")
+    monkeypatch.setattr(report, "film", lambda *_, **__: pytest.fail("a film began"))
+    with pytest.raises(FolderError, match="holds no run"):
+        report.write([run, tmp_path / "none"], tmp_path / "report.html")
 
 
 def test_a_report_that_is_interrupted_keeps_the_network_of_an_earlier_one(tmp_path, monkeypatch):
