@@ -129,6 +129,8 @@ def _runs(options: argparse.Namespace, source: Source, faults: list[str]) -> lis
     if options.cluster is None:
         unfit = [key for key in ("cores", "gpu") if vars(options)[key]]
         faults += [f"--{key} goes with --cluster" for key in unfit]
+    elif not options.cluster:
+        faults.append("--cluster is empty; is the shell variable set?")
     elif not find_spec("ray"):
         where = f"--cluster={options.cluster}"
         faults.append(f"{where}: Ray is not installed; install it with: pip install '.[cluster]'")

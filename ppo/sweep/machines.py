@@ -5,6 +5,7 @@ starts its run on another one, where it resumes. Ray is optional: ``pip install 
 """
 
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -39,10 +40,14 @@ class Cluster(Children):
         super().__init__()
         self._ray = ray
         say(EXPOSURE)
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False)
-        except ConnectionError as error:
-            raise OSError(f"--cluster={address}: {error}") from error
+        except (ConnectionError, ValueError, ray.exceptions.RayError) as error:
+            cause = str(error) or "no Ray cluster answers there"
+            raise OSError(f"--cluster={address}: {cause}") from error
+        finally:
+            signal.signal(signal.SIGTERM, handler)  # Ray sets one that ends the process
         self._marker = tempfile.NamedTemporaryFile(dir=folder, prefix=".sweep-")  # noqa: SIM115
         self._tasks: set[Any] = set()
         reserve = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=MOST_RETRIES)

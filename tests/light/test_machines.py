@@ -1,5 +1,6 @@
 """A run on a machine of a cluster, without the cluster."""
 
+import signal
 import sys
 import threading
 import time
@@ -69,12 +70,39 @@ def test_without_ray_a_cluster_is_refused(monkeypatch, tmp_path, capsys):
     assert "--cluster=auto: Ray is not installed" in capsys.readouterr().err
 
 
-def test_a_sweep_on_ray_says_first_what_is_open(monkeypatch, tmp_path, capsys):
-    def unreachable(**_: object) -> None:
-        raise ConnectionError("no cluster")
+class FakeRayError(Exception):
+    """In place of Ray's own kind of error."""
 
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=unreachable))
-    with pytest.raises(OSError, match="--cluster=a:1: no cluster"):
-        machines.Cluster("a:1", 1, False, tmp_path)
+
+def ray_that_fails(error: Exception) -> SimpleNamespace:
+    """Return a module like Ray, which sets its handler of SIGTERM and does not connect."""
+
+    def init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise error
+
+    return SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=FakeRayError))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ConnectionError("no cluster"), "no cluster"),
+        (ConnectionError(), "no Ray cluster answers there"),
+        (ValueError("Malformed address"), "Malformed address"),
+        (FakeRayError("no token"), "no token"),
+    ],
+)
+def test_a_sweep_on_ray_says_first_what_is_open_and_why_it_does_not_connect(
+    monkeypatch, tmp_path, capsys, error, message
+):
+    monkeypatch.setitem(sys.modules, "ray", ray_that_fails(error))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError, match=f"--cluster=a:1: {message}"):
+            machines.Cluster("a:1", 1, False, tmp_path)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # not Ray's
+    finally:
+        signal.signal(signal.SIGTERM, before)
     said = capsys.readouterr().out
     assert said.startswith("Ray opens TCP ports on all network interfaces") and "Firewall" in said

@@ -128,6 +128,7 @@ def refused(tmp_path, pfile, capsys, monkeypatch):
         (["--sample-seed=1"], "--sample-seed goes with --sample"),
         (["--sample", "1", "gamma=uniform(0,1)", "--sample-seed=x"], "--sample-seed='x'"),
         (["--sample", "1", "gamma=uniform(0,1)", "--sample-seed="], "--sample-seed=''"),
+        (["--cluster="], "--cluster is empty"),
         (["--draw=x"], "--draw 'x': write NAME=RUN,RUN"),
         (["--draw=x="], "--draw 'x=': write NAME=RUN,RUN"),
         (["--draw=x=run,"], "--draw 'x=run,': write NAME=RUN,RUN"),
