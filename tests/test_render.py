@@ -17,7 +17,7 @@ from ppo.evaluate import film
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder
 from ppo.files.origin import Origin
-from ppo.replay import render
+from ppo.replay import panel, render
 from ppo.replay.panel import Panel
 from ppo.replay.render import Course, annotated, plain, record
 from ppo.replay.replay import Replay, ReplayError, frames, save
@@ -230,6 +230,7 @@ def test_any_environment_that_renders_is_recorded_at_its_own_speed(catch, tmp_pa
     ("shape", "layout"),
     [
         ((84, 84, 3), ", by channel"),
+        ((84, 84, 65), ": its last channels"),
         ((84, 84, 1), ""),
         ((17,), ": its first numbers"),
         ((16,), ""),
@@ -241,6 +242,13 @@ def test_the_panel_says_how_what_the_network_sees_is_laid_out(replay, catch, sha
     for stack, stacked in ((4, ", the newest at the right"), (1, "")):
         vector = SimpleNamespace(observations=np.zeros((1, 84, 84, stack)), action_names=[])
         assert render._caption(replay, Uniform(18), vector, True).inputs == stacked
+
+
+@pytest.mark.parametrize("shape", [(36, 36, 200), (36, 20000, 4)])
+def test_images_with_many_channels_and_wide_ones_are_drawn(shape):
+    on = np.zeros((panel.HEIGHT, panel.WIDTH, 3), np.uint8)
+    panel._draw_inputs(on, np.full(shape, 255, np.uint8))
+    assert on.any()
 
 
 def test_a_wrong_replay_makes_no_video(replay, tmp_path):

@@ -17,6 +17,7 @@ INPUTS_TOP, INPUTS_HEIGHT = 214, 168
 ACTIONS_TOP, ACTIONS_HEIGHT = 428, 204
 MOST_ROWS = 9  # actions in one column; more need two columns
 MOST_ACTIONS = 24  # further actions have no room
+MOST_CHANNELS = 64  # of an image; further channels have no room
 MOST_NUMBERS = 16  # shown of a vector observation
 LABEL = 0.72
 
@@ -128,13 +129,14 @@ class _Bars:
 
 def _draw_inputs(on: np.ndarray, observation: np.ndarray) -> None:
     """Draw the network's input frames side by side, oldest to newest, each pixel a sharp square."""
+    observation = observation[..., -MOST_CHANNELS:]
     count = observation.shape[-1]
     room = (RIGHT - LEFT - 4 * (count - 1)) // count
     height, width = observation.shape[:2]
     scale = min(INPUTS_HEIGHT / height, room / width)
     interpolation = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
     scale = math.floor(scale) if scale >= 1 else scale
-    size = round(width * scale), round(height * scale)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     gap = min(room, size[0]) + 4
     for number in range(count):
         large = cv2.resize(observation[..., number], size, interpolation=interpolation)

@@ -13,7 +13,7 @@ from ppo.envs.vector import EnvVector
 from ppo.files import video
 from ppo.replay import panel
 from ppo.replay.drawing import AMBER, BRIGHT, canvas, write
-from ppo.replay.panel import MOST_NUMBERS, Caption, Panel
+from ppo.replay.panel import MOST_CHANNELS, MOST_NUMBERS, Caption, Panel
 from ppo.replay.replay import Replay, env_at_start, frames, frames_per_second, step_of, title
 from ppo.system.streams import duration
 
@@ -142,6 +142,8 @@ def _caption(replay: Replay, policy: "Policy", vector: EnvVector, has_lives: boo
     inputs = ""
     if not image and count > MOST_NUMBERS:
         inputs = ": its first numbers"
+    elif image and count > MOST_CHANNELS:
+        inputs = ": its last channels"
     elif image and count > 1:
         inputs = ", the newest at the right" if replay.rules.is_atari else ", by channel"
     return Caption(
