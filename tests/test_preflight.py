@@ -115,6 +115,7 @@ def test_check_measures_a_real_run_and_leaves_nothing(tmp_path, monkeypatch, cap
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     file = settings_file(tmp_path, CART)
+    (tmp_path / "preflight.png").mkdir()  # outside Atari no PNG is written
     monkeypatch.chdir(tmp_path)
     assert run_atari.main(["--check", f"--pfile={file}"]) == ExitCode.DONE
     out = capfd.readouterr().out
@@ -125,7 +126,7 @@ def test_check_measures_a_real_run_and_leaves_nothing(tmp_path, monkeypatch, cap
     assert "for 3 evaluations" in out
     assert "memory: " in out and "of checkpoints" in out
     assert "video" not in out
-    assert {path.name for path in tmp_path.iterdir()} == {"settings.json", "tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == {"settings.json", "tmp", "preflight.png"}
     assert not list((tmp_path / "tmp").iterdir())
 
 
@@ -148,8 +149,8 @@ def test_failed_run_is_reported_in_its_own_words(tmp_path, capfd, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--check", "sheet.jpg", "--pfile=settings.json"], "ends in .png"),
-        (["--check", "nowhere/sheet.png", "--pfile=settings.json"], "there is no folder"),
+        (["--check", "sheet.jpg", "--env=Pong"], "with .png at the end"),
+        (["--check", "nowhere/sheet.png", "--env=Pong"], "there is no folder"),
         (["--check", "--pfile=settings.json", "--set", "num_envs=0"], "num_envs = 0: must be int"),
         (["--check", "--pfile=settings.json", "--set", "wandb_project=x"], "pip install wandb"),
     ],

@@ -35,12 +35,12 @@ def check(settings: Params, image: Path) -> None:
     (nothing was created), ClusterError, ProbeError, OSError.
     """
     check_alone()
-    if image.suffix != ".png":
-        raise FolderError(f"{image}: the contact sheet is a PNG; give it a name that ends in .png")
-    check_parent(image)
     params = resolved(with_workers(settings, 1))
     check_machine(params, processes=1)
-    is_atari = registry.rules_of(params).is_atari
+    if is_atari := registry.rules_of(params).is_atari:
+        if image.suffix != ".png":
+            raise FolderError(f"{image}: the contact sheet is a PNG; name it with .png at the end")
+        check_parent(image)
     print("\n".join(plan(params)), end="\n\n")
     for group, rows in details(params, is_atari).items():
         for number, one in enumerate(rows, 1):
