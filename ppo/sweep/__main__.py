@@ -77,13 +77,14 @@ def _go(plan: Plan) -> ExitCode:
                 failed = train_all(plan.runs, plan.workers, children, begin, settings, check)
         if not children.stopped:
             check()
+        for line in failed:
+            say(line, sys.stderr)
+        if not children.stopped:
             try:
                 results.write(plan.shown, logdir)
             except Refused as error:
                 say(str(error), sys.stderr)
                 drawn = False
-    for line in failed:
-        say(line, sys.stderr)
     if children.stopped:
         raise Stopped(STOPPED)
     return ExitCode.FAILED if failed or not (plan.runs or drawn) else ExitCode.DONE

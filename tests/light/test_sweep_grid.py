@@ -1,11 +1,13 @@
 """What a sweep refuses, before anything is created; when a run is done; what the results show."""
 
+import errno
 import json
 import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -619,8 +621,11 @@ def test_runs_that_are_done_but_have_no_curve_are_no_failure(tmp_path, pfile, ca
     assert said.err == "no run has a curve, so nothing is drawn\n"
 
 
-def test_a_run_that_cannot_begin_is_named(tmp_path, pfile, capsys):
+def test_a_run_that_cannot_begin_is_named_even_without_results(
+    tmp_path, pfile, capsys, monkeypatch
+):
     logdir = tmp_path / "sweep"
+    monkeypatch.setattr(results, "write", Mock(side_effect=OSError(errno.ENOSPC, "full")))
     (logdir / "plain" / "seed-0.log").mkdir(parents=True)
     assert sweep.main([f"--logdir={logdir}", f"--pfile={pfile}"]) == 1
     assert "plain, seed 0: " in capsys.readouterr().err
