@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import BaseModel
 
 from ppo.settings import GROUPS, Params, Properties
-from ppo.system import tables
+from ppo.system import reading, tables
 
 REFERENCE = "$schema"
 OURS = {"title", *Properties.__annotations__}  # keys that the schema leaves out
@@ -60,8 +60,12 @@ _BOUNDS = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
 
 
 def as_given(value: object) -> str:
-    """Return a setting's value as a command line gives it: a string as it is, others as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """Return a setting's value as a command line gives it: a string as it is, others as JSON. A
+    string that would be read as JSON, such as "2026", keeps its quotes.
+    """
+    if isinstance(value, str) and reading.parse_or_text(value) == value:
+        return value
+    return json.dumps(value)
 
 
 def default_of(key: str) -> str:

@@ -621,6 +621,13 @@ def test_description_has_one_line_a_key_in_the_order_of_the_groups():
     assert keys == grouped
 
 
+def test_a_value_survives_a_command_line(tmp_path):
+    texts = [describe.as_given(value) for value in ("games", "2026", '"x"', True, None)]
+    assert texts == ["games", '"2026"', '"\\"x\\""', "true", "null"]
+    params = load(written(tmp_path, "{}"), [f"wandb_project={texts[1]}"])
+    assert params.wandb_project == "2026"
+
+
 def test_line_of_the_description_has_type_range_default_and_meaning():
     lines = {line.split("\t")[0]: line.split("\t")[1:] for line in describe.text().splitlines()}
     assert all(len(rest) == 3 and all(rest) for rest in lines.values())
