@@ -1,6 +1,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import imageio_ffmpeg
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from ppo import train
 from ppo.drill.__main__ import SHORT_PONG
 from ppo.files import ffmpeg
+from ppo.files.video import VideoError
 from ppo.replay.recorder import Recorder
 from ppo.replay.replay import Replay
 from ppo.settings import Params
@@ -83,6 +85,15 @@ def test_failing_videos_cost_one_warning_and_the_next_one_is_made(
     assert files(tmp_path) == ["2.mp4"]
     assert len(warnings) == 1 and "\n" not in warnings[0]
     assert warnings[0].startswith("no video: ") and "not 99" in warnings[0]
+
+
+def test_a_gif_that_fails_is_no_missing_video(
+    recorder: Recorder, warnings: list[str], replay: Replay, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr("ppo.files.video.small_gif", Mock(side_effect=VideoError("no GIF")))
+    recorder.record(replay, tmp_path / "game.mp4")
+    finish(recorder)
+    assert warnings == ["no GIF. Its replay is kept"] and files(tmp_path) == ["game.mp4"]
 
 
 @pytest.mark.parametrize("trouble", ["no folder", "no encoder", "no such game"])

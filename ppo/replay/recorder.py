@@ -89,5 +89,6 @@ class Recorder:
             self._stalls += isinstance(error.__cause__, Stalled)
             if not (self._warned or self._abandoned.is_set() or self._stop()):
                 self._warned = True
-                self._say(f"no video: {error}. Its replay is kept")
+                missing = "" if path.exists() else "no video: "  # its GIF may fail alone
+                self._say(f"{missing}{error}. Its replay is kept")
             return None
