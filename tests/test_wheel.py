@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -32,11 +33,9 @@ print(build((84, 84, 4), 6, "a3c").count_params())
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    # In a copy, since a build leaves its folders in the source.
-    source = folder / "source"
+def source(tmp_path_factory) -> Path:
+    """A copy, since a build leaves its folders in the source."""
+    source = tmp_path_factory.mktemp("wheel") / "source"
     copy = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(copy, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in names.splitlines():
@@ -44,9 +43,25 @@ def wheel(tmp_path_factory) -> Path:
         if (ROOT / name).is_file() and not name.startswith(("docs/", "pretrained/", "tests/")):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((ROOT / name).read_bytes())
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source) -> Path:
+    folder = source.parent
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, f"--wheel-dir={folder}", str(source)], check=True)
     (path,) = folder.glob("*.whl")
     return path
+
+
+def test_a_source_distribution_has_all_that_its_setup_reads(source):
+    command = [sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir=.."]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (path,) = source.parent.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"setup.py", "requirements.txt", "README.md", "ppo/__init__.py"} <= names
 
 
 @pytest.fixture(scope="module")
