@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from traceback import walk_tb
 from types import TracebackType
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from ppo.errors import EnvironmentFailed
 from ppo.system.device import set_environment
-from ppo.system.own_modules import current_folder, import_own, staying
+from ppo.system.own_modules import current_folder, import_own
 from ppo.system.signals import is_signal
 
 # Packages whose code lies between this package and an environment's own code.
@@ -91,8 +91,8 @@ def spec(env_id: str) -> EnvSpec:
 class ForeignEnv(gymnasium.Wrapper):
     """An environment whose calls raise EnvironmentFailed, or a signal. Its ``info`` is empty, and
     its observations are copies, which the environment does not change afterwards. Its close
-    restores the current folder if its construction changed it. Whoever calls it, the environment
-    gets arguments of the same types.
+    restores the current folder if its construction or a reset changed it. Whoever calls it, the
+    environment gets arguments of the same types.
     """
 
     def __init__(self, env_id: str, **options: Any):
@@ -102,21 +102,21 @@ class ForeignEnv(gymnasium.Wrapper):
         if not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else SDL complains, if it is used
         spec(env_id)
-        before = current_folder()
-        with ExitStack() as until_closed:
-            until_closed.enter_context(staying())
-            with Boundary(env_id, "construction"):
+        self._left = ""  # the folder that the environment has left; other changes are the program's
+        try:
+            with self._noting_folder(), Boundary(env_id, "construction"):
                 super().__init__(gymnasium.make(env_id, **options))
                 self.action_space = self.env.action_space
                 self.observation_space = self.env.observation_space
                 self._shape = self.observation_space.shape
                 self._dtype = np.dtype(self.observation_space.dtype)
                 self.metadata = dict(self.env.metadata)
-            moved = current_folder() != before  # other changes are the program's
-            self._until_closed = until_closed.pop_all() if moved else ExitStack()
+        except BaseException:
+            self._return()
+            raise
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
-        with self._in_reset:
+        with self._noting_folder(), self._in_reset:
             observation, _ = self.env.reset(seed=seed, options=options or {})
             return self._copied(observation), {}
 
@@ -132,8 +132,25 @@ class ForeignEnv(gymnasium.Wrapper):
             return self.env.render()
 
     def close(self) -> None:
-        with self._until_closed, self._in_close:
-            self.env.close()
+        try:
+            with self._in_close:
+                self.env.close()
+        finally:
+            self._return()
+
+    @contextmanager
+    def _noting_folder(self) -> Iterator[None]:
+        before = current_folder()
+        try:
+            yield
+        finally:
+            if current_folder() != before:
+                self._left = self._left or before
+
+    def _return(self) -> None:
+        if self._left:
+            with suppress(OSError):
+                os.chdir(self._left)
 
     def _copied(self, observation: Any) -> np.ndarray:
         copy = np.array(observation)

@@ -140,11 +140,16 @@ def test_an_environment_without_images_brings_no_warning(recwarn):
 
 
 class Moving(CartPoleEnv):
-    def __init__(self, fails: bool):
+    def __init__(self, fails: bool, later: bool = False):
         super().__init__()
-        os.chdir("/")
+        if not later:
+            os.chdir("/")
         if fails:
             raise ZeroDivisionError
+
+    def reset(self, **options):
+        os.chdir("/")
+        return super().reset(**options)
 
 
 gymnasium.register("Moving-v0", Moving)
@@ -157,6 +162,15 @@ def test_an_environment_that_changes_the_current_folder_moves_no_relative_path(
     monkeypatch.chdir(tmp_path)
     with suppress(EnvironmentFailed):
         ForeignEnv("Moving-v0", fails=fails).close()
+    assert os.getcwd() == str(tmp_path)
+
+
+def test_an_environment_that_moves_in_its_reset_moves_no_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env = ForeignEnv("Moving-v0", fails=False, later=True)
+    env.reset()
+    assert os.getcwd() == "/"
+    env.close()
     assert os.getcwd() == str(tmp_path)
 
 
