@@ -76,7 +76,7 @@ def _standard(layer: Any) -> Any:
     """Return a Keras layer or operation like the given one, without its weights."""
     if isinstance(layer, Pixels):
         return keras.layers.Identity(name=layer.name)  # ``scaled`` replaces it
-    if isinstance(layer, keras.Sequential):
+    if type(layer) is keras.Sequential:
         return keras.Sequential([_standard(inner) for inner in layer.layers], name=layer.name)
     kind, config = type(layer), layer.get_config()
     if isinstance(layer, PixelConv2D):
@@ -85,8 +85,8 @@ def _standard(layer: Any) -> Any:
     if isinstance(layer, LayerNormDense):
         kind = keras.layers.Dense  # only its sums, see ``_normalized``
         config |= {"activation": "linear", "use_bias": False}
-    elif "activation" in config:
+    elif "activation" in config and hasattr(layer, "activation"):
         config["activation"] = _activation(layer)
-    if isinstance(layer, keras.Layer) and layer.compute_dtype == "bfloat16":
+    if isinstance(layer, keras.Layer) and layer.compute_dtype in ("bfloat16", "float16"):
         config["dtype"] = "float32"
     return kind.from_config(config)
