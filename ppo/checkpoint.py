@@ -145,12 +145,14 @@ def save(
     prune(folder, checkpoint.step, kept, keep_all)
 
 
-def set_aside_later_best(folder: RunFolder, step: int) -> None:
-    """Rename ``best.ckpt`` if it is of a later step, which a resume skipped."""
+def set_aside_later_best(folder: RunFolder, step: int) -> bool:
+    """Rename ``best.ckpt`` if it is of a later step, which a resume skipped. Return whether."""
     path = folder.checkpoints / BEST
     with suppress(FileNotFoundError, CheckpointError):
         if read(path).step > step:
             _set_aside(path)
+            return True
+    return False
 
 
 def _set_aside(path: Path) -> None:

@@ -63,7 +63,9 @@ class Session:
         stop.last_resort = self._leave
         try:
             self.trainer = Trainer(params, workers, stop)
-        except Interrupted:
+        except (Interrupted, WorkerLost) as error:
+            if isinstance(error, WorkerLost) and not stop():
+                raise
             raise Stopped(self._with_command(NOTHING_DONE)) from None
         self.trainer.collector.when_clipped = lambda: say(CLIPPED)
         policy = self.trainer.policy
@@ -182,8 +184,8 @@ class Session:
             self._unstored = []
         if not self.start.checkpoint or self.start.fork_of:
             self.keeper.save(self.loop.state)
-        else:
-            set_aside_later_best(self.folder, step)
+        elif set_aside_later_best(self.folder, step):
+            self.keeper.best_saved = None  # the next score gives a new best checkpoint
         self.folder.fork_start.unlink(missing_ok=True)
         if not self.trainer.finished:
             entry = next_crossing(params.log_interval, step, params.steps_per_iteration)

@@ -631,10 +631,10 @@ def test_later_one_is_set_aside_and_never_removed(folder, content):
 
 def test_a_later_best_one_is_set_aside_and_an_earlier_one_stays(folder):
     checkpoint.save(folder, small(5), kept=9, best=True)
-    checkpoint.set_aside_later_best(folder, 5)
+    assert not checkpoint.set_aside_later_best(folder, 5)
     assert checkpoint.chosen(folder, "best").step == 5
-    checkpoint.set_aside_later_best(folder, 4)
-    checkpoint.set_aside_later_best(folder, 4)
+    assert checkpoint.set_aside_later_best(folder, 4)
+    assert not checkpoint.set_aside_later_best(folder, 4)
     with pytest.raises(NoCheckpoint):
         checkpoint.chosen(folder, "best")
     assert (folder.checkpoints / "best.ckpt.skipped").read_bytes() == encode(small(5))
