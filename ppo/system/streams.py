@@ -52,7 +52,9 @@ class Replacing:
         try:
             return self._stream.write(text)
         except UnicodeEncodeError as error:
-            return self._stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+            # The error calls many codecs "charmap".
+            encoding = getattr(self._stream, "encoding", None) or error.encoding
+            return self._stream.write(text.encode(encoding, "replace").decode(encoding))
 
 
 def say(message: str, stream: IO[str] | None = None) -> None:

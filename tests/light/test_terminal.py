@@ -349,6 +349,12 @@ def test_a_stream_that_can_only_write_is_not_a_terminal(error, monkeypatch):
     assert output.text == ("" if error else "a message\na line\n")
 
 
+def test_an_output_of_a_table_codec_lacks_only_what_it_lacks():
+    output = io.TextIOWrapper(io.BytesIO(), "iso8859-2")
+    say("ż ñ", output)
+    assert output.buffer.getvalue().decode("iso8859-2") == "ż ?\n"
+
+
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_a_program_whose_output_is_ascii_shows_question_marks(is_terminal, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
