@@ -65,7 +65,10 @@ def explain(run: Path) -> str:
 
 
 def _last(rows: Sequence[Row], count: int) -> Iterator[Row]:
-    """Yield the rows with the last ``count`` values of each scalar. Some rows lack a scalar."""
+    """Yield the rows with the last ``count`` values of each scalar, at most RECENT rows ago. Some
+    rows lack a scalar.
+    """
+    rows = rows[-RECENT:]
     left = Counter(tag for row in rows for tag in row)
     for row in rows:
         yield {tag: value for tag, value in row.items() if left[tag] <= count}

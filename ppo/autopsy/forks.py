@@ -87,11 +87,17 @@ def outcomes_of(plan: Plan) -> list[verdict.Outcome]:
         verdict.Outcome(
             change,
             kept=[kept for kept, _, _ in own],
-            kl=np.array([kl[:updates].mean() for _, kl, _ in own]),
-            gain=np.array([gain[:updates].mean() for _, _, gain in own]),
+            kl=_known([kl[:updates].mean() for _, kl, _ in own]),
+            gain=_known([gain[:updates].mean() for _, _, gain in own]),
         )
         for change, own in zip(plan.changes, forks.values(), strict=True)
     ]
+
+
+def _known(values: list[float]) -> np.ndarray:
+    """Return the values of the forks that have one: those that diverged at once have none."""
+    known = np.array(values)
+    return known[np.isfinite(known)] if np.isfinite(known).any() else known
 
 
 def _fork(plan: Plan, change: Change, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
