@@ -260,9 +260,9 @@ def _sentences(summary: RunSummary) -> Iterator[str]:
     if known := human.PUBLISHED.get(registry.look_up(env_id)[0]):
         yield f"Random play scores {known[0]:g} points and a human {known[1]:g}."
         whole = [row for row in rows if row.get("rollout/games", math.inf) >= RECENT_EPISODES]
-        above = next((n for n, row in enumerate(whole) if row[SCORE] >= known[1]), 0)
-        if above and TIME in whole[above]:
-            yield f"It passed the human after {duration(whole[above][TIME])}."
+        above = next((row for row in whole if row[SCORE] >= known[1]), {})
+        if TIME in above and rows[0][SCORE] < known[1]:
+            yield f"It passed the human after {duration(above[TIME])}."
     scores = [(one.package, one.score_at(summary.step)) for one in summary.published]
     if there := [f"{score:.1f} in {name}" for name, score in scores if math.isfinite(score)]:
         yield f"After {summary.step:,} steps, published PPO runs scored {', '.join(there)}."

@@ -159,7 +159,9 @@ def test_the_report_begins_with_what_was_learnt_in_which_time_beside_others(tmp_
     assert len(read) == 1
     few = [row | {"rollout/games": 99 if row["step"] < 590_000 else 100} for row in rows]
     later = page_of(written(run, few, Params(seed=3).to_json()))
-    assert "It passed the human" not in later.split("</figure>")[0]
+    assert "It passed the human after 25 min." in later.split("</figure>")[0]
+    never = [row | {"rollout/games": 99} for row in rows]
+    assert "It passed the human" not in page_of(written(run, never, Params(seed=3).to_json()))
 
 
 def test_the_report_keeps_the_training_and_its_evaluation_apart(tmp_path):
