@@ -213,7 +213,7 @@ _seeding = threading.RLock()  # the generators belong to the process, not to a t
 def _seeded(seed: int) -> Iterator[None]:
     """Seed the generators that a user's initial weights may come from, while the context lasts. An
     initialiser without a seed draws one from Python's random. Other threads wait. Keras offers no
-    way to restore its own generator, so that stays seeded.
+    way to restore its own generator, which remains seeded.
     """
     with _seeding:
         states = random.getstate(), np.random.get_state()

@@ -64,9 +64,8 @@ class Session:
         try:
             self.trainer = Trainer(params, workers, stop)
         except (Interrupted, WorkerLost) as error:
-            if isinstance(error, WorkerLost) and not stop():
-                raise
-            raise Stopped(self._with_command(NOTHING_DONE)) from None
+            stopped = Stopped(self._with_command(NOTHING_DONE))
+            raise stopped if isinstance(error, Interrupted) or stop() else error from None
         self.trainer.collector.when_clipped = lambda: say(CLIPPED)
         policy = self.trainer.policy
         # silent once the folder is gone; the run reports that
