@@ -88,9 +88,8 @@ class Pace:
             return None
         rate = (last_step - first_step) / (now - began)
         total, interval = self.params.end_from(step), self.params.evaluation_interval
-        iterations = (
-            total - step
-        ) // self.params.steps_per_iteration  # each evaluates once at most
+        # An iteration evaluates once at most.
+        iterations = (total - step) // self.params.steps_per_iteration
         ahead = min(total // interval - step // interval, iterations) if interval else 0
         mean = self._evaluating / self._evaluations if self._evaluations else 0.0
         return Speed(rate, max(0, total - step) / rate + ahead * mean)
