@@ -22,7 +22,7 @@ from ppo.params import ParamsError, load_run
 from ppo.replay.replay import ReplayError, load, step_of
 from ppo.report.published import Published, comparable
 from ppo.runs.start import RunState, run_of
-from ppo.settings import CHOSEN_AT_START, EARLIER, FIXED_ON_FORK, Params
+from ppo.settings import CHOSEN_AT_START, EARLIER, FIXED_ON_FORK, OF_MACHINE, Params
 from ppo.settings.describe import as_given
 from ppo.system import reading
 from ppo.system.arguments import run_atari
@@ -32,7 +32,6 @@ from ppo.telemetry.counters import RECENT_EPISODES
 from ppo.telemetry.scalars import SCORE, TIME
 
 PRESENT = "The commands use the present settings."
-OF_MACHINE = ("seed", "threads", "precision")  # open settings that no game or network decides
 
 
 @dataclass(frozen=True)

@@ -433,6 +433,7 @@ class ResolvedParams(Params):
 
 
 CHOSEN_AT_START = tuple(ResolvedParams.__annotations__)
+OF_MACHINE = ("seed", "threads", "precision")  # open settings that no game or network decides
 
 
 class Rule(NamedTuple):

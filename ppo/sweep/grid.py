@@ -14,7 +14,7 @@ from ppo.envs.registry import resolved
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
 from ppo.params import Check, ParamsError, Source, load, load_run
-from ppo.settings import SEEDS, Params, marked
+from ppo.settings import OF_MACHINE, SEEDS, Params, marked
 from ppo.sweep.sample import COMMA
 from ppo.system import reading
 from ppo.system.arguments import expanded
@@ -32,7 +32,6 @@ SET_ELSEWHERE = {"seed": "--seeds", "threads": "--workers"}
 CHANGED_BY_RESUME = frozenset(key for key, by in marked("sweep").items() if by == "resumes")
 # What may differ in existing runs without being reported.
 UNSEEN = marked("sweep").keys() - CHANGED_BY_RESUME
-OF_MACHINE = ("seed", "precision")  # open settings that no game or network decides
 
 Variant = tuple[str, list[str]]  # a name, and a set of settings, each as KEY=VALUE
 
