@@ -31,7 +31,7 @@ STORE = f"localStorage.setItem('_tb_global_settings', {json.dumps(json.dumps(SET
 def take(run: Path, folder: Path, seconds: float = SECONDS) -> list[Path]:
     """Take every picture; returns where they are. Raises FolderError, BrowserError, OSError."""
     program, taken = browser(), []
-    with board.served(run) as address, Browser(program, SIZE) as page:
+    with board.served(run) as (address, _), Browser(program, SIZE) as page:
         page.visit(address, 1.0)
         page.run(STORE)
         for name, part in PICTURES.items():

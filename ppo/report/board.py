@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ppo.errors import PPOError
 from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder
 from ppo.params import ParamsError, load_run
 from ppo.system.children import start
@@ -32,22 +33,27 @@ PACKAGES = str(Path(__file__).parents[2])  # the folder with this package
 
 
 def show(logdir: Path, host: str | None = None, port: int | None = None) -> None:
-    """Print the address of a TensorBoard, and serve until Ctrl-C. Raises FolderError."""
+    """Print the address of a TensorBoard, and serve until Ctrl-C. Raises PPOError if it ends
+    before that."""
     note("starting TensorBoard ...")
     with (
         contextlib.suppress(KeyboardInterrupt),  # also if it comes again
         stop_interrupts(),
-        served(logdir, host, port) as address,
+        served(logdir, host, port) as (address, server),
     ):
         print(f"TensorBoard: {address}\nCtrl-C ends it", flush=True)
-        threading.Event().wait()
+        raise PPOError(
+            f"TensorBoard ended by itself, with exit code {server.wait()}; call it again"
+        )
 
 
 @contextlib.contextmanager
-def served(logdir: Path, host: str | None = None, port: int | None = None) -> Iterator[str]:
-    """Serve in a silent process while the context lasts, and yield the address. By default other
-    machines cannot reach it, and the port is the first free one from 6006 on. Raises FolderError if
-    there is nothing to show, or if no server can be started.
+def served(
+    logdir: Path, host: str | None = None, port: int | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Serve in a silent process while the context lasts, and yield the address and the process. By
+    default other machines cannot reach it, and the port is the first free one from 6006 on. Raises
+    FolderError if there is nothing to show, or if no server can be started.
     """
     check(logdir)
     # -P: modules in the current folder, which may be a stranger's run, are not imported.
@@ -70,7 +76,7 @@ def served(logdir: Path, host: str | None = None, port: int | None = None) -> It
                 address = _address(process.stderr)
                 # A pipe that nobody reads would stop the server once it is full.
                 threading.Thread(target=process.stderr.read, daemon=True).start()
-                yield address
+                yield address, process
             finally:
                 process.kill()  # it has nothing to save, and may take ten seconds to end by itself
 

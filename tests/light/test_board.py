@@ -17,6 +17,7 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 import run_atari
+from ppo.errors import ExitCode
 from ppo.files.folder import FolderError
 from ppo.report import board
 from ppo.settings import Params
@@ -48,7 +49,7 @@ def answers(address: str, path: str):
 
 def test_a_run_has_its_folder_s_name_and_its_main_charts_are_pinned(tmp_path, capfd):
     run = written(tmp_path / "my run, the 2nd")
-    with board.served(run) as address:
+    with board.served(run) as (address, _):
         assert re.fullmatch(r"http://localhost:\d+/", address)
         with urllib.request.urlopen(address) as page:
             shown = urllib.parse.urlsplit(page.geturl())
@@ -71,7 +72,7 @@ def test_logs_without_event_files_are_served_on_the_port_that_is_asked_for(tmp_p
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with board.served(tmp_path / "runs", "127.0.0.1", port) as address:
+    with board.served(tmp_path / "runs", "127.0.0.1", port) as (address, _):
         assert address == f"http://127.0.0.1:{port}/"
         assert answers(address, "data/runs") == ["below/two", "one"]
         with (
@@ -99,7 +100,7 @@ def test_the_log_of_a_run_without_event_files_is_made_readable(tmp_path):
 def test_the_runs_of_a_folder_have_their_names(tmp_path):
     for name in ("one", "two"):
         written(tmp_path / name)
-    with board.served(tmp_path) as address:
+    with board.served(tmp_path) as (address, _):
         assert answers(address, "data/runs") == ["one", "two"]
 
 
@@ -111,7 +112,7 @@ def test_runs_with_and_without_event_files_are_shown_together(tmp_path, capsys):
         events.unlink()
     (runs / "other").mkdir()
     (runs / "other" / "progress.csv").write_text("no log\nof a run\n")
-    with board.served(runs) as address:
+    with board.served(runs) as (address, _):
         end = time.monotonic() + 30
         while len(names := answers(address, "data/runs")) < 3 and time.monotonic() < end:
             time.sleep(0.1)
@@ -137,7 +138,7 @@ def test_settings_are_compared_over_all_runs_and_the_score_comes_first(tmp_path)
         log = Log(run, TAGS, 2)
         log.settings(1, dict(Params(seed=1, learning_rate=0.5, **settings)))
         log.close()
-    with board.served(tmp_path) as address:
+    with board.served(tmp_path) as (address, _):
         asked = "data/plugin/hparams/experiment?request=%7B%7D"
         found = answers(address, asked)
         while len(answers(address, "data/runs")) < 3 or "hparamInfos" not in found:
@@ -164,13 +165,28 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
 
 def test_ctrl_c_ends_it_in_silence_even_if_it_comes_again(tmp_path, monkeypatch, capsys):
     @contextmanager
-    def served(*_: object) -> Iterator[str]:
+    def served(*_: object) -> Iterator[tuple[str, None]]:
         signal.raise_signal(signal.SIGINT)
-        yield ""
+        yield "", None
 
     monkeypatch.setattr(board, "served", served)
     assert run_atari.main([f"--logdir={tmp_path}", "--board"]) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_server_that_ends_by_itself_ends_the_command(tmp_path, monkeypatch, capsys):
+    served = board.served
+
+    @contextmanager
+    def ending(*arguments: object) -> Iterator[tuple[str, subprocess.Popen]]:
+        with served(*arguments) as (address, server):
+            server.kill()
+            yield address, server
+
+    monkeypatch.setattr(board, "served", ending)
+    run = written(tmp_path / "run")
+    assert run_atari.main([f"--logdir={run}", "--board"]) == ExitCode.FAILED
+    assert "TensorBoard ended by itself, with exit code -9" in capsys.readouterr().err
 
 
 def test_modules_of_the_current_folder_are_not_imported(tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ ADDRESS = "http://localhost:6006/"
 @pytest.fixture(autouse=True)
 def served(monkeypatch) -> None:
     """No TensorBoard, which takes seconds to start; test_board is about it."""
-    monkeypatch.setattr(board, "served", lambda run: contextlib.nullcontext(ADDRESS))
+    monkeypatch.setattr(board, "served", lambda run: contextlib.nullcontext((ADDRESS, None)))
 
 
 @pytest.fixture
