@@ -42,8 +42,9 @@ EXIT_HEAD = """
 ### Exit codes
 
 A first Ctrl-C or SIGTERM saves a training and ends it within ten seconds. A second one ends it at
-once, with code 1. `--board` ends at the first signal, with code 0. The other commands of
-`run_atari` end at it with code 1; complete files remain.
+once, with code 1. `--board` ends at the first signal, with code 0. If TensorBoard ends by itself,
+`--board` ends with code 1. The other commands of `run_atari` end at the first signal with code 1;
+complete files remain.
 
 """
 

@@ -33,8 +33,9 @@ PACKAGES = str(Path(__file__).parents[2])  # the folder with this package
 
 
 def show(logdir: Path, host: str | None = None, port: int | None = None) -> None:
-    """Print the address of a TensorBoard, and serve until Ctrl-C. Raises PPOError if it ends
-    before that."""
+    """Print the address of a TensorBoard, and serve until Ctrl-C. Raises FolderError as ``served``,
+    and PPOError if TensorBoard ends by itself.
+    """
     note("starting TensorBoard ...")
     with (
         contextlib.suppress(KeyboardInterrupt),  # also if it comes again
@@ -42,9 +43,7 @@ def show(logdir: Path, host: str | None = None, port: int | None = None) -> None
         served(logdir, host, port) as (address, server),
     ):
         print(f"TensorBoard: {address}\nCtrl-C ends it", flush=True)
-        raise PPOError(
-            f"TensorBoard ended by itself, with exit code {server.wait()}; call it again"
-        )
+        raise PPOError(f"TensorBoard ended by itself, with exit code {server.wait()}")
 
 
 @contextlib.contextmanager
