@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ppo import losses, surrogates
 from ppo.nn.shapes import check_vectors
-from ppo.settings import Params, SurrogateChoice
+from ppo.settings import Params
 from ppo.system.arrays import is_shareable
 
 
@@ -94,7 +94,7 @@ def objective(
     advantages = batch.advantages
     if p.normalize_advantages:
         advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
-    if p.surrogate_choice == SurrogateChoice():
+    if p.uses_clipped_surrogate:
         policy_loss = losses.clipped_surrogate(ratios, advantages, clip_range)
         target_change = surrogates.target_change(batch.old_log_probs, advantages, clip_range)
     else:
@@ -110,8 +110,17 @@ def objective(
         p.value_rescaling, pseudo_entropy, rescaling_state, p.value_rescaling_decay, mean
     )
     value_part = p.value_coef * tf.reduce_mean(scale * value_loss)
-    policy_terms = log_probs, ratios, advantages, policy_loss, target_change
-    terms = Terms(*policy_terms, entropy, pseudo_entropy, value_loss, scale)
+    terms = Terms(
+        log_probs=log_probs,
+        ratios=ratios,
+        advantages=advantages,
+        policy_loss=policy_loss,
+        target_change=target_change,
+        entropy=entropy,
+        pseudo_entropy=pseudo_entropy,
+        value_loss=value_loss,
+        value_scale=scale,
+    )
     return Objective(policy_part + value_part, policy_part, value_part, terms, rescaling_state)
 
 

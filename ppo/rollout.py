@@ -88,7 +88,7 @@ class Collector:
                     raise Interrupted
                 # Each vector has its own number, even if workers have different numbers of vectors.
                 number = self.worker + index * self.params.workers
-                self._send(t, vector, key(self.params.seed, Purpose.ACTION, iteration, t, number))
+                self._act(t, vector, key(self.params.seed, Purpose.ACTION, iteration, t, number))
         for vector in self.vectors:
             ended += self._receive(last, vector)
             self._values[-1, vector.columns] = self.policy.values(vector.observations)
@@ -107,11 +107,11 @@ class Collector:
             stand_ins(self._forced, self.params.seed, iteration, self.worker),
         )
 
-    def _send(self, t: int, vector: EnvVector, action_key: np.ndarray) -> None:
+    def _act(self, t: int, vector: EnvVector, action_key: np.ndarray) -> None:
         columns = vector.columns
         self._forced[t, columns] = vector.forced
         actions, log_probs, values = self.policy.act(vector.observations, action_key)
-        vector.send(actions)
+        vector.send(actions)  # the emulators step while this thread stores the sample
         self._observations[t, columns] = vector.observations
         self._actions[t, columns] = actions
         self._log_probs[t, columns] = log_probs

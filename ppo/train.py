@@ -162,7 +162,7 @@ def resume(
     own = {key: value for key, value in stored if settings.leaves_open(key)}
     resolved_params = resolved(settings.model_copy(update=own), worker.on_this_machine)
     changes = _changes(stored.model_dump(), resolved_params)
-    _check_unfinished(RunFolder(logdir), resolved_params)
+    _check_ignored_changes(RunFolder(logdir), resolved_params)
 
     def start(folder: RunFolder) -> Start:
         if params.load_run(folder.params) != stored:
@@ -321,7 +321,7 @@ def _changed(
     return settings
 
 
-def _check_unfinished(folder: RunFolder, resolved_params: ResolvedParams) -> None:
+def _check_ignored_changes(folder: RunFolder, resolved_params: ResolvedParams) -> None:
     """Raise ParamsError if settings change that a finished run would ignore. The settings of an
     evaluation or video that is still due may change.
     """

@@ -98,7 +98,7 @@ class Trainer:
             self.step, self.tally = 0, Tally()
             self.unfinished = self.all_unfinished()
 
-    def rates_at(self, step: int) -> tuple[float, float]:
+    def schedules_at(self, step: int) -> tuple[float, float]:
         """Return learning rate and clip range at a step. The rate includes the cuts by
         rollbacks and by ``learning_rate_kl``.
         """
@@ -115,13 +115,14 @@ class Trainer:
     def iterations(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Iteration]:
         """Improve the policy until the run is finished, or ``stop`` returns True in any worker.
 
-        A stop abandons a rollout, but an update finishes. ``unfinished``, weights and counters are
-        from the last complete iteration. The envs are not, so start a new trainer. Raises Diverged
-        and EnvironmentFailed.
+        A stop abandons a rollout, but not an update. After it, weights, counters and ``unfinished``
+        are from the last complete iteration, while the envs have played on. So continue with a
+        new trainer. Raises Diverged and EnvironmentFailed.
         """
         while True:
-            requests = self.finished or stop(), self.envs.seeds_every_episode
-            ends, seeds = any_worker(self.workers, *requests)
+            ends, seeds = any_worker(
+                self.workers, self.finished or stop(), self.envs.seeds_every_episode
+            )
             if seeds:
                 self.envs.seed_every_episode()
             if ends:
@@ -177,7 +178,7 @@ class Trainer:
         report = merge_reports(self.workers, own)
         if not report.finite:  # finite rewards may sum to an infinite score, which clipping hides
             raise self._diverged(batch)
-        return self._counted(report, len(result.epochs))
+        return self._advance(report, len(result.epochs))
 
     def _learn(self, rollout: Rollout) -> tuple[Batch, UpdateResult, dict[str, float]]:
         """Estimate advantages, and update the policy. Return the batch, the result of the update,
@@ -195,7 +196,7 @@ class Trainer:
         )
         replace_forced(rollout, advantages, returns)
         batch = Batch.from_rollout(*rollout.samples, advantages, returns)
-        learning_rate, clip_range = self.rates_at(step)
+        learning_rate, clip_range = self.schedules_at(step)
         if diagnoses := crossed(p.diagnostics_interval, step, step + p.steps_per_iteration):
             sample_key = self._key(Purpose.DIAGNOSIS)
             scalars |= self.diagnostics.measure(batch, sample_key, clip_range, state)
@@ -214,10 +215,10 @@ class Trainer:
         )
         return batch, result, scalars
 
-    def _counted(self, report: Report, epochs: int) -> Iteration:
+    def _advance(self, report: Report, epochs: int) -> Iteration:
         """Count the steps and episodes of an iteration, and return it with its scalars."""
         p, step = self.params, self.step
-        learning_rate, clip_range = self.rates_at(step)  # before the counts change them
+        learning_rate, clip_range = self.schedules_at(step)  # before the counts change them
         self.step += p.steps_per_iteration
         self.tally = self.tally.after(epochs, report.episodes)
         self.unfinished = self.all_unfinished()

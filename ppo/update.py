@@ -76,10 +76,10 @@ class Updater:
         if p.adam_reset:
             self.adam.reset()
         self._undo.keep()  # if the first minibatch is skipped, this update has no step to undo
-        weights, rate = self._weights_by_layer(), tf.constant(learning_rate, tf.float32)
+        weights_before = self._weights_by_layer()
         prepared = self._split.prepare(batch.observations)
         old_features = self._compute_features(prepared) if p.feature_drift_coef else None
-        clip = tf.constant(clip_range, tf.float32)
+        rate, clip = tf.constant(learning_rate, tf.float32), tf.constant(clip_range, tf.float32)
         data = UpdateData(batch, prepared, old_features, rate, clip)
         state = tf.constant(rescaling_state, tf.float32)
         with self.workers.watched():
@@ -89,7 +89,7 @@ class Updater:
                 epochs.append(rows.numpy())
                 if not applied or self._stops_early(epochs[-1].mean(0)):
                     break
-        movements, finite = self._measure_movement(weights, rate)
+        movements, finite = self._measure_movement(weights_before, rate)
         return UpdateResult(
             epochs,
             dict(zip(self.layers, movements.numpy(), strict=True)),
@@ -105,7 +105,9 @@ class Updater:
         return tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
 
     def _stops_early(self, means: np.ndarray) -> bool:
-        """Whether an epoch with these mean statistics is the last, by its approximate KL."""
+        """Whether the update ends after an epoch with these mean statistics: its mean KL is above
+        ``target_kl``.
+        """
         p = self.params
         if p.target_kl is None or means[KL] <= p.target_kl:
             return False
@@ -162,8 +164,8 @@ class Updater:
                 mean=self._mean,
             )
         means, maxima = statistics(minibatch, data.clip_range, result)
-        # One exchange averages gradients and statistics, because each exchange costs time. If one
-        # worker has NaN, all have the mean NaN and skip the step.
+        # Workers exchange gradients and statistics at once, because each exchange costs time. A NaN
+        # of one worker makes the mean NaN, so all workers skip the step.
         zero = tf.UnconnectedGradients.ZERO  # for weights that a user's trunk does not train
         gradients = tape.gradient(result.loss, self.weights, unconnected_gradients=zero)
         *gradients, means = self.workers.all_reduce_mean([*gradients, tf.stack(means)])

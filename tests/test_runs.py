@@ -573,7 +573,7 @@ class Learning:
         self.rolled_back_to = int(learner.weights[0][0])
         self.tally = self.tally.after_rollback()
 
-    def rates_at(self, step: int) -> tuple[float, float]:
+    def schedules_at(self, step: int) -> tuple[float, float]:
         return 1e-3 / 8**self.rollbacks, 0.1
 
     def state(self) -> Checkpoint:
@@ -844,7 +844,7 @@ class Training:
     def state(self) -> Checkpoint:
         return state(self.step)
 
-    def rates_at(self, step: int) -> tuple[float, float]:
+    def schedules_at(self, step: int) -> tuple[float, float]:
         return 1e-3, 0.1
 
 

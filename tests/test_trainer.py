@@ -298,7 +298,7 @@ def test_the_rate_falls_while_the_kl_is_above_its_aim_and_recovers_below():
 def test_the_cuts_by_the_kl_last_as_long_as_learning_rate_kl_is_set(aim, share):
     params = SMALL.model_copy(update={"learning_rate_kl": aim})
     resumed = types.SimpleNamespace(params=params, tally=Tally(kl_share=0.5))
-    rate, _ = Trainer.rates_at(resumed, 0)
+    rate, _ = Trainer.schedules_at(resumed, 0)
     assert rate == params.learning_rate * share
 
 

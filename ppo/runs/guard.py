@@ -164,7 +164,7 @@ class Guard(Observer):
         healthy = self.kept[HEALTHY]
         self.trainer.roll_back(healthy.learner)
         self.kept.pop(CANDIDATE, None)
-        rate, _ = self.trainer.rates_at(step)
+        rate, _ = self.trainer.schedules_at(step)
         self.say(
             f"step {step:,}: the policy has collapsed from {_level(self.watch.best)}. The healthy "
             f"policy and its optimiser are restored, and the learning rate is cut to {rate:.3g} "

@@ -174,7 +174,7 @@ class Session:
             self.display.say(
                 f"{params.env_id} with seed {params.seed} and {threads}{shared}{rounded}"
             )
-        differences = self.start.differences(self.keeper.versions, self.trainer.rates_at(step))
+        differences = self.start.differences(self.keeper.versions, self.trainer.schedules_at(step))
         remarks = [*differences, precision_remark(params.precision), gpu_remark()]
         for remark in filter(None, remarks):
             self.display.say(remark)

@@ -25,7 +25,7 @@ def capture(trainer: Trainer) -> Checkpoint:
         observations=trainer.unfinished.checksum,
         unfinished=tuple(UnfinishedFacts(**facts_of(episode)) for episode in unfinished),
         workers=trainer.params.workers,
-        schedules=trainer.rates_at(trainer.step),
+        schedules=trainer.schedules_at(trainer.step),
     )
     return Checkpoint(trainer.step, arrays, facts)
 

@@ -387,6 +387,11 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
         return range(self.keep_checkpoints_from, last + 1)
 
     @property
+    def uses_clipped_surrogate(self) -> bool:
+        """Whether the surrogate is that of the PPO paper, ``losses.clipped_surrogate``."""
+        return self.surrogate_choice == SurrogateChoice()
+
+    @property
     def surrogate_choice(self) -> SurrogateChoice:
         slope = self.beyond_target_slope
         return SurrogateChoice(
