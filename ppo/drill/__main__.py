@@ -152,28 +152,20 @@ def truncate(path: Path) -> None:
 
 def drill_kill(folder: Path) -> str:
     """Kill -9 at random moments. The result must equal the unbroken run's, bit for bit."""
-    wanted, longest = unbroken(folder, SHORT_PONG)
-    kills = 0
-    for number in range(10):
-        after = random.uniform(0.4, 0.9) * longest
-        logdir = folder / f"killed-{number}"
+    wanted, seconds = unbroken(folder, SHORT_PONG)
+    entries = len(progress.numbers(folder / "unbroken"))
+    for number in range(KILLS):
+        logdir, logged = folder / f"killed-{number}", random.randrange(1, entries // 2)
         process = start(logdir, SHORT_PONG)
-        time.sleep(after)
+        _wait_for_log(process, logdir, logged)
+        time.sleep(random.uniform(0.0, 0.5 * seconds / entries))  # it may be saving then
         process.kill()
         process.communicate()
-        began = RunFolder(logdir).params.exists()
-        if not began:
-            shutil.rmtree(logdir, ignore_errors=True)
-        code, output = run(logdir, None if began else SHORT_PONG)
+        code, output = run(logdir, None)
         expect(code == ExitCode.DONE, f"the resumed run ended with exit code {code}: {output}")
-        expect(fingerprint(logdir) == wanted, f"killed after {after:.1f} s, it ended differently")
-        if process.returncode == -signal.SIGKILL:
-            kills += 1
-        else:  # the machine was faster this time: the run was done before the kill
-            longest = after
-        if kills == KILLS:
-            break
-    expect(kills == KILLS, f"only {kills} of 10 runs were killed before they were done")
+        after = f"killed after {logged} log entries"
+        expect(process.returncode == -signal.SIGKILL, f"{after}, it was already done")
+        expect(fingerprint(logdir) == wanted, f"{after}, it ended differently")
     return f"killed {KILLS} times at random: weights, games and scalars as in the unbroken run"
 
 
@@ -196,12 +188,17 @@ def drill_stop_stuck(folder: Path) -> str:
     return report + "; " + _stop_at(folder / "evaluation", evaluated, points=1, step=2 * batch)
 
 
+def _wait_for_log(process: subprocess.Popen, logdir: Path, entries: int) -> None:
+    """Wait until a run's log has this many entries."""
+    while len(progress.numbers(logdir)) < entries:
+        expect(process.poll() is None, f"the run ended before its log had {entries} entries")
+        time.sleep(0.1)
+
+
 def _stop_at(logdir: Path, settings: dict, points: int, step: int | None = None) -> str:
     """Stop a run after this many log entries. It must end in time, and have saved a given step."""
     process = start(logdir, settings)
-    while len(progress.numbers(logdir)) < points:
-        expect(process.poll() is None, f"the run ended before its log had {points} entries")
-        time.sleep(0.1)
+    _wait_for_log(process, logdir, points)
     time.sleep(3)  # a game that hangs does so by then
     asked = time.monotonic()
     process.terminate()
