@@ -82,46 +82,58 @@ def objective(
       policy part   mean(policy loss) - entropy_coef mean(entropy) + feature_drift_coef mean(drift)
       value part    value_coef mean(scale x value loss)
 
-    ``drift`` is the result of ``losses.feature_drift``, [B], or None without it.
-    ``rescaling_state`` is the state of ``losses.value_rescaling``, [2]. With several workers,
-    ``moments`` and ``mean`` come from ``Updater``. Raises ValueError, when traced, for tensors of
-    other shapes.
+    ``drift`` is the result of ``losses.feature_drift``, [B], or None. ``rescaling_state`` is the
+    state of ``losses.value_rescaling``, [2]. With several workers, ``moments`` and ``mean`` come
+    from ``Updater``. Raises ValueError, when traced, for tensors of other shapes.
     """
-    p = params
     _check_shapes(logits, values, batch)
     log_probs = losses.log_prob(logits, batch.actions)
     ratios = tf.exp(log_probs - batch.old_log_probs)
     advantages = batch.advantages
-    if p.normalize_advantages:
-        advantages = losses.normalized(advantages, p.advantage_std_floor, moments)
-    if p.uses_clipped_surrogate:
-        policy_loss = losses.clipped_surrogate(ratios, advantages, clip_range)
-        target_change = surrogates.target_change(batch.old_log_probs, advantages, clip_range)
-    else:
-        policy_loss, target_change = surrogates.policy_loss(
-            log_probs, batch.old_log_probs, advantages, clip_range, *p.surrogate_choice
-        )
+    if params.normalize_advantages:
+        advantages = losses.normalized(advantages, params.advantage_std_floor, moments)
+    policy_loss, change = _surrogate(log_probs, ratios, batch, advantages, clip_range, params)
     entropy, pseudo_entropy = losses.entropy(logits), losses.pseudo_entropy(logits)
-    policy_part = tf.reduce_mean(policy_loss) - p.entropy_coef * tf.reduce_mean(entropy)
+    policy_part = tf.reduce_mean(policy_loss) - params.entropy_coef * tf.reduce_mean(entropy)
     if drift is not None:
-        policy_part += p.feature_drift_coef * tf.reduce_mean(drift)
-    value_loss = losses.value_loss(values, batch.old_values, batch.returns, p.value_clip_range)
+        policy_part += params.feature_drift_coef * tf.reduce_mean(drift)
+    value_loss = losses.value_loss(values, batch.old_values, batch.returns, params.value_clip_range)
     scale, rescaling_state = losses.value_rescaling(
-        p.value_rescaling, pseudo_entropy, rescaling_state, p.value_rescaling_decay, mean
+        params.value_rescaling, pseudo_entropy, rescaling_state, params.value_rescaling_decay, mean
     )
-    value_part = p.value_coef * tf.reduce_mean(scale * value_loss)
+    value_part = params.value_coef * tf.reduce_mean(scale * value_loss)
     terms = Terms(
         log_probs=log_probs,
         ratios=ratios,
         advantages=advantages,
         policy_loss=policy_loss,
-        target_change=target_change,
+        target_change=change,
         entropy=entropy,
         pseudo_entropy=pseudo_entropy,
         value_loss=value_loss,
         value_scale=scale,
     )
     return Objective(policy_part + value_part, policy_part, value_part, terms, rescaling_state)
+
+
+def _surrogate(
+    log_probs: tf.Tensor,
+    ratios: tf.Tensor,
+    batch: Batch,
+    advantages: tf.Tensor,
+    clip_range: tf.Tensor,
+    params: Params,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the clipped surrogate, or the surrogate that the settings choose in its place, and
+    t - 1 of its target (``ppo.surrogates``), both [B].
+    """
+    old_log_probs = batch.old_log_probs
+    if params.uses_clipped_surrogate:
+        target_change = surrogates.target_change(old_log_probs, advantages, clip_range)
+        return losses.clipped_surrogate(ratios, advantages, clip_range), target_change
+    return surrogates.policy_loss(
+        log_probs, old_log_probs, advantages, clip_range, *params.surrogate_choice
+    )
 
 
 def _check_shapes(logits: tf.Tensor, values: tf.Tensor, batch: Batch) -> None:

@@ -105,9 +105,7 @@ class Updater:
         return tf.reshape(order, [p.minibatches_per_epoch, p.minibatch_size])
 
     def _stops_early(self, means: np.ndarray) -> bool:
-        """Whether the update ends after an epoch with these mean statistics: its mean KL is above
-        ``target_kl``.
-        """
+        """Whether an epoch with these mean statistics ends the update: see ``update``."""
         p = self.params
         if p.target_kl is None or means[KL] <= p.target_kl:
             return False

@@ -388,7 +388,7 @@ class Params(RunSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, 
 
     @property
     def uses_clipped_surrogate(self) -> bool:
-        """Whether the surrogate is that of the PPO paper, ``losses.clipped_surrogate``."""
+        """Whether the surrogate is ``losses.clipped_surrogate``, as in the PPO paper."""
         return self.surrogate_choice == SurrogateChoice()
 
     @property
