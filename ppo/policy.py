@@ -11,6 +11,7 @@ import tensorflow as tf
 from ppo import model
 from ppo.errors import NotFinite
 from ppo.losses import log_prob
+from ppo.nn.bfloat16 import round_weights, rounded
 from ppo.nn.compiled import compiled
 from ppo.nn.shards import in_shards
 from ppo.settings import Choice, NetworkSettings
@@ -33,8 +34,8 @@ class Policy:
     def __init__(self, network: keras.Model, shards: int = 1, choice: Choice = "sampled"):
         self.network, self.choice = network, choice
         self._shards = shards
-        self._twin = model.rounded(network)
-        self._round = compiled(lambda: model.round_weights(network, self._twin))
+        self._twin = rounded(network)
+        self._round = compiled(lambda: round_weights(network, self._twin))
         self.prepare()
         self._graph = compiled(self._decide)
         # Cached by shape: for a small network tf.function's own lookup takes a quarter of a call.

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ppo import losses, model
 from ppo.errors import NotFinite
+from ppo.nn.bfloat16 import bfloat16_relu, rounded
 from ppo.nn.layer_norm import EPSILON, layer_normalized
 from ppo.nn.shards import in_shards
 from ppo.policy import Policy, policy_of
@@ -302,7 +303,7 @@ def test_gradient_of_the_relu_in_bfloat16_has_the_bits_of_the_plain_one(compiled
 
     ours, plain = (
         tf.function(gradient)(relu) if compiled else gradient(relu)
-        for relu in (model.bfloat16_relu, tf.nn.relu)
+        for relu in (bfloat16_relu, tf.nn.relu)
     )
     assert np.count_nonzero(plain) > 4000
     np.testing.assert_array_equal(tf.bitcast(ours, tf.int16), tf.bitcast(plain, tf.int16))
@@ -347,4 +348,4 @@ def test_policy_with_rounded_weights_has_the_bits_of_its_network(
 
 def test_policy_in_float32_needs_no_twin():
     net = model.build(PICTURE, 6, "a3c")
-    assert model.rounded(net) is net
+    assert rounded(net) is net

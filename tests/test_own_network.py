@@ -17,6 +17,8 @@ from ppo.evaluate.agent import load
 from ppo.evaluate.export import ExportError, export_run
 from ppo.evaluate.portable import portable
 from ppo.files import npz
+from ppo.nn.bfloat16 import round_weights, rounded
+from ppo.nn.own_trunk import seeded
 from ppo.nn.preprocessed import in_two
 from ppo.params import ParamsError
 from ppo.settings import BuiltIn, NetworkSettings, Params
@@ -104,7 +106,7 @@ def test_runs_in_several_threads_each_have_the_weights_of_their_seed():
     drawn = []
 
     def draw(seed: int) -> None:
-        with model._seeded(seed):
+        with seeded(seed):
             time.sleep(0.2)
             drawn.append(random.random())
 
@@ -135,8 +137,8 @@ def test_a_value_network_of_its_own_begins_with_the_weights_that_the_user_loads(
 @pytest.mark.parametrize("trunk", ["frozen", "in_sequence", "recurrent"])
 def test_a_policy_in_bfloat16_gives_the_same_bits(trunk):
     net = build(f"tests.own_network:{trunk}", value_gradient="separate")
-    twin, seen = model.rounded(net), np.ones((3, 4), np.float32)
-    model.round_weights(net, twin)
+    twin, seen = rounded(net), np.ones((3, 4), np.float32)
+    round_weights(net, twin)
     logits = net(seen)[0].numpy()
     assert logits.any() and np.array_equal(twin(seen)[0], logits)
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from ppo.model import bfloat16_relu
+from ppo.nn.bfloat16 import bfloat16_relu
 from ppo.nn.layer_norm import EPSILON, LayerNormDense
 from ppo.nn.pixels import PixelConv2D, Pixels
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ppo import losses, model
 from ppo.nn.compiled import compiled
+from ppo.nn.layers import HEADS
 from ppo.nn.shards import in_shards
 from ppo.objective import Batch, objective
 from ppo.settings import Params
@@ -23,7 +24,7 @@ class Diagnostics:
             name: [weight.value for weight in weights]
             for name, weights in model.weighted_layers(network).items()
         }
-        self._trunk = [layer for layer in self._layers if layer not in model.HEADS]
+        self._trunk = [layer for layer in self._layers if layer not in HEADS]
         policy_trunk = model.policy_trunk(network)
         self._policy_trunk = [layer.name for layer in policy_trunk]
         # The layers that the policy's gradient reaches.
