@@ -27,6 +27,7 @@ from ppo.files.folder import RunFolder
 from ppo.replay import replay
 from ppo.settings import Params, describe
 from tests.forked import Forked
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[1]
 COMMAND = ROOT / "run_atari.py"
@@ -301,6 +302,18 @@ def test_a_game_is_trained_without_a_params_file(tmp_path):
     assert both.code == 2 and "not allowed with" in both.err
     unknown = answer(tmp_path, "--logdir=no", "--env=Breakuot")
     assert unknown.code == 2 and "Breakout" in unknown.err and not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_before_the_run_has_begun_leaves_no_folder(tmp_path, number):
+    line = [sys.executable, str(COMMAND), "--env=CartPole-v1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
+        wait_until((tmp_path / "runs" / "CartPole-1").exists)
+        process.send_signal(number)  # TensorFlow is being imported
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1 and "interrupted" in err and "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_bad_settings_end_the_real_command_with_two_lines_and_no_trace(tmp_path, poisoned):

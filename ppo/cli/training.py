@@ -14,6 +14,7 @@ from ppo.errors import Refused
 from ppo.files.folder import RunFolder, check_run, numbered
 from ppo.settings import Params, limits
 from ppo.system.arguments import ENV_AND_PFILE, expanded
+from ppo.system.signals import on_stop, raise_stop
 from ppo.system.streams import say
 from ppo.workers.cluster import TF_CONFIG, this_worker
 
@@ -58,7 +59,8 @@ def _new_folder(options: Namespace) -> Iterator[Path]:
         settings = params.load_run(RunFolder(options.fork.run).params)
     else:
         settings = _settings(options)  # checked before the folder is named
-    with numbered(settings.env_id) as logdir:
+    # A stop raises, and removes the folder, until the run handles stops itself.
+    with on_stop(raise_stop), numbered(settings.env_id) as logdir:
         say(f"folder: {logdir}")
         yield logdir
 

@@ -44,9 +44,8 @@ def forecast(params: ResolvedParams, measured: Probe) -> Forecast:
         seconds += diagnosed[0] + (diagnoses - 1) * fmean(diagnosed[1:] or [0.0])
     evaluated = [s - own for row, s in rest if EVALUATED in row]
     evaluations: float | None = 0.0
-    if params.evaluation_interval:
+    if count := times(params.evaluation_interval, params):
         in_a_row = -(-params.evaluation_games // params.num_envs)
-        count = times(params.evaluation_interval, params)
         evaluations = evaluated[0] * in_a_row * count if evaluated else None
     # If the guard rolls back, it keeps two policies later on, beside the present one, and one at
     # the beginning.

@@ -103,7 +103,7 @@ def outlook(params: ResolvedParams, measured: Probe, video_rate: float) -> list[
     speed, threads = params.whole_steps / ahead.seconds, counted(params.threads, "thread")
     return [
         f"network {params.network}: {measured.num_weights:,} weights, {measured.num_actions} "
-        f"actions, {params.precision}",
+        f"actions{'' if params.is_custom else f', {params.precision}'}",
         f"time: {duration(ahead.seconds)} with {threads} ({speed:,.0f} steps/s){evaluations}",
         f"memory: {_size(ahead.memory)} at most",
         f"disk: {_size(ahead.checkpoints)} of checkpoints, {_size(ahead.logs)} of logs{videos}",

@@ -54,7 +54,8 @@ def precisions(variants: Mapping[str, Sequence[Path]]) -> str:
         read = set()
         for folder in folders:
             with suppress(ParamsError):
-                read.add(load_run(RunFolder(folder).params).precision)
+                params = load_run(RunFolder(folder).params)
+                read |= set() if params.is_custom else {params.precision}  # it chooses its own
         words[name] = " and ".join(sorted(read))
     different = {*words.values()} - {""}
     if len(different) < 2:

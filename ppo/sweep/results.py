@@ -88,16 +88,18 @@ def _results(
     fall = collapse.SMALLEST_FALL * collapse.height_of(everything.max(), everything.min())
     results = {}
     for one in sorted(comparisons, key=lambda one: one.mean[-1], reverse=True):
-        final, best = one.scores[:, -1], fmean(scores.max() for scores in entries[one.name])
         runs = zip(variants[one.name], entries[one.name], strict=True)
-        falls = sum(collapse.count(scores[run.few :], fall) for run, scores in runs)
-        scores = final.mean(), final.min(), final.max(), best, one.area
-        results[one.name] = [*(f"{score:.2f}" for score in scores), f"{falls}"]
+        scores = [(every[run.few :], every) for run, every in runs]  # of 100 games, and all
+        best = fmean((whole if len(whole) else every).max() for whole, every in scores)
+        falls = sum(collapse.count(whole, fall) for whole, _ in scores)
+        final = one.scores[:, -1]
+        cells = final.mean(), final.min(), final.max(), best, one.area
+        results[one.name] = [*(f"{cell:.2f}" for cell in cells), f"{falls}"]
     return results, (
         f"Scores are means of the last 100 games, up to step {last:,.0f}, which all runs reached. "
         "Final: mean of the runs at that step, between the lowest and the highest. Best: mean of "
         f"the runs' highest scores. Mean: from step {start:,.0f} on, where all runs have a score. "
         f"Collapses: falls of more than {fall:.2f} points below the best since the last collapse. "
         "That is a quarter of the way from the highest score to the lowest, or to 0 if further. "
-        "They count once 100 games have ended."
+        "Best and collapses count once 100 games have ended."
     )

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,15 @@ def test_scores_of_few_games_are_no_collapse(tmp_path):
     run = curves.read(tmp_path)
     assert run.few == 4
     (cells,) = results.table({"a": [run]})[0].values()
-    assert cells[-1] == "0"
+    assert cells[5] == "-80.00" and cells[-1] == "0"
+    (cells,) = results.table({"a": [replace(run, few=5)]})[0].values()
+    assert cells[5] == "-80.00"
+
+
+def test_the_best_score_is_of_a_hundred_games_if_there_are_any():
+    few = replace(curve(90, 50, 60), few=1)
+    (cells,) = results.table({"a": [few]})[0].values()
+    assert cells[5] == "60.00"
 
 
 def test_a_slow_collapse_counts_once():

@@ -71,6 +71,11 @@ def test_evaluation_that_was_not_measured_is_not_made_up():
     assert ahead.seconds == 10 + 9 * 2
 
 
+def test_evaluation_that_is_never_due_takes_no_time():
+    ahead = forecast(settings(evaluation_interval=2500), measured(row(10), row(12)))
+    assert ahead.evaluations == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "checkpoints"),
     [

@@ -89,3 +89,9 @@ def test_results_say_what_the_runs_compute_in(tmp_path):
     begin(second, precision="bfloat16")
     words = precisions({"x": both, "y": [first.folder]})
     assert words == "Precision: x bfloat16 and float32; y float32."
+
+
+def test_no_precision_is_named_for_a_network_that_chooses_its_own(tmp_path):
+    (run, _) = auto(tmp_path)
+    begin(run, network="tests.own_network:pictures", precision="float32")
+    assert precisions({"x": [run.folder]}) == ""

@@ -85,6 +85,12 @@ def test_videos_are_forecast_from_a_second_of_one_and_the_length_of_games(length
     assert texts == [*TEXTS[:3], TEXTS[3] + videos]
 
 
+def test_a_network_that_chooses_its_own_precision_is_shown_without():
+    own = resolved(PONG).model_copy(update={"network": "mine:trunk"})
+    first, *_ = preflight.outlook(own, MEASURED, 0.0)
+    assert first == "network mine:trunk: 1,684,128 weights, 4 actions"
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
