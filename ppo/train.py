@@ -3,15 +3,14 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from ppo import checkpoint, params
-from ppo.checkpoint import Checkpoint, CheckpointError, Which
+from ppo.checkpoint import CheckpointError, Which
 from ppo.envs import factories, registry
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.factories import Factory
@@ -37,12 +36,19 @@ from ppo.files.folder import (
     write_whole,
 )
 from ppo.files.held import with_names
-from ppo.files.origin import Changes, Origin
+from ppo.files.origin import Origin
 from ppo.params import Overrides, ParamsError, Source
+from ppo.runs.changes import (
+    changed_settings,
+    check_ignored_changes,
+    compare_settings,
+    forked,
+    forked_again,
+)
 from ppo.runs.ending import Result
 from ppo.runs.level import with_known_level
-from ppo.runs.start import GAME_RULES, Start, for_fork, is_due, overrides_to_continue, run_of
-from ppo.settings import EARLIER, FIXED_ON_FORK, INCIDENTAL, Params, ResolvedParams, marked
+from ppo.runs.start import Start, run_of
+from ppo.settings import Params, ResolvedParams
 from ppo.system.arguments import expanded
 from ppo.system.device import available_memory, start_tensorflow, visible_gpus
 from ppo.system.signals import StopRequest, interrupt_ends
@@ -72,8 +78,6 @@ __all__ = [
     "resume",
     "run",
 ]
-
-FIXED_ON_RESUME = frozenset(marked("fixed"))
 
 
 def run(
@@ -141,7 +145,7 @@ def resume(
     """Resume a run from its newest valid checkpoint, and return its result. A finished run is not
     trained further. A fork without a checkpoint begins again where it was forked.
 
-    ``overrides`` may change settings that are not in FIXED_ON_RESUME; a null or "auto" value keeps
+    ``overrides`` may change settings outside ``FIXED_ON_RESUME``; a null or "auto" value keeps
     the run's value. With ``new_games``, all envs begin new games if an unfinished game does not
     replay as recorded. ``env`` is the run's function, if it has one; ``callback`` is as in ``run``.
 
@@ -158,11 +162,11 @@ def resume(
             f"this run was started with --workers={stored.workers} and can only be resumed with "
             f"that. For {counted(worker.count, 'worker')}, begin a new run from it: --fork={logdir}"
         )
-    settings = _changed(stored, RunFolder(logdir), params.texts(overrides), env)
+    settings = changed_settings(stored, RunFolder(logdir), params.texts(overrides), env)
     own = {key: value for key, value in stored if settings.leaves_open(key)}
     resolved_params = resolved(settings.model_copy(update=own), worker.on_this_machine)
-    changes = _changes(stored.model_dump(), resolved_params)
-    _check_ignored_changes(RunFolder(logdir), resolved_params)
+    changes = compare_settings(stored.model_dump(), resolved_params)
+    check_ignored_changes(RunFolder(logdir), resolved_params)
 
     def start(folder: RunFolder) -> Start:
         if params.load_run(folder.params) != stored:
@@ -170,12 +174,12 @@ def resume(
         if folder.has_saved:
             newest = checkpoint.newest(folder, warn=lambda warning: say(with_names(warning)))
             # params.json may have been edited by hand
-            edited = _changes(run_of(newest).params, resolved_params)
+            edited = compare_settings(run_of(newest).params, resolved_params)
             known = with_known_level(newest, folder.path, resolved_params)
             return Start(known, edited, new_games, unstored=changes)
         # It ended before it saved anything.
         if began_from := origin.read(folder):
-            return _forked_again(folder, began_from, resolved_params, new_games)
+            return forked_again(folder, began_from, resolved_params, new_games)
         return Start(None, changes, new_games, unstored=changes)
 
     return _train(resolved_params, logdir, began, start, worker, callback)
@@ -212,10 +216,10 @@ def fork(
     source_folder = RunFolder(source)
     stored = params.load_run(source_folder.params)
     changes = [f"workers={worker.count}", *params.texts(overrides)]
-    settings = _changed(stored, source_folder, changes, env)
+    settings = changed_settings(stored, source_folder, changes, env)
     resolved_params = resolved(params.with_workers(settings, worker.count), worker.on_this_machine)
     saved = checkpoint.chosen(source_folder, step, warn=say)
-    begins = _forked(saved, source, resolved_params)
+    begins = forked(saved, source, resolved_params)
 
     def start(folder: RunFolder) -> Start:
         write_whole(folder.fork_start, checkpoint.encode(saved))
@@ -305,40 +309,6 @@ def connect(worker: Worker) -> Workers:
         return Collectives(worker)
 
 
-def _changed(
-    stored: Params, folder: RunFolder, changes: Sequence[str], env: Factory | None
-) -> Params:
-    """Return the settings of a run with changes on top. Raises ParamsError, also for a change that
-    a fork may make but that has no effect, and Refused for an ``env`` of a run that had none.
-    """
-    changes = [*factories.given_again(env, stored.env_id), *changes]
-    settings = params.load_run(folder.params, changes, [registry.check_again(env)])
-    forkable = FIXED_ON_RESUME - FIXED_ON_FORK
-    changed = {key for key, value in settings if key in forkable and value != getattr(stored, key)}
-    others = Params.model_fields.keys() - changed - {"env_id", "network"}
-    if faults := registry.without_effect(settings, frozenset(others)):
-        raise ParamsError(faults)
-    return settings
-
-
-def _check_ignored_changes(folder: RunFolder, resolved_params: ResolvedParams) -> None:
-    """Raise ParamsError if settings change that a finished run would ignore. The settings of an
-    evaluation or video that is still due may change.
-    """
-    if not any(folder.checkpoints.glob("*.ckpt")):
-        return
-    newest = checkpoint.newest(folder)  # without warnings: it is read again
-    if not newest.trainer.tally.ends_run(newest.step, resolved_params):
-        return
-    changed = _changes(run_of(newest).params, resolved_params)
-    if ignored := [key for key in changed if not (is_due(newest) and key in INCIDENTAL)]:
-        more = overrides_to_continue(newest.step, newest.trainer.tally, resolved_params)
-        raise ParamsError(
-            f"{folder.path} is done at step {newest.step:,}, so {', '.join(ignored)} would change "
-            f"nothing. Continue it with --set {' --set '.join(more)} (in Python: {more})"
-        )
-
-
 def check_machine(settings: ResolvedParams, processes: int) -> None:
     """Raise ParamsError if a rollout's observations do not fit this process's share of the memory.
     Also raise it if the run needs Weights & Biases, and that is not installed.
@@ -376,67 +346,3 @@ def _check_network(settings: ResolvedParams) -> None:
                 model.build_model(registry.observation_shape(settings), 1, settings)
         except ValueError as error:
             raise ParamsError(f"network = {settings.network!r}: {error}") from error
-
-
-def _changes(
-    before: Mapping[str, Any], now: ResolvedParams, what: Literal["resume", "fork"] = "resume"
-) -> Changes:
-    """Return the settings that differ, with both values. A setting that the run lacks counts as its
-    value in ``EARLIER``, or else as its default. Raises ParamsError for those that may not change.
-    """
-    old = {**Params().model_dump(), **EARLIER, **before}
-    if factories.is_factory(old["env_id"]) and factories.is_factory(now.env_id):
-        old["env_id"] = now.env_id  # only its number in the process may differ
-    separate = "separate" in (old["value_gradient"], now.value_gradient)
-    on_fork = FIXED_ON_FORK | ({"value_gradient"} if separate else set())
-    fixed = on_fork if what == "fork" else FIXED_ON_RESUME
-    changes = {key: (old[key], new) for key, new in now if new != old[key]}
-    refused = [
-        f"{key} = {new!r}: this run began with {began_with!r}, which a {what} cannot change; "
-        + ("start a new run for it" if key in on_fork else "a --fork of the run can")
-        for key, (began_with, new) in changes.items()
-        if key in fixed
-    ]
-    if refused:
-        raise ParamsError(refused)
-    return changes
-
-
-def _forked(
-    saved: Checkpoint, source: Path, resolved_params: ResolvedParams, new_games: bool = False
-) -> Start:
-    """Return the start of a fork from another run's checkpoint. The cuts by the other run's
-    rollbacks do not apply to a new learning rate, and its scores do not count under new rules.
-    Raises ParamsError for a forbidden change, and if nothing is left to train.
-    """
-    before = run_of(saved).params
-    changes = _changes(before, resolved_params, "fork")
-    tally = saved.trainer.tally
-    if "learning_rate" in changes:
-        tally = replace(tally, rollbacks=0, rate_share=1.0)
-    if changes.keys() & GAME_RULES:
-        tally = replace(tally, best_score=None, recent=(), episodes=0)
-    if tally.ends_run(saved.step, resolved_params):
-        more = overrides_to_continue(saved.step, tally, resolved_params)
-        raise ParamsError(
-            f"{source} is done at step {saved.step:,} with these settings, so a fork would train "
-            f"nothing. Use --set {' --set '.join(more)}, or fork an earlier checkpoint, "
-            f"{source}@STEP (in Python: {more}, or step=STEP)"
-        )
-    begun = for_fork(with_known_level(saved, source, resolved_params), bool(changes))
-    begun = replace(begun, trainer=begun.trainer.model_copy(update={"tally": tally}))
-    return Start(begun, changes, new_games, source)
-
-
-def _forked_again(
-    folder: RunFolder, began_from: Origin, resolved_params: ResolvedParams, new_games: bool
-) -> Start:
-    """Return the start of a fork that has not saved anything. Raises CheckpointError."""
-    if folder.fork_start.is_file():
-        saved = checkpoint.read(folder.fork_start)
-    else:  # forks of earlier versions have no copy
-        saved = checkpoint.chosen(RunFolder(began_from.run), began_from.step)
-    begins = _forked(saved, began_from.run, resolved_params, new_games)
-    origin.write(folder, replace(began_from, changes=begins.changes))
-    write_whole(folder.params, resolved_params.to_json().encode())
-    return begins

@@ -15,6 +15,7 @@ from ppo import train
 from ppo.envs import factories
 from ppo.envs.registry import FLAT, LONG, settings_for
 from ppo.params import ParamsError, load, load_run, with_workers
+from ppo.runs.changes import compare_settings
 from ppo.settings import (
     CHOSEN_AT_START,
     GROUPS,
@@ -885,10 +886,10 @@ def test_run_from_before_there_was_a_precision_had_float32_and_can_be_resumed(tm
     assert load_run(path).network_width == 1
     assert not load_run(path).layer_norm
     assert load(path).precision == Params().precision == "auto"
-    assert train._changes(before, whole) == {}
+    assert compare_settings(before, whole) == {}
     other = whole.model_copy(update={"precision": "bfloat16"})
     with pytest.raises(ParamsError, match="precision = 'bfloat16': this run began with 'float32'"):
-        train._changes(before, other)
+        compare_settings(before, other)
 
 
 def test_run_keeps_the_precision_that_it_has(tmp_path):

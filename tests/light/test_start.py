@@ -12,6 +12,7 @@ from ppo.checkpoint import Checkpoint, CheckpointError, State, TrainerFacts
 from ppo.envs.registry import resolved
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError
+from ppo.runs.changes import forked
 from ppo.runs.level import GuardState
 from ppo.runs.start import RunState, for_fork, run_of
 from ppo.settings import CHOSEN_AT_START, Params
@@ -106,7 +107,7 @@ def test_a_fork_with_another_learning_rate_keeps_the_cuts_by_the_kl_alone(tmp_pa
     saved = saved.with_part("run", RunState(params=settings.model_dump()))
     slower = settings.model_copy(update={"learning_rate": 1e-5})
     saved.parts["log"] = {"means": {"train/approx_kl": (5.0, 5)}}
-    begun = train._forked(saved, tmp_path, slower).checkpoint
+    begun = forked(saved, tmp_path, slower).checkpoint
     assert begun and not begun.parts["log"]["means"]
     assert begun.trainer.tally == Tally(kl_share=1 / 2)
 
@@ -118,9 +119,9 @@ def test_scores_of_other_rules_do_not_count_in_a_fork(key, counts, tmp_path):
     saved = Checkpoint(8192, {}, TrainerFacts(tally=tally))
     saved = saved.with_part("run", RunState(params=settings.model_dump()))
     changed = settings.model_copy(update={key: not getattr(settings, key), "stop_at_score": 8.0})
-    begun = train._forked(saved, tmp_path, changed).checkpoint
+    begun = forked(saved, tmp_path, changed).checkpoint
     assert begun and begun.trainer.tally == (tally if counts else Tally(iteration=8))
-    train._forked(saved, tmp_path, changed.model_copy(update={"noop_max": 1, "stop_at_score": 5}))
+    forked(saved, tmp_path, changed.model_copy(update={"noop_max": 1, "stop_at_score": 5}))
 
 
 def test_a_run_ends_after_whole_rollouts_from_where_it_began():
