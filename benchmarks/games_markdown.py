@@ -6,7 +6,7 @@ from itertools import groupby
 
 from benchmarks.aggregates import AGGREGATES, Estimate
 from benchmarks.games_table import Over, Row, Score, Table
-from ppo.settings import CHOICES
+from ppo.settings.fields import CHOICES
 from ppo.system import tables
 from ppo.system.streams import counted
 

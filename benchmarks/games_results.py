@@ -17,7 +17,7 @@ from ppo.envs import human, registry
 from ppo.files import evaluations
 from ppo.files.folder import FolderError, RunFolder
 from ppo.params import ParamsError, load_run
-from ppo.settings import CHOICES
+from ppo.settings.fields import CHOICES
 from ppo.telemetry import curves, intervals, progress
 from ppo.telemetry.curves import Curve
 from ppo.telemetry.scalars import TIME

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.aggregates import Estimate, aggregates
 from benchmarks.atari5 import predicted_median
 from benchmarks.games_results import Kind, Result, interval_of
-from ppo.settings import CHOICES
+from ppo.settings.fields import CHOICES
 
 
 @dataclass(frozen=True)

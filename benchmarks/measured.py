@@ -29,7 +29,8 @@ from ppo.envs.registry import resolved
 from ppo.files import evaluations
 from ppo.files.folder import RunFolder, write_whole
 from ppo.params import ParamsError, load, load_run
-from ppo.settings import CHOICES, INCIDENTAL, Params
+from ppo.settings import INCIDENTAL, Params
+from ppo.settings.fields import CHOICES
 from ppo.system.arguments import argument_parser, expanded
 from ppo.system.command import run_command
 

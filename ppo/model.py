@@ -9,7 +9,7 @@ import tensorflow as tf
 from ppo.nn.layer_norm import LayerNormDense, layer_normalized
 from ppo.nn.layers import HEADS, TRUNK_TYPES, VALUE_PREFIX, Layers
 from ppo.nn.own_trunk import own_trunk
-from ppo.settings import NetworkSettings
+from ppo.settings.fields import NetworkSettings
 from ppo.system.streams import either
 
 

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from ppo import presets
 from ppo.errors import Refused
-from ppo.settings import EARLIER, Params, inconsistencies, kept_faults, other_names
+from ppo.settings import EARLIER, Params, other_names
 from ppo.settings.describe import default_of, form_of, type_and_range
+from ppo.settings.rules import inconsistencies, kept_faults
 from ppo.system import reading
 from ppo.system.arguments import expanded
 from ppo.system.streams import first_line, shortened

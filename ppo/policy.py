@@ -14,7 +14,7 @@ from ppo.losses import log_prob
 from ppo.nn.bfloat16 import round_weights, rounded
 from ppo.nn.compiled import compiled
 from ppo.nn.shards import in_shards
-from ppo.settings import Choice, NetworkSettings
+from ppo.settings.fields import Choice, NetworkSettings
 
 
 class Decisions(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from ppo.nn.shapes import check_vectors
-from ppo.settings import SurrogateName
+from ppo.settings.fields import SurrogateName
 
 # The quadratic surrogate's curvature, |A| / |t - 1|, grows without bound as t approaches 1. With
 # the logit target, t approaches 1 when pi_old does. This is the lower bound of |t - 1|.

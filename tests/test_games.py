@@ -13,7 +13,8 @@ from benchmarks.games_results import CURVE_POINTS, curve_of, read, seconds_of
 from ppo import checkpoint, presets
 from ppo.files.folder import RunFolder, owned
 from ppo.params import ParamsError
-from ppo.settings import CHOICES, Params
+from ppo.settings import Params
+from ppo.settings.fields import CHOICES
 from ppo.system import children
 from ppo.telemetry.scalars import SCORE, TIME
 from tests.forked import start_with_log

@@ -11,7 +11,7 @@ from ppo.nn.bfloat16 import bfloat16_relu, rounded
 from ppo.nn.layer_norm import EPSILON, layer_normalized
 from ppo.nn.shards import in_shards
 from ppo.policy import Policy, policy_of
-from ppo.settings import NetworkSettings
+from ppo.settings.fields import NetworkSettings
 from ppo.system.keys import Purpose, key
 
 PICTURE = (84, 84, 4)

@@ -21,7 +21,8 @@ from ppo.nn.bfloat16 import round_weights, rounded
 from ppo.nn.own_trunk import seeded
 from ppo.nn.preprocessed import in_two
 from ppo.params import ParamsError
-from ppo.settings import BuiltIn, NetworkSettings, Params
+from ppo.settings import Params
+from ppo.settings.fields import BuiltIn, NetworkSettings
 from ppo.system.keys import Purpose, seed31
 from ppo.telemetry import progress
 from ppo.telemetry.diagnostics import Diagnostics

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ppo.settings import ResolvedParams, SurrogateChoice
+from ppo.settings import ResolvedParams
 from ppo.settings.describe import as_given
+from ppo.settings.fields import SurrogateChoice
 from ppo.system.streams import counted
 
 UNCHANGED = "unchanged"

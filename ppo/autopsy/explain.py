@@ -12,7 +12,7 @@ from ppo.autopsy.signs import BEFORE, Cause, Distance
 from ppo.files import origin
 from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, load_run
-from ppo.settings import RunSettings
+from ppo.settings.fields import RunSettings
 from ppo.telemetry import collapse, health, progress
 from ppo.telemetry.collapse import Collapse
 from ppo.telemetry.progress import Row

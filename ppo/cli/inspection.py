@@ -6,7 +6,8 @@ from typing import Any
 from ppo import presets
 from ppo.cli.arguments import Command, Conflict, Option, which_checkpoint, whole
 from ppo.files.folder import check_run, check_unmoved, visited
-from ppo.settings import CHOICES, SEEDS, Choice, describe, limits
+from ppo.settings import describe, limits
+from ppo.settings.fields import CHOICES, SEEDS, Choice
 from ppo.system import tables
 from ppo.system.arguments import expanded
 from ppo.system.signals import stop_interrupts

@@ -18,17 +18,9 @@ from ppo.envs.episode import Rules
 from ppo.envs.factories import Factory
 from ppo.envs.foreign import ForeignEnv, closing, spec
 from ppo.errors import EnvironmentFailed
-from ppo.settings import (
-    IDLE_RULES,
-    SEEDS,
-    FlatNetwork,
-    ImageNetwork,
-    Params,
-    ResolvedParams,
-    broken,
-    limits,
-    marked,
-)
+from ppo.settings import Params, ResolvedParams, limits, marked
+from ppo.settings.fields import SEEDS, FlatNetwork, ImageNetwork
+from ppo.settings.rules import IDLE_RULES, broken
 from ppo.system import device
 from ppo.system.own_modules import staying
 from ppo.system.streams import either

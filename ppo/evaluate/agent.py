@@ -19,7 +19,8 @@ from ppo.envs.registry import resolved
 from ppo.evaluate.evaluate import Evaluation, evaluate
 from ppo.files.folder import RunFolder, check_run
 from ppo.files.held import with_names
-from ppo.settings import SEEDS, Choice, ResolvedParams, limits
+from ppo.settings import ResolvedParams, limits
+from ppo.settings.fields import SEEDS, Choice
 from ppo.system.arguments import expanded
 from ppo.system.device import shards, start_tensorflow
 from ppo.system.keys import Purpose, key

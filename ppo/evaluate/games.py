@@ -19,7 +19,7 @@ from ppo.files import evaluations
 from ppo.files.folder import READ_ONLY, RunFolder, check_run, visited
 from ppo.files.held import with_names
 from ppo.replay.replay import Replay, save
-from ppo.settings import CHOICES, Choice
+from ppo.settings.fields import CHOICES, Choice
 from ppo.system import tables
 from ppo.system.streams import counted, say
 

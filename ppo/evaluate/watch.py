@@ -11,7 +11,7 @@ from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.files.held import with_names
 from ppo.files.video import gif_of_end
 from ppo.replay.render import Course, record
-from ppo.settings import Choice
+from ppo.settings.fields import Choice
 from ppo.system.tables import console_of
 
 FRAMES_A_LINE = 3600  # frames between two lines of progress: a minute of a game

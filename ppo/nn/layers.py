@@ -12,7 +12,7 @@ from ppo.nn import pixels
 from ppo.nn.bfloat16 import MIXED, bfloat16_relu
 from ppo.nn.layer_norm import LayerNormDense
 from ppo.nn.pixels import PixelConv2D, Pixels
-from ppo.settings import NetworkSettings
+from ppo.settings.fields import NetworkSettings
 
 # Name and gain of each head, in the order of the network's outputs.
 HEADS = {"policy": 0.01, "value": 1.0}

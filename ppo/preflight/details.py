@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from ppo.settings import ResolvedParams, SurrogateChoice
+from ppo.settings import ResolvedParams
 from ppo.settings.describe import as_given
+from ppo.settings.fields import SurrogateChoice
 
 ON, OFF, NONE = "on", "off", "-"
 

@@ -12,7 +12,8 @@ from ppo.checkpoint import Checkpoint, State
 from ppo.files import origin
 from ppo.files.folder import FolderError
 from ppo.runs.start import run_of
-from ppo.settings import GameSettings, ResolvedParams
+from ppo.settings import ResolvedParams
+from ppo.settings.fields import GameSettings
 from ppo.telemetry import progress
 from ppo.telemetry.collapse import MEDIAN_OVER, Watch
 from ppo.telemetry.counters import Count

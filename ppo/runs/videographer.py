@@ -18,7 +18,8 @@ from ppo.replay import replay
 from ppo.replay.recorder import FinishedVideo, Recorder
 from ppo.replay.replay import Replay
 from ppo.runs.observers import Observer
-from ppo.settings import Choice, ResolvedParams
+from ppo.settings import ResolvedParams
+from ppo.settings.fields import Choice
 from ppo.system.signals import Interrupted
 from ppo.trainer import Iteration
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union
 from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import BaseModel
 
-from ppo.settings import GROUPS, Params, Properties
+from ppo.settings import Params
+from ppo.settings.fields import GROUPS, Properties
 from ppo.system import reading, tables
 
 REFERENCE = "$schema"

@@ -1,6 +1,6 @@
 """What the schedules and intervals of the settings mean at a step: pure functions."""
 
-from ppo.settings import Schedule
+from ppo.settings.fields import Schedule
 
 
 def scheduled(schedule: Schedule, initial: float, step: int, total_steps: int) -> float:

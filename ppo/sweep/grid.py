@@ -14,7 +14,8 @@ from ppo.envs.registry import resolved
 from ppo.files import origin
 from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
 from ppo.params import Check, ParamsError, Source, load, load_run
-from ppo.settings import OF_MACHINE, SEEDS, Params, marked
+from ppo.settings import OF_MACHINE, Params, marked
+from ppo.settings.fields import SEEDS
 from ppo.sweep.sample import COMMA
 from ppo.system import reading
 from ppo.system.arguments import expanded

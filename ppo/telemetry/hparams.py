@@ -9,8 +9,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
 from ppo.envs import registry
-from ppo.settings import CHOSEN_AT_START, Params, RunSettings
+from ppo.settings import CHOSEN_AT_START, Params
 from ppo.settings.describe import form_of
+from ppo.settings.fields import RunSettings
 from ppo.telemetry.scalars import SCORE
 
 # The scalars by which runs are compared, and their names in the plugin.

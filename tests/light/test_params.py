@@ -16,15 +16,8 @@ from ppo.envs import factories
 from ppo.envs.registry import FLAT, LONG, settings_for
 from ppo.params import ParamsError, load, load_run, with_workers
 from ppo.runs.changes import compare_settings
-from ppo.settings import (
-    CHOSEN_AT_START,
-    GROUPS,
-    INCIDENTAL,
-    Params,
-    ResolvedParams,
-    describe,
-    marked,
-)
+from ppo.settings import CHOSEN_AT_START, INCIDENTAL, Params, ResolvedParams, describe, marked
+from ppo.settings.fields import GROUPS
 
 QUICK = settings(
     max_examples=150,
@@ -968,7 +961,7 @@ def test_meaning_is_one_line_that_says_where_alone_it_has_an_effect():
 
 def test_settings_are_checked_once(monkeypatch):
     calls = []
-    monkeypatch.setattr("ppo.settings.broken", lambda *_: calls.append(1) or [])
+    monkeypatch.setattr("ppo.settings.rules.broken", lambda *_: calls.append(1) or [])
     params = load({"num_envs": 8}, ["seed=3"])
     with_workers(params, 1).resolved(1, 1, 0.0, "float32")
     assert len(calls) == 1

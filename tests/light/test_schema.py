@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from ppo import presets
 from ppo.params import ParamsError, load
-from ppo.settings import GROUPS, Params
+from ppo.settings import Params
 from ppo.settings.describe import schema
+from ppo.settings.fields import GROUPS
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads(schema())
