@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ppo import params
 from ppo.envs.registry import resolved
 from ppo.system.arguments import argument_parser, positive
-from ppo.system.device import start_tensorflow
+from ppo.system.tensorflow_start import start_tensorflow
 from ppo.train import connect
 from ppo.workers.cluster import this_worker
 

@@ -50,9 +50,10 @@ from ppo.runs.level import with_known_level
 from ppo.runs.start import Start, run_of
 from ppo.settings import Params, ResolvedParams
 from ppo.system.arguments import expanded
-from ppo.system.device import available_memory, start_tensorflow, visible_gpus
+from ppo.system.device import available_memory, visible_gpus
 from ppo.system.signals import StopRequest, interrupt_ends
 from ppo.system.streams import counted, say
+from ppo.system.tensorflow_start import start_tensorflow
 from ppo.telemetry import log
 from ppo.workers.cluster import ClusterError, Worker, exposure, this_worker
 from ppo.workers.interface import Workers

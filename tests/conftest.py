@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from ppo.system.device import set_environment, start_tensorflow
+from ppo.system.tensorflow_start import set_environment, start_tensorflow
 
 LIGHT = Path(__file__).with_name("light")
 

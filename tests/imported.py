@@ -2,7 +2,7 @@
 here: its threads would not be in the fork.
 """
 
-from ppo.system.device import import_tensorflow, set_environment
+from ppo.system.tensorflow_start import import_tensorflow, set_environment
 
 set_environment()
 import_tensorflow()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ppo.system import device
+from ppo.system import device, tensorflow_start
 
 ROOT = Path(__file__).parents[1]
 
 STRATEGY = """
-from ppo.system.device import start_tensorflow
+from ppo.system.tensorflow_start import start_tensorflow
 
 def connect():
     import tensorflow as tf
@@ -32,7 +32,7 @@ USED_BEFORE = """
 import tensorflow as tf
 tf.zeros(3) + 1
 from ppo.errors import Refused
-from ppo.system.device import start_tensorflow
+from ppo.system.tensorflow_start import start_tensorflow
 try:
     start_tensorflow(2)
 except Refused as error:
@@ -45,7 +45,7 @@ KERAS_WAS_TOLD_OTHERWISE = """
 import os, sys
 os.close(2)  # nor is there a stream for messages
 sys.stderr = None
-from ppo.system.device import import_tensorflow, set_environment, start_tensorflow
+from ppo.system.tensorflow_start import import_tensorflow, set_environment, start_tensorflow
 set_environment()
 tf, keras = import_tensorflow()
 keras.config.set_dtype_policy("mixed_bfloat16")
@@ -62,7 +62,7 @@ keras = types.ModuleType("keras")
 keras.backend = types.SimpleNamespace(backend=lambda: "jax")
 sys.modules["keras"] = keras
 from ppo.errors import Refused
-from ppo.system.device import start_tensorflow
+from ppo.system.tensorflow_start import start_tensorflow
 try:
     start_tensorflow(1)
 except Refused as error:
@@ -76,7 +76,7 @@ def none():
 
 tempfile._get_default_tempdir = none
 from ppo.errors import Refused
-from ppo.system.device import start_tensorflow
+from ppo.system.tensorflow_start import start_tensorflow
 try:
     start_tensorflow(1)
 except Refused as error:
@@ -109,8 +109,8 @@ def test_keras_configuration_of_the_user_changes_nothing(tmp_path):
 
 
 def test_keras_makes_no_folder_for_a_user_without_a_home():
-    code = "import os; os.path.expanduser = str; from ppo.system import device\n"
-    code += "device.set_environment(); print(os.environ['KERAS_HOME'])"
+    code = "import os; os.path.expanduser = str; from ppo.system import tensorflow_start\n"
+    code += "tensorflow_start.set_environment(); print(os.environ['KERAS_HOME'])"
     assert run(code).stdout == f"{os.devnull}\n"
 
 
@@ -150,7 +150,7 @@ def test_memory_of_a_container_is_what_its_limit_leaves(tmp_path, monkeypatch):
 
 def test_memory_of_a_gpu_is_left_to_other_processes(monkeypatch):
     monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
-    device.set_environment()
+    tensorflow_start.set_environment()
     assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
 
 

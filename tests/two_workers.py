@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 from ppo.settings import Params
-from ppo.system.device import start_tensorflow
+from ppo.system.tensorflow_start import start_tensorflow
 from ppo.train import connect
 from ppo.workers.cluster import this_worker
 

@@ -12,9 +12,9 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from ppo.errors import EnvironmentFailed
-from ppo.system.device import set_environment
 from ppo.system.own_modules import current_folder, import_own
 from ppo.system.signals import is_signal
+from ppo.system.tensorflow_start import set_environment
 
 # Packages whose code lies between this package and an environment's own code.
 BETWEEN = frozenset(["contextlib", "gymnasium", "importlib", "numpy"])

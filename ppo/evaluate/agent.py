@@ -22,8 +22,9 @@ from ppo.files.held import with_names
 from ppo.settings import ResolvedParams, limits
 from ppo.settings.fields import SEEDS, Choice
 from ppo.system.arguments import expanded
-from ppo.system.device import shards, start_tensorflow
+from ppo.system.device import shards
 from ppo.system.keys import Purpose, key
+from ppo.system.tensorflow_start import start_tensorflow
 
 if TYPE_CHECKING:
     from ppo.policy import Policy

@@ -35,7 +35,7 @@ def started(tmp_path: Path, ends: str) -> subprocess.CompletedProcess:
 
 STARTS = """
 import os, threading
-from ppo.system.device import start_tensorflow
+from ppo.system.tensorflow_start import start_tensorflow
 
 threads = [threading.Thread(target=start_tensorflow, args=[1]) for _ in range(THREADS)]
 for thread in threads: thread.start()
@@ -78,7 +78,7 @@ import os, sys
 os.close(0)
 from pathlib import Path
 from ppo.files.held import held
-from ppo.system.device import start_tensorflow
+from ppo.system.tensorflow_start import start_tensorflow
 start_tensorflow(1)
 with held(Path()) as path: print(int(path.name) > 2)
 """
