@@ -34,7 +34,9 @@ from ppo.envs.episode import Episode
 from ppo.envs.registry import resolved
 from ppo.envs.vector import EnvVector
 from ppo.errors import ExitCode, PPOError, Stopped
-from ppo.files.folder import RunFolder, exclusive, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import RunFolder
+from ppo.files.lock import exclusive
 from ppo.settings import Params
 from ppo.sweep.grid import Run, begun_faults, folder_name, logdir_faults, parse_seeds
 from ppo.sweep.parallel import STOPPED, Call, begin_or_resume, finished, run_all

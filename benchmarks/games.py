@@ -34,7 +34,8 @@ from benchmarks.games_results import DEFAULTS, GAMES, env_of, read, read_run, ru
 from ppo import presets
 from ppo.envs import registry
 from ppo.errors import ExitCode, Stopped
-from ppo.files.folder import owned, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.lock import owned
 from ppo.params import ParamsError, load
 from ppo.settings import Params
 from ppo.sweep.grid import (

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ppo.files.folder import write_whole
+from ppo.files.atomic import write_whole
 from ppo.system.streams import reason
 
 

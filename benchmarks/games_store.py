@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from benchmarks.games_results import Kind, Result
-from ppo.files.folder import FolderError, check_parent, exclusive, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import FolderError, check_parent
+from ppo.files.lock import exclusive
 from ppo.system import reading
 from ppo.system.streams import reason
 

@@ -27,7 +27,8 @@ from ppo import presets
 from ppo.envs import registry
 from ppo.envs.registry import resolved
 from ppo.files import evaluations
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, load, load_run
 from ppo.settings import INCIDENTAL, Params
 from ppo.settings.fields import CHOICES

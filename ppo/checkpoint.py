@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from ppo.errors import PPOError, Refused
 from ppo.files import npz
-from ppo.files.folder import RunFolder, free_name, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import RunFolder, free_name
 from ppo.settings import limits
 from ppo.system import reading
 from ppo.system.arguments import expanded

@@ -25,17 +25,10 @@ from ppo.errors import (
     WorkersDiffer,
 )
 from ppo.files import evaluations, origin
-from ppo.files.folder import (
-    LOCK,
-    FolderError,
-    RunFolder,
-    check_new,
-    check_run,
-    owned,
-    while_there,
-    write_whole,
-)
+from ppo.files.atomic import write_whole
+from ppo.files.folder import LOCK, FolderError, RunFolder, check_new, check_run
 from ppo.files.held import with_names
+from ppo.files.lock import owned, while_there
 from ppo.files.origin import Origin
 from ppo.params import Overrides, ParamsError, Source
 from ppo.runs.changes import (

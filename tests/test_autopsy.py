@@ -19,7 +19,8 @@ from ppo.checkpoint import Checkpoint, CheckpointError, TrainerFacts
 from ppo.envs.registry import resolved
 from ppo.errors import ExitCode, Refused
 from ppo.files import origin
-from ppo.files.folder import RunFolder, owned
+from ppo.files.folder import RunFolder
+from ppo.files.lock import owned
 from ppo.files.origin import Origin
 from ppo.params import ParamsError
 from ppo.runs.start import RunState

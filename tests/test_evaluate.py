@@ -16,7 +16,8 @@ from ppo.envs.registry import resolved, rules_of
 from ppo.evaluate.agent import TrainedAgent
 from ppo.evaluate.evaluate import Evaluation, evaluate, evaluate_each
 from ppo.files import evaluations
-from ppo.files.folder import RunFolder, owned
+from ppo.files.folder import RunFolder
+from ppo.files.lock import owned
 from ppo.replay.replay import Replay, play
 from ppo.runs.observers import Evaluator
 from ppo.runs.terminal import Pace

@@ -11,7 +11,8 @@ import pytest
 from benchmarks import games, games_markdown, games_page, games_store, measured
 from benchmarks.games_results import CURVE_POINTS, curve_of, read, seconds_of
 from ppo import checkpoint, presets
-from ppo.files.folder import RunFolder, owned
+from ppo.files.folder import RunFolder
+from ppo.files.lock import owned
 from ppo.params import ParamsError
 from ppo.settings import Params
 from ppo.settings.fields import CHOICES

@@ -23,7 +23,8 @@ from ppo.envs.episode import Episode, Reset
 from ppo.envs.registry import resolved, rules_of
 from ppo.errors import Collapsed, Diverged, ExitCode, Stopped, WorkerLost
 from ppo.evaluate.evaluate import Evaluation
-from ppo.files.folder import RunFolder, owned
+from ppo.files.folder import RunFolder
+from ppo.files.lock import owned
 from ppo.replay import replay
 from ppo.replay.recorder import FinishedVideo
 from ppo.replay.replay import ReplayError

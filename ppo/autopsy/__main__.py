@@ -24,7 +24,9 @@ from ppo.autopsy.changes import UNCHANGED, Change, changes_for, own_change, smal
 from ppo.autopsy.forks import Plan, outcomes_of
 from ppo.checkpoint import CheckpointError
 from ppo.errors import ExitCode, PPOError, Refused, Stopped, exit_codes
-from ppo.files.folder import RunFolder, check_unmoved, named, owned, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import RunFolder, check_unmoved, named
+from ppo.files.lock import owned
 from ppo.params import ParamsError
 from ppo.sweep import grid
 from ppo.sweep.parallel import STOPPED, diverged, train_all

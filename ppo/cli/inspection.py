@@ -5,7 +5,8 @@ from typing import Any
 
 from ppo import presets
 from ppo.cli.arguments import Command, Conflict, Option, which_checkpoint, whole
-from ppo.files.folder import check_run, check_unmoved, visited
+from ppo.files.folder import check_run, check_unmoved
+from ppo.files.lock import visited
 from ppo.settings import describe, limits
 from ppo.settings.fields import CHOICES, SEEDS, Choice
 from ppo.system import tables

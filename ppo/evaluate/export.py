@@ -10,7 +10,8 @@ import numpy as np
 from ppo.checkpoint import Which
 from ppo.errors import PPOError
 from ppo.evaluate.agent import load
-from ppo.files.folder import FolderError, check_parent, replacing
+from ppo.files.atomic import replacing
+from ppo.files.folder import FolderError, check_parent
 from ppo.files.held import held, with_names
 from ppo.system.arguments import expanded
 from ppo.system.streams import first_line, say

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from ppo.files import origin, video
-from ppo.files.folder import FolderError, RunFolder, check_run, check_writable, visited
+from ppo.files.folder import FolderError, RunFolder, check_run, check_writable
 from ppo.files.held import with_names
+from ppo.files.lock import visited
 from ppo.params import load_run
 from ppo.replay import drawing, render
 from ppo.replay.drawing import AMBER, BLUE, BRIGHT, DIM, FIELD, LINE, write

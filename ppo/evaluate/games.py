@@ -16,8 +16,9 @@ from ppo.envs.registry import rules_of
 from ppo.evaluate.agent import TrainedAgent, load
 from ppo.evaluate.evaluate import Evaluation, evaluate_each
 from ppo.files import evaluations
-from ppo.files.folder import READ_ONLY, RunFolder, check_run, visited
+from ppo.files.folder import RunFolder, check_run
 from ppo.files.held import with_names
+from ppo.files.lock import READ_ONLY, visited
 from ppo.replay.replay import Replay, save
 from ppo.settings.fields import CHOICES, Choice
 from ppo.system import tables

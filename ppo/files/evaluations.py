@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from annotated_types import Gt, Lt
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from ppo.files.folder import FolderError, RunFolder, exclusive, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import FolderError, RunFolder
 from ppo.files.held import with_names
+from ppo.files.lock import exclusive
 from ppo.settings import ResolvedParams
 from ppo.system import reading
 from ppo.system.reading import SCORE_LIMIT, Step, Unreadable

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Strict, TypeAdapter
 
-from ppo.files.folder import FolderError, RunFolder, named, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import FolderError, RunFolder, named
 from ppo.files.held import with_names
 from ppo.system import reading
 from ppo.system.reading import Step, Unreadable

@@ -13,7 +13,7 @@ import numpy as np
 
 from ppo.errors import PPOError
 from ppo.files import ffmpeg
-from ppo.files.folder import replacing, write_whole
+from ppo.files.atomic import replacing, write_whole
 
 # The fastest preset, with the cheap options of the other presets, suits large squares and still
 # images. Constant quality needs no look-ahead. These options take half the time of "veryfast", and

@@ -12,7 +12,7 @@ from ppo.envs import atari
 from ppo.envs.episode import Reset
 from ppo.envs.registry import rules_of
 from ppo.envs.vector import EnvVector
-from ppo.files.folder import write_whole
+from ppo.files.atomic import write_whole
 from ppo.settings import ResolvedParams
 
 SHOWN_STEPS = (10, 40, 120)

@@ -17,7 +17,7 @@ from ppo.envs.foreign import closed_if_it_fails, closing
 from ppo.envs.screens import ATARI_FRAMES_PER_SECOND, AtariScreen, Frame, NoScreen, RenderedScreen
 from ppo.envs.vector import EnvVector
 from ppo.errors import PPOError
-from ppo.files.folder import write_whole
+from ppo.files.atomic import write_whole
 from ppo.settings import limits
 from ppo.system import reading
 from ppo.system.signals import Interrupted

@@ -8,7 +8,7 @@ from ppo.envs.registry import is_atari, observation_shape, resolved
 from ppo.errors import PPOError
 from ppo.evaluate.export import export_run
 from ppo.evaluate.film import FILM
-from ppo.files.folder import write_whole
+from ppo.files.atomic import write_whole
 from ppo.files.video import gif_of_end
 from ppo.report.summary import RunSummary, commands, paragraph, read_summary, videos
 from ppo.system import reading, tables

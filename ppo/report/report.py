@@ -16,7 +16,7 @@ from ppo.autopsy.explain import explain
 from ppo.errors import PPOError
 from ppo.evaluate.film import FILM, film
 from ppo.files import evaluations
-from ppo.files.folder import write_whole
+from ppo.files.atomic import write_whole
 from ppo.report.published import plot
 from ppo.report.summary import RunSummary, commands, names, paragraph, read_summary, videos
 from ppo.system import reading

@@ -10,7 +10,8 @@ from ppo.checkpoint import Checkpoint
 from ppo.envs import factories, registry
 from ppo.envs.factories import Factory
 from ppo.files import origin
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import RunFolder
 from ppo.files.origin import Changes, Origin
 from ppo.params import ParamsError
 from ppo.runs.level import with_known_level

@@ -9,7 +9,8 @@ from ppo import checkpoint
 from ppo.checkpoint import Checkpoint
 from ppo.errors import Diverged, ExitCode
 from ppo.files import npz
-from ppo.files.folder import FolderGone, RunFolder, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import FolderGone, RunFolder
 from ppo.files.origin import Changes
 from ppo.runs.observers import Observer
 from ppo.runs.start import RunState, run_of

@@ -8,7 +8,8 @@ from ppo.envs.factories import is_factory
 from ppo.envs.foreign import closing
 from ppo.errors import EnvironmentFailed, Stopped, WorkerLost
 from ppo.files import evaluations
-from ppo.files.folder import RunFolder, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import RunFolder
 from ppo.replay.recorder import FinishedVideo, Recorder
 from ppo.runs import ending
 from ppo.runs.ending import Result

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 from ppo import presets
 from ppo.envs import registry
 from ppo.errors import ExitCode, Refused, Stopped, exit_codes
-from ppo.files.folder import check_unmoved, owned
+from ppo.files.folder import check_unmoved
+from ppo.files.lock import owned
 from ppo.params import ParamsError, Source, game_of, load
 from ppo.settings import Params
 from ppo.sweep import grid, machines, results, sample

@@ -12,7 +12,8 @@ from pathlib import Path
 from ppo.envs import registry
 from ppo.envs.registry import resolved
 from ppo.files import origin
-from ppo.files.folder import FolderError, RunFolder, check_writable, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import FolderError, RunFolder, check_writable
 from ppo.params import Check, ParamsError, Source, load, load_run
 from ppo.settings import OF_MACHINE, Params, marked
 from ppo.settings.fields import SEEDS

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from ppo import checkpoint
 from ppo.errors import ExitCode
-from ppo.files.folder import RunFolder, unshare
+from ppo.files.atomic import unshare
+from ppo.files.folder import RunFolder
 from ppo.params import ParamsError, texts
 from ppo.runs.start import is_finished
 from ppo.settings import Params

@@ -7,7 +7,8 @@ from statistics import fmean
 import numpy as np
 
 from ppo.errors import Refused
-from ppo.files.folder import named, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.folder import named
 from ppo.sweep.grid import FIGURE, TABLE
 from ppo.sweep.one_precision import precisions
 from ppo.system import tables

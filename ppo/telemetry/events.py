@@ -16,7 +16,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from ppo.files.folder import EVENTS, naming
+from ppo.files.atomic import naming
+from ppo.files.folder import EVENTS
 
 # The first record of this package's event files; other programs' files may be in the same folder.
 OWN_EVENTS = re.compile(rb"brain\.Event:2.{1,8}ppo\.", re.DOTALL)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ppo.files.folder import write_whole
+from ppo.files.atomic import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

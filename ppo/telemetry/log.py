@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder, naming, unshare, write_whole
+from ppo.files.atomic import naming, unshare, write_whole
+from ppo.files.folder import EVENTS, PROGRESS, FolderError, RunFolder
 from ppo.system import reading, tables
 from ppo.telemetry import hparams, progress
 from ppo.telemetry.events import EventFile, GrowingFile, is_own

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ppo.files.atomic import unshare, write_whole
 from ppo.files.folder import (
     ORIGIN,
     FolderError,
@@ -27,12 +28,8 @@ from ppo.files.folder import (
     check_unmoved,
     check_writable,
     numbered,
-    owned,
-    unshare,
-    visited,
-    while_there,
-    write_whole,
 )
+from ppo.files.lock import owned, visited, while_there
 from tests.light.test_bad_files import EPISODE
 from tests.processes import wait_until
 
@@ -41,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys
 from pathlib import Path
-from ppo.files.folder import owned
+from ppo.files.lock import owned
 with owned(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -142,7 +139,7 @@ def test_failure_in_the_middle_leaves_what_was_there(tmp_path, monkeypatch, call
 FILE_TOO_LARGE = """
 import resource, sys
 from pathlib import Path
-from ppo.files.folder import write_whole
+from ppo.files.atomic import write_whole
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     write_whole(Path(sys.argv[1]), b"x" * 1_000_000)
@@ -311,7 +308,8 @@ def test_folder_with_settings_and_what_a_run_made_holds_a_run(tmp_path, name):
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
-from ppo.files.folder import FolderError, check_new, check_run, owned, visited
+from ppo.files.folder import FolderError, check_new, check_run
+from ppo.files.lock import owned, visited
 
 def own(path):
     with owned(path):
@@ -553,7 +551,8 @@ def test_what_a_visitor_writes_is_not_taken_for_what_a_killed_process_left(tmp_p
 ADD_ONE = """
 import sys
 from pathlib import Path
-from ppo.files.folder import exclusive, write_whole
+from ppo.files.atomic import write_whole
+from ppo.files.lock import exclusive
 path = Path(sys.argv[1])
 for _ in range(50):
     with exclusive(path):
@@ -738,7 +737,8 @@ def test_settings_without_a_lock_belong_to_the_user(tmp_path):
 PIPES = """
 import os, sys
 from pathlib import Path
-from ppo.files.folder import FolderError, owned, visited
+from ppo.files.folder import FolderError
+from ppo.files.lock import owned, visited
 
 run = Path(sys.argv[1])
 run.mkdir()
