@@ -7,10 +7,9 @@ r"""Forks of many trained agents, one change each: how far each falls, and wheth
     python -m benchmarks.collapses --random-play=200
 
 Without ``--plan`` it trains the agents, one for each seed, until their score is TRAINED. A plan
-forks each agent, or each ``--trained`` run of any game, with each of its changes, with a constant
-rate and no limit on the KL, for UPDATES updates. Called again, it resumes. ``--results`` adds each
-fork that has ended to a file: what KEPT names, of each update. docs/collapse.md says what the
-numbers mean.
+forks each agent, or each ``--trained`` run of any game, once for each of its changes. A fork has a
+constant rate, no limit on the KL, and UPDATES updates. ``--results`` adds each finished fork to a
+file, with what KEPT names. Called again, it resumes. docs/collapse.md explains the numbers.
 """
 
 import argparse

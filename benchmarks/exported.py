@@ -3,10 +3,8 @@
     python -m benchmarks.exported --logdir=pretrained/pong --observations=10000
     python -m benchmarks.exported --logdir=pretrained/pong --onnx-python=.venv-onnx/bin/python
 
-Plays whole games of a run's newest checkpoint, plays their replays again, exports the network, and
-lets a process that has Keras alone, or with ``--onnx-python`` one that has ONNX Runtime alone,
-choose the most probable action for each observation. Prints one JSON line: how many of them are
-the package's, and how far the outputs differ.
+Plays games of a run's newest checkpoint and exports its network. A process that has Keras alone, or
+ONNX Runtime alone, then chooses the most probable action for each observation. Prints JSON.
 """
 
 import itertools

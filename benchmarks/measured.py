@@ -6,10 +6,9 @@ r"""Writes down what a preset reaches: its line in ``run_atari.py --describe-pre
         --runs=runs/pong/2000000-steps_pong/Pong-1,runs/pong/2000000-steps_pong/Pong-2
     python -m benchmarks.measured qbert --results=docs/games.jsonl
 
-Steps are the preset's. Score, interval, minutes, seeds, threads and precision are read from the
-runs. The runs must learn with the preset's settings, and have 30 games of the policy after their
-last step. Seed, threads, evaluations and videos are free. ``--results`` takes every run from a file
-of ``benchmarks.games`` that learns as the preset does, by default or with another preset.
+Score, interval, minutes, seeds, threads and precision are read from the runs. The runs must learn
+with the preset's settings and steps, and have 30 games of the policy after their last step.
+``--results`` takes every run that learns as the preset does from a file of ``benchmarks.games``.
 """
 
 import argparse

@@ -1,7 +1,4 @@
-"""For `make mutants`, a plugin of pytest: tests of single functions before those of an update.
-
-A mutant is done at its first failure, which a test of milliseconds mostly finds.
-"""
+"""For `make mutants`, a plugin of pytest: quick tests, which find most mutants, come first."""
 
 import pytest
 

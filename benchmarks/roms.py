@@ -3,10 +3,9 @@ r"""Do replays and restores hold in every ROM? Random play, played again, and co
     python -m benchmarks.roms --workers=2 > roms.jsonl
     python -m benchmarks.roms --games=pong,yars_revenge --plain-resets
 
-Two envs play episodes of each ROM in each of the ways below. Each episode is replayed from its
-reset and its actions. One is also rendered as a person sees it. The vector is restored in
-mid-episode, and must match the original. Prints a JSON line for each ROM and a sum.
-``--plain-resets`` seeds only every 64th episode in every ROM, to show which need more.
+Two envs play episodes of each ROM. Each episode is replayed from its reset and its actions, and one
+is rendered as a person sees it. The vector is restored in mid-episode. Prints a JSON line for each
+ROM and a sum. ``--plain-resets`` seeds only every 64th episode, to show which ROMs need more.
 """
 
 import json
