@@ -28,7 +28,7 @@ from benchmarks import games_store
 from ppo import checkpoint, params, presets
 from ppo.autopsy.changes import UNCHANGED
 from ppo.autopsy.forks import QUIET
-from ppo.envs import registry
+from ppo.envs import checks, registry
 from ppo.envs.episode import Episode
 from ppo.envs.registry import resolved
 from ppo.envs.vector import EnvVector
@@ -147,7 +147,7 @@ def agents(seeds: Sequence[int], logdir: Path) -> list[OneRun]:
     for seed in seeds:
         own = ("evaluation_interval=0", "video_interval=0", "keep_checkpoints_from=0")
         overrides = (*own, f"stop_at_score={TRAINED}", f"seed={seed}", "threads=1")
-        settings = params.load(source, overrides, [registry.check])
+        settings = params.load(source, overrides, [checks.check])
         folder = logdir / "agents" / f"seed-{seed}"
         runs.append(OneRun("agent", seed, overrides, folder, f"--pfile={source}", settings))
     return runs
@@ -155,7 +155,7 @@ def agents(seeds: Sequence[int], logdir: Path) -> list[OneRun]:
 
 def trained(folder: Path) -> OneRun:
     """A run that exists, as an agent. Raises PPOError."""
-    settings = resolved(params.load_run(RunFolder(folder).params, (), [registry.check]))
+    settings = resolved(params.load_run(RunFolder(folder).params, (), [checks.check]))
     return OneRun("agent", settings.seed, (), folder, "", settings)
 
 
@@ -173,7 +173,7 @@ def forks(agent: OneRun, plan: str, dose: float, logdir: Path) -> list[OneRun]:
         own = {"total_steps": whole, "stop_at_score": None, "collapse_guard": "off", "seed": seed}
         own |= {"diagnostics_interval": 1, "checkpoint_interval": whole}  # the KL of each update
         overrides = tuple(params.texts(QUIET | own | {"keep_checkpoints_from": None} | change))
-        merged = params.load_run(RunFolder(agent.folder).params, overrides, [registry.check])
+        merged = params.load_run(RunFolder(agent.folder).params, overrides, [checks.check])
         label = label_of(plan, dose, merged.env_id)
         folder = logdir / label / folder_name(name) / f"seed-{agent.seed}"
         of_agent = f"--fork={agent.folder}", merged, label, height, change, (agent.folder, step)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ppo import checkpoint, params
 from ppo.checkpoint import CheckpointError, Which
-from ppo.envs import factories, registry
+from ppo.envs import checks, factories, registry
 from ppo.envs.episode import EpisodeMismatch
 from ppo.envs.factories import Factory
 from ppo.envs.registry import resolved
@@ -124,7 +124,7 @@ def new_settings(source: Source, overrides: Overrides, env: str | Factory | None
         changes.append(f"env_id={env_id}")
     if isinstance(source, Mapping) and env_id:
         source = {**registry.settings_for(env_id), **source}
-    return params.load(source, changes, [registry.check_new])
+    return params.load(source, changes, [checks.check_new])
 
 
 def resume(

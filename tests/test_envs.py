@@ -11,9 +11,10 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppo.envs.checks import check, check_new
 from ppo.envs.episode import Episode, EpisodeMismatch, Reset, Rules, Transition, UnfinishedEpisode
 from ppo.envs.fleet import Fleet
-from ppo.envs.registry import UnknownGame, check, check_new, look_up, resolved, rules_of
+from ppo.envs.registry import UnknownGame, look_up, resolved, rules_of
 from ppo.envs.roms import FRESH_AFTER_RESET, is_for_several
 from ppo.envs.vector import RESETS_PER_SEED, EnvVector
 from ppo.settings import Params

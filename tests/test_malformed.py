@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 import run_atari
 from ppo import params
 from ppo.drill import __main__ as drill
-from ppo.envs import registry
+from ppo.envs import checks
 from ppo.files.folder import RunFolder
 from ppo.replay import replay
 from ppo.settings import Params
@@ -53,7 +53,7 @@ def test_params_file(tmp_path, capsys, sound, noise):
     pfile = tmp_path / "params.json"
     pfile.write_text(json.dumps(sound | noise))
     try:
-        params.load(pfile, checks=[registry.check])
+        params.load(pfile, checks=[checks.check])
     except params.ParamsError:
         pass
     else:

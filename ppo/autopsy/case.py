@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint, CheckpointError
-from ppo.envs import registry
+from ppo.envs import checks
 from ppo.envs.registry import resolved
 from ppo.errors import Refused
 from ppo.files import origin
@@ -51,7 +51,7 @@ def case_of(run: Path, at: int | None = None) -> Case:
     Refused, FolderError, ParamsError and CheckpointError.
     """
     log = progress.history(run)
-    now = params.load_run(RunFolder(run).params, checks=[registry.check])
+    now = params.load_run(RunFolder(run).params, checks=[checks.check])
     rows = [row for row in log if math.isfinite(progress.points(row))]
     size = now.steps_per_iteration
     drop = _deepest_collapse(rows, size) if at is None else _drop_after(rows, at)

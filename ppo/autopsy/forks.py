@@ -11,7 +11,7 @@ from ppo import params
 from ppo.autopsy import verdict
 from ppo.autopsy.case import Case
 from ppo.autopsy.changes import UNCHANGED, Change
-from ppo.envs import registry
+from ppo.envs import checks
 from ppo.errors import Refused
 from ppo.files.folder import RunFolder
 from ppo.settings import Params, marked
@@ -45,7 +45,7 @@ class Plan:
     def settings(self) -> Callable[[Run], Params]:
         """Return a function that gives the checked settings of a fork. It raises ParamsError."""
         source = RunFolder(self.case.source).params
-        return cache(lambda run: params.load_run(source, run.overrides, [registry.check]))
+        return cache(lambda run: params.load_run(source, run.overrides, [checks.check]))
 
     def runs(self) -> list[Run]:
         """Return the forks seed by seed, so an interrupted autopsy has some of each change."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ppo import checkpoint, params
 from ppo.checkpoint import Which, is_whole
-from ppo.envs import factories, registry
+from ppo.envs import checks, factories, registry
 from ppo.envs.factories import Factory
 from ppo.envs.registry import resolved
 from ppo.evaluate.evaluate import Evaluation, evaluate
@@ -113,7 +113,7 @@ def settings_of(folder: RunFolder, env: Factory | None = None) -> ResolvedParams
     """
     check_run(folder.path)
     factory = factories.given_again(env, params.load_run(folder.params).env_id)
-    return resolved(params.load_run(folder.params, factory, [registry.check_again(env)]))
+    return resolved(params.load_run(folder.params, factory, [checks.check_again(env)]))
 
 
 def load(logdir: str | Path, which: Which = "newest", env: Factory | None = None) -> TrainedAgent:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ppo import checkpoint
-from ppo.envs import human, registry
+from ppo.envs import checks, human, registry
 from ppo.envs.registry import resolved
 from ppo.evaluate.film import FILM
 from ppo.files import evaluations, origin
@@ -143,7 +143,7 @@ def read_summary(run: Path) -> RunSummary:
     """Read a run's files. Raises FolderError and ParamsError."""
     check_run(run)
     folder = RunFolder(run)
-    params = load_run(folder.params, checks=[registry.check])
+    params = load_run(folder.params, checks=[checks.check])
     saved, state = None, RunState()
     with suppress(checkpoint.CheckpointError, OSError):
         newest = checkpoint.newest(folder)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ppo import checkpoint, params
 from ppo.checkpoint import Checkpoint
-from ppo.envs import factories, registry
+from ppo.envs import checks, factories
 from ppo.envs.factories import Factory
 from ppo.files import origin
 from ppo.files.atomic import write_whole
@@ -28,11 +28,11 @@ def changed_settings(
     a fork may make but that has no effect, and Refused for an ``env`` of a run that had none.
     """
     changes = [*factories.given_again(env, stored.env_id), *changes]
-    settings = params.load_run(folder.params, changes, [registry.check_again(env)])
+    settings = params.load_run(folder.params, changes, [checks.check_again(env)])
     forkable = FIXED_ON_RESUME - FIXED_ON_FORK
     changed = {key for key, value in settings if key in forkable and value != getattr(stored, key)}
     others = Params.model_fields.keys() - changed - {"env_id", "network"}
-    if faults := registry.without_effect(settings, frozenset(others)):
+    if faults := checks.without_effect(settings, frozenset(others)):
         raise ParamsError(faults)
     return settings
 

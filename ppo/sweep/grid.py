@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppo.envs import registry
+from ppo.envs import checks
 from ppo.envs.registry import resolved
 from ppo.files import origin
 from ppo.files.atomic import write_whole
@@ -253,7 +253,7 @@ def drawn_faults(drawn: Mapping[str, Sequence[Path]], runs: Sequence[Run]) -> li
 def check_of(run: Run) -> Check:
     """Return the check of a run's settings. If the run has begun, some may have no effect."""
     begun = os.path.exists(RunFolder(run.folder).params)  # False for a name that the system refuses
-    return registry.check if begun else registry.check_new
+    return checks.check if begun else checks.check_new
 
 
 def check_start(settings: Params, on_this_machine: bool) -> None:
@@ -276,7 +276,7 @@ def setting_faults(source: Source, runs: Sequence[Run], on_this_machine: bool = 
         check = check_of(run)
         try:
             loaded = load(source, run.overrides, [check])
-            if check is registry.check_new:
+            if check is checks.check_new:
                 check_start(loaded, on_this_machine)
         except ParamsError as error:
             faults |= dict.fromkeys(error.faults)

@@ -14,7 +14,7 @@ import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 from gymnasium.wrappers import TimeLimit
 
-from ppo.envs import factories, registry, screens
+from ppo.envs import checks, factories, registry, screens
 from ppo.envs.episode import Rules
 from ppo.envs.foreign import Boundary, ForeignEnv, closing
 from ppo.envs.generic import GenericEnvs
@@ -425,7 +425,7 @@ class OnlyOne(Sound):
 def test_an_environment_that_cannot_have_a_neighbour_is_accepted(monkeypatch):
     entry = gymnasium.envs.registration.EnvSpec("OnlyOne-v0", OnlyOne)
     monkeypatch.setitem(gymnasium.registry, "OnlyOne-v0", entry)
-    assert registry.check_new(Params(env_id="OnlyOne-v0", network="mlp"), frozenset()) == []
+    assert checks.check_new(Params(env_id="OnlyOne-v0", network="mlp"), frozenset()) == []
 
 
 @pytest.mark.parametrize("kind", UNFIT, ids=lambda kind: kind.__name__)
@@ -434,8 +434,8 @@ def test_an_environment_that_does_not_fit_is_refused_in_one_line(kind, checked):
     gymnasium.register("Unfit-v0", entry_point=kind, disable_env_checker=not checked)
     try:
         params = Params(env_id="Unfit-v0", network="mlp")
-        fault, *_ = registry.check_new(params, frozenset())
-        later = registry.check(params, frozenset())
+        fault, *_ = checks.check_new(params, frozenset())
+        later = checks.check(params, frozenset())
     finally:
         del gymnasium.registry["Unfit-v0"]
     assert bool(later) == ("same seed" not in fault)  # a run that exists can still be used

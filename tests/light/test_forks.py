@@ -76,7 +76,7 @@ def test_kl_and_gain_are_means_over_the_updates_until_the_unchanged_forks_collap
 
 def test_the_settings_of_a_fork_are_checked_once(tmp_path, monkeypatch):
     plan, check = plan_of(tmp_path), Mock(return_value=[])
-    monkeypatch.setattr("ppo.envs.registry.check", check)
+    monkeypatch.setattr("ppo.envs.checks.check", check)
     plan.case.source.mkdir()
     RunFolder(plan.case.source).params.write_text(plan.case.settings.to_json())
     for fork in 2 * plan.runs():

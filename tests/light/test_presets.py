@@ -6,7 +6,7 @@ import pytest
 
 import run_atari
 from ppo import params, presets
-from ppo.envs import registry
+from ppo.envs import checks, registry
 
 
 def test_every_preset_is_measured_at_most_once_and_is_listed(capsys):
@@ -21,7 +21,7 @@ def test_every_preset_is_measured_at_most_once_and_is_listed(capsys):
 
 @pytest.mark.parametrize("line", presets.measured(), ids=lambda line: line.preset)
 def test_line_is_of_a_whole_run_of_the_preset(line):
-    settings = params.load(presets.find(line.preset), checks=[registry.check])
+    settings = params.load(presets.find(line.preset), checks=[checks.check])
     assert (line.env_id, line.steps) == (settings.env_id, settings.whole_steps)
     assert line.low <= line.score <= line.high
     assert f"{line.score:,.2f}" in line.result and f"{line.minutes:.0f} minutes" in line.result

@@ -1,6 +1,6 @@
 import pytest
 
-from ppo.envs.registry import MOST_ACTIONS
+from ppo.envs.checks import MOST_ACTIONS
 from ppo.files.origin import LONGEST_LINE
 from ppo.settings import limits
 from ppo.telemetry.progress import last_row, numbers
