@@ -3,7 +3,7 @@
 # make board  TensorBoard of all runs in runs/
 # make test   lint, types, tests
 # make quick  lint, types, and the tests that need no TensorFlow: under a minute
-# make mutants  which small changes of the pure files no test notices: about 20 minutes
+# make mutants  which small changes of the files in pyproject.toml no test notices: about 20 minutes
 # Each does all of its own set-up, in .venv.
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))

@@ -42,7 +42,7 @@ list.
 METRICS_HEAD = """\
 # Scalars
 
-`progress.csv` has every scalar, at the step at which its update ended. TensorBoard has the same
+`progress.csv` has every scalar, at the step where its update ended. TensorBoard has the same
 scalars under the same names, except those that are rarely needed. Undefined values are omitted.
 
 | scalars | what a log entry has |

@@ -153,4 +153,6 @@ def flat() -> str:
         for key in registry.FLAT | registry.LONG
     ]
     limit = f"limit of {registry.LONG_EPISODE:,} steps or more"
-    return tables.markdown(["setting", "for vectors", limit, "default"], rows, "lrrr").rstrip()
+    return tables.markdown(
+        ["setting", "vector observations", limit, "default"], rows, "lrrr"
+    ).rstrip()

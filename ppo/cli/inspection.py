@@ -21,7 +21,7 @@ POLICIES["both"] = CHOICES
 
 @stop_interrupts()
 def _evaluate(options: Namespace) -> None:
-    """play whole games; print and store the scores; also while the run trains"""
+    """play whole games, by default 10; print and store the scores; also while the run trains"""
     from ppo.evaluate.games import evaluate_run
 
     evaluate_run(options.logdir, options.evaluate, **_played(options, "both"))
@@ -29,8 +29,8 @@ def _evaluate(options: Namespace) -> None:
 
 @stop_interrupts()
 def _watch(options: Namespace) -> None:
-    """record videos of whole games beside what the network sees, does and expects; also while
-    the run trains
+    """record videos of whole games, by default 1, beside what the network sees, does and expects;
+    also while the run trains
     """
     from ppo.evaluate.watch import watch_run
 

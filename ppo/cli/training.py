@@ -102,7 +102,7 @@ COMMANDS = (
     Command(
         "env",
         _begin,
-        "train on a game with the default settings; for vector observations with the MLP",
+        "train on a game with the default settings; vector observations have defaults of their own",
         needs_logdir=False,
         metavar="ID",
     ),
@@ -123,8 +123,8 @@ OPTIONS = (
     Option(
         "check",
         ["pfile", "env"],
-        "say what will run, forecast time, memory and disk from a few measured seconds, and draw "
-        "what the network sees (default: preflight.png)",
+        "say what will run, and forecast time, memory and disk from a few measured seconds; in "
+        "Atari games draw what the network sees (default: preflight.png)",
         type=expanded,
         nargs="?",
         const=Path("preflight.png"),

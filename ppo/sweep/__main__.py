@@ -1,10 +1,10 @@
-"""Many runs side by side, and their results: one table and one figure.
+r"""Many runs side by side, and their results: one table and one figure.
 
     python -m ppo.sweep --env=CartPole-v1 --vary gamma=0.98,0.99 --seeds=0,1,2 --logdir=runs/gamma
-    python -m ppo.sweep --pfile=pong --set total_steps=500000 --variant plain
+    python -m ppo.sweep --pfile=pong --set total_steps=500000 --variant plain \
         --variant logit:delta_target_policy=logit --logdir=runs/logit --workers=2
 
-    python -m ppo.sweep --env=CartPole-v1 --logdir=runs/search
+    python -m ppo.sweep --env=CartPole-v1 --logdir=runs/search \
         --sample 20 'learning_rate=loguniform(1e-4,1e-2)' 'num_epochs=int(2,12)'
 
     python -m ppo.sweep --draw old=runs/a,runs/b --draw new=runs/c --logdir=runs/compared
@@ -152,7 +152,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--logdir", type=expanded, required=True, help="folder of the sweep")
     share = "params file, or preset, that all runs share"
     add("--pfile", type=presets.find, metavar="FILE", help=share)
-    add("--env", metavar="ID", help="game, with the default settings")
+    add("--env", metavar="ID", help="game, with its default settings")
     add("--set", **SEVERAL, metavar="KEY=VALUE", help="a setting of all runs")
     add("--vary", **SEVERAL, metavar="KEY=V1,V2", help="a setting to vary")
     search = f"random search: N combinations, sampled from {sample.FORM}"

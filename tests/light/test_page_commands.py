@@ -62,7 +62,8 @@ def shown(path: Path) -> Iterator[str]:
         blocks = [block for tag, block in tagged if not tag]
     else:
         blocks = [ast.get_docstring(ast.parse(text)) or ""]
-    for line in re.sub(r"\\?\n +(?=--)", " ", "\n".join(blocks)).splitlines():
+    for line in re.sub(r"\\\n +", " ", "\n".join(blocks)).splitlines():
+        assert not re.match(" {4,}--", line), f"{path.name}: no backslash before {line.strip()}"
         words = re.split(r" [#>] ", line)[0].strip()
         if COMMAND.fullmatch(words) and ELSEWHERE not in words and "[" not in words:
             for name, meant in MEANT.items():
