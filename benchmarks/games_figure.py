@@ -31,7 +31,7 @@ def draw(results: Sequence[Result], path: Path) -> bool:
     rows = -(-len(games) // COLUMNS)
     with figures.drawn(path, ROW_HEIGHT * rows) as figure:
         grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
-        for axes, (game, runs) in zip(grid, games.items(), strict=False):
+        for (game, runs), axes in zip(games.items(), grid, strict=False):
             comparisons = compare_each(
                 {name: [curve_of(run) for run in runs if run.settings == name] for name in names}
             )

@@ -284,6 +284,7 @@ def test_figure_has_the_curves_that_the_results_keep(tmp_path, monkeypatch):
     assert named == [{"b"}, {"b", "defaults"}]
     ours = [axes.lines[0].get_xdata() for axes in panels]
     assert [line[-1] for line in ours] == [2048, 2048]
+    assert [axes.axison for axes in shown[0].axes] == [True, False]  # the second has no game
 
 
 def test_curve_of_a_run_is_thinned_and_is_added_where_it_was_not_noted(tmp_path):
