@@ -27,6 +27,7 @@ from ppo.system.arguments import argument_parser
 from ppo.system.command import run_command
 from ppo.system.streams import duration, say
 from ppo.telemetry import progress
+from ppo.telemetry.scalars import TIME
 from ppo.workers.cluster import check_alone
 
 KILLS = 3  # of the drill that kills a run
@@ -128,12 +129,11 @@ def fingerprint(logdir: Path) -> str:
     return digest.hexdigest()
 
 
-def unbroken(folder: Path, settings: dict) -> tuple[str, float]:
-    """Return the fingerprint of an undisturbed run, and the seconds that it took."""
-    began = time.monotonic()
+def unbroken(folder: Path, settings: dict) -> str:
+    """Return the fingerprint of an undisturbed run."""
     code, output = run(folder / "unbroken", settings)
     expect(code == ExitCode.DONE, f"the run ended with exit code {code}: {output}")
-    return fingerprint(folder / "unbroken"), time.monotonic() - began
+    return fingerprint(folder / "unbroken")
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -152,13 +152,13 @@ def truncate(path: Path) -> None:
 
 def drill_kill(folder: Path) -> str:
     """Kill -9 at random moments. The result must equal the unbroken run's, bit for bit."""
-    wanted, seconds = unbroken(folder, SHORT_PONG)
-    entries = len(progress.numbers(folder / "unbroken"))
+    wanted, log = unbroken(folder, SHORT_PONG), progress.numbers(folder / "unbroken")
+    between = (log[-1][TIME] - log[0][TIME]) / len(log)  # seconds from one entry to the next
     for number in range(KILLS):
-        logdir, logged = folder / f"killed-{number}", random.randrange(1, entries // 2)
+        logdir, logged = folder / f"killed-{number}", random.randrange(1, len(log) // 2)
         process = start(logdir, SHORT_PONG)
         _wait_for_log(process, logdir, logged)
-        time.sleep(random.uniform(0.0, 0.5 * seconds / entries))  # it may be saving then
+        time.sleep(random.uniform(0.0, between))  # it may be saving then
         process.kill()
         process.communicate()
         code, output = run(logdir, None)
@@ -214,7 +214,7 @@ def _stop_at(logdir: Path, settings: dict, points: int, step: int | None = None)
 def drill_damage(folder: Path) -> str:
     """Check that a damaged checkpoint is named and skipped. If none is valid, change nothing."""
     logdir = folder / "damaged"
-    wanted, _ = unbroken(folder, SHORT_CART_POLE)
+    wanted = unbroken(folder, SHORT_CART_POLE)
     shutil.copytree(folder / "unbroken", logdir)
     *_, second, newest = sorted(RunFolder(logdir).checkpoints.glob("step-*.ckpt"))
     truncate(newest)
